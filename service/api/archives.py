@@ -1,0 +1,38 @@
+"""Archives by their immutable id: `GET /v1/archives/{archive_id}` and its report."""
+
+import re
+
+from aiohttp import web
+
+from service.api.downloads import head_of
+from service.api.keys import ARCHIVES, DELIVERY
+from service.archives.archive import Archive
+from service.archives.delivery import Wish
+from service.problems import ArchiveNotFound
+
+_ID = re.compile(r"[0-9a-f]{32}")
+
+
+async def download(request: web.Request) -> web.StreamResponse:
+    """Send the archive, or a range of it."""
+    return await request.app[DELIVERY].deliver(request, await _archive(request), Wish())
+
+
+async def describe(request: web.Request) -> web.StreamResponse:
+    """Answer HEAD."""
+    return head_of(await _archive(request))
+
+
+async def report(request: web.Request) -> web.Response:
+    """What is in the archive, and what is missing, image by image."""
+    archive = await _archive(request)
+    images = [result.line() for result in archive.results]
+    document = {**archive.summary(), "archive_id": archive.id, "images": images}
+    return web.json_response(document, headers={"Cache-Control": "private, no-cache"})
+
+
+async def _archive(request: web.Request) -> Archive:
+    archive_id = request.match_info["archive_id"]
+    if not _ID.fullmatch(archive_id):
+        raise ArchiveNotFound
+    return await request.app[ARCHIVES].by_id(archive_id)

@@ -1,0 +1,81 @@
+"""An order's archive: `GET /v1/orders/{order_id}/images`."""
+
+from aiohttp import web
+
+from service.api.keys import ARCHIVES, DELIVERY, METRICS, ORDERS, SETTINGS
+from service.api.query import read_options, read_order_id
+from service.archives.archive import Archive
+from service.archives.delivery import Wish, headers
+from service.archives.names import archive_filename, content_disposition
+from service.archives.options import Options
+from service.archives.plan import choose
+from service.problems import BreakerOpen, NotConfigured, UpstreamBusy, UpstreamError, UpstreamTimeout
+from service.telemetry.metrics import CacheResult
+
+_UPSTREAM_DOWN = (BreakerOpen, UpstreamBusy, UpstreamError, UpstreamTimeout)
+
+
+async def download(request: web.Request) -> web.StreamResponse:
+    """Stream the ZIP of an order's images."""
+    order_id, options = read_order_id(request), read_options(request.query)
+    require_key(request)
+    archive, result = await _archive(request, order_id, options)
+    request.app[METRICS].cache_requests.labels(result).inc()
+    wish = Wish(
+        strict=options.on_failure == "strict",
+        complete=options.delivery == "complete",
+        ranges_need_tag=True,
+        stale=result is CacheResult.STALE,
+    )
+    return await request.app[DELIVERY].deliver(request, archive, wish)
+
+
+async def describe(request: web.Request) -> web.StreamResponse:
+    """Answer HEAD: the headers of the archive if there is one, else what the order tells. Begins nothing."""
+    order_id, options = read_order_id(request), read_options(request.query)
+    require_key(request)
+    order = await request.app[ORDERS].get(order_id)
+    archive = await request.app[ARCHIVES].find(order_id, order, options)
+    if archive is not None:
+        return head_of(archive)
+    chosen = choose(order, options, request.app[SETTINGS].max_images_per_order)
+    return empty(
+        {
+            "Content-Type": "application/zip",
+            "Content-Disposition": content_disposition(archive_filename(order.name, order_id)),
+            "Accept-Ranges": "bytes",
+            "Cache-Control": "private, no-transform",
+            "X-Total-Images": str(len(chosen)),
+        }
+    )
+
+
+def head_of(archive: Archive) -> web.StreamResponse:
+    """The answer to HEAD for a known archive."""
+    return empty(headers(archive), archive.length if archive.is_settled else None)
+
+
+def empty(response_headers: dict[str, str], length: int | None = None) -> web.StreamResponse:
+    """A response to HEAD; without `length` it names none."""
+    response = web.StreamResponse(headers=response_headers)
+    if length is not None:
+        response.content_length = length
+    return response
+
+
+def require_key(request: web.Request) -> None:
+    """Raises `NotConfigured` while the service has no Autoenhance key."""
+    if request.app[SETTINGS].autoenhance_api_key is None:
+        raise NotConfigured
+
+
+async def _archive(request: web.Request, order_id: str, options: Options) -> tuple[Archive, CacheResult]:
+    """The archive asked for; while upstream is down, an older one is better than nothing."""
+    archives = request.app[ARCHIVES]
+    try:
+        return await archives.request(order_id, options)
+    except _UPSTREAM_DOWN as problem:
+        archive = await archives.stale(order_id, options)
+        if archive is None:
+            raise problem from None
+        return archive, CacheResult.STALE

@@ -1,0 +1,34 @@
+"""Probes, the first generation's health document, live counters."""
+
+from aiohttp import web
+
+from service import __version__
+from service.api.keys import LIFE, SETTINGS, STATS
+
+
+async def livez(request: web.Request) -> web.Response:
+    """200 while the loop turns, whatever upstream does."""
+    return web.Response(text="ok\n")
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """503 while starting or draining. An open breaker is no reason: what is stored can still be served."""
+    if request.app[LIFE].is_ready:
+        return web.Response(text="ok\n")
+    return web.Response(status=503, text="not ready\n")
+
+
+async def health(request: web.Request) -> web.Response:
+    """The first generation's document."""
+    configured = request.app[SETTINGS].autoenhance_api_key is not None
+    return web.json_response({"status": "ok", "api_key_configured": configured, "version": __version__})
+
+
+async def stats(request: web.Request) -> web.Response:
+    """Counters since the start."""
+    settings = request.app[SETTINGS]
+    limits = {
+        "max_concurrent_downloads": settings.download_concurrency,
+        "max_images_per_order": settings.max_images_per_order,
+    }
+    return web.json_response({**request.app[STATS].snapshot(), "limits": limits}, headers={"Cache-Control": "no-store"})

@@ -1,0 +1,23 @@
+"""What handlers find on the application."""
+
+from aiohttp import web
+
+from service.api.life import Life
+from service.archives.archives import Archives
+from service.archives.delivery import Delivery
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+from service.telemetry.stats import Stats
+from service.upstream.orders import Orders
+
+SETTINGS = web.AppKey("SETTINGS", Settings)
+METRICS = web.AppKey("METRICS", Metrics)
+STATS = web.AppKey("STATS", Stats)
+ORDERS = web.AppKey("ORDERS", Orders)
+ARCHIVES = web.AppKey("ARCHIVES", Archives)
+DELIVERY = web.AppKey("DELIVERY", Delivery)
+LIFE = web.AppKey("LIFE", Life)
+
+REQUEST_ID = web.RequestKey("REQUEST_ID", str)
+PREPARED = web.RequestKey("PREPARED", bool)
+"""Set once the head of the response is on its way: from then on no other answer can be given."""

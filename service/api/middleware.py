@@ -1,0 +1,129 @@
+"""What every request passes: an id, a problem document for every error, one log line, its metrics."""
+
+import re
+import time
+import uuid
+
+import structlog
+from aiohttp import web
+from aiohttp.hdrs import METH_ALL
+from aiohttp.typedefs import Handler
+
+from service.api.keys import METRICS, PREPARED, REQUEST_ID
+from service.archives.delivery import STARTED
+from service.archives.transmission import cut
+from service.problems import (
+    PROBLEM_JSON,
+    BadRequest,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    Problem,
+)
+from service.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Signal handler: security headers and the request's id, on every response."""
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
+    if isinstance(request, web.Request) and REQUEST_ID in request:
+        request[PREPARED] = True
+        response.headers["X-Request-Id"] = request[REQUEST_ID]
+
+
+@web.middleware
+async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request an id, then count, time and log it."""
+    request[STARTED] = started = time.monotonic()
+    request[REQUEST_ID] = request_id = _request_id(request)
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    status = 499
+    try:
+        response = await handler(request)
+        status = response.status
+        return response
+    finally:
+        seconds = time.monotonic() - started
+        route = _route(request)
+        metrics = request.app[METRICS]
+        metrics.http_requests.labels(route, _method(request), str(status)).inc()
+        metrics.http_duration.labels(route, _method(request), str(status)).observe(seconds)
+        log.info(
+            "request",
+            method=request.method,
+            route=route,
+            path=request.path,
+            status=status,
+            seconds=round(seconds, 4),
+        )
+
+
+@web.middleware
+async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn whatever is raised into a problem document; once a response has begun, into a cut connection."""
+    try:
+        return await handler(request)
+    except Problem as problem:
+        return _answer(request, problem)
+    except web.HTTPException as error:
+        return _answer(request, _from_http(error))
+    except Exception:
+        log.exception("request failed")
+        return _answer(request, InternalError())
+
+
+def _answer(request: web.Request, problem: Problem) -> web.StreamResponse:
+    if PREPARED in request:
+        cut(request)
+    return web.json_response(
+        problem.document(request[REQUEST_ID]),
+        status=problem.status,
+        headers=problem.headers | {"Cache-Control": "no-store"},
+        content_type=PROBLEM_JSON,
+    )
+
+
+def _from_http(error: web.HTTPException) -> Problem:
+    match error:
+        case web.HTTPNotFound():
+            return NotFound()
+        case web.HTTPMethodNotAllowed():
+            return MethodNotAllowed(headers={"Allow": ", ".join(sorted(error.allowed_methods))})
+        case web.HTTPRequestEntityTooLarge():
+            return PayloadTooLarge()
+        case _ if error.status < 500:
+            return BadRequest()
+        case _:
+            return InternalError()
+
+
+def _request_id(request: web.Request) -> str:
+    """The caller's own id, if it is harmless in a log; else a new one."""
+    given = request.headers.get("X-Request-Id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _route(request: web.Request) -> str:
+    """The route's template: labels are bounded, so never the path itself."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unmatched"
+
+
+def _method(request: web.Request) -> str:
+    return request.method if request.method in METH_ALL else "other"

@@ -1,0 +1,61 @@
+"""An order before it is downloaded: `GET /v1/orders/{order_id}`."""
+
+from typing import Any
+
+from aiohttp import web
+
+from service.api.downloads import require_key
+from service.api.keys import ARCHIVES, ORDERS
+from service.api.query import read_options, read_order_id
+from service.archives.archive import ImageResult
+from service.archives.names import Names
+from service.archives.plan import Plan
+from service.archives.readiness import obstacle
+from service.images.blobs import Blob
+from service.upstream.answers import FORMAT_EXTENSIONS
+from service.upstream.models import ImageState
+
+
+async def overview(request: web.Request) -> web.Response:
+    """What a download would hold now: counts, names, and what stands in the way."""
+    order_id, options = read_order_id(request), read_options(request.query)
+    require_key(request)
+    order = await request.app[ORDERS].get(order_id)
+    plan, stored = await request.app[ARCHIVES].preview(order_id, order, options)
+    return web.json_response(_document(plan, stored), headers={"Cache-Control": "private, no-cache"})
+
+
+def _document(plan: Plan, stored: dict[str, Blob]) -> dict[str, Any]:
+    names = Names([(image.image_id, image.name) for image in plan.images], FORMAT_EXTENSIONS[plan.rendering.format])
+    here = {image.image_id: stored[image.key] for image in plan.images if image.key in stored}
+    states = [image.state for image in plan.images]
+    processing = (
+        states.count(ImageState.PROCESSING) + states.count(ImageState.WAITING) + states.count(ImageState.UNKNOWN)
+    )
+    hopeless = [
+        ImageResult(image.image_id, image.name, None, 0, None, obstacle(image), 0)
+        for image in plan.images
+        if image.state in (ImageState.FAILED, ImageState.EXPIRED)
+    ]
+    return {
+        "order_id": plan.order_id,
+        "name": plan.order_name,
+        "status": "processing" if processing else "ready",
+        "total": len(plan.images),
+        "ready": len(plan.images) - processing - len(hopeless),
+        "processing": processing,
+        "downloaded": len(here),
+        "failed": len(hopeless),
+        "bytes": sum(blob.size for blob in here.values()),
+        "failures": [result.failure for result in hopeless],
+        "images": [
+            {
+                "image_id": image.image_id,
+                "name": image.name,
+                "file_name": names.of(image.image_id),
+                "status": image.state,
+                "bytes": here[image.image_id].size if image.image_id in here else None,
+            }
+            for image in plan.images
+        ],
+    }

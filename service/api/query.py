@@ -1,0 +1,45 @@
+"""Reading a request: the order's id and the query that downloads and jobs share."""
+
+import re
+
+from aiohttp import web
+from multidict import MultiMapping
+from pydantic import ValidationError
+
+from service.archives.options import Options
+from service.problems import InvalidOrderId, InvalidParameter
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_REPEATABLE = frozenset({"image"})
+
+
+def read_order_id(request: web.Request) -> str:
+    """The order's id from the path, in lower case. Raises `InvalidOrderId`."""
+    order_id = request.match_info["order_id"]
+    if not _UUID.fullmatch(order_id):
+        raise InvalidOrderId
+    return order_id.lower()
+
+
+def read_options(query: MultiMapping[str]) -> Options:
+    """The validated query. Raises `InvalidParameter`, which names the first parameter that is wrong."""
+    values: dict[str, object] = {}
+    for name in query:
+        given = query.getall(name)
+        if name in _REPEATABLE:
+            values[name] = given
+        elif len(given) > 1:
+            raise InvalidParameter(_printable(name), "may be given only once")
+        else:
+            values[name] = given[0]
+    try:
+        return Options.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = _printable(str(first["loc"][0]) if first["loc"] else "query")
+        unknown = first["type"] == "extra_forbidden"
+        raise InvalidParameter(name, "there is no such parameter" if unknown else first["msg"]) from None
+
+
+def _printable(name: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in name[:64])

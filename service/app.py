@@ -1,0 +1,138 @@
+"""What exists and how it is wired."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+
+from aiohttp import web
+from prometheus_client.aiohttp import make_aiohttp_handler
+from yarl import URL
+
+from service.api import archives, auth, cors, downloads, health, middleware, orders
+from service.api.keys import ARCHIVES, DELIVERY, LIFE, METRICS, ORDERS, SETTINGS, STATS
+from service.api.life import Life
+from service.archives import catalogue
+from service.archives.archives import Archives
+from service.archives.builder import Workshop
+from service.archives.catalogue import Catalogue
+from service.archives.delivery import Delivery
+from service.archives.eviction import Eviction
+from service.database import Database
+from service.images import generations, store
+from service.images.downloads import Downloads
+from service.images.generations import Generations
+from service.images.store import ImageStore
+from service.settings import Settings
+from service.telemetry.metrics import Circuit, Metrics
+from service.telemetry.stats import Stats
+from service.telemetry.traces import open_traces
+from service.upstream.breaker import Breaker
+from service.upstream.client import Autoenhance
+from service.upstream.concurrency import DownloadSlots
+from service.upstream.network import AddressGuard, open_session
+from service.upstream.orders import Orders
+from service.upstream.retry import RetryPolicy
+from service.upstream.transport import Transport
+
+
+def create_app(settings: Settings) -> web.Application:
+    """The service as an aiohttp application. Nothing is opened before it starts."""
+    app = web.Application(middlewares=[middleware.observe, middleware.explain, auth.require_caller])
+    app[SETTINGS] = settings
+    app[METRICS] = metrics = Metrics()
+    app[STATS] = Stats(metrics)
+    app[LIFE] = Life()
+    app.on_response_prepare.append(middleware.add_headers)
+    app.cleanup_ctx.append(rooms)
+    app.add_routes(
+        [
+            web.get("/v1/orders/{order_id}/images", downloads.download, allow_head=False),
+            web.head("/v1/orders/{order_id}/images", downloads.describe),
+            web.get("/v1/orders/{order_id}", orders.overview),
+            web.get("/v1/archives/{archive_id}", archives.download, allow_head=False),
+            web.head("/v1/archives/{archive_id}", archives.describe),
+            web.get("/v1/archives/{archive_id}/report", archives.report),
+            web.get("/v1/stats", health.stats),
+            web.get("/livez", health.livez),
+            web.get("/readyz", health.readyz),
+            web.get("/health", health.health),
+            web.get("/metrics", make_aiohttp_handler(metrics.registry)),
+            # The first generation's paths.
+            web.get("/orders/{order_id}/images", downloads.download, allow_head=False),
+            web.head("/orders/{order_id}/images", downloads.describe),
+            web.get("/api/stats", health.stats),
+        ]
+    )
+    cors.allow_origins(app, settings.allowed_origins)
+    return app
+
+
+async def rooms(app: web.Application) -> AsyncIterator[None]:
+    """Open what the handlers work with, from the disk up; close it in reverse."""
+    settings, metrics = app[SETTINGS], app[METRICS]
+    async with AsyncExitStack() as stack:
+        database = await Database.open(settings.data_dir, [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA])
+        stack.push_async_callback(database.close)
+        images = await ImageStore.open(settings.data_dir / "images", database, settings.store_budget, metrics)
+        upstream = await stack.enter_async_context(autoenhance(settings, metrics))
+        downloads = Downloads(upstream, images, DownloadSlots(settings.download_concurrency, metrics), metrics)
+        stack.push_async_callback(downloads.close)
+        app[ORDERS] = orders = Orders(upstream, settings.order_freshness)
+        stack.push_async_callback(orders.close)
+        app[ARCHIVES] = archives = Archives(
+            Workshop(downloads, images, Catalogue(database, settings.archive_ttl), metrics),
+            orders,
+            Generations(database),
+            window=settings.read_ahead_bytes,
+            grace=settings.resume_grace,
+            most_images=settings.max_images_per_order,
+        )
+        stack.push_async_callback(archives.close)
+        images.space.make_room = Eviction(images, archives.live, metrics).make_room
+        await stack.enter_async_context(running(archives.sweep_regularly()))
+        app[DELIVERY] = Delivery(images, metrics)
+        app[LIFE].is_ready = True
+        yield
+        app[LIFE].is_ready = False
+
+
+@asynccontextmanager
+async def autoenhance(settings: Settings, metrics: Metrics) -> AsyncIterator[Autoenhance]:
+    """The upstream client with its session."""
+    base = URL(settings.autoenhance_api_base)
+    guard = AddressGuard(base)
+    key = settings.autoenhance_api_key
+    breakers = {
+        circuit: Breaker(circuit, failures=settings.breaker_failures, reset=settings.breaker_reset, metrics=metrics)
+        for circuit in Circuit
+    }
+    async with open_traces(settings.otel_exporter_otlp_endpoint) as traces, open_session(guard, traces) as session:
+        transport = Transport(
+            session,
+            guard,
+            metrics,
+            base=base,
+            key=key.get_secret_value() if key else "",
+            version=settings.autoenhance_api_version,
+        )
+        yield Autoenhance(
+            transport,
+            metrics,
+            base=base,
+            breakers=breakers,
+            policy=RetryPolicy(settings.upstream_attempts),
+            image_seconds=settings.image_timeout,
+        )
+
+
+@asynccontextmanager
+async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run background work for the length of the block."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

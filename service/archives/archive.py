@@ -1,0 +1,161 @@
+"""An archive: what is in it so far, what could not be had, and whether more is to come."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from service.archives.demand import Demand
+from service.archives.layout import BlobSlice, Layout, Member
+from service.archives.signal import Signal
+from service.images.blobs import Blob
+from service.problems import Problem, Reason
+
+
+class State(StrEnum):
+    """Where an archive stands."""
+
+    BUILDING = "building"
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageResult:
+    """How one image of the archive turned out; a line of the report."""
+
+    image_id: str
+    original_name: str
+    name: str | None
+    """In the ZIP; None when it is missing there."""
+    bytes: int
+    crc: int | None
+    code: Reason | None
+    """Why it is missing; None when it is not."""
+    attempts: int
+
+    @property
+    def failure(self) -> dict[str, Any]:
+        """The shape of a failure in every document."""
+        words = self.code.words if self.code else ""
+        return {"image_id": self.image_id, "name": self.original_name, "code": self.code, "reason": words}
+
+    def line(self) -> dict[str, Any]:
+        """The shape of an image in the report resource."""
+        return {**asdict(self), "outcome": "failed" if self.code else "downloaded"}
+
+
+class Archive:
+    """An append-only list of members with its readers. `id` names one sequence of bytes for ever."""
+
+    def __init__(
+        self,
+        archive_id: str,
+        *,
+        key: str,
+        order_id: str,
+        order_name: str | None,
+        total: int,
+        demand: Demand,
+        created: float | None = None,
+    ) -> None:
+        self.id = archive_id
+        self.key = key
+        self.order_id = order_id
+        self.order_name = order_name
+        self.total = total
+        self.created = created if created is not None else time.time()
+        self.demand = demand
+        self.state = State.BUILDING
+        self.members: list[Member] = []
+        self.results: list[ImageResult] = []
+        self.failure: Problem | None = None
+        self._layout = Layout()
+        self._grown = Signal()
+
+    @property
+    def length(self) -> int:
+        """Bytes known so far; once settled, all of them."""
+        return self._layout.length
+
+    @property
+    def is_settled(self) -> bool:
+        """Nothing will be added any more."""
+        return self.state is not State.BUILDING
+
+    @property
+    def downloaded(self) -> int:
+        """Images in the archive."""
+        return sum(result.code is None for result in self.results)
+
+    @property
+    def failures(self) -> list[ImageResult]:
+        """Images that are missing."""
+        return [result for result in self.results if result.code is not None]
+
+    def blobs(self) -> list[Blob]:
+        """What must be in the store for the archive to be served."""
+        return [member.blob for member in self.members]
+
+    def append(self, member: Member, result: ImageResult | None = None) -> None:
+        """Add a member that is committed; readers see its bytes at once."""
+        self.members.append(member)
+        self._layout.append(member)
+        if result is not None:
+            self.results.append(result)
+        self._grown.fire()
+
+    def miss(self, result: ImageResult) -> None:
+        """Note an image that will not be in the archive."""
+        self.results.append(result)
+        self._grown.fire()
+
+    def settle(self, state: State, comment: str) -> None:
+        """Add the directory: the archive is whole."""
+        self._layout.close(comment)
+        self.state = state
+        self._grown.fire()
+
+    def fail(self, problem: Problem) -> None:
+        """Give up: readers that have begun are cut, others get `problem`."""
+        self.failure = problem
+        self.state = State.FAILED
+        self._grown.fire()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition`, or until settled. Raises the archive's problem when it failed."""
+        while not (self.is_settled or condition()):
+            await self._grown.wait()
+        if self.failure is not None:
+            raise self.failure
+
+    async def slices(self, start: int, stop: int | None) -> AsyncIterator[bytes | BlobSlice]:
+        """The bytes from `start` to before `stop` (None: to the end), as they become known.
+
+        Raises the archive's problem when it fails on the way.
+        """
+        while stop is None or start < stop:
+            known = self.length if stop is None else min(stop, self.length)
+            for piece in self._layout.slices(start, known):
+                yield piece
+            start = max(start, known)
+            if self.is_settled and start >= self.length:
+                break
+            await self.until(lambda: self.length > start)  # noqa: B023  # awaited before `start` changes
+        if self.failure is not None:
+            raise self.failure
+
+    def summary(self) -> dict[str, Any]:
+        """The shape that overview, job, report and callback share."""
+        failures = [result.failure for result in self.failures]
+        return {
+            "order_id": self.order_id,
+            "status": self.state,
+            "total": self.total,
+            "downloaded": self.downloaded,
+            "failed": len(failures),
+            "bytes": sum(result.bytes for result in self.results),
+            "failures": failures,
+        }

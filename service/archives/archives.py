@@ -1,0 +1,217 @@
+"""All archives: an equal request finds the running or the finished one, anything else begins a new one."""
+
+import asyncio
+import time
+from uuid import uuid4
+from weakref import WeakValueDictionary
+
+from service.archives.archive import Archive, State
+from service.archives.build import Build
+from service.archives.builder import Builder, Workshop, present
+from service.archives.catalogue import Catalogue, Record
+from service.archives.demand import Demand
+from service.archives.options import Options
+from service.archives.plan import Plan, family_key, make_plan
+from service.archives.readiness import Readiness
+from service.archives.repair import repair
+from service.images.blobs import Blob
+from service.images.generations import Generations
+from service.problems import ArchiveGone, ArchiveNotFound
+from service.telemetry.metrics import CacheResult
+from service.upstream.models import Order
+from service.upstream.orders import Orders
+
+_SWEEP_SECONDS = 30.0
+_LIST_POLL_SECONDS = 2.0
+
+
+class Archives:
+    """Finds, begins, resumes and lets go of archives."""
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        orders: Orders,
+        generations: Generations,
+        *,
+        window: int,
+        grace: float,
+        most_images: int,
+    ) -> None:
+        self._workshop = workshop
+        self._catalogue: Catalogue = workshop.catalogue
+        self._orders = orders
+        self._generations = generations
+        self._window = window
+        self._grace = grace
+        self._most_images = most_images
+        self._builds: dict[str, Build] = {}
+        self._by_key: dict[str, Build] = {}
+        # Whatever somebody holds a reference to is in use: it is found here, and not evicted.
+        self._known: WeakValueDictionary[str, Archive] = WeakValueDictionary()
+        self._started = time.time()
+
+    async def request(self, order_id: str, options: Options) -> tuple[Archive, CacheResult]:
+        """The archive for a caller's wish: running, finished, or begun now.
+
+        Raises what the order call raises, `OrderEmpty`, `UnknownImage` or `TooManyImages`.
+        """
+        deadline = time.monotonic() + options.wait_timeout
+        order = await self._listed(order_id, options, deadline)
+        plan = await self._plan(order_id, order, options)
+        if build := self._joinable(plan, deadline):
+            return build.archive, CacheResult.JOINED
+        archive = await self._finished(plan) or await self._unfinished(plan)
+        if build := self._joinable(plan, deadline):  # somebody was quicker meanwhile
+            return build.archive, CacheResult.JOINED
+        if archive is not None:
+            return archive, CacheResult.HIT
+        return self._begin(plan, options, deadline), CacheResult.MISS
+
+    async def find(self, order_id: str, order: Order, options: Options) -> Archive | None:
+        """The archive that `request` would give, if there is one; nothing is begun."""
+        plan = await self._plan(order_id, order, options)
+        build = self._by_key.get(plan.running_key)
+        return build.archive if build else await self._finished(plan)
+
+    async def preview(self, order_id: str, order: Order, options: Options) -> tuple[Plan, dict[str, Blob]]:
+        """What `request` would plan, and which of its images are stored, by key."""
+        plan = await self._plan(order_id, order, options)
+        return plan, await self._workshop.store.find([image.key for image in plan.images])
+
+    async def stale(self, order_id: str, options: Options) -> Archive | None:
+        """The newest complete archive for the same wish, for when upstream cannot be asked."""
+        return await self._intact(await self._catalogue.find_stale(family_key(order_id, options)))
+
+    async def by_id(self, archive_id: str) -> Archive:
+        """An archive by its id; a build that a restart interrupted goes on.
+
+        Raises `ArchiveNotFound`, or `ArchiveGone` for one that was here.
+        """
+        if build := self._builds.get(archive_id):
+            return build.archive
+        record = await self._catalogue.load(archive_id)
+        if record is None:
+            raise ArchiveNotFound
+        if self._catalogue.is_expired(record):
+            raise ArchiveGone
+        if build := self._builds.get(archive_id):
+            return build.archive
+        archive = self._restore(record)
+        lost = await self._workshop.store.missing(archive.blobs())
+        if lost and not await repair(record, lost, self._workshop):
+            await self._catalogue.drop(archive_id)
+            raise ArchiveGone
+        return archive if archive.is_settled else self._resume(record, archive)
+
+    async def close(self) -> None:
+        """Stop all builds; they go on after a restart, if somebody comes back for them."""
+        tasks = [build.task for build in self._builds.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def sweep_regularly(self) -> None:
+        """Let go, again and again, what is past its time."""
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            now = time.time()
+            orphaned_before = now - self._grace if now - self._started > self._grace else 0
+            await self._catalogue.sweep(self.live(), orphaned_before)
+
+    def live(self) -> set[str]:
+        """Ids of archives that are being built or used."""
+        return {*self._builds, *self._known}
+
+    async def _listed(self, order_id: str, options: Options, deadline: float) -> Order:
+        """The order; if the caller waits, once its images are listed."""
+        order = await self._orders.get(order_id)
+        while options.wait and order.may_grow and not order.images and time.monotonic() < deadline:
+            await asyncio.sleep(min(_LIST_POLL_SECONDS, max(0.0, deadline - time.monotonic())))
+            order = await self._orders.refresh(order_id)
+        return order
+
+    async def _plan(self, order_id: str, order: Order, options: Options) -> Plan:
+        generations = await self._generations.observe(order)
+        return make_plan(order_id, order, generations, options, self._most_images)
+
+    def _joinable(self, plan: Plan, deadline: float) -> Build | None:
+        build = self._by_key.get(plan.running_key)
+        if build is not None:
+            build.readiness.deadline = max(build.readiness.deadline, deadline)
+        return build
+
+    async def _finished(self, plan: Plan) -> Archive | None:
+        return await self._intact(await self._catalogue.find_complete(plan.key))
+
+    async def _unfinished(self, plan: Plan) -> Archive | None:
+        record = await self._catalogue.find_unfinished(plan.key)
+        if record is None or record.plan.wait != plan.wait or self._catalogue.is_expired(record):
+            return None
+        archive = self._restore(record)
+        if record.id in self._builds or await self._workshop.store.missing(archive.blobs()):
+            return None
+        return self._resume(record, archive)
+
+    async def _intact(self, record: Record | None) -> Archive | None:
+        if record is None:
+            return None
+        archive = self._restore(record)
+        return None if await self._workshop.store.missing(archive.blobs()) else archive
+
+    def _restore(self, record: Record) -> Archive:
+        """The archive that a record describes; the same object for everybody who uses it."""
+        if (known := self._known.get(record.id)) is not None:
+            return known
+        archive = self._new_archive(record.plan, record.id, record.created)
+        results = {result.image_id: result for result in record.results}
+        planned = {image.image_id: image for image in record.plan.images}
+        for member, attempts in record.members:
+            image = planned.get(member.image_id or "")
+            archive.append(member, present(image, member, attempts) if image else None)
+        if record.state in (State.COMPLETE, State.PARTIAL):
+            archive.results = list(results.values())
+            archive.settle(State(record.state), record.comment or "")
+        return archive
+
+    def _begin(self, plan: Plan, options: Options, deadline: float) -> Archive:
+        archive = self._new_archive(plan, uuid4().hex, time.time())
+        self._start(archive, plan, deadline, is_new=True)
+        return archive
+
+    def _resume(self, record: Record, archive: Archive) -> Archive:
+        if build := self._builds.get(record.id):
+            return build.archive
+        left = record.created + record.plan.wait_timeout - time.time()
+        self._start(archive, record.plan, time.monotonic() + left, is_new=False)
+        return archive
+
+    def _start(self, archive: Archive, plan: Plan, deadline: float, *, is_new: bool) -> None:
+        readiness = Readiness(plan, lambda: self._replan(plan), deadline)
+        builder = Builder(archive, plan, readiness, self._workshop)
+        build = Build(archive, plan, readiness, builder, self._workshop, is_new=is_new)
+        self._builds[archive.id] = build
+        self._by_key.setdefault(plan.running_key, build)
+        build.task.add_done_callback(lambda _: self._ended(build))
+
+    async def _replan(self, plan: Plan) -> Plan:
+        order = await self._orders.refresh(plan.order_id)
+        return await self._plan(plan.order_id, order, plan.options())
+
+    def _ended(self, build: Build) -> None:
+        del self._builds[build.archive.id]
+        if self._by_key.get(build.plan.running_key) is build:
+            del self._by_key[build.plan.running_key]
+
+    def _new_archive(self, plan: Plan, archive_id: str, created: float) -> Archive:
+        archive = Archive(
+            archive_id,
+            key=plan.key,
+            order_id=plan.order_id,
+            order_name=plan.order_name,
+            total=len(plan.images),
+            demand=Demand(self._window, self._grace),
+            created=created,
+        )
+        self._known[archive_id] = archive
+        return archive

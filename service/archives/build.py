@@ -1,0 +1,109 @@
+"""One archive's build as a task: what becomes of the archive, however the build ends."""
+
+import asyncio
+import sqlite3
+import time
+
+from service.archives.archive import Archive, State
+from service.archives.builder import Builder, Workshop
+from service.archives.demand import Abandoned
+from service.archives.plan import Plan
+from service.archives.readiness import Readiness
+from service.images.blobs import OutOfSpace
+from service.problems import ArchiveGone, Draining, InternalError, Problem, StoreFull
+from service.telemetry.logs import get_logger
+from service.telemetry.metrics import ArchiveOutcome
+
+log = get_logger(__name__)
+
+
+class Build:
+    """A running build. Its task never raises: the archive itself says how it ended."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        plan: Plan,
+        readiness: Readiness,
+        builder: Builder,
+        workshop: Workshop,
+        *,
+        is_new: bool,
+    ) -> None:
+        self.archive = archive
+        self.plan = plan
+        self.readiness = readiness
+        self._builder = builder
+        self._catalogue = workshop.catalogue
+        self._metrics = workshop.metrics
+        self._is_new = is_new
+        self._started = time.monotonic()
+        self.task = asyncio.create_task(self._run(), name=f"build {archive.id}")
+
+    async def _run(self) -> None:
+        try:
+            if self._is_new:
+                await self._catalogue.begin(self.archive, self.plan)
+            await self._builder.build()
+        except asyncio.CancelledError:
+            self.archive.fail(Draining())
+            raise
+        except Exception as error:
+            await self._give_up(_cause(error))
+        self._report()
+
+    async def _give_up(self, cause: BaseException) -> None:
+        was_seen = self.archive.length > 0
+        self.archive.fail(_problem(cause))
+        try:
+            await (self._catalogue.drop if was_seen else self._catalogue.forget)(self.archive.id)
+        except sqlite3.Error:
+            log.exception("archive could not be dropped", archive_id=self.archive.id)
+
+    def _report(self) -> None:
+        archive = self.archive
+        seconds = time.monotonic() - self._started
+        if archive.state is State.COMPLETE:
+            outcome = ArchiveOutcome.SUCCESS
+        elif archive.state is State.PARTIAL:
+            outcome = ArchiveOutcome.PARTIAL
+        else:
+            gone = isinstance(archive.failure, ArchiveGone)
+            outcome = ArchiveOutcome.CANCELLED if gone else ArchiveOutcome.FAILURE
+        self._metrics.archives.labels(outcome).inc()
+        if archive.state in (State.COMPLETE, State.PARTIAL):
+            self._metrics.archive_duration.observe(seconds)
+            self._metrics.archive_size.observe(archive.length)
+        log.info(
+            "archive ended",
+            archive_id=archive.id,
+            order_id=archive.order_id,
+            outcome=outcome,
+            code=archive.failure.code if archive.failure else None,
+            images=archive.total,
+            downloaded=archive.downloaded,
+            failed=len(archive.failures),
+            bytes=archive.length,
+            seconds=round(seconds, 3),
+        )
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The first real error within groups of them."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _problem(cause: BaseException) -> Problem:
+    match cause:
+        case Problem():
+            return cause
+        case Abandoned():
+            return ArchiveGone()
+        case OutOfSpace():
+            return StoreFull()
+        case sqlite3.OperationalError() if cause.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            return StoreFull()
+    log.error("build failed", exc_info=cause)
+    return InternalError()

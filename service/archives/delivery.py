@@ -1,0 +1,159 @@
+"""Answers a request with an archive: whole or a range of it, finished or still growing (RFC 9110 13 and 14)."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from aiohttp import HttpVersion11, web
+
+from service.archives.archive import Archive
+from service.archives.demand import Reader
+from service.archives.names import archive_filename, content_disposition
+from service.archives.ranges import ByteRange, parse_range
+from service.archives.transmission import ClientLeft, cut, transmit
+from service.images.blobs import BlobLost
+from service.images.store import ImageStore
+from service.problems import ImagesMissing, PreconditionFailed, Problem, StillBuilding
+from service.telemetry.logs import get_logger
+from service.telemetry.metrics import Metrics
+
+log = get_logger(__name__)
+
+STARTED = web.RequestKey("STARTED", float)
+"""When the request came in (`time.monotonic`)."""
+
+# How long a range that needs the end waits for it; below the idle limit (60 s) of common proxies.
+_WAIT_FOR_END = 45.0
+_RETRY_AFTER = 5.0
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How the caller wants the archive."""
+
+    strict: bool = False
+    complete: bool = False
+    """Only when all is in."""
+    ranges_need_tag: bool = False
+    """Honour `Range` only together with a matching `If-Range`: the address may name other bytes tomorrow."""
+    stale: bool = False
+
+
+class Delivery:
+    """Sends archives to clients."""
+
+    def __init__(self, store: ImageStore, metrics: Metrics) -> None:
+        self._store = store
+        self._metrics = metrics
+
+    async def deliver(self, request: web.Request, archive: Archive, wish: Wish) -> web.StreamResponse:
+        """Answer with the archive, or raise the `Problem` that keeps it from being answered with."""
+        if _is_not_modified(request, archive):
+            return web.Response(status=304, headers=headers(archive, stale=wish.stale))
+        span = _wanted_range(request, archive, wish)
+        to_the_end = wish.strict or wish.complete or request.version < HttpVersion11
+        if span is not None:
+            to_the_end = span.needs_end
+        with archive.demand.reading(span.first if span else 0, to_the_end=to_the_end) as reader:
+            if span is None:
+                await archive.until(lambda: not to_the_end and bool(archive.members))
+                if wish.strict and archive.failures:
+                    raise ImagesMissing([result.failure for result in archive.failures])
+                response, start, stop = _whole(archive)
+            else:
+                await self._until_known(archive, span)
+                response, start, stop = _part(archive, span)
+            response.headers.update(headers(archive, stale=wish.stale))
+            return await self._send(request, response, archive, start=start, stop=stop, reader=reader)
+
+    async def _until_known(self, archive: Archive, span: ByteRange) -> None:
+        last = span.last
+        try:
+            async with asyncio.timeout(_WAIT_FOR_END):
+                await archive.until(lambda: last is not None and archive.length > last)
+        except TimeoutError:
+            archive.demand.linger()
+            raise StillBuilding(retry_after=_RETRY_AFTER) from None
+
+    async def _send(
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        archive: Archive,
+        *,
+        start: int,
+        stop: int | None,
+        reader: Reader,
+    ) -> web.StreamResponse:
+        try:
+            await response.prepare(request)
+            self._metrics.archive_first_byte.observe(time.monotonic() - request[STARTED])
+            await transmit(request, response, archive, self._store, start=start, stop=stop, reader=reader)
+            self._metrics.archives_served.inc()
+        except (ClientLeft, ConnectionError):
+            self._metrics.client_disconnects.inc()
+            cut(request)
+        except (Problem, BlobLost) as error:
+            log.warning("download cut", archive_id=archive.id, reason=type(error).__name__)
+            cut(request)
+        except BaseException:
+            if request.transport is None or request.transport.is_closing():
+                self._metrics.client_disconnects.inc()
+            cut(request)
+            raise
+        return response
+
+
+def headers(archive: Archive, *, stale: bool = False) -> dict[str, str]:
+    """What every answer about the archive's bytes says of it."""
+    found = {
+        "Content-Type": "application/zip",
+        "Content-Disposition": content_disposition(archive_filename(archive.order_name, archive.order_id)),
+        "ETag": f'"{archive.id}"',
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-transform",
+        "Link": f'</v1/archives/{archive.id}/report>; rel="describedby"',
+        "X-Accel-Buffering": "no",
+        "X-Archive-Id": archive.id,
+        "X-Total-Images": str(archive.total),
+    }
+    if archive.is_settled:
+        found |= {"X-Downloaded": str(archive.downloaded), "X-Failed": str(len(archive.failures))}
+    return found | ({"X-Archive-Stale": "true"} if stale else {})
+
+
+def _whole(archive: Archive) -> tuple[web.StreamResponse, int, int | None]:
+    response = web.StreamResponse()
+    if archive.is_settled:
+        response.content_length = archive.length
+    else:
+        response.enable_chunked_encoding()
+    return response, 0, archive.length if archive.is_settled else None
+
+
+def _part(archive: Archive, span: ByteRange) -> tuple[web.StreamResponse, int, int]:
+    start, stop = span.resolve(archive.length)
+    total = str(archive.length) if archive.is_settled else "*"
+    response = web.StreamResponse(status=206, headers={"Content-Range": f"bytes {start}-{stop - 1}/{total}"})
+    response.content_length = stop - start
+    return response, start, stop
+
+
+def _is_not_modified(request: web.Request, archive: Archive) -> bool:
+    """Evaluate `If-Match` (raises `PreconditionFailed`) and `If-None-Match`."""
+    if request.if_match is not None and not any(
+        tag.value in (archive.id, "*") and not tag.is_weak for tag in request.if_match
+    ):
+        raise PreconditionFailed
+    return any(tag.value in (archive.id, "*") for tag in request.if_none_match or ())
+
+
+def _wanted_range(request: web.Request, archive: Archive, wish: Wish) -> ByteRange | None:
+    if wish.strict or request.method != "GET":
+        return None
+    if_range = request.headers.get("If-Range")
+    if if_range is None and wish.ranges_need_tag:
+        return None
+    if if_range is not None and if_range.strip() != f'"{archive.id}"':
+        return None
+    return parse_range(request.headers.get("Range"))

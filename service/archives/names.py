@@ -1,0 +1,132 @@
+"""What the members of an archive are called: names that any system can unpack, each one once.
+
+Three promises. A name is harmless: no path, nothing invisible, nothing that Windows or macOS refuses. It is unique even
+where case and accents' encoding do not count. And it is settled by the order alone, before the first image arrives.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from urllib.parse import quote
+
+REPORT_NAME = "_download_report.txt"
+MAX_BYTES = 150  # of a whole name, in UTF-8: leaves room for a long folder within Windows' 260
+
+_IMAGE = re.compile(
+    r"\.(jpg|jpeg|jpe|jfif|jp2|j2k|png|apng|webp|avif|jxl|tif|tiff|heic|heif|hif|bmp|dib|gif|psd|raw|3fr|arw|cr2|cr3|crw"
+    r"|dcr|dng|erf|fff|gpr|iiq|kdc|mef|mos|mrw|nef|nrw|orf|pef|raf|rw2|rwl|sr2|srf|srw|x3f)$",
+    re.IGNORECASE | re.ASCII,
+)
+_ZIP = re.compile(r"\.zip$", re.IGNORECASE)
+_RESERVED = frozenset('<>:"/\\|?*')
+_SEPARATOR = re.compile(r"[/\\]")
+_NO_FOLDER = re.compile(r"\.{0,2}|[A-Za-z]:")
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])", re.IGNORECASE)
+
+# A stem is cut as if its extension were this one: then it fits, and stays unique, whatever format is delivered.
+_LONGEST_EXTENSION = ".webp"
+_STEM_BYTES = MAX_BYTES - len(_LONGEST_EXTENSION)
+# Sorting the accents of one letter takes time quadratic in their number; no more than this is ever looked at.
+_CHARACTERS = 1000
+
+
+def safe_stem(name: str, fallback: str) -> str:
+    """`name` without a known image extension, harmless as a file name with any extension of up to four letters.
+
+    Where nothing of the name is left, `fallback` is used in the same way, and "image" if nothing is left of that.
+    """
+    return _safe(name, _IMAGE) or _safe(fallback) or "image"
+
+
+class Names:
+    """The names of one archive's members, fixed when the archive begins.
+
+    `originals` holds (image id, original name) in the order of the order document, `extension` the format asked for.
+    An id that comes twice counts once. Extensions are ours ("jpg", "webp"): lower case, no dot, at most four letters.
+    """
+
+    def __init__(self, originals: Sequence[tuple[str, str]], extension: str) -> None:
+        self._extension = extension
+        wished: dict[str, str] = {}
+        for image_id, name in originals:
+            wished.setdefault(image_id, safe_stem(name, image_id))
+        self._stems = dict(zip(wished, _unique(wished.values()), strict=True))
+
+    def of(self, image_id: str, extension: str | None = None) -> str:
+        """The image's name in the archive, in the format asked for or, where it differs, in the one delivered.
+
+        Stems are unique by themselves, so neither the extension nor the moment of asking changes any other name.
+        Raises `KeyError` for an id that is not of this archive.
+        """
+        return f"{self._stems[image_id]}.{extension or self._extension}"
+
+
+def archive_filename(order_name: str | None, order_id: str) -> str:
+    """What a browser saves the archive as: "<order name>.zip", or "order-<id>.zip" for an order without a name."""
+    stem = _safe(order_name or "", _ZIP) or _safe(f"order-{order_id}")
+    return f"{stem}.zip"
+
+
+def content_disposition(filename: str) -> str:
+    """The header's value for a download: ASCII for old clients, the true name (RFC 8187) for all others.
+
+    `filename` ends in an extension; nothing else is asked of it.
+    """
+    stem, _, extension = _ascii(filename).rpartition(".")
+    if not any(character.isalnum() for character in stem):
+        stem = "archive"
+    encoded = quote(filename, safe="!#$&+-.^_`|~", errors="replace")
+    return f"attachment; filename=\"{stem}.{extension}\"; filename*=UTF-8''{encoded}"
+
+
+def _safe(name: str, ending: re.Pattern[str] | None = None) -> str:
+    """The name without `ending`, and without folders and characters that could do harm; empty if nothing is left."""
+    text = "_".join(part for part in _SEPARATOR.split(name) if not _NO_FOLDER.fullmatch(part))
+    text = "".join(map(_harmless, text)).rstrip(" .")
+    text = ending.sub("", text) if ending else text
+    text = unicodedata.normalize("NFC", text[:_CHARACTERS])
+    stem = _cut(text.strip(" ."), _STEM_BYTES)
+    if _DEVICE.fullmatch(stem.partition(".")[0].rstrip()):
+        return _cut(f"_{stem}", _STEM_BYTES)
+    return stem
+
+
+def _harmless(character: str) -> str:
+    category = unicodedata.category(character)
+    if category == "Cf":  # invisible, and some turn the reading direction: "gpj.exe" can be made to end in ".jpg"
+        return ""
+    if category == "Zs":
+        return " "
+    return "_" if category in {"Cc", "Cs", "Zl", "Zp"} or character in _RESERVED else character
+
+
+def _cut(stem: str, size: int) -> str:
+    """At most `size` bytes of UTF-8 from the start: whole characters, and no space or dot at the end."""
+    return stem.encode()[:size].decode(errors="ignore").rstrip(" .")
+
+
+def _unique(stems: Iterable[str]) -> Iterable[str]:
+    """The stems in their order; from the second of its kind on with the first number that nobody else goes by."""
+    wished = list(stems)
+    real = {_alike(stem) for stem in wished}
+    taken = {_alike(REPORT_NAME.removesuffix(".txt"))}
+    numbers: dict[str, int] = {}
+    for stem in wished:
+        unique, kind = stem, _alike(stem)
+        while (key := _alike(unique)) in taken or (unique != stem and key in real):
+            numbers[kind] = number = numbers.get(kind, 0) + 1
+            suffix = f"_{number}"
+            unique = _cut(stem, _STEM_BYTES - len(suffix)) + suffix
+        taken.add(key)
+        yield unique
+
+
+def _alike(stem: str) -> str:
+    """Equal for stems that some file system takes for the same: by case, or by how an accent is encoded."""
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", stem).upper().casefold())
+
+
+def _ascii(filename: str) -> str:
+    """The name in plain ASCII, harmless inside quotes; "%" goes because some browsers decode it."""
+    letters = (c for c in unicodedata.normalize("NFKD", filename[:_CHARACTERS]) if not unicodedata.combining(c))
+    return _safe("".join(c if c.isascii() and c != "%" else "_" for c in letters))

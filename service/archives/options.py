@@ -1,0 +1,29 @@
+"""What a caller asks for: the validated query of a download or a job."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from service.upstream.models import Rendering
+
+
+class Options(Rendering):
+    """How to render the images, which of them, and how to deliver the archive."""
+
+    image: tuple[str, ...] = ()
+    """Only these image ids; empty = all."""
+    wait: bool = False
+    wait_timeout: float = Field(300, ge=0, le=3600, allow_inf_nan=False)
+    """Seconds to wait for images that are not ready, with `wait`."""
+    on_failure: Literal["partial", "strict"] = "partial"
+    delivery: Literal["stream", "complete"] = "stream"
+
+    @property
+    def rendering(self) -> Rendering:
+        """The part that makes an image what it is."""
+        return Rendering(**{name: getattr(self, name) for name in Rendering.model_fields})
+
+    @property
+    def subset(self) -> tuple[str, ...]:
+        """The chosen image ids, each once, in one sequence for equal choices."""
+        return tuple(sorted(set(self.image)))

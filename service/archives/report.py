@@ -1,0 +1,36 @@
+"""What is missing from an archive and why, in words for the person who opens it."""
+
+from collections.abc import Sequence
+
+from service.archives.archive import ImageResult
+
+
+def comment(order_id: str, downloaded: int, total: int) -> str:
+    """The archive comment."""
+    return f"Autoenhance order {order_id}: {downloaded} of {total} images"
+
+
+def report_text(order_id: str, results: Sequence[ImageResult]) -> str:
+    """The text of `_download_report.txt`."""
+    missing = [(result, result.code) for result in results if result.code is not None]
+    lines = [
+        "Download report",
+        "",
+        f"Order: {order_id}",
+        f"Images in this archive: {len(results) - len(missing)} of {len(results)}",
+        f"Missing: {len(missing)}",
+    ]
+    for result, code in missing:
+        lines += [
+            "",
+            _one_line(result.original_name) or "(no name)",
+            f"  image id: {_one_line(result.image_id)}",
+            f"  reason:   {code}: {code.words}",
+            f"  to get it: GET /v1/orders/{order_id}/images?image={_one_line(result.image_id)}",
+        ]
+    lines += ["", "Ask for the whole order again to get the missing images too: what is here is not fetched twice.", ""]
+    return "\r\n".join(lines)
+
+
+def _one_line(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text).strip()

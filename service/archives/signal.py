@@ -1,0 +1,19 @@
+"""Telling waiting tasks that something changed."""
+
+import asyncio
+
+
+class Signal:
+    """Wakes everybody who waits, once per `fire`. Look at the state, then wait, without awaiting between the two."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def fire(self) -> None:
+        """Wake all who wait now."""
+        event, self._event = self._event, asyncio.Event()
+        event.set()
+
+    async def wait(self) -> None:
+        """Wait for the next `fire`."""
+        await self._event.wait()

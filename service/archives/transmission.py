@@ -1,0 +1,99 @@
+"""Sends an archive's bytes: headers and directory from memory, images by `sendfile` from their files."""
+
+import asyncio
+import socket
+import struct
+
+from aiohttp import web
+
+from service.archives.archive import Archive
+from service.archives.demand import Reader
+from service.archives.layout import BlobSlice
+from service.images.store import ImageStore
+
+# So often does a reader's position move on while one large image is sent.
+_PIECE = 4 << 20
+# SO_LINGER on, 0 seconds: closing resets the connection.
+_RESET = struct.pack("ii", 1, 0)
+
+
+class ClientLeft(Exception):
+    """The client closed the connection before the last byte."""
+
+
+async def transmit(
+    request: web.Request,
+    response: web.StreamResponse,
+    archive: Archive,
+    store: ImageStore,
+    *,
+    start: int,
+    stop: int | None,
+    reader: Reader,
+) -> None:
+    """Send the archive's bytes from `start` to before `stop` (None: to the end) as the body of a prepared response.
+
+    Raises `ClientLeft`, the archive's problem if it fails on the way, or `BlobLost`. The caller must `cut` then.
+    """
+    position = start
+    try:
+        async for piece in archive.slices(start, stop):
+            if isinstance(piece, BlobSlice):
+                await _send_image(request, response, piece, store, reader, position)
+                position += piece.count
+            else:
+                await response.write(piece)
+                position += len(piece)
+            reader.advance(position)
+        await response.write_eof()
+    except ConnectionError as error:
+        raise ClientLeft from error
+
+
+async def _send_image(
+    request: web.Request,
+    response: web.StreamResponse,
+    piece: BlobSlice,
+    store: ImageStore,
+    reader: Reader,
+    position: int,
+) -> None:
+    loop = asyncio.get_running_loop()
+    transport = _open_transport(request)
+    # aiohttp has no way to send a file as one chunk of a chunked body, so the chunk's frame is written here.
+    if response.chunked:
+        transport.write(b"%x\r\n" % piece.count)
+    file = await store.open_blob(piece.blob)
+    try:
+        done = 0
+        while done < piece.count:
+            if transport.is_closing():
+                raise ConnectionResetError("the client left")
+            done += await loop.sendfile(transport, file, piece.offset + done, min(_PIECE, piece.count - done))
+            reader.advance(position + done)
+    finally:
+        file.close()
+    if response.chunked:
+        transport.write(b"\r\n")
+
+
+def cut(request: web.Request) -> None:
+    """Break the connection so that every client, and every proxy between, sees an error.
+
+    The only way to end a response that has begun and cannot be finished: a clean end would look like a whole
+    archive, and so would a mere close to an HTTP/1.0 client.
+    """
+    transport = request.transport
+    if transport is None:
+        return
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    transport.abort()
+
+
+def _open_transport(request: web.Request) -> asyncio.Transport:
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError("the client left")
+    return transport

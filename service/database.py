@@ -1,0 +1,83 @@
+"""SQLite for everything that must outlive the process: one file, one connection, one thread."""
+
+import asyncio
+import fcntl
+import sqlite3
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, TypeVar
+
+T = TypeVar("T")
+
+
+class DataDirInUse(RuntimeError):
+    """Another process works in this data directory."""
+
+
+class Database:
+    """Runs functions on the database's own thread, each in a transaction of its own, in the sequence they were given.
+
+    WAL with `synchronous=NORMAL`: what was committed survives the death of the process, whatever kills it.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, lock: IO[bytes]) -> None:
+        self._connection = connection
+        self._thread = thread
+        self._lock = lock
+
+    @classmethod
+    async def open(cls, directory: Path, schemas: Iterable[str]) -> "Database":
+        """Open, or create, the database of a data directory and take its lock.
+
+        Raises `DataDirInUse` when another process holds it, `OSError` or `sqlite3.Error` when it cannot be used.
+        """
+        thread = ThreadPoolExecutor(1, thread_name_prefix="database")
+        loop = asyncio.get_running_loop()
+        try:
+            connection, lock = await loop.run_in_executor(thread, _open, directory, list(schemas))
+        except BaseException:
+            thread.shutdown(wait=False)
+            raise
+        return cls(connection, thread, lock)
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in a transaction: committed when it returns, rolled back when it raises.
+
+        Once begun it is carried through, also when the caller is cancelled.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
+
+    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._connection:
+            return work(self._connection)
+
+    async def close(self) -> None:
+        """Finish what was given, then close and let go of the lock."""
+
+        def close() -> None:
+            self._connection.close()
+            self._lock.close()
+
+        await asyncio.get_running_loop().run_in_executor(self._thread, close)
+        self._thread.shutdown(wait=False)
+
+
+def _open(directory: Path, schemas: list[str]) -> tuple[sqlite3.Connection, IO[bytes]]:
+    directory.mkdir(parents=True, exist_ok=True)
+    lock = (directory / "lock").open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        connection = sqlite3.connect(directory / "batch.sqlite3", check_same_thread=False)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        for schema in schemas:
+            connection.executescript(schema)
+    except BlockingIOError:
+        lock.close()
+        raise DataDirInUse(f"{directory} is in use by another process") from None
+    except BaseException:
+        lock.close()
+        raise
+    return connection, lock

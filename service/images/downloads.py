@@ -1,0 +1,96 @@
+"""Downloads into the store: one per image key in the process, whoever asks for it."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from service.images.blobs import Blob
+from service.images.store import ImageStore
+from service.problems import Reason
+from service.telemetry.logs import get_logger
+from service.telemetry.metrics import Metrics
+from service.upstream.client import Autoenhance, ImageFailed
+from service.upstream.concurrency import DownloadSlots, Slot
+from service.upstream.models import Rendering
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One image in one rendering."""
+
+    key: str
+    image_id: str
+    rendering: Rendering
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A download that ended well."""
+
+    blob: Blob
+    attempts: int
+    """0 when another download had brought the image meanwhile."""
+
+
+class Downloads:
+    """Starts downloads and lets others join them. What has begun is finished, also when nobody waits any more:
+    it may have been paid for."""
+
+    def __init__(self, upstream: Autoenhance, store: ImageStore, slots: DownloadSlots, metrics: Metrics) -> None:
+        self._upstream = upstream
+        self._store = store
+        self._slots = slots
+        self._metrics = metrics
+        self._running: dict[str, asyncio.Task[Stored]] = {}
+
+    def running(self, key: str) -> asyncio.Task[Stored] | None:
+        """The download of this image, if one is under way. Await it shielded."""
+        return self._running.get(key)
+
+    async def start(self, wanted: Wanted, still_wanted: Callable[[], bool]) -> asyncio.Task[Stored] | None:
+        """Wait for a slot, then begin; or join the download that somebody else began meanwhile. Await it shielded.
+
+        None when nobody wants the image any more by then. The task raises `ImageFailed`, or `OutOfSpace`.
+        """
+        slot = await self._slots.acquire()
+        task = self._running.get(wanted.key)
+        if task is not None or not still_wanted():
+            slot.release()
+            return task
+        task = asyncio.create_task(self._run(wanted, slot), name=f"download {wanted.image_id}")
+        self._running[wanted.key] = task
+        task.add_done_callback(lambda ended: self._ended(wanted.key, ended))
+        return task
+
+    async def _run(self, wanted: Wanted, slot: Slot) -> Stored:
+        started = time.monotonic()
+        try:
+            here = await self._store.find([wanted.key])
+            if here:
+                return Stored(here[wanted.key], 0)
+            async with self._store.receive() as incoming:
+                extension, attempts = await self._upstream.download(wanted.image_id, wanted.rendering, incoming, slot)
+                blob = await self._store.publish(incoming, extension, wanted.key)
+        except OSError as error:
+            log.exception("image could not be stored", image_id=wanted.image_id)
+            raise ImageFailed(Reason.INTERNAL_ERROR) from error
+        finally:
+            slot.release()
+        self._metrics.image_download.observe(time.monotonic() - started)
+        self._metrics.image_size.observe(blob.size)
+        return Stored(blob, attempts)
+
+    def _ended(self, key: str, task: asyncio.Task[Stored]) -> None:
+        del self._running[key]
+        if not task.cancelled():
+            task.exception()  # seen, so that a failure nobody waited for is not reported as forgotten
+
+    async def close(self) -> None:
+        """Cancel what is under way and wait for it."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,77 @@
+"""A download on its way into the store."""
+
+import asyncio
+from collections.abc import Callable
+from typing import ParamSpec
+
+from service.images.blobs import Blob, BlobWriter
+from service.images.space import Space
+
+P = ParamSpec("P")
+
+# One hop to a thread per so many bytes; a hop per network chunk would cost several times the CPU.
+_BATCH_BYTES = 1 << 20
+# The most buffers one writev takes.
+_BATCH_CHUNKS = 1024
+# Without an announced length, room is asked for by steps of this size.
+_STEP = 16 << 20
+
+
+class Incoming:
+    """The bytes of one download: batched in memory up to 1 MiB, then written on a thread."""
+
+    def __init__(self, writer: BlobWriter, space: Space) -> None:
+        self._writer = writer
+        self._space = space
+        self._promised = 0
+        self._batch: list[bytes] = []
+        self._batched = 0
+        self._writing: asyncio.Future[None] | None = None
+
+    @property
+    def received(self) -> int:
+        """Bytes taken since the last restart."""
+        return self._writer.size + self._batched
+
+    async def expect(self, length: int) -> None:
+        """Ask for room for `length` bytes in all. Raises `OutOfSpace`."""
+        if length > self._promised:
+            await self._space.reserve(length - self._promised)
+            self._promised = length
+
+    async def write(self, chunk: bytes) -> None:
+        """Take a chunk. Raises `OutOfSpace`."""
+        self._batch.append(chunk)
+        self._batched += len(chunk)
+        if self._batched >= _BATCH_BYTES or len(self._batch) >= _BATCH_CHUNKS:
+            await self._flush()
+
+    async def restart(self) -> None:
+        """Forget what was taken."""
+        self._batch, self._batched = [], 0
+        await self._on_thread(self._writer.restart)
+
+    async def finish(self, extension: str) -> tuple[BlobWriter, Blob]:
+        """Write what is left; the writer then holds the whole file."""
+        if self._batch:
+            await self._flush()
+        return self._writer, self._writer.blob(extension)
+
+    async def discard(self) -> None:
+        """Remove the file, unless it was moved to its place, and give the room back."""
+        self._space.release(self._promised)
+        self._promised = 0
+        await self._on_thread(self._writer.discard)
+
+    async def _flush(self) -> None:
+        if self.received > self._promised:
+            await self.expect(max(self.received, self._promised + _STEP))
+        batch, self._batch, self._batched = self._batch, [], 0
+        await self._on_thread(self._writer.append, batch)
+
+    async def _on_thread(self, work: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Run one piece of file work at a time, to its end, also when the caller is cancelled meanwhile."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+        self._writing = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+        await asyncio.shield(self._writing)

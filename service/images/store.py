@@ -1,0 +1,190 @@
+"""The image store: content-addressed files, and an index from image keys to them."""
+
+import asyncio
+import json
+import os
+import sqlite3
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from service.database import Database
+from service.images.blobs import Blob, BlobLost, BlobWriter, is_intact, stamp
+from service.images.incoming import Incoming
+from service.images.space import Space
+from service.telemetry.metrics import Metrics
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS blobs (
+    digest TEXT PRIMARY KEY, size INTEGER NOT NULL, crc INTEGER NOT NULL, extension TEXT NOT NULL,
+    -- What the file looked like when its content was last known to be right, and in which boot of the machine:
+    -- a file that changed since, or may have lost its last pages to a power cut, is read and checked again.
+    mtime_ns INTEGER NOT NULL, boot TEXT NOT NULL, used REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS images (
+    key TEXT PRIMARY KEY, digest TEXT NOT NULL REFERENCES blobs ON DELETE CASCADE
+);
+CREATE INDEX IF NOT EXISTS images_by_digest ON images (digest);
+"""
+
+_INCOMING = "incoming"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class ImageStore:
+    """Finished images under their content's hash, found by image key. What is in it is complete and checked."""
+
+    def __init__(self, directory: Path, database: Database, space: Space, boot: str) -> None:
+        self._directory = directory
+        self._database = database
+        self._boot = boot
+        self.space = space
+
+    @classmethod
+    async def open(cls, directory: Path, database: Database, limit: Callable[[int], int], metrics: Metrics) -> Self:
+        """Open the store and sweep what a crash left. `limit` gives its budget from what it holds already (bytes)."""
+
+        def prepare(connection: sqlite3.Connection) -> tuple[int, int, str]:
+            _sweep(directory, connection)
+            used = connection.execute("SELECT coalesce(sum(size), 0) FROM blobs").fetchone()[0]
+            return used, limit(used), _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else uuid.uuid4().hex
+
+        used, budget, boot = await database.run(prepare)
+        return cls(directory, database, Space(directory, budget, used, metrics), boot)
+
+    @asynccontextmanager
+    async def receive(self) -> AsyncIterator[Incoming]:
+        """A place for one download's bytes; gone at the end of the block unless `publish` took it."""
+        incoming = Incoming(BlobWriter(self._directory / _INCOMING / uuid.uuid4().hex), self.space)
+        try:
+            yield incoming
+        finally:
+            await incoming.discard()
+
+    async def publish(self, incoming: Incoming, extension: str, key: str | None = None) -> Blob:
+        """Keep a complete download, and let `key` name it from now on."""
+        writer, blob = await incoming.finish(extension)
+        path = self._path(blob.digest)
+
+        def keep(connection: sqlite3.Connection) -> int:
+            writer.move_to(path)
+            size, mtime_ns = stamp(path) or (0, 0)
+            known = connection.execute("SELECT 1 FROM blobs WHERE digest = ?", (blob.digest,)).fetchone()
+            connection.execute(
+                "INSERT INTO blobs VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digest)"
+                " DO UPDATE SET mtime_ns = excluded.mtime_ns, boot = excluded.boot, used = excluded.used",
+                (blob.digest, size, blob.crc, blob.extension, mtime_ns, self._boot, time.time()),
+            )
+            if key is not None:
+                connection.execute("INSERT OR REPLACE INTO images VALUES (?, ?)", (key, blob.digest))
+            return 0 if known else size
+
+        self.space.add(await self._database.run(keep))
+        return blob
+
+    async def find(self, keys: Collection[str]) -> dict[str, Blob]:
+        """The images that are here, by key. Files that were changed or lost are noticed here, and forgotten."""
+
+        def look_up(connection: sqlite3.Connection) -> dict[str, Blob]:
+            rows = connection.execute(
+                "SELECT key, digest, size, crc, extension FROM images JOIN blobs USING (digest)"
+                " WHERE key IN (SELECT value FROM json_each(?))",
+                [json.dumps(list(keys))],
+            )
+            return {key: Blob(*columns) for key, *columns in rows}
+
+        found = await self._database.run(look_up)
+        lost = await self.missing(found.values())
+        return {key: blob for key, blob in found.items() if blob.digest not in lost}
+
+    async def missing(self, blobs: Iterable[Blob]) -> set[str]:
+        """Digests of those among `blobs` that are not here, or not intact any more; their files are removed."""
+        wanted = {blob.digest: blob for blob in blobs}
+
+        def compare(connection: sqlite3.Connection) -> tuple[set[str], list[Blob]]:
+            rows = connection.execute(
+                "SELECT digest, size, mtime_ns, boot FROM blobs WHERE digest IN (SELECT value FROM json_each(?))",
+                [json.dumps(list(wanted))],
+            ).fetchall()
+            connection.execute(
+                "UPDATE blobs SET used = ? WHERE digest IN (SELECT value FROM json_each(?))",
+                (time.time(), json.dumps(list(wanted))),
+            )
+            doubtful = [
+                wanted[digest]
+                for digest, size, mtime_ns, boot in rows
+                if boot != self._boot or stamp(self._path(digest)) != (size, mtime_ns)
+            ]
+            return wanted.keys() - {row[0] for row in rows}, doubtful
+
+        lost, doubtful = await self._database.run(compare)
+        for blob in doubtful:
+            if not await self._recheck(blob):
+                lost.add(blob.digest)
+        return lost
+
+    async def _recheck(self, blob: Blob) -> bool:
+        path = self._path(blob.digest)
+        if not await asyncio.to_thread(is_intact, path, blob):
+            await self.delete(lambda _: [blob.digest])
+            return False
+
+        def mark(connection: sqlite3.Connection) -> None:
+            _, mtime_ns = stamp(path) or (0, 0)
+            connection.execute(
+                "UPDATE blobs SET mtime_ns = ?, boot = ? WHERE digest = ?", (mtime_ns, self._boot, blob.digest)
+            )
+
+        await self._database.run(mark)
+        return True
+
+    async def delete(self, choose: Callable[[sqlite3.Connection], Iterable[str]]) -> int:
+        """Forget the blobs that `choose` names and remove their files; returns the bytes that came free.
+
+        Choosing and removing are one transaction: nobody can begin to use a blob between the two.
+        """
+
+        def remove(connection: sqlite3.Connection) -> int:
+            freed = 0
+            for digest in list(choose(connection)):
+                row = connection.execute("DELETE FROM blobs WHERE digest = ? RETURNING size", (digest,)).fetchone()
+                self._path(digest).unlink(missing_ok=True)
+                freed += row[0] if row else 0
+            return freed
+
+        freed = await self._database.run(remove)
+        self.space.add(-freed)
+        return freed
+
+    async def open_blob(self, blob: Blob) -> BinaryIO:
+        """The image's file, to be closed by the caller. Raises `BlobLost`."""
+
+        def open_checked() -> BinaryIO:
+            try:
+                file = self._path(blob.digest).open("rb", buffering=0)
+            except OSError as error:
+                raise BlobLost(blob.digest) from error
+            if os.fstat(file.fileno()).st_size != blob.size:
+                file.close()
+                raise BlobLost(blob.digest)
+            return file
+
+        return await asyncio.to_thread(open_checked)
+
+    def _path(self, digest: str) -> Path:
+        return self._directory / digest[:2] / digest
+
+
+def _sweep(directory: Path, connection: sqlite3.Connection) -> None:
+    """Make the folder, and remove what a crash left: unfinished downloads, and files no record knows."""
+    incoming = directory / _INCOMING
+    incoming.mkdir(parents=True, exist_ok=True)
+    for path in incoming.iterdir():
+        path.unlink()
+    known = {row[0] for row in connection.execute("SELECT digest FROM blobs")}
+    for path in directory.glob("??/*"):
+        if path.name not in known:
+            path.unlink()

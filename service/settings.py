@@ -1,0 +1,114 @@
+"""Every setting, read once from the environment (and `.env`, when present)."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+class InvalidSettings(ValueError):
+    """A setting has a value that cannot be used; the message is one line that names it, never its value."""
+
+
+class Settings(BaseSettings):
+    """The service's configuration; a field's name in upper case is its environment variable."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore"
+    )
+
+    autoenhance_api_key: SecretStr | None = None
+    """Key of the Autoenhance account; without it the service starts, and answers 503 to downloads."""
+    autoenhance_api_base: str = "https://api.autoenhance.ai/v3"
+    autoenhance_api_version: str | None = "2025-05-08"
+    """Sent as `x-api-version`; `none` leaves the account's own version in force."""
+    upstream_attempts: int = Field(3, ge=1, le=10)
+    """Tries per image or order call, the first one included."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    data_dir: Path = Path("data")
+
+    service_api_key: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Keys that callers must send as `X-API-Key`, comma-separated; none = open to everybody."""
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins of browser pages that may call the API, comma-separated; `*` = any."""
+
+    download_concurrency: int = Field(5, ge=1, le=64)
+    """Images downloaded at once, over all orders."""
+    image_timeout: float = Field(60, gt=0)
+    """Seconds for one image, from its first attempt to its last, waits between them included."""
+    max_images_per_order: int = Field(100, ge=1)
+    order_freshness: float = Field(10, ge=0)
+    """Seconds for which an order document that is all done is used again."""
+    archive_ttl: float = Field(3600, gt=0)
+    """Seconds for which a finished archive answers equal requests, and its id answers at all."""
+    resume_grace: float = Field(60, ge=0)
+    """Seconds for which a build that everybody left can be taken up again."""
+    read_ahead_bytes: int = Field(256 * MIB, gt=0)
+    """How far a build may run ahead of its furthest reader."""
+    store_max_bytes: int | None = Field(None, gt=0)
+    """Disk space for images; unset = half of what is free at the start, at most 20 GiB."""
+
+    breaker_failures: int = Field(5, ge=1)
+    """Failures in a row that open a circuit."""
+    breaker_reset: float = Field(60, gt=0)
+    """Seconds until an open circuit lets one trial through."""
+
+    otel_exporter_otlp_endpoint: str | None = None
+    """Collector for traces over OTLP/HTTP; unset = no tracing. The other `OTEL_*` variables work as usual."""
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("service_api_key", "allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("autoenhance_api_base")
+    @classmethod
+    def _http_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must be an http(s) address without query")
+        return value.rstrip("/")
+
+    @field_validator("autoenhance_api_version")
+    @classmethod
+    def _none_is_unset(cls, value: str | None) -> str | None:
+        return None if value and value.lower() == "none" else value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("log_format", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @classmethod
+    def load(cls, **overrides: object) -> Self:
+        """Read the environment; `overrides` (from the command line) win.
+
+        Raises `InvalidSettings` with one line for the first wrong value.
+        """
+        try:
+            return cls(**overrides)  # type: ignore[arg-type]  # checked by the model itself
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            name = str(first["loc"][0]).upper() if first["loc"] else "settings"
+            raise InvalidSettings(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+
+    def store_budget(self, held: int) -> int:
+        """Bytes the image store may take: `store_max_bytes`, or half of what is free or `held` already, up to 20 GiB."""
+        if self.store_max_bytes is not None:
+            return self.store_max_bytes
+        return min((shutil.disk_usage(self.data_dir).free + held) // 2, 20 * GIB)

@@ -1,0 +1,140 @@
+"""Every series the service exports, in one class over its own registry."""
+
+from enum import StrEnum
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from service import __version__
+from service.problems import Reason
+
+
+class ArchiveOutcome(StrEnum):
+    """How an archive ended."""
+
+    SUCCESS = "success"
+    PARTIAL = "partial"
+    FAILURE = "failure"
+    CANCELLED = "cancelled"
+
+
+class ImageOutcome(StrEnum):
+    """How the fetching of one image ended; `stored` ones were here already."""
+
+    DOWNLOADED = "downloaded"
+    STORED = "stored"
+    FAILED = "failed"
+
+
+class CacheResult(StrEnum):
+    """What a request for an archive met."""
+
+    HIT = "hit"
+    MISS = "miss"
+    JOINED = "joined"
+    STALE = "stale"
+
+
+class Circuit(StrEnum):
+    """The dependencies that have a circuit breaker each."""
+
+    API = "api"
+    ASSETS = "assets"
+
+
+# A preview takes 0.1 s to a few seconds, a first rendering up to the 60 s deadline of an image.
+_IMAGE_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60)
+# An archive is up to 100 images in lanes of 5: from a second to 20 deadlines.
+_ARCHIVE_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1200)
+# The first byte waits for the order call and the first image.
+_FIRST_BYTE_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)
+# From a small preview (30 kB) to a full-size PNG (100 MB), by powers of about three.
+_IMAGE_BYTES = (3e4, 1e5, 3e5, 1e6, 3e6, 1e7, 3e7, 1e8)
+_ARCHIVE_BYTES = (1e6, 3e6, 1e7, 3e7, 1e8, 3e8, 1e9, 3e9, 1e10)
+_HTTP_SECONDS = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300)
+_UPSTREAM_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """The service's series. One process per pod, so one registry and no multi-process mode."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+
+        def counter(name: str, words: str, labels: tuple[str, ...] = ()) -> Counter:
+            return Counter(f"batch_{name}", words, labels, registry=registry)
+
+        def gauge(name: str, words: str, labels: tuple[str, ...] = ()) -> Gauge:
+            return Gauge(f"batch_{name}", words, labels, registry=registry)
+
+        def histogram(name: str, words: str, buckets: tuple[float, ...], labels: tuple[str, ...] = ()) -> Histogram:
+            return Histogram(f"batch_{name}", words, labels, buckets=buckets, registry=registry)
+
+        by_route = ("route", "method", "status")
+        self.http_requests = counter("http_requests", "Requests answered.", by_route)
+        self.http_duration = histogram(
+            "http_request_duration_seconds", "From request to last byte.", _HTTP_SECONDS, by_route
+        )
+
+        self.archives = counter("archives", "Archives built, by how they ended.", ("outcome",))
+        self.archives_served = counter(
+            "archives_served", "Archives, or parts of them, sent to the last byte."
+        )
+        self.archive_duration = histogram(
+            "archive_duration_seconds", "From the start of a build to its last image.", _ARCHIVE_SECONDS
+        )
+        self.archive_first_byte = histogram(
+            "archive_first_byte_seconds", "From the request to the first byte.", _FIRST_BYTE_SECONDS
+        )
+        self.archive_size = histogram("archive_size_bytes", "Length of a settled archive.", _ARCHIVE_BYTES)
+
+        self.images = counter("images", "Images settled, by how.", ("outcome",))
+        self.image_failures = counter("image_failures", "Images missing, by reason.", ("reason",))
+        self.image_download = histogram(
+            "image_download_seconds", "One image, retries and waits included.", _IMAGE_SECONDS
+        )
+        self.image_size = histogram("image_size_bytes", "Size of a downloaded image.", _IMAGE_BYTES)
+
+        by_answer = ("operation", "status")
+        self.upstream_requests = counter("upstream_requests", "Calls to Autoenhance.", by_answer)
+        self.upstream_duration = histogram(
+            "upstream_request_duration_seconds",
+            "One call to Autoenhance, up to the head of its answer.",
+            _UPSTREAM_SECONDS,
+            by_answer,
+        )
+        self.upstream_retries = counter("upstream_retries", "Calls repeated, by why.", ("reason",))
+        self.breaker_state = gauge("breaker_state", "0 closed, 1 half-open, 2 open.", ("circuit",))
+        self.breaker_transitions = counter("breaker_transitions", "Changes of a circuit's state.", ("circuit", "state"))
+        self.concurrency_limit = gauge("download_concurrency_limit", "Image downloads allowed at once.")
+        self.downloads_in_flight = gauge("downloads_in_flight", "Image downloads under way.")
+
+        self.cache_requests = counter(
+            "archive_cache_requests", "Requests for an archive, by what they met.", ("result",)
+        )
+        self.store_bytes = gauge("store_bytes", "Bytes of images kept on disk.")
+        self.store_evictions = counter("store_evictions", "Images removed to make room.")
+        self.client_disconnects = counter("client_disconnects", "Clients that left before the last byte.")
+        gauge("build_info", "The running version.", ("version",)).labels(__version__).set(1)
+        self._declare_values()
+
+    def _declare_values(self) -> None:
+        """Make every known label value exist from the start, so that rate() begins at zero, not at nothing."""
+        for outcome in ArchiveOutcome:
+            self.archives.labels(outcome)
+        for image_outcome in ImageOutcome:
+            self.images.labels(image_outcome)
+        for reason in Reason:
+            self.image_failures.labels(reason)
+            self.upstream_retries.labels(reason)
+        for result in CacheResult:
+            self.cache_requests.labels(result)
+        for circuit in Circuit:
+            self.breaker_state.labels(circuit)
+            for state in ("closed", "half-open", "open"):
+                self.breaker_transitions.labels(circuit, state)

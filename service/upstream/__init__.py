@@ -1,0 +1,1 @@
+"""Talking to Autoenhance: models, the client, and what its answers mean."""

@@ -1,0 +1,154 @@
+"""The circuit breaker: pybreaker keeps state and counters, this adapter makes it safe for asyncio.
+
+pybreaker's own ways of guarding count a cancellation as a failure, let every waiter through when half-open and take
+late outcomes for new ones. Here nothing awaits inside pybreaker: a call is admitted, runs, and its outcome is handed
+over afterwards, unless the circuit has moved on meanwhile.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Self
+
+import pybreaker
+
+from service.telemetry.metrics import Circuit, Metrics
+from service.upstream.answers import UpstreamFailure
+
+_STATE_VALUES = {pybreaker.STATE_CLOSED: 0, pybreaker.STATE_HALF_OPEN: 1, pybreaker.STATE_OPEN: 2}
+
+
+class CircuitOpen(Exception):
+    """No call is admitted for another `retry_after` seconds."""
+
+    def __init__(self, circuit: Circuit, retry_after: float) -> None:
+        super().__init__(f"circuit {circuit} is open")
+        self.circuit = circuit
+        self.retry_after = retry_after
+
+
+class Breaker(pybreaker.CircuitBreakerListener):
+    """One dependency's circuit. Opens after `failures` in a row, for `reset` seconds; then one trial decides."""
+
+    def __init__(
+        self,
+        circuit: Circuit,
+        *,
+        failures: int,
+        reset: float,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.circuit = circuit
+        self._reset = reset
+        self._clock = clock
+        self._opened_at = clock()
+        self._epoch = 0
+        self._trial_under_way = False
+        self._failed_subjects: set[str] = set()
+        self._gauge = metrics.breaker_state.labels(circuit)
+        self._transitions = metrics.breaker_transitions
+        self._state = pybreaker.CircuitBreaker(
+            fail_max=failures, reset_timeout=reset, listeners=[self], throw_new_error_on_trip=False
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are refused now."""
+        return self.retry_after > 0
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds until a call may be admitted; 0 when one would be now."""
+        if self._state.current_state == pybreaker.STATE_OPEN:
+            return max(0.0, self._opened_at + self._reset - self._clock())
+        return 1.0 if self._trial_under_way else 0.0
+
+    def admit(self) -> "Admission":
+        """Let one call begin. Raises `CircuitOpen`. Whoever is admitted must settle or abandon the admission."""
+        wait = self.retry_after
+        if wait > 0:
+            raise CircuitOpen(self.circuit, wait)
+        if self._state.current_state == pybreaker.STATE_OPEN:
+            self._state.half_open()
+        self._trial_under_way = self._state.current_state == pybreaker.STATE_HALF_OPEN
+        return Admission(self, self._epoch)
+
+    def state_change(self, cb: object, old_state: object, new_state: Any) -> None:
+        """Called by pybreaker: a new state begins, and outcomes of calls admitted before it are void."""
+        self._epoch += 1
+        self._trial_under_way = False
+        self._failed_subjects.clear()
+        self._opened_at = self._clock()
+        self._gauge.set(_STATE_VALUES[new_state.name])
+        self._transitions.labels(self.circuit, new_state.name).inc()
+
+    def _record(self, epoch: int, failure: Exception | None, subject: str | None) -> None:
+        if epoch != self._epoch:
+            return
+        self._trial_under_way = False
+        if failure is None:
+            self._failed_subjects.clear()
+            self._state.call(lambda: None)
+            return
+        if self._state.current_state == pybreaker.STATE_CLOSED and subject is not None:
+            if subject in self._failed_subjects:
+                return
+            self._failed_subjects.add(subject)
+        with suppress(type(failure)):
+            self._state.call(_raise, failure)
+
+    def _withdraw(self, epoch: int) -> None:
+        if epoch == self._epoch:
+            self._trial_under_way = False
+
+
+class Admission:
+    """The right to make one call, and the duty to say how it went. Saying it twice counts once."""
+
+    def __init__(self, breaker: Breaker, epoch: int) -> None:
+        self._breaker = breaker
+        self._epoch = epoch
+        self._open = True
+
+    def settle(self, failure: Exception | None = None, subject: str | None = None) -> None:
+        """The dependency worked (None) or failed. Failures in a row with one `subject` (an image) count once."""
+        if self._open:
+            self._open = False
+            self._breaker._record(self._epoch, failure, subject)
+
+    def abandon(self) -> None:
+        """The call says nothing about the dependency: it was cancelled, or refused for the caller's fault."""
+        if self._open:
+            self._open = False
+            self._breaker._withdraw(self._epoch)
+
+
+class Operation:
+    """One operation, retries and all, before the circuits of the dependencies it reaches."""
+
+    def __init__(self, breakers: Mapping[Circuit, Breaker], subject: str | None = None) -> None:
+        self._breakers = breakers
+        self._subject = subject
+        self._admissions: dict[Circuit, Admission] = {}
+
+    def reach(self, circuit: Circuit) -> None:
+        """Ask this circuit, once per operation. Raises `CircuitOpen`."""
+        if circuit not in self._admissions:
+            self._admissions[circuit] = self._breakers[circuit].admit()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        for circuit, admission in self._admissions.items():
+            if error is None or (isinstance(error, UpstreamFailure) and error.circuit is not circuit):
+                admission.settle()
+            elif isinstance(error, UpstreamFailure) and error.breaks_circuit:
+                admission.settle(error, self._subject)
+            else:
+                admission.abandon()
+
+
+def _raise(failure: Exception) -> None:
+    raise failure

@@ -1,0 +1,171 @@
+"""Autoenhance as this service needs it: an order's document, and an enhanced image's bytes."""
+
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+from urllib.parse import quote
+
+from aiohttp import hdrs
+from yarl import URL
+
+from service.problems import (
+    BreakerOpen,
+    OrderNotFound,
+    Problem,
+    Reason,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnauthorized,
+)
+from service.telemetry.logs import get_logger
+from service.telemetry.metrics import Circuit, Metrics
+from service.upstream.answers import UpstreamFailure
+from service.upstream.breaker import Breaker, CircuitOpen, Operation
+from service.upstream.concurrency import Slot
+from service.upstream.download import Body, Download
+from service.upstream.models import InvalidOrder, Order, Rendering, parse_order
+from service.upstream.retry import RetryBudget, RetryPolicy, retrying
+from service.upstream.transport import Transport
+
+log = get_logger(__name__)
+
+T = TypeVar("T")
+
+_ORDER_SECONDS = 20.0
+_LONGEST_ORDER = 16 << 20
+
+
+class ImageFailed(Exception):
+    """An image could not be fetched, for good."""
+
+    def __init__(self, reason: Reason, attempts: int = 0) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.attempts = attempts
+
+
+class Autoenhance:
+    """Calls with retries and circuit breakers. Order calls raise a `Problem`, image calls `ImageFailed`."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        metrics: Metrics,
+        *,
+        base: URL,
+        breakers: Mapping[Circuit, Breaker],
+        policy: RetryPolicy,
+        image_seconds: float,
+    ) -> None:
+        self._transport = transport
+        self._metrics = metrics
+        self._base = base
+        self._breakers = breakers
+        self._policy = policy
+        self._budget = RetryBudget()
+        self._image_seconds = image_seconds
+
+    async def order(self, order_id: str) -> Order:
+        """Fetch an order's document, past every cache.
+
+        Raises `OrderNotFound`, `UpstreamUnauthorized`, `UpstreamError`, `UpstreamBusy`, `UpstreamTimeout` or
+        `BreakerOpen`.
+        """
+        url = URL(f"{self._base}/orders/{quote(order_id, safe='')}", encoded=True)
+        deadline = time.monotonic() + min(_ORDER_SECONDS, self._image_seconds)
+        try:
+            with Operation(self._breakers) as operation:
+                order = await self._retrying(lambda: self._order_once(url, operation, deadline), deadline)
+        except CircuitOpen as error:
+            raise BreakerOpen(retry_after=error.retry_after) from error
+        except UpstreamFailure as failure:
+            log.warning("order call failed", order_id=order_id, reason=failure.reason, detail=failure.detail)
+            raise _order_problem(failure) from failure
+        if order.is_deleted:
+            raise OrderNotFound
+        return order
+
+    async def download(self, image_id: str, rendering: Rendering, body: Body, slot: Slot) -> tuple[str, int]:
+        """Fetch one enhanced image into `body`; returns its extension and the attempts it took.
+
+        Every attempt holds `slot`, the waits between them do not. Raises `ImageFailed` when upstream does not give
+        the image, and whatever `body` raises.
+        """
+        deadline = time.monotonic() + self._image_seconds
+        attempts = 0
+        try:
+            with Operation(self._breakers, subject=image_id) as operation:
+                download = Download(
+                    self._transport,
+                    self._image_url(image_id, rendering),
+                    body,
+                    dev_mode=rendering.dev_mode,
+                    reach=operation.reach,
+                )
+
+                async def once() -> str:
+                    nonlocal attempts
+                    async with slot:
+                        attempts += 1
+                        self._budget.count_call()
+                        return await download.attempt(max(0.001, deadline - time.monotonic()))
+
+                return await self._retrying(once, deadline), attempts
+        except CircuitOpen as error:
+            raise ImageFailed(Reason.BREAKER_OPEN, attempts) from error
+        except UpstreamFailure as failure:
+            log.warning(
+                "image failed", image_id=image_id, reason=failure.reason, attempts=attempts, detail=failure.detail
+            )
+            raise ImageFailed(failure.reason, attempts) from failure
+
+    async def _order_once(self, url: URL, operation: Operation, deadline: float) -> Order:
+        self._budget.count_call()
+        async with self._transport.get(
+            "order",
+            url,
+            seconds=max(0.001, deadline - time.monotonic()),
+            headers={hdrs.ACCEPT: "application/json"},
+            api_headers={},
+            reach=operation.reach,
+        ) as response:
+            body = bytearray()
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > _LONGEST_ORDER:
+                    raise UpstreamFailure(Reason.REJECTED, "the order document is too long")
+        try:
+            return parse_order(json.loads(body))
+        except (InvalidOrder, ValueError, RecursionError) as error:
+            raise UpstreamFailure(Reason.UPSTREAM_ERROR, f"no order document: {error}") from error
+
+    async def _retrying(self, once: Callable[[], Awaitable[T]], deadline: float) -> T:
+        def may_retry(failure: UpstreamFailure) -> bool:
+            if self._breakers[failure.circuit].is_open or not self._budget.spend():
+                return False
+            self._metrics.upstream_retries.labels(failure.reason).inc()
+            return True
+
+        return await retrying(once, policy=self._policy, deadline=deadline, may_retry=may_retry)
+
+    def _image_url(self, image_id: str, rendering: Rendering) -> URL:
+        # A lone dot or two would be read as a step in the path, whatever its encoding.
+        segment = quote(image_id, safe="") if image_id.strip(".") else "-"
+        query = "&".join(f"{name}={value}" for name, value in rendering.query().items())
+        return URL(f"{self._base}/images/{segment}/enhanced?{query}", encoded=True)
+
+
+def _order_problem(failure: UpstreamFailure) -> Problem:
+    match failure.reason:
+        case Reason.IMAGE_NOT_FOUND | Reason.EXPIRED:
+            return OrderNotFound()
+        case Reason.REFUSED:
+            return UpstreamUnauthorized()
+        case Reason.TIMEOUT:
+            return UpstreamTimeout()
+        case Reason.RATE_LIMITED:
+            return UpstreamBusy(retry_after=failure.retry_after or 5)
+        case _:
+            return UpstreamError()

@@ -1,0 +1,163 @@
+"""One call to upstream over HTTP: headers, redirects followed by hand, and failures told apart."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from aiohttp import (
+    ClientConnectorError,
+    ClientError,
+    ClientPayloadError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    InvalidURL,
+    hdrs,
+)
+from yarl import URL
+
+from service.problems import Reason
+from service.telemetry.metrics import Circuit, Metrics
+from service.upstream.answers import UpstreamFailure, refusal
+from service.upstream.network import AddressGuard, ForbiddenAddress
+
+_MOST_REDIRECTS = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# A redirect's body up to this size is read, so that its connection can be used again.
+_SMALL_BODY = 16 * 1024
+_LOGGED_BODY = 300
+
+
+class Transport:
+    """GET from Autoenhance and from where it redirects to; the key goes to the API's own origin only."""
+
+    def __init__(
+        self,
+        session: ClientSession,
+        guard: AddressGuard,
+        metrics: Metrics,
+        *,
+        base: URL,
+        key: str,
+        version: str | None,
+    ) -> None:
+        self._session = session
+        self._guard = guard
+        self._metrics = metrics
+        self._base = base
+        self._key = key
+        self._api_headers = {"x-api-key": key} | ({"x-api-version": version} if version else {})
+
+    @asynccontextmanager
+    async def get(
+        self,
+        operation: str,
+        url: URL,
+        *,
+        seconds: float,
+        headers: Mapping[str, str],
+        api_headers: Mapping[str, str],
+        reach: Callable[[Circuit], None],
+    ) -> AsyncIterator[ClientResponse]:
+        """The answer at the end of the redirects, with status 200 or 206; its body is read within this block.
+
+        `api_headers` go to the API's origin only; `headers` go along all the way. `reach` is asked before each hop.
+        Raises `UpstreamFailure` for anything else, also when reading the body fails inside the block.
+        """
+        await self._guard.learn()
+        deadline = time.monotonic() + seconds
+        at_api = True
+        for _ in range(_MOST_REDIRECTS + 1):
+            circuit = Circuit.API if at_api else Circuit.ASSETS
+            reach(circuit)
+            own = {**self._api_headers, **api_headers} if at_api else {}
+            with _told_apart(circuit):
+                async with self._request(
+                    operation if at_api else "asset", url, max(0.001, deadline - time.monotonic()), {**headers, **own}
+                ) as response:
+                    if response.status not in _REDIRECTS:
+                        await self._refuse(response)
+                        yield response
+                        return
+                    url = _next_address(url, response)
+                    at_api = at_api and url.origin() == self._base.origin()
+                    if (response.content_length or 0) <= _SMALL_BODY and response.content_length is not None:
+                        await response.read()
+        raise UpstreamFailure(Reason.BAD_REDIRECT, "too many redirects")
+
+    @asynccontextmanager
+    async def _request(
+        self, operation: str, url: URL, seconds: float, headers: Mapping[str, str]
+    ) -> AsyncIterator[ClientResponse]:
+        started = time.monotonic()
+        status = "error"
+        try:
+            response = await self._session.get(
+                url, headers=headers, allow_redirects=False, timeout=_timeout(self._session.timeout, seconds)
+            )
+            status = str(response.status)
+        except TimeoutError:
+            status = "timeout"
+            raise
+        finally:
+            self._metrics.upstream_requests.labels(operation, status).inc()
+            self._metrics.upstream_duration.labels(operation, status).observe(time.monotonic() - started)
+        async with response:
+            yield response
+
+    async def _refuse(self, response: ClientResponse) -> None:
+        if response.status == 206:
+            return
+        failure = refusal(response.status, response.headers)
+        if failure is not None:
+            words = (await response.content.read(_LOGGED_BODY)).decode("utf-8", "replace")
+            failure.detail = f"{failure.detail}: {words}".replace(self._key, "***")
+            raise failure
+
+
+class _told_apart:  # noqa: N801  # reads as a clause: with _told_apart(circuit)
+    """Turns aiohttp's errors, and ours, into an `UpstreamFailure` of this circuit."""
+
+    def __init__(self, circuit: Circuit) -> None:
+        self._circuit = circuit
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, UpstreamFailure):
+            error.circuit = self._circuit
+        elif isinstance(error, ClientError | TimeoutError | ConnectionError):
+            raise UpstreamFailure(_reason(error), type(error).__name__, circuit=self._circuit) from error
+
+
+def _reason(error: Exception) -> Reason:
+    if isinstance(error, TimeoutError):
+        return Reason.TIMEOUT
+    if isinstance(error, ClientPayloadError):
+        return Reason.TRUNCATED
+    if isinstance(error, ClientConnectorError) and isinstance(error.os_error, ForbiddenAddress):
+        return Reason.BAD_REDIRECT
+    return Reason.BAD_REDIRECT if isinstance(error, InvalidURL) else Reason.UNREACHABLE
+
+
+def _timeout(defaults: ClientTimeout, seconds: float) -> ClientTimeout:
+    return ClientTimeout(total=seconds, sock_connect=defaults.sock_connect, sock_read=defaults.sock_read)
+
+
+def _next_address(url: URL, response: ClientResponse) -> URL:
+    """Where a redirect leads. Raises `UpstreamFailure` for an address that is not to be followed."""
+    location = response.headers.get(hdrs.LOCATION)
+    if not location:
+        raise UpstreamFailure(Reason.BAD_REDIRECT, "a redirect without an address")
+    try:
+        # `encoded`: a signed address must be asked for exactly as it was given.
+        target = url.join(URL(location, encoded=location.isascii() and " " not in location)).with_fragment(None)
+        host = target.host
+    except ValueError as error:
+        raise UpstreamFailure(Reason.BAD_REDIRECT, "an address that cannot be read") from error
+    if target.scheme not in ("http", "https") or not host or target.user is not None:
+        raise UpstreamFailure(Reason.BAD_REDIRECT, f"scheme {target.scheme!r}")
+    if url.scheme == "https" and target.scheme == "http":
+        raise UpstreamFailure(Reason.BAD_REDIRECT, "from https to http")
+    return target

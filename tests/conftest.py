@@ -1,0 +1,25 @@
+"""What all tests share: plain logs, and a loop that must not be blocked."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from blockbuster import BlockBuster, blockbuster_ctx
+
+from service.telemetry.logs import configure_logs
+
+
+@pytest.fixture(autouse=True, scope="session")
+def logs() -> None:
+    """Logs as a terminal shows them, kept by pytest for the tests that fail."""
+    configure_logs("console", "INFO")
+    structlog.configure(cache_logger_on_first_use=False)
+    logging.getLogger().handlers.clear()
+
+
+@pytest.fixture(autouse=True)
+def loop_guard() -> Iterator[BlockBuster]:
+    """Fails any test whose service code blocks the event loop."""
+    with blockbuster_ctx("service") as guard:
+        yield guard

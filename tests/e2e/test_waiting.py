@@ -1,0 +1,83 @@
+"""`wait=true`: images are fetched as upstream finishes them, until the deadline."""
+
+from tests.e2e.client import Service
+from tests.fakes.samples import ORDER, jpeg, order, photo
+from tests.fakes.upstream import FakeUpstream
+
+UNFINISHED = order(["a", photo("b", status="processing")], status="processing", is_processing=True)
+
+
+async def test_an_image_that_becomes_ready_is_included(upstream: FakeUpstream, service: Service) -> None:
+    """It is processing when first asked for, and done when asked again."""
+    upstream.orders[ORDER] = [UNFINISHED, UNFINISHED, order(["a", "b"])]
+    upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
+
+    answer = await service.download(wait="true", wait_timeout="60")
+
+    assert answer.members == {"a.jpg": jpeg(1), "b.jpg": jpeg(2)}
+    assert (upstream.calls(ORDER), upstream.calls("a"), upstream.calls("b")) == (3, 1, 1)
+
+
+async def test_at_the_deadline_what_is_there_is_delivered(upstream: FakeUpstream, service: Service) -> None:
+    """The rest is reported as not ready, after a last look at the deadline."""
+    upstream.orders[ORDER] = UNFINISHED
+    upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
+
+    answer = await service.download(wait="true", wait_timeout="1")
+
+    assert answer.images == {"a.jpg": jpeg(1)}
+    assert "not_ready" in answer.report
+    assert upstream.calls(ORDER) == 2
+    assert upstream.calls("b") == 0
+
+
+async def test_the_last_look_is_at_the_deadline(upstream: FakeUpstream, service: Service) -> None:
+    """An image that was finished just before the deadline is not missed."""
+    upstream.orders[ORDER] = [UNFINISHED, order(["a", "b"])]
+    upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
+
+    answer = await service.download(wait="true", wait_timeout="1")
+
+    assert set(answer.members) == {"a.jpg", "b.jpg"}
+
+
+async def test_an_image_that_fails_while_it_is_waited_for_is_reported(upstream: FakeUpstream, service: Service) -> None:
+    """Waiting ends when nothing is left to wait for."""
+    upstream.orders[ORDER] = [UNFINISHED, order(["a", photo("b", status="error")])]
+    upstream.images["a"] = jpeg(1)
+
+    answer = await service.download(wait="true", wait_timeout="60")
+
+    assert answer.images == {"a.jpg": jpeg(1)}
+    assert "enhancement_failed" in answer.report
+
+
+async def test_without_a_single_image_at_the_deadline_it_is_a_422(upstream: FakeUpstream, service: Service) -> None:
+    """Nothing became ready: no archive, and the reason for each image."""
+    upstream.orders[ORDER] = order([photo("b", status="processing")], is_processing=True)
+
+    answer = await service.download(wait="true", wait_timeout="1")
+
+    assert answer.status == 422
+    assert answer.failures == {"b": "not_ready"}
+
+
+async def test_a_finished_order_is_not_waited_for(upstream: FakeUpstream, service: Service) -> None:
+    """Where all is done, `wait` makes no difference and asks nothing twice."""
+    upstream.orders[ORDER] = order(["a"])
+    upstream.images["a"] = jpeg(1)
+
+    answer = await service.download(wait="true")
+
+    assert answer.members == {"a.jpg": jpeg(1)}
+    assert upstream.calls(ORDER) == 1
+
+
+async def test_images_that_appear_while_waiting_are_included(upstream: FakeUpstream, service: Service) -> None:
+    """While brackets are merged an order has no images yet; those that appear are delivered."""
+    upstream.orders[ORDER] = [order([], is_merging=True), order(["a", "b"])]
+    upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
+
+    answer = await service.download(wait="true", wait_timeout="60")
+
+    assert set(answer.members) == {"a.jpg", "b.jpg"}
