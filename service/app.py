@@ -47,20 +47,20 @@ def create_app(settings: Settings) -> web.Application:
     app.cleanup_ctx.append(rooms)
     app.add_routes(
         [
-            web.get("/v1/orders/{order_id}/images", downloads.download, allow_head=False),
-            web.head("/v1/orders/{order_id}/images", downloads.describe),
-            web.get("/v1/orders/{order_id}", orders.overview),
-            web.get("/v1/archives/{archive_id}", archives.download, allow_head=False),
-            web.head("/v1/archives/{archive_id}", archives.describe),
-            web.get("/v1/archives/{archive_id}/report", archives.report),
+            web.get("/v1/orders/{order_id:[^/]+}/images", downloads.download, allow_head=False),
+            web.head("/v1/orders/{order_id:[^/]+}/images", downloads.describe),
+            web.get("/v1/orders/{order_id:[^/]+}", orders.overview),
+            web.get("/v1/archives/{archive_id:[^/]+}", archives.download, allow_head=False),
+            web.head("/v1/archives/{archive_id:[^/]+}", archives.describe),
+            web.get("/v1/archives/{archive_id:[^/]+}/report", archives.report),
             web.get("/v1/stats", health.stats),
             web.get("/livez", health.livez),
             web.get("/readyz", health.readyz),
             web.get("/health", health.health),
             web.get("/metrics", make_aiohttp_handler(metrics.registry)),
             # The first generation's paths.
-            web.get("/orders/{order_id}/images", downloads.download, allow_head=False),
-            web.head("/orders/{order_id}/images", downloads.describe),
+            web.get("/orders/{order_id:[^/]+}/images", downloads.download, allow_head=False),
+            web.head("/orders/{order_id:[^/]+}/images", downloads.describe),
             web.get("/api/stats", health.stats),
         ]
     )

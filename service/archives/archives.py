@@ -137,6 +137,8 @@ class Archives:
 
     def _joinable(self, plan: Plan, deadline: float) -> Build | None:
         build = self._by_key.get(plan.running_key)
+        if build is not None and build.archive.is_settled:
+            return None
         if build is not None:
             build.readiness.deadline = max(build.readiness.deadline, deadline)
         return build

@@ -53,12 +53,13 @@ class Build:
         self._report()
 
     async def _give_up(self, cause: BaseException) -> None:
+        """First on disk, then to the readers: nobody who comes back at once may find the failed archive again."""
         was_seen = self.archive.length > 0
-        self.archive.fail(_problem(cause))
         try:
             await (self._catalogue.drop if was_seen else self._catalogue.forget)(self.archive.id)
         except sqlite3.Error:
             log.exception("archive could not be dropped", archive_id=self.archive.id)
+        self.archive.fail(_problem(cause))
 
     def _report(self) -> None:
         archive = self.archive

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from service.problems import RangeNotSatisfiable
 
-# More digits than any position has; keeps a hostile number from costing anything.
-_SPEC = re.compile(r"bytes[ \t]*=[ \t]*(\d{0,18})[ \t]*-[ \t]*(\d{0,18})[ \t]*", re.IGNORECASE)
+# ASCII digits only, and fewer than Python refuses to convert.
+_SPEC = re.compile(r"bytes[ \t]*=[ \t]*([0-9]{0,4000})[ \t]*-[ \t]*([0-9]{0,4000})[ \t]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,8 +64,8 @@ class Download:
         async with self._transport.get(
             "image", self._url, seconds=seconds, headers=headers, api_headers=self._api_headers, reach=self._reach
         ) as response:
-            whole = await self._begin(response)
-            await self._receive(response)
+            whole = self._begin(response)
+            await self._receive(response, whole)
         if self._extension is None:
             raise UpstreamFailure(Reason.NOT_AN_IMAGE, "no image signature")
         if whole is not None and self._body.received != whole:
@@ -73,8 +73,8 @@ class Download:
             raise UpstreamFailure(Reason.TRUNCATED, f"{self._body.received} of {whole} bytes")
         return self._extension
 
-    async def _begin(self, response: ClientResponse) -> int | None:
-        """Make `body` ready for what this answer carries; returns the image's whole length, if announced."""
+    def _begin(self, response: ClientResponse) -> int | None:
+        """Decide what this answer carries: the whole, or the rest. Returns the image's whole length, if announced."""
         etag, self._etag = self._etag, None
         if response.status == 206:
             span = content_range(response.headers.get(hdrs.CONTENT_RANGE))
@@ -85,17 +85,12 @@ class Download:
             return span[1]
         if not carries_image(response.headers.get(hdrs.CONTENT_TYPE)):
             raise UpstreamFailure(Reason.NOT_AN_IMAGE, f"type {response.headers.get(hdrs.CONTENT_TYPE)}")
-        if self._body.received:
-            await self._body.restart()
         self._extension = None
         self._etag = strong_etag(response.headers.get(hdrs.ETAG))
         # aiohttp undoes a content coding, so the announced length is then not the image's.
-        whole = None if hdrs.CONTENT_ENCODING in response.headers else response.content_length
-        if whole is not None:
-            await self._body.expect(whole)
-        return whole
+        return None if hdrs.CONTENT_ENCODING in response.headers else response.content_length
 
-    async def _receive(self, response: ClientResponse) -> None:
+    async def _receive(self, response: ClientResponse, whole: int | None) -> None:
         head = b""
         async for chunk, _ in response.content.iter_chunks():
             if self._extension is None:
@@ -106,7 +101,16 @@ class Download:
                 self._extension = image_extension(chunk[:SIGNATURE_BYTES])
                 if self._extension is None:
                     raise UpstreamFailure(Reason.NOT_AN_IMAGE, "no image signature")
+                # Only now: whatever else is awaited before the first chunk is taken may lose it to a broken connection.
+                await self._make_room(whole)
             await self._body.write(chunk)
-        if head:
-            self._extension = image_extension(head)
+        if head and (extension := image_extension(head)) is not None:
+            self._extension = extension
+            await self._make_room(whole)
             await self._body.write(head)
+
+    async def _make_room(self, whole: int | None) -> None:
+        if self._body.received:
+            await self._body.restart()
+        if whole is not None:
+            await self._body.expect(whole)

@@ -1,5 +1,7 @@
 """What counts as an image: its first bytes decide, its length must be met, and text is never one."""
 
+import re
+
 import pytest
 
 from tests.e2e.client import Service
@@ -107,7 +109,9 @@ async def test_a_broken_body_is_resumed_where_upstream_can(upstream: FakeUpstrea
     _, second = upstream.requests("b")
     assert answer.members["b.jpg"] == body
     assert second.headers["If-Range"] == '"v1"'
-    assert second.headers["Range"] == "bytes=40000-"
+    start = re.fullmatch(r"bytes=(\d+)-", second.headers["Range"])
+    assert start is not None
+    assert 0 < int(start[1]) <= 40_000
 
 
 @pytest.mark.parametrize("tag", ['W/"v1"', '"v2"'])

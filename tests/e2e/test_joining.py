@@ -32,6 +32,21 @@ async def test_ten_callers_at_once_share_one_build(upstream: FakeUpstream, servi
     assert (upstream.calls("a"), upstream.calls("b")) == (1, 1)
 
 
+async def test_a_reader_who_comes_back_finds_the_build_going_on(upstream: FakeUpstream, service: Service) -> None:
+    """Leaving halfway and asking again gives the same archive, and no image is fetched twice."""
+    gate = upstream.hold("b")
+    async with service.request(PATH) as left:
+        archive_id = left.headers["X-Archive-Id"]
+        left.close()
+
+    async with service.request(PATH) as back, asyncio.timeout(PATIENCE):
+        gate.set()
+        await back.read()
+
+    assert back.headers["X-Archive-Id"] == archive_id
+    assert (upstream.calls("a"), upstream.calls("b")) == (1, 1)
+
+
 async def test_a_burst_of_callers_is_one_order_call(upstream: FakeUpstream, service: Service) -> None:
     """Ten callers, one question to upstream about the order, one about each image."""
     answers = await asyncio.gather(*(service.download() for _ in range(10)))

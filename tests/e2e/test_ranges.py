@@ -74,7 +74,7 @@ async def test_a_range_gets_exactly_its_bytes(
 
 
 @pytest.mark.parametrize(
-    "asked", ["bytes={length}-", "bytes={length}-{length}", "bytes=99999999999999999999-", "bytes=-0"]
+    "asked", ["bytes={length}-", "bytes={length}-{length}", "bytes=999999999999999999-", "bytes=-0"]
 )
 async def test_a_range_past_the_end_is_a_416(service: Service, whole: Answer, asked: str) -> None:
     """`Content-Range` tells the length that there is."""

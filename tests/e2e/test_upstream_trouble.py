@@ -23,7 +23,7 @@ async def test_an_order_without_images_is_a_404(
     upstream: FakeUpstream, service: Service, fields: dict[str, Any]
 ) -> None:
     """An order that exists and holds nothing has its own code."""
-    upstream.orders[ORDER] = order([], **fields)
+    upstream.orders[ORDER] = order([]) | fields
 
     answer = await service.download()
 
@@ -225,3 +225,20 @@ async def test_an_open_breaker_answers_at_once(upstream: FakeUpstream, start_ser
     assert (answer.status, answer.problem["code"]) == (503, "breaker_open")
     assert 1 <= int(answer.headers["Retry-After"]) <= 60
     assert len(upstream.received) == before
+
+
+async def test_images_refused_by_an_open_breaker_alone_are_a_503(
+    upstream: FakeUpstream, start_service: StartService
+) -> None:
+    """Nothing is wrong with the images then, so it is not a 422: come back later."""
+    service = await start_service(upstream_attempts=1, breaker_failures=1)
+    upstream.orders[ORDER] = order(["a"])
+    upstream.images["a"] = 500
+    first = await service.download()
+
+    second = await service.download()
+
+    assert (first.status, second.status) == (422, 503)
+    assert second.problem["code"] == "breaker_open"
+    assert int(second.headers["Retry-After"]) >= 1
+    assert upstream.calls("a") == 1

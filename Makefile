@@ -1,0 +1,40 @@
+# One command each; the same here and in CI. Everything is installed into .venv, from locked, hash-checked lists.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: help demo test lint run lock clean
+
+help:  ## List the commands
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/sandbox.stamp  ## Download a sample order from the embedded sandbox; ends with a real ZIP
+	$(RUN) -m service demo
+
+test: $(VENV)/dev.stamp  ## Run all tests
+	$(RUN) -m pytest --cov --cov-report=term:skip-covered
+
+lint: $(VENV)/dev.stamp  ## Check style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+run: $(VENV)/runtime.stamp  ## Run the service with the settings of the environment and .env
+	$(RUN) -m service serve
+
+lock:  ## Resolve the dependencies anew (needs uv)
+	uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml -o locks/runtime.txt
+	uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml \
+		--extra sandbox -c locks/runtime.txt -o locks/sandbox.txt
+	uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml \
+		--extra sandbox --group dev -c locks/sandbox.txt -o locks/dev.txt
+
+clean:  ## Remove what the commands made
+	rm -rf $(VENV) demo .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/%.stamp: locks/%.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	touch $@

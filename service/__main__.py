@@ -1,0 +1,155 @@
+"""The command line: serve, sandbox, demo, download."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import get_args
+
+from service import __version__
+from service.upstream.models import Rendering
+
+_EPILOG = """\
+settings are environment variables (AUTOENHANCE_API_KEY, PORT, DATA_DIR, ...), also read from .env; see the README.
+
+examples:
+  autoenhance-batch demo
+  autoenhance-batch serve --port 8000
+  autoenhance-batch download 6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11 -o house.zip
+"""
+
+_DOWNLOAD_EPILOG = """\
+A download that was cut is taken up again where it stopped, at once and when the command is run again: the half file is
+kept as FILE.part. The finished file is checked before it gets its name.
+
+exit codes:
+  0  all images are in the ZIP
+  1  the download did not succeed; run it again to go on
+  2  the command line or a setting is wrong
+  3  the ZIP is whole, but some images are missing; they are listed
+  4  the service refused the request and says why
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="autoenhance-batch",
+        description="All enhanced images of an Autoenhance.ai order as one streamed ZIP.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_serve(commands)
+    _add_sandbox(commands)
+    _add_demo(commands)
+    _add_download(commands)
+    return parser
+
+
+def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    serve = commands.add_parser("serve", help="run the service", description="Run the service until it is stopped.")
+    serve.add_argument("--host", help="address to listen on (HOST, 127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port to listen on (PORT, 8000); 0 takes a free one")
+    serve.add_argument("--data-dir", type=Path, help="where images are kept (DATA_DIR, ./data)")
+    serve.set_defaults(run=_serve)
+
+
+def _add_sandbox(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    sandbox = commands.add_parser(
+        "sandbox",
+        help="run a stand-in for the Autoenhance API",
+        description="Run a stand-in for the Autoenhance API, with a sample order in it. Needs the extra 'sandbox'.",
+    )
+    sandbox.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    sandbox.add_argument("--port", type=int, default=8001, help="port of the API (%(default)s)")
+    sandbox.add_argument("--asset-port", type=int, default=8002, help="port of the pictures (%(default)s)")
+    sandbox.set_defaults(run=_sandbox)
+
+
+def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="download a sample order, with nothing set up",
+        description="Start a sandbox and the service, upload sample photos, download their ZIP, and stop.",
+    )
+    demo.add_argument("-o", "--output", type=Path, default=Path("demo"), help="folder for the ZIP (%(default)s)")
+    demo.set_defaults(run=_demo)
+
+
+def _add_download(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    download = commands.add_parser(
+        "download",
+        help="download an order's ZIP from a running service",
+        description="Download an order's ZIP from a running service, with progress.",
+        epilog=_DOWNLOAD_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    formats = get_args(Rendering.model_fields["format"].annotation)
+    download.add_argument("order_id", metavar="ORDER_ID")
+    download.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to put the ZIP (the order's name)")
+    download.add_argument("--url", default="http://127.0.0.1:8000", help="address of the service (%(default)s)")
+    download.add_argument("--api-key", help="key of the service (SERVICE_API_KEY)")
+    download.add_argument("--format", choices=formats, help="image format (jpeg)")
+    download.add_argument("--quality", type=int, metavar="1-90", help="image quality")
+    download.add_argument("--max-width", type=int, metavar="PIXELS")
+    download.add_argument("--scale", type=float, metavar="0-1")
+    download.add_argument("--full-size", action="store_true", help="full size instead of previews: SPENDS CREDITS")
+    download.add_argument("--dev-mode", action="store_true", help="no credits, watermarked")
+    download.add_argument("--image", action="append", metavar="ID", help="only this image; may be repeated")
+    download.add_argument("--wait", type=float, metavar="SECONDS", help="wait so long for images in the making")
+    download.add_argument("--strict", action="store_true", help="all images or none")
+    download.set_defaults(run=_download)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from service.commands.serve import serve
+
+    given = {"host": options.host, "port": options.port, "data_dir": options.data_dir}
+    return serve({name: value for name, value in given.items() if value is not None})
+
+
+def _sandbox(options: argparse.Namespace) -> int:
+    from service.commands.sandbox import sandbox
+
+    return sandbox(options.host, options.port, options.asset_port)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from service.commands.demo import demo
+
+    return demo(options.output)
+
+
+def _download(options: argparse.Namespace) -> int:
+    from service.commands.download import Request, download
+
+    query = {
+        "format": options.format,
+        "quality": options.quality,
+        "max_width": options.max_width,
+        "scale": options.scale,
+        "preview": "false" if options.full_size else None,
+        "dev_mode": "true" if options.dev_mode else None,
+        "wait": "true" if options.wait is not None else None,
+        "wait_timeout": options.wait,
+        "on_failure": "strict" if options.strict else None,
+    }
+    pairs = [(name, str(value)) for name, value in query.items() if value is not None]
+    pairs += [("image", image) for image in options.image or ()]
+    return download(Request(options.url, options.order_id, tuple(pairs), options.api_key), options.output)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

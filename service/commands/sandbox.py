@@ -1,0 +1,25 @@
+"""`sandbox`: a stand-in for the Autoenhance API, until it is stopped."""
+
+import asyncio
+import sys
+from contextlib import suppress
+
+from service.sandbox import SAMPLE_ORDER_ID, Sandbox, SandboxConfig, serve_sandbox
+
+
+def sandbox(host: str, port: int, asset_port: int) -> int:
+    """Run a sandbox on these ports, with a sample order in it."""
+    config = SandboxConfig(host=host, port=port, asset_port=asset_port)
+    try:
+        with suppress(asyncio.CancelledError):
+            asyncio.run(serve_sandbox(config, ready=_announce))
+    except OSError as error:
+        print(f"autoenhance-batch: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _announce(running: Sandbox) -> None:
+    print("The sandbox is running. Start the service in front of it:\n")
+    print(f"  AUTOENHANCE_API_BASE={running.api_base} AUTOENHANCE_API_KEY={running.api_key} autoenhance-batch serve\n")
+    print(f"and download the sample order:\n\n  autoenhance-batch download {SAMPLE_ORDER_ID}", flush=True)
