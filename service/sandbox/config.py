@@ -1,0 +1,109 @@
+"""How the sandbox behaves: every liberty that the real service may take, as one switch each."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+PHOTOS = Path(__file__).parent / "photos"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SandboxConfig:
+    """Configuration of a sandbox; the defaults are the most likely behaviour of the real API.
+
+    Durations are in seconds, sizes in bytes. Everything but the addresses can be changed while it runs.
+    """
+
+    # Addresses
+    host: str = "127.0.0.1"
+    """Address both servers listen on."""
+    port: int = 0
+    """Port of the API; 0 = any free one."""
+    asset_port: int = 0
+    """Port of the asset server and the storage; 0 = any free one."""
+    public_host: str | None = None
+    """Host name in `api_base`; unset = `host`."""
+    asset_host: str = "localhost"
+    """Host name in the API's redirects; differs from the API's, so that a leaked key shows."""
+    storage_host: str = "localhost"
+    """Host name in upload links and in the asset server's redirects."""
+    relative_redirect: bool = False
+    """Whether the asset server redirects with a relative `Location`."""
+    link_lifetime: float | None = None
+    """Seconds for which a download link works; unset = for ever."""
+
+    # Account
+    api_keys: tuple[str, ...] = field(default=("sandbox-key",), repr=False)
+    credits: int = 1000
+    account_version: str = "2025-05-08"
+    """API version of a request without `x-api-version`."""
+    preview_default: Literal["preview", "full"] = "preview"
+    """What `/enhanced` means without `preview`; `full` costs a credit."""
+    reprocessing_resells: bool = False
+    """Whether a reprocessed image must be bought again."""
+
+    # Processing
+    image_delay: float = 2.0
+    """From upload (or reprocessing) to `processed`."""
+    merge_delay: float = 3.0
+    """How long brackets are grouped; the order shows no images meanwhile."""
+    bracket_delay: float = 0.0
+    """From the upload of a bracket to `is_uploaded`."""
+    brackets_per_image: int = 3
+    """Group size of the automatic grouping."""
+    merged_name: Literal["first", "last"] = "first"
+    """Which bracket a merged image is named after."""
+    check_uploads: bool = True
+    """Whether a file that is no image ends in `error`."""
+    not_ready: Literal[202, 404, 422, 500] = 404
+    """Status of a download before the image is processed, and after it failed."""
+
+    # Shape of documents
+    field_names: Literal["canonical", "short"] = "canonical"
+    """`short` says `id` and `name` for `image_id` and `image_name`."""
+    state_fields: Literal["status", "booleans"] = "status"
+    """`booleans` says `enhanced` and `error` in place of `status`."""
+    numeric_ai_version: bool = False
+    dates: Literal["naive", "utc"] = "naive"
+    """`naive` has no zone, as observed; `utc` ends in Z."""
+    date_added: Literal["s", "ms"] = "s"
+    float_totals: bool = False
+    """Whether `total_images` is 2.0 in place of 2."""
+    page_shortfall: int = 0
+    """How many orders a page holds fewer than asked for (never none)."""
+
+    # Delivery
+    photos: Path = PHOTOS
+    preview_width: int = 1024
+    api_latency: float = 0.0
+    download_latency: float = 0.0
+    """Before the first byte of every download."""
+    download_rate: float | None = None
+    """Bytes per second of each download; unset = as fast as it goes."""
+    first_render_delay: float = 0.0
+    """Extra wait when a rendering is asked for the first time."""
+    ranges: bool = True
+    content_length: bool = True
+    """`False` sends downloads chunked."""
+    etags: Literal["strong", "weak", "none"] = "strong"
+    content_type: Literal["image", "octet-stream", "none"] = "image"
+
+    # Webhooks
+    webhook_url: str | None = None
+    webhook_secret: str | None = field(default=None, repr=False)
+    webhook_registered: bool = False
+    """Whether `image_registered` is announced too."""
+    webhook_duplicates: int = 0
+    """Extra deliveries of every event."""
+    webhook_reversed: bool = False
+    """Holds an order's events back until it has finished, then sends the last first."""
+    webhook_lose_every: int | None = None
+    """Every n-th event is never sent."""
+
+    access_log: bool = False
+    log_size: int = 50_000
+    """Requests remembered; older ones are forgotten."""
+
+
+FIXED_FIELDS = frozenset({"host", "port", "asset_port", "public_host", "photos", "access_log", "log_size", "credits"})
+"""Fields that a running sandbox cannot change (`credits` is the opening balance)."""

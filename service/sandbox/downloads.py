@@ -1,0 +1,94 @@
+"""The download routes of the API: they check, charge, and send the caller on to the asset server."""
+
+from dataclasses import replace
+from typing import Literal
+
+from aiohttp import web
+
+from .context import CONTEXT, Context
+from .endpoint import Handler
+from .errors import ApiError
+from .images import find
+from .renditions import Asked, Rendition
+from .state import FAILED, Image
+
+REDIRECT_PAGE = (
+    "<!doctype html>\n<html lang=en>\n<title>Redirecting...</title>\n"
+    '<p>You should be redirected automatically: <a href="{url}">here</a>.\n'
+)
+
+
+async def enhanced(request: web.Request) -> web.StreamResponse:
+    """A preview for nothing, or the full picture for a credit, paid once per image."""
+    context, image = request.app[CONTEXT], find(request)
+    asked = Asked.from_query(request.query)
+    early = _not_ready(context, image)
+    if early is not None:
+        return early
+    rendition = _rendition(context, asked, "enhanced")
+    if request.headers.get("x-dev-mode", "").lower() == "true":
+        rendition = replace(rendition, watermark=True)
+    elif not rendition.preview and not rendition.watermark and not context.buy(image):
+        raise ApiError(402, "Payment Required")
+    return _redirect(context, image, rendition)
+
+
+async def original(request: web.Request) -> web.StreamResponse:
+    """What was uploaded; always free, there as soon as the upload is."""
+    context, image = request.app[CONTEXT], find(request)
+    asked = Asked.from_query(request.query)
+    if image.source is None or image.status(context.state.clock.now()) == "expired":
+        raise ApiError(404, "Image not found")
+    rendition = _rendition(context, replace(asked, preview=bool(asked.preview)), "original")
+    return _redirect(context, image, rendition)
+
+
+def older_preview(*, watermark: bool) -> Handler:
+    """The keyless routes `/preview` and `/watermark` of before 2024-11."""
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        context, image = request.app[CONTEXT], find(request)
+        asked = Asked.from_query(request.query)
+        early = _not_ready(context, image)
+        rendition = _rendition(context, replace(asked, preview=True, watermark=watermark), "enhanced")
+        return early if early is not None else _redirect(context, image, rendition)
+
+    return serve
+
+
+def _rendition(context: Context, asked: Asked, kind: Literal["enhanced", "original"]) -> Rendition:
+    preview = asked.preview
+    if preview is None:
+        preview = context.state.config.preview_default == "preview"
+    return Rendition(
+        kind=kind,
+        preview=preview,
+        watermark=bool(asked.watermark),
+        format=asked.format or "jpeg",
+        quality=asked.quality,
+        max_width=asked.max_width,
+        scale=asked.scale,
+    )
+
+
+def _not_ready(context: Context, image: Image) -> web.Response | None:
+    """The answer while there is no enhanced picture; None when there is one."""
+    status = image.status(context.state.clock.now())
+    if status == "processed":
+        return None
+    if status == "expired":
+        raise ApiError(404, "Image has expired")
+    code = context.state.config.not_ready
+    if code == 202 and status not in FAILED:
+        return web.json_response({"status": status}, status=202)
+    raise ApiError(code if code != 202 else 422, f"Image is {status}")
+
+
+def _redirect(context: Context, image: Image, rendition: Rendition) -> web.Response:
+    url = context.links.asset(image.image_id, rendition)
+    return web.Response(
+        status=302,
+        headers={"Location": url},
+        text=REDIRECT_PAGE.format(url=url.replace("&", "&amp;")),
+        content_type="text/html",
+    )

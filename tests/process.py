@@ -1,0 +1,110 @@
+"""The service as a process of its own, as an operator runs it."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+_ROOT = Path(__file__).parent.parent
+_TICKS = os.sysconf("SC_CLK_TCK")
+_LISTENING = re.compile(rb"http://127\.0\.0\.1:(\d+)")
+
+
+class ServiceProcess:
+    """`python -m service serve` on a free port; `settings` are environment variables. Use with `async with`."""
+
+    def __init__(self, data_dir: Path, **settings: str) -> None:
+        kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "VIRTUAL_ENV")}
+        self._environment: Mapping[str, str] = {
+            **kept,
+            "DATA_DIR": str(data_dir),
+            "PORT": "0",
+            "LOG_FORMAT": "json",
+            "PYTHONPATH": str(_ROOT),
+            **settings,
+        }
+        self._process: asyncio.subprocess.Process | None = None
+        self._log: asyncio.Task[None] | None = None
+        self.log: list[str] = []
+        self.url = ""
+
+    @property
+    def pid(self) -> int:
+        """The running process."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def peak_memory(self) -> int:
+        """The most bytes the process has had in memory at once."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
+
+    @property
+    def memory(self) -> int:
+        """Bytes the process has in memory now."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) * 1024
+
+    @property
+    def cpu_seconds(self) -> float:
+        """User and system time so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    @property
+    def open_files(self) -> int:
+        """Open file descriptors."""
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    async def start(self) -> None:
+        """Start and wait until it listens."""
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "service",
+            "serve",
+            env=self._environment,
+            cwd=self._environment["DATA_DIR"],  # no .env of the developer's
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert self._process.stderr is not None
+        while line := await self._process.stderr.readline():
+            self.log.append(line.decode())
+            if found := _LISTENING.search(line):
+                self.url = f"http://127.0.0.1:{found[1].decode()}"
+                break
+        else:
+            raise RuntimeError(f"the service did not start: {''.join(self.log)}")
+        self._log = asyncio.create_task(self._keep_log(self._process.stderr))
+
+    async def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end; returns the exit code."""
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.send_signal(sign)
+        code = await self._process.wait()
+        if self._log is not None:
+            await self._log
+        return code
+
+    async def kill(self) -> None:
+        """End it as a power cut would end the process."""
+        await self.stop(signal.SIGKILL)
+
+    async def _keep_log(self, stream: asyncio.StreamReader) -> None:
+        while line := await stream.readline():
+            self.log.append(line.decode())
+
+    async def __aenter__(self) -> Self:
+        Path(self._environment["DATA_DIR"]).mkdir(parents=True, exist_ok=True)
+        await self.start()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.stop()
