@@ -145,7 +145,10 @@ def _is_not_modified(request: web.Request, archive: Archive) -> bool:
         tag.value in (archive.id, "*") and not tag.is_weak for tag in request.if_match
     ):
         raise PreconditionFailed
-    return any(tag.value in (archive.id, "*") for tag in request.if_none_match or ())
+    # A star means any archive that exists, and one that has just begun does not exist yet.
+    return any(
+        tag.value == archive.id or (tag.value == "*" and archive.is_settled) for tag in request.if_none_match or ()
+    )
 
 
 def _wanted_range(request: web.Request, archive: Archive, wish: Wish) -> ByteRange | None:
