@@ -108,7 +108,7 @@ class Settings(BaseSettings):
             raise InvalidSettings(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
 
     def store_budget(self, held: int) -> int:
-        """Bytes the image store may take: `store_max_bytes`, or half of what is free or `held` already, up to 20 GiB."""
+        """Bytes the image store may take: `store_max_bytes`, or half of what is free or `held`, at most 20 GiB."""
         if self.store_max_bytes is not None:
             return self.store_max_bytes
         return min((shutil.disk_usage(self.data_dir).free + held) // 2, 20 * GIB)

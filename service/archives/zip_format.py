@@ -32,6 +32,8 @@ class ZipFormat(ZipStream):  # type: ignore[misc]  # the library is untyped
 
     def header(self, name: str, *, size: int, crc: int, modified: datetime) -> bytes:
         """The local header of the next member. `size` bytes with that CRC-32 must follow it in the archive."""
+        if self._final:
+            raise RuntimeError("the directory has ended this archive")
         info = ZipStreamInfo(name, _dos_time(modified))
         info.file_size = info.compress_size = size
         info.CRC = crc
@@ -49,5 +51,5 @@ class ZipFormat(ZipStream):  # type: ignore[misc]  # the library is untyped
 
 
 def _dos_time(moment: datetime) -> tuple[int, int, int, int, int, int]:
-    utc = min(max(moment.astimezone(UTC), _EARLIEST), _LATEST)
+    utc = min(max(moment, _EARLIEST), _LATEST).astimezone(UTC)
     return utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second

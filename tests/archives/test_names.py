@@ -105,8 +105,9 @@ def test_device_names_of_windows_are_disarmed(device: str) -> None:
 
 
 def test_a_cut_does_not_bring_a_device_name_back() -> None:
-    """A long name may be cut down to "CON" and its spaces."""
+    """A long name may be cut down to "CON" and its spaces; what disarms one does not make it too long."""
     assert named("CON" + " " * 200 + "x.jpg") == ["_CON.jpg"]
+    assert named("CON." + "x" * 200 + ".jpg", extension="webp") == ["_CON." + "x" * 140 + ".webp"]
 
 
 def test_only_names_of_windows_devices_are_disarmed() -> None:
@@ -124,6 +125,7 @@ def test_only_names_of_windows_devices_are_disarmed() -> None:
         (["a.jpg", "A.JPG", "a.png"], ["a.jpg", "A_1.jpg", "a_2.jpg"]),
         (["a.jpg", "a.jpg", "A_1.dng", "a_1.jpg"], ["a.jpg", "a_2.jpg", "A_1.jpg", "a_1_1.jpg"]),
         (["café.jpg", "cafe\u0301.jpg", "CAFÉ.jpg"], ["café.jpg", "café_1.jpg", "CAFÉ_2.jpg"]),
+        (["\u0390\u0323.jpg", "\u03aa\u0323\u0301.jpg"], ["\u0390\u0323.jpg", "\u03aa\u0323\u0301_1.jpg"]),
         (["straße.jpg", "STRASSE.jpg"], ["straße.jpg", "STRASSE_1.jpg"]),
         (["a/b.jpg", "a_b.jpg"], ["a_b.jpg", "a_b_1.jpg"]),
         (["room 2.jpg", "room².jpg"], ["room 2.jpg", "room².jpg"]),

@@ -1,0 +1,76 @@
+"""Our archives in other people's hands: every reader finds every member, byte for byte, and complains of nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.interop import readers, samples
+from tests.interop.readers import BY_DIRECTORY, BY_STREAM, Reader
+from tests.interop.samples import Members, Sample, Zeros
+
+SMALL = [samples.plain, samples.non_ascii, samples.nested, samples.empty_members]
+LARGE = [samples.over_4_gib_in_one, samples.over_4_gib_in_all]
+# Unpacking so many files is slow; the same libarchive reads them from a pipe, and busybox knows no ZIP64 anyway.
+READERS_OF_MANY = [reader for reader in (*BY_DIRECTORY, *BY_STREAM) if reader not in (readers.bsdtar, readers.busybox)]
+
+
+@pytest.fixture(scope="module", params=SMALL, ids=lambda members: members.__name__)
+def small(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    return archive_of(request.param, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    return archive_of(samples.many, tmp_path_factory)
+
+
+@pytest.fixture(scope="module", params=LARGE, ids=lambda members: members.__name__)
+def large(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    return archive_of(request.param, tmp_path_factory)
+
+
+def archive_of(members: Callable[[], Members], folders: pytest.TempPathFactory) -> Sample:
+    return samples.write(folders.mktemp("zip") / "order.zip", members(), "An order's images")
+
+
+@pytest.mark.parametrize("reader", [*BY_DIRECTORY, *BY_STREAM], ids=lambda reader: reader.__name__)
+def test_every_reader_finds_every_member(small: Sample, reader: Reader) -> None:
+    """Whether it goes by the directory or by the stream, and whatever names and contents look like."""
+    assert reader(small.path) == small.digests()
+
+
+@pytest.mark.parametrize("reader", READERS_OF_MANY, ids=lambda reader: reader.__name__)
+def test_66_000_members_are_all_found(many: Sample, reader: Reader) -> None:
+    """More than the classic end record can count."""
+    assert reader(many.path) == many.digests()
+
+
+def test_a_directory_reader_checks_more_than_4_gib(large: Sample) -> None:
+    """7-Zip finds every byte and every CRC right, also beyond the classic offset."""
+    size = sum(data.size if isinstance(data, Zeros) else len(data) for data in large.members.values())
+
+    said = readers.seven_zip_test(large.path).splitlines()
+
+    assert "Everything is Ok" in said
+    assert f"Files: {len(large.members)}" in said
+    assert f"Size:       {size}" in said
+
+
+def test_a_stream_reader_gets_past_4_gib(large: Sample) -> None:
+    """Java checks each member's CRC and size as they pass, and finds what stands behind the large ones."""
+    found = readers.java_zip_input_stream(large.path)
+
+    assert list(found) == list(large.members)
+    assert found.items() >= large.digests().items()
+
+
+def test_a_large_member_alone_is_in_zip64(tmp_path: Path) -> None:
+    """Small ones beside it keep the classic header that old readers, and Safari on the first one, ask for."""
+    sample = samples.write(tmp_path / "order.zip", samples.over_4_gib_in_one())
+
+    with sample.path.open("rb") as file:
+        first = file.read(64)
+
+    assert first.startswith(b"PK\x03\x04\x14\x00\x00\x00")  # needs version 2.0, no flags
+    assert b"first.jpg" + b"first" + b"PK\x03\x04\x2d\x00" in first  # nothing between; the next needs version 4.5
