@@ -9,9 +9,10 @@ from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 from yarl import URL
 
-from service.api import archives, auth, cors, downloads, health, middleware, orders
-from service.api.keys import ARCHIVES, DELIVERY, LIFE, METRICS, ORDERS, SETTINGS, STATS
+from service.api import archives, auth, cors, downloads, health, limits, middleware, orders
+from service.api.keys import ARCHIVES, DELIVERY, LIFE, LIMITER, METRICS, ORDERS, SETTINGS, STATS
 from service.api.life import Life
+from service.api.limits import RateLimiter
 from service.archives import catalogue
 from service.archives.archives import Archives
 from service.archives.builder import Workshop
@@ -43,8 +44,10 @@ def create_app(settings: Settings) -> web.Application:
     app[METRICS] = metrics = Metrics()
     app[STATS] = Stats(metrics)
     app[LIFE] = Life()
-    app.on_response_prepare.append(middleware.add_headers)
+    app[LIMITER] = RateLimiter(settings.rate_limit, metrics)
+    app.on_response_prepare.extend([middleware.add_headers, limits.add_headers])
     app.cleanup_ctx.append(rooms)
+    app.on_shutdown.append(drain)
     app.add_routes(
         [
             web.get("/v1/orders/{order_id:[^/]+}/images", downloads.download, allow_head=False),
@@ -75,8 +78,9 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
         database = await Database.open(settings.data_dir, [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA])
         stack.push_async_callback(database.close)
         images = await ImageStore.open(settings.data_dir / "images", database, settings.store_budget, metrics)
-        upstream = await stack.enter_async_context(autoenhance(settings, metrics))
-        downloads = Downloads(upstream, images, DownloadSlots(settings.download_concurrency, metrics), metrics)
+        slots = DownloadSlots(settings.download_concurrency, metrics)
+        upstream = await stack.enter_async_context(autoenhance(settings, slots, metrics))
+        downloads = Downloads(upstream, images, slots, metrics)
         stack.push_async_callback(downloads.close)
         app[ORDERS] = orders = Orders(upstream, settings.order_freshness)
         stack.push_async_callback(orders.close)
@@ -94,11 +98,15 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
         app[DELIVERY] = Delivery(images, metrics)
         app[LIFE].is_ready = True
         yield
-        app[LIFE].is_ready = False
+
+
+async def drain(app: web.Application) -> None:
+    """The instance is told to stop: it wants no more traffic."""
+    app[LIFE].is_ready = False
 
 
 @asynccontextmanager
-async def autoenhance(settings: Settings, metrics: Metrics) -> AsyncIterator[Autoenhance]:
+async def autoenhance(settings: Settings, slots: DownloadSlots, metrics: Metrics) -> AsyncIterator[Autoenhance]:
     """The upstream client with its session."""
     base = URL(settings.autoenhance_api_base)
     guard = AddressGuard(base)
@@ -123,6 +131,7 @@ async def autoenhance(settings: Settings, metrics: Metrics) -> AsyncIterator[Aut
             breakers=breakers,
             policy=RetryPolicy(settings.upstream_attempts),
             image_seconds=settings.image_timeout,
+            slots=slots,
         )
 
 

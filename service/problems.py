@@ -202,6 +202,10 @@ class ImagesMissing(Problem):
         super().__init__(extra={"failures": list(failures)})
 
 
+class RateLimited(RetryableProblem):
+    status, code, title = HTTPStatus.TOO_MANY_REQUESTS, "rate_limited", "Too many downloads in a short time"
+
+
 class UpstreamUnauthorized(Problem):
     status = HTTPStatus.UNAUTHORIZED
     code, title = "upstream_unauthorized", "Autoenhance refuses this service's API key"

@@ -1,10 +1,12 @@
 """Every setting, read once from the environment (and `.env`, when present)."""
 
 import shutil
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
+from limits import RateLimitItem, parse
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -20,7 +22,12 @@ class Settings(BaseSettings):
     """The service's configuration; a field's name in upper case is its environment variable."""
 
     model_config = SettingsConfigDict(
-        frozen=True, env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore"
+        frozen=True,
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        arbitrary_types_allowed=True,
     )
 
     autoenhance_api_key: SecretStr | None = None
@@ -37,6 +44,12 @@ class Settings(BaseSettings):
 
     service_api_key: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Keys that callers must send as `X-API-Key`, comma-separated; none = open to everybody."""
+    admin_token: SecretStr | None = None
+    """What administrators send as `X-Admin-Token`; unset = nobody is one."""
+    rate_limit: Annotated[RateLimitItem | None, NoDecode] = parse("10/minute")
+    """Downloads that a caller may begin, such as `10/minute`; `off` = no limit."""
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    """Networks of proxies whose `X-Forwarded-For` is believed, comma-separated."""
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins of browser pages that may call the API, comma-separated; `*` = any."""
 
@@ -66,10 +79,20 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    @field_validator("service_api_key", "allowed_origins", mode="before")
+    @field_validator("service_api_key", "allowed_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("rate_limit", mode="before")
+    @classmethod
+    def _parse_limit(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return None if value.strip().lower() == "off" else parse(value)
+        except ValueError:
+            raise ValueError("must be like 10/minute, or off") from None
 
     @field_validator("autoenhance_api_base")
     @classmethod

@@ -2,7 +2,8 @@
 
 from aiohttp import web
 
-from service.api.keys import ARCHIVES, DELIVERY, METRICS, ORDERS, SETTINGS
+from service.api.caller import identity
+from service.api.keys import ARCHIVES, DELIVERY, LIMITER, METRICS, ORDERS, SETTINGS
 from service.api.query import read_options, read_order_id
 from service.archives.archive import Archive
 from service.archives.delivery import Wish, headers
@@ -19,6 +20,7 @@ async def download(request: web.Request) -> web.StreamResponse:
     """Stream the ZIP of an order's images."""
     order_id, options = read_order_id(request), read_options(request.query)
     require_key(request)
+    await request.app[LIMITER].count(request, identity(request))
     archive, result = await _archive(request, order_id, options)
     request.app[METRICS].cache_requests.labels(result).inc()
     wish = Wish(

@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from service import __version__
+from service.api.caller import is_administrator
 from service.api.keys import LIFE, SETTINGS, STATS
 
 
@@ -25,10 +26,13 @@ async def health(request: web.Request) -> web.Response:
 
 
 async def stats(request: web.Request) -> web.Response:
-    """Counters since the start."""
+    """Counters since the start; for administrators the last errors too."""
     settings = request.app[SETTINGS]
     limits = {
         "max_concurrent_downloads": settings.download_concurrency,
         "max_images_per_order": settings.max_images_per_order,
     }
-    return web.json_response({**request.app[STATS].snapshot(), "limits": limits}, headers={"Cache-Control": "no-store"})
+    document = {**request.app[STATS].snapshot(), "limits": limits}
+    if is_administrator(request):
+        document["recent_errors"] = request.app[STATS].recent_errors()
+    return web.json_response(document, headers={"Cache-Control": "no-store"})

@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from service.api.life import Life
+from service.api.limits import RateLimiter
 from service.archives.archives import Archives
 from service.archives.delivery import Delivery
 from service.settings import Settings
@@ -16,6 +17,7 @@ STATS = web.AppKey("STATS", Stats)
 ORDERS = web.AppKey("ORDERS", Orders)
 ARCHIVES = web.AppKey("ARCHIVES", Archives)
 DELIVERY = web.AppKey("DELIVERY", Delivery)
+LIMITER = web.AppKey("LIMITER", RateLimiter)
 LIFE = web.AppKey("LIFE", Life)
 
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)

@@ -1,15 +1,17 @@
 """What every request passes: an id, a problem document for every error, one log line, its metrics."""
 
+import json
 import re
 import time
 import uuid
+from http import HTTPStatus
 
 import structlog
 from aiohttp import web
 from aiohttp.hdrs import METH_ALL
 from aiohttp.typedefs import Handler
 
-from service.api.keys import METRICS, PREPARED, REQUEST_ID
+from service.api.keys import METRICS, PREPARED, REQUEST_ID, STATS
 from service.archives.delivery import STARTED
 from service.archives.transmission import cut
 from service.problems import (
@@ -91,8 +93,10 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
 def _answer(request: web.Request, problem: Problem) -> web.StreamResponse:
     if PREPARED in request:
         cut(request)
-    return web.json_response(
-        problem.document(request[REQUEST_ID]),
+    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        request.app[STATS].note_error(problem.code, _route(request), request[REQUEST_ID])
+    return web.Response(
+        body=json.dumps(problem.document(request[REQUEST_ID])).encode(),
         status=problem.status,
         headers=problem.headers | {"Cache-Control": "no-store"},
         content_type=PROBLEM_JSON,

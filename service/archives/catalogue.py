@@ -156,7 +156,10 @@ class Catalogue:
 
     def _newest(self, connection: sqlite3.Connection, query: str, value: str) -> Record | None:
         record = _read(connection, query, value)
-        return None if record is None or self.is_expired(record) else record
+        if record is None or self.is_expired(record):
+            return None
+        connection.execute("UPDATE archives SET used = ? WHERE id = ?", (time.time(), record.id))
+        return record
 
 
 def _read(connection: sqlite3.Connection, query: str, value: str) -> Record | None:

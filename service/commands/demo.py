@@ -46,6 +46,7 @@ async def _run(folder: Path, console: Console) -> Path:
                 autoenhance_api_key=SecretStr(sandbox.api_key),
                 data_dir=Path(data_dir),
                 service_api_key=(),
+                rate_limit=None,
             )
             runner = web.AppRunner(create_app(settings), handler_cancellation=True, access_log=None)
             await runner.setup()

@@ -24,9 +24,7 @@ def configure_logs(log_format: Literal["console", "json"], level: str) -> None:
         ]
         if log_format == "json"
         else [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         ]
     )
     structlog.configure(

@@ -82,9 +82,7 @@ class Metrics:
         )
 
         self.archives = counter("archives", "Archives built, by how they ended.", ("outcome",))
-        self.archives_served = counter(
-            "archives_served", "Archives, or parts of them, sent to the last byte."
-        )
+        self.archives_served = counter("archives_served", "Archives, or parts of them, sent to the last byte.")
         self.archive_duration = histogram(
             "archive_duration_seconds", "From the start of a build to its last image.", _ARCHIVE_SECONDS
         )
@@ -112,6 +110,7 @@ class Metrics:
         self.breaker_state = gauge("breaker_state", "0 closed, 1 half-open, 2 open.", ("circuit",))
         self.breaker_transitions = counter("breaker_transitions", "Changes of a circuit's state.", ("circuit", "state"))
         self.concurrency_limit = gauge("download_concurrency_limit", "Image downloads allowed at once.")
+        self.download_pace = gauge("download_pace", "Image downloads that may start per second; 0 = no limit.")
         self.downloads_in_flight = gauge("downloads_in_flight", "Image downloads under way.")
 
         self.cache_requests = counter(
@@ -119,6 +118,7 @@ class Metrics:
         )
         self.store_bytes = gauge("store_bytes", "Bytes of images kept on disk.")
         self.store_evictions = counter("store_evictions", "Images removed to make room.")
+        self.rate_limited = counter("rate_limited", "Requests refused because their caller sent too many.")
         self.client_disconnects = counter("client_disconnects", "Clients that left before the last byte.")
         gauge("build_info", "The running version.", ("version",)).labels(__version__).set(1)
         self._declare_values()

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -23,7 +24,7 @@ from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Circuit, Metrics
 from service.upstream.answers import UpstreamFailure
 from service.upstream.breaker import Breaker, CircuitOpen, Operation
-from service.upstream.concurrency import Slot
+from service.upstream.concurrency import DownloadSlots, Slot
 from service.upstream.download import Body, Download
 from service.upstream.models import InvalidOrder, Order, Rendering, parse_order
 from service.upstream.retry import RetryBudget, RetryPolicy, retrying
@@ -35,6 +36,7 @@ T = TypeVar("T")
 
 _ORDER_SECONDS = 20.0
 _LONGEST_ORDER = 16 << 20
+_TOO_FAST = frozenset({Reason.RATE_LIMITED, Reason.TIMEOUT})
 
 
 class ImageFailed(Exception):
@@ -58,6 +60,7 @@ class Autoenhance:
         breakers: Mapping[Circuit, Breaker],
         policy: RetryPolicy,
         image_seconds: float,
+        slots: DownloadSlots,
     ) -> None:
         self._transport = transport
         self._metrics = metrics
@@ -66,6 +69,7 @@ class Autoenhance:
         self._policy = policy
         self._budget = RetryBudget()
         self._image_seconds = image_seconds
+        self._slots = slots
 
     async def order(self, order_id: str) -> Order:
         """Fetch an order's document, past every cache.
@@ -110,7 +114,7 @@ class Autoenhance:
                     async with slot:
                         attempts += 1
                         self._budget.count_call()
-                        return await download.attempt(max(0.001, deadline - time.monotonic()))
+                        return await self._paced(image_id, download.attempt(max(0.001, deadline - time.monotonic())))
 
                 return await self._retrying(once, deadline), attempts
         except CircuitOpen as error:
@@ -120,6 +124,17 @@ class Autoenhance:
                 "image failed", image_id=image_id, reason=failure.reason, attempts=attempts, detail=failure.detail
             )
             raise ImageFailed(failure.reason, attempts) from failure
+
+    async def _paced(self, image_id: str, attempt: Awaitable[str]) -> str:
+        """Let the pace of downloads learn from an attempt."""
+        try:
+            extension = await attempt
+        except UpstreamFailure as failure:
+            if failure.status == HTTPStatus.SERVICE_UNAVAILABLE or failure.reason in _TOO_FAST:
+                self._slots.refused(image_id, throttled=failure.reason is Reason.RATE_LIMITED)
+            raise
+        self._slots.succeeded()
+        return extension
 
     async def _order_once(self, url: URL, operation: Operation, deadline: float) -> Order:
         self._budget.count_call()

@@ -1,28 +1,84 @@
 """How many image downloads run at once, over all orders, and who is next."""
 
 import asyncio
+from collections import deque
 from types import TracebackType
 
 from service.telemetry.metrics import Metrics
+from service.upstream.pace import Pace
 
 
 class DownloadSlots:
-    """At most `limit` downloads at once, first come, first served.
+    """At most `limit` downloads at once, fewer while upstream cannot keep up; first come, first served.
 
     A build asks for its next slot only when it has got the last one, so serving in sequence is serving the builds
     in turn: a small order waits for one image of a large one, not for all of them.
     """
 
-    def __init__(self, limit: int, metrics: Metrics) -> None:
-        self._semaphore = asyncio.Semaphore(limit)
-        self._in_flight = metrics.downloads_in_flight
-        metrics.concurrency_limit.set(limit)
+    def __init__(self, limit: int, metrics: Metrics, pace: Pace | None = None) -> None:
+        self._pace = pace or Pace(limit)
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._held = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._metrics = metrics
+        self._show()
 
     async def acquire(self) -> "Slot":
         """Wait for a free slot and hold it."""
         slot = Slot(self)
         await slot.take()
         return slot
+
+    def succeeded(self) -> None:
+        """A download went well."""
+        self._pace.succeeded()
+        self._show()
+        self._admit()
+
+    def refused(self, image_id: str, *, throttled: bool) -> None:
+        """Upstream answered 429 (`throttled`) or 503, or not in time."""
+        self._pace.refused(image_id, throttled=throttled)
+        self._show()
+
+    async def _take(self) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._admit()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # it was our turn just now
+                self._give_back()
+            raise
+
+    def _give_back(self) -> None:
+        self._held -= 1
+        self._metrics.downloads_in_flight.set(self._held)
+        self._admit()
+
+    def _admit(self) -> None:
+        """Let those in whose turn it is; come back by itself when only the pace is in the way."""
+        while self._waiting and self._held < self._pace.cap:
+            if self._waiting[0].cancelled():
+                del self._waiting[0]
+                continue
+            delay = self._pace.delay()
+            if delay > 0:
+                if self._timer is None:
+                    self._timer = asyncio.get_running_loop().call_later(delay, self._on_time)
+                return
+            self._waiting.popleft().set_result(None)
+            self._held += 1
+            self._pace.started()
+            self._metrics.downloads_in_flight.set(self._held)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self._admit()
+
+    def _show(self) -> None:
+        self._metrics.concurrency_limit.set(self._pace.cap)
+        self._metrics.download_pace.set(self._pace.rate or 0)
 
 
 class Slot:
@@ -35,16 +91,14 @@ class Slot:
     async def take(self) -> None:
         """Wait until this place is held."""
         if not self._held:
-            await self._slots._semaphore.acquire()
+            await self._slots._take()
             self._held = True
-            self._slots._in_flight.inc()
 
     def release(self) -> None:
         """Give the place to the next in line; harmless when it is not held."""
         if self._held:
             self._held = False
-            self._slots._in_flight.dec()
-            self._slots._semaphore.release()
+            self._slots._give_back()
 
     async def __aenter__(self) -> "Slot":
         await self.take()

@@ -41,6 +41,7 @@ async def start_service(
                 "autoenhance_api_base": upstream.url,
                 "data_dir": tmp_path / f"data-{next(number)}",
                 "breaker_failures": 1_000,
+                "rate_limit": None,
                 "store_max_bytes": 64 << 20,
             }
             app = create_app(Settings(_env_file=None, **(values | settings)))
