@@ -7,7 +7,6 @@ from typing import Any
 
 from service.telemetry.metrics import ArchiveOutcome, ImageOutcome, Metrics
 
-
 _ERRORS_KEPT = 20
 
 
