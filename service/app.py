@@ -10,9 +10,10 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 from yarl import URL
 
 from service.api import archives, auth, cors, downloads, health, limits, middleware, orders
-from service.api.keys import ARCHIVES, DELIVERY, LIFE, LIMITER, METRICS, ORDERS, SETTINGS, STATS
+from service.api.keys import ARCHIVES, DELIVERY, LIFE, LIMITER, METRICS, ORDERS, PATIENCE, SETTINGS, STATS
 from service.api.life import Life
 from service.api.limits import RateLimiter
+from service.api.patience import Patience
 from service.archives import catalogue
 from service.archives.archives import Archives
 from service.archives.builder import Workshop
@@ -36,14 +37,20 @@ from service.upstream.orders import Orders
 from service.upstream.retry import RetryPolicy
 from service.upstream.transport import Transport
 
+LARGEST_BODY = 64 * 1024
+FIRST_REQUEST_SECONDS = 15.0
+
 
 def create_app(settings: Settings) -> web.Application:
     """The service as an aiohttp application. Nothing is opened before it starts."""
-    app = web.Application(middlewares=[middleware.observe, middleware.explain, auth.require_caller])
+    app = web.Application(
+        middlewares=[middleware.observe, middleware.explain, auth.require_caller], client_max_size=LARGEST_BODY
+    )
     app[SETTINGS] = settings
     app[METRICS] = metrics = Metrics()
     app[STATS] = Stats(metrics)
     app[LIFE] = Life()
+    app[PATIENCE] = Patience(FIRST_REQUEST_SECONDS)
     app[LIMITER] = RateLimiter(settings.rate_limit, metrics)
     app.on_response_prepare.extend([middleware.add_headers, limits.add_headers])
     app.cleanup_ctx.append(rooms)

@@ -4,6 +4,7 @@ from aiohttp import web
 
 from service.api.life import Life
 from service.api.limits import RateLimiter
+from service.api.patience import Patience
 from service.archives.archives import Archives
 from service.archives.delivery import Delivery
 from service.settings import Settings
@@ -18,6 +19,7 @@ ORDERS = web.AppKey("ORDERS", Orders)
 ARCHIVES = web.AppKey("ARCHIVES", Archives)
 DELIVERY = web.AppKey("DELIVERY", Delivery)
 LIMITER = web.AppKey("LIMITER", RateLimiter)
+PATIENCE = web.AppKey("PATIENCE", Patience)
 LIFE = web.AppKey("LIFE", Life)
 
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)

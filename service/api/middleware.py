@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.hdrs import METH_ALL
 from aiohttp.typedefs import Handler
 
-from service.api.keys import METRICS, PREPARED, REQUEST_ID, STATS
+from service.api.keys import METRICS, PATIENCE, PREPARED, REQUEST_ID, STATS
 from service.archives.delivery import STARTED
 from service.archives.transmission import cut
 from service.problems import (
@@ -51,6 +51,7 @@ async def add_headers(request: web.BaseRequest, response: web.StreamResponse) ->
 @web.middleware
 async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request an id, then count, time and log it."""
+    request.app[PATIENCE].heard(request)
     request[STARTED] = started = time.monotonic()
     request[REQUEST_ID] = request_id = _request_id(request)
     structlog.contextvars.clear_contextvars()

@@ -189,14 +189,16 @@ class Archives:
         return archive
 
     def _start(self, archive: Archive, plan: Plan, deadline: float, *, is_new: bool) -> None:
-        readiness = Readiness(plan, lambda: self._replan(plan), deadline)
+        readiness = Readiness(plan, lambda: self._replan(archive, plan), deadline)
         builder = Builder(archive, plan, readiness, self._workshop)
         build = Build(archive, plan, readiness, builder, self._workshop, is_new=is_new)
         self._builds[archive.id] = build
         self._by_key.setdefault(plan.running_key, build)
         build.task.add_done_callback(lambda _: self._ended(build))
 
-    async def _replan(self, plan: Plan) -> Plan:
+    async def _replan(self, archive: Archive, plan: Plan) -> Plan:
+        """Ask upstream again, as long as somebody wants the archive; raises `Abandoned` when nobody does."""
+        await archive.demand.wanted(archive.length)
         order = await self._orders.refresh(plan.order_id)
         return await self._plan(plan.order_id, order, plan.options())
 

@@ -1,15 +1,21 @@
 """`serve`: the service, until it is stopped."""
 
+import asyncio
+import signal
+import socket
 import sqlite3
 import sys
 from collections.abc import Mapping
 
 from aiohttp import web
 
+from service.api.keys import PATIENCE
 from service.app import create_app
 from service.database import DataDirInUse
 from service.settings import InvalidSettings, Settings
 from service.telemetry.logs import configure_logs, get_logger
+
+log = get_logger(__name__)
 
 # A stop lets downloads in flight go on for so long; aiohttp grants it twice before it cuts them.
 _DRAIN_SECONDS = 25.0
@@ -23,20 +29,53 @@ def serve(overrides: Mapping[str, object]) -> int:
         print(f"autoenhance-batch: {error}", file=sys.stderr)
         return 2
     configure_logs(settings.log_format, settings.log_level)
-    log = get_logger(__name__)
     if settings.autoenhance_api_key is None:
         log.warning("AUTOENHANCE_API_KEY is not set: downloads are answered with 503")
     try:
-        web.run_app(
-            create_app(settings),
-            host=settings.host,
-            port=settings.port,
-            handler_cancellation=True,
-            shutdown_timeout=_DRAIN_SECONDS,
-            access_log=None,
-            print=lambda words: log.info("listening", address=words.splitlines()[0].strip("= ")),
-        )
+        asyncio.run(_serve(settings))
     except (DataDirInUse, OSError, sqlite3.Error) as error:
         print(f"autoenhance-batch: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+async def _serve(settings: Settings) -> None:
+    app = create_app(settings)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_DRAIN_SECONDS, access_log=None)
+    stop = _stop_signal()
+    await runner.setup()
+    try:
+        if runner.server is None:
+            raise RuntimeError("the runner made no server")
+        listener = await asyncio.get_running_loop().create_server(
+            app[PATIENCE].guard(runner.server), settings.host, settings.port, backlog=512
+        )
+        for listening in listener.sockets:
+            log.info("listening", address=_address(listening))
+        await stop.wait()
+        log.info("stopping")
+        listener.close()
+    finally:
+        await runner.cleanup()
+
+
+def _stop_signal() -> asyncio.Event:
+    """Set by the first SIGTERM or SIGINT; a second one ends the process at once."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    signals = (signal.SIGTERM, signal.SIGINT)
+
+    def on_signal() -> None:
+        stop.set()
+        for number in signals:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+
+    for number in signals:
+        loop.add_signal_handler(number, on_signal)
+    return stop
+
+
+def _address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
