@@ -23,10 +23,10 @@ run: $(VENV)/runtime.stamp  ## Run the service with the settings of the environm
 	$(RUN) -m service serve
 
 lock:  ## Resolve the dependencies anew (needs uv)
-	uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml -o locks/runtime.txt
-	uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml \
+	uv pip compile -q --universal --generate-hashes --no-header --no-strip-extras --python-version 3.11 pyproject.toml -o locks/runtime.txt
+	uv pip compile -q --universal --generate-hashes --no-header --no-strip-extras --python-version 3.11 pyproject.toml \
 		--extra sandbox -c locks/runtime.txt -o locks/sandbox.txt
-	uv pip compile -q --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml \
+	uv pip compile -q --universal --generate-hashes --no-header --no-strip-extras --python-version 3.11 pyproject.toml \
 		--extra sandbox --group dev -c locks/sandbox.txt -o locks/dev.txt
 
 clean:  ## Remove what the commands made
