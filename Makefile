@@ -27,7 +27,7 @@ lock:  ## Resolve the dependencies anew (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-header --no-strip-extras --python-version 3.11 pyproject.toml \
 		--extra sandbox -c locks/runtime.txt -o locks/sandbox.txt
 	uv pip compile -q --universal --generate-hashes --no-header --no-strip-extras --python-version 3.11 pyproject.toml \
-		--extra sandbox --group dev -c locks/sandbox.txt -o locks/dev.txt
+		--all-extras --group dev -c locks/sandbox.txt -o locks/dev.txt
 
 clean:  ## Remove what the commands made
 	rm -rf $(VENV) demo .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

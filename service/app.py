@@ -9,7 +9,7 @@ from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 from yarl import URL
 
-from service.api import archives, auth, cors, downloads, health, limits, middleware, orders
+from service.api import archives, auth, cors, downloads, health, limits, middleware, openapi, orders
 from service.api.keys import ARCHIVES, DELIVERY, LIFE, LIMITER, METRICS, ORDERS, PATIENCE, SETTINGS, STATS
 from service.api.life import Life
 from service.api.limits import RateLimiter
@@ -67,6 +67,7 @@ def create_app(settings: Settings) -> web.Application:
             web.get("/livez", health.livez),
             web.get("/readyz", health.readyz),
             web.get("/health", health.health),
+            web.get("/openapi.json", openapi.openapi),
             web.get("/metrics", make_aiohttp_handler(metrics.registry)),
             # The first generation's paths.
             web.get("/orders/{order_id:[^/]+}/images", downloads.download, allow_head=False),

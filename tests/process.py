@@ -102,7 +102,7 @@ class ServiceProcess:
             self.log.append(line.decode())
 
     async def __aenter__(self) -> Self:
-        Path(self._environment["DATA_DIR"]).mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(Path(self._environment["DATA_DIR"]).mkdir, parents=True, exist_ok=True)
         await self.start()
         return self
 

@@ -7,7 +7,7 @@ from service.api.caller import is_one_of
 from service.api.keys import SETTINGS
 from service.problems import Unauthorized
 
-_OPEN = frozenset({"/livez", "/readyz", "/health", "/metrics"})
+_OPEN = frozenset({"/livez", "/readyz", "/health", "/metrics", "/openapi.json"})
 
 
 @web.middleware

@@ -1,0 +1,121 @@
+"""The shapes of the JSON documents that the service gives, as JSON Schema."""
+
+from typing import Any
+
+from service.archives.archive import State
+from service.problems import Reason
+from service.upstream.models import ImageState
+
+_TEXT = {"type": "string"}
+_COUNT = {"type": "integer", "minimum": 0}
+
+
+def _object(properties: dict[str, Any], *, optional: tuple[str, ...] = (), extra: bool = False) -> dict[str, Any]:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": extra}
+
+
+FAILURE = _object(
+    {
+        "image_id": _TEXT,
+        "name": {**_TEXT, "description": "As the order has it."},
+        "code": {"enum": [*Reason]},
+        "reason": {**_TEXT, "description": "One sentence for a person, with the next step."},
+    }
+)
+
+_SUMMARY = {
+    "order_id": {"type": "string", "format": "uuid"},
+    "total": _COUNT,
+    "downloaded": {**_COUNT, "description": "Images that are here."},
+    "failed": _COUNT,
+    "bytes": {**_COUNT, "description": "Of the images that are here."},
+    "failures": {"type": "array", "items": {"$ref": "#/components/schemas/Failure"}},
+}
+
+OVERVIEW = _object(
+    {
+        **_SUMMARY,
+        "name": {"type": ["string", "null"]},
+        "status": {"enum": ["processing", "ready"]},
+        "ready": _COUNT,
+        "processing": _COUNT,
+        "images": {
+            "type": "array",
+            "items": _object(
+                {
+                    "image_id": _TEXT,
+                    "name": _TEXT,
+                    "file_name": {**_TEXT, "description": "In the ZIP."},
+                    "status": {"enum": [*ImageState]},
+                    "bytes": {"type": ["integer", "null"], "description": "Null while it is not here."},
+                }
+            ),
+        },
+    }
+)
+
+REPORT = _object(
+    {
+        **_SUMMARY,
+        "archive_id": _TEXT,
+        "status": {"enum": [*State]},
+        "images": {
+            "type": "array",
+            "items": _object(
+                {
+                    "image_id": _TEXT,
+                    "original_name": _TEXT,
+                    "name": {"type": ["string", "null"], "description": "In the ZIP; null when missing there."},
+                    "bytes": _COUNT,
+                    "crc": {"type": ["integer", "null"], "description": "CRC-32."},
+                    "outcome": {"enum": ["downloaded", "failed"]},
+                    "code": {"enum": [*Reason, None]},
+                    "attempts": {**_COUNT, "description": "0: the image was here already."},
+                }
+            ),
+        },
+    }
+)
+
+STATS = _object(
+    {
+        "uptime_seconds": _COUNT,
+        "orders_processed": _COUNT,
+        "images_downloaded": _COUNT,
+        "images_failed": _COUNT,
+        "zips_served": _COUNT,
+        "limits": _object({"max_concurrent_downloads": _COUNT, "max_images_per_order": _COUNT}),
+        "recent_errors": {
+            "type": "array",
+            "description": "For administrators only.",
+            "items": _object({"time": _TEXT, "code": _TEXT, "route": _TEXT, "request_id": _TEXT}),
+        },
+    },
+    optional=("recent_errors",),
+)
+
+HEALTH = _object({"status": {"const": "ok"}, "api_key_configured": {"type": "boolean"}, "version": _TEXT})
+
+PROBLEM = _object(
+    {
+        "type": {"type": "string", "format": "uri"},
+        "title": _TEXT,
+        "status": {"type": "integer", "minimum": 400, "maximum": 599},
+        "detail": _TEXT,
+        "code": {**_TEXT, "description": "What programs should look at."},
+        "request_id": _TEXT,
+        "failures": {"type": "array", "items": {"$ref": "#/components/schemas/Failure"}},
+    },
+    optional=("failures",),
+    extra=True,
+)
+
+SCHEMAS = {
+    "Failure": FAILURE,
+    "Overview": OVERVIEW,
+    "Report": REPORT,
+    "Stats": STATS,
+    "Health": HEALTH,
+    "Problem": PROBLEM,
+}

@@ -1,0 +1,60 @@
+"""What a check found: promises held or broken, and figures."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the results."""
+
+    what: str
+    figure: str
+    passed: bool
+    detail: str = ""
+    """How it was broken, the first time."""
+
+
+class Findings:
+    """Tallies promises over many rounds; a check returns one, whatever it found."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, int] = {}
+        self._tried: dict[str, int] = {}
+        self._details: dict[str, str] = {}
+        self._figures: list[Row] = []
+
+    def hold(self, promise: str, passed: bool, detail: object = "") -> None:
+        """Note that a promise was kept once more, or broken."""
+        self._tried[promise] = self._tried.get(promise, 0) + 1
+        self._held[promise] = self._held.get(promise, 0) + passed
+        if not passed:
+            self._details.setdefault(promise, str(detail))
+
+    def equal(self, promise: str, found: object, wanted: object) -> None:
+        """Note whether two values are equal; both are told when they are not."""
+        self.hold(promise, found == wanted, f"{found!r:.300} in place of {wanted!r:.300}")
+
+    def figure(self, what: str, figure: object, *, passed: bool = True) -> None:
+        """Note a measurement."""
+        self._figures.append(Row(what, str(figure), passed))
+
+    @property
+    def rows(self) -> list[Row]:
+        """Everything that was found; promises first."""
+        promises = [
+            Row(name, f"{self._held[name]} of {tried}", self._held[name] == tried, self._details.get(name, ""))
+            for name, tried in self._tried.items()
+        ]
+        return promises + self._figures
+
+    @property
+    def passed(self) -> bool:
+        """Whether every promise was kept."""
+        return all(row.passed for row in self.rows)
+
+    def verify(self) -> None:
+        """Print all rows; raises AssertionError when a promise was broken."""
+        for row in self.rows:
+            print(f"{'ok  ' if row.passed else 'FAIL'} {row.what}: {row.figure} {row.detail}")
+        broken = [f"{row.what}: {row.figure} {row.detail}" for row in self.rows if not row.passed]
+        assert not broken, "\n".join(broken)

@@ -1,0 +1,35 @@
+"""A scripted upstream on loopback, and a client of it."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from service.telemetry.metrics import Metrics
+from tests.fakes.upstream import FakeUpstream
+from tests.upstream.helpers import FakeClock, Parts, open_client
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock to be turned by hand."""
+    return FakeClock()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    """Series of this test alone."""
+    return Metrics()
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[FakeUpstream]:
+    """The upstream API, with nothing in it."""
+    async with FakeUpstream() as fake:
+        yield fake
+
+
+@pytest.fixture
+async def parts(upstream: FakeUpstream) -> AsyncIterator[Parts]:
+    """A client of the fake, with everything it is made of."""
+    async with open_client(upstream.url) as opened:
+        yield opened

@@ -1,0 +1,141 @@
+"""Parts that the tests of the upstream room share: a hand-cranked clock, a body in memory, a client with its parts."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from yarl import URL
+
+from service.problems import Reason
+from service.telemetry.metrics import Circuit, Metrics
+from service.upstream.answers import UpstreamFailure
+from service.upstream.breaker import Breaker
+from service.upstream.client import Autoenhance
+from service.upstream.concurrency import DownloadSlots
+from service.upstream.network import AddressGuard, open_session
+from service.upstream.retry import RetryPolicy
+from service.upstream.transport import Transport
+
+KEY = "key-of-the-account-91ab"
+VERSION = "2025-05-08"
+PATIENCE = 20
+"""Seconds after which a test gives up; nothing is expected to take that long."""
+
+# A documentation address is not public for Python, so this is a real one; nothing ever connects to it.
+PUBLIC_BASE = URL("https://8.8.8.8/v3")
+
+
+class FakeClock:
+    """A clock that stands still until it is turned. Callable, and also usable in place of the module `time`."""
+
+    def __init__(self, now: float = 1_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    monotonic = __call__
+
+    def advance(self, seconds: float) -> None:
+        """Turn it."""
+        self.now += seconds
+
+
+@dataclass
+class MemoryBody:
+    """A download's bytes in memory; keeps what it was told."""
+
+    content: bytearray = field(default_factory=bytearray)
+    expected: list[int] = field(default_factory=list)
+    restarts: int = 0
+
+    @property
+    def received(self) -> int:
+        """Bytes written since the last restart."""
+        return len(self.content)
+
+    async def expect(self, length: int) -> None:
+        """Keep the announcement."""
+        self.expected.append(length)
+
+    async def write(self, chunk: bytes) -> None:
+        """Append a chunk."""
+        self.content += chunk
+
+    async def restart(self) -> None:
+        """Forget what was written."""
+        self.restarts += 1
+        self.content.clear()
+
+
+@dataclass
+class Parts:
+    """A client and what it is made of."""
+
+    client: Autoenhance
+    transport: Transport
+    breakers: dict[Circuit, Breaker]
+    metrics: Metrics
+    slots: DownloadSlots
+
+    def sample(self, series: str, **labels: str) -> float:
+        """A series' value; 0 when it has none."""
+        return sample(self.metrics.registry, series, **labels)
+
+
+def sample(registry: CollectorRegistry, series: str, **labels: str) -> float:
+    """A series' value; 0 when it has none."""
+    return registry.get_sample_value(series, labels) or 0.0
+
+
+def failure(reason: Reason = Reason.UPSTREAM_ERROR, **fields: Any) -> UpstreamFailure:
+    """One failed call; an error of the API unless told otherwise."""
+    return UpstreamFailure(reason, **fields)
+
+
+def make_breakers(
+    metrics: Metrics, *, failures: int = 1_000, reset: float = 60, clock: Callable[[], float] | None = None
+) -> dict[Circuit, Breaker]:
+    """A circuit per dependency; they never open unless told."""
+    return {
+        circuit: Breaker(circuit, failures=failures, reset=reset, metrics=metrics, clock=clock or FakeClock())
+        for circuit in Circuit
+    }
+
+
+@asynccontextmanager
+async def open_client(
+    url: str,
+    *,
+    guard: AddressGuard | None = None,
+    version: str | None = VERSION,
+    attempts: int = 3,
+    seconds: float = PATIENCE,
+    failures: int = 1_000,
+) -> AsyncIterator[Parts]:
+    """A client of the API at `url` that does not wait between attempts; `failures` in a row open its circuits."""
+    base, metrics = URL(url), Metrics()
+    guard = guard or AddressGuard(base)
+    breakers = make_breakers(metrics, failures=failures)
+    slots = DownloadSlots(5, metrics)
+    async with open_session(guard, []) as session:
+        transport = Transport(session, guard, metrics, base=base, key=KEY, version=version)
+        client = Autoenhance(
+            transport,
+            metrics,
+            base=base,
+            breakers=breakers,
+            policy=RetryPolicy(attempts, backoff=0),
+            image_seconds=seconds,
+            slots=slots,
+        )
+        yield Parts(client, transport, breakers, metrics, slots)
+
+
+async def turns(count: int = 10) -> None:
+    """Let every task that can go on do so, a few times over."""
+    for _ in range(count):
+        await asyncio.sleep(0)

@@ -1,0 +1,428 @@
+"""The circuit breaker's promises, one by one. Time is turned by hand."""
+
+import asyncio
+import itertools
+from contextlib import suppress
+
+import pytest
+
+from service.problems import Reason
+from service.telemetry.metrics import Circuit, Metrics
+from service.upstream.answers import UpstreamFailure
+from service.upstream.breaker import Admission, Breaker, CircuitOpen, Operation
+from tests.upstream.helpers import FakeClock, failure, make_breakers, sample
+
+FAILURES = 3
+RESET = 60.0
+
+_subjects = (f"subject-{number}" for number in itertools.count())
+
+
+@pytest.fixture
+def breaker(metrics: Metrics, clock: FakeClock) -> Breaker:
+    """A closed circuit that opens after 3 failures, for 60 s."""
+    return Breaker(Circuit.API, failures=FAILURES, reset=RESET, metrics=metrics, clock=clock)
+
+
+def fail(breaker: Breaker, times: int = 1) -> None:
+    """As many operations that end badly, each about another subject."""
+    for _ in range(times):
+        breaker.admit().settle(failure(), next(_subjects))
+
+
+def trip(breaker: Breaker) -> None:
+    fail(breaker, FAILURES)
+
+
+def half_open_trial(breaker: Breaker, clock: FakeClock) -> Admission:
+    trip(breaker)
+    clock.advance(RESET)
+    return breaker.admit()
+
+
+def gauge(metrics: Metrics) -> float:
+    return sample(metrics.registry, "batch_breaker_state", circuit="api")
+
+
+def transitions(metrics: Metrics) -> dict[str, float]:
+    return {
+        state: sample(metrics.registry, "batch_breaker_transitions_total", circuit="api", state=state)
+        for state in ("closed", "half-open", "open")
+    }
+
+
+class TestClosed:
+    def test_it_opens_after_so_many_failures_in_a_row(self, breaker: Breaker) -> None:
+        """Not one earlier."""
+        fail(breaker, FAILURES - 1)
+        before = breaker.is_open
+        fail(breaker)
+
+        assert (before, breaker.is_open) == (False, True)
+
+    def test_a_success_starts_the_count_again(self, breaker: Breaker) -> None:
+        """Only failures in a row count."""
+        fail(breaker, FAILURES - 1)
+        breaker.admit().settle()
+        fail(breaker, FAILURES - 1)
+
+        assert not breaker.is_open
+
+    def test_an_abandoned_call_counts_as_nothing(self, breaker: Breaker) -> None:
+        """It neither adds a failure nor clears those before it."""
+        fail(breaker, FAILURES - 1)
+        for _ in range(FAILURES):
+            breaker.admit().abandon()
+        before = breaker.is_open
+        fail(breaker)
+
+        assert (before, breaker.is_open) == (False, True)
+
+    def test_one_subject_that_keeps_failing_counts_once(self, breaker: Breaker) -> None:
+        """One broken image is no broken dependency."""
+        for _ in range(5 * FAILURES):
+            breaker.admit().settle(failure(), "a")
+        before = breaker.is_open
+        fail(breaker, FAILURES - 1)
+
+        assert (before, breaker.is_open) == (False, True)
+
+    def test_a_subject_counts_again_after_a_success(self, breaker: Breaker) -> None:
+        """The memory of subjects is as long as the row of failures."""
+        breaker.admit().settle(failure(), "a")
+        breaker.admit().settle()
+        for subject in ("a", "b", "c"):
+            breaker.admit().settle(failure(), subject)
+
+        assert breaker.is_open
+
+    def test_failures_without_a_subject_all_count(self, breaker: Breaker) -> None:
+        """Calls about nothing in particular are not taken for the same one."""
+        for _ in range(FAILURES):
+            breaker.admit().settle(failure())
+
+        assert breaker.is_open
+
+    def test_an_outcome_told_twice_counts_once(self, breaker: Breaker) -> None:
+        """An admission is settled by its first word."""
+        admission = breaker.admit()
+        for _ in range(FAILURES):
+            admission.settle(failure())
+            admission.abandon()
+
+        assert not breaker.is_open
+
+    def test_many_calls_may_run_at_once(self, breaker: Breaker) -> None:
+        """A closed circuit holds nobody back."""
+        admissions = [breaker.admit() for _ in range(50)]
+
+        assert len(admissions) == 50
+
+
+class TestOpen:
+    def test_it_says_how_long_to_stay_away(self, breaker: Breaker, clock: FakeClock) -> None:
+        """The seconds left of the rest, on the error and on the circuit."""
+        trip(breaker)
+        clock.advance(12.5)
+
+        with pytest.raises(CircuitOpen) as refused:
+            breaker.admit()
+
+        assert (refused.value.circuit, refused.value.retry_after) == (Circuit.API, RESET - 12.5)
+        assert (breaker.is_open, breaker.retry_after) == (True, RESET - 12.5)
+
+    def test_it_stays_open_to_the_last_moment(self, breaker: Breaker, clock: FakeClock) -> None:
+        """And not any longer."""
+        trip(breaker)
+
+        clock.advance(RESET - 0.001)
+        with pytest.raises(CircuitOpen):
+            breaker.admit()
+        clock.advance(0.001)
+        breaker.admit()
+
+    def test_being_refused_does_not_lengthen_the_rest(self, breaker: Breaker, clock: FakeClock) -> None:
+        """However often somebody asks."""
+        trip(breaker)
+        for _ in range(100):
+            clock.advance(0.1)
+            with pytest.raises(CircuitOpen):
+                breaker.admit()
+
+        assert breaker.retry_after == pytest.approx(RESET - 10)
+
+    @pytest.mark.parametrize("outcome", [None, failure()], ids=["success", "failure"])
+    def test_outcomes_of_before_change_nothing(
+        self, breaker: Breaker, clock: FakeClock, metrics: Metrics, outcome: UpstreamFailure | None
+    ) -> None:
+        """A call admitted while the circuit was closed ends now: neither is the rest longer nor is it over."""
+        late = [breaker.admit() for _ in range(FAILURES)]
+        trip(breaker)
+        clock.advance(20)
+
+        for admission in late:
+            admission.settle(outcome, "late")
+
+        assert breaker.retry_after == RESET - 20
+        assert transitions(metrics)["open"] == 1
+
+
+class TestHalfOpen:
+    def test_one_trial_is_let_through_and_no_other(self, breaker: Breaker, clock: FakeClock) -> None:
+        """The others are sent away for a second while it runs."""
+        half_open_trial(breaker, clock)
+
+        with pytest.raises(CircuitOpen) as refused:
+            breaker.admit()
+
+        assert refused.value.retry_after == 1
+        assert breaker.is_open
+
+    async def test_of_many_waiters_one_tries(self, metrics: Metrics, clock: FakeClock) -> None:
+        """Twenty operations start at the same moment after the rest; one reaches the dependency."""
+        breakers = make_breakers(metrics, failures=1, reset=RESET, clock=clock)
+        fail(breakers[Circuit.API])
+        clock.advance(RESET)
+        gate = asyncio.Event()
+        trials = 0
+
+        async def operate() -> None:
+            nonlocal trials
+            with Operation(breakers) as operation:
+                operation.reach(Circuit.API)
+                trials += 1
+                await gate.wait()
+
+        waiters = [asyncio.create_task(operate()) for _ in range(20)]
+        await asyncio.sleep(0)
+        gate.set()
+        outcomes = await asyncio.gather(*waiters, return_exceptions=True)
+
+        assert trials == 1
+        assert [type(outcome) for outcome in outcomes].count(CircuitOpen) == 19
+        assert not breakers[Circuit.API].is_open
+
+    def test_a_good_trial_closes_it(self, breaker: Breaker, clock: FakeClock) -> None:
+        """And the count of failures begins at zero."""
+        half_open_trial(breaker, clock).settle()
+
+        fail(breaker, FAILURES - 1)
+        before = breaker.is_open
+        fail(breaker)
+        assert (before, breaker.is_open) == (False, True)
+
+    def test_a_failed_trial_opens_it_for_a_whole_new_rest(self, breaker: Breaker, clock: FakeClock) -> None:
+        """One failure is enough, and the time of the trial is not counted in."""
+        trial = half_open_trial(breaker, clock)
+        clock.advance(25)
+
+        trial.settle(failure())
+
+        assert breaker.retry_after == RESET
+
+    def test_an_abandoned_trial_leaves_its_place_to_the_next(self, breaker: Breaker, clock: FakeClock) -> None:
+        """It decides nothing: the next call is the trial."""
+        half_open_trial(breaker, clock).abandon()
+        before = breaker.is_open
+
+        breaker.admit().settle(failure())
+
+        assert (before, breaker.retry_after) == (False, RESET)
+
+    @pytest.mark.parametrize("outcome", [None, failure()], ids=["success", "failure"])
+    def test_outcomes_of_before_do_not_decide(
+        self, breaker: Breaker, clock: FakeClock, metrics: Metrics, outcome: UpstreamFailure | None
+    ) -> None:
+        """A call that outlived the whole rest is no trial, and does not free the place of the one that is."""
+        late = breaker.admit()
+        half_open_trial(breaker, clock)
+
+        late.settle(outcome)
+
+        assert gauge(metrics) == 1
+        with pytest.raises(CircuitOpen):
+            breaker.admit()
+
+    def test_a_trial_of_an_earlier_rest_does_not_decide_a_later_one(
+        self, breaker: Breaker, clock: FakeClock, metrics: Metrics
+    ) -> None:
+        """An abandoned trial that is settled after all says nothing."""
+        first = half_open_trial(breaker, clock)
+        first.abandon()
+        breaker.admit().settle(failure())
+        clock.advance(RESET)
+        breaker.admit()
+
+        first.settle()
+        first.abandon()
+
+        assert gauge(metrics) == 1
+        assert breaker.is_open
+
+
+class TestMetrics:
+    def test_the_gauge_follows_and_every_change_is_counted(
+        self, breaker: Breaker, clock: FakeClock, metrics: Metrics
+    ) -> None:
+        """0 closed, 1 half-open, 2 open; a failed and a good trial on the way."""
+        seen = [gauge(metrics)]
+
+        trip(breaker)
+        seen.append(gauge(metrics))
+        clock.advance(RESET)
+        trial = breaker.admit()
+        seen.append(gauge(metrics))
+        trial.settle(failure())
+        seen.append(gauge(metrics))
+        clock.advance(RESET)
+        breaker.admit().settle()
+        seen.append(gauge(metrics))
+
+        assert seen == [0, 2, 1, 2, 0]
+        assert transitions(metrics) == {"open": 2, "half-open": 2, "closed": 1}
+
+    def test_ordinary_traffic_is_no_change(self, breaker: Breaker, metrics: Metrics) -> None:
+        """Successes of a closed circuit do not close it again."""
+        for _ in range(5):
+            breaker.admit().settle()
+        fail(breaker)
+
+        assert transitions(metrics) == {"open": 0, "half-open": 0, "closed": 0}
+
+    def test_the_other_circuit_has_series_of_its_own(self, breaker: Breaker, metrics: Metrics) -> None:
+        """What happens to one dependency is not shown for another."""
+        trip(breaker)
+
+        assert sample(metrics.registry, "batch_breaker_state", circuit="assets") == 0
+
+
+class TestOperation:
+    @pytest.fixture
+    def breakers(self, metrics: Metrics, clock: FakeClock) -> dict[Circuit, Breaker]:
+        """Both circuits, which the first failure opens."""
+        return make_breakers(metrics, failures=1, reset=RESET, clock=clock)
+
+    @staticmethod
+    def run(breakers: dict[Circuit, Breaker], error: BaseException | None, *circuits: Circuit) -> dict[Circuit, bool]:
+        """An operation that reaches these circuits and ends like this; which circuits are open after it."""
+        expected = () if error is None else (type(error),)
+        with suppress(*expected), Operation(breakers, "a") as operation:
+            for circuit in circuits:
+                operation.reach(circuit)
+            if error is not None:
+                raise error
+        return {circuit: breaker.is_open for circuit, breaker in breakers.items()}
+
+    def test_a_failure_of_the_assets_is_theirs_alone(self, breakers: dict[Circuit, Breaker]) -> None:
+        """The API did its part."""
+        error = failure(circuit=Circuit.ASSETS)
+
+        opened = self.run(breakers, error, Circuit.API, Circuit.ASSETS)
+
+        assert opened == {Circuit.API: False, Circuit.ASSETS: True}
+
+    def test_behind_failed_assets_the_api_has_a_success(self, metrics: Metrics, clock: FakeClock) -> None:
+        """It clears the API's row of failures."""
+        breakers = make_breakers(metrics, failures=2, reset=RESET, clock=clock)
+        breakers[Circuit.API].admit().settle(failure())
+
+        self.run(breakers, failure(circuit=Circuit.ASSETS), Circuit.API, Circuit.ASSETS)
+        breakers[Circuit.API].admit().settle(failure())
+
+        assert not breakers[Circuit.API].is_open
+
+    def test_a_failure_of_the_api_says_nothing_about_assets_it_never_reached(
+        self, breakers: dict[Circuit, Breaker]
+    ) -> None:
+        """Only the circuits that were asked get an outcome."""
+        opened = self.run(breakers, failure(), Circuit.API)
+
+        assert opened == {Circuit.API: True, Circuit.ASSETS: False}
+
+    @pytest.mark.parametrize(
+        "reason", [Reason.UPSTREAM_ERROR, Reason.TIMEOUT, Reason.UNREACHABLE, Reason.TRUNCATED], ids=str
+    )
+    def test_what_opens_a_circuit(self, breakers: dict[Circuit, Breaker], reason: Reason) -> None:
+        """5xx, timeouts, connection errors, broken bodies."""
+        assert self.run(breakers, failure(reason), Circuit.API)[Circuit.API]
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            *(
+                failure(reason)
+                for reason in Reason
+                if reason not in (Reason.UPSTREAM_ERROR, Reason.TIMEOUT, Reason.UNREACHABLE, Reason.TRUNCATED)
+            ),
+            asyncio.CancelledError(),
+            GeneratorExit(),
+            OSError("no space"),
+            CircuitOpen(Circuit.ASSETS, 1),
+        ],
+        ids=lambda error: getattr(error, "reason", type(error).__name__),
+    )
+    def test_what_counts_as_nothing(self, metrics: Metrics, clock: FakeClock, error: BaseException) -> None:
+        """A refusal, a slower pace asked for, hanging up, our own trouble: neither a failure nor a success."""
+        breakers = make_breakers(metrics, failures=2, reset=RESET, clock=clock)
+        api = breakers[Circuit.API]
+        api.admit().settle(failure(), "x")
+
+        opened_by_it = self.run(breakers, error, Circuit.API)[Circuit.API]
+        api.admit().settle(failure(), "y")
+
+        assert (opened_by_it, api.is_open) == (False, True)
+
+    async def test_hanging_up_is_still_a_cancellation(self, breakers: dict[Circuit, Breaker]) -> None:
+        """The operation neither swallows it nor takes it for a failure."""
+
+        async def operate() -> None:
+            with Operation(breakers) as operation:
+                operation.reach(Circuit.API)
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(operate())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+
+        assert task.cancelled()
+        assert not breakers[Circuit.API].is_open
+
+    def test_a_cancelled_trial_frees_its_place(self, breakers: dict[Circuit, Breaker], clock: FakeClock) -> None:
+        """The next operation is the trial, and can close the circuit."""
+        self.run(breakers, failure(), Circuit.API)
+        clock.advance(RESET)
+
+        self.run(breakers, asyncio.CancelledError(), Circuit.API)
+        opened = self.run(breakers, None, Circuit.API)
+
+        assert not opened[Circuit.API]
+
+    def test_attempts_of_one_operation_are_one_trial(self, breakers: dict[Circuit, Breaker], clock: FakeClock) -> None:
+        """Asking the same circuit again is no second admission."""
+        self.run(breakers, failure(), Circuit.API)
+        clock.advance(RESET)
+
+        opened = self.run(breakers, None, Circuit.API, Circuit.API, Circuit.API)
+
+        assert not opened[Circuit.API]
+
+    def test_an_operation_counts_once_whatever_its_attempts(self, metrics: Metrics, clock: FakeClock) -> None:
+        """Three attempts that all fail are one failure."""
+        breakers = make_breakers(metrics, failures=2, reset=RESET, clock=clock)
+
+        opened = self.run(breakers, failure(), *[Circuit.API] * 3)
+
+        assert not opened[Circuit.API]
+
+    def test_an_open_circuit_stops_it_before_the_call(self, breakers: dict[Circuit, Breaker]) -> None:
+        """`reach` raises, and the circuit is none the wiser for it."""
+        self.run(breakers, failure(circuit=Circuit.ASSETS), Circuit.API, Circuit.ASSETS)
+
+        with Operation(breakers) as operation:
+            operation.reach(Circuit.API)
+            with pytest.raises(CircuitOpen) as refused:
+                operation.reach(Circuit.ASSETS)
+
+        assert refused.value.circuit is Circuit.ASSETS
+        assert not breakers[Circuit.API].is_open

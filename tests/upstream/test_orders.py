@@ -1,0 +1,240 @@
+"""The order cache: one call for a burst, and never an old answer."""
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from service.problems import UpstreamError
+from service.upstream import orders as orders_module
+from service.upstream.client import Autoenhance
+from service.upstream.models import Order, parse_order
+from service.upstream.orders import Orders
+from tests.upstream.helpers import FakeClock, turns
+
+FRESHNESS = 10.0
+SETTLED = parse_order({"order_id": "o", "images": [{"image_id": "a", "status": "processed"}]})
+UNSETTLED = parse_order({"order_id": "o", "images": [{"image_id": "a", "status": "processing"}]})
+
+
+class Upstream:
+    """Answers order calls with `answer`, once `gate` is open."""
+
+    def __init__(self) -> None:
+        self.answer: Order | Exception = SETTLED
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.calls: list[str] = []
+        self.cancelled = 0
+
+    async def order(self, order_id: str) -> Order:
+        self.calls.append(order_id)
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.fixture
+async def upstream() -> Upstream:
+    """In place of the client."""
+    return Upstream()
+
+
+@pytest.fixture
+def orders(upstream: Upstream, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Orders:
+    """A cache whose time is turned by hand."""
+    monkeypatch.setattr(orders_module, "time", clock)
+    return Orders(cast("Autoenhance", upstream), FRESHNESS)
+
+
+@pytest.mark.parametrize(
+    ("document", "seconds"), [(SETTLED, FRESHNESS), (UNSETTLED, 1.0)], ids=["settled", "unsettled"]
+)
+async def test_a_document_is_used_again_as_long_as_it_is_fresh(
+    upstream: Upstream, orders: Orders, clock: FakeClock, document: Order, seconds: float
+) -> None:
+    """Seconds where all is done, one second where something may change at any moment; not a moment longer."""
+    upstream.answer = document
+    await orders.get("o")
+
+    clock.advance(seconds - 0.001)
+    again = await orders.get("o")
+    calls_before = len(upstream.calls)
+    clock.advance(0.001)
+    await orders.get("o")
+
+    assert again is document
+    assert (calls_before, len(upstream.calls)) == (1, 2)
+
+
+@pytest.mark.parametrize("document", [SETTLED, UNSETTLED], ids=["settled", "unsettled"])
+@pytest.mark.parametrize("freshness", [0.0, 0.5])
+async def test_a_shorter_freshness_holds_for_all(
+    upstream: Upstream, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, document: Order, freshness: float
+) -> None:
+    """The setting is the most; zero keeps nothing."""
+    monkeypatch.setattr(orders_module, "time", clock)
+    orders = Orders(cast("Autoenhance", upstream), freshness)
+    upstream.answer = document
+    await orders.get("o")
+    clock.advance(freshness)
+
+    await orders.get("o")
+
+    assert len(upstream.calls) == 2
+
+
+async def test_an_answer_is_as_old_as_its_arrival(upstream: Upstream, orders: Orders, clock: FakeClock) -> None:
+    """Asking again does not make it younger."""
+    await orders.get("o")
+    for _ in range(4):
+        clock.advance(FRESHNESS / 4)
+        await orders.get("o")
+
+    assert len(upstream.calls) == 2
+
+
+async def test_refresh_goes_past_the_cache_and_fills_it(upstream: Upstream, orders: Orders) -> None:
+    """What it brings is what others get from then on."""
+    await orders.get("o")
+    upstream.answer = newer = parse_order({"name": "newer", "images": [{"image_id": "a", "status": "processed"}]})
+
+    refreshed = await orders.refresh("o")
+
+    assert (refreshed, await orders.get("o")) == (newer, newer)
+    assert len(upstream.calls) == 2
+
+
+async def test_callers_at_the_same_time_share_one_call(upstream: Upstream, orders: Orders) -> None:
+    """Whether they came for any answer or for a new one."""
+    upstream.gate.clear()
+    callers = [asyncio.create_task(ask("o")) for ask in (orders.get, orders.refresh, orders.get, orders.refresh)]
+    await turns()
+
+    upstream.gate.set()
+    answers = await asyncio.gather(*callers)
+
+    assert all(answer is SETTLED for answer in answers)
+    assert upstream.calls == ["o"]
+
+
+async def test_orders_do_not_wait_for_each_other(upstream: Upstream, orders: Orders) -> None:
+    """Two ids are two calls, and two entries."""
+    upstream.gate.clear()
+    callers = [asyncio.create_task(orders.get(order_id)) for order_id in ("o", "p")]
+    await turns()
+    under_way = list(upstream.calls)
+    upstream.gate.set()
+    await asyncio.gather(*callers)
+
+    await orders.get("o")
+    await orders.get("p")
+
+    assert under_way == upstream.calls == ["o", "p"]
+
+
+async def test_a_failed_call_is_not_kept(upstream: Upstream, orders: Orders) -> None:
+    """All who waited for it get its error; the next caller tries again."""
+    upstream.answer = UpstreamError()
+    upstream.gate.clear()
+    callers = [asyncio.create_task(orders.get("o")) for _ in range(3)]
+    await turns()
+    upstream.gate.set()
+    failed = await asyncio.gather(*callers, return_exceptions=True)
+
+    upstream.answer = SETTLED
+    order = await orders.get("o")
+
+    assert [type(outcome) for outcome in failed] == [UpstreamError] * 3
+    assert order is SETTLED
+    assert len(upstream.calls) == 2
+
+
+async def test_a_failed_refresh_leaves_what_was_known(upstream: Upstream, orders: Orders) -> None:
+    """For as long as that is fresh."""
+    await orders.get("o")
+    upstream.answer = UpstreamError()
+
+    with pytest.raises(UpstreamError):
+        await orders.refresh("o")
+
+    assert await orders.get("o") is SETTLED
+
+
+async def test_a_caller_who_leaves_does_not_end_the_others_call(upstream: Upstream, orders: Orders) -> None:
+    """Not even the one who began it."""
+    upstream.gate.clear()
+    first, second = (asyncio.create_task(orders.get("o")) for _ in range(2))
+    await turns()
+
+    first.cancel()
+    await turns()
+    upstream.gate.set()
+    order = await second
+
+    assert first.cancelled()
+    assert order is SETTLED
+    assert (upstream.calls, upstream.cancelled) == (["o"], 0)
+
+
+async def test_a_call_that_everybody_left_still_fills_the_cache(upstream: Upstream, orders: Orders) -> None:
+    """The answer is on its way; the next caller may as well have it."""
+    upstream.gate.clear()
+    caller = asyncio.create_task(orders.get("o"))
+    await turns()
+    caller.cancel()
+    await turns()
+    upstream.gate.set()
+    await turns()
+
+    await orders.get("o")
+
+    assert upstream.calls == ["o"]
+
+
+async def test_a_failure_that_nobody_waited_for_is_silent(
+    upstream: Upstream, orders: Orders, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No complaint about an exception that was never retrieved."""
+    upstream.gate.clear()
+    upstream.answer = UpstreamError()
+    caller = asyncio.create_task(orders.get("o"))
+    await turns()
+    caller.cancel()
+    await turns()
+    upstream.gate.set()
+    await turns()
+
+    del caller
+    assert caplog.records == []
+
+
+async def test_closing_ends_what_is_under_way(upstream: Upstream, orders: Orders) -> None:
+    """Nothing outlives it."""
+    upstream.gate.clear()
+    caller = asyncio.create_task(orders.get("o"))
+    await turns()
+
+    await orders.close()
+    await asyncio.wait([caller])
+
+    assert caller.cancelled()
+    assert upstream.cancelled == 1
+
+
+async def test_the_cache_is_bounded(upstream: Upstream, orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order that was fetched longest ago goes first."""
+    monkeypatch.setattr(orders_module, "_MOST_KEPT", 2)
+    for order_id in ("o", "p", "q"):
+        await orders.get(order_id)
+
+    await orders.get("q")
+    await orders.get("p")
+    await orders.get("o")
+
+    assert upstream.calls == ["o", "p", "q", "o"]
