@@ -35,6 +35,8 @@ class Settings(BaseSettings):
     autoenhance_api_base: str = "https://api.autoenhance.ai/v3"
     autoenhance_api_version: str | None = "2025-05-08"
     """Sent as `x-api-version`; `none` leaves the account's own version in force."""
+    autoenhance_webhook_secret: SecretStr | None = None
+    """What Autoenhance sends along when it calls our webhook; unset = the webhook does not exist."""
     upstream_attempts: int = Field(3, ge=1, le=10)
     """Tries per image or order call, the first one included."""
 
@@ -74,12 +76,38 @@ class Settings(BaseSettings):
     breaker_reset: float = Field(60, gt=0)
     """Seconds until an open circuit lets one trial through."""
 
+    shared_url: SecretStr | None = None
+    """Redis or Valkey that several instances share (`redis://...`); unset = this instance stands alone."""
+    store_url: str | None = None
+    """S3-compatible storage that several instances share (`s3://bucket/prefix`); unset = files in `data_dir`."""
+
+    callback_secret: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Secrets (`whsec_...`) that sign callbacks, comma-separated; the signature of each is sent, for rotation."""
+    callback_allow_private: bool = False
+    """Lets callbacks go to http and to addresses that are not public."""
+    auto_batch: bool = False
+    """Builds an order's archive when Autoenhance says that the order is done."""
+
+    assistant_base_url: str | None = None
+    """An OpenAI-compatible chat server for the help box; unset = it answers from the docs alone."""
+    assistant_model: str | None = None
+    assistant_api_key: SecretStr | None = None
+
+    sentry_dsn: SecretStr | None = None
+    """Where unhandled errors are reported; unset = nowhere."""
+    sentry_env: str = "production"
+    sentry_traces_sample_rate: float = Field(0.2, ge=0, le=1)
+    sentry_auth_token: SecretStr | None = None
+    """Reads recent issues back for `/v1/errors`, together with `sentry_org` and `sentry_project`."""
+    sentry_org: str | None = None
+    sentry_project: str | None = None
+
     otel_exporter_otlp_endpoint: str | None = None
     """Collector for traces over OTLP/HTTP; unset = no tracing. The other `OTEL_*` variables work as usual."""
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    @field_validator("service_api_key", "allowed_origins", "trusted_proxies", mode="before")
+    @field_validator("service_api_key", "allowed_origins", "trusted_proxies", "callback_secret", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
