@@ -160,6 +160,8 @@ async def _attempt(
             raise Interrupted("The archive is no longer kept; beginning anew.", wait=0)
         if response.status not in (200, 206):
             await _refuse(response)
+        if "X-Archive-Id" not in response.headers:
+            raise Refused(f"{request.service} answered, but not with an archive. Is it the address of the service?")
         await _receive(response, part, display)
         return await _finish(part, output, request, response.headers, display)
 

@@ -1,0 +1,122 @@
+"""`serve`, `demo`, and the help: what a stranger meets first."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import run
+from tests.process import ServiceProcess
+
+COMMANDS = ("serve", "sandbox", "demo", "download")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "eighty"),
+        ("PORT", "70000"),
+        ("AUTOENHANCE_API_BASE", "api.autoenhance.ai"),
+        ("AUTOENHANCE_API_BASE", "ftp://x"),
+        ("DOWNLOAD_CONCURRENCY", "0"),
+        ("IMAGE_TIMEOUT", "-1"),
+        ("RATE_LIMIT", "often"),
+        ("TRUSTED_PROXIES", "everyone"),
+        ("STORE_MAX_BYTES", "big"),
+        ("LOG_FORMAT", "xml"),
+        ("LOG_LEVEL", "chatty"),
+    ],
+)
+async def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    """No traceback, and exit code 2."""
+    ended = await run("serve", folder=tmp_path, **{name: value})
+
+    assert ended.code == 2
+    assert ended.errors.count("\n") == 1
+    assert name in ended.errors
+
+
+async def test_a_wrong_setting_is_not_repeated(tmp_path: Path) -> None:
+    """It may be a secret that was put in the wrong place."""
+    ended = await run("serve", folder=tmp_path, PORT="whsec_c2VjcmV0")
+
+    assert "whsec" not in ended.errors + ended.output
+
+
+async def test_a_data_directory_has_one_service_at_a_time(tmp_path: Path) -> None:
+    """The second one says so and ends."""
+    async with ServiceProcess(tmp_path):
+        ended = await run("serve", "--port", "0", "--data-dir", str(tmp_path), folder=tmp_path)
+
+    assert ended.code == 1
+    assert "in use by another process" in ended.errors
+    assert "Traceback" not in ended.errors
+
+
+async def test_a_port_that_is_taken_is_said_in_one_line(tmp_path: Path) -> None:
+    """No traceback."""
+    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        ended = await run("serve", "--port", str(port), folder=tmp_path)
+
+    assert ended.code == 1
+    assert "Traceback" not in ended.errors
+
+
+async def test_settings_are_read_from_a_file_too(tmp_path: Path) -> None:
+    """`.env`, when present; the environment wins."""
+    (tmp_path / ".env").write_text("LOG_LEVEL=chatty\n")
+
+    named = await run("serve", folder=tmp_path)
+
+    assert named.code == 2
+    assert "LOG_LEVEL" in named.errors
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_every_command_explains_itself(tmp_path: Path, command: str) -> None:
+    """`--help` teaches, and the top level lists the command."""
+    top = await run("--help", folder=tmp_path)
+    own = await run(command, "--help", folder=tmp_path)
+
+    assert (top.code, own.code) == (0, 0)
+    assert command in top.output
+    assert "usage:" in own.output
+
+
+async def test_the_demo_ends_with_a_zip_of_real_pictures(tmp_path: Path) -> None:
+    """And says where it is."""
+    from PIL import Image
+
+    ended = await run("demo", "-o", str(tmp_path / "out"), folder=tmp_path)
+
+    assert ended.code == 0, ended.errors
+    (path,) = (tmp_path / "out").glob("*.zip")
+    assert str(path.name) in ended.output
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        assert len(archive.namelist()) >= 6
+        for name in archive.namelist():
+            with archive.open(name) as member, Image.open(member) as picture:
+                picture.load()
+
+
+def test_the_module_and_the_command_are_the_same(tmp_path: Path) -> None:
+    """`python -m service --version`."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "service", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)},
+    )
+
+    assert ended.stdout.strip()

@@ -1,0 +1,218 @@
+"""`download` on the command line: exit codes, resuming, and what is left on disk."""
+
+import asyncio
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from tests.command_line import Outcome, run
+from tests.e2e.client import Service, StartService
+from tests.fakes.samples import ORDER, jpeg, order
+from tests.fakes.upstream import FakeUpstream
+
+
+async def download(service: Service, folder: Path, *arguments: str, **environment: str) -> Outcome:
+    return await run("download", ORDER, "--url", service.url, *arguments, folder=folder, **environment)
+
+
+def images_in(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def files_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.is_file()]
+
+
+@pytest.fixture(autouse=True)
+def two_images(upstream: FakeUpstream) -> None:
+    """An order of two images, both in good health."""
+    upstream.orders[ORDER] = order(["a", "b"])
+    upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
+
+
+async def test_a_whole_download_is_exit_code_0(service: Service, tmp_path: Path) -> None:
+    """The ZIP has the name asked for, and nothing else is left."""
+    ended = await download(service, tmp_path, "-o", "house.zip")
+
+    assert ended.code == 0, ended.errors
+    assert images_in(tmp_path / "house.zip") == {"a.jpg": jpeg(1), "b.jpg": jpeg(2)}
+    assert files_in(tmp_path) == ["house.zip"]
+
+
+async def test_without_a_name_the_order_names_the_file(service: Service, tmp_path: Path) -> None:
+    """As a browser would save it."""
+    ended = await download(service, tmp_path)
+
+    assert ended.code == 0, ended.errors
+    assert (tmp_path / "12 Harbour Lane.zip").is_file()
+
+
+async def test_missing_images_are_exit_code_3_and_are_named(
+    upstream: FakeUpstream, service: Service, tmp_path: Path
+) -> None:
+    """The ZIP is whole all the same."""
+    upstream.images["b"] = 404
+
+    ended = await download(service, tmp_path, "-o", "house.zip")
+
+    assert ended.code == 3
+    assert "b.jpg" in ended.errors
+    assert "image_not_found" in ended.errors
+    assert "a.jpg" in images_in(tmp_path / "house.zip")
+
+
+async def test_a_refusal_is_exit_code_4_in_the_services_words(
+    upstream: FakeUpstream, service: Service, tmp_path: Path
+) -> None:
+    """An unknown order leaves no file."""
+    del upstream.orders[ORDER]
+
+    ended = await download(service, tmp_path, "-o", "house.zip")
+
+    assert ended.code == 4
+    assert "order_not_found" in ended.errors
+    assert not (tmp_path / "house.zip").exists()
+
+
+async def test_an_order_id_that_is_none_is_exit_code_2(service: Service, tmp_path: Path) -> None:
+    """Nothing is asked."""
+    ended = await run("download", "../../etc", "--url", service.url, folder=tmp_path)
+
+    assert ended.code == 2
+
+
+async def test_the_key_comes_from_the_environment(start_service: StartService, tmp_path: Path) -> None:
+    """A service with keys refuses a call without, and takes one with."""
+    service = await start_service(service_api_key="caller-key-1")
+
+    refused = await download(service, tmp_path, "-o", "house.zip")
+    taken = await download(service, tmp_path, "-o", "house.zip", SERVICE_API_KEY="caller-key-1")
+
+    assert (refused.code, taken.code) == (4, 0), taken.errors
+
+
+async def test_options_reach_upstream(upstream: FakeUpstream, service: Service, tmp_path: Path) -> None:
+    """As the query of the download."""
+    ended = await download(service, tmp_path, "-o", "x.zip", "--quality", "70", "--full-size", "--image", "a")
+
+    assert ended.code == 0, ended.errors
+    (asked,) = upstream.requests("a")
+    assert (asked.query["quality"], asked.query["preview"]) == ("70", "false")
+    assert upstream.calls("b") == 0
+
+
+class Breaking:
+    """A middleman that breaks the first connections in the middle of the archive, as a bad network does."""
+
+    def __init__(self, target: str, *, breaks: int, after: int) -> None:
+        self._target = target
+        self._breaks = breaks
+        self._after = after
+        self.ranges: list[str | None] = []
+
+    async def relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        lines = head.decode().split("\r\n")
+        self.ranges.append(next((line.partition(": ")[2] for line in lines if line.startswith("Range")), None))
+        host, port = self._target.removeprefix("http://").split(":")
+        answers, asking = await asyncio.open_connection(host, int(port))
+        asking.write(head.replace(b"keep-alive", b"close"))
+        left = self._after if self._breaks > 0 else None
+        self._breaks -= 1
+        while block := await answers.read(16_384):
+            writer.write(block)
+            await writer.drain()
+            if left is not None and (left := left - len(block)) <= 0:
+                break
+        writer.close()
+        asking.close()
+
+
+async def test_a_broken_download_is_taken_up_again_by_itself(
+    upstream: FakeUpstream, service: Service, tmp_path: Path
+) -> None:
+    """From the byte where it broke, over as many connections as it takes."""
+    upstream.images |= {"a": jpeg(1, 1_500_000), "b": jpeg(2, 1_500_000)}
+    breaking = Breaking(service.url, breaks=2, after=900_000)
+    server = await asyncio.start_server(breaking.relay, "127.0.0.1", 0)
+
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        ended = await run("download", ORDER, "--url", f"http://127.0.0.1:{port}", "-o", "house.zip", folder=tmp_path)
+
+    assert ended.code == 0, ended.errors
+    assert images_in(tmp_path / "house.zip") == {"a.jpg": jpeg(1, 1_500_000), "b.jpg": jpeg(2, 1_500_000)}
+    assert breaking.ranges[0] is None
+    assert all(asked is not None for asked in breaking.ranges[1:])
+    assert upstream.image_calls == 2
+
+
+async def test_a_half_file_is_gone_on_with_by_the_next_run(
+    upstream: FakeUpstream, service: Service, tmp_path: Path
+) -> None:
+    """What an earlier run left is kept, and only the rest is asked for."""
+    whole = await service.download()
+    (tmp_path / "house.zip.part").write_bytes(whole.body[:1_500])
+    note = {"identity": f"{service.url}/v1/orders/{ORDER}/images", "archive_id": whole.headers["X-Archive-Id"]}
+    (tmp_path / "house.zip.part.json").write_text(json.dumps(note))
+    breaking = Breaking(service.url, breaks=0, after=0)
+    server = await asyncio.start_server(breaking.relay, "127.0.0.1", 0)
+
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        note["identity"] = f"{url}/v1/orders/{ORDER}/images"
+        (tmp_path / "house.zip.part.json").write_text(json.dumps(note))
+        ended = await run("download", ORDER, "--url", url, "-o", "house.zip", folder=tmp_path)
+
+    assert ended.code == 0, ended.errors
+    assert (tmp_path / "house.zip").read_bytes() == whole.body
+    assert breaking.ranges == ["bytes=1500-"]
+
+
+@pytest.mark.parametrize("left", [b"", b"not what it was" * 200])
+async def test_a_half_file_that_belongs_to_nothing_is_begun_anew(service: Service, tmp_path: Path, left: bytes) -> None:
+    """Without its note, or with another request's, it is not trusted."""
+    (tmp_path / "house.zip.part").write_bytes(left)
+    (tmp_path / "house.zip.part.json").write_text('{"identity": "another", "archive_id": "0"}')
+
+    ended = await download(service, tmp_path, "-o", "house.zip")
+
+    assert ended.code == 0, ended.errors
+    assert images_in(tmp_path / "house.zip").keys() == {"a.jpg", "b.jpg"}
+
+
+async def test_a_service_that_nobody_runs_is_exit_code_1(tmp_path: Path, unused_tcp_port: int) -> None:
+    """In one line, with what to do next."""
+    ended = await run("download", ORDER, "--url", f"http://127.0.0.1:{unused_tcp_port}", folder=tmp_path)
+
+    assert ended.code == 1
+    assert "Traceback" not in ended.errors
+    assert "Run the command again" in " ".join(ended.errors.split())
+
+
+async def test_an_answer_that_is_no_archive_leaves_no_file_that_looks_whole(tmp_path: Path) -> None:
+    """A wrong address that answers 200 with something else."""
+
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text="<html>hello</html>", content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", page)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+
+    ended = await run(
+        "download", ORDER, "--url", f"http://127.0.0.1:{runner.addresses[0][1]}", "-o", "x.zip", folder=tmp_path
+    )
+    await runner.cleanup()
+
+    assert ended.code != 0
+    assert "Traceback" not in ended.errors
+    assert not (tmp_path / "x.zip").exists()
