@@ -9,8 +9,20 @@ from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 from yarl import URL
 
-from service.api import archives, auth, cors, downloads, health, limits, middleware, openapi, orders
-from service.api.keys import ARCHIVES, DELIVERY, LIFE, LIMITER, METRICS, ORDERS, PATIENCE, SETTINGS, STATS
+from service.api import archives, auth, cors, downloads, health, limits, middleware, new_orders, openapi, orders
+from service.api.keys import (
+    ARCHIVES,
+    DELIVERY,
+    IMAGES,
+    LIFE,
+    LIMITER,
+    METRICS,
+    ORDERS,
+    PATIENCE,
+    SETTINGS,
+    STATS,
+    UPLOADS,
+)
 from service.api.life import Life
 from service.api.limits import RateLimiter
 from service.api.patience import Patience
@@ -57,6 +69,7 @@ def create_app(settings: Settings) -> web.Application:
     app.on_shutdown.append(drain)
     app.add_routes(
         [
+            web.post("/v1/orders", new_orders.create),
             web.get("/v1/orders/{order_id:[^/]+}/images", downloads.download, allow_head=False),
             web.head("/v1/orders/{order_id:[^/]+}/images", downloads.describe),
             web.get("/v1/orders/{order_id:[^/]+}", orders.overview),
@@ -73,6 +86,7 @@ def create_app(settings: Settings) -> web.Application:
             web.get("/orders/{order_id:[^/]+}/images", downloads.download, allow_head=False),
             web.head("/orders/{order_id:[^/]+}/images", downloads.describe),
             web.get("/api/stats", health.stats),
+            web.post("/api/create-order", new_orders.create),
         ]
     )
     cors.allow_origins(app, settings.allowed_origins)
@@ -85,9 +99,12 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         database = await Database.open(settings.data_dir, [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA])
         stack.push_async_callback(database.close)
-        images = await ImageStore.open(settings.data_dir / "images", database, settings.store_budget, metrics)
+        app[IMAGES] = images = await ImageStore.open(
+            settings.data_dir / "images", database, settings.store_budget, metrics
+        )
         slots = DownloadSlots(settings.download_concurrency, metrics)
         upstream = await stack.enter_async_context(autoenhance(settings, slots, metrics))
+        app[UPLOADS] = upstream.uploads
         downloads = Downloads(upstream, images, slots, metrics)
         stack.push_async_callback(downloads.close)
         app[ORDERS] = orders = Orders(upstream, settings.order_freshness)

@@ -60,6 +60,36 @@ _WORDS = {
 }
 
 
+class UploadReason(StrEnum):
+    """Why one file of a new order did not get there: the code, and in `words` what its person can do."""
+
+    NOT_AN_IMAGE = "not_an_image"
+    FILE_TOO_LARGE = "file_too_large"
+    TOO_MANY_FILES = "too_many_files"
+    REFUSED = "refused"
+    RATE_LIMITED = "rate_limited"
+    TIMEOUT = "timeout"
+    UPSTREAM_ERROR = "upstream_error"
+    BREAKER_OPEN = "breaker_open"
+
+    @property
+    def words(self) -> str:
+        """One sentence for a person, with the next step."""
+        return _UPLOAD_WORDS[self]
+
+
+_UPLOAD_WORDS = {
+    UploadReason.NOT_AN_IMAGE: "It is not a JPEG, PNG or WebP image. Convert it, then send it again.",
+    UploadReason.FILE_TOO_LARGE: "It is larger than 20 MB. Make it smaller, then send it again.",
+    UploadReason.TOO_MANY_FILES: "The order is full. Send it with another order.",
+    UploadReason.REFUSED: "Autoenhance does not accept it.",
+    UploadReason.RATE_LIMITED: "Autoenhance asked to slow down. Send it again in a minute.",
+    UploadReason.TIMEOUT: "It could not be sent to Autoenhance in time. Send it again.",
+    UploadReason.UPSTREAM_ERROR: "Autoenhance could not take it. Send it again later.",
+    UploadReason.BREAKER_OPEN: "Autoenhance failed repeatedly and is given a rest. Send it again in a minute.",
+}
+
+
 class Problem(Exception):
     """An error with an answer. Raised anywhere, turned into a problem document in one place."""
 
@@ -128,6 +158,10 @@ class Unauthorized(Problem):
 
     def __init__(self) -> None:
         super().__init__(headers={"WWW-Authenticate": 'ApiKey realm="autoenhance-batch", header="X-API-Key"'})
+
+
+class AdministratorsOnly(Problem):
+    status, code, title = HTTPStatus.FORBIDDEN, "administrators_only", "This is for administrators"
 
 
 class NotFound(Problem):
@@ -204,6 +238,33 @@ class ImagesMissing(Problem):
 
 class RateLimited(RetryableProblem):
     status, code, title = HTTPStatus.TOO_MANY_REQUESTS, "rate_limited", "Too many downloads in a short time"
+
+
+class UnsupportedMediaType(Problem):
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    code, title = "unsupported_media_type", "Files are sent as multipart/form-data"
+
+
+class NothingUploaded(Problem):
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    code, title = "nothing_uploaded", "None of the files reached Autoenhance"
+
+    def __init__(self, files: Sequence[Mapping[str, Any]], order_id: str | None) -> None:
+        super().__init__(extra={"files": list(files), "order_id": order_id})
+
+
+class NotAnImage(NothingUploaded):
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    code, title = "not_an_image", "Only JPEG, PNG and WebP images can be uploaded"
+
+
+class FileTooLarge(NothingUploaded):
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    code, title = "file_too_large", "A file may have at most 20 MB"
+
+
+class UploadTimeout(Problem):
+    status, code, title = HTTPStatus.REQUEST_TIMEOUT, "upload_timeout", "The upload came too slowly"
 
 
 class UpstreamUnauthorized(Problem):

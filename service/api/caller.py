@@ -10,6 +10,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from service.api.keys import SETTINGS
+from service.problems import AdministratorsOnly
 
 # One household or host usually holds a whole network of this length.
 _IPV6_PREFIX = 64
@@ -47,6 +48,12 @@ def is_administrator(request: web.Request) -> bool:
     """Whether the request carries the administrator's token. Nobody is one while there is no token."""
     token = request.app[SETTINGS].admin_token
     return token is not None and is_one_of(request.headers.get("X-Admin-Token", ""), [token])
+
+
+def require_administrator(request: web.Request) -> None:
+    """Raises `AdministratorsOnly` unless the caller is one."""
+    if not is_administrator(request):
+        raise AdministratorsOnly
 
 
 def is_one_of(given: str, keys: Iterable[SecretStr]) -> bool:

@@ -7,15 +7,19 @@ from service.api.limits import RateLimiter
 from service.api.patience import Patience
 from service.archives.archives import Archives
 from service.archives.delivery import Delivery
+from service.images.store import ImageStore
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.stats import Stats
 from service.upstream.orders import Orders
+from service.upstream.uploads import Uploads
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
 METRICS = web.AppKey("METRICS", Metrics)
 STATS = web.AppKey("STATS", Stats)
 ORDERS = web.AppKey("ORDERS", Orders)
+UPLOADS = web.AppKey("UPLOADS", Uploads)
+IMAGES = web.AppKey("IMAGES", ImageStore)
 ARCHIVES = web.AppKey("ARCHIVES", Archives)
 DELIVERY = web.AppKey("DELIVERY", Delivery)
 LIMITER = web.AppKey("LIMITER", RateLimiter)

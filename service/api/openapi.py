@@ -70,7 +70,10 @@ def _paths() -> dict[str, Any]:
     }
     stats = {"get": _json("Live counters", "stats", "Stats", security=[{"key": []}, {"administrator": []}, {}])}
     archive = [_path("archive_id", _ARCHIVE_EXAMPLE)]
+    upload = {"post": _made("Make an order from files", "createOrder", (*_UPLOADS, *_NEW_ORDER), _files())}
     return {
+        "/v1/orders": upload,
+        "/api/create-order": _alias(upload),
         "/v1/orders/{order_id}/images": download,
         "/orders/{order_id}/images": _alias(download),
         "/v1/orders/{order_id}": {
@@ -94,6 +97,55 @@ def _paths() -> dict[str, Any]:
 
 
 _DOWNLOAD = (p.NoImages, p.ImagesMissing, p.RateLimited, *_BYTES)
+_NEW_ORDER = (
+    p.AdministratorsOnly,
+    p.RateLimited,
+    p.UpstreamUnauthorized,
+    p.UpstreamError,
+    p.UpstreamBusy,
+    p.BreakerOpen,
+    p.NotConfigured,
+    p.UpstreamTimeout,
+    p.NothingUploaded,
+)
+_UPLOADS = (
+    p.BadRequest,
+    p.InvalidParameter,
+    p.UploadTimeout,
+    p.PayloadTooLarge,
+    p.FileTooLarge,
+    p.UnsupportedMediaType,
+    p.NotAnImage,
+    p.StoreFull,
+)
+
+
+def _made(summary: str, name: str, problems: Problems, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    operation = _operation(summary, name, [], problems)
+    operation["responses"]["201"] = {
+        "description": "At least one file has arrived; `files` tells of each.",
+        "headers": {"Location": {"description": "The order's overview.", "schema": {"type": "string"}}},
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/NewOrder"}}},
+    }
+    return {**operation, "security": [{"administrator": []}], **({"requestBody": body} if body else {})}
+
+
+def _files() -> dict[str, Any]:
+    schema = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "maxLength": 200, "description": "The order's name; before the files."},
+            "files": {
+                "type": "array",
+                "items": {"type": "string", "format": "binary"},
+                "minItems": 1,
+                "description": "JPEG, PNG or WebP, at most 20 MB each.",
+            },
+        },
+        "required": ["files"],
+        "additionalProperties": False,
+    }
+    return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
 
 
 def _operation(summary: str, name: str, parameters: list[Any], problems: Problems) -> dict[str, Any]:

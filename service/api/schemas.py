@@ -3,7 +3,7 @@
 from typing import Any
 
 from service.archives.archive import State
-from service.problems import Reason
+from service.problems import Reason, UploadReason
 from service.upstream.models import ImageState
 
 _TEXT = {"type": "string"}
@@ -52,6 +52,29 @@ OVERVIEW = _object(
                 }
             ),
         },
+    }
+)
+
+NEW_ORDER = _object(
+    {
+        "order_id": _TEXT,
+        "name": {"type": ["string", "null"]},
+        "total": _COUNT,
+        "uploaded": _COUNT,
+        "failed": _COUNT,
+        "files": {"type": "array", "items": {"$ref": "#/components/schemas/NewFile"}},
+        "links": _object({"overview": {"type": "string", "format": "uri-reference"}, "images": _TEXT}),
+    }
+)
+
+NEW_FILE = _object(
+    {
+        "name": {**_TEXT, "description": "As it is called in the order."},
+        "bytes": _COUNT,
+        "image_id": {"type": ["string", "null"], "description": "Null when Autoenhance does not know it."},
+        "status": {"enum": ["uploaded", "failed"]},
+        "code": {"enum": [*UploadReason, None]},
+        "reason": {"type": ["string", "null"], "description": "One sentence for a person, with the next step."},
     }
 )
 
@@ -114,6 +137,8 @@ PROBLEM = _object(
 SCHEMAS = {
     "Failure": FAILURE,
     "Overview": OVERVIEW,
+    "NewOrder": NEW_ORDER,
+    "NewFile": NEW_FILE,
     "Report": REPORT,
     "Stats": STATS,
     "Health": HEALTH,

@@ -40,7 +40,7 @@ class BlobWriter:
     """A file that is being filled; its checksums are counted while the bytes pass."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._file: int | None = None
         self._hash = xxhash.xxh3_128()
         self._crc = 0
@@ -50,7 +50,7 @@ class BlobWriter:
         """Write `chunks` (at most 1,024, the limit of writev). Raises `OutOfSpace`, or `OSError`."""
         try:
             if self._file is None:
-                self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+                self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
             _write_all(self._file, chunks)
         except OSError as error:
             if error.errno in _NO_ROOM:
@@ -78,7 +78,7 @@ class BlobWriter:
     def discard(self) -> None:
         """Close and remove the file."""
         self.close()
-        self._path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
     def blob(self, extension: str) -> Blob:
         """What was written."""
@@ -88,7 +88,7 @@ class BlobWriter:
         """Put the finished file in its place; one of the same content may be there already."""
         self.close()
         path.parent.mkdir(exist_ok=True)
-        self._path.replace(path)
+        self.path.replace(path)
 
 
 def _write_all(file: int, chunks: list[bytes]) -> None:

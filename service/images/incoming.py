@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import ParamSpec
 
 from service.images.blobs import Blob, BlobWriter
@@ -56,6 +57,12 @@ class Incoming:
         if self._batch:
             await self._flush()
         return self._writer, self._writer.blob(extension)
+
+    async def file(self) -> Path:
+        """Write what is left; returns the file, which is there until `discard`."""
+        if self._batch:
+            await self._flush()
+        return self._writer.path
 
     async def discard(self) -> None:
         """Remove the file, unless it was moved to its place, and give the room back."""

@@ -7,7 +7,15 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
-from service.problems import Reason
+from service.problems import (
+    OrderNotFound,
+    Problem,
+    Reason,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnauthorized,
+)
 from service.telemetry.metrics import Circuit
 
 # The longest signature below ends at byte 12.
@@ -82,6 +90,21 @@ def refusal(status: int, headers: Mapping[str, str], *, now: datetime | None = N
     if reason in (Reason.RATE_LIMITED, Reason.UPSTREAM_ERROR):
         wait = retry_after(headers.get("Retry-After"), now=now)
     return UpstreamFailure(reason, f"status {status}", status=status, retry_after=wait)
+
+
+def order_problem(failure: UpstreamFailure) -> Problem:
+    """What a caller is told when a call about an order failed."""
+    match failure.reason:
+        case Reason.IMAGE_NOT_FOUND | Reason.EXPIRED:
+            return OrderNotFound()
+        case Reason.REFUSED:
+            return UpstreamUnauthorized()
+        case Reason.TIMEOUT:
+            return UpstreamTimeout()
+        case Reason.RATE_LIMITED:
+            return UpstreamBusy(retry_after=failure.retry_after or 5)
+        case _:
+            return UpstreamError()
 
 
 def retry_after(value: str | None, *, now: datetime | None = None) -> float | None:

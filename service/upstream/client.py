@@ -1,6 +1,5 @@
 """Autoenhance as this service needs it: an order's document, and an enhanced image's bytes."""
 
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -10,32 +9,23 @@ from urllib.parse import quote
 from aiohttp import hdrs
 from yarl import URL
 
-from service.problems import (
-    BreakerOpen,
-    OrderNotFound,
-    Problem,
-    Reason,
-    UpstreamBusy,
-    UpstreamError,
-    UpstreamTimeout,
-    UpstreamUnauthorized,
-)
+from service.problems import BreakerOpen, OrderNotFound, Reason
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Circuit, Metrics
-from service.upstream.answers import UpstreamFailure
+from service.upstream.answers import UpstreamFailure, order_problem
 from service.upstream.breaker import Breaker, CircuitOpen, Operation
 from service.upstream.concurrency import DownloadSlots, Slot
 from service.upstream.download import Body, Download
 from service.upstream.models import InvalidOrder, Order, Rendering, parse_order
 from service.upstream.retry import RetryBudget, RetryPolicy, retrying
-from service.upstream.transport import Transport
+from service.upstream.transport import Transport, read_document
+from service.upstream.uploads import Uploads
 
 log = get_logger(__name__)
 
 T = TypeVar("T")
 
 _ORDER_SECONDS = 20.0
-_LONGEST_ORDER = 16 << 20
 _TOO_FAST = frozenset({Reason.RATE_LIMITED, Reason.TIMEOUT})
 
 
@@ -70,6 +60,8 @@ class Autoenhance:
         self._budget = RetryBudget()
         self._image_seconds = image_seconds
         self._slots = slots
+        self.uploads = Uploads(transport, base=base, breakers=breakers, repeat=self._retrying, seconds=image_seconds)
+        """Makes orders and fills them; shares the circuits and the retry budget."""
 
     async def order(self, order_id: str) -> Order:
         """Fetch an order's document, past every cache.
@@ -86,7 +78,7 @@ class Autoenhance:
             raise BreakerOpen(retry_after=error.retry_after) from error
         except UpstreamFailure as failure:
             log.warning("order call failed", order_id=order_id, reason=failure.reason, detail=failure.detail)
-            raise _order_problem(failure) from failure
+            raise order_problem(failure) from failure
         if order.is_deleted:
             raise OrderNotFound
         return order
@@ -146,19 +138,17 @@ class Autoenhance:
             api_headers={},
             reach=operation.reach,
         ) as response:
-            body = bytearray()
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > _LONGEST_ORDER:
-                    raise UpstreamFailure(Reason.REJECTED, "the order document is too long")
+            document = await read_document(response)
         try:
-            return parse_order(json.loads(body))
-        except (InvalidOrder, ValueError, RecursionError) as error:
+            return parse_order(document)
+        except InvalidOrder as error:
             raise UpstreamFailure(Reason.UPSTREAM_ERROR, f"no order document: {error}") from error
 
-    async def _retrying(self, once: Callable[[], Awaitable[T]], deadline: float) -> T:
+    async def _retrying(
+        self, once: Callable[[], Awaitable[T]], deadline: float, only: frozenset[Reason] = frozenset(Reason)
+    ) -> T:
         def may_retry(failure: UpstreamFailure) -> bool:
-            if self._breakers[failure.circuit].is_open or not self._budget.spend():
+            if failure.reason not in only or self._breakers[failure.circuit].is_open or not self._budget.spend():
                 return False
             self._metrics.upstream_retries.labels(failure.reason).inc()
             return True
@@ -170,17 +160,3 @@ class Autoenhance:
         segment = quote(image_id, safe="") if image_id.strip(".") else "-"
         query = "&".join(f"{name}={value}" for name, value in rendering.query().items())
         return URL(f"{self._base}/images/{segment}/enhanced?{query}", encoded=True)
-
-
-def _order_problem(failure: UpstreamFailure) -> Problem:
-    match failure.reason:
-        case Reason.IMAGE_NOT_FOUND | Reason.EXPIRED:
-            return OrderNotFound()
-        case Reason.REFUSED:
-            return UpstreamUnauthorized()
-        case Reason.TIMEOUT:
-            return UpstreamTimeout()
-        case Reason.RATE_LIMITED:
-            return UpstreamBusy(retry_after=failure.retry_after or 5)
-        case _:
-            return UpstreamError()

@@ -1,8 +1,10 @@
 """One call to upstream over HTTP: headers, redirects followed by hand, and failures told apart."""
 
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from aiohttp import (
     ClientConnectorError,
@@ -26,10 +28,13 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # A redirect's body up to this size is read, so that its connection can be used again.
 _SMALL_BODY = 16 * 1024
 _LOGGED_BODY = 300
+_LONGEST_DOCUMENT = 16 << 20
+# What storage says of a stored object.
+_DONE = frozenset({200, 201, 204})
 
 
 class Transport:
-    """GET from Autoenhance and from where it redirects to; the key goes to the API's own origin only."""
+    """Calls to Autoenhance and to where it sends us; the key goes to the API's own origin only."""
 
     def __init__(
         self,
@@ -85,15 +90,55 @@ class Transport:
                         await response.read()
         raise UpstreamFailure(Reason.BAD_REDIRECT, "too many redirects")
 
+    async def post(self, operation: str, url: URL, document: Mapping[str, Any], *, seconds: float) -> object:
+        """Send a document to the API; returns the one it answers with. Raises `UpstreamFailure`.
+
+        A redirect is refused: it could turn a POST into a GET.
+        """
+        await self._guard.learn()
+        with _told_apart(Circuit.API):
+            async with self._request(
+                operation, url, seconds, self._api_headers, method=hdrs.METH_POST, json=document
+            ) as response:
+                await self._settle(response)
+                return await read_document(response)
+
+    async def put(
+        self, operation: str, url: URL, body: AsyncIterator[bytes], *, seconds: float, headers: Mapping[str, str]
+    ) -> None:
+        """Send a body to storage, without the key: the address itself is signed. Raises `UpstreamFailure`."""
+        await self._guard.learn()
+        with _told_apart(Circuit.ASSETS):
+            async with self._request(operation, url, seconds, headers, method=hdrs.METH_PUT, data=body) as response:
+                await self._settle(response)
+
+    async def _settle(self, response: ClientResponse) -> None:
+        if response.status in _REDIRECTS:
+            raise UpstreamFailure(Reason.BAD_REDIRECT, f"status {response.status}", status=response.status)
+        if response.status not in _DONE:
+            await self._refuse(response)
+
     @asynccontextmanager
     async def _request(
-        self, operation: str, url: URL, seconds: float, headers: Mapping[str, str]
+        self,
+        operation: str,
+        url: URL,
+        seconds: float,
+        headers: Mapping[str, str],
+        *,
+        method: str = hdrs.METH_GET,
+        **body: Any,
     ) -> AsyncIterator[ClientResponse]:
         started = time.monotonic()
         status = "error"
         try:
-            response = await self._session.get(
-                url, headers=headers, allow_redirects=False, timeout=_timeout(self._session.timeout, seconds)
+            response = await self._session.request(
+                method,
+                url,
+                headers=headers,
+                allow_redirects=False,
+                timeout=_timeout(self._session.timeout, seconds),
+                **body,
             )
             status = str(response.status)
         except TimeoutError:
@@ -113,6 +158,20 @@ class Transport:
             words = (await response.content.read(_LOGGED_BODY)).decode("utf-8", "replace")
             failure.detail = f"{failure.detail}: {words}".replace(self._key, "***")
             raise failure
+
+
+async def read_document(response: ClientResponse) -> object:
+    """The JSON in an answer. Raises `UpstreamFailure` when there is none, or too much."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > _LONGEST_DOCUMENT:
+            raise UpstreamFailure(Reason.REJECTED, "the document is too long")
+    try:
+        document: object = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise UpstreamFailure(Reason.UPSTREAM_ERROR, f"no document: {error}") from error
+    return document
 
 
 class _told_apart:  # noqa: N801  # reads as a clause: with _told_apart(circuit)
@@ -146,10 +205,14 @@ def _timeout(defaults: ClientTimeout, seconds: float) -> ClientTimeout:
 
 
 def _next_address(url: URL, response: ClientResponse) -> URL:
-    """Where a redirect leads. Raises `UpstreamFailure` for an address that is not to be followed."""
     location = response.headers.get(hdrs.LOCATION)
     if not location:
         raise UpstreamFailure(Reason.BAD_REDIRECT, "a redirect without an address")
+    return address_from(url, location)
+
+
+def address_from(url: URL, location: str) -> URL:
+    """The address that `url` sends us to. Raises `UpstreamFailure` for one that is not to be followed."""
     try:
         # `encoded`: a signed address must be asked for exactly as it was given.
         target = url.join(URL(location, encoded=location.isascii() and " " not in location)).with_fragment(None)

@@ -21,7 +21,7 @@ from service.problems import (
     UpstreamUnauthorized,
 )
 from service.telemetry.metrics import Circuit
-from service.upstream import client as client_module
+from service.upstream import transport
 from service.upstream.client import ImageFailed
 from service.upstream.models import Rendering
 from tests.fakes.samples import ORDER, jpeg, order, png, webp
@@ -172,7 +172,7 @@ class TestOrderCall:
         self, upstream: FakeUpstream, parts: Parts, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Nor asked for again."""
-        monkeypatch.setattr(client_module, "_LONGEST_ORDER", 1_000)
+        monkeypatch.setattr(transport, "_LONGEST_DOCUMENT", 1_000)
         upstream.orders[ORDER] = order(["a"], name="x" * 1_000)
 
         with pytest.raises(UpstreamError):

@@ -1,0 +1,164 @@
+"""Making an order from uploaded files, or from the sample photos: `POST /v1/orders`, `POST /v1/orders/sample`.
+
+Each file is taken onto the disk first and sent on from there, while the next one comes in. No browser, and no curl,
+says how long a file in a form is, and storage wants to know before the first byte. This way, too, what is no image is
+never announced to Autoenhance, a slow caller holds no connection there, and a broken transfer can be repeated.
+"""
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import BodyPartReader, web
+
+from service.api.caller import identity, require_administrator
+from service.api.downloads import require_key
+from service.api.keys import IMAGES, LIMITER, SETTINGS, UPLOADS
+from service.api.parts import Parts, file_name
+from service.archives.names import safe_stem
+from service.images.blobs import OutOfSpace
+from service.images.incoming import Incoming
+from service.problems import (
+    BadRequest,
+    FileTooLarge,
+    InvalidParameter,
+    NotAnImage,
+    NothingUploaded,
+    Problem,
+    StoreFull,
+    UploadReason,
+)
+from service.telemetry.logs import get_logger
+from service.upstream.answers import SIGNATURE_BYTES, image_extension
+from service.upstream.new_order import NewFile, NewOrder
+
+log = get_logger(__name__)
+
+LARGEST_FILE = 20 * 1000 * 1000
+_LONGEST_NAME = 200
+_TAKEN = frozenset({"jpg", "png", "webp"})
+# Of one part besides its content: its headers and boundary.
+_AROUND = 16 * 1024
+_CAUSES: Mapping[UploadReason | None, type[NothingUploaded]] = {
+    UploadReason.NOT_AN_IMAGE: NotAnImage,
+    UploadReason.FILE_TOO_LARGE: FileTooLarge,
+}
+
+
+async def create(request: web.Request) -> web.Response:
+    """Make an order from the files of a multipart/form-data request."""
+    await _admit(request)
+    most = request.app[SETTINGS].max_images_per_order
+    parts = Parts(request, most * (LARGEST_FILE + _AROUND))
+    async with NewOrder(request.app[UPLOADS]) as order:
+        try:
+            async for part in parts:
+                await _take(request, parts, part, order)
+        except Problem as problem:
+            await order.finish()
+            if order.order_id is not None:
+                problem.extra |= {"order_id": order.order_id, "files": [_outcome(file) for file in order.files]}
+            raise
+        await order.finish()
+    return _answer(order)
+
+
+async def _admit(request: web.Request) -> None:
+    require_administrator(request)
+    require_key(request)
+    await request.app[LIMITER].count(request, identity(request))
+
+
+async def _take(request: web.Request, parts: Parts, part: BodyPartReader, order: NewOrder) -> None:
+    name = file_name(part)
+    if name is None:
+        await _take_field(parts, part, order)
+        return
+    if len(order.files) >= request.app[SETTINGS].max_images_per_order:
+        order.refuse(_label(name), await _skip(parts, part), UploadReason.TOO_MANY_FILES)
+        return
+    async with AsyncExitStack() as held:
+        incoming = await held.enter_async_context(request.app[IMAGES].receive())
+        try:
+            extension, size = await _receive(parts, part, incoming)
+        except OutOfSpace:
+            raise StoreFull from None
+        if not name and not size:  # what a browser sends for a file field that was left empty
+            return
+        if extension not in _TAKEN:
+            order.refuse(_label(name), size, UploadReason.NOT_AN_IMAGE)
+        elif size > LARGEST_FILE:
+            order.refuse(f"{_label(name)}.{extension}", size, UploadReason.FILE_TOO_LARGE)
+        else:
+            path = await incoming.file()
+            await order.add(f"{_label(name)}.{extension}", path, size, held.pop_all())
+
+
+async def _take_field(parts: Parts, part: BodyPartReader, order: NewOrder) -> None:
+    if part.name != "name":
+        raise InvalidParameter((part.name or "field")[:64], "there is no such field")
+    if order.files:
+        raise InvalidParameter("name", "must come before the files")
+    order.name = await parts.text(part, "name", _LONGEST_NAME) or None
+
+
+async def _receive(parts: Parts, part: BodyPartReader, incoming: Incoming) -> tuple[str | None, int]:
+    """Take a part onto the disk, if it is an image and not too large; returns its kind and its size."""
+    head, size, extension = b"", 0, None
+    async for chunk in parts.chunks(part):
+        size += len(chunk)
+        if extension is None and len(head) < SIGNATURE_BYTES:
+            head += chunk
+            if len(head) < SIGNATURE_BYTES:
+                continue
+            chunk, extension = head, image_extension(head[:SIGNATURE_BYTES])
+        if extension in _TAKEN and size <= LARGEST_FILE:
+            await incoming.write(chunk)
+    return extension, size
+
+
+async def _skip(parts: Parts, part: BodyPartReader) -> int:
+    size = 0
+    async for chunk in parts.chunks(part):
+        size += len(chunk)
+    return size
+
+
+def _label(name: str) -> str:
+    return safe_stem(name, "image")
+
+
+def _outcome(file: NewFile) -> dict[str, Any]:
+    return {
+        "name": file.name,
+        "bytes": file.size,
+        "image_id": file.image_id,
+        "status": "uploaded" if file.reason is None else "failed",
+        "code": file.reason,
+        "reason": file.reason and file.reason.words,
+    }
+
+
+def _answer(order: NewOrder) -> web.Response:
+    """201 when at least one file has arrived. Raises `NothingUploaded`, by its cause where all have the same."""
+    files = [_outcome(file) for file in order.files]
+    if not files:
+        raise BadRequest("There is no file in it.")
+    if order.order_id is None or not order.uploaded:
+        reasons = {file.reason for file in order.files}
+        problem = _CAUSES.get(reasons.pop(), NothingUploaded) if len(reasons) == 1 else NothingUploaded
+        raise problem(files, order.order_id)
+    log.info("order created", order_id=order.order_id, uploaded=order.uploaded, files=len(files))
+    overview = f"/v1/orders/{order.order_id}"
+    document = {
+        "order_id": order.order_id,
+        "name": order.name,
+        "total": len(files),
+        "uploaded": order.uploaded,
+        "failed": len(files) - order.uploaded,
+        "files": files,
+        "links": {"overview": overview, "images": f"{overview}/images"},
+    }
+    headers = {"Location": overview, "Cache-Control": "no-store"}
+    return web.json_response(document, status=HTTPStatus.CREATED, headers=headers)

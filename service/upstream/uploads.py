@@ -1,0 +1,148 @@
+"""Making an order at Autoenhance and filling it: three calls that change something there."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from aiohttp import hdrs
+from yarl import URL
+
+from service.problems import BreakerOpen, OrderNotFound, Reason, UploadReason, UpstreamError
+from service.telemetry.logs import get_logger
+from service.telemetry.metrics import Circuit
+from service.upstream.answers import UpstreamFailure, order_problem
+from service.upstream.breaker import Breaker, CircuitOpen, Operation
+from service.upstream.transport import Transport, address_from
+
+log = get_logger(__name__)
+
+T = TypeVar("T")
+
+_CALL_SECONDS = 20.0
+_READ = 1 << 20
+_ANY_BYTES = "application/octet-stream"
+# A repeated POST makes a second order or image, unless the first one was surely turned away at the door.
+_NOTHING_DONE = frozenset({Reason.RATE_LIMITED})
+
+_REASONS: Mapping[Reason, UploadReason] = {
+    Reason.RATE_LIMITED: UploadReason.RATE_LIMITED,
+    Reason.TIMEOUT: UploadReason.TIMEOUT,
+    Reason.UPSTREAM_ERROR: UploadReason.UPSTREAM_ERROR,
+    Reason.UNREACHABLE: UploadReason.UPSTREAM_ERROR,
+    Reason.TRUNCATED: UploadReason.UPSTREAM_ERROR,
+}
+
+
+class Repeat(Protocol):
+    """Runs a call again while that can help: by default after every transient failure."""
+
+    async def __call__(self, once: Callable[[], Awaitable[T]], deadline: float, only: frozenset[Reason] = ...) -> T: ...
+
+
+class UploadFailed(Exception):
+    """A file could not be brought to Autoenhance. With an `image_id` it is listed there, without its picture."""
+
+    def __init__(self, reason: UploadReason, image_id: str | None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.image_id = image_id
+
+
+class Uploads:
+    """Makes orders, and images in them."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        base: URL,
+        breakers: Mapping[Circuit, Breaker],
+        repeat: Repeat,
+        seconds: float,
+    ) -> None:
+        self._transport = transport
+        self._base = base
+        self._breakers = breakers
+        self._repeat = repeat
+        self._seconds = seconds
+
+    async def create_order(self, name: str | None) -> str:
+        """Make an order; returns its id. Raises the problems of an order call."""
+        deadline = time.monotonic() + min(_CALL_SECONDS, self._seconds)
+        try:
+            with Operation(self._breakers) as operation:
+                operation.reach(Circuit.API)
+                document = await self._post("create_order", "orders", {"name": name} if name else {}, deadline)
+        except CircuitOpen as error:
+            raise BreakerOpen(retry_after=error.retry_after) from error
+        except UpstreamFailure as failure:
+            log.warning("order not created", reason=failure.reason, detail=failure.detail)
+            problem = order_problem(failure)
+            raise (UpstreamError() if isinstance(problem, OrderNotFound) else problem) from failure
+        order_id = document.get("order_id") or document.get("id")
+        if not isinstance(order_id, str):
+            raise UpstreamError
+        return order_id
+
+    async def upload(self, order_id: str, name: str, path: Path, size: int) -> str:
+        """Add an image to an order and send its file of `size` bytes; returns its id. Raises `UploadFailed`."""
+        deadline = time.monotonic() + self._seconds
+        image_id: str | None = None
+        try:
+            with Operation(self._breakers) as operation:
+                operation.reach(Circuit.API)
+                image_id, url = await self._register(order_id, name, deadline)
+                operation.reach(Circuit.ASSETS)
+                await self._repeat(lambda: self._send(url, path, size, deadline), deadline)
+        except CircuitOpen as error:
+            raise UploadFailed(UploadReason.BREAKER_OPEN, image_id) from error
+        except UpstreamFailure as failure:
+            log.warning(
+                "upload failed", order_id=order_id, image_id=image_id, reason=failure.reason, detail=failure.detail
+            )
+            raise UploadFailed(_REASONS.get(failure.reason, UploadReason.REFUSED), image_id) from failure
+        return image_id
+
+    async def _register(self, order_id: str, name: str, deadline: float) -> tuple[str, URL]:
+        """Announce an image; returns its id and where its file goes."""
+        # Older API versions sign the type given here, newer ones take any field they do not know.
+        wish = {"order_id": order_id, "image_name": name, "contentType": _ANY_BYTES}
+        document = await self._post("register_image", "images", wish, deadline)
+        image_id = document.get("image_id") or document.get("id")
+        address = document.get("upload_url") or document.get("s3PutObjectUrl")
+        if not isinstance(image_id, str) or not isinstance(address, str):
+            raise UpstreamFailure(Reason.UPSTREAM_ERROR, "no address to upload to")
+        return image_id, address_from(self._base, address)
+
+    async def _post(self, operation: str, collection: str, wish: Mapping[str, Any], deadline: float) -> dict[str, Any]:
+        # With the slash: without it the API redirects, and a redirect is no place for a POST.
+        url = URL(f"{self._base}/{collection}/", encoded=True)
+        document = await self._repeat(
+            lambda: self._transport.post(operation, url, wish, seconds=_left(deadline)), deadline, only=_NOTHING_DONE
+        )
+        if not isinstance(document, dict):
+            raise UpstreamFailure(Reason.UPSTREAM_ERROR, "not a JSON object")
+        return document
+
+    async def _send(self, url: URL, path: Path, size: int, deadline: float) -> None:
+        # S3 wants to know the length, and the type that was signed.
+        headers: dict[str, str] = {
+            hdrs.CONTENT_LENGTH: str(size),
+            hdrs.CONTENT_TYPE: url.query.get("content-type", _ANY_BYTES),
+        }
+        await self._transport.put("upload", url, _chunks(path), seconds=_left(deadline), headers=headers)
+
+
+def _left(deadline: float) -> float:
+    return max(0.001, deadline - time.monotonic())
+
+
+async def _chunks(path: Path) -> AsyncIterator[bytes]:
+    file = await asyncio.to_thread(path.open, "rb", buffering=0)
+    try:
+        while chunk := await asyncio.to_thread(file.read, _READ):
+            yield chunk
+    finally:
+        file.close()
