@@ -27,6 +27,8 @@ lock:  ## Resolve the dependencies anew (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-header --no-strip-extras --python-version 3.11 pyproject.toml \
 		--extra sandbox -c locks/runtime.txt -o locks/sandbox.txt
 	uv pip compile -q --universal --generate-hashes --no-header --no-strip-extras --python-version 3.11 pyproject.toml \
+		--extra redis --extra s3 -c locks/runtime.txt -o locks/shared.txt
+	uv pip compile -q --universal --generate-hashes --no-header --no-strip-extras --python-version 3.11 pyproject.toml \
 		--all-extras --group dev -c locks/sandbox.txt -o locks/dev.txt
 
 clean:  ## Remove what the commands made

@@ -75,6 +75,7 @@ def _add_sandbox(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     sandbox.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     sandbox.add_argument("--port", type=int, default=8001, help="port of the API (%(default)s)")
     sandbox.add_argument("--asset-port", type=int, default=8002, help="port of the pictures (%(default)s)")
+    sandbox.add_argument("--public-host", metavar="NAME", help="host name in the addresses it hands out (--host)")
     sandbox.set_defaults(run=_sandbox)
 
 
@@ -123,7 +124,7 @@ def _serve(options: argparse.Namespace) -> int:
 def _sandbox(options: argparse.Namespace) -> int:
     from service.commands.sandbox import sandbox
 
-    return sandbox(options.host, options.port, options.asset_port)
+    return sandbox(options.host, options.port, options.asset_port, options.public_host)
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -3,13 +3,16 @@
 import asyncio
 import sys
 from contextlib import suppress
+from dataclasses import replace
 
 from service.sandbox import SAMPLE_ORDER_ID, Sandbox, SandboxConfig, serve_sandbox
 
 
-def sandbox(host: str, port: int, asset_port: int) -> int:
-    """Run a sandbox on these ports, with a sample order in it."""
+def sandbox(host: str, port: int, asset_port: int, public_host: str | None = None) -> int:
+    """Run a sandbox on these ports, with a sample order in it; others reach it as `public_host`."""
     config = SandboxConfig(host=host, port=port, asset_port=asset_port)
+    if public_host is not None:
+        config = replace(config, public_host=public_host, asset_host=public_host, storage_host=public_host)
     try:
         with suppress(asyncio.CancelledError):
             asyncio.run(serve_sandbox(config, ready=_announce))

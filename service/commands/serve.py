@@ -18,7 +18,7 @@ from service.telemetry.logs import configure_logs, get_logger
 log = get_logger(__name__)
 
 # A stop lets downloads in flight go on for so long; aiohttp grants it twice before it cuts them.
-_DRAIN_SECONDS = 25.0
+DRAIN_SECONDS = 25.0
 
 
 def serve(overrides: Mapping[str, object]) -> int:
@@ -41,7 +41,7 @@ def serve(overrides: Mapping[str, object]) -> int:
 
 async def _serve(settings: Settings) -> None:
     app = create_app(settings)
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=_DRAIN_SECONDS, access_log=None)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=DRAIN_SECONDS, access_log=None)
     stop = _stop_signal()
     await runner.setup()
     try:

@@ -1,0 +1,71 @@
+"""The Dockerfile and the Compose file, judged by other people's checkers."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from service.settings import Settings
+from tests.tools import missing, require_tool
+
+ROOT = Path(__file__).parent.parent.parent
+COMPOSE = ROOT / "docker-compose.yml"
+
+
+def compose() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())
+    return document
+
+
+def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
+    """Not even a remark."""
+    hadolint = Path(sys.executable).with_name("hadolint")
+    if not hadolint.exists():
+        missing("hadolint")
+
+    ended = subprocess.run([hadolint, ROOT / "Dockerfile"], check=False, capture_output=True, text=True)
+
+    assert (ended.returncode, ended.stdout) == (0, "")
+
+
+def test_the_compose_file_follows_the_specification() -> None:
+    """Checked against the Compose schema."""
+    node, checker = require_tool("node"), Path(__file__).parent / "node_modules" / "dclint" / "bin" / "dclint.cjs"
+    if not checker.exists():
+        missing("node_modules (npm ci in tests/deploy)")
+    rules = Path(__file__).parent / ".dclintrc.json"
+
+    ended = subprocess.run([node, checker, "-c", rules, COMPOSE], check=False, capture_output=True, text=True)
+
+    assert ended.returncode == 0, ended.stdout
+
+
+def test_images_of_others_are_pinned() -> None:
+    """What worked yesterday works today."""
+    images = [service["image"] for service in compose()["services"].values() if "image" in service]
+
+    others = [image for image in images if not image.startswith("autoenhance-")]
+
+    assert others
+    assert all(re.search(r":v?(RELEASE\.)?\d", image) for image in others)
+
+
+def test_ports_are_open_to_this_machine_only() -> None:
+    """The demo's keys are known to everybody."""
+    ports = [port for service in compose()["services"].values() for port in service.get("ports", ())]
+
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_settings_in_the_compose_file_exist() -> None:
+    """A misspelt variable would be ignored in silence."""
+    names = {name.upper() for name in Settings.model_fields}
+    document = compose()
+
+    given = {*document["x-settings"], *document["x-replica"]["environment"]} - {"<<"}
+
+    assert {name for name in given if not name.startswith("AWS_")} <= names
