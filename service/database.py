@@ -18,7 +18,8 @@ class DataDirInUse(RuntimeError):
 class Database:
     """Runs functions on the database's own thread, each in a transaction of its own, in the sequence they were given.
 
-    WAL with `synchronous=NORMAL`: what was committed survives the death of the process, whatever kills it.
+    WAL with `synchronous=NORMAL`: what was committed survives the death of the process, whatever kills it. A power cut
+    may take the last transactions, except `durable` ones.
     """
 
     def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, lock: IO[bytes]) -> None:
@@ -41,16 +42,25 @@ class Database:
             raise
         return cls(connection, thread, lock)
 
-    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def run(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
         """Run `work` in a transaction: committed when it returns, rolled back when it raises.
 
-        Once begun it is carried through, also when the caller is cancelled.
+        Once begun it is carried through, also when the caller is cancelled. `durable`: on the disk itself when this
+        returns, for what cannot be had again. It costs a wait for the disk, too much for every single image.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
+        transact = self._transact_durably if durable else self._transact
+        return await asyncio.get_running_loop().run_in_executor(self._thread, transact, work)
 
     def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._connection:
             return work(self._connection)
+
+    def _transact_durably(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        self._connection.execute("PRAGMA synchronous=FULL")
+        try:
+            return self._transact(work)
+        finally:
+            self._connection.execute("PRAGMA synchronous=NORMAL")
 
     async def close(self) -> None:
         """Finish what was given, then close and let go of the lock."""

@@ -302,6 +302,44 @@ class StoreFull(RetryableProblem):
     status, code, title = HTTPStatus.SERVICE_UNAVAILABLE, "store_full", "The image store has no room left"
 
 
+class JobNotFound(Problem):
+    status, code, title = HTTPStatus.NOT_FOUND, "job_not_found", "There is no such job"
+
+
+class JobUnfinished(RetryableProblem):
+    status, code, title = HTTPStatus.CONFLICT, "job_unfinished", "The job has not finished yet"
+
+
+class JobFailed(Problem):
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    code, title = "job_failed", "The job failed"
+
+    def __init__(self, error: Mapping[str, Any], failures: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(str(error["detail"]), extra={"error": dict(error), "failures": list(failures)})
+
+
+class JobCancelled(Problem):
+    status, code, title = HTTPStatus.GONE, "job_cancelled", "The job was cancelled"
+
+
+class JobExpired(Problem):
+    status, code, title = HTTPStatus.GONE, "job_expired", "The job's result is no longer kept"
+
+
+class JobCrashed(Problem):
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    code, title = "job_crashed", "The job was stopped: this service died several times while it ran"
+
+
+class KeyReused(Problem):
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    code, title = "idempotency_key_reused", "This Idempotency-Key was used for another request"
+
+
+class JobsUnavailable(RetryableProblem):
+    status, code, title = HTTPStatus.SERVICE_UNAVAILABLE, "jobs_unavailable", "Jobs cannot be recorded at the moment"
+
+
 class StillBuilding(RetryableProblem):
     status = HTTPStatus.SERVICE_UNAVAILABLE
     code, title = "still_building", "The archive is still being built, and this range needs its end"

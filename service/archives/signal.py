@@ -14,6 +14,10 @@ class Signal:
         event, self._event = self._event, asyncio.Event()
         event.set()
 
+    def next(self) -> asyncio.Event:
+        """What the next `fire` will set. Taken before a look at the state, it misses nothing that happens meanwhile."""
+        return self._event
+
     async def wait(self) -> None:
         """Wait for the next `fire`."""
         await self._event.wait()

@@ -1,0 +1,70 @@
+"""What keeps jobs and runs them: the promises that every engine must hold. `tests/jobs/conformance` asks for them."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from service.jobs.job import Change, Job, JobRequest, Status
+
+
+class Withdrawn(Exception):
+    """The job is no longer this run's: it was cancelled, or another run has it."""
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of a job's next step. `progress` keeps `job` up to date."""
+
+    job: Job
+    deaths: int
+    """How many runs of this step ended with the death of their process, without an orderly end since."""
+    token: str
+    """Tells this run from any other of the same job."""
+
+
+Step: TypeAlias = Callable[[Run], Awaitable[float | None]]
+"""Takes a job one step further. Returns when the next step may begin (epoch seconds), None when there is none left.
+
+A step may be run more than once, also twice at the same time: whatever it does must bear that.
+"""
+
+
+class JobBackend(Protocol):
+    """Keeps jobs, and sees to it that each is taken to its end."""
+
+    async def submit(self, request: JobRequest, key: str | None = None) -> tuple[Job, bool]:
+        """Accept a job; it is kept safe when this returns. True: accepted now; False: `key` named it already.
+
+        Raises `KeyReused` when `key` names a job that asked for something else, `JobsUnavailable` when the job cannot
+        be kept safe.
+        """
+
+    async def get(self, job_id: str) -> Job | None:
+        """The job as it stands."""
+
+    def watch(self, job_id: str, after: int) -> AsyncGenerator[Job, None]:
+        """The job after each change from number `after` + 1 on, as they happen; ends with its final state."""
+
+    async def progress(self, run: Run, *changes: Change) -> None:
+        """Add to the job's history. Raises `Withdrawn`, and adds nothing, when the run has lost the job."""
+
+    async def cancel(self, job_id: str) -> Job | None:
+        """End a job that has not ended, and the run that has it; returns how it stands then.
+
+        Raises `JobsUnavailable` when that cannot be kept safe.
+        """
+
+    async def renew(self, job_id: str, change: Change) -> Job | None:
+        """Note a change in a job that has ended, and give it another step now."""
+
+    async def wake(self, order_id: str) -> None:
+        """Let the next step of every job of this order that has not ended begin now."""
+
+    async def counts(self) -> Mapping[Status, int]:
+        """How many jobs that are not expired are in each state."""
+
+    async def run(self, step: Step) -> None:
+        """Run the steps that are due, until cancelled. Then every run under way ends in order: no death is counted.
+
+        A process that dies leaves its runs to the next one, which finds one more in `Run.deaths`.
+        """

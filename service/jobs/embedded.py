@@ -1,0 +1,210 @@
+"""The job engine of a service that stands alone: the data directory's database, and this process."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import suppress
+from typing import TypeVar
+from uuid import uuid4
+from weakref import WeakValueDictionary
+
+from service.archives.signal import Signal
+from service.database import Database
+from service.jobs import records
+from service.jobs.backend import Run, Step, Withdrawn
+from service.jobs.job import Change, Job, JobRequest, Status, add_up
+from service.jobs.records import BUILDS, CALLBACKS, DEATHS_TO_BE_ALONE, FIRST, Lane
+from service.problems import JobsUnavailable, KeyReused
+from service.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+T = TypeVar("T")
+
+# A step that raised what nobody expected is run again after so long, and counts as a death.
+_BROKEN_SECONDS = 30.0
+_DISK_FULL_SECONDS = 1.0
+_SWEEP_SECONDS = 60.0
+# How long an expired job is still known.
+_REMEMBERED_SECONDS = 24 * 3600.0
+
+
+class EmbeddedJobs:
+    """`JobBackend` on SQLite. One process works in a data directory, so whatever was running at the start has died.
+
+    What a caller is told of as accepted or cancelled is on the disk before; the rest can be found out again.
+    """
+
+    def __init__(self, database: Database, ttl: float) -> None:
+        self._database = database
+        self._ttl = ttl
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._work = Signal()
+        self._histories: WeakValueDictionary[str, Signal] = WeakValueDictionary()
+
+    @classmethod
+    async def open(cls, database: Database, ttl: float) -> "EmbeddedJobs":
+        """Take over what a dead process left. `ttl`: seconds for which an ended job is kept."""
+        await database.run(records.take_over)
+        return cls(database, ttl)
+
+    async def submit(self, request: JobRequest, key: str | None = None) -> tuple[Job, bool]:
+        """As `JobBackend`. Raises `JobsUnavailable` when the disk is full."""
+        queued = Change(at=request.created, status=Status.QUEUED)
+        known = await self._safely(lambda connection: records.insert(connection, request, key, queued))
+        if known is None:
+            self._work.fire()
+            return add_up(request, [queued]), True
+        if not known.request.asks_for_the_same(request):
+            raise KeyReused
+        return known, False
+
+    async def get(self, job_id: str) -> Job | None:
+        """As `JobBackend`."""
+        return await self._database.run(lambda connection: records.read(connection, job_id))
+
+    async def watch(self, job_id: str, after: int) -> AsyncGenerator[Job, None]:
+        """As `JobBackend`."""
+        history = self._histories.setdefault(job_id, Signal())
+        number, job = 0, None
+        while True:
+            news = history.next()
+            request, changes = await self._read_changes(job_id, number)
+            if request is None:
+                return
+            job = job or Job(request=request)
+            for change in changes:
+                job = job.after(change)
+                if job.number > after:
+                    yield job
+                if job.is_final:
+                    return
+            number = job.number
+            await news.wait()
+
+    async def progress(self, run: Run, *changes: Change) -> None:
+        """As `JobBackend`."""
+        if not await self._database.run(lambda connection: records.append_if_held(connection, run, changes)):
+            raise Withdrawn
+        run.job = run.job.after(*changes)
+        self._tell(run.job.id)
+
+    async def cancel(self, job_id: str) -> Job | None:
+        """As `JobBackend`. Raises `JobsUnavailable` when the disk is full."""
+        now = time.time()
+        end = Change(at=now, status=Status.CANCELLED, expires=now + self._ttl)
+        job, done = await self._safely(lambda connection: records.cancel(connection, job_id, end))
+        if done:
+            if (task := self._tasks.get(job_id)) is not None:
+                task.cancel()
+            self._tell(job_id)
+            self._work.fire()
+        return job
+
+    async def renew(self, job_id: str, change: Change) -> Job | None:
+        """As `JobBackend`."""
+        job = await self._safely(lambda connection: records.renew(connection, job_id, change))
+        self._work.fire()
+        return job
+
+    async def wake(self, order_id: str) -> None:
+        """As `JobBackend`."""
+        await self._database.run(lambda connection: records.wake(connection, order_id, time.time()))
+        self._work.fire()
+
+    async def counts(self) -> Mapping[Status, int]:
+        """As `JobBackend`."""
+        return await self._database.run(lambda connection: records.counts(connection, time.time()))
+
+    async def run(self, step: Step) -> None:
+        """As `JobBackend`."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sweep_regularly())
+            group.create_task(self._run_lane(BUILDS, step))
+            group.create_task(self._run_lane(CALLBACKS, step))
+
+    async def _run_lane(self, lane: Lane, step: Step) -> None:
+        running: set[asyncio.Task[None]] = set()
+        alone = False
+
+        def ended(task: asyncio.Task[None]) -> None:
+            running.discard(task)
+            self._work.fire()
+
+        async with asyncio.TaskGroup() as group:
+            while True:
+                news = self._work.next()
+                run: Run | None = None
+                due: float | None = None
+                if len(running) < lane.slots and not (alone and running):
+                    run, due = await self._claim(lane, idle=not running)
+                if run is None:
+                    await _first(news, due)
+                    continue
+                alone = run.deaths >= DEATHS_TO_BE_ALONE
+                task = group.create_task(self._take(run, step), name=f"job {run.job.id}")
+                running.add(task)
+                task.add_done_callback(ended)
+
+    async def _claim(self, lane: Lane, *, idle: bool) -> tuple[Run | None, float | None]:
+        token = uuid4().hex
+        return await self._insist(lambda connection: records.claim(connection, lane, time.time(), token, idle=idle))
+
+    async def _take(self, run: Run, step: Step) -> None:
+        """Run one step, and see that the job is let go of, whatever happens."""
+        job_id, task = run.job.id, asyncio.current_task()
+        if task is not None:
+            self._tasks[job_id] = task
+        due: float | None = FIRST
+        deaths = run.deaths
+        try:
+            due, deaths = await step(run), 0
+        except Withdrawn:
+            log.info("job withdrawn", job_id=job_id)
+        except sqlite3.OperationalError:
+            log.exception("job interrupted", job_id=job_id)
+            due = time.time() + _BROKEN_SECONDS
+        except Exception:
+            log.exception("step of a job failed", job_id=job_id)
+            due, deaths = time.time() + _BROKEN_SECONDS, run.deaths + 1
+        finally:
+            if self._tasks.get(job_id) is task:
+                del self._tasks[job_id]
+            await self._insist(lambda connection: records.let_go(connection, run, due, deaths))
+
+    async def _read_changes(self, job_id: str, after: int) -> tuple[JobRequest | None, list[Change]]:
+        return await self._database.run(lambda connection: records.read_changes(connection, job_id, after))
+
+    async def _safely(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """On the disk when this returns."""
+        try:
+            return await self._database.run(work, durable=True)
+        except sqlite3.OperationalError as error:
+            log.exception("job could not be recorded")
+            raise JobsUnavailable from error
+
+    async def _insist(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Again and again, until the disk has room."""
+        while True:
+            try:
+                return await self._database.run(work)
+            except sqlite3.OperationalError:
+                log.exception("jobs cannot be recorded")
+                await asyncio.sleep(_DISK_FULL_SECONDS)
+
+    def _tell(self, job_id: str) -> None:
+        if (history := self._histories.get(job_id)) is not None:
+            history.fire()
+
+    async def _sweep_regularly(self) -> None:
+        while True:
+            await self._insist(lambda connection: records.sweep(connection, time.time() - _REMEMBERED_SECONDS))
+            await asyncio.sleep(_SWEEP_SECONDS)
+
+
+async def _first(news: asyncio.Event, due: float | None) -> None:
+    """Wait for news, or until something is due."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(None if due is None else max(0.0, due - time.time())):
+            await news.wait()

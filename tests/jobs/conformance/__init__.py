@@ -1,0 +1,1 @@
+"""What every job backend promises. A new one is added to `engines.OPENERS`."""

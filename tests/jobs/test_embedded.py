@@ -1,0 +1,88 @@
+"""What only the embedded engine promises."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+from service.database import Database
+from service.jobs import records
+from service.jobs.embedded import EmbeddedJobs
+from tests.jobs.conformance.engines import TTL
+from tests.jobs.conformance.steps import request, running
+
+
+async def test_durable_transactions_are_synchronous(tmp_path: Path) -> None:
+    """What must outlive a power cut is forced to the disk by its commit (2 = FULL); the rest is not (1 = NORMAL)."""
+
+    def mode(connection: sqlite3.Connection) -> int:
+        return int(connection.execute("PRAGMA synchronous").fetchone()[0])
+
+    database = await Database.open(tmp_path, [])
+    modes = [await database.run(mode), await database.run(mode, durable=True), await database.run(mode)]
+    await database.close()
+
+    assert modes == [1, 2, 1]
+
+
+async def test_accepting_and_cancelling_are_durable(tmp_path: Path) -> None:
+    """Both are on the disk before their caller is told."""
+    database = await Database.open(tmp_path, [records.SCHEMA])
+    backend = await EmbeddedJobs.open(database, TTL)
+    modes: list[int] = []
+
+    def note_commits(connection: sqlite3.Connection) -> None:
+        def note(statement: str) -> None:
+            if statement == "COMMIT":
+                connection.set_trace_callback(None)
+                modes.append(connection.execute("PRAGMA synchronous").fetchone()[0])
+                connection.set_trace_callback(note)
+
+        connection.set_trace_callback(note)
+
+    await database.run(note_commits)
+    job, _ = await backend.submit(request())
+    await backend.cancel(job.id)
+    await database.close()
+
+    assert modes == [2, 2]
+
+
+async def test_a_job_that_may_be_poison_runs_alone(tmp_path: Path) -> None:
+    """After two deaths it is run first and by itself, so that nobody else is blamed for a third."""
+    database = await Database.open(tmp_path, [records.SCHEMA])
+    backend = await EmbeddedJobs.open(database, TTL)
+    innocent, _ = await backend.submit(request())
+    suspect, _ = await backend.submit(request())
+    await database.run(lambda connection: connection.execute("UPDATE jobs SET deaths = 2 WHERE id = ?", (suspect.id,)))
+
+    async with running(backend) as steps:
+        steps.gate.clear()
+        await steps.until(lambda: len(steps.runs) == 1)
+        for _ in range(3):
+            await backend.submit(request())
+        for _ in range(20):
+            await asyncio.sleep(0)
+            await backend.counts()
+        steps.gate.set()
+        await steps.until(lambda: len(steps.finished) == 5)
+    await database.close()
+
+    assert steps.finished[0] == suspect.id
+    assert steps.runs[1].job.id == innocent.id
+    assert steps.at_once[0] == 1
+
+
+async def test_interrupted_jobs_go_first(tmp_path: Path) -> None:
+    """A restart with a long queue does not send them to its end."""
+    database = await Database.open(tmp_path, [records.SCHEMA])
+    backend = await EmbeddedJobs.open(database, TTL)
+    for _ in range(3):
+        await backend.submit(request())
+    begun, _ = await backend.submit(request())
+    await database.run(lambda connection: connection.execute("UPDATE jobs SET run = 'x' WHERE id = ?", (begun.id,)))
+
+    async with running(await EmbeddedJobs.open(database, TTL)) as steps:
+        await steps.until(lambda: len(steps.finished) == 4)
+    await database.close()
+
+    assert steps.runs[0].job.id == begun.id
