@@ -6,12 +6,14 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 from aiohttp import web
+from limits import parse
 from prometheus_client.aiohttp import make_aiohttp_handler
 from yarl import URL
 
-from service.api import archives, auth, cors, downloads, health, limits, middleware, new_orders, openapi, orders
+from service.api import archives, ask, auth, cors, downloads, health, limits, middleware, new_orders, openapi, orders
 from service.api.keys import (
     ARCHIVES,
+    ASSISTANT,
     DELIVERY,
     IMAGES,
     LIFE,
@@ -19,6 +21,7 @@ from service.api.keys import (
     METRICS,
     ORDERS,
     PATIENCE,
+    QUESTIONS,
     SETTINGS,
     STATS,
     UPLOADS,
@@ -32,6 +35,7 @@ from service.archives.builder import Workshop
 from service.archives.catalogue import Catalogue
 from service.archives.delivery import Delivery
 from service.archives.eviction import Eviction
+from service.assistant.assistant import open_assistant
 from service.database import Database
 from service.images import generations, store
 from service.images.downloads import Downloads
@@ -51,6 +55,7 @@ from service.upstream.transport import Transport
 
 LARGEST_BODY = 64 * 1024
 FIRST_REQUEST_SECONDS = 15.0
+QUESTION_LIMIT = parse("20/minute")
 
 
 def create_app(settings: Settings) -> web.Application:
@@ -64,6 +69,7 @@ def create_app(settings: Settings) -> web.Application:
     app[LIFE] = Life()
     app[PATIENCE] = Patience(FIRST_REQUEST_SECONDS)
     app[LIMITER] = RateLimiter(settings.rate_limit, metrics)
+    app[QUESTIONS] = RateLimiter(QUESTION_LIMIT, metrics, "questions")
     app.on_response_prepare.extend([middleware.add_headers, limits.add_headers])
     app.cleanup_ctx.append(rooms)
     app.on_shutdown.append(drain)
@@ -77,6 +83,7 @@ def create_app(settings: Settings) -> web.Application:
             web.head("/v1/archives/{archive_id:[^/]+}", archives.describe),
             web.get("/v1/archives/{archive_id:[^/]+}/report", archives.report),
             web.get("/v1/stats", health.stats),
+            web.post("/v1/ask", ask.ask),
             web.get("/livez", health.livez),
             web.get("/readyz", health.readyz),
             web.get("/health", health.health),
@@ -121,6 +128,7 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
         images.space.make_room = Eviction(images, archives.live, metrics).make_room
         await stack.enter_async_context(running(archives.sweep_regularly()))
         app[DELIVERY] = Delivery(images, metrics)
+        app[ASSISTANT] = await stack.enter_async_context(open_assistant(settings, app[STATS]))
         app[LIFE].is_ready = True
         yield
 

@@ -237,7 +237,7 @@ class ImagesMissing(Problem):
 
 
 class RateLimited(RetryableProblem):
-    status, code, title = HTTPStatus.TOO_MANY_REQUESTS, "rate_limited", "Too many downloads in a short time"
+    status, code, title = HTTPStatus.TOO_MANY_REQUESTS, "rate_limited", "Too many requests in a short time"
 
 
 class UnsupportedMediaType(Problem):

@@ -28,11 +28,13 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         extra="ignore",
         arbitrary_types_allowed=True,
+        use_attribute_docstrings=True,  # the docs show them
     )
 
     autoenhance_api_key: SecretStr | None = None
     """Key of the Autoenhance account; without it the service starts, and answers 503 to downloads."""
     autoenhance_api_base: str = "https://api.autoenhance.ai/v3"
+    """Address of the API."""
     autoenhance_api_version: str | None = "2025-05-08"
     """Sent as `x-api-version`; `none` leaves the account's own version in force."""
     autoenhance_webhook_secret: SecretStr | None = None
@@ -41,8 +43,11 @@ class Settings(BaseSettings):
     """Tries per image or order call, the first one included."""
 
     host: str = "127.0.0.1"
+    """Address to listen on."""
     port: int = Field(8000, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one."""
     data_dir: Path = Path("data")
+    """Where images and the catalogue are kept; one process at a time."""
 
     service_api_key: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Keys that callers must send as `X-API-Key`, comma-separated; none = open to everybody."""
@@ -60,6 +65,7 @@ class Settings(BaseSettings):
     image_timeout: float = Field(60, gt=0)
     """Seconds for one image, from its first attempt to its last, waits between them included."""
     max_images_per_order: int = Field(100, ge=1)
+    """A larger order is answered with 413; ask for a subset."""
     order_freshness: float = Field(10, ge=0)
     """Seconds for which an order document that is all done is used again."""
     archive_ttl: float = Field(3600, gt=0)
@@ -91,21 +97,29 @@ class Settings(BaseSettings):
     assistant_base_url: str | None = None
     """An OpenAI-compatible chat server for the help box; unset = it answers from the docs alone."""
     assistant_model: str | None = None
+    """Its model, such as `gpt-4o-mini`."""
     assistant_api_key: SecretStr | None = None
+    """Its key, if it wants one."""
 
     sentry_dsn: SecretStr | None = None
     """Where unhandled errors are reported; unset = nowhere."""
     sentry_env: str = "production"
+    """The environment that errors are reported under."""
     sentry_traces_sample_rate: float = Field(0.2, ge=0, le=1)
+    """The share of requests that are traced there, 0 to 1."""
     sentry_auth_token: SecretStr | None = None
     """Reads recent issues back for `/v1/errors`, together with `sentry_org` and `sentry_project`."""
     sentry_org: str | None = None
+    """The organisation there."""
     sentry_project: str | None = None
+    """The project there."""
 
     otel_exporter_otlp_endpoint: str | None = None
     """Collector for traces over OTLP/HTTP; unset = no tracing. The other `OTEL_*` variables work as usual."""
     log_format: Literal["console", "json"] = "console"
+    """`console` for people, `json` for programs."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """`DEBUG`, `INFO`, `WARNING` or `ERROR`."""
 
     @field_validator("service_api_key", "allowed_origins", "trusted_proxies", "callback_secret", mode="before")
     @classmethod

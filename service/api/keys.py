@@ -7,6 +7,7 @@ from service.api.limits import RateLimiter
 from service.api.patience import Patience
 from service.archives.archives import Archives
 from service.archives.delivery import Delivery
+from service.assistant.assistant import Assistant
 from service.images.store import ImageStore
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -23,6 +24,8 @@ IMAGES = web.AppKey("IMAGES", ImageStore)
 ARCHIVES = web.AppKey("ARCHIVES", Archives)
 DELIVERY = web.AppKey("DELIVERY", Delivery)
 LIMITER = web.AppKey("LIMITER", RateLimiter)
+QUESTIONS = web.AppKey("QUESTIONS", RateLimiter)
+ASSISTANT = web.AppKey("ASSISTANT", Assistant)
 PATIENCE = web.AppKey("PATIENCE", Patience)
 LIFE = web.AppKey("LIFE", Life)
 

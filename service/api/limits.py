@@ -16,28 +16,29 @@ RATE_LIMIT = web.RequestKey("RATE_LIMIT", dict[str, str])
 
 
 class RateLimiter:
-    """Counts in this process's memory. Without a limit it lets everybody pass."""
+    """Counts in this process's memory, `what` by name. Without a limit it lets everybody pass."""
 
-    def __init__(self, limit: RateLimitItem | None, metrics: Metrics) -> None:
+    def __init__(self, limit: RateLimitItem | None, metrics: Metrics, what: str = "downloads") -> None:
         self._limit = limit
+        self._what = what
         self._window = MovingWindowRateLimiter(MemoryStorage())
         self._refused = metrics.rate_limited
 
     async def count(self, request: web.Request, caller: str) -> None:
-        """Count one download for `caller`. Raises `RateLimited` when there were too many."""
+        """Count one for `caller`. Raises `RateLimited` when there were too many."""
         if self._limit is None:
             return
         allowed = await self._window.hit(self._limit, caller)
         reset, remaining = await self._window.get_window_stats(self._limit, caller)
         seconds = max(1, math.ceil(reset - time.time()))
         request[RATE_LIMIT] = {
-            "RateLimit-Policy": f'"downloads";q={self._limit.amount};w={self._limit.get_expiry()}',
-            "RateLimit": f'"downloads";r={max(0, remaining)};t={seconds}',
+            "RateLimit-Policy": f'"{self._what}";q={self._limit.amount};w={self._limit.get_expiry()}',
+            "RateLimit": f'"{self._what}";r={max(0, remaining)};t={seconds}',
         }
         if not allowed:
             self._refused.inc()
             raise RateLimited(
-                f"At most {self._limit.amount} downloads in {self._limit.get_expiry()} seconds.", retry_after=seconds
+                f"At most {self._limit.amount} {self._what} in {self._limit.get_expiry()} seconds.", retry_after=seconds
             )
 
 

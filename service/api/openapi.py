@@ -7,6 +7,7 @@ from aiohttp import web
 
 from service import __version__
 from service import problems as p
+from service.api.ask import Question
 from service.api.schemas import SCHEMAS
 from service.archives.options import Options
 
@@ -88,6 +89,7 @@ def _paths() -> dict[str, Any]:
         },
         "/v1/stats": stats,
         "/api/stats": _alias(stats),
+        "/v1/ask": {"post": _ask()},
         "/health": {"get": _json("The health document", "health", "Health", security=[])},
         "/livez": {"get": _text("200 while the event loop turns", "livez")},
         "/readyz": {"get": _text("503 while starting or stopping", "readyz", 503)},
@@ -108,6 +110,7 @@ _NEW_ORDER = (
     p.UpstreamTimeout,
     p.NothingUploaded,
 )
+_QUESTION = (p.BadRequest, p.InvalidParameter, p.PayloadTooLarge, p.RateLimited)
 _UPLOADS = (
     p.BadRequest,
     p.InvalidParameter,
@@ -128,6 +131,16 @@ def _made(summary: str, name: str, problems: Problems, body: dict[str, Any] | No
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/NewOrder"}}},
     }
     return {**operation, "security": [{"administrator": []}], **({"requestBody": body} if body else {})}
+
+
+def _ask() -> dict[str, Any]:
+    operation = _operation("Ask about the service and its state", "ask", [], (*_QUESTION,))
+    operation["responses"]["200"] = {
+        "description": "`passage` events (`title`, `url`, `text`), `token` events (`text`), and one `done` (`source`).",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+    body = {"schema": Question.model_json_schema(), "example": {"question": "Why was my ZIP partial?"}}
+    return {**operation, "requestBody": {"required": True, "content": {"application/json": body}}}
 
 
 def _files() -> dict[str, Any]:

@@ -1,0 +1,67 @@
+"""The help box: `POST /v1/ask`, answered as server-sent events."""
+
+import json
+import textwrap
+from contextlib import aclosing
+from typing import Annotated
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+
+from service.api.caller import identity
+from service.api.keys import ASSISTANT, QUESTIONS
+from service.assistant.assistant import Done, Event, Words
+from service.docs.library import Passage
+from service.problems import BadRequest, InvalidParameter
+
+_LONGEST_PASSAGE = 600
+
+
+class Question(BaseModel):
+    """What is asked."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    question: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+
+
+async def ask(request: web.Request) -> web.StreamResponse:
+    """Answer a question: `passage` events, `token` events, and `done`."""
+    question = await _read(request)
+    await request.app[QUESTIONS].count(request, identity(request))
+    response = web.StreamResponse(
+        headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    )
+    await response.prepare(request)
+    async with aclosing(request.app[ASSISTANT].answer(question)) as events:
+        async for event in events:
+            await response.write(_sent(event))
+    await response.write_eof()
+    return response
+
+
+async def _read(request: web.Request) -> str:
+    try:
+        document = json.loads(await request.read())
+    except (ValueError, RecursionError):
+        raise BadRequest("The body is no JSON document.") from None
+    try:
+        return Question.model_validate(document).question
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise InvalidParameter(str(first["loc"][0])[:64] if first["loc"] else "question", first["msg"]) from None
+
+
+def _sent(event: Event) -> bytes:
+    match event:
+        case Passage():
+            text = textwrap.shorten(event.text, _LONGEST_PASSAGE, placeholder=" ...")
+            return _event("passage", title=event.title, url=event.url, text=text)
+        case Words():
+            return _event("token", text=event.text)
+        case Done():
+            return _event("done", source=event.source)
+
+
+def _event(name: str, **data: str) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()

@@ -1,0 +1,96 @@
+"""A question's way: passages from the docs, what the counters say, and the model's words where there is a model."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from aiohttp import ClientSession, DummyCookieJar
+
+from service.assistant.live import live_answer, summary
+from service.assistant.model import Model, ModelFailed
+from service.assistant.search import Index
+from service.docs import library
+from service.docs.library import Passage
+from service.settings import Settings
+from service.telemetry.logs import get_logger
+from service.telemetry.stats import Stats
+
+log = get_logger(__name__)
+
+_CONTEXT_PASSAGES = 6
+_SHOWN_PASSAGES = 3
+
+FROM_THE_DOCS = "The docs have this:"
+NOTHING = "The docs say nothing about that. Try other words."
+BROKEN_OFF = " (The answer broke off.)"
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A piece of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The end of the answer, and who gave it."""
+
+    source: Literal["docs", "model"]
+
+
+Event = Passage | Words | Done
+
+
+class Assistant:
+    """Answers questions about the service."""
+
+    def __init__(self, stats: Stats, model: Model | None) -> None:
+        self._stats = stats
+        self._model = model
+        self._index: Index | None = None
+
+    async def answer(self, question: str) -> AsyncGenerator[Event, None]:
+        """Passages, then words, then the end. A model that fails before its first word is as good as none."""
+        index = await self._opened()
+        passages = index.search(question, _CONTEXT_PASSAGES)
+        for passage in passages[:_SHOWN_PASSAGES]:
+            yield passage
+        counters = self._stats.snapshot()
+        if self._model is not None:
+            begun = False
+            try:
+                async for piece in self._model.answer(question, passages, summary(counters)):
+                    begun = True
+                    yield Words(piece)
+            except ModelFailed as failure:
+                log.warning("model failed", reason=str(failure), begun=begun)
+                if begun:
+                    yield Words(BROKEN_OFF)
+            if begun:
+                yield Done("model")
+                return
+        yield Words(live_answer(question, counters) or (FROM_THE_DOCS if passages else NOTHING))
+        yield Done("docs")
+
+    async def _opened(self) -> Index:
+        if self._index is None:
+            self._index = await asyncio.to_thread(_index)
+        return self._index
+
+
+def _index() -> Index:
+    return Index([passage for page in library.pages().values() for passage in page.passages])
+
+
+@asynccontextmanager
+async def open_assistant(settings: Settings, stats: Stats) -> AsyncIterator[Assistant]:
+    """The assistant, with a session of its own to the chat server, if one is configured."""
+    base, model, key = settings.assistant_base_url, settings.assistant_model, settings.assistant_api_key
+    if base is None or model is None:
+        yield Assistant(stats, None)
+        return
+    async with ClientSession(cookie_jar=DummyCookieJar()) as session:
+        yield Assistant(stats, Model(session, base, model, key.get_secret_value() if key else None))

@@ -1,0 +1,66 @@
+"""Which passages of the docs answer a question: Okapi BM25, small enough to be read in one go."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from service.docs.library import Passage
+
+# The usual constants: how soon a repeated word stops to count, and how much a long passage is held against it.
+_K, _B = 1.2, 0.6
+# A heading is the best summary of its text; of one row of a table it says little.
+_TITLE_WEIGHT = 3
+# A passage has to have at least this share of the question's weight: a word in common is no answer yet.
+_LEAST_SHARE = 0.35
+
+_WORD = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
+_SMALL_WORDS = """
+a an and any are as at be been but by can could did do does for from get had has have how i if in into is it
+its me my no not of on one or our please should so than that the their them then there these they this to too
+up us was we were what when where which who why will with would you your
+"""
+_EMPTY = frozenset(_SMALL_WORDS.split())
+_ENDING = re.compile(r"(?<=[a-z]{3})(ing|ed|es|s|e)$")
+
+
+class Index:
+    """The passages, and how telling each word is among them."""
+
+    def __init__(self, passages: Sequence[Passage]) -> None:
+        self._passages = passages
+        self._counts = [
+            Counter(terms(one.text) + terms(one.title) * (1 if one.is_row else _TITLE_WEIGHT)) for one in passages
+        ]
+        self._lengths = [sum(counts.values()) for counts in self._counts]
+        self._mean = sum(self._lengths) / max(1, len(passages))
+        spread = Counter(term for counts in self._counts for term in counts)
+        self._weights = {
+            term: math.log(1 + (len(passages) - number + 0.5) / (number + 0.5)) for term, number in spread.items()
+        }
+        self._strange = math.log(1 + (len(passages) + 0.5) / 0.5)
+
+    def search(self, question: str, most: int = 3) -> list[Passage]:
+        """The best passages, best first; none when nothing fits."""
+        asked = set(terms(question))
+        whole = sum(self._weights.get(term, self._strange) for term in asked)
+        scored = []
+        for number, counts in enumerate(self._counts):
+            shared = asked & counts.keys()
+            if shared and sum(self._weights[term] for term in shared) >= _LEAST_SHARE * whole:
+                scored.append((self._score(number, shared), number))
+        best = sorted(scored, key=lambda pair: (-pair[0], pair[1]))[:most]
+        return [self._passages[number] for _, number in best]
+
+    def _score(self, number: int, shared: set[str]) -> float:
+        stretch = _K * (1 - _B + _B * self._lengths[number] / self._mean)
+        counts = self._counts[number]
+        return sum(self._weights[term] * counts[term] * (_K + 1) / (counts[term] + stretch) for term in shared)
+
+
+def terms(text: str) -> list[str]:
+    """The words that tell something, without their endings; `not_ready` counts as itself and as its parts."""
+    found = []
+    for word in _WORD.findall(text.lower()):
+        found += [word, *word.split("_")] if "_" in word else [word]
+    return [_ENDING.sub("", word) for word in found if word not in _EMPTY]

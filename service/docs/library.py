@@ -1,0 +1,120 @@
+"""The pages of the docs, as HTML and as passages. Reads files and takes its time: to be run on a thread."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from service.docs.settings_table import settings_table
+
+FOLDER = Path(__file__).parent
+ADDRESS = "/docs/guide"
+
+# The sequence in which a person reads them; pages that are not named here follow.
+_SEQUENCE = (
+    "quick-start",
+    "recipes",
+    "faq",
+    "errors",
+    "settings",
+    "architecture",
+    "design-notes",
+    "operating",
+    "runbooks",
+)
+_LINK = re.compile(r"(?P<slug>[a-z0-9-]+)\.md(?P<anchor>#.*)?")
+_markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A heading with its text, or one row of a table below it: what a question can be answered with."""
+
+    title: str
+    url: str
+    text: str
+    is_row: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page."""
+
+    slug: str
+    title: str
+    html: str
+    passages: tuple[Passage, ...]
+
+
+@cache
+def pages() -> dict[str, Page]:
+    """Every page by its slug, in the sequence of the navigation."""
+    slugs = sorted(path.stem for path in FOLDER.glob("*.md"))
+    named = [slug for slug in _SEQUENCE if slug in slugs]
+    return {slug: _page(slug, slugs) for slug in [*named, *(slug for slug in slugs if slug not in named)]}
+
+
+def _page(slug: str, slugs: Sequence[str]) -> Page:
+    text = (FOLDER / f"{slug}.md").read_text("utf-8").replace("{{settings}}", settings_table())
+    tokens = _markdown.parse(text)
+    for index, token in enumerate(tokens):
+        if token.type == "heading_open":
+            token.attrSet("id", anchor(_plain(tokens[index + 1])))
+        for child in token.children or ():
+            if child.type == "link_open" and (link := _LINK.fullmatch(str(child.attrGet("href")))):
+                if link["slug"] not in slugs:
+                    raise ValueError(f"{slug}.md links to {link['slug']}.md, which does not exist")
+                child.attrSet("href", f"{ADDRESS}/{link['slug']}{link['anchor'] or ''}")
+    title = next(_plain(tokens[index + 1]) for index, token in enumerate(tokens) if token.type == "heading_open")
+    html = _markdown.renderer.render(tokens, _markdown.options, {})
+    return Page(slug, title, _scrollable(html), tuple(_passages(slug, title, tokens)))
+
+
+def anchor(heading: str) -> str:
+    """A heading's place in its page, by the rule of the usual code hosts."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+
+
+def _passages(slug: str, page_title: str, tokens: Sequence[Token]) -> Iterator[Passage]:
+    title, url, texts = page_title, f"{ADDRESS}/{slug}", list[str]()
+    for index, token in enumerate(tokens):
+        if token.type == "heading_open":
+            if texts:
+                yield Passage(title, url, "\n".join(texts))
+            heading = _plain(tokens[index + 1])
+            title = heading if heading == page_title else f"{page_title}: {heading}"
+            url, texts = f"{ADDRESS}/{slug}#{anchor(heading)}", []
+        elif token.type == "tr_open" and token.level >= 2:
+            cells = [cell for cell in _row(tokens[index + 1 :]) if cell]
+            if tokens[index + 1].type == "td_open":
+                yield Passage(title, url, ": ".join(cells), is_row=True)
+        elif token.type == "inline" and tokens[index - 1].type == "paragraph_open":
+            texts.append(_plain(token))
+        elif token.type == "fence":
+            texts.append(token.content.strip())
+    if texts:
+        yield Passage(title, url, "\n".join(texts))
+
+
+def _row(tokens: Iterable[Token]) -> Iterator[str]:
+    for token in tokens:
+        if token.type == "tr_close":
+            return
+        if token.type == "inline":
+            yield _plain(token)
+
+
+def _plain(token: Token) -> str:
+    """An inline token's words."""
+    pieces = ("\n" if child.type == "softbreak" else child.content for child in token.children or ())
+    return " ".join("".join(pieces).split())
+
+
+def _scrollable(html: str) -> str:
+    """Let wide tables and code scroll by themselves, also by keyboard."""
+    html = html.replace("<table>", '<div class="wide" tabindex="0"><table>').replace("</table>", "</table></div>")
+    return html.replace("<pre>", '<pre tabindex="0">')

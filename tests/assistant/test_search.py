@@ -1,0 +1,82 @@
+"""Questions find the passage that answers them, and the counters that they ask for."""
+
+import pytest
+
+from service.assistant.live import live_answer
+from service.assistant.search import Index
+from service.docs import library
+
+STATS = {
+    "uptime_seconds": 7_400,
+    "orders_processed": 3,
+    "images_downloaded": 1_234,
+    "images_failed": 1,
+    "zips_served": 5,
+}
+
+
+@pytest.fixture(scope="module")
+def index() -> Index:
+    """The shipped docs."""
+    return Index([passage for page in library.pages().values() for passage in page.passages])
+
+
+@pytest.mark.parametrize(
+    ("question", "url"),
+    [
+        ("Why was my ZIP partial?", "/docs/guide/faq#why-was-my-zip-partial"),
+        ("why is an image missing", "/docs/guide/errors#why-an-image-is-missing"),
+        ("What does a download cost?", "/docs/guide/faq#what-does-a-download-cost"),
+        ("what is no_credit", "/docs/guide/faq#what-happens-when-the-account-has-no-credit-left"),
+        ("Which files can I upload?", "/docs/guide/faq#which-files-can-i-upload"),
+        ("how do I resume a download with curl", "/docs/guide/recipes#curl-download-and-resume"),
+        ("BREAKER_RESET", "/docs/guide/settings#settings"),
+        ("how does it work", "/docs/guide/architecture"),
+    ],
+)
+def test_a_question_finds_its_passage(index: Index, question: str, url: str) -> None:
+    """Among the three passages shown is the one that a person would point to."""
+    assert any(passage.url.startswith(url) for passage in index.search(question))
+
+
+@pytest.mark.parametrize("question", ["What is the capital of France?", "", "???", "the of and", "Ω ☃ 北京"])
+def test_what_the_docs_do_not_know_finds_nothing(index: Index, question: str) -> None:
+    """No passage at all is better than a wrong one."""
+    assert index.search(question) == []
+
+
+def test_every_passage_is_found_by_its_own_words(index: Index) -> None:
+    """Who asks in the words of a passage gets it."""
+    passages = [passage for page in library.pages().values() for passage in page.passages if not passage.is_row]
+
+    missed = [
+        one.url for one in passages if one.url not in {hit.url for hit in index.search(f"{one.title} {one.text}")}
+    ]
+
+    assert missed == []
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("How many images have you processed?", "1,234 images downloaded from Autoenhance"),
+        ("how many photos failed", "1 image failed"),
+        ("number of orders", "3 orders processed"),
+        ("How many ZIPs?", "5 ZIPs delivered"),
+        ("stats please", "3 orders processed, 1,234 images"),
+        ("How long have you been running?", "2 hours"),
+        ("uptime", "2 hours"),
+    ],
+)
+def test_a_question_about_counters_gets_them(question: str, answer: str) -> None:
+    """With the numbers of now."""
+    assert answer in (live_answer(question, STATS) or "")
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["How many images may an order have?", "What is the limit on the number of images?", "Why was my ZIP partial?"],
+)
+def test_a_question_about_a_rule_gets_no_counters(question: str) -> None:
+    """A number that was not asked for would mislead."""
+    assert live_answer(question, STATS) is None
