@@ -10,7 +10,20 @@ from limits import parse
 from prometheus_client.aiohttp import make_aiohttp_handler
 from yarl import URL
 
-from service.api import archives, ask, auth, cors, downloads, health, limits, middleware, new_orders, openapi, orders
+from service.api import (
+    archives,
+    ask,
+    auth,
+    cors,
+    downloads,
+    health,
+    limits,
+    middleware,
+    new_orders,
+    openapi,
+    orders,
+    page,
+)
 from service.api.keys import (
     ARCHIVES,
     ASSISTANT,
@@ -87,6 +100,8 @@ def create_app(settings: Settings) -> web.Application:
             web.get("/livez", health.livez),
             web.get("/readyz", health.readyz),
             web.get("/health", health.health),
+            web.get("/", page.page),
+            web.get("/web/{version:[0-9a-f]{16}}/{name:[^/]+}", page.asset),
             web.get("/openapi.json", openapi.openapi),
             web.get("/metrics", make_aiohttp_handler(metrics.registry)),
             # The first generation's paths.

@@ -1,20 +1,13 @@
 """A real service on loopback in front of a scripted upstream."""
 
-import itertools
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp import ClientSession, ClientTimeout, web
 
-from service.app import create_app
-from service.settings import Settings
 from tests.e2e.client import Service, StartService
+from tests.e2e.services import service_factory
 from tests.fakes.upstream import FakeUpstream
-
-API_KEY = "key-of-the-account-5c02"
 
 
 @pytest.fixture
@@ -25,33 +18,9 @@ async def upstream() -> AsyncIterator[FakeUpstream]:
 
 
 @pytest.fixture
-async def start_service(
-    upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[StartService]:
+async def start_service(upstream: FakeUpstream, tmp_path: Path) -> AsyncIterator[StartService]:
     """A factory for services; each has a data directory of its own unless told. All stop with the test."""
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-    number = itertools.count()
-    async with AsyncExitStack() as running:
-
-        async def start(**settings: object) -> Service:
-            # A breaker that never opens: a test about failing images must not be about the breaker.
-            values: dict[str, Any] = {
-                "autoenhance_api_key": API_KEY,
-                "autoenhance_api_base": upstream.url,
-                "data_dir": tmp_path / f"data-{next(number)}",
-                "breaker_failures": 1_000,
-                "rate_limit": None,
-                "store_max_bytes": 64 << 20,
-            }
-            app = create_app(Settings(_env_file=None, **(values | settings)))
-            runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1)
-            await runner.setup()
-            running.push_async_callback(runner.cleanup)
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            session = await running.enter_async_context(ClientSession(timeout=ClientTimeout(total=60)))
-            return Service(f"http://127.0.0.1:{runner.addresses[0][1]}", session, runner.cleanup)
-
+    async with service_factory(upstream.url, tmp_path) as start:
         yield start
 
 

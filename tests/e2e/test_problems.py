@@ -3,7 +3,7 @@
 import pytest
 
 from tests.e2e.client import Answer, Service
-from tests.e2e.conftest import API_KEY
+from tests.e2e.services import API_KEY
 from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
 from tests.fakes.upstream import UPSTREAM_WORDS, FakeUpstream, Reply, Script
 

@@ -4,7 +4,7 @@ import pytest
 from aiohttp import web
 
 from tests.e2e.client import Service
-from tests.e2e.conftest import API_KEY
+from tests.e2e.services import API_KEY
 from tests.fakes.samples import ORDER, jpeg, order
 from tests.fakes.upstream import FakeUpstream, Reply
 

@@ -1,0 +1,95 @@
+"""The page at `/` and the files that it is made of (`service/web/`)."""
+
+import mimetypes
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import xxhash
+from aiohttp import ETag, web
+
+from service.problems import NotFound
+
+_FOLDER = Path(__file__).parent.parent / "web"
+_PREFIX = "/web/"
+_TEXT = frozenset({".html", ".css", ".js", ".svg"})
+
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+)
+"""Nothing inline, nothing from another host, and no text ever becomes markup."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asset:
+    body: bytes
+    content_type: str
+    tag: str
+
+
+def _load() -> tuple[str, dict[str, _Asset]]:
+    """Every file by name, and the digest of them all."""
+    bodies = {path.name: path.read_bytes() for path in sorted(_FOLDER.iterdir()) if path.suffix in _TEXT}
+    version = xxhash.xxh3_64_hexdigest(b"".join(bodies.values()))
+    # The address of a file changes with any of them, so that browsers may keep it for good and never mix two versions.
+    html = bodies["index.html"].decode().replace("<!-- modules -->", _preloads(bodies))
+    bodies["index.html"] = html.replace(_PREFIX, f"{_PREFIX}{version}/").encode()
+    return version, {
+        name: _Asset(body, mimetypes.types_map[Path(name).suffix], xxhash.xxh3_64_hexdigest(body))
+        for name, body in bodies.items()
+    }
+
+
+def _preloads(names: Iterable[str]) -> str:
+    """All modules are fetched at once, not each when an earlier one turns out to need it."""
+    modules = (name for name in names if name.endswith(".js") and name not in ("main.js", "theme.js"))
+    return "\n  ".join(f'<link rel="modulepreload" href="{_PREFIX}{name}">' for name in modules)
+
+
+_VERSION, _ASSETS = _load()
+
+
+def address(name: str) -> str:
+    """Where a file of the page is served, such as `base.css`; the docs use some of them too."""
+    return f"{_PREFIX}{_VERSION}/{name}"
+
+
+async def page(request: web.Request) -> web.Response:
+    """`GET /`."""
+    response = _answer(request, _ASSETS["index.html"], "no-cache")
+    response.headers["Content-Security-Policy"] = POLICY
+    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    return response
+
+
+async def asset(request: web.Request) -> web.Response:
+    """`GET /web/{version}/{name}`. Whoever still holds an older page gets today's file, and is not to keep it."""
+    found = _ASSETS.get(request.match_info["name"])
+    if found is None or found is _ASSETS["index.html"]:
+        raise NotFound
+    is_current = request.match_info["version"] == _VERSION
+    return _answer(request, found, "public, max-age=31536000, immutable" if is_current else "no-cache")
+
+
+def _answer(request: web.Request, found: _Asset, caching: str) -> web.Response:
+    held = request.if_none_match or ()
+    if any(tag.value in ("*", found.tag) for tag in held):
+        response = web.Response(status=304)
+    else:
+        response = web.Response(body=found.body, content_type=found.content_type, charset="utf-8")
+        response.enable_compression()
+    response.etag = ETag(found.tag, is_weak=True)  # weak: it stands for the compressed form too
+    response.headers["Cache-Control"] = caching
+    response.headers["Vary"] = "Accept-Encoding"
+    return response

@@ -1,0 +1,156 @@
+// Making an order, for administrators: sample photos, or files of one's own.
+import { getJson, postJson, request } from "./api.js";
+import { $, h, say, write } from "./dom.js";
+import { bytes, photos } from "./format.js";
+import { Refusal } from "./problems.js";
+import { refreshStats } from "./stats.js";
+import { uploadOrder } from "./upload.js";
+
+const TYPES = new Set(["image/jpeg", "image/png", "image/webp"]);
+const LARGEST = 20_000_000;
+
+let chosen = [];
+let sending = null;
+
+/** `open(orderId)` shows an order that was made. */
+export function wireCreate(open) {
+  $("signin").addEventListener("submit", (event) => {
+    event.preventDefault();
+    void signIn();
+  });
+  $("signout").addEventListener("click", () => void signOut());
+  $("sample").addEventListener("click", () => void make(open, "Making a sample order", makeSample));
+  $("upload").addEventListener("submit", (event) => {
+    event.preventDefault();
+    void make(open, "Uploading", makeUpload);
+  });
+  $("upload-clear").addEventListener("click", clear);
+  $("files").addEventListener("change", (event) => add(event.target.files));
+  wireDrop();
+  void lookWhoIsHere();
+}
+
+async function lookWhoIsHere() {
+  const session = await getJson("/v1/session", { quiet: true }).catch(() => null);
+  show(Boolean(session?.administrator));
+}
+
+async function signIn() {
+  const token = $("token").value;
+  try {
+    await postJson("/v1/session", { token });
+    write($("signin-problem"), "");
+    show(true);
+    $("sample").focus();
+    void refreshStats();
+  } catch (error) {
+    write($("signin-problem"), sentences(error));
+    $("token").focus();
+  } finally {
+    $("token").value = "";
+  }
+}
+
+async function signOut() {
+  await request("/v1/session", { method: "DELETE", quiet: true }).catch(() => {});
+  clear();
+  show(false);
+  $("token").focus();
+  void refreshStats();
+}
+
+function show(isAdministrator) {
+  $("signin").hidden = isAdministrator;
+  $("making").hidden = !isAdministrator;
+}
+
+async function make(open, words, maker) {
+  if (sending) return;
+  sending = new AbortController();
+  write($("create-problem"), "");
+  busy(true);
+  say(`${words}.`);
+  try {
+    const order = await maker(sending.signal);
+    clear();
+    await open(order.order_id);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    if (error.status === 403) show(false);
+    write($(error.status === 403 ? "signin-problem" : "create-problem"), sentences(error));
+  } finally {
+    sending = null;
+    busy(false);
+  }
+}
+
+async function makeSample() {
+  return (await request("/v1/orders/sample", { method: "POST" })).json();
+}
+
+async function makeUpload(signal) {
+  const files = chosen.map(({ file }) => file);
+  return uploadOrder($("order-name").value.trim(), files, (index, part) => {
+    const { bar, state } = chosen[index];
+    bar.hidden = false;
+    bar.value = part;
+    write(state, part < 1 ? `${Math.floor(part * 100)}%` : "Sent");
+  }, signal);
+}
+
+function busy(isBusy) {
+  $("sample").disabled = $("upload-start").disabled = $("files").disabled = isBusy;
+  write($("upload-clear"), isBusy ? "Cancel" : "Clear");
+}
+
+function wireDrop() {
+  const drop = $("drop");
+  const over = (isOver) => (event) => {
+    event.preventDefault();
+    drop.classList.toggle("is-over", isOver);
+  };
+  drop.addEventListener("dragenter", over(true));
+  drop.addEventListener("dragover", over(true));
+  drop.addEventListener("dragleave", over(false));
+  drop.addEventListener("drop", (event) => {
+    over(false)(event);
+    add(event.dataTransfer.files);
+  });
+}
+
+function add(files) {
+  const refused = [];
+  for (const file of files) {
+    if (!TYPES.has(file.type)) refused.push(`${file.name} is not a JPEG, PNG or WebP photo.`);
+    else if (file.size > LARGEST) refused.push(`${file.name} is larger than 20 MB.`);
+    else chosen.push(line(file));
+  }
+  $("files").value = "";
+  write($("create-problem"), refused.join(" "));
+  list();
+}
+
+function line(file) {
+  const state = h("span", { class: "upload-state" }, bytes(file.size));
+  const bar = h("progress", { max: 1, value: 0, hidden: true, "aria-label": `Upload of ${file.name}` });
+  const head = h("div", { class: "upload-line" }, h("span", { class: "upload-name" }, file.name), state);
+  return { file, state, bar, item: h("li", {}, head, bar) };
+}
+
+function list() {
+  $("uploads").replaceChildren(...chosen.map(({ item }) => item));
+  $("upload-go").hidden = chosen.length === 0;
+  write($("upload-start"), `Upload ${photos(chosen.length)}`);
+}
+
+function clear() {
+  sending?.abort();
+  chosen = [];
+  $("order-name").value = "";
+  list();
+}
+
+function sentences(error) {
+  const refusal = error instanceof Refusal ? error : new Refusal({ title: "Something went wrong on this page" }, 0);
+  return `${refusal.sentence} ${refusal.next}`.trim();
+}

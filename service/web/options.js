@@ -1,0 +1,59 @@
+// The options form: what is asked for, and what it costs.
+import { $, write } from "./dom.js";
+import { credits, photos } from "./format.js";
+
+const form = () => $("options").elements;
+
+/** The query that says how images are rendered; null while a field holds nonsense. */
+export function rendering() {
+  const query = new URLSearchParams();
+  const { format, quality, preview, dev_mode: test } = form();
+  const isValid = quality.validity.valid;
+  quality.setAttribute("aria-invalid", String(!isValid));
+  write($("quality-problem"), isValid ? "" : "Quality is a whole number from 1 to 90, or empty.");
+  if (!isValid) return null;
+  if (format.value !== "jpeg") query.set("format", format.value);
+  if (quality.value) query.set("quality", quality.value);
+  if (preview.value === "false") query.set("preview", "false");
+  if (test.checked) query.set("dev_mode", "true");
+  return query;
+}
+
+/** The whole query of a download. `chosen` is empty for all images. */
+export function downloadQuery(chosen) {
+  const query = rendering();
+  if (!query) return null;
+  for (const id of chosen) query.append("image", id);
+  if (form().wait.value) {
+    query.set("wait", "true");
+    query.set("wait_timeout", form().wait.value);
+  }
+  return query;
+}
+
+/** Say on the button what it gets, and beside it what that costs. `chosen` are images of the overview. */
+export function showCost(chosen) {
+  const waits = form().wait.value !== "";
+  const ready = chosen.filter((image) => image.status === "ready");
+  const busy = chosen.filter((image) => ["processing", "waiting", "unknown"].includes(image.status));
+  const count = ready.length + (waits ? busy.length : 0);
+  const here = ready.filter((image) => image.bytes !== null).length;
+  $("go").disabled = count === 0;
+  write($("go-label"), count ? `Download ${photos(count)}` : "Nothing to download yet");
+  const buys = form().preview.value === "false" && !form().dev_mode.checked;
+  $("cost").dataset.kind = buys && count > here ? "warn" : "";
+  write($("cost"), [price(count, here, buys), leftOut(busy.length, waits)].filter(Boolean).join(" "));
+}
+
+function price(count, here, buys) {
+  if (!count) return "";
+  if (form().dev_mode.checked) return "Free: watermarked photos for tests.";
+  if (!buys) return "Free: previews cost nothing.";
+  if (count === here) return "Free: all of them were bought and are here already.";
+  return `Uses up to ${credits(count - here)}: one for each photo not bought before.`;
+}
+
+function leftOut(busy, waits) {
+  if (!busy || waits) return "";
+  return busy === 1 ? "1 photo is still being enhanced and is left out." : `${busy} photos are still being enhanced and are left out.`;
+}

@@ -1,0 +1,201 @@
+// An order: its overview, kept up to date until everything is ready, and the download of it.
+import { getJson } from "./api.js";
+import { $, say, write } from "./dom.js";
+import { photos } from "./format.js";
+import { downloadQuery, rendering, showCost } from "./options.js";
+import { PhotoList } from "./photos.js";
+import { Refusal } from "./problems.js";
+import { Run } from "./run.js";
+import { showSnippets } from "./snippets.js";
+
+const UUID = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/i;
+const FIRST_POLL = 4000;
+const LONGEST_POLL = 15_000;
+const OPTIONS_SETTLE = 250;
+
+/** The order id in what somebody pasted, an address perhaps; else null. */
+export function findOrderId(text) {
+  return text.match(UUID)?.[0].toLowerCase() ?? null;
+}
+
+export class Order {
+  #id = "";
+  #overview = null;
+  #loading = null;
+  #poll = 0;
+  #pause = FIRST_POLL;
+  #settle = 0;
+  #isRunning = false;
+  #list = new PhotoList(() => this.#chosen());
+  #run = new Run({
+    onJob: (jobId) => this.#remember(jobId),
+    onSettled: (lines) => this.#list.progress(lines),
+    onRunning: (running) => this.#running(running),
+    retry: () => this.#download(),
+  });
+
+  constructor() {
+    $("order-again").addEventListener("click", () => this.open(this.#id));
+    $("options").addEventListener("submit", (event) => {
+      event.preventDefault();
+      void this.#download();
+    });
+    $("options").addEventListener("input", () => {
+      this.#chosen();
+      clearTimeout(this.#settle);
+      this.#settle = setTimeout(() => this.#refresh(), OPTIONS_SETTLE);
+    });
+    document.addEventListener("visibilitychange", () => this.#schedule());
+  }
+
+  /** Show an order; with `jobId`, go on with its download. */
+  async open(orderId, jobId = "") {
+    this.#leave();
+    this.#id = orderId;
+    this.#pause = FIRST_POLL;
+    this.#remember(jobId);
+    this.#skeleton();
+    if (!(await this.#load())) return;
+    $("order-title").focus({ preventScroll: true });
+    say(`${title(this.#overview)}: ${photos(this.#overview.total)}, ${this.#overview.ready} ready.`);
+    if (jobId) await this.#run.resume(jobId);
+  }
+
+  /** Show no order. */
+  close() {
+    this.#leave();
+    document.title = "Autoenhance Batch";
+    $("order").hidden = $("order-problem").hidden = true;
+    $("empty").hidden = false;
+  }
+
+  #leave() {
+    this.#id = "";
+    this.#overview = null;
+    this.#run.reset();
+    clearTimeout(this.#poll);
+    this.#loading?.abort();
+  }
+
+  async #load() {
+    this.#loading?.abort();
+    const loading = (this.#loading = new AbortController());
+    try {
+      const query = rendering() ?? "";
+      const overview = await getJson(`/v1/orders/${this.#id}?${query}`, { signal: loading.signal });
+      this.#show(overview);
+      return true;
+    } catch (error) {
+      if (!loading.signal.aborted) this.#refused(error);
+      return false;
+    }
+  }
+
+  /** Load again without getting in the way: a failure changes nothing that is shown. */
+  async #refresh() {
+    if (!this.#id || this.#isRunning || !rendering()) return;
+    const loading = (this.#loading = new AbortController());
+    try {
+      const overview = await getJson(`/v1/orders/${this.#id}?${rendering()}`, { quiet: true, signal: loading.signal });
+      if (!this.#isRunning && !loading.signal.aborted) this.#show(overview);
+    } catch {
+      this.#schedule();
+    }
+  }
+
+  #show(overview) {
+    const before = this.#overview;
+    this.#overview = overview;
+    $("order").hidden = false;
+    $("order").setAttribute("aria-busy", "false");
+    write($("order-title"), title(overview));
+    write($("order-number"), overview.name ? overview.order_id : "");
+    document.title = `${title(overview)} - Autoenhance Batch`;
+    const [kind, words] = state(overview);
+    $("order-state").dataset.kind = kind;
+    write($("order-state"), words);
+    write($("total-all"), String(overview.total));
+    write($("total-ready"), String(overview.ready));
+    write($("total-processing"), String(overview.processing));
+    write($("total-failed"), String(overview.failed));
+    this.#list.show(overview.images, before === null);
+    this.#chosen();
+    if (before?.processing && !overview.processing) say("All photos are ready to download.");
+    this.#schedule();
+  }
+
+  #schedule() {
+    clearTimeout(this.#poll);
+    if (!this.#overview?.processing || this.#isRunning || document.hidden) return;
+    this.#poll = setTimeout(() => this.#refresh(), this.#pause);
+    this.#pause = Math.min(this.#pause * 1.3, LONGEST_POLL);
+  }
+
+  #chosen() {
+    if (!this.#overview) return;
+    showCost(this.#list.chosen);
+    const query = downloadQuery(this.#list.chosenIds);
+    if (query) showSnippets(this.#id, query);
+  }
+
+  async #download() {
+    const query = downloadQuery(this.#list.chosenIds);
+    if (!query) return $("quality").focus();
+    await this.#run.start(this.#id, query);
+  }
+
+  #running(running) {
+    this.#isRunning = running;
+    this.#list.isRunning = running;
+    if (running) {
+      clearTimeout(this.#poll);
+      this.#list.progress([]);
+    } else {
+      this.#pause = FIRST_POLL;
+      void this.#refresh();
+    }
+  }
+
+  #remember(jobId) {
+    if (!this.#id) return;
+    const search = new URLSearchParams({ order: this.#id, ...(jobId && { job: jobId }) });
+    const address = `/?${search}`;
+    if (location.pathname + location.search === address) return;
+    const isSameOrder = new URLSearchParams(location.search).get("order") === this.#id;
+    history[isSameOrder ? "replaceState" : "pushState"](null, "", address);
+  }
+
+  #skeleton() {
+    clearTimeout(this.#poll);
+    $("empty").hidden = $("order-problem").hidden = true;
+    $("order").hidden = false;
+    $("order").setAttribute("aria-busy", "true");
+    write($("order-title"), "Looking it up…");
+    write($("order-number"), this.#id);
+    write($("order-state"), "");
+    for (const name of ["all", "ready", "processing", "failed"]) write($(`total-${name}`), "–");
+    $("photo-list").replaceChildren();
+    write($("all-label"), "All photos");
+    write($("photos-size"), "");
+    $("go").disabled = true;
+    write($("go-label"), "Download ZIP");
+    write($("cost"), "");
+  }
+
+  #refused(error) {
+    const refusal = error instanceof Refusal ? error : new Refusal({ title: "Something went wrong on this page" }, 0);
+    $("order").hidden = true;
+    write($("order-problem-title"), refusal.message);
+    write($("order-problem-next"), refusal.next || refusal.detail);
+    write($("order-problem-reference"), refusal.reference && `Reference: ${refusal.reference}`);
+    $("order-problem").hidden = false;
+  }
+}
+
+const title = (overview) => overview.name || `Order ${overview.order_id.slice(0, 8)}`;
+
+function state(overview) {
+  if (overview.processing) return ["busy", "Being enhanced"];
+  if (!overview.ready) return ["bad", "Nothing to download"];
+  return ["good", overview.failed ? "Ready, not whole" : "Ready"];
+}

@@ -1,0 +1,230 @@
+// One download: a job on the service, followed by its events, and the file it ends in.
+import { getJson, request, save } from "./api.js";
+import { $, h, say, write } from "./dom.js";
+import { follow } from "./events.js";
+import { bytes, duration, photos, shortened } from "./format.js";
+import { Pace } from "./pace.js";
+import { Refusal } from "./problems.js";
+
+const FINAL = new Set(["complete", "error", "cancelled"]);
+const REPORT_EVERY = 700; // milliseconds
+const SPOKEN_STEPS = 4; // progress is announced in quarters
+
+export class Run {
+  #abort = null;
+  #job = null;
+  #pace = new Pace();
+  #spoken = 0;
+  #reportAt = 0;
+  #isReporting = false;
+  #clock = 0;
+  #hooks;
+
+  /** Hooks: `onJob(jobId or "")`, `onSettled(reportLines)`, `onRunning(bool)`, `onRefusal(error)`, `retry()`. */
+  constructor(hooks) {
+    this.#hooks = hooks;
+    $("cancel").addEventListener("click", () => this.#cancel());
+    $("save").addEventListener("click", () => this.#save());
+    $("retry").addEventListener("click", () => hooks.retry());
+    $("change").addEventListener("click", () => this.reset());
+  }
+
+  /** Start a job for the order and follow it to its end. */
+  async start(orderId, query) {
+    this.#begin();
+    try {
+      const response = await request(`/v1/orders/${orderId}/jobs?${query}`, { method: "POST" });
+      await this.#follow((await response.json()).job_id);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** Follow a job that is under way, or over: after the page was loaded again. */
+  async resume(jobId) {
+    this.#begin();
+    try {
+      await this.#follow(jobId);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** Leave the job alone and show the options again. */
+  reset() {
+    this.#abort?.abort();
+    this.#stop();
+    this.#job = null;
+    this.#show("options");
+    this.#hooks.onJob("");
+  }
+
+  #begin() {
+    this.#abort?.abort();
+    this.#abort = new AbortController();
+    this.#pace = new Pace();
+    this.#job = null;
+    this.#spoken = 0;
+    this.#show("running");
+    this.#hooks.onRunning(true);
+    $("bar").removeAttribute("value");
+    write($("running-title"), "Starting");
+    write($("running-percent"), "");
+    write($("running-line"), "");
+    $("running-title").focus({ preventScroll: true });
+    clearInterval(this.#clock);
+    this.#clock = setInterval(() => this.#tick(), 1000);
+  }
+
+  async #follow(jobId) {
+    const signal = this.#abort.signal;
+    this.#hooks.onJob(jobId);
+    const lost = () => write($("running-line"), "The connection was lost. Trying again…");
+    for await (const message of follow(`/v1/jobs/${jobId}/events`, signal, lost)) {
+      if (signal.aborted) return;
+      const job = JSON.parse(message.data);
+      if (!job.status) continue;
+      this.#job = { ...job, job_id: jobId };
+      this.#progress();
+      if (FINAL.has(job.status)) {
+        await this.#report();
+        this.#finish();
+        return;
+      }
+      void this.#reportSoon();
+    }
+  }
+
+  #progress() {
+    const job = this.#job;
+    const settled = job.downloaded + job.failed;
+    this.#pace.note(settled, job.bytes, seconds());
+    const part = job.total ? settled / job.total : 0;
+    if (job.status === "queued" || !job.total) $("bar").removeAttribute("value");
+    else $("bar").value = part;
+    write($("running-title"), job.status === "queued" ? "In line" : "Collecting photos");
+    write($("running-percent"), job.total ? `${Math.floor(part * 100)}%` : "");
+    this.#tick();
+    const step = Math.floor(part * SPOKEN_STEPS);
+    if (step > this.#spoken && part < 1) {
+      this.#spoken = step;
+      say(`${settled} of ${photos(job.total)}.`);
+    }
+  }
+
+  #tick() {
+    const job = this.#job;
+    if (!job || FINAL.has(job.status) || !job.total) return;
+    const now = seconds();
+    const speed = this.#pace.speed(now);
+    const left = this.#pace.left(job.total - job.downloaded - job.failed, now);
+    const parts = [`${job.downloaded} of ${photos(job.total)}`, bytes(job.bytes)];
+    if (speed >= 1000) parts.push(`${bytes(speed)}/s`);
+    if (left !== null && left >= 1) parts.push(`about ${duration(left)} left`);
+    if (job.failed) parts.push(`${job.failed} missing`);
+    write($("running-line"), parts.join("  ·  "));
+  }
+
+  async #reportSoon() {
+    const now = performance.now();
+    if (this.#isReporting || now < this.#reportAt) return;
+    this.#reportAt = now + REPORT_EVERY;
+    await this.#report();
+  }
+
+  async #report() {
+    const { archive_id: archive } = this.#job;
+    if (!archive) return;
+    this.#isReporting = true;
+    try {
+      const report = await getJson(`/v1/archives/${archive}/report`, { quiet: true, signal: this.#abort.signal });
+      this.#hooks.onSettled(report.images);
+    } catch {
+      // The list lags behind; the counts above it do not.
+    } finally {
+      this.#isReporting = false;
+    }
+  }
+
+  #finish() {
+    const job = this.#job;
+    this.#stop();
+    if (job.status === "cancelled") {
+      this.reset();
+      say("Cancelled.");
+    } else if (job.status === "error") {
+      this.#outcome("bad", job.error?.title ?? "No photo could be fetched", nextStep(job));
+    } else if (job.failed) {
+      const some = `${job.downloaded} of ${photos(job.total)} are here`;
+      this.#outcome("warn", some, `${photos(job.failed)} could not be fetched. What is here is kept, and not fetched again.`);
+    } else {
+      const all = job.total === 1 ? "Your photo is in the ZIP" : `All ${photos(job.total)} are in the ZIP`;
+      this.#outcome("good", all, `${bytes(job.bytes)}. Your browser is saving it now.`);
+      void this.#save();
+    }
+  }
+
+  #outcome(kind, title, text) {
+    const { downloaded, failures, status } = this.#job;
+    $("outcome").dataset.kind = kind;
+    write($("outcome-title"), title);
+    write($("outcome-text"), text);
+    write($("outcome-reference"), "");
+    $("failures").replaceChildren(...failures.map(failureLine));
+    $("save").hidden = status !== "complete";
+    write($("save"), kind === "good" ? "Save again" : `Save ${photos(downloaded)}`);
+    $("save").classList.toggle("primary", kind === "good");
+    $("retry").hidden = kind === "good";
+    write($("retry"), failures.length ? `Try the ${failures.length} missing again` : "Try again");
+    $("retry").classList.toggle("primary", kind !== "good");
+    this.#show("outcome");
+    $("outcome-title").focus({ preventScroll: true });
+  }
+
+  async #save() {
+    const { job_id: job, archive_id: archive } = this.#job;
+    try {
+      await save(archive ? `/v1/archives/${archive}` : `/v1/jobs/${job}/download`);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  async #cancel() {
+    const job = this.#job?.job_id;
+    this.reset();
+    say("Cancelled.");
+    if (job) await request(`/v1/jobs/${job}`, { method: "DELETE", quiet: true }).catch(() => {});
+  }
+
+  #fail(error) {
+    if (this.#abort?.signal.aborted) return;
+    this.#stop();
+    this.#hooks.onJob("");
+    const refusal = error instanceof Refusal ? error : new Refusal({ title: "Something went wrong on this page" }, 0);
+    this.#job = { failures: refusal.failures, downloaded: 0, status: "error" };
+    this.#outcome("bad", refusal.message, refusal.next);
+    write($("outcome-reference"), refusal.reference && `Reference: ${refusal.reference}`);
+  }
+
+  #stop() {
+    clearInterval(this.#clock);
+    this.#hooks.onRunning(false);
+  }
+
+  #show(part) {
+    $("options").hidden = part !== "options";
+    $("running").hidden = part !== "running";
+    $("outcome").hidden = part !== "outcome";
+  }
+}
+
+function failureLine({ name, reason }) {
+  return h("li", {}, h("b", {}, shortened(name || "(no name)", 90)), h("span", {}, reason));
+}
+
+function nextStep(job) {
+  return new Refusal(job.error ?? { code: "no_images" }, 0).next;
+}
+
+const seconds = () => performance.now() / 1000;

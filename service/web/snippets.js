@@ -1,0 +1,50 @@
+// The chosen options as a command and as a program, to copy.
+import { hasKey } from "./api.js";
+import { $, say, write } from "./dom.js";
+
+/** Show the lines for an order's download; `query` holds only what differs from the defaults. */
+export function showSnippets(orderId, query) {
+  const search = query.toString();
+  const url = `${location.origin}/v1/orders/${orderId}/images${search ? `?${search}` : ""}`;
+  write($("curl"), hasKey()
+    ? `curl -fOJ -H "X-API-Key: $SERVICE_API_KEY" \\\n  '${url}'`
+    : `curl -fOJ '${url}'`);
+  const opening = hasKey()
+    ? [
+        "import os",
+        "import urllib.request",
+        "",
+        `url = "${url}"`,
+        'headers = {"X-API-Key": os.environ["SERVICE_API_KEY"]}',
+        "request = urllib.request.Request(url, headers=headers)",
+      ]
+    : ["import urllib.request", "", `request = "${url}"`];
+  write($("python"), [
+    ...opening,
+    'with urllib.request.urlopen(request) as answer, open("order.zip", "wb") as file:',
+    "    while chunk := answer.read(1 << 20):",
+    "        file.write(chunk)",
+  ].join("\n"));
+}
+
+export function wireSnippets() {
+  for (const button of document.querySelectorAll("[data-copy]")) {
+    const label = button.firstChild;
+    button.addEventListener("click", async () => {
+      await copy($(button.dataset.copy));
+      label.data = "Copied";
+      say("Copied.");
+      setTimeout(() => { label.data = "Copy"; }, 2000);
+    });
+  }
+}
+
+async function copy(code) {
+  try {
+    await navigator.clipboard.writeText(code.textContent);
+  } catch {
+    // Only secure origins have a clipboard; elsewhere the selection is copied.
+    getSelection().selectAllChildren(code);
+    document.execCommand("copy");
+  }
+}

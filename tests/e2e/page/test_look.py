@@ -1,0 +1,127 @@
+"""How the page looks and how it is used: dark, small, by keyboard, by a screen reader."""
+
+import pytest
+from playwright.async_api import Page, expect
+
+from service.sandbox import ImageSpec, Sandbox
+from tests.e2e.page.conftest import Visit
+from tests.e2e.page.visitor import DESKTOP, PHONE
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+STATES = [
+    ImageSpec(name="a.jpg"),
+    ImageSpec(name="b.jpg", status="processing"),
+    ImageSpec(name="c.jpg", status="error"),
+]
+
+
+async def ground(page: Page) -> str:
+    """The colour behind everything."""
+    return str(await page.evaluate("getComputedStyle(document.documentElement).backgroundColor"))
+
+
+async def test_the_systems_dark_mode_is_followed(visit: Visit) -> None:
+    """Dark where the system is dark, light where it is light, without a click."""
+    light, dark = await visit(color_scheme="light"), await visit(color_scheme="dark")
+    await light.open()
+    await dark.open()
+
+    assert await ground(light.page) == "rgb(246, 245, 241)"
+    assert await ground(dark.page) == "rgb(16, 20, 24)"
+
+
+async def test_the_switch_turns_dark_and_is_remembered(visit: Visit) -> None:
+    """One click for the other look; the next visit has it before the first paint."""
+    visitor = await visit(color_scheme="light")
+    await visitor.open()
+    switch = visitor.page.get_by_role("button", name="Dark mode")
+
+    await switch.click()
+    await expect(switch).to_have_attribute("aria-pressed", "true")
+    assert await ground(visitor.page) == "rgb(16, 20, 24)"
+
+    await visitor.open()
+    assert await visitor.page.evaluate("document.documentElement.dataset.theme") == "dark"
+    await expect(switch).to_have_attribute("aria-pressed", "true")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+async def test_axe_finds_nothing(visit: Visit, sandbox: Sandbox, scheme: str, viewport: dict[str, int]) -> None:
+    """WCAG 2.2 AA as far as axe-core can tell: empty, with an order, and with an error."""
+    order = sandbox.control.add_order(STATES)
+    visitor = await visit(color_scheme=scheme, viewport=viewport)
+
+    await visitor.open()
+    await visitor.counters()
+    assert await visitor.axe() == []
+
+    await visitor.look_up(order.order_id)
+    await visitor.page.get_by_role("radio", name="Full size").check()
+    await visitor.page.get_by_text("The same from a script").click()
+    assert await visitor.axe() == []
+
+    await visitor.open("/?order=0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be001")
+    await expect(visitor.page.locator("#order-problem")).to_be_visible()
+    assert await visitor.axe() == []
+
+
+async def test_a_phone_shows_everything_without_scrolling_sideways(visit: Visit, sandbox: Sandbox) -> None:
+    """Nothing is wider than the screen, down to 320 pixels, and what is to be touched is at least 24 high."""
+    order = sandbox.control.add_order([ImageSpec(name="a_very_long_name_" * 8 + ".jpg"), *STATES])
+    for width in (320, PHONE["width"]):
+        visitor = await visit(viewport={"width": width, "height": 700}, has_touch=True, is_mobile=True)
+        await visitor.open(f"/?order={order.order_id}")
+        await visitor.overview()
+
+        assert await visitor.page.evaluate("document.documentElement.scrollWidth") == width
+        heights = await visitor.page.evaluate(
+            "[...document.querySelectorAll('button, input:not(.visually-hidden), select, summary')]"
+            ".filter((one) => one.checkVisibility())"
+            ".map((one) => (one.closest('label') ?? one).getBoundingClientRect().height)"
+        )
+        assert min(heights) >= 24
+
+
+async def test_the_page_does_not_jump(visit: Visit, sandbox: Sandbox) -> None:
+    """No layout shift while it loads and while numbers come in."""
+    order = sandbox.control.add_order([ImageSpec() for _ in range(12)])
+    visitor = await visit()
+    await visitor.page.add_init_script(
+        "window.shifts = [];"
+        "new PerformanceObserver((list) => shifts.push(...list.getEntries().map((one) => one.value)))"
+        ".observe({ type: 'layout-shift', buffered: true });"
+    )
+    await visitor.open()
+    await visitor.counters()
+    assert sum(await visitor.page.evaluate("shifts")) < 0.01
+
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+    assert sum(await visitor.page.evaluate("shifts")) < 0.1
+
+
+async def test_the_keyboard_alone_reaches_the_download(visit: Visit, sandbox: Sandbox) -> None:
+    """Tab and space from the top of the page to the button, with the focus always to be seen."""
+    order = sandbox.control.add_order([ImageSpec()], name="7 Mill Street")
+    visitor = await visit()
+    await visitor.open()
+    page = visitor.page
+
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("link", name="Skip to the download")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_label("Order id")).to_be_focused()
+    await page.keyboard.type(order.order_id)
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", name="7 Mill Street")).to_be_focused()
+
+    for _ in range(10):
+        await page.keyboard.press("Tab")
+        outline = await page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline == "solid"
+        if await page.evaluate("document.activeElement.id") == "go":
+            break
+    await expect(page.locator("#go")).to_be_focused()

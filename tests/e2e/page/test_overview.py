@@ -1,0 +1,221 @@
+"""Finding an order and choosing how to download it."""
+
+import json
+import shlex
+
+import pytest
+from playwright.async_api import expect
+
+from service.sandbox import ImageSpec, Sandbox
+from tests.e2e.client import Service, StartService
+from tests.e2e.page.conftest import Visit
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+CALLER_KEY = "key-of-a-caller"
+NOWHERE = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be001"
+
+
+async def test_an_order_is_shown_before_anything_is_downloaded(visit: Visit, sandbox: Sandbox) -> None:
+    """Totals, what is ready, in the making and failed, and every name; upstream was asked for no image."""
+    specs = [ImageSpec(name="kitchen.jpg"), ImageSpec(name="bath.jpg", status="processing")]
+    order = sandbox.control.add_order([*specs, ImageSpec(name="attic.jpg", status="error")], name="12 Harbour Lane")
+    visitor = await visit()
+    await visitor.open()
+
+    await visitor.look_up(order.order_id)
+
+    page = visitor.page
+    await expect(page.get_by_role("heading", name="12 Harbour Lane")).to_be_visible()
+    totals = [await page.locator(f"#total-{name}").inner_text() for name in ("all", "ready", "processing", "failed")]
+    assert totals == ["3", "1", "1", "1"]
+    rows = [" ".join(row.split()) for row in await page.locator("#photo-list li").all_inner_texts()]
+    assert rows == ["kitchen.jpg Ready", "bath.jpg Being enhanced", "attic.jpg Could not be enhanced"]
+    assert not [entry for entry in sandbox.control.log if entry.operation == "storage"]
+
+
+async def test_an_address_opens_an_order(visit: Visit, sandbox: Sandbox) -> None:
+    """`/?order=...` shows it at once, and going back leaves it."""
+    order = sandbox.control.add_order([ImageSpec()], name="7 Mill Street")
+    visitor = await visit()
+    await visitor.open()
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+
+    await expect(visitor.page.get_by_role("heading", name="7 Mill Street")).to_be_visible()
+    await expect(visitor.page).to_have_title("7 Mill Street - Autoenhance Batch")
+
+
+async def test_going_back_returns_to_the_order_before(visit: Visit, sandbox: Sandbox) -> None:
+    """Each order looked up is an entry of the browser's history."""
+    first = sandbox.control.add_order([ImageSpec()], name="First")
+    second = sandbox.control.add_order([ImageSpec()], name="Second")
+    visitor = await visit()
+    await visitor.open()
+    await visitor.look_up(first.order_id)
+    await visitor.look_up(second.order_id)
+
+    await visitor.page.go_back()
+    await expect(visitor.page.get_by_role("heading", name="First")).to_be_visible()
+
+    await visitor.page.go_back()
+    await expect(visitor.page.get_by_role("heading", name="Paste the order")).to_be_visible()
+    await expect(visitor.page.locator("#order")).to_be_hidden()
+
+
+async def test_an_address_with_an_order_in_it_will_do(visit: Visit, sandbox: Sandbox) -> None:
+    """Whoever pastes the order's address from Autoenhance need not cut the id out."""
+    order = sandbox.control.add_order([ImageSpec()], name="7 Mill Street")
+    visitor = await visit()
+    await visitor.open()
+
+    await visitor.look_up(f"https://app.example/orders/{order.order_id.upper()}?tab=photos")
+
+    await expect(visitor.page.get_by_role("heading", name="7 Mill Street")).to_be_visible()
+
+
+async def test_what_is_no_order_id_is_said_without_a_request(visit: Visit) -> None:
+    """The sentence shows what an id looks like, and is tied to the field."""
+    visitor = await visit()
+    await visitor.open()
+
+    await visitor.page.get_by_label("Order id").fill("12 Harbour Lane")
+    await visitor.page.keyboard.press("Enter")
+
+    field = visitor.page.get_by_label("Order id")
+    await expect(visitor.page.get_by_role("alert").filter(has_text="not an order id")).to_be_visible()
+    await expect(field).to_be_focused()
+    await expect(field).to_have_attribute("aria-invalid", "true")
+    assert not [request for request in visitor.requests if "/v1/orders/" in request.url]
+
+
+async def test_an_unknown_order_is_a_sentence_with_a_next_step(visit: Visit) -> None:
+    """What happened, what to do, and a reference for the operator."""
+    visitor = await visit()
+    await visitor.open(f"/?order={NOWHERE}")
+
+    problem = visitor.page.locator("#order-problem")
+    await expect(problem).to_contain_text("Autoenhance does not know this order")
+    await expect(problem).to_contain_text("Check that you copied the whole id")
+    await expect(problem).to_contain_text("Reference: ")
+
+
+async def test_trying_again_after_trouble_shows_the_order(visit: Visit, sandbox: Sandbox) -> None:
+    """An error is not the end: the button asks once more."""
+    order = sandbox.control.add_order([ImageSpec()], name="7 Mill Street")
+    sandbox.control.add_fault("status", operation="get_order", times=3, status=500)
+    visitor = await visit()
+    await visitor.open(f"/?order={order.order_id}")
+    await expect(visitor.page.locator("#order-problem")).to_contain_text("cannot be used at the moment")
+
+    await visitor.page.get_by_role("button", name="Try again").click()
+
+    await expect(visitor.page.get_by_role("heading", name="7 Mill Street")).to_be_visible()
+
+
+async def test_photos_become_ready_without_a_reload(visit: Visit, start_site: StartService, sandbox: Sandbox) -> None:
+    """While something is being enhanced the overview is asked for again, and the button follows."""
+    order = sandbox.control.add_order([ImageSpec(name="bath.jpg", delay=60)])
+    visitor = await visit(await start_site(order_freshness=0))
+    await visitor.page.clock.install()
+    await visitor.open(f"/?order={order.order_id}")
+    await expect(visitor.page.locator("#go")).to_be_disabled()
+
+    sandbox.control.advance(60)
+    await visitor.page.clock.fast_forward(5_000)
+
+    await expect(visitor.page.get_by_role("button", name="Download 1 photo")).to_be_enabled()
+
+
+async def test_full_size_says_what_it_may_cost(visit: Visit, sandbox: Sandbox) -> None:
+    """Before anything is bought: how many credits at most; test mode spends none."""
+    order = sandbox.control.add_order([ImageSpec(), ImageSpec(), ImageSpec()])
+    visitor = await visit()
+    await visitor.open(f"/?order={order.order_id}")
+    cost = visitor.page.locator("#cost")
+    await expect(cost).to_have_text("Free: previews cost nothing.")
+
+    await visitor.page.get_by_role("radio", name="Full size").check()
+    await expect(cost).to_have_text("Uses up to 3 credits: one for each photo not bought before.")
+
+    await visitor.page.locator("#photo-list").get_by_role("checkbox").first.uncheck()
+    await expect(cost).to_contain_text("2 credits")
+    await expect(visitor.page.get_by_role("button", name="Download 2 photos")).to_be_visible()
+
+    await visitor.page.get_by_label("Test mode").check()
+    await expect(cost).to_have_text("Free: watermarked photos for tests.")
+    assert sandbox.control.counters.purchases.total() == 0
+
+
+async def test_a_quality_out_of_range_is_said_at_the_field(visit: Visit, sandbox: Sandbox) -> None:
+    """The form does not start a download that the service would refuse."""
+    order = sandbox.control.add_order([ImageSpec()])
+    visitor = await visit()
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+
+    await visitor.page.get_by_label("Quality").fill("91")
+    await visitor.page.locator("#go").click()
+
+    await expect(visitor.page.get_by_role("alert").filter(has_text="from 1 to 90")).to_be_visible()
+    await expect(visitor.page.get_by_label("Quality")).to_be_focused()
+    assert not [request for request in visitor.requests if request.method == "POST"]
+
+
+async def test_the_curl_line_downloads_what_was_chosen(visit: Visit, site: Service, sandbox: Sandbox) -> None:
+    """Format, size, subset and waiting are in the line, and the service takes it."""
+    order = sandbox.control.add_order([ImageSpec(name="a.jpg"), ImageSpec(name="b.jpg")])
+    visitor = await visit()
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+    page = visitor.page
+
+    await page.get_by_label("Format").select_option("png")
+    await page.get_by_label("Photos still being enhanced").select_option("300")
+    await page.locator("#photo-list").get_by_role("checkbox").first.uncheck()
+    await page.get_by_text("The same from a script").click()
+    program, *arguments = shlex.split(await page.locator("#curl").inner_text())
+
+    assert (program, arguments[0]) == ("curl", "-fOJ")
+    answer = await site.ask(arguments[1].removeprefix(site.url))
+    assert list(answer.images) == ["b.png"]
+    assert "wait_timeout=300" in arguments[1]
+
+
+async def test_the_python_lines_run(visit: Visit, sandbox: Sandbox) -> None:
+    """What is copied is a program."""
+    order = sandbox.control.add_order([ImageSpec()])
+    visitor = await visit(permissions=["clipboard-read", "clipboard-write"])
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+    await visitor.page.get_by_text("The same from a script").click()
+
+    await visitor.page.get_by_role("button", name="Copy the Python lines").click()
+    await expect(visitor.page.get_by_role("status")).to_have_text("Copied.")
+
+    lines = await visitor.page.evaluate("navigator.clipboard.readText()")
+    compile(lines, "copied", "exec")
+    assert json.dumps(f"{visitor.url}/v1/orders/{order.order_id}/images") in lines
+
+
+async def test_a_key_is_asked_for_and_kept_in_memory_only(
+    visit: Visit, start_site: StartService, sandbox: Sandbox
+) -> None:
+    """Where the service wants a key the page asks, says when it is wrong, and stores it nowhere."""
+    service = await start_site(service_api_key=CALLER_KEY)
+    order = sandbox.control.add_order([ImageSpec()], name="7 Mill Street")
+    visitor = await visit(service)
+    await visitor.open(f"/?order={order.order_id}")
+    page = visitor.page
+    dialog = page.get_by_role("dialog", name="This service asks for a key")
+
+    await dialog.get_by_label("API key").fill("wrong")
+    await page.keyboard.press("Enter")
+    await expect(dialog.get_by_role("alert")).to_have_text("That key is not accepted. Check it, or ask the operator.")
+    await dialog.get_by_label("API key").fill(CALLER_KEY)
+    await page.keyboard.press("Enter")
+
+    await expect(page.get_by_role("heading", name="7 Mill Street")).to_be_visible()
+    stored = await page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
+    assert CALLER_KEY not in stored
+    assert not [request for request in visitor.requests if CALLER_KEY in request.url]

@@ -1,0 +1,100 @@
+"""How the page and its files are served."""
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.e2e.client import Answer, Service, StartService
+from tests.e2e.page.conftest import Visit
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+LIMIT = 150_000
+GZIP = {"Accept-Encoding": "gzip"}
+
+
+async def assets(site: Service) -> list[str]:
+    """Addresses of the files that the page names."""
+    text = (await site.ask("/")).body.decode()
+    return re.findall(r'(?:href|src)="(/web/[^"]+)"', text)
+
+
+async def test_the_page_needs_no_key(start_site: StartService) -> None:
+    """Where callers need a key, the page and its files come without: it is the page that asks for the key."""
+    site = await start_site(service_api_key="first")
+
+    statuses = [(await site.ask(path)).status for path in ["/", *await assets(site)]]
+
+    assert set(statuses) == {200}
+
+
+async def test_the_policy_allows_nothing_inline_and_no_other_host(site: Service) -> None:
+    """Scripts and styles come from the service's own files only, and text never becomes markup."""
+    policy = (await site.ask("/")).headers["Content-Security-Policy"]
+
+    directives = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+    assert directives["default-src"] == "'none'"
+    assert (directives["script-src"], directives["style-src"]) == ("'self'", "'self'")
+    assert directives["require-trusted-types-for"] == "'script'"
+    assert "unsafe" not in policy
+    assert "http" not in policy
+
+
+async def test_files_are_kept_for_good_and_the_page_is_asked_for_again(site: Service) -> None:
+    """The page is revalidated on every visit; its files have addresses that change with them."""
+    page = await site.ask("/")
+    files = [await site.ask(path) for path in await assets(site)]
+
+    assert page.headers["Cache-Control"] == "no-cache"
+    assert {file.headers["Cache-Control"] for file in files} == {"public, max-age=31536000, immutable"}
+
+
+async def test_a_page_that_is_held_already_is_not_sent_again(site: Service) -> None:
+    """Its ETag is honoured, with the same caching and policy."""
+    first = await site.ask("/")
+
+    again = await site.ask("/", headers={"If-None-Match": first.headers["ETag"]})
+
+    assert (again.status, again.body) == (304, b"")
+    assert again.headers["ETag"] == first.headers["ETag"]
+    assert again.headers["Cache-Control"] == "no-cache"
+
+
+async def test_a_file_of_an_older_version_is_todays_and_not_kept(site: Service) -> None:
+    """While replicas change over, an older page still finds its files, and they do not stick under the wrong name."""
+    current = next(path for path in await assets(site) if path.endswith("/base.css"))
+    older = re.sub(r"[0-9a-f]{16}", "0" * 16, current)
+
+    answer = await site.ask(older)
+
+    assert (answer.status, answer.headers["Cache-Control"]) == (200, "no-cache")
+
+
+@pytest.mark.parametrize("name", ["none.js", "index.html", "..%2f..%2fsettings.py", "%2e%2e%2fapp.py"])
+async def test_nothing_else_is_served(site: Service, name: str) -> None:
+    """Names are looked up among the page's files; there is no path to anything else."""
+    answer = await site.ask(f"/web/{'0' * 16}/{name}")
+
+    assert (answer.status, answer.problem["code"]) == (404, "not_found")
+
+
+async def test_the_page_is_light(visit: Visit, site: Service) -> None:
+    """HTML, CSS, scripts and icons are under 150 kB in all, even uncompressed, and go out compressed."""
+    visitor = await visit()
+    await visitor.open()
+    loaded = [response for response in visitor.responses if not _is_api(response)]
+
+    size = sum([len(await response.body()) for response in loaded])
+    icon = await site.ask(next(path for path in await assets(site) if path.endswith(".svg")))
+    compressed: list[Answer] = [await site.ask("/", headers=GZIP)]
+
+    assert len(loaded) > 10
+    assert size + len(icon.body) < LIMIT
+    plain = [response.url for response in loaded if response.headers.get("content-encoding") is None]
+    assert [url for url in plain if not url.endswith(".svg")] == []
+    assert compressed[0].headers["Vary"] == "Accept-Encoding"
+
+
+def _is_api(response: Any) -> bool:
+    return "/v1/" in response.url

@@ -1,0 +1,46 @@
+"""Starting services for tests."""
+
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, ClientTimeout, web
+
+from service.app import create_app
+from service.settings import Settings
+from tests.e2e.client import Service, StartService
+
+API_KEY = "key-of-the-account-5c02"
+
+
+@asynccontextmanager
+async def service_factory(upstream_url: str, folder: Path) -> AsyncIterator[StartService]:
+    """A factory for services in this process; each has a data directory of its own unless told. All stop at the end."""
+    number = itertools.count()
+    with pytest.MonkeyPatch.context() as environment:
+        for name in Settings.model_fields:
+            environment.delenv(name.upper(), raising=False)
+        async with AsyncExitStack() as running:
+
+            async def start(**settings: object) -> Service:
+                # A breaker that never opens: a test about failing images must not be about the breaker.
+                values: dict[str, Any] = {
+                    "autoenhance_api_key": API_KEY,
+                    "autoenhance_api_base": upstream_url,
+                    "data_dir": folder / f"data-{next(number)}",
+                    "breaker_failures": 1_000,
+                    "rate_limit": None,
+                    "store_max_bytes": 64 << 20,
+                }
+                app = create_app(Settings(_env_file=None, **(values | settings)))
+                runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1)
+                await runner.setup()
+                running.push_async_callback(runner.cleanup)
+                await web.TCPSite(runner, "127.0.0.1", 0).start()
+                session = await running.enter_async_context(ClientSession(timeout=ClientTimeout(total=60)))
+                return Service(f"http://127.0.0.1:{runner.addresses[0][1]}", session, runner.cleanup)
+
+            yield start
