@@ -1,0 +1,95 @@
+"""The commands and programs in a page of the docs, and how they are run."""
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.tools import require_tool
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = (ROOT / "README.md", *sorted((ROOT / "service" / "docs").glob("*.md")))
+ADDRESS = "http://127.0.0.1:8000"
+"""Where the docs say that the service is."""
+
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_ASSIGNMENT = re.compile(r"^\w+=\$\(.*\)$", re.MULTILINE)
+_PROGRAMS = {"console": "bash", "python": sys.executable, "javascript": "node"}
+# What sets a machine up, and is run by CI itself or by the tests of the deployment.
+_ELSEWHERE = re.compile(r"(make|docker|kubectl|git|pip) |export AUTOENHANCE_API_KEY=|#|$")
+_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block that can be run."""
+
+    language: str
+    text: str
+
+    @property
+    def assignments(self) -> list[str]:
+        """The variables that it leaves in its reader's shell."""
+        return _ASSIGNMENT.findall(self.text) if self.language == "console" else []
+
+    async def run(self, folder: Path, environment: Mapping[str, str], service: str, shell: Sequence[str] = ()) -> str:
+        """Run it in a folder, with the service at `service`; returns what it printed. Fails the test when it fails.
+
+        `shell` holds the assignments of earlier blocks.
+        """
+        text = self.text.replace(ADDRESS, service)
+        if self.language == "console":
+            text = "\n".join([*shell, text]).replace(ADDRESS, service)
+        match self.language:
+            case "console":
+                command = [require_tool("bash"), "-euo", "pipefail", "-c", text]
+            case "javascript":
+                command = [require_tool("node"), "--input-type=module", "--eval", text]
+            case _:
+                command = [sys.executable, "-c", text]
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=folder,
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            async with asyncio.timeout(_SECONDS):
+                output, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        assert process.returncode == 0, f"{self.text}\n--- says:\n{output.decode(errors='replace')}"
+        return output.decode(errors="replace")
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """What a page asks its reader to run, without the lines that are run elsewhere."""
+    for language, text in _BLOCK.findall(page.read_text("utf-8")):
+        if language not in _PROGRAMS:
+            continue
+        if language == "console":
+            text = "\n".join(line for line in text.splitlines() if not _ELSEWHERE.match(line))
+        if text.strip():
+            yield Block(language, text)
+
+
+def command_line(folder: Path) -> None:
+    """Put an `autoenhance-batch` into a folder that downloads from the service at $SERVICE_URL."""
+    script = folder / "autoenhance-batch"
+    script.write_text(
+        f'#!/bin/sh\n[ "$1" = download ] && set -- "$@" --url "$SERVICE_URL"\nexec {sys.executable} -m service "$@"\n'
+    )
+    script.chmod(0o755)
+
+
+def environment(tools: Path, **more: str) -> dict[str, str]:
+    """Variables of a reader's shell."""
+    kept = {name: os.environ[name] for name in ("HOME", "LANG", "VIRTUAL_ENV") if name in os.environ}
+    return {**kept, "PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), **more}

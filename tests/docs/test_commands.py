@@ -1,0 +1,91 @@
+"""Every command, and every program, in the docs does what they say."""
+
+import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from service.sandbox import ImageSpec, Sandbox
+from tests.docs.blocks import PAGES, Block, blocks, command_line, environment
+from tests.fakes.samples import jpeg
+from tests.process import ServiceProcess
+
+ORDER = "6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11"
+TOKEN = "token-of-the-administrator-4b0a"
+WITH_BLOCKS = [page for page in PAGES if any(blocks(page))]
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[ServiceProcess]:
+    """The service as an operator runs it, before a sandbox that holds the order of the docs."""
+    async with Sandbox() as sandbox:
+        images = [ImageSpec(name="kitchen.jpg"), ImageSpec(name="bath.jpg"), ImageSpec(name="hall.jpg")]
+        sandbox.control.add_order(images, name="12 Harbour Lane", order_id=ORDER)
+        async with ServiceProcess(
+            tmp_path / "data",
+            AUTOENHANCE_API_BASE=sandbox.api_base,
+            AUTOENHANCE_API_KEY=sandbox.api_key,
+            ADMIN_TOKEN=TOKEN,
+            RATE_LIMIT="off",
+            STORE_MAX_BYTES=str(64 << 20),
+            CALLBACK_ALLOW_PRIVATE="true",
+        ) as running:
+            yield running
+
+
+@pytest.mark.parametrize("page", WITH_BLOCKS, ids=lambda page: page.name)
+async def test_the_commands_of_a_page_work(page: Path, service: ServiceProcess, tmp_path: Path) -> None:
+    """In the sequence in which a reader would run them; a ZIP that they leave behind is whole."""
+    folder = tmp_path / "reader"
+    folder.mkdir()
+    command_line(tmp_path)
+    for name in ("kitchen.jpg", "bath.jpg"):
+        (folder / name).write_bytes(jpeg())
+    variables = environment(tmp_path, SERVICE_URL=service.url, ADMIN_TOKEN=TOKEN, SERVICE_API_KEY="any")
+
+    shell: list[str] = []
+    for block in blocks(page):
+        prepare(block, folder)
+        await told(block).run(folder, variables, service.url, shell)
+        interrupt(block, folder)
+        shell += block.assignments
+
+    for path in folder.glob("*.zip"):
+        with zipfile.ZipFile(path) as archive:
+            assert len(archive.namelist()) == 3
+            assert archive.testzip() is None
+
+
+def prepare(block: Block, folder: Path) -> None:
+    """`curl -J` does not write over the file of an earlier command."""
+    if "-fOJ" in block.text:
+        for path in folder.glob("*.zip"):
+            path.unlink()
+
+
+def interrupt(block: Block, folder: Path) -> None:
+    """The connection broke where the next command goes on."""
+    if "-D headers.txt" in block.text:
+        truncate(folder / "house.zip")
+
+
+def truncate(path: Path) -> None:
+    """Keep the first half of a file."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def told(block: Block) -> Block:
+    """The program with a function for broken connections meets one."""
+    if "def resume(" not in block.text:
+        return block
+    return Block(
+        block.language,
+        block.text
+        + """
+whole = Path("house.zip").read_bytes()
+Path("house.zip").write_bytes(whole[:1000])
+resume(archive_id, Path("house.zip"))
+assert Path("house.zip").read_bytes() == whole
+""",
+    )
