@@ -15,6 +15,7 @@ from service.api import (
     ask,
     auth,
     cors,
+    docs,
     downloads,
     health,
     limits,
@@ -103,6 +104,10 @@ def create_app(settings: Settings) -> web.Application:
             web.get("/", page.page),
             web.get("/web/{version:[0-9a-f]{16}}/{name:[^/]+}", page.asset),
             web.get("/openapi.json", openapi.openapi),
+            web.get("/docs", docs.reference),
+            web.get("/docs/guide", docs.first_page),
+            web.get("/docs/guide/{page:[^/]+}", docs.guide),
+            web.get("/docs/files/{version:[0-9a-f]{16}}/{name:[^/]+}", docs.file),
             web.get("/metrics", make_aiohttp_handler(metrics.registry)),
             # The first generation's paths.
             web.get("/orders/{order_id:[^/]+}/images", downloads.download, allow_head=False),

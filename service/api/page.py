@@ -32,13 +32,15 @@ POLICY = "; ".join(
 
 
 @dataclass(frozen=True, slots=True)
-class _Asset:
+class Asset:
+    """A file, or a page, as it is served."""
+
     body: bytes
     content_type: str
     tag: str
 
 
-def _load() -> tuple[str, dict[str, _Asset]]:
+def _load() -> tuple[str, dict[str, Asset]]:
     """Every file by name, and the digest of them all."""
     bodies = {path.name: path.read_bytes() for path in sorted(_FOLDER.iterdir()) if path.suffix in _TEXT}
     version = xxhash.xxh3_64_hexdigest(b"".join(bodies.values()))
@@ -46,7 +48,7 @@ def _load() -> tuple[str, dict[str, _Asset]]:
     html = bodies["index.html"].decode().replace("<!-- modules -->", _preloads(bodies))
     bodies["index.html"] = html.replace(_PREFIX, f"{_PREFIX}{version}/").encode()
     return version, {
-        name: _Asset(body, mimetypes.types_map[Path(name).suffix], xxhash.xxh3_64_hexdigest(body))
+        name: Asset(body, mimetypes.types_map[Path(name).suffix], xxhash.xxh3_64_hexdigest(body))
         for name, body in bodies.items()
     }
 
@@ -67,7 +69,7 @@ def address(name: str) -> str:
 
 async def page(request: web.Request) -> web.Response:
     """`GET /`."""
-    response = _answer(request, _ASSETS["index.html"], "no-cache")
+    response = answer(request, _ASSETS["index.html"], "no-cache")
     response.headers["Content-Security-Policy"] = POLICY
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
     return response
@@ -79,10 +81,11 @@ async def asset(request: web.Request) -> web.Response:
     if found is None or found is _ASSETS["index.html"]:
         raise NotFound
     is_current = request.match_info["version"] == _VERSION
-    return _answer(request, found, "public, max-age=31536000, immutable" if is_current else "no-cache")
+    return answer(request, found, "public, max-age=31536000, immutable" if is_current else "no-cache")
 
 
-def _answer(request: web.Request, found: _Asset, caching: str) -> web.Response:
+def answer(request: web.Request, found: Asset, caching: str) -> web.Response:
+    """The file, compressed where that is welcome; 304 for who has it already."""
     held = request.if_none_match or ()
     if any(tag.value in ("*", found.tag) for tag in held):
         response = web.Response(status=304)

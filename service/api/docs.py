@@ -1,0 +1,124 @@
+"""`/docs`: the API reference, and the guide for people. Everything comes from files that ship with the service."""
+
+import asyncio
+from functools import cache
+from html import escape
+from pathlib import Path
+from string import Template
+
+import xxhash
+from aiohttp import web
+
+from service.api import page
+from service.docs import library
+from service.problems import NotFound
+
+_WEB = Path(__file__).parent.parent / "web"
+_SWAGGER_UI = _WEB / "vendor" / "swagger-ui"
+_TEMPLATE = Template((_WEB / "docs" / "page.html").read_text("utf-8"))
+_FILES = {
+    path.name: path
+    for path in (
+        _WEB / "docs" / "docs.css",
+        _WEB / "docs" / "reference.js",
+        _SWAGGER_UI / "swagger-ui.css",
+        _SWAGGER_UI / "swagger-ui-bundle.js",
+    )
+}
+_VERSION = xxhash.xxh3_64_hexdigest(b"".join(path.read_bytes() for path in _FILES.values()))
+_PICTURES = {path.name: path for path in library.FOLDER.glob("*.svg")}
+_FOREVER = "public, max-age=31536000, immutable"
+
+_GUIDE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+# Swagger UI asks for what it documents, and its style sheet holds small pictures.
+_REFERENCE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+async def reference(request: web.Request) -> web.Response:
+    """`GET /docs`: the API reference."""
+    return _page(request, await asyncio.to_thread(_reference), _REFERENCE_POLICY)
+
+
+async def first_page(request: web.Request) -> web.Response:
+    """`GET /docs/guide` leads to the first page."""
+    slug = next(iter(await asyncio.to_thread(library.pages)))
+    return web.Response(status=302, headers={"Location": f"{library.ADDRESS}/{slug}"})
+
+
+async def guide(request: web.Request) -> web.StreamResponse:
+    """`GET /docs/guide/{page}`: a page of the guide, or a picture in it."""
+    slug = request.match_info["page"]
+    if slug in _PICTURES:
+        return web.FileResponse(_PICTURES[slug], headers={"Cache-Control": "no-cache"})
+    if slug not in await asyncio.to_thread(library.pages):
+        raise NotFound
+    return _page(request, await asyncio.to_thread(_guide, slug), _GUIDE_POLICY)
+
+
+async def file(request: web.Request) -> web.StreamResponse:
+    """`GET /docs/files/{version}/{name}`. An older version's address gives today's file, not to be kept."""
+    path = _FILES.get(request.match_info["name"])
+    if path is None:
+        raise NotFound
+    caching = _FOREVER if request.match_info["version"] == _VERSION else "no-cache"
+    return web.FileResponse(path, headers={"Cache-Control": caching, "Vary": "Accept-Encoding"})
+
+
+def _page(request: web.Request, asset: page.Asset, policy: str) -> web.Response:
+    response = page.answer(request, asset, "no-cache")
+    response.headers["Content-Security-Policy"] = policy
+    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    return response
+
+
+@cache
+def _guide(slug: str) -> page.Asset:
+    shown = library.pages()[slug]
+    return _render(shown.title, slug, shown.html, content="prose")
+
+
+@cache
+def _reference() -> page.Asset:
+    head = f'<link rel="stylesheet" href="{_address("swagger-ui.css")}">'
+    scripts = "".join(f'<script src="{_address(name)}"></script>' for name in ("swagger-ui-bundle.js", "reference.js"))
+    body = (
+        '<h1 class="visually-hidden">API reference</h1><div id="reference"></div>'
+        f'<noscript><p>The reference needs JavaScript. Without it, read <a href="/openapi.json">/openapi.json</a>'
+        f' or <a href="{library.ADDRESS}">the guide</a>.</p></noscript>{scripts}'
+    )
+    return _render("API reference", None, body, head=head, kind="wide-body")
+
+
+def _render(
+    title: str, current: str | None, body: str, *, head: str = "", kind: str = "", content: str = ""
+) -> page.Asset:
+    entries: list[tuple[str | None, str, str]] = [(None, "/docs", "API reference")]
+    entries += [(slug, f"{library.ADDRESS}/{slug}", shown.title) for slug, shown in library.pages().items()]
+    html = _TEMPLATE.substitute(
+        title=escape(title),
+        head=head,
+        kind=kind,
+        content=content,
+        body=body,
+        links="\n".join(_link(address, words, is_current=slug == current) for slug, address, words in entries),
+        style=_address("docs.css"),
+        base=page.address("base.css"),
+        theme=page.address("theme.js"),
+        icon=page.address("icon.svg"),
+    ).encode()
+    return page.Asset(html, "text/html", xxhash.xxh3_64_hexdigest(html))
+
+
+def _link(address: str, words: str, *, is_current: bool) -> str:
+    mark = ' aria-current="page"' if is_current else ""
+    return f'<li><a href="{address}"{mark}>{escape(words)}</a></li>'
+
+
+def _address(name: str) -> str:
+    return f"/docs/files/{_VERSION}/{name}"

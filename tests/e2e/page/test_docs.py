@@ -1,0 +1,70 @@
+"""The docs in a real browser."""
+
+import pytest
+from playwright.async_api import expect
+
+from service.api.openapi import document
+from tests.e2e.page.conftest import Visit
+from tests.e2e.page.visitor import PHONE
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+OPERATIONS = sum(len(item) for item in document()["paths"].values())
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_the_reference_shows_every_operation(visit: Visit, scheme: str) -> None:
+    """Drawn by our own files under a policy without exceptions: nothing is complained about, no other host asked."""
+    visitor = await visit(color_scheme=scheme)
+    await visitor.open("/docs")
+
+    await expect(visitor.page.locator(".opblock")).to_have_count(OPERATIONS)
+    await visitor.page.locator(".opblock-summary-control", has_text="/v1/orders/{order_id}/images").first.click()
+    await expect(visitor.page.get_by_text("wait_timeout").first).to_be_visible()
+
+
+async def test_a_call_can_be_tried_out(visit: Visit) -> None:
+    """The reference calls the service that it documents."""
+    visitor = await visit()
+    await visitor.open("/docs")
+
+    block = visitor.page.locator(".opblock", has_text="The health document").first
+    await block.locator(".opblock-summary-control").click()
+    await block.get_by_role("button", name="Try it out").click()
+    await block.get_by_role("button", name="Execute").click()
+
+    await expect(block.locator(".live-responses-table")).to_contain_text("api_key_configured")
+
+
+@pytest.mark.parametrize("path", ["/docs/guide/errors", "/docs/guide/architecture", "/docs/guide/settings"])
+async def test_a_page_fits_on_a_phone(visit: Visit, path: str) -> None:
+    """Wide tables scroll by themselves, the page does not."""
+    visitor = await visit(viewport=PHONE)
+    await visitor.open(path)
+
+    assert await visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize(
+    ("path", "scheme"),
+    [("/docs/guide/recipes", "light"), ("/docs/guide/architecture", "dark"), ("/docs/guide/errors", "light")],
+)
+async def test_axe_finds_nothing(visit: Visit, path: str, scheme: str) -> None:
+    """WCAG 2.2 AA as far as axe-core can tell."""
+    visitor = await visit(color_scheme=scheme)
+    await visitor.open(path)
+
+    assert await visitor.axe() == []
+
+
+async def test_the_guide_is_walked_by_keyboard(visit: Visit) -> None:
+    """Past the head by one step, then through the list of pages; the present one is marked."""
+    visitor = await visit()
+    await visitor.open("/docs/guide/quick-start")
+    await visitor.page.keyboard.press("Tab")
+    await expect(visitor.page.get_by_role("link", name="Skip to the text")).to_be_focused()
+
+    await visitor.page.get_by_role("link", name="Recipes").focus()
+    await visitor.page.keyboard.press("Enter")
+
+    await expect(visitor.page.locator('.docs-nav [aria-current="page"]')).to_have_text("Recipes")
