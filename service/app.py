@@ -49,13 +49,16 @@ from service.archives.builder import Workshop
 from service.archives.catalogue import Catalogue
 from service.archives.delivery import Delivery
 from service.archives.eviction import Eviction
+from service.archives.shared import SharedCatalogue
 from service.assistant.assistant import open_assistant
 from service.database import Database
 from service.images import generations, store
 from service.images.downloads import Downloads
 from service.images.generations import Generations
+from service.images.objects import Objects
+from service.images.shared import SharedImages
 from service.images.store import ImageStore
-from service.settings import Settings
+from service.settings import InvalidSettings, Settings
 from service.telemetry.metrics import Circuit, Metrics
 from service.telemetry.stats import Stats
 from service.telemetry.traces import open_traces
@@ -126,8 +129,10 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         database = await Database.open(settings.data_dir, [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA])
         stack.push_async_callback(database.close)
+        objects = await shared_objects(settings)
+        shared = SharedImages(objects) if objects else None
         app[IMAGES] = images = await ImageStore.open(
-            settings.data_dir / "images", database, settings.store_budget, metrics
+            settings.data_dir / "images", database, settings.store_budget, metrics, shared
         )
         slots = DownloadSlots(settings.download_concurrency, metrics)
         upstream = await stack.enter_async_context(autoenhance(settings, slots, metrics))
@@ -137,9 +142,9 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
         app[ORDERS] = orders = Orders(upstream, settings.order_freshness)
         stack.push_async_callback(orders.close)
         app[ARCHIVES] = archives = Archives(
-            Workshop(downloads, images, Catalogue(database, settings.archive_ttl), metrics),
+            Workshop(downloads, images, shared_catalogue(database, objects, settings.archive_ttl), metrics),
             orders,
-            Generations(database),
+            Generations(database, objects),
             window=settings.read_ahead_bytes,
             grace=settings.resume_grace,
             most_images=settings.max_images_per_order,
@@ -147,6 +152,7 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(archives.close)
         images.space.make_room = Eviction(images, archives.live, metrics).make_room
         await stack.enter_async_context(running(archives.sweep_regularly()))
+        await stack.enter_async_context(running(archives.beat_regularly()))
         app[DELIVERY] = Delivery(images, metrics)
         app[ASSISTANT] = await stack.enter_async_context(open_assistant(settings, app[STATS]))
         app[LIFE].is_ready = True
@@ -156,6 +162,25 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
 async def drain(app: web.Application) -> None:
     """The instance is told to stop: it wants no more traffic."""
     app[LIFE].is_ready = False
+
+
+async def shared_objects(settings: Settings) -> Objects | None:
+    """The storage that instances share, if there is one. Raises `InvalidSettings` when it cannot serve as such."""
+    if settings.store_url is None:
+        return None
+    try:
+        objects = Objects.open(settings.store_url)
+        await objects.check()
+    except ImportError:
+        raise InvalidSettings("STORE_URL: needs the extra s3 (pip install 'autoenhance-batch[s3]')") from None
+    except ValueError as error:
+        raise InvalidSettings(f"STORE_URL: {error}") from None
+    return objects
+
+
+def shared_catalogue(database: Database, objects: Objects | None, ttl: float) -> Catalogue:
+    """The catalogue of archives, with those of other instances where they share a storage."""
+    return Catalogue(database, ttl, SharedCatalogue(objects, ttl) if objects else None)
 
 
 @asynccontextmanager

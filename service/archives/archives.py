@@ -2,18 +2,22 @@
 
 import asyncio
 import time
+from contextlib import suppress
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from service.archives.archive import Archive, State
+from service.archives.archive import Archive
 from service.archives.build import Build
-from service.archives.builder import Builder, Workshop, present
-from service.archives.catalogue import Catalogue, Record
+from service.archives.builder import Builder, Workshop
+from service.archives.catalogue import Catalogue
 from service.archives.demand import Demand
 from service.archives.options import Options
 from service.archives.plan import Plan, family_key, make_plan
 from service.archives.readiness import Readiness
+from service.archives.record import Record
 from service.archives.repair import repair
+from service.archives.restore import bring_up_to
+from service.archives.shared import BEAT_SECONDS
 from service.images.blobs import Blob
 from service.images.generations import Generations
 from service.problems import ArchiveGone, ArchiveNotFound
@@ -23,6 +27,7 @@ from service.upstream.orders import Orders
 
 _SWEEP_SECONDS = 30.0
 _LIST_POLL_SECONDS = 2.0
+_RELEASE_SECONDS = 5.0
 
 
 class Archives:
@@ -110,6 +115,17 @@ class Archives:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._catalogue.shared is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_RELEASE_SECONDS):
+                    await self._catalogue.shared.beat(())
+
+    async def beat_regularly(self) -> None:
+        """Tell other instances, again and again, which archives are being built here."""
+        while self._catalogue.shared is not None:
+            await asyncio.sleep(BEAT_SECONDS)
+            wanted = {archive_id for archive_id, build in self._builds.items() if build.archive.demand.readers}
+            await self._catalogue.shared.beat(wanted)
 
     async def sweep_regularly(self) -> None:
         """Let go, again and again, what is past its time."""
@@ -132,7 +148,7 @@ class Archives:
         return order
 
     async def _plan(self, order_id: str, order: Order, options: Options) -> Plan:
-        generations = await self._generations.observe(order)
+        generations = await self._generations.observe(order_id, order)
         return make_plan(order_id, order, generations, options, self._most_images)
 
     def _joinable(self, plan: Plan, deadline: float) -> Build | None:
@@ -166,14 +182,7 @@ class Archives:
         if (known := self._known.get(record.id)) is not None:
             return known
         archive = self._new_archive(record.plan, record.id, record.created)
-        results = {result.image_id: result for result in record.results}
-        planned = {image.image_id: image for image in record.plan.images}
-        for member, attempts in record.members:
-            image = planned.get(member.image_id or "")
-            archive.append(member, present(image, member, attempts) if image else None)
-        if record.state in (State.COMPLETE, State.PARTIAL):
-            archive.results = list(results.values())
-            archive.settle(State(record.state), record.comment or "")
+        bring_up_to(archive, record)
         return archive
 
     def _begin(self, plan: Plan, options: Options, deadline: float) -> Archive:

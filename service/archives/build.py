@@ -9,8 +9,10 @@ from service.archives.builder import Builder, Workshop
 from service.archives.demand import Abandoned
 from service.archives.plan import Plan
 from service.archives.readiness import Readiness
+from service.archives.shared import BEAT_SECONDS, TakenOver
+from service.archives.takeover import take_up
 from service.images.blobs import OutOfSpace
-from service.problems import ArchiveGone, Draining, InternalError, Problem, StoreFull
+from service.problems import ArchiveGone, Draining, InternalError, Problem, StillBuilding, StoreFull
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import ArchiveOutcome
 
@@ -44,7 +46,8 @@ class Build:
         try:
             if self._is_new:
                 await self._catalogue.begin(self.archive, self.plan)
-            await self._builder.build()
+            if self._is_new or await take_up(self.archive, self._catalogue):
+                await self._builder.build()
         except asyncio.CancelledError:
             self.archive.fail(Draining())
             raise
@@ -104,6 +107,8 @@ def _problem(cause: BaseException) -> Problem:
             return ArchiveGone()
         case OutOfSpace():
             return StoreFull()
+        case TakenOver():
+            return StillBuilding(retry_after=BEAT_SECONDS)
         case sqlite3.OperationalError() if cause.sqlite_errorcode == sqlite3.SQLITE_FULL:
             return StoreFull()
     log.error("build failed", exc_info=cause)

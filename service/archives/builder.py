@@ -11,6 +11,7 @@ from service.archives.names import REPORT_NAME, Names
 from service.archives.plan import Plan, PlannedImage
 from service.archives.readiness import Readiness
 from service.archives.report import comment, report_text
+from service.archives.restore import present
 from service.images.blobs import Blob, OutOfSpace
 from service.images.downloads import Downloads, Stored, Wanted
 from service.images.store import ImageStore
@@ -141,8 +142,3 @@ class Builder:
         if not await self._catalogue.append(self._archive, member, 0):
             raise OutOfSpace("the report was evicted before its archive had it")
         self._archive.append(member)
-
-
-def present(image: PlannedImage, member: Member, attempts: int) -> ImageResult:
-    """The result of an image that is in the archive."""
-    return ImageResult(image.image_id, image.name, member.name, member.blob.size, member.blob.crc, None, attempts)

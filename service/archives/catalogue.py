@@ -3,16 +3,14 @@
 import json
 import sqlite3
 import time
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import asdict
 
-from service.archives.archive import Archive, ImageResult, State
+from service.archives.archive import Archive, State
 from service.archives.layout import LAYOUT_VERSION, Member
 from service.archives.plan import Plan
+from service.archives.record import GONE, Record, decode_member, decode_result, encode_member
+from service.archives.shared import SharedCatalogue
 from service.database import Database
-from service.images.blobs import Blob
-from service.problems import Reason
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS archives (
@@ -34,35 +32,26 @@ _SELECT = "SELECT id, state, layout, plan, results, comment, created, settled FR
 _BY_ID = _SELECT + "WHERE id = ?"
 _COMPLETE_BY_KEY = _SELECT + "WHERE key = ? AND state = 'complete' ORDER BY settled DESC LIMIT 1"
 _COMPLETE_BY_FAMILY = _SELECT + "WHERE family = ? AND state = 'complete' ORDER BY settled DESC LIMIT 1"
+_INSERT_MEMBER = (
+    "INSERT INTO members (archive_id, position, name, digest, size, crc, extension, modified, image_id, attempts)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 _UNFINISHED_BY_KEY = _SELECT + "WHERE key = ? AND state = 'building' ORDER BY created DESC LIMIT 1"
 
-GONE = "gone"
 # How long an id that is no longer kept answers 410 instead of 404.
 _REMEMBERED_SECONDS = 24 * 3600.0
 
 
-@dataclass(frozen=True)
-class Record:
-    """An archive as it stands on disk."""
-
-    id: str
-    state: str
-    layout: int
-    plan: Plan
-    results: tuple[ImageResult, ...]
-    comment: str | None
-    created: float
-    settled: float | None
-    members: tuple[tuple[Member, int], ...]
-    """With the attempts each image took."""
-
-
 class Catalogue:
-    """Archives by id, by key and by family. Every change is committed before it is told to anybody."""
+    """Archives by id, by key and by family. Every change is committed before it is told to anybody.
 
-    def __init__(self, database: Database, ttl: float) -> None:
+    With `shared`, it is also told to the other instances, and what they have told is found here.
+    """
+
+    def __init__(self, database: Database, ttl: float, shared: SharedCatalogue | None = None) -> None:
         self._database = database
         self._ttl = ttl
+        self.shared = shared
 
     async def begin(self, archive: Archive, plan: Plan) -> None:
         """Record a new archive, without members."""
@@ -74,26 +63,35 @@ class Catalogue:
                 (*row, archive.created, archive.created),
             )
         )
+        if self.shared is not None:
+            await self.shared.begin(archive, plan)
 
     async def append(self, archive: Archive, member: Member, attempts: int) -> bool:
-        """Record the next member; False, and nothing recorded, when its image is no longer in the store."""
-        blob = member.blob
-        row = (archive.id, len(archive.members), member.image_id, member.name, blob.digest, blob.size, blob.crc)
+        """Record the next member; False, and nothing recorded, when its image is no longer in the store.
+
+        Raises `TakenOver`.
+        """
+        position = len(archive.members)
 
         def insert(connection: sqlite3.Connection) -> bool:
-            cursor = connection.execute(
-                "INSERT INTO members SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE EXISTS"
-                " (SELECT 1 FROM blobs WHERE digest = ?)",
-                (*row, blob.extension, member.modified.isoformat(), attempts, blob.digest),
-            )
-            return cursor.rowcount == 1
+            digest = member.blob.digest
+            if connection.execute("SELECT 1 FROM blobs WHERE digest = ?", (digest,)).fetchone() is None:
+                return False
+            connection.execute(_INSERT_MEMBER, (archive.id, position, *encode_member(member, attempts)))
+            return True
 
-        return await self._database.run(insert)
+        if not await self._database.run(insert):
+            return False
+        if self.shared is not None:
+            await self.shared.append(archive.id, member, attempts)
+        return True
 
     async def settle(self, archive: Archive, state: State, comment: str) -> None:
-        """Record that the archive is whole; from now on its key finds it, if it is complete."""
+        """Record that the archive is whole; from now on its key finds it, if it is complete. Raises `TakenOver`."""
         results = json.dumps([asdict(result) for result in archive.results])
         now = time.time()
+        if self.shared is not None:
+            await self.shared.settle(archive, state, comment)
         await self._database.run(
             lambda connection: connection.execute(
                 "UPDATE archives SET key = ?, state = ?, results = ?, comment = ?, settled = ?, used = ? WHERE id = ?",
@@ -103,12 +101,16 @@ class Catalogue:
 
     async def forget(self, archive_id: str) -> None:
         """Remove every trace of an archive whose id nobody was told."""
+        if self.shared is not None:
+            await self.shared.drop(archive_id)
         await self._database.run(
             lambda connection: connection.execute("DELETE FROM archives WHERE id = ?", (archive_id,))
         )
 
     async def drop(self, archive_id: str) -> None:
         """Let an archive go; its id is remembered as gone."""
+        if self.shared is not None:
+            await self.shared.drop(archive_id)
         await self._database.run(lambda connection: mark_gone(connection, archive_id))
 
     async def load(self, archive_id: str) -> Record | None:
@@ -118,11 +120,17 @@ class Catalogue:
             connection.execute("UPDATE archives SET used = ? WHERE id = ?", (time.time(), archive_id))
             return _read(connection, _BY_ID, archive_id)
 
-        return await self._database.run(read)
+        record = await self._database.run(read)
+        if self.shared is None or (record is not None and record.state in (State.COMPLETE, State.PARTIAL)):
+            return record
+        return await self._take_in(await self.shared.load(archive_id)) or record
 
     async def find_complete(self, key: str) -> Record | None:
         """The newest complete archive for `key` that is not too old to be used again."""
-        return await self._database.run(lambda connection: self._newest(connection, _COMPLETE_BY_KEY, key))
+        record = await self._database.run(lambda connection: self._newest(connection, _COMPLETE_BY_KEY, key))
+        if record is None and self.shared is not None:
+            record = await self._take_in(await self.shared.find_complete(key))
+        return record if record is not None and not self.is_expired(record) else None
 
     async def find_unfinished(self, key: str) -> Record | None:
         """The newest build for `key` that was left unfinished."""
@@ -130,7 +138,34 @@ class Catalogue:
 
     async def find_stale(self, family: str) -> Record | None:
         """The newest complete archive for the same wish, whatever its images are now."""
-        return await self._database.run(lambda connection: self._newest(connection, _COMPLETE_BY_FAMILY, family))
+        record = await self._database.run(lambda connection: self._newest(connection, _COMPLETE_BY_FAMILY, family))
+        if record is None and self.shared is not None:
+            record = await self._take_in(await self.shared.find_stale(family))
+        return record if record is not None and not self.is_expired(record) else None
+
+    async def adopt(self, record: Record) -> None:
+        """Record what another instance told of an archive, in place of what was known of it here."""
+        plan = record.plan
+        results = json.dumps([asdict(result) for result in record.results])
+        columns = (record.id, plan.key, plan.family, record.state, record.layout, plan.model_dump_json())
+
+        def replace(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM archives WHERE id = ?", (record.id,))
+            connection.execute(
+                "INSERT INTO archives VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*columns, results, record.comment, record.created, record.settled, time.time()),
+            )
+            connection.executemany(
+                _INSERT_MEMBER,
+                [(record.id, at, *encode_member(*member)) for at, member in enumerate(record.members)],
+            )
+
+        await self._database.run(replace)
+
+    async def _take_in(self, record: Record | None) -> Record | None:
+        if record is not None and record.state in (State.COMPLETE, State.PARTIAL):
+            await self.adopt(record)
+        return record
 
     async def sweep(self, running: set[str], orphaned_before: float) -> None:
         """Let go what is past its time: old archives, and builds from before a restart that nobody came back for."""
@@ -177,11 +212,11 @@ def _read(connection: sqlite3.Connection, query: str, value: str) -> Record | No
         state,
         layout,
         Plan.model_validate_json(plan),
-        tuple(_result(line) for line in json.loads(results or "[]")),
+        tuple(decode_result(line) for line in json.loads(results or "[]")),
         comment,
         created,
         settled,
-        tuple(_member(*columns) for columns in members),
+        tuple(decode_member(columns) for columns in members),
     )
 
 
@@ -189,14 +224,3 @@ def mark_gone(connection: sqlite3.Connection, archive_id: str) -> None:
     """Within a transaction: remove an archive's members, and remember its id as gone."""
     connection.execute("DELETE FROM members WHERE archive_id = ?", (archive_id,))
     connection.execute("UPDATE archives SET state = ?, used = ? WHERE id = ?", (GONE, time.time(), archive_id))
-
-
-def _member(
-    name: str, digest: str, size: int, crc: int, extension: str, modified: str, image_id: str | None, attempts: int
-) -> tuple[Member, int]:
-    moment = datetime.fromisoformat(modified).astimezone(UTC)
-    return Member(name, Blob(digest, size, crc, extension), moment, image_id), attempts
-
-
-def _result(line: dict[str, Any]) -> ImageResult:
-    return ImageResult(**{**line, "code": Reason(line["code"]) if line["code"] else None})

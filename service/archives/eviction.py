@@ -1,9 +1,11 @@
 """Makes room in the store: what no archive names goes first, then archives that nobody uses."""
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterable
 
-from service.archives.catalogue import GONE, mark_gone
+from service.archives.catalogue import mark_gone
+from service.archives.record import GONE
 from service.images.store import ImageStore
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Metrics
@@ -12,7 +14,10 @@ log = get_logger(__name__)
 
 
 class Eviction:
-    """Least recently used first; never what a live archive needs. `live` gives the ids of those."""
+    """Least recently used first; never what a live archive needs. `live` gives the ids of those.
+
+    A store that is a cache of a shared one loses images without losing archives.
+    """
 
     def __init__(self, store: ImageStore, live: Callable[[], set[str]], metrics: Metrics) -> None:
         self._store = store
@@ -26,7 +31,7 @@ class Eviction:
 
         def choose(connection: sqlite3.Connection) -> Iterable[str]:
             nonlocal evicted
-            digests = _choose(connection, live, missing)
+            digests = (_choose_cached if self._store.is_cache else _choose)(connection, live, missing)
             evicted = len(digests)
             return digests
 
@@ -42,15 +47,36 @@ def _choose(connection: sqlite3.Connection, live: set[str], missing: int) -> lis
         if row[0] not in live
     ]
     while True:
-        chosen, freed = [], 0
-        for digest, size in connection.execute(
-            "SELECT digest, size FROM blobs WHERE NOT EXISTS"
-            " (SELECT 1 FROM members WHERE members.digest = blobs.digest) ORDER BY used"
-        ):
-            if freed >= missing:
-                break
-            chosen.append(digest)
-            freed += size
+        chosen, freed = _until(
+            missing,
+            connection.execute(
+                "SELECT digest, size FROM blobs WHERE NOT EXISTS"
+                " (SELECT 1 FROM members WHERE members.digest = blobs.digest) ORDER BY used"
+            ),
+        )
         if freed >= missing or not idle:
             return chosen
         mark_gone(connection, idle.pop(0))
+
+
+def _choose_cached(connection: sqlite3.Connection, live: set[str], missing: int) -> list[str]:
+    chosen, _ = _until(
+        missing,
+        connection.execute(
+            "SELECT digest, size FROM blobs WHERE digest NOT IN"
+            " (SELECT digest FROM members WHERE archive_id IN (SELECT value FROM json_each(?))) ORDER BY used",
+            [json.dumps(list(live))],
+        ),
+    )
+    return chosen
+
+
+def _until(missing: int, candidates: Iterable[tuple[str, int]]) -> tuple[list[str], int]:
+    """The first of `candidates` that free `missing` bytes together, and how much they free."""
+    chosen, freed = [], 0
+    for digest, size in candidates:
+        if freed >= missing:
+            break
+        chosen.append(digest)
+        freed += size
+    return chosen, freed

@@ -3,7 +3,7 @@
 import asyncio
 
 from service.archives.builder import Workshop
-from service.archives.catalogue import Record
+from service.archives.record import Record
 from service.archives.report import report_text
 from service.images.blobs import OutOfSpace
 from service.images.downloads import Wanted

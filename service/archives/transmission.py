@@ -60,10 +60,13 @@ async def _send_image(
 ) -> None:
     loop = asyncio.get_running_loop()
     transport = _open_transport(request)
-    # aiohttp has no way to send a file as one chunk of a chunked body, so the chunk's frame is written here.
+    file = await store.open_blob(piece.blob, whole=piece.count == piece.blob.size)
+    if file is None:
+        await _relay_image(response, piece, store, reader, position)
+        return
     if response.chunked:
+        # aiohttp has no way to send a file as one chunk of a chunked body, so the chunk's frame is written here.
         transport.write(b"%x\r\n" % piece.count)
-    file = await store.open_blob(piece.blob)
     try:
         done = 0
         while done < piece.count:
@@ -75,6 +78,16 @@ async def _send_image(
         file.close()
     if response.chunked:
         transport.write(b"\r\n")
+
+
+async def _relay_image(
+    response: web.StreamResponse, piece: BlobSlice, store: ImageStore, reader: Reader, position: int
+) -> None:
+    """Send an image that is only in the shared storage."""
+    async for block in store.read_shared(piece.blob, piece.offset, piece.offset + piece.count):
+        await response.write(block)
+        position += len(block)
+        reader.advance(position)
 
 
 def cut(request: web.Request) -> None:

@@ -33,6 +33,9 @@ def serve(overrides: Mapping[str, object]) -> int:
         log.warning("AUTOENHANCE_API_KEY is not set: downloads are answered with 503")
     try:
         asyncio.run(_serve(settings))
+    except InvalidSettings as error:
+        print(f"autoenhance-batch: {error}", file=sys.stderr)
+        return 2
     except (DataDirInUse, OSError, sqlite3.Error) as error:
         print(f"autoenhance-batch: {error}", file=sys.stderr)
         return 1

@@ -69,8 +69,9 @@ class Downloads:
         started = time.monotonic()
         try:
             here = await self._store.find([wanted.key])
-            if here:
-                return Stored(here[wanted.key], 0)
+            shared = here.get(wanted.key) or await self._store.fetch_shared(wanted.key)
+            if shared is not None:
+                return Stored(shared, 0)
             async with self._store.receive() as incoming:
                 extension, attempts = await self._upstream.download(wanted.image_id, wanted.rendering, incoming, slot)
                 blob = await self._store.publish(incoming, extension, wanted.key)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from service.database import Database
-from service.images.blobs import Blob, BlobLost, BlobWriter, is_intact, stamp
+from service.images.blobs import Blob, BlobLost, BlobWriter, OutOfSpace, is_intact, stamp
 from service.images.incoming import Incoming
+from service.images.shared import SharedImages
 from service.images.space import Space
 from service.telemetry.metrics import Metrics
 
@@ -37,15 +38,34 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 class ImageStore:
     """Finished images under their content's hash, found by image key. What is in it is complete and checked."""
 
-    def __init__(self, directory: Path, database: Database, space: Space, boot: str) -> None:
+    def __init__(
+        self, directory: Path, database: Database, space: Space, boot: str, shared: SharedImages | None = None
+    ) -> None:
         self._directory = directory
         self._database = database
         self._boot = boot
+        self._shared = shared
+        self._pulls: dict[str, asyncio.Task[None]] = {}
         self.space = space
 
+    @property
+    def is_cache(self) -> bool:
+        """Whether what is here is also in a storage that others share, so that it may be removed at any time."""
+        return self._shared is not None
+
     @classmethod
-    async def open(cls, directory: Path, database: Database, limit: Callable[[int], int], metrics: Metrics) -> Self:
-        """Open the store and sweep what a crash left. `limit` gives its budget from what it holds already (bytes)."""
+    async def open(
+        cls,
+        directory: Path,
+        database: Database,
+        limit: Callable[[int], int],
+        metrics: Metrics,
+        shared: SharedImages | None = None,
+    ) -> Self:
+        """Open the store and sweep what a crash left. `limit` gives its budget from what it holds already (bytes).
+
+        With `shared`, everything published is shared, and what others published is found and read there.
+        """
 
         def prepare(connection: sqlite3.Connection) -> tuple[int, int, str]:
             _sweep(directory, connection)
@@ -53,7 +73,7 @@ class ImageStore:
             return used, limit(used), _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else uuid.uuid4().hex
 
         used, budget, boot = await database.run(prepare)
-        return cls(directory, database, Space(directory, budget, used, metrics), boot)
+        return cls(directory, database, Space(directory, budget, used, metrics), boot, shared)
 
     @asynccontextmanager
     async def receive(self) -> AsyncIterator[Incoming]:
@@ -66,6 +86,23 @@ class ImageStore:
 
     async def publish(self, incoming: Incoming, extension: str, key: str | None = None) -> Blob:
         """Keep a complete download, and let `key` name it from now on."""
+        blob = await self._keep(incoming, extension, key)
+        if self._shared is not None:
+            await self._shared.share(blob, self._path(blob.digest), key)
+        return blob
+
+    async def fetch_shared(self, key: str) -> Blob | None:
+        """The image that another instance fetched under `key`, brought here. Raises `OutOfSpace`."""
+        blob = None if self._shared is None else await self._shared.find(key)
+        if blob is None:
+            return None
+        try:
+            await self._pull(blob, key)
+        except BlobLost:
+            return None
+        return blob
+
+    async def _keep(self, incoming: Incoming, extension: str, key: str | None) -> Blob:
         writer, blob = await incoming.finish(extension)
         path = self._path(blob.digest)
 
@@ -124,7 +161,7 @@ class ImageStore:
         for blob in doubtful:
             if not await self._recheck(blob):
                 lost.add(blob.digest)
-        return lost
+        return lost - await self._shared.present(lost) if self._shared is not None and lost else lost
 
     async def _recheck(self, blob: Blob) -> bool:
         path = self._path(blob.digest)
@@ -159,20 +196,66 @@ class ImageStore:
         self.space.add(-freed)
         return freed
 
-    async def open_blob(self, blob: Blob) -> BinaryIO:
-        """The image's file, to be closed by the caller. Raises `BlobLost`."""
+    async def open_blob(self, blob: Blob, *, whole: bool = True) -> BinaryIO | None:
+        """The image's file, to be closed by the caller. Raises `BlobLost`.
 
-        def open_checked() -> BinaryIO:
-            try:
-                file = self._path(blob.digest).open("rb", buffering=0)
-            except OSError as error:
-                raise BlobLost(blob.digest) from error
-            if os.fstat(file.fileno()).st_size != blob.size:
-                file.close()
-                raise BlobLost(blob.digest)
-            return file
+        None when it is better read by `read_shared`: it is not here, and there is no room for it, or not the `whole`
+        of it is wanted.
+        """
+        try:
+            return await asyncio.to_thread(self._open, blob)
+        except BlobLost:
+            if self._shared is None:
+                raise
+        if not whole:
+            return None
+        try:
+            await self._pull(blob, None)
+            return await asyncio.to_thread(self._open, blob)
+        except (OutOfSpace, BlobLost):
+            return None
 
-        return await asyncio.to_thread(open_checked)
+    def read_shared(self, blob: Blob, start: int, stop: int) -> AsyncIterator[bytes]:
+        """Bytes `start` to before `stop` of an image, from the shared storage. Raises `BlobLost`."""
+        if self._shared is None:
+            raise BlobLost(blob.digest)
+        return self._shared.read(blob, start, stop)
+
+    async def _pull(self, blob: Blob, key: str | None) -> None:
+        """Bring a shared image here; who wants the same at the same time shares the transfer.
+
+        Raises `BlobLost`, or `OutOfSpace`.
+        """
+        task = self._pulls.get(blob.digest)
+        if task is None:
+            task = asyncio.create_task(self._transfer(blob, key), name=f"pull {blob.digest}")
+            self._pulls[blob.digest] = task
+            task.add_done_callback(lambda ended: self._pulled(blob.digest, ended))
+        await asyncio.shield(task)
+
+    async def _transfer(self, blob: Blob, key: str | None) -> None:
+        async with self.receive() as incoming:
+            await incoming.expect(blob.size)
+            async for piece in self.read_shared(blob, 0, blob.size):
+                await incoming.write(piece)
+            kept = await self._keep(incoming, blob.extension, key)
+        if kept.digest != blob.digest:
+            raise BlobLost(blob.digest)
+
+    def _pulled(self, digest: str, task: asyncio.Task[None]) -> None:
+        del self._pulls[digest]
+        if not task.cancelled():
+            task.exception()  # seen, so that a failure nobody waited for is not reported as forgotten
+
+    def _open(self, blob: Blob) -> BinaryIO:
+        try:
+            file = self._path(blob.digest).open("rb", buffering=0)
+        except OSError as error:
+            raise BlobLost(blob.digest) from error
+        if os.fstat(file.fileno()).st_size != blob.size:
+            file.close()
+            raise BlobLost(blob.digest)
+        return file
 
     def _path(self, digest: str) -> Path:
         return self._directory / digest[:2] / digest
