@@ -93,6 +93,7 @@ def create_app(settings: Settings) -> web.Application:
     app.add_routes(
         [
             web.post("/v1/orders", new_orders.create),
+            web.post("/v1/orders/sample", new_orders.create_sample),
             web.get("/v1/orders/{order_id:[^/]+}/images", downloads.download, allow_head=False),
             web.head("/v1/orders/{order_id:[^/]+}/images", downloads.describe),
             web.get("/v1/orders/{order_id:[^/]+}", orders.overview),
@@ -117,6 +118,7 @@ def create_app(settings: Settings) -> web.Application:
             web.head("/orders/{order_id:[^/]+}/images", downloads.describe),
             web.get("/api/stats", health.stats),
             web.post("/api/create-order", new_orders.create),
+            web.post("/api/create-sample-order", new_orders.create_sample),
         ]
     )
     cors.allow_origins(app, settings.allowed_origins)

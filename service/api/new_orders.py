@@ -5,13 +5,16 @@ says how long a file in a form is, and storage wants to know before the first by
 never announced to Autoenhance, a slow caller holds no connection there, and a broken transfer can be repeated.
 """
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from aiohttp import BodyPartReader, web
 
+from service import samples
 from service.api.caller import identity, require_administrator
 from service.api.downloads import require_key
 from service.api.keys import IMAGES, LIMITER, SETTINGS, UPLOADS
@@ -35,6 +38,7 @@ from service.upstream.new_order import NewFile, NewOrder
 
 log = get_logger(__name__)
 
+SAMPLE_NAME = "Sample: 12 Harbour Lane"
 LARGEST_FILE = 20 * 1000 * 1000
 _LONGEST_NAME = 200
 _TAKEN = frozenset({"jpg", "png", "webp"})
@@ -62,6 +66,21 @@ async def create(request: web.Request) -> web.Response:
             raise
         await order.finish()
     return _answer(order)
+
+
+async def create_sample(request: web.Request) -> web.Response:
+    """Make an order from the sample photos."""
+    await _admit(request)
+    async with NewOrder(request.app[UPLOADS]) as order:
+        order.name = SAMPLE_NAME
+        for path, size in await asyncio.to_thread(_samples):
+            await order.add(path.name, path, size, AsyncExitStack())
+        await order.finish()
+    return _answer(order)
+
+
+def _samples() -> list[tuple[Path, int]]:
+    return [(path, path.stat().st_size) for path in sorted(samples.PHOTOS.glob("*.jpg"))]
 
 
 async def _admit(request: web.Request) -> None:

@@ -71,10 +71,13 @@ def _paths() -> dict[str, Any]:
     }
     stats = {"get": _json("Live counters", "stats", "Stats", security=[{"key": []}, {"administrator": []}, {}])}
     archive = [_path("archive_id", _ARCHIVE_EXAMPLE)]
+    sample = {"post": _made("Make an order from the sample photos", "createSampleOrder", _NEW_ORDER)}
     upload = {"post": _made("Make an order from files", "createOrder", (*_UPLOADS, *_NEW_ORDER), _files())}
     return {
         "/v1/orders": upload,
+        "/v1/orders/sample": sample,
         "/api/create-order": _alias(upload),
+        "/api/create-sample-order": _alias(sample),
         "/v1/orders/{order_id}/images": download,
         "/orders/{order_id}/images": _alias(download),
         "/v1/orders/{order_id}": {

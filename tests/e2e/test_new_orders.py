@@ -13,6 +13,7 @@ from blockbuster import BlockBuster
 from prometheus_client.parser import text_string_to_metric_families
 from yarl import URL
 
+from service import samples
 from service.api import parts
 from service.api.new_orders import LARGEST_FILE
 from service.sandbox import Sandbox, SandboxConfig
@@ -107,10 +108,30 @@ async def test_the_first_generation_s_path_does_the_same(service: Service) -> No
     assert made.status == HTTPStatus.CREATED
 
 
-async def test_only_administrators_make_orders(service: Service, sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("path", ["/v1/orders/sample", "/api/create-sample-order"])
+async def test_the_sample_photos_become_an_order(
+    service: Service, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """One request without a body; the photos stay where they are."""
+    photos = {f"{room}.jpg": jpeg(number) for number, room in enumerate(["bath", "garden", "hall", "kitchen"])}
+    for name, content in photos.items():
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.setattr(samples, "PHOTOS", tmp_path)
+
+    made = await make(service, None, path=path)
+
+    assert made.status == HTTPStatus.CREATED
+    assert made.outcomes == dict.fromkeys(photos, "uploaded")
+    order = sandbox.control.order(made.document["order_id"])
+    assert [stored(image.source) for image in order.images] == list(photos.values())
+    assert all((tmp_path / name).exists() for name in photos)
+
+
+@pytest.mark.parametrize("path", ["/v1/orders", "/v1/orders/sample"])
+async def test_only_administrators_make_orders(service: Service, sandbox: Sandbox, path: str) -> None:
     """Without the token, or with a wrong one, it is a 403, and Autoenhance is not called."""
     for headers in ({}, {"X-Admin-Token": "wrong"}):
-        made = await make(service, form(("a.jpg", jpeg())), headers=headers)
+        made = await make(service, form(("a.jpg", jpeg())), headers=headers, path=path)
         assert made.status == HTTPStatus.FORBIDDEN
 
     assert not sandbox.control.log
