@@ -111,6 +111,8 @@ def create_app(settings: Settings) -> web.Application:
             web.get("/docs", docs.reference),
             web.get("/docs/guide", docs.first_page),
             web.get("/docs/guide/{page:[^/]+}", docs.guide),
+            web.get("/docs/source", docs.source),
+            web.get("/docs/source/{path:.+}", docs.source_file),
             web.get("/docs/files/{version:[0-9a-f]{16}}/{name:[^/]+}", docs.file),
             web.get("/metrics", make_aiohttp_handler(metrics.registry)),
             # The first generation's paths.

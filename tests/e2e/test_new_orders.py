@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from aiohttp import ClientResponse, FormData
+from aiohttp import ClientResponse, ClientSession, FormData
 from blockbuster import BlockBuster
 from prometheus_client.parser import text_string_to_metric_families
 from yarl import URL
@@ -20,6 +20,7 @@ from service.sandbox import Sandbox, SandboxConfig
 from service.sandbox.content import Stored
 from tests.e2e.client import PATIENCE, Service, StartService
 from tests.fakes.samples import jpeg, png, webp
+from tests.process import ServiceProcess
 
 TOKEN = "token-of-the-administrator-0d5e"
 ADMIN = {"X-Admin-Token": TOKEN}
@@ -426,6 +427,19 @@ async def test_files_wait_with_the_caller_while_storage_is_slow(
     assert (await call).document["uploaded"] == 6
     assert most == 4
     assert not list(incoming.iterdir())
+
+
+async def test_what_is_uploaded_never_fills_the_memory(sandbox: Sandbox, tmp_path: Path) -> None:
+    """120 MB pass through, and the process needs less than a quarter of that for them."""
+    settings = {"AUTOENHANCE_API_BASE": sandbox.api_base, "AUTOENHANCE_API_KEY": sandbox.api_key, "ADMIN_TOKEN": TOKEN}
+    async with ServiceProcess(tmp_path / "data", **settings) as process, ClientSession() as session:
+        before = process.peak_memory
+        files = [(f"{number}.jpg", jpeg(number, LARGEST_FILE)) for number in range(6)]
+        async with session.post(f"{process.url}/v1/orders", data=form(*files), headers=ADMIN) as response:
+            made = await read(response)
+
+        assert made.document["uploaded"] == 6
+        assert process.peak_memory - before < 30_000_000
 
 
 async def until(condition: Any) -> None:
