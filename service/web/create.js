@@ -1,7 +1,7 @@
 // Making an order, for administrators: sample photos, or files of one's own.
 import { getJson, postJson, request } from "./api.js";
 import { $, h, say, write } from "./dom.js";
-import { bytes, photos } from "./format.js";
+import { bytes, photos, shortened } from "./format.js";
 import { Refusal } from "./problems.js";
 import { refreshStats } from "./stats.js";
 import { uploadOrder } from "./upload.js";
@@ -72,7 +72,9 @@ async function make(open, words, maker) {
   say(`${words}.`);
   try {
     const order = await maker(sending.signal);
+    sending = null;
     clear();
+    write($("create-problem"), notTaken(order.files));
     await open(order.order_id);
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -150,7 +152,13 @@ function clear() {
   list();
 }
 
+/** Names and reasons of the files that did not arrive. */
+function notTaken(files = []) {
+  const failed = files.filter((file) => file.status === "failed");
+  return failed.map((file) => `${shortened(file.name, 40)}: ${file.reason}`).join(" ");
+}
+
 function sentences(error) {
   const refusal = error instanceof Refusal ? error : new Refusal({ title: "Something went wrong on this page" }, 0);
-  return `${refusal.sentence} ${refusal.next}`.trim();
+  return [refusal.sentence, notTaken(refusal.files), refusal.next].filter(Boolean).join(" ");
 }

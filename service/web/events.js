@@ -9,6 +9,7 @@ const LONGEST_PAUSE = 10_000;
 
 /** The messages of one response, as `{ id, event, data }`. */
 export async function* messages(response, alive = () => {}) {
+  if (!response.body) return; // 204: there is nothing more to come
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let pending = "";
   try {
@@ -44,7 +45,8 @@ function parse(block) {
 
 /**
  * The messages of an event stream for as long as `signal` allows. A lost connection is taken up again where it broke.
- * Throws `Refusal` when the service says that there is nothing to follow. `onLost` hears of every break.
+ * Throws `Refusal` when the service says that there is nothing to follow. `onLost` hears of every break. Whoever
+ * reads decides when it is over.
  */
 export async function* follow(path, signal, onLost = () => {}) {
   let last = "";

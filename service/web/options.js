@@ -42,7 +42,7 @@ export function showCost(chosen) {
   write($("go-label"), count ? `Download ${photos(count)}` : "Nothing to download yet");
   const buys = form().preview.value === "false" && !form().dev_mode.checked;
   $("cost").dataset.kind = buys && count > here ? "warn" : "";
-  write($("cost"), [price(count, here, buys), leftOut(busy.length, waits)].filter(Boolean).join(" "));
+  write($("cost"), [price(count, here, buys), leftOut(busy.length, waits)].filter(Boolean).join("\n"));
 }
 
 function price(count, here, buys) {

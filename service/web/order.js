@@ -7,6 +7,7 @@ import { PhotoList } from "./photos.js";
 import { Refusal } from "./problems.js";
 import { Run } from "./run.js";
 import { showSnippets } from "./snippets.js";
+import { refreshStats } from "./stats.js";
 
 const UUID = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/i;
 const FIRST_POLL = 4000;
@@ -25,12 +26,12 @@ export class Order {
   #poll = 0;
   #pause = FIRST_POLL;
   #settle = 0;
-  #isRunning = false;
+  #state = ""; // of the download: "waiting" for photos, "collecting" them, "done", or none
   #list = new PhotoList(() => this.#chosen());
   #run = new Run({
     onJob: (jobId) => this.#remember(jobId),
     onSettled: (lines) => this.#list.progress(lines),
-    onRunning: (running) => this.#running(running),
+    onState: (state) => this.#running(state),
     retry: () => this.#download(),
   });
 
@@ -93,11 +94,11 @@ export class Order {
 
   /** Load again without getting in the way: a failure changes nothing that is shown. */
   async #refresh() {
-    if (!this.#id || this.#isRunning || !rendering()) return;
+    if (!this.#id || this.#isFixed || !rendering()) return;
     const loading = (this.#loading = new AbortController());
     try {
       const overview = await getJson(`/v1/orders/${this.#id}?${rendering()}`, { quiet: true, signal: loading.signal });
-      if (!this.#isRunning && !loading.signal.aborted) this.#show(overview);
+      if (!this.#isFixed && !loading.signal.aborted) this.#show(overview);
     } catch {
       this.#schedule();
     }
@@ -120,13 +121,14 @@ export class Order {
     write($("total-failed"), String(overview.failed));
     this.#list.show(overview.images, before === null);
     this.#chosen();
+    this.#run.waitsFor(overview);
     if (before?.processing && !overview.processing) say("All photos are ready to download.");
     this.#schedule();
   }
 
   #schedule() {
     clearTimeout(this.#poll);
-    if (!this.#overview?.processing || this.#isRunning || document.hidden) return;
+    if (!this.#overview?.processing || this.#isFixed || document.hidden) return;
     this.#poll = setTimeout(() => this.#refresh(), this.#pause);
     this.#pause = Math.min(this.#pause * 1.3, LONGEST_POLL);
   }
@@ -144,12 +146,20 @@ export class Order {
     await this.#run.start(this.#id, query);
   }
 
-  #running(running) {
-    this.#isRunning = running;
-    this.#list.isRunning = running;
-    if (running) {
+  /** Whether the list shows what a download made of the photos, not what the order says of them. */
+  get #isFixed() {
+    return this.#state === "collecting" || this.#state === "done";
+  }
+
+  #running(state) {
+    if (state === this.#state) return;
+    this.#state = state;
+    this.#list.isRunning = state !== "";
+    if (state === "done") void refreshStats();
+    if (this.#isFixed) {
       clearTimeout(this.#poll);
-      this.#list.progress([]);
+      this.#loading?.abort();
+      if (state === "collecting") this.#list.progress([]);
     } else {
       this.#pause = FIRST_POLL;
       void this.#refresh();

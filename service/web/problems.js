@@ -31,7 +31,8 @@ export class Refusal extends Error {
     this.code = document.code || "unknown";
     this.detail = document.detail || "";
     this.reference = document.request_id || "";
-    this.failures = document.failures || [];
+    this.failures = document.failures || []; // images that could not be fetched
+    this.files = document.files || []; // files that could not be sent on
     this.retryAfter = retryAfter;
   }
 

@@ -7,7 +7,7 @@ import { Pace } from "./pace.js";
 import { Refusal } from "./problems.js";
 
 const FINAL = new Set(["complete", "error", "cancelled"]);
-const REPORT_EVERY = 700; // milliseconds
+const REPORT_AFTER = 400; // milliseconds
 const SPOKEN_STEPS = 4; // progress is announced in quarters
 
 export class Run {
@@ -15,12 +15,12 @@ export class Run {
   #job = null;
   #pace = new Pace();
   #spoken = 0;
-  #reportAt = 0;
-  #isReporting = false;
+  #isLost = false;
+  #reporting = 0;
   #clock = 0;
   #hooks;
 
-  /** Hooks: `onJob(jobId or "")`, `onSettled(reportLines)`, `onRunning(bool)`, `onRefusal(error)`, `retry()`. */
+  /** Hooks: `onJob(jobId, or "")`, `onSettled(reportLines)`, `onState("", "waiting", "collecting" or "done")`, `retry()`. */
   constructor(hooks) {
     this.#hooks = hooks;
     $("cancel").addEventListener("click", () => this.#cancel());
@@ -56,7 +56,15 @@ export class Run {
     this.#stop();
     this.#job = null;
     this.#show("options");
+    this.#hooks.onState("");
     this.#hooks.onJob("");
+  }
+
+  /** The order while the job waits for it: how much of it is ready. */
+  waitsFor(overview) {
+    if (this.#job?.status !== "queued" || !overview.processing) return;
+    write($("running-title"), "Waiting for Autoenhance");
+    write($("running-line"), `${overview.ready} of ${photos(overview.total)} are enhanced. This goes on without you, too.`);
   }
 
   #begin() {
@@ -66,7 +74,7 @@ export class Run {
     this.#job = null;
     this.#spoken = 0;
     this.#show("running");
-    this.#hooks.onRunning(true);
+    this.#hooks.onState("waiting");
     $("bar").removeAttribute("value");
     write($("running-title"), "Starting");
     write($("running-percent"), "");
@@ -79,7 +87,10 @@ export class Run {
   async #follow(jobId) {
     const signal = this.#abort.signal;
     this.#hooks.onJob(jobId);
-    const lost = () => write($("running-line"), "The connection was lost. Trying again…");
+    const lost = () => {
+      this.#isLost = true;
+      write($("running-line"), "The connection was lost. Trying again…");
+    };
     for await (const message of follow(`/v1/jobs/${jobId}/events`, signal, lost)) {
       if (signal.aborted) return;
       const job = JSON.parse(message.data);
@@ -91,17 +102,18 @@ export class Run {
         this.#finish();
         return;
       }
-      void this.#reportSoon();
+      this.#reportSoon();
     }
   }
 
   #progress() {
     const job = this.#job;
     const settled = job.downloaded + job.failed;
+    this.#isLost = false;
     this.#pace.note(settled, job.bytes, seconds());
     const part = job.total ? settled / job.total : 0;
-    if (job.status === "queued" || !job.total) $("bar").removeAttribute("value");
-    else $("bar").value = part;
+    this.#hooks.onState(job.status === "queued" ? "waiting" : "collecting");
+    if (job.total) $("bar").value = part;
     write($("running-title"), job.status === "queued" ? "In line" : "Collecting photos");
     write($("running-percent"), job.total ? `${Math.floor(part * 100)}%` : "");
     this.#tick();
@@ -114,7 +126,7 @@ export class Run {
 
   #tick() {
     const job = this.#job;
-    if (!job || FINAL.has(job.status) || !job.total) return;
+    if (!job || this.#isLost || FINAL.has(job.status) || !job.total) return;
     const now = seconds();
     const speed = this.#pace.speed(now);
     const left = this.#pace.left(job.total - job.downloaded - job.failed, now);
@@ -125,24 +137,22 @@ export class Run {
     write($("running-line"), parts.join("  ·  "));
   }
 
-  async #reportSoon() {
-    const now = performance.now();
-    if (this.#isReporting || now < this.#reportAt) return;
-    this.#reportAt = now + REPORT_EVERY;
-    await this.#report();
+  /** The report follows the counts, at most so often. */
+  #reportSoon() {
+    this.#reporting ||= setTimeout(() => {
+      this.#reporting = 0;
+      void this.#report();
+    }, REPORT_AFTER);
   }
 
   async #report() {
-    const { archive_id: archive } = this.#job;
+    const archive = this.#job?.archive_id;
     if (!archive) return;
-    this.#isReporting = true;
     try {
       const report = await getJson(`/v1/archives/${archive}/report`, { quiet: true, signal: this.#abort.signal });
       this.#hooks.onSettled(report.images);
     } catch {
       // The list lags behind; the counts above it do not.
-    } finally {
-      this.#isReporting = false;
     }
   }
 
@@ -178,6 +188,7 @@ export class Run {
     write($("retry"), failures.length ? `Try the ${failures.length} missing again` : "Try again");
     $("retry").classList.toggle("primary", kind !== "good");
     this.#show("outcome");
+    this.#hooks.onState("done");
     $("outcome-title").focus({ preventScroll: true });
   }
 
@@ -209,7 +220,8 @@ export class Run {
 
   #stop() {
     clearInterval(this.#clock);
-    this.#hooks.onRunning(false);
+    clearTimeout(this.#reporting);
+    this.#reporting = 0;
   }
 
   #show(part) {

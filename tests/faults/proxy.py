@@ -56,6 +56,11 @@ class FaultProxy:
         await asyncio.gather(*self._running, return_exceptions=True)
         await self._server.wait_closed()
 
+    def hang_up(self) -> None:
+        """Reset every connection there is; new ones are taken as before."""
+        for task in self._running:
+            task.cancel()
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None

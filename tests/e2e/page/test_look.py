@@ -74,6 +74,7 @@ async def test_a_phone_shows_everything_without_scrolling_sideways(visit: Visit,
         visitor = await visit(viewport={"width": width, "height": 700}, has_touch=True, is_mobile=True)
         await visitor.open(f"/?order={order.order_id}")
         await visitor.overview()
+        await visitor.page.get_by_text("The same from a script").click()
 
         assert await visitor.page.evaluate("document.documentElement.scrollWidth") == width
         heights = await visitor.page.evaluate(

@@ -62,6 +62,7 @@ class Visitor:
     complaints: list[str] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     responses: list[Response] = field(default_factory=list)
+    _expected: list[str] = field(default_factory=lambda: [_REFUSED])
 
     @classmethod
     async def arrive(cls, browser: Browser, url: str, **options: Any) -> "Visitor":
@@ -78,8 +79,12 @@ class Visitor:
 
     def _heard(self, kind: str, text: str) -> None:
         # The browser itself notes every refusal of the service; what the page makes of it is for the tests.
-        if kind in ("error", "warning") and not text.startswith(_REFUSED):
+        if kind in ("error", "warning") and not any(words in text for words in self._expected):
             self.complaints.append(text)
+
+    def ignore(self, words: str) -> None:
+        """Complaints that hold these words are what the test is about."""
+        self._expected.append(words)
 
     async def open(self, path: str = "/") -> None:
         """Load the page and wait until its scripts have run."""
