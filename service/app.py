@@ -18,21 +18,25 @@ from service.api import (
     docs,
     downloads,
     health,
+    jobs,
     limits,
     middleware,
     new_orders,
     openapi,
     orders,
     page,
+    webhooks,
 )
 from service.api.keys import (
     ARCHIVES,
     ASSISTANT,
     DELIVERY,
     IMAGES,
+    JOBS,
     LIFE,
     LIMITER,
     METRICS,
+    NEWS,
     ORDERS,
     PATIENCE,
     QUESTIONS,
@@ -58,6 +62,12 @@ from service.images.generations import Generations
 from service.images.objects import Objects
 from service.images.shared import SharedImages
 from service.images.store import ImageStore
+from service.jobs import records
+from service.jobs.callbacks import Callbacks, open_callback_session
+from service.jobs.embedded import EmbeddedJobs
+from service.jobs.jobs import Jobs
+from service.jobs.news import News
+from service.jobs.runner import Runner
 from service.settings import InvalidSettings, Settings
 from service.telemetry.metrics import Circuit, Metrics
 from service.telemetry.stats import Stats
@@ -97,6 +107,14 @@ def create_app(settings: Settings) -> web.Application:
             web.get("/v1/orders/{order_id:[^/]+}/images", downloads.download, allow_head=False),
             web.head("/v1/orders/{order_id:[^/]+}/images", downloads.describe),
             web.get("/v1/orders/{order_id:[^/]+}", orders.overview),
+            web.post("/v1/orders/{order_id:[^/]+}/jobs", jobs.create),
+            web.get("/v1/jobs/{job_id:[^/]+}", jobs.status, allow_head=False),
+            web.delete("/v1/jobs/{job_id:[^/]+}", jobs.cancel),
+            web.get("/v1/jobs/{job_id:[^/]+}/events", jobs.events, allow_head=False),
+            web.get("/v1/jobs/{job_id:[^/]+}/download", jobs.download, allow_head=False),
+            web.head("/v1/jobs/{job_id:[^/]+}/download", jobs.describe),
+            web.post("/v1/jobs/{job_id:[^/]+}/callback", jobs.repeat_callback),
+            web.post("/v1/webhooks/autoenhance", webhooks.autoenhance),
             web.get("/v1/archives/{archive_id:[^/]+}", archives.download, allow_head=False),
             web.head("/v1/archives/{archive_id:[^/]+}", archives.describe),
             web.get("/v1/archives/{archive_id:[^/]+}/report", archives.report),
@@ -118,6 +136,11 @@ def create_app(settings: Settings) -> web.Application:
             # The first generation's paths.
             web.get("/orders/{order_id:[^/]+}/images", downloads.download, allow_head=False),
             web.head("/orders/{order_id:[^/]+}/images", downloads.describe),
+            web.post("/orders/{order_id:[^/]+}/jobs", jobs.create),
+            web.get("/jobs/{job_id:[^/]+}", jobs.status, allow_head=False),
+            web.delete("/jobs/{job_id:[^/]+}", jobs.cancel),
+            web.get("/jobs/{job_id:[^/]+}/download", jobs.download, allow_head=False),
+            web.head("/jobs/{job_id:[^/]+}/download", jobs.describe),
             web.get("/api/stats", health.stats),
             web.post("/api/create-order", new_orders.create),
             web.post("/api/create-sample-order", new_orders.create_sample),
@@ -131,7 +154,8 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
     """Open what the handlers work with, from the disk up; close it in reverse."""
     settings, metrics = app[SETTINGS], app[METRICS]
     async with AsyncExitStack() as stack:
-        database = await Database.open(settings.data_dir, [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA])
+        schemas = [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, records.SCHEMA]
+        database = await Database.open(settings.data_dir, schemas)
         stack.push_async_callback(database.close)
         objects = await shared_objects(settings)
         shared = SharedImages(objects) if objects else None
@@ -159,13 +183,35 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
         await stack.enter_async_context(running(archives.beat_regularly()))
         app[DELIVERY] = Delivery(images, metrics)
         app[ASSISTANT] = await stack.enter_async_context(open_assistant(settings, app[STATS]))
+        app[JOBS] = background = await open_jobs(stack, settings, database, archives, orders, metrics)
+        app[NEWS] = news = News(background, archives, orders, auto_batch=settings.auto_batch)
+        stack.push_async_callback(news.close)
         app[LIFE].is_ready = True
         yield
+
+
+async def open_jobs(
+    stack: AsyncExitStack,
+    settings: Settings,
+    database: Database,
+    archives: Archives,
+    orders: Orders,
+    metrics: Metrics,
+) -> Jobs:
+    """The background jobs, running."""
+    backend = await EmbeddedJobs.open(database, settings.archive_ttl)
+    session = await stack.enter_async_context(open_callback_session(allow_private=settings.callback_allow_private))
+    callbacks = Callbacks(backend, session, settings.callback_keys, metrics)
+    runner = Runner(backend, archives, orders, callbacks, metrics, settings.archive_ttl)
+    background = Jobs(backend, runner, metrics)
+    await stack.enter_async_context(running(background.run()))
+    return background
 
 
 async def drain(app: web.Application) -> None:
     """The instance is told to stop: it wants no more traffic."""
     app[LIFE].is_ready = False
+    app[LIFE].stopping.set()
 
 
 async def shared_objects(settings: Settings) -> Objects | None:

@@ -126,6 +126,7 @@ class RetryableProblem(Problem):
 
     def __init__(self, detail: str | None = None, *, retry_after: float = 5) -> None:
         super().__init__(detail, headers={"Retry-After": str(max(1, math.ceil(retry_after)))})
+        self.retry_after = retry_after
 
 
 class InvalidParameter(Problem):
@@ -158,6 +159,13 @@ class Unauthorized(Problem):
 
     def __init__(self) -> None:
         super().__init__(headers={"WWW-Authenticate": 'ApiKey realm="autoenhance-batch", header="X-API-Key"'})
+
+
+class WebhookUnauthorized(Problem):
+    status, code, title = HTTPStatus.UNAUTHORIZED, "webhook_unauthorized", "The webhook's secret is needed"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"WWW-Authenticate": 'Bearer realm="autoenhance-batch"'})
 
 
 class AdministratorsOnly(Problem):
@@ -329,6 +337,10 @@ class JobExpired(Problem):
 class JobCrashed(Problem):
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     code, title = "job_crashed", "The job was stopped: this service died several times while it ran"
+
+
+class NoCallback(Problem):
+    status, code, title = HTTPStatus.CONFLICT, "no_callback", "The job has no callback_url"
 
 
 class KeyReused(Problem):

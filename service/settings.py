@@ -1,5 +1,6 @@
 """Every setting, read once from the environment (and `.env`, when present)."""
 
+import base64
 import shutil
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -13,9 +14,24 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 MIB = 1 << 20
 GIB = 1 << 30
 
+# Of a secret that signs callbacks, in bytes (Standard Webhooks).
+_SHORTEST_KEY, _LONGEST_KEY = 24, 64
+
 
 class InvalidSettings(ValueError):
     """A setting has a value that cannot be used; the message is one line that names it, never its value."""
+
+
+def _signing_key(secret: SecretStr) -> bytes:
+    """Decode a secret in the form of Standard Webhooks."""
+    prefix, found, encoded = secret.get_secret_value().partition("whsec_")
+    try:
+        key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except ValueError:
+        key = b""
+    if prefix or not found or not _SHORTEST_KEY <= len(key) <= _LONGEST_KEY:
+        raise ValueError(f"must be whsec_ and the base64 of {_SHORTEST_KEY} to {_LONGEST_KEY} bytes")
+    return key
 
 
 class Settings(BaseSettings):
@@ -125,6 +141,18 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("callback_secret")
+    @classmethod
+    def _signing_secrets(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for secret in value:
+            _signing_key(secret)
+        return value
+
+    @property
+    def callback_keys(self) -> tuple[bytes, ...]:
+        """What callbacks are signed with: the secrets, decoded."""
+        return tuple(_signing_key(secret) for secret in self.callback_secret)
 
     @field_validator("rate_limit", mode="before")
     @classmethod

@@ -8,7 +8,8 @@ from service.api.keys import SETTINGS
 from service.problems import Unauthorized
 
 _OPEN = frozenset({"/", "/docs", "/livez", "/readyz", "/health", "/metrics", "/openapi.json"})
-_OPEN_PREFIXES = ("/web/", "/docs/")
+# The webhook has a secret of its own.
+_OPEN_PREFIXES = ("/web/", "/docs/", "/v1/webhooks/")
 
 
 @web.middleware

@@ -35,13 +35,20 @@ def address(request: web.Request) -> IPv4Address | IPv6Address | None:
 
 def identity(request: web.Request) -> str:
     """What limits count by: the key, if one is configured and sent, else the address (IPv6: its /64)."""
-    key = request.headers.get("X-API-Key")
-    if key and request.app[SETTINGS].service_api_key:
-        return f"key:{xxhash.xxh3_128_hexdigest(key.encode('utf-8', 'surrogateescape'))}"
+    if (key := tenant(request)) is not None:
+        return key
     caller = address(request)
     if isinstance(caller, IPv6Address):
         return f"address:{ipaddress.ip_network((caller, _IPV6_PREFIX), strict=False)}"
     return f"address:{caller}"
+
+
+def tenant(request: web.Request) -> str | None:
+    """Whose things these are: a name for the caller's key; None for everybody while the service is open."""
+    key = request.headers.get("X-API-Key")
+    if not key or not request.app[SETTINGS].service_api_key:
+        return None
+    return f"key:{xxhash.xxh3_128_hexdigest(key.encode('utf-8', 'surrogateescape'))}"
 
 
 def is_administrator(request: web.Request) -> bool:

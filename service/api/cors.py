@@ -10,6 +10,7 @@ _EXPOSED = (
     "Content-Range",
     "ETag",
     "Link",
+    "Location",
     "Retry-After",
     "X-Archive-Id",
     "X-Archive-Stale",
@@ -18,7 +19,17 @@ _EXPOSED = (
     "X-Request-Id",
     "X-Total-Images",
 )
-_ALLOWED = ("Content-Type", "If-Match", "If-None-Match", "If-Range", "Range", "X-API-Key", "X-Request-Id")
+_ALLOWED = (
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "If-Range",
+    "Last-Event-ID",
+    "Range",
+    "X-API-Key",
+    "X-Request-Id",
+)
 
 
 def allow_origins(app: web.Application, origins: tuple[str, ...]) -> None:

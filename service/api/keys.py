@@ -9,6 +9,8 @@ from service.archives.archives import Archives
 from service.archives.delivery import Delivery
 from service.assistant.assistant import Assistant
 from service.images.store import ImageStore
+from service.jobs.jobs import Jobs
+from service.jobs.news import News
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.stats import Stats
@@ -23,6 +25,8 @@ UPLOADS = web.AppKey("UPLOADS", Uploads)
 IMAGES = web.AppKey("IMAGES", ImageStore)
 ARCHIVES = web.AppKey("ARCHIVES", Archives)
 DELIVERY = web.AppKey("DELIVERY", Delivery)
+JOBS = web.AppKey("JOBS", Jobs)
+NEWS = web.AppKey("NEWS", News)
 LIMITER = web.AppKey("LIMITER", RateLimiter)
 QUESTIONS = web.AppKey("QUESTIONS", RateLimiter)
 ASSISTANT = web.AppKey("ASSISTANT", Assistant)

@@ -1,6 +1,7 @@
 """Where the instance stands in its life: starting, serving, draining."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -8,3 +9,5 @@ class Life:
     """Whether the instance wants traffic."""
 
     is_ready: bool = False
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the instance is told to stop."""

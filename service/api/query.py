@@ -1,6 +1,7 @@
 """Reading a request: the order's id and the query that downloads and jobs share."""
 
 import re
+from typing import TypeGuard
 
 from aiohttp import web
 from multidict import MultiMapping
@@ -16,9 +17,14 @@ _REPEATABLE = frozenset({"image"})
 def read_order_id(request: web.Request) -> str:
     """The order's id from the path, in lower case. Raises `InvalidOrderId`."""
     order_id = request.match_info["order_id"]
-    if not _UUID.fullmatch(order_id):
+    if not is_order_id(order_id):
         raise InvalidOrderId
     return order_id.lower()
+
+
+def is_order_id(value: object) -> TypeGuard[str]:
+    """Whether a value can be the id of an order."""
+    return isinstance(value, str) and _UUID.fullmatch(value) is not None
 
 
 def read_options(query: MultiMapping[str]) -> Options:

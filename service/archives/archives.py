@@ -18,6 +18,7 @@ from service.archives.record import Record
 from service.archives.repair import repair
 from service.archives.restore import bring_up_to
 from service.archives.shared import BEAT_SECONDS
+from service.archives.signal import Signals, within
 from service.images.blobs import Blob
 from service.images.generations import Generations
 from service.problems import ArchiveGone, ArchiveNotFound
@@ -54,6 +55,7 @@ class Archives:
         self._by_key: dict[str, Build] = {}
         # Whatever somebody holds a reference to is in use: it is found here, and not evicted.
         self._known: WeakValueDictionary[str, Archive] = WeakValueDictionary()
+        self._news = Signals()
         self._started = time.time()
 
     async def request(self, order_id: str, options: Options) -> tuple[Archive, CacheResult]:
@@ -109,6 +111,14 @@ class Archives:
             raise ArchiveGone
         return archive if archive.is_settled else self._resume(record, archive)
 
+    async def keep(self, archive_id: str, until: float) -> None:
+        """Do not let go of an archive before `until` (epoch seconds), whether or not anybody uses it."""
+        await self._catalogue.keep(archive_id, until)
+
+    def wake(self, order_id: str) -> None:
+        """There is news of an order: whoever waits for its images looks at once."""
+        self._news.fire(order_id)
+
     async def close(self) -> None:
         """Stop all builds; they go on after a restart, if somebody comes back for them."""
         tasks = [build.task for build in self._builds.values()]
@@ -141,9 +151,12 @@ class Archives:
 
     async def _listed(self, order_id: str, options: Options, deadline: float) -> Order:
         """The order; if the caller waits, once its images are listed."""
+        news = self._news.of(order_id)
+        heard = news.next()
         order = await self._orders.get(order_id)
         while options.wait and order.may_grow and not order.images and time.monotonic() < deadline:
-            await asyncio.sleep(min(_LIST_POLL_SECONDS, max(0.0, deadline - time.monotonic())))
+            await within(min(_LIST_POLL_SECONDS, deadline - time.monotonic()), heard)
+            heard = news.next()
             order = await self._orders.refresh(order_id)
         return order
 
@@ -198,7 +211,8 @@ class Archives:
         return archive
 
     def _start(self, archive: Archive, plan: Plan, deadline: float, *, is_new: bool) -> None:
-        readiness = Readiness(plan, lambda: self._replan(archive, plan), deadline)
+        news = self._news.of(plan.order_id)
+        readiness = Readiness(plan, lambda: self._replan(archive, plan), deadline, news)
         builder = Builder(archive, plan, readiness, self._workshop)
         build = Build(archive, plan, readiness, builder, self._workshop, is_new=is_new)
         self._builds[archive.id] = build

@@ -26,9 +26,16 @@ CREATE TABLE IF NOT EXISTS members (
     PRIMARY KEY (archive_id, position)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS members_by_digest ON members (digest);
+-- Archives that are the result of something which lives until then.
+CREATE TABLE IF NOT EXISTS kept (
+    archive_id TEXT PRIMARY KEY REFERENCES archives ON DELETE CASCADE, until REAL NOT NULL
+);
 """
 
-_SELECT = "SELECT id, state, layout, plan, results, comment, created, settled FROM archives "
+_SELECT = (
+    "SELECT id, state, layout, plan, results, comment, created, settled, coalesce(until, 0)"
+    " FROM archives LEFT JOIN kept ON archive_id = id "
+)
 _BY_ID = _SELECT + "WHERE id = ?"
 _COMPLETE_BY_KEY = _SELECT + "WHERE key = ? AND state = 'complete' ORDER BY settled DESC LIMIT 1"
 _COMPLETE_BY_FAMILY = _SELECT + "WHERE family = ? AND state = 'complete' ORDER BY settled DESC LIMIT 1"
@@ -113,6 +120,15 @@ class Catalogue:
             await self.shared.drop(archive_id)
         await self._database.run(lambda connection: mark_gone(connection, archive_id))
 
+    async def keep(self, archive_id: str, until: float) -> None:
+        """Let neither age nor want of room take an archive before `until`."""
+        await self._database.run(
+            lambda connection: connection.execute(
+                "INSERT INTO kept VALUES (?, ?) ON CONFLICT DO UPDATE SET until = max(until, excluded.until)",
+                (archive_id, until),
+            )
+        )
+
     async def load(self, archive_id: str) -> Record | None:
         """An archive by id, `GONE` ones included; notes that it is used."""
 
@@ -173,9 +189,10 @@ class Catalogue:
 
         def clean(connection: sqlite3.Connection) -> None:
             rows = connection.execute(
-                "SELECT id FROM archives WHERE settled < ? AND state != ? UNION ALL"
+                "SELECT id FROM archives WHERE settled < ? AND state != ?"
+                " AND id NOT IN (SELECT archive_id FROM kept WHERE until > ?) UNION ALL"
                 " SELECT id FROM archives WHERE state = ? AND used < ?",
-                (now - self._ttl, GONE, State.BUILDING, orphaned_before),
+                (now - self._ttl, GONE, now, State.BUILDING, orphaned_before),
             ).fetchall()
             for (archive_id,) in rows:
                 if archive_id not in running:
@@ -186,12 +203,16 @@ class Catalogue:
 
     def is_expired(self, record: Record) -> bool:
         """Whether the archive's time is over, or its bytes would no longer be the same."""
-        too_old = record.settled is not None and record.settled < time.time() - self._ttl
+        too_old = self._is_old(record) and record.kept < time.time()
         return record.state == GONE or too_old or record.layout != LAYOUT_VERSION
+
+    def _is_old(self, record: Record) -> bool:
+        """Whether it is too old to answer a new request."""
+        return record.settled is not None and record.settled < time.time() - self._ttl
 
     def _newest(self, connection: sqlite3.Connection, query: str, value: str) -> Record | None:
         record = _read(connection, query, value)
-        if record is None or self.is_expired(record):
+        if record is None or self.is_expired(record) or self._is_old(record):
             return None
         connection.execute("UPDATE archives SET used = ? WHERE id = ?", (time.time(), record.id))
         return record
@@ -201,7 +222,7 @@ def _read(connection: sqlite3.Connection, query: str, value: str) -> Record | No
     row = connection.execute(query, (value,)).fetchone()
     if row is None:
         return None
-    archive_id, state, layout, plan, results, comment, created, settled = row
+    archive_id, state, layout, plan, results, comment, created, settled, kept = row
     members = connection.execute(
         "SELECT name, digest, size, crc, extension, modified, image_id, attempts FROM members"
         " WHERE archive_id = ? ORDER BY position",
@@ -217,6 +238,7 @@ def _read(connection: sqlite3.Connection, query: str, value: str) -> Record | No
         created,
         settled,
         tuple(decode_member(columns) for columns in members),
+        kept,
     )
 
 

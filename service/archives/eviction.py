@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterable
 
 from service.archives.catalogue import mark_gone
@@ -14,7 +15,7 @@ log = get_logger(__name__)
 
 
 class Eviction:
-    """Least recently used first; never what a live archive needs. `live` gives the ids of those.
+    """Least recently used first; never what a live or kept archive needs. `live` gives the ids of live ones.
 
     A store that is a cache of a shared one loses images without losing archives.
     """
@@ -43,7 +44,11 @@ class Eviction:
 def _choose(connection: sqlite3.Connection, live: set[str], missing: int) -> list[str]:
     idle = [
         row[0]
-        for row in connection.execute("SELECT id FROM archives WHERE state != ? ORDER BY used", (GONE,))
+        for row in connection.execute(
+            "SELECT id FROM archives WHERE state != ?"
+            " AND id NOT IN (SELECT archive_id FROM kept WHERE until > ?) ORDER BY used",
+            (GONE, time.time()),
+        )
         if row[0] not in live
     ]
     while True:

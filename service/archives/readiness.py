@@ -1,13 +1,14 @@
 """Which images of a plan can be fetched: now, and, when the caller waits, as they become ready."""
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
+from service.archives.options import Options
 from service.archives.plan import Plan, PlannedImage
+from service.archives.signal import Signal, within
 from service.problems import Problem, Reason
 from service.telemetry.logs import get_logger
-from service.upstream.models import ImageState
+from service.upstream.models import ImageState, Order
 
 log = get_logger(__name__)
 
@@ -27,14 +28,17 @@ _SETTLED = frozenset({ImageState.READY, ImageState.FAILED, ImageState.EXPIRED})
 class Readiness:
     """Tells of each image of a plan when it can be fetched, or why it cannot.
 
-    `replan` asks upstream again; `deadline` (of `time.monotonic`) ends the waiting and may be moved back meanwhile.
+    `replan` asks upstream again; `deadline` (of `time.monotonic`) ends the waiting and may be moved back meanwhile;
+    `news` fires when there is reason to ask again before the time.
     A state that nobody knows is taken for unfinished while there is time, and for finished when there is none.
     """
 
-    def __init__(self, plan: Plan, replan: Callable[[], Awaitable[Plan]], deadline: float) -> None:
+    def __init__(self, plan: Plan, replan: Callable[[], Awaitable[Plan]], deadline: float, news: Signal) -> None:
         self.plan = plan
         self.deadline = deadline
         self._replan = replan
+        self._news = news
+        self._heard = news.next()
 
     def is_ready(self, image: PlannedImage) -> bool:
         """Whether the image can be fetched now."""
@@ -55,16 +59,23 @@ class Readiness:
                     yield (current, obstacle(current)) if current else (image, Reason.IMAGE_NOT_FOUND)
             if not waiting or last_look:
                 return
-            await asyncio.sleep(min(interval, max(0.0, self.deadline - time.monotonic())))
+            await within(min(interval, self.deadline - time.monotonic()), self._heard)
             if time.monotonic() - started >= _STEADY_SECONDS:
                 interval = min(_LONGEST_INTERVAL, interval * _GROWTH)
             await self._look_again()
 
     async def _look_again(self) -> None:
+        self._heard = self._news.next()
         try:
             self.plan = await self._replan()
         except Problem as problem:
             log.warning("order could not be polled", order_id=self.plan.order_id, code=problem.code)
+
+
+def is_settled(order: Order, options: Options) -> bool:
+    """Whether waiting would change nothing: every chosen image is there and finished, one way or the other."""
+    chosen = (image for image in order.images if not options.subset or image.image_id in options.subset)
+    return not order.may_grow and all(image.state in _SETTLED for image in chosen)
 
 
 def obstacle(image: PlannedImage) -> Reason | None:

@@ -28,6 +28,8 @@ class Record:
     settled: float | None
     members: tuple[tuple[Member, int], ...]
     """With the attempts each image took."""
+    kept: float = 0
+    """Until when it is kept, however old it is."""
 
 
 def encode_member(member: Member, attempts: int) -> list[Any]:

@@ -1,6 +1,8 @@
 """Telling waiting tasks that something changed."""
 
 import asyncio
+from contextlib import suppress
+from weakref import WeakValueDictionary
 
 
 class Signal:
@@ -21,3 +23,26 @@ class Signal:
     async def wait(self) -> None:
         """Wait for the next `fire`."""
         await self._event.wait()
+
+
+class Signals:
+    """A signal per key, there for as long as somebody holds it."""
+
+    def __init__(self) -> None:
+        self._signals: WeakValueDictionary[str, Signal] = WeakValueDictionary()
+
+    def of(self, key: str) -> Signal:
+        """The signal that `fire` of this key fires. Hold on to it."""
+        return self._signals.setdefault(key, Signal())
+
+    def fire(self, key: str) -> None:
+        """Wake all who wait for this key now."""
+        if (signal := self._signals.get(key)) is not None:
+            signal.fire()
+
+
+async def within(seconds: float | None, event: asyncio.Event) -> None:
+    """Wait for an event, but no longer than so many seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(None if seconds is None else max(0.0, seconds)):
+            await event.wait()

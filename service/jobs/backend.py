@@ -48,8 +48,8 @@ class JobBackend(Protocol):
     async def progress(self, run: Run, *changes: Change) -> None:
         """Add to the job's history. Raises `Withdrawn`, and adds nothing, when the run has lost the job."""
 
-    async def cancel(self, job_id: str) -> Job | None:
-        """End a job that has not ended, and the run that has it; returns how it stands then.
+    async def cancel(self, job_id: str) -> tuple[Job | None, bool]:
+        """End a job that has not ended, and the run that has it; how it stands then, and whether this ended it.
 
         Raises `JobsUnavailable` when that cannot be kept safe.
         """

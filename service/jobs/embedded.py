@@ -4,12 +4,10 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import suppress
 from typing import TypeVar
 from uuid import uuid4
-from weakref import WeakValueDictionary
 
-from service.archives.signal import Signal
+from service.archives.signal import Signal, Signals, within
 from service.database import Database
 from service.jobs import records
 from service.jobs.backend import Run, Step, Withdrawn
@@ -41,7 +39,7 @@ class EmbeddedJobs:
         self._ttl = ttl
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._work = Signal()
-        self._histories: WeakValueDictionary[str, Signal] = WeakValueDictionary()
+        self._histories = Signals()
 
     @classmethod
     async def open(cls, database: Database, ttl: float) -> "EmbeddedJobs":
@@ -66,14 +64,14 @@ class EmbeddedJobs:
 
     async def watch(self, job_id: str, after: int) -> AsyncGenerator[Job, None]:
         """As `JobBackend`."""
-        history = self._histories.setdefault(job_id, Signal())
+        history = self._histories.of(job_id)
         number, job = 0, None
         while True:
             news = history.next()
             request, changes = await self._read_changes(job_id, number)
             if request is None:
                 return
-            job = job or Job(request=request)
+            job = job or Job.new(request)
             for change in changes:
                 job = job.after(change)
                 if job.number > after:
@@ -88,9 +86,9 @@ class EmbeddedJobs:
         if not await self._database.run(lambda connection: records.append_if_held(connection, run, changes)):
             raise Withdrawn
         run.job = run.job.after(*changes)
-        self._tell(run.job.id)
+        self._histories.fire(run.job.id)
 
-    async def cancel(self, job_id: str) -> Job | None:
+    async def cancel(self, job_id: str) -> tuple[Job | None, bool]:
         """As `JobBackend`. Raises `JobsUnavailable` when the disk is full."""
         now = time.time()
         end = Change(at=now, status=Status.CANCELLED, expires=now + self._ttl)
@@ -98,9 +96,9 @@ class EmbeddedJobs:
         if done:
             if (task := self._tasks.get(job_id)) is not None:
                 task.cancel()
-            self._tell(job_id)
+            self._histories.fire(job_id)
             self._work.fire()
-        return job
+        return job, done
 
     async def renew(self, job_id: str, change: Change) -> Job | None:
         """As `JobBackend`."""
@@ -140,7 +138,7 @@ class EmbeddedJobs:
                 if len(running) < lane.slots and not (alone and running):
                     run, due = await self._claim(lane, idle=not running)
                 if run is None:
-                    await _first(news, due)
+                    await within(None if due is None else due - time.time(), news)
                     continue
                 alone = run.deaths >= DEATHS_TO_BE_ALONE
                 task = group.create_task(self._take(run, step), name=f"job {run.job.id}")
@@ -193,18 +191,7 @@ class EmbeddedJobs:
                 log.exception("jobs cannot be recorded")
                 await asyncio.sleep(_DISK_FULL_SECONDS)
 
-    def _tell(self, job_id: str) -> None:
-        if (history := self._histories.get(job_id)) is not None:
-            history.fire()
-
     async def _sweep_regularly(self) -> None:
         while True:
             await self._insist(lambda connection: records.sweep(connection, time.time() - _REMEMBERED_SECONDS))
             await asyncio.sleep(_SWEEP_SECONDS)
-
-
-async def _first(news: asyncio.Event, due: float | None) -> None:
-    """Wait for news, or until something is due."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(None if due is None else max(0.0, due - time.time())):
-            await news.wait()

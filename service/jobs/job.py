@@ -1,24 +1,34 @@
 """A background job: what was asked for, and what happened since. Plain data, so that any engine can carry it."""
 
 import json
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
+
+from service.telemetry.metrics import JobStatus
+
+Status: TypeAlias = JobStatus
+"""Where a job stands."""
 
 
-class Status(StrEnum):
-    """Where a job stands."""
+class CallbackState(StrEnum):
+    """Where a callback stands. `stopped`: the receiver wants no more (410). `failed`: given up."""
 
-    QUEUED = "queued"
-    PROCESSING = "processing"
-    COMPLETE = "complete"
-    ERROR = "error"
-    CANCELLED = "cancelled"
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    STOPPED = "stopped"
+    FAILED = "failed"
 
 
 FINAL = frozenset({Status.COMPLETE, Status.ERROR, Status.CANCELLED})
+
+
+def pending() -> dict[str, Any]:
+    """A callback that was not attempted yet, in the shape that the job's document shows."""
+    return {"state": CallbackState.PENDING, "attempts": 0, "last_status": None, "last_error": None, "next_at": None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +114,16 @@ class Job:
         """Whether its state will not change any more."""
         return self.status in FINAL
 
+    @property
+    def is_expired(self) -> bool:
+        """Whether its result is no longer kept."""
+        return self.expires is not None and self.expires < time.time()
+
+    @classmethod
+    def new(cls, request: JobRequest) -> "Job":
+        """The job before anything has happened to it."""
+        return cls(request=request, callback=pending() if request.callback_url is not None else None)
+
     def after(self, *changes: Change) -> "Job":
         """The job when these have happened too."""
         job = self
@@ -164,7 +184,7 @@ class Job:
 
 def add_up(request: JobRequest, changes: Iterable[Change]) -> Job:
     """The job that a request and its changes make."""
-    return Job(request=request).after(*changes)
+    return Job.new(request).after(*changes)
 
 
 def moment(seconds: float | None) -> str | None:

@@ -1,11 +1,13 @@
 """Every series the service exports, in one class over its own registry."""
 
+from collections.abc import Iterator
 from enum import StrEnum
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from service import __version__
 from service.problems import Reason
@@ -37,6 +39,25 @@ class CacheResult(StrEnum):
     STALE = "stale"
 
 
+class JobStatus(StrEnum):
+    """Where a background job stands."""
+
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    COMPLETE = "complete"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+
+
+class CallbackOutcome(StrEnum):
+    """How one attempt to tell a job's receiver ended."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
 class Circuit(StrEnum):
     """The dependencies that have a circuit breaker each."""
 
@@ -55,6 +76,22 @@ _IMAGE_BYTES = (3e4, 1e5, 3e5, 1e6, 3e6, 1e7, 3e7, 1e8)
 _ARCHIVE_BYTES = (1e6, 3e6, 1e7, 3e7, 1e8, 3e8, 1e9, 3e9, 1e10)
 _HTTP_SECONDS = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300)
 _UPSTREAM_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class _BesideGauge(Collector):
+    """Exports a counter `x_total` where there is a gauge `x` too.
+
+    OpenMetrics calls both families `x`, and does not allow that; a family `x_total` of unknown type is allowed.
+    """
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+
+    def collect(self) -> Iterator[Metric]:
+        for counted in self._counter.collect():
+            family = Metric(f"{counted.name}_total", counted.documentation, "unknown")
+            family.samples = [sample for sample in counted.samples if sample.name == family.name]
+            yield family
 
 
 class Metrics:
@@ -116,6 +153,10 @@ class Metrics:
         self.cache_requests = counter(
             "archive_cache_requests", "Requests for an archive, by what they met.", ("result",)
         )
+        self.jobs = gauge("jobs", "Background jobs that are kept, by where they stand.", ("status",))
+        self.jobs_ended = Counter("batch_jobs", "Background jobs ended, by how.", ("outcome",), registry=None)
+        registry.register(_BesideGauge(self.jobs_ended))
+        self.callbacks = counter("callbacks", "Attempts to tell a job's receiver, by how they ended.", ("outcome",))
         self.store_bytes = gauge("store_bytes", "Bytes of images kept on disk.")
         self.store_evictions = counter("store_evictions", "Images removed to make room.")
         self.rate_limited = counter("rate_limited", "Requests refused because their caller sent too many.")
@@ -132,6 +173,12 @@ class Metrics:
         for reason in Reason:
             self.image_failures.labels(reason)
             self.upstream_retries.labels(reason)
+        for status in JobStatus:
+            self.jobs.labels(status)
+            if status not in (JobStatus.QUEUED, JobStatus.PROCESSING):
+                self.jobs_ended.labels(status)
+        for callback_outcome in CallbackOutcome:
+            self.callbacks.labels(callback_outcome)
         for result in CacheResult:
             self.cache_requests.labels(result)
         for circuit in Circuit:

@@ -11,6 +11,8 @@ from yarl import URL
 # Bytes per socket that wait for their reader. Fewer make the loop pause and resume reading all the time.
 _READ_BUFFER = 512 * 1024
 
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
 CONNECT_SECONDS = 10.0
 STALL_SECONDS = 30.0
 
@@ -43,16 +45,40 @@ class AddressGuard:
 
     def open_socket(self, info: tuple[Any, ...]) -> socket.socket:
         """aiohttp's socket factory. `info` is an entry of `getaddrinfo`. Raises `ForbiddenAddress`."""
-        family, kind, protocol, _, address = info
-        if not self._private_api and not _is_public(address):
-            raise ForbiddenAddress("not a public address")
-        return socket.socket(family, kind, protocol)
+        return _open_socket(info) if self._private_api else open_public_socket(info)
+
+
+def open_public_socket(info: tuple[Any, ...]) -> socket.socket:
+    """aiohttp's socket factory that connects to public addresses only. Raises `ForbiddenAddress`."""
+    if not _is_public(info[4]):
+        raise ForbiddenAddress("not a public address")
+    return _open_socket(info)
+
+
+def is_public_host(host: str) -> bool:
+    """Whether a host can be public: a public address, or a name (judged by its address when that is known)."""
+    try:
+        return _is_public((host,))
+    except ValueError:
+        return host.rstrip(".").lower() != "localhost"
+
+
+def _open_socket(info: tuple[Any, ...]) -> socket.socket:
+    family, kind, protocol, _, _ = info
+    return socket.socket(family, kind, protocol)
 
 
 def _is_public(address: tuple[Any, ...]) -> bool:
     ip = ipaddress.ip_address(str(address[0]).partition("%")[0])
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return (mapped or ip).is_global and not ip.is_multicast
+    inner = _inner(ip) if isinstance(ip, ipaddress.IPv6Address) else None
+    return ip.is_global and not ip.is_multicast if inner is None else inner.is_global and not inner.is_multicast
+
+
+def _inner(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that an IPv6 address leads to: mapped, through 6to4, or through NAT64."""
+    if ip in _NAT64:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour
 
 
 def open_session(guard: AddressGuard, trace_configs: list[TraceConfig]) -> ClientSession:

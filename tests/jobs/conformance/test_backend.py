@@ -71,7 +71,7 @@ async def test_an_accepted_job_is_there_again(address: str) -> None:
 async def test_an_unknown_job_is_nobody(backend: JobBackend) -> None:
     """Nothing is told of it, nothing can be done with it."""
     assert await backend.get("0" * 32) is None
-    assert await backend.cancel("0" * 32) is None
+    assert await backend.cancel("0" * 32) == (None, False)
     assert await backend.renew("0" * 32, ended()) is None
     assert await history(backend.watch("0" * 32, 0)) == []
 
@@ -195,11 +195,12 @@ async def test_a_watcher_is_told_every_change_in_its_sequence(backend: JobBacken
 async def test_a_cancelled_job_never_runs(backend: JobBackend) -> None:
     """It is cancelled while it waits for its turn."""
     job, _ = await backend.submit(request())
-    cancelled = await backend.cancel(job.id)
+    cancelled, done = await backend.cancel(job.id)
     async with running(backend) as steps:
         other, _ = await backend.submit(request())
         await steps.until(lambda: other.id in steps.finished)
 
+    assert done
     assert cancelled is not None
     assert cancelled.status is Status.CANCELLED
     assert cancelled.expires is not None
@@ -227,7 +228,7 @@ async def test_cancelling_an_ended_job_changes_nothing(backend: JobBackend) -> N
         job, _ = await backend.submit(request())
         await steps.until(lambda: steps.finished == [job.id])
 
-        assert (await backend.cancel(job.id)) == await known(backend, job.id)
+        assert await backend.cancel(job.id) == (await known(backend, job.id), False)
 
     assert (await known(backend, job.id)).status is Status.COMPLETE
 

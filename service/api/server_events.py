@@ -1,0 +1,56 @@
+"""Server-sent events that get through proxies (HTML Standard 9.2)."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+
+from aiohttp import web
+
+from service.jobs.job import Job
+
+# Below the idle limits (30 s and more) of common proxies.
+HEARTBEAT_SECONDS = 15.0
+_RECONNECT_MILLISECONDS = 2000
+
+
+async def send_events(
+    request: web.Request, jobs: AsyncGenerator[Job, None], stopping: asyncio.Event
+) -> web.StreamResponse:
+    """Send one event per job that `jobs` yields, its number as id; a comment when there is silence.
+
+    Ends when `jobs` does. On `stopping` it ends too, and the client goes on with another instance.
+    """
+    response = web.StreamResponse(headers={"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"})
+    response.content_type = "text/event-stream"
+    await response.prepare(request)
+    stop = asyncio.create_task(stopping.wait())
+    try:
+        with suppress(ConnectionError):  # the client left
+            await response.write(b"retry: %d\n\n" % _RECONNECT_MILLISECONDS)
+            async with aclosing(jobs):
+                await _send_all(response, jobs, stop)
+            await response.write_eof()
+    finally:
+        stop.cancel()
+    return response
+
+
+async def _send_all(response: web.StreamResponse, jobs: AsyncGenerator[Job, None], stop: asyncio.Task[bool]) -> None:
+    while True:
+        # A task, because a heartbeat in between must not cancel the wait.
+        upcoming = asyncio.ensure_future(anext(jobs, None))
+        try:
+            while not upcoming.done():
+                await asyncio.wait({upcoming, stop}, timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if stop.done():
+                    return
+                if not upcoming.done():
+                    await response.write(b": still here\n\n")
+            job = upcoming.result()
+        finally:
+            upcoming.cancel()
+            await asyncio.gather(upcoming, return_exceptions=True)
+        if job is None:
+            return
+        await response.write(f"id: {job.number}\ndata: {json.dumps(job.document())}\n\n".encode())

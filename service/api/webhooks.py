@@ -1,0 +1,55 @@
+"""Autoenhance tells that images are done: `POST /v1/webhooks/autoenhance`."""
+
+import json
+import re
+
+from aiohttp import web
+
+from service.api.caller import is_one_of
+from service.api.keys import NEWS, SETTINGS
+from service.api.query import is_order_id
+from service.problems import BadRequest, NotFound, WebhookUnauthorized
+from service.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+_BEARER = re.compile(r"bearer +", re.IGNORECASE)
+_KNOWN = frozenset({"image_processed", "image_registered"})
+
+
+async def autoenhance(request: web.Request) -> web.Response:
+    """Take one event. Answered soon, and the same for a repeated one; events nobody knows are welcome too."""
+    _require_secret(request)
+    event = await _read(request)
+    name, order_id = event.get("event"), event.get("order_id")
+    log.info("webhook", event_name=str(name)[:64], order_id=order_id if is_order_id(order_id) else None)
+    if name in _KNOWN and order_id is not None:
+        if not is_order_id(order_id):
+            raise BadRequest("order_id is not a UUID.")
+        done = name == "image_processed" and event.get("order_is_processing") is False
+        await request.app[NEWS].of(order_id.lower(), done=done)
+    return web.json_response({"status": "ok"})
+
+
+def _require_secret(request: web.Request) -> None:
+    """Autoenhance sends what was configured there in `Authentication`; a proxy may have made it `Authorization`."""
+    secret = request.app[SETTINGS].autoenhance_webhook_secret
+    if secret is None:
+        raise NotFound
+    given = request.headers.get("Authentication") or request.headers.get("Authorization") or ""
+    # The secret itself may begin with the word.
+    if not (is_one_of(given, [secret]) | is_one_of(_BEARER.sub("", given, count=1), [secret])):
+        raise WebhookUnauthorized
+
+
+async def _read(request: web.Request) -> dict[str, object]:
+    body = await request.read()
+    if not body.strip():  # as saving the settings there does at times
+        return {}
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadRequest("The body is not JSON.") from None
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        raise BadRequest("The body is not an event.")
+    return event

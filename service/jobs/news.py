@@ -1,0 +1,67 @@
+"""What Autoenhance says of an order by itself: whoever waits for the order looks, and a batch may begin."""
+
+import asyncio
+
+from service.archives.archives import Archives
+from service.archives.options import Options
+from service.images.identity import digest
+from service.jobs.jobs import Jobs
+from service.problems import Problem
+from service.telemetry.logs import get_logger
+from service.upstream.orders import Orders
+
+log = get_logger(__name__)
+
+# The order may say that it is done a little later than the webhook does.
+_CONFIRM_SECONDS = (0.0, 2.0, 10.0)
+# The sender wants an answer soon. Nearly always the batch is on record by then.
+_ANSWER_SECONDS = 3.0
+
+
+class News:
+    """Hands on what the webhook brings. The same news twice does nothing more."""
+
+    def __init__(self, jobs: Jobs, archives: Archives, orders: Orders, *, auto_batch: bool) -> None:
+        self._jobs = jobs
+        self._archives = archives
+        self._orders = orders
+        self._auto_batch = auto_batch
+        self._confirming: dict[str, asyncio.Task[None]] = {}
+
+    async def of(self, order_id: str, *, done: bool) -> None:
+        """There is news of an order; `done`: nothing in it is being processed any more."""
+        self._archives.wake(order_id)
+        await self._jobs.wake(order_id)
+        if done and self._auto_batch:
+            await asyncio.wait([self._confirm(order_id)], timeout=_ANSWER_SECONDS)
+
+    async def close(self) -> None:
+        """Stop asking."""
+        tasks = list(self._confirming.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _confirm(self, order_id: str) -> asyncio.Task[None]:
+        task = self._confirming.get(order_id)
+        if task is None:
+            task = asyncio.create_task(self._batch_when_done(order_id), name=f"auto batch {order_id}")
+            self._confirming[order_id] = task
+            task.add_done_callback(lambda _: self._confirming.pop(order_id))
+        return task
+
+    async def _batch_when_done(self, order_id: str) -> None:
+        """Start a job with the default options if the order agrees that it is done; one per state of the order."""
+        for delay in _CONFIRM_SECONDS:
+            await asyncio.sleep(delay)
+            try:
+                order = await self._orders.refresh(order_id)
+                if not order.is_settled:
+                    continue
+                plan, _ = await self._archives.preview(order_id, order, Options())
+                await self._jobs.submit(order_id, Options(), key=digest("auto batch", plan.key))
+            except Problem as problem:
+                log.warning("auto batch postponed", order_id=order_id, code=problem.code)
+            else:
+                return
+        log.warning("no auto batch", order_id=order_id)
