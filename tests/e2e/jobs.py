@@ -1,0 +1,136 @@
+"""Background jobs as a caller handles them, and a receiver of their callbacks."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+from aiohttp import web
+
+from tests.e2e.client import PATIENCE, Answer, Service
+from tests.fakes.samples import ORDER
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One server-sent event."""
+
+    number: int
+    job: Document
+
+
+async def submit(
+    service: Service, order_id: str = ORDER, *, headers: dict[str, str] | None = None, **query: str
+) -> Document:
+    """Create a job; its document as first answered."""
+    answer = await post(service, order_id, headers=headers, **query)
+    assert answer.status == 202, answer.body
+    return document(answer)
+
+
+async def post(
+    service: Service, order_id: str = ORDER, *, headers: dict[str, str] | None = None, **query: str
+) -> Answer:
+    """Ask for a job, whatever the answer."""
+    return await service.ask(f"/v1/orders/{order_id}/jobs", method="POST", params=query, headers=headers)
+
+
+def document(answer: Answer) -> Document:
+    """The JSON object that was answered."""
+    found = json.loads(answer.body)
+    assert isinstance(found, dict)
+    return found
+
+
+async def status(service: Service, job: Document) -> Document:
+    """The job as it stands."""
+    return document(await service.ask(f"/v1/jobs/{job['job_id']}"))
+
+
+@asynccontextmanager
+async def events(service: Service, job: Document, *, after: int | None = None) -> AsyncIterator[AsyncIterator[Event]]:
+    """The job's events as they come, after the one with number `after`."""
+    headers = {"Last-Event-ID": str(after)} if after is not None else None
+    async with service.request(f"/v1/jobs/{job['job_id']}/events", headers=headers) as response:
+        assert response.status == 200
+        assert response.content_type == "text/event-stream"
+
+        async def read() -> AsyncIterator[Event]:
+            number = 0
+            async for raw in response.content:
+                name, _, value = raw.decode().rstrip("\n").partition(": ")
+                if name == "id":
+                    number = int(value)
+                elif name == "data":
+                    yield Event(number, json.loads(value))
+
+        yield read()
+
+
+async def all_events(service: Service, job: Document, *, after: int | None = None) -> list[Event]:
+    """All events to the end of the stream."""
+    async with asyncio.timeout(PATIENCE), events(service, job, after=after) as stream:
+        return [event async for event in stream]
+
+
+async def ended(service: Service, job: Document) -> Document:
+    """The job when it has ended."""
+    return (await all_events(service, job))[-1].job
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A callback as it arrived."""
+
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def message(self) -> Document:
+        """What it says."""
+        found = json.loads(self.body)
+        assert isinstance(found, dict)
+        return found
+
+
+class Receiver:
+    """A server that takes callbacks; answers with the statuses of `answers` in turn, the last one for ever."""
+
+    def __init__(self) -> None:
+        self.answers = [204]
+        self.headers: dict[str, str] = {}
+        """Sent with every answer."""
+        self.received: list[Delivery] = []
+        self.url = ""
+        self._arrived = asyncio.Event()
+        self._runner: web.AppRunner | None = None
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.router.add_post("/done", self._take)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/done"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._runner is not None
+        await self._runner.cleanup()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition on what has arrived."""
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                self._arrived.clear()
+                await self._arrived.wait()
+
+    async def _take(self, request: web.Request) -> web.Response:
+        self.received.append(Delivery(dict(request.headers), await request.read()))
+        self._arrived.set()
+        status = self.answers[min(len(self.received), len(self.answers)) - 1]
+        return web.Response(status=status, headers=self.headers)

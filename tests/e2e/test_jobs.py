@@ -1,0 +1,432 @@
+"""Background jobs: accepted, followed, downloaded, cancelled."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from blockbuster import BlockBuster
+
+from tests.e2e.client import Service, StartService
+from tests.e2e.jobs import all_events, document, ended, events, post, status, submit
+from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
+from tests.fakes.upstream import FakeUpstream
+
+UNKNOWN = "0123456789abcdef0123456789abcdef"
+BUSY = order(["a", photo("b", status="processing")], is_processing=True)
+
+
+@pytest.fixture(autouse=True)
+def two_images(upstream: FakeUpstream) -> None:
+    """An order of two images."""
+    upstream.orders[ORDER] = order(["a", "b"])
+    upstream.images |= {"a": jpeg(1), "b": jpeg(2, size=3_000)}
+
+
+async def test_a_job_is_accepted_built_and_downloaded(upstream: FakeUpstream, service: Service) -> None:
+    """202 with its address; the same ZIP as a download's, by range too; nothing is fetched a second time."""
+    answer = await post(service)
+    accepted = document(answer)
+    job = await ended(service, accepted)
+    path = f"/v1/jobs/{accepted['job_id']}/download"
+    whole = await service.ask(path)
+    part = await service.ask(path, headers={"Range": "bytes=100-199"})
+    head = await service.ask(path, method="HEAD")
+    direct = await service.download()
+
+    assert answer.status == 202
+    assert answer.headers["Location"] == accepted["links"]["self"] == f"/v1/jobs/{accepted['job_id']}"
+    assert (job["status"], job["total"], job["downloaded"], job["failed"]) == ("complete", 2, 2, 0)
+    assert job["bytes"] == 5_000
+    assert whole.members == {"a.jpg": jpeg(1), "b.jpg": jpeg(2, size=3_000)}
+    assert (part.status, part.body) == (206, whole.body[100:200])
+    assert (direct.body, direct.headers["ETag"]) == (whole.body, f'"{job["archive_id"]}"')
+    for name in ("ETag", "X-Archive-Id", "X-Total-Images", "X-Downloaded", "X-Failed", "Content-Disposition", "Link"):
+        assert whole.headers[name] == direct.headers[name] == head.headers[name]
+    assert (head.status, head.headers["Content-Length"]) == (200, str(len(whole.body)))
+    assert upstream.image_calls == 2
+
+
+async def test_the_document_tells_everything(upstream: FakeUpstream, service: Service) -> None:
+    """Times, links, counts, and each failure."""
+    upstream.images["b"] = 404
+
+    job = await ended(service, await submit(service))
+
+    assert job == await status(service, job)
+    assert set(job) == {
+        *("job_id", "order_id", "status", "total", "downloaded", "failed", "bytes", "failures", "archive_id"),
+        *("error", "created_at", "started_at", "finished_at", "expires_at", "callback", "links"),
+    }
+    assert job["order_id"] == ORDER
+    assert (job["downloaded"], job["failed"]) == (1, 1)
+    assert [(failure["image_id"], failure["code"]) for failure in job["failures"]] == [("b", "image_not_found")]
+    assert job["created_at"] <= job["started_at"] <= job["finished_at"] < job["expires_at"]
+    for link in job["links"].values():
+        assert (await service.ask(link, headers={"Last-Event-ID": "0"})).status == 200
+
+
+async def test_while_it_is_built_it_says_how_far_it_is(upstream: FakeUpstream, service: Service) -> None:
+    """Processing, one of two here; nothing to download yet: 409."""
+    gate = upstream.hold("b")
+    job = await submit(service)
+    async with events(service, job) as stream:
+        async for event in stream:
+            if event.job["downloaded"] == 1:
+                break
+
+    now = await status(service, job)
+    early = await service.ask(f"/v1/jobs/{job['job_id']}/download")
+    gate.set()
+
+    assert (now["status"], now["downloaded"], now["total"]) == ("processing", 1, 2)
+    assert now["links"]["download"] is None
+    assert (early.status, early.problem["code"]) == (409, "job_unfinished")
+    assert "Retry-After" in early.headers
+    assert (await ended(service, job))["status"] == "complete"
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        (404, "order_not_found"),
+        (order([]), "order_empty"),
+        (401, "upstream_unauthorized"),
+        (order([f"i{n}" for n in range(101)]), "too_many_images"),
+    ],
+)
+async def test_an_order_that_cannot_be_had_is_the_jobs_error(
+    upstream: FakeUpstream, service: Service, script: int, code: str
+) -> None:
+    """It is accepted, since nothing is known yet; then its error says the same as a download's problem."""
+    upstream.orders[ORDER] = script
+
+    job = await ended(service, await submit(service))
+    answer = await service.ask(f"/v1/jobs/{job['job_id']}/download")
+
+    assert (job["status"], job["error"]["code"]) == ("error", code)
+    assert job["error"]["detail"]
+    assert (answer.status, answer.problem["code"], answer.problem["error"]) == (422, "job_failed", job["error"])
+
+
+async def test_without_a_single_image_the_job_fails(upstream: FakeUpstream, service: Service) -> None:
+    """The document and the refused download name each image and why."""
+    upstream.images |= {"a": 404, "b": 404}
+
+    job = await ended(service, await submit(service))
+    answer = await service.ask(f"/v1/jobs/{job['job_id']}/download")
+
+    assert (job["status"], job["error"]["code"], job["failed"]) == ("error", "no_images", 2)
+    assert answer.status == 422
+    assert answer.failures == {"a": "image_not_found", "b": "image_not_found"}
+
+
+async def test_strict_fails_on_any_missing_image(upstream: FakeUpstream, service: Service) -> None:
+    """`on_failure=strict`: one missing image is the job's error."""
+    upstream.images["b"] = 404
+
+    job = await ended(service, await submit(service, on_failure="strict"))
+
+    assert (job["status"], job["error"]["code"], job["downloaded"]) == ("error", "images_missing", 1)
+
+
+@pytest.mark.parametrize(
+    ("order_id", "query", "code"),
+    [
+        ("not-a-uuid", {}, "invalid_order_id"),
+        (ORDER, {"format": "gif"}, "invalid_parameter"),
+        (ORDER, {"colour": "blue"}, "invalid_parameter"),
+        (ORDER, {"callback_url": "https://example.com/"}, "invalid_parameter"),
+    ],
+)
+async def test_what_is_wrong_by_itself_is_said_at_once(
+    upstream: FakeUpstream, service: Service, order_id: str, query: dict[str, str], code: str
+) -> None:
+    """400 without a call upstream; a callback without a secret to sign it is wrong too."""
+    answer = await service.ask(f"/v1/orders/{order_id}/jobs", method="POST", params=query)
+
+    assert (answer.status, answer.problem["code"]) == (400, code)
+    assert not upstream.received
+
+
+async def test_a_body_is_refused(service: Service) -> None:
+    """Options in a body would be ignored, and a preview delivered where full size was wanted."""
+    async with service.session.post(f"{service.url}/v1/orders/{ORDER}/jobs", json={"preview": False}) as response:
+        assert response.status == 400
+
+
+async def test_without_a_key_of_ours_no_job_is_accepted(start_service: StartService) -> None:
+    """503, as for a download."""
+    service = await start_service(autoenhance_api_key=None)
+
+    assert (await post(service)).problem["code"] == "not_configured"
+
+
+async def test_jobs_count_against_the_rate_limit(start_service: StartService) -> None:
+    """Creating does; looking, following and downloading do not."""
+    service = await start_service(rate_limit="1/minute")
+    job = await submit(service)
+    await ended(service, job)
+
+    assert (await service.ask(f"/v1/jobs/{job['job_id']}/download")).status == 200
+    assert (await post(service)).status == 429
+
+
+@pytest.mark.parametrize("job_id", [UNKNOWN, "x", UNKNOWN.upper(), "..%2f..%2fetc"])
+@pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("DELETE", ""), ("GET", "/events"), ("GET", "/download")])
+async def test_an_unknown_job_is_a_404(service: Service, job_id: str, method: str, tail: str) -> None:
+    """Whatever is asked of it."""
+    answer = await service.ask(f"/v1/jobs/{job_id}{tail}", method=method)
+
+    assert (answer.status, answer.problem["code"]) == (404, "job_not_found")
+
+
+async def test_the_first_generations_paths_are_the_same(service: Service) -> None:
+    """Create, look, download."""
+    created = document(await service.ask(f"/orders/{ORDER}/jobs", method="POST"))
+    await ended(service, created)
+
+    assert document(await service.ask(f"/jobs/{created['job_id']}"))["status"] == "complete"
+    assert (await service.ask(f"/jobs/{created['job_id']}/download")).status == 200
+
+
+async def test_equal_jobs_and_downloads_share_one_build(upstream: FakeUpstream, service: Service) -> None:
+    """Ten jobs and a download at once: one archive, each image fetched once."""
+    gate = upstream.hold("b")
+    submitted = await asyncio.gather(*(submit(service) for _ in range(10)))
+    reading = asyncio.create_task(service.download())
+    await upstream.until(lambda: upstream.calls("b") == 1)
+    gate.set()
+    jobs = await asyncio.gather(*(ended(service, job) for job in submitted))
+    direct = await reading
+
+    assert len({job["job_id"] for job in jobs}) == 10
+    assert {job["archive_id"] for job in jobs} == {direct.headers["X-Archive-Id"]}
+    assert (upstream.calls("a"), upstream.calls("b")) == (1, 1)
+
+
+async def test_cancelling_one_of_two_leaves_the_other(upstream: FakeUpstream, service: Service) -> None:
+    """Only the cancelled job's own demand goes."""
+    gate = upstream.hold("b")
+    first, second = await submit(service), await submit(service)
+    await upstream.until(lambda: upstream.calls("b") == 1)
+
+    cancelled = document(await service.ask(f"/v1/jobs/{first['job_id']}", method="DELETE"))
+    gate.set()
+    other = await ended(service, second)
+    gone = await service.ask(f"/v1/jobs/{first['job_id']}/download")
+
+    assert cancelled["status"] == "cancelled"
+    assert (await status(service, first))["status"] == "cancelled"
+    assert (other["status"], other["downloaded"]) == ("complete", 2)
+    assert (gone.status, gone.problem["code"]) == (410, "job_cancelled")
+
+
+async def test_cancelling_the_only_one_stops_fetching(upstream: FakeUpstream, start_service: StartService) -> None:
+    """What was under way is finished and kept; nothing new is begun, and nothing more is bought."""
+    service = await start_service(download_concurrency=1, resume_grace=0)
+    gate = upstream.hold("a")
+    job = await submit(service)
+    await upstream.until(lambda: upstream.calls("a") == 1)
+
+    await service.ask(f"/v1/jobs/{job['job_id']}", method="DELETE")
+    gate.set()
+    later = await service.download(image="a")
+
+    assert set(later.members) == {"a.jpg"}
+    assert (upstream.calls("a"), upstream.calls("b")) == (1, 0)
+
+
+async def test_cancelling_what_has_ended_changes_nothing(service: Service) -> None:
+    """The answer is the job as it ended, and its ZIP stays."""
+    job = await ended(service, await submit(service))
+
+    answer = await service.ask(f"/v1/jobs/{job['job_id']}", method="DELETE")
+
+    assert (answer.status, document(answer)) == (200, job)
+    assert (await service.ask(f"/v1/jobs/{job['job_id']}/download")).status == 200
+
+
+async def test_the_same_key_is_the_same_job(upstream: FakeUpstream, service: Service) -> None:
+    """A repeated POST starts nothing, also when the job has ended; the query may be written differently."""
+    first = await submit(service, headers={"Idempotency-Key": "once"}, quality="80")
+    await ended(service, first)
+    again = await submit(service, headers={"Idempotency-Key": "once"}, quality="80", preview="true")
+
+    assert again["job_id"] == first["job_id"]
+    assert upstream.image_calls == 2
+
+
+@pytest.mark.parametrize(("order_id", "query"), [(ORDER, {"quality": "10"}), (OTHER_ORDER, {})])
+async def test_the_same_key_with_another_wish_is_refused(
+    service: Service, order_id: str, query: dict[str, str]
+) -> None:
+    """422, so that nobody takes one job for another."""
+    await submit(service, headers={"Idempotency-Key": "once"})
+
+    path, headers = f"/v1/orders/{order_id}/jobs", {"Idempotency-Key": "once"}
+    answer = await service.ask(path, method="POST", params=query, headers=headers)
+
+    assert (answer.status, answer.problem["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_keys_of_callers_do_not_meet(start_service: StartService) -> None:
+    """Two callers that happen to choose the same key have a job each."""
+    service = await start_service(service_api_key="one,two")
+    jobs = [
+        await submit(service, headers={"Idempotency-Key": "once", "X-API-Key": caller}) for caller in ("one", "two")
+    ]
+
+    assert jobs[0]["job_id"] != jobs[1]["job_id"]
+
+
+@pytest.mark.parametrize("key", ["", " ", "k" * 256, "schlüssel"])
+async def test_a_key_that_cannot_be_used_is_named(service: Service, key: str) -> None:
+    """400 that names the header."""
+    answer = await post(service, headers={"Idempotency-Key": key})
+
+    assert (answer.status, answer.problem["parameter"]) == (400, "Idempotency-Key")
+
+
+async def test_job_routes_need_the_callers_key(start_service: StartService) -> None:
+    """Create, look, follow, download and cancel."""
+    service = await start_service(service_api_key="secret")
+    answers = [
+        await post(service),
+        *[await service.ask(f"/v1/jobs/{UNKNOWN}{tail}") for tail in ("", "/events", "/download")],
+        await service.ask(f"/v1/jobs/{UNKNOWN}", method="DELETE"),
+    ]
+
+    assert {answer.status for answer in answers} == {401}
+
+
+async def test_a_waiting_job_stays_queued_until_the_order_is_ready(
+    upstream: FakeUpstream, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks again and again, fetches nothing meanwhile, and then delivers all."""
+    monkeypatch.setattr("service.jobs.runner._FIRST_INTERVAL", 0.05)
+    upstream.orders[ORDER] = [BUSY, BUSY, BUSY, order(["a", "b"])]
+    job = await submit(service, wait="true")
+    await upstream.until(lambda: upstream.calls(ORDER) >= 3)
+    early = upstream.image_calls
+
+    history = await all_events(service, job)
+
+    assert early == 0
+    assert [event.job["status"] for event in history] == ["queued"] + ["processing"] * 3 + ["complete"]
+    assert history[-1].job["downloaded"] == 2
+
+
+async def test_at_its_deadline_a_waiting_job_takes_what_is_there(upstream: FakeUpstream, service: Service) -> None:
+    """As a download does."""
+    upstream.orders[ORDER] = BUSY
+
+    job = await ended(service, await submit(service, wait="true", wait_timeout="0.5"))
+
+    assert (job["status"], job["downloaded"]) == ("complete", 1)
+    assert [failure["code"] for failure in job["failures"]] == ["not_ready"]
+
+
+async def test_many_waiting_jobs_keep_no_other_waiting(upstream: FakeUpstream, service: Service) -> None:
+    """A hundred jobs wait for an order in the making; one for a finished order is built at once."""
+    upstream.orders[OTHER_ORDER] = order([photo("c", status="processing")], is_processing=True)
+    await asyncio.gather(*(submit(service, OTHER_ORDER, wait="true") for _ in range(100)))
+
+    assert (await ended(service, await submit(service)))["status"] == "complete"
+
+
+async def test_a_job_waits_for_an_open_breaker(upstream: FakeUpstream, start_service: StartService) -> None:
+    """A rest that upstream is given does not fail the jobs that come meanwhile."""
+    service = await start_service(breaker_failures=1, breaker_reset=0.5, upstream_attempts=1)
+    upstream.orders[OTHER_ORDER] = 500
+    failed = await ended(service, await submit(service, OTHER_ORDER))
+
+    job = await ended(service, await submit(service))
+
+    assert failed["error"]["code"] == "upstream_error"
+    assert job["status"] == "complete"
+
+
+async def test_results_expire_and_say_so(
+    upstream: FakeUpstream, start_service: StartService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After `ARCHIVE_TTL` the document is still there, and the download is gone: 410."""
+    service = await start_service(archive_ttl=0.2)
+    job = await ended(service, await submit(service))
+    await asyncio.sleep(0.25)
+
+    answer = await service.ask(f"/v1/jobs/{job['job_id']}/download")
+
+    assert (answer.status, answer.problem["code"]) == (410, "job_expired")
+    assert (await status(service, job))["expires_at"] == job["expires_at"]
+
+
+async def test_a_result_outlives_the_archives_own_time(
+    upstream: FakeUpstream, start_service: StartService, tmp_path: Path
+) -> None:
+    """A job that found an archive shortly before its end keeps it for its own time; a new request does not find it."""
+    service = await start_service(data_dir=tmp_path / "kept")
+    first = await service.download()
+    job = await ended(service, await submit(service))
+    await service.stop()
+    with closing(sqlite3.connect(tmp_path / "kept" / "batch.sqlite3")) as database, database:
+        database.execute("UPDATE archives SET settled = settled - 4000")
+    service = await start_service(data_dir=tmp_path / "kept")
+
+    assert (await service.ask(f"/v1/jobs/{job['job_id']}/download")).body == first.body
+    assert (await service.download()).headers["X-Archive-Id"] != job["archive_id"]
+    assert upstream.image_calls == 2
+
+
+async def test_results_of_jobs_are_not_evicted(upstream: FakeUpstream, start_service: StartService) -> None:
+    """There is no room for both: the newcomer is refused, what a job promised stays."""
+    service = await start_service(store_max_bytes=6_000)
+    job = await ended(service, await submit(service))
+    upstream.orders[OTHER_ORDER] = order(["c"])
+    upstream.images["c"] = jpeg(3)
+
+    refused = await service.download(OTHER_ORDER)
+
+    assert refused.status in (422, 503)
+    assert (await service.ask(f"/v1/jobs/{job['job_id']}/download")).members.keys() == {"a.jpg", "b.jpg"}
+
+
+async def test_a_job_goes_on_after_a_restart(
+    upstream: FakeUpstream, start_service: StartService, tmp_path: Path
+) -> None:
+    """It was in the middle: the next process takes it to its end, and no image is fetched twice."""
+    gate = upstream.hold("b")
+    before = await start_service(data_dir=tmp_path / "kept")
+    job = await submit(before)
+    async with events(before, job) as stream:
+        async for event in stream:
+            if event.job["downloaded"] == 1:
+                break
+    await before.stop()
+    gate.set()
+
+    after = await start_service(data_dir=tmp_path / "kept")
+    done = await ended(after, job)
+
+    assert (done["status"], done["downloaded"]) == ("complete", 2)
+    assert done["archive_id"] == event.job["archive_id"]
+    assert upstream.calls("a") == 1
+
+
+async def test_jobs_are_counted(service: Service, loop_guard: BlockBuster) -> None:
+    """Every state and outcome is there from the start; ended jobs are counted by how they ended."""
+    loop_guard.deactivate()  # the process's own figures are read from /proc
+
+    async def metrics() -> str:
+        return (await service.ask("/metrics")).body.decode()
+
+    at_first = await metrics()
+    await ended(service, await submit(service))
+    later = await metrics()
+
+    for state in ("queued", "processing", "complete", "error", "cancelled"):
+        assert f'batch_jobs{{status="{state}"}} 0.0' in at_first
+    for outcome in ("complete", "error", "cancelled"):
+        assert f'batch_jobs_total{{outcome="{outcome}"}} 0.0' in at_first
+    assert 'batch_jobs_total{outcome="complete"} 1.0' in later
