@@ -12,6 +12,7 @@ from service.api.schemas import SCHEMAS
 from service.archives.options import Options
 
 _ORDER_EXAMPLE = "6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11"
+_JOB_EXAMPLE = "3c1f9a0be2aed94a8adc0e913b1e8403"
 _ARCHIVE_EXAMPLE = "0f0be2aed9df4adc84e0e913b1e03013"
 
 _ORDER_CALL = (
@@ -83,6 +84,7 @@ def _paths() -> dict[str, Any]:
         "/v1/orders/{order_id}": {
             "get": _json("What a download would hold", "overview", "Overview", _order(), _ORDER_CALL)
         },
+        **_jobs(),
         "/v1/archives/{archive_id}": {
             "get": _zip("The same ZIP by its immutable id", "archive", archive, (*_ARCHIVE, *_BYTES)),
             "head": _head("The archive's headers", "describeArchive", archive, _ARCHIVE),
@@ -101,6 +103,88 @@ def _paths() -> dict[str, Any]:
     }
 
 
+def _jobs() -> dict[str, Any]:
+    job = [_path("job_id", _JOB_EXAMPLE)]
+    address = {
+        "get": _json("The job as it stands", "job", "Job", job, _JOB),
+        "delete": _json("Cancel the job; what has ended stays as it is", "cancelJob", "Job", job, _JOB),
+    }
+    result = {
+        "get": _zip("The ZIP of a job that is complete", "downloadJob", job, (*_RESULT, *_BYTES)),
+        "head": _head("The headers of the job's ZIP", "describeJob", job, _RESULT),
+    }
+    return {
+        "/v1/orders/{order_id}/jobs": {"post": _new_job()},
+        "/orders/{order_id}/jobs": _alias({"post": _new_job()}),
+        "/v1/jobs/{job_id}": address,
+        "/jobs/{job_id}": _alias(address),
+        "/v1/jobs/{job_id}/download": result,
+        "/jobs/{job_id}/download": _alias(result),
+        "/v1/jobs/{job_id}/events": {"get": _job_events(job)},
+        "/v1/jobs/{job_id}/callback": {"post": _callback(job)},
+        "/v1/webhooks/autoenhance": {"post": _webhook()},
+    }
+
+
+def _new_job() -> dict[str, Any]:
+    receiver = {"type": "string", "format": "uri", "maxLength": 2048}
+    parameters = [
+        *_order(),
+        {"name": "callback_url", "in": "query", "schema": receiver, "description": "An https address to be told."},
+        _header("Idempotency-Key", "5c0ffe02"),
+    ]
+    operation = _operation("Build an order's ZIP in the background", "createJob", parameters, _NEW_JOB)
+    operation["responses"]["202"] = {
+        "description": "The job is on record; it outlives this connection and this process.",
+        "headers": {"Location": {"description": "The job.", "schema": {"type": "string"}}},
+        "content": _content("Job"),
+    }
+    return operation
+
+
+def _job_events(job: list[Any]) -> dict[str, Any]:
+    operation = _operation("Follow the job", "jobEvents", [*job, _header("Last-Event-ID", "3")], _JOB)
+    operation["responses"] |= {
+        "200": {
+            "description": "One event per outcome of an image and per change of state; `data` is the job as it stood.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        "204": {"description": "The caller has the last event; nothing more will come."},
+    }
+    return operation
+
+
+def _callback(job: list[Any]) -> dict[str, Any]:
+    problems = (*_JOB, p.AdministratorsOnly, p.JobUnfinished, p.NoCallback, p.JobsUnavailable)
+    operation = _operation("Send the job's callback once more", "repeatCallback", job, problems)
+    operation["responses"]["202"] = {"description": "It will be sent now.", "content": _content("Job")}
+    return {**operation, "security": [{"administrator": []}]}
+
+
+def _webhook() -> dict[str, Any]:
+    problems = (p.BadRequest, p.WebhookUnauthorized, p.NotFound, p.PayloadTooLarge)
+    secret = _header("Authentication", "what is configured at Autoenhance")
+    operation = _operation("Autoenhance tells that images are done", "webhook", [secret], problems)
+    operation["responses"]["200"] = {"description": "Taken.", "content": {"application/json": {"schema": {}}}}
+    body = {"schema": {"type": "object"}, "example": {"event": "webhook_updated"}}
+    return {**operation, "security": [], "requestBody": {"content": {"application/json": body}}}
+
+
+def _content(schema: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+
+
+_JOB = (p.JobNotFound,)
+_RESULT = (*_JOB, p.JobUnfinished, p.JobFailed, p.JobCancelled, p.JobExpired, p.ArchiveGone)
+_NEW_JOB = (
+    p.InvalidOrderId,
+    p.InvalidParameter,
+    p.BadRequest,
+    p.KeyReused,
+    p.RateLimited,
+    p.NotConfigured,
+    p.JobsUnavailable,
+)
 _DOWNLOAD = (p.NoImages, p.ImagesMissing, p.RateLimited, *_BYTES)
 _NEW_ORDER = (
     p.AdministratorsOnly,
@@ -211,8 +295,7 @@ def _json(
     security: list[Any] | None = None,
 ) -> dict[str, Any]:
     operation = _operation(summary, name, parameters or [], problems)
-    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    operation["responses"]["200"] = {"description": summary, "content": content}
+    operation["responses"]["200"] = {"description": summary, "content": _content(schema)}
     return operation if security is None else {**operation, "security": security}
 
 

@@ -3,7 +3,9 @@
 from typing import Any
 
 from service.archives.archive import State
+from service.jobs.job import CallbackState
 from service.problems import Reason, UploadReason
+from service.telemetry.metrics import JobStatus
 from service.upstream.models import ImageState
 
 _TEXT = {"type": "string"}
@@ -101,6 +103,41 @@ REPORT = _object(
     }
 )
 
+_MOMENT = {"type": ["string", "null"], "format": "date-time"}
+_LINK = {"type": ["string", "null"]}
+
+JOB = _object(
+    {
+        **_SUMMARY,
+        "job_id": _TEXT,
+        "status": {"enum": [*JobStatus]},
+        "archive_id": {**_LINK, "description": "Known from the start of the build on."},
+        "error": {
+            "oneOf": [{"type": "null"}, _object({"code": _TEXT, "title": _TEXT, "detail": _TEXT})],
+            "description": "Why the job failed; the same codes as problems have.",
+        },
+        "created_at": _TEXT,
+        "started_at": _MOMENT,
+        "finished_at": _MOMENT,
+        "expires_at": {**_MOMENT, "description": "Until when the ZIP is kept."},
+        "callback": {
+            "oneOf": [
+                {"type": "null"},
+                _object(
+                    {
+                        "state": {"enum": [*CallbackState]},
+                        "attempts": _COUNT,
+                        "last_status": {"type": ["integer", "null"]},
+                        "last_error": {"type": ["string", "null"]},
+                        "next_at": _MOMENT,
+                    }
+                ),
+            ]
+        },
+        "links": _object({"self": _TEXT, "events": _TEXT, "download": _LINK, "archive": _LINK, "report": _LINK}),
+    }
+)
+
 STATS = _object(
     {
         "uptime_seconds": _COUNT,
@@ -140,6 +177,7 @@ SCHEMAS = {
     "NewOrder": NEW_ORDER,
     "NewFile": NEW_FILE,
     "Report": REPORT,
+    "Job": JOB,
     "Stats": STATS,
     "Health": HEALTH,
     "Problem": PROBLEM,
