@@ -2,7 +2,7 @@
 
 import json
 import textwrap
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Annotated
 
 from aiohttp import web
@@ -33,10 +33,11 @@ async def ask(request: web.Request) -> web.StreamResponse:
         headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     )
     await response.prepare(request)
-    async with aclosing(request.app[ASSISTANT].answer(question)) as events:
-        async for event in events:
-            await response.write(_sent(event))
-    await response.write_eof()
+    with suppress(ConnectionError):  # the caller left
+        async with aclosing(request.app[ASSISTANT].answer(question)) as events:
+            async for event in events:
+                await response.write(_sent(event))
+        await response.write_eof()
     return response
 
 
