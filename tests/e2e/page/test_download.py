@@ -1,0 +1,225 @@
+"""From an order to its ZIP on disk: progress, partial failure, retry, cancelling, and coming back."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Download, expect
+
+from service.sandbox import ImageSpec, Sandbox
+from service.sandbox.state import Order
+from tests.e2e.client import Service
+from tests.e2e.page.conftest import Visit
+from tests.e2e.page.held import HeldImage
+from tests.e2e.page.visitor import Visitor
+from tests.faults.proxy import FaultProxy
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+THREE = [ImageSpec(name=name, size=40_000) for name in ("attic.jpg", "bath.jpg", "kitchen.jpg")]
+
+
+async def members(download: Download, folder: Path) -> dict[str, bytes]:
+    """The saved file's members by name, checksums verified."""
+    assert await download.failure() is None
+    path = folder / download.suggested_filename
+    await download.save_as(path)
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def content(sandbox: Sandbox, order: Order) -> dict[str, bytes]:
+    """What the ZIP must hold."""
+    return {image.name: sandbox.control.expected(image.image_id) for image in order.images}
+
+
+async def at_order(visit: Visit, order: Order, *of: Service) -> Visitor:
+    """A visitor who has the order in front of them."""
+    visitor = await visit(*of)
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+    return visitor
+
+
+async def test_one_click_saves_the_whole_order(visit: Visit, sandbox: Sandbox, tmp_path: Path) -> None:
+    """The browser's own download manager gets a ZIP with every photo."""
+    order = sandbox.control.add_order(THREE, name="12 Harbour Lane")
+    visitor = await at_order(visit, order)
+
+    async with visitor.page.expect_download() as saved:
+        await visitor.page.get_by_role("button", name="Download 3 photos").click()
+
+    assert await members(await saved.value, tmp_path) == content(sandbox, order)
+    await expect(visitor.page.get_by_role("heading", name="All 3 photos are in the ZIP")).to_be_focused()
+    assert (await saved.value).suggested_filename == "12 Harbour Lane.zip"
+    assert await visitor.axe() == []
+
+
+async def test_the_keyboard_alone_saves_the_order(visit: Visit, sandbox: Sandbox, tmp_path: Path) -> None:
+    """From the button on, the focus is where the news is; saving again is one key away."""
+    order = sandbox.control.add_order(THREE)
+    visitor = await at_order(visit, order)
+    await visitor.page.locator("#go").focus()
+
+    async with visitor.page.expect_download():
+        await visitor.page.keyboard.press("Enter")
+    await expect(visitor.page.locator("#outcome-title")).to_be_focused()
+    async with visitor.page.expect_download() as again:
+        await visitor.page.keyboard.press("Tab")
+        await visitor.page.keyboard.press("Space")
+
+    assert await members(await again.value, tmp_path) == content(sandbox, order)
+
+
+async def test_progress_moves_while_photos_arrive(visit: Visit, sandbox: Sandbox) -> None:
+    """In total and per photo: what is here is ticked off while another is still under way."""
+    order = sandbox.control.add_order([*THREE, ImageSpec(name="last.jpg")])
+    visitor = await at_order(visit, order)
+    page = visitor.page
+
+    async with HeldImage(sandbox, order.images[3]) as last:
+        await page.get_by_role("button", name="Download 4 photos").click()
+
+        await expect(page.locator("#running-percent")).to_have_text("75%")
+        await expect(page.locator("#running-line")).to_contain_text("3 of 4 photos")
+        await expect(page.locator("#photo-list li[data-state=done]")).to_have_count(3)
+        await expect(page.locator("#photo-list li").filter(has_text="last.jpg")).to_contain_text("In line")
+        assert await page.locator("#bar").evaluate("(bar) => bar.value") == 0.75
+        assert await visitor.axe() == []
+
+        async with page.expect_download():
+            last.release()
+
+    await expect(page.get_by_role("heading", name="All 4 photos are in the ZIP")).to_be_visible()
+
+
+async def test_waiting_says_what_it_waits_for(visit: Visit, sandbox: Sandbox, tmp_path: Path) -> None:
+    """While Autoenhance still works on a photo, the page says how many are enhanced; then the ZIP has all of them."""
+    order = sandbox.control.add_order([*THREE, ImageSpec(name="late.jpg", status="processing")])
+    visitor = await at_order(visit, order)
+    page = visitor.page
+
+    await page.get_by_label("Photos still being enhanced").select_option("300")
+    await page.get_by_role("button", name="Download 4 photos").click()
+    await expect(page.get_by_role("heading", name="Waiting for Autoenhance")).to_be_visible()
+    await expect(page.locator("#running-line")).to_contain_text("3 of 4 photos are enhanced")
+
+    async with page.expect_download() as saved:
+        sandbox.control.set_status(order.images[3].image_id, "processed")
+    assert set(await members(await saved.value, tmp_path)) == {image.name for image in order.images}
+
+
+async def test_what_is_missing_is_named_and_fetched_alone(visit: Visit, sandbox: Sandbox, tmp_path: Path) -> None:
+    """A partial result says which photo and why; trying again asks upstream for that one only, and the ZIP is whole."""
+    order = sandbox.control.add_order(THREE)
+    lost = order.images[1]
+    fault = sandbox.control.add_fault("status", image_id=lost.image_id, status=404, times=None)
+    visitor = await at_order(visit, order)
+    page = visitor.page
+
+    await page.get_by_role("button", name="Download 3 photos").click()
+
+    await expect(page.get_by_role("heading", name="2 of 3 photos are here")).to_be_focused()
+    missing = page.get_by_role("list", name="Missing photos")
+    await expect(missing).to_contain_text("bath.jpg")
+    await expect(missing).to_contain_text("Autoenhance does not know this image any more.")
+    assert await visitor.axe() == []
+    async with page.expect_download() as part:
+        await page.get_by_role("button", name="Save 2 photos").click()
+    assert set(await members(await part.value, tmp_path)) == {"attic.jpg", "kitchen.jpg", "_download_report.txt"}
+
+    sandbox.control.remove_fault(fault.fault_id)
+    asked_before = len(sandbox.control.log)
+    async with page.expect_download() as whole:
+        await page.get_by_role("button", name="Try the 1 missing again").click()
+
+    assert await members(await whole.value, tmp_path) == content(sandbox, order)
+    fetched = {entry.image_id for entry in sandbox.control.log[asked_before:] if entry.operation == "storage"}
+    assert fetched == {lost.image_id}
+
+
+async def test_nothing_at_all_is_a_sentence_and_a_list(visit: Visit, sandbox: Sandbox) -> None:
+    """When no photo could be fetched there is nothing to save, but every reason and a way to try again."""
+    order = sandbox.control.add_order(THREE)
+    sandbox.control.add_fault("status", operation="download", status=404, times=None)
+    visitor = await at_order(visit, order)
+
+    await visitor.page.locator("#go").click()
+
+    await expect(visitor.page.locator("#outcome")).to_contain_text("None of the images could be fetched")
+    await expect(visitor.page.get_by_role("list", name="Missing photos").get_by_role("listitem")).to_have_count(3)
+    await expect(visitor.page.locator("#save")).to_be_hidden()
+    await expect(visitor.page.get_by_role("button", name="Try the 3 missing again")).to_be_visible()
+
+
+async def test_only_what_is_ticked_is_fetched(visit: Visit, sandbox: Sandbox, tmp_path: Path) -> None:
+    """A subset in another format: one file in the ZIP, one image asked for."""
+    order = sandbox.control.add_order(THREE)
+    visitor = await at_order(visit, order)
+    page = visitor.page
+
+    await page.get_by_role("checkbox", name="All 3 photos").uncheck()
+    await page.get_by_role("checkbox", name="kitchen.jpg").check()
+    await page.get_by_label("Format").select_option("png")
+    async with page.expect_download() as saved:
+        await page.get_by_role("button", name="Download 1 photo").click()
+
+    assert list(await members(await saved.value, tmp_path)) == ["kitchen.png"]
+    fetched = {entry.image_id for entry in sandbox.control.log if entry.operation == "storage"}
+    assert fetched == {order.images[2].image_id}
+
+
+async def test_a_reload_goes_on_with_the_download(visit: Visit, sandbox: Sandbox) -> None:
+    """The address knows the job, so nothing is started twice."""
+    order = sandbox.control.add_order([*THREE, ImageSpec(name="last.jpg")])
+    visitor = await at_order(visit, order)
+    async with HeldImage(sandbox, order.images[3]) as last:
+        await visitor.page.locator("#go").click()
+        await expect(visitor.page.locator("#running-percent")).to_have_text("75%")
+
+        await visitor.page.reload()
+        await expect(visitor.page.locator("#running-percent")).to_have_text("75%")
+        async with visitor.page.expect_download():
+            last.release()
+
+    assert len([request for request in visitor.requests if request.method == "POST"]) == 1
+
+
+async def test_events_go_on_after_a_lost_connection(visit: Visit, site: Service, sandbox: Sandbox) -> None:
+    """The page asks for what came after the last event, and ends as it should."""
+    order = sandbox.control.add_order([*THREE, ImageSpec(name="last.jpg")])
+    async with FaultProxy(site.url) as proxy, HeldImage(sandbox, order.images[3]) as last:
+        visitor = await visit(Service(proxy.url, site.session, site.stop))
+        visitor.ignore("net::ERR_")
+        await visitor.open(f"/?order={order.order_id}")
+        await visitor.page.locator("#go").click()
+        await expect(visitor.page.locator("#running-percent")).to_have_text("75%")
+
+        async with visitor.page.expect_request("**/events") as again:
+            proxy.hang_up()
+        async with visitor.page.expect_download():
+            last.release()
+
+    assert int((await again.value).headers["last-event-id"]) > 0
+    await expect(visitor.page.get_by_role("heading", name="All 4 photos are in the ZIP")).to_be_visible()
+
+
+async def test_cancelling_ends_the_job_and_shows_the_options_again(
+    visit: Visit, site: Service, sandbox: Sandbox
+) -> None:
+    """The service is told, and the choices made are still there."""
+    order = sandbox.control.add_order([ImageSpec(name="slow.jpg", status="processing")])
+    visitor = await at_order(visit, order)
+    page = visitor.page
+    await page.get_by_label("Photos still being enhanced").select_option("300")
+    await page.locator("#go").click()
+    await expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    await page.wait_for_url("**job=*")
+    job = page.url.partition("job=")[2]
+
+    async with page.expect_response(lambda response: response.request.method == "DELETE"):
+        await page.get_by_role("button", name="Cancel").click()
+
+    await expect(page.get_by_label("Photos still being enhanced")).to_have_value("300")
+    document = await site.ask(f"/v1/jobs/{job}")
+    assert b'"cancelled"' in document.body
