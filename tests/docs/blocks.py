@@ -14,6 +14,8 @@ ROOT = Path(__file__).parent.parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "service" / "docs").glob("*.md")))
 ADDRESS = "http://127.0.0.1:8000"
 """Where the docs say that the service is."""
+RECEIVER = "9000"
+"""The port at which the docs receive callbacks."""
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ASSIGNMENT = re.compile(r"^\w+=\$\(.*\)$", re.MULTILINE)
@@ -35,14 +37,16 @@ class Block:
         """The variables that it leaves in its reader's shell."""
         return _ASSIGNMENT.findall(self.text) if self.language == "console" else []
 
-    async def run(self, folder: Path, environment: Mapping[str, str], service: str, shell: Sequence[str] = ()) -> str:
-        """Run it in a folder, with the service at `service`; returns what it printed. Fails the test when it fails.
+    async def run(
+        self, folder: Path, environment: Mapping[str, str], places: Mapping[str, str], shell: Sequence[str] = ()
+    ) -> str:
+        """Run it in a folder; returns what it printed. Fails the test when it fails.
 
-        `shell` holds the assignments of earlier blocks.
+        `places` has what stands in the test for an address in the docs, `shell` the assignments of earlier blocks.
         """
-        text = self.text.replace(ADDRESS, service)
-        if self.language == "console":
-            text = "\n".join([*shell, text]).replace(ADDRESS, service)
+        text = "\n".join([*shell, self.text]) if self.language == "console" else self.text
+        for written, real in places.items():
+            text = text.replace(written, real)
         match self.language:
             case "console":
                 command = [require_tool("bash"), "-euo", "pipefail", "-c", text]

@@ -1,5 +1,8 @@
 """Every command, and every program, in the docs does what they say."""
 
+import asyncio
+import base64
+import socket
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from service.sandbox import ImageSpec, Sandbox
-from tests.docs.blocks import PAGES, Block, blocks, command_line, environment
+from tests.docs.blocks import ADDRESS, PAGES, RECEIVER, Block, blocks, command_line, environment
 from tests.fakes.samples import jpeg
 from tests.process import ServiceProcess
 
 ORDER = "6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11"
 TOKEN = "token-of-the-administrator-4b0a"
+SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes....").decode()
 WITH_BLOCKS = [page for page in PAGES if any(blocks(page))]
 
 
@@ -29,6 +33,7 @@ async def service(tmp_path: Path) -> AsyncIterator[ServiceProcess]:
             ADMIN_TOKEN=TOKEN,
             RATE_LIMIT="off",
             STORE_MAX_BYTES=str(64 << 20),
+            CALLBACK_SECRET=SECRET,
             CALLBACK_ALLOW_PRIVATE="true",
         ) as running:
             yield running
@@ -42,15 +47,27 @@ async def test_the_commands_of_a_page_work(page: Path, service: ServiceProcess, 
     command_line(tmp_path)
     for name in ("kitchen.jpg", "bath.jpg"):
         (folder / name).write_bytes(jpeg())
-    variables = environment(tmp_path, SERVICE_URL=service.url, ADMIN_TOKEN=TOKEN, SERVICE_API_KEY="any")
+    variables = environment(
+        tmp_path, SERVICE_URL=service.url, ADMIN_TOKEN=TOKEN, SERVICE_API_KEY="any", CALLBACK_SECRET=SECRET
+    )
 
+    port = free_port()
+    places = {ADDRESS: service.url, RECEIVER: str(port)}
     shell: list[str] = []
+    receivers: list[asyncio.Task[str]] = []
     for block in blocks(page):
         prepare(block, folder)
-        await told(block).run(folder, variables, service.url, shell)
+        run = told(block).run(folder, variables, places, shell)
+        if "handle_request()" in block.text:
+            receivers.append(asyncio.create_task(run))
+            await taken(port)
+        else:
+            await run
         interrupt(block, folder)
         shell += block.assignments
 
+    for receiver in receivers:
+        assert "job.complete" in await receiver
     for path in folder.glob("*.zip"):
         with zipfile.ZipFile(path) as archive:
             assert len(archive.namelist()) == 3
@@ -73,6 +90,24 @@ def interrupt(block: Block, folder: Path) -> None:
 def truncate(path: Path) -> None:
     """Keep the first half of a file."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+async def taken(port: int) -> None:
+    """Wait until a program that was started listens. It is not called, as it takes a single call."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                socket.create_server(("127.0.0.1", port), reuse_port=False).close()
+            except OSError:
+                return
+            await asyncio.sleep(0.05)
 
 
 def told(block: Block) -> Block:
