@@ -17,7 +17,7 @@ ADDRESSES = ["/docs", "/docs/source", *(f"/docs/guide/{slug}" for slug in librar
 
 
 class Links(HTMLParser):
-    """What a page points to and loads, and the places in it that can be pointed to."""
+    """What a page loads, where it leads within the service, and the places in it that can be pointed to."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -29,7 +29,9 @@ class Links(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Called by the parser."""
         values = dict(attrs)
-        self.targets |= {value for name in ("href", "src") if (value := values.get(name))}
+        target = values.get("href") or values.get("src")
+        if target and not (tag == "a" and target.startswith("https://")):
+            self.targets.add(target)
         self.places |= {values["id"] or ""} if "id" in values else set()
         if tag == "style" or "style" in values or (tag == "script" and "src" not in values):
             self.inline.append(tag)
