@@ -4,7 +4,6 @@ import asyncio
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from service.sandbox.state import Order
 from service.telemetry.logs import configure_logs
 from tests.e2e.client import Service
 from tests.e2e.page.conftest import ADMIN_TOKEN
-from tests.e2e.page.held import HeldImage
 from tests.e2e.page.visitor import PHONE, Visitor, launch
 from tests.e2e.services import service_factory
 
@@ -48,10 +46,10 @@ class Studio:
     site: Service
     folder: Path
 
-    def order(self, name: str, *odd: ImageSpec) -> Order:
-        """An order of twelve photos, the last of which are `odd`."""
+    def order(self, name: str, *odd: ImageSpec, size: int = 310_000, rate: float | None = None) -> Order:
+        """An order of twelve photos of about `size` bytes, sent at `rate` bytes per second; the last are `odd`."""
         names = NAMES[: len(NAMES) - len(odd)]
-        plain = [ImageSpec(name=f"{one}.jpg", size=310_000 + 47_000 * at) for at, one in enumerate(names)]
+        plain = [ImageSpec(name=f"{one}.jpg", size=size + size // 7 * at, rate=rate) for at, one in enumerate(names)]
         return self.sandbox.control.add_order([*plain, *odd], name=name)
 
     async def visit(self, path: str = "/", **options: Any) -> Visitor:
@@ -92,20 +90,14 @@ async def overview(studio: Studio) -> None:
 
 async def downloading(studio: Studio) -> None:
     """Half-way, and at the end."""
-    order = studio.order("7 Mill Street")
-    visitor = await studio.visit(f"/?order={order.order_id}")
-    async with AsyncExitStack() as stack:
-        held = [await stack.enter_async_context(HeldImage(studio.sandbox, image)) for image in order.images[7:]]
+    for look, options in LOOKS.items():
+        order = studio.order("7 Mill Street", size=1_100_000, rate=800_000)
+        visitor = await studio.visit(f"/?order={order.order_id}", **options)
         await visitor.page.locator("#go").click()
-        await expect(visitor.page.locator("#photo-list li[data-state=done]")).to_have_count(7)
-        other = await studio.visit(visitor.page.url.removeprefix(studio.site.url), **DARK)
-        await expect(other.page.locator("#photo-list li[data-state=done]")).to_have_count(7)
-        await studio.shoot(other, "downloading-dark")
-        await visitor.page.screenshot(path=studio.folder / "downloading.png", full_page=True)
-        for image in held:
-            image.release()
+        await expect(visitor.page.locator("#running-line")).to_contain_text("left")
+        await visitor.page.screenshot(path=studio.folder / f"downloading{look}.png", full_page=True)
         await expect(visitor.page.locator("#outcome")).to_be_visible()
-    await studio.shoot(visitor, "done")
+        await studio.shoot(visitor, f"done{look}")
 
 
 async def partial(studio: Studio) -> None:
