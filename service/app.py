@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
-from aiohttp import web
+from aiohttp import TraceConfig, web
 from limits import parse
 from prometheus_client.aiohttp import make_aiohttp_handler
 from yarl import URL
@@ -42,11 +42,13 @@ from service.api.keys import (
     QUESTIONS,
     SETTINGS,
     STATS,
+    TRACES,
     UPLOADS,
 )
 from service.api.life import Life
 from service.api.limits import RateLimiter
 from service.api.patience import Patience
+from service.api.tracing import trace
 from service.archives import catalogue
 from service.archives.archives import Archives
 from service.archives.builder import Workshop
@@ -69,9 +71,10 @@ from service.jobs.jobs import Jobs
 from service.jobs.news import News
 from service.jobs.runner import Runner
 from service.settings import InvalidSettings, Settings
+from service.telemetry.exporting import export_traces
+from service.telemetry.loop import watch_loop
 from service.telemetry.metrics import Circuit, Metrics
 from service.telemetry.stats import Stats
-from service.telemetry.traces import open_traces
 from service.upstream.breaker import Breaker
 from service.upstream.client import Autoenhance
 from service.upstream.concurrency import DownloadSlots
@@ -88,7 +91,8 @@ QUESTION_LIMIT = parse("20/minute")
 def create_app(settings: Settings) -> web.Application:
     """The service as an aiohttp application. Nothing is opened before it starts."""
     app = web.Application(
-        middlewares=[middleware.observe, middleware.explain, auth.require_caller], client_max_size=LARGEST_BODY
+        middlewares=[trace, middleware.observe, middleware.explain, auth.require_caller],
+        client_max_size=LARGEST_BODY,
     )
     app[SETTINGS] = settings
     app[METRICS] = metrics = Metrics()
@@ -154,6 +158,8 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
     """Open what the handlers work with, from the disk up; close it in reverse."""
     settings, metrics = app[SETTINGS], app[METRICS]
     async with AsyncExitStack() as stack:
+        exporting = await stack.enter_async_context(export_traces(settings.traces_endpoint))
+        app[TRACES] = exporting.traces
         schemas = [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, records.SCHEMA]
         database = await Database.open(settings.data_dir, schemas)
         stack.push_async_callback(database.close)
@@ -163,7 +169,7 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
             settings.data_dir / "images", database, settings.store_budget, metrics, shared
         )
         slots = DownloadSlots(settings.download_concurrency, metrics)
-        upstream = await stack.enter_async_context(autoenhance(settings, slots, metrics))
+        upstream = await stack.enter_async_context(autoenhance(settings, slots, metrics, exporting.client))
         app[UPLOADS] = upstream.uploads
         downloads = Downloads(upstream, images, slots, metrics)
         stack.push_async_callback(downloads.close)
@@ -183,26 +189,23 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
         await stack.enter_async_context(running(archives.beat_regularly()))
         app[DELIVERY] = Delivery(images, metrics)
         app[ASSISTANT] = await stack.enter_async_context(open_assistant(settings, app[STATS]))
-        app[JOBS] = background = await open_jobs(stack, settings, database, archives, orders, metrics)
+        app[JOBS] = background = await open_jobs(stack, app, database, archives, orders)
         app[NEWS] = news = News(background, archives, orders, auto_batch=settings.auto_batch)
         stack.push_async_callback(news.close)
+        await stack.enter_async_context(running(watch_loop(metrics)))
         app[LIFE].is_ready = True
         yield
 
 
 async def open_jobs(
-    stack: AsyncExitStack,
-    settings: Settings,
-    database: Database,
-    archives: Archives,
-    orders: Orders,
-    metrics: Metrics,
+    stack: AsyncExitStack, app: web.Application, database: Database, archives: Archives, orders: Orders
 ) -> Jobs:
     """The background jobs, running."""
+    settings, metrics = app[SETTINGS], app[METRICS]
     backend = await EmbeddedJobs.open(database, settings.archive_ttl)
     session = await stack.enter_async_context(open_callback_session(allow_private=settings.callback_allow_private))
     callbacks = Callbacks(backend, session, settings.callback_keys, metrics)
-    runner = Runner(backend, archives, orders, callbacks, metrics, settings.archive_ttl)
+    runner = Runner(backend, archives, orders, callbacks, metrics, app[TRACES], settings.archive_ttl)
     background = Jobs(backend, runner, metrics)
     await stack.enter_async_context(running(background.run()))
     return background
@@ -234,7 +237,9 @@ def shared_catalogue(database: Database, objects: Objects | None, ttl: float) ->
 
 
 @asynccontextmanager
-async def autoenhance(settings: Settings, slots: DownloadSlots, metrics: Metrics) -> AsyncIterator[Autoenhance]:
+async def autoenhance(
+    settings: Settings, slots: DownloadSlots, metrics: Metrics, traced: list[TraceConfig]
+) -> AsyncIterator[Autoenhance]:
     """The upstream client with its session."""
     base = URL(settings.autoenhance_api_base)
     guard = AddressGuard(base)
@@ -243,7 +248,7 @@ async def autoenhance(settings: Settings, slots: DownloadSlots, metrics: Metrics
         circuit: Breaker(circuit, failures=settings.breaker_failures, reset=settings.breaker_reset, metrics=metrics)
         for circuit in Circuit
     }
-    async with open_traces(settings.otel_exporter_otlp_endpoint) as traces, open_session(guard, traces) as session:
+    async with open_session(guard, traced) as session:
         transport = Transport(
             session,
             guard,

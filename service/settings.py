@@ -132,6 +132,8 @@ class Settings(BaseSettings):
 
     otel_exporter_otlp_endpoint: str | None = None
     """Collector for traces over OTLP/HTTP; unset = no tracing. The other `OTEL_*` variables work as usual."""
+    otel_exporter_otlp_traces_endpoint: str | None = None
+    """The same with the whole path, where traces go somewhere of their own."""
     log_format: Literal["console", "json"] = "console"
     """`console` for people, `json` for programs."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -199,6 +201,13 @@ class Settings(BaseSettings):
             first = error.errors(include_url=False, include_input=False)[0]
             name = str(first["loc"][0]).upper() if first["loc"] else "settings"
             raise InvalidSettings(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+
+    @property
+    def traces_endpoint(self) -> str | None:
+        """Where spans are posted; None = tracing is off."""
+        if self.otel_exporter_otlp_traces_endpoint is None and self.otel_exporter_otlp_endpoint is not None:
+            return f"{self.otel_exporter_otlp_endpoint.rstrip('/')}/v1/traces"
+        return self.otel_exporter_otlp_traces_endpoint
 
     def store_budget(self, held: int) -> int:
         """Bytes the image store may take: `store_max_bytes`, or half of what is free or `held`, at most 20 GiB."""

@@ -14,12 +14,14 @@ from service.jobs.news import News
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.stats import Stats
+from service.telemetry.traces import Traces
 from service.upstream.orders import Orders
 from service.upstream.uploads import Uploads
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
 METRICS = web.AppKey("METRICS", Metrics)
 STATS = web.AppKey("STATS", Stats)
+TRACES = web.AppKey("TRACES", Traces)
 ORDERS = web.AppKey("ORDERS", Orders)
 UPLOADS = web.AppKey("UPLOADS", Uploads)
 IMAGES = web.AppKey("IMAGES", ImageStore)

@@ -8,11 +8,11 @@ from http import HTTPStatus
 
 import structlog
 from aiohttp import web
-from aiohttp.hdrs import METH_ALL
 from aiohttp.typedefs import Handler
 
 from service.api.keys import METRICS, PATIENCE, PREPARED, REQUEST_ID, STATS
-from service.archives.delivery import STARTED
+from service.api.tracing import method_of, route_of
+from service.archives.delivery import FACTS, STARTED
 from service.archives.transmission import cut
 from service.problems import (
     PROBLEM_JSON,
@@ -24,6 +24,7 @@ from service.problems import (
     Problem,
 )
 from service.telemetry.logs import get_logger
+from service.telemetry.traces import trace_id
 
 log = get_logger(__name__)
 
@@ -63,10 +64,11 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
         return response
     finally:
         seconds = time.monotonic() - started
-        route = _route(request)
+        route = route_of(request)
         metrics = request.app[METRICS]
-        metrics.http_requests.labels(route, _method(request), str(status)).inc()
-        metrics.http_duration.labels(route, _method(request), str(status)).observe(seconds)
+        labels = (route, method_of(request), str(status))
+        metrics.http_requests.labels(*labels).inc()
+        metrics.http_duration.labels(*labels).observe(seconds)
         log.info(
             "request",
             method=request.method,
@@ -74,6 +76,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
             path=request.path,
             status=status,
             seconds=round(seconds, 4),
+            **request.get(FACTS, {}),
         )
 
 
@@ -95,7 +98,7 @@ def _answer(request: web.Request, problem: Problem) -> web.StreamResponse:
     if PREPARED in request:
         cut(request)
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        request.app[STATS].note_error(problem.code, _route(request), request[REQUEST_ID])
+        request.app[STATS].note_error(problem.code, route_of(request), request[REQUEST_ID])
     return web.Response(
         body=json.dumps(problem.document(request[REQUEST_ID])).encode(),
         status=problem.status,
@@ -119,16 +122,6 @@ def _from_http(error: web.HTTPException) -> Problem:
 
 
 def _request_id(request: web.Request) -> str:
-    """The caller's own id, if it is harmless in a log; else a new one."""
+    """The caller's own id, if it is harmless in a log; else that of the request's trace, or a new one."""
     given = request.headers.get("X-Request-Id", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-
-
-def _route(request: web.Request) -> str:
-    """The route's template: labels are bounded, so never the path itself."""
-    resource = request.match_info.route.resource
-    return resource.canonical if resource is not None else "unmatched"
-
-
-def _method(request: web.Request) -> str:
-    return request.method if request.method in METH_ALL else "other"
+    return given if _REQUEST_ID.fullmatch(given) else trace_id() or uuid.uuid4().hex

@@ -15,6 +15,7 @@ from service.images.blobs import OutOfSpace
 from service.problems import ArchiveGone, Draining, InternalError, Problem, StillBuilding, StoreFull
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import ArchiveOutcome
+from service.telemetry.traces import mark_failed, span
 
 log = get_logger(__name__)
 
@@ -43,17 +44,25 @@ class Build:
         self.task = asyncio.create_task(self._run(), name=f"build {archive.id}")
 
     async def _run(self) -> None:
-        try:
-            if self._is_new:
-                await self._catalogue.begin(self.archive, self.plan)
-            if self._is_new or await take_up(self.archive, self._catalogue):
-                await self._builder.build()
-        except asyncio.CancelledError:
-            self.archive.fail(Draining())
-            raise
-        except Exception as error:
-            await self._give_up(_cause(error))
-        self._report()
+        archive = self.archive
+        with span("archive", {"archive.id": archive.id, "order.id": archive.order_id}) as current:
+            try:
+                if self._is_new:
+                    await self._catalogue.begin(archive, self.plan)
+                if self._is_new or await take_up(archive, self._catalogue):
+                    await self._builder.build()
+            except asyncio.CancelledError:
+                archive.fail(Draining())
+                raise
+            except Exception as error:
+                await self._give_up(_cause(error))
+            outcome = self._outcome()
+            current.set_attributes(
+                {"archive.outcome": outcome, "archive.images": archive.total, "archive.failed": len(archive.failures)}
+            )
+            if outcome is ArchiveOutcome.FAILURE and archive.failure is not None:
+                mark_failed(current, archive.failure.code)
+            self._report(outcome)
 
     async def _give_up(self, cause: BaseException) -> None:
         """First on disk, then to the readers: nobody who comes back at once may find the failed archive again."""
@@ -64,16 +73,20 @@ class Build:
             log.exception("archive could not be dropped", archive_id=self.archive.id)
         self.archive.fail(_problem(cause))
 
-    def _report(self) -> None:
+    def _outcome(self) -> ArchiveOutcome:
+        match self.archive.state:
+            case State.COMPLETE:
+                return ArchiveOutcome.SUCCESS
+            case State.PARTIAL:
+                return ArchiveOutcome.PARTIAL
+            case _ if isinstance(self.archive.failure, ArchiveGone):
+                return ArchiveOutcome.CANCELLED
+            case _:
+                return ArchiveOutcome.FAILURE
+
+    def _report(self, outcome: ArchiveOutcome) -> None:
         archive = self.archive
         seconds = time.monotonic() - self._started
-        if archive.state is State.COMPLETE:
-            outcome = ArchiveOutcome.SUCCESS
-        elif archive.state is State.PARTIAL:
-            outcome = ArchiveOutcome.PARTIAL
-        else:
-            gone = isinstance(archive.failure, ArchiveGone)
-            outcome = ArchiveOutcome.CANCELLED if gone else ArchiveOutcome.FAILURE
         self._metrics.archives.labels(outcome).inc()
         if archive.state in (State.COMPLETE, State.PARTIAL):
             self._metrics.archive_duration.observe(seconds)

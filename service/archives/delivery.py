@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import HttpVersion11, web
 
@@ -14,13 +15,13 @@ from service.archives.transmission import ClientLeft, cut, transmit
 from service.images.blobs import BlobLost
 from service.images.store import ImageStore
 from service.problems import ImagesMissing, PreconditionFailed, Problem, StillBuilding
-from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Metrics
-
-log = get_logger(__name__)
+from service.telemetry.traces import mark_failed, span
 
 STARTED = web.RequestKey("STARTED", float)
 """When the request came in (`time.monotonic`)."""
+FACTS = web.RequestKey("FACTS", dict[str, Any])
+"""What the request's log line tells besides the request itself."""
 
 # How long a range that needs the end waits for it; below the idle limit (60 s) of common proxies.
 _WAIT_FOR_END = 45.0
@@ -85,23 +86,34 @@ class Delivery:
         stop: int | None,
         reader: Reader,
     ) -> web.StreamResponse:
-        try:
-            await response.prepare(request)
-            self._metrics.archive_first_byte.observe(time.monotonic() - request[STARTED])
-            await transmit(request, response, archive, self._store, start=start, stop=stop, reader=reader)
-            self._metrics.archives_served.inc()
-        except (ClientLeft, ConnectionError):
-            self._metrics.client_disconnects.inc()
-            cut(request)
-        except (Problem, BlobLost) as error:
-            log.warning("download cut", archive_id=archive.id, reason=type(error).__name__)
-            cut(request)
-        except BaseException:
-            if request.transport is None or request.transport.is_closing():
-                self._metrics.client_disconnects.inc()
-            cut(request)
-            raise
+        facts = request[FACTS] = {"archive_id": archive.id, "outcome": "cut"}
+        with span("stream", {"archive.id": archive.id}) as current:
+            try:
+                await response.prepare(request)
+                self._metrics.archive_first_byte.observe(time.monotonic() - request[STARTED])
+                await transmit(request, response, archive, self._store, start=start, stop=stop, reader=reader)
+                self._metrics.archives_served.inc()
+                facts["outcome"] = "sent"
+            except (ClientLeft, ConnectionError):
+                self._note_left(facts)
+                cut(request)
+            except (Problem, BlobLost) as error:
+                mark_failed(current, type(error).__name__)
+                facts["reason"] = type(error).__name__
+                cut(request)
+            except BaseException:
+                if request.transport is None or request.transport.is_closing():
+                    self._note_left(facts)
+                cut(request)
+                raise
+            finally:
+                facts |= {"bytes": reader.position - start, "images": archive.total, "failed": len(archive.failures)}
+                current.set_attributes({"stream.outcome": facts["outcome"], "stream.bytes": facts["bytes"]})
         return response
+
+    def _note_left(self, facts: dict[str, Any]) -> None:
+        self._metrics.client_disconnects.inc()
+        facts["outcome"] = "client_left"
 
 
 def headers(archive: Archive, *, stale: bool = False) -> dict[str, str]:

@@ -10,6 +10,7 @@ from service.images.store import ImageStore
 from service.problems import Reason
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Metrics
+from service.telemetry.traces import span
 from service.upstream.client import Autoenhance, ImageFailed
 from service.upstream.concurrency import DownloadSlots, Slot
 from service.upstream.models import Rendering
@@ -66,6 +67,12 @@ class Downloads:
         return task
 
     async def _run(self, wanted: Wanted, slot: Slot) -> Stored:
+        with span("image", {"image.id": wanted.image_id}) as current:
+            stored = await self._bring(wanted, slot)
+            current.set_attributes({"image.bytes": stored.blob.size, "image.attempts": stored.attempts})
+            return stored
+
+    async def _bring(self, wanted: Wanted, slot: Slot) -> Stored:
         started = time.monotonic()
         try:
             here = await self._store.find([wanted.key])

@@ -22,6 +22,7 @@ class Space:
         self._used = used
         self._gauge = metrics.store_bytes
         self._gauge.set(used)
+        metrics.store_limit.set(limit)
         self.make_room: Callable[[int], Awaitable[None]] | None = None
         """Frees at least so many bytes if it can; set by whoever knows which images are needed."""
 

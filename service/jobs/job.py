@@ -41,6 +41,8 @@ class JobRequest:
     callback_url: str | None = None
     created: float
     """Epoch seconds, as all times here."""
+    trace: str | None = None
+    """Leads to the trace of the request that created it (a W3C `traceparent`)."""
 
     def asks_for_the_same(self, other: "JobRequest") -> bool:
         """Whether both want the same, each under its own id."""

@@ -12,6 +12,7 @@ from service.jobs.runner import Runner
 from service.problems import JobNotFound, JobUnfinished, NoCallback
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Metrics
+from service.telemetry.traces import link
 
 log = get_logger(__name__)
 
@@ -39,6 +40,7 @@ class Jobs:
             options=options.model_dump(mode="json", exclude_defaults=True),
             callback_url=callback_url,
             created=time.time(),
+            trace=link(),
         )
         job, is_new = await self._backend.submit(request, key)
         if is_new:

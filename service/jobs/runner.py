@@ -20,6 +20,7 @@ from service.problems import (
 )
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Metrics
+from service.telemetry.traces import Traces
 from service.upstream.orders import Orders
 
 log = get_logger(__name__)
@@ -45,6 +46,7 @@ class Runner:
         orders: Orders,
         callbacks: Callbacks,
         metrics: Metrics,
+        traces: Traces,
         ttl: float,
     ) -> None:
         self._backend = backend
@@ -52,6 +54,7 @@ class Runner:
         self._orders = orders
         self._callbacks = callbacks
         self._metrics = metrics
+        self._traces = traces
         self._ttl = ttl
 
     async def step(self, run: Run) -> float | None:
@@ -63,7 +66,11 @@ class Runner:
         options = Options.model_validate(run.job.request.options)
         try:
             later = await self._too_early(run.job, options)
-            return await self._build(run, options) if later is None else later
+            if later is not None:
+                return later
+            request = run.job.request
+            with self._traces.job("job", request.trace, {"job.id": request.id, "order.id": request.order_id}):
+                return await self._build(run, options)
         except RetryableProblem as problem:
             return await self._again(run, problem)
         except Problem as problem:

@@ -1,38 +1,115 @@
-"""Traces over OTLP/HTTP, when a collector is configured; otherwise nothing, at no cost."""
+"""Traces, when something is configured to receive them; otherwise nothing, at no cost.
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+A span's tracer travels with the context, as the span itself does: whatever runs for a request or a job is part of its
+trace, and code in between only says `span(...)`. Attributes hold ids and counts: no keys, no queries of addresses, and
+none of upstream's words.
+"""
 
-from aiohttp import TraceConfig
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.instrumentation.aiohttp_client import create_trace_config
-from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from yarl import URL
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 
-from service import __version__
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanContext, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+Attributes = Mapping[str, str | int | float | bool]
+
+_NONE: Attributes = {}
+_tracer: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
+# W3C trace context alone: a caller's `baggage` must not travel on to upstream.
+_propagator = TraceContextTextMapPropagator()
 
 
-@asynccontextmanager
-async def open_traces(endpoint: str | None) -> AsyncIterator[list[TraceConfig]]:
-    """Trace configs for the client session: one span per call upstream, or none at all without an endpoint.
+class Traces:
+    """Where traces begin: a request, or a job. Without a tracer nothing is recorded."""
 
-    The last spans are sent on leaving, on a thread: a dead collector must not hold the loop.
-    """
-    if endpoint is None:
-        yield []
+    def __init__(self, tracer: Tracer | None = None) -> None:
+        self._tracer = tracer
+
+    @contextmanager
+    def request(self, name: str, headers: Mapping[str, str], attributes: Attributes = _NONE) -> Iterator[Span]:
+        """The span of a request that came in; the caller's `traceparent` is its parent."""
+        if self._tracer is None:
+            yield INVALID_SPAN
+            return
+        with _root(self._tracer, name, _propagator.extract(headers), SpanKind.SERVER, attributes) as span:
+            yield span
+
+    @contextmanager
+    def job(self, name: str, created_by: str | None, attributes: Attributes = _NONE) -> Iterator[Span]:
+        """A trace of its own for work in the background, linked to what created it: a `link()` that was kept."""
+        if self._tracer is None:
+            yield INVALID_SPAN
+            return
+        links = [Link(creator)] if (creator := _read(created_by)) is not None else []
+        with _root(self._tracer, name, Context(), SpanKind.CONSUMER, attributes, links) as span:
+            yield span
+
+
+@contextmanager
+def span(name: str, attributes: Attributes = _NONE) -> Iterator[Span]:
+    """A step within the current trace. An error that passes through marks it, by its name and without its words."""
+    tracer = _tracer.get()
+    if tracer is None:
+        yield INVALID_SPAN
         return
-    resource = Resource.create({SERVICE_NAME: "autoenhance-batch", SERVICE_VERSION: __version__})
-    provider = TracerProvider(resource=resource)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")))
+    with tracer.start_as_current_span(
+        name, attributes=attributes, record_exception=False, set_status_on_exception=False
+    ) as current:
+        try:
+            yield current
+        except Exception as error:
+            mark_failed(current, getattr(error, "reason", type(error).__name__))
+            raise
+
+
+def mark_failed(failed: Span, why: str) -> None:
+    """Show a span as failed. `why` is one of few words, never a message."""
+    failed.set_attribute("error.type", why)
+    failed.set_status(Status(StatusCode.ERROR))
+
+
+def link() -> str | None:
+    """The current place in the current trace as a `traceparent`, to be kept with what is done later."""
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier)
+    return carrier.get("traceparent")
+
+
+def trace_id() -> str | None:
+    """The id of the current trace, in hex."""
+    current = trace.get_current_span().get_span_context()
+    return trace.format_trace_id(current.trace_id) if current.is_valid else None
+
+
+def exemplar() -> dict[str, str] | None:
+    """What leads from a measurement to the trace it was made in, if that trace is recorded."""
+    current = trace.get_current_span().get_span_context()
+    return {"trace_id": trace.format_trace_id(current.trace_id)} if current.trace_flags.sampled else None
+
+
+@contextmanager
+def _root(
+    tracer: Tracer, name: str, parent: Context, kind: SpanKind, attributes: Attributes, links: list[Link] | None = None
+) -> Iterator[Span]:
+    token = _tracer.set(tracer)
     try:
-        yield [create_trace_config(url_filter=_without_query, tracer_provider=provider)]
+        with tracer.start_as_current_span(
+            name,
+            parent,
+            kind,
+            attributes,
+            links,
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as root:
+            yield root
     finally:
-        await asyncio.to_thread(provider.shutdown)
+        _tracer.reset(token)
 
 
-def _without_query(url: URL) -> str:
-    """Signed addresses carry their secret in the query."""
-    return str(url.with_query(None))
+def _read(traceparent: str | None) -> SpanContext | None:
+    found = trace.get_current_span(_propagator.extract({"traceparent": traceparent or ""})).get_span_context()
+    return found if found.is_valid else None

@@ -12,6 +12,7 @@ from yarl import URL
 from service.problems import BreakerOpen, OrderNotFound, Reason
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Circuit, Metrics
+from service.telemetry.traces import span
 from service.upstream.answers import UpstreamFailure, order_problem
 from service.upstream.breaker import Breaker, CircuitOpen, Operation
 from service.upstream.concurrency import DownloadSlots, Slot
@@ -72,7 +73,7 @@ class Autoenhance:
         url = URL(f"{self._base}/orders/{quote(order_id, safe='')}", encoded=True)
         deadline = time.monotonic() + min(_ORDER_SECONDS, self._image_seconds)
         try:
-            with Operation(self._breakers) as operation:
+            with span("order", {"order.id": order_id}), Operation(self._breakers) as operation:
                 order = await self._retrying(lambda: self._order_once(url, operation, deadline), deadline)
         except CircuitOpen as error:
             raise BreakerOpen(retry_after=error.retry_after) from error
@@ -106,7 +107,9 @@ class Autoenhance:
                     async with slot:
                         attempts += 1
                         self._budget.count_call()
-                        return await self._paced(image_id, download.attempt(max(0.001, deadline - time.monotonic())))
+                        with span("attempt", {"attempt": attempts}):
+                            seconds = max(0.001, deadline - time.monotonic())
+                            return await self._paced(image_id, download.attempt(seconds))
 
                 return await self._retrying(once, deadline), attempts
         except CircuitOpen as error:
@@ -130,19 +133,20 @@ class Autoenhance:
 
     async def _order_once(self, url: URL, operation: Operation, deadline: float) -> Order:
         self._budget.count_call()
-        async with self._transport.get(
-            "order",
-            url,
-            seconds=max(0.001, deadline - time.monotonic()),
-            headers={hdrs.ACCEPT: "application/json"},
-            api_headers={},
-            reach=operation.reach,
-        ) as response:
-            document = await read_document(response)
-        try:
-            return parse_order(document)
-        except InvalidOrder as error:
-            raise UpstreamFailure(Reason.UPSTREAM_ERROR, f"no order document: {error}") from error
+        with span("attempt"):
+            async with self._transport.get(
+                "order",
+                url,
+                seconds=max(0.001, deadline - time.monotonic()),
+                headers={hdrs.ACCEPT: "application/json"},
+                api_headers={},
+                reach=operation.reach,
+            ) as response:
+                document = await read_document(response)
+            try:
+                return parse_order(document)
+            except InvalidOrder as error:
+                raise UpstreamFailure(Reason.UPSTREAM_ERROR, f"no order document: {error}") from error
 
     async def _retrying(
         self, once: Callable[[], Awaitable[T]], deadline: float, only: frozenset[Reason] = frozenset(Reason)

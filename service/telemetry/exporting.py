@@ -1,0 +1,61 @@
+"""Sends spans on: to a collector over OTLP/HTTP, to Sentry, to both, or to nobody."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from aiohttp import TraceConfig
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.instrumentation.aiohttp_client import create_trace_config
+from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from yarl import URL
+
+from service import __version__
+from service.telemetry.traces import Traces
+
+# The last spans get so long at the end; a collector that is gone must not hold a shutdown.
+_LAST_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Exporting:
+    """What the parts of the service need to take part in traces."""
+
+    traces: Traces = field(default_factory=Traces)
+    client: list[TraceConfig] = field(default_factory=list)
+    """For the session to upstream: a span per call, up to the head of its answer, and `traceparent` sent along."""
+
+
+@asynccontextmanager
+async def export_traces(endpoint: str | None, sinks: Sequence[SpanProcessor] = ()) -> AsyncIterator[Exporting]:
+    """Spans go to `endpoint` (where OTLP/HTTP takes traces) and `sinks`; none are made when there is neither.
+
+    Sampler, resource, batches and headers follow the standard `OTEL_*` variables of the environment.
+    """
+    processors = list(sinks)
+    if endpoint is not None:
+        processors.append(BatchSpanProcessor(OTLPSpanExporter(endpoint)))
+    if not processors:
+        yield Exporting()
+        return
+    own = Resource.create({SERVICE_NAME: "autoenhance-batch", SERVICE_VERSION: __version__})
+    provider = TracerProvider(resource=own.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
+    for processor in processors:
+        provider.add_span_processor(processor)
+    client = create_trace_config(url_filter=_without_query, tracer_provider=provider)
+    try:
+        yield Exporting(Traces(provider.get_tracer("service", __version__)), [client])
+    finally:
+        # A daemon thread: whatever it still waits for then, the process may end.
+        last = threading.Thread(target=provider.shutdown, name="last spans", daemon=True)
+        last.start()
+        await asyncio.to_thread(last.join, _LAST_SECONDS)
+
+
+def _without_query(url: URL) -> str:
+    """Signed addresses carry their secret in the query."""
+    return str(url.with_query(None).with_user(None))
