@@ -7,7 +7,6 @@ from typing import Any
 
 from aiohttp import TraceConfig, web
 from limits import parse
-from prometheus_client.aiohttp import make_aiohttp_handler
 from yarl import URL
 
 from service.api import (
@@ -27,6 +26,7 @@ from service.api import (
     page,
     webhooks,
 )
+from service.api import metrics as scraped
 from service.api.keys import (
     ARCHIVES,
     ASSISTANT,
@@ -136,7 +136,7 @@ def create_app(settings: Settings) -> web.Application:
             web.get("/docs/source", docs.source),
             web.get("/docs/source/{path:.+}", docs.source_file),
             web.get("/docs/files/{version:[0-9a-f]{16}}/{name:[^/]+}", docs.file),
-            web.get("/metrics", make_aiohttp_handler(metrics.registry)),
+            web.get("/metrics", scraped.metrics),
             # The first generation's paths.
             web.get("/orders/{order_id:[^/]+}/images", downloads.download, allow_head=False),
             web.head("/orders/{order_id:[^/]+}/images", downloads.describe),

@@ -36,16 +36,10 @@ async def export_traces(endpoint: str | None, sinks: Sequence[SpanProcessor] = (
 
     Sampler, resource, batches and headers follow the standard `OTEL_*` variables of the environment.
     """
-    processors = list(sinks)
-    if endpoint is not None:
-        processors.append(BatchSpanProcessor(OTLPSpanExporter(endpoint)))
-    if not processors:
+    if endpoint is None and not sinks:
         yield Exporting()
         return
-    own = Resource.create({SERVICE_NAME: "autoenhance-batch", SERVICE_VERSION: __version__})
-    provider = TracerProvider(resource=own.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
-    for processor in processors:
-        provider.add_span_processor(processor)
+    provider = await asyncio.to_thread(_provider, endpoint, sinks)  # it looks around on the machine
     client = create_trace_config(url_filter=_without_query, tracer_provider=provider)
     try:
         yield Exporting(Traces(provider.get_tracer("service", __version__)), [client])
@@ -54,6 +48,16 @@ async def export_traces(endpoint: str | None, sinks: Sequence[SpanProcessor] = (
         last = threading.Thread(target=provider.shutdown, name="last spans", daemon=True)
         last.start()
         await asyncio.to_thread(last.join, _LAST_SECONDS)
+
+
+def _provider(endpoint: str | None, sinks: Sequence[SpanProcessor]) -> TracerProvider:
+    own = Resource.create({SERVICE_NAME: "autoenhance-batch", SERVICE_VERSION: __version__})
+    provider = TracerProvider(resource=own.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
+    for processor in sinks:
+        provider.add_span_processor(processor)
+    if endpoint is not None:
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint)))
+    return provider
 
 
 def _without_query(url: URL) -> str:
