@@ -18,17 +18,17 @@ function openFromAddress() {
   const wanted = search.get("order");
   if (!wanted) return order.close();
   $("order-id").value = wanted;
-  return find(search.get("job") ?? "");
+  return find({ jobId: search.get("job") ?? "", isAsked: false });
 }
 
-async function find(jobId = "") {
+async function find(how) {
   const orderId = findOrderId($("order-id").value);
   if (!orderId) {
     problem("That is not an order id. It looks like 6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11.");
     return $("order-id").focus();
   }
   problem("");
-  return order.open(orderId, jobId);
+  return order.open(orderId, how);
 }
 
 $("find-form").addEventListener("submit", (event) => {

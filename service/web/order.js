@@ -49,15 +49,15 @@ export class Order {
     document.addEventListener("visibilitychange", () => this.#schedule());
   }
 
-  /** Show an order; with `jobId`, go on with its download. */
-  async open(orderId, jobId = "") {
+  /** Show an order. `jobId`: a download of it to go on with. `isAsked`: whether somebody just asked, and looks for it. */
+  async open(orderId, { jobId = "", isAsked = true } = {}) {
     this.#leave();
     this.#id = orderId;
     this.#pause = FIRST_POLL;
     this.#remember(jobId);
     this.#skeleton();
     if (!(await this.#load())) return;
-    $("order-title").focus({ preventScroll: true });
+    if (isAsked) $("order-title").focus();
     say(`${title(this.#overview)}: ${photos(this.#overview.total)}, ${this.#overview.ready} ready.`);
     if (jobId) await this.#run.resume(jobId);
   }

@@ -16,6 +16,7 @@ export class Run {
   #pace = new Pace();
   #spoken = 0;
   #isLost = false;
+  #isNews = false; // what ended before the page was loaded is not saved again by itself
   #reporting = 0;
   #clock = 0;
   #hooks;
@@ -32,6 +33,7 @@ export class Run {
   /** Start a job for the order and follow it to its end. */
   async start(orderId, query) {
     this.#begin();
+    this.#isNews = true;
     try {
       const response = await request(`/v1/orders/${orderId}/jobs?${query}`, { method: "POST" });
       await this.#follow((await response.json()).job_id);
@@ -40,13 +42,16 @@ export class Run {
     }
   }
 
-  /** Follow a job that is under way, or over: after the page was loaded again. */
+  /** Follow a job that is under way, or show how it ended: after the page was loaded again. */
   async resume(jobId) {
     this.#begin();
     try {
+      const job = await getJson(`/v1/jobs/${jobId}`, { signal: this.#abort.signal });
+      this.#isNews = !FINAL.has(job.status);
       await this.#follow(jobId);
     } catch (error) {
-      this.#fail(error);
+      if (error.status === 404) this.reset(); // an old address: the job is no longer kept
+      else this.#fail(error);
     }
   }
 
@@ -79,7 +84,7 @@ export class Run {
     write($("running-title"), "Starting");
     write($("running-percent"), "");
     write($("running-line"), "");
-    $("running-title").focus({ preventScroll: true });
+    $("running-title").focus();
     clearInterval(this.#clock);
     this.#clock = setInterval(() => this.#tick(), 1000);
   }
@@ -169,33 +174,34 @@ export class Run {
       this.#outcome("warn", some, `${photos(job.failed)} could not be fetched. What is here is kept, and not fetched again.`);
     } else {
       const all = job.total === 1 ? "Your photo is in the ZIP" : `All ${photos(job.total)} are in the ZIP`;
-      this.#outcome("good", all, `${bytes(job.bytes)}. Your browser is saving it now.`);
-      void this.#save();
+      this.#outcome("good", all, `${bytes(job.bytes)}. ${this.#isNews ? "Your browser is saving it now." : "It is ready to be saved."}`);
+      if (this.#isNews) void this.#save();
     }
   }
 
-  #outcome(kind, title, text) {
+  #outcome(kind, title, text, reference = "") {
     const { downloaded, failures, status } = this.#job;
     $("outcome").dataset.kind = kind;
     write($("outcome-title"), title);
     write($("outcome-text"), text);
-    write($("outcome-reference"), "");
+    write($("outcome-reference"), reference && `Reference: ${reference}`);
     $("failures").replaceChildren(...failures.map(failureLine));
     $("save").hidden = status !== "complete";
-    write($("save"), kind === "good" ? "Save again" : `Save ${photos(downloaded)}`);
+    write($("save"), kind === "good" ? (this.#isNews ? "Save again" : "Save ZIP") : `Save ${photos(downloaded)}`);
     $("save").classList.toggle("primary", kind === "good");
     $("retry").hidden = kind === "good";
     write($("retry"), failures.length ? `Try the ${failures.length} missing again` : "Try again");
     $("retry").classList.toggle("primary", kind !== "good");
     this.#show("outcome");
     this.#hooks.onState("done");
-    $("outcome-title").focus({ preventScroll: true });
+    $("outcome-title").focus();
   }
 
   async #save() {
-    const { job_id: job, archive_id: archive } = this.#job;
+    const path = `/v1/archives/${this.#job.archive_id}`;
     try {
-      await save(archive ? `/v1/archives/${archive}` : `/v1/jobs/${job}/download`);
+      await request(`${path}/report`); // is it still there? A download could not say so
+      await save(path);
     } catch (error) {
       this.#fail(error);
     }
@@ -214,8 +220,7 @@ export class Run {
     this.#hooks.onJob("");
     const refusal = error instanceof Refusal ? error : new Refusal({ title: "Something went wrong on this page" }, 0);
     this.#job = { failures: refusal.failures, downloaded: 0, status: "error" };
-    this.#outcome("bad", refusal.message, refusal.next);
-    write($("outcome-reference"), refusal.reference && `Reference: ${refusal.reference}`);
+    this.#outcome("bad", refusal.message, refusal.next, refusal.reference);
   }
 
   #stop() {

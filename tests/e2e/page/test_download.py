@@ -8,7 +8,7 @@ from playwright.async_api import Download, expect
 
 from service.sandbox import ImageSpec, Sandbox
 from service.sandbox.state import Order
-from tests.e2e.client import Service
+from tests.e2e.client import Service, StartService
 from tests.e2e.page.conftest import Visit
 from tests.e2e.page.held import HeldImage
 from tests.e2e.page.visitor import Visitor
@@ -183,6 +183,46 @@ async def test_a_reload_goes_on_with_the_download(visit: Visit, sandbox: Sandbox
             last.release()
 
     assert len([request for request in visitor.requests if request.method == "POST"]) == 1
+
+
+async def test_a_reload_does_not_save_twice(visit: Visit, sandbox: Sandbox) -> None:
+    """What was saved already is offered, not saved again by itself."""
+    order = sandbox.control.add_order(THREE)
+    visitor = await at_order(visit, order)
+    page = visitor.page
+    async with page.expect_download():
+        await page.locator("#go").click()
+    again: list[Download] = []
+    page.on("download", lambda download: again.append(download))
+
+    await page.reload()
+
+    await expect(page.locator("#outcome-text")).to_contain_text("ready to be saved")
+    async with page.expect_download():
+        await page.get_by_role("button", name="Save ZIP").click()
+    assert len(again) == 1
+
+
+async def test_an_archive_that_is_gone_is_said_and_made_again(
+    visit: Visit, start_site: StartService, site: Service, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Saving what the service no longer has is a sentence on the page; one more click, and it is there again."""
+    order = sandbox.control.add_order(THREE)
+    forgetful = await start_site()
+    async with FaultProxy(site.url) as proxy:
+        visitor = await at_order(visit, order, Service(proxy.url, site.session, site.stop))
+        page = visitor.page
+        async with page.expect_download():
+            await page.locator("#go").click()
+        proxy.target = forgetful.url
+        proxy.hang_up()
+
+        await page.get_by_role("button", name="Save again").click()
+        await expect(page.locator("#outcome")).to_contain_text("There is no such archive")
+        async with page.expect_download() as saved:
+            await page.get_by_role("button", name="Try again").click()
+
+        assert await members(await saved.value, tmp_path) == content(sandbox, order)
 
 
 async def test_events_go_on_after_a_lost_connection(visit: Visit, site: Service, sandbox: Sandbox) -> None:
