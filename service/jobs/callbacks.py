@@ -72,6 +72,8 @@ class Callbacks:
 
     async def _send(self, job: Job, url: str) -> tuple[int | None, str | None, float | None]:
         """The status of the answer, or what went wrong; and the seconds that the receiver wishes to have."""
+        if not self._keys:  # there was a secret when the job was accepted
+            return None, "no_secret", None
         body = message(job)
         headers = signing.headers(message_id(job), int(time.time()), body, self._keys)
         try:
@@ -109,7 +111,7 @@ async def open_callback_session(*, allow_private: bool) -> AsyncIterator[ClientS
     name's address changes.
     """
     connector = TCPConnector(
-        limit=0, force_close=True, socket_factory=None if allow_private else open_public_socket, ttl_dns_cache=None
+        limit=0, force_close=True, socket_factory=None if allow_private else open_public_socket, use_dns_cache=False
     )
     async with ClientSession(
         connector=connector,

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from uuid import uuid4
 
 from service.archives.options import Options
@@ -17,6 +17,7 @@ from service.telemetry.traces import link
 log = get_logger(__name__)
 
 _COUNT_SECONDS = 2.0
+_RESTART_SECONDS = 1.0
 
 
 class Jobs:
@@ -87,11 +88,19 @@ class Jobs:
     async def run(self) -> None:
         """Take accepted jobs to their ends, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._backend.run(self._runner.step))
-            tasks.create_task(self._count_regularly())
+            tasks.create_task(_for_ever(lambda: self._backend.run(self._runner.step), pause=_RESTART_SECONDS))
+            tasks.create_task(_for_ever(self._count, pause=_COUNT_SECONDS))
 
-    async def _count_regularly(self) -> None:
-        while True:
-            for status, count in (await self._backend.counts()).items():
-                self._metrics.jobs.labels(status).set(count)
-            await asyncio.sleep(_COUNT_SECONDS)
+    async def _count(self) -> None:
+        for status, count in (await self._backend.counts()).items():
+            self._metrics.jobs.labels(status).set(count)
+
+
+async def _for_ever(work: Callable[[], Awaitable[None]], pause: float) -> None:
+    """Do `work` again and again; a fault of the engine must not end it."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("jobs are held up")
+        await asyncio.sleep(pause)

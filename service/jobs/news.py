@@ -47,8 +47,13 @@ class News:
         if task is None:
             task = asyncio.create_task(self._batch_when_done(order_id), name=f"auto batch {order_id}")
             self._confirming[order_id] = task
-            task.add_done_callback(lambda _: self._confirming.pop(order_id))
+            task.add_done_callback(lambda ended: self._confirmed(order_id, ended))
         return task
+
+    def _confirmed(self, order_id: str, task: asyncio.Task[None]) -> None:
+        del self._confirming[order_id]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("auto batch failed", order_id=order_id, exc_info=error)
 
     async def _batch_when_done(self, order_id: str) -> None:
         """Start a job with the default options if the order agrees that it is done; one per state of the order."""

@@ -27,6 +27,8 @@ COMMANDS = ("serve", "sandbox", "demo", "download")
         ("RATE_LIMIT", "often"),
         ("TRUSTED_PROXIES", "everyone"),
         ("STORE_MAX_BYTES", "big"),
+        ("CALLBACK_SECRET", "not-in-this-form"),
+        ("CALLBACK_SECRET", "whsec_dG9vIHNob3J0"),
         ("LOG_FORMAT", "xml"),
         ("LOG_LEVEL", "chatty"),
     ],

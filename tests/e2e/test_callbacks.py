@@ -93,11 +93,11 @@ async def test_other_ends_are_told_too(upstream: FakeUpstream, service: Service,
     assert receiver.received[0].message["type"] == f"job.{how}"
 
 
-@pytest.mark.parametrize("refusal", [500, 404, 302])
+@pytest.mark.parametrize("refusal", [500, 404, 307])
 async def test_a_receiver_that_did_not_hear_is_told_again(service: Service, receiver: Receiver, refusal: int) -> None:
     """Only 2xx is heard; redirects are not followed. The same message under the same id, signed anew."""
     receiver.answers = [refusal, refusal, 200]
-    receiver.headers = {"Location": receiver.url} if refusal == 302 else {}
+    receiver.headers = {"Location": receiver.url} if refusal == 307 else {}
     job = await submit(service, callback_url=receiver.url)
     done = await settled(service, job)
 

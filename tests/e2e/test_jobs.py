@@ -206,6 +206,23 @@ async def test_equal_jobs_and_downloads_share_one_build(upstream: FakeUpstream, 
     assert (upstream.calls("a"), upstream.calls("b")) == (1, 1)
 
 
+async def test_a_job_that_has_waited_shares_the_build_of_those_who_have_not(
+    upstream: FakeUpstream, service: Service
+) -> None:
+    """Once its order is ready there is no difference."""
+    gate = upstream.hold("b")
+    waited = await submit(service, wait="true")
+    await upstream.until(lambda: upstream.calls("b") == 1)
+    reading = asyncio.create_task(service.download())
+    async with events(service, waited) as stream:
+        async for event in stream:
+            if event.job["downloaded"] == 1:
+                break
+    gate.set()
+
+    assert (await reading).headers["X-Archive-Id"] == (await ended(service, waited))["archive_id"]
+
+
 async def test_cancelling_one_of_two_leaves_the_other(upstream: FakeUpstream, service: Service) -> None:
     """Only the cancelled job's own demand goes."""
     gate = upstream.hold("b")
@@ -346,6 +363,20 @@ async def test_a_job_waits_for_an_open_breaker(upstream: FakeUpstream, start_ser
 
     assert failed["error"]["code"] == "upstream_error"
     assert job["status"] == "complete"
+
+
+async def test_a_job_does_not_wait_for_ever(
+    upstream: FakeUpstream, start_service: StartService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When its patience is over, what was in the way is its error."""
+    monkeypatch.setattr("service.jobs.runner._PATIENCE_SECONDS", 0.0)
+    service = await start_service(breaker_failures=1, upstream_attempts=1)
+    upstream.orders[OTHER_ORDER] = 500
+    await ended(service, await submit(service, OTHER_ORDER))
+
+    job = await ended(service, await submit(service))
+
+    assert (job["status"], job["error"]["code"]) == ("error", "breaker_open")
 
 
 async def test_results_expire_and_say_so(

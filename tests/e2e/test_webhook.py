@@ -113,17 +113,23 @@ async def test_what_is_of_no_interest_is_welcome(service: Service, body: object)
 async def test_it_wakes_a_waiting_download(
     upstream: FakeUpstream, start_service: StartService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By itself the download would look again in an hour."""
+    """By itself it would look again in an hour. News that does not help makes it look once, and wait on."""
     monkeypatch.setattr("service.archives.readiness._FIRST_INTERVAL", 3600.0)
     service = await start_service(autoenhance_webhook_secret=SECRET)
     waiting = asyncio.create_task(service.download(wait="true", wait_timeout="3600"))
     await upstream.until(lambda: upstream.calls("a") == 1)
-    upstream.orders[ORDER] = order(["a", "b"])
 
+    await notify(service)
+    await upstream.until(lambda: upstream.calls(ORDER) == 2)
+    upstream.orders[ORDER] = order(["a", "b"])
+    for _ in range(10):  # time enough for a look that nobody asked for
+        await service.ask("/livez")
+    looks = upstream.calls(ORDER)
     await notify(service)
 
     async with asyncio.timeout(PATIENCE):
         assert (await waiting).members.keys() == {"a.jpg", "b.jpg"}
+    assert looks == 2
 
 
 async def test_it_wakes_a_download_that_waits_for_its_first_image(

@@ -222,6 +222,42 @@ async def test_cancelling_stops_the_run(backend: JobBackend) -> None:
     assert (await known(backend, job.id)).status is Status.CANCELLED
 
 
+async def test_a_run_that_lost_its_job_does_not_disturb_the_next(backend: JobBackend) -> None:
+    """It takes its time to end after the cancelling; the run that has the job meanwhile keeps it."""
+    runs: list[Run] = []
+    begun = [asyncio.Event(), asyncio.Event()]
+    first_may_end, first_has_ended, never = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def step(run: Run) -> None:
+        runs.append(run)
+        begun[len(runs) - 1].set()
+        try:
+            await never.wait()
+        finally:
+            if run is runs[0]:
+                await first_may_end.wait()
+                first_has_ended.set()
+
+    job, _ = await backend.submit(request(callback_url="https://example.com/"))
+    task = asyncio.create_task(backend.run(step))
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await begun[0].wait()
+            await backend.cancel(job.id)
+            await begun[1].wait()
+            first_may_end.set()
+            await first_has_ended.wait()
+            for _ in range(5):
+                await known(backend, job.id)
+            await backend.progress(runs[1], Change(at=time.time(), callback={"state": "pending"}))
+    finally:
+        first_may_end.set()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    assert [run.job.id for run in runs] == [job.id, job.id]
+
+
 async def test_cancelling_an_ended_job_changes_nothing(backend: JobBackend) -> None:
     """It stays as it ended."""
     async with running(backend) as steps:
