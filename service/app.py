@@ -19,17 +19,20 @@ from service.api import (
     health,
     jobs,
     limits,
+    links,
     middleware,
     new_orders,
     openapi,
     orders,
     page,
+    session,
     webhooks,
 )
 from service.api import metrics as scraped
 from service.api.keys import (
     ARCHIVES,
     ASSISTANT,
+    ATTEMPTS,
     DELIVERY,
     IMAGES,
     JOBS,
@@ -99,7 +102,8 @@ def create_app(settings: Settings) -> web.Application:
     app[STATS] = Stats(metrics)
     app[LIFE] = Life()
     app[PATIENCE] = Patience(FIRST_REQUEST_SECONDS)
-    app[LIMITER] = RateLimiter(settings.rate_limit, metrics)
+    app[LIMITER] = RateLimiter(settings.rate_limit, metrics, "downloads")
+    app[ATTEMPTS] = RateLimiter(settings.rate_limit, metrics, "attempts")
     app[QUESTIONS] = RateLimiter(QUESTION_LIMIT, metrics, "questions")
     app.on_response_prepare.extend([middleware.add_headers, limits.add_headers])
     app.cleanup_ctx.append(rooms)
@@ -122,6 +126,10 @@ def create_app(settings: Settings) -> web.Application:
             web.get("/v1/archives/{archive_id:[^/]+}", archives.download, allow_head=False),
             web.head("/v1/archives/{archive_id:[^/]+}", archives.describe),
             web.get("/v1/archives/{archive_id:[^/]+}/report", archives.report),
+            web.post("/v1/links", links.create),
+            web.post("/v1/session", session.create),
+            web.get("/v1/session", session.read),
+            web.delete("/v1/session", session.delete),
             web.get("/v1/stats", health.stats),
             web.post("/v1/ask", ask.ask),
             web.get("/livez", health.livez),

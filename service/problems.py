@@ -161,6 +161,13 @@ class Unauthorized(Problem):
         super().__init__(headers={"WWW-Authenticate": 'ApiKey realm="autoenhance-batch", header="X-API-Key"'})
 
 
+class LinkRefused(Problem):
+    status, code, title = HTTPStatus.UNAUTHORIZED, "link_refused", "This link has expired, or was altered"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"WWW-Authenticate": 'ApiKey realm="autoenhance-batch", header="X-API-Key"'})
+
+
 class WebhookUnauthorized(Problem):
     status, code, title = HTTPStatus.UNAUTHORIZED, "webhook_unauthorized", "The webhook's secret is needed"
 

@@ -70,7 +70,8 @@ class Settings(BaseSettings):
     admin_token: SecretStr | None = None
     """What administrators send as `X-Admin-Token`; unset = nobody is one."""
     rate_limit: Annotated[RateLimitItem | None, NoDecode] = parse("10/minute")
-    """Downloads that a caller may begin, such as `10/minute`; `off` = no limit."""
+    """Downloads, jobs and new orders that a caller may begin, such as `10/minute`; `off` = no limit. Also the number of
+    wrong administrator's tokens that an address may send."""
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
     """Networks of proxies whose `X-Forwarded-For` is believed, comma-separated."""
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()

@@ -6,13 +6,13 @@ from contextlib import aclosing, suppress
 from typing import Annotated
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
+from service.api.bodies import read_document
 from service.api.caller import identity
 from service.api.keys import ASSISTANT, QUESTIONS
 from service.assistant.assistant import Done, Event, Words
 from service.docs.library import Passage
-from service.problems import BadRequest, InvalidParameter
 
 _LONGEST_PASSAGE = 600
 
@@ -27,7 +27,7 @@ class Question(BaseModel):
 
 async def ask(request: web.Request) -> web.StreamResponse:
     """Answer a question: `passage` events, `token` events, and `done`."""
-    question = await _read(request)
+    question = (await read_document(request, Question)).question
     await request.app[QUESTIONS].count(request, identity(request))
     response = web.StreamResponse(
         headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -39,18 +39,6 @@ async def ask(request: web.Request) -> web.StreamResponse:
                 await response.write(_sent(event))
         await response.write_eof()
     return response
-
-
-async def _read(request: web.Request) -> str:
-    try:
-        document = json.loads(await request.read())
-    except (ValueError, RecursionError):
-        raise BadRequest("The body is no JSON document.") from None
-    try:
-        return Question.model_validate(document).question
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise InvalidParameter(str(first["loc"][0])[:64] if first["loc"] else "question", first["msg"]) from None
 
 
 def _sent(event: Event) -> bytes:

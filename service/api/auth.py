@@ -1,22 +1,35 @@
-"""Who may call: `X-API-Key` against the configured keys."""
+"""Who may call: a key, a signed link, or an administrator."""
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from service.api.caller import is_one_of
+from service.api import links, session
+from service.api.caller import CALLER, Caller, matching
 from service.api.keys import SETTINGS
 from service.problems import Unauthorized
 
-_OPEN = frozenset({"/", "/docs", "/livez", "/readyz", "/health", "/metrics", "/openapi.json"})
+_OPEN = frozenset({"/", "/docs", "/livez", "/readyz", "/health", "/metrics", "/openapi.json", "/v1/session"})
 # The webhook has a secret of its own.
 _OPEN_PREFIXES = ("/web/", "/docs/", "/v1/webhooks/")
 
 
 @web.middleware
 async def require_caller(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let a request pass that carries one of the keys, is a probe, or asks a service without keys."""
-    keys = request.app[SETTINGS].service_api_key
-    exempt = request.path in _OPEN or request.path.startswith(_OPEN_PREFIXES) or request.method == "OPTIONS"
-    if keys and not exempt and not is_one_of(request.headers.get("X-API-Key", ""), keys):
+    """Note who calls, and let those pass who may, those who ask for what is open, and all while there are no keys."""
+    is_preflight = request.method == "OPTIONS"
+    request[CALLER] = caller = Caller() if is_preflight else await _caller(request)
+    is_known = caller.key is not None or caller.is_administrator
+    is_open = request.path in _OPEN or request.path.startswith(_OPEN_PREFIXES) or is_preflight
+    if request.app[SETTINGS].service_api_key and not (is_known or is_open):
         raise Unauthorized
     return await handler(request)
+
+
+async def _caller(request: web.Request) -> Caller:
+    """Judge what the request carries. Raises `LinkRefused`, and `RateLimited` for too many wrong tokens."""
+    keys = request.app[SETTINGS].service_api_key
+    if keys and links.is_link(request):
+        return Caller(links.key_of(request, keys), by_link=True)
+    token = request.headers.get("X-Admin-Token")
+    is_administrator = session.has_session(request) if token is None else await session.is_token(request, token)
+    return Caller(matching(request.headers.get("X-API-Key", ""), keys), is_administrator)

@@ -3,6 +3,7 @@
 import hmac
 import ipaddress
 from collections.abc import Iterable
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 import xxhash
@@ -16,16 +17,29 @@ from service.problems import AdministratorsOnly
 _IPV6_PREFIX = 64
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What a request proved about who sent it."""
+
+    key: SecretStr | None = None
+    """The configured key it carries, or the link it comes by was signed with."""
+    is_administrator: bool = False
+    by_link: bool = False
+
+
+CALLER = web.RequestKey("CALLER", Caller)
+"""Set before any handler runs."""
+
+
 def address(request: web.Request) -> IPv4Address | IPv6Address | None:
     """The caller's address: the peer's, or what trusted proxies say of whom they serve.
 
     `X-Forwarded-For` is read from the right, as far as the proxies that added to it are trusted; what an untrusted
     caller wrote into it is never reached.
     """
-    trusted = request.app[SETTINGS].trusted_proxies
     claimed = ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")
     found = _parse(request.remote or "")
-    while claimed and found is not None and any(found in network for network in trusted):
+    while claimed and found is not None and _is_trusted(request, found):
         before = _parse(claimed.pop())
         if before is None:
             break
@@ -33,10 +47,22 @@ def address(request: web.Request) -> IPv4Address | IPv6Address | None:
     return found
 
 
+def is_https(request: web.Request) -> bool:
+    """Whether the caller's own connection is encrypted, be it only as far as a trusted proxy."""
+    peer = _parse(request.remote or "")
+    if peer is None or not _is_trusted(request, peer):
+        return request.secure
+    said = request.headers.get("X-Forwarded-Proto", request.scheme)
+    return said.partition(",")[0].strip().lower() == "https"
+
+
 def identity(request: web.Request) -> str:
-    """What limits count by: the key, if one is configured and sent, else the address (IPv6: its /64)."""
-    if (key := tenant(request)) is not None:
-        return key
+    """What limits count by: the key, if one is configured and sent, else the address."""
+    return tenant(request) or peer_identity(request)
+
+
+def peer_identity(request: web.Request) -> str:
+    """What limits count by while there is no key: the address (IPv6: its /64)."""
     caller = address(request)
     if isinstance(caller, IPv6Address):
         return f"address:{ipaddress.ip_network((caller, _IPV6_PREFIX), strict=False)}"
@@ -45,16 +71,13 @@ def identity(request: web.Request) -> str:
 
 def tenant(request: web.Request) -> str | None:
     """Whose things these are: a name for the caller's key; None for everybody while the service is open."""
-    key = request.headers.get("X-API-Key")
-    if not key or not request.app[SETTINGS].service_api_key:
-        return None
-    return f"key:{xxhash.xxh3_128_hexdigest(key.encode('utf-8', 'surrogateescape'))}"
+    key = request[CALLER].key
+    return f"key:{xxhash.xxh3_128_hexdigest(key.get_secret_value().encode())}" if key else None
 
 
 def is_administrator(request: web.Request) -> bool:
-    """Whether the request carries the administrator's token. Nobody is one while there is no token."""
-    token = request.app[SETTINGS].admin_token
-    return token is not None and is_one_of(request.headers.get("X-Admin-Token", ""), [token])
+    """Whether the caller is one. Nobody is while there is no `ADMIN_TOKEN`."""
+    return request[CALLER].is_administrator
 
 
 def require_administrator(request: web.Request) -> None:
@@ -63,10 +86,23 @@ def require_administrator(request: web.Request) -> None:
         raise AdministratorsOnly
 
 
-def is_one_of(given: str, keys: Iterable[SecretStr]) -> bool:
-    """Compare in constant time. Every key is compared, so that the time does not tell which was nearly right."""
+def matching(given: str, keys: Iterable[SecretStr]) -> SecretStr | None:
+    """The key that was given, if it is one.
+
+    Compares in constant time, and with every key, so that the time does not tell which was nearly right.
+    """
     sent = given.encode("utf-8", "surrogateescape")
-    return sum(hmac.compare_digest(sent, key.get_secret_value().encode()) for key in keys) > 0
+    found = [key for key in keys if hmac.compare_digest(sent, key.get_secret_value().encode())]
+    return found[0] if found else None
+
+
+def is_one_of(given: str, keys: Iterable[SecretStr]) -> bool:
+    """Whether one of the keys was given."""
+    return matching(given, keys) is not None
+
+
+def _is_trusted(request: web.Request, proxy: IPv4Address | IPv6Address) -> bool:
+    return any(proxy in network for network in request.app[SETTINGS].trusted_proxies)
 
 
 def _parse(text: str) -> IPv4Address | IPv6Address | None:

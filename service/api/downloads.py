@@ -4,7 +4,7 @@ from aiohttp import web
 
 from service.api.caller import identity
 from service.api.keys import ARCHIVES, DELIVERY, LIMITER, METRICS, ORDERS, SETTINGS
-from service.api.query import read_options, read_order_id
+from service.api.query import read_options, read_order_id, read_query
 from service.archives.archive import Archive
 from service.archives.delivery import Wish, headers
 from service.archives.names import archive_filename, content_disposition
@@ -18,7 +18,7 @@ _UPSTREAM_DOWN = (BreakerOpen, UpstreamBusy, UpstreamError, UpstreamTimeout)
 
 async def download(request: web.Request) -> web.StreamResponse:
     """Stream the ZIP of an order's images."""
-    order_id, options = read_order_id(request), read_options(request.query)
+    order_id, options = read_order_id(request), read_options(read_query(request))
     require_key(request)
     await request.app[LIMITER].count(request, identity(request))
     archive, result = await _archive(request, order_id, options)
@@ -34,7 +34,7 @@ async def download(request: web.Request) -> web.StreamResponse:
 
 async def describe(request: web.Request) -> web.StreamResponse:
     """Answer HEAD: the headers of the archive if there is one, else what the order tells. Begins nothing."""
-    order_id, options = read_order_id(request), read_options(request.query)
+    order_id, options = read_order_id(request), read_options(read_query(request))
     require_key(request)
     order = await request.app[ORDERS].get(order_id)
     archive = await request.app[ARCHIVES].find(order_id, order, options)

@@ -30,6 +30,8 @@ DELIVERY = web.AppKey("DELIVERY", Delivery)
 JOBS = web.AppKey("JOBS", Jobs)
 NEWS = web.AppKey("NEWS", News)
 LIMITER = web.AppKey("LIMITER", RateLimiter)
+ATTEMPTS = web.AppKey("ATTEMPTS", RateLimiter)
+"""Counts wrong administrator's tokens."""
 QUESTIONS = web.AppKey("QUESTIONS", RateLimiter)
 ASSISTANT = web.AppKey("ASSISTANT", Assistant)
 PATIENCE = web.AppKey("PATIENCE", Patience)

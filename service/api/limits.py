@@ -1,11 +1,11 @@
-"""How often a caller may begin a download: a moving window per caller, by the `limits` library."""
+"""How often a caller may do something: a moving window per caller, by the `limits` library."""
 
 import math
 import time
 
 from aiohttp import web
 from limits import RateLimitItem
-from limits.aio.storage import MemoryStorage
+from limits.aio.storage import MemoryStorage, Storage
 from limits.aio.strategies import MovingWindowRateLimiter
 
 from service.problems import RateLimited
@@ -16,29 +16,38 @@ RATE_LIMIT = web.RequestKey("RATE_LIMIT", dict[str, str])
 
 
 class RateLimiter:
-    """Counts in this process's memory, `what` by name. Without a limit it lets everybody pass."""
+    """Counts `what` by caller, in `storage` (by default this process's memory). Without a limit everybody passes."""
 
-    def __init__(self, limit: RateLimitItem | None, metrics: Metrics, what: str = "downloads") -> None:
+    def __init__(
+        self, limit: RateLimitItem | None, metrics: Metrics, what: str, storage: Storage | None = None
+    ) -> None:
         self._limit = limit
         self._what = what
-        self._window = MovingWindowRateLimiter(MemoryStorage())
+        self._window = MovingWindowRateLimiter(storage or MemoryStorage())
         self._refused = metrics.rate_limited
 
     async def count(self, request: web.Request, caller: str) -> None:
         """Count one for `caller`. Raises `RateLimited` when there were too many."""
-        if self._limit is None:
-            return
-        allowed = await self._window.hit(self._limit, caller)
-        reset, remaining = await self._window.get_window_stats(self._limit, caller)
+        if self._limit is not None:
+            allowed = await self._window.hit(self._limit, self._what, caller)
+            await self._tell(request, self._limit, caller, allowed=allowed)
+
+    async def check(self, request: web.Request, caller: str) -> None:
+        """Count nothing. Raises `RateLimited` when the next one would be too many."""
+        if self._limit is not None and not await self._window.test(self._limit, self._what, caller):
+            await self._tell(request, self._limit, caller, allowed=False)
+
+    async def _tell(self, request: web.Request, limit: RateLimitItem, caller: str, *, allowed: bool) -> None:
+        reset, remaining = await self._window.get_window_stats(limit, self._what, caller)
         seconds = max(1, math.ceil(reset - time.time()))
         request[RATE_LIMIT] = {
-            "RateLimit-Policy": f'"{self._what}";q={self._limit.amount};w={self._limit.get_expiry()}',
+            "RateLimit-Policy": f'"{self._what}";q={limit.amount};w={limit.get_expiry()}',
             "RateLimit": f'"{self._what}";r={max(0, remaining)};t={seconds}',
         }
         if not allowed:
             self._refused.inc()
             raise RateLimited(
-                f"At most {self._limit.amount} {self._what} in {self._limit.get_expiry()} seconds.", retry_after=seconds
+                f"At most {limit.amount} {self._what} in {limit.get_expiry()} seconds.", retry_after=seconds
             )
 
 

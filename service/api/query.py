@@ -4,14 +4,16 @@ import re
 from typing import TypeGuard
 
 from aiohttp import web
-from multidict import MultiMapping
+from multidict import MultiDict, MultiMapping
 from pydantic import ValidationError
 
+from service.api.caller import CALLER
 from service.archives.options import Options
 from service.problems import InvalidOrderId, InvalidParameter
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _REPEATABLE = frozenset({"image"})
+LINK_PARAMETERS = frozenset({"expires", "signature"})
 
 
 def read_order_id(request: web.Request) -> str:
@@ -25,6 +27,13 @@ def read_order_id(request: web.Request) -> str:
 def is_order_id(value: object) -> TypeGuard[str]:
     """Whether a value can be the id of an order."""
     return isinstance(value, str) and _UUID.fullmatch(value) is not None
+
+
+def read_query(request: web.Request) -> MultiMapping[str]:
+    """The query, without what makes it a signed link; a caller by any other way has no such parameters."""
+    if not request[CALLER].by_link:
+        return request.query
+    return MultiDict((name, value) for name, value in request.query.items() if name not in LINK_PARAMETERS)
 
 
 def read_options(query: MultiMapping[str]) -> Options:

@@ -54,6 +54,11 @@ class Answer:
     def problem(self) -> dict[str, Any]:
         """The problem document."""
         assert self.headers["Content-Type"].partition(";")[0] == "application/problem+json"
+        return self.document
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The JSON document, whatever it is."""
         document = json.loads(self.body)
         assert isinstance(document, dict)
         return document

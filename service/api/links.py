@@ -1,0 +1,101 @@
+"""Links that a browser can download by: `POST /v1/links`. They carry no key, open one address, and expire.
+
+A link is signed with the key of the caller who asked for it, so it counts as that caller's, every replica accepts it,
+and it dies with that key.
+"""
+
+import re
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from http import HTTPStatus
+from urllib.parse import urlencode
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from yarl import URL
+
+from service.api.bodies import read_document
+from service.api.caller import CALLER
+from service.api.keys import SETTINGS
+from service.api.query import is_order_id, read_options
+from service.api.signatures import is_signed, sign, signing_key
+from service.problems import InvalidParameter, LinkRefused
+
+# Only the beginning of a request is judged, so a download may go on for longer. But a browser that lost the connection
+# comes back with the same link: 100 images of 4 MB take 6 minutes at 10 Mbit/s.
+LIFETIME_SECONDS = 600
+
+_EXPIRES, _SIGNATURE = "expires", "signature"
+_ORDER = re.compile(r"(?:/v1)?/orders/([^/]+)/images")
+_RESULT = re.compile(r"/v1/archives/[0-9a-f]{32}|(?:/v1)?/jobs/[0-9a-f]{32}/download")
+
+
+class NewLink(BaseModel):
+    """What is to be downloaded."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: str = Field(
+        min_length=1,
+        max_length=7000,
+        description="`/v1/orders/{order_id}/images` with its query, `/v1/archives/{archive_id}` or "
+        "`/v1/jobs/{job_id}/download`.",
+    )
+
+
+async def create(request: web.Request) -> web.Response:
+    """Sign an address. In a service without keys it works as it is, for ever."""
+    url = _read_path((await read_document(request, NewLink)).path)
+    expires = None
+    if keys := request.app[SETTINGS].service_api_key:
+        expires = int(time.time()) + LIFETIME_SECONDS
+        url = url.extend_query({_EXPIRES: str(expires)})
+        # An administrator has no key of its own.
+        key = request[CALLER].key or keys[0]
+        url = url.extend_query({_SIGNATURE: sign(_signing_key(key), _signed(url))})
+    return web.json_response(
+        {"url": str(url), "expires_at": expires and datetime.fromtimestamp(expires, UTC).isoformat()},
+        status=HTTPStatus.CREATED,
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def is_link(request: web.Request) -> bool:
+    """Whether the request claims to be a signed link."""
+    return request.method in ("GET", "HEAD") and _SIGNATURE in request.query
+
+
+def key_of(request: web.Request, keys: Iterable[SecretStr]) -> SecretStr:
+    """The key that the link was signed with. Raises `LinkRefused` when it was altered or has expired."""
+    url = request.rel_url
+    expires, signatures = url.query.get(_EXPIRES, ""), url.query.getall(_SIGNATURE)
+    text = _signed(url)
+    found = [key for key in keys if is_signed(_signing_key(key), text, signatures[0])]
+    if not found or len(signatures) > 1 or time.time() >= int(expires):
+        raise LinkRefused
+    return found[0]
+
+
+def _read_path(path: str) -> URL:
+    """The address to sign. Raises `InvalidParameter` unless it is a download of ours with a query that can be used."""
+    try:
+        url = URL(path)
+        is_local = not (url.absolute or url.raw_fragment) and path.startswith("/")
+    except ValueError:
+        raise InvalidParameter("path", "is no address") from None
+    order = _ORDER.fullmatch(url.raw_path)
+    if not is_local or not ((order and is_order_id(order[1])) or (_RESULT.fullmatch(url.raw_path) and not url.query)):
+        raise InvalidParameter("path", "must be that of an order's images, an archive or a job's download")
+    read_options(url.query)
+    return url
+
+
+def _signing_key(key: SecretStr) -> bytes:
+    return signing_key(key.get_secret_value(), "link")
+
+
+def _signed(url: URL) -> str:
+    """What the signature stands for: the path and every parameter but itself, in their order."""
+    parameters = [(name, value) for name, value in url.query.items() if name != _SIGNATURE]
+    return f"{url.raw_path}?{urlencode(parameters, errors='surrogatepass')}"

@@ -1,0 +1,279 @@
+"""Signed links: downloads in a browser, without a key in the address."""
+
+import string
+import time
+from datetime import UTC, datetime
+
+import pytest
+from yarl import URL
+
+from service.api import links
+from tests.api.conftest import FIRST, SECOND, TOKEN
+from tests.api.sending import send
+from tests.e2e.client import Answer, Service, StartService
+from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order
+from tests.fakes.upstream import FakeUpstream
+
+IMAGES = f"/v1/orders/{ORDER}/images"
+JOB = "3c1f9a0be2aed94a8adc0e913b1e8403"
+ARCHIVE = "0f0be2aed9df4adc84e0e913b1e03013"
+
+
+@pytest.fixture(autouse=True)
+def one_image(upstream: FakeUpstream) -> None:
+    upstream.orders[ORDER] = order(["a"])
+    upstream.orders[OTHER_ORDER] = order(["a"], order_id=OTHER_ORDER)
+    upstream.images["a"] = jpeg()
+
+
+async def make(service: Service, path: object, key: str = FIRST, **headers: str) -> Answer:
+    """Ask for a link."""
+    return await send(service, "POST", "/v1/links", {"path": path}, {"X-API-Key": key} | headers)
+
+
+async def link(service: Service, path: str = IMAGES, key: str = FIRST) -> str:
+    """The link to a path."""
+    answer = await make(service, path, key)
+    assert answer.status == 201, answer.text
+    url = answer.document["url"]
+    assert isinstance(url, str)
+    return url
+
+
+async def test_a_link_downloads_without_a_key(service: Service) -> None:
+    """The ZIP, by nothing but the address; a browser needs no header."""
+    answer = await service.ask(await link(service))
+
+    assert answer.status == 200
+    assert len(answer.members) == 1
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["format=png&quality=80", "image=a", "wait=false&delivery=complete", "format=%70ng", "max_width=640&scale=0.5"],
+)
+async def test_a_link_keeps_the_query(upstream: FakeUpstream, service: Service, query: str) -> None:
+    """What is downloaded is what was asked for, and the strict check of parameters still holds."""
+    url = await link(service, f"{IMAGES}?{query}")
+
+    answer = await service.ask(url)
+
+    assert answer.status == 200
+    assert URL(url).query.items() > URL(f"?{query}").query.items()
+    assert upstream.requests("a")
+
+
+async def test_a_link_says_when_it_ends(service: Service) -> None:
+    """In time to come back after a lost connection; by default ten minutes."""
+    answer = await make(service, IMAGES)
+
+    expires = datetime.fromisoformat(str(answer.document["expires_at"]))
+    assert 590 <= (expires - datetime.now(UTC)).total_seconds() <= 600
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_a_link_ends(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """401 from then on."""
+    url = await link(service)
+    now = time.time()
+
+    monkeypatch.setattr(time, "time", lambda: now + links.LIFETIME_SECONDS + 1)
+
+    answer = await service.ask(url)
+    assert (answer.status, answer.problem["code"]) == (401, "link_refused")
+    assert answer.headers["WWW-Authenticate"]
+
+
+async def test_a_link_resumes(service: Service) -> None:
+    """A browser that lost the connection asks for the rest with the same address."""
+    url = await link(service)
+    whole = await service.ask(url)
+
+    rest = await service.ask(url, headers={"Range": "bytes=100-", "If-Range": whole.headers["ETag"]})
+
+    assert rest.status == 206
+    assert rest.body == whole.body[100:]
+
+
+async def test_a_link_answers_head(service: Service) -> None:
+    """Download managers look first."""
+    answer = await service.ask(await link(service), method="HEAD")
+
+    assert answer.status == 200
+    assert answer.headers["X-Total-Images"] == "1"
+
+
+async def test_links_to_archives_and_jobs(service: Service) -> None:
+    """All three addresses of a ZIP can be signed."""
+    archive = (await service.download(headers={"X-API-Key": FIRST})).headers["X-Archive-Id"]
+
+    by_archive = await service.ask(await link(service, f"/v1/archives/{archive}"))
+    by_job = await service.ask(await link(service, f"/v1/jobs/{JOB}/download"))
+
+    assert by_archive.status == 200
+    assert (by_job.status, by_job.problem["code"]) == (404, "job_not_found")
+
+
+async def test_every_change_of_a_link_is_noticed(service: Service) -> None:
+    """Wherever a character of it is replaced, dropped or added, it opens nothing: 401, or no such address."""
+    url = await link(service, f"{IMAGES}?format=png&image=a")
+    start = url.index(ORDER)
+    changed = set()
+    for place in range(start, len(url), 7):
+        other = "0" if url[place] != "0" else "1"
+        changed |= {
+            url[:place] + other + url[place + 1 :],
+            url[:place] + url[place + 1 :],
+            url[:place] + other + url[place:],
+        }
+
+    statuses = {one: (await service.ask(one)).status for one in changed}
+
+    assert {one: status for one, status in statuses.items() if status not in (401, 404)} == {}
+    assert list(statuses.values()).count(401) > len(statuses) / 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda url: url.with_path(url.path.replace(ORDER, OTHER_ORDER), keep_query=True),
+        lambda url: url.with_path(f"/v1/orders/{ORDER}", keep_query=True),
+        lambda url: url.with_path("/v1/stats", keep_query=True),
+        lambda url: url.update_query(preview="false"),
+        lambda url: url.extend_query(image="b"),
+        lambda url: url.without_query_params("image"),
+        lambda url: url.update_query(expires=str(int(url.query["expires"]) + 1)),
+        lambda url: url.extend_query(expires="9999999999"),
+        lambda url: url.without_query_params("expires"),
+        lambda url: url.extend_query(signature="0" * 64),
+        lambda url: url.update_query(signature=""),
+        lambda url: url.update_query(signature=url.query["signature"].upper()),
+        lambda url: url.update_query(signature="s\u00edgnature"),
+    ],
+)
+async def test_a_link_opens_nothing_else(service: Service, change: object) -> None:
+    """Another order, another route, other options, a later end: 401."""
+    url = URL(await link(service, f"{IMAGES}?image=a"))
+    assert callable(change)
+
+    answer = await service.ask(str(change(url)))
+
+    assert (answer.status, answer.problem["code"]) == (401, "link_refused")
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+async def test_a_link_only_reads(service: Service, method: str) -> None:
+    """Nothing can be begun, or ended, by it."""
+    answer = await service.ask(await link(service), method=method)
+
+    assert answer.status == 401
+
+
+async def test_links_need_a_caller(service: Service) -> None:
+    """Whoever may not download gets no link either."""
+    answer = await make(service, IMAGES, key="wrong")
+
+    assert answer.status == 401
+
+
+async def test_a_link_makes_no_links(service: Service) -> None:
+    """Its signature says nothing about other addresses."""
+    query = URL(await link(service)).query_string
+
+    answer = await send(service, "POST", f"/v1/links?{query}", {"path": IMAGES})
+
+    assert answer.status == 401
+
+
+async def test_an_administrator_gets_links_without_a_key(service: Service) -> None:
+    """The page of an administrator downloads too."""
+    made = await send(service, "POST", "/v1/links", {"path": IMAGES}, {"X-Admin-Token": TOKEN})
+
+    answer = await service.ask(str(made.document["url"]))
+
+    assert answer.status == 200
+
+
+async def test_every_replica_accepts_a_link_until_its_key_goes(start_service: StartService) -> None:
+    """A key may be moved to the end of the list; once it is dropped, its links are worth nothing."""
+    url = await link(await start_service(service_api_key=SECOND), key=SECOND)
+    replica = await start_service(service_api_key=f"{FIRST},{SECOND}")
+    later = await start_service(service_api_key=FIRST)
+
+    assert [(await replica.ask(url)).status, (await later.ask(url)).status] == [200, 401]
+
+
+async def test_a_links_downloads_are_those_of_its_caller(start_service: StartService) -> None:
+    """Links do not multiply what a key may do, nor do others suffer for it."""
+    service = await start_service(service_api_key=f"{FIRST},{SECOND}", rate_limit="2/minute")
+    urls = [await link(service) for _ in range(3)]
+
+    statuses = [(await service.ask(url)).status for url in urls]
+    other = await service.ask(await link(service, key=SECOND))
+
+    assert statuses == [200, 200, 429]
+    assert other.status == 200
+
+
+async def test_an_open_service_needs_no_signature(start_service: StartService) -> None:
+    """The address works as it is and has no end: the page may ask for a link in any case."""
+    service = await start_service()
+
+    made = await send(service, "POST", "/v1/links", {"path": f"{IMAGES}?format=png"})
+
+    assert made.document == {"url": f"{IMAGES}?format=png", "expires_at": None}
+
+
+async def test_without_keys_a_signature_is_an_unknown_parameter(start_service: StartService) -> None:
+    """The query stays strict where nothing is signed."""
+    service = await start_service()
+
+    answer = await service.ask(f"{IMAGES}?expires=1&signature=x")
+
+    assert (answer.status, answer.problem["code"]) == (400, "invalid_parameter")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "/v1/stats",
+        "/v1/orders/x/images",
+        f"/v1/orders/{ORDER}",
+        f"/v1/orders/{ORDER}/jobs",
+        f"{IMAGES}/",
+        f"/{IMAGES}",
+        f"//evil.example{IMAGES}",
+        f"https://evil.example{IMAGES}",
+        f"{IMAGES}#x",
+        f"{IMAGES}?quality=91",
+        f"{IMAGES}?expires=9999999999",
+        f"{IMAGES}?unknown=1",
+        f"/v1/orders/{ORDER}%2F..%2Fimages",
+        f"/v1/archives/{ARCHIVE}?x=1",
+        f"/v1/archives/{ARCHIVE}/report",
+        "/v1/archives/x",
+        f"/v1/jobs/{JOB}",
+        "http://[broken",
+        IMAGES.replace("images", "im\u0000ages"),
+        f"{IMAGES}?image={'x' * 7000}",
+        7,
+        None,
+    ],
+)
+async def test_only_downloads_are_signed(service: Service, path: object) -> None:
+    """Anything else is a bad request, and so is a query that the download would refuse."""
+    answer = await make(service, path)
+
+    assert (answer.status, answer.problem["code"]) == (400, "invalid_parameter")
+
+
+async def test_keys_are_not_in_links(service: Service) -> None:
+    """Neither the key nor anything that it could be guessed from at a glance."""
+    url = await link(service)
+
+    signature = URL(url).query["signature"]
+    assert FIRST not in url
+    assert len(signature) == 64
+    assert set(signature) <= set(string.hexdigits.lower())

@@ -1,0 +1,259 @@
+"""`/v1/session`: an administrator in a browser."""
+
+import time
+from http.cookies import Morsel, SimpleCookie
+
+import pytest
+
+from service.api import session
+from tests.api.conftest import FIRST, TOKEN
+from tests.api.sending import send
+from tests.e2e.client import Answer, Service, StartService
+from tests.fakes.samples import ORDER, jpeg, order
+from tests.fakes.upstream import FakeUpstream
+
+SESSION = "/v1/session"
+FOR_ADMINISTRATORS = "/v1/orders/sample"
+OWN_PAGE = {"Sec-Fetch-Site": "same-origin"}
+
+
+async def sign_in(service: Service, token: object = TOKEN, **headers: str) -> Answer:
+    """Try to begin a session."""
+    return await send(service, "POST", SESSION, {"token": token}, headers)
+
+
+def cookie(answer: Answer) -> Morsel[str]:
+    """The cookie that the answer sets."""
+    return SimpleCookie(answer.headers["Set-Cookie"])[session.COOKIE]
+
+
+async def signed_in(service: Service) -> dict[str, str]:
+    """The headers of a browser that has a session."""
+    return {"Cookie": f"{session.COOKIE}={cookie(await sign_in(service)).value}"}
+
+
+async def is_administrator(service: Service, headers: dict[str, str]) -> bool:
+    """What the service says."""
+    answer = await send(service, "GET", SESSION, headers=headers)
+    assert answer.status == 200
+    found = answer.document["administrator"]
+    assert isinstance(found, bool)
+    return found
+
+
+async def test_the_right_token_begins_a_session(service: Service) -> None:
+    """The cookie that it gives makes its bearer an administrator."""
+    answer = await sign_in(service)
+
+    assert (answer.status, answer.document) == (200, {"administrator": True})
+    assert await is_administrator(service, await signed_in(service))
+    assert not await is_administrator(service, {})
+
+
+async def test_scripts_and_other_sites_never_see_the_cookie(service: Service) -> None:
+    """HttpOnly, SameSite=Strict, with an end; and the token is not in it."""
+    answer = await sign_in(service)
+
+    found = cookie(answer)
+    assert found["httponly"]
+    assert found["samesite"] == "Strict"
+    assert found["path"] == "/"
+    assert 0 < int(found["max-age"]) <= session.LIFETIME_SECONDS
+    assert TOKEN not in answer.text
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("token", ["wrong", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "t\u00f6ken"])
+async def test_a_wrong_token_begins_nothing(service: Service, token: str) -> None:
+    """403, and no cookie."""
+    answer = await sign_in(service, token)
+
+    assert (answer.status, answer.problem["code"]) == (403, "administrators_only")
+    assert "Set-Cookie" not in answer.headers
+
+
+@pytest.mark.parametrize("token", ["", 5, None, ["x"], "x" * 2000])
+async def test_what_cannot_be_a_token_is_a_bad_request(service: Service, token: object) -> None:
+    """400, and what was sent is not repeated."""
+    answer = await sign_in(service, token)
+
+    assert (answer.status, answer.problem["parameter"]) == (400, "token")
+
+
+async def test_without_a_configured_token_nobody_is_an_administrator(start_service: StartService) -> None:
+    """403 for every token and on every route for administrators; an old cookie is worth nothing."""
+    headers = await signed_in(await start_service(admin_token=TOKEN))
+    service = await start_service()
+
+    answers = [
+        await sign_in(service),
+        await send(service, "POST", FOR_ADMINISTRATORS, headers={"X-Admin-Token": TOKEN}),
+        await send(service, "POST", FOR_ADMINISTRATORS, headers=headers),
+        await send(service, "POST", FOR_ADMINISTRATORS, headers={"X-Admin-Token": ""}),
+    ]
+
+    assert [answer.status for answer in answers] == [403] * 4
+    assert not await is_administrator(service, headers)
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-Admin-Token": "wrong"}, {"X-API-Key": FIRST}])
+async def test_routes_for_administrators_need_one(service: Service, headers: dict[str, str]) -> None:
+    """403 with a caller's key, 401 without any: a token that is wrong is none."""
+    answer = await send(service, "POST", FOR_ADMINISTRATORS, headers=headers)
+
+    assert answer.status == (403 if "X-API-Key" in headers else 401)
+
+
+async def test_an_administrator_may_do_what_a_caller_may(upstream: FakeUpstream, service: Service) -> None:
+    """By token or by cookie, and without a key."""
+    upstream.orders[ORDER] = order(["a"])
+    upstream.images["a"] = jpeg()
+
+    by_token = await service.download(headers={"X-Admin-Token": TOKEN})
+    by_cookie = await service.download(headers=await signed_in(service))
+
+    assert [by_token.status, by_cookie.status] == [200, 200]
+
+
+async def test_a_session_ends_when_it_is_over(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the clock of the service, whatever the browser keeps."""
+    headers = await signed_in(service)
+    now = time.time()
+
+    monkeypatch.setattr(time, "time", lambda: now + session.LIFETIME_SECONDS + 2)
+
+    assert not await is_administrator(service, headers)
+
+
+async def test_nobody_can_make_or_lengthen_a_session(service: Service) -> None:
+    """The end is signed: with another one the cookie is worth nothing, nor is anything like it."""
+    value = cookie(await sign_in(service)).value
+    expires, _, signature = value.partition(".")
+
+    forged = [
+        f"{int(expires) + 1}.{signature}",
+        f"0{value}",
+        expires,
+        f"{expires}.",
+        f".{signature}",
+        "x",
+        "",
+        f"{value}x",
+    ]
+
+    for one in forged:
+        assert not await is_administrator(service, {"Cookie": f"{session.COOKIE}={one}"})
+
+
+async def test_another_token_ends_every_session(start_service: StartService) -> None:
+    """Whoever changes `ADMIN_TOKEN` shuts everybody out."""
+    headers = await signed_in(await start_service(admin_token=TOKEN))
+
+    service = await start_service(admin_token="another")
+
+    assert not await is_administrator(service, headers)
+
+
+async def test_every_replica_knows_the_session(start_service: StartService) -> None:
+    """It is kept in the cookie alone."""
+    headers = await signed_in(await start_service(admin_token=TOKEN))
+
+    replica = await start_service(admin_token=TOKEN)
+
+    assert await is_administrator(replica, headers)
+
+
+async def test_signing_out_takes_the_cookie_away(service: Service) -> None:
+    """204, and the cookie is emptied and ends at once."""
+    answer = await send(service, "DELETE", SESSION, headers=await signed_in(service))
+
+    assert answer.status == 204
+    assert (cookie(answer).value, cookie(answer)["max-age"]) == ("", "0")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "http://127.0.0.1"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "null"},
+        {"Origin": "http://[broken"},
+    ],
+)
+async def test_other_pages_cannot_use_the_session(service: Service, headers: dict[str, str]) -> None:
+    """Not even those of the same site, which browsers send the cookie for: other ports, sibling hosts."""
+    browser = await signed_in(service)
+
+    answer = await send(service, "POST", FOR_ADMINISTRATORS, headers=browser | headers | {"X-API-Key": FIRST})
+
+    assert (answer.status, answer.problem["code"]) == (403, "administrators_only")
+
+
+async def test_the_services_own_page_can_use_the_session(service: Service) -> None:
+    """By what new browsers say, and by what old ones say."""
+    browser = await signed_in(service)
+
+    new = await is_administrator(service, browser | OWN_PAGE | {"Origin": service.url})
+    old = await is_administrator(service, browser | {"Origin": service.url})
+
+    assert (new, old) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("proxies", "proto", "secure"),
+    [("127.0.0.1", "https", True), ("127.0.0.1", "http", False), ("", "https", False), ("10.0.0.0/8", "https", False)],
+)
+async def test_behind_https_the_cookie_is_for_https_only(
+    start_service: StartService, proxies: str, proto: str, secure: bool
+) -> None:
+    """`Secure` is set when a trusted proxy says that the caller came by https; others are not believed."""
+    service = await start_service(admin_token=TOKEN, trusted_proxies=proxies)
+
+    answer = await sign_in(service, **{"X-Forwarded-Proto": proto})
+
+    assert bool(cookie(answer)["secure"]) is secure
+
+
+@pytest.mark.parametrize("way", ["session", "header"])
+async def test_tokens_cannot_be_guessed_at_leisure(start_service: StartService, way: str) -> None:
+    """After `RATE_LIMIT` wrong ones an address waits, and then not even the right one tells that it is right."""
+    service = await start_service(admin_token=TOKEN, rate_limit="3/minute")
+
+    async def guess(token: str) -> Answer:
+        # A key of one's own choice does not make another caller.
+        headers = {"X-API-Key": token}
+        if way == "session":
+            return await sign_in(service, token, **headers)
+        return await send(service, "POST", FOR_ADMINISTRATORS, headers=headers | {"X-Admin-Token": token})
+
+    statuses = [(await guess(f"guess-{number}")).status for number in range(4)]
+    answer = await guess(TOKEN)
+
+    assert statuses == [403, 403, 403, 429]
+    assert answer.status == 429
+    assert int(answer.headers["Retry-After"]) > 0
+    assert answer.headers["RateLimit-Policy"] == '"attempts";q=3;w=60'
+
+
+async def test_the_right_token_is_never_counted(start_service: StartService) -> None:
+    """An administrator may call as often as it likes."""
+    service = await start_service(admin_token=TOKEN, rate_limit="1/minute")
+
+    answers = [await send(service, "GET", SESSION, headers={"X-Admin-Token": TOKEN}) for _ in range(3)]
+
+    assert [answer.document for answer in answers] == [{"administrator": True}] * 3
+
+
+async def test_wrong_tokens_use_up_no_downloads(upstream: FakeUpstream, start_service: StartService) -> None:
+    """Attempts and downloads are counted apart."""
+    service = await start_service(admin_token=TOKEN, rate_limit="1/minute")
+    upstream.orders[ORDER] = order(["a"])
+    upstream.images["a"] = jpeg()
+    await sign_in(service, "wrong")
+
+    answer = await service.download()
+
+    assert answer.status == 200
