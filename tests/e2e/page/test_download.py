@@ -16,6 +16,7 @@ from tests.faults.proxy import FaultProxy
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+CALLER_KEY = "key-of-a-caller"
 THREE = [ImageSpec(name=name, size=40_000) for name in ("attic.jpg", "bath.jpg", "kitchen.jpg")]
 
 
@@ -212,8 +213,9 @@ async def test_an_archive_that_is_gone_is_said_and_made_again(
     async with FaultProxy(site.url) as proxy:
         visitor = await at_order(visit, order, Service(proxy.url, site.session, site.stop))
         page = visitor.page
-        async with page.expect_download():
+        async with page.expect_download() as first:
             await page.locator("#go").click()
+        assert await (await first.value).failure() is None
         proxy.target = forgetful.url
         proxy.hang_up()
 
@@ -263,3 +265,23 @@ async def test_cancelling_ends_the_job_and_shows_the_options_again(
     await expect(page.get_by_label("Photos still being enhanced")).to_have_value("300")
     document = await site.ask(f"/v1/jobs/{job}")
     assert b'"cancelled"' in document.body
+
+
+async def test_the_key_never_travels_in_an_address(
+    visit: Visit, start_site: StartService, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Where callers need a key, the file is fetched by a link made for it; the key itself stays in headers."""
+    order = sandbox.control.add_order(THREE)
+    visitor = await visit(await start_site(service_api_key=CALLER_KEY))
+    await visitor.open(f"/?order={order.order_id}")
+    page = visitor.page
+    await page.get_by_role("dialog").get_by_label("API key").fill(CALLER_KEY)
+    await page.keyboard.press("Enter")
+    await visitor.overview()
+
+    async with page.expect_download() as saved:
+        await page.locator("#go").click()
+
+    assert await members(await saved.value, tmp_path) == content(sandbox, order)
+    assert CALLER_KEY not in (await saved.value).url
+    assert not [request for request in visitor.requests if CALLER_KEY in request.url]

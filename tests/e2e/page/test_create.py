@@ -1,0 +1,182 @@
+"""Making an order: signing in, the sample photos, files of one's own."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.async_api import FilePayload, expect
+
+from service import samples
+from service.sandbox import Sandbox
+from tests.e2e.client import Service, StartService
+from tests.e2e.page.conftest import ADMIN_TOKEN, Visit
+from tests.e2e.page.visitor import Visitor
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def photo(name: str, kind: str = "jpeg", size: int = 64) -> FilePayload:
+    """A small real picture."""
+    file = io.BytesIO()
+    Image.new("RGB", (size, size), "teal").save(file, kind)
+    return {"name": name, "mimeType": f"image/{kind}", "buffer": file.getvalue()}
+
+
+async def sign_in(visitor: Visitor) -> None:
+    """Become an administrator."""
+    await visitor.open()
+    await visitor.page.get_by_label("Administrator token").fill(ADMIN_TOKEN)
+    await visitor.page.get_by_role("button", name="Sign in").click()
+    await expect(visitor.page.get_by_role("button", name="Use sample photos")).to_be_focused()
+
+
+async def test_sample_photos_become_a_zip_on_disk(
+    visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sign in, one click for the order, and once it is ready one click for its ZIP."""
+    for name in ("kitchen.jpg", "bath.jpg"):
+        (tmp_path / name).write_bytes(photo(name)["buffer"])
+    monkeypatch.setattr(samples, "PHOTOS", tmp_path)
+    visitor = await visit()
+    await sign_in(visitor)
+    page = visitor.page
+
+    await page.get_by_role("button", name="Use sample photos").click()
+    await visitor.overview()
+    async with page.expect_download() as saved:
+        await page.locator("#go").click()
+
+    path = tmp_path / (await saved.value).suggested_filename
+    await (await saved.value).save_as(path)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        total = await page.locator("#total-all").inner_text()
+        assert len(archive.namelist()) == int(total) > 1
+
+
+async def test_files_of_ones_own_are_uploaded_and_downloaded(
+    visit: Visit, sandbox: Sandbox, site: Service, tmp_path: Path
+) -> None:
+    """Several files in one request, under the name given; then the same page downloads them enhanced."""
+    visitor = await visit()
+    await sign_in(visitor)
+    page = visitor.page
+
+    await page.get_by_label("Choose photos").set_input_files([photo("kitchen.jpg"), photo("bath.png", "png")])
+    await page.get_by_label("Name of the order").fill("12 Harbour Lane")
+    assert await visitor.axe() == []
+    await page.get_by_role("button", name="Upload 2 photos").click()
+
+    await expect(page.get_by_role("heading", name="12 Harbour Lane")).to_be_visible()
+    async with page.expect_download() as saved:
+        await page.get_by_role("button", name="Download 2 photos").click()
+    path = tmp_path / "order.zip"
+    await (await saved.value).save_as(path)
+    with zipfile.ZipFile(path) as archive:
+        assert sorted(archive.namelist()) == ["bath.jpg", "kitchen.jpg"]
+    assert len([request for request in visitor.requests if request.url == f"{site.url}/v1/orders"]) == 1
+    assert len(sandbox.control.state.orders) == 1
+
+
+async def test_an_upload_shows_how_far_each_file_is(visit: Visit) -> None:
+    """Every file has a bar of its own, and all of them get to the end."""
+    visitor = await visit()
+    await sign_in(visitor)
+    page = visitor.page
+    await page.evaluate(
+        "window.seen = []; new MutationObserver((all) => seen.push(...all.map((one) => one.target.textContent)))"
+        ".observe(document.getElementById('uploads'), { childList: true, subtree: true, characterData: true })"
+    )
+
+    await page.get_by_label("Choose photos").set_input_files([photo("a.jpg", size=600), photo("b.jpg", size=600)])
+    await expect(page.get_by_role("list", name="Chosen photos").get_by_role("listitem")).to_have_count(2)
+    await page.get_by_role("button", name="Upload 2 photos").click()
+    await visitor.overview()
+
+    assert (await page.evaluate("seen")).count("Sent") == 2
+
+
+async def test_dropped_files_are_taken_and_others_refused(visit: Visit) -> None:
+    """What is no photo, or too large, is refused by name before anything is sent."""
+    visitor = await visit()
+    await sign_in(visitor)
+
+    await visitor.page.evaluate(
+        """() => {
+          const data = new DataTransfer();
+          data.items.add(new File(["jpeg"], "kitchen.jpg", { type: "image/jpeg" }));
+          data.items.add(new File(["text"], "notes.txt", { type: "text/plain" }));
+          data.items.add(new File([new ArrayBuffer(20000001)], "huge.png", { type: "image/png" }));
+          document.getElementById("drop").dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true }));
+        }"""
+    )
+
+    chosen = visitor.page.get_by_role("list", name="Chosen photos").get_by_role("listitem")
+    await expect(chosen).to_have_count(1)
+    problem = visitor.page.locator("#create-problem")
+    await expect(problem).to_contain_text("notes.txt is not a JPEG, PNG or WebP photo.")
+    await expect(problem).to_contain_text("huge.png is larger than 20 MB.")
+
+
+async def test_a_file_that_is_no_photo_inside_is_named(visit: Visit) -> None:
+    """The others make the order; the one that was not taken is told with its reason."""
+    visitor = await visit()
+    await sign_in(visitor)
+    fake: FilePayload = {"name": "fake.jpg", "mimeType": "image/jpeg", "buffer": b"not a photo at all" * 10}
+
+    await visitor.page.get_by_label("Choose photos").set_input_files([photo("kitchen.jpg"), fake])
+    await visitor.page.get_by_role("button", name="Upload 2 photos").click()
+
+    await visitor.overview()
+    await expect(visitor.page.locator("#total-all")).to_have_text("1")
+    await expect(visitor.page.locator("#create-problem")).to_contain_text("fake")
+
+
+async def test_the_token_stays_out_of_the_page(visit: Visit) -> None:
+    """After signing in it is in no storage, no script can read it, and the field is empty; signing out ends it."""
+    visitor = await visit()
+    await sign_in(visitor)
+    page = visitor.page
+
+    stored = await page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
+    cookies = await visitor.context.cookies()
+    assert ADMIN_TOKEN not in stored
+    assert [(cookie["httpOnly"], cookie["sameSite"]) for cookie in cookies] == [(True, "Strict")]
+    await expect(page.get_by_label("Administrator token")).to_have_value("")
+
+    await visitor.open()
+    await expect(page.get_by_role("button", name="Use sample photos")).to_be_visible()
+    await page.get_by_role("button", name="Sign out").click()
+    await visitor.open()
+    await expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+    assert await visitor.context.cookies() == []
+
+
+@pytest.mark.parametrize("token", [ADMIN_TOKEN, None], ids=["wrong", "switched off"])
+async def test_a_token_that_is_not_accepted_is_said(visit: Visit, start_site: StartService, token: str | None) -> None:
+    """Wrong, or there is none on this service: the sentence is at the field, and nothing opens."""
+    visitor = await visit(await start_site(admin_token=token))
+    await visitor.open()
+
+    await visitor.page.get_by_label("Administrator token").fill("wrong")
+    await visitor.page.keyboard.press("Enter")
+
+    await expect(visitor.page.locator("#signin-problem")).not_to_be_empty()
+    await expect(visitor.page.get_by_role("button", name="Use sample photos")).to_be_hidden()
+
+
+async def test_administrators_see_recent_errors(visit: Visit, sandbox: Sandbox, site: Service) -> None:
+    """What went wrong lately is listed for them, and for nobody else."""
+    sandbox.control.add_fault("status", operation="get_order", times=None, status=500)
+    await site.ask("/v1/orders/0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be001")
+    visitor = await visit()
+    await visitor.open()
+    await visitor.counters()
+    await expect(visitor.page.get_by_text("Recent errors")).to_be_hidden()
+
+    await sign_in(visitor)
+    await visitor.page.get_by_text("Recent errors").click()
+
+    await expect(visitor.page.locator("#error-list")).to_contain_text("upstream_error")
