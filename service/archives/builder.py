@@ -57,12 +57,12 @@ class Builder:
         left = await self._take_stored()
         async with asyncio.TaskGroup() as fetches, aclosing(self._readiness.images(left)) as images:
             async for image, reason in images:
-                if reason is None and self._out_of_credit:
-                    reason = Reason.NO_CREDIT
-                if reason is None:
-                    fetches.create_task(self._collect(image, await self._fetch(image)))
-                else:
+                if reason is not None:
                     self._miss(image, reason)
+                elif (download := await self._fetch(image)) is not None:
+                    fetches.create_task(self._collect(image, download))
+                else:
+                    self._miss(image, Reason.NO_CREDIT)
         await self._settle()
 
     async def _take_stored(self) -> list[PlannedImage]:
@@ -77,16 +77,17 @@ class Builder:
                 self._metrics.images.labels(ImageOutcome.STORED).inc()
         return [image for image in left if image.image_id not in here]
 
-    async def _fetch(self, image: PlannedImage) -> asyncio.Task[Stored]:
-        """Begin, or join, the download of an image as soon as it is wanted."""
+    async def _fetch(self, image: PlannedImage) -> asyncio.Task[Stored] | None:
+        """Begin, or join, the download of an image as soon as it is wanted; None when there is no credit for it."""
         wanted = Wanted(image.key, image.image_id, self._rendering)
-        while True:
+        while not self._out_of_credit:
             await self._archive.demand.wanted(self._archive.length)
             task = self._downloads.running(image.key) or await self._downloads.start(
-                wanted, lambda: self._archive.demand.is_open(self._archive.length)
+                wanted, lambda: not self._out_of_credit and self._archive.demand.is_open(self._archive.length)
             )
             if task is not None:
                 return task
+        return None
 
     async def _collect(self, image: PlannedImage, download: asyncio.Task[Stored]) -> None:
         try:

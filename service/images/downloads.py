@@ -56,7 +56,8 @@ class Downloads:
 
         None when nobody wants the image any more by then. The task raises `ImageFailed`, or `OutOfSpace`.
         """
-        slot = await self._slots.acquire()
+        # While upstream is given a rest no call is made, so none has to wait for its turn.
+        slot = self._slots.unheld() if self._upstream.is_resting else await self._slots.acquire()
         task = self._running.get(wanted.key)
         if task is not None or not still_wanted():
             slot.release()

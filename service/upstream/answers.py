@@ -123,6 +123,15 @@ def retry_after(value: str | None, *, now: datetime | None = None) -> float | No
     return min(max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()), _LONGEST_RETRY_AFTER)
 
 
+def for_the_log(words: str, key: str) -> str:
+    """Upstream's words on one line, without our key, and without any piece of it that would help to guess the rest."""
+    shortest = max(1, min(len(key), max(4, len(key) // 4)))
+    for length in range(len(key), shortest - 1, -1):
+        for start in range(len(key) - length + 1):
+            words = words.replace(key[start : start + length], "***")
+    return "".join(character if character.isprintable() else " " for character in words)
+
+
 def carries_image(content_type: str | None) -> bool:
     """Whether a body of this type may be an image: image/*, octet-stream (S3 often says so), or nothing said."""
     kind = (content_type or "").partition(";")[0].strip().lower()

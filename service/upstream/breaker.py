@@ -64,11 +64,15 @@ class Breaker(pybreaker.CircuitBreakerListener):
             return max(0.0, self._opened_at + self._reset - self._clock())
         return 1.0 if self._trial_under_way else 0.0
 
-    def admit(self) -> "Admission":
-        """Let one call begin. Raises `CircuitOpen`. Whoever is admitted must settle or abandon the admission."""
+    def check(self) -> None:
+        """Raises `CircuitOpen` when no call is admitted now."""
         wait = self.retry_after
         if wait > 0:
             raise CircuitOpen(self.circuit, wait)
+
+    def admit(self) -> "Admission":
+        """Let one call begin. Raises `CircuitOpen`. Whoever is admitted must settle or abandon the admission."""
+        self.check()
         if self._state.current_state == pybreaker.STATE_OPEN:
             self._state.half_open()
         self._trial_under_way = self._state.current_state == pybreaker.STATE_HALF_OPEN
@@ -111,6 +115,11 @@ class Admission:
         self._epoch = epoch
         self._open = True
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the circuit is still in the state that admitted the call."""
+        return self._epoch == self._breaker._epoch
+
     def settle(self, failure: Exception | None = None, subject: str | None = None) -> None:
         """The dependency worked (None) or failed. Failures in a row with one `subject` (an image) count once."""
         if self._open:
@@ -133,8 +142,9 @@ class Operation:
         self._admissions: dict[Circuit, Admission] = {}
 
     def reach(self, circuit: Circuit) -> None:
-        """Ask this circuit, once per operation. Raises `CircuitOpen`."""
-        if circuit not in self._admissions:
+        """Ask this circuit: once, and again when its state has changed since. Raises `CircuitOpen`."""
+        admission = self._admissions.get(circuit)
+        if admission is None or not admission.is_current:
             self._admissions[circuit] = self._breakers[circuit].admit()
 
     def __enter__(self) -> Self:

@@ -92,7 +92,9 @@ class Autoenhance:
         """
         deadline = time.monotonic() + self._image_seconds
         attempts = 0
+        last: UpstreamFailure | None = None
         try:
+            self._check_circuits()
             with Operation(self._breakers, subject=image_id) as operation:
                 download = Download(
                     self._transport,
@@ -103,13 +105,19 @@ class Autoenhance:
                 )
 
                 async def once() -> str:
-                    nonlocal attempts
+                    nonlocal attempts, last
                     async with slot:
+                        left = deadline - time.monotonic()
+                        if last is not None and left <= 0:  # spent in the line: upstream is not to blame for that
+                            raise last
+                        operation.reach(Circuit.API)
                         attempts += 1
-                        self._budget.count_call()
-                        with span("attempt", {"attempt": attempts}):
-                            seconds = max(0.001, deadline - time.monotonic())
-                            return await self._paced(image_id, download.attempt(seconds))
+                        try:
+                            with span("attempt", {"attempt": attempts}):
+                                return await self._paced(image_id, download.attempt(max(0.001, left)))
+                        except UpstreamFailure as failure:
+                            last = failure
+                            raise
 
                 return await self._retrying(once, deadline), attempts
         except CircuitOpen as error:
@@ -119,6 +127,16 @@ class Autoenhance:
                 "image failed", image_id=image_id, reason=failure.reason, attempts=attempts, detail=failure.detail
             )
             raise ImageFailed(failure.reason, attempts) from failure
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether a download would be refused now by an open circuit, without any call."""
+        return any(breaker.is_open for breaker in self._breakers.values())
+
+    def _check_circuits(self) -> None:
+        # Both: the API sells an image before the assets deliver it, so a rest of the assets is no time to buy.
+        for breaker in self._breakers.values():
+            breaker.check()
 
     async def _paced(self, image_id: str, attempt: Awaitable[str]) -> str:
         """Let the pace of downloads learn from an attempt."""
@@ -132,7 +150,6 @@ class Autoenhance:
         return extension
 
     async def _order_once(self, url: URL, operation: Operation, deadline: float) -> Order:
-        self._budget.count_call()
         with span("attempt"):
             async with self._transport.get(
                 "order",
@@ -157,10 +174,17 @@ class Autoenhance:
             self._metrics.upstream_retries.labels(failure.reason).inc()
             return True
 
-        return await retrying(once, policy=self._policy, deadline=deadline, may_retry=may_retry)
+        async def counted() -> T:
+            self._budget.count_call()
+            return await once()
+
+        return await retrying(counted, policy=self._policy, deadline=deadline, may_retry=may_retry)
 
     def _image_url(self, image_id: str, rendering: Rendering) -> URL:
-        # A lone dot or two would be read as a step in the path, whatever its encoding.
-        segment = quote(image_id, safe="") if image_id.strip(".") else "-"
+        try:
+            # A lone dot or two would be read as a step in the path, whatever its encoding.
+            segment = quote(image_id, safe="") if image_id.strip(".") else "-"
+        except UnicodeEncodeError as error:
+            raise UpstreamFailure(Reason.REJECTED, "an id that no address can hold") from error
         query = "&".join(f"{name}={value}" for name, value in rendering.query().items())
         return URL(f"{self._base}/images/{segment}/enhanced?{query}", encoded=True)

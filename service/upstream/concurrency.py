@@ -23,9 +23,13 @@ class DownloadSlots:
         self._metrics = metrics
         self._show()
 
+    def unheld(self) -> "Slot":
+        """A slot that has to be taken yet."""
+        return Slot(self)
+
     async def acquire(self) -> "Slot":
         """Wait for a free slot and hold it."""
-        slot = Slot(self)
+        slot = self.unheld()
         await slot.take()
         return slot
 

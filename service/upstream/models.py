@@ -2,12 +2,15 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 # Seconds since 1970 beyond this are milliseconds (it lies in the year 5138).
 _MILLISECONDS_FROM = 100_000_000_000
+
+# Fields that versions of the API call differently.
+_NAMES = frozenset({"image_id", "image_name", "order_id", "order_name", "id", "name"})
 
 _DONE = frozenset({"processed", "done", "completed", "complete", "finished", "enhanced"})
 _FAILED = frozenset({"error", "failed", "failure"})
@@ -35,6 +38,18 @@ def _text(value: object) -> str | None:
     return str(value).strip() or None
 
 
+def _clean_text(value: object) -> str | None:
+    """A text that can be written everywhere: JSON can hold half a surrogate pair, UTF-8 cannot."""
+    text = _text(value)
+    return None if text is None else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _identifier(value: object) -> str | None:
+    """An id as it was given: one that no address can hold is none, since a cleaned one would be another's."""
+    text = _text(value)
+    return text if text == _clean_text(text) else None
+
+
 def _flag(value: object) -> bool:
     """A flag may come as a boolean, a number, or the words of an error."""
     if isinstance(value, str):
@@ -56,7 +71,8 @@ def _moment(value: object) -> datetime | None:
         return None
 
 
-Text = Annotated[str | None, BeforeValidator(_text)]
+Text = Annotated[str | None, BeforeValidator(_clean_text)]
+Identifier = Annotated[str | None, BeforeValidator(_identifier)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Moment = Annotated[datetime | None, BeforeValidator(_moment)]
 
@@ -64,11 +80,19 @@ Moment = Annotated[datetime | None, BeforeValidator(_moment)]
 class _Record(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _prefer_the_name_in_use(cls, document: object) -> object:
+        """Nothing under one name of a field leaves its other name in force."""
+        if not isinstance(document, dict):
+            return document
+        return {name: value for name, value in document.items() if name not in _NAMES or _text(value) is not None}
+
 
 class ImageRecord(_Record):
     """One image of an order. Fields of no interest here are kept in `model_extra`."""
 
-    image_id: Text = Field(None, validation_alias=AliasChoices("image_id", "id"))
+    image_id: Identifier = Field(None, validation_alias=AliasChoices("image_id", "id"))
     image_name: Text = Field(None, validation_alias=AliasChoices("image_name", "name"))
     status: Text = None
     enhanced: Flag = False
@@ -93,7 +117,7 @@ class ImageRecord(_Record):
 class Order(_Record):
     """An order and all of its images, each once, in upstream's sequence."""
 
-    order_id: Text = Field(None, validation_alias=AliasChoices("order_id", "id"))
+    order_id: Identifier = Field(None, validation_alias=AliasChoices("order_id", "id"))
     name: Text = Field(None, validation_alias=AliasChoices("name", "order_name"))
     status: Text = None
     is_processing: Flag = False
@@ -130,20 +154,20 @@ def parse_order(document: object) -> Order:
     if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
         raise InvalidOrder("its images are not a list of objects")
     try:
-        return Order.model_validate({**document, "images": _distinct(images)})
+        records = [ImageRecord.model_validate(image) for image in images]
+        return Order.model_validate({**document, "images": _distinct(records)})
     except (ValidationError, RecursionError) as error:
         raise InvalidOrder("its fields cannot be read") from error
 
 
-def _distinct(images: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _distinct(images: list[ImageRecord]) -> list[ImageRecord]:
     seen: set[str] = set()
     kept = []
     for image in images:
-        image_id = _text(image.get("image_id", image.get("id")))
-        if image_id is None or image_id not in seen:
+        if image.image_id is None or image.image_id not in seen:
             kept.append(image)
-        if image_id is not None:
-            seen.add(image_id)
+        if image.image_id is not None:
+            seen.add(image.image_id)
     return kept
 
 

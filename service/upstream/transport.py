@@ -1,5 +1,6 @@
 """One call to upstream over HTTP: headers, redirects followed by hand, and failures told apart."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -20,7 +21,7 @@ from yarl import URL
 
 from service.problems import Reason
 from service.telemetry.metrics import Circuit, Metrics
-from service.upstream.answers import UpstreamFailure, refusal
+from service.upstream.answers import UpstreamFailure, for_the_log, refusal
 from service.upstream.network import AddressGuard, ForbiddenAddress
 
 _MOST_REDIRECTS = 5
@@ -28,6 +29,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # A redirect's body up to this size is read, so that its connection can be used again.
 _SMALL_BODY = 16 * 1024
 _LOGGED_BODY = 300
+_WORDS_SECONDS = 2.0
 _LONGEST_DOCUMENT = 16 << 20
 # What storage says of a stored object.
 _DONE = frozenset({200, 201, 204})
@@ -76,7 +78,7 @@ class Transport:
             circuit = Circuit.API if at_api else Circuit.ASSETS
             reach(circuit)
             own = {**self._api_headers, **api_headers} if at_api else {}
-            with _told_apart(circuit):
+            with _told_apart(circuit, self._key):
                 async with self._request(
                     operation if at_api else "asset", url, max(0.001, deadline - time.monotonic()), {**headers, **own}
                 ) as response:
@@ -96,7 +98,7 @@ class Transport:
         A redirect is refused: it could turn a POST into a GET.
         """
         await self._guard.learn()
-        with _told_apart(Circuit.API):
+        with _told_apart(Circuit.API, self._key):
             async with self._request(
                 operation, url, seconds, self._api_headers, method=hdrs.METH_POST, json=document
             ) as response:
@@ -108,7 +110,7 @@ class Transport:
     ) -> None:
         """Send a body to storage, without the key: the address itself is signed. Raises `UpstreamFailure`."""
         await self._guard.learn()
-        with _told_apart(Circuit.ASSETS):
+        with _told_apart(Circuit.ASSETS, self._key):
             async with self._request(operation, url, seconds, headers, method=hdrs.METH_PUT, data=body) as response:
                 await self._settle(response)
 
@@ -155,9 +157,17 @@ class Transport:
             return
         failure = refusal(response.status, response.headers)
         if failure is not None:
-            words = (await response.content.read(_LOGGED_BODY)).decode("utf-8", "replace")
-            failure.detail = f"{failure.detail}: {words}".replace(self._key, "***")
+            failure.detail = f"{failure.detail}: {await _first_words(response)}"
             raise failure
+
+
+async def _first_words(response: ClientResponse) -> str:
+    """How an error's body begins, for the log. A body that cannot be read, or does not come, says nothing."""
+    try:
+        async with asyncio.timeout(_WORDS_SECONDS):
+            return (await response.content.read(_LOGGED_BODY)).decode("utf-8", "replace")
+    except (ClientError, TimeoutError, ConnectionError):
+        return ""
 
 
 async def read_document(response: ClientResponse) -> object:
@@ -174,11 +184,12 @@ async def read_document(response: ClientResponse) -> object:
     return document
 
 
-class _told_apart:  # noqa: N801  # reads as a clause: with _told_apart(circuit)
-    """Turns aiohttp's errors, and ours, into an `UpstreamFailure` of this circuit."""
+class _told_apart:  # noqa: N801  # reads as a clause: with _told_apart(circuit, key)
+    """Turns aiohttp's errors, and ours, into an `UpstreamFailure` of this circuit that can be logged."""
 
-    def __init__(self, circuit: Circuit) -> None:
+    def __init__(self, circuit: Circuit, key: str) -> None:
         self._circuit = circuit
+        self._key = key
 
     def __enter__(self) -> None:
         return None
@@ -186,6 +197,7 @@ class _told_apart:  # noqa: N801  # reads as a clause: with _told_apart(circuit)
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, UpstreamFailure):
             error.circuit = self._circuit
+            error.detail = for_the_log(error.detail, self._key)
         elif isinstance(error, ClientError | TimeoutError | ConnectionError):
             raise UpstreamFailure(_reason(error), type(error).__name__, circuit=self._circuit) from error
 

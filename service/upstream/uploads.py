@@ -91,6 +91,7 @@ class Uploads:
         deadline = time.monotonic() + self._seconds
         image_id: str | None = None
         try:
+            self._breakers[Circuit.ASSETS].check()  # an image is not announced to stay without its file
             with Operation(self._breakers) as operation:
                 operation.reach(Circuit.API)
                 image_id, url = await self._register(order_id, name, deadline)

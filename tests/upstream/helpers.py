@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry
 from yarl import URL
 
@@ -13,8 +14,9 @@ from service.problems import Reason
 from service.telemetry.metrics import Circuit, Metrics
 from service.upstream.answers import UpstreamFailure
 from service.upstream.breaker import Breaker
-from service.upstream.client import Autoenhance
+from service.upstream.client import Autoenhance, ImageFailed
 from service.upstream.concurrency import DownloadSlots
+from service.upstream.models import Rendering
 from service.upstream.network import AddressGuard, open_session
 from service.upstream.retry import RetryPolicy
 from service.upstream.transport import Transport
@@ -133,6 +135,21 @@ async def open_client(
             slots=slots,
         )
         yield Parts(client, transport, breakers, metrics, slots)
+
+
+async def download(
+    parts: Parts, image_id: str = "a", body: MemoryBody | None = None, **rendering: Any
+) -> tuple[str, int]:
+    """Fetch an image; its extension, and the attempts it took."""
+    slot = await parts.slots.acquire()
+    return await parts.client.download(image_id, Rendering(**rendering), body or MemoryBody(), slot)
+
+
+async def missing(parts: Parts, image_id: str = "a", **rendering: Any) -> tuple[Reason, int]:
+    """Why an image is missing, and the attempts it took."""
+    with pytest.raises(ImageFailed) as raised:
+        await download(parts, image_id, **rendering)
+    return raised.value.reason, raised.value.attempts
 
 
 async def turns(count: int = 10) -> None:

@@ -149,7 +149,6 @@ class TestImage:
 
         assert (image.image_id, image.image_name) == (image_id, name)
 
-    @pytest.mark.xfail(strict=True, reason="a null under the first name hides the value under the second")
     def test_a_null_under_one_name_leaves_the_other_in_force(self) -> None:
         """Null is as good as absent, also where a field has two names."""
         image = one_image(image_id=None, id="a", image_name=None, name="x.jpg")
