@@ -25,7 +25,7 @@ class AddressGuard:
     """Keeps upstream's redirects out of our own network.
 
     Checked on the address connected to, so a name that resolves inwards is caught too. Off when the API itself has
-    an address that is not public, as a sandbox has.
+    no public address, as a sandbox has none.
     """
 
     def __init__(self, api_base: URL) -> None:
@@ -41,7 +41,7 @@ class AddressGuard:
             found = await loop.getaddrinfo(self._api_base.host, self._api_base.port, type=socket.SOCK_STREAM)
         except OSError:
             return
-        self._private_api = any(not _is_public(entry[4]) for entry in found)
+        self._private_api = not any(_is_public(entry[4]) for entry in found)
 
     def open_socket(self, info: tuple[Any, ...]) -> socket.socket:
         """aiohttp's socket factory. `info` is an entry of `getaddrinfo`. Raises `ForbiddenAddress`."""

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from aiohttp import (
@@ -89,7 +89,8 @@ class Transport:
                     url = _next_address(url, response)
                     at_api = at_api and url.origin() == self._base.origin()
                     if (response.content_length or 0) <= _SMALL_BODY and response.content_length is not None:
-                        await response.read()
+                        with suppress(ClientError):  # where to go next is known without it
+                            await response.read()
         raise UpstreamFailure(Reason.BAD_REDIRECT, "too many redirects")
 
     async def post(self, operation: str, url: URL, document: Mapping[str, Any], *, seconds: float) -> object:

@@ -137,6 +137,21 @@ async def open_client(
         yield Parts(client, transport, breakers, metrics, slots)
 
 
+@asynccontextmanager
+async def tcp_server(speech: bytes) -> AsyncIterator[str]:
+    """A server that answers a request with these bytes and hangs up; its address."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(speech)
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
 async def download(
     parts: Parts, image_id: str = "a", body: MemoryBody | None = None, **rendering: Any
 ) -> tuple[str, int]:

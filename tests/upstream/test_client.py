@@ -21,11 +21,24 @@ from service.problems import (
     UpstreamUnauthorized,
 )
 from service.telemetry.metrics import Circuit
-from service.upstream import transport
+from service.upstream import client, retry, transport
 from service.upstream.client import ImageFailed
+from service.upstream.models import Rendering
 from tests.fakes.samples import ORDER, jpeg, order, png, webp
 from tests.fakes.upstream import FakeUpstream, Reply, Script
-from tests.upstream.helpers import KEY, VERSION, FakeClock, MemoryBody, Parts, failure, open_client
+from tests.upstream.helpers import (
+    KEY,
+    PATIENCE,
+    VERSION,
+    FakeClock,
+    MemoryBody,
+    Parts,
+    download,
+    failure,
+    missing,
+    open_client,
+    tcp_server,
+)
 from tests.upstream.mocked import mocked_answers
 
 # A literal address: it is looked up before the first call, and nothing may be asked of a name server.
@@ -307,6 +320,49 @@ class TestImageCall:
         extension, _ = await download(parts, format="jpeg")
 
         assert extension == "webp"
+
+    async def test_a_body_whose_end_cannot_be_told_from_a_break_is_none(self) -> None:
+        """Neither a length nor chunks: everything may be there, and nobody could know."""
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nConnection: close\r\n\r\n"
+
+        async with tcp_server(head + jpeg()) as url, open_client(url) as parts:
+            assert await missing(parts) == (Reason.TRUNCATED, 3)
+
+    async def test_time_spent_in_the_line_is_not_upstreams(
+        self, upstream: FakeUpstream, parts: Parts, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A second attempt whose time ran out while it waited for a slot is not sent, nor counted as a timeout."""
+        monkeypatch.setattr(client, "time", clock)
+        monkeypatch.setattr(retry, "time", clock)
+        upstream.images["a"] = 503
+        slot = await parts.slots.acquire()
+        fetch = asyncio.create_task(parts.client.download("a", Rendering(), MemoryBody(), slot))
+        others = [await parts.slots.acquire() for _ in range(5)]
+        clock.advance(PATIENCE)
+        for other in others:
+            other.release()
+
+        with pytest.raises(ImageFailed) as raised:
+            await fetch
+
+        assert (raised.value.reason, raised.value.attempts) == (Reason.UPSTREAM_ERROR, 1)
+        assert upstream.calls("a") == 1
+
+    async def test_a_retry_after_holds_back_nobody_else(self, upstream: FakeUpstream, parts: Parts) -> None:
+        """The refused request waits without its slot; six others go through five slots meanwhile."""
+        refusal = Reply(status=429, headers={"Retry-After": "1"})
+        upstream.images["a"] = [refusal, jpeg()]
+        upstream.images |= {f"i{number}": jpeg(number) for number in range(6)}
+
+        first = asyncio.create_task(download(parts, "a"))
+        await upstream.until(lambda: upstream.calls("a") == 1)
+        for number in range(6):
+            await download(parts, f"i{number}")
+        outcome = await first
+
+        images = [request.path.split("/")[3] for request in upstream.received]
+        assert images == ["a", *(f"i{number}" for number in range(6)), "a"]
+        assert outcome == ("jpg", 2)
 
 
 class TestCircuits:

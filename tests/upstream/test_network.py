@@ -64,6 +64,49 @@ async def test_a_private_api_switches_the_guard_off(base: str) -> None:
     assert may_connect(guard, "127.0.0.1")
 
 
+async def test_one_inward_address_among_public_ones_keeps_the_guard_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stray record of a public API's name is no reason to open our network."""
+    guard = AddressGuard(URL("https://api.example/v3"))
+
+    async def getaddrinfo(*_: object, **__: object) -> Any:
+        return [entry("8.8.8.8"), entry("10.0.0.7")]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    await guard.learn()
+
+    assert not may_connect(guard, "10.0.0.7")
+
+
+async def test_a_name_that_turns_inward_is_refused_when_it_does(
+    upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name may be public when it is looked at and lead inwards when it is used: what is connected to counts."""
+    upstream.images["a"] = jpeg()
+    port = URL(upstream.url).port
+    lookups: list[str] = []
+
+    async def getaddrinfo(host: str, *_: object, **__: object) -> Any:
+        lookups.append(host)
+        address = "8.8.8.8" if len(lookups) == 1 else "127.0.0.1"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+    url = URL(f"http://rebinding.example:{port}/v3/images/a/enhanced")
+
+    # The first answer is the guard's, who takes the API for a public one; the second is the connection's.
+    async with open_client("http://rebinding.example/v3") as parts:
+        with pytest.raises(UpstreamFailure) as raised:
+            async with parts.transport.get(
+                "image", url, seconds=PATIENCE, headers={}, api_headers={}, reach=lambda _: None
+            ):
+                pytest.fail("it was let through")
+
+    assert len(lookups) >= 2
+    assert raised.value.reason is Reason.BAD_REDIRECT
+    assert upstream.received == []
+
+
 async def test_an_api_that_cannot_be_found_keeps_the_guard_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """And it is looked for again with the next call."""
     guard = AddressGuard(URL("https://api.example/v3"))

@@ -1,6 +1,7 @@
 """A body that broke off is taken up again, and no two versions of an image are ever put together."""
 
 import asyncio
+import gzip
 
 import pytest
 from aiohttp import web
@@ -81,6 +82,7 @@ class TestResume:
             {"Content-Range": "bytes 701-1999/2000", "ETag": '"v1"'},
             {"Content-Range": "bytes 700-1999/2000", "ETag": '"v2"'},
             {"Content-Range": "items 700-1999/2000", "ETag": '"v1"'},
+            {"Content-Range": "bytes 700-1999/3000", "ETag": '"v1"'},
             {"ETag": '"v1"'},
         ],
         ids=str,
@@ -100,6 +102,68 @@ class TestResume:
 
         assert "Range" not in upstream.requests("a")[2].headers
         assert (outcome, bytes(body.content)) == (("jpg", 3), jpeg())
+
+    async def test_of_a_rest_without_a_total_the_first_announcement_decides(
+        self, upstream: FakeUpstream, parts: Parts
+    ) -> None:
+        """`bytes a-b/*` does not say whether b is the end: a part of the rest is not taken for all of it."""
+        headers = {"Content-Range": "bytes 700-999/*", "ETag": '"v1"'}
+        upstream.images["a"] = [
+            Reply(body=jpeg(), etag='"v1"', cut_after=700),
+            Reply(body=jpeg()[700:1_000], status=206, headers=headers),
+            Reply(body=jpeg()),
+        ]
+        body = MemoryBody()
+
+        outcome = await download(parts, body=body)
+
+        assert (outcome, bytes(body.content)) == (("jpg", 3), jpeg())
+
+    async def test_a_rest_that_is_not_to_be_had_is_no_refusal(self, upstream: FakeUpstream, parts: Parts) -> None:
+        """After a 416 the whole is asked for."""
+        upstream.images["a"] = [Reply(body=jpeg(), etag='"v1"', cut_after=700), Reply(status=416), Reply(body=jpeg())]
+        body = MemoryBody()
+
+        outcome = await download(parts, body=body)
+
+        assert "Range" not in upstream.requests("a")[2].headers
+        assert (outcome, bytes(body.content)) == (("jpg", 3), jpeg())
+
+    async def test_a_416_to_the_whole_is_one(self, upstream: FakeUpstream, parts: Parts) -> None:
+        """Who asked for no range and is refused one is refused, once."""
+        upstream.images["a"] = 416
+
+        assert await missing(parts) == (Reason.REJECTED, 1)
+
+    async def test_a_tag_guards_only_what_was_written_under_it(self, upstream: FakeUpstream, parts: Parts) -> None:
+        """A second version that broke off before its first bytes counted leaves the first one's: not to be joined."""
+        second = Reply(body=jpeg(2), etag='"v2"')
+        upstream.images["a"] = [
+            Reply(body=jpeg(1), etag='"v1"', cut_after=700),
+            Reply(body=jpeg(2), etag='"v2"', cut_after=4),
+            second,
+        ]
+        body = MemoryBody()
+
+        outcome = await download(parts, body=body)
+
+        assert "Range" not in upstream.requests("a")[2].headers
+        assert (outcome, bytes(body.content)) == (("jpg", 3), jpeg(2))
+
+    async def test_a_coded_body_is_never_taken_up(self, upstream: FakeUpstream, parts: Parts) -> None:
+        """A place in the coded bytes is none in the image."""
+        packed = gzip.compress(jpeg(size=50_000))
+        coded = {"Content-Encoding": "gzip", "ETag": '"v1"'}
+        upstream.images["a"] = [
+            Reply(body=packed, headers=coded, content_type="image/jpeg", cut_after=40_000),
+            Reply(body=jpeg()),
+        ]
+        body = MemoryBody()
+
+        outcome = await download(parts, body=body)
+
+        assert "Range" not in upstream.requests("a")[1].headers
+        assert (outcome, bytes(body.content)) == (("jpg", 2), jpeg())
 
     async def test_a_part_that_nobody_asked_for_is_no_image(self, upstream: FakeUpstream, parts: Parts) -> None:
         """A 206 to the first request is as good as broken."""

@@ -2,8 +2,8 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import pytest
@@ -18,7 +18,7 @@ from service.upstream.answers import UpstreamFailure
 from service.upstream.breaker import CircuitOpen
 from tests.fakes.samples import jpeg
 from tests.fakes.upstream import FakeUpstream, Reply
-from tests.upstream.helpers import KEY, PATIENCE, VERSION, FakeClock, Parts, open_client
+from tests.upstream.helpers import KEY, PATIENCE, VERSION, FakeClock, Parts, open_client, tcp_server
 
 
 @dataclass
@@ -52,21 +52,6 @@ async def refused(parts: Parts, url: str, *, seconds: float = PATIENCE) -> Upstr
     with pytest.raises(UpstreamFailure) as raised:
         await get(parts, url, seconds=seconds)
     return raised.value
-
-
-@asynccontextmanager
-async def tcp_server(speech: bytes) -> AsyncIterator[str]:
-    """A server that answers a request with these bytes and hangs up; its address."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(speech)
-        writer.close()
-        await writer.wait_closed()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 class TestHeaders:
