@@ -16,6 +16,7 @@ from service.api import (
     cors,
     docs,
     downloads,
+    errors,
     health,
     jobs,
     limits,
@@ -35,6 +36,7 @@ from service.api.keys import (
     ATTEMPTS,
     DELIVERY,
     IMAGES,
+    ISSUES,
     JOBS,
     LIFE,
     LIMITER,
@@ -74,7 +76,9 @@ from service.jobs.jobs import Jobs
 from service.jobs.news import News
 from service.jobs.runner import Runner
 from service.settings import InvalidSettings, Settings
+from service.telemetry.errors import report_errors
 from service.telemetry.exporting import export_traces
+from service.telemetry.issues import open_issues
 from service.telemetry.loop import watch_loop
 from service.telemetry.metrics import Circuit, Metrics
 from service.telemetry.stats import Stats
@@ -131,6 +135,8 @@ def create_app(settings: Settings) -> web.Application:
             web.get("/v1/session", session.read),
             web.delete("/v1/session", session.delete),
             web.get("/v1/stats", health.stats),
+            web.get("/v1/errors", errors.recent),
+            web.get("/sentry-debug", errors.fail),
             web.post("/v1/ask", ask.ask),
             web.get("/livez", health.livez),
             web.get("/readyz", health.readyz),
@@ -154,6 +160,7 @@ def create_app(settings: Settings) -> web.Application:
             web.get("/jobs/{job_id:[^/]+}/download", jobs.download, allow_head=False),
             web.head("/jobs/{job_id:[^/]+}/download", jobs.describe),
             web.get("/api/stats", health.stats),
+            web.get("/api/sentry/issues", errors.recent),
             web.post("/api/create-order", new_orders.create),
             web.post("/api/create-sample-order", new_orders.create_sample),
         ]
@@ -166,8 +173,10 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
     """Open what the handlers work with, from the disk up; close it in reverse."""
     settings, metrics = app[SETTINGS], app[METRICS]
     async with AsyncExitStack() as stack:
-        exporting = await stack.enter_async_context(export_traces(settings.traces_endpoint))
+        sinks = await stack.enter_async_context(report_errors(settings))
+        exporting = await stack.enter_async_context(export_traces(settings.traces_endpoint, sinks))
         app[TRACES] = exporting.traces
+        app[ISSUES] = await stack.enter_async_context(open_issues(settings))
         schemas = [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, records.SCHEMA]
         database = await Database.open(settings.data_dir, schemas)
         stack.push_async_callback(database.close)

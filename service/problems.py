@@ -359,6 +359,15 @@ class JobsUnavailable(RetryableProblem):
     status, code, title = HTTPStatus.SERVICE_UNAVAILABLE, "jobs_unavailable", "Jobs cannot be recorded at the moment"
 
 
+class ErrorsNotConfigured(Problem):
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code, title = "errors_not_configured", "This service is not told where errors are collected"
+
+
+class ErrorsUnavailable(RetryableProblem):
+    status, code, title = HTTPStatus.BAD_GATEWAY, "errors_unavailable", "Sentry cannot be asked at the moment"
+
+
 class StillBuilding(RetryableProblem):
     status = HTTPStatus.SERVICE_UNAVAILABLE
     code, title = "still_building", "The archive is still being built, and this range needs its end"

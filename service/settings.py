@@ -210,6 +210,12 @@ class Settings(BaseSettings):
             return f"{self.otel_exporter_otlp_endpoint.rstrip('/')}/v1/traces"
         return self.otel_exporter_otlp_traces_endpoint
 
+    def secrets(self) -> list[str]:
+        """Every value that must not be seen anywhere."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        each = (one for value in values for one in (value if isinstance(value, tuple) else (value,)))
+        return [one.get_secret_value() for one in each if isinstance(one, SecretStr)]
+
     def store_budget(self, held: int) -> int:
         """Bytes the image store may take: `store_max_bytes`, or half of what is free or `held`, at most 20 GiB."""
         if self.store_max_bytes is not None:

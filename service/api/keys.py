@@ -12,6 +12,7 @@ from service.images.store import ImageStore
 from service.jobs.jobs import Jobs
 from service.jobs.news import News
 from service.settings import Settings
+from service.telemetry.issues import Issues
 from service.telemetry.metrics import Metrics
 from service.telemetry.stats import Stats
 from service.telemetry.traces import Traces
@@ -21,6 +22,7 @@ from service.upstream.uploads import Uploads
 SETTINGS = web.AppKey("SETTINGS", Settings)
 METRICS = web.AppKey("METRICS", Metrics)
 STATS = web.AppKey("STATS", Stats)
+ISSUES = web.AppKey("ISSUES", Issues)
 TRACES = web.AppKey("TRACES", Traces)
 ORDERS = web.AppKey("ORDERS", Orders)
 UPLOADS = web.AppKey("UPLOADS", Uploads)

@@ -90,7 +90,7 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as error:
         return _answer(request, _from_http(error))
     except Exception:
-        log.exception("request failed")
+        log.exception("request failed", method=method_of(request), route=route_of(request), path=request.path)
         return _answer(request, InternalError())
 
 

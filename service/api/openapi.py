@@ -71,6 +71,7 @@ def _paths() -> dict[str, Any]:
         "head": _head("What a download would be, as far as it is known", "describeDownload", _order(), _ORDER_CALL),
     }
     stats = {"get": _json("Live counters", "stats", "Stats", security=[{"key": []}, {"administrator": []}, {}])}
+    failures = {"get": _errors()}
     archive = [_path("archive_id", _ARCHIVE_EXAMPLE)]
     sample = {"post": _made("Make an order from the sample photos", "createSampleOrder", _NEW_ORDER)}
     upload = {"post": _made("Make an order from files", "createOrder", (*_UPLOADS, *_NEW_ORDER), _files())}
@@ -94,6 +95,9 @@ def _paths() -> dict[str, Any]:
         },
         "/v1/stats": stats,
         "/api/stats": _alias(stats),
+        "/v1/errors": failures,
+        "/api/sentry/issues": _alias(failures),
+        "/sentry-debug": {"get": _test_error()},
         "/v1/ask": {"post": _ask()},
         "/health": {"get": _json("The health document", "health", "Health", security=[])},
         "/livez": {"get": _text("200 while the event loop turns", "livez")},
@@ -101,6 +105,18 @@ def _paths() -> dict[str, Any]:
         "/metrics": {"get": _text("Metrics for Prometheus", "metrics")},
         "/openapi.json": {"get": _document("This document", "openapi", {"type": "object"}, security=[])},
     }
+
+
+def _errors() -> dict[str, Any]:
+    problems = (p.AdministratorsOnly, p.ErrorsUnavailable, p.ErrorsNotConfigured)
+    words = "Errors that nobody expected, as Sentry has them; at most a minute old"
+    return _json(words, "recentErrors", "Errors", problems=problems, security=[{"administrator": []}])
+
+
+def _test_error() -> dict[str, Any]:
+    words = "Fail on purpose, to see the error arrive at Sentry"
+    operation = _operation(words, "testError", [], (p.AdministratorsOnly,))
+    return {**operation, "security": [{"administrator": []}]}
 
 
 def _jobs() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from service.upstream.models import ImageState
 
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
+_OPTIONAL = {"type": ["string", "null"]}
 
 
 def _object(properties: dict[str, Any], *, optional: tuple[str, ...] = (), extra: bool = False) -> dict[str, Any]:
@@ -138,6 +139,21 @@ JOB = _object(
     }
 )
 
+ERRORS = _object(
+    {
+        "issues": {
+            "type": "array",
+            "maxItems": 25,
+            "items": _object(
+                {
+                    **dict.fromkeys(("id", "title", "culprit", "level"), _OPTIONAL),
+                    "count": {"type": ["integer", "null"]},
+                    **dict.fromkeys(("first_seen", "last_seen", "link"), _OPTIONAL),
+                }
+            ),
+        }
+    }
+)
 STATS = _object(
     {
         "uptime_seconds": _COUNT,
@@ -179,6 +195,7 @@ SCHEMAS = {
     "Report": REPORT,
     "Job": JOB,
     "Stats": STATS,
+    "Errors": ERRORS,
     "Health": HEALTH,
     "Problem": PROBLEM,
 }

@@ -14,6 +14,7 @@ from service.app import create_app
 from service.database import DataDirInUse
 from service.settings import InvalidSettings, Settings
 from service.telemetry.logs import configure_logs, get_logger
+from service.telemetry.scrub import Scrubber
 
 log = get_logger(__name__)
 
@@ -28,7 +29,7 @@ def serve(overrides: Mapping[str, object]) -> int:
     except InvalidSettings as error:
         print(f"autoenhance-batch: {error}", file=sys.stderr)
         return 2
-    configure_logs(settings.log_format, settings.log_level)
+    configure_logs(settings.log_format, settings.log_level, Scrubber(settings.secrets()))
     if settings.autoenhance_api_key is None:
         log.warning("AUTOENHANCE_API_KEY is not set: downloads are answered with 503")
     try:

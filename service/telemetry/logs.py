@@ -2,21 +2,26 @@
 
 import logging
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
+from opentelemetry import trace
 from structlog.tracebacks import ExceptionDictTransformer
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from service.telemetry.scrub import Scrubber
 
 
-def configure_logs(log_format: Literal["console", "json"], level: str) -> None:
-    """Send our events and the libraries' records through one renderer to stderr."""
-    shared: list[structlog.typing.Processor] = [
+def configure_logs(log_format: Literal["console", "json"], level: str, scrub: Scrubber | None = None) -> None:
+    """Send our events and the libraries' records through one renderer to stderr, without what `scrub` takes out."""
+    shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_trace,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    renderer: list[structlog.typing.Processor] = (
+    renderer: list[Processor] = (
         [
             # Without locals: they hold keys.
             structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
@@ -37,12 +42,34 @@ def configure_logs(log_format: Literal["console", "json"], level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *renderer,
+                _scrubbing(scrub or Scrubber()),
+            ],
         )
     )
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+
+
+def _add_trace(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """Which trace, and which step of it, a line belongs to."""
+    current = trace.get_current_span().get_span_context()
+    if current.is_valid:
+        event["trace_id"] = trace.format_trace_id(current.trace_id)
+        event["span_id"] = trace.format_span_id(current.span_id)
+    return event
+
+
+def _scrubbing(scrub: Scrubber) -> Processor:
+    """The last step, on the line itself: whatever it was made of."""
+
+    def process(logger: WrappedLogger, name: str, line: Any) -> Any:
+        return scrub(line)
+
+    return process
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

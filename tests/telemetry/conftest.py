@@ -9,6 +9,7 @@ from tests.e2e.client import StartService
 from tests.e2e.services import service_factory
 from tests.fakes.upstream import FakeUpstream
 from tests.telemetry.collector import Collector
+from tests.telemetry.sentry import FakeSentry
 
 
 @pytest.fixture
@@ -33,3 +34,10 @@ async def start_service(
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
     async with service_factory(upstream.url, tmp_path) as start:
         yield start
+
+
+@pytest.fixture
+async def sentry() -> AsyncIterator[FakeSentry]:
+    """A Sentry that has heard of nothing."""
+    async with FakeSentry() as running:
+        yield running
