@@ -53,7 +53,6 @@ async def report_errors(settings: Settings) -> AsyncIterator[list[SpanProcessor]
             default_integrations=False,
             auto_enabling_integrations=False,
             include_local_variables=False,
-            send_default_pii=False,
             max_request_body_size="never",
             before_send=scrubbed,
             before_send_transaction=scrubbed,

@@ -1,0 +1,149 @@
+"""The log of a running service: a line per request and per archive, in JSON, without secrets."""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, ClientTimeout
+
+from service.telemetry.scrub import Scrubber
+from tests.fakes.samples import ORDER, jpeg, order
+from tests.fakes.upstream import UPSTREAM_WORDS, FakeUpstream, Reply
+from tests.process import ServiceProcess
+from tests.telemetry.collector import Collector
+
+KEY = "key-of-the-account-3f9d"
+ADMIN = "token-of-the-administrator"
+SIGNED = "https://storage.example/a.jpg?X-Amz-Signature=5ec12e7&X-Amz-Expires=60"
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[ClientSession]:
+    """A caller."""
+    async with ClientSession(timeout=ClientTimeout(total=30)) as caller:
+        yield caller
+
+
+def service(upstream: FakeUpstream, folder: Path, **settings: str) -> ServiceProcess:
+    """The service as a process; its log is JSON."""
+    return ServiceProcess(
+        folder,
+        AUTOENHANCE_API_BASE=upstream.url,
+        AUTOENHANCE_API_KEY=KEY,
+        ADMIN_TOKEN=ADMIN,
+        OTEL_BSP_SCHEDULE_DELAY="50",
+        **settings,
+    )
+
+
+def lines(process: ServiceProcess) -> list[dict[str, Any]]:
+    """Every line, each of which is an object."""
+    return [json.loads(line) for line in process.log]
+
+
+async def test_a_request_and_an_archive_leave_a_line_each(
+    upstream: FakeUpstream, collector: Collector, session: ClientSession, tmp_path: Path
+) -> None:
+    """With outcome, counts, bytes and times; both lead to the trace, and by the request's id to the answer."""
+    upstream.orders[ORDER] = order(["a", "b", "c"])
+    upstream.images = {"a": jpeg(1), "b": 404, "c": jpeg(3)}
+
+    async with service(upstream, tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) as process:
+        async with session.get(f"{process.url}/v1/orders/{ORDER}/images") as response:
+            body, request_id = await response.read(), response.headers["X-Request-Id"]
+        assert await process.stop() == 0
+
+    (request,) = [line for line in lines(process) if line["event"] == "request"]
+    (archive,) = [line for line in lines(process) if line["event"] == "archive ended"]
+    facts = ("route", "status", "outcome", "bytes", "images", "failed", "archive_id", "request_id")
+    assert [request[name] for name in facts] == [
+        "/v1/orders/{order_id}/images",
+        200,
+        "sent",
+        len(body),
+        3,
+        1,
+        archive["archive_id"],
+        request_id,
+    ]
+    counts = ("outcome", "images", "downloaded", "failed", "bytes", "order_id", "request_id")
+    assert [archive[name] for name in counts] == ["partial", 3, 2, 1, len(body), ORDER, request_id]
+    assert 0 < archive["seconds"] <= request["seconds"] + 1
+    assert {request["trace_id"], archive["trace_id"]} == {collector.spans[0].trace_id}
+
+
+async def test_upstreams_words_are_in_the_log_and_nowhere_else(
+    upstream: FakeUpstream, session: ClientSession, tmp_path: Path
+) -> None:
+    """Shortened, without our key, and without the secrets of signed addresses."""
+    upstream.orders[ORDER] = order(["a", "b"])
+    words = f"{UPSTREAM_WORDS} {KEY} see {SIGNED} or signature=5ec12e7 " + "and so on " * 1_000
+    upstream.images = {"a": jpeg(1), "b": Reply(body=words.encode(), status=400)}
+
+    async with service(upstream, tmp_path) as process:
+        async with session.get(f"{process.url}/v1/orders/{ORDER}/images?quality=50") as response:
+            body = await response.read()
+        async with session.get(f"{process.url}/sentry-debug?token={KEY}", headers={"X-Admin-Token": ADMIN}) as answer:
+            assert answer.status == 500
+        await process.stop()
+
+    assert UPSTREAM_WORDS.encode() not in body
+    said = [line for line in lines(process) if UPSTREAM_WORDS in line.get("detail", "")]
+    assert len(said) == 1
+    assert len(said[0]["detail"]) < 400
+    assert "https://storage.example/a.jpg?***" in said[0]["detail"]
+    whole = "".join(process.log)
+    assert "TestError" in whole
+    for secret in (KEY, ADMIN, "5ec12e7", "quality"):
+        assert secret not in whole, secret
+
+
+async def test_a_client_that_leaves_is_told_apart(
+    upstream: FakeUpstream, session: ClientSession, tmp_path: Path
+) -> None:
+    """The request's line says so, and how far it came."""
+    upstream.orders[ORDER] = order(["a", "b"])
+    upstream.images = {"a": jpeg(1, 40_000_000), "b": jpeg(2)}
+    upstream.hold("b")
+
+    async with service(upstream, tmp_path) as process:
+        response = await session.get(f"{process.url}/v1/orders/{ORDER}/images")
+        await response.content.readany()
+        response.close()
+        async with asyncio.timeout(20):
+            while not (cut := [line for line in lines(process) if "outcome" in line and line["event"] == "request"]):
+                async with session.get(f"{process.url}/livez") as other:
+                    assert other.status == 200
+        await process.stop(signal.SIGKILL)
+
+    assert [line["outcome"] for line in cut] == ["client_left"]
+    assert 0 < cut[0]["bytes"] < 40_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "scrubbed"),
+    [
+        ("the key is sesame-3f, twice: sesame-3f", "the key is ***, twice: ***"),
+        ("sesame-3f-longer", "***"),
+        (f"get {SIGNED} now", "get https://storage.example/a.jpg?*** now"),
+        ('{"url": "http://a/b?c=d"}', '{"url": "http://a/b?***"}'),
+        ("X-Amz-Signature=abc&x=1", "X-Amz-Signature=***&x=1"),
+        ("token=abc", "token=***"),
+        ("What? Nothing.", "What? Nothing."),
+        ("monkey=banana", "monkey=banana"),
+    ],
+)
+def test_secrets_are_taken_out_of_a_text(text: str, scrubbed: str) -> None:
+    """Those that are known, and those that signed addresses carry; the rest stays."""
+    assert Scrubber(["sesame-3f", "sesame-3f-longer", "", "abc"])(text) == scrubbed
+
+
+def test_secrets_are_taken_out_of_documents() -> None:
+    """At any depth; what is no text stays."""
+    given = {"a": ["x sesame", {"b": "sesame"}], "n": 1, "none": None}
+
+    assert Scrubber(["sesame"]).document(given) == {"a": ["x ***", {"b": "***"}], "n": 1, "none": None}
