@@ -10,7 +10,7 @@ import { showSnippets } from "./snippets.js";
 import { refreshStats } from "./stats.js";
 
 const UUID = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/i;
-const FIRST_POLL = 4000;
+const FIRST_POLL = 2000;
 const LONGEST_POLL = 15_000;
 const OPTIONS_SETTLE = 250;
 

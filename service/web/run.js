@@ -139,7 +139,7 @@ export class Run {
     if (speed >= 1000) parts.push(`${bytes(speed)}/s`);
     if (left !== null && left >= 1) parts.push(`about ${duration(left)} left`);
     if (job.failed) parts.push(`${job.failed} missing`);
-    write($("running-line"), parts.join("  ·  "));
+    write($("running-line"), parts.join(", "));
   }
 
   /** The report follows the counts, at most so often. */

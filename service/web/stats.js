@@ -6,6 +6,7 @@ import { duration } from "./format.js";
 const EVERY = 30_000;
 
 let timer = 0;
+let hasSentry = true; // until the service says otherwise
 
 export function startStats() {
   document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : void refreshStats()));
@@ -31,14 +32,28 @@ export async function refreshStats() {
 async function showErrors(own) {
   $("errors").hidden = !own;
   if (!own) return;
-  const sentry = await getJson("/v1/errors", { quiet: true }).catch(() => null);
   const lines = [
     ...own.map((error) => line(`${error.code} at ${error.route}`, error.time)),
-    ...(sentry?.issues ?? []).map((issue) => line(issue.title, issue.last_seen)),
+    ...(await sentryIssues()).map((issue) => line(issueTitle(issue), issue.last_seen)),
   ];
   $("error-list").replaceChildren(...(lines.length ? lines : [h("li", {}, "None since the start.")]));
 }
 
-function line(text, time) {
-  return h("li", {}, text, " ", h("span", { class: "hint" }, time ? new Date(time).toLocaleString() : ""));
+async function sentryIssues() {
+  if (!hasSentry) return [];
+  try {
+    return (await getJson("/v1/errors", { quiet: true })).issues;
+  } catch (error) {
+    hasSentry = error.code !== "errors_not_configured";
+    return [];
+  }
+}
+
+function issueTitle({ title, link }) {
+  const words = title ?? "Untitled";
+  return link ? h("a", { href: link, rel: "noreferrer", target: "_blank" }, words) : words;
+}
+
+function line(what, time) {
+  return h("li", {}, what, " ", h("span", { class: "hint" }, time ? new Date(time).toLocaleString() : ""));
 }

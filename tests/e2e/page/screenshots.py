@@ -96,7 +96,7 @@ async def downloading(studio: Studio) -> None:
         await visitor.page.locator("#go").click()
         await expect(visitor.page.locator("#running-line")).to_contain_text("left")
         await visitor.page.screenshot(path=studio.folder / f"downloading{look}.png", full_page=True)
-        await expect(visitor.page.locator("#outcome")).to_be_visible()
+        await expect(visitor.page.locator("#outcome")).to_be_visible(timeout=60_000)
         await studio.shoot(visitor, f"done{look}")
 
 
