@@ -91,7 +91,6 @@ from service.upstream.retry import RetryPolicy
 from service.upstream.transport import Transport
 
 LARGEST_BODY = 64 * 1024
-FIRST_REQUEST_SECONDS = 15.0
 QUESTION_LIMIT = parse("20/minute")
 
 
@@ -105,7 +104,7 @@ def create_app(settings: Settings) -> web.Application:
     app[METRICS] = metrics = Metrics()
     app[STATS] = Stats(metrics)
     app[LIFE] = Life()
-    app[PATIENCE] = Patience(FIRST_REQUEST_SECONDS)
+    app[PATIENCE] = Patience()
     app[LIMITER] = RateLimiter(settings.rate_limit, metrics, "downloads")
     app[ATTEMPTS] = RateLimiter(settings.rate_limit, metrics, "attempts")
     app[QUESTIONS] = RateLimiter(QUESTION_LIMIT, metrics, "questions")

@@ -179,6 +179,10 @@ class AdministratorsOnly(Problem):
     status, code, title = HTTPStatus.FORBIDDEN, "administrators_only", "This is for administrators"
 
 
+class OriginRefused(Problem):
+    status, code, title = HTTPStatus.FORBIDDEN, "origin_refused", "Pages of this origin may not do that"
+
+
 class NotFound(Problem):
     status, code, title = HTTPStatus.NOT_FOUND, "not_found", "There is nothing at this address"
 
@@ -222,6 +226,11 @@ class RangeNotSatisfiable(Problem):
 class PayloadTooLarge(Problem):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     code, title = "payload_too_large", "The request is too large"
+
+
+class HeadersTooLarge(Problem):
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    code, title = "headers_too_large", "The address or a header of the request is too long"
 
 
 class TooManyImages(Problem):
@@ -279,7 +288,7 @@ class FileTooLarge(NothingUploaded):
 
 
 class UploadTimeout(Problem):
-    status, code, title = HTTPStatus.REQUEST_TIMEOUT, "upload_timeout", "The upload came too slowly"
+    status, code, title = HTTPStatus.REQUEST_TIMEOUT, "upload_timeout", "The request's body came too slowly"
 
 
 class UpstreamUnauthorized(Problem):

@@ -1,20 +1,36 @@
 """Reading the small bodies of requests."""
 
+import asyncio
 import json
 from typing import TypeVar
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ValidationError
 
-from service.problems import BadRequest, InvalidParameter
+from service.api.keys import PATIENCE
+from service.problems import BadRequest, InvalidParameter, PayloadTooLarge, UploadTimeout
 
 Document = TypeVar("Document", bound=BaseModel)
 
 
-async def read_document(request: web.Request, kind: type[Document]) -> Document:
-    """The JSON document sent. Raises `BadRequest`, and `InvalidParameter` for the first member that is wrong."""
+async def read_body(request: web.Request) -> bytes:
+    """The whole of a small body. Raises `PayloadTooLarge`, `UploadTimeout`, and `BadRequest` when it cannot be read."""
     try:
-        document = json.loads(await request.read())
+        async with asyncio.timeout(request.app[PATIENCE].body):
+            return await request.read()
+    except TimeoutError:
+        raise UploadTimeout from None
+    except web.HTTPRequestEntityTooLarge:
+        raise PayloadTooLarge from None
+    except (web.RequestPayloadError, HttpProcessingError):
+        raise BadRequest("The body is broken.") from None
+
+
+async def read_document(request: web.Request, kind: type[Document]) -> Document:
+    """The JSON document sent. Raises as `read_body` does, and `InvalidParameter` for the first member that is wrong."""
+    try:
+        document = json.loads(await read_body(request))
     except (ValueError, RecursionError):
         raise BadRequest("The body is no JSON document.") from None
     try:

@@ -2,9 +2,9 @@
 
 import hmac
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import xxhash
 from aiohttp import web
@@ -12,6 +12,8 @@ from pydantic import SecretStr
 
 from service.api.keys import SETTINGS
 from service.problems import AdministratorsOnly
+
+Network = IPv4Network | IPv6Network
 
 # One household or host usually holds a whole network of this length.
 _IPV6_PREFIX = 64
@@ -32,14 +34,20 @@ CALLER = web.RequestKey("CALLER", Caller)
 
 
 def address(request: web.Request) -> IPv4Address | IPv6Address | None:
-    """The caller's address: the peer's, or what trusted proxies say of whom they serve.
+    """The caller's address: the peer's, or what trusted proxies say of whom they serve."""
+    claims = request.headers.getall("X-Forwarded-For", [])
+    return behind_proxies(request.remote or "", claims, request.app[SETTINGS].trusted_proxies)
 
-    `X-Forwarded-For` is read from the right, as far as the proxies that added to it are trusted; what an untrusted
-    caller wrote into it is never reached.
+
+def behind_proxies(peer: str, claims: Iterable[str], trusted: Collection[Network]) -> IPv4Address | IPv6Address | None:
+    """Whom the peer speaks for, by the values of `X-Forwarded-For`.
+
+    They are read from the right, as far as the proxies that added to them are trusted: what an untrusted caller wrote
+    there is never reached.
     """
-    claimed = ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")
-    found = _parse(request.remote or "")
-    while claimed and found is not None and _is_trusted(request, found):
+    claimed = ",".join(claims).split(",")
+    found = _parse(peer)
+    while claimed and found is not None and _is_within(found, trusted):
         before = _parse(claimed.pop())
         if before is None:
             break
@@ -50,7 +58,7 @@ def address(request: web.Request) -> IPv4Address | IPv6Address | None:
 def is_https(request: web.Request) -> bool:
     """Whether the caller's own connection is encrypted, be it only as far as a trusted proxy."""
     peer = _parse(request.remote or "")
-    if peer is None or not _is_trusted(request, peer):
+    if peer is None or not _is_within(peer, request.app[SETTINGS].trusted_proxies):
         return request.secure
     said = request.headers.get("X-Forwarded-Proto", request.scheme)
     return said.partition(",")[0].strip().lower() == "https"
@@ -101,8 +109,8 @@ def is_one_of(given: str, keys: Iterable[SecretStr]) -> bool:
     return matching(given, keys) is not None
 
 
-def _is_trusted(request: web.Request, proxy: IPv4Address | IPv6Address) -> bool:
-    return any(proxy in network for network in request.app[SETTINGS].trusted_proxies)
+def _is_within(address: IPv4Address | IPv6Address, networks: Iterable[Network]) -> bool:
+    return any(address in network for network in networks)
 
 
 def _parse(text: str) -> IPv4Address | IPv6Address | None:

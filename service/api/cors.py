@@ -3,6 +3,7 @@
 import aiohttp_cors
 from aiohttp import web
 
+_ALLOW_ORIGIN = "Access-Control-Allow-Origin"
 _EXPOSED = (
     "Accept-Ranges",
     "Content-Disposition",
@@ -11,6 +12,8 @@ _EXPOSED = (
     "ETag",
     "Link",
     "Location",
+    "RateLimit",
+    "RateLimit-Policy",
     "Retry-After",
     "X-Archive-Id",
     "X-Archive-Stale",
@@ -43,9 +46,15 @@ def allow_origins(app: web.Application, origins: tuple[str, ...]) -> None:
     for route in list(app.router.routes()):
         if route.method != "OPTIONS":
             cors.add(route)
-    app.on_response_prepare.append(_vary)
+    allowed = frozenset(origins)
 
+    async def complete(request: web.BaseRequest, response: web.StreamResponse) -> None:
+        """What aiohttp-cors leaves out: errors of addresses that have no route, and what a cache must know."""
+        response.headers["Vary"] = ", ".join((*response.headers.getall("Vary", ()), "Origin"))
+        origin = request.headers.get("Origin")
+        is_simple = origin is not None and request.method != "OPTIONS" and _ALLOW_ORIGIN not in response.headers
+        if is_simple and (origin in allowed or "*" in allowed):
+            response.headers[_ALLOW_ORIGIN] = str(origin)
+            response.headers["Access-Control-Expose-Headers"] = ",".join(_EXPOSED)
 
-async def _vary(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    given = response.headers.get("Vary")
-    response.headers["Vary"] = f"{given}, Origin" if given else "Origin"
+    app.on_response_prepare.append(complete)

@@ -1,5 +1,7 @@
 """An order's archive: `GET /v1/orders/{order_id}/images`."""
 
+import re
+
 from aiohttp import web
 
 from service.api.caller import identity
@@ -10,9 +12,11 @@ from service.archives.delivery import Wish, headers
 from service.archives.names import archive_filename, content_disposition
 from service.archives.options import Options
 from service.archives.plan import choose
+from service.archives.ranges import parse_range
 from service.problems import BreakerOpen, NotConfigured, UpstreamBusy, UpstreamError, UpstreamTimeout
 from service.telemetry.metrics import CacheResult
 
+_TAG = re.compile('"([0-9a-f]{32})"')
 _UPSTREAM_DOWN = (BreakerOpen, UpstreamBusy, UpstreamError, UpstreamTimeout)
 
 
@@ -20,8 +24,10 @@ async def download(request: web.Request) -> web.StreamResponse:
     """Stream the ZIP of an order's images."""
     order_id, options = read_order_id(request), read_options(read_query(request))
     require_key(request)
-    await request.app[LIMITER].count(request, identity(request))
-    archive, result = await _archive(request, order_id, options)
+    archive, result = await _resumed(request, order_id, options), CacheResult.HIT
+    if archive is None:
+        await request.app[LIMITER].count(request, identity(request))
+        archive, result = await _archive(request, order_id, options)
     request.app[METRICS].cache_requests.labels(result).inc()
     wish = Wish(
         strict=options.on_failure == "strict",
@@ -69,6 +75,18 @@ def require_key(request: web.Request) -> None:
     """Raises `NotConfigured` while the service has no Autoenhance key."""
     if request.app[SETTINGS].autoenhance_api_key is None:
         raise NotConfigured
+
+
+async def _resumed(request: web.Request, order_id: str, options: Options) -> Archive | None:
+    """The archive of which the caller holds a part and wants the rest.
+
+    It is as if the caller had asked at the archive's own address: nothing is begun, so nothing is counted, and
+    Autoenhance is not asked. A lost connection shall not cost a second download.
+    """
+    held = _TAG.fullmatch(request.headers.get("If-Range", "").strip())
+    if held is None or options.on_failure == "strict" or parse_range(request.headers.get("Range")) is None:
+        return None
+    return await request.app[ARCHIVES].held(held[1], order_id, options)
 
 
 async def _archive(request: web.Request, order_id: str, options: Options) -> tuple[Archive, CacheResult]:

@@ -8,6 +8,7 @@ from aiohttp import web
 from multidict import MultiDict
 from yarl import URL
 
+from service.api.bodies import read_body
 from service.api.caller import identity, require_administrator, tenant
 from service.api.downloads import head_of, require_key
 from service.api.keys import ARCHIVES, DELIVERY, JOBS, LIFE, LIMITER, SETTINGS
@@ -41,7 +42,7 @@ async def create(request: web.Request) -> web.Response:
     callback_url = _read_callback_url(request, query.popall("callback_url", []))
     options = read_options(query)
     key = _read_key(request)
-    if request.can_read_body and await request.read():
+    if request.can_read_body and await read_body(request):
         raise BadRequest("Options belong into the query; the body must be empty.")
     require_key(request)
     await request.app[LIMITER].count(request, identity(request))

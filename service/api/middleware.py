@@ -1,6 +1,5 @@
 """What every request passes: an id, a problem document for every error, one log line, its metrics."""
 
-import json
 import re
 import time
 import uuid
@@ -10,16 +9,18 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from service.api.keys import METRICS, PATIENCE, PREPARED, REQUEST_ID, STATS
+from service.api.answers import HEADERS, problem_answer
+from service.api.connections import Connection
+from service.api.keys import METRICS, PREPARED, REQUEST_ID, STATS
 from service.api.tracing import method_of, route_of
 from service.archives.delivery import FACTS, STARTED
 from service.archives.transmission import cut
 from service.problems import (
-    PROBLEM_JSON,
     BadRequest,
     InternalError,
     MethodNotAllowed,
     NotFound,
+    OriginRefused,
     PayloadTooLarge,
     Problem,
 )
@@ -30,19 +31,11 @@ log = get_logger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
-SECURITY_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
-
 
 async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Signal handler: security headers and the request's id, on every response."""
-    for name, value in SECURITY_HEADERS.items():
+    """Signal handler: what every answer carries, and the request's id."""
+    response.headers.popall("Server", None)  # aiohttp has set it already
+    for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     if isinstance(request, web.Request) and REQUEST_ID in request:
         request[PREPARED] = True
@@ -52,7 +45,8 @@ async def add_headers(request: web.BaseRequest, response: web.StreamResponse) ->
 @web.middleware
 async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request an id, then count, time and log it."""
-    request.app[PATIENCE].heard(request)
+    if isinstance(request.protocol, Connection):
+        request.protocol.heard()
     request[STARTED] = started = time.monotonic()
     request[REQUEST_ID] = request_id = _request_id(request)
     structlog.contextvars.clear_contextvars()
@@ -99,12 +93,7 @@ def _answer(request: web.Request, problem: Problem) -> web.StreamResponse:
         cut(request)
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         request.app[STATS].note_error(problem.code, route_of(request), request[REQUEST_ID])
-    return web.Response(
-        body=json.dumps(problem.document(request[REQUEST_ID])).encode(),
-        status=problem.status,
-        headers=problem.headers | {"Cache-Control": "no-store"},
-        content_type=PROBLEM_JSON,
-    )
+    return problem_answer(problem, request[REQUEST_ID])
 
 
 def _from_http(error: web.HTTPException) -> Problem:
@@ -113,6 +102,8 @@ def _from_http(error: web.HTTPException) -> Problem:
             return NotFound()
         case web.HTTPMethodNotAllowed():
             return MethodNotAllowed(headers={"Allow": ", ".join(sorted(error.allowed_methods))})
+        case web.HTTPForbidden():  # of aiohttp-cors, to a preflight
+            return OriginRefused()
         case web.HTTPRequestEntityTooLarge():
             return PayloadTooLarge()
         case _ if error.status < 500:

@@ -5,6 +5,7 @@ import re
 
 from aiohttp import web
 
+from service.api.bodies import read_body
 from service.api.caller import is_one_of
 from service.api.keys import NEWS, SETTINGS
 from service.api.query import is_order_id
@@ -43,7 +44,7 @@ def _require_secret(request: web.Request) -> None:
 
 
 async def _read(request: web.Request) -> dict[str, object]:
-    body = await request.read()
+    body = await read_body(request)
     if not body.strip():  # as saving the settings there does at times
         return {}
     try:

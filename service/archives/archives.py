@@ -111,6 +111,16 @@ class Archives:
             raise ArchiveGone
         return archive if archive.is_settled else self._resume(record, archive)
 
+    async def held(self, archive_id: str, order_id: str, options: Options) -> Archive | None:
+        """The archive that a caller says it has a part of, as `by_id`; None unless it is here and of this very wish."""
+        build = self._builds.get(archive_id)
+        found = build or await self._catalogue.load(archive_id)
+        if found is None or found.plan.family != family_key(order_id, options):
+            return None
+        with suppress(ArchiveNotFound, ArchiveGone):
+            return await self.by_id(archive_id)
+        return None
+
     async def keep(self, archive_id: str, until: float) -> None:
         """Do not let go of an archive before `until` (epoch seconds), whether or not anybody uses it."""
         await self._catalogue.keep(archive_id, until)

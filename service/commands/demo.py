@@ -5,10 +5,11 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession
 from pydantic import SecretStr
 from rich.console import Console
 
+from service.api.connections import listening
 from service.app import create_app
 from service.commands.display import Display
 from service.commands.download import ALL, BROKEN, Interrupted, Refused, Request, fetch
@@ -16,6 +17,8 @@ from service.sandbox import Sandbox, SandboxConfig
 from service.sandbox.config import PHOTOS
 from service.settings import Settings
 from service.telemetry.logs import configure_logs
+
+_DRAIN_SECONDS = 5.0
 
 
 def demo(folder: Path) -> int:
@@ -48,11 +51,7 @@ async def _run(folder: Path, console: Console) -> Path:
                 service_api_key=(),
                 rate_limit=None,
             )
-            runner = web.AppRunner(create_app(settings), handler_cancellation=True, access_log=None)
-            await runner.setup()
-            try:
-                await web.TCPSite(runner, "127.0.0.1", 0).start()
-                address = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            async with listening(create_app(settings), "127.0.0.1", 0, drain_seconds=_DRAIN_SECONDS) as (address,):
                 console.print(f"2. The service runs in front of it: {address}")
                 order_id = await upload_sample_order(sandbox.api_base, sandbox.api_key)
                 console.print(f"3. A sample order was uploaded: {order_id}")
@@ -62,8 +61,6 @@ async def _run(folder: Path, console: Console) -> Path:
                 with Display(console) as display:
                     target, _ = await fetch(request, folder / "sample-order.zip", display)
                 return target
-            finally:
-                await runner.cleanup()
 
 
 async def upload_sample_order(api_base: str, api_key: str) -> str:

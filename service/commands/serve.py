@@ -2,14 +2,11 @@
 
 import asyncio
 import signal
-import socket
 import sqlite3
 import sys
 from collections.abc import Mapping
 
-from aiohttp import web
-
-from service.api.keys import PATIENCE
+from service.api.connections import listening
 from service.app import create_app
 from service.database import DataDirInUse
 from service.settings import InvalidSettings, Settings
@@ -44,23 +41,12 @@ def serve(overrides: Mapping[str, object]) -> int:
 
 
 async def _serve(settings: Settings) -> None:
-    app = create_app(settings)
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=DRAIN_SECONDS, access_log=None)
     stop = _stop_signal()
-    await runner.setup()
-    try:
-        if runner.server is None:
-            raise RuntimeError("the runner made no server")
-        listener = await asyncio.get_running_loop().create_server(
-            app[PATIENCE].guard(runner.server), settings.host, settings.port, backlog=512
-        )
-        for listening in listener.sockets:
-            log.info("listening", address=_address(listening))
+    async with listening(create_app(settings), settings.host, settings.port, drain_seconds=DRAIN_SECONDS) as addresses:
+        for address in addresses:
+            log.info("listening", address=address)
         await stop.wait()
         log.info("stopping")
-        listener.close()
-    finally:
-        await runner.cleanup()
 
 
 def _stop_signal() -> asyncio.Event:
@@ -78,8 +64,3 @@ def _stop_signal() -> asyncio.Event:
     for number in signals:
         loop.add_signal_handler(number, on_signal)
     return stop
-
-
-def _address(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, ClientTimeout, web
+from aiohttp import ClientSession, ClientTimeout
 
+from service.api.connections import listening
+from service.api.keys import PATIENCE
+from service.api.patience import Patience
 from service.app import create_app
 from service.settings import Settings
 from tests.e2e.client import Service, StartService
@@ -35,12 +38,13 @@ async def service_factory(upstream_url: str, folder: Path) -> AsyncIterator[Star
                     "rate_limit": None,
                     "store_max_bytes": 64 << 20,
                 }
+                patience = settings.pop("patience", Patience())
+                assert isinstance(patience, Patience)
                 app = create_app(Settings(_env_file=None, **(values | settings)))
-                runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1)
-                await runner.setup()
-                running.push_async_callback(runner.cleanup)
-                await web.TCPSite(runner, "127.0.0.1", 0).start()
+                app[PATIENCE] = patience
+                served = await running.enter_async_context(AsyncExitStack())
+                (url,) = await served.enter_async_context(listening(app, "127.0.0.1", 0, drain_seconds=1))
                 session = await running.enter_async_context(ClientSession(timeout=ClientTimeout(total=60)))
-                return Service(f"http://127.0.0.1:{runner.addresses[0][1]}", session, runner.cleanup)
+                return Service(url, session, served.aclose)
 
             yield start

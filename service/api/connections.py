@@ -1,0 +1,109 @@
+"""Callers' connections: how they are listened for, bounded in time, and answered when they do not speak HTTP."""
+
+import asyncio
+import socket
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+
+from service.api.answers import HEADERS, problem_answer
+from service.api.keys import PATIENCE
+from service.api.patience import Patience
+from service.problems import BadRequest, HeadersTooLarge, InternalError, Problem
+from service.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+_BACKLOG = 512
+
+
+class Connection(web.RequestHandler):
+    """A connection to a caller."""
+
+    __slots__ = ("_head_timer", "_patience")
+
+    def __init__(self, server: web.Server, patience: Patience) -> None:
+        loop = asyncio.get_running_loop()
+        quiet: Any = None  # what the annotation does not say: no access log
+        super().__init__(
+            server, loop=loop, keepalive_timeout=patience.idle, lingering_time=patience.unread, access_log=quiet
+        )
+        self._patience = patience
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._head_timer = asyncio.get_running_loop().call_later(self._patience.head, self._abort)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.heard()
+        super().connection_lost(exc)
+
+    def heard(self) -> None:
+        """The head of a request has come in."""
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what no handler could: bytes that are no request, or a fault of ours beyond every handler."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun")
+        request_id = uuid.uuid4().hex
+        if isinstance(exc, HttpProcessingError):
+            log.info("no request", request_id=request_id, kind=type(exc).__name__)
+            problem: Problem = HeadersTooLarge() if isinstance(exc, LineTooLong) else BadRequest()
+        else:
+            log.error("connection failed", request_id=request_id, exc_info=exc)
+            problem = InternalError()
+        response = problem_answer(problem, request_id)
+        response.headers.update({**HEADERS, "X-Request-Id": request_id})
+        response.force_close()
+        return response
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """A body that cannot be read after its request was answered is no fault of ours."""
+        error = kw.get("exc_info")
+        if isinstance(error, web.RequestPayloadError):
+            log.info("no body", kind=type(error.__cause__ or error).__name__)
+        else:
+            super().log_exception(*args, **kw)
+
+    def _abort(self) -> None:
+        if isinstance(self.transport, asyncio.Transport):
+            self.transport.abort()
+
+
+@asynccontextmanager
+async def listening(app: web.Application, host: str, port: int, *, drain_seconds: float) -> AsyncIterator[list[str]]:
+    """Run the service; yields its addresses. In the end requests have `drain_seconds`, twice, before they are cut."""
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=drain_seconds)
+    await runner.setup()
+    try:
+        server = runner.server
+        if server is None:
+            raise RuntimeError("the runner made no server")
+        listener = await asyncio.get_running_loop().create_server(
+            lambda: Connection(server, app[PATIENCE]), host, port, backlog=_BACKLOG
+        )
+        try:
+            yield [_address(each) for each in listener.sockets]
+        finally:
+            listener.close()
+    finally:
+        await runner.cleanup()
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
