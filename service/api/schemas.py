@@ -171,6 +171,15 @@ STATS = _object(
     optional=("recent_errors",),
 )
 
+LINK = _object(
+    {
+        "url": {"type": "string", "format": "uri-reference", "description": "To be asked for as it stands."},
+        "expires_at": {"type": ["string", "null"], "format": "date-time"},
+    }
+)
+
+SESSION = _object({"administrator": {"type": "boolean"}})
+
 HEALTH = _object({"status": {"const": "ok"}, "api_key_configured": {"type": "boolean"}, "version": _TEXT})
 
 PROBLEM = _object(
@@ -196,6 +205,8 @@ SCHEMAS = {
     "Job": JOB,
     "Stats": STATS,
     "Errors": ERRORS,
+    "Link": LINK,
+    "Session": SESSION,
     "Health": HEALTH,
     "Problem": PROBLEM,
 }

@@ -1,0 +1,177 @@
+"""What the OpenAPI document is built of: operations, their parameters, answers, problems and headers."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from service import problems as p
+
+Json = dict[str, Any]
+Problems = tuple[type[p.Problem], ...]
+
+OPEN: list[Json] = []
+CALLERS: list[Json] = [{"key": []}, {"administrator": []}, {"session": []}, {}]
+DOWNLOADERS: list[Json] = [{"key": []}, {"link": []}, {"administrator": []}, {"session": []}, {}]
+ADMINISTRATORS: list[Json] = [{"administrator": []}, {"session": []}]
+"""Who may. The empty one: everybody, while the service has no keys."""
+
+SECURITY_SCHEMES: Json = {
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "One of `SERVICE_API_KEY`."},
+    "link": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "signature",
+        "description": "Of a signed link, with its `expires`: `POST /v1/links` makes them. Opens that address alone.",
+    },
+    "administrator": {"type": "apiKey", "in": "header", "name": "X-Admin-Token", "description": "`ADMIN_TOKEN`."},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "autoenhance_batch_session",
+        "description": "`POST /v1/session` sets it; for requests of the service's own page.",
+    },
+}
+
+_HEADERS = {
+    "Accept-Ranges": "`bytes`.",
+    "Content-Disposition": "The ZIP's name, also as `filename*` (RFC 8187).",
+    "Content-Length": "Bytes, when they are known.",
+    "Content-Range": "Which bytes these are; the whole length is `*` while it is not known.",
+    "ETag": "The archive's id, as a strong entity tag.",
+    "Link": 'The report (`rel="describedby"`).',
+    "Location": "Where what was made is found.",
+    "RateLimit": "Where the caller stands: `r` left, for `t` seconds.",
+    "RateLimit-Policy": "The limit: `q` in `w` seconds.",
+    "Retry-After": "After how many seconds to try again.",
+    "Set-Cookie": "The session.",
+    "WWW-Authenticate": "What is missing.",
+    "X-Archive-Id": "The archive's id.",
+    "X-Archive-Stale": "`true`: Autoenhance is down, and this archive is older than the order may be.",
+    "X-Downloaded": "Images in the archive, once that is final.",
+    "X-Failed": "Images missing, once that is final.",
+    "X-Request-Id": "Names this request in the log; the caller's own, if it sent one.",
+    "X-Total-Images": "Images asked for.",
+}
+HEADERS: Json = {name: {"description": words, "schema": {"type": "string"}} for name, words in _HEADERS.items()}
+"""Every header that says something besides what HTTP says."""
+
+BODY: Problems = (p.InvalidParameter, p.PayloadTooLarge, p.UploadTimeout)
+"""What can be wrong with a JSON body, besides being none."""
+
+COUNTED = ("RateLimit", "RateLimit-Policy")
+_EXPLAINED = {
+    "401": ("WWW-Authenticate",),
+    "409": ("Retry-After",),
+    "416": ("Content-Range",),
+    "429": ("Retry-After", *COUNTED),
+    "503": ("Retry-After",),
+}
+# Whatever is asked: it may be no request, guess at a token, or meet a fault.
+_ALWAYS: Problems = (p.BadRequest, p.HeadersTooLarge, p.RateLimited, p.InternalError)
+
+
+def operation(
+    summary: str,
+    name: str,
+    answers: Json,
+    *,
+    problems: Iterable[type[p.Problem]] = (),
+    parameters: Sequence[Json] = (),
+    body: Json | None = None,
+    security: list[Json] = CALLERS,
+) -> Json:
+    """One operation. `answers` are the good ones, by status; what can go wrong with any request is added."""
+    found = dict.fromkeys((*problems, *_ALWAYS, *(() if security == OPEN else (p.Unauthorized,))))
+    return {
+        "summary": summary,
+        "operationId": name,
+        "parameters": list(parameters),
+        **({"requestBody": body} if body else {}),
+        "responses": dict(sorted((_refusals(found) | answers).items())),
+        "security": security,
+    }
+
+
+def _refusals(problems: Iterable[type[p.Problem]]) -> Json:
+    words: dict[str, list[str]] = {}
+    for problem in problems:
+        words.setdefault(str(int(problem.status)), []).append(f"`{problem.code}`: {problem.title}.")
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: answer(" ".join(each), {p.PROBLEM_JSON: {"schema": schema}}, headers=_EXPLAINED.get(status, ()))
+        for status, each in words.items()
+    }
+
+
+def answer(description: str, content: Json | None = None, *, headers: Iterable[str] = ()) -> Json:
+    """A response, with the headers that it may carry."""
+    named = {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-Id", *headers)}
+    return {"description": description, "headers": named, **({"content": content} if content else {})}
+
+
+def headers_only(found: Json) -> Json:
+    """An operation as HEAD answers it: without any body."""
+    bare = {
+        status: {name: value for name, value in response.items() if name != "content"}
+        for status, response in found["responses"].items()
+    }
+    return {**found, "responses": bare}
+
+
+def alias(item: Json) -> Json:
+    """The first generation's path for the same thing."""
+    return {
+        method: {**found, "operationId": f"{found['operationId']}Alias", "deprecated": True}
+        for method, found in item.items()
+    }
+
+
+def json_of(schema: str) -> Json:
+    """The content of an answer that is one of our documents."""
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+
+
+def text(kind: str) -> Json:
+    """The content of an answer that is some text."""
+    return {kind: {"schema": {"type": "string"}}}
+
+
+def json_body(model: type[BaseModel], example: Json) -> Json:
+    """The body of a request that is read by a model."""
+    return {
+        "required": True,
+        "content": {"application/json": {"schema": model.model_json_schema(), "example": example}},
+    }
+
+
+def in_path(name: str, example: str, schema: Json | None = None) -> Json:
+    """A parameter that is part of the path."""
+    return {"name": name, "in": "path", "required": True, "schema": schema or {"type": "string"}, "example": example}
+
+
+def in_header(name: str, example: str, description: str = "") -> Json:
+    """A header that may be sent."""
+    return {
+        "name": name,
+        "in": "header",
+        "schema": {"type": "string"},
+        "example": example,
+        **({"description": description} if description else {}),
+    }
+
+
+def in_query(model: type[BaseModel]) -> list[Json]:
+    """The parameters of a query, read off the model that validates them."""
+    schema = model.model_json_schema()
+    return [
+        {"name": name, "in": "query", "schema": _plain(field), "description": field.get("description", "")}
+        for name, field in schema["properties"].items()
+    ]
+
+
+def _plain(field: Json) -> Json:
+    """A parameter's schema: a query cannot say null, and one that is left out is null already."""
+    kinds = [kind for kind in field.get("anyOf", ()) if kind.get("type") != "null"]
+    dropped = {"anyOf", "title", "description"} | ({"default"} if kinds else set())
+    return {name: value for name, value in {**field, **(kinds[0] if kinds else {})}.items() if name not in dropped}

@@ -1,0 +1,268 @@
+"""What the OpenAPI document says of orders, jobs and archives."""
+
+from service import problems as p
+from service.api.operations import (
+    ADMINISTRATORS,
+    BODY,
+    COUNTED,
+    DOWNLOADERS,
+    OPEN,
+    Json,
+    Problems,
+    alias,
+    answer,
+    headers_only,
+    in_header,
+    in_path,
+    in_query,
+    json_of,
+    operation,
+    text,
+)
+from service.archives.options import Options
+
+ARCHIVE_EXAMPLE = "0f0be2aed9df4adc84e0e913b1e03013"
+
+_ORDER_ID = in_path("order_id", "6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11", {"type": "string", "format": "uuid"})
+_JOB_ID = in_path("job_id", "3c1f9a0be2aed94a8adc0e913b1e8403")
+_ARCHIVE_ID = in_path("archive_id", ARCHIVE_EXAMPLE)
+_ORDER = [_ORDER_ID, *in_query(Options)]
+_ORDER_CALL: Problems = (
+    p.InvalidOrderId,
+    p.InvalidParameter,
+    p.UnknownImage,
+    p.UpstreamUnauthorized,
+    p.OrderNotFound,
+    p.OrderEmpty,
+    p.TooManyImages,
+    p.UpstreamError,
+    p.UpstreamBusy,
+    p.BreakerOpen,
+    p.NotConfigured,
+    p.UpstreamTimeout,
+)
+_BYTES: Problems = (p.LinkRefused, p.PreconditionFailed, p.RangeNotSatisfiable, p.StoreFull, p.StillBuilding)
+_DOWNLOAD: Problems = (*_ORDER_CALL, p.NoImages, p.ImagesMissing, *_BYTES)
+_ARCHIVE: Problems = (p.ArchiveNotFound, p.ArchiveGone)
+_RESULT: Problems = (p.JobNotFound, p.JobUnfinished, p.JobFailed, p.JobCancelled, p.JobExpired, p.ArchiveGone)
+_JOB_DOCUMENT: Problems = (p.JobNotFound, p.JobsUnavailable)
+_NEW_JOB: Problems = (
+    p.InvalidOrderId,
+    p.InvalidParameter,
+    p.PayloadTooLarge,
+    p.UploadTimeout,
+    p.KeyReused,
+    p.NotConfigured,
+    p.JobsUnavailable,
+)
+_NEW_ORDER: Problems = (
+    p.AdministratorsOnly,
+    p.UpstreamUnauthorized,
+    p.UpstreamError,
+    p.UpstreamBusy,
+    p.BreakerOpen,
+    p.NotConfigured,
+    p.UpstreamTimeout,
+    p.NothingUploaded,
+)
+_UPLOADS: Problems = (*BODY, p.FileTooLarge, p.UnsupportedMediaType, p.NotAnImage, p.StoreFull)
+_ZIP_HEADERS = (
+    "Accept-Ranges",
+    "Content-Disposition",
+    "Content-Length",
+    "ETag",
+    "Link",
+    "X-Archive-Id",
+    "X-Archive-Stale",
+    "X-Downloaded",
+    "X-Failed",
+    "X-Total-Images",
+)
+
+
+def orders() -> Json:
+    """Orders and their downloads."""
+    download = {
+        "get": _zip("Download an order's images as one ZIP", "download", _ORDER, _DOWNLOAD, counted=True),
+        "head": _head("What a download would be, as far as it is known", "describeDownload", _ORDER, _ORDER_CALL),
+    }
+    overview = operation(
+        "What a download would hold",
+        "overview",
+        {"200": answer("As it stands.", json_of("Overview"))},
+        problems=_ORDER_CALL,
+        parameters=_ORDER,
+    )
+    upload = {"post": _made("Make an order from files", "createOrder", (*_UPLOADS, *_NEW_ORDER), _files())}
+    sample = {"post": _made("Make an order from the sample photos", "createSampleOrder", _NEW_ORDER)}
+    return {
+        "/v1/orders": upload,
+        "/v1/orders/sample": sample,
+        "/api/create-order": alias(upload),
+        "/api/create-sample-order": alias(sample),
+        "/v1/orders/{order_id}/images": download,
+        "/orders/{order_id}/images": alias(download),
+        "/v1/orders/{order_id}": {"get": overview},
+    }
+
+
+def jobs() -> Json:
+    """Jobs, and who tells of them."""
+    job = {"200": answer("The job.", json_of("Job"), headers=("Retry-After",))}
+    new = {"post": _new_job()}
+    address = {
+        "get": operation("The job as it stands", "job", job, problems=_JOB_DOCUMENT, parameters=[_JOB_ID]),
+        "delete": operation(
+            "Cancel the job; what has ended stays as it is",
+            "cancelJob",
+            job,
+            problems=_JOB_DOCUMENT,
+            parameters=[_JOB_ID],
+        ),
+    }
+    result = {
+        "get": _zip("The ZIP of a job that is complete", "downloadJob", [_JOB_ID], (*_RESULT, *_BYTES)),
+        "head": _head("The headers of the job's ZIP", "describeJob", [_JOB_ID], _RESULT),
+    }
+    callback = operation(
+        "Send the job's callback once more",
+        "repeatCallback",
+        {"202": answer("It will be sent now.", json_of("Job"))},
+        problems=(*_JOB_DOCUMENT, p.AdministratorsOnly, p.JobUnfinished, p.NoCallback),
+        parameters=[_JOB_ID],
+        security=ADMINISTRATORS,
+    )
+    return {
+        "/v1/orders/{order_id}/jobs": new,
+        "/orders/{order_id}/jobs": alias(new),
+        "/v1/jobs/{job_id}": address,
+        "/jobs/{job_id}": alias(address),
+        "/v1/jobs/{job_id}/download": result,
+        "/jobs/{job_id}/download": alias(result),
+        "/v1/jobs/{job_id}/events": {"get": _job_events()},
+        "/v1/jobs/{job_id}/callback": {"post": callback},
+        "/v1/webhooks/autoenhance": {"post": _webhook()},
+    }
+
+
+def archives() -> Json:
+    """Archives by id."""
+    report = operation(
+        "What is in the archive and what is missing",
+        "report",
+        {"200": answer("Image by image.", json_of("Report"))},
+        problems=_ARCHIVE,
+        parameters=[_ARCHIVE_ID],
+    )
+    return {
+        "/v1/archives/{archive_id}": {
+            "get": _zip("The same ZIP by its immutable id", "archive", [_ARCHIVE_ID], (*_ARCHIVE, *_BYTES)),
+            "head": _head("The archive's headers", "describeArchive", [_ARCHIVE_ID], _ARCHIVE),
+        },
+        "/v1/archives/{archive_id}/report": {"get": report},
+    }
+
+
+def _new_job() -> Json:
+    receiver = {"type": "string", "format": "uri", "maxLength": 2048}
+    return operation(
+        "Build an order's ZIP in the background",
+        "createJob",
+        {
+            "202": answer(
+                "The job is on record; it outlives this connection and this process.",
+                json_of("Job"),
+                headers=("Location", "Retry-After", *COUNTED),
+            )
+        },
+        problems=_NEW_JOB,
+        parameters=[
+            *_ORDER,
+            {"name": "callback_url", "in": "query", "schema": receiver, "description": "An https address to be told."},
+            in_header("Idempotency-Key", "5c0ffe02", "The same key gives the same job, once."),
+        ],
+    )
+
+
+def _job_events() -> Json:
+    words = "One event per outcome of an image and per change of state; `data` is the job as it stood."
+    return operation(
+        "Follow the job",
+        "jobEvents",
+        {
+            "200": answer(words, text("text/event-stream")),
+            "204": answer("The caller has the last event; nothing more will come."),
+        },
+        problems=_JOB_DOCUMENT,
+        parameters=[_JOB_ID, in_header("Last-Event-ID", "3", "Go on after this one.")],
+    )
+
+
+def _webhook() -> Json:
+    schema = {"type": "object", "properties": {"event": {"type": "string"}}, "required": ["event"]}
+    return operation(
+        "Autoenhance tells that images are done",
+        "webhook",
+        {"200": answer("Taken.", {"application/json": {"schema": {"type": "object"}}})},
+        problems=(p.WebhookUnauthorized, p.NotFound, p.PayloadTooLarge, p.UploadTimeout),
+        parameters=[in_header("Authentication", "AUTOENHANCE_WEBHOOK_SECRET", "What is configured at Autoenhance.")],
+        body={"content": {"application/json": {"schema": schema, "example": {"event": "webhook_updated"}}}},
+        security=OPEN,
+    )
+
+
+def _made(summary: str, name: str, problems: Problems, body: Json | None = None) -> Json:
+    words = "At least one file has arrived; `files` tells of each."
+    made = {"201": answer(words, json_of("NewOrder"), headers=("Location", *COUNTED))}
+    return operation(summary, name, made, problems=problems, body=body, security=ADMINISTRATORS)
+
+
+def _files() -> Json:
+    schema = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "maxLength": 200, "description": "The order's name; before the files."},
+            "files": {
+                "type": "array",
+                "items": {"type": "string", "format": "binary"},
+                "minItems": 1,
+                "description": "JPEG, PNG or WebP, at most 20 MB each.",
+            },
+        },
+        "required": ["files"],
+        "additionalProperties": False,
+    }
+    return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+
+
+def _zip(summary: str, name: str, parameters: list[Json], problems: Problems, *, counted: bool = False) -> Json:
+    conditions = [
+        in_header("Range", "bytes=0-99"),
+        in_header("If-Range", f'"{ARCHIVE_EXAMPLE}"', "The tag of what is held; needed with `Range` on an order."),
+        in_header("If-Match", f'"{ARCHIVE_EXAMPLE}"'),
+        in_header("If-None-Match", f'"{ARCHIVE_EXAMPLE}"'),
+    ]
+    body = {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
+    headers = (*_ZIP_HEADERS, *(COUNTED if counted else ()))
+    answers = {
+        "200": answer("The whole archive.", body, headers=headers),
+        "206": answer("The part asked for.", body, headers=(*headers, "Content-Range")),
+        "304": answer("The caller has this archive already (`If-None-Match`).", headers=headers),
+    }
+    return operation(
+        summary, name, answers, problems=problems, parameters=[*parameters, *conditions], security=DOWNLOADERS
+    )
+
+
+def _head(summary: str, name: str, parameters: list[Json], problems: Problems) -> Json:
+    found = {"200": answer("As far as it is known.", headers=_ZIP_HEADERS)}
+    return headers_only(
+        operation(
+            summary,
+            name,
+            found,
+            problems=(*problems, p.LinkRefused),
+            parameters=parameters,
+            security=DOWNLOADERS,
+        )
+    )

@@ -1,0 +1,117 @@
+"""What the OpenAPI document says of callers, operators and pages."""
+
+from service import problems as p
+from service.api.ask import Question
+from service.api.links import NewLink
+from service.api.operations import (
+    ADMINISTRATORS,
+    BODY,
+    COUNTED,
+    OPEN,
+    Json,
+    alias,
+    answer,
+    json_body,
+    json_of,
+    operation,
+    text,
+)
+from service.api.order_paths import ARCHIVE_EXAMPLE
+from service.api.session import Login
+
+
+def callers() -> Json:
+    """Who calls, and links."""
+    session = json_of("Session")
+    path = f"/v1/archives/{ARCHIVE_EXAMPLE}"
+    return {
+        "/v1/links": {
+            "post": operation(
+                "Sign the address of a download, for a browser that must not be given a key",
+                "createLink",
+                {"201": answer("The address; without keys it is as it was, and has no end.", json_of("Link"))},
+                problems=BODY,
+                body=json_body(NewLink, {"path": path}),
+            )
+        },
+        "/v1/session": {
+            "post": operation(
+                "Sign in as an administrator",
+                "signIn",
+                {"200": answer("The cookie lasts 8 hours.", session, headers=("Set-Cookie",))},
+                problems=(*BODY, p.AdministratorsOnly),
+                body=json_body(Login, {"token": "ADMIN_TOKEN"}),
+                security=OPEN,
+            ),
+            "get": operation("Who is calling", "session", {"200": answer("Who.", session)}, security=OPEN),
+            "delete": operation(
+                "Sign out", "signOut", {"204": answer("The cookie is gone.", headers=("Set-Cookie",))}, security=OPEN
+            ),
+        },
+    }
+
+
+def operators() -> Json:
+    """What operators look at."""
+    stats = {"get": operation("Live counters", "stats", {"200": answer("Since the start.", json_of("Stats"))})}
+    failures = {
+        "get": operation(
+            "Errors that nobody expected, as Sentry has them; at most a minute old",
+            "recentErrors",
+            {"200": answer("The newest first.", json_of("Errors"))},
+            problems=(p.AdministratorsOnly, p.ErrorsUnavailable, p.ErrorsNotConfigured),
+            security=ADMINISTRATORS,
+        )
+    }
+    failing = operation(
+        "Fail on purpose, to see the error arrive at Sentry",
+        "testError",
+        {},
+        problems=(p.AdministratorsOnly,),
+        security=ADMINISTRATORS,
+    )
+    return {
+        "/v1/stats": stats,
+        "/api/stats": alias(stats),
+        "/v1/errors": failures,
+        "/api/sentry/issues": alias(failures),
+        "/sentry-debug": {"get": failing},
+        "/health": {"get": _open("The health document", "health", json_of("Health"))},
+        "/livez": {"get": _open("200 while the event loop turns", "livez", text("text/plain"))},
+        "/readyz": {"get": _open("503 while starting or stopping", "readyz", text("text/plain"), 503)},
+        "/metrics": {"get": _open("Metrics for Prometheus", "metrics", _metrics())},
+    }
+
+
+def pages() -> Json:
+    """What people look at."""
+    question = operation(
+        "Ask about the service and its state",
+        "ask",
+        {
+            "200": answer(
+                "`passage` events (`title`, `url`, `text`), `token` events (`text`), and one `done` (`source`).",
+                text("text/event-stream"),
+                headers=COUNTED,
+            )
+        },
+        problems=BODY,
+        body=json_body(Question, {"question": "Why was my ZIP partial?"}),
+    )
+    described = {"application/json": {"schema": {"type": "object"}}}
+    return {
+        "/v1/ask": {"post": question},
+        "/": {"get": _open("The page", "page", text("text/html"))},
+        "/docs": {"get": _open("This reference, to read and try out", "reference", text("text/html"))},
+        "/docs/guide": {"get": _open("The guide", "guide", text("text/html"))},
+        "/openapi.json": {"get": _open("This document", "openapi", described)},
+    }
+
+
+def _open(summary: str, name: str, content: Json, *others: int) -> Json:
+    answers = {str(status): answer(summary, content) for status in (200, *others)}
+    return operation(summary, name, answers, security=OPEN)
+
+
+def _metrics() -> Json:
+    return {**text("text/plain"), **text("application/openmetrics-text")}

@@ -1,0 +1,185 @@
+"""`/openapi.json` tells what the service does: no more, and no less."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+import jsonschema
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from service import problems
+from service.api.openapi import document
+from service.app import create_app
+from service.problems import Problem
+from service.settings import Settings
+from tests.e2e.client import Answer, Service, StartService
+from tests.fakes.samples import jpeg, order
+from tests.fakes.upstream import FakeUpstream
+
+# Parts of pages, which only the pages themselves ask for.
+PARTS = ("/web/", "/docs/guide/", "/docs/source", "/docs/files/")
+# What HTTP says by itself, and what guards every answer.
+SAID_BY_HTTP = {
+    "cache-control",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "date",
+    "etag",
+    "server",
+    "transfer-encoding",
+    "vary",
+}
+GUARDS = {
+    "content-security-policy",
+    "cross-origin-opener-policy",
+    "cross-origin-resource-policy",
+    "permissions-policy",
+    "referrer-policy",
+    "x-accel-buffering",
+    "x-content-type-options",
+    "x-frame-options",
+}
+TOKEN, KEY = "token-of-the-administrator", "key-of-a-caller"
+
+
+class Operation(NamedTuple):
+    """One operation of the document."""
+
+    path: str
+    method: str
+    facts: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+def operations() -> Iterator[Operation]:
+    """All of them."""
+    for path, item in document()["paths"].items():
+        for method, facts in item.items():
+            yield Operation(path, method, facts)
+
+
+OPERATIONS = list(operations())
+
+
+def test_the_document_is_valid() -> None:
+    """By the rules of OpenAPI 3.1."""
+    assert [str(error) for error in OpenAPIV31SpecValidator(document()).iter_errors()] == []
+
+
+def test_the_document_knows_every_route_and_no_other() -> None:
+    """Paths and methods, aliases included. HEAD is told of where it is more than GET without its body."""
+    routes: dict[str, dict[str, object]] = {}
+    for route in create_app(Settings(_env_file=None)).router.routes():
+        assert route.resource is not None
+        routes.setdefault(route.resource.canonical, {})[route.method.lower()] = route.handler
+    served = {
+        path: {method for method, handler in methods.items() if method != "head" or methods.get("get") is not handler}
+        for path, methods in routes.items()
+        if not path.startswith(PARTS)
+    }
+
+    described = {path: set(item) for path, item in document()["paths"].items()}
+
+    assert described == served
+
+
+def test_operations_have_names_of_their_own() -> None:
+    """Programs that are made from the document call them so."""
+    names = [operation.facts["operationId"] for operation in OPERATIONS]
+
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+def test_every_status_says_what_it_means(operation: Operation) -> None:
+    """In words; and who may call is said, or that everybody may."""
+    schemes = document()["components"]["securitySchemes"]
+
+    assert all(response["description"] for response in operation.facts["responses"].values())
+    assert operation.facts["summary"]
+    assert {name for one in operation.facts["security"] for name in one} <= set(schemes)
+
+
+def test_every_problem_is_the_answer_to_something() -> None:
+    """A code that nothing is documented to answer with is forgotten, or gone."""
+    # Of routes that are not there: no route can be, of preflights: CORS says what they are, of what a stop interrupts.
+    apart = {"method_not_allowed", "origin_refused", "draining", "not_found"}
+    kinds = [kind for kind in vars(problems).values() if isinstance(kind, type) and issubclass(kind, Problem)]
+    codes = {kind.code for kind in kinds if hasattr(kind, "code")}
+    described = {
+        code
+        for operation in OPERATIONS
+        for response in operation.facts["responses"].values()
+        for code in re.findall(r"`([a-z_]+)`:", response["description"])
+    }
+
+    assert codes - apart - described == {"job_crashed"}  # which is the error of a job, never an answer
+
+
+@pytest.fixture
+async def service(upstream: FakeUpstream, start_service: StartService) -> Service:
+    """A service that knows the example order."""
+    example = str(_parameter("order_id")["example"])
+    upstream.orders[example] = order(["a"], order_id=example)
+    upstream.images["a"] = jpeg()
+    return await start_service(service_api_key=KEY, admin_token=TOKEN, autoenhance_webhook_secret="secret")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=str)
+async def test_every_example_is_answered_as_described(service: Service, operation: Operation) -> None:
+    """With and without credentials: status, media type, document and headers are those of the document."""
+    for headers in ({}, {"X-API-Key": KEY, "X-Admin-Token": TOKEN, "Authentication": "secret"}):
+        answer = await _run(service, operation, headers)
+
+        response = operation.facts["responses"].get(str(answer.status))
+        assert response is not None, f"{answer.status} is not described"
+        _assert_described(answer, response)
+
+
+async def test_the_examples_are_not_all_errors(service: Service) -> None:
+    """The order of the examples can be looked at, downloaded and built; links and sessions can be asked for."""
+    fine = set()
+    for operation in OPERATIONS:
+        answer = await _run(service, operation, {"X-API-Key": KEY, "X-Admin-Token": TOKEN, "Authentication": "secret"})
+        if answer.status < 400:
+            fine.add(operation.facts["operationId"])
+
+    assert fine >= {"download", "describeDownload", "overview", "createJob", "createLink", "webhook", "ask", "stats"}
+
+
+async def _run(service: Service, operation: Operation, headers: dict[str, str]) -> Answer:
+    path, query = operation.path, []
+    sent = dict(headers)
+    for parameter in operation.facts["parameters"]:
+        if "example" not in parameter or parameter["name"] in ("Authentication", "If-Match", "Range", "If-Range"):
+            continue
+        if parameter["in"] == "path":
+            path = path.replace(f"{{{parameter['name']}}}", str(parameter["example"]))
+        elif parameter["in"] == "query":
+            query.append((parameter["name"], str(parameter["example"])))
+        else:
+            sent[parameter["name"]] = str(parameter["example"])
+    content = operation.facts.get("requestBody", {}).get("content", {}).get("application/json")
+    url = service.url + path + (f"?{urlencode(query)}" if query else "")
+    body = content and content["example"]
+    async with service.session.request(operation.method, url, json=body, headers=sent) as response:
+        return Answer(response.status, response.headers, await response.read())
+
+
+def _assert_described(answer: Answer, response: dict[str, Any]) -> None:
+    kind = answer.headers.get("Content-Type", "").partition(";")[0]
+    if answer.body:
+        schema = response["content"][kind]["schema"]
+        if kind.endswith("json"):
+            jsonschema.validate(answer.document, {**schema, "components": document()["components"]})
+    undocumented = {name.lower() for name in answer.headers} - SAID_BY_HTTP - GUARDS
+    assert undocumented <= {name.lower() for name in response["headers"]}
+
+
+def _parameter(name: str) -> dict[str, Any]:
+    return next(one for operation in OPERATIONS for one in operation.facts["parameters"] if one["name"] == name)
