@@ -13,6 +13,7 @@ from service.archives.catalogue import Catalogue
 from service.archives.demand import Demand
 from service.archives.options import Options
 from service.archives.plan import Plan, family_key, make_plan
+from service.archives.polling import Polling
 from service.archives.readiness import Readiness
 from service.archives.record import Record
 from service.archives.repair import repair
@@ -27,7 +28,6 @@ from service.upstream.models import Order
 from service.upstream.orders import Orders
 
 _SWEEP_SECONDS = 30.0
-_LIST_POLL_SECONDS = 2.0
 _RELEASE_SECONDS = 5.0
 
 
@@ -163,9 +163,10 @@ class Archives:
         """The order; if the caller waits, once its images are listed."""
         news = self._news.of(order_id)
         heard = news.next()
+        polling = Polling()
         order = await self._orders.get(order_id)
         while options.wait and order.may_grow and not order.images and time.monotonic() < deadline:
-            await within(min(_LIST_POLL_SECONDS, deadline - time.monotonic()), heard)
+            await within(polling.pause(deadline), heard)
             heard = news.next()
             order = await self._orders.refresh(order_id)
         return order

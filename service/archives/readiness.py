@@ -5,17 +5,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from service.archives.options import Options
 from service.archives.plan import Plan, PlannedImage
+from service.archives.polling import Polling
 from service.archives.signal import Signal, within
 from service.problems import Problem, Reason
 from service.telemetry.logs import get_logger
 from service.upstream.models import ImageState, Order
 
 log = get_logger(__name__)
-
-_FIRST_INTERVAL = 2.0
-_STEADY_SECONDS = 20.0
-_GROWTH = 1.25
-_LONGEST_INTERVAL = 10.0
 
 _REASONS = {
     ImageState.WAITING: Reason.NOT_UPLOADED,
@@ -47,8 +43,7 @@ class Readiness:
     async def images(self, left: Sequence[PlannedImage]) -> AsyncGenerator[tuple[PlannedImage, Reason | None], None]:
         """Each image of `left` once: with None when it can be fetched, else with the reason why not."""
         waiting = {image.image_id: image for image in left}
-        started = time.monotonic()
-        interval = _FIRST_INTERVAL
+        polling = Polling()
         while True:
             last_look = not self.plan.wait or time.monotonic() >= self.deadline
             now = {image.image_id: image for image in self.plan.images}
@@ -59,9 +54,7 @@ class Readiness:
                     yield (current, obstacle(current)) if current else (image, Reason.IMAGE_NOT_FOUND)
             if not waiting or last_look:
                 return
-            await within(min(interval, self.deadline - time.monotonic()), self._heard)
-            if time.monotonic() - started >= _STEADY_SECONDS:
-                interval = min(_LONGEST_INTERVAL, interval * _GROWTH)
+            await within(polling.pause(self.deadline), self._heard)
             await self._look_again()
 
     async def _look_again(self) -> None:
