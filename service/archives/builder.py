@@ -13,7 +13,7 @@ from service.archives.readiness import Readiness
 from service.archives.report import comment, report_text
 from service.archives.restore import present
 from service.images.blobs import Blob, OutOfSpace
-from service.images.downloads import Downloads, Stored, Wanted
+from service.images.downloads import Downloads, Purse, Stored, Wanted
 from service.images.store import ImageStore
 from service.problems import BreakerOpen, NoImages, Reason
 from service.telemetry.metrics import ImageOutcome, Metrics
@@ -47,7 +47,7 @@ class Builder:
             [(image.image_id, image.name) for image in plan.images], FORMAT_EXTENSIONS[plan.rendering.format]
         )
         self._appending = asyncio.Lock()
-        self._out_of_credit = False
+        self._purse = Purse()
 
     async def build(self) -> None:
         """Fetch every image and settle the archive.
@@ -77,13 +77,16 @@ class Builder:
                 self._metrics.images.labels(ImageOutcome.STORED).inc()
         return [image for image in left if image.image_id not in here]
 
+    def _wanted(self, image: PlannedImage) -> Wanted:
+        return Wanted(image.key, image.image_id, self._rendering, self._purse)
+
     async def _fetch(self, image: PlannedImage) -> asyncio.Task[Stored] | None:
         """Begin, or join, the download of an image as soon as it is wanted; None when there is no credit for it."""
-        wanted = Wanted(image.key, image.image_id, self._rendering)
-        while not self._out_of_credit:
+        wanted = self._wanted(image)
+        while not self._purse.is_empty:
             await self._archive.demand.wanted(self._archive.length)
             task = self._downloads.running(image.key) or await self._downloads.start(
-                wanted, lambda: not self._out_of_credit and self._archive.demand.is_open(self._archive.length)
+                wanted, lambda: self._archive.demand.is_open(self._archive.length)
             )
             if task is not None:
                 return task
@@ -93,8 +96,7 @@ class Builder:
         try:
             stored = await asyncio.shield(download)
         except ImageFailed as failed:
-            if failed.reason is Reason.NO_CREDIT and self._rendering.buys:
-                self._out_of_credit = True
+            self._wanted(image).note(failed)  # also of a download that another archive began
             self._miss(image, failed.reason, failed.attempts)
             return
         if not await self._append(image, stored.blob, stored.attempts):

@@ -3,9 +3,10 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service.images.blobs import Blob
+from service.images.incoming import Incoming
 from service.images.store import ImageStore
 from service.problems import Reason
 from service.telemetry.logs import get_logger
@@ -18,6 +19,13 @@ from service.upstream.models import Rendering
 log = get_logger(__name__)
 
 
+@dataclass(slots=True)
+class Purse:
+    """What one archive buys with: once upstream said that there is no credit, it buys nothing more."""
+
+    is_empty: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """One image in one rendering."""
@@ -25,6 +33,12 @@ class Wanted:
     key: str
     image_id: str
     rendering: Rendering
+    purse: Purse = field(default_factory=Purse)
+
+    def note(self, failed: ImageFailed) -> None:
+        """Remember what its failure says about those that are still to be fetched."""
+        if failed.reason is Reason.NO_CREDIT and self.rendering.buys:
+            self.purse.is_empty = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +68,13 @@ class Downloads:
     async def start(self, wanted: Wanted, still_wanted: Callable[[], bool]) -> asyncio.Task[Stored] | None:
         """Wait for a slot, then begin; or join the download that somebody else began meanwhile. Await it shielded.
 
-        None when nobody wants the image any more by then. The task raises `ImageFailed`, or `OutOfSpace`.
+        None when nobody wants the image any more by then, or it cannot be paid for. The task raises `ImageFailed`, or
+        `OutOfSpace`.
         """
         # While upstream is given a rest no call is made, so none has to wait for its turn.
         slot = self._slots.unheld() if self._upstream.is_resting else await self._slots.acquire()
         task = self._running.get(wanted.key)
-        if task is not None or not still_wanted():
+        if task is not None or wanted.purse.is_empty or not still_wanted():
             slot.release()
             return task
         task = asyncio.create_task(self._run(wanted, slot), name=f"download {wanted.image_id}")
@@ -81,7 +96,7 @@ class Downloads:
             if shared is not None:
                 return Stored(shared, 0)
             async with self._store.receive() as incoming:
-                extension, attempts = await self._upstream.download(wanted.image_id, wanted.rendering, incoming, slot)
+                extension, attempts = await self._download(wanted, incoming, slot)
                 blob = await self._store.publish(incoming, extension, wanted.key)
         except OSError as error:
             log.exception("image could not be stored", image_id=wanted.image_id)
@@ -91,6 +106,13 @@ class Downloads:
         self._metrics.image_download.observe(time.monotonic() - started)
         self._metrics.image_size.observe(blob.size)
         return Stored(blob, attempts)
+
+    async def _download(self, wanted: Wanted, incoming: Incoming, slot: Slot) -> tuple[str, int]:
+        try:
+            return await self._upstream.download(wanted.image_id, wanted.rendering, incoming, slot)
+        except ImageFailed as failed:
+            wanted.note(failed)  # here and now: whoever is next in line for the slot must know it
+            raise
 
     def _ended(self, key: str, task: asyncio.Task[Stored]) -> None:
         del self._running[key]

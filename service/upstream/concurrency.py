@@ -19,7 +19,7 @@ class DownloadSlots:
         self._pace = pace or Pace(limit)
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._held = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._next_look: asyncio.Handle | None = None
         self._metrics = metrics
         self._show()
 
@@ -37,7 +37,7 @@ class DownloadSlots:
         """A download went well."""
         self._pace.succeeded()
         self._show()
-        self._admit()
+        self._look_soon()
 
     def refused(self, image_id: str, *, throttled: bool) -> None:
         """Upstream answered 429 (`throttled`) or 503, or not in time."""
@@ -47,7 +47,7 @@ class DownloadSlots:
     async def _take(self) -> None:
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
-        self._admit()
+        self._look_soon()
         try:
             await turn
         except asyncio.CancelledError:
@@ -58,27 +58,28 @@ class DownloadSlots:
     def _give_back(self) -> None:
         self._held -= 1
         self._metrics.downloads_in_flight.set(self._held)
-        self._admit()
+        self._look_soon()
+
+    def _look_soon(self) -> None:
+        """Look for whose turn it is, once all who are awake now stand in line: nobody takes several places at once."""
+        if self._next_look is None:
+            self._next_look = asyncio.get_running_loop().call_soon(self._admit)
 
     def _admit(self) -> None:
         """Let those in whose turn it is; come back by itself when only the pace is in the way."""
+        self._next_look = None
         while self._waiting and self._held < self._pace.cap:
             if self._waiting[0].cancelled():
                 del self._waiting[0]
                 continue
             delay = self._pace.delay()
             if delay > 0:
-                if self._timer is None:
-                    self._timer = asyncio.get_running_loop().call_later(delay, self._on_time)
+                self._next_look = asyncio.get_running_loop().call_later(delay, self._admit)
                 return
             self._waiting.popleft().set_result(None)
             self._held += 1
             self._pace.started()
             self._metrics.downloads_in_flight.set(self._held)
-
-    def _on_time(self) -> None:
-        self._timer = None
-        self._admit()
 
     def _show(self) -> None:
         self._metrics.concurrency_limit.set(self._pace.cap)

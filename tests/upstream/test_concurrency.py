@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from service.telemetry.metrics import Metrics
-from service.upstream.concurrency import DownloadSlots
+from service.upstream.concurrency import DownloadSlots, Slot
 from tests.upstream.helpers import sample, turns
 
 
@@ -45,6 +45,27 @@ async def test_first_come_first_served(metrics: Metrics) -> None:
     await asyncio.gather(*(download(number) for number in range(6)))
 
     assert served == [0, 1, 2, 3, 4, 5]
+
+
+async def test_two_builds_take_turns_even_when_many_slots_come_free_at_once(metrics: Metrics) -> None:
+    """Each asks for its next slot as soon as it has one, and gets it after the other: five slots, again and again."""
+    slots = DownloadSlots(5, metrics)
+    held: list[Slot] = [await slots.acquire() for _ in range(5)]
+    granted: list[str] = []
+
+    async def build(name: str) -> None:
+        for _ in range(20):
+            held.append(await slots.acquire())
+            granted.append(name)
+
+    builds = [asyncio.create_task(build(name)) for name in ("large", "small")]
+    while not all(build.done() for build in builds):
+        await turns()
+        for slot in held:
+            slot.release()
+        held.clear()
+
+    assert granted == ["large", "small"] * 20
 
 
 async def test_who_comes_back_goes_to_the_end_of_the_line(metrics: Metrics) -> None:
