@@ -2,13 +2,16 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from service.database import Database
 from service.jobs import records
 from service.jobs.backend import JobBackend
 from service.jobs.embedded import EmbeddedJobs
+from service.jobs.shared import SharedJobs
 
+LEASE = timedelta(seconds=2)
 TTL = 3600.0
 """Seconds for which an ended job is kept."""
 
@@ -25,7 +28,12 @@ async def open_embedded(place: str) -> AsyncIterator[JobBackend]:
         await database.close()
 
 
-OPENERS: dict[str, Opener] = {"embedded": open_embedded}
+def open_shared(place: str) -> AbstractAsyncContextManager[JobBackend]:
+    """`place` is the address of a Redis."""
+    return SharedJobs.open(place, TTL, LEASE)
+
+
+OPENERS: dict[str, Opener] = {"embedded": open_embedded, "shared": open_shared}
 
 
 def open_engine(address: str) -> AbstractAsyncContextManager[JobBackend]:

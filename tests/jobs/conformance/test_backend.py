@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -14,15 +14,22 @@ from service.jobs.job import Change, Job, Status
 from service.problems import KeyReused
 from tests.jobs.conformance.engines import OPENERS, open_engine
 from tests.jobs.conformance.steps import ORDER, OTHER_ORDER, PATIENCE, ended, request, running
+from tests.redis_server import RedisServer
 
 _ROOT = Path(__file__).parents[3]
 HOUR = 3600
 
 
 @pytest.fixture(params=list(OPENERS))
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where the backend keeps its jobs; empty at first."""
-    return f"{request.param}:{tmp_path}"
+    if request.param == "embedded":
+        yield f"embedded:{tmp_path}"
+        return
+    server = RedisServer(tmp_path)
+    server.start()
+    yield f"shared:{server.url}"
+    server.stop()
 
 
 @pytest.fixture

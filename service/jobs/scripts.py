@@ -1,0 +1,145 @@
+"""Jobs in Redis: one hash and one list per job, changed by scripts so that no two instances see half a change.
+
+    batch:job:ID        hash: request, status, due, seq, run, deaths, woken
+    batch:job:ID:log    list of changes
+    batch:key:KEY       the job that an idempotency key names
+    batch:order:ORDER   set of the order's jobs that have not ended
+    batch:due           sorted set: when each job's next step may begin
+    batch:status:S      sorted set of jobs in a state, by the moment they expire
+    batch:changed       channel: ids of jobs that have changed
+
+`seq` numbers a job's steps: a message from the queue that names an older one is void.
+"""
+
+_CHANGE = """
+local ended = {complete=true, error=true, cancelled=true}
+local function append(id, change)
+  local job, log = 'batch:job:' .. id, 'batch:job:' .. id .. ':log'
+  redis.call('RPUSH', log, change)
+  local told = cjson.decode(change)
+  if told.status then
+    local before = redis.call('HGET', job, 'status')
+    if before then redis.call('ZREM', 'batch:status:' .. before, id) end
+    redis.call('HSET', job, 'status', told.status)
+    redis.call('ZADD', 'batch:status:' .. told.status, told.expires or '+inf', id)
+    if ended[told.status] then
+      redis.call('SREM', 'batch:order:' .. redis.call('HGET', job, 'order'), id)
+      redis.call('HDEL', job, 'woken')
+      if told.expires then
+        local forget = math.floor(told.expires + 86400)
+        redis.call('EXPIREAT', job, forget)
+        redis.call('EXPIREAT', log, forget)
+      end
+    end
+  end
+  redis.call('PUBLISH', 'batch:changed', id)
+end
+local function schedule(id, due)
+  local job = 'batch:job:' .. id
+  local seq = redis.call('HINCRBY', job, 'seq', 1)
+  redis.call('HSET', job, 'due', due, 'run', '')
+  redis.call('ZADD', 'batch:due', due, id)
+  return seq
+end
+"""
+
+SUBMIT = (
+    _CHANGE
+    + """
+-- ARGV: id, order, request, change, due, key ('' = none), forget (epoch seconds, of the key). Returns the id that the
+-- key named already, or ''.
+local id, name = ARGV[1], 'batch:key:' .. ARGV[6]
+if ARGV[6] ~= '' then
+  local known = redis.call('GET', name)
+  if known and redis.call('EXISTS', 'batch:job:' .. known) == 1 then return known end
+  redis.call('SET', name, id, 'EXAT', ARGV[7])
+end
+redis.call('HSET', 'batch:job:' .. id, 'request', ARGV[3], 'order', ARGV[2], 'deaths', 0, 'seq', 0)
+redis.call('SADD', 'batch:order:' .. ARGV[2], id)
+append(id, ARGV[4])
+schedule(id, ARGV[5])
+return ''
+"""
+)
+
+CLAIM = """
+-- ARGV: id, seq, token. Returns the deaths behind it, or nil when the step is void.
+local job = 'batch:job:' .. ARGV[1]
+if redis.call('HGET', job, 'seq') ~= ARGV[2] then return nil end
+local deaths = redis.call('HINCRBY', job, 'deaths', 1) - 1
+redis.call('HSET', job, 'run', ARGV[3])
+redis.call('HDEL', job, 'woken', 'due')
+redis.call('ZREM', 'batch:due', ARGV[1])
+return deaths
+"""
+
+PROGRESS = (
+    _CHANGE
+    + """
+-- ARGV: id, token, changes. Returns 1, or 0 when the run has lost the job.
+if redis.call('HGET', 'batch:job:' .. ARGV[1], 'run') ~= ARGV[2] then return 0 end
+for at = 3, #ARGV do append(ARGV[1], ARGV[at]) end
+return 1
+"""
+)
+
+LET_GO = (
+    _CHANGE
+    + """
+-- ARGV: id, token, due ('' = none), deaths, now. Returns seq and due of the next step, or nil when there is none.
+local job = 'batch:job:' .. ARGV[1]
+if redis.call('HGET', job, 'run') ~= ARGV[2] then return nil end
+redis.call('HSET', job, 'run', '', 'deaths', ARGV[4])
+local due = ARGV[3]
+if redis.call('HGET', job, 'woken') then due = ARGV[5] end
+redis.call('HDEL', job, 'woken')
+if due == '' then return nil end
+return {schedule(ARGV[1], due), due}
+"""
+)
+
+CANCEL = (
+    _CHANGE
+    + """
+-- ARGV: id, change, now. Returns the seq of the step that follows, or nil when there is nothing to cancel.
+local job = 'batch:job:' .. ARGV[1]
+local status = redis.call('HGET', job, 'status')
+if not status or ended[status] then return nil end
+append(ARGV[1], ARGV[2])
+redis.call('HSET', job, 'deaths', 0)
+return schedule(ARGV[1], ARGV[3])
+"""
+)
+
+RENEW = (
+    _CHANGE
+    + """
+-- ARGV: id, change, now. Returns the seq of the step that follows, or nil when there is none (yet).
+local job = 'batch:job:' .. ARGV[1]
+local status = redis.call('HGET', job, 'status')
+if not status or not ended[status] then return nil end
+append(ARGV[1], ARGV[2])
+local run = redis.call('HGET', job, 'run')
+if run and run ~= '' then redis.call('HSET', job, 'woken', 1) return nil end
+return schedule(ARGV[1], ARGV[3])
+"""
+)
+
+WAKE = (
+    _CHANGE
+    + """
+-- ARGV: order, now. Returns ids and seqs of the steps that are due now, one after the other.
+local steps = {}
+for _, id in ipairs(redis.call('SMEMBERS', 'batch:order:' .. ARGV[1])) do
+  local job = 'batch:job:' .. id
+  local run = redis.call('HGET', job, 'run')
+  if run and run ~= '' then
+    redis.call('HSET', job, 'woken', 1)
+  elseif tonumber(redis.call('HGET', job, 'due') or '0') > tonumber(ARGV[2]) then
+    table.insert(steps, id)
+    table.insert(steps, schedule(id, ARGV[2]))
+  end
+end
+return steps
+"""
+)
