@@ -5,7 +5,7 @@ import time
 
 from aiohttp import web
 from limits import RateLimitItem
-from limits.aio.storage import MemoryStorage, Storage
+from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
 from service.problems import RateLimited
@@ -16,14 +16,14 @@ RATE_LIMIT = web.RequestKey("RATE_LIMIT", dict[str, str])
 
 
 class RateLimiter:
-    """Counts `what` by caller, in `storage` (by default this process's memory). Without a limit everybody passes."""
+    """Counts `what` by caller, in `window` (by default this process's memory). Without a limit everybody passes."""
 
     def __init__(
-        self, limit: RateLimitItem | None, metrics: Metrics, what: str, storage: Storage | None = None
+        self, limit: RateLimitItem | None, metrics: Metrics, what: str, window: MovingWindowRateLimiter | None = None
     ) -> None:
         self._limit = limit
         self._what = what
-        self._window = MovingWindowRateLimiter(storage or MemoryStorage())
+        self._window = window or MovingWindowRateLimiter(MemoryStorage())
         self._refused = metrics.rate_limited
 
     async def count(self, request: web.Request, caller: str) -> None:

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from service.archives.archive import Archive, State
 from service.archives.layout import LAYOUT_VERSION, Member
@@ -128,6 +128,8 @@ class Catalogue:
                 (archive_id, until),
             )
         )
+        if self.shared is not None:
+            await self.shared.keep(archive_id, until)
 
     async def load(self, archive_id: str) -> Record | None:
         """An archive by id, `GONE` ones included; notes that it is used."""
@@ -137,9 +139,13 @@ class Catalogue:
             return _read(connection, _BY_ID, archive_id)
 
         record = await self._database.run(read)
-        if self.shared is None or (record is not None and record.state in (State.COMPLETE, State.PARTIAL)):
+        if self.shared is None:
             return record
-        return await self._take_in(await self.shared.load(archive_id)) or record
+        if record is None or record.state not in (State.COMPLETE, State.PARTIAL):
+            record = await self._take_in(await self.shared.load(archive_id)) or record
+        if record is not None and self._is_old(record):
+            record = replace(record, kept=max(record.kept, await self.shared.kept_until(archive_id)))
+        return record
 
     async def find_complete(self, key: str) -> Record | None:
         """The newest complete archive for `key` that is not too old to be used again."""

@@ -105,6 +105,21 @@ class SharedCatalogue:
         found = await self._read(archive_id)
         return _record(found[0]) if found else None
 
+    async def keep(self, archive_id: str, until: float) -> None:
+        """Let no instance take the archive for expired before `until` (epoch seconds)."""
+        try:
+            await self._objects.overwrite(_kept(archive_id), json.dumps(until).encode())
+        except ObjectsUnavailable as error:
+            log.warning("shared storage unavailable", action="keep archive", error=str(error))
+
+    async def kept_until(self, archive_id: str) -> float:
+        """Until when some instance keeps the archive; 0 when none does, or when it cannot be told."""
+        try:
+            found = await self._objects.get(_kept(archive_id))
+        except ObjectsUnavailable:
+            return 0
+        return float(json.loads(found[0])) if found else 0
+
     async def find_complete(self, key: str) -> Record | None:
         """The complete archive that was first published for `key` and is not too old."""
         return await self._follow_pointer(_key(key))
@@ -254,6 +269,10 @@ def _encode(body: dict[str, Any]) -> bytes:
 
 def _name(archive_id: str) -> str:
     return f"archives/{archive_id}"
+
+
+def _kept(archive_id: str) -> str:
+    return f"kept/{archive_id}"
 
 
 def _key(key: str) -> str:

@@ -151,7 +151,7 @@ class SharedJobs:
             raise Withdrawn
         run.job = run.job.after(*changes)
 
-    async def cancel(self, job_id: str) -> Job | None:
+    async def cancel(self, job_id: str) -> tuple[Job | None, bool]:
         """As `JobBackend`."""
         now = time.time()
         end = Change(at=now, status=Status.CANCELLED, expires=now + self._ttl)
@@ -159,7 +159,7 @@ class SharedJobs:
         if sequence is not None:
             await self._call(self._docket.cancel(_message_key(job_id, sequence - 1)))
             await self._send(job_id, sequence, now)
-        return await self.get(job_id)
+        return await self.get(job_id), sequence is not None
 
     async def renew(self, job_id: str, change: Change) -> Job | None:
         """As `JobBackend`."""

@@ -64,6 +64,18 @@ class Breaker(pybreaker.CircuitBreakerListener):
             return max(0.0, self._opened_at + self._reset - self._clock())
         return 1.0 if self._trial_under_way else 0.0
 
+    @property
+    def rest_seconds(self) -> float | None:
+        """Seconds of rest that an open circuit has before it; None when it is not open."""
+        return self.retry_after if self._state.current_state == pybreaker.STATE_OPEN else None
+
+    def advise(self, seconds: float) -> None:
+        """Another instance knows how long this dependency should rest (0: it works again, try)."""
+        if self._state.current_state == pybreaker.STATE_CLOSED and seconds > 0:
+            self._state.open()
+        if self._state.current_state == pybreaker.STATE_OPEN:
+            self._opened_at = self._clock() + seconds - self._reset
+
     def check(self) -> None:
         """Raises `CircuitOpen` when no call is admitted now."""
         wait = self.retry_after

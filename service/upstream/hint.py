@@ -1,0 +1,74 @@
+"""What instances tell each other of a broken dependency: a hint, through Redis, never in the way of a call.
+
+Each decides by what it has met itself. But once one has opened a circuit, the others need not find out too; and when
+the rest is over, one of them tries, not all. Without Redis every instance is on its own.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from service.telemetry.logs import get_logger
+from service.upstream.breaker import Breaker
+
+log = get_logger(__name__)
+
+_LOOK_SECONDS = 0.5
+_CALL_SECONDS = 0.2
+# The trial must be somebody's before the rest is over.
+_AHEAD_SECONDS = 1.5
+_TRIAL_MILLISECONDS = 10_000
+
+
+class Hint:
+    """Shares the rests of `breakers`. `redis` is a client of redis-py for asyncio."""
+
+    def __init__(self, redis: Any, breakers: Iterable[Breaker]) -> None:
+        self._redis = redis
+        self._breakers = list(breakers)
+        self._advised: set[Breaker] = set()
+        self._told: set[Breaker] = set()
+        self._trying: set[Breaker] = set()
+
+    async def exchange_regularly(self) -> None:
+        """Look and tell, again and again."""
+        while True:
+            for breaker in self._breakers:
+                with suppress(RedisError, OSError, TimeoutError):
+                    async with asyncio.timeout(_CALL_SECONDS * 2):
+                        await self.exchange(breaker)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def exchange(self, breaker: Breaker) -> None:
+        """Tell others how this circuit stands, and take their advice."""
+        rest = f"batch:circuit:{breaker.circuit}"
+        left = breaker.rest_seconds
+        if left is None:
+            if breaker in self._told or breaker in self._trying:
+                await self._redis.delete(rest, f"{rest}:trial")
+                self._forget(breaker)
+            elif (known := await self._redis.pttl(rest)) > 0:
+                breaker.advise(known / 1000)
+                self._advised.add(breaker)
+            else:
+                self._forget(breaker)
+        elif left < _AHEAD_SECONDS:
+            await self._prepare_trial(breaker, f"{rest}:trial")
+        elif breaker not in self._advised:
+            await self._redis.set(rest, "open", px=max(1, int(left * 1000)))
+            self._told.add(breaker)
+        elif await self._redis.pttl(rest) <= 0:  # somebody's trial went well
+            breaker.advise(0)
+
+    async def _prepare_trial(self, breaker: Breaker, name: str) -> None:
+        if breaker in self._trying or await self._redis.set(name, "taken", nx=True, px=_TRIAL_MILLISECONDS):
+            self._trying.add(breaker)
+        else:
+            breaker.advise(_AHEAD_SECONDS)
+
+    def _forget(self, breaker: Breaker) -> None:
+        for known in (self._advised, self._told, self._trying):
+            known.discard(breaker)
