@@ -63,6 +63,9 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     serve.add_argument("--host", help="address to listen on (HOST, 127.0.0.1)")
     serve.add_argument("--port", type=int, help="port to listen on (PORT, 8000); 0 takes a free one")
     serve.add_argument("--data-dir", type=Path, help="where images are kept (DATA_DIR, ./data)")
+    serve.add_argument(
+        "--role", choices=("all", "web", "worker"), help="with SHARED_URL: answer requests, run jobs, or both (all)"
+    )
     serve.set_defaults(run=_serve)
 
 
@@ -117,7 +120,7 @@ def _add_download(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
 def _serve(options: argparse.Namespace) -> int:
     from service.commands.serve import serve
 
-    given = {"host": options.host, "port": options.port, "data_dir": options.data_dir}
+    given = {"host": options.host, "port": options.port, "data_dir": options.data_dir, "role": options.role}
     return serve({name: value for name, value in given.items() if value is not None})
 
 

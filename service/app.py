@@ -9,27 +9,8 @@ from aiohttp import TraceConfig, web
 from limits import parse
 from yarl import URL
 
-from service.api import (
-    archives,
-    ask,
-    auth,
-    cors,
-    docs,
-    downloads,
-    errors,
-    health,
-    jobs,
-    limits,
-    links,
-    middleware,
-    new_orders,
-    openapi,
-    orders,
-    page,
-    session,
-    webhooks,
-)
-from service.api import metrics as scraped
+from service import sharing
+from service.api import auth, cors, limits, middleware, routes
 from service.api.keys import (
     ARCHIVES,
     ASSISTANT,
@@ -57,25 +38,21 @@ from service.api.tracing import trace
 from service.archives import catalogue
 from service.archives.archives import Archives
 from service.archives.builder import Workshop
-from service.archives.catalogue import Catalogue
 from service.archives.delivery import Delivery
 from service.archives.eviction import Eviction
-from service.archives.shared import SharedCatalogue
 from service.assistant.assistant import open_assistant
 from service.database import Database
 from service.images import generations, store
 from service.images.downloads import Downloads
 from service.images.generations import Generations
-from service.images.objects import Objects
 from service.images.shared import SharedImages
 from service.images.store import ImageStore
 from service.jobs import records
 from service.jobs.callbacks import Callbacks, open_callback_session
-from service.jobs.embedded import EmbeddedJobs
 from service.jobs.jobs import Jobs
 from service.jobs.news import News
 from service.jobs.runner import Runner
-from service.settings import InvalidSettings, Settings
+from service.settings import Settings
 from service.telemetry.errors import report_errors
 from service.telemetry.exporting import export_traces
 from service.telemetry.issues import open_issues
@@ -95,7 +72,11 @@ QUESTION_LIMIT = parse("20/minute")
 
 
 def create_app(settings: Settings) -> web.Application:
-    """The service as an aiohttp application. Nothing is opened before it starts."""
+    """The service as an aiohttp application. Nothing is opened before it starts.
+
+    Raises `InvalidSettings` when an extra is missing.
+    """
+    sharing.load_extras(settings)
     app = web.Application(
         middlewares=[trace, middleware.observe, middleware.explain, auth.require_caller],
         client_max_size=LARGEST_BODY,
@@ -105,65 +86,13 @@ def create_app(settings: Settings) -> web.Application:
     app[STATS] = Stats(metrics)
     app[LIFE] = Life()
     app[PATIENCE] = Patience()
-    app[LIMITER] = RateLimiter(settings.rate_limit, metrics, "downloads")
+    app[LIMITER] = RateLimiter(settings.rate_limit, metrics, "downloads", sharing.window(settings))
     app[ATTEMPTS] = RateLimiter(settings.rate_limit, metrics, "attempts")
     app[QUESTIONS] = RateLimiter(QUESTION_LIMIT, metrics, "questions")
     app.on_response_prepare.extend([middleware.add_headers, limits.add_headers])
     app.cleanup_ctx.append(rooms)
     app.on_shutdown.append(drain)
-    app.add_routes(
-        [
-            web.post("/v1/orders", new_orders.create),
-            web.post("/v1/orders/sample", new_orders.create_sample),
-            web.get("/v1/orders/{order_id:[^/]+}/images", downloads.download, allow_head=False),
-            web.head("/v1/orders/{order_id:[^/]+}/images", downloads.describe),
-            web.get("/v1/orders/{order_id:[^/]+}", orders.overview),
-            web.post("/v1/orders/{order_id:[^/]+}/jobs", jobs.create),
-            web.get("/v1/jobs/{job_id:[^/]+}", jobs.status, allow_head=False),
-            web.delete("/v1/jobs/{job_id:[^/]+}", jobs.cancel),
-            web.get("/v1/jobs/{job_id:[^/]+}/events", jobs.events, allow_head=False),
-            web.get("/v1/jobs/{job_id:[^/]+}/download", jobs.download, allow_head=False),
-            web.head("/v1/jobs/{job_id:[^/]+}/download", jobs.describe),
-            web.post("/v1/jobs/{job_id:[^/]+}/callback", jobs.repeat_callback),
-            web.post("/v1/webhooks/autoenhance", webhooks.autoenhance),
-            web.get("/v1/archives/{archive_id:[^/]+}", archives.download, allow_head=False),
-            web.head("/v1/archives/{archive_id:[^/]+}", archives.describe),
-            web.get("/v1/archives/{archive_id:[^/]+}/report", archives.report),
-            web.post("/v1/links", links.create),
-            web.post("/v1/session", session.create),
-            web.get("/v1/session", session.read),
-            web.delete("/v1/session", session.delete),
-            web.get("/v1/stats", health.stats),
-            web.get("/v1/errors", errors.recent),
-            web.get("/sentry-debug", errors.fail),
-            web.post("/v1/ask", ask.ask),
-            web.get("/livez", health.livez),
-            web.get("/readyz", health.readyz),
-            web.get("/health", health.health),
-            web.get("/", page.page),
-            web.get("/web/{version:[0-9a-f]{16}}/{name:[^/]+}", page.asset),
-            web.get("/openapi.json", openapi.openapi),
-            web.get("/docs", docs.reference),
-            web.get("/docs/guide", docs.first_page),
-            web.get("/docs/guide/{page:[^/]+}", docs.guide),
-            web.get("/docs/source", docs.source),
-            web.get("/docs/source/{path:.+}", docs.source_file),
-            web.get("/docs/files/{version:[0-9a-f]{16}}/{name:[^/]+}", docs.file),
-            web.get("/metrics", scraped.metrics),
-            # The first generation's paths.
-            web.get("/orders/{order_id:[^/]+}/images", downloads.download, allow_head=False),
-            web.head("/orders/{order_id:[^/]+}/images", downloads.describe),
-            web.post("/orders/{order_id:[^/]+}/jobs", jobs.create),
-            web.get("/jobs/{job_id:[^/]+}", jobs.status, allow_head=False),
-            web.delete("/jobs/{job_id:[^/]+}", jobs.cancel),
-            web.get("/jobs/{job_id:[^/]+}/download", jobs.download, allow_head=False),
-            web.head("/jobs/{job_id:[^/]+}/download", jobs.describe),
-            web.get("/api/stats", health.stats),
-            web.get("/api/sentry/issues", errors.recent),
-            web.post("/api/create-order", new_orders.create),
-            web.post("/api/create-sample-order", new_orders.create_sample),
-        ]
-    )
+    app.add_routes(routes.of(settings.role))
     cors.allow_origins(app, settings.allowed_origins)
     return app
 
@@ -179,7 +108,7 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
         schemas = [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, records.SCHEMA]
         database = await Database.open(settings.data_dir, schemas)
         stack.push_async_callback(database.close)
-        objects = await shared_objects(settings)
+        objects = await sharing.shared_objects(settings)
         shared = SharedImages(objects) if objects else None
         app[IMAGES] = images = await ImageStore.open(
             settings.data_dir / "images", database, settings.store_budget, metrics, shared
@@ -192,7 +121,7 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
         app[ORDERS] = orders = Orders(upstream, settings.order_freshness)
         stack.push_async_callback(orders.close)
         app[ARCHIVES] = archives = Archives(
-            Workshop(downloads, images, shared_catalogue(database, objects, settings.archive_ttl), metrics),
+            Workshop(downloads, images, sharing.catalogue(database, objects, settings.archive_ttl), metrics),
             orders,
             Generations(database, objects),
             window=settings.read_ahead_bytes,
@@ -218,12 +147,13 @@ async def open_jobs(
 ) -> Jobs:
     """The background jobs, running."""
     settings, metrics = app[SETTINGS], app[METRICS]
-    backend = await EmbeddedJobs.open(database, settings.archive_ttl)
+    backend = await sharing.open_backend(stack, settings, database)
     session = await stack.enter_async_context(open_callback_session(allow_private=settings.callback_allow_private))
     callbacks = Callbacks(backend, session, settings.callback_keys, metrics)
     runner = Runner(backend, archives, orders, callbacks, metrics, app[TRACES], settings.archive_ttl)
     background = Jobs(backend, runner, metrics)
-    await stack.enter_async_context(running(background.run()))
+    if settings.role != "web":
+        await stack.enter_async_context(running(background.run()))
     return background
 
 
@@ -231,25 +161,6 @@ async def drain(app: web.Application) -> None:
     """The instance is told to stop: it wants no more traffic."""
     app[LIFE].is_ready = False
     app[LIFE].stopping.set()
-
-
-async def shared_objects(settings: Settings) -> Objects | None:
-    """The storage that instances share, if there is one. Raises `InvalidSettings` when it cannot serve as such."""
-    if settings.store_url is None:
-        return None
-    try:
-        objects = Objects.open(settings.store_url)
-        await objects.check()
-    except ImportError:
-        raise InvalidSettings("STORE_URL: needs the extra s3 (pip install 'autoenhance-batch[s3]')") from None
-    except ValueError as error:
-        raise InvalidSettings(f"STORE_URL: {error}") from None
-    return objects
-
-
-def shared_catalogue(database: Database, objects: Objects | None, ttl: float) -> Catalogue:
-    """The catalogue of archives, with those of other instances where they share a storage."""
-    return Catalogue(database, ttl, SharedCatalogue(objects, ttl) if objects else None)
 
 
 @asynccontextmanager
@@ -264,7 +175,8 @@ async def autoenhance(
         circuit: Breaker(circuit, failures=settings.breaker_failures, reset=settings.breaker_reset, metrics=metrics)
         for circuit in Circuit
     }
-    async with open_session(guard, traced) as session:
+    hints = running(sharing.exchange_hints(settings, list(breakers.values())))
+    async with open_session(guard, traced) as session, hints:
         transport = Transport(
             session,
             guard,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from limits import RateLimitItem, parse
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MIB = 1 << 20
@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
     data_dir: Path = Path("data")
+    role: Literal["all", "web", "worker"] = "all"
+    """With `shared_url`: whether this instance answers requests, runs jobs, or both."""
     """Where images and the catalogue are kept; one process at a time."""
 
     service_api_key: Annotated[tuple[SecretStr, ...], NoDecode] = ()
@@ -189,6 +191,14 @@ class Settings(BaseSettings):
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _sharing_is_whole(self) -> Self:
+        if self.shared_url is not None and self.store_url is None:
+            raise ValueError("SHARED_URL needs STORE_URL too: a job's result must be readable by every instance")
+        if self.role != "all" and self.shared_url is None:
+            raise ValueError("ROLE needs SHARED_URL: an instance that stands alone does both")
+        return self
 
     @classmethod
     def load(cls, **overrides: object) -> Self:

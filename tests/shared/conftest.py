@@ -11,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
+# Imported before there is an event loop, as the command line does it.
+import service.jobs.shared
+import service.upstream.hint  # noqa: F401
 from tests.e2e.client import Service, StartService
 from tests.e2e.conftest import start_service, upstream
+from tests.redis_server import RedisServer
 from tests.tools import missing
 
 __all__ = ["start_service", "upstream"]
@@ -90,6 +94,27 @@ def s3(s3_session: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     }.items():
         monkeypatch.setenv(name, value)
     return s3_session
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own, running."""
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    server = RedisServer(folder)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def start_member(start_replica: StartService, redis: RedisServer) -> StartService:
+    """A factory for instances that share a bucket and a Redis."""
+
+    async def start(**settings: object) -> Service:
+        return await start_replica(**({"shared_url": redis.url} | settings))
+
+    return start
 
 
 @pytest.fixture

@@ -1,0 +1,84 @@
+"""What instances share, opened from the settings: a storage for images and archives, a Redis or Valkey for the rest.
+
+Both come with extras that the default install does not have; nothing of them is imported before it is asked for.
+"""
+
+from contextlib import AsyncExitStack
+from importlib import import_module
+
+from limits.aio.strategies import MovingWindowRateLimiter
+
+from service.api.shared_limits import SHARED_SECONDS, SharedWindow
+from service.archives.catalogue import Catalogue
+from service.archives.shared import SharedCatalogue
+from service.database import Database
+from service.images.objects import Objects
+from service.jobs.backend import JobBackend
+from service.jobs.embedded import EmbeddedJobs
+from service.settings import InvalidSettings, Settings
+from service.upstream.breaker import Breaker
+
+# By extra: the modules that stand on it.
+_EXTRAS = {"s3": ("obstore", "obstore.store"), "redis": ("service.jobs.shared", "service.upstream.hint")}
+
+
+def load_extras(settings: Settings) -> None:
+    """Import what sharing needs, before there is an event loop to hold up.
+
+    Raises `InvalidSettings` when it is not installed.
+    """
+    for name, value, extra in (("STORE_URL", settings.store_url, "s3"), ("SHARED_URL", settings.shared_url, "redis")):
+        if value is None:
+            continue
+        try:
+            for module in _EXTRAS[extra]:
+                import_module(module)
+        except ImportError:
+            raise InvalidSettings(f"{name}: needs the extra: pip install 'autoenhance-batch[{extra}]'") from None
+
+
+async def shared_objects(settings: Settings) -> Objects | None:
+    """The storage that instances share, if there is one. Raises `InvalidSettings` when it cannot serve as such."""
+    if settings.store_url is None:
+        return None
+    try:
+        objects = Objects.open(settings.store_url)
+        await objects.check()
+    except ValueError as error:
+        raise InvalidSettings(f"STORE_URL: {error}") from None
+    return objects
+
+
+def catalogue(database: Database, objects: Objects | None, ttl: float) -> Catalogue:
+    """The catalogue of archives, with those of other instances where they share a storage."""
+    return Catalogue(database, ttl, SharedCatalogue(objects, ttl) if objects else None)
+
+
+def window(settings: Settings) -> MovingWindowRateLimiter | None:
+    """Where instances count their callers together; None: each counts for itself."""
+    return None if settings.shared_url is None else SharedWindow(settings.shared_url.get_secret_value())
+
+
+async def open_backend(stack: AsyncExitStack, settings: Settings, database: Database) -> JobBackend:
+    """The engine of background jobs, closed with `stack`."""
+    if settings.shared_url is None:
+        return await EmbeddedJobs.open(database, settings.archive_ttl)
+    from service.jobs.shared import SharedJobs
+
+    return await stack.enter_async_context(
+        SharedJobs.open(settings.shared_url.get_secret_value(), settings.archive_ttl)
+    )
+
+
+async def exchange_hints(settings: Settings, breakers: list[Breaker]) -> None:
+    """Tell other instances of broken dependencies, until cancelled; returns where there are no others."""
+    if settings.shared_url is None:
+        return
+    from redis.asyncio import Redis
+
+    from service.upstream.hint import Hint
+
+    seconds = SHARED_SECONDS
+    url = settings.shared_url.get_secret_value()
+    async with Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds) as redis:
+        await Hint(redis, breakers).exchange_regularly()

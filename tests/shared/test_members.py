@@ -1,0 +1,199 @@
+"""Instances that share a Redis too: jobs, limits and hints belong to all of them."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.settings import InvalidSettings, Settings
+from tests.e2e.client import Answer, Service, StartService
+from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order
+from tests.fakes.upstream import FakeUpstream
+from tests.redis_server import RedisServer
+
+IMAGES = {"a": jpeg(1, 300_000), "b": jpeg(2, 200_000)}
+FINAL = ("complete", "error", "cancelled")
+_PATIENCE = 30
+_TRIES, _PAUSE = 100, 0.1
+
+
+@pytest.fixture(autouse=True)
+def two_images(upstream: FakeUpstream) -> None:
+    """An order of two images."""
+    upstream.orders[ORDER] = order(IMAGES)
+    upstream.images |= IMAGES
+
+
+async def create(service: Service, order_id: str = ORDER) -> Answer:
+    return await service.ask(f"/v1/orders/{order_id}/jobs", method="POST")
+
+
+async def ended(service: Service, job_id: str) -> dict[str, Any]:
+    """The job's document once it has ended."""
+    async with asyncio.timeout(_PATIENCE):
+        async with service.request(f"/v1/jobs/{job_id}/events") as events:
+            async for line in events.content:
+                if line.startswith(b"data: ") and (document := json.loads(line[6:]))["status"] in FINAL:
+                    assert isinstance(document, dict)
+                    return document
+    raise AssertionError("the events ended before the job")
+
+
+async def accepted(service: Service) -> Answer:
+    """The answer to a new job, once jobs can be had again."""
+    for _ in range(_TRIES):
+        answer = await create(service)
+        if answer.status != 503:
+            return answer
+        await asyncio.sleep(_PAUSE)
+    raise AssertionError("jobs were not to be had again")
+
+
+async def test_a_job_belongs_to_all_instances(upstream: FakeUpstream, start_member: StartService) -> None:
+    """Created at one, followed at another, its result downloaded from a third: the same bytes."""
+    first, second, third = await start_member(role="web"), await start_member(), await start_member(role="web")
+
+    job_id = json.loads((await create(first)).body)["job_id"]
+    document = await ended(third, job_id)
+    downloads = [await service.ask(f"/v1/jobs/{job_id}/download") for service in (first, second, third)]
+
+    assert document["status"] == "complete"
+    assert {answer.status for answer in downloads} == {200}
+    assert {answer.body for answer in downloads} == {downloads[0].body}
+    assert downloads[0].images == {"a.jpg": IMAGES["a"], "b.jpg": IMAGES["b"]}
+    assert upstream.image_calls == len(IMAGES)
+
+
+async def test_a_job_is_cancelled_from_anywhere(upstream: FakeUpstream, start_member: StartService) -> None:
+    """The instance that runs it lets go of it."""
+    worker, other = await start_member(), await start_member(role="web")
+    gate = upstream.hold("a")
+    job_id = json.loads((await create(worker)).body)["job_id"]
+    await upstream.until(lambda: upstream.calls("a") == 1)
+
+    answer = await other.ask(f"/v1/jobs/{job_id}", method="DELETE")
+    gate.set()
+
+    assert answer.status < 300
+    assert (await ended(worker, job_id))["status"] == "cancelled"
+
+
+async def test_equal_keys_at_different_instances_are_one_job(start_member: StartService) -> None:
+    """`Idempotency-Key` counts for all."""
+    first, second = await start_member(), await start_member(role="web")
+    path, headers = f"/v1/orders/{ORDER}/jobs", {"Idempotency-Key": "once"}
+
+    answers = await asyncio.gather(
+        *(service.ask(path, method="POST", headers=headers) for service in (first, second) * 3)
+    )
+
+    assert len({json.loads(answer.body)["job_id"] for answer in answers}) == 1
+
+
+async def test_callers_are_counted_together(start_member: StartService) -> None:
+    """Two instances give a caller no more than one would."""
+    limit = Settings(_env_file=None, rate_limit="4/minute").rate_limit
+    first, second = await start_member(rate_limit=limit), await start_member(rate_limit=limit)
+
+    statuses = [(await service.download()).status for service in (first, second) * 4]
+
+    assert statuses == [200] * 4 + [429] * 4
+
+
+async def test_without_redis_downloads_go_on_and_jobs_say_when_to_come_again(
+    redis: RedisServer, start_member: StartService
+) -> None:
+    """Killed and started again, it is used again without a restart of ours."""
+    service = await start_member(rate_limit=Settings(_env_file=None, rate_limit="50/minute").rate_limit)
+    redis.kill()
+
+    download, refused = await service.download(), await create(service)
+    redis.start()
+    job_id = json.loads((await accepted(service)).body)["job_id"]
+
+    assert download.status == 200
+    assert (refused.status, refused.problem["code"]) == (503, "jobs_unavailable")
+    assert int(refused.headers["Retry-After"]) > 0
+    assert (await ended(service, job_id))["status"] == "complete"
+
+
+async def test_a_redis_that_hangs_holds_nobody_up(redis: RedisServer, start_member: StartService) -> None:
+    """Downloads and probes are answered, jobs are refused, and all is well when it goes on."""
+    service = await start_member(rate_limit=Settings(_env_file=None, rate_limit="50/minute").rate_limit)
+    redis.freeze()
+
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            answers = [await service.ask("/livez"), await service.download(), await create(service)]
+    finally:
+        redis.thaw()
+    job_id = json.loads((await accepted(service)).body)["job_id"]
+
+    assert [answer.status for answer in answers] == [200, 200, 503]
+    assert (await ended(service, job_id))["status"] == "complete"
+
+
+async def test_an_accepted_job_survives_a_restart_of_redis(
+    upstream: FakeUpstream, redis: RedisServer, start_member: StartService
+) -> None:
+    """What it acknowledged it has on disk; the job is run when there is somebody to run it."""
+    web = await start_member(role="web")
+    job_id = json.loads((await create(web)).body)["job_id"]
+    redis.kill()
+    redis.start()
+
+    await start_member()
+
+    assert (await ended(web, job_id))["status"] == "complete"
+
+
+async def test_what_one_instance_found_broken_the_others_leave_alone(
+    upstream: FakeUpstream, start_member: StartService
+) -> None:
+    """A circuit that one has opened is opened by all, before they have met a failure of their own."""
+    settings = {"breaker_failures": 1, "upstream_attempts": 1}
+    first, second = await start_member(**settings), await start_member(**settings)
+    upstream.orders[OTHER_ORDER] = 500
+    await first.download(OTHER_ORDER)
+    calls = upstream.calls(ORDER)
+
+    async with asyncio.timeout(_PATIENCE):
+        while (answer := await second.ask(f"/v1/orders/{ORDER}")).status != 503:
+            await asyncio.sleep(0.6)  # past the second for which an order's document is kept
+            calls = upstream.calls(ORDER)
+
+    assert answer.problem["code"] == "breaker_open"
+    assert upstream.calls(ORDER) == calls
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [({"shared_url": "redis://127.0.0.1/0"}, "STORE_URL"), ({"role": "worker"}, "SHARED_URL")],
+)
+def test_half_a_fleet_is_no_setting(given: dict[str, str], named: str) -> None:
+    """Jobs without a storage for their results, or a worker without a queue, stop the start."""
+    with pytest.raises(InvalidSettings, match=named):
+        Settings.load(_env_file=None, **given)
+
+
+def test_an_instance_that_stands_alone_needs_nothing_of_this(tmp_path: Path) -> None:
+    """The default install has neither docket nor redis nor obstore."""
+    program = (
+        "import sys\n"
+        "sys.modules |= dict.fromkeys(('docket', 'redis', 'obstore'))\n"  # as if they were not installed
+        "import service.app, service.commands.serve\n"
+        "from service.settings import Settings\n"
+        "print(len(service.app.create_app(Settings(_env_file=None)).router.routes()) > 0)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path, env=environment
+    )
+
+    assert ended.stdout == "True\n"
