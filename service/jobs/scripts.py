@@ -49,6 +49,7 @@ SUBMIT = (
 -- ARGV: id, order, request, change, due, key ('' = none), forget (epoch seconds, of the key). Returns the id that the
 -- key named already, or ''.
 local id, name = ARGV[1], 'batch:key:' .. ARGV[6]
+if redis.call('EXISTS', 'batch:job:' .. id) == 1 then return '' end  -- asked again: the answer was lost
 if ARGV[6] ~= '' then
   local known = redis.call('GET', name)
   if known and redis.call('EXISTS', 'batch:job:' .. known) == 1 then return known end

@@ -42,6 +42,8 @@ _CONNECTIONS = 20
 # A run outlives a short outage, but not its lease.
 _INSIST_SECONDS = 8.0
 _PAUSE_SECONDS = 0.5
+# Connections that a restart of Redis has broken show only when they are used.
+_ONCE_MORE = 0.4
 _BROKEN_SECONDS = 30.0
 # Messages that were lost between our record and docket's queue are sent again.
 _SWEEP_SECONDS = 5.0
@@ -109,9 +111,11 @@ class SharedJobs:
         """As `JobBackend`."""
         queued = Change(at=request.created, status=Status.QUEUED)
         arguments: list[Any] = [request.id, request.order_id, request.dump(), queued.dump(), request.created, key or ""]
-        known: bytes = await self._call(self._submit(args=[*arguments, int(time.time()) + _KEY_SECONDS]))
+        arguments.append(int(time.time()) + _KEY_SECONDS)
+        known: bytes = await self._insist(lambda: self._submit(args=arguments), _ONCE_MORE)
         if not known:
-            await self._send(request.id, 1, request.created)
+            with suppress(JobsUnavailable):  # it is on record: the sweep sends it then
+                await self._send(request.id, 1, request.created)
             return add_up(request, [queued]), True
         job = await self.get(known.decode())
         if job is None or not job.request.asks_for_the_same(request):
@@ -302,10 +306,14 @@ class SharedJobs:
                         await self._send(job_id.decode(), int(sequence), now)
 
     async def _read_changes(self, job_id: str, after: int) -> tuple[JobRequest | None, list[Change]]:
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.hget(f"batch:job:{job_id}", "request")
-            pipeline.lrange(f"batch:job:{job_id}:log", after, -1)
-            request, changes = await self._call(pipeline.execute())
+        async def read() -> tuple[bytes | None, list[bytes]]:
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                pipeline.hget(f"batch:job:{job_id}", "request")
+                pipeline.lrange(f"batch:job:{job_id}:log", after, -1)
+                request, changes = await pipeline.execute()
+                return request, changes
+
+        request, changes = await self._insist(read, _ONCE_MORE)
         if request is None:
             return None, []
         return JobRequest.load(request.decode()), [Change.load(change.decode()) for change in changes]
