@@ -63,9 +63,9 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
     data_dir: Path = Path("data")
-    role: Literal["all", "web", "worker"] = "all"
-    """With `shared_url`: whether this instance answers requests, runs jobs, or both."""
     """Where images and the catalogue are kept; one process at a time."""
+    role: Literal["all", "web", "worker"] = "all"
+    """With `SHARED_URL`: whether this instance answers requests, runs jobs, or both."""
 
     service_api_key: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Keys that callers must send as `X-API-Key`, comma-separated; none = open to everybody."""
