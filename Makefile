@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: help demo test lint run lock clean
+.PHONY: help demo test soak lint run lock clean
 
 help:  ## List the commands
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ demo: $(VENV)/sandbox.stamp  ## Download a sample order from the embedded sandbo
 
 test: $(VENV)/dev.stamp  ## Run all tests
 	$(RUN) -m pytest --cov --cov-report=term:skip-covered
+
+soak: $(VENV)/dev.stamp  ## Run the long checks (CHECKS="kills disk": only these) and write tests/RESULTS.md
+	$(RUN) -m tests.soak $(CHECKS)
 
 lint: $(VENV)/dev.stamp  ## Check style and types
 	$(VENV)/bin/ruff check .

@@ -9,6 +9,7 @@ from aiohttp import web
 from service.archives.archive import Archive
 from service.archives.demand import Reader
 from service.archives.layout import BlobSlice
+from service.images.blobs import BlobLost
 from service.images.store import ImageStore
 
 # So often does a reader's position move on while one large image is sent.
@@ -72,7 +73,10 @@ async def _send_image(
         while done < piece.count:
             if transport.is_closing():
                 raise ConnectionResetError("the client left")
-            done += await loop.sendfile(transport, file, piece.offset + done, min(_PIECE, piece.count - done))
+            sent = await loop.sendfile(transport, file, piece.offset + done, min(_PIECE, piece.count - done))
+            if not sent:  # the file became shorter since it was opened
+                raise BlobLost(piece.blob.digest)
+            done += sent
             reader.advance(position + done)
     finally:
         file.close()

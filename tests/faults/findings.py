@@ -52,9 +52,13 @@ class Findings:
         """Whether every promise was kept."""
         return all(row.passed for row in self.rows)
 
+    def print(self) -> None:
+        """Print all rows."""
+        for row in self.rows:
+            print(f"{'ok  ' if row.passed else 'FAIL'} {row.what}: {row.figure} {row.detail}", flush=True)
+
     def verify(self) -> None:
         """Print all rows; raises AssertionError when a promise was broken."""
-        for row in self.rows:
-            print(f"{'ok  ' if row.passed else 'FAIL'} {row.what}: {row.figure} {row.detail}")
+        self.print()
         broken = [f"{row.what}: {row.figure} {row.detail}" for row in self.rows if not row.passed]
         assert not broken, "\n".join(broken)

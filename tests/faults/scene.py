@@ -1,13 +1,15 @@
 """A sandbox in this process, the service as a process of its own, and what checks ask of the two."""
 
+import asyncio
 import io
 import re
 import shutil
 import sqlite3
 import tempfile
+import time
 import zipfile
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +71,11 @@ class Scene:
         found = (entry.image_id for entry in self.control.log[since:] if entry.operation == "storage")
         return Counter(image_id for image_id in found if image_id is not None)
 
+    def fetched_of(self, order: Order) -> Counter[str]:
+        """Requests for the image bytes of an order, by image id."""
+        ids = {image.image_id for image in order.images}
+        return Counter({image_id: count for image_id, count in self.fetched().items() if image_id in ids})
+
     def deliveries(self, order: Order) -> list[int]:
         """How often each image of an order was sent whole by the sandbox."""
         return [self.control.counters.complete_downloads[image.image_id] for image in order.images]
@@ -119,6 +126,16 @@ async def open_scene(folder: Path, config: SandboxConfig | None = None, **settin
             ClientSession(connector=connector, timeout=ClientTimeout(total=PATIENCE)) as session,
         ):
             yield Scene(sandbox, service, session, folder)
+
+
+async def eventually(look: Callable[[], Awaitable[float]], wanted: float) -> bool:
+    """Look again and again until `wanted` is seen; False when that takes longer than `PATIENCE`."""
+    deadline = time.monotonic() + PATIENCE
+    while await look() != wanted:
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(0.02)
+    return True
 
 
 def members(body: bytes) -> dict[str, bytes]:

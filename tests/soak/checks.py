@@ -1,0 +1,20 @@
+"""The long checks, by name. A check takes an empty folder and returns what it found; adding one is one line here."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+from tests.faults import decay, economy, kills, resuming
+from tests.faults.findings import Findings
+
+Check = Callable[[Path], Awaitable[Findings]]
+
+CHECKS: Mapping[str, tuple[str, Check]] = {
+    "resume": ("Downloads cut at random bytes", lambda to: resuming.join_parts(to, downloads=1000, seed=11)),
+    "curl": ("Downloads continued by curl", lambda to: resuming.resume_with_curl(to, rounds=20, seed=12)),
+    "kills": ("kill -9 in builds", lambda to: kills.kill_builds(to, kills=50, seed=13)),
+    "crowd": ("Ten callers at once, who come and go", lambda to: economy.share_builds(to, rounds=100, seed=14)),
+    "leavers": ("Callers who leave a build, and return", lambda to: economy.leave_and_return(to, rounds=30, seed=15)),
+    "mending": ("Partial, then upstream mended", lambda to: economy.mend_partial(to, rounds=100, seed=16)),
+    "decay": ("Stored images that were damaged", lambda to: decay.damage_files(to, rounds=200, seed=17)),
+    "loss": ("Images lost while they are sent", lambda to: decay.damage_while_sending(to, rounds=15, seed=18)),
+}
