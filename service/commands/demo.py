@@ -13,8 +13,8 @@ from service.api.connections import listening
 from service.app import create_app
 from service.commands.display import Display
 from service.commands.download import ALL, BROKEN, Interrupted, Refused, Request, fetch
+from service.samples import PHOTOS
 from service.sandbox import Sandbox, SandboxConfig
-from service.sandbox.config import PHOTOS
 from service.settings import Settings
 from service.telemetry.logs import configure_logs
 
@@ -30,7 +30,7 @@ def demo(folder: Path) -> int:
     except (Refused, Interrupted, OSError) as error:
         console.print(str(error), style="red", markup=False)
         return BROKEN
-    console.print(f"\nThe ZIP is at [bold]{target}[/bold]:")
+    console.print(f"\nThe ZIP is at [bold]{target}[/bold]:", soft_wrap=True)
     with zipfile.ZipFile(target) as archive:
         for member in archive.infolist():
             console.print(f"  {member.file_size:>9,} bytes  {member.filename}", highlight=False, markup=False)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-PHOTOS = Path(__file__).parent / "photos"
+from service.samples import PHOTOS
 
 
 @dataclass(frozen=True, kw_only=True)
