@@ -137,6 +137,11 @@ def text(kind: str) -> Json:
     return {kind: {"schema": {"type": "string"}}}
 
 
+def events() -> Json:
+    """The content of an answer that is server-sent events."""
+    return {"text/event-stream": {"schema": {}}}
+
+
 def json_body(model: type[BaseModel], example: Json) -> Json:
     """The body of a request that is read by a model."""
     return {

@@ -11,13 +11,13 @@ from service.api.operations import (
     Problems,
     alias,
     answer,
+    events,
     headers_only,
     in_header,
     in_path,
     in_query,
     json_of,
     operation,
-    text,
 )
 from service.archives.options import Options
 
@@ -190,7 +190,7 @@ def _job_events() -> Json:
         "Follow the job",
         "jobEvents",
         {
-            "200": answer(words, text("text/event-stream")),
+            "200": answer(words, events()),
             "204": answer("The caller has the last event; nothing more will come."),
         },
         problems=_JOB_DOCUMENT,

@@ -11,6 +11,7 @@ from service.api.operations import (
     Json,
     alias,
     answer,
+    events,
     json_body,
     json_of,
     operation,
@@ -91,7 +92,7 @@ def pages() -> Json:
         {
             "200": answer(
                 "`passage` events (`title`, `url`, `text`), `token` events (`text`), and one `done` (`source`).",
-                text("text/event-stream"),
+                events(),
                 headers=COUNTED,
             )
         },
