@@ -1,0 +1,104 @@
+"""What our panels have in common: a title, a sentence, a unit, and a query or several."""
+
+from collections.abc import Mapping
+
+from grafana_foundation_sdk.builders import common, prometheus, stat, timeseries
+from grafana_foundation_sdk.models.common import (
+    BigValueColorMode,
+    BigValueGraphMode,
+    GraphDrawStyle,
+    LegendDisplayMode,
+    LegendPlacement,
+    StackingMode,
+    TooltipDisplayMode,
+    VisibilityMode,
+)
+from grafana_foundation_sdk.models.dashboard import DataSourceRef
+
+SOURCE = DataSourceRef(type_val="prometheus", uid="prometheus")
+HEIGHT = 8
+"""Of a panel, in grid rows; the dashboard is 24 columns wide."""
+
+Queries = Mapping[str, str]
+"""Expressions by legend; `{{label}}` stands for a label's value."""
+
+
+def rate(series: str, by: str = "", matching: str = "") -> str:
+    """Per-second rate of a counter over all instances, summed by labels."""
+    chosen = f'{series}{{job="$job"{"," + matching if matching else ""}}}'
+    return f"sum{f' by ({by})' if by else ''} (rate({chosen}[$__rate_interval]))"
+
+
+def quantiles(histogram: str) -> Queries:
+    """P50, P95 and P99 of a histogram over all instances."""
+    buckets = f'sum by (le) (rate({histogram}_bucket{{job="$job"}}[$__rate_interval]))'
+    return {f"P{percent}": f"histogram_quantile(0.{percent}, {buckets})" for percent in (50, 95, 99)}
+
+
+def lines(
+    title: str,
+    sentence: str,
+    unit: str,
+    queries: Queries,
+    *,
+    span: int = 8,
+    stacked: bool = False,
+    top: float | None = None,
+) -> timeseries.Panel:
+    """Values over time."""
+    panel = (
+        timeseries.Panel()
+        .title(title)
+        .description(sentence)
+        .datasource(SOURCE)
+        .unit(unit)
+        .min(0)
+        .height(HEIGHT)
+        .span(span)
+        .draw_style(GraphDrawStyle.LINE)
+        .line_width(2)
+        .fill_opacity(25 if stacked else 8)
+        .show_points(VisibilityMode.NEVER)
+        .tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI))
+        .legend(
+            common.VizLegendOptions()
+            .display_mode(LegendDisplayMode.LIST)
+            .placement(LegendPlacement.BOTTOM)
+            .show_legend(show_legend=True)
+        )
+    )
+    if stacked:
+        panel = panel.stacking(common.StackingConfig().mode(StackingMode.NORMAL))
+    if top is not None:
+        panel = panel.max(top)
+    for index, (legend, expression) in enumerate(queries.items()):
+        panel = panel.with_target(_target(index, legend, expression))
+    return panel
+
+
+def figure(title: str, sentence: str, unit: str, expression: str, *, span: int = 4, decimals: int = 0) -> stat.Panel:
+    """One number, now, with its recent course behind it."""
+    return (
+        stat.Panel()
+        .title(title)
+        .description(sentence)
+        .datasource(SOURCE)
+        .unit(unit)
+        .decimals(decimals)
+        .height(HEIGHT // 2)
+        .span(span)
+        .color_mode(BigValueColorMode.NONE)
+        .graph_mode(BigValueGraphMode.AREA)
+        .with_target(_target(0, title, expression))
+    )
+
+
+def _target(index: int, legend: str, expression: str) -> prometheus.Dataquery:
+    return (
+        prometheus.Dataquery()
+        .datasource(SOURCE)
+        .expr(expression)
+        .legend_format(legend)
+        .ref_id("ABCDEFGHIJKLMNOPQRSTUVWXYZ"[index])
+        .exemplar("_bucket" in expression)
+    )

@@ -1,0 +1,334 @@
+"""The rows of both dashboards, in the sequence in which an operator asks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from grafana_foundation_sdk.builders import stat, timeseries
+
+from grafana.panels import figure, lines, quantiles, rate
+
+
+@dataclass(frozen=True)
+class Row:
+    """Panels that answer one question."""
+
+    title: str
+    panels: Sequence[stat.Panel | timeseries.Panel]
+
+
+def _share(part: str, whole: str) -> str:
+    """A ratio that is 0 where nothing of the part happened."""
+    return f"({part} or vector(0)) / {whole}"
+
+
+SERVING = Row(
+    "Is it serving?",
+    [
+        figure("Instances up", "Instances that Prometheus reaches.", "none", 'sum(up{job="$job"})'),
+        figure("Requests", "Requests answered per second.", "reqps", rate("batch_http_requests_total"), decimals=1),
+        figure(
+            "Archives per minute",
+            "Archives that were finished, whole or in part.",
+            "none",
+            "60 * " + rate("batch_archives_total", matching='outcome=~"success|partial"'),
+            decimals=1,
+        ),
+        figure(
+            "Failing requests",
+            "Share of requests that were answered with a 5xx.",
+            "percentunit",
+            _share(rate("batch_http_requests_total", matching='status=~"5.."'), rate("batch_http_requests_total")),
+            decimals=2,
+        ),
+        figure(
+            "Circuits open",
+            "Dependencies that are given a rest after failing repeatedly, over all instances.",
+            "none",
+            'sum(batch_breaker_state{job="$job"} == bool 2)',
+        ),
+        figure(
+            "Longest running",
+            "Time since the youngest instance was started.",
+            "s",
+            'time() - max(process_start_time_seconds{job="$job"})',
+        ),
+        lines(
+            "Archives by outcome",
+            "Whole, with images missing, without any image, or given up because nobody wanted them any more.",
+            "ops",
+            {"{{outcome}}": rate("batch_archives_total", "outcome")},
+            stacked=True,
+        ),
+        lines(
+            "Requests by status",
+            "Every answer, by its status; 499: the client left before it was answered.",
+            "reqps",
+            {"{{status}}": rate("batch_http_requests_total", "status")},
+            stacked=True,
+        ),
+        lines(
+            "Images by outcome",
+            "Downloaded from Autoenhance, found in the store, or missing from their archive.",
+            "ops",
+            {"{{outcome}}": rate("batch_images_total", "outcome")},
+            stacked=True,
+        ),
+    ],
+)
+
+SPEED = Row(
+    "How fast is it?",
+    [
+        lines(
+            "First byte",
+            "From the request of an archive to its first byte: the order call, and the first image.",
+            "s",
+            quantiles("batch_archive_first_byte_seconds"),
+        ),
+        lines(
+            "Whole archive",
+            "From the start of a build to its last image. Large orders take longer; that is no fault.",
+            "s",
+            quantiles("batch_archive_duration_seconds"),
+        ),
+        lines(
+            "One image",
+            "The download of one image from Autoenhance, retries and waits included.",
+            "s",
+            quantiles("batch_image_download_seconds"),
+        ),
+    ],
+)
+
+UPSTREAM = Row(
+    "Is Autoenhance well?",
+    [
+        lines(
+            "Calls by operation and status",
+            "Each attempt counts. 302 is how downloads begin; timeout and error never got an answer.",
+            "reqps",
+            {"{{operation}} {{status}}": rate("batch_upstream_requests_total", "operation, status")},
+        ),
+        lines(
+            "Time to answer (P95)",
+            "One call, up to the head of its answer.",
+            "s",
+            {
+                "{{operation}}": "histogram_quantile(0.95, "
+                + rate("batch_upstream_request_duration_seconds_bucket", "operation, le")
+                + ")"
+            },
+        ),
+        lines(
+            "Missing images by reason",
+            "Why images are missing from archives; the runbooks say what to do about each.",
+            "ops",
+            {"{{reason}}": rate("batch_image_failures_total", "reason")},
+            stacked=True,
+        ),
+        lines(
+            "Circuit breaker",
+            "0 closed, 1 trying, 2 open. While open, nothing is sent and what is stored is served.",
+            "none",
+            {"{{circuit}} {{instance}}": 'batch_breaker_state{job="$job"}'},
+            top=2,
+        ),
+        lines(
+            "Retries by reason",
+            "Calls that were repeated. They may be a tenth of all calls, and twenty a minute more.",
+            "ops",
+            {"{{reason}}": rate("batch_upstream_retries_total", "reason")},
+            stacked=True,
+        ),
+        lines(
+            "Downloads at once",
+            "Under way, and how many may be: the limit shrinks when Autoenhance cannot keep up, and grows back.",
+            "none",
+            {
+                "under way": 'sum(batch_downloads_in_flight{job="$job"})',
+                "allowed": 'sum(batch_download_concurrency_limit{job="$job"})',
+            },
+        ),
+    ],
+)
+
+OBJECTIVES = Row(
+    "Are the objectives met?",
+    [
+        figure(
+            "Error budget left (30 days)",
+            "Half a percent of requests may fail. Below zero the objective is missed.",
+            "percentunit",
+            '1 - (sum(increase(batch_http_requests_total{job="$job",status=~"5.."}[30d])) or vector(0))'
+            ' / (0.005 * sum(increase(batch_http_requests_total{job="$job"}[30d])))',
+            span=8,
+            decimals=1,
+        ),
+        figure(
+            "First bytes within 10 s (30 days)",
+            "The objective is 95%.",
+            "percentunit",
+            'sum(increase(batch_archive_first_byte_seconds_bucket{job="$job",le="10.0"}[30d]))'
+            ' / sum(increase(batch_archive_first_byte_seconds_count{job="$job"}[30d]))',
+            span=8,
+            decimals=2,
+        ),
+        figure(
+            "Archives with all images (30 days)",
+            "Of those that were finished.",
+            "percentunit",
+            'sum(increase(batch_archives_total{job="$job",outcome="success"}[30d]))'
+            ' / sum(increase(batch_archives_total{job="$job",outcome!="cancelled"}[30d]))',
+            span=8,
+            decimals=2,
+        ),
+        lines(
+            "Burn rate",
+            "How many times faster than allowed the error budget is used up; 14.4 for an hour wakes somebody.",
+            "none",
+            {
+                "5 minutes": 'job:batch_request_errors:ratio_rate5m{job="$job"} / 0.005',
+                "1 hour": 'job:batch_request_errors:ratio_rate1h{job="$job"} / 0.005',
+                "6 hours": 'job:batch_request_errors:ratio_rate6h{job="$job"} / 0.005',
+            },
+            span=24,
+        ),
+    ],
+)
+
+SATURATION = Row(
+    "Is there room?",
+    [
+        lines(
+            "Event loop lag (P99)",
+            "How late the loop wakes a timer: above 0.1 s something holds it up.",
+            "s",
+            {
+                "{{instance}}": "histogram_quantile(0.99, "
+                + rate("batch_event_loop_lag_seconds_bucket", "instance, le")
+                + ")"
+            },
+            span=6,
+        ),
+        lines(
+            "Memory",
+            "What the process has in memory; about 90 MB, whatever the size of the images.",
+            "bytes",
+            {"{{instance}}": 'process_resident_memory_bytes{job="$job"}'},
+            span=6,
+        ),
+        lines(
+            "CPU",
+            "Cores in use; one process uses one, and a little more for files.",
+            "none",
+            {"{{instance}}": rate("process_cpu_seconds_total", "instance")},
+            span=6,
+        ),
+        lines(
+            "Open files",
+            "Connections and image files, and how many there may be.",
+            "none",
+            {
+                "{{instance}}": 'process_open_fds{job="$job"}',
+                "limit": 'min(process_max_fds{job="$job"})',
+            },
+            span=6,
+        ),
+    ],
+)
+
+STORE = Row(
+    "What does the store hold?",
+    [
+        lines(
+            "Store",
+            "Images on disk, and how much they may take.",
+            "bytes",
+            {
+                "{{instance}}": 'batch_store_bytes{job="$job"}',
+                "limit {{instance}}": 'batch_store_limit_bytes{job="$job"}',
+            },
+        ),
+        lines(
+            "Evictions",
+            "Images removed to make room for others.",
+            "ops",
+            {"{{instance}}": rate("batch_store_evictions_total", "instance")},
+        ),
+        lines(
+            "Requests for archives, by what they met",
+            "hit: a finished archive; joined: one being built; stale: an older one while Autoenhance is down.",
+            "reqps",
+            {"{{result}}": rate("batch_archive_cache_requests_total", "result")},
+            stacked=True,
+        ),
+        lines(
+            "Size of archives",
+            "Length of the archives that were finished.",
+            "bytes",
+            quantiles("batch_archive_size_bytes"),
+        ),
+        lines(
+            "Size of images",
+            "Of the images that were downloaded.",
+            "bytes",
+            quantiles("batch_image_size_bytes"),
+        ),
+        lines(
+            "Images reused",
+            "Share of images that were in the store already: downloads, and credits, that were not needed again.",
+            "percentunit",
+            {"reused": _share(rate("batch_images_total", matching='outcome="stored"'), rate("batch_images_total"))},
+            top=1,
+        ),
+    ],
+)
+
+JOBS = Row(
+    "How are the jobs?",
+    [
+        lines(
+            "Jobs kept",
+            "By where they stand; complete ones are kept until they expire.",
+            "none",
+            {"{{status}}": 'max by (status) (batch_jobs{job="$job"})'},
+        ),
+        lines(
+            "Jobs ended",
+            "By how they ended.",
+            "ops",
+            {"{{outcome}}": rate("batch_jobs_total", "outcome")},
+            stacked=True,
+        ),
+        lines(
+            "Callbacks",
+            "Attempts to tell a job's receiver, by how they ended.",
+            "ops",
+            {"{{outcome}}": rate("batch_callbacks_total", "outcome")},
+            stacked=True,
+        ),
+    ],
+)
+
+CALLERS = Row(
+    "How are the callers?",
+    [
+        lines(
+            "Requests by route",
+            "Answers per second.",
+            "reqps",
+            {"{{route}}": rate("batch_http_requests_total", "route")},
+            span=12,
+        ),
+        lines(
+            "Refused and gone",
+            "Requests over their caller's limit, and clients that left before the last byte.",
+            "ops",
+            {
+                "rate limited": rate("batch_rate_limited_total"),
+                "left": rate("batch_client_disconnects_total"),
+            },
+            span=12,
+        ),
+    ],
+)

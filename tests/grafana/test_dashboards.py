@@ -1,0 +1,38 @@
+"""The dashboards in the repository: as their script makes them, and complete."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from grafana.make import DASHBOARDS, FOLDER, make
+
+
+def panels(name: str) -> Iterator[dict[str, Any]]:
+    """The panels of a dashboard, rows left out."""
+    document = json.loads((FOLDER / f"{name}.json").read_text())
+    return (panel for panel in document["panels"] if panel["type"] != "row")
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_what_is_kept_is_what_the_script_makes(name: str) -> None:
+    """A change by hand would be lost: `python -m grafana.make` after every change of the script."""
+    assert (FOLDER / f"{name}.json").read_text() == make(name)
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_every_panel_says_what_it_shows(name: str) -> None:
+    """A title, a sentence, a unit, and something to ask for."""
+    for panel in panels(name):
+        assert panel["title"]
+        assert panel["description"].endswith(".")
+        assert panel["fieldConfig"]["defaults"]["unit"]
+        assert all(target["expr"] for target in panel["targets"])
+
+
+def test_titles_differ() -> None:
+    """What one says to a colleague names one panel."""
+    titles = [panel["title"] for name in DASHBOARDS for panel in panels(name)]
+
+    assert len(set(titles)) == len(titles)
