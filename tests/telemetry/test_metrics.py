@@ -1,0 +1,205 @@
+"""What `/metrics` exports: the contract that dashboards and alerts stand on."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from prometheus_client import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from service.problems import Reason
+from tests.docs.blocks import ROOT
+from tests.e2e.client import Answer, Service, StartService
+from tests.fakes.samples import ORDER, jpeg, order
+from tests.fakes.upstream import FakeUpstream
+from tests.telemetry.collector import Collector
+
+OPENMETRICS = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"}
+CLOSED, HALF_OPEN, OPEN = "closed", "half-open", "open"
+
+# Series by name, with the values of each label. An empty set: whatever occurs, from a bounded choice.
+CONTRACT: dict[str, dict[str, set[str]]] = {
+    "http_requests_total": {"route": set(), "method": set(), "status": set()},
+    "http_request_duration_seconds": {"route": set(), "method": set(), "status": set()},
+    "archives_total": {"outcome": {"success", "partial", "failure", "cancelled"}},
+    "archives_served_total": {},
+    "archive_duration_seconds": {},
+    "archive_first_byte_seconds": {},
+    "archive_size_bytes": {},
+    "images_total": {"outcome": {"downloaded", "stored", "failed"}},
+    "image_failures_total": {"reason": set(Reason)},
+    "image_download_seconds": {},
+    "image_size_bytes": {},
+    "upstream_requests_total": {"operation": set(), "status": set()},
+    "upstream_request_duration_seconds": {"operation": set(), "status": set()},
+    "upstream_retries_total": {"reason": set(Reason)},
+    "breaker_state": {"circuit": {"api", "assets"}},
+    "breaker_transitions_total": {"circuit": {"api", "assets"}, "state": {CLOSED, HALF_OPEN, OPEN}},
+    "download_concurrency_limit": {},
+    "download_pace": {},
+    "downloads_in_flight": {},
+    "archive_cache_requests_total": {"result": {"hit", "miss", "joined", "stale"}},
+    "store_bytes": {},
+    "store_limit_bytes": {},
+    "store_evictions_total": {},
+    "jobs": {"status": {"queued", "processing", "complete", "error", "cancelled"}},
+    "jobs_total": {"outcome": {"complete", "error", "cancelled"}},
+    "callbacks_total": {"outcome": {"delivered", "retry", "stopped", "failed"}},
+    "rate_limited_total": {},
+    "client_disconnects_total": {},
+    "event_loop_lag_seconds": {},
+    "build_info": {"version": set()},
+}
+PROCESS = {"process_open_fds", "process_max_fds", "process_resident_memory_bytes", "process_cpu_seconds_total"}
+
+
+async def test_the_series_are_those_of_the_contract(upstream: FakeUpstream, service: Service) -> None:
+    """Names and labels, all of them and no other, after one download."""
+    await _download(upstream, service)
+
+    exported = _labels(await _families(service))
+
+    assert {name: set(labels) for name, labels in exported.items()} == {
+        f"batch_{name}": set(labels) for name, labels in CONTRACT.items()
+    }
+
+
+async def test_every_value_exists_from_the_start(service: Service) -> None:
+    """Before anything has happened, so that rate() begins at zero and not at nothing."""
+    exported = _labels(await _families(service))
+
+    for name, labels in CONTRACT.items():
+        for label, values in labels.items():
+            if values:
+                assert exported[f"batch_{name}"][label] == values, (name, label)
+
+
+async def test_saturation_can_be_seen(service: Service) -> None:
+    """Open files and their limit, memory and CPU."""
+    names = {sample.name for family in await _families(service) for sample in family.samples}
+
+    assert names >= PROCESS
+
+
+async def test_labels_are_bounded(upstream: FakeUpstream, service: Service) -> None:
+    """Ids, unknown paths and made-up methods name no series of their own."""
+    await _download(upstream, service)
+    for number in range(20):
+        await service.ask(f"/nothing/{number}")
+        await service.ask(f"/v1/archives/none-{number}")
+    for method in ("PURGE", "MKCOL", "LOCK"):
+        await service.ask("/livez", method=method)
+
+    exported = _labels(await _families(service))["batch_http_requests_total"]
+
+    assert exported["method"] <= {"GET", "other"}
+    assert exported["route"] == {"unmatched", "/v1/archives/{archive_id}", "/v1/orders/{order_id}/images"}
+
+
+async def test_openmetrics_for_who_asks_for_it(service: Service) -> None:
+    """By `Accept`; the text format for everybody else."""
+    modern = await service.ask("/metrics", headers=OPENMETRICS)
+    plain = await service.ask("/metrics", headers={"Accept": "text/plain"})
+    browser = await service.ask("/metrics", headers={"Accept": "text/html,*/*"})
+
+    assert modern.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert modern.body.endswith(b"# EOF\n")
+    assert {family.name for family in _parse(modern)} >= {"batch_jobs", "batch_jobs_total"}
+    for answer in (plain, browser):
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        assert b"# EOF" not in answer.body
+
+
+async def test_a_measurement_leads_to_its_trace(
+    upstream: FakeUpstream, start_service: StartService, collector: Collector
+) -> None:
+    """With tracing on, each histogram has the trace of an observation as its exemplar."""
+    service = await start_service(otel_exporter_otlp_endpoint=collector.url)
+    answer = await _download(upstream, service)
+
+    found = _exemplars(await _families(service, OPENMETRICS))
+
+    trace_id = answer.headers["X-Request-Id"]
+    assert found == {
+        f"batch_{name}": {trace_id}
+        for name in (
+            "http_request_duration_seconds",
+            "archive_duration_seconds",
+            "archive_first_byte_seconds",
+            "archive_size_bytes",
+            "image_download_seconds",
+            "image_size_bytes",
+            "upstream_request_duration_seconds",
+        )
+    }
+
+
+async def test_without_tracing_there_are_no_exemplars(upstream: FakeUpstream, service: Service) -> None:
+    """They would lead nowhere."""
+    await _download(upstream, service)
+
+    assert _exemplars(await _families(service, OPENMETRICS)) == {}
+
+
+def test_every_series_is_explained() -> None:
+    """In the table of the operating guide, with its labels' values."""
+    table = (ROOT / "service" / "docs" / "operating.md").read_text().partition("## Metrics")[2]
+    rows = [line for line in table.splitlines() if line.startswith("| `batch_")]
+
+    assert {name for row in rows for name in re.findall(r"`(batch_\w+)`", row)} == {f"batch_{one}" for one in CONTRACT}
+    for name, labels in CONTRACT.items():
+        (row,) = [row for row in rows if f"`batch_{name}`" in row]
+        assert all(f"`{label}`" in row for label in labels), name
+        assert all(value in row for label, values in labels.items() if label != "reason" for value in values), name
+
+
+@pytest.fixture
+async def service(start_service: StartService) -> Service:
+    """A service without traces."""
+    return await start_service()
+
+
+async def _download(upstream: FakeUpstream, service: Service) -> Answer:
+    upstream.orders[ORDER] = order(["a", "b"])
+    upstream.images = {"a": jpeg(1), "b": jpeg(2)}
+    upstream.hops = {"a": 1}
+    answer = await service.download()
+    assert answer.status == 200
+    return answer
+
+
+async def _families(service: Service, headers: dict[str, str] | None = None) -> list[Metric]:
+    answer = await service.ask("/metrics", headers=headers)
+    assert answer.status == 200
+    return _parse(answer)
+
+
+def _parse(answer: Answer) -> list[Metric]:
+    parse: Any = parse_openmetrics if "openmetrics" in answer.headers["Content-Type"] else parse_text
+    return list(parse(answer.body.decode()))
+
+
+def _labels(families: Iterable[Metric]) -> dict[str, dict[str, set[str]]]:
+    """The values of each label, by series; a histogram is one series."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for family in families:
+        for sample in family.samples:
+            name = re.sub(r"_(bucket|sum|count)$", "", sample.name) if family.type == "histogram" else sample.name
+            if name.startswith("batch_") and not name.endswith("_created"):
+                values = found.setdefault(name, {})
+                for label, value in sample.labels.items():
+                    if label != "le":
+                        values.setdefault(label, set()).add(value)
+    return found
+
+
+def _exemplars(families: Iterable[Metric]) -> dict[str, set[str]]:
+    """Trace ids by series."""
+    found: dict[str, set[str]] = {}
+    for family in families:
+        for sample in family.samples:
+            if sample.exemplar is not None:
+                found.setdefault(family.name, set()).add(sample.exemplar.labels["trace_id"])
+    return found
