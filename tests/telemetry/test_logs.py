@@ -155,7 +155,7 @@ async def test_a_request_that_is_no_http_is_one_line(upstream: FakeUpstream, tmp
     async with service(upstream, tmp_path) as process:
         address = urlsplit(process.url)
         reader, writer = await asyncio.open_connection(address.hostname, address.port)
-        writer.write(b"MADEUP /livez HTTP/1.1\r\n\r\n")
+        writer.write(b"GET /livez HTTP/1.1\r\nno header\r\n\r\n")
         assert await asyncio.wait_for(reader.read(), 20)
         writer.close()
         await process.stop()
