@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from service.images.blobs import Blob
+from service.images.blobs import Blob, OutOfSpace
 from service.images.incoming import Incoming
 from service.images.store import ImageStore
 from service.problems import Reason
@@ -98,6 +98,9 @@ class Downloads:
             async with self._store.receive() as incoming:
                 extension, attempts = await self._download(wanted, incoming, slot)
                 blob = await self._store.publish(incoming, extension, wanted.key)
+        except OutOfSpace:
+            self._metrics.image_failures.labels(Reason.STORE_FULL).inc()
+            raise
         except OSError as error:
             log.exception("image could not be stored", image_id=wanted.image_id)
             raise ImageFailed(Reason.INTERNAL_ERROR) from error

@@ -1,0 +1,85 @@
+"""Recording rules and alerts: Prometheus's own tool judges them, and each alert leads to a runbook."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from service.docs import library
+from tests.docs.blocks import ROOT
+from tests.telemetry.test_metrics import CONTRACT, PROCESS
+from tests.tools import require_tool
+
+FOLDER = ROOT / "deploy" / "prometheus"
+ALERTS = FOLDER / "rules" / "alerts.yml"
+TESTS = FOLDER / "tests" / "alerts.test.yml"
+NAMES = re.compile(r"(?<![\w:\"])(?:job(?:_instance)?:[\w:]+|batch_\w+|process_\w+|up)\b")
+SUFFIXES = ("_bucket", "_sum", "_count")
+
+
+def rules(path: Path) -> list[dict[str, Any]]:
+    """All rules of a file."""
+    return [rule for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
+
+
+def alerts() -> list[dict[str, Any]]:
+    """All alerts."""
+    return rules(ALERTS)
+
+
+def test_prometheus_accepts_the_configuration() -> None:
+    """The scrape configuration and every rule."""
+    promtool("check", "config", str(FOLDER / "prometheus.yml"))
+
+
+def test_each_alert_is_quiet_and_then_fires() -> None:
+    """`promtool test rules`, wording included."""
+    promtool("test", "rules", str(TESTS))
+
+
+def test_no_alert_is_untested() -> None:
+    """Each has a minute in which it is quiet, and the next one, in which it fires."""
+    tests = {test["name"]: test["alert_rule_test"] for test in yaml.safe_load(TESTS.read_text())["tests"]}
+
+    assert set(tests) == {alert["alert"] for alert in alerts()}
+    for name, (quiet, firing) in tests.items():
+        assert quiet["alertname"] == firing["alertname"] == name
+        assert int(quiet["eval_time"][:-1]) + 1 == int(firing["eval_time"][:-1])
+        assert "exp_alerts" not in quiet
+        assert len(firing["exp_alerts"]) == 1
+
+
+@pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert["alert"])
+def test_an_alert_tells_what_to_do(alert: dict[str, Any]) -> None:
+    """Summary, description, severity, and a section in the runbooks: what it means, what to look at, what to do."""
+    assert alert["labels"]["severity"] in ("page", "ticket")
+    assert alert["annotations"]["summary"]
+    assert alert["annotations"]["description"].endswith(".")
+    page, _, anchor = alert["annotations"]["runbook_url"].partition("/docs/guide/")[2].partition("#")
+    text = (ROOT / "service" / "docs" / f"{page}.md").read_text()
+    sections = {library.anchor(part.partition("\n")[0]): part for part in re.split(r"^#+ ", text, flags=re.MULTILINE)}
+    assert all(f"**{words}:**" in sections[anchor] for words in ("Means", "Look at", "Do"))
+
+
+def test_rules_stand_on_series_that_exist() -> None:
+    """Every name is one of the contract, or recorded here."""
+    recorded = {rule["record"] for path in (FOLDER / "rules").glob("*.yml") for rule in rules(path) if "record" in rule}
+    series = {f"batch_{name}" for name in CONTRACT} | PROCESS | {"up"} | recorded
+    series |= {name + suffix for name in series for suffix in SUFFIXES if name.endswith(("seconds", "bytes"))}
+
+    for path in (FOLDER / "rules").glob("*.yml"):
+        for rule in rules(path):
+            names = set(
+                re.findall(r"(?<![\w:\"])(?:job(?:_instance)?:[\w:]+|batch_\w+|process_\w+|up)\b", rule["expr"])
+            )
+            assert names, rule
+            assert names <= series, rule
+
+
+def promtool(*arguments: str) -> None:
+    """Run it; what it says is the reason when it fails."""
+    ended = subprocess.run([require_tool("promtool"), *arguments], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
