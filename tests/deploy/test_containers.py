@@ -69,3 +69,13 @@ def test_settings_in_the_compose_file_exist() -> None:
     given = {*document["x-settings"], *document["x-replica"]["environment"]} - {"<<"}
 
     assert {name for name in given if not name.startswith("AWS_")} <= names
+
+
+def test_files_that_are_mounted_exist() -> None:
+    """A missing one would become an empty folder in the container."""
+    mounts = [mount for service in compose()["services"].values() for mount in service.get("volumes", ())]
+
+    paths = [mount.partition(":")[0] for mount in mounts if mount.startswith("./")]
+
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []

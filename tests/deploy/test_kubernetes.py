@@ -1,5 +1,6 @@
 """The manifests, as `kubectl kustomize` renders them."""
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -118,3 +119,12 @@ def test_one_machine_replaces_its_pod_and_several_roll() -> None:
 def test_no_secret_is_in_the_repository() -> None:
     """Whoever installs makes it."""
     assert all("Secret" not in manifests(overlay) for overlay in OVERLAYS)
+
+
+def test_the_cluster_has_the_rules_that_are_tested() -> None:
+    """`python deploy/prometheus/kubernetes.py` after every change of the rules."""
+    script = KUBERNETES.parent / "prometheus" / "kubernetes.py"
+
+    made = runpy.run_path(str(script))
+
+    assert made["TARGET"].read_text() == made["manifest"]()
