@@ -25,6 +25,7 @@ _SECONDS = 15
 _CONNECT_SECONDS = 2
 _RETRIES = 2
 _PROBE = "probe"
+_OTHER_TAG = '"00000000000000000000000000000000"'
 
 
 class ObjectsUnavailable(Exception):
@@ -77,13 +78,18 @@ class Objects:
         """
         try:
             await self.overwrite(_PROBE, b"probe")
-            await self.replace(_PROBE, b"another", '"00000000000000000000000000000000"')
-        except ObjectChanged:
-            return
+            for condition, mode in (("If-None-Match", "create"), ("If-Match", {"e_tag": _OTHER_TAG})):
+                if not await self._refuses(mode):
+                    raise ValueError(f"this storage ignores conditional writes ({condition}), which sharing needs")
         except ObjectsUnavailable as error:
             log.warning("shared storage unavailable", action="start", error=str(error))
-            return
-        raise ValueError("this storage ignores conditional writes (If-Match), which sharing needs")
+
+    async def _refuses(self, mode: object) -> bool:
+        try:
+            await self._put(_PROBE, b"another", mode)
+        except ObjectChanged:
+            return True
+        return False
 
     async def create(self, name: str, body: bytes) -> str:
         """Write an object that must not exist yet; returns its tag. Raises `ObjectChanged` when it does."""
