@@ -1,6 +1,7 @@
 """A bad day upstream: what fails fails quickly, the others are served, and little is sent in vain."""
 
 import asyncio
+import itertools
 import re
 import time
 from collections.abc import Callable
@@ -86,6 +87,33 @@ class TestBreaker:
         assert (answer.status, answer.problem["code"]) == (503, "breaker_open")
         assert upstream.calls("i0") == 0
         assert (await slow).images == {"slow0.jpg": jpeg(0)}
+
+    async def test_after_the_rest_one_call_tries_for_all(
+        self, upstream: FakeUpstream, start_service: StartService
+    ) -> None:
+        """Of ten orders asked for at once one reaches upstream; nine hear to come back, and after it all is well."""
+        service = await start_service(upstream_attempts=1, breaker_failures=1, breaker_reset=0.5)
+        ids = [f"0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be1{number:02}" for number in range(10)]
+        upstream.orders[THIRD_ORDER] = 500
+        for order_id in ids:
+            fill(upstream, order_id, f"{order_id[-2:]}-", 1)
+        gates = [upstream.hold(order_id) for order_id in ids]
+        await service.download(THIRD_ORDER)
+        await asyncio.sleep(0.5)  # the rest: upstream is left alone for at least as long
+
+        asked = [asyncio.create_task(service.download(order_id)) for order_id in ids]
+        for refused in itertools.islice(asyncio.as_completed(asked, timeout=PATIENCE), 9):
+            await refused
+        tried = sum(upstream.calls(order_id) for order_id in ids)
+        for gate in gates:
+            gate.set()
+        answers = await asyncio.gather(*asked)
+        again = [await service.download(order_id) for order_id in ids]
+
+        assert tried == 1
+        assert sorted(answer.status for answer in answers) == [200] + [503] * 9
+        assert {answer.headers["Retry-After"] for answer in answers if answer.status == 503} == {"1"}
+        assert [answer.status for answer in again] == [200] * 10
 
     async def test_while_assets_rest_nothing_is_bought(
         self, upstream: FakeUpstream, start_service: StartService
