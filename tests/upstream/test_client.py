@@ -449,6 +449,34 @@ class TestCircuits:
         assert parts.sample("batch_upstream_retries_total", reason="upstream_error") == upstream.image_calls - 60
 
 
+class TestPace:
+    @pytest.mark.parametrize(
+        ("status", "limit", "has_pace"), [(429, 3, True), (503, 3, False), (500, 5, False), (404, 5, False)]
+    )
+    async def test_what_makes_us_slower(self, upstream: FakeUpstream, status: int, limit: int, has_pace: bool) -> None:
+        """Being told to, or an upstream that is unavailable, by two images; a broken or missing image does not."""
+        upstream.images |= {"a": status, "b": status}
+
+        async with open_client(upstream.url, attempts=1) as parts:
+            for image_id in ("a", "b"):
+                await missing(parts, image_id)
+
+        assert parts.sample("batch_download_concurrency_limit") == limit
+        assert (parts.sample("batch_download_pace") > 0) is has_pace
+
+    async def test_timeouts_make_us_slower(self, upstream: FakeUpstream) -> None:
+        """An upstream that cannot keep up says nothing at all."""
+        upstream.images |= {"a": jpeg(), "b": jpeg()}
+        upstream.hold("a")
+        upstream.hold("b")
+
+        async with open_client(upstream.url, attempts=1, seconds=0.05) as parts:
+            outcomes = [await missing(parts, image_id) for image_id in ("a", "b")]
+
+        assert outcomes == [(Reason.TIMEOUT, 1)] * 2
+        assert parts.sample("batch_download_concurrency_limit") == 3
+
+
 class TestSlot:
     async def test_a_download_ends_without_its_slot(self, upstream: FakeUpstream, parts: Parts) -> None:
         """Whether it went well or not."""

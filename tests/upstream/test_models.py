@@ -155,6 +155,12 @@ class TestImage:
 
         assert (image.image_id, image.image_name) == ("a", "x.jpg")
 
+    def test_ids_that_no_address_can_hold_are_none_each(self) -> None:
+        """Cleaned they would be equal, and one image would be lost without a word."""
+        order = parse_order({"images": [{"image_id": "a\ud800"}, {"image_id": "a\ud801", "image_name": "x\udfff.jpg"}]})
+
+        assert [(image.image_id, image.image_name) for image in order.images] == [(None, None), (None, "x\ufffd.jpg")]
+
     @pytest.mark.parametrize("version", ["5.x", 4.7, 5, None])
     def test_fields_of_no_interest_take_any_shape_and_are_kept(self, version: object) -> None:
         """`ai_version` was a number once; it is part of what identifies a rendering."""

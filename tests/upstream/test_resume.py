@@ -119,6 +119,21 @@ class TestResume:
 
         assert (outcome, bytes(body.content)) == (("jpg", 3), jpeg())
 
+    async def test_a_rest_of_an_unknown_whole_is_refused(self, upstream: FakeUpstream, parts: Parts) -> None:
+        """Where nobody ever said how long the image is, nobody can tell whether a part is the rest."""
+        headers = {"Content-Range": "bytes 700-1999/*", "ETag": '"v1"'}
+        upstream.images["a"] = [
+            Reply(body=jpeg(), etag='"v1"', chunked=True, cut_after=700),
+            Reply(body=jpeg()[700:], status=206, headers=headers),
+            Reply(body=jpeg()),
+        ]
+        body = MemoryBody()
+
+        outcome = await download(parts, body=body)
+
+        assert upstream.requests("a")[1].headers["Range"] == "bytes=700-"
+        assert (outcome, bytes(body.content)) == (("jpg", 3), jpeg())
+
     async def test_a_rest_that_is_not_to_be_had_is_no_refusal(self, upstream: FakeUpstream, parts: Parts) -> None:
         """After a 416 the whole is asked for."""
         upstream.images["a"] = [Reply(body=jpeg(), etag='"v1"', cut_after=700), Reply(status=416), Reply(body=jpeg())]
