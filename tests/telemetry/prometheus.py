@@ -1,0 +1,98 @@
+"""A real Prometheus, configured as deploy/prometheus is, but scraping one service every second."""
+
+import asyncio
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+from aiohttp import ClientError, ClientSession
+
+from tests.docs.blocks import ROOT
+from tests.tools import require_tool
+
+JOB = "autoenhance-batch"
+FOLDER = ROOT / "deploy" / "prometheus"
+PATIENCE = 60
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """Asks its query API."""
+
+    url: str
+    session: ClientSession
+
+    async def query(self, expression: str) -> list[float]:
+        """The values of an instant vector or a scalar, now. A wrong expression fails the test."""
+        async with self.session.post(f"{self.url}/api/v1/query", data={"query": expression}) as response:
+            document = await response.json()
+        assert document["status"] == "success", (expression, document)
+        found = document["data"]
+        pairs = [found["result"]] if found["resultType"] == "scalar" else [one["value"] for one in found["result"]]
+        return [float(value) for _, value in pairs]
+
+    async def get(self, path: str, **params: str) -> Any:
+        """Another answer of its API."""
+        async with self.session.get(f"{self.url}/api/v1/{path}", params=params) as response:
+            return (await response.json())["data"]
+
+    async def until(self, expression: str) -> None:
+        """Wait until an expression gives anything. Raises `TimeoutError`."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                if await self.query(expression):
+                    return
+                await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def run_prometheus(service_url: str, folder: Path) -> AsyncIterator[Prometheus]:
+    """Run it for the length of the block; data and configuration are in `folder`."""
+    config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
+    config["global"] |= {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["rule_files"] = [str(FOLDER / pattern) for pattern in config["rule_files"]]
+    (scrape,) = config["scrape_configs"]
+    del scrape["dns_sd_configs"]
+    scrape["static_configs"] = [{"targets": [urlsplit(service_url).netloc]}]
+    await asyncio.to_thread((folder / "prometheus.yml").write_text, yaml.safe_dump(config))
+    url = f"http://127.0.0.1:{_free_port()}"
+    process = await asyncio.create_subprocess_exec(
+        require_tool("prometheus"),
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address={urlsplit(url).netloc}",
+        "--enable-feature=exemplar-storage",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        async with ClientSession() as session:
+            await _until_ready(session, url)
+            yield Prometheus(url, session)
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _until_ready(session: ClientSession, url: str) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                async with session.get(f"{url}/-/ready") as response:
+                    if response.status == 200:
+                        return
+            except ClientError:
+                pass
+            await asyncio.sleep(0.05)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
