@@ -16,6 +16,10 @@ class Row:
     panels: Sequence[stat.Panel | timeseries.Panel]
 
 
+# The requests that the objective is about, as in deploy/prometheus/rules/recording.yml: no probes, no pages.
+_WORK = 'route=~"(/v1)?/(orders|jobs|archives)(/.*)?"'
+
+
 def _share(part: str, whole: str) -> str:
     """A ratio that is 0 where nothing of the part happened."""
     return f"({part} or vector(0)) / {whole}"
@@ -159,8 +163,8 @@ OBJECTIVES = Row(
             "Error budget left (30 days)",
             "Half a percent of requests may fail. Below zero the objective is missed.",
             "percentunit",
-            '1 - (sum(increase(batch_http_requests_total{job="$job",status=~"5.."}[30d])) or vector(0))'
-            ' / (0.005 * sum(increase(batch_http_requests_total{job="$job"}[30d])))',
+            f'1 - (sum(increase(batch_http_requests_total{{job="$job",{_WORK},status=~"5.."}}[30d])) or vector(0))'
+            f' / (0.005 * sum(increase(batch_http_requests_total{{job="$job",{_WORK}}}[30d])))',
             span=8,
             decimals=1,
         ),
