@@ -1,11 +1,5 @@
 """Several instances in front of one upstream, with an S3 server between them."""
 
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,62 +11,15 @@ import service.upstream.hint  # noqa: F401
 from tests.e2e.client import Service, StartService
 from tests.e2e.conftest import start_service, upstream
 from tests.redis_server import RedisServer
-from tests.tools import missing
+from tests.s3_server import S3Server, free_port
 
 __all__ = ["start_service", "upstream"]
-
-_START_SECONDS = 30.0
-
-
-class S3Server:
-    """moto: a stand-in for S3 as a process of its own, with conditional writes."""
-
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        self._port = port
-        self._process: subprocess.Popen[bytes] | None = None
-        self.start()
-
-    def start(self) -> None:
-        """Start, and wait until it answers. It holds nothing then."""
-        program = Path(sys.executable).with_name("moto_server")
-        if not program.exists():
-            missing("moto_server")
-        self._process = subprocess.Popen(
-            [program, "-H", "127.0.0.1", "-p", str(self._port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline:
-            try:
-                urllib.request.urlopen(f"{self.url}/moto-api/", timeout=1).close()
-            except OSError:
-                time.sleep(0.05)
-            else:
-                return
-        raise RuntimeError("the S3 server did not start")
-
-    def stop(self) -> None:
-        """End it, and everything in it."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
-
-    def make_bucket(self) -> str:
-        """A new bucket; returns its address."""
-        name = f"batch-{uuid.uuid4().hex}"
-        request = urllib.request.Request(f"{self.url}/{name}", method="PUT")
-        urllib.request.urlopen(request, timeout=5).close()
-        return f"s3://{name}/some/prefix"
 
 
 @pytest.fixture(scope="session")
 def s3_port() -> int:
     """A free port for the S3 server."""
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture(scope="session")
@@ -86,12 +33,7 @@ def s3_session(s3_port: int) -> Iterator[S3Server]:
 @pytest.fixture
 def s3(s3_session: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     """The S3 server, with what its client reads from the environment."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3_session.url,
-        "AWS_ACCESS_KEY_ID": "access",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_REGION": "us-east-1",
-    }.items():
+    for name, value in s3_session.environment.items():
         monkeypatch.setenv(name, value)
     return s3_session
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tests.faults import decay, economy, kills, resuming
 from tests.faults.findings import Findings
+from tests.shared.kills import kill_replicas
 
 Check = Callable[[Path], Awaitable[Findings]]
 
@@ -17,4 +18,5 @@ CHECKS: Mapping[str, tuple[str, Check]] = {
     "mending": ("Partial, then upstream mended", lambda to: economy.mend_partial(to, rounds=100, seed=16)),
     "decay": ("Stored images that were damaged", lambda to: decay.damage_files(to, rounds=200, seed=17)),
     "loss": ("Images lost while they are sent", lambda to: decay.damage_while_sending(to, rounds=15, seed=18)),
+    "fleet": ("A random one of three replicas killed every 2 s", lambda to: kill_replicas(to, jobs=200, seed=20)),
 }

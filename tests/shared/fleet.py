@@ -1,0 +1,137 @@
+"""Replicas as processes of their own behind haproxy, with Redis and S3 between them and a sandbox behind them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
+
+from service.sandbox import ImageSpec, Rendition, Sandbox, SandboxConfig
+from service.sandbox.state import Order
+from tests.process import ServiceProcess
+from tests.redis_server import RedisServer
+from tests.s3_server import S3Server, free_port
+from tests.tools import require_tool
+
+SERVED_BY = "X-Served-By"
+PATIENCE = 120.0
+_CONFIG = """
+defaults
+    mode http
+    timeout connect 2s
+    timeout client 2m
+    timeout server 2m
+    option redispatch 1
+
+frontend web
+    bind 127.0.0.1:{port}
+    default_backend replicas
+
+backend replicas
+    balance roundrobin
+    option httpchk GET /readyz
+    http-response set-header X-Served-By %s
+"""
+
+
+class Fleet:
+    """The replicas, and the address of the balancer in front of them, which gives each request to the next."""
+
+    def __init__(self, folder: Path, sandbox: Sandbox, session: ClientSession, environment: dict[str, str]) -> None:
+        self.url = ""
+        self.session = session
+        self.replicas: list[ServiceProcess] = []
+        self._folder = folder
+        self._sandbox = sandbox
+        self._environment = environment
+        self._ports: list[int] = []
+        self._started = 0
+
+    def add_order(self, images: Sequence[ImageSpec]) -> Order:
+        """An order of these images at the sandbox."""
+        return self._sandbox.control.add_order(images)
+
+    def expected(self, order: Order) -> dict[str, bytes]:
+        """What the archive of an order must hold."""
+        rendition = Rendition(preview=False)
+        return {image.name: self._sandbox.control.expected(image.image_id, rendition) for image in order.images}
+
+    async def start(self, replicas: int) -> None:
+        """Start them side by side."""
+        self._ports = [free_port() for _ in range(replicas)]
+        self.replicas = list(await asyncio.gather(*map(self._new, self._ports)))
+
+    async def replace(self, index: int) -> None:
+        """Kill a replica (-9), and start another in its place, with an empty disk."""
+        await self.replicas[index].kill()
+        self.replicas[index] = await self._new(self._ports[index])
+
+    async def stop(self) -> None:
+        """Let all of them end at once."""
+        await asyncio.gather(*(replica.kill() for replica in self.replicas))
+
+    @asynccontextmanager
+    async def balancer(self) -> AsyncIterator[None]:
+        """haproxy, once it has found every replica."""
+        port, config = free_port(), self._folder / "haproxy.cfg"
+        servers = [f"    server r{at} 127.0.0.1:{at} check inter 250ms fall 1 rise 1\n" for at in self._ports]
+        await asyncio.to_thread(config.write_text, _CONFIG.format(port=port) + "".join(servers))
+        haproxy = await asyncio.create_subprocess_exec(
+            require_tool("haproxy"), "-db", "-f", str(config), stderr=asyncio.subprocess.DEVNULL
+        )
+        self.url = f"http://127.0.0.1:{port}"
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._find_all()
+            yield
+        finally:
+            haproxy.kill()
+            await haproxy.wait()
+
+    async def _find_all(self) -> None:
+        found: set[str] = set()
+        while len(found) < len(self._ports):
+            try:
+                async with self.session.get(f"{self.url}/livez") as response:
+                    found |= {response.headers[SERVED_BY]} if response.status == 200 else set()
+            except ClientError:
+                await asyncio.sleep(0.05)
+
+    async def _new(self, port: int) -> ServiceProcess:
+        self._started += 1
+        data_dir = self._folder / f"replica-{self._started}"
+        await asyncio.to_thread(data_dir.mkdir)
+        replica = ServiceProcess(data_dir, **self._environment, PORT=str(port))
+        await replica.start()
+        return replica
+
+
+@asynccontextmanager
+async def open_fleet(folder: Path, replicas: int = 3, **settings: str) -> AsyncIterator[Fleet]:
+    """Everything, running; `settings` are environment variables of the replicas."""
+    async with AsyncExitStack() as stack:
+        redis, s3 = RedisServer(folder), S3Server(free_port())
+        stack.callback(s3.stop)
+        stack.callback(redis.stop)
+        await asyncio.to_thread(redis.start)
+        sandbox = await stack.enter_async_context(Sandbox(SandboxConfig(credits=1_000_000)))
+        environment = {
+            **s3.environment,
+            "STORE_URL": await asyncio.to_thread(s3.make_bucket),
+            "SHARED_URL": redis.url,
+            "AUTOENHANCE_API_BASE": sandbox.api_base,
+            "AUTOENHANCE_API_KEY": sandbox.api_key,
+            "RATE_LIMIT": "off",
+            "STORE_MAX_BYTES": str(1 << 30),
+            **settings,
+        }
+        connector = TCPConnector(force_close=True, limit=0)
+        session = await stack.enter_async_context(
+            ClientSession(connector=connector, timeout=ClientTimeout(total=PATIENCE))
+        )
+        fleet = Fleet(folder, sandbox, session, environment)
+        stack.push_async_callback(fleet.stop)
+        await fleet.start(replicas)
+        await stack.enter_async_context(fleet.balancer())
+        yield fleet

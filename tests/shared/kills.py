@@ -1,0 +1,131 @@
+"""A random replica is killed every two seconds while jobs are created, run and fetched through a balancer."""
+
+import asyncio
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientError
+
+from service.jobs.shared import LEASE
+from service.sandbox import ImageSpec
+from service.sandbox.state import Order
+from tests.faults.findings import Findings
+from tests.faults.scene import members
+from tests.shared.fleet import PATIENCE, Fleet, open_fleet
+
+_KILL_SECONDS = 2.0
+_SIZES = (20_000, 60_000, 200_000)
+_PAUSE = 0.2
+
+
+async def kill_replicas(folder: Path, *, jobs: int, seed: int, pace: float = 0.5) -> Findings:
+    """Create a job every `pace` seconds while replicas die and are replaced; none may be lost, or built differently."""
+    async with open_fleet(folder) as fleet:
+        check = _Check(fleet, random.Random(seed))
+        await check.run(jobs, pace)
+    check.findings.figure("replicas killed", check.kills, passed=check.kills > 0)
+    waited = sum(seconds > LEASE.total_seconds() for seconds in check.seconds)
+    check.findings.figure("jobs that took longer than a lease (a kill struck them)", waited)
+    check.findings.figure("slowest job, s from its POST to its end", f"{max(check.seconds, default=0):.1f}")
+    check.findings.figure("requests made again after a kill", check.repeated)
+    return check.findings
+
+
+class _Check:
+    def __init__(self, fleet: Fleet, rng: random.Random) -> None:
+        self.findings = Findings()
+        self.kills = self.repeated = 0
+        self.seconds: list[float] = []
+        self._fleet = fleet
+        self._rng = rng
+        self._is_down: set[int] = set()
+        self._replacing: list[asyncio.Task[None]] = []
+
+    async def run(self, jobs: int, pace: float) -> None:
+        """Kills go on until the last job was created; the end is in peace."""
+        killing = asyncio.create_task(self._kill_regularly())
+        running = []
+        for number in range(jobs):
+            running.append(asyncio.create_task(self._judge(f"job-{number}")))
+            await asyncio.sleep(pace)
+        killing.cancel()
+        await asyncio.gather(*running, *self._replacing)
+
+    async def _kill_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(_KILL_SECONDS)
+            up = [index for index in range(len(self._fleet.replicas)) if index not in self._is_down]
+            if len(up) > 1:
+                self.kills += 1
+                self._replacing.append(asyncio.create_task(self._replace(self._rng.choice(up))))
+
+    async def _replace(self, index: int) -> None:
+        self._is_down.add(index)
+        await self._fleet.replace(index)
+        self._is_down.discard(index)
+
+    async def _judge(self, key: str) -> None:
+        """A job from its creation to its ZIP, as a caller who does not give up sees it."""
+        images = [ImageSpec(size=self._rng.choice(_SIZES), latency=self._rng.uniform(0.3, 1.5)) for _ in range(3)]
+        order = self._fleet.add_order(images)
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                job_id = (await self._insist("POST", f"/v1/orders/{order.order_id}/jobs?preview=false", key))["job_id"]
+                job = await self._until_its_end(job_id)
+                self.seconds.append(time.monotonic() - started)
+                body = await self._fetch(job_id) if job["status"] == "complete" else b""
+        except TimeoutError:
+            self.findings.hold("no job is lost: each ends", False, key)
+            return
+        self.findings.hold("no job is lost: each ends", True)
+        self.findings.equal("it is complete", (job["status"], job.get("error")), ("complete", None))
+        self._compare(order, body)
+
+    def _compare(self, order: Order, body: bytes) -> None:
+        self.findings.hold(
+            "its ZIP, put together from any replicas, is right", members(body) == self._fleet.expected(order)
+        )
+
+    async def _until_its_end(self, job_id: str) -> dict[str, Any]:
+        while True:
+            job = await self._insist("GET", f"/v1/jobs/{job_id}")
+            if job["status"] not in ("queued", "processing"):
+                return job
+            await asyncio.sleep(_PAUSE)
+
+    async def _insist(self, method: str, path: str, key: str = "") -> dict[str, Any]:
+        """Ask until it is answered; the key makes a repeated POST one job."""
+        while True:
+            try:
+                async with self._fleet.session.request(
+                    method, self._fleet.url + path, headers={"Idempotency-Key": key} if key else {}
+                ) as response:
+                    if response.status < 500:
+                        document = await response.json()
+                        assert response.status < 300, document
+                        assert isinstance(document, dict)
+                        return document
+            except ClientError:
+                pass
+            self.repeated += 1
+            await asyncio.sleep(_PAUSE)
+
+    async def _fetch(self, job_id: str) -> bytes:
+        """The ZIP, continued where it broke off."""
+        body = bytearray()
+        while True:
+            try:
+                async with self._fleet.session.get(
+                    f"{self._fleet.url}/v1/jobs/{job_id}/download", headers={"Range": f"bytes={len(body)}-"}
+                ) as response:
+                    if response.status == 206:
+                        async for block in response.content.iter_any():
+                            body += block
+                        return bytes(body)
+            except ClientError:
+                pass
+            self.repeated += 1
+            await asyncio.sleep(_PAUSE)
