@@ -32,8 +32,7 @@ def bedroom(scale: float) -> tuple[Scene, int]:
     camera = Camera(vec(0.55, 1.38, 4.6), vec(2.75, 1.38, 0.6), round(1800 * scale), round(1200 * scale), 76, -0.12)
     scene = Scene(camera, outdoors(5.0), vec(0.08, 0.05, 0.08), vec(4.52, 2.55, 4.82))
     scene.sun, scene.sunlight = vec(0.78, 0.55, 0.2), vec(1.0, 0.9, 0.76) * 3.4
-    scene.exposure, scene.warmth = 3.1, -0.03
-    scene.penumbra = 0.003
+    scene.exposure, scene.warmth = 2.3, -0.03
     scene.lights = [opening(0, 4.58, VIEW, -1, 2)]
     paint, feature = plaster(vec(0.84, 0.82, 0.79)), plaster(vec(0.3, 0.37, 0.43))
     floor = planks(vec(0.58, 0.45, 0.32), 2, 0.18, 2.0)
@@ -58,7 +57,7 @@ def _duvet(material: Material, centre: Array, half: Array) -> Solid:
     block = rounded(half - 0.015, 0.07)
 
     def field(p: Array) -> Array:
-        q = (p + centre) * vec(1.6, 0.8, 2.6)
+        q = p * vec(1.6, 0.8, 2.6) + centre
         folds = fractal(q * 1.3 + 1.2 * fractal(q * 0.8, 2), 4)
         ridge = np.abs(fractal(q * 2.1 + 4, 3) - 0.5)
         return (block(p) - 0.045 * (folds - 0.5) - 0.028 * np.maximum(0.12 - ridge, 0) / 0.12) * 0.6

@@ -42,8 +42,7 @@ def dining_room(scale: float) -> tuple[Scene, int]:
     camera = Camera(vec(3.3, 1.45, 5.0), vec(1.85, 1.45, 0.5), round(1600 * scale), round(2000 * scale), 62, -0.2)
     scene = Scene(camera, outdoors(5.5), vec(0.08, 0.05, 0.08), vec(4.12, 2.85, 5.12))
     scene.sun, scene.sunlight = vec(-0.8, 0.6, 0.25), vec(1.0, 0.92, 0.8) * 3.4
-    scene.exposure, scene.warmth = 2.4, -0.03
-    scene.penumbra = 0.003
+    scene.exposure, scene.warmth = 1.7, -0.03
     scene.lights = [opening(0, 0.02, VIEW, 1, 2)]
     paint, feature = plaster(vec(0.84, 0.82, 0.79)), plaster(vec(0.5, 0.3, 0.22))
     floor = planks(vec(0.48, 0.31, 0.19), 2, 0.1, 0.7)
