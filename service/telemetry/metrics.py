@@ -178,6 +178,7 @@ class Metrics:
         self.rate_limited = counter("rate_limited", "Requests refused because their caller sent too many.")
         self.client_disconnects = counter("client_disconnects", "Clients that left before the last byte.")
         self.loop_lag = histogram("event_loop_lag_seconds", "How late the event loop wakes a timer.", _LAG_SECONDS)
+        self.loop_tasks = gauge("event_loop_tasks", "Tasks of the event loop that have not ended.")
         gauge("build_info", "The running version.", ("version",)).labels(__version__).set(1)
         self._declare_values()
 

@@ -32,7 +32,7 @@ async def damage_files(folder: Path, *, rounds: int, seed: int) -> Findings:
             if restart:
                 await scene.service.kill()
             for image in harmed:
-                rng.choice(_DAMAGES)(_file(scene, image.image_id), rng)
+                rng.choice(_DAMAGES)(file_of(scene, image.image_id), rng)
             if restart:
                 await scene.service.start()
             round_ = _Round(findings, scene, order, first.headers["X-Archive-Id"], rng)
@@ -65,7 +65,7 @@ class _Round:
     async def ask_when_upstream_cannot_help(self) -> None:
         """An image is lost and cannot be had again: the id is gone, the order is what there is."""
         lost = self._rng.choice(self._order.images)
-        self._rng.choice(_DAMAGES)(_file(self._scene, lost.image_id), self._rng)
+        self._rng.choice(_DAMAGES)(file_of(self._scene, lost.image_id), self._rng)
         self._scene.control.add_fault("status", status=404, image_id=lost.image_id, times=None)
         answer = await self._scene.ask(self._archive)
         self._findings.equal("an archive that cannot be mended is gone", answer.status, 410)
@@ -88,7 +88,7 @@ async def damage_while_sending(folder: Path, *, rounds: int, seed: int) -> Findi
             archive, whole = f"/v1/archives/{answer.headers['X-Archive-Id']}", answer.body
             first, second = sorted(order.images, key=lambda image: whole.index(image.name.encode()))
             for image, damage in ((first, _shorten), (second, rng.choice([_shorten, _remove]))):
-                file = _file(scene, image.image_id)
+                file = file_of(scene, image.image_id)
                 broke = await _read_and_damage(scene, archive, partial(damage, file, rng), whole)
                 findings.equal("an image that is lost on the way ends in a cut", broke, "cut")
                 answer = await scene.ask(archive)
@@ -113,7 +113,8 @@ async def _read_and_damage(scene: Scene, path: str, damage: Callable[[], None], 
     return "whole" if bytes(body) == whole else "looks whole"
 
 
-def _file(scene: Scene, image_id: str) -> Path:
+def file_of(scene: Scene, image_id: str) -> Path:
+    """Where the service keeps an image."""
     digest = xxhash.xxh3_128_hexdigest(scene.control.expected(image_id, FULL_SIZE))
     return scene.data_dir / "images" / digest[:2] / digest
 

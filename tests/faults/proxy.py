@@ -35,7 +35,7 @@ class FaultProxy:
     Each connection meets the next of `troubles`; when there are none left, all is well.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str = "") -> None:
         self.target = target
         self.troubles: deque[Trouble] = deque()
         self.url = ""

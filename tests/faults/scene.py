@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import xxhash
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
@@ -21,6 +22,7 @@ from multidict import CIMultiDictProxy
 
 from service.sandbox import ImageSpec, Rendition, Sandbox, SandboxConfig
 from service.sandbox.state import Order
+from tests.faults.proxy import FaultProxy
 from tests.process import ServiceProcess
 
 QUERY = {"preview": "false"}
@@ -108,11 +110,17 @@ class Scene:
 
 
 @asynccontextmanager
-async def open_scene(folder: Path, config: SandboxConfig | None = None, **settings: str) -> AsyncIterator[Scene]:
-    """A running sandbox and service; `settings` are environment variables of the service."""
-    async with Sandbox(config or SandboxConfig(credits=1_000_000)) as sandbox:
+async def open_scene(folder: Path, upstream: FaultProxy | None = None, **settings: str) -> AsyncIterator[Scene]:
+    """A running sandbox and service; `settings` are environment variables of the service.
+
+    With `upstream`, the service reaches the sandbox's API through that proxy.
+    """
+    async with Sandbox(SandboxConfig(credits=1_000_000)) as sandbox:
+        api = urlsplit(sandbox.api_base)
+        if upstream is not None:
+            upstream.target = f"http://{api.netloc}"
         environment = {
-            "AUTOENHANCE_API_BASE": sandbox.api_base,
+            "AUTOENHANCE_API_BASE": upstream.url + api.path if upstream else sandbox.api_base,
             "AUTOENHANCE_API_KEY": sandbox.api_key,
             "BREAKER_FAILURES": "100000",  # these checks are about other promises
             "RATE_LIMIT": "100000/second",

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from tests.faults import decay, economy, kills, resuming
+from tests.faults import cuts, decay, economy, eviction, kills, outage, resuming, storm
 from tests.faults.findings import Findings
 from tests.shared.kills import kill_replicas
 
@@ -19,4 +19,8 @@ CHECKS: Mapping[str, tuple[str, Check]] = {
     "decay": ("Stored images that were damaged", lambda to: decay.damage_files(to, rounds=200, seed=17)),
     "loss": ("Images lost while they are sent", lambda to: decay.damage_while_sending(to, rounds=15, seed=18)),
     "fleet": ("A random one of three replicas killed every 2 s", lambda to: kill_replicas(to, jobs=200, seed=20)),
+    "cuts": ("Failed archives, as every client sees them", lambda to: cuts.notice_cuts(to, rounds=10)),
+    "storm": ("Downloads with 20% random faults", lambda to: storm.weather_storm(to, downloads=1000, seed=19)),
+    "outage": ("Upstream away", lambda to: outage.survive_outages(to, rounds=30, seed=20)),
+    "eviction": ("A store that is too small", lambda to: eviction.evict(to, rounds=30, seed=21)),
 }

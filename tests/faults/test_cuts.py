@@ -1,0 +1,14 @@
+"""Nobody takes a failed archive for a whole one. The full form runs with the soak."""
+
+from pathlib import Path
+
+from tests.faults.cuts import notice_cuts
+from tests.tools import require_tool
+
+
+async def test_every_client_notices_a_cut(tmp_path: Path) -> None:
+    """curl, aiohttp and HTTP/1.0, directly and through nginx that speaks HTTP/1.0 or 1.1 to the service."""
+    require_tool("curl")
+    require_tool("nginx")
+
+    (await notice_cuts(tmp_path, rounds=1)).verify()
