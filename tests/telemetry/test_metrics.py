@@ -50,6 +50,7 @@ CONTRACT: dict[str, dict[str, set[str]]] = {
     "rate_limited_total": {},
     "client_disconnects_total": {},
     "event_loop_lag_seconds": {},
+    "event_loop_tasks": {},
     "build_info": {"version": set()},
 }
 PROCESS = {"process_open_fds", "process_max_fds", "process_resident_memory_bytes", "process_cpu_seconds_total"}
