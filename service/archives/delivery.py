@@ -41,11 +41,12 @@ class Wish:
 
 
 class Delivery:
-    """Sends archives to clients."""
+    """Sends archives to clients. A range that needs the end of a build waits for it at most `patience` seconds."""
 
-    def __init__(self, store: ImageStore, metrics: Metrics) -> None:
+    def __init__(self, store: ImageStore, metrics: Metrics, patience: float = _WAIT_FOR_END) -> None:
         self._store = store
         self._metrics = metrics
+        self._patience = patience
 
     async def deliver(self, request: web.Request, archive: Archive, wish: Wish) -> web.StreamResponse:
         """Answer with the archive, or raise the `Problem` that keeps it from being answered with."""
@@ -70,7 +71,7 @@ class Delivery:
     async def _until_known(self, archive: Archive, span: ByteRange) -> None:
         last = span.last
         try:
-            async with asyncio.timeout(_WAIT_FOR_END):
+            async with asyncio.timeout(self._patience):
                 await archive.until(lambda: last is not None and archive.length > last)
         except TimeoutError:
             archive.demand.linger()

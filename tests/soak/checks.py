@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from tests.faults import cuts, decay, economy, eviction, kills, outage, resuming, storm
+from tests.faults import cuts, decay, disk, economy, eviction, kills, outage, resuming, slow_readers, storm
 from tests.faults.findings import Findings
 from tests.shared.kills import kill_replicas
 
@@ -23,4 +23,6 @@ CHECKS: Mapping[str, tuple[str, Check]] = {
     "storm": ("Downloads with 20% random faults", lambda to: storm.weather_storm(to, downloads=1000, seed=19)),
     "outage": ("Upstream away", lambda to: outage.survive_outages(to, rounds=30, seed=20)),
     "eviction": ("A store that is too small", lambda to: eviction.evict(to, rounds=30, seed=21)),
+    "disk": ("A disk that fills up", lambda to: disk.fill_disk(to, rounds=100, seed=22)),
+    "slow": ("Slow readers", lambda to: slow_readers.hold_slow_readers(to, readers=64, seconds=60)),
 }

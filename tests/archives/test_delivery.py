@@ -1,0 +1,45 @@
+"""A range that needs the end of a build which takes longer than a caller can be kept waiting."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias, cast
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+
+from service.archives.archive import Archive
+from service.archives.delivery import STARTED, Delivery, Wish
+from service.archives.demand import Demand
+from service.images.store import ImageStore
+from service.problems import Problem
+from service.telemetry.metrics import Metrics
+
+Client: TypeAlias = "TestClient[web.Request, web.Application]"
+
+
+@pytest.mark.parametrize("asked", ["bytes=10-", "bytes=-10", "bytes=10-19"])
+async def test_a_range_that_takes_too_long_is_sent_away_and_the_build_goes_on(
+    aiohttp_client: Callable[[web.Application], Awaitable[Client]], asked: str
+) -> None:
+    """503 with `Retry-After`, never a part of what there is; the end stays wanted for the caller who comes back."""
+    archive = Archive("a" * 32, key="k", order_id="o", order_name=None, total=2, demand=Demand(1, grace=60))
+    no_store = cast(ImageStore, None)  # nothing is sent
+    delivery = Delivery(no_store, Metrics(), patience=0.05)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        request[STARTED] = time.monotonic()
+        try:
+            return await delivery.deliver(request, archive, Wish())
+        except Problem as problem:
+            return web.Response(status=problem.status, headers=problem.headers, text=problem.code)
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    client = await aiohttp_client(app)
+
+    response = await client.get("/", headers={"Range": asked})
+
+    assert (response.status, await response.text()) == (503, "still_building")
+    assert int(response.headers["Retry-After"]) >= 1
+    assert archive.demand.is_open(1 << 40)
