@@ -24,7 +24,7 @@ _AT_ONCE = 4
 @asynccontextmanager
 async def small_disk(folder: Path) -> AsyncIterator[Path]:
     """A file system of `_DISK` bytes; the test is skipped where none may be mounted."""
-    folder.mkdir()
+    await asyncio.to_thread(folder.mkdir)
     mounted = await _run("mount", "-t", "tmpfs", "-o", f"size={_DISK}", "tmpfs", str(folder))
     if not mounted:
         missing("the right to mount a file system")
