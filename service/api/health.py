@@ -4,7 +4,7 @@ from aiohttp import web
 
 from service import __version__
 from service.api.caller import is_administrator
-from service.api.keys import LIFE, SETTINGS, STATS
+from service.api.keys import IMAGES, LIFE, SETTINGS, STATS
 
 
 async def livez(request: web.Request) -> web.Response:
@@ -13,8 +13,11 @@ async def livez(request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """503 while starting or draining. An open breaker is no reason: what is stored can still be served."""
-    if request.app[LIFE].is_ready:
+    """503 while starting or draining, or when nothing can be stored or looked up.
+
+    An open breaker is no reason: what is stored can still be served.
+    """
+    if request.app[LIFE].is_ready and await request.app[IMAGES].is_usable():
         return web.Response(text="ok\n")
     return web.Response(status=503, text="not ready\n")
 

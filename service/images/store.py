@@ -16,7 +16,10 @@ from service.images.blobs import Blob, BlobLost, BlobWriter, OutOfSpace, is_inta
 from service.images.incoming import Incoming
 from service.images.shared import SharedImages
 from service.images.space import Space
+from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Metrics
+
+log = get_logger(__name__)
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS blobs (
@@ -32,6 +35,8 @@ CREATE INDEX IF NOT EXISTS images_by_digest ON images (digest);
 """
 
 _INCOMING = "incoming"
+# Less than the patience of a probe.
+_USABLE_SECONDS = 2.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -195,6 +200,23 @@ class ImageStore:
         freed = await self._database.run(remove)
         self.space.add(-freed)
         return freed
+
+    async def is_usable(self) -> bool:
+        """Whether files can be made here, and the database answers in time."""
+
+        def try_both(connection: sqlite3.Connection) -> None:
+            connection.execute("SELECT 1 FROM blobs LIMIT 1").fetchone()
+            probe = self._directory / _INCOMING / uuid.uuid4().hex
+            probe.touch()
+            probe.unlink()
+
+        try:
+            async with asyncio.timeout(_USABLE_SECONDS):
+                await self._database.run(try_both)
+        except (OSError, sqlite3.Error, TimeoutError) as error:
+            log.warning("the store cannot be used", reason=type(error).__name__)
+            return False
+        return True
 
     async def open_blob(self, blob: Blob, *, whole: bool = True) -> BinaryIO | None:
         """The image's file, to be closed by the caller. Raises `BlobLost`.
