@@ -56,7 +56,7 @@ class Archives:
         # Whatever somebody holds a reference to is in use: it is found here, and not evicted.
         self._known: WeakValueDictionary[str, Archive] = WeakValueDictionary()
         self._news = Signals()
-        self._started = time.time()
+        self._started = time.monotonic()
 
     async def request(self, order_id: str, options: Options) -> tuple[Archive, CacheResult]:
         """The archive for a caller's wish: running, finished, or begun now.
@@ -152,7 +152,7 @@ class Archives:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             now = time.time()
-            orphaned_before = now - self._grace if now - self._started > self._grace else 0
+            orphaned_before = now - self._grace if time.monotonic() - self._started > self._grace else 0
             await self._catalogue.sweep(self.live(), orphaned_before)
 
     def live(self) -> set[str]:
@@ -217,7 +217,8 @@ class Archives:
     def _resume(self, record: Record, archive: Archive) -> Archive:
         if build := self._builds.get(record.id):
             return build.archive
-        left = record.created + record.plan.wait_timeout - time.time()
+        # No more than was asked for, wherever the wall clock has jumped to since.
+        left = min(record.plan.wait_timeout, record.created + record.plan.wait_timeout - time.time())
         self._start(archive, record.plan, time.monotonic() + left, is_new=False)
         return archive
 

@@ -4,42 +4,40 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from aiohttp import ClientSession
-
-from service.sandbox import ImageSpec, Sandbox, SandboxConfig
-from tests.process import ServiceProcess
+from service.sandbox import ImageSpec
+from tests.faults.curl import throughput
+from tests.faults.findings import Findings
+from tests.faults.scene import open_scene
 
 MIB = 1 << 20
-_IMAGE = 20 * 1024 * 1024
+_IMAGE = 20 * MIB
+_MOST_GROWTH = 30
 
 
-async def peak_memory(sandbox: Sandbox, images: int) -> tuple[int, int]:
-    """Download an order of so many 20 MiB images through a fresh service; returns (peak bytes, archive bytes)."""
-    order = sandbox.control.add_order([ImageSpec(size=_IMAGE)] * images)
-    received = 0
-    with tempfile.TemporaryDirectory() as folder:
-        settings = {
-            "AUTOENHANCE_API_BASE": sandbox.api_base,
-            "AUTOENHANCE_API_KEY": sandbox.api_key,
-            "STORE_MAX_BYTES": str(4096 * MIB),
-        }
-        async with ServiceProcess(Path(folder), **settings) as service, ClientSession() as session:
-            url = f"{service.url}/v1/orders/{order.order_id}/images"
-            async with session.get(url, params={"preview": "false"}) as response:
-                response.raise_for_status()
-                async for chunk in response.content.iter_any():
-                    received += len(chunk)
-            return service.peak_memory, received
+async def measure(folder: Path, *, few: int = 3, many: int = 100) -> Findings:
+    """The peak for an order of `few` and one of `many` images of 20 MiB, each through a fresh service."""
+    findings = Findings()
+    peaks = []
+    for images in (few, many):
+        peak, size = await _peak(folder / str(images), images)
+        peaks.append(peak / MIB)
+        findings.figure(f"peak memory, order of {images} images, {size / MIB:.0f} MiB", f"{peak / MIB:.1f} MiB")
+    growth = peaks[1] - peaks[0]
+    findings.figure(f"growth (at most {_MOST_GROWTH} MiB)", f"{growth:.1f} MiB", passed=growth <= _MOST_GROWTH)
+    return findings
+
+
+async def _peak(folder: Path, images: int) -> tuple[int, int]:
+    async with open_scene(folder) as scene:
+        order = scene.add_order([ImageSpec(size=_IMAGE)] * images)
+        _, size = await throughput(f"{scene.service.url}{scene.order_path(order)}?preview=false")
+        return scene.service.peak_memory, size
 
 
 async def main() -> None:
-    """Print both figures and what lies between them."""
-    async with Sandbox(SandboxConfig()) as sandbox:
-        small, small_bytes = await peak_memory(sandbox, 3)
-        large, large_bytes = await peak_memory(sandbox, 100)
-    print(f"order of   3 images, {small_bytes / MIB:7.0f} MiB: peak {small / MIB:6.1f} MiB")
-    print(f"order of 100 images, {large_bytes / MIB:7.0f} MiB: peak {large / MIB:6.1f} MiB")
-    print(f"growth: {(large - small) / MIB:.1f} MiB (may be 30)")
+    """Print the figures."""
+    with tempfile.TemporaryDirectory() as folder:
+        (await measure(Path(folder))).print()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
+from tests.bench import cpu, memory
 from tests.faults import cuts, decay, disk, economy, eviction, kills, outage, resuming, slow_readers, storm
 from tests.faults.findings import Findings
 from tests.shared.kills import kill_replicas
@@ -25,4 +26,6 @@ CHECKS: Mapping[str, tuple[str, Check]] = {
     "eviction": ("A store that is too small", lambda to: eviction.evict(to, rounds=30, seed=21)),
     "disk": ("A disk that fills up", lambda to: disk.fill_disk(to, rounds=100, seed=22)),
     "slow": ("Slow readers", lambda to: slow_readers.hold_slow_readers(to, readers=64, seconds=60)),
+    "cpu": ("CPU seconds per GB, cold and warm", lambda to: cpu.measure(to)),
+    "memory": ("Peak memory of a large order", lambda to: memory.measure(to)),
 }
