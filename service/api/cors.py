@@ -2,8 +2,12 @@
 
 import aiohttp_cors
 from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from service.problems import OriginRefused
 
 _ALLOW_ORIGIN = "Access-Control-Allow-Origin"
+_REPEATED = ("Origin", "Access-Control-Request-Method", "Access-Control-Request-Headers")
 _EXPOSED = (
     "Accept-Ranges",
     "Content-Disposition",
@@ -52,9 +56,21 @@ def allow_origins(app: web.Application, origins: tuple[str, ...]) -> None:
         """What aiohttp-cors leaves out: errors of addresses that have no route, and what a cache must know."""
         response.headers["Vary"] = ", ".join((*response.headers.getall("Vary", ()), "Origin"))
         origin = request.headers.get("Origin")
+        if origin is not None and not origin.isascii():  # no header that could be sent, though `*` allows it
+            response.headers.popall(_ALLOW_ORIGIN, None)
+            return
         is_simple = origin is not None and request.method != "OPTIONS" and _ALLOW_ORIGIN not in response.headers
         if is_simple and (origin in allowed or "*" in allowed):
             response.headers[_ALLOW_ORIGIN] = str(origin)
             response.headers["Access-Control-Expose-Headers"] = ",".join(_EXPOSED)
 
     app.on_response_prepare.append(complete)
+    app.middlewares.append(refuse_odd_preflights)
+
+
+@web.middleware
+async def refuse_odd_preflights(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Raises `OriginRefused` for what aiohttp-cors cannot answer: it repeats what was sent, be it text or not."""
+    if request.method == "OPTIONS" and not all(request.headers.get(name, "").isascii() for name in _REPEATED):
+        raise OriginRefused
+    return await handler(request)

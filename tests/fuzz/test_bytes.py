@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 
 from service.api.patience import Patience
+from service.api.session import COOKIE
 from tests.api.wire import heads, wire
 from tests.e2e.client import Service, StartService
 from tests.e2e.conftest import start_service, upstream
@@ -20,20 +21,22 @@ SEEDS = range(12)
 EACH = 25
 SHORT = Patience(head=0.3, body=0.3, idle=0.3, unread=0.1)
 
+KEY = {"X-API-Key": "key"}
 IMAGES = f"/v1/orders/{ORDER}/images"
+HOST = "Host: x\r\nX-API-Key: key\r\n"
+FORM = '--b\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\nxx\r\n--b--\r\n'
 REQUESTS = [
-    f"GET {IMAGES}?format=png&quality=80&image=a HTTP/1.1\r\nHost: x\r\nRange: bytes=0-9\r\n\r\n",
-    f"HEAD {IMAGES} HTTP/1.1\r\nHost: x\r\nX-API-Key: key\r\nX-Forwarded-For: 192.0.2.1, 10.0.0.1\r\n\r\n",
-    f"GET /v1/orders/{ORDER} HTTP/1.1\r\nHost: x\r\nX-Request-Id: abcdefgh\r\n"
-    "Cookie: autoenhance_batch_session=1.2\r\n\r\n",
-    f"POST /v1/orders/{ORDER}/jobs HTTP/1.1\r\nHost: x\r\nIdempotency-Key: one\r\nContent-Length: 0\r\n\r\n",
-    'POST /v1/ask HTTP/1.1\r\nHost: x\r\nContent-Length: 19\r\n\r\n{"question": "why?"}',
-    'POST /v1/links HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"pat\r\n0\r\n\r\n',
-    "GET /v1/jobs/00000000000000000000000000000000/events HTTP/1.0\r\nLast-Event-ID: 3\r\n\r\n",
-    "GET / HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-    "POST /v1/orders HTTP/1.1\r\nHost: x\r\nX-Admin-Token: token\r\nContent-Type: multipart/form-data; boundary=b\r\n"
-    'Content-Length: 75\r\n\r\n--b\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n'
-    "\r\nxx\r\n--b--\r\n",
+    f"GET {IMAGES}?format=png&quality=80&image=a HTTP/1.1\r\n{HOST}Range: bytes=0-9\r\n\r\n",
+    f"GET {IMAGES}?image=a&expires=9999999999&signature={'0' * 64} HTTP/1.1\r\nHost: x\r\n\r\n",
+    f"HEAD {IMAGES} HTTP/1.1\r\n{HOST}X-Forwarded-For: 192.0.2.1, 10.0.0.1\r\n\r\n",
+    f"GET /v1/orders/{ORDER} HTTP/1.1\r\n{HOST}X-Request-Id: abcdefgh\r\nCookie: {COOKIE}=1.2\r\n\r\n",
+    f"POST /v1/orders/{ORDER}/jobs HTTP/1.1\r\n{HOST}Idempotency-Key: one\r\nContent-Length: 0\r\n\r\n",
+    f'POST /v1/ask HTTP/1.1\r\n{HOST}Content-Length: 20\r\n\r\n{{"question": "why?"}}',
+    f'POST /v1/links HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\n5\r\n{{"pat\r\n0\r\n\r\n',
+    f"GET /v1/jobs/{'0' * 32}/events HTTP/1.0\r\n{HOST}Last-Event-ID: 3\r\n\r\n",
+    f"GET / HTTP/1.1\r\n{HOST}Accept-Encoding: gzip\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    f"POST /v1/orders HTTP/1.1\r\n{HOST}X-Admin-Token: token\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    f"Content-Length: {len(FORM)}\r\n\r\n{FORM}",
     "OPTIONS /health HTTP/1.1\r\nHost: x\r\nOrigin: https://page.example\r\nAccess-Control-Request-Method: GET\r\n\r\n",
 ]
 ODD = [
@@ -54,7 +57,17 @@ ODD = [
     b"\t",
     b"A" * 9000,
 ]
-CONDITIONS = ["Range", "If-Range", "If-Match", "If-None-Match", "X-Forwarded-For", "X-Request-Id", "Last-Event-ID"]
+HEADERS = [
+    "Origin",
+    "Range",
+    "If-Range",
+    "If-Match",
+    "If-None-Match",
+    "X-Forwarded-For",
+    "X-Request-Id",
+    "Last-Event-ID",
+    "Cookie",
+]
 FRAGMENTS = [
     '"',
     "W/",
@@ -84,7 +97,11 @@ async def service(upstream: FakeUpstream, start_service: StartService, monkeypat
     upstream.orders[ORDER] = order(["a"])
     upstream.images["a"] = jpeg()
     return await start_service(
-        patience=SHORT, admin_token="token", allowed_origins="https://page.example", trusted_proxies="127.0.0.1"
+        patience=SHORT,
+        service_api_key="key",
+        admin_token="token",
+        allowed_origins="https://page.example,*",
+        trusted_proxies="127.0.0.1",
     )
 
 
@@ -101,7 +118,7 @@ def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 async def alive(service: Service) -> AsyncIterator[None]:
     """Fails the test when the service does not serve afterwards."""
     yield
-    assert (await service.download()).status == 200
+    assert (await service.download(headers=KEY)).status == 200
 
 
 def damaged(chance: random.Random) -> bytes:
@@ -131,20 +148,39 @@ async def test_damaged_requests_do_no_harm(service: Service, seed: int) -> None:
 
 
 @pytest.mark.usefixtures("quiet", "alive")
-@pytest.mark.parametrize("name", CONDITIONS)
+@pytest.mark.parametrize("name", ["Origin", "Access-Control-Request-Method", "Access-Control-Request-Headers"])
+async def test_odd_preflights_do_no_harm(service: Service, name: str) -> None:
+    """What is no text is refused: it can be neither allowed nor repeated."""
+    asked = {
+        "Origin": "https://page.example",
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "range",
+    }
+    lines = b"".join(f"{key}: {value}\r\n".encode() for key, value in asked.items() if key != name)
+
+    received = await _send(
+        service,
+        b"OPTIONS /health HTTP/1.1\r\nHost: x\r\nX-API-Key: key\r\n" + lines + name.encode() + b": \xff\r\n\r\n",
+    )
+
+    assert heads(received) == [403]
+
+
+@pytest.mark.usefixtures("quiet", "alive")
+@pytest.mark.parametrize("name", HEADERS)
 async def test_odd_headers_do_no_harm(service: Service, name: str) -> None:
     """Whatever stands in them, on an order and on an archive, the answer is one of HTTP's."""
-    archive = (await service.download()).headers["X-Archive-Id"]
+    archive = (await service.download(headers=KEY)).headers["X-Archive-Id"]
     chance = random.Random(name)
     values = ["".join(chance.choices(FRAGMENTS, k=chance.randint(0, 6))) for _ in range(40)]
 
-    received = await asyncio.gather(
-        *(
-            _send(service, f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{name}: {value}\r\n\r\n".encode())
-            for value in values
-            for path in (f"/v1/archives/{archive}", IMAGES)
-        )
-    )
+    sent = [
+        f"GET {path} HTTP/1.1\r\n{HOST}Connection: close\r\n{name}: {value}\r\n\r\n".encode("utf-8", "surrogateescape")
+        for value in values
+        for path in (f"/v1/archives/{archive}", IMAGES)
+    ]
+
+    received = await asyncio.gather(*(_send(service, one) for one in sent))
 
     statuses = [status for one in received for status in heads(one[:15])]
     assert len(statuses) == len(received)
