@@ -152,6 +152,19 @@ async def test_the_examples_are_not_all_errors(service: Service) -> None:
     assert fine >= {"download", "describeDownload", "overview", "createJob", "createLink", "webhook", "ask", "stats"}
 
 
+async def test_a_refused_caller_is_answered_as_described(start_service: StartService) -> None:
+    """429 with the headers that the document names."""
+    service = await start_service(rate_limit="1/minute")
+    download = next(operation for operation in OPERATIONS if operation.facts["operationId"] == "download")
+    await _run(service, download, {})
+
+    answer = await _run(service, download, {})
+
+    assert answer.status == 429
+    assert {"Retry-After", "RateLimit", "RateLimit-Policy"} <= set(answer.headers)
+    _assert_described(answer, download.facts["responses"]["429"])
+
+
 async def _run(service: Service, operation: Operation, headers: dict[str, str]) -> Answer:
     path, query = operation.path, []
     sent = dict(headers)
