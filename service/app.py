@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
-from aiohttp import TraceConfig, web
+from aiohttp import web
 from limits import parse
 from yarl import URL
 
@@ -102,8 +102,7 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
     settings, metrics = app[SETTINGS], app[METRICS]
     async with AsyncExitStack() as stack:
         sinks = await stack.enter_async_context(report_errors(settings))
-        exporting = await stack.enter_async_context(export_traces(settings.traces_endpoint, sinks))
-        app[TRACES] = exporting.traces
+        app[TRACES] = await stack.enter_async_context(export_traces(settings.traces_endpoint, sinks))
         app[ISSUES] = await stack.enter_async_context(open_issues(settings))
         schemas = [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, records.SCHEMA]
         database = await Database.open(settings.data_dir, schemas)
@@ -114,7 +113,7 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
             settings.data_dir / "images", database, settings.store_budget, metrics, shared
         )
         slots = DownloadSlots(settings.download_concurrency, metrics)
-        upstream = await stack.enter_async_context(autoenhance(settings, slots, metrics, exporting.client))
+        upstream = await stack.enter_async_context(autoenhance(settings, slots, metrics))
         app[UPLOADS] = upstream.uploads
         downloads = Downloads(upstream, images, slots, metrics)
         stack.push_async_callback(downloads.close)
@@ -164,9 +163,7 @@ async def drain(app: web.Application) -> None:
 
 
 @asynccontextmanager
-async def autoenhance(
-    settings: Settings, slots: DownloadSlots, metrics: Metrics, traced: list[TraceConfig]
-) -> AsyncIterator[Autoenhance]:
+async def autoenhance(settings: Settings, slots: DownloadSlots, metrics: Metrics) -> AsyncIterator[Autoenhance]:
     """The upstream client with its session."""
     base = URL(settings.autoenhance_api_base)
     guard = AddressGuard(base)
@@ -176,7 +173,7 @@ async def autoenhance(
         for circuit in Circuit
     }
     hints = running(sharing.exchange_hints(settings, list(breakers.values())))
-    async with open_session(guard, traced) as session, hints:
+    async with open_session(guard) as session, hints:
         transport = Transport(
             session,
             guard,

@@ -17,7 +17,7 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
     if request.path in _UNTRACED:
         return await handler(request)
     method, route = method_of(request), route_of(request)
-    # Named as the client's spans are (semantic conventions before 1.23): one trace, one way to ask for a status.
+    # Names of the semantic conventions before 1.23, which Sentry reads too.
     attributes = {"http.method": method, "http.route": route, "http.target": request.path}
     with request.app[TRACES].request(f"{method} {route}", request.headers, attributes) as span:
         response = await handler(request)

@@ -4,15 +4,11 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
-from aiohttp import TraceConfig
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.instrumentation.aiohttp_client import create_trace_config
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from yarl import URL
 
 from service import __version__
 from service.telemetry.traces import Traces
@@ -21,28 +17,18 @@ from service.telemetry.traces import Traces
 _LAST_SECONDS = 3.0
 
 
-@dataclass(frozen=True)
-class Exporting:
-    """What the parts of the service need to take part in traces."""
-
-    traces: Traces = field(default_factory=Traces)
-    client: list[TraceConfig] = field(default_factory=list)
-    """For the session to upstream: a span per call, up to the head of its answer, and `traceparent` sent along."""
-
-
 @asynccontextmanager
-async def export_traces(endpoint: str | None, sinks: Sequence[SpanProcessor] = ()) -> AsyncIterator[Exporting]:
+async def export_traces(endpoint: str | None, sinks: Sequence[SpanProcessor] = ()) -> AsyncIterator[Traces]:
     """Spans go to `endpoint` (where OTLP/HTTP takes traces) and `sinks`; none are made when there is neither.
 
     Sampler, resource, batches and headers follow the standard `OTEL_*` variables of the environment.
     """
     if endpoint is None and not sinks:
-        yield Exporting()
+        yield Traces()
         return
     provider = await asyncio.to_thread(_provider, endpoint, sinks)  # it looks around on the machine
-    client = create_trace_config(url_filter=_without_query, tracer_provider=provider)
     try:
-        yield Exporting(Traces(provider.get_tracer("service", __version__)), [client])
+        yield Traces(provider.get_tracer("service", __version__))
     finally:
         # A daemon thread: whatever it still waits for then, the process may end.
         last = threading.Thread(target=provider.shutdown, name="last spans", daemon=True)
@@ -58,8 +44,3 @@ def _provider(endpoint: str | None, sinks: Sequence[SpanProcessor]) -> TracerPro
     if endpoint is not None:
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint)))
     return provider
-
-
-def _without_query(url: URL) -> str:
-    """Signed addresses carry their secret in the query."""
-    return str(url.with_query(None).with_user(None))

@@ -13,6 +13,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanContext, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from yarl import URL
 
 Attributes = Mapping[str, str | int | float | bool]
 
@@ -49,20 +50,33 @@ class Traces:
 
 
 @contextmanager
-def span(name: str, attributes: Attributes = _NONE) -> Iterator[Span]:
+def span(name: str, attributes: Attributes = _NONE, kind: SpanKind = SpanKind.INTERNAL) -> Iterator[Span]:
     """A step within the current trace. An error that passes through marks it, by its name and without its words."""
     tracer = _tracer.get()
     if tracer is None:
         yield INVALID_SPAN
         return
     with tracer.start_as_current_span(
-        name, attributes=attributes, record_exception=False, set_status_on_exception=False
+        name, kind=kind, attributes=attributes, record_exception=False, set_status_on_exception=False
     ) as current:
         try:
             yield current
         except Exception as error:
             mark_failed(current, getattr(error, "reason", type(error).__name__))
             raise
+
+
+@contextmanager
+def call(method: str, url: URL, headers: dict[str, str]) -> Iterator[Span]:
+    """The span of a call to somebody else; adds the `traceparent` to be sent along to `headers`."""
+    if _tracer.get() is None:
+        yield INVALID_SPAN
+        return
+    # Without the query: signed addresses carry their secret there.
+    address = str(url.with_query(None).with_user(None))
+    with span(method, {"http.method": method, "http.url": address}, SpanKind.CLIENT) as current:
+        _propagator.inject(headers)
+        yield current
 
 
 def mark_failed(failed: Span, why: str) -> None:

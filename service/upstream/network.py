@@ -5,7 +5,7 @@ import ipaddress
 import socket
 from typing import Any
 
-from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, TraceConfig
+from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 from yarl import URL
 
 # Bytes per socket that wait for their reader. Fewer make the loop pause and resume reading all the time.
@@ -81,13 +81,12 @@ def _inner(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     return ip.ipv4_mapped or ip.sixtofour
 
 
-def open_session(guard: AddressGuard, trace_configs: list[TraceConfig]) -> ClientSession:
+def open_session(guard: AddressGuard) -> ClientSession:
     """The process's session to upstream. How many calls run at once is not decided here."""
     return ClientSession(
         connector=TCPConnector(limit=0, keepalive_timeout=30, socket_factory=guard.open_socket),
         timeout=ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS),
         cookie_jar=DummyCookieJar(),
         read_bufsize=_READ_BUFFER,
-        trace_configs=trace_configs,
         headers={"Accept": "*/*", "User-Agent": "autoenhance-batch"},
     )

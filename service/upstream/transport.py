@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import (
@@ -21,6 +22,7 @@ from yarl import URL
 
 from service.problems import Reason
 from service.telemetry.metrics import Circuit, Metrics
+from service.telemetry.traces import call, mark_failed
 from service.upstream.answers import UpstreamFailure, for_the_log, refusal
 from service.upstream.network import AddressGuard, ForbiddenAddress
 
@@ -134,22 +136,27 @@ class Transport:
     ) -> AsyncIterator[ClientResponse]:
         started = time.monotonic()
         status = "error"
-        try:
-            response = await self._session.request(
-                method,
-                url,
-                headers=headers,
-                allow_redirects=False,
-                timeout=_timeout(self._session.timeout, seconds),
-                **body,
-            )
-            status = str(response.status)
-        except TimeoutError:
-            status = "timeout"
-            raise
-        finally:
-            self._metrics.upstream_requests.labels(operation, status).inc()
-            self._metrics.upstream_duration.labels(operation, status).observe(time.monotonic() - started)
+        sent = dict(headers)
+        with call(method, url, sent) as current:
+            try:
+                response = await self._session.request(
+                    method,
+                    url,
+                    headers=sent,
+                    allow_redirects=False,
+                    timeout=_timeout(self._session.timeout, seconds),
+                    **body,
+                )
+                status = str(response.status)
+                current.set_attribute("http.status_code", response.status)
+                if response.status >= HTTPStatus.BAD_REQUEST:
+                    mark_failed(current, status)
+            except TimeoutError:
+                status = "timeout"
+                raise
+            finally:
+                self._metrics.upstream_requests.labels(operation, status).inc()
+                self._metrics.upstream_duration.labels(operation, status).observe(time.monotonic() - started)
         async with response:
             yield response
 

@@ -123,7 +123,7 @@ async def open_client(
     guard = guard or AddressGuard(base)
     breakers = make_breakers(metrics, failures=failures)
     slots = DownloadSlots(5, metrics)
-    async with open_session(guard, []) as session:
+    async with open_session(guard) as session:
         transport = Transport(session, guard, metrics, base=base, key=KEY, version=version)
         client = Autoenhance(
             transport,
