@@ -225,7 +225,7 @@ class ImageStore:
         of it is wanted.
         """
         try:
-            return await asyncio.to_thread(self._open, blob)
+            return await self._open_in_thread(blob)
         except BlobLost:
             if self._shared is None:
                 raise
@@ -233,7 +233,7 @@ class ImageStore:
             return None
         try:
             await self._pull(blob, None)
-            return await asyncio.to_thread(self._open, blob)
+            return await self._open_in_thread(blob)
         except (OutOfSpace, BlobLost):
             return None
 
@@ -269,6 +269,14 @@ class ImageStore:
         if not task.cancelled():
             task.exception()  # seen, so that a failure nobody waited for is not reported as forgotten
 
+    async def _open_in_thread(self, blob: Blob) -> BinaryIO:
+        opening = asyncio.get_running_loop().run_in_executor(None, self._open, blob)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_unclaimed)  # the thread goes on, and nobody else would close its file
+            raise
+
     def _open(self, blob: Blob) -> BinaryIO:
         try:
             file = self._path(blob.digest).open("rb", buffering=0)
@@ -281,6 +289,11 @@ class ImageStore:
 
     def _path(self, digest: str) -> Path:
         return self._directory / digest[:2] / digest
+
+
+def _close_unclaimed(opening: asyncio.Future[BinaryIO]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def _sweep(directory: Path, connection: sqlite3.Connection) -> None:
