@@ -72,7 +72,7 @@ class SharedCatalogue:
 
     async def append(self, archive_id: str, member: Member, attempts: int) -> None:
         """Announce the next member. Raises `TakenOver`."""
-        document = self._documents[archive_id]
+        document = self._ours(archive_id)
         document.body["members"].append(encode_member(member, attempts))
         document.body["released"] = False
         await self._write(archive_id)
@@ -80,7 +80,7 @@ class SharedCatalogue:
     async def settle(self, archive: Archive, state: State, comment: str) -> None:
         """Announce that the archive is whole; from now on its key finds it, if it is complete. Raises `TakenOver`."""
         results = [asdict(result) for result in archive.results]
-        document = self._documents[archive.id]
+        document = self._ours(archive.id)
         document.body |= {"state": state, "results": results, "comment": comment, "settled": time.time()}
         await self._write(archive.id)
         if state is State.COMPLETE:
@@ -188,8 +188,15 @@ class SharedCatalogue:
             if not is_building and not document.is_dirty:
                 self._documents.pop(archive_id, None)
 
+    def _ours(self, archive_id: str) -> _Document:
+        """Raises `TakenOver`, also when a beat was what met the other builder."""
+        document = self._documents.get(archive_id)
+        if document is None:
+            raise TakenOver
+        return document
+
     async def _write(self, archive_id: str) -> None:
-        document = self._documents[archive_id]
+        document = self._ours(archive_id)
         async with document.writing:
             try:
                 document.tag = await self._put(archive_id, document)
