@@ -82,17 +82,20 @@ async def curt(start_service: StartService) -> Service:
     )
 
 
+LENGTH, CHUNKED = b"Content-Length: 60000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\nea60\r\n"
+
+
 @pytest.mark.parametrize(
-    "head",
+    ("head", "framing"),
     [
-        ASK,
-        b"POST /v1/session HTTP/1.1\r\nHost: x\r\n",
-        b"POST /v1/links HTTP/1.1\r\nHost: x\r\n",
-        b"POST /v1/webhooks/autoenhance HTTP/1.1\r\nHost: x\r\nAuthentication: secret\r\n",
-        f"POST /v1/orders/{ORDER}/jobs HTTP/1.1\r\nHost: x\r\n".encode(),
+        (ASK, LENGTH),
+        (ASK, CHUNKED),
+        (b"POST /v1/session HTTP/1.1\r\nHost: x\r\n", LENGTH),
+        (b"POST /v1/links HTTP/1.1\r\nHost: x\r\n", LENGTH),
+        (b"POST /v1/webhooks/autoenhance HTTP/1.1\r\nHost: x\r\nAuthentication: secret\r\n", LENGTH),
+        (f"POST /v1/orders/{ORDER}/jobs HTTP/1.1\r\nHost: x\r\n".encode(), LENGTH),
     ],
 )
-@pytest.mark.parametrize("framing", [b"Content-Length: 60000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\nea60\r\n"])
 async def test_a_dripped_body_is_not_waited_for(curt: Service, head: bytes, framing: bytes) -> None:
     """408, and the connection ends soon after, although more keeps coming."""
     async with wire(curt) as caller:

@@ -17,7 +17,7 @@ from tests.fakes.upstream import FakeUpstream
 
 __all__ = ["start_service", "upstream"]
 
-SEEDS = range(12)
+SEEDS = range(6)
 EACH = 25
 SHORT = Patience(head=0.3, body=0.3, idle=0.3, unread=0.1)
 
