@@ -23,6 +23,7 @@ def loop_guard() -> Iterator[BlockBuster]:
     """Fails any test whose service code blocks the event loop."""
     with blockbuster_ctx("service") as guard:
         for function in guard.functions.values():
-            # docket's connections read the version of redis-py from the disk, once each.
+            # docket's connections read the version of redis-py from the disk, once each; coverage locks its own data.
             function.can_block_in("redis/utils.py", "get_lib_version")
+            function.can_block_in("coverage/collector.py", "lock_data")
         yield guard

@@ -40,6 +40,7 @@ def test_every_reader_finds_every_member(small: Sample, reader: Reader) -> None:
     assert reader(small.path) == small.digests()
 
 
+@pytest.mark.timeout(400)  # some readers take half a minute for them on a machine that is free
 @pytest.mark.parametrize("reader", READERS_OF_MANY, ids=lambda reader: reader.__name__)
 def test_66_000_members_are_all_found(many: Sample, reader: Reader) -> None:
     """More than the classic end record can count."""
