@@ -5,7 +5,6 @@ import sys
 from typing import Any, Literal
 
 import structlog
-from aiohttp.http_exceptions import HttpProcessingError
 from opentelemetry import trace
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -50,18 +49,9 @@ def configure_logs(log_format: Literal["console", "json"], level: str, scrub: Sc
             ],
         )
     )
-    logging.getLogger("aiohttp.server").addFilter(_calm)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-
-
-def _calm(record: logging.LogRecord) -> bool:
-    """A request that is no HTTP is no error of ours: one line, no traceback, and no report of it."""
-    if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
-        record.msg, record.args, record.exc_info = "not an HTTP request", (), None
-        record.levelno, record.levelname = logging.INFO, "INFO"
-    return True
 
 
 def _add_trace(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:

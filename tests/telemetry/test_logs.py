@@ -6,7 +6,6 @@ import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import ClientSession, ClientTimeout
@@ -148,18 +147,3 @@ def test_secrets_are_taken_out_of_documents() -> None:
     given = {"a": ["x sesame", {"b": "sesame"}], "n": 1, "none": None}
 
     assert Scrubber(["sesame"]).document(given) == {"a": ["x ***", {"b": "***"}], "n": 1, "none": None}
-
-
-async def test_a_request_that_is_no_http_is_one_line(upstream: FakeUpstream, tmp_path: Path) -> None:
-    """The internet sends such things all day: no traceback, and no error to look at."""
-    async with service(upstream, tmp_path) as process:
-        address = urlsplit(process.url)
-        reader, writer = await asyncio.open_connection(address.hostname, address.port)
-        writer.write(b"GET /livez HTTP/1.1\r\nno header\r\n\r\n")
-        assert await asyncio.wait_for(reader.read(), 20)
-        writer.close()
-        await process.stop()
-
-    (line,) = [line for line in lines(process) if line["logger"] == "aiohttp.server"]
-    assert (line["level"], line["event"]) == ("info", "not an HTTP request")
-    assert "exception" not in line
