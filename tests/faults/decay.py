@@ -107,7 +107,7 @@ async def _read_and_damage(scene: Scene, path: str, damage: Callable[[], None], 
             async for chunk in response.content.iter_any():
                 body += chunk
     except (ClientError, ConnectionError):
-        return "cut" if _is_blanked(body, whole) else "wrong bytes"
+        return "cut" if _is_blanked(bytes(body), whole) else "wrong bytes"
     except TimeoutError:
         return "hung"
     return "whole" if bytes(body) == whole else "looks whole"
