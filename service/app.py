@@ -56,6 +56,7 @@ from service.settings import Settings
 from service.telemetry.errors import report_errors
 from service.telemetry.exporting import export_traces
 from service.telemetry.issues import open_issues
+from service.telemetry.logs import get_logger
 from service.telemetry.loop import watch_loop
 from service.telemetry.metrics import Circuit, Metrics
 from service.telemetry.stats import Stats
@@ -66,6 +67,8 @@ from service.upstream.network import AddressGuard, open_session
 from service.upstream.orders import Orders
 from service.upstream.retry import RetryPolicy
 from service.upstream.transport import Transport
+
+log = get_logger(__name__)
 
 LARGEST_BODY = 64 * 1024
 QUESTION_LIMIT = parse("20/minute")
@@ -103,7 +106,7 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         sinks = await stack.enter_async_context(report_errors(settings))
         app[TRACES] = await stack.enter_async_context(export_traces(settings.traces_endpoint, sinks))
-        app[ISSUES] = await stack.enter_async_context(open_issues(settings))
+        app[ISSUES] = await stack.enter_async_context(open_issues(settings, app[TRACES].client))
         schemas = [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, records.SCHEMA]
         database = await Database.open(settings.data_dir, schemas)
         stack.push_async_callback(database.close)
@@ -132,7 +135,7 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
         await stack.enter_async_context(running(archives.sweep_regularly()))
         await stack.enter_async_context(running(archives.beat_regularly()))
         app[DELIVERY] = Delivery(images, metrics)
-        app[ASSISTANT] = await stack.enter_async_context(open_assistant(settings, app[STATS]))
+        app[ASSISTANT] = await stack.enter_async_context(open_assistant(settings, app[STATS], app[TRACES].client))
         app[JOBS] = background = await open_jobs(stack, app, database, archives, orders)
         app[NEWS] = news = News(background, archives, orders, auto_batch=settings.auto_batch)
         stack.push_async_callback(news.close)
@@ -147,7 +150,9 @@ async def open_jobs(
     """The background jobs, running."""
     settings, metrics = app[SETTINGS], app[METRICS]
     backend = await sharing.open_backend(stack, settings, database)
-    session = await stack.enter_async_context(open_callback_session(allow_private=settings.callback_allow_private))
+    session = await stack.enter_async_context(
+        open_callback_session(allow_private=settings.callback_allow_private, trace_configs=app[TRACES].client)
+    )
     callbacks = Callbacks(backend, session, settings.callback_keys, metrics)
     runner = Runner(backend, archives, orders, callbacks, metrics, app[TRACES], settings.archive_ttl)
     background = Jobs(backend, runner, metrics)
@@ -195,11 +200,17 @@ async def autoenhance(settings: Settings, slots: DownloadSlots, metrics: Metrics
 
 @asynccontextmanager
 async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run background work for the length of the block."""
+    """Run background work for the length of the block. It has no end of its own; if it breaks, the log says so."""
     task = asyncio.create_task(work)
+    task.add_done_callback(_tell_if_broken)
     try:
         yield
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+def _tell_if_broken(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("background work broke", exc_info=error)

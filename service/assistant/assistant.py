@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from aiohttp import ClientSession, DummyCookieJar
+from aiohttp import ClientSession, DummyCookieJar, TraceConfig
 
 from service.assistant.live import live_answer, summary
 from service.assistant.model import Model, ModelFailed
@@ -86,11 +86,13 @@ def _index() -> Index:
 
 
 @asynccontextmanager
-async def open_assistant(settings: Settings, stats: Stats) -> AsyncIterator[Assistant]:
+async def open_assistant(
+    settings: Settings, stats: Stats, trace_configs: list[TraceConfig]
+) -> AsyncIterator[Assistant]:
     """The assistant, with a session of its own to the chat server, if one is configured."""
     base, model, key = settings.assistant_base_url, settings.assistant_model, settings.assistant_api_key
     if base is None or model is None:
         yield Assistant(stats, None)
         return
-    async with ClientSession(cookie_jar=DummyCookieJar()) as session:
+    async with ClientSession(cookie_jar=DummyCookieJar(), trace_configs=trace_configs) as session:
         yield Assistant(stats, Model(session, base, model, key.get_secret_value() if key else None))

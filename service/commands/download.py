@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout
+from aiohttp import ClientConnectorError, ClientError, ClientResponse, ClientSession, ClientTimeout
 from rich.console import Console
 from yarl import URL
 
@@ -140,7 +140,7 @@ async def fetch(request: Request, output: Path | None, display: Display) -> tupl
             except (Interrupted, ClientError, TimeoutError) as error:
                 failures = 1 if part.size > before else failures + 1
                 if failures >= _ATTEMPTS:
-                    raise Interrupted(_reason(error)) from error
+                    raise Interrupted(_reason(error, request.service)) from error
                 await asyncio.sleep(error.wait if isinstance(error, Interrupted) else failures)
 
 
@@ -254,5 +254,7 @@ def _number(text: str | None) -> int | None:
     return int(text) if text is not None and text.isdigit() else None
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, service: str) -> str:
+    if isinstance(error, ClientConnectorError):
+        return f"Nothing answers at {service}. Is the service running there?"
     return str(error) if isinstance(error, Interrupted) else f"The connection broke ({type(error).__name__})."

@@ -1,9 +1,11 @@
 """`sandbox`: a stand-in for the Autoenhance API, until it is stopped."""
 
 import asyncio
+import os
 import sys
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from service.sandbox import SAMPLE_ORDER_ID, Sandbox, SandboxConfig, serve_sandbox
 
@@ -23,6 +25,14 @@ def sandbox(host: str, port: int, asset_port: int, public_host: str | None = Non
 
 
 def _announce(running: Sandbox) -> None:
+    command = _own_name()
     print("The sandbox is running. Start the service in front of it:\n")
-    print(f"  AUTOENHANCE_API_BASE={running.api_base} AUTOENHANCE_API_KEY={running.api_key} autoenhance-batch serve\n")
-    print(f"and download the sample order:\n\n  autoenhance-batch download {SAMPLE_ORDER_ID}", flush=True)
+    print(f"  AUTOENHANCE_API_BASE={running.api_base} AUTOENHANCE_API_KEY={running.api_key} {command} serve\n")
+    print(f"and download the sample order:\n\n  {command} download {SAMPLE_ORDER_ID}", flush=True)
+
+
+def _own_name() -> str:
+    """How the reader may call us again: as this process was called."""
+    if Path(sys.argv[0]).name != "__main__.py":
+        return "autoenhance-batch"
+    return f"{os.path.relpath(sys.executable)} -m service"

@@ -26,7 +26,10 @@ class SharedImages:
         except ObjectsUnavailable as error:
             log.warning("shared storage unavailable", action="find image", error=str(error))
             return None
-        return Blob(**json.loads(found[0])) if found else None
+        try:
+            return Blob(**json.loads(found[0])) if found else None
+        except (TypeError, ValueError):  # written by another version
+            return None
 
     async def share(self, blob: Blob, path: Path, key: str | None) -> bool:
         """Give others a stored image, and let `key` name it; False when the storage did not take it."""

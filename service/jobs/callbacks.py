@@ -8,7 +8,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
-from aiohttp import ClientConnectorError, ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from aiohttp import (
+    ClientConnectorError,
+    ClientError,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    TCPConnector,
+    TraceConfig,
+)
 from yarl import URL
 
 from service.jobs import signing
@@ -104,7 +112,9 @@ def message(job: Job) -> bytes:
 
 
 @asynccontextmanager
-async def open_callback_session(*, allow_private: bool) -> AsyncIterator[ClientSession]:
+async def open_callback_session(
+    *, allow_private: bool, trace_configs: list[TraceConfig]
+) -> AsyncIterator[ClientSession]:
     """The session that callbacks are sent with: to public addresses only, unless told otherwise.
 
     The address is checked where the connection is made, so it is the very one that is connected to, however often the
@@ -118,6 +128,7 @@ async def open_callback_session(*, allow_private: bool) -> AsyncIterator[ClientS
         timeout=ClientTimeout(total=_ANSWER_SECONDS),
         cookie_jar=DummyCookieJar(),
         headers={"Content-Type": "application/json", "User-Agent": "autoenhance-batch"},
+        trace_configs=trace_configs,
     ) as session:
         yield session
 

@@ -67,6 +67,9 @@ CLAIM = """
 -- ARGV: id, seq, token. Returns the deaths behind it, or nil when the step is void.
 local job = 'batch:job:' .. ARGV[1]
 if redis.call('HGET', job, 'seq') ~= ARGV[2] then return nil end
+if redis.call('HGET', job, 'run') == ARGV[3] then  -- asked again: the answer was lost
+  return tonumber(redis.call('HGET', job, 'deaths')) - 1
+end
 local deaths = redis.call('HINCRBY', job, 'deaths', 1) - 1
 redis.call('HSET', job, 'run', ARGV[3])
 redis.call('HDEL', job, 'woken', 'due')
@@ -120,6 +123,8 @@ local job = 'batch:job:' .. ARGV[1]
 local status = redis.call('HGET', job, 'status')
 if not status or not ended[status] then return nil end
 append(ARGV[1], ARGV[2])
+redis.call('PERSIST', job)
+redis.call('PERSIST', job .. ':log')
 local run = redis.call('HGET', job, 'run')
 if run and run ~= '' then redis.call('HSET', job, 'woken', 1) return nil end
 return schedule(ARGV[1], ARGV[3])

@@ -33,7 +33,8 @@ log = get_logger(__name__)
 T = TypeVar("T")
 
 LEASE = timedelta(seconds=10)
-_AT_ONCE = 32
+# The fewer run at once, the fewer are charged for one that kills its process; downloads have five slots anyway.
+_AT_ONCE = 12
 _CHECK = timedelta(milliseconds=50)
 _RECONNECT = timedelta(seconds=1)
 # A call that takes longer says that jobs cannot be had at the moment.
@@ -222,17 +223,21 @@ class SharedJobs:
         if self._is_stopping or self._step is None:
             self._handed_back.append((job_id, sequence))
             return
-        token = uuid4().hex
-        deaths = await self._insist(lambda: self._claim(args=[job_id, sequence, token]), _INSIST_SECONDS)
-        if deaths is None:
-            return
-        request, changes = await self._read_changes(job_id, 0)
-        if request is None:
-            return
-        run = Run(add_up(request, changes), deaths, token)
-        async with self._turns.turn(alone=deaths >= DEATHS_TO_BE_ALONE):
+        known = await self._insist(lambda: self._redis.hget(f"batch:job:{job_id}", "deaths"), _INSIST_SECONDS)
+        # Claimed when its turn has come: whoever only waits must not be charged for the death of this process.
+        async with self._turns.turn(alone=int(known or 0) >= DEATHS_TO_BE_ALONE):
+            run = await self._begin(job_id, sequence)
+            if run is None:
+                return
             due, deaths = await self._take(run, self._step)
         await self._release(run, due, deaths)
+
+    async def _begin(self, job_id: str, sequence: int) -> Run | None:
+        """Claim a step and count a death in advance; None when the step is void."""
+        token = uuid4().hex
+        deaths = await self._insist(lambda: self._claim(args=[job_id, sequence, token]), _INSIST_SECONDS)
+        request, changes = (None, []) if deaths is None else await self._read_changes(job_id, 0)
+        return None if request is None else Run(add_up(request, changes), deaths, token)
 
     async def _take(self, run: Run, step: Step) -> tuple[float | None, int]:
         """Run a step; returns when the next is due, and the deaths it then has behind it."""

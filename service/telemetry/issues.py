@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from aiohttp import ClientError, ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientSession, ClientTimeout, TraceConfig
 from yarl import URL
 
 from service.problems import ErrorsNotConfigured, ErrorsUnavailable
@@ -92,9 +92,9 @@ class Issues:
 
 
 @asynccontextmanager
-async def open_issues(settings: Settings) -> AsyncIterator[Issues]:
+async def open_issues(settings: Settings, trace_configs: list[TraceConfig]) -> AsyncIterator[Issues]:
     """The issues, with a session of their own: no header of upstream's ever goes there."""
-    async with ClientSession(timeout=ClientTimeout(total=_CALL_SECONDS)) as session:
+    async with ClientSession(timeout=ClientTimeout(total=_CALL_SECONDS), trace_configs=trace_configs) as session:
         yield Issues(session, _project(settings))
 
 
