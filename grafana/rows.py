@@ -51,8 +51,8 @@ SERVING = Row(
             'sum(batch_breaker_state{job="$job"} == bool 2)',
         ),
         figure(
-            "Longest running",
-            "Time since the youngest instance was started.",
+            "Since the last start",
+            "How long ago an instance was started, the one that was last.",
             "s",
             'time() - max(process_start_time_seconds{job="$job"})',
         ),
@@ -230,12 +230,9 @@ SATURATION = Row(
         ),
         lines(
             "Open files",
-            "Connections and image files, and how many there may be.",
-            "none",
-            {
-                "{{instance}}": 'process_open_fds{job="$job"}',
-                "limit": 'min(process_max_fds{job="$job"})',
-            },
+            "Connections and image files, as a share of how many there may be.",
+            "percentunit",
+            {"{{instance}}": 'process_open_fds{job="$job"} / process_max_fds{job="$job"}'},
             span=6,
         ),
     ],
