@@ -1,7 +1,9 @@
 """The life of a pod: starting, ready, serving, told to stop; and what its probes say meanwhile."""
 
 import asyncio
+import os
 import shutil
+import signal
 import socket
 import sqlite3
 from contextlib import closing
@@ -15,6 +17,8 @@ from tests.faults.scene import Answer, Scene, members, open_scene
 from tests.process import ServiceProcess
 
 DOWNLOADS = 20
+PATIENCE = 20
+"""Seconds; a drain would take longer."""
 ORDER = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be001"
 
 
@@ -36,6 +40,24 @@ async def test_every_started_download_completes(tmp_path: Path) -> None:
     assert [answer.status for answer in answers] == [200] * DOWNLOADS
     for order, answer in zip(orders, answers, strict=True):
         assert members(answer.body) == scene.expected(order)
+
+
+async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    """Whoever does not want to wait for a download that takes a minute has a way; its caller sees a cut."""
+    async with open_scene(tmp_path) as scene:
+        order = scene.add_order([ImageSpec(size=60_000), ImageSpec(size=60_000, latency=60)])
+        download = asyncio.create_task(scene.download(order))
+        await _until_all_have_begun(scene, {order.order_id})
+        stopping = asyncio.create_task(scene.service.stop())
+        await _ask_until_refused(scene)
+
+        async with asyncio.timeout(PATIENCE):
+            os.kill(scene.service.pid, signal.SIGTERM)
+            code = await stopping
+        ended = await asyncio.gather(download, return_exceptions=True)
+
+    assert code == -signal.SIGTERM
+    assert isinstance(ended[0], ClientError)
 
 
 async def test_an_outage_of_upstream_restarts_nothing(tmp_path: Path) -> None:
