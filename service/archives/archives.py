@@ -6,7 +6,7 @@ from contextlib import suppress
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from service.archives.archive import Archive
+from service.archives.archive import Archive, State
 from service.archives.build import Build
 from service.archives.builder import Builder, Workshop
 from service.archives.catalogue import Catalogue
@@ -202,8 +202,11 @@ class Archives:
         return None if await self._workshop.store.missing(archive.blobs()) else archive
 
     def _restore(self, record: Record) -> Archive:
-        """The archive that a record describes; the same object for everybody who uses it."""
-        if (known := self._known.get(record.id)) is not None:
+        """The archive that a record describes; the same object for everybody who uses it.
+
+        A build whose failure a full disk kept from being recorded is taken up anew.
+        """
+        if (known := self._known.get(record.id)) is not None and known.state is not State.FAILED:
             return known
         archive = self._new_archive(record.plan, record.id, record.created)
         bring_up_to(archive, record)

@@ -11,7 +11,7 @@ from pathlib import Path
 from service.sandbox import ImageSpec
 from tests.faults.findings import Findings
 from tests.faults.judge import Ending, Verdict, judge
-from tests.faults.scene import PATIENCE, Scene, open_scene, stray_files, temporary_files
+from tests.faults.scene import PATIENCE, Scene, eventually, open_scene, stray_files, temporary_files
 from tests.tools import missing
 
 _DISK = 128 << 20
@@ -54,6 +54,8 @@ async def fill_disk(folder: Path, *, rounds: int, seed: int) -> Findings:
             findings.hold("a full disk is a clear error", _is_fair(late), late)
             endings[_words(late)] += 1
             await asyncio.to_thread(ballast.shrink)
+            # Downloads of the builds that failed are finished nevertheless, and until then they have their room.
+            await eventually(lambda: scene.metric("batch_downloads_in_flight"), 0)
             for order in orders:
                 verdict = await judge(scene, order, patience=PATIENCE)
                 findings.hold("once there is room, all is delivered", verdict.ending is Ending.WHOLE, verdict)
