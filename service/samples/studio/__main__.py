@@ -1,6 +1,6 @@
 """Render the sample photos: `python -m service.samples.studio [name ...]`.
 
-Needs numpy and Pillow. Takes about two minutes a picture; the same code gives the same pictures.
+Needs numpy and Pillow. Takes three to seven minutes of processor time a picture; the same code gives the same pictures.
 """
 
 import argparse

@@ -34,7 +34,8 @@ def bathroom(scale: float) -> tuple[Scene, int]:
     camera = Camera(vec(2.95, 1.4, 3.65), vec(1.1, 1.4, 0.4), round(1600 * scale), round(1200 * scale), 76, -0.2)
     scene = Scene(camera, outdoors(5.0), vec(0.08, 0.05, 0.08), vec(3.22, 2.5, 3.82), spacing=0.3)
     scene.sun, scene.sunlight = vec(0.28, 0.6, -0.75), vec(1.0, 0.92, 0.8) * 3
-    scene.exposure, scene.warmth = 2.5, -0.04
+    scene.exposure, scene.warmth = 3.5, -0.04
+    scene.penumbra = 0.003
     glow = vec(1, 0.86, 0.7) * 3.6
     strip = Panel(vec(0.09, 1.98, 1.55), vec(0, 0, 1.4), vec(0.03, 0, 0), glow)
     scene.lights = [opening(2, 0.02, VIEW, 1, 2), strip]

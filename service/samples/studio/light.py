@@ -111,12 +111,12 @@ class Light:
                 total += radiance * (np.maximum(dot(n, d), 0) / repeats)
         return total
 
-    def sunshine(self, p: Array, n: Array, spread: float = 0.006) -> Array:
+    def sunshine(self, p: Array, n: Array) -> Array:
         """Irradiance from the sun."""
         total: Array = np.zeros_like(p)
         if self.scene.sun is None:
             return total
-        d = safe(unit(self.scene.sun + spread * self.rng.standard_normal(p.shape, dtype=np.float32)))
+        d = safe(unit(self.scene.sun + self.scene.penumbra * self.rng.standard_normal(p.shape, dtype=np.float32)))
         facing = dot(n, d)
         rows = np.flatnonzero(facing > 0)
         _, which = self.scene.hit(p[:, rows], d[:, rows], light=True)

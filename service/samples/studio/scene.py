@@ -88,6 +88,8 @@ class Scene:
     spacing: float = 0.4
     sun: Array | None = None
     """Direction to it."""
+    penumbra: float = 0.006
+    """Half the sun's width, in radians."""
     sunlight: Array = field(default_factory=lambda: vec(0, 0, 0))
     exposure: float = 1.0
     warmth: float = 0.0
