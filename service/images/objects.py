@@ -135,15 +135,6 @@ class Objects:
             return False
         return True
 
-    async def delete(self, name: str) -> None:
-        """Remove an object, if it is there."""
-        import obstore
-
-        try:
-            await _told_apart(obstore.delete_async(self._store, name))
-        except FileNotFoundError:
-            return
-
     async def read(self, name: str, start: int, stop: int) -> AsyncIterator[bytes]:
         """The bytes from `start` to before `stop`, a few MiB at a time. Raises `FileNotFoundError`."""
         import obstore
