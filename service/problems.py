@@ -2,92 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, ClassVar
 
 PROBLEM_JSON = "application/problem+json"
 _TYPE_BASE = "urn:problem-type:autoenhance-batch:"
-
-
-class Reason(StrEnum):
-    """Why one image is missing from an archive: the code, and in `words` what its person can do."""
-
-    NOT_READY = "not_ready"
-    NOT_UPLOADED = "not_uploaded"
-    ENHANCEMENT_FAILED = "enhancement_failed"
-    EXPIRED = "expired"
-    IMAGE_NOT_FOUND = "image_not_found"
-    NO_CREDIT = "no_credit"
-    REFUSED = "refused"
-    REJECTED = "rejected"
-    RATE_LIMITED = "rate_limited"
-    UPSTREAM_ERROR = "upstream_error"
-    TIMEOUT = "timeout"
-    UNREACHABLE = "unreachable"
-    TRUNCATED = "truncated"
-    NOT_AN_IMAGE = "not_an_image"
-    BAD_REDIRECT = "bad_redirect"
-    BREAKER_OPEN = "breaker_open"
-    STORE_FULL = "store_full"
-    INTERNAL_ERROR = "internal_error"
-
-    @property
-    def words(self) -> str:
-        """One sentence for a person, with the next step."""
-        return _WORDS[self]
-
-
-_WORDS = {
-    Reason.NOT_READY: "Autoenhance is still working on it. Ask again later, or with wait=true.",
-    Reason.NOT_UPLOADED: "It was registered but never uploaded to Autoenhance. Upload it, then ask again.",
-    Reason.ENHANCEMENT_FAILED: "Autoenhance could not enhance it. Process it again there, then ask again.",
-    Reason.EXPIRED: "Autoenhance no longer keeps it. Upload it again.",
-    Reason.IMAGE_NOT_FOUND: "Autoenhance does not know this image any more.",
-    Reason.NO_CREDIT: "The Autoenhance account has no credit left. Top it up, then ask again.",
-    Reason.REFUSED: "Autoenhance refuses this service's key for it.",
-    Reason.REJECTED: "Autoenhance does not accept the request for it. Try other options.",
-    Reason.RATE_LIMITED: "Autoenhance asked to slow down. Ask again in a minute.",
-    Reason.UPSTREAM_ERROR: "Autoenhance answered with an error, several times. Ask again later.",
-    Reason.TIMEOUT: "It did not arrive in time. Ask again later.",
-    Reason.UNREACHABLE: "The connection to Autoenhance failed. Ask again later.",
-    Reason.TRUNCATED: "It broke off on the way, several times. Ask again later.",
-    Reason.NOT_AN_IMAGE: "What Autoenhance sent is not an image. Ask again later.",
-    Reason.BAD_REDIRECT: "Autoenhance pointed to an address that cannot be used. Ask again later.",
-    Reason.BREAKER_OPEN: "Autoenhance failed repeatedly and is given a rest. Ask again in a minute.",
-    Reason.STORE_FULL: "This service had no room to store it. Ask again later.",
-    Reason.INTERNAL_ERROR: "Something went wrong on our side. Ask again later.",
-}
-
-
-class UploadReason(StrEnum):
-    """Why one file of a new order did not get there: the code, and in `words` what its person can do."""
-
-    NOT_AN_IMAGE = "not_an_image"
-    FILE_TOO_LARGE = "file_too_large"
-    TOO_MANY_FILES = "too_many_files"
-    REFUSED = "refused"
-    RATE_LIMITED = "rate_limited"
-    TIMEOUT = "timeout"
-    UPSTREAM_ERROR = "upstream_error"
-    BREAKER_OPEN = "breaker_open"
-
-    @property
-    def words(self) -> str:
-        """One sentence for a person, with the next step."""
-        return _UPLOAD_WORDS[self]
-
-
-_UPLOAD_WORDS = {
-    UploadReason.NOT_AN_IMAGE: "It is not a JPEG, PNG or WebP image. Convert it, then send it again.",
-    UploadReason.FILE_TOO_LARGE: "It is larger than 20 MB. Make it smaller, then send it again.",
-    UploadReason.TOO_MANY_FILES: "The order is full. Send it with another order.",
-    UploadReason.REFUSED: "Autoenhance does not accept it.",
-    UploadReason.RATE_LIMITED: "Autoenhance asked to slow down. Send it again in a minute.",
-    UploadReason.TIMEOUT: "It could not be sent to Autoenhance in time. Send it again.",
-    UploadReason.UPSTREAM_ERROR: "Autoenhance could not take it. Send it again later.",
-    UploadReason.BREAKER_OPEN: "Autoenhance failed repeatedly and is given a rest. Send it again in a minute.",
-}
 
 
 class Problem(Exception):
@@ -98,15 +17,10 @@ class Problem(Exception):
     title: ClassVar[str]
 
     def __init__(
-        self,
-        detail: str | None = None,
-        *,
-        headers: Mapping[str, str] | None = None,
-        extra: Mapping[str, Any] | None = None,
+        self, detail: str | None = None, *, headers: Mapping[str, str] = {}, extra: Mapping[str, Any] = {}
     ) -> None:
         super().__init__(detail or self.title)
-        self.headers = dict(headers or {})
-        self.extra = dict(extra or {})
+        self.headers, self.extra = dict(headers), dict(extra)
 
     def document(self, request_id: str) -> dict[str, Any]:
         """The RFC 9457 document for this occurrence."""
@@ -122,11 +36,32 @@ class Problem(Exception):
 
 
 class RetryableProblem(Problem):
-    """A problem that passes by itself; says after how many seconds to try again."""
+    """A problem that passes by itself; says after how many seconds to try again. Most are a 503."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
 
     def __init__(self, detail: str | None = None, *, retry_after: float = 5) -> None:
         super().__init__(detail, headers={"Retry-After": str(max(1, math.ceil(retry_after)))})
         self.retry_after = retry_after
+
+
+class _CredentialsWanted(Problem):
+    """A 401, which must say what it asks for."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    challenge: ClassVar[str] = 'ApiKey realm="autoenhance-batch", header="X-API-Key"'
+
+    def __init__(self) -> None:
+        super().__init__(headers={"WWW-Authenticate": self.challenge})
+
+
+class _Unfetched(Problem):
+    """What a build came to, with each image that failed."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, failures: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(extra={"failures": list(failures)})
 
 
 class InvalidParameter(Problem):
@@ -154,25 +89,17 @@ class BadRequest(Problem):
     status, code, title = HTTPStatus.BAD_REQUEST, "bad_request", "The request cannot be understood"
 
 
-class Unauthorized(Problem):
-    status, code, title = HTTPStatus.UNAUTHORIZED, "unauthorized", "A valid X-API-Key is needed"
-
-    def __init__(self) -> None:
-        super().__init__(headers={"WWW-Authenticate": 'ApiKey realm="autoenhance-batch", header="X-API-Key"'})
+class Unauthorized(_CredentialsWanted):
+    code, title = "unauthorized", "A valid X-API-Key is needed"
 
 
-class LinkRefused(Problem):
-    status, code, title = HTTPStatus.UNAUTHORIZED, "link_refused", "This link has expired, or was altered"
-
-    def __init__(self) -> None:
-        super().__init__(headers={"WWW-Authenticate": 'ApiKey realm="autoenhance-batch", header="X-API-Key"'})
+class LinkRefused(_CredentialsWanted):
+    code, title = "link_refused", "This link has expired, or was altered"
 
 
-class WebhookUnauthorized(Problem):
-    status, code, title = HTTPStatus.UNAUTHORIZED, "webhook_unauthorized", "The webhook's secret is needed"
-
-    def __init__(self) -> None:
-        super().__init__(headers={"WWW-Authenticate": 'Bearer realm="autoenhance-batch"'})
+class WebhookUnauthorized(_CredentialsWanted):
+    code, title = "webhook_unauthorized", "The webhook's secret is needed"
+    challenge = 'Bearer realm="autoenhance-batch"'
 
 
 class AdministratorsOnly(Problem):
@@ -188,11 +115,7 @@ class NotFound(Problem):
 
 
 class MethodNotAllowed(Problem):
-    status, code, title = (
-        HTTPStatus.METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        "This address takes other methods",
-    )
+    status, code, title = HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", "This address takes other methods"
 
 
 class OrderNotFound(Problem):
@@ -224,8 +147,7 @@ class RangeNotSatisfiable(Problem):
 
 
 class PayloadTooLarge(Problem):
-    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    code, title = "payload_too_large", "The request is too large"
+    status, code, title = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "payload_too_large", "The request is too large"
 
 
 class HeadersTooLarge(Problem):
@@ -244,20 +166,12 @@ class TooManyImages(Problem):
         )
 
 
-class NoImages(Problem):
-    status = HTTPStatus.UNPROCESSABLE_ENTITY
+class NoImages(_Unfetched):
     code, title = "no_images", "None of the images could be fetched"
 
-    def __init__(self, failures: Sequence[Mapping[str, Any]]) -> None:
-        super().__init__(extra={"failures": list(failures)})
 
-
-class ImagesMissing(Problem):
-    status = HTTPStatus.UNPROCESSABLE_ENTITY
+class ImagesMissing(_Unfetched):
     code, title = "images_missing", "Some images could not be fetched, and on_failure=strict was asked for"
-
-    def __init__(self, failures: Sequence[Mapping[str, Any]]) -> None:
-        super().__init__(extra={"failures": list(failures)})
 
 
 class RateLimited(RetryableProblem):
@@ -270,8 +184,7 @@ class UnsupportedMediaType(Problem):
 
 
 class NothingUploaded(Problem):
-    status = HTTPStatus.UNPROCESSABLE_ENTITY
-    code, title = "nothing_uploaded", "None of the files reached Autoenhance"
+    status, code, title = HTTPStatus.UNPROCESSABLE_ENTITY, "nothing_uploaded", "None of the files reached Autoenhance"
 
     def __init__(self, files: Sequence[Mapping[str, Any]], order_id: str | None) -> None:
         super().__init__(extra={"files": list(files), "order_id": order_id})
@@ -283,20 +196,16 @@ class NotAnImage(NothingUploaded):
 
 
 class FileTooLarge(NothingUploaded):
-    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    code, title = "file_too_large", "A file may have at most 20 MB"
+    status, code, title = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "file_too_large", "A file may have at most 20 MB"
 
 
 class UploadTimeout(Problem):
     status, code, title = HTTPStatus.REQUEST_TIMEOUT, "upload_timeout", "The request's body came too slowly"
 
 
-class UpstreamUnauthorized(Problem):
-    status = HTTPStatus.UNAUTHORIZED
+class UpstreamUnauthorized(_CredentialsWanted):
     code, title = "upstream_unauthorized", "Autoenhance refuses this service's API key"
-
-    def __init__(self) -> None:
-        super().__init__(headers={"WWW-Authenticate": 'ApiKey realm="autoenhance"'})
+    challenge = 'ApiKey realm="autoenhance"'
 
 
 class UpstreamError(Problem):
@@ -308,12 +217,10 @@ class UpstreamTimeout(Problem):
 
 
 class UpstreamBusy(RetryableProblem):
-    status = HTTPStatus.SERVICE_UNAVAILABLE
     code, title = "upstream_busy", "Autoenhance asks us to slow down"
 
 
 class BreakerOpen(RetryableProblem):
-    status = HTTPStatus.SERVICE_UNAVAILABLE
     code, title = "breaker_open", "Autoenhance failed repeatedly and is given a rest"
 
 
@@ -323,7 +230,7 @@ class NotConfigured(Problem):
 
 
 class StoreFull(RetryableProblem):
-    status, code, title = HTTPStatus.SERVICE_UNAVAILABLE, "store_full", "The image store has no room left"
+    code, title = "store_full", "The image store has no room left"
 
 
 class JobNotFound(Problem):
@@ -335,8 +242,7 @@ class JobUnfinished(RetryableProblem):
 
 
 class JobFailed(Problem):
-    status = HTTPStatus.UNPROCESSABLE_ENTITY
-    code, title = "job_failed", "The job failed"
+    status, code, title = HTTPStatus.UNPROCESSABLE_ENTITY, "job_failed", "The job failed"
 
     def __init__(self, error: Mapping[str, Any], failures: Sequence[Mapping[str, Any]]) -> None:
         super().__init__(str(error["detail"]), extra={"error": dict(error), "failures": list(failures)})
@@ -365,7 +271,7 @@ class KeyReused(Problem):
 
 
 class JobsUnavailable(RetryableProblem):
-    status, code, title = HTTPStatus.SERVICE_UNAVAILABLE, "jobs_unavailable", "Jobs cannot be recorded at the moment"
+    code, title = "jobs_unavailable", "Jobs cannot be recorded at the moment"
 
 
 class ErrorsNotConfigured(Problem):
@@ -378,14 +284,12 @@ class ErrorsUnavailable(RetryableProblem):
 
 
 class StillBuilding(RetryableProblem):
-    status = HTTPStatus.SERVICE_UNAVAILABLE
     code, title = "still_building", "The archive is still being built, and this range needs its end"
 
 
 class Draining(RetryableProblem):
-    status, code, title = HTTPStatus.SERVICE_UNAVAILABLE, "draining", "This instance is shutting down"
+    code, title = "draining", "This instance is shutting down"
 
 
 class InternalError(Problem):
-    status = HTTPStatus.INTERNAL_SERVER_ERROR
-    code, title = "internal_error", "Something went wrong on our side"
+    status, code, title = HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong on our side"

@@ -22,16 +22,8 @@ from service.api.parts import Parts, file_name
 from service.archives.names import safe_stem
 from service.images.blobs import OutOfSpace
 from service.images.incoming import Incoming
-from service.problems import (
-    BadRequest,
-    FileTooLarge,
-    InvalidParameter,
-    NotAnImage,
-    NothingUploaded,
-    Problem,
-    StoreFull,
-    UploadReason,
-)
+from service.problems import BadRequest, FileTooLarge, InvalidParameter, NotAnImage, NothingUploaded, Problem, StoreFull
+from service.reasons import UploadReason
 from service.telemetry.logs import get_logger
 from service.upstream.answers import SIGNATURE_BYTES, image_extension
 from service.upstream.new_order import NewFile, NewOrder

@@ -4,7 +4,7 @@ from typing import Any
 
 from service.archives.archive import State
 from service.jobs.job import CallbackState
-from service.problems import Reason, UploadReason
+from service.reasons import Reason, UploadReason
 from service.telemetry.metrics import JobStatus
 from service.upstream.models import ImageState
 

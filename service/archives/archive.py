@@ -10,7 +10,8 @@ from service.archives.demand import Demand
 from service.archives.layout import BlobSlice, Layout, Member
 from service.archives.signal import Signal
 from service.images.blobs import Blob
-from service.problems import Problem, Reason
+from service.problems import Problem
+from service.reasons import Reason
 
 
 class State(StrEnum):

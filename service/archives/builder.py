@@ -15,7 +15,8 @@ from service.archives.restore import present
 from service.images.blobs import Blob, OutOfSpace
 from service.images.downloads import Downloads, Purse, Stored, Wanted
 from service.images.store import ImageStore
-from service.problems import BreakerOpen, NoImages, Reason
+from service.problems import BreakerOpen, NoImages
+from service.reasons import Reason
 from service.telemetry.metrics import ImageOutcome, Metrics
 from service.upstream.answers import FORMAT_EXTENSIONS
 from service.upstream.client import ImageFailed

@@ -7,7 +7,8 @@ from service.archives.options import Options
 from service.archives.plan import Plan, PlannedImage
 from service.archives.polling import Polling
 from service.archives.signal import Signal, within
-from service.problems import Problem, Reason
+from service.problems import Problem
+from service.reasons import Reason
 from service.telemetry.logs import get_logger
 from service.upstream.models import ImageState, Order
 

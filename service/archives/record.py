@@ -8,7 +8,7 @@ from service.archives.archive import ImageResult
 from service.archives.layout import Member
 from service.archives.plan import Plan
 from service.images.blobs import Blob
-from service.problems import Reason
+from service.reasons import Reason
 
 GONE = "gone"
 """The state of an archive that is no longer kept, and whose id is remembered as such."""

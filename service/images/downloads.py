@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from service.images.blobs import Blob, OutOfSpace
 from service.images.incoming import Incoming
 from service.images.store import ImageStore
-from service.problems import Reason
+from service.reasons import Reason
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Metrics
 from service.telemetry.traces import span

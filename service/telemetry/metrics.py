@@ -10,7 +10,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from service import __version__
-from service.problems import Reason
+from service.reasons import Reason
 from service.telemetry.traces import exemplar
 
 

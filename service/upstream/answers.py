@@ -7,15 +7,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
-from service.problems import (
-    OrderNotFound,
-    Problem,
-    Reason,
-    UpstreamBusy,
-    UpstreamError,
-    UpstreamTimeout,
-    UpstreamUnauthorized,
-)
+from service.problems import OrderNotFound, Problem, UpstreamBusy, UpstreamError, UpstreamTimeout, UpstreamUnauthorized
+from service.reasons import Reason
 from service.telemetry.metrics import Circuit
 
 # The longest signature below ends at byte 12.

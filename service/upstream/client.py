@@ -9,7 +9,8 @@ from urllib.parse import quote
 from aiohttp import hdrs
 from yarl import URL
 
-from service.problems import BreakerOpen, OrderNotFound, Reason
+from service.problems import BreakerOpen, OrderNotFound
+from service.reasons import Reason
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Circuit, Metrics
 from service.telemetry.traces import span

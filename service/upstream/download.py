@@ -7,7 +7,7 @@ from typing import Protocol
 from aiohttp import ClientResponse, hdrs
 from yarl import URL
 
-from service.problems import Reason
+from service.reasons import Reason
 from service.telemetry.metrics import Circuit
 from service.upstream.answers import (
     SIGNATURE_BYTES,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from service.problems import UploadReason
+from service.reasons import UploadReason
 from service.upstream.uploads import UploadFailed, Uploads
 
 # Files on their way to storage at once. With the one that comes in, so many wait on the disk.

@@ -20,7 +20,7 @@ from aiohttp import (
 )
 from yarl import URL
 
-from service.problems import Reason
+from service.reasons import Reason
 from service.telemetry.metrics import Circuit, Metrics
 from service.telemetry.traces import call, mark_failed
 from service.upstream.answers import UpstreamFailure, for_the_log, refusal

@@ -9,7 +9,8 @@ from typing import Any, Protocol, TypeVar
 from aiohttp import hdrs
 from yarl import URL
 
-from service.problems import BreakerOpen, OrderNotFound, Reason, UploadReason, UpstreamError
+from service.problems import BreakerOpen, OrderNotFound, UpstreamError
+from service.reasons import Reason, UploadReason
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Circuit
 from service.upstream.answers import UpstreamFailure, order_problem

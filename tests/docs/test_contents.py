@@ -7,7 +7,8 @@ import pytest
 
 from service import problems
 from service.docs import library
-from service.problems import Problem, Reason, UploadReason
+from service.problems import Problem
+from service.reasons import Reason, UploadReason
 from service.settings import Settings
 from tests.docs.blocks import PAGES, ROOT
 

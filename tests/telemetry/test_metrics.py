@@ -9,7 +9,7 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from service.problems import Reason
+from service.reasons import Reason
 from tests.docs.blocks import ROOT
 from tests.e2e.client import Answer, Service, StartService
 from tests.fakes.samples import ORDER, jpeg, order

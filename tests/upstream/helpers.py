@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from yarl import URL
 
-from service.problems import Reason
+from service.reasons import Reason
 from service.telemetry.metrics import Circuit, Metrics
 from service.upstream.answers import UpstreamFailure
 from service.upstream.breaker import Breaker

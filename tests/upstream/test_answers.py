@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from service.problems import Reason
+from service.reasons import Reason
 from service.upstream.answers import (
     FORMAT_EXTENSIONS,
     SIGNATURE_BYTES,

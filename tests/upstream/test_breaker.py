@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from service.problems import Reason
+from service.reasons import Reason
 from service.telemetry.metrics import Circuit, Metrics
 from service.upstream.answers import UpstreamFailure
 from service.upstream.breaker import Admission, Breaker, CircuitOpen, Operation

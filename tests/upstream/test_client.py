@@ -14,12 +14,12 @@ from service.problems import (
     BreakerOpen,
     OrderNotFound,
     Problem,
-    Reason,
     UpstreamBusy,
     UpstreamError,
     UpstreamTimeout,
     UpstreamUnauthorized,
 )
+from service.reasons import Reason
 from service.telemetry.metrics import Circuit
 from service.upstream import client, retry, transport
 from service.upstream.client import ImageFailed

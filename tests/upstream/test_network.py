@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from service.problems import Reason
+from service.reasons import Reason
 from service.upstream.answers import UpstreamFailure
 from service.upstream.network import AddressGuard, ForbiddenAddress
 from tests.fakes.samples import jpeg

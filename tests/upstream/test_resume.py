@@ -6,7 +6,7 @@ import gzip
 import pytest
 from aiohttp import web
 
-from service.problems import Reason
+from service.reasons import Reason
 from tests.fakes.samples import jpeg, png
 from tests.fakes.upstream import FakeUpstream, Reply
 from tests.upstream.helpers import MemoryBody, Parts, download, missing

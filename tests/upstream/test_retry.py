@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.problems import Reason
+from service.reasons import Reason
 from service.upstream import retry
 from service.upstream.answers import UpstreamFailure
 from service.upstream.retry import RetryBudget, RetryPolicy, retrying

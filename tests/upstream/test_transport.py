@@ -11,7 +11,7 @@ from aiohttp import ClientResponse, web
 from multidict import CIMultiDict
 from yarl import URL
 
-from service.problems import Reason
+from service.reasons import Reason
 from service.telemetry.metrics import Circuit
 from service.upstream import transport as transport_module
 from service.upstream.answers import UpstreamFailure
