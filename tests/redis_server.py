@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.loopback import free_port
 from tests.tools import require_tool
 
 _START_SECONDS = 20.0
@@ -19,9 +20,7 @@ class RedisServer:
     def __init__(self, folder: Path) -> None:
         self._program = require_tool("redis-server")
         self._folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
 

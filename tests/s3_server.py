@@ -1,6 +1,5 @@
 """An S3 server as a process of its own."""
 
-import socket
 import subprocess
 import sys
 import time
@@ -8,6 +7,7 @@ import urllib.request
 import uuid
 from pathlib import Path
 
+from tests.loopback import free_port
 from tests.tools import missing
 
 _START_SECONDS = 30.0
@@ -16,9 +16,9 @@ _START_SECONDS = 30.0
 class S3Server:
     """moto: a stand-in for S3 as a process of its own, with conditional writes."""
 
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        self._port = port
+    def __init__(self) -> None:
+        self._port = free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -58,10 +58,3 @@ class S3Server:
         request = urllib.request.Request(f"{self.url}/{name}", method="PUT")
         urllib.request.urlopen(request, timeout=5).close()
         return f"s3://{name}/some/prefix"
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

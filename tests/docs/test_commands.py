@@ -12,6 +12,7 @@ import pytest
 from service.sandbox import ImageSpec, Sandbox
 from tests.docs.blocks import ADDRESS, PAGES, RECEIVER, Block, blocks, command_line, environment
 from tests.fakes.samples import jpeg
+from tests.loopback import free_port
 from tests.process import ServiceProcess
 
 ORDER = "6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11"
@@ -90,13 +91,6 @@ def interrupt(block: Block, folder: Path) -> None:
 def truncate(path: Path) -> None:
     """Keep the first half of a file."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 async def taken(port: int) -> None:

@@ -12,6 +12,7 @@ from tests.command_line import Outcome, run
 from tests.e2e.client import Service, StartService
 from tests.fakes.samples import ORDER, jpeg, order
 from tests.fakes.upstream import FakeUpstream
+from tests.loopback import free_port
 
 
 async def download(service: Service, folder: Path, *arguments: str, **environment: str) -> Outcome:
@@ -187,9 +188,9 @@ async def test_a_half_file_that_belongs_to_nothing_is_begun_anew(service: Servic
     assert images_in(tmp_path / "house.zip").keys() == {"a.jpg", "b.jpg"}
 
 
-async def test_a_service_that_nobody_runs_is_exit_code_1(tmp_path: Path, unused_tcp_port: int) -> None:
+async def test_a_service_that_nobody_runs_is_exit_code_1(tmp_path: Path) -> None:
     """In one line, with what to do next."""
-    ended = await run("download", ORDER, "--url", f"http://127.0.0.1:{unused_tcp_port}", folder=tmp_path)
+    ended = await run("download", ORDER, "--url", f"http://127.0.0.1:{free_port()}", folder=tmp_path)
 
     assert ended.code == 1
     assert "Traceback" not in ended.errors

@@ -1,6 +1,5 @@
 """What upstream's failures become: of the order call, a status; of an image, retries and then a missing image."""
 
-import socket
 from typing import Any
 
 import pytest
@@ -9,6 +8,7 @@ from aiohttp import web
 from tests.e2e.client import Service, StartService
 from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order
 from tests.fakes.upstream import FakeUpstream, Reply, Script
+from tests.loopback import free_port
 
 
 async def test_an_unknown_order_is_a_404(service: Service) -> None:
@@ -92,10 +92,7 @@ async def test_a_failed_order_call_decides_the_status(
 
 async def test_an_upstream_nobody_answers_at_is_a_502(start_service: StartService) -> None:
     """A refused connection is upstream's failure, not a crash of ours."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    service = await start_service(upstream_attempts=1, autoenhance_api_base=f"http://127.0.0.1:{port}/v3")
+    service = await start_service(upstream_attempts=1, autoenhance_api_base=f"http://127.0.0.1:{free_port()}/v3")
 
     answer = await service.download()
 

@@ -11,21 +11,15 @@ import service.upstream.hint  # noqa: F401
 from tests.e2e.client import Service, StartService
 from tests.e2e.conftest import start_service, upstream
 from tests.redis_server import RedisServer
-from tests.s3_server import S3Server, free_port
+from tests.s3_server import S3Server
 
 __all__ = ["start_service", "upstream"]
 
 
 @pytest.fixture(scope="session")
-def s3_port() -> int:
-    """A free port for the S3 server."""
-    return free_port()
-
-
-@pytest.fixture(scope="session")
-def s3_session(s3_port: int) -> Iterator[S3Server]:
+def s3_session() -> Iterator[S3Server]:
     """One S3 server for all tests that do not hurt it."""
-    server = S3Server(s3_port)
+    server = S3Server()
     yield server
     server.stop()
 

@@ -9,9 +9,10 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 
 from service.sandbox import ImageSpec, Rendition, Sandbox, SandboxConfig
 from service.sandbox.state import Order
+from tests.loopback import free_port
 from tests.process import ServiceProcess
 from tests.redis_server import RedisServer
-from tests.s3_server import S3Server, free_port
+from tests.s3_server import S3Server
 from tests.tools import require_tool
 
 SERVED_BY = "X-Served-By"
@@ -111,7 +112,7 @@ class Fleet:
 async def open_fleet(folder: Path, replicas: int = 3, **settings: str) -> AsyncIterator[Fleet]:
     """Everything, running; `settings` are environment variables of the replicas."""
     async with AsyncExitStack() as stack:
-        redis, s3 = RedisServer(folder), S3Server(free_port())
+        redis, s3 = RedisServer(folder), S3Server()
         stack.callback(s3.stop)
         stack.callback(redis.stop)
         await asyncio.to_thread(redis.start)

@@ -9,6 +9,7 @@ from aiohttp import ClientError
 from tests.e2e.client import Service, StartService
 from tests.fakes.samples import ORDER, jpeg, order
 from tests.fakes.upstream import FakeUpstream
+from tests.loopback import free_port
 
 IMAGES = {"a": jpeg(1, 300_000), "b": jpeg(2, 200_000), "c": jpeg(3, 9_000_000)}
 EXPECTED = {f"{name}.jpg": body for name, body in IMAGES.items()}
@@ -162,10 +163,10 @@ async def test_an_image_that_finds_no_room_here_is_passed_on_from_there(start_re
 
 
 async def test_without_the_storage_an_instance_goes_on_alone(
-    start_replica: StartService, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+    start_replica: StartService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Downloads are served, and repeated, from the disk."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unused_tcp_port}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     alone: Service = await start_replica()
 
     built = await alone.download()

@@ -1,7 +1,6 @@
 """A real Prometheus, configured as deploy/prometheus is, but scraping one service every second."""
 
 import asyncio
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ import yaml
 from aiohttp import ClientError, ClientSession
 
 from tests.docs.blocks import ROOT
+from tests.loopback import free_port
 from tests.tools import require_tool
 
 JOB = "autoenhance-batch"
@@ -61,7 +61,7 @@ async def run_prometheus(service_url: str, folder: Path) -> AsyncIterator[Promet
     del scrape["dns_sd_configs"]
     scrape["static_configs"] = [{"targets": [urlsplit(service_url).netloc]}]
     await asyncio.to_thread((folder / "prometheus.yml").write_text, yaml.safe_dump(config))
-    url = f"http://127.0.0.1:{_free_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
     process = await asyncio.create_subprocess_exec(
         require_tool("prometheus"),
         f"--config.file={folder / 'prometheus.yml'}",
@@ -90,9 +90,3 @@ async def _until_ready(session: ClientSession, url: str) -> None:
             except ClientError:
                 pass
             await asyncio.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

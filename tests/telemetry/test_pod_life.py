@@ -4,7 +4,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +13,7 @@ from aiohttp import ClientError, ClientSession
 from service.sandbox import ImageSpec
 from tests.e2e.client import StartService
 from tests.faults.scene import Answer, Scene, members, open_scene
+from tests.loopback import free_port
 from tests.process import ServiceProcess
 
 DOWNLOADS = 20
@@ -62,9 +62,7 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
 
 async def test_an_outage_of_upstream_restarts_nothing(tmp_path: Path) -> None:
     """Nothing listens at upstream's address, the breaker is open: alive, ready, and stopped in order."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        nowhere = f"http://127.0.0.1:{free.getsockname()[1]}/v3"
+    nowhere = f"http://127.0.0.1:{free_port()}/v3"
     settings = {"BREAKER_FAILURES": "1", "UPSTREAM_ATTEMPTS": "1", "RATE_LIMIT": "off"}
 
     async with (

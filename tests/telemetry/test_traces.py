@@ -1,7 +1,6 @@
 """Traces as a collector gets them: one per request, from the order to the last byte of the archive."""
 
 import asyncio
-import socket
 from collections import Counter
 
 import pytest
@@ -11,6 +10,7 @@ from tests.e2e.jobs import all_events, submit
 from tests.e2e.services import API_KEY
 from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order
 from tests.fakes.upstream import UPSTREAM_WORDS, FakeUpstream, Reply
+from tests.loopback import free_port
 from tests.telemetry.collector import Collector
 
 DOWNLOAD = "GET /v1/orders/{order_id}/images"
@@ -249,7 +249,7 @@ async def test_a_dead_collector_holds_up_nothing(
     """Requests are answered, and the shutdown ends: within seconds, while the exporter alone would wait for ten."""
     collector.gate = asyncio.Event()
     service = await start_service(
-        otel_exporter_otlp_endpoint=collector.url if kind == "never answers" else f"http://127.0.0.1:{_closed_port()}"
+        otel_exporter_otlp_endpoint=collector.url if kind == "never answers" else f"http://127.0.0.1:{free_port()}"
     )
     upstream.orders[ORDER] = order(["a"])
     upstream.images["a"] = jpeg()
@@ -261,9 +261,3 @@ async def test_a_dead_collector_holds_up_nothing(
         await service.stop()
 
     assert answer.status == 200
-
-
-def _closed_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

@@ -18,6 +18,7 @@ from service.upstream.answers import UpstreamFailure
 from service.upstream.breaker import CircuitOpen
 from tests.fakes.samples import jpeg
 from tests.fakes.upstream import FakeUpstream, Reply
+from tests.loopback import free_port
 from tests.upstream.helpers import KEY, PATIENCE, VERSION, FakeClock, Parts, open_client, tcp_server
 
 
@@ -348,9 +349,9 @@ class TestFailures:
 
         assert (raised.value.reason, raised.value.circuit) == (Reason.TIMEOUT, Circuit.ASSETS)
 
-    async def test_nobody_listens(self, upstream: FakeUpstream, parts: Parts, unused_tcp_port: int) -> None:
+    async def test_nobody_listens(self, upstream: FakeUpstream, parts: Parts) -> None:
         """A refused connection is no timeout."""
-        failure = await refused(parts, f"http://127.0.0.1:{unused_tcp_port}/v3/images/a/enhanced")
+        failure = await refused(parts, f"http://127.0.0.1:{free_port()}/v3/images/a/enhanced")
 
         assert failure.reason is Reason.UNREACHABLE
         assert parts.sample("batch_upstream_requests_total", operation="image", status="error") == 1
