@@ -115,6 +115,7 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
         app[IMAGES] = images = await ImageStore.open(
             settings.data_dir / "images", database, settings.store_budget, metrics, shared
         )
+        stack.push_async_callback(images.close)
         slots = DownloadSlots(settings.download_concurrency, metrics)
         upstream = await stack.enter_async_context(autoenhance(settings, slots, metrics))
         app[UPLOADS] = upstream.uploads

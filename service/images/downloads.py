@@ -9,6 +9,7 @@ from service.images.blobs import Blob, OutOfSpace
 from service.images.incoming import Incoming
 from service.images.store import ImageStore
 from service.reasons import Reason
+from service.single_flight import SingleFlight
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Metrics
 from service.telemetry.traces import span
@@ -59,11 +60,11 @@ class Downloads:
         self._store = store
         self._slots = slots
         self._metrics = metrics
-        self._running: dict[str, asyncio.Task[Stored]] = {}
+        self._flights: SingleFlight[Stored] = SingleFlight()
 
     def running(self, key: str) -> asyncio.Task[Stored] | None:
         """The download of this image, if one is under way. Await it shielded."""
-        return self._running.get(key)
+        return self._flights.running(key)
 
     async def start(self, wanted: Wanted, still_wanted: Callable[[], bool]) -> asyncio.Task[Stored] | None:
         """Wait for a slot, then begin; or join the download that somebody else began meanwhile. Await it shielded.
@@ -73,14 +74,15 @@ class Downloads:
         """
         # While upstream is given a rest no call is made, so none has to wait for its turn.
         slot = self._slots.unheld() if self._upstream.is_resting else await self._slots.acquire()
-        task = self._running.get(wanted.key)
+        task = self._flights.running(wanted.key)
         if task is not None or wanted.purse.is_empty or not still_wanted():
             slot.release()
             return task
-        task = asyncio.create_task(self._run(wanted, slot), name=f"download {wanted.image_id}")
-        self._running[wanted.key] = task
-        task.add_done_callback(lambda ended: self._ended(wanted.key, ended))
-        return task
+        return self._flights.start(wanted.key, self._run(wanted, slot), "download")
+
+    async def close(self) -> None:
+        """Cancel what is under way and wait for it."""
+        await self._flights.close()
 
     async def _run(self, wanted: Wanted, slot: Slot) -> Stored:
         with span("image", {"image.id": wanted.image_id}) as current:
@@ -116,15 +118,3 @@ class Downloads:
         except ImageFailed as failed:
             wanted.note(failed)  # here and now: whoever is next in line for the slot must know it
             raise
-
-    def _ended(self, key: str, task: asyncio.Task[Stored]) -> None:
-        del self._running[key]
-        if not task.cancelled():
-            task.exception()  # seen, so that a failure nobody waited for is not reported as forgotten
-
-    async def close(self) -> None:
-        """Cancel what is under way and wait for it."""
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

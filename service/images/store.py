@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import sqlite3
 import time
 import uuid
@@ -12,10 +11,12 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from service.database import Database
-from service.images.blobs import Blob, BlobLost, BlobWriter, OutOfSpace, is_intact, stamp
+from service.images.blobs import Blob, BlobLost, OutOfSpace, is_intact, stamp
+from service.images.files import BlobFiles
 from service.images.incoming import Incoming
 from service.images.shared import SharedImages
 from service.images.space import Space
+from service.single_flight import SingleFlight
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Metrics
 
@@ -34,7 +35,6 @@ CREATE TABLE IF NOT EXISTS images (
 CREATE INDEX IF NOT EXISTS images_by_digest ON images (digest);
 """
 
-_INCOMING = "incoming"
 # Less than the patience of a probe.
 _USABLE_SECONDS = 2.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -44,13 +44,13 @@ class ImageStore:
     """Finished images under their content's hash, found by image key. What is in it is complete and checked."""
 
     def __init__(
-        self, directory: Path, database: Database, space: Space, boot: str, shared: SharedImages | None = None
+        self, files: BlobFiles, database: Database, space: Space, boot: str, shared: SharedImages | None = None
     ) -> None:
-        self._directory = directory
+        self._files = files
         self._database = database
         self._boot = boot
         self._shared = shared
-        self._pulls: dict[str, asyncio.Task[None]] = {}
+        self._pulls: SingleFlight[None] = SingleFlight()
         self.space = space
 
     @property
@@ -71,19 +71,24 @@ class ImageStore:
 
         With `shared`, everything published is shared, and what others published is found and read there.
         """
+        files = BlobFiles(directory)
 
         def prepare(connection: sqlite3.Connection) -> tuple[int, int, str]:
-            _sweep(directory, connection)
+            files.sweep({row[0] for row in connection.execute("SELECT digest FROM blobs")})
             used = connection.execute("SELECT coalesce(sum(size), 0) FROM blobs").fetchone()[0]
             return used, limit(used), _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else uuid.uuid4().hex
 
         used, budget, boot = await database.run(prepare)
-        return cls(directory, database, Space(directory, budget, used, metrics), boot, shared)
+        return cls(files, database, Space(directory, budget, used, metrics), boot, shared)
+
+    async def close(self) -> None:
+        """Cancel what is being brought from the shared storage and wait for it."""
+        await self._pulls.close()
 
     @asynccontextmanager
     async def receive(self) -> AsyncIterator[Incoming]:
         """A place for one download's bytes; gone at the end of the block unless `publish` took it."""
-        incoming = Incoming(BlobWriter(self._directory / _INCOMING / uuid.uuid4().hex), self.space)
+        incoming = Incoming(self._files.new(), self.space)
         try:
             yield incoming
         finally:
@@ -93,7 +98,7 @@ class ImageStore:
         """Keep a complete download, and let `key` name it from now on."""
         blob = await self._keep(incoming, extension, key)
         if self._shared is not None:
-            await self._shared.share(blob, self._path(blob.digest), key)
+            await self._shared.share(blob, self._files.path(blob.digest), key)
         return blob
 
     async def fetch_shared(self, key: str) -> Blob | None:
@@ -109,7 +114,7 @@ class ImageStore:
 
     async def _keep(self, incoming: Incoming, extension: str, key: str | None) -> Blob:
         writer, blob = await incoming.finish(extension)
-        path = self._path(blob.digest)
+        path = self._files.path(blob.digest)
 
         def keep(connection: sqlite3.Connection) -> int:
             writer.move_to(path)
@@ -158,7 +163,7 @@ class ImageStore:
             doubtful = [
                 wanted[digest]
                 for digest, size, mtime_ns, boot in rows
-                if boot != self._boot or stamp(self._path(digest)) != (size, mtime_ns)
+                if boot != self._boot or stamp(self._files.path(digest)) != (size, mtime_ns)
             ]
             return wanted.keys() - {row[0] for row in rows}, doubtful
 
@@ -169,7 +174,7 @@ class ImageStore:
         return lost - await self._shared.present(lost) if self._shared is not None and lost else lost
 
     async def _recheck(self, blob: Blob) -> bool:
-        path = self._path(blob.digest)
+        path = self._files.path(blob.digest)
         if not await asyncio.to_thread(is_intact, path, blob):
             await self.delete(lambda _: [blob.digest])
             return False
@@ -193,7 +198,7 @@ class ImageStore:
             freed = 0
             for digest in list(choose(connection)):
                 row = connection.execute("DELETE FROM blobs WHERE digest = ? RETURNING size", (digest,)).fetchone()
-                self._path(digest).unlink(missing_ok=True)
+                self._files.path(digest).unlink(missing_ok=True)
                 freed += row[0] if row else 0
             return freed
 
@@ -206,9 +211,7 @@ class ImageStore:
 
         def try_both(connection: sqlite3.Connection) -> None:
             connection.execute("SELECT 1 FROM blobs LIMIT 1").fetchone()
-            probe = self._directory / _INCOMING / uuid.uuid4().hex
-            probe.touch()
-            probe.unlink()
+            self._files.probe()
 
         try:
             async with asyncio.timeout(_USABLE_SECONDS):
@@ -225,7 +228,7 @@ class ImageStore:
         of it is wanted.
         """
         try:
-            return await self._open_in_thread(blob)
+            return await self._files.open(blob)
         except BlobLost:
             if self._shared is None:
                 raise
@@ -233,7 +236,7 @@ class ImageStore:
             return None
         try:
             await self._pull(blob, None)
-            return await self._open_in_thread(blob)
+            return await self._files.open(blob)
         except (OutOfSpace, BlobLost):
             return None
 
@@ -248,12 +251,7 @@ class ImageStore:
 
         Raises `BlobLost`, or `OutOfSpace`.
         """
-        task = self._pulls.get(blob.digest)
-        if task is None:
-            task = asyncio.create_task(self._transfer(blob, key), name=f"pull {blob.digest}")
-            self._pulls[blob.digest] = task
-            task.add_done_callback(lambda ended: self._pulled(blob.digest, ended))
-        await asyncio.shield(task)
+        await self._pulls.join(blob.digest, lambda: self._transfer(blob, key), "pull")
 
     async def _transfer(self, blob: Blob, key: str | None) -> None:
         async with self.receive() as incoming:
@@ -263,46 +261,3 @@ class ImageStore:
             kept = await self._keep(incoming, blob.extension, key)
         if kept.digest != blob.digest:
             raise BlobLost(blob.digest)
-
-    def _pulled(self, digest: str, task: asyncio.Task[None]) -> None:
-        del self._pulls[digest]
-        if not task.cancelled():
-            task.exception()  # seen, so that a failure nobody waited for is not reported as forgotten
-
-    async def _open_in_thread(self, blob: Blob) -> BinaryIO:
-        opening = asyncio.get_running_loop().run_in_executor(None, self._open, blob)
-        try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            opening.add_done_callback(_close_unclaimed)  # the thread goes on, and nobody else would close its file
-            raise
-
-    def _open(self, blob: Blob) -> BinaryIO:
-        try:
-            file = self._path(blob.digest).open("rb", buffering=0)
-        except OSError as error:
-            raise BlobLost(blob.digest) from error
-        if os.fstat(file.fileno()).st_size != blob.size:
-            file.close()
-            raise BlobLost(blob.digest)
-        return file
-
-    def _path(self, digest: str) -> Path:
-        return self._directory / digest[:2] / digest
-
-
-def _close_unclaimed(opening: asyncio.Future[BinaryIO]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().close()
-
-
-def _sweep(directory: Path, connection: sqlite3.Connection) -> None:
-    """Make the folder, and remove what a crash left: unfinished downloads, and files no record knows."""
-    incoming = directory / _INCOMING
-    incoming.mkdir(parents=True, exist_ok=True)
-    for path in incoming.iterdir():
-        path.unlink()
-    known = {row[0] for row in connection.execute("SELECT digest FROM blobs")}
-    for path in directory.glob("??/*"):
-        if path.name not in known:
-            path.unlink()

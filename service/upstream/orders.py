@@ -1,9 +1,9 @@
 """Order documents, kept for seconds, so that a burst of requests for one order is one call upstream."""
 
-import asyncio
 import time
 from collections import OrderedDict
 
+from service.single_flight import SingleFlight
 from service.upstream.client import Autoenhance
 from service.upstream.models import Order
 
@@ -19,7 +19,7 @@ class Orders:
         self._upstream = upstream
         self._freshness = freshness
         self._kept: OrderedDict[str, tuple[float, Order]] = OrderedDict()
-        self._running: dict[str, asyncio.Task[Order]] = {}
+        self._calls: SingleFlight[Order] = SingleFlight()
 
     async def get(self, order_id: str) -> Order:
         """The order's document, not older than the freshness allows."""
@@ -33,12 +33,11 @@ class Orders:
 
     async def refresh(self, order_id: str) -> Order:
         """The order's document past the cache; callers at the same time share one call."""
-        task = self._running.get(order_id)
-        if task is None:
-            task = asyncio.create_task(self._fetch(order_id), name=f"order {order_id}")
-            self._running[order_id] = task
-            task.add_done_callback(lambda ended: self._ended(order_id, ended))
-        return await asyncio.shield(task)
+        return await self._calls.join(order_id, lambda: self._fetch(order_id), "order")
+
+    async def close(self) -> None:
+        """Cancel what is under way and wait for it."""
+        await self._calls.close()
 
     async def _fetch(self, order_id: str) -> Order:
         order = await self._upstream.order(order_id)
@@ -47,15 +46,3 @@ class Orders:
         if len(self._kept) > _MOST_KEPT:
             self._kept.popitem(last=False)
         return order
-
-    def _ended(self, order_id: str, task: asyncio.Task[Order]) -> None:
-        del self._running[order_id]
-        if not task.cancelled():
-            task.exception()  # seen, so that a failure nobody waited for is not reported as forgotten
-
-    async def close(self) -> None:
-        """Cancel what is under way and wait for it."""
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -10,6 +10,7 @@ import pytest
 from service.database import Database
 from service.images import store
 from service.images.blobs import Blob
+from service.images.files import BlobFiles
 from service.images.store import ImageStore
 from service.telemetry.metrics import Metrics
 
@@ -25,15 +26,15 @@ async def test_a_reader_that_leaves_while_its_file_is_opened_leaves_it_closed(
         blob = await images.publish(incoming, "jpg")
     reached, go_on = threading.Event(), threading.Event()
     opened: list[BinaryIO] = []
-    really_open = ImageStore._open
+    really_open = BlobFiles._open
 
-    def open_slowly(self: ImageStore, wanted: Blob) -> BinaryIO:
+    def open_slowly(self: BlobFiles, wanted: Blob) -> BinaryIO:
         reached.set()
         go_on.wait()
         opened.append(really_open(self, wanted))
         return opened[0]
 
-    monkeypatch.setattr(ImageStore, "_open", open_slowly)
+    monkeypatch.setattr(BlobFiles, "_open", open_slowly)
     reader = asyncio.create_task(images.open_blob(blob))
     await asyncio.to_thread(reached.wait)
 
