@@ -2,9 +2,13 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol, TypeAlias
 
 from service.jobs.job import Change, Job, JobRequest, Status
+
+DEATHS_TO_BE_ALONE = 2
+"""After so many deaths in a row a job runs alone in its process: should that die again, it is known who was there."""
 
 
 class Withdrawn(Exception):
@@ -17,9 +21,22 @@ class Run:
 
     job: Job
     deaths: int
-    """How many runs of this step ended with the death of their process, without an orderly end since."""
+    """How many runs of this step died with their process while nothing else ran there, or broke, in a row.
+
+    An orderly end ends the row, and so does an image more than any run got to: a job that gets on will get to its end.
+    """
     token: str
     """Tells this run from any other of the same job."""
+
+
+class Ending(StrEnum):
+    """How a run ended, if not by the death of its process."""
+
+    DONE = "done"
+    INTERRUPTED = "interrupted"
+    """By something that says nothing of the job; it will be run again."""
+    BROKEN = "broken"
+    """By an error that nobody expected; it counts as a death."""
 
 
 Step: TypeAlias = Callable[[Run], Awaitable[float | None]]
@@ -66,5 +83,6 @@ class JobBackend(Protocol):
     async def run(self, step: Step) -> None:
         """Run the steps that are due, until cancelled. Then every run under way ends in order: no death is counted.
 
-        A process that dies leaves its runs to the next one, which finds one more in `Run.deaths`.
+        A process that dies leaves its runs to the next one, which finds one more in `Run.deaths` of the one that ran
+        alone. Of several, none is blamed; after `DEATHS_TO_BE_ALONE` such deaths in a row each runs by itself.
         """

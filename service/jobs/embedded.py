@@ -10,9 +10,9 @@ from uuid import uuid4
 from service.archives.signal import Signal, Signals, within
 from service.database import Database
 from service.jobs import records
-from service.jobs.backend import Run, Step, Withdrawn
+from service.jobs.backend import Ending, Run, Step, Withdrawn
 from service.jobs.job import Change, Job, JobRequest, Status, add_up
-from service.jobs.records import BUILDS, CALLBACKS, DEATHS_TO_BE_ALONE, FIRST, Lane
+from service.jobs.records import BUILDS, CALLBACKS, FIRST, Lane
 from service.problems import JobsUnavailable, KeyReused
 from service.telemetry.logs import get_logger
 
@@ -83,9 +83,12 @@ class EmbeddedJobs:
 
     async def progress(self, run: Run, *changes: Change) -> None:
         """As `JobBackend`."""
-        if not await self._database.run(lambda connection: records.append_if_held(connection, run, changes)):
+        job = run.job.after(*changes)
+        if not await self._database.run(
+            lambda connection: records.append_if_held(connection, run, changes, job.outcomes)
+        ):
             raise Withdrawn
-        run.job = run.job.after(*changes)
+        run.job = job
         self._histories.fire(run.job.id)
 
     async def cancel(self, job_id: str) -> tuple[Job | None, bool]:
@@ -124,7 +127,6 @@ class EmbeddedJobs:
 
     async def _run_lane(self, lane: Lane, step: Step) -> None:
         running: set[asyncio.Task[None]] = set()
-        alone = False
 
         def ended(task: asyncio.Task[None]) -> None:
             running.discard(task)
@@ -135,19 +137,18 @@ class EmbeddedJobs:
                 news = self._work.next()
                 run: Run | None = None
                 due: float | None = None
-                if len(running) < lane.slots and not (alone and running):
-                    run, due = await self._claim(lane, idle=not running)
+                if len(running) < lane.slots:
+                    run, due = await self._claim(lane)
                 if run is None:
                     await within(None if due is None else due - time.time(), news)
                     continue
-                alone = run.deaths >= DEATHS_TO_BE_ALONE
                 task = group.create_task(self._take(run, step), name=f"job {run.job.id}")
                 running.add(task)
                 task.add_done_callback(ended)
 
-    async def _claim(self, lane: Lane, *, idle: bool) -> tuple[Run | None, float | None]:
+    async def _claim(self, lane: Lane) -> tuple[Run | None, float | None]:
         token = uuid4().hex
-        return await self._insist(lambda connection: records.claim(connection, lane, time.time(), token, idle=idle))
+        return await self._insist(lambda connection: records.claim(connection, lane, time.time(), token))
 
     async def _take(self, run: Run, step: Step) -> None:
         """Run one step, and see that the job is let go of, whatever happens."""
@@ -155,9 +156,9 @@ class EmbeddedJobs:
         if task is not None:
             self._tasks[job_id] = task
         due: float | None = FIRST
-        deaths = run.deaths
+        ending = Ending.INTERRUPTED
         try:
-            due, deaths = await step(run), 0
+            due, ending = await step(run), Ending.DONE
         except Withdrawn:
             log.info("job withdrawn", job_id=job_id)
         except sqlite3.OperationalError:
@@ -165,11 +166,11 @@ class EmbeddedJobs:
             due = time.time() + _BROKEN_SECONDS
         except Exception:
             log.exception("step of a job failed", job_id=job_id)
-            due, deaths = time.time() + _BROKEN_SECONDS, run.deaths + 1
+            due, ending = time.time() + _BROKEN_SECONDS, Ending.BROKEN
         finally:
             if self._tasks.get(job_id) is task:
                 del self._tasks[job_id]
-            await self._insist(lambda connection: records.let_go(connection, run, due, deaths))
+            await self._insist(lambda connection: records.let_go(connection, run, due, ending))
 
     async def _read_changes(self, job_id: str, after: int) -> tuple[JobRequest | None, list[Change]]:
         return await self._database.run(lambda connection: records.read_changes(connection, job_id, after))

@@ -117,6 +117,11 @@ class Job:
         return self.status in FINAL
 
     @property
+    def outcomes(self) -> int:
+        """How many of its images have come to something."""
+        return self.downloaded + len(self.failures)
+
+    @property
     def is_expired(self) -> bool:
         """Whether its result is no longer kept."""
         return self.expires is not None and self.expires < time.time()

@@ -3,7 +3,7 @@
 import sqlite3
 from dataclasses import dataclass
 
-from service.jobs.backend import Run
+from service.jobs.backend import DEATHS_TO_BE_ALONE, Ending, Run
 from service.jobs.job import FINAL, Change, Job, JobRequest, Status, add_up
 
 SCHEMA = """
@@ -13,9 +13,14 @@ CREATE TABLE IF NOT EXISTS jobs (
     due REAL,
     -- The run that has the job now.
     run TEXT,
-    deaths INTEGER NOT NULL DEFAULT 0, expires REAL
+    -- Deaths of its process in a row, and those of them that nobody else can have caused.
+    deaths INTEGER NOT NULL DEFAULT 0, blamed INTEGER NOT NULL DEFAULT 0,
+    -- The most images that any run got to.
+    reached INTEGER NOT NULL DEFAULT 0,
+    expires REAL
 );
 CREATE INDEX IF NOT EXISTS jobs_by_due ON jobs (due) WHERE due IS NOT NULL;
+CREATE INDEX IF NOT EXISTS jobs_that_run ON jobs (id) WHERE run IS NOT NULL;
 CREATE INDEX IF NOT EXISTS jobs_by_order ON jobs (order_id);
 CREATE INDEX IF NOT EXISTS jobs_by_expiry ON jobs (expires);
 CREATE TABLE IF NOT EXISTS job_changes (
@@ -24,11 +29,15 @@ CREATE TABLE IF NOT EXISTS job_changes (
 ) WITHOUT ROWID;
 """
 
-# After so many deaths a job runs alone: should the process die again, it is known who was there.
-DEATHS_TO_BE_ALONE = 2
 # Interrupted jobs go before all that have not begun.
 FIRST = 0.0
 
+_COUNTS = {
+    Ending.DONE: "deaths = 0, blamed = 0",
+    Ending.INTERRUPTED: "deaths = deaths",
+    Ending.BROKEN: "deaths = deaths + 1, blamed = blamed + 1",
+}
+_ALONE = f"deaths >= {DEATHS_TO_BE_ALONE}"
 _ENDED = f"status IN ({', '.join(f'{status.value!r}' for status in sorted(FINAL))})"
 
 
@@ -48,8 +57,12 @@ CALLBACKS = Lane(_ENDED, 16)
 
 
 def take_over(connection: sqlite3.Connection) -> None:
-    """Let go of the jobs that a dead process had. Its deaths are counted already."""
-    connection.execute("UPDATE jobs SET run = NULL, due = ? WHERE run IS NOT NULL", (FIRST,))
+    """Let go of the jobs that a dead process had, and count its death: against the one that ran, if it ran alone."""
+    connection.execute(
+        "UPDATE jobs SET run = NULL, due = ?, deaths = deaths + 1,"
+        " blamed = blamed + ((SELECT count(*) FROM jobs WHERE run IS NOT NULL) = 1) WHERE run IS NOT NULL",
+        (FIRST,),
+    )
 
 
 def insert(connection: sqlite3.Connection, request: JobRequest, key: str | None, queued: Change) -> Job | None:
@@ -80,11 +93,15 @@ def append(connection: sqlite3.Connection, job_id: str, *changes: Change) -> Non
             connection.execute("UPDATE jobs SET due = NULL WHERE id = ?", (job_id,))  # whatever woke it is met
 
 
-def append_if_held(connection: sqlite3.Connection, run: Run, changes: tuple[Change, ...]) -> bool:
-    """Add to a job's history, if the run has the job; whether it has."""
+def append_if_held(connection: sqlite3.Connection, run: Run, changes: tuple[Change, ...], reached: int) -> bool:
+    """Add to a job's history, if the run has the job; whether it has. It got to so many images now."""
     held = connection.execute("SELECT 1 FROM jobs WHERE id = ? AND run = ?", (run.job.id, run.token)).fetchone()
     if held is not None:
         append(connection, run.job.id, *changes)
+        connection.execute(
+            "UPDATE jobs SET reached = :reached, deaths = 0, blamed = 0 WHERE id = :id AND reached < :reached",
+            {"id": run.job.id, "reached": reached},
+        )
     return held is not None
 
 
@@ -94,7 +111,7 @@ def cancel(connection: sqlite3.Connection, job_id: str, end: Change) -> tuple[Jo
     if job is None or job.is_final:
         return job, False
     append(connection, job_id, end)
-    connection.execute("UPDATE jobs SET run = NULL, deaths = 0, due = ? WHERE id = ?", (end.at, job_id))
+    connection.execute("UPDATE jobs SET run = NULL, deaths = 0, blamed = 0, due = ? WHERE id = ?", (end.at, job_id))
     return job.after(end), True
 
 
@@ -116,36 +133,35 @@ def wake(connection: sqlite3.Connection, order_id: str, now: float) -> None:
     )
 
 
-def claim(
-    connection: sqlite3.Connection, lane: Lane, now: float, token: str, *, idle: bool
-) -> tuple[Run | None, float | None]:
-    """The job whose turn it is; else when one will be due. Counts a death in advance.
+def claim(connection: sqlite3.Connection, lane: Lane, now: float, token: str) -> tuple[Run | None, float | None]:
+    """The job whose turn it is; else when one will be due.
 
-    `idle`: none of the lane is running. A job that must run alone waits for that, and the others for it.
+    A job that must run alone, of whatever lane, waits for the others to end, and they for it.
     """
-    found = connection.execute(
-        f"SELECT id, due, deaths FROM jobs WHERE due IS NOT NULL AND run IS NULL AND {lane.condition}"  # noqa: S608  # our own words
-        " ORDER BY due > :now, due <= :now AND deaths >= :alone DESC, due LIMIT 1",
-        {"now": now, "alone": DEATHS_TO_BE_ALONE},
+    running, is_alone = connection.execute(
+        f"SELECT count(*), coalesce(max({_ALONE}), 0) FROM jobs WHERE run IS NOT NULL"  # noqa: S608  # our own words
     ).fetchone()
+    next_of = "SELECT id, due, blamed FROM jobs WHERE due IS NOT NULL AND run IS NULL AND {} ORDER BY due LIMIT 1"
+    suspect = connection.execute(next_of.format(f"{_ALONE} AND due <= ?"), (now,)).fetchone()
+    if is_alone or (suspect and running):
+        return None, None
+    found = suspect or connection.execute(next_of.format(lane.condition)).fetchone()
     if found is None:
         return None, None
-    job_id, due, deaths = found
+    job_id, due, blamed = found
     if due > now:
         return None, due
-    if deaths >= DEATHS_TO_BE_ALONE and not idle:
-        return None, None
-    connection.execute("UPDATE jobs SET run = ?, due = NULL, deaths = deaths + 1 WHERE id = ?", (token, job_id))
+    connection.execute("UPDATE jobs SET run = ?, due = NULL WHERE id = ?", (token, job_id))
     job = read(connection, job_id)
-    return (Run(job, deaths, token), None) if job else (None, None)
+    return (Run(job, blamed, token), None) if job else (None, None)
 
 
-def let_go(connection: sqlite3.Connection, run: Run, due: float | None, deaths: int) -> None:
+def let_go(connection: sqlite3.Connection, run: Run, due: float | None, ending: Ending) -> None:
     """End a run, if it still has the job. A job that was woken or renewed meanwhile is due at once."""
     connection.execute(
-        "UPDATE jobs SET run = NULL, deaths = :deaths, due = coalesce(min(due, :due), due, :due)"
+        f"UPDATE jobs SET run = NULL, {_COUNTS[ending]}, due = coalesce(min(due, :due), due, :due)"  # noqa: S608  # our own words
         " WHERE id = :id AND run = :run",
-        {"id": run.job.id, "run": run.token, "due": due, "deaths": deaths},
+        {"id": run.job.id, "run": run.token, "due": due},
     )
 
 

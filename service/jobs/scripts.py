@@ -1,14 +1,16 @@
 """Jobs in Redis: one hash and one list per job, changed by scripts so that no two instances see half a change.
 
-    batch:job:ID        hash: request, status, due, seq, run, deaths, woken
+    batch:job:ID        hash: request, status, due, seq, run, worker, deaths, blamed, reached, woken
     batch:job:ID:log    list of changes
     batch:key:KEY       the job that an idempotency key names
     batch:order:ORDER   set of the order's jobs that have not ended
+    batch:runs:WORKER   set of the runs that a worker has, or had when it died
     batch:due           sorted set: when each job's next step may begin
     batch:status:S      sorted set of jobs in a state, by the moment they expire
     batch:changed       channel: ids of jobs that have changed
 
-`seq` numbers a job's steps: a message from the queue that names an older one is void.
+`seq` numbers a job's steps: a message from the queue that names an older one is void. `deaths` counts those of its
+workers in a row, `blamed` those that nobody else can have caused, `reached` is the most images that any run got to.
 """
 
 _CHANGE = """
@@ -55,7 +57,7 @@ if ARGV[6] ~= '' then
   if known and redis.call('EXISTS', 'batch:job:' .. known) == 1 then return known end
   redis.call('SET', name, id, 'EXAT', ARGV[7])
 end
-redis.call('HSET', 'batch:job:' .. id, 'request', ARGV[3], 'order', ARGV[2], 'deaths', 0, 'seq', 0)
+redis.call('HSET', 'batch:job:' .. id, 'request', ARGV[3], 'order', ARGV[2], 'seq', 0)
 redis.call('SADD', 'batch:order:' .. ARGV[2], id)
 append(id, ARGV[4])
 schedule(id, ARGV[5])
@@ -64,25 +66,33 @@ return ''
 )
 
 CLAIM = """
--- ARGV: id, seq, token. Returns the deaths behind it, or nil when the step is void.
+-- ARGV: id, seq, token, worker. Returns the deaths that it is blamed for, or nil when the step is void.
 local job = 'batch:job:' .. ARGV[1]
 if redis.call('HGET', job, 'seq') ~= ARGV[2] then return nil end
-if redis.call('HGET', job, 'run') == ARGV[3] then  -- asked again: the answer was lost
-  return tonumber(redis.call('HGET', job, 'deaths')) - 1
+local before = redis.call('HGET', job, 'run')
+if before and before ~= '' and before ~= ARGV[3] then  -- the worker that had it is dead
+  redis.call('HINCRBY', job, 'deaths', 1)
+  local together = redis.call('SCARD', 'batch:runs:' .. (redis.call('HGET', job, 'worker') or ''))
+  if together == 1 then redis.call('HINCRBY', job, 'blamed', 1) end
 end
-local deaths = redis.call('HINCRBY', job, 'deaths', 1) - 1
-redis.call('HSET', job, 'run', ARGV[3])
+redis.call('SADD', 'batch:runs:' .. ARGV[4], ARGV[3])
+redis.call('EXPIRE', 'batch:runs:' .. ARGV[4], 86400)
+redis.call('HSET', job, 'run', ARGV[3], 'worker', ARGV[4])
 redis.call('HDEL', job, 'woken', 'due')
 redis.call('ZREM', 'batch:due', ARGV[1])
-return deaths
+return tonumber(redis.call('HGET', job, 'blamed') or 0)
 """
 
 PROGRESS = (
     _CHANGE
     + """
--- ARGV: id, token, changes. Returns 1, or 0 when the run has lost the job.
-if redis.call('HGET', 'batch:job:' .. ARGV[1], 'run') ~= ARGV[2] then return 0 end
-for at = 3, #ARGV do append(ARGV[1], ARGV[at]) end
+-- ARGV: id, token, images it got to now, changes. Returns 1, or 0 when the run has lost the job.
+local job = 'batch:job:' .. ARGV[1]
+if redis.call('HGET', job, 'run') ~= ARGV[2] then return 0 end
+for at = 4, #ARGV do append(ARGV[1], ARGV[at]) end
+if tonumber(ARGV[3]) > tonumber(redis.call('HGET', job, 'reached') or 0) then
+  redis.call('HSET', job, 'reached', ARGV[3], 'deaths', 0, 'blamed', 0)
+end
 return 1
 """
 )
@@ -90,12 +100,18 @@ return 1
 LET_GO = (
     _CHANGE
     + """
--- ARGV: id, token, due ('' = none), deaths, now. Returns seq and due of the next step, or nil when there is none.
+-- ARGV: id, token, worker, due ('' = none), ending, now. Returns seq and due of the next step, or nil for none.
 local job = 'batch:job:' .. ARGV[1]
+redis.call('SREM', 'batch:runs:' .. ARGV[3], ARGV[2])
 if redis.call('HGET', job, 'run') ~= ARGV[2] then return nil end
-redis.call('HSET', job, 'run', '', 'deaths', ARGV[4])
-local due = ARGV[3]
-if redis.call('HGET', job, 'woken') then due = ARGV[5] end
+redis.call('HSET', job, 'run', '')
+if ARGV[5] == 'done' then redis.call('HSET', job, 'deaths', 0, 'blamed', 0) end
+if ARGV[5] == 'broken' then
+  redis.call('HINCRBY', job, 'deaths', 1)
+  redis.call('HINCRBY', job, 'blamed', 1)
+end
+local due = ARGV[4]
+if redis.call('HGET', job, 'woken') then due = ARGV[6] end
 redis.call('HDEL', job, 'woken')
 if due == '' then return nil end
 return {schedule(ARGV[1], due), due}
@@ -110,7 +126,7 @@ local job = 'batch:job:' .. ARGV[1]
 local status = redis.call('HGET', job, 'status')
 if not status or ended[status] then return nil end
 append(ARGV[1], ARGV[2])
-redis.call('HSET', job, 'deaths', 0)
+redis.call('HSET', job, 'deaths', 0, 'blamed', 0)
 return schedule(ARGV[1], ARGV[3])
 """
 )

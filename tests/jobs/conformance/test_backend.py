@@ -52,10 +52,10 @@ async def history(watch: AsyncGenerator[Job, None]) -> list[Job]:
         return [job async for job in watch]
 
 
-async def die_running(address: str) -> None:
-    """A process of its own begins the job that is due, and is killed in it."""
+async def die_running(address: str, together: int = 1, images: int = 0) -> None:
+    """A process of its own begins as many of the jobs that are due, gets to so many images, and is killed."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.jobs.conformance.worker", address, cwd=_ROOT
+        sys.executable, "-m", "tests.jobs.conformance.worker", address, str(together), str(images), cwd=_ROOT
     )
     async with asyncio.timeout(PATIENCE):
         assert await process.wait() == -9
@@ -320,6 +320,34 @@ async def test_deaths_are_counted(address: str) -> None:
         await steps.until(lambda: steps.finished == [job.id] * 2)
 
     assert [run.deaths for run in steps.runs] == [2, 0]
+
+
+async def test_nobody_is_blamed_for_a_death_in_company(address: str) -> None:
+    """Two that died together twice: each is run once more, by itself, with no death held against it."""
+    async with open_engine(address) as backend:
+        for _ in range(2):
+            await backend.submit(request())
+    await die_running(address, together=2)
+    await die_running(address, together=2)
+
+    async with open_engine(address) as backend, running(backend) as steps:
+        await steps.until(lambda: len(steps.finished) == 2)
+
+    assert [run.deaths for run in steps.runs] == [0, 0]
+    assert steps.at_once == [1, 1]
+
+
+async def test_a_job_that_gets_further_is_not_blamed(address: str) -> None:
+    """What it died of before was not its own fault: only the death after the furthest image counts."""
+    async with open_engine(address) as backend:
+        await backend.submit(request())
+    for images in (1, 2):
+        await die_running(address, images=images)
+
+    async with open_engine(address) as backend, running(backend) as steps:
+        await steps.until(lambda: len(steps.finished) == 1)
+
+    assert [run.deaths for run in steps.runs] == [1]
 
 
 async def test_a_step_that_breaks_does_not_take_others_along(backend: JobBackend) -> None:

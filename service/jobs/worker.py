@@ -1,0 +1,179 @@
+"""Runs the steps that docket brings to this instance."""
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from docket import Worker
+
+from service.jobs.alone import Turns
+from service.jobs.backend import DEATHS_TO_BE_ALONE, Ending, Run, Step, Withdrawn
+from service.jobs.broker import Broker
+from service.jobs.job import add_up
+from service.problems import JobsUnavailable
+from service.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+# The fewer run at once, the fewer must run alone for one that kills its process; downloads have five slots anyway.
+_AT_ONCE = 12
+_CHECK = timedelta(milliseconds=50)
+_RECONNECT = timedelta(seconds=1)
+# Whatever takes or ends a run is done in the end: between its message and its record a job would be lost.
+_ALWAYS = math.inf
+_BROKEN_SECONDS = 30.0
+# Messages that were lost between our record and docket's queue are sent again.
+_SWEEP_SECONDS = 5.0
+_OVERDUE_SECONDS = 10.0
+# Runs that do not end within this time of a stop are handed to others by their lease.
+_STOP_SECONDS = 10.0
+
+
+class SharedWorker:
+    """One of many. After a `lease` without a sign of life, another one is given what it had."""
+
+    def __init__(self, broker: Broker, lease: timedelta, step: Step) -> None:
+        self._broker = broker
+        self._lease = lease
+        self._step = step
+        self._name = uuid4().hex
+        self._turns = Turns()
+        self._runs: set[asyncio.Task[float | None]] = set()
+        self._messages: set[asyncio.Task[Any]] = set()
+        self._is_stopping = False
+        self._handed_back: list[tuple[str, int]] = []
+
+    async def run(self) -> None:
+        """Take steps until cancelled; then hand back what is running. Redis may come and go meanwhile."""
+        worker = Worker(
+            self._broker.docket,
+            name=f"batch-{self._name}",
+            concurrency=_AT_ONCE,
+            redelivery_timeout=self._lease,
+            reconnection_delay=_RECONNECT,
+            minimum_check_interval=_CHECK,
+            scheduling_resolution=_CHECK * 2,
+            schedule_automatic_tasks=False,
+        )
+        async with worker:
+            working = asyncio.create_task(worker.run_forever(), name="jobs")
+            sweeping = asyncio.create_task(self._sweep_regularly(), name="sweep jobs")
+            try:
+                await asyncio.wait((working, sweeping), return_when=asyncio.FIRST_COMPLETED)
+                raise RuntimeError("the worker ended")
+            finally:
+                await self._stop_runs()
+                await end(sweeping)
+                await end(working)
+                await self._hand_back()
+
+    async def take(self, job_id: str, sequence: int) -> None:
+        """Take one step of a job, if the message is not void."""
+        if (task := asyncio.current_task()) is not None:
+            self._messages.add(task)
+            task.add_done_callback(self._messages.discard)
+        if self._is_stopping:
+            self._handed_back.append((job_id, sequence))
+            return
+        # Claimed when its turn has come: whoever only waits must not be charged for the death of this process.
+        async with self._turns.turn(alone=await self._must_be_alone(job_id)):
+            run = await self._begin(job_id, sequence)
+            if run is None:
+                return
+            due, ending = await self._end_of(run)
+            await self._release(run, due, ending)
+
+    async def _must_be_alone(self, job_id: str) -> bool:
+        def look() -> Awaitable[tuple[bytes | None, bytes | None]]:
+            found: Awaitable[tuple[bytes | None, bytes | None]] = self._broker.redis.hmget(
+                f"batch:job:{job_id}", "deaths", "run"
+            )
+            return found
+
+        deaths, running = await self._broker.insist(look, _ALWAYS)
+        return int(deaths or 0) + bool(running) >= DEATHS_TO_BE_ALONE
+
+    async def _begin(self, job_id: str, sequence: int) -> Run | None:
+        """Claim a step; None when it is void."""
+        arguments = [job_id, sequence, uuid4().hex, self._name]
+        deaths = await self._broker.insist(lambda: self._broker.claim(args=arguments), _ALWAYS)
+        request, changes = (None, []) if deaths is None else await self._broker.read_changes(job_id, 0, _ALWAYS)
+        return None if request is None else Run(add_up(request, changes), deaths, str(arguments[2]))
+
+    async def _end_of(self, run: Run) -> tuple[float | None, Ending]:
+        """Run a step; returns when the next is due, and how this one ended."""
+        if self._is_stopping:
+            return time.time(), Ending.INTERRUPTED
+        task: asyncio.Task[float | None] = asyncio.ensure_future(self._step(run))
+        self._runs.add(task)
+        try:
+            return await task, Ending.DONE
+        except asyncio.CancelledError:
+            if not self._is_stopping:
+                await end(task)
+                await self._release(run, time.time(), Ending.INTERRUPTED)
+                raise
+            return time.time(), Ending.INTERRUPTED
+        except Withdrawn:
+            log.info("job withdrawn", job_id=run.job.id)
+            return None, Ending.INTERRUPTED
+        except JobsUnavailable:
+            log.warning("job interrupted", job_id=run.job.id)
+            return time.time(), Ending.INTERRUPTED
+        except Exception:
+            log.exception("step of a job failed", job_id=run.job.id)
+            return time.time() + _BROKEN_SECONDS, Ending.BROKEN
+        finally:
+            self._runs.discard(task)
+
+    async def _release(self, run: Run, due: float | None, ending: Ending) -> None:
+        arguments = [run.job.id, run.token, self._name, "" if due is None else due, ending, time.time()]
+        following = await self._broker.insist(lambda: self._broker.let_go(args=arguments), _ALWAYS)
+        if following is None:
+            return
+        if self._is_stopping:  # this worker must not get it
+            self._handed_back.append((run.job.id, following[0]))
+            return
+        with suppress(JobsUnavailable):  # the sweep sends it then
+            await self._broker.send(run.job.id, following[0], float(following[1]))
+
+    async def _stop_runs(self) -> None:
+        """Hand back what is running; nobody counts a death for it."""
+        self._is_stopping = True
+        for task in self._runs:
+            task.cancel()
+        if self._messages:
+            _, late = await asyncio.wait(self._messages, timeout=_STOP_SECONDS)
+            for message in late:
+                message.cancel()
+
+    async def _hand_back(self) -> None:
+        """Let other instances have at once what this one was told to do and did not."""
+        with suppress(JobsUnavailable):  # the sweep of another instance sends the rest
+            for job_id, sequence in self._handed_back:
+                await self._broker.send(job_id, sequence, time.time())
+
+    async def _sweep_regularly(self) -> None:
+        call, redis = self._broker.call, self._broker.redis
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            with suppress(JobsUnavailable):
+                now = time.time()
+                for job_id in await call(redis.zrangebyscore("batch:due", "-inf", now - _OVERDUE_SECONDS)):
+                    sequence = await call(redis.hget(f"batch:job:{job_id.decode()}", "seq"))
+                    if sequence is None:
+                        await call(redis.zrem("batch:due", job_id))
+                    else:
+                        await self._broker.send(job_id.decode(), int(sequence), now)
+
+
+async def end(task: "asyncio.Task[Any]") -> None:
+    """Cancel a task and wait for its end, whatever it is."""
+    task.cancel()
+    with suppress(asyncio.CancelledError, Exception):
+        await task
