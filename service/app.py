@@ -88,7 +88,7 @@ def create_app(settings: Settings) -> web.Application:
     app[METRICS] = metrics = Metrics()
     app[STATS] = Stats(metrics)
     app[LIFE] = Life()
-    app[PATIENCE] = Patience()
+    app[PATIENCE] = Patience(send=settings.send_timeout)
     app[LIMITER] = RateLimiter(settings.rate_limit, metrics, "downloads", sharing.window(settings))
     app[ATTEMPTS] = RateLimiter(settings.rate_limit, metrics, "attempts")
     app[QUESTIONS] = RateLimiter(QUESTION_LIMIT, metrics, "questions")

@@ -91,6 +91,8 @@ class Settings(BaseSettings):
     """Seconds for which a finished archive answers equal requests, and its id answers at all."""
     resume_grace: float = Field(60, ge=0)
     """Seconds for which a build that everybody left can be taken up again."""
+    send_timeout: float = Field(120, gt=0)
+    """Seconds after which a caller who takes nothing of what is sent is cut off; one who reads slowly is not."""
     read_ahead_bytes: int = Field(256 * MIB, gt=0)
     """How far a build may run ahead of its furthest reader."""
     store_max_bytes: int | None = Field(None, gt=0)

@@ -4,8 +4,8 @@ import asyncio
 import socket
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NoReturn
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
@@ -13,18 +13,22 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from service.api.answers import HEADERS, problem_answer
 from service.api.keys import PATIENCE
 from service.api.patience import Patience
+from service.api.stalls import Progress
+from service.archives.transmission import reset_at_close
 from service.problems import BadRequest, HeadersTooLarge, InternalError, Problem
 from service.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
 _BACKLOG = 512
+# So often do we look for callers who stopped reading while one may stop; they are found that much late at most.
+_LOOKS = 4
 
 
 class Connection(web.RequestHandler):
     """A connection to a caller."""
 
-    __slots__ = ("_head_timer", "_patience")
+    __slots__ = ("_head_timer", "_patience", "_progress", "is_stalled")
 
     def __init__(self, server: web.Server, patience: Patience) -> None:
         loop = asyncio.get_running_loop()
@@ -34,6 +38,9 @@ class Connection(web.RequestHandler):
         )
         self._patience = patience
         self._head_timer: asyncio.TimerHandle | None = None
+        self._progress = Progress()
+        self.is_stalled = False
+        """Whether it was ended because the caller stopped reading."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -48,6 +55,17 @@ class Connection(web.RequestHandler):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def end_if_stalled(self, now: float) -> None:
+        """End the connection if its caller has stopped reading for too long; `now` is the loop's time."""
+        if self.transport is None or self._progress.stalled_seconds(self.transport, now) < self._patience.send:
+            return
+        self.is_stalled = True
+        reset_at_close(self.transport)
+        # Not `abort`: a file may be on its way through `sendfile`, behind the transport's back. This way the system
+        # tells whoever is about to write.
+        with suppress(OSError):
+            self.transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
     def handle_error(
         self,
@@ -96,12 +114,24 @@ async def listening(app: web.Application, host: str, port: int, *, drain_seconds
         listener = await asyncio.get_running_loop().create_server(
             lambda: Connection(server, app[PATIENCE]), host, port, backlog=_BACKLOG
         )
+        watch = asyncio.create_task(_end_stalled(server, app[PATIENCE].send))
         try:
             yield [_address(each) for each in listener.sockets]
         finally:
+            watch.cancel()
             listener.close()
     finally:
         await runner.cleanup()
+
+
+async def _end_stalled(server: web.Server, patience: float) -> NoReturn:
+    """One look at every connection, now and then: nothing is set up per connection, let alone per byte."""
+    while True:
+        await asyncio.sleep(patience / _LOOKS)
+        now = asyncio.get_running_loop().time()
+        for connection in server.connections:
+            if isinstance(connection, Connection):
+                connection.end_if_stalled(now)
 
 
 def _address(listener: socket.socket) -> str:

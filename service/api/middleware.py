@@ -4,6 +4,7 @@ import re
 import time
 import uuid
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -45,8 +46,9 @@ async def add_headers(request: web.BaseRequest, response: web.StreamResponse) ->
 @web.middleware
 async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request an id, then count, time and log it."""
-    if isinstance(request.protocol, Connection):
-        request.protocol.heard()
+    connection = request.protocol
+    if isinstance(connection, Connection):
+        connection.heard()
     request[STARTED] = started = time.monotonic()
     request[REQUEST_ID] = request_id = _request_id(request)
     structlog.contextvars.clear_contextvars()
@@ -70,7 +72,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
             path=request.path,
             status=status,
             seconds=round(seconds, 4),
-            **request.get(FACTS, {}),
+            **_facts(request, connection),
         )
 
 
@@ -110,6 +112,12 @@ def _from_http(error: web.HTTPException) -> Problem:
             return BadRequest()
         case _:
             return InternalError()
+
+
+def _facts(request: web.Request, connection: object) -> dict[str, Any]:
+    """What the log line tells besides the request itself."""
+    is_stalled = isinstance(connection, Connection) and connection.is_stalled
+    return {**request.get(FACTS, {}), **({"outcome": "stalled"} if is_stalled else {})}
 
 
 def _request_id(request: web.Request) -> str:

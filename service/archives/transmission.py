@@ -103,10 +103,15 @@ def cut(request: web.Request) -> None:
     transport = request.transport
     if transport is None:
         return
+    reset_at_close(transport)
+    transport.abort()
+
+
+def reset_at_close(transport: asyncio.BaseTransport) -> None:
+    """However the connection is closed from here on, the client sees an error."""
     connection = transport.get_extra_info("socket")
     if connection is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    transport.abort()
 
 
 def _open_transport(request: web.Request) -> asyncio.Transport:
