@@ -22,6 +22,7 @@ class Findings:
         self._tried: dict[str, int] = {}
         self._details: dict[str, str] = {}
         self._figures: list[Row] = []
+        self._most: dict[str, tuple[float, float]] = {}
 
     def hold(self, promise: str, passed: bool, detail: object = "") -> None:
         """Note that a promise was kept once more, or broken."""
@@ -38,6 +39,10 @@ class Findings:
         """Note a measurement."""
         self._figures.append(Row(what, str(figure), passed))
 
+    def at_most(self, what: str, found: float, most: float) -> None:
+        """Note a measurement that is repeated; the largest is told, and that it may be `most`."""
+        self._most[what] = max(found, self._most.get(what, (found, most))[0]), most
+
     @property
     def rows(self) -> list[Row]:
         """Everything that was found; promises first."""
@@ -45,7 +50,10 @@ class Findings:
             Row(name, f"{self._held[name]} of {tried}", self._held[name] == tried, self._details.get(name, ""))
             for name, tried in self._tried.items()
         ]
-        return promises + self._figures
+        largest = [
+            Row(f"{what} (at most {most:g})", f"{found:g}", found <= most) for what, (found, most) in self._most.items()
+        ]
+        return promises + largest + self._figures
 
     @property
     def passed(self) -> bool:

@@ -13,6 +13,7 @@ from tests.loopback import free_port
 from tests.process import ServiceProcess
 from tests.redis_server import RedisServer
 from tests.s3_server import S3Server
+from tests.shared.s3_proxy import S3Proxy
 from tests.tools import require_tool
 
 SERVED_BY = "X-Served-By"
@@ -39,9 +40,17 @@ backend replicas
 class Fleet:
     """The replicas, and the address of the balancer in front of them, which gives each request to the next."""
 
-    def __init__(self, folder: Path, sandbox: Sandbox, session: ClientSession, environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        sandbox: Sandbox,
+        session: ClientSession,
+        environment: dict[str, str],
+        redis: RedisServer,
+    ) -> None:
         self.url = ""
         self.session = session
+        self.redis = redis
         self.replicas: list[ServiceProcess] = []
         self._folder = folder
         self._sandbox = sandbox
@@ -109,16 +118,21 @@ class Fleet:
 
 
 @asynccontextmanager
-async def open_fleet(folder: Path, replicas: int = 3, **settings: str) -> AsyncIterator[Fleet]:
-    """Everything, running; `settings` are environment variables of the replicas."""
+async def open_fleet(
+    folder: Path, replicas: int = 3, proxy: S3Proxy | None = None, **settings: str
+) -> AsyncIterator[Fleet]:
+    """Everything, running; `settings` are environment variables of the replicas, which reach S3 through `proxy`."""
     async with AsyncExitStack() as stack:
         redis, s3 = RedisServer(folder), S3Server()
         stack.callback(s3.stop)
         stack.callback(redis.stop)
         await asyncio.to_thread(redis.start)
         sandbox = await stack.enter_async_context(Sandbox(SandboxConfig(credits=1_000_000)))
+        if proxy is not None:
+            proxy.target = s3.url
         environment = {
             **s3.environment,
+            "AWS_ENDPOINT_URL": proxy.url if proxy else s3.url,
             "STORE_URL": await asyncio.to_thread(s3.make_bucket),
             "SHARED_URL": redis.url,
             "AUTOENHANCE_API_BASE": sandbox.api_base,
@@ -131,7 +145,7 @@ async def open_fleet(folder: Path, replicas: int = 3, **settings: str) -> AsyncI
         session = await stack.enter_async_context(
             ClientSession(connector=connector, timeout=ClientTimeout(total=PATIENCE))
         )
-        fleet = Fleet(folder, sandbox, session, environment)
+        fleet = Fleet(folder, sandbox, session, environment, redis)
         stack.push_async_callback(fleet.stop)
         await fleet.start(replicas)
         await stack.enter_async_context(fleet.balancer())

@@ -1,4 +1,4 @@
-"""A random replica is killed every two seconds while jobs are created, run and fetched through a balancer."""
+"""A random replica is killed every two seconds or so while jobs are created, run and fetched through a balancer."""
 
 import asyncio
 import random
@@ -14,17 +14,21 @@ from service.sandbox import ImageSpec
 from service.sandbox.state import Order
 from tests.faults.findings import Findings
 from tests.faults.scene import members
-from tests.shared.fleet import PATIENCE, Fleet, open_fleet
+from tests.shared.fleet import Fleet, open_fleet
 
 _KILL_SECONDS = 2.0
+# By how much the moment of a kill may differ from that, so that it falls everywhere in a job.
+_SPREAD = 0.9
 _SIZES = (20_000, 60_000, 200_000)
 _PAUSE = 0.2
+# Kills go on while a job waits: many leases, one after the other.
+_PATIENCE = 300.0
 
 
-async def kill_replicas(folder: Path, *, jobs: int, seed: int, pace: float = 0.5) -> Findings:
+async def kill_replicas(folder: Path, *, jobs: int, seed: int, pace: float = 0.5, images: int = 3) -> Findings:
     """Create a job every `pace` seconds while replicas die and are replaced; none may be lost, or built differently."""
     async with open_fleet(folder) as fleet:
-        check = _Check(fleet, random.Random(seed))
+        check = _Check(fleet, random.Random(seed), images)
         await check.run(jobs, pace)
     check.findings.figure("replicas killed", check.kills, passed=check.kills > 0)
     waited = sum(seconds > LEASE.total_seconds() for seconds in check.seconds)
@@ -36,12 +40,13 @@ async def kill_replicas(folder: Path, *, jobs: int, seed: int, pace: float = 0.5
 
 
 class _Check:
-    def __init__(self, fleet: Fleet, rng: random.Random) -> None:
+    def __init__(self, fleet: Fleet, rng: random.Random, images: int) -> None:
         self.findings = Findings()
         self.kills = self.repeated = self.struck = 0
         self.seconds: list[float] = []
         self._fleet = fleet
         self._rng = rng
+        self._images = images
         self._is_down: set[int] = set()
         self._replacing: list[asyncio.Task[None]] = []
 
@@ -57,7 +62,7 @@ class _Check:
 
     async def _kill_regularly(self) -> None:
         while True:
-            await asyncio.sleep(_KILL_SECONDS)
+            await asyncio.sleep(_KILL_SECONDS + self._rng.uniform(-_SPREAD, _SPREAD))
             up = [index for index in range(len(self._fleet.replicas)) if index not in self._is_down]
             if len(up) > 1:
                 self.kills += 1
@@ -70,11 +75,13 @@ class _Check:
 
     async def _judge(self, key: str) -> None:
         """A job from its creation to its ZIP, as a caller who does not give up sees it."""
-        images = [ImageSpec(size=self._rng.choice(_SIZES), latency=self._rng.uniform(0, 0.8)) for _ in range(3)]
+        images = [
+            ImageSpec(size=self._rng.choice(_SIZES), latency=self._rng.uniform(0, 0.8)) for _ in range(self._images)
+        ]
         order = self._fleet.add_order(images)
         started = time.monotonic()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(_PATIENCE):
                 job_id = (await self._insist("POST", f"/v1/orders/{order.order_id}/jobs?preview=false", key))["job_id"]
                 job = await self._until_its_end(job_id)
                 self.seconds.append(time.monotonic() - started)
@@ -84,10 +91,10 @@ class _Check:
             return
         self.findings.hold("no job is lost: each ends", True)
         error = (job.get("error") or {}).get("code")
-        self.findings.hold("it is complete, or three kills struck it", error in (None, "job_crashed"), job)
+        self.findings.hold("it is complete", job["status"] == "complete", job)
         if job["status"] == "complete":
             self._compare(order, body)
-        else:
+        elif error == "job_crashed":
             self.struck += 1
 
     def _compare(self, order: Order, body: bytes) -> None:

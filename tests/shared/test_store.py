@@ -6,10 +6,12 @@ import contextlib
 import pytest
 from aiohttp import ClientError
 
-from tests.e2e.client import Service, StartService
+from tests.e2e.client import PATIENCE, Service, StartService
 from tests.fakes.samples import ORDER, jpeg, order
 from tests.fakes.upstream import FakeUpstream
 from tests.loopback import free_port
+from tests.s3_server import S3Server
+from tests.shared.s3_proxy import S3Proxy
 
 IMAGES = {"a": jpeg(1, 300_000), "b": jpeg(2, 200_000), "c": jpeg(3, 9_000_000)}
 EXPECTED = {f"{name}.jpg": body for name, body in IMAGES.items()}
@@ -174,3 +176,24 @@ async def test_without_the_storage_an_instance_goes_on_alone(
 
     assert built.images == EXPECTED
     assert again.body == built.body
+
+
+async def test_a_storage_that_fails_for_a_while_is_made_up_for(
+    s3: S3Server, start_replica: StartService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers 500 to everything while an order is built: the caller is served, and afterwards everybody has it."""
+    async with S3Proxy(s3.url) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        first, second = await start_replica(), await start_replica()
+        proxy.is_broken = True
+        built = await first.download()
+        proxy.is_broken = False
+        async with asyncio.timeout(PATIENCE):
+            while (later := await second.ask(f"/v1/archives/{built.headers['X-Archive-Id']}")).status != 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        await first.stop()
+        await second.stop()
+
+    assert proxy.refused > 0
+    assert built.images == EXPECTED
+    assert later.body == built.body
