@@ -8,6 +8,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.loopback import serving
+
 Behaviour = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -31,16 +33,9 @@ class Chat:
 async def chat(behaviour: Behaviour) -> AsyncIterator[Chat]:
     """Run one for the length of the block."""
     server = Chat(behaviour)
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", server.handle)
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    async with serving(web.post("/v1/chat/completions", server.handle)) as url:
+        server.url = f"{url}/v1"
         yield server
-    finally:
-        await runner.cleanup()
 
 
 def says(*pieces: str, end: str = "data: [DONE]\n\n") -> Behaviour:

@@ -2,15 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from aiohttp import web
 
 from tests.e2e.client import PATIENCE, Answer, Service
 from tests.fakes.samples import ORDER
+from tests.loopback import LoopbackServer
 
 Document = dict[str, Any]
 
@@ -97,40 +98,22 @@ class Delivery:
         return found
 
 
-class Receiver:
+class Receiver(LoopbackServer):
     """A server that takes callbacks; answers with the statuses of `answers` in turn, the last one for ever."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.answers = [204]
         self.headers: dict[str, str] = {}
         """Sent with every answer."""
         self.received: list[Delivery] = []
-        self.url = ""
-        self._arrived = asyncio.Event()
-        self._runner: web.AppRunner | None = None
 
-    async def __aenter__(self) -> Self:
-        app = web.Application()
-        app.router.add_post("/done", self._take)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/done"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._runner is not None
-        await self._runner.cleanup()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for a condition on what has arrived."""
-        async with asyncio.timeout(PATIENCE):
-            while not condition():
-                self._arrived.clear()
-                await self._arrived.wait()
+    def routes(self) -> list[web.RouteDef]:
+        """Callbacks go to any path."""
+        return [web.post("/{path:.*}", self._take)]
 
     async def _take(self, request: web.Request) -> web.Response:
         self.received.append(Delivery(dict(request.headers), await request.read()))
-        self._arrived.set()
+        self.changed()
         status = self.answers[min(len(self.received), len(self.answers)) - 1]
         return web.Response(status=status, headers=self.headers)

@@ -12,7 +12,7 @@ from tests.command_line import Outcome, run
 from tests.e2e.client import Service, StartService
 from tests.fakes.samples import ORDER, jpeg, order
 from tests.fakes.upstream import FakeUpstream
-from tests.loopback import free_port
+from tests.loopback import free_port, serving
 
 
 async def download(service: Service, folder: Path, *arguments: str, **environment: str) -> Outcome:
@@ -203,16 +203,8 @@ async def test_an_answer_that_is_no_archive_leaves_no_file_that_looks_whole(tmp_
     async def page(request: web.Request) -> web.Response:
         return web.Response(text="<html>hello</html>", content_type="text/html")
 
-    app = web.Application()
-    app.router.add_get("/{path:.*}", page)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-
-    ended = await run(
-        "download", ORDER, "--url", f"http://127.0.0.1:{runner.addresses[0][1]}", "-o", "x.zip", folder=tmp_path
-    )
-    await runner.cleanup()
+    async with serving(web.get("/{path:.*}", page)) as url:
+        ended = await run("download", ORDER, "--url", url, "-o", "x.zip", folder=tmp_path)
 
     assert ended.code != 0
     assert "Traceback" not in ended.errors

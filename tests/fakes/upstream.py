@@ -4,17 +4,18 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeAlias
 
 from aiohttp import web
 from multidict import CIMultiDict
 
+from tests.loopback import Watched, serving
+
 # Part of every error body, so that a test can prove that upstream's words stay inside.
 UPSTREAM_WORDS = "words-of-upstream-7d1f"
 
-_WAIT_SECONDS = 20
 _TYPES = {b"\xff\xd8\xff": "image/jpeg", b"\x89PN": "image/png", b"RIF": "image/webp"}
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -50,7 +51,7 @@ class Received:
     at: float
 
 
-class FakeUpstream:
+class FakeUpstream(Watched):
     """Two servers on loopback: the API on 127.0.0.1, the assets that it redirects to on localhost.
 
     `orders` and `images` map an id to its script: bytes or a document (200), raw text (200, HTML), a status (with an
@@ -59,6 +60,7 @@ class FakeUpstream:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.orders: dict[str, Script] = {}
         self.images: dict[str, Script] = {}
         self.hops: dict[str, int] = {}
@@ -67,34 +69,22 @@ class FakeUpstream:
         self.max_in_flight = 0
         self._calls: Counter[str] = Counter()
         self._gates: dict[str, asyncio.Event] = {}
-        self._changed = asyncio.Event()
-        self._runners: list[web.AppRunner] = []
+        self._servers = AsyncExitStack()
         self.url = ""
         """Of the API, with its version: what `AUTOENHANCE_API_BASE` takes."""
         self.assets_url = ""
 
     async def __aenter__(self) -> Self:
-        api = web.Application(client_max_size=0)
-        api.router.add_get("/v3/orders/{id}", self._order)
-        api.router.add_get("/v3/images/{id}/enhanced", self._image)
-        self.url = f"http://127.0.0.1:{await self._listen(api)}/v3"
-        assets = web.Application()
-        assets.router.add_get("/assets/{id}", self._asset)
-        self.assets_url = f"http://localhost:{await self._listen(assets)}"
+        api = serving(web.get("/v3/orders/{id}", self._order), web.get("/v3/images/{id}/enhanced", self._image))
+        self.url = f"{await self._servers.enter_async_context(api)}/v3"
+        assets = serving(web.get("/assets/{id}", self._asset))
+        self.assets_url = (await self._servers.enter_async_context(assets)).replace("127.0.0.1", "localhost")
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for gate in self._gates.values():
             gate.set()
-        for runner in self._runners:
-            await runner.cleanup()
-
-    async def _listen(self, app: web.Application) -> int:
-        runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.5)
-        await runner.setup()
-        self._runners.append(runner)
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        return int(runner.addresses[0][1])
+        await self._servers.aclose()
 
     def hold(self, some_id: str) -> asyncio.Event:
         """Answer no request for this order or image until the event that is returned is set."""
@@ -112,13 +102,6 @@ class FakeUpstream:
     def requests(self, some_id: str, server: str = "api") -> list[Received]:
         """The requests that one server got for this order or image."""
         return [one for one in self.received if one.server == server and some_id in one.path.split("/")]
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for a condition on what this server has seen. Raises `TimeoutError` after 20 s."""
-        async with asyncio.timeout(_WAIT_SECONDS):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
 
     async def _order(self, request: web.Request) -> web.StreamResponse:
         order_id = self._note("api", request)
@@ -148,19 +131,19 @@ class FakeUpstream:
         now = asyncio.get_running_loop().time()
         query, headers = dict(request.query), CIMultiDict(request.headers)
         self.received.append(Received(server, request.method, request.path, query, headers, now))
-        self._changed.set()
+        self.changed()
         return request.match_info["id"]
 
     @contextmanager
     def _under_way(self) -> Iterator[None]:
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
-        self._changed.set()
+        self.changed()
         try:
             yield
         finally:
             self.in_flight -= 1
-            self._changed.set()
+            self.changed()
 
     async def _pass_gate(self, some_id: str) -> None:
         if some_id in self._gates:

@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from service.sandbox import ImageSpec
+from tests.loopback import serving
 
 from .conftest import StartSandbox, eventually
 
@@ -33,14 +34,9 @@ class Receiver:
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
     receiver = Receiver()
-    app = web.Application()
-    app.router.add_post("/hook", receiver.receive)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    yield receiver
-    await runner.cleanup()
+    async with serving(web.post("/hook", receiver.receive)) as url:
+        receiver.url = f"{url}/hook"
+        yield receiver
 
 
 async def finish_three(start: StartSandbox, receiver: Receiver, **config: Any) -> list[str]:

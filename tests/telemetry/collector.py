@@ -1,16 +1,15 @@
 """A collector of traces: takes OTLP over HTTP with the official messages, and keeps the spans."""
 
-import asyncio
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, Self
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-PATIENCE = 20
+from tests.loopback import LoopbackServer
 
 
 @dataclass(frozen=True)
@@ -30,28 +29,20 @@ class Received:
     seconds: float
 
 
-@dataclass
-class Collector:
-    """Listens on loopback. `url` is what `OTEL_EXPORTER_OTLP_ENDPOINT` takes."""
+class Collector(LoopbackServer):
+    """`url` is what `OTEL_EXPORTER_OTLP_ENDPOINT` takes."""
 
-    spans: list[Received] = field(default_factory=list)
-    resource: dict[str, Any] = field(default_factory=dict)
-    headers: list[dict[str, str]] = field(default_factory=list)
-    raw: list[bytes] = field(default_factory=list)
-    """Bodies as received: whatever is in no body did not leave the service."""
-    url: str = ""
-    gate: asyncio.Event | None = None
-    """While it is there and not set, requests are taken and never answered."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.spans: list[Received] = []
+        self.resource: dict[str, Any] = {}
+        self.headers: list[dict[str, str]] = []
+        self.raw: list[bytes] = []
+        """Bodies as received: whatever is in no body did not leave the service."""
 
-    def __post_init__(self) -> None:
-        self._changed = asyncio.Event()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for a condition on what has arrived. Raises `TimeoutError`."""
-        async with asyncio.timeout(PATIENCE):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
+    def routes(self) -> list[web.RouteDef]:
+        """Where OTLP goes."""
+        return [web.post("/v1/traces", self._take)]
 
     def named(self, name: str, trace_id: str | None = None) -> list[Received]:
         """The spans of this name."""
@@ -71,34 +62,19 @@ class Collector:
             names.insert(0, span.name)
         return names
 
-    async def __aenter__(self) -> Self:
-        app = web.Application(client_max_size=64 << 20)
-        app.router.add_post("/v1/traces", self._take)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self.gate is not None:
-            self.gate.set()
-        await self._runner.cleanup()
-
     async def _take(self, request: web.Request) -> web.Response:
         if request.content_type != "application/x-protobuf":
             raise web.HTTPUnsupportedMediaType
         body = await request.read()
         self.headers.append(dict(request.headers))
-        self._changed.set()
-        if self.gate is not None:
-            await self.gate.wait()
+        self.changed()
+        await self.pass_gate()
         self.raw.append(body)
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
             self.resource = _plain(resource.resource.attributes)
             for scope in resource.scope_spans:
                 self.spans.extend(map(_received, scope.spans))
-        self._changed.set()
+        self.changed()
         return web.Response(content_type="application/x-protobuf")
 
 
