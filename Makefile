@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+# Test processes side by side: more than processors, for tests wait for other processes most of their time.
+WORKERS ?= 4
 
 .PHONY: help demo test soak lint run lock clean
 
@@ -12,7 +14,7 @@ demo: $(VENV)/sandbox.stamp  ## Download a sample order from the embedded sandbo
 	$(RUN) -m service demo
 
 test: $(VENV)/dev.stamp  ## Run all tests
-	$(RUN) -m pytest --cov --cov-report=term:skip-covered
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered
 
 soak: $(VENV)/dev.stamp  ## Run the long checks (CHECKS="kills disk": only these) and write tests/RESULTS.md
 	$(RUN) -m tests.soak $(CHECKS)

@@ -75,8 +75,10 @@ async def _lose_images(findings: Findings, scene: Scene, ways: dict[str, str]) -
                 await eventually(lambda: _has_begun(file), True)  # noqa: B023  # awaited at once
                 await asyncio.to_thread(_remove_last, scene, order, whole.body)
                 code, _ = await reading
-                size = file.stat().st_size
-            findings.hold(f"curl sees that an image was lost: {what}", code != 0, f"{version}, {size} bytes")
+                got = await asyncio.to_thread(file.read_bytes)
+            # On a busy machine all may have gone out before the image vanished: then the archive is a true one.
+            told = code != 0 or got == whole.body
+            findings.hold(f"curl sees that an image was lost: {what}", told, f"{version}, {len(got)} bytes")
             again = await scene.ask(f"/v1/archives/{whole.headers['X-Archive-Id']}")
             findings.hold("and the archive is mended for the next", members(again.body) == scene.expected(order))
 
