@@ -62,7 +62,7 @@ class Builder:
                     self._miss(image, reason)
                 elif (download := await self._fetch(image)) is not None:
                     fetches.create_task(self._collect(image, download))
-                else:
+                elif not await self._append_stored(image, await self._downloads.stored(image.key)):
                     self._miss(image, Reason.NO_CREDIT)
         await self._settle()
 
@@ -72,26 +72,25 @@ class Builder:
         left = [image for image in self._planned if image.image_id not in here]
         stored = await self._store.find([image.key for image in left if self._readiness.is_ready(image)])
         for image in left:
-            blob = stored.get(image.key)
-            if blob is not None and await self._append(image, blob):
+            if await self._append_stored(image, stored.get(image.key)):
                 here.add(image.image_id)
-                self._metrics.images.labels(ImageOutcome.STORED).inc()
         return [image for image in left if image.image_id not in here]
 
     def _wanted(self, image: PlannedImage) -> Wanted:
-        return Wanted(image.key, image.image_id, self._rendering, self._purse)
+        purse = Purse() if image.is_bought else self._purse
+        return Wanted(image.key, image.image_id, self._rendering, purse)
 
     async def _fetch(self, image: PlannedImage) -> asyncio.Task[Stored] | None:
-        """Begin, or join, the download of an image as soon as it is wanted; None when there is no credit for it."""
+        """Begin, or join, the download of an image as soon as it is wanted; None when there is no credit to begin."""
         wanted = self._wanted(image)
-        while not self._purse.is_empty:
+        while not wanted.purse.is_empty:
             await self._archive.demand.wanted(self._archive.length)
             task = self._downloads.running(image.key) or await self._downloads.start(
                 wanted, lambda: self._archive.demand.is_open(self._archive.length)
             )
             if task is not None:
                 return task
-        return None
+        return self._downloads.running(image.key)
 
     async def _collect(self, image: PlannedImage, download: asyncio.Task[Stored]) -> None:
         try:
@@ -103,6 +102,12 @@ class Builder:
         if not await self._append(image, stored.blob, stored.attempts):
             raise OutOfSpace("an image was evicted before its archive had it")
         self._metrics.images.labels(ImageOutcome.DOWNLOADED if stored.attempts else ImageOutcome.STORED).inc()
+
+    async def _append_stored(self, image: PlannedImage, blob: Blob | None) -> bool:
+        if blob is None or not await self._append(image, blob):
+            return False
+        self._metrics.images.labels(ImageOutcome.STORED).inc()
+        return True
 
     async def _append(self, image: PlannedImage, blob: Blob, attempts: int = 0) -> bool:
         async with self._appending:

@@ -25,6 +25,8 @@ class PlannedImage(BaseModel):
     key: str
     """Of the image in the store; final once the image is ready."""
     modified: datetime
+    is_bought: bool = False
+    """Fetching it costs nothing, whatever the rendering."""
 
 
 class Plan(BaseModel):
@@ -79,6 +81,7 @@ def make_plan(order_id: str, order: Order, generations: Mapping[str, int], optio
                 state=record.state if record.image_id else ImageState.FAILED,
                 key=image_key(record, rendering, generation),
                 modified=record.date_added or order.created_at or _NO_DATE,
+                is_bought=record.downloaded,
             )
         )
     family = family_key(order_id, options)

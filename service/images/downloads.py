@@ -62,6 +62,11 @@ class Downloads:
         self._metrics = metrics
         self._flights: SingleFlight[Stored] = SingleFlight()
 
+    async def stored(self, key: str) -> Blob | None:
+        """This image, if it is here or in the shared storage."""
+        here = await self._store.find([key])
+        return here.get(key) or await self._store.fetch_shared(key)
+
     def running(self, key: str) -> asyncio.Task[Stored] | None:
         """The download of this image, if one is under way. Await it shielded."""
         return self._flights.running(key)
@@ -93,10 +98,8 @@ class Downloads:
     async def _bring(self, wanted: Wanted, slot: Slot) -> Stored:
         started = time.monotonic()
         try:
-            here = await self._store.find([wanted.key])
-            shared = here.get(wanted.key) or await self._store.fetch_shared(wanted.key)
-            if shared is not None:
-                return Stored(shared, 0)
+            if (blob := await self.stored(wanted.key)) is not None:
+                return Stored(blob, 0)
             async with self._store.receive() as incoming:
                 extension, attempts = await self._download(wanted, incoming, slot)
                 blob = await self._store.publish(incoming, extension, wanted.key)

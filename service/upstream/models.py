@@ -97,6 +97,8 @@ class ImageRecord(_Record):
     status: Text = None
     enhanced: Flag = False
     error: Flag = False
+    downloaded: Flag = False
+    """Bought already: fetching its full size is free."""
     date_added: Moment = None
 
     @property

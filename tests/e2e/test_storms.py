@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from tests.e2e.client import PATIENCE, Answer, Service, StartService
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order
+from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
 from tests.fakes.upstream import FakeUpstream, Handler, Reply, Script
 
 THIRD_ORDER = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be003"
@@ -46,6 +46,13 @@ async def metric(service: Service, series: str) -> float:
     found = re.search(rf"^{re.escape(series)} (\S+)$", (await service.ask("/metrics")).body.decode(), re.MULTILINE)
     assert found is not None, series
     return float(found[1])
+
+
+async def until(service: Service, series: str, least: float) -> None:
+    """Wait until a series has come so far."""
+    async with asyncio.timeout(PATIENCE):
+        while await metric(service, series) < least:
+            pass
 
 
 class TestBreaker:
@@ -218,9 +225,7 @@ class TestMoney:
         await upstream.until(lambda: upstream.in_flight == 5)
 
         gates[4].set()
-        async with asyncio.timeout(PATIENCE):
-            while await metric(service, 'batch_image_failures_total{reason="no_credit"}') < 16:
-                pass
+        await until(service, 'batch_image_failures_total{reason="no_credit"}', 16)
         for gate in gates[:4]:
             gate.set()
         answer = await download
@@ -228,6 +233,38 @@ class TestMoney:
         assert answer.images == {f"i{number}.jpg": jpeg(number) for number in range(4)}
         assert missing(answer) == dict.fromkeys(ids[4:], "no_credit")
         assert [upstream.calls(image_id) for image_id in ids[5:]] == [0] * 15
+
+    async def test_what_is_bought_is_delivered_without_credit(
+        self, upstream: FakeUpstream, start_service: StartService
+    ) -> None:
+        """After a 402 images that were bought before are still fetched: that is free."""
+        service = await start_service(download_concurrency=1)
+        fill(upstream, ORDER, "i", 6, lambda number: 402 if number == 0 else jpeg(number))
+        upstream.orders[ORDER] = order([photo(f"i{number}", downloaded=number in (2, 5)) for number in range(6)])
+
+        answer = await service.download(preview="false")
+
+        assert answer.images == {f"i{number}.jpg": jpeg(number) for number in (2, 5)}
+        assert missing(answer) == dict.fromkeys(["i0", "i1", "i3", "i4"], "no_credit")
+        assert [upstream.calls(f"i{number}") for number in range(6)] == [1, 0, 1, 0, 0, 1]
+
+    async def test_what_another_build_bought_meanwhile_is_delivered_without_credit(
+        self, upstream: FakeUpstream, start_service: StartService
+    ) -> None:
+        """After a 402 a build buys nothing more, but takes what is here when its turn comes."""
+        service = await start_service(order_freshness=0)
+        fill(upstream, ORDER, "i", 2)
+        upstream.images["i0"] = 402
+        upstream.orders[ORDER] = order([photo("i0"), photo("i1", status="processing")])
+        download = asyncio.create_task(service.download(preview="false", wait="true"))
+        await until(service, 'batch_image_failures_total{reason="no_credit"}', 1)
+
+        upstream.orders[ORDER] = order([photo("i0"), photo("i1")])
+        await service.download(preview="false", image="i1")
+        answer = await download
+
+        assert answer.images == {"i1.jpg": jpeg(1)}
+        assert upstream.calls("i1") == 1
 
     async def test_the_next_archive_buys_again(self, upstream: FakeUpstream, service: Service) -> None:
         """The account may have been topped up; what was bought is not bought twice."""

@@ -56,8 +56,8 @@ async def fill_disk(folder: Path, *, rounds: int, seed: int) -> Findings:
             await asyncio.to_thread(ballast.shrink)
             # Downloads of the builds that failed are finished nevertheless, and until then they have their room.
             await eventually(lambda: scene.metric("batch_downloads_in_flight"), 0)
-            for order in orders:
-                verdict = await judge(scene, order, patience=PATIENCE)
+            again = await asyncio.gather(*(judge(scene, order, patience=PATIENCE) for order in orders))
+            for order, verdict in zip(orders, again, strict=True):
                 findings.hold("once there is room, all is delivered", verdict.ending is Ending.WHOLE, verdict)
                 paid = scene.bought(order) == len(order.images)
                 findings.hold("credits spent equals images", paid, order.order_id)

@@ -37,7 +37,7 @@ CHECKS: Mapping[str, tuple[str, Check]] = {
     "storm": ("Downloads with 20% random faults", lambda to: storm.weather_storm(to, downloads=1000, seed=19)),
     "outage": ("Upstream away", lambda to: outage.survive_outages(to, rounds=30, seed=20)),
     "eviction": ("A store that is too small", lambda to: eviction.evict(to, rounds=30, seed=21)),
-    "disk": ("A disk that fills up", lambda to: disk.fill_disk(to, rounds=100, seed=22)),
+    "disk": ("A disk that fills up", lambda to: disk.fill_disk(to, rounds=50, seed=22)),
     "slow": ("Slow readers", lambda to: slow_readers.hold_slow_readers(to, readers=64, seconds=60)),
     "cpu": ("CPU seconds per GB, cold and warm", lambda to: cpu.measure(to)),
     "memory": ("Peak memory of a large order", lambda to: memory.measure(to)),
