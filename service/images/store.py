@@ -150,6 +150,8 @@ class ImageStore:
     async def missing(self, blobs: Iterable[Blob]) -> set[str]:
         """Digests of those among `blobs` that are not here, or not intact any more; their files are removed."""
         wanted = {blob.digest: blob for blob in blobs}
+        if not wanted:  # as before every download; a transaction costs a hop to another thread
+            return set()
 
         def compare(connection: sqlite3.Connection) -> tuple[set[str], list[Blob]]:
             rows = connection.execute(
