@@ -1,12 +1,14 @@
 """A scripted upstream on loopback, and a client of it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from aioresponses import aioresponses
 
 from service.telemetry.metrics import Metrics
 from tests.fakes.upstream import FakeUpstream
 from tests.upstream.helpers import FakeClock, Parts, open_client
+from tests.upstream.mocked import BASE, mocked_answers
 
 
 @pytest.fixture
@@ -33,3 +35,17 @@ async def parts(upstream: FakeUpstream) -> AsyncIterator[Parts]:
     """A client of the fake, with everything it is made of."""
     async with open_client(upstream.url) as opened:
         yield opened
+
+
+@pytest.fixture
+def answers() -> Iterator[aioresponses]:
+    """Answers without a network; a request that has none fails to connect."""
+    with mocked_answers() as mocked:
+        yield mocked
+
+
+@pytest.fixture
+async def lone(answers: aioresponses) -> AsyncIterator[Parts]:
+    """A client that gets its answers from `answers`, one attempt each."""
+    async with open_client(BASE, attempts=1) as parts:
+        yield parts

@@ -14,6 +14,10 @@ from unittest.mock import Mock, patch
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aioresponses import aioresponses, core
+from yarl import URL
+
+# A literal address: it is looked up before the first call, and nothing may be asked of a name server.
+BASE = "http://127.0.0.1:9/v3"
 
 _NEVER_FULL = 1 << 40
 
@@ -37,3 +41,12 @@ def mocked_answers() -> Iterator[aioresponses]:
         aioresponses() as answers,
     ):
         yield answers
+
+
+def sent(answers: aioresponses) -> tuple[URL, dict[str, str]]:
+    """Address and headers of the only request."""
+    ((_, url), (call,)) = next(iter(answers.requests.items()))
+    assert len(answers.requests) == 1
+    headers = dict(call.kwargs["headers"])
+    headers.pop("User-Agent", None)  # the session's own
+    return url, headers

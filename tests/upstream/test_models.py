@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
-from service.upstream.models import ImageRecord, ImageState, InvalidOrder, Order, Rendering, parse_order
+from service.upstream.models import ImageRecord, ImageState, InvalidOrder, Order, parse_order
 
 MOMENT = datetime(2026, 3, 2, 9, 15, 4, tzinfo=UTC)
 EPOCH = 1_772_442_904
+
 
 FIELDS = [
     "image_id", "id", "image_name", "name", "status", "enhanced", "error", "date_added", "images", "order_id",
@@ -290,53 +290,3 @@ class TestAnyDocument:
         except InvalidOrder:
             return
         assert isinstance(order, Order)
-
-
-class TestRendering:
-    @pytest.mark.parametrize(
-        ("rendering", "query"),
-        [
-            (Rendering(), {"format": "jpeg", "preview": "true"}),
-            (Rendering(preview=False), {"format": "jpeg", "preview": "false"}),
-            (Rendering(dev_mode=True), {"format": "jpeg", "preview": "true"}),
-            (
-                Rendering(format="avif", quality=90, max_width=1, scale=0.5),
-                {"format": "avif", "preview": "true", "quality": "90", "max_width": "1", "scale": "0.5"},
-            ),
-            (Rendering(scale=0), {"format": "jpeg", "preview": "true", "scale": "0"}),
-            (Rendering(scale=1), {"format": "jpeg", "preview": "true", "scale": "1"}),
-        ],
-        ids=lambda value: str(value),
-    )
-    def test_its_query(self, rendering: Rendering, query: dict[str, str]) -> None:
-        """`preview` is always said, in lower case; what was not asked for is left to upstream."""
-        assert rendering.query() == query
-
-    @given(scale=st.floats(0, 1))
-    def test_a_scale_stays_one(self, scale: float) -> None:
-        """However small, it is sent as a number from 0 to 1."""
-        sent = float(Rendering(scale=scale).query()["scale"])
-
-        assert 0 <= sent <= 1
-        assert sent == pytest.approx(scale, rel=1e-5)
-
-    @pytest.mark.parametrize(
-        ("preview", "dev_mode", "buys"),
-        [(True, False, False), (True, True, False), (False, True, False), (False, False, True)],
-    )
-    def test_what_costs_a_credit(self, preview: bool, dev_mode: bool, buys: bool) -> None:
-        """Full size outside of dev mode, and nothing else."""
-        assert Rendering(preview=preview, dev_mode=dev_mode).buys is buys
-
-    @pytest.mark.parametrize(
-        "fields",
-        [
-            {"format": "jpg"}, {"format": "JPEG"}, {"quality": 0}, {"quality": 91}, {"max_width": 0}, {"scale": 1.01},
-            {"scale": -0.1}, {"scale": float("nan")}, {"watermark": True},
-        ],
-        ids=str,
-    )  # fmt: skip
-    def test_what_upstream_would_refuse_is_refused_here(self, fields: dict[str, Any]) -> None:
-        """Values out of upstream's ranges, and options that do not exist."""
-        with pytest.raises(ValidationError):
-            Rendering(**fields)

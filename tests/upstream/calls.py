@@ -1,0 +1,46 @@
+"""Single calls through the transport."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+import pytest
+from aiohttp import ClientResponse
+from yarl import URL
+
+from service.telemetry.metrics import Circuit
+from service.upstream.answers import UpstreamFailure
+from tests.upstream.helpers import PATIENCE, Parts
+
+
+@dataclass
+class Got:
+    """A whole answer, and the circuits that were asked for it."""
+
+    status: int
+    body: bytes
+    reached: list[Circuit]
+
+
+async def get(parts: Parts, url: str, *, seconds: float = PATIENCE, headers: dict[str, str] | None = None) -> Got:
+    reached: list[Circuit] = []
+    async with parts.transport.get(
+        "image",
+        URL(url, encoded=True),
+        seconds=seconds,
+        headers=headers or {},
+        api_headers={"x-dev-mode": "true"},
+        reach=reached.append,
+    ) as response:
+        return Got(response.status, await response.read(), reached)
+
+
+def get_with(parts: Parts, url: str, reach: Callable[[Circuit], None]) -> AbstractAsyncContextManager[ClientResponse]:
+    """The answer itself, with a say in each hop."""
+    return parts.transport.get("image", URL(url), seconds=PATIENCE, headers={}, api_headers={}, reach=reach)
+
+
+async def refused(parts: Parts, url: str, *, seconds: float = PATIENCE) -> UpstreamFailure:
+    with pytest.raises(UpstreamFailure) as raised:
+        await get(parts, url, seconds=seconds)
+    return raised.value

@@ -1,0 +1,232 @@
+"""The image call as the rooms above see it: what is sent, and what answers become."""
+
+import asyncio
+import re
+from typing import Any
+
+import pytest
+from aioresponses import aioresponses
+
+from service.reasons import Reason
+from service.upstream import client, retry
+from service.upstream.client import ImageFailed
+from service.upstream.models import Rendering
+from tests.fakes.samples import jpeg, png, webp
+from tests.fakes.upstream import FakeUpstream, Reply, Script
+from tests.upstream.helpers import (
+    KEY,
+    PATIENCE,
+    VERSION,
+    FakeClock,
+    MemoryBody,
+    Parts,
+    download,
+    missing,
+    open_client,
+    tcp_server,
+)
+from tests.upstream.mocked import BASE, sent
+
+ANY_IMAGE = re.compile(rf"{re.escape(BASE)}/images/.*")
+
+
+def answer_image(answers: aioresponses) -> None:
+    """Answer an image call, whatever it asks for."""
+    headers = {"Content-Length": str(len(jpeg()))}
+    answers.get(ANY_IMAGE, body=jpeg(), content_type="image/jpeg", headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("rendering", "query"),
+    [
+        ({}, "format=jpeg&preview=true"),
+        ({"preview": False}, "format=jpeg&preview=false"),
+        (
+            {"format": "webp", "quality": 80, "max_width": 1200, "scale": 0.25},
+            "format=webp&preview=true&quality=80&max_width=1200&scale=0.25",
+        ),
+    ],
+    ids=str,
+)
+async def test_what_is_asked_for(answers: aioresponses, lone: Parts, rendering: dict[str, Any], query: str) -> None:
+    """The rendering's options, `preview` always among them."""
+    answer_image(answers)
+
+    await download(lone, **rendering)
+
+    url, _ = sent(answers)
+    assert url.raw_path == "/v3/images/a/enhanced"
+    assert sorted(url.raw_query_string.split("&")) == sorted(query.split("&"))
+
+
+@pytest.mark.parametrize("dev_mode", [False, True])
+async def test_dev_mode_is_a_header(answers: aioresponses, lone: Parts, dev_mode: bool) -> None:
+    """Sent only when it is on, beside key and version; never a coded or partial body on the first attempt."""
+    answer_image(answers)
+
+    await download(lone, dev_mode=dev_mode)
+
+    wanted = {"x-api-key": KEY, "x-api-version": VERSION, "Accept": "*/*", "Accept-Encoding": "identity"}
+    assert sent(answers)[1] == wanted | ({"x-dev-mode": "true"} if dev_mode else {})
+
+
+@pytest.mark.parametrize(
+    ("image_id", "segment"),
+    [
+        ("a/../b", "a%2F..%2Fb"),
+        ("a?preview=false", "a%3Fpreview%3Dfalse"),
+        ("..", "-"),
+        (".", "-"),
+        ("ü ", "%C3%BC%20"),
+    ],
+)
+async def test_ids_cannot_leave_their_place_in_the_path(
+    answers: aioresponses, lone: Parts, image_id: str, segment: str
+) -> None:
+    """Not by slashes, nor by a query, nor by dots."""
+    answer_image(answers)
+
+    await download(lone, image_id)
+
+    assert sent(answers)[0].raw_path == f"/v3/images/{segment}/enhanced"
+
+
+async def test_an_id_that_no_address_can_hold_is_a_failed_image(upstream: FakeUpstream, parts: Parts) -> None:
+    """JSON can say what UTF-8 cannot; the image fails, not the program."""
+    reason, _ = await missing(parts, "\ud800")
+
+    assert reason in (Reason.REJECTED, Reason.IMAGE_NOT_FOUND)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "attempts"),
+    [
+        (202, Reason.NOT_READY, 1),
+        (400, Reason.REJECTED, 1),
+        (401, Reason.REFUSED, 1),
+        (402, Reason.NO_CREDIT, 1),
+        (403, Reason.REFUSED, 1),
+        (404, Reason.IMAGE_NOT_FOUND, 1),
+        (410, Reason.EXPIRED, 1),
+        (422, Reason.REJECTED, 1),
+        (429, Reason.RATE_LIMITED, 3),
+        (500, Reason.UPSTREAM_ERROR, 3),
+        (503, Reason.UPSTREAM_ERROR, 3),
+    ],
+)
+async def test_a_refusal_becomes_a_reason(
+    upstream: FakeUpstream, parts: Parts, status: int, reason: Reason, attempts: int
+) -> None:
+    """And is tried again where that can help; the attempts are told."""
+    upstream.images["a"] = status
+
+    outcome = await missing(parts)
+
+    assert outcome == (reason, attempts)
+    assert upstream.calls("a") == attempts
+
+
+async def test_an_image_arrives_whole(upstream: FakeUpstream, parts: Parts) -> None:
+    """Its bytes, its announced length, its extension, and the attempts it took."""
+    upstream.images["a"] = [503, png(size=300_000)]
+    body = MemoryBody()
+
+    extension, attempts = await download(parts, body=body)
+
+    assert (extension, attempts) == ("png", 2)
+    assert (bytes(body.content), body.expected) == (png(size=300_000), [300_000])
+
+
+async def test_the_bytes_name_the_extension(upstream: FakeUpstream, parts: Parts) -> None:
+    """Not what was asked for, nor what the type says."""
+    upstream.images["a"] = Reply(body=webp(), content_type="image/jpeg")
+
+    extension, _ = await download(parts, format="jpeg")
+
+    assert extension == "webp"
+
+
+async def test_a_body_whose_end_cannot_be_told_from_a_break_is_none() -> None:
+    """Neither a length nor chunks: everything may be there, and nobody could know."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nConnection: close\r\n\r\n"
+
+    async with tcp_server(head + jpeg()) as url, open_client(url) as parts:
+        assert await missing(parts) == (Reason.TRUNCATED, 3)
+
+
+async def test_time_spent_in_the_line_is_not_upstreams(
+    upstream: FakeUpstream, parts: Parts, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second attempt whose time ran out while it waited for a slot is not sent, nor counted as a timeout."""
+    monkeypatch.setattr(client, "time", clock)
+    monkeypatch.setattr(retry, "time", clock)
+    upstream.images["a"] = 503
+    slot = await parts.slots.acquire()
+    fetch = asyncio.create_task(parts.client.download("a", Rendering(), MemoryBody(), slot))
+    others = [await parts.slots.acquire() for _ in range(5)]
+    clock.advance(PATIENCE)
+    for other in others:
+        other.release()
+
+    with pytest.raises(ImageFailed) as raised:
+        await fetch
+
+    assert (raised.value.reason, raised.value.attempts) == (Reason.UPSTREAM_ERROR, 1)
+    assert upstream.calls("a") == 1
+
+
+async def test_a_retry_after_holds_back_nobody_else(upstream: FakeUpstream, parts: Parts) -> None:
+    """The refused request waits without its slot; six others go through five slots meanwhile."""
+    refusal = Reply(status=429, headers={"Retry-After": "1"})
+    upstream.images["a"] = [refusal, jpeg()]
+    upstream.images |= {f"i{number}": jpeg(number) for number in range(6)}
+
+    first = asyncio.create_task(download(parts, "a"))
+    await upstream.until(lambda: upstream.calls("a") == 1)
+    for number in range(6):
+        await download(parts, f"i{number}")
+    outcome = await first
+
+    images = [request.path.split("/")[3] for request in upstream.received]
+    assert images == ["a", *(f"i{number}" for number in range(6)), "a"]
+    assert outcome == ("jpg", 2)
+
+
+@pytest.mark.parametrize(
+    "script", [Reply(body=jpeg(), content_type="text/plain"), b"GIF89a" + b"\0" * 50, b"", "<html>"]
+)
+async def test_what_is_no_image_is_not_asked_for_again(upstream: FakeUpstream, parts: Parts, script: Script) -> None:
+    """Another attempt would bring the same; nothing of it is kept."""
+    upstream.images["a"] = script
+    body = MemoryBody()
+
+    with pytest.raises(ImageFailed) as raised:
+        await download(parts, body=body)
+
+    assert (raised.value.reason, raised.value.attempts) == (Reason.NOT_AN_IMAGE, 1)
+    assert body.content == b""
+
+
+async def test_a_download_ends_without_its_slot(upstream: FakeUpstream, parts: Parts) -> None:
+    """Whether it went well or not."""
+    upstream.images |= {"a": jpeg(), "b": 404}
+
+    await download(parts, "a")
+    await missing(parts, "b")
+
+    assert parts.sample("batch_downloads_in_flight") == 0
+
+
+async def test_a_body_that_cannot_be_written_is_not_upstreams_failure(upstream: FakeUpstream, parts: Parts) -> None:
+    """The error passes through, once, and the slot is free."""
+    upstream.images["a"] = jpeg()
+
+    class Full(MemoryBody):
+        async def write(self, chunk: bytes) -> None:
+            raise OSError("no space")
+
+    with pytest.raises(OSError, match="no space"):
+        await download(parts, body=Full())
+
+    assert upstream.calls("a") == 1
+    assert parts.sample("batch_downloads_in_flight") == 0

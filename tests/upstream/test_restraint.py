@@ -1,0 +1,129 @@
+"""When upstream is in trouble: circuits open, retries end, downloads get fewer and slower."""
+
+import asyncio
+
+import pytest
+from aiohttp import web
+
+from service.reasons import Reason
+from service.telemetry.metrics import Circuit
+from tests.fakes.samples import ORDER, jpeg, order
+from tests.fakes.upstream import FakeUpstream, Reply
+from tests.upstream.helpers import (
+    Parts,
+    failure,
+    missing,
+    open_client,
+)
+
+
+class TestCircuits:
+    async def test_a_rest_that_ends_too_soon_is_the_assets_fault(self, upstream: FakeUpstream) -> None:
+        """The body came from there, so that circuit counts it."""
+        short = Reply(
+            body=jpeg()[700:1_000], status=206, headers={"Content-Range": "bytes 700-999/2000", "ETag": '"v1"'}
+        )
+        upstream.hops["a"] = 1
+        upstream.images["a"] = [Reply(body=jpeg(), etag='"v1"', cut_after=700), short]
+
+        async with open_client(upstream.url, attempts=2, failures=1) as parts:
+            outcome = await missing(parts)
+
+            opened = {circuit: breaker.is_open for circuit, breaker in parts.breakers.items()}
+
+        assert outcome == (Reason.TRUNCATED, 2)
+        assert opened == {Circuit.API: False, Circuit.ASSETS: True}
+
+    async def test_failing_assets_open_their_circuit_only(self, upstream: FakeUpstream) -> None:
+        """Orders can still be asked for; images say why they are missing."""
+        upstream.orders[ORDER] = order(["a", "b"])
+        upstream.images |= {"a": 500, "b": 500, "c": jpeg()}
+        upstream.hops |= {"a": 1, "b": 1, "c": 1}
+
+        async with open_client(upstream.url, attempts=1, failures=2) as parts:
+            outcomes = [await missing(parts, image_id) for image_id in ("a", "b", "c")]
+            document = await parts.client.order(ORDER)
+
+        assert outcomes == [(Reason.UPSTREAM_ERROR, 1), (Reason.UPSTREAM_ERROR, 1), (Reason.BREAKER_OPEN, 0)]
+        assert upstream.requests("c") == []  # asking the API for it could buy what cannot be delivered
+        assert len(document.images) == 2
+
+    async def test_an_open_circuit_ends_the_retries(self, upstream: FakeUpstream) -> None:
+        """A failure of a dependency that is given a rest is final at once."""
+        upstream.images["a"] = 503
+        async with open_client(upstream.url, failures=1) as parts:
+
+            async def trip(_: web.Request) -> web.StreamResponse:
+                parts.breakers[Circuit.API].admit().settle(failure())
+                return web.Response(status=503)
+
+            upstream.images["a"] = trip
+            outcome = await missing(parts)
+
+        assert outcome == (Reason.UPSTREAM_ERROR, 1)
+
+    async def test_a_circuit_that_opens_during_a_wait_ends_the_retries_too(
+        self, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Open means no traffic, also for an operation that was admitted before."""
+        upstream.images["a"] = [503, jpeg()]
+        async with open_client(upstream.url, failures=1) as parts:
+            sleep = asyncio.sleep
+
+            async def trip_meanwhile(seconds: float) -> None:
+                if upstream.calls("a") and not parts.breakers[Circuit.API].is_open:
+                    parts.breakers[Circuit.API].admit().settle(failure())
+                await sleep(0)
+
+            monkeypatch.setattr(asyncio, "sleep", trip_meanwhile)
+            outcome = await missing(parts)
+
+        assert outcome == (Reason.BREAKER_OPEN, 1)
+        assert upstream.calls("a") == 1
+
+    async def test_one_broken_image_opens_nothing(self, upstream: FakeUpstream) -> None:
+        """However often it is asked for."""
+        upstream.images["a"] = 500
+
+        async with open_client(upstream.url, attempts=1, failures=2) as parts:
+            outcomes = [await missing(parts) for _ in range(5)]
+
+        assert outcomes == [(Reason.UPSTREAM_ERROR, 1)] * 5
+
+    async def test_retries_have_a_budget(self, upstream: FakeUpstream, parts: Parts) -> None:
+        """Twenty, and a tenth of the calls: an outage is not answered with three times the traffic."""
+        upstream.images |= {f"i{number}": 503 for number in range(60)}
+
+        for image_id in list(upstream.images):
+            await missing(parts, image_id)
+
+        assert 80 <= upstream.image_calls <= 90
+        assert parts.sample("batch_upstream_retries_total", reason="upstream_error") == upstream.image_calls - 60
+
+
+class TestPace:
+    @pytest.mark.parametrize(
+        ("status", "limit", "has_pace"), [(429, 3, True), (503, 3, False), (500, 5, False), (404, 5, False)]
+    )
+    async def test_what_makes_us_slower(self, upstream: FakeUpstream, status: int, limit: int, has_pace: bool) -> None:
+        """Being told to, or an upstream that is unavailable, by two images; a broken or missing image does not."""
+        upstream.images |= {"a": status, "b": status}
+
+        async with open_client(upstream.url, attempts=1) as parts:
+            for image_id in ("a", "b"):
+                await missing(parts, image_id)
+
+        assert parts.sample("batch_download_concurrency_limit") == limit
+        assert (parts.sample("batch_download_pace") > 0) is has_pace
+
+    async def test_timeouts_make_us_slower(self, upstream: FakeUpstream) -> None:
+        """An upstream that cannot keep up says nothing at all."""
+        upstream.images |= {"a": jpeg(), "b": jpeg()}
+        upstream.hold("a")
+        upstream.hold("b")
+
+        async with open_client(upstream.url, attempts=1, seconds=0.05) as parts:
+            outcomes = [await missing(parts, image_id) for image_id in ("a", "b")]
+
+        assert outcomes == [(Reason.TIMEOUT, 1)] * 2
+        assert parts.sample("batch_download_concurrency_limit") == 3
