@@ -1,13 +1,23 @@
 """What all tests share: plain logs, and a loop that must not be blocked."""
 
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
 import structlog
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import HealthCheck, settings
 
 from service.telemetry.logs import configure_logs
+
+# For the soak, which says how many.
+settings.register_profile(
+    "long",
+    max_examples=int(os.environ.get("LONG_EXAMPLES", "2000")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 
 @pytest.fixture(autouse=True, scope="session")

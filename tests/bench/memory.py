@@ -8,10 +8,13 @@ from service.sandbox import ImageSpec
 from tests.faults.curl import throughput
 from tests.faults.findings import Findings
 from tests.faults.scene import open_scene
+from tests.faults.slow_readers import read_slowly
 
 MIB = 1 << 20
 _IMAGE = 20 * MIB
 _MOST_GROWTH = 30
+_MOST_IN_A_CROWD = 256
+_SLOW_SECONDS = 20.0
 
 
 async def measure(folder: Path, *, few: int = 3, many: int = 100) -> Findings:
@@ -32,6 +35,22 @@ async def _peak(folder: Path, images: int) -> tuple[int, int]:
         order = scene.add_order([ImageSpec(size=_IMAGE)] * images)
         _, size = await throughput(f"{scene.service.url}{scene.order_path(order)}?preview=false")
         return scene.service.peak_memory, size
+
+
+async def measure_crowd(folder: Path, *, archives: int = 20, slow: int = 4, images: int = 8) -> Findings:
+    """The peak for so many large archives at once, each cold and with a reader of its own, some of them slow."""
+    findings = Findings()
+    async with open_scene(folder, STORE_MAX_BYTES=str(8 << 30)) as scene:
+        orders = [scene.add_order([ImageSpec(size=_IMAGE)] * images) for _ in range(archives)]
+        urls = [f"{scene.service.url}{scene.order_path(order)}?preview=false" for order in orders]
+        readers = [asyncio.create_task(read_slowly(url, _SLOW_SECONDS)) for url in urls[:slow]]
+        sizes = [size for _, size in await asyncio.gather(*(throughput(url) for url in urls[slow:]))]
+        await asyncio.gather(*readers)
+        peak = scene.service.peak_memory / MIB
+    told = f"peak memory, {archives} archives of {images * _IMAGE // MIB} MiB at once, {slow} of their readers slow"
+    findings.figure(f"{told} (at most {_MOST_IN_A_CROWD} MiB)", f"{peak:.1f} MiB", passed=peak <= _MOST_IN_A_CROWD)
+    findings.figure("MiB delivered to the others", f"{sum(sizes) / MIB:.0f}")
+    return findings
 
 
 async def main() -> None:

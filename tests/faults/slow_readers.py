@@ -31,7 +31,7 @@ async def hold_slow_readers(folder: Path, *, readers: int, seconds: float, judge
             await throughput(url)
         alone = await _best(urls[0])
         before = scene.service.memory
-        running = [asyncio.create_task(_read_slowly(urls[at % 2], seconds)) for at in range(readers)]
+        running = [asyncio.create_task(read_slowly(urls[at % 2], seconds)) for at in range(readers)]
         try:
             await asyncio.sleep(min(3.0, seconds / 2))
             beside = await _best(urls[0])
@@ -65,7 +65,7 @@ async def _watch_memory(scene: Scene, running: list[asyncio.Task[int]]) -> int:
     return most
 
 
-async def _read_slowly(url: str, seconds: float) -> int:
+async def read_slowly(url: str, seconds: float) -> int:
     """Take `_RATE` bytes per second, with a small window so that the kernel cannot hide it; how many there were."""
     address = urlsplit(url)
     connection = socket.socket()

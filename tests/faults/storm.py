@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 from service.sandbox import ImageSpec
@@ -12,6 +11,7 @@ from service.sandbox.state import Order
 from tests.faults.findings import Findings
 from tests.faults.judge import Ending, Verdict, judge
 from tests.faults.proxy import FaultProxy, Trouble
+from tests.faults.rest import Rest, at_rest, note_lag
 from tests.faults.scene import PATIENCE, Scene, open_scene, stray_files, temporary_files
 
 _SHARE = 0.2
@@ -45,7 +45,7 @@ async def weather_storm(folder: Path, *, downloads: int, seed: int, rest: float 
     ):
         storm = _Storm(random.Random(seed), scene, upstream, callers)
         await storm.rage(downloads // 5)
-        before = await _at_rest(scene, rest)
+        before = await at_rest(scene, rest)
         await storm.rage(downloads - downloads // 5)
         storm.conclude(downloads)
         await _look_around(storm.findings, scene, before, rest)
@@ -55,8 +55,9 @@ async def weather_storm(folder: Path, *, downloads: int, seed: int, rest: float 
     return storm.findings
 
 
-async def _look_around(findings: Findings, scene: Scene, before: "_Rest", rest: float) -> None:
-    after = await _at_rest(scene, rest)
+async def _look_around(findings: Findings, scene: Scene, before: Rest, rest: float) -> None:
+    await note_lag(findings, scene)
+    after = await at_rest(scene, rest)
     grown = after.memory - before.memory
     findings.figure("memory grown, MiB", f"{grown / (1 << 20):.1f}", passed=grown < _MOST_GROWTH)
     more = after.files - before.files
@@ -74,21 +75,6 @@ async def _look_around(findings: Findings, scene: Scene, before: "_Rest", rest: 
 def _unexpected(scene: Scene) -> tuple[bool, str]:
     found = [line for line in scene.service.log if "Traceback" in line or '"level": "error"' in line]
     return not found, found[0][-300:] if found else ""
-
-
-@dataclass(frozen=True)
-class _Rest:
-    memory: int
-    files: int
-    tasks: int
-
-
-async def _at_rest(scene: Scene, seconds: float) -> _Rest:
-    """What the service holds once nothing goes on and kept connections are closed."""
-
-    await asyncio.sleep(seconds)
-    tasks = await scene.metric("batch_event_loop_tasks")
-    return _Rest(scene.service.memory, scene.service.open_files, int(tasks))
 
 
 class _Storm:

@@ -4,8 +4,22 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from tests.bench import cpu, memory
-from tests.faults import cuts, decay, disk, economy, eviction, kills, outage, resuming, slow_readers, storm
+from tests.faults import (
+    aborts,
+    cuts,
+    decay,
+    disk,
+    economy,
+    eviction,
+    kills,
+    outage,
+    pressure,
+    resuming,
+    slow_readers,
+    storm,
+)
 from tests.faults.findings import Findings
+from tests.fuzz import campaign
 from tests.jobs.kills import kill_jobs
 from tests.shared.crashes import kill_running, stall_running, stop_poison
 from tests.shared.kills import kill_replicas
@@ -38,6 +52,14 @@ CHECKS: Mapping[str, tuple[str, Check]] = {
     "outage": ("Upstream away", lambda to: outage.survive_outages(to, rounds=30, seed=20)),
     "eviction": ("A store that is too small", lambda to: eviction.evict(to, rounds=30, seed=21)),
     "disk": ("A disk that fills up", lambda to: disk.fill_disk(to, rounds=50, seed=22)),
+    "pressure": ("Upstream refuses, or breaks off", lambda to: pressure.press(to, seconds=60)),
+    "fair": ("Small orders beside large ones, images in drips", lambda to: pressure.share_fairly(to, rounds=7)),
+    "aborts": ("Requests given up midway", lambda to: aborts.give_up(to, requests=10_000, seed=24)),
+    "masses": ("Peak memory of many large archives at once", lambda to: memory.measure_crowd(to)),
+    "fuzz": (
+        "Odd requests, odd bytes, odd documents",
+        lambda to: campaign.fuzz(to, examples=40, streams=2000, parser_examples=2000, seed=23),
+    ),
     "slow": ("Slow readers", lambda to: slow_readers.hold_slow_readers(to, readers=64, seconds=60)),
     "cpu": ("CPU seconds per GB, cold and warm", lambda to: cpu.measure(to)),
     "memory": ("Peak memory of a large order", lambda to: memory.measure(to)),

@@ -1,0 +1,37 @@
+"""What the service holds on to, and how late its event loop was."""
+
+import asyncio
+import math
+import re
+from dataclasses import dataclass
+
+from tests.faults.findings import Findings
+from tests.faults.scene import Scene
+
+_BUCKET = re.compile(r'^batch_event_loop_lag_seconds_bucket\{le="([^"]+)"\} (\S+)', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What a service holds."""
+
+    memory: int
+    files: int
+    tasks: int
+
+
+async def at_rest(scene: Scene, seconds: float) -> Rest:
+    """What the service holds once nothing goes on and kept connections are closed."""
+    await asyncio.sleep(seconds)
+    tasks = await scene.metric("batch_event_loop_tasks")
+    return Rest(scene.service.memory, scene.service.open_files, int(tasks))
+
+
+async def note_lag(findings: Findings, scene: Scene) -> None:
+    """Note how late the event loop was since the service started: the bounds of the buckets that p99 and max are in."""
+    text = (await scene.ask("/metrics")).body.decode()
+    counts = sorted((math.inf if bound == "+Inf" else float(bound), float(n)) for bound, n in _BUCKET.findall(text))
+    total = counts[-1][1]
+    middle, most = (next(bound for bound, n in counts if n >= share * total) for share in (0.99, 1))
+    figure = f"{middle * 1000:g}, {most * 1000:g}, of {total:.0f} looks"
+    findings.figure("lag of the event loop, ms: p99 and max, each at most", figure)
