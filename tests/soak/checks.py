@@ -58,7 +58,7 @@ CHECKS: Mapping[str, tuple[str, Check]] = {
     "masses": ("Peak memory of many large archives at once", lambda to: memory.measure_crowd(to)),
     "fuzz": (
         "Odd requests, odd bytes, odd documents",
-        lambda to: campaign.fuzz(to, examples=40, streams=2000, parser_examples=2000, seed=23),
+        lambda to: campaign.fuzz(to, examples=10, streams=1000, parser_examples=2000, seed=23),
     ),
     "slow": ("Slow readers", lambda to: slow_readers.hold_slow_readers(to, readers=64, seconds=60)),
     "cpu": ("CPU seconds per GB, cold and warm", lambda to: cpu.measure(to)),
