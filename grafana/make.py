@@ -7,15 +7,14 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DashboardCursorSync, VariableRefresh
 
-from grafana import rows
-from grafana.panels import SOURCE
-from grafana.rows import Row
+from grafana import service, store_and_jobs
+from grafana.panels import SOURCE, Row
 
 FOLDER = Path(__file__).parent / "dashboards"
 
 DASHBOARDS: Mapping[str, tuple[str, Sequence[Row]]] = {
-    "service": ("Autoenhance Batch", [rows.SERVING, rows.SPEED, rows.UPSTREAM, rows.OBJECTIVES, rows.SATURATION]),
-    "store-and-jobs": ("Autoenhance Batch: store, jobs and callers", [rows.STORE, rows.JOBS, rows.CALLERS]),
+    "service": ("Autoenhance Batch", service.ROWS),
+    "store-and-jobs": ("Autoenhance Batch: store, jobs and callers", store_and_jobs.ROWS),
 }
 
 

@@ -1,6 +1,7 @@
 """What our panels have in common: a title, a sentence, a unit, and a query or several."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from grafana_foundation_sdk.builders import common, prometheus, stat, timeseries
 from grafana_foundation_sdk.models.common import (
@@ -21,6 +22,19 @@ HEIGHT = 8
 
 Queries = Mapping[str, str]
 """Expressions by legend; `{{label}}` stands for a label's value."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Panels that answer one question."""
+
+    title: str
+    panels: Sequence[stat.Panel | timeseries.Panel]
+
+
+def share(part: str, whole: str) -> str:
+    """A ratio that is 0 where nothing of the part happened."""
+    return f"({part} or vector(0)) / {whole}"
 
 
 def rate(series: str, by: str = "", matching: str = "") -> str:

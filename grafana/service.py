@@ -1,29 +1,9 @@
-"""The rows of both dashboards, in the sequence in which an operator asks."""
+"""The rows of the dashboard that is looked at first, in the sequence in which an operator asks."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from grafana_foundation_sdk.builders import stat, timeseries
-
-from grafana.panels import figure, lines, quantiles, rate
-
-
-@dataclass(frozen=True)
-class Row:
-    """Panels that answer one question."""
-
-    title: str
-    panels: Sequence[stat.Panel | timeseries.Panel]
-
+from grafana.panels import Row, figure, lines, quantiles, rate, share
 
 # The requests that the objective is about, as in deploy/prometheus/rules/recording.yml: no probes, no pages.
 _WORK = 'route=~"(/v1)?/(orders|jobs|archives)(/.*)?"'
-
-
-def _share(part: str, whole: str) -> str:
-    """A ratio that is 0 where nothing of the part happened."""
-    return f"({part} or vector(0)) / {whole}"
-
 
 SERVING = Row(
     "Is it serving?",
@@ -41,7 +21,7 @@ SERVING = Row(
             "Failing requests",
             "Share of requests that were answered with a 5xx.",
             "percentunit",
-            _share(rate("batch_http_requests_total", matching='status=~"5.."'), rate("batch_http_requests_total")),
+            share(rate("batch_http_requests_total", matching='status=~"5.."'), rate("batch_http_requests_total")),
             decimals=2,
         ),
         figure(
@@ -238,98 +218,5 @@ SATURATION = Row(
     ],
 )
 
-STORE = Row(
-    "What does the store hold?",
-    [
-        lines(
-            "Store",
-            "Images on disk, and how much they may take.",
-            "bytes",
-            {
-                "{{instance}}": 'batch_store_bytes{job="$job"}',
-                "limit {{instance}}": 'batch_store_limit_bytes{job="$job"}',
-            },
-        ),
-        lines(
-            "Evictions",
-            "Images removed to make room for others.",
-            "ops",
-            {"{{instance}}": rate("batch_store_evictions_total", "instance")},
-        ),
-        lines(
-            "Requests for archives, by what they met",
-            "hit: a finished archive; joined: one being built; stale: an older one while Autoenhance is down.",
-            "reqps",
-            {"{{result}}": rate("batch_archive_cache_requests_total", "result")},
-            stacked=True,
-        ),
-        lines(
-            "Size of archives",
-            "Length of the archives that were finished.",
-            "bytes",
-            quantiles("batch_archive_size_bytes"),
-        ),
-        lines(
-            "Size of images",
-            "Of the images that were downloaded.",
-            "bytes",
-            quantiles("batch_image_size_bytes"),
-        ),
-        lines(
-            "Images reused",
-            "Share of images that were in the store already: downloads, and credits, that were not needed again.",
-            "percentunit",
-            {"reused": _share(rate("batch_images_total", matching='outcome="stored"'), rate("batch_images_total"))},
-            top=1,
-        ),
-    ],
-)
 
-JOBS = Row(
-    "How are the jobs?",
-    [
-        lines(
-            "Jobs kept",
-            "By where they stand; complete ones are kept until they expire.",
-            "none",
-            {"{{status}}": 'max by (status) (batch_jobs{job="$job"})'},
-        ),
-        lines(
-            "Jobs ended",
-            "By how they ended.",
-            "ops",
-            {"{{outcome}}": rate("batch_jobs_total", "outcome")},
-            stacked=True,
-        ),
-        lines(
-            "Callbacks",
-            "Attempts to tell a job's receiver, by how they ended.",
-            "ops",
-            {"{{outcome}}": rate("batch_callbacks_total", "outcome")},
-            stacked=True,
-        ),
-    ],
-)
-
-CALLERS = Row(
-    "How are the callers?",
-    [
-        lines(
-            "Requests by route",
-            "Answers per second.",
-            "reqps",
-            {"{{route}}": rate("batch_http_requests_total", "route")},
-            span=12,
-        ),
-        lines(
-            "Refused and gone",
-            "Requests over their caller's limit, and clients that left before the last byte.",
-            "ops",
-            {
-                "rate limited": rate("batch_rate_limited_total"),
-                "left": rate("batch_client_disconnects_total"),
-            },
-            span=12,
-        ),
-    ],
-)
+ROWS = (SERVING, SPEED, UPSTREAM, OBJECTIVES, SATURATION)

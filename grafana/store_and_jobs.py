@@ -1,0 +1,102 @@
+"""The rows of the dashboard for whoever looks closer: the store, jobs and callers."""
+
+from grafana.panels import Row, lines, quantiles, rate, share
+
+STORE = Row(
+    "What does the store hold?",
+    [
+        lines(
+            "Store",
+            "Images on disk, and how much they may take.",
+            "bytes",
+            {
+                "{{instance}}": 'batch_store_bytes{job="$job"}',
+                "limit {{instance}}": 'batch_store_limit_bytes{job="$job"}',
+            },
+        ),
+        lines(
+            "Evictions",
+            "Images removed to make room for others.",
+            "ops",
+            {"{{instance}}": rate("batch_store_evictions_total", "instance")},
+        ),
+        lines(
+            "Requests for archives, by what they met",
+            "hit: a finished archive; joined: one being built; stale: an older one while Autoenhance is down.",
+            "reqps",
+            {"{{result}}": rate("batch_archive_cache_requests_total", "result")},
+            stacked=True,
+        ),
+        lines(
+            "Size of archives",
+            "Length of the archives that were finished.",
+            "bytes",
+            quantiles("batch_archive_size_bytes"),
+        ),
+        lines(
+            "Size of images",
+            "Of the images that were downloaded.",
+            "bytes",
+            quantiles("batch_image_size_bytes"),
+        ),
+        lines(
+            "Images reused",
+            "Share of images that were in the store already: downloads, and credits, that were not needed again.",
+            "percentunit",
+            {"reused": share(rate("batch_images_total", matching='outcome="stored"'), rate("batch_images_total"))},
+            top=1,
+        ),
+    ],
+)
+
+JOBS = Row(
+    "How are the jobs?",
+    [
+        lines(
+            "Jobs kept",
+            "By where they stand; complete ones are kept until they expire.",
+            "none",
+            {"{{status}}": 'max by (status) (batch_jobs{job="$job"})'},
+        ),
+        lines(
+            "Jobs ended",
+            "By how they ended.",
+            "ops",
+            {"{{outcome}}": rate("batch_jobs_total", "outcome")},
+            stacked=True,
+        ),
+        lines(
+            "Callbacks",
+            "Attempts to tell a job's receiver, by how they ended.",
+            "ops",
+            {"{{outcome}}": rate("batch_callbacks_total", "outcome")},
+            stacked=True,
+        ),
+    ],
+)
+
+CALLERS = Row(
+    "How are the callers?",
+    [
+        lines(
+            "Requests by route",
+            "Answers per second.",
+            "reqps",
+            {"{{route}}": rate("batch_http_requests_total", "route")},
+            span=12,
+        ),
+        lines(
+            "Refused and gone",
+            "Requests over their caller's limit, and clients that left before the last byte.",
+            "ops",
+            {
+                "rate limited": rate("batch_rate_limited_total"),
+                "left": rate("batch_client_disconnects_total"),
+            },
+            span=12,
+        ),
+    ],
+)
+
+
+ROWS = (STORE, JOBS, CALLERS)
