@@ -2,6 +2,7 @@
 
 import base64
 import shutil
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -10,9 +11,13 @@ from urllib.parse import urlsplit
 from limits import RateLimitItem, parse
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sentry_sdk.utils import Dsn
 
 MIB = 1 << 20
 GIB = 1 << 30
+
+# A calendar has an end.
+_CENTURY_SECONDS = 100 * 365 * 86_400
 
 # Of a secret that signs callbacks, in bytes (Standard Webhooks).
 _SHORTEST_KEY, _LONGEST_KEY = 24, 64
@@ -34,6 +39,21 @@ def _signing_key(secret: SecretStr) -> bytes:
     return key
 
 
+def _require_http(address: str) -> None:
+    parts = urlsplit(address)
+    # Looking at the port raises `ValueError` for one that cannot be.
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or parts.query or parts.fragment:
+        raise ValueError("must be an http(s) address without query")
+
+
+def _origin(text: str) -> str:
+    """An origin as browsers write it."""
+    parts = urlsplit(text)
+    if text != "*" and (not parts.scheme or not parts.netloc or parts.path not in ("", "/") or parts.query):
+        raise ValueError("must be origins such as https://example.com, or *")
+    return text.rstrip("/").lower()
+
+
 class Settings(BaseSettings):
     """The service's configuration; a field's name in upper case is its environment variable."""
 
@@ -44,6 +64,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         extra="ignore",
         arbitrary_types_allowed=True,
+        allow_inf_nan=False,
         use_attribute_docstrings=True,  # the docs show them
     )
 
@@ -87,7 +108,7 @@ class Settings(BaseSettings):
     """A larger order is answered with 413; ask for a subset."""
     order_freshness: float = Field(10, ge=0)
     """Seconds for which an order document that is all done is used again."""
-    archive_ttl: float = Field(3600, gt=0)
+    archive_ttl: float = Field(3600, gt=0, le=_CENTURY_SECONDS)
     """Seconds for which a finished archive answers equal requests, and its id answers at all."""
     resume_grace: float = Field(60, ge=0)
     """Seconds for which a build that everybody left can be taken up again."""
@@ -144,10 +165,33 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """`DEBUG`, `INFO`, `WARNING` or `ERROR`."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _trim(cls, values: dict[str, object]) -> dict[str, object]:
+        """No space around a value is meant, and no header could carry it; what holds nothing else is unset."""
+        trimmed = {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
+        return {name: value for name, value in trimmed.items() if value != ""}
+
     @field_validator("service_api_key", "allowed_origins", "trusted_proxies", "callback_secret", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        if parts := [part.strip() for part in value.split(",") if part.strip()]:
+            return parts
+        raise ValueError("holds nothing but commas")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _one_line(cls, value: object) -> object:
+        if isinstance(value, str) and not value.isprintable():
+            raise ValueError("must be one line of printable characters")
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(_origin, value))
 
     @field_validator("callback_secret")
     @classmethod
@@ -166,18 +210,36 @@ class Settings(BaseSettings):
     def _parse_limit(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        try:
-            return None if value.strip().lower() == "off" else parse(value)
-        except ValueError:
-            raise ValueError("must be like 10/minute, or off") from None
+        if value.lower() == "off":
+            return None
+        with suppress(ValueError):
+            limit = parse(value)
+            if limit.amount > 0:
+                return limit
+        raise ValueError("must be like 10/minute, or off")
 
     @field_validator("autoenhance_api_base")
     @classmethod
-    def _http_address(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError("must be an http(s) address without query")
+    def _api_address(cls, value: str) -> str:
+        _require_http(value)
         return value.rstrip("/")
+
+    @field_validator("assistant_base_url", "otel_exporter_otlp_endpoint", "otel_exporter_otlp_traces_endpoint")
+    @classmethod
+    def _other_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            _require_http(value)
+        return value
+
+    @field_validator("sentry_dsn")
+    @classmethod
+    def _project_address(cls, value: SecretStr | None) -> SecretStr | None:
+        try:
+            if value is not None:
+                Dsn(value.get_secret_value())
+        except ValueError:
+            raise ValueError("must be the address that Sentry gives a project") from None
+        return value
 
     @field_validator("autoenhance_api_version")
     @classmethod

@@ -20,7 +20,7 @@ async def download(request: web.Request) -> web.StreamResponse:
 
 async def describe(request: web.Request) -> web.StreamResponse:
     """Answer HEAD."""
-    return head_of(await _archive(request))
+    return head_of(request, await _archive(request))
 
 
 async def report(request: web.Request) -> web.Response:

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NoReturn
 
@@ -23,6 +23,10 @@ log = get_logger(__name__)
 _BACKLOG = 512
 # So often do we look for callers who stopped reading while one may stop; they are found that much late at most.
 _LOOKS = 4
+
+
+class CannotListen(Exception):
+    """The address, or the port, cannot be had; the message says why."""
 
 
 class Connection(web.RequestHandler):
@@ -104,16 +108,17 @@ class Connection(web.RequestHandler):
 
 @asynccontextmanager
 async def listening(app: web.Application, host: str, port: int, *, drain_seconds: float) -> AsyncIterator[list[str]]:
-    """Run the service; yields its addresses. In the end requests have `drain_seconds`, twice, before they are cut."""
+    """Run the service; yields its addresses. In the end requests have `drain_seconds`, twice, before they are cut.
+
+    Raises `CannotListen`.
+    """
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=drain_seconds)
     await runner.setup()
     try:
         server = runner.server
         if server is None:
             raise RuntimeError("the runner made no server")
-        listener = await asyncio.get_running_loop().create_server(
-            lambda: Connection(server, app[PATIENCE]), host, port, backlog=_BACKLOG
-        )
+        listener = await _listen(lambda: Connection(server, app[PATIENCE]), host, port)
         watch = asyncio.create_task(_end_stalled(server, app[PATIENCE].send))
         try:
             yield [_address(each) for each in listener.sockets]
@@ -122,6 +127,13 @@ async def listening(app: web.Application, host: str, port: int, *, drain_seconds
             listener.close()
     finally:
         await runner.cleanup()
+
+
+async def _listen(accept: Callable[[], Connection], host: str, port: int) -> asyncio.Server:
+    try:
+        return await asyncio.get_running_loop().create_server(accept, host, port, backlog=_BACKLOG)
+    except OSError as error:
+        raise CannotListen(error.strerror or str(error)) from error
 
 
 async def _end_stalled(server: web.Server, patience: float) -> NoReturn:

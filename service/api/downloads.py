@@ -8,12 +8,12 @@ from service.api.caller import identity
 from service.api.keys import ARCHIVES, DELIVERY, LIMITER, METRICS, ORDERS, SETTINGS
 from service.api.query import read_options, read_order_id, read_query
 from service.archives.archive import Archive
-from service.archives.delivery import Wish, headers
+from service.archives.delivery import Wish, headers, is_not_modified, not_modified
 from service.archives.names import archive_filename, content_disposition
 from service.archives.options import Options
 from service.archives.plan import choose
 from service.archives.ranges import parse_range
-from service.problems import BreakerOpen, NotConfigured, UpstreamBusy, UpstreamError, UpstreamTimeout
+from service.problems import BreakerOpen, NotConfigured, Problem, UpstreamBusy, UpstreamError, UpstreamTimeout
 from service.telemetry.metrics import CacheResult
 
 _TAG = re.compile('"([0-9a-f]{32})"')
@@ -42,10 +42,13 @@ async def describe(request: web.Request) -> web.StreamResponse:
     """Answer HEAD: the headers of the archive if there is one, else what the order tells. Begins nothing."""
     order_id, options = read_order_id(request), read_options(read_query(request))
     require_key(request)
-    order = await request.app[ORDERS].get(order_id)
+    try:
+        order = await request.app[ORDERS].get(order_id)
+    except _UPSTREAM_DOWN as problem:
+        return head_of(request, await _stale(request, order_id, options, problem), stale=True)
     archive = await request.app[ARCHIVES].find(order_id, order, options)
     if archive is not None:
-        return head_of(archive)
+        return head_of(request, archive)
     chosen = choose(order, options, request.app[SETTINGS].max_images_per_order)
     return empty(
         {
@@ -58,9 +61,11 @@ async def describe(request: web.Request) -> web.StreamResponse:
     )
 
 
-def head_of(archive: Archive) -> web.StreamResponse:
-    """The answer to HEAD for a known archive."""
-    return empty(headers(archive), archive.length if archive.is_settled else None)
+def head_of(request: web.Request, archive: Archive, *, stale: bool = False) -> web.StreamResponse:
+    """The answer to HEAD for a known archive. Raises `PreconditionFailed`."""
+    if is_not_modified(request, archive):
+        return not_modified(archive, stale=stale)
+    return empty(headers(archive, stale=stale), archive.length if archive.is_settled else None)
 
 
 def empty(response_headers: dict[str, str], length: int | None = None) -> web.StreamResponse:
@@ -91,11 +96,15 @@ async def _resumed(request: web.Request, order_id: str, options: Options) -> Arc
 
 async def _archive(request: web.Request, order_id: str, options: Options) -> tuple[Archive, CacheResult]:
     """The archive asked for; while upstream is down, an older one is better than nothing."""
-    archives = request.app[ARCHIVES]
     try:
-        return await archives.request(order_id, options)
+        return await request.app[ARCHIVES].request(order_id, options)
     except _UPSTREAM_DOWN as problem:
-        archive = await archives.stale(order_id, options)
-        if archive is None:
-            raise problem from None
-        return archive, CacheResult.STALE
+        return await _stale(request, order_id, options, problem), CacheResult.STALE
+
+
+async def _stale(request: web.Request, order_id: str, options: Options, problem: Problem) -> Archive:
+    """The older archive. Raises `problem` when there is none."""
+    archive = await request.app[ARCHIVES].stale(order_id, options)
+    if archive is None:
+        raise problem from None
+    return archive

@@ -79,7 +79,7 @@ async def download(request: web.Request) -> web.StreamResponse:
 
 async def describe(request: web.Request) -> web.StreamResponse:
     """Answer HEAD."""
-    return head_of(await _result(request))
+    return head_of(request, await _result(request))
 
 
 async def repeat_callback(request: web.Request) -> web.Response:

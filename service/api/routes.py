@@ -1,6 +1,6 @@
 """Every address of the service."""
 
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
 
 from service.api import (
     archives,
@@ -33,7 +33,7 @@ def of(role: str) -> list[web.RouteDef]:
         web.head("/v1/orders/{order_id:[^/]+}/images", downloads.describe),
         web.get("/v1/orders/{order_id:[^/]+}", orders.overview),
         web.post("/v1/orders/{order_id:[^/]+}/jobs", jobs.create),
-        web.get("/v1/jobs/{job_id:[^/]+}", jobs.status, allow_head=False),
+        web.get("/v1/jobs/{job_id:[^/]+}", jobs.status),
         web.delete("/v1/jobs/{job_id:[^/]+}", jobs.cancel),
         web.get("/v1/jobs/{job_id:[^/]+}/events", jobs.events, allow_head=False),
         web.get("/v1/jobs/{job_id:[^/]+}/download", jobs.download, allow_head=False),
@@ -68,7 +68,7 @@ def of(role: str) -> list[web.RouteDef]:
         web.get("/orders/{order_id:[^/]+}/images", downloads.download, allow_head=False),
         web.head("/orders/{order_id:[^/]+}/images", downloads.describe),
         web.post("/orders/{order_id:[^/]+}/jobs", jobs.create),
-        web.get("/jobs/{job_id:[^/]+}", jobs.status, allow_head=False),
+        web.get("/jobs/{job_id:[^/]+}", jobs.status),
         web.delete("/jobs/{job_id:[^/]+}", jobs.cancel),
         web.get("/jobs/{job_id:[^/]+}/download", jobs.download, allow_head=False),
         web.head("/jobs/{job_id:[^/]+}/download", jobs.describe),
@@ -77,4 +77,14 @@ def of(role: str) -> list[web.RouteDef]:
         web.post("/api/create-order", new_orders.create),
         web.post("/api/create-sample-order", new_orders.create_sample),
     ]
+    for route in routes:
+        route.kwargs["expect_handler"] = encourage
     return [route for route in routes if role != "worker" or route.path in _OF_A_WORKER]
+
+
+async def encourage(request: web.Request) -> None:
+    """Answer `Expect: 100-continue`. What else is expected is passed over, as RFC 9110 10.1.1 allows: this runs before
+    every middleware, so an error would go out without a problem document."""
+    if request.version >= HttpVersion11 and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself has not begun

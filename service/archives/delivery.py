@@ -50,8 +50,8 @@ class Delivery:
 
     async def deliver(self, request: web.Request, archive: Archive, wish: Wish) -> web.StreamResponse:
         """Answer with the archive, or raise the `Problem` that keeps it from being answered with."""
-        if _is_not_modified(request, archive):
-            return web.Response(status=304, headers=headers(archive, stale=wish.stale))
+        if is_not_modified(request, archive):
+            return not_modified(archive, stale=wish.stale)
         span = _wanted_range(request, archive, wish)
         to_the_end = wish.strict or wish.complete or request.version < HttpVersion11
         if span is not None:
@@ -152,7 +152,12 @@ def _part(archive: Archive, span: ByteRange) -> tuple[web.StreamResponse, int, i
     return response, start, stop
 
 
-def _is_not_modified(request: web.Request, archive: Archive) -> bool:
+def not_modified(archive: Archive, *, stale: bool = False) -> web.Response:
+    """The caller has these bytes."""
+    return web.Response(status=304, headers=headers(archive, stale=stale))
+
+
+def is_not_modified(request: web.Request, archive: Archive) -> bool:
     """Evaluate `If-Match` (raises `PreconditionFailed`) and `If-None-Match`."""
     if request.if_match is not None and not any(
         tag.value in (archive.id, "*") and not tag.is_weak for tag in request.if_match

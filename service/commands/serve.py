@@ -6,7 +6,7 @@ import sqlite3
 import sys
 from collections.abc import Mapping
 
-from service.api.connections import listening
+from service.api.connections import CannotListen, listening
 from service.app import create_app
 from service.database import DataDirInUse
 from service.settings import InvalidSettings, Settings
@@ -27,15 +27,16 @@ def serve(overrides: Mapping[str, object]) -> int:
         print(f"autoenhance-batch: {error}", file=sys.stderr)
         return 2
     configure_logs(settings.log_format, settings.log_level, Scrubber(settings.secrets()))
-    if settings.autoenhance_api_key is None:
-        log.warning("AUTOENHANCE_API_KEY is not set: downloads are answered with 503")
     try:
         asyncio.run(_serve(settings))
     except InvalidSettings as error:
         print(f"autoenhance-batch: {error}", file=sys.stderr)
         return 2
+    except CannotListen as error:
+        print(f"autoenhance-batch: HOST, PORT: {error}", file=sys.stderr)
+        return 1
     except (DataDirInUse, OSError, sqlite3.Error) as error:
-        print(f"autoenhance-batch: {error}", file=sys.stderr)
+        print(f"autoenhance-batch: DATA_DIR: {error}", file=sys.stderr)
         return 1
     return 0
 
@@ -45,6 +46,8 @@ async def _serve(settings: Settings) -> None:
     async with listening(create_app(settings), settings.host, settings.port, drain_seconds=DRAIN_SECONDS) as addresses:
         for address in addresses:
             log.info("listening", address=address)
+        if settings.autoenhance_api_key is None:
+            log.warning("AUTOENHANCE_API_KEY is not set: downloads are answered with 503")
         await stop.wait()
         log.info("stopping")
 

@@ -29,7 +29,8 @@ class Space:
     async def reserve(self, size: int) -> None:
         """Promise `size` bytes to a download. Raises `OutOfSpace` when they cannot be had."""
         missing = await self._missing(size)
-        if missing > 0 and self.make_room is not None:
+        # What would not fit if everything went costs nobody else their images.
+        if 0 < missing <= self._used and self.make_room is not None:
             await self.make_room(missing)
             missing = await self._missing(size)
         if missing > 0:

@@ -45,6 +45,7 @@ ODD = {
     "a method that nobody knows": (b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     "a method that we do not know": (b"PROPFIND / HTTP/1.1\r\nHost: x\r\n\r\n", 405),
     "CONNECT": (b"CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n", None),
+    "an odd expectation": (HEALTH + b"Expect: a miracle\r\n\r\n", 200),
     "an absolute address": (b"GET http://example.com/nowhere HTTP/1.1\r\nHost: x\r\n\r\n", 404),
     "an odd encoding": (
         POST + b"Content-Encoding: br\r\nContent-Length: 2\r\n\r\n{}",

@@ -69,7 +69,17 @@ async def test_a_port_that_is_taken_is_said_in_one_line(tmp_path: Path) -> None:
         ended = await run("serve", "--port", str(port), folder=tmp_path)
 
     assert ended.code == 1
-    assert "Traceback" not in ended.errors
+    assert "PORT: " in ended.errors
+    assert ended.errors.count("\n") == 1
+
+
+async def test_a_data_directory_that_cannot_be_is_said_in_one_line(tmp_path: Path) -> None:
+    """It names the setting."""
+    ended = await run("serve", "--port", "0", folder=tmp_path, DATA_DIR="/dev/null/x")
+
+    assert ended.code == 1
+    assert "DATA_DIR: " in ended.errors
+    assert ended.errors.count("\n") == 1
 
 
 async def test_settings_are_read_from_a_file_too(tmp_path: Path) -> None:

@@ -79,6 +79,21 @@ async def test_each_caller_key_opens(upstream: FakeUpstream, start_service: Star
     assert all(key not in request.headers.values() for request in upstream.received)
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/v1/orders"), ("POST", "/api/create-sample-order"), ("GET", "/v1/errors"), ("GET", "/sentry-debug")],
+)
+async def test_an_administrators_address_says_403_to_everybody_else(
+    start_service: StartService, method: str, path: str
+) -> None:
+    """With a caller's key or without any: it is not a key that is missing."""
+    service = await start_service(service_api_key="first", admin_token="secret")
+
+    answers = [await service.ask(path, method=method, headers=headers) for headers in ({}, {"X-API-Key": "first"})]
+
+    assert [answer.status for answer in answers] == [403, 403]
+
+
 async def test_a_key_in_the_query_is_refused(start_service: StartService) -> None:
     """Keys never travel in a query: it opens nothing."""
     service = await start_service(service_api_key="first")

@@ -3,9 +3,10 @@
 import re
 
 import pytest
+from aiohttp import web
 
-from tests.e2e.client import Service
-from tests.fakes.samples import ORDER, jpeg, order, png
+from tests.e2e.client import Service, StartService
+from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, png
 from tests.fakes.upstream import FakeUpstream, Reply, Script
 
 HTML = b"<!doctype html><html><body>Please sign in</body></html>"
@@ -147,3 +148,25 @@ async def test_an_odd_image_id_stays_one_segment_of_the_path(
     paths = [request.path for request in upstream.received if "/orders/" not in request.path]
     assert all(path.startswith("/v3/images/") and path.endswith("/enhanced") for path in paths)
     assert all(request.query.get("preview") in (None, "true") for request in upstream.received)
+
+
+async def test_an_image_that_can_never_fit_costs_no_other_archive(
+    upstream: FakeUpstream, start_service: StartService
+) -> None:
+    """It announces more than the whole store may hold: its own request fails, and nothing is evicted for it."""
+    service = await start_service(store_max_bytes=8 << 20)
+    upstream.orders |= {ORDER: order(["a"]), OTHER_ORDER: order(["huge"], order_id=OTHER_ORDER)}
+    upstream.images["huge"] = _five_gibibytes
+    kept = await service.download()
+
+    refused = await service.download(OTHER_ORDER)
+
+    assert (refused.status, refused.problem["code"]) == (503, "store_full")
+    assert (await service.ask(f"/v1/archives/{kept.headers['X-Archive-Id']}")).body == kept.body
+
+
+async def _five_gibibytes(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "image/jpeg", "Content-Length": str(5 << 30)})
+    await response.prepare(request)
+    await response.write(jpeg(2))
+    return response

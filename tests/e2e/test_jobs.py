@@ -33,6 +33,7 @@ async def test_a_job_is_accepted_built_and_downloaded(upstream: FakeUpstream, se
     whole = await service.ask(path)
     part = await service.ask(path, headers={"Range": "bytes=100-199"})
     head = await service.ask(path, method="HEAD")
+    looked_at = await service.ask(answer.headers["Location"], method="HEAD")
     direct = await service.download()
 
     assert answer.status == 202
@@ -45,6 +46,7 @@ async def test_a_job_is_accepted_built_and_downloaded(upstream: FakeUpstream, se
     for name in ("ETag", "X-Archive-Id", "X-Total-Images", "X-Downloaded", "X-Failed", "Content-Disposition", "Link"):
         assert whole.headers[name] == direct.headers[name] == head.headers[name]
     assert (head.status, head.headers["Content-Length"]) == (200, str(len(whole.body)))
+    assert (looked_at.status, looked_at.body) == (200, b"")
     assert upstream.image_calls == 2
 
 

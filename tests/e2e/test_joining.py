@@ -161,6 +161,20 @@ async def test_without_upstream_a_complete_archive_is_served_stale(
     assert "X-Archive-Stale" not in first.headers
 
 
+async def test_without_upstream_head_tells_of_the_stale_archive(
+    upstream: FakeUpstream, start_service: StartService
+) -> None:
+    """As GET would."""
+    service = await start_service(order_freshness=0, upstream_attempts=1)
+    upstream.orders[ORDER] = [order(["a", "b"]), 503]
+    whole = await service.download()
+
+    head = await service.head()
+
+    assert (head.status, head.headers["ETag"]) == (200, whole.headers["ETag"])
+    assert head.headers["X-Archive-Stale"] == "true"
+
+
 async def test_another_order_is_never_served_from_this_one(upstream: FakeUpstream, service: Service) -> None:
     """An unknown order is unknown, whatever is in the store."""
     await service.download()

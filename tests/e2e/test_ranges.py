@@ -177,3 +177,10 @@ async def test_cuts_at_every_seam_of_the_zip_join(service: Service, whole: Answe
 
     assert len(seams) == 7
     assert b"".join(part.body for part in parts) == whole.body
+
+
+async def test_head_says_304_too(service: Service, whole: Answer) -> None:
+    """A caller who holds the bytes is told so (RFC 9110 13.1.2)."""
+    answer = await _part(service, whole, {"If-None-Match": whole.headers["ETag"]}, "HEAD")
+
+    assert (answer.status, answer.headers["ETag"]) == (304, whole.headers["ETag"])

@@ -1,0 +1,57 @@
+"""Settings: what is right is taken as it was meant, what is wrong is named."""
+
+import pytest
+
+from service.settings import InvalidSettings, Settings
+
+
+def _load(name: str, value: str) -> Settings:
+    return Settings.load(_env_file=None, **{name.lower(): value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AUTOENHANCE_API_KEY", "one\ntwo"),
+        ("AUTOENHANCE_API_VERSION", "2025-05-08\r\nx-evil: 1"),
+        ("AUTOENHANCE_API_BASE", "http://127.0.0.1:99999/v3"),
+        ("SERVICE_API_KEY", " , "),
+        ("RATE_LIMIT", "0/hour"),
+        ("ALLOWED_ORIGINS", "www.example.com"),
+        ("ALLOWED_ORIGINS", "https://example.com/page"),
+        ("IMAGE_TIMEOUT", "inf"),
+        ("ORDER_FRESHNESS", "nan"),
+        ("ARCHIVE_TTL", "1e12"),
+        ("SENTRY_DSN", "x"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector"),
+        ("ASSISTANT_BASE_URL", "localhost:11434/v1"),
+    ],
+)
+def test_a_value_that_could_not_work_later_is_refused_at_the_start(name: str, value: str) -> None:
+    """It is named, and not repeated."""
+    with pytest.raises(InvalidSettings, match=f"^{name}: ") as refused:
+        _load(name, value)
+
+    assert value not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["AUTOENHANCE_API_KEY", "ADMIN_TOKEN", "AUTOENHANCE_WEBHOOK_SECRET"])
+def test_spaces_alone_are_no_secret(name: str) -> None:
+    """Set to nothing is not set: nobody could send it."""
+    assert getattr(_load(name, "  "), name.lower()) is None
+
+
+def test_spaces_around_a_secret_are_not_part_of_it() -> None:
+    """No header could carry them."""
+    token = _load("ADMIN_TOKEN", " secret ").admin_token
+
+    assert token is not None
+    assert token.get_secret_value() == "secret"
+
+
+def test_origins_are_compared_as_browsers_write_them() -> None:
+    """Lower case, without a slash at the end."""
+    settings = _load("ALLOWED_ORIGINS", "https://Example.com/, http://localhost:3000")
+
+    assert settings.allowed_origins == ("https://example.com", "http://localhost:3000")
