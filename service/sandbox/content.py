@@ -78,6 +78,7 @@ class SyntheticBody:
         self._shift = int(digest[:12], 16) % PERIOD
 
     async def blocks(self, start: int, stop: int) -> AsyncIterator[bytes | memoryview]:
+        """The bytes from `start` to before `stop`, piece by piece."""
         while start < stop:
             piece = self._piece(start, stop)
             start += len(piece)
@@ -109,6 +110,7 @@ class BytesBody:
         self._content = memoryview(content)
 
     async def blocks(self, start: int, stop: int) -> AsyncIterator[bytes | memoryview]:
+        """The bytes from `start` to before `stop`, piece by piece."""
         for at in range(start, stop, BLOCK):
             yield self._content[at : min(at + BLOCK, stop)]
 
@@ -123,6 +125,7 @@ class FileBody:
         self._path = source.path
 
     async def blocks(self, start: int, stop: int) -> AsyncIterator[bytes | memoryview]:
+        """The bytes from `start` to before `stop`, piece by piece."""
         while start < stop:
             piece = await asyncio.to_thread(_read_at, self._path, start, min(BLOCK, stop - start))
             if not piece:

@@ -134,9 +134,11 @@ class Control:
         self._context.webhooks.wake()
 
     def image(self, image_id: str) -> Image:
+        """The image as it is; raises KeyError for an unknown id."""
         return self._state.images[image_id]
 
     def order(self, order_id: str) -> Order:
+        """The order as it is; raises KeyError for an unknown id."""
         return self._state.orders[order_id]
 
     def expected(self, image_id: str, rendition: Rendition | None = None) -> bytes:
@@ -161,9 +163,11 @@ class Control:
         return self.script(fault)
 
     def script(self, fault: Fault) -> Fault:
+        """Add a fault after those in force; returns it with its id."""
         return self._context.faults.add(fault)
 
     def remove_fault(self, fault_id: int) -> bool:
+        """Whether a fault of that id was in force; it is not any more."""
         return self._context.faults.remove(fault_id)
 
     @property
@@ -172,19 +176,23 @@ class Control:
         return self._context.faults.faults
 
     def clear_faults(self) -> None:
+        """From now on everything works."""
         self._context.faults.faults = []
 
     # Account, configuration, time
 
     @property
     def credits(self) -> int:
+        """What the account has left."""
         return self._state.credits
 
     def set_credits(self, number: int) -> None:
+        """Give the account so many."""
         self._state.credits = number
 
     @property
     def config(self) -> SandboxConfig:
+        """The settings in force."""
         return self._state.config
 
     def configure(self, **changes: Any) -> SandboxConfig:
@@ -213,9 +221,11 @@ class Control:
 
     @property
     def counters(self) -> Counters:
+        """What was served since the last reset."""
         return self._context.log.counters
 
     def reset_log(self) -> None:
+        """Forget the requests and their counts; downloads under way still count as such."""
         self._context.log.reset()
 
     def _image_id(self, order_id: str, number: int) -> str:

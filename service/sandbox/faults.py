@@ -99,9 +99,11 @@ class Fault:
         return cls(kind=FaultKind(kind), **{**fields, "operation": operations(fields.get("operation"))})
 
     def as_json(self) -> dict[str, Any]:
+        """All fields, as the control routes show them."""
         return {**asdict(self), "operation": sorted(self.operation) if self.operation else None}
 
     def fits(self, operation: str, image_id: str | None, order_id: str | None) -> bool:
+        """Whether the fault is for such a request."""
         if self.image_id is not None and self.image_id != image_id:
             return False
         if self.order_id is not None and self.order_id != order_id:
@@ -129,11 +131,13 @@ class FaultScript:
         self._ids = itertools.count(1)
 
     def add(self, fault: Fault) -> Fault:
+        """Put a fault behind the others; it gets an id."""
         fault.fault_id = next(self._ids)
         self.faults.append(fault)
         return fault
 
     def remove(self, fault_id: int) -> bool:
+        """Whether there was a fault of that id."""
         kept = [fault for fault in self.faults if fault.fault_id != fault_id]
         found = len(kept) < len(self.faults)
         self.faults = kept

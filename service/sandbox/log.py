@@ -69,6 +69,7 @@ class Counters:
     webhooks: int = 0
 
     def as_json(self) -> dict[str, Any]:
+        """All counts, as the control routes show them."""
         return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
 
 
@@ -82,6 +83,7 @@ class RequestLog:
     def begin(
         self, request: web.Request, at: float, operation: str, image_id: str | None, order_id: str | None
     ) -> Served:
+        """Note a request that has arrived at second `at`."""
         counters = self.counters
         counters.requests[operation] += 1
         downloading = operation in DOWNLOAD_HOPS
@@ -109,5 +111,6 @@ class RequestLog:
             self.counters.in_flight -= 1
 
     def reset(self) -> None:
+        """Start anew; downloads under way still count as such."""
         self.entries.clear()
         self.counters = Counters(in_flight=self.counters.in_flight, max_in_flight=self.counters.in_flight)

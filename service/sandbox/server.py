@@ -56,6 +56,7 @@ ASSET_ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
 
 
 def create_api(context: Context, control: Control) -> web.Application:
+    """The API's host, with the control routes beside it."""
     app = web.Application(middlewares=[_json_errors])
     app[CONTEXT], app[control_routes.CONTROL] = context, control
     for method, path, operation, handler, keyed in ROUTES:
@@ -68,6 +69,7 @@ def create_api(context: Context, control: Control) -> web.Application:
 
 
 def create_assets(context: Context) -> web.Application:
+    """The host that downloads are redirected to, and the storage."""
     app = web.Application()
     app[CONTEXT] = context
     app.on_response_prepare.append(assets.drop_content_type)
@@ -111,14 +113,17 @@ class Sandbox:
 
     @property
     def asset_base(self) -> str:
+        """Base address of the host that downloads are redirected to."""
         return self._running().links.asset_base
 
     @property
     def api_key(self) -> str:
+        """The first of the keys that the API takes."""
         return self.config.api_keys[0]
 
     @property
     def control(self) -> Control:
+        """What tests script the sandbox with; raises RuntimeError before the start."""
         if self._control is None:
             raise RuntimeError("the sandbox is not running")
         return self._control

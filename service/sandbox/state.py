@@ -19,9 +19,11 @@ class Clock:
         self._ahead = 0.0
 
     def now(self) -> float:
+        """Seconds since 1970, plus what the clock was pushed."""
         return time.time() + self._ahead
 
     def advance(self, seconds: float) -> None:
+        """Push the clock forward by so many seconds."""
         self._ahead += seconds
 
 
@@ -50,6 +52,7 @@ class Image:
     """A merged image is unknown until its order has been merged."""
 
     def status(self, now: float) -> str:
+        """As upstream names it: waiting, processing, or its outcome."""
         if self.done_at is None:
             return "waiting"
         return "processing" if now < self.done_at else self.outcome
@@ -82,12 +85,15 @@ class Order:
     brackets: list[Bracket] = field(default_factory=list)
 
     def is_merging(self, now: float) -> bool:
+        """Whether its brackets are still being grouped."""
         return now < self.merged_at
 
     def is_processing(self, now: float) -> bool:
+        """Whether an image of it is still being enhanced."""
         return not self.is_merging(now) and any(image.status(now) == "processing" for image in self.images)
 
     def status(self, now: float) -> str:
+        """As upstream names it: waiting, processing, processed or error."""
         states = {image.status(now) for image in self.images}
         if self.is_merging(now) or "processing" in states:
             return "processing"
@@ -96,6 +102,7 @@ class Order:
         return "processed" if "processed" in states else "error"
 
     def shown_images(self, now: float) -> list[Image]:
+        """The images that callers may know of."""
         return [] if self.is_merging(now) else self.images
 
 
@@ -120,9 +127,11 @@ class State:
         self.photo_sizes = {name: path.stat().st_size for name, path in self.photos.items()}
 
     def configure(self, **changes: Any) -> None:
+        """Settings by name; the others stay as they are."""
         self.config = replace(self.config, **changes)
 
     def add_order(self, name: str | None = None, order_id: str | None = None) -> Order:
+        """A new order without images; its id is random unless given."""
         now = self.clock.now()
         self._numbers += 1
         order = Order(order_id=order_id or new_id(), name=name, created_at=now, updated_at=now, number=self._numbers)
@@ -130,6 +139,7 @@ class State:
         return order
 
     def add_image(self, image: Image) -> Image:
+        """Keep an image, in its order if it has one."""
         self.images[image.image_id] = image
         if image.order_id is not None and image.order_id in self.orders:
             order = self.orders[image.order_id]
@@ -138,12 +148,14 @@ class State:
         return image
 
     def remove_image(self, image: Image) -> None:
+        """Forget an image; its order forgets it too."""
         self.images.pop(image.image_id, None)
         order = self.orders.get(image.order_id or "")
         if order is not None and image in order.images:
             order.images.remove(image)
 
     def remove_order(self, order: Order) -> None:
+        """Forget an order with all that is in it."""
         for image in list(order.images):
             self.remove_image(image)
         for bracket in order.brackets:
@@ -151,6 +163,7 @@ class State:
         self.orders.pop(order.order_id, None)
 
     def find_image(self, image_id: str) -> Image | None:
+        """The image, if callers may know of it by now."""
         image = self.images.get(image_id)
         return image if image is not None and image.visible_from <= self.clock.now() else None
 
@@ -159,9 +172,11 @@ class State:
         return bracket.image_id if bracket.image_id and self.find_image(bracket.image_id) else None
 
     def is_uploaded(self, bracket: Bracket) -> bool:
+        """Whether its upload shows by now."""
         seen = bracket.uploaded_at
         return seen is not None and seen + self.config.bracket_delay <= self.clock.now()
 
 
 def new_id() -> str:
+    """A random UUID."""
     return str(uuid.uuid4())

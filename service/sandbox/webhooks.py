@@ -29,9 +29,11 @@ class Webhooks:
         self._made = 0
 
     def start(self) -> None:
+        """Begin to watch for news."""
         self._task = asyncio.create_task(self._run(), name="sandbox-webhooks")
 
     async def stop(self) -> None:
+        """Watch no more; what was not delivered is lost."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -47,6 +49,7 @@ class Webhooks:
         self.wake()
 
     def registered(self, image: Image) -> None:
+        """Tell the receiver of a new image, if it wants to know of those."""
         if self._state.config.webhook_registered:
             self._queue.append({"event": "image_registered", "image_id": image.image_id, "order_id": image.order_id})
             self.wake()
