@@ -43,5 +43,6 @@ $(VENV)/%.stamp: locks/%.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	@echo "Installing what $* needs into $(VENV), hash-checked; the first time takes a minute or two ..."
 	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
 	touch $@

@@ -5,21 +5,26 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
 
+from service.advice import ADVICE
+
 PROBLEM_JSON = "application/problem+json"
 _TYPE_BASE = "urn:problem-type:autoenhance-batch:"
 
 
 class Problem(Exception):
-    """An error with an answer. Raised anywhere, turned into a problem document in one place."""
+    """An error with an answer. Raised anywhere, turned into a problem document in one place.
+
+    `occurrence` is a sentence of what happened this time, where the title does not say it all; advice follows it.
+    """
 
     status: ClassVar[HTTPStatus]
     code: ClassVar[str]
     title: ClassVar[str]
 
     def __init__(
-        self, detail: str | None = None, *, headers: Mapping[str, str] = {}, extra: Mapping[str, Any] = {}
+        self, occurrence: str | None = None, *, headers: Mapping[str, str] = {}, extra: Mapping[str, Any] = {}
     ) -> None:
-        super().__init__(detail or self.title)
+        super().__init__(" ".join(words for words in (occurrence, ADVICE[self.code]) if words))
         self.headers, self.extra = dict(headers), dict(extra)
 
     def document(self, request_id: str) -> dict[str, Any]:
@@ -40,8 +45,8 @@ class RetryableProblem(Problem):
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
 
-    def __init__(self, detail: str | None = None, *, retry_after: float = 5) -> None:
-        super().__init__(detail, headers={"Retry-After": str(max(1, math.ceil(retry_after)))})
+    def __init__(self, occurrence: str | None = None, *, retry_after: float = 5) -> None:
+        super().__init__(occurrence, headers={"Retry-After": str(max(1, math.ceil(retry_after)))})
         self.retry_after = retry_after
 
 
@@ -61,14 +66,14 @@ class _Unfetched(Problem):
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
     def __init__(self, failures: Sequence[Mapping[str, Any]]) -> None:
-        super().__init__(extra={"failures": list(failures)})
+        super().__init__(f"Images missing: {len(failures)}.", extra={"failures": list(failures)})
 
 
 class InvalidParameter(Problem):
     status, code, title = HTTPStatus.BAD_REQUEST, "invalid_parameter", "A parameter cannot be used"
 
     def __init__(self, parameter: str, reason: str) -> None:
-        super().__init__(f"{parameter}: {reason}", extra={"parameter": parameter})
+        super().__init__(f"{parameter}: {reason}.", extra={"parameter": parameter})
 
 
 class InvalidOrderId(Problem):
@@ -80,7 +85,7 @@ class UnknownImage(Problem):
 
     def __init__(self, image_ids: Sequence[str]) -> None:
         super().__init__(
-            "image: not in this order: " + ", ".join(image_ids),
+            f"Not in this order: {', '.join(image_ids)}.",
             extra={"parameter": "image", "image_ids": list(image_ids)},
         )
 
@@ -143,7 +148,7 @@ class RangeNotSatisfiable(Problem):
     code, title = "range_not_satisfiable", "The archive has no such bytes"
 
     def __init__(self, length: int) -> None:
-        super().__init__(headers={"Content-Range": f"bytes */{length}"})
+        super().__init__(f"It has {length} bytes.", headers={"Content-Range": f"bytes */{length}"})
 
 
 class PayloadTooLarge(Problem):
@@ -161,7 +166,7 @@ class TooManyImages(Problem):
 
     def __init__(self, images: int, limit: int) -> None:
         super().__init__(
-            f"The request covers {images} images; the limit is {limit}. Ask for a subset with image=...",
+            f"The request covers {images} images; the limit is {limit}.",
             extra={"images": images, "limit": limit},
         )
 
@@ -187,7 +192,7 @@ class NothingUploaded(Problem):
     status, code, title = HTTPStatus.UNPROCESSABLE_ENTITY, "nothing_uploaded", "None of the files reached Autoenhance"
 
     def __init__(self, files: Sequence[Mapping[str, Any]], order_id: str | None) -> None:
-        super().__init__(extra={"files": list(files), "order_id": order_id})
+        super().__init__(f"Files refused: {len(files)}.", extra={"files": list(files), "order_id": order_id})
 
 
 class NotAnImage(NothingUploaded):

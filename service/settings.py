@@ -13,6 +13,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sentry_sdk.utils import Dsn
 
+from service.wrong_values import wrong_values
+
 MIB = 1 << 20
 GIB = 1 << 30
 
@@ -24,7 +26,7 @@ _SHORTEST_KEY, _LONGEST_KEY = 24, 64
 
 
 class InvalidSettings(ValueError):
-    """A setting has a value that cannot be used; the message is one line that names it, never its value."""
+    """Settings have values that cannot be used; the message has one line for each: its name, never its value."""
 
 
 def _signing_key(secret: SecretStr) -> bytes:
@@ -268,14 +270,13 @@ class Settings(BaseSettings):
     def load(cls, **overrides: object) -> Self:
         """Read the environment; `overrides` (from the command line) win.
 
-        Raises `InvalidSettings` with one line for the first wrong value.
+        Raises `InvalidSettings` with one line for each wrong value.
         """
         try:
             return cls(**overrides)  # type: ignore[arg-type]  # checked by the model itself
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            name = str(first["loc"][0]).upper() if first["loc"] else "settings"
-            raise InvalidSettings(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+            found = wrong_values(cls, error, what="setting")
+            raise InvalidSettings("\n".join(f"{name.upper()}: {why}" if name else why for name, why in found)) from None
 
     @property
     def traces_endpoint(self) -> str | None:

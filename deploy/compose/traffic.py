@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 
-ORDER = "5a3d0c1e-0000-4000-8000-000000000001"
+ORDER = "6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11"
 UNKNOWN = "5a3d0c1e-0000-4000-8000-0000000000ff"
 PAUSE = 2.0
 _BLOCK = 1 << 20

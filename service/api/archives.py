@@ -6,6 +6,7 @@ from aiohttp import web
 
 from service.api.downloads import head_of
 from service.api.keys import ARCHIVES, DELIVERY
+from service.api.query import printable
 from service.archives.archive import Archive
 from service.archives.delivery import Wish
 from service.problems import ArchiveNotFound
@@ -34,5 +35,5 @@ async def report(request: web.Request) -> web.Response:
 async def _archive(request: web.Request) -> Archive:
     archive_id = request.match_info["archive_id"]
     if not _ID.fullmatch(archive_id):
-        raise ArchiveNotFound
+        raise ArchiveNotFound(f"{printable(archive_id)} is no archive's id.")
     return await request.app[ARCHIVES].by_id(archive_id)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from service.api.keys import PATIENCE
 from service.problems import BadRequest, InvalidParameter, PayloadTooLarge, UploadTimeout
+from service.wrong_values import wrong_values
 
 Document = TypeVar("Document", bound=BaseModel)
 
@@ -36,6 +37,5 @@ async def read_document(request: web.Request, kind: type[Document]) -> Document:
     try:
         return kind.model_validate(document)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name = str(first["loc"][0])[:64] if first["loc"] else "body"
-        raise InvalidParameter(name, first["msg"]) from None
+        name, reason = next(wrong_values(kind, error, what="member"))
+        raise InvalidParameter(name[:64] or "body", reason) from None

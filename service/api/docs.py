@@ -11,8 +11,8 @@ from aiohttp import web
 
 from service import __version__
 from service.api import page
+from service.api.openapi import TAGS
 from service.docs import library
-from service.problems import NotFound
 
 _PACKAGE = Path(__file__).parent.parent
 _WEB = _PACKAGE / "web"
@@ -30,6 +30,8 @@ _FILES = {
 _VERSION = xxhash.xxh3_64_hexdigest(b"".join(path.read_bytes() for path in _FILES.values()))
 _PICTURES = {path.name: path for path in library.FOLDER.glob("*.svg")}
 _SOURCE = "/docs/source"
+# Swagger UI gives its groups these ids.
+_GROUPS = "".join(("<ul>", *(f'<li><a href="#operations-tag-{name}">{name}</a></li>' for name in TAGS), "</ul>"))
 _FOREVER = "public, max-age=31536000, immutable"
 
 _GUIDE_POLICY = (
@@ -60,7 +62,7 @@ async def guide(request: web.Request) -> web.StreamResponse:
     if slug in _PICTURES:
         return web.FileResponse(_PICTURES[slug], headers={"Cache-Control": "no-cache"})
     if slug not in await asyncio.to_thread(library.pages):
-        raise NotFound
+        raise web.HTTPNotFound
     return _page(request, await asyncio.to_thread(_guide, slug), _GUIDE_POLICY)
 
 
@@ -73,7 +75,7 @@ async def source_file(request: web.Request) -> web.StreamResponse:
     """`GET /docs/source/{path}`: one of them, as text."""
     path = (await asyncio.to_thread(_sources)).get(request.match_info["path"])
     if path is None:
-        raise NotFound
+        raise web.HTTPNotFound
     return web.FileResponse(path, headers={"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-cache"})
 
 
@@ -81,7 +83,7 @@ async def file(request: web.Request) -> web.StreamResponse:
     """`GET /docs/files/{version}/{name}`. An older version's address gives today's file, not to be kept."""
     path = _FILES.get(request.match_info["name"])
     if path is None:
-        raise NotFound
+        raise web.HTTPNotFound
     caching = _FOREVER if request.match_info["version"] == _VERSION else "no-cache"
     return web.FileResponse(path, headers={"Cache-Control": caching, "Vary": "Accept-Encoding"})
 
@@ -135,7 +137,10 @@ def _render(
         kind=kind,
         content=content,
         body=body,
-        links="\n".join(_link(address, words, is_current=slug == current) for slug, address, words in entries),
+        links="\n".join(
+            _link(address, words, is_current=slug == current, below=_GROUPS if slug is current is None else "")
+            for slug, address, words in entries
+        ),
         style=_address("docs.css"),
         base=page.address("base.css"),
         theme=page.address("theme.js"),
@@ -144,9 +149,9 @@ def _render(
     return page.Asset(html, "text/html", xxhash.xxh3_64_hexdigest(html))
 
 
-def _link(address: str, words: str, *, is_current: bool) -> str:
+def _link(address: str, words: str, *, is_current: bool, below: str = "") -> str:
     mark = ' aria-current="page"' if is_current else ""
-    return f'<li><a href="{address}"{mark}>{escape(words)}</a></li>'
+    return f'<li><a href="{address}"{mark}>{escape(words)}</a>{below}</li>'
 
 
 def _address(name: str) -> str:

@@ -12,7 +12,7 @@ from service.api.bodies import read_body
 from service.api.caller import identity, require_administrator, tenant
 from service.api.downloads import head_of, require_key
 from service.api.keys import ARCHIVES, DELIVERY, JOBS, LIFE, LIMITER, SETTINGS
-from service.api.query import read_options, read_order_id
+from service.api.query import printable, read_options, read_order_id
 from service.api.server_events import send_events
 from service.archives.archive import Archive
 from service.archives.delivery import Wish
@@ -95,7 +95,7 @@ async def _job(request: web.Request) -> Job:
 def _id(request: web.Request) -> str:
     job_id = request.match_info["job_id"]
     if not _ID.fullmatch(job_id):
-        raise JobNotFound
+        raise JobNotFound(f"{printable(job_id)} is no job's id.")
     return job_id
 
 
@@ -109,12 +109,17 @@ async def _result(request: web.Request) -> Archive:
 def _refuse(job: Job) -> NoReturn:
     """Say why there is nothing to download."""
     if not job.is_final:
-        raise JobUnfinished(retry_after=_LOOK_AGAIN_SECONDS)
+        raise JobUnfinished(_progress(job), retry_after=_LOOK_AGAIN_SECONDS)
     if job.is_expired:
-        raise JobExpired
+        raise JobExpired(f"Job {job.id} is done, and its ZIP was kept for a while.")
     if job.error is not None:
         raise JobFailed(job.error, job.failures)
-    raise JobCancelled
+    raise JobCancelled(f"Job {job.id} was cancelled before its ZIP was whole.")
+
+
+def _progress(job: Job) -> str:
+    done = f", with {job.downloaded} of {job.total} images fetched" if job.total else ""
+    return f"Job {job.id} is {job.status}{done}."
 
 
 def _answer(job: Job, *, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None) -> web.Response:

@@ -47,7 +47,9 @@ class RateLimiter:
         if not allowed:
             self._refused.inc()
             raise RateLimited(
-                f"At most {limit.amount} {self._what} in {limit.get_expiry()} seconds.", retry_after=seconds
+                f"{limit.amount} {self._what} in {limit.get_expiry()} seconds are a caller's limit;"
+                f" the next may come in {seconds} seconds.",
+                retry_after=seconds,
             )
 
 

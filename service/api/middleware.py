@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler
 from service.api.answers import HEADERS, problem_answer
 from service.api.connections import Connection
 from service.api.keys import METRICS, PREPARED, REQUEST_ID, STATS
+from service.api.query import printable
 from service.api.tracing import method_of, route_of
 from service.archives.delivery import FACTS, STARTED
 from service.archives.transmission import cut
@@ -84,7 +85,7 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Problem as problem:
         return _answer(request, problem)
     except web.HTTPException as error:
-        return _answer(request, _from_http(error))
+        return _answer(request, _from_http(request, error))
     except Exception:
         log.exception("request failed", method=method_of(request), route=route_of(request), path=request.path)
         return _answer(request, InternalError())
@@ -98,12 +99,13 @@ def _answer(request: web.Request, problem: Problem) -> web.StreamResponse:
     return problem_answer(problem, request[REQUEST_ID])
 
 
-def _from_http(error: web.HTTPException) -> Problem:
+def _from_http(request: web.Request, error: web.HTTPException) -> Problem:
     match error:
         case web.HTTPNotFound():
-            return NotFound()
+            return NotFound(f"It is {printable(request.path)}.")
         case web.HTTPMethodNotAllowed():
-            return MethodNotAllowed(headers={"Allow": ", ".join(sorted(error.allowed_methods))})
+            allowed = ", ".join(sorted(error.allowed_methods))
+            return MethodNotAllowed(f"It takes {allowed}, not {method_of(request)}.", headers={"Allow": allowed})
         case web.HTTPForbidden():  # of aiohttp-cors, to a preflight
             return OriginRefused()
         case web.HTTPRequestEntityTooLarge():

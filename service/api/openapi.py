@@ -6,8 +6,19 @@ from aiohttp import web
 
 from service import __version__
 from service.api import order_paths, service_paths
-from service.api.operations import HEADERS, SECURITY_SCHEMES, Json
+from service.api.operations import HEADERS, SECURITY_SCHEMES, Json, tagged
 from service.api.schemas import SCHEMAS
+
+TAGS = {
+    "Orders": "What an order holds, its images as one ZIP, and new orders.",
+    "Jobs": "The same ZIP, built in the background: follow the build, fetch its result, be called when it ends.",
+    "Archives": "A ZIP by its immutable id: resume it, take ranges of it, read its report.",
+    "Access": "Signed links for browsers, which must not be given a key, and the session of an administrator.",
+    "State": "Live counters, recent errors, probes and metrics.",
+    "Pages": "What people look at: the page, this reference, the guide, the help box.",
+    "Aliases": "The paths of the first generation. They do the same and stay; new programs use those above.",
+}
+"""The groups of operations, in the sequence in which they are shown."""
 
 
 async def openapi(request: web.Request) -> web.Response:
@@ -28,12 +39,13 @@ def document() -> Json:
         },
         "servers": [{"url": "/"}],
         "paths": {
-            **order_paths.orders(),
-            **order_paths.jobs(),
-            **order_paths.archives(),
-            **service_paths.callers(),
-            **service_paths.operators(),
-            **service_paths.pages(),
+            **tagged("Orders", order_paths.orders()),
+            **tagged("Jobs", order_paths.jobs()),
+            **tagged("Archives", order_paths.archives()),
+            **tagged("Access", service_paths.callers()),
+            **tagged("State", service_paths.operators()),
+            **tagged("Pages", service_paths.pages()),
         },
+        "tags": [{"name": name, "description": words} for name, words in TAGS.items()],
         "components": {"schemas": SCHEMAS, "headers": HEADERS, "securitySchemes": SECURITY_SCHEMES},
     }

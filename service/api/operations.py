@@ -127,6 +127,16 @@ def alias(item: Json) -> Json:
     }
 
 
+def tagged(tag: str, paths: Json) -> Json:
+    """The paths as one group; what is an alias belongs to those."""
+    return {
+        path: {
+            method: {**found, "tags": ["Aliases" if found.get("deprecated") else tag]} for method, found in item.items()
+        }
+        for path, item in paths.items()
+    }
+
+
 def json_of(schema: str) -> Json:
     """The content of an answer that is one of our documents."""
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}

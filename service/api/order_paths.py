@@ -96,13 +96,13 @@ def orders() -> Json:
     upload = {"post": _made("Make an order from files", "createOrder", (*_UPLOADS, *_NEW_ORDER), _files())}
     sample = {"post": _made("Make an order from the sample photos", "createSampleOrder", _NEW_ORDER)}
     return {
+        "/v1/orders/{order_id}/images": download,
+        "/orders/{order_id}/images": alias(download),
+        "/v1/orders/{order_id}": {"get": overview},
         "/v1/orders": upload,
         "/v1/orders/sample": sample,
         "/api/create-order": alias(upload),
         "/api/create-sample-order": alias(sample),
-        "/v1/orders/{order_id}/images": download,
-        "/orders/{order_id}/images": alias(download),
-        "/v1/orders/{order_id}": {"get": overview},
     }
 
 

@@ -8,8 +8,6 @@ from pathlib import Path
 import xxhash
 from aiohttp import ETag, web
 
-from service.problems import NotFound
-
 _FOLDER = Path(__file__).parent.parent / "web"
 _PREFIX = "/web/"
 _TEXT = frozenset({".html", ".css", ".js", ".svg"})
@@ -79,7 +77,7 @@ async def asset(request: web.Request) -> web.Response:
     """`GET /web/{version}/{name}`. Whoever still holds an older page gets today's file, and is not to keep it."""
     found = _ASSETS.get(request.match_info["name"])
     if found is None or found is _ASSETS["index.html"]:
-        raise NotFound
+        raise web.HTTPNotFound
     is_current = request.match_info["version"] == _VERSION
     return answer(request, found, "public, max-age=31536000, immutable" if is_current else "no-cache")
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from service.api.caller import CALLER
 from service.archives.options import Options
 from service.problems import InvalidOrderId, InvalidParameter
+from service.wrong_values import wrong_values
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _REPEATABLE = frozenset({"image"})
@@ -20,7 +21,7 @@ def read_order_id(request: web.Request) -> str:
     """The order's id from the path, in lower case. Raises `InvalidOrderId`."""
     order_id = request.match_info["order_id"]
     if not is_order_id(order_id):
-        raise InvalidOrderId
+        raise InvalidOrderId(f"{printable(order_id)} was given.")
     return order_id.lower()
 
 
@@ -44,17 +45,21 @@ def read_options(query: MultiMapping[str]) -> Options:
         if name in _REPEATABLE:
             values[name] = given
         elif len(given) > 1:
-            raise InvalidParameter(_printable(name), "may be given only once")
+            raise InvalidParameter(printable(name), "may be given only once")
         else:
             values[name] = given[0]
     try:
         return Options.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name = _printable(str(first["loc"][0]) if first["loc"] else "query")
-        unknown = first["type"] == "extra_forbidden"
-        raise InvalidParameter(name, "there is no such parameter" if unknown else first["msg"]) from None
+        name, reason = next(wrong_values(Options, error, what="parameter"))
+        raise InvalidParameter(printable(name), f"{reason}{_given(values.get(name))}") from None
 
 
-def _printable(name: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in name[:64])
+def _given(value: object) -> str:
+    return f", not {printable(value)}" if isinstance(value, str) and value else ""
+
+
+def printable(text: str) -> str:
+    """What a caller sent, as far as it can be shown to it again."""
+    shown = "".join(character if character.isprintable() else "?" for character in text[:64])
+    return shown if len(text) <= 64 else f"{shown}..."

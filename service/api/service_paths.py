@@ -12,6 +12,7 @@ from service.api.operations import (
     alias,
     answer,
     events,
+    in_path,
     json_body,
     json_of,
     operation,
@@ -104,9 +105,35 @@ def pages() -> Json:
         "/v1/ask": {"post": question},
         "/": {"get": _open("The page", "page", text("text/html"))},
         "/docs": {"get": _open("This reference, to read and try out", "reference", text("text/html"))},
-        "/docs/guide": {"get": _open("The guide", "guide", text("text/html"))},
+        "/docs/guide": {"get": _leads_to_the_guide()},
+        "/docs/guide/{page}": {
+            "get": _file(
+                "A page of the guide, or a picture in it",
+                "guidePage",
+                {**text("text/html"), **text("image/svg+xml")},
+                in_path("page", "quick-start"),
+            )
+        },
+        "/docs/source": {"get": _open("The files of the program that runs here", "source", text("text/html"))},
+        "/docs/source/{path}": {
+            "get": _file("One of these files", "sourceFile", text("text/plain"), in_path("path", "service/app.py"))
+        },
         "/openapi.json": {"get": _open("This document", "openapi", described)},
     }
+
+
+def _leads_to_the_guide() -> Json:
+    found = {"302": answer("The first page of the guide.", headers=("Location",))}
+    return operation("The guide", "guide", found, security=OPEN)
+
+
+def _file(summary: str, name: str, content: Json, which: Json) -> Json:
+    answers = {
+        "200": answer(summary, content, headers=("Accept-Ranges",)),
+        "206": answer("The part asked for.", content, headers=("Accept-Ranges", "Content-Range")),
+        "304": answer("The caller has it already.", headers=("Accept-Ranges",)),
+    }
+    return operation(summary, name, answers, problems=(p.NotFound,), parameters=[which], security=OPEN)
 
 
 def _open(summary: str, name: str, content: Json, *others: int) -> Json:

@@ -99,16 +99,16 @@ class Archives:
             return build.archive
         record = await self._catalogue.load(archive_id)
         if record is None:
-            raise ArchiveNotFound
+            raise ArchiveNotFound(f"Nothing is known of archive {archive_id}.")
         if self._catalogue.is_expired(record):
-            raise ArchiveGone
+            raise ArchiveGone(f"The time of archive {archive_id} is over.")
         if build := self._builds.get(archive_id):
             return build.archive
         archive = self._restore(record)
         lost = await self._workshop.store.missing(archive.blobs())
         if lost and not await repair(record, lost, self._workshop):
             await self._catalogue.drop(archive_id)
-            raise ArchiveGone
+            raise ArchiveGone(f"Some images of archive {archive_id} made room for others.")
         return archive if archive.is_settled else self._resume(record, archive)
 
     async def held(self, archive_id: str, order_id: str, options: Options) -> Archive | None:

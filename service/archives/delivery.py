@@ -162,7 +162,7 @@ def is_not_modified(request: web.Request, archive: Archive) -> bool:
     if request.if_match is not None and not any(
         tag.value in (archive.id, "*") and not tag.is_weak for tag in request.if_match
     ):
-        raise PreconditionFailed
+        raise PreconditionFailed(f"This is archive {archive.id}.")
     # A star means any archive that exists, and one that has just begun does not exist yet.
     return any(
         tag.value == archive.id or (tag.value == "*" and archive.is_settled) for tag in request.if_none_match or ()

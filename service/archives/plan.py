@@ -101,7 +101,7 @@ def make_plan(order_id: str, order: Order, generations: Mapping[str, int], optio
 def choose(order: Order, options: Options, most: int) -> list[ImageRecord]:
     """The records that `options` select, in the order's sequence. Raises as `make_plan` does."""
     if not order.images:
-        raise OrderEmpty("Its images are still being merged." if order.may_grow else None)
+        raise OrderEmpty("Autoenhance is still merging its brackets into images." if order.may_grow else None)
     chosen = list(order.images)
     if options.subset:
         unknown = set(options.subset) - {image.image_id for image in order.images}

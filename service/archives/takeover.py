@@ -34,13 +34,13 @@ async def take_up(archive: Archive, catalogue: Catalogue) -> bool:
         try:
             news = await shared.watch(archive.id, tag)
         except KeyError:
-            raise ArchiveGone from None
+            raise ArchiveGone(f"Archive {archive.id} was dropped.") from None
         may_claim = news is None and time.monotonic() - heard > _SILENCE_SECONDS
         if news is not None:
             latest, tag, may_claim = news
             heard = time.monotonic()
             if latest.state == GONE:
-                raise ArchiveGone
+                raise ArchiveGone(f"Archive {archive.id} was dropped.")
             bring_up_to(archive, latest)
             if archive.is_settled:
                 await catalogue.adopt(latest)

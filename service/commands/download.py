@@ -220,7 +220,8 @@ async def _refuse(response: ClientResponse) -> None:
     wait = _number(response.headers.get("Retry-After"))
     if response.status == 503 and problem.get("code") == "still_building" and wait is not None:
         raise Interrupted(detail, wait=wait)
-    lines = [f"{detail} ({problem.get('code', response.status)})"]
+    title = f"{problem['title']}. " if "title" in problem else ""
+    lines = [f"{title}{detail} ({problem.get('code', response.status)})"]
     lines += [f"  {failure.get('name')}: {failure.get('reason')}" for failure in problem.get("failures", [])]
     raise Refused("\n".join(lines))
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from service.commands.refusal import refuse, why_not_listening
 from service.sandbox import SAMPLE_ORDER_ID, Sandbox, SandboxConfig, serve_sandbox
 
 
@@ -19,15 +20,16 @@ def sandbox(host: str, port: int, asset_port: int, public_host: str | None = Non
         with suppress(asyncio.CancelledError):
             asyncio.run(serve_sandbox(config, ready=_announce))
     except OSError as error:
-        print(f"autoenhance-batch: {error}", file=sys.stderr)
-        return 1
+        ports = f"{port} or {asset_port}"
+        return refuse(why_not_listening(error, host, ports, "--port and --asset-port") or error)
     return 0
 
 
 def _announce(running: Sandbox) -> None:
     command = _own_name()
     print("The sandbox is running. Start the service in front of it:\n")
-    print(f"  AUTOENHANCE_API_BASE={running.api_base} AUTOENHANCE_API_KEY={running.api_key} {command} serve\n")
+    settings = f"AUTOENHANCE_API_BASE={running.api_base} AUTOENHANCE_API_KEY={running.api_key} RATE_LIMIT=off"
+    print(f"  {settings} {command} serve\n")
     print(f"and download the sample order:\n\n  {command} download {SAMPLE_ORDER_ID}", flush=True)
 
 

@@ -3,11 +3,11 @@
 import asyncio
 import signal
 import sqlite3
-import sys
 from collections.abc import Mapping
 
 from service.api.connections import CannotListen, listening
 from service.app import create_app
+from service.commands.refusal import refuse, why_not_listening
 from service.database import DataDirInUse
 from service.settings import InvalidSettings, Settings
 from service.telemetry.logs import configure_logs, get_logger
@@ -24,20 +24,20 @@ def serve(overrides: Mapping[str, object]) -> int:
     try:
         settings = Settings.load(**overrides)
     except InvalidSettings as error:
-        print(f"autoenhance-batch: {error}", file=sys.stderr)
-        return 2
+        return refuse(error, code=2)
     configure_logs(settings.log_format, settings.log_level, Scrubber(settings.secrets()))
     try:
         asyncio.run(_serve(settings))
     except InvalidSettings as error:
-        print(f"autoenhance-batch: {error}", file=sys.stderr)
-        return 2
+        return refuse(error, code=2)
     except CannotListen as error:
-        print(f"autoenhance-batch: HOST, PORT: {error}", file=sys.stderr)
-        return 1
+        cause = error.__cause__
+        words = isinstance(cause, OSError) and why_not_listening(
+            cause, settings.host, str(settings.port), "PORT or --port"
+        )
+        return refuse(f"HOST, PORT: {words or error}")
     except (DataDirInUse, OSError, sqlite3.Error) as error:
-        print(f"autoenhance-batch: DATA_DIR: {error}", file=sys.stderr)
-        return 1
+        return refuse(f"DATA_DIR: {error}")
     return 0
 
 

@@ -52,7 +52,7 @@ class Jobs:
         """The job. Raises `JobNotFound`."""
         job = await self._backend.get(job_id)
         if job is None:
-            raise JobNotFound
+            raise JobNotFound(f"Nothing is known of job {job_id}.")
         return job
 
     def watch(self, job_id: str, after: int) -> AsyncGenerator[Job, None]:
@@ -63,7 +63,7 @@ class Jobs:
         """End a job that has not ended; only its own demand on the archive goes. Raises `JobNotFound`."""
         job, was_running = await self._backend.cancel(job_id)
         if job is None:
-            raise JobNotFound
+            raise JobNotFound(f"Nothing is known of job {job_id}.")
         if was_running:
             self._metrics.jobs_ended.labels(job.status).inc()
             log.info("job cancelled", job_id=job_id)
@@ -75,10 +75,10 @@ class Jobs:
         if job.request.callback_url is None:
             raise NoCallback
         if not job.is_final:
-            raise JobUnfinished
+            raise JobUnfinished(f"Job {job_id} is {job.status}.")
         renewed = await self._backend.renew(job_id, Change(at=time.time(), callback=pending()))
         if renewed is None:
-            raise JobNotFound
+            raise JobNotFound(f"Nothing is known of job {job_id}.")
         return renewed
 
     async def wake(self, order_id: str) -> None:

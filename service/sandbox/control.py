@@ -17,7 +17,7 @@ from .state import Image, Order, State, new_id
 
 SETTLED = frozenset({"processed", "error", "failed", "expired"})
 STATUSES = SETTLED | {"waiting", "processing"}
-SAMPLE_ORDER_ID = "5a3d0c1e-0000-4000-8000-000000000001"
+SAMPLE_ORDER_ID = "6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11"
 SYNTHETIC_SAMPLES = 12
 NEVER = 10.0**9
 """Delay of an image that is `processing` without a `delay`."""

@@ -85,11 +85,11 @@ def refusal(status: int, headers: Mapping[str, str], *, now: datetime | None = N
     return UpstreamFailure(reason, f"status {status}", status=status, retry_after=wait)
 
 
-def order_problem(failure: UpstreamFailure) -> Problem:
+def order_problem(failure: UpstreamFailure, order_id: str | None = None) -> Problem:
     """What a caller is told when a call about an order failed."""
     match failure.reason:
         case Reason.IMAGE_NOT_FOUND | Reason.EXPIRED:
-            return OrderNotFound()
+            return OrderNotFound(f"It has no order {order_id}.")
         case Reason.REFUSED:
             return UpstreamUnauthorized()
         case Reason.TIMEOUT:

@@ -80,9 +80,9 @@ class Autoenhance:
             raise BreakerOpen(retry_after=error.retry_after) from error
         except UpstreamFailure as failure:
             log.warning("order call failed", order_id=order_id, reason=failure.reason, detail=failure.detail)
-            raise order_problem(failure) from failure
+            raise order_problem(failure, order_id) from failure
         if order.is_deleted:
-            raise OrderNotFound
+            raise OrderNotFound(f"It says that order {order_id} was deleted.")
         return order
 
     async def download(self, image_id: str, rendering: Rendering, body: Body, slot: Slot) -> tuple[str, int]:

@@ -4,7 +4,6 @@ const NEXT_STEPS = {
   invalid_order_id: "An order id looks like 6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11. It is in the order's address at Autoenhance.",
   order_not_found: "Check that you copied the whole id, and that the order belongs to the account of this service.",
   order_empty: "Upload photos to it first, or wait while Autoenhance groups brackets, then try again.",
-  too_many_images: "Ask for a subset by image id, as the docs show.",
   unauthorized: "Ask the operator of this service for a key.",
   upstream_unauthorized: "The operator of this service has to check AUTOENHANCE_API_KEY.",
   not_configured: "The operator of this service has to set AUTOENHANCE_API_KEY.",
@@ -12,7 +11,6 @@ const NEXT_STEPS = {
   upstream_timeout: "Nothing is lost. Wait a minute, then try again.",
   upstream_busy: "Wait a little, then try again.",
   breaker_open: "Wait a minute, then try again. Archives that are here already can still be downloaded.",
-  rate_limited: "Wait a little, then try again.",
   store_full: "Try again later, or with fewer photos. The operator can raise STORE_MAX_BYTES.",
   archive_gone: "Start the download again: photos that are still here are not fetched twice.",
   archive_not_found: "Start the download again: photos that are still here are not fetched twice.",
@@ -57,7 +55,8 @@ export class Refusal extends Error {
   }
 
   get sentence() {
-    const more = this.detail && this.detail !== this.message ? ` ${full(this.detail)}` : "";
+    // The detail ends with a next step of its own, written for callers of every kind; the page's is better here.
+    const more = this.detail && !NEXT_STEPS[this.code] ? ` ${full(this.detail)}` : "";
     return full(this.message) + more;
   }
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -41,7 +42,20 @@ async def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(
 
     assert ended.code == 2
     assert ended.errors.count("\n") == 1
-    assert name in ended.errors
+    assert f"{name}: must " in ended.errors
+
+
+async def test_all_wrong_settings_are_named_at_once(tmp_path: Path) -> None:
+    """A line each, with what is allowed."""
+    ended = await run("serve", folder=tmp_path, PORT="70000", BREAKER_RESET="0", LOG_FORMAT="xml", AUTO_BATCH="perhaps")
+
+    assert ended.code == 2
+    assert ended.errors.splitlines() == [
+        "autoenhance-batch: PORT: must be a whole number from 0 to 65535",
+        "autoenhance-batch: BREAKER_RESET: must be a number of more than 0",
+        "autoenhance-batch: AUTO_BATCH: must be true or false",
+        "autoenhance-batch: LOG_FORMAT: must be console or json",
+    ]
 
 
 async def test_a_wrong_setting_is_not_repeated(tmp_path: Path) -> None:
@@ -62,15 +76,27 @@ async def test_a_data_directory_has_one_service_at_a_time(tmp_path: Path) -> Non
 
 
 async def test_a_port_that_is_taken_is_said_in_one_line(tmp_path: Path) -> None:
-    """No traceback."""
+    """Which one, and what to do; of the sandbox too."""
     server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        ended = await run("serve", "--port", str(port), folder=tmp_path)
+        serve = await run("serve", "--port", str(port), folder=tmp_path)
+        sandbox = await run("sandbox", "--port", str(port), folder=tmp_path)
+
+    assert (serve.code, sandbox.code) == (1, 1)
+    for said in (serve.errors.splitlines()[-1], sandbox.errors.splitlines()[-1]):
+        assert re.search(rf"Port {port}.* is in use by another program.*--port", said)
+    assert "Traceback" not in serve.errors + sandbox.errors
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "no.such.host.invalid"])
+async def test_an_address_of_another_machine_is_said_in_one_line(tmp_path: Path, host: str) -> None:
+    """`HOST` may name only addresses of this machine."""
+    ended = await run("serve", "--host", host, folder=tmp_path)
 
     assert ended.code == 1
-    assert "PORT: " in ended.errors
-    assert ended.errors.count("\n") == 1
+    assert f"This machine has no address {host}" in ended.errors
+    assert "Traceback" not in ended.errors
 
 
 async def test_a_data_directory_that_cannot_be_is_said_in_one_line(tmp_path: Path) -> None:

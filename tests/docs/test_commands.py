@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from service.sandbox import ImageSpec, Sandbox
+from service.samples import PHOTOS
+from service.sandbox import Sandbox
 from tests.docs.blocks import ADDRESS, PAGES, RECEIVER, Block, blocks, command_line, environment
 from tests.fakes.samples import jpeg
 from tests.loopback import free_port
 from tests.process import ServiceProcess
 
-ORDER = "6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11"
 TOKEN = "token-of-the-administrator-4b0a"
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes....").decode()
 WITH_BLOCKS = [page for page in PAGES if any(blocks(page))]
@@ -23,10 +23,9 @@ WITH_BLOCKS = [page for page in PAGES if any(blocks(page))]
 
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[ServiceProcess]:
-    """The service as an operator runs it, before a sandbox that holds the order of the docs."""
+    """The service as an operator runs it, before a sandbox with the sample order: the docs speak of that one."""
     async with Sandbox() as sandbox:
-        images = [ImageSpec(name="kitchen.jpg"), ImageSpec(name="bath.jpg"), ImageSpec(name="hall.jpg")]
-        sandbox.control.add_order(images, name="12 Harbour Lane", order_id=ORDER)
+        sandbox.control.add_sample_order()
         async with ServiceProcess(
             tmp_path / "data",
             AUTOENHANCE_API_BASE=sandbox.api_base,
@@ -71,7 +70,7 @@ async def test_the_commands_of_a_page_work(page: Path, service: ServiceProcess, 
         assert "job.complete" in await receiver
     for path in folder.glob("*.zip"):
         with zipfile.ZipFile(path) as archive:
-            assert len(archive.namelist()) == 3
+            assert len(archive.namelist()) == len(list(PHOTOS.glob("*.jpg")))
             assert archive.testzip() is None
 
 
