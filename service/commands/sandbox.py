@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from contextlib import suppress
 from dataclasses import replace
@@ -18,11 +19,18 @@ def sandbox(host: str, port: int, asset_port: int, public_host: str | None = Non
         config = replace(config, public_host=public_host, asset_host=public_host, storage_host=public_host)
     try:
         with suppress(asyncio.CancelledError):
-            asyncio.run(serve_sandbox(config, ready=_announce))
+            asyncio.run(_serve(config))
     except OSError as error:
         ports = f"{port} or {asset_port}"
         return refuse(why_not_listening(error, host, ports, "--port and --asset-port") or error)
     return 0
+
+
+async def _serve(config: SandboxConfig) -> None:
+    serving = asyncio.ensure_future(serve_sandbox(config, ready=_announce))
+    # As SIGINT does. Without a handler the first process of a container would not end at all.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
+    await serving
 
 
 def _announce(running: Sandbox) -> None:

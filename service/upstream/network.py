@@ -11,6 +11,9 @@ from yarl import URL
 # Bytes per socket that wait for their reader. Fewer make the loop pause and resume reading all the time.
 _READ_BUFFER = 512 * 1024
 
+# Of one header, a signed address among them, in bytes. aiohttp's own 8 KiB is less than storage and gateways may send.
+_LONGEST_HEADER = 64 * 1024
+
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 CONNECT_SECONDS = 10.0
@@ -88,5 +91,7 @@ def open_session(guard: AddressGuard) -> ClientSession:
         timeout=ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS),
         cookie_jar=DummyCookieJar(),
         read_bufsize=_READ_BUFFER,
+        max_line_size=_LONGEST_HEADER,
+        max_field_size=_LONGEST_HEADER,
         headers={"Accept": "*/*", "User-Agent": "autoenhance-batch"},
     )

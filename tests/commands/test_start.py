@@ -158,3 +158,26 @@ def test_the_module_and_the_command_are_the_same(tmp_path: Path) -> None:
     )
 
     assert ended.stdout.strip()
+
+
+async def test_a_sandbox_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    """SIGTERM, as a container's engine sends it: exit code 0, no word of an error."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service", "sandbox", "--port", "0", "--asset-port", "0"),
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(60):
+            assert process.stdout is not None
+            await process.stdout.readuntil(b"and download the sample order:")
+            process.terminate()
+            _, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+    assert (process.returncode, errors) == (0, b"")

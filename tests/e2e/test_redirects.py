@@ -26,6 +26,20 @@ async def test_redirects_are_followed(upstream: FakeUpstream, service: Service, 
     assert len(upstream.requests("a", "assets")) == hops
 
 
+async def test_a_long_signed_address_is_followed(upstream: FakeUpstream, service: Service) -> None:
+    """Signatures and session tokens make addresses long; gateways send long headers of their own."""
+    token = "t" * 7_000
+    upstream.images["a"] = [
+        Reply(status=302, headers={"Location": f"/v3/images/b/enhanced?token={token}", "X-Trace": "x" * 20_000}),
+    ]
+    upstream.images["b"] = jpeg(2)
+
+    answer = await service.download()
+
+    assert answer.members == {"a.jpg": jpeg(2)}
+    assert upstream.requests("b")[0].query["token"] == token
+
+
 async def test_the_key_goes_to_no_other_host(upstream: FakeUpstream, service: Service) -> None:
     """Neither the key nor any header made for the API follows a redirect to another host."""
     upstream.hops["a"] = 2
