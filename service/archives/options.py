@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticKnownError
 
 from service.upstream.models import Rendering
 
@@ -17,6 +18,14 @@ class Options(Rendering):
     """Seconds to wait for images that are not ready, with `wait`."""
     on_failure: Literal["partial", "strict"] = "partial"
     delivery: Literal["stream", "complete"] = "stream"
+
+    @field_validator("quality", "max_width", mode="before")
+    @classmethod
+    def _whole_number(cls, value: object) -> object:
+        """Python's own ways to write one (`1_000`, `5.0`) are no number in a query."""
+        if isinstance(value, str) and not value.strip().lstrip("+-").isdecimal():
+            raise PydanticKnownError("int_parsing")
+        return value
 
     @property
     def rendering(self) -> Rendering:

@@ -1,6 +1,7 @@
 """Autoenhance's records, read tolerantly: every field may be absent, null, or named as an older version did."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -201,5 +202,6 @@ class Rendering(BaseModel):
         if self.max_width is not None:
             query["max_width"] = str(self.max_width)
         if self.scale is not None:
-            query["scale"] = f"{self.scale:g}"
+            # Every digit, and never an exponent.
+            query["scale"] = f"{Decimal(repr(self.scale)).normalize():f}"
         return query

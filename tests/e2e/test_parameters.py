@@ -39,12 +39,15 @@ async def test_rendering_options_reach_upstream(
     assert request.query.items() >= ({"preview": "true"} | sent).items()
 
 
-async def test_scale_reaches_upstream(upstream: FakeUpstream, service: Service) -> None:
-    """`scale` keeps its value, however it is written."""
-    await service.download(scale="0.5")
+@pytest.mark.parametrize(
+    ("asked", "sent"), [("0.5", "0.5"), (".50", "0.5"), ("1", "1"), ("0.12345678", "0.12345678"), ("1e-7", "0.0000001")]
+)
+async def test_scale_reaches_upstream(upstream: FakeUpstream, service: Service, asked: str, sent: str) -> None:
+    """`scale` keeps its value to the last digit, and is written plainly."""
+    await service.download(scale=asked)
 
     (request,) = upstream.requests("a")
-    assert float(request.query["scale"]) == 0.5
+    assert request.query["scale"] == sent
 
 
 async def test_what_was_not_asked_for_is_left_to_upstream(upstream: FakeUpstream, service: Service) -> None:
@@ -83,6 +86,8 @@ async def test_every_api_call_carries_key_version_and_open_accept(upstream: Fake
         ("quality", "0"),
         ("quality", "high"),
         ("quality", "80.5"),
+        ("quality", "8_0"),
+        ("quality", "80.0"),
         ("quality", ""),
         ("format", "jpg"),
         ("format", "JPEG"),
