@@ -51,7 +51,9 @@ async def test_a_page_is_whole(service: Service, address: str) -> None:
         assert path.startswith("/"), target
         found = await service.ask(path)
         assert found.status == HTTPStatus.OK, target
-        if place:
+        if place and not place.startswith(
+            "operations-tag-"
+        ):  # drawn in the browser, and followed there by its own test
             assert place in Links(found.body.decode()).places, target
 
 

@@ -12,6 +12,9 @@ from service.sandbox import Sandbox
 from tests.e2e.client import Service, StartService
 from tests.e2e.page.conftest import ADMIN_TOKEN, Visit
 from tests.e2e.page.visitor import Visitor
+from tests.telemetry.sentry import TOKEN, FakeSentry
+
+ISSUE = "https://sentry.io/organizations/harbour/issues/7/"
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -174,3 +177,20 @@ async def test_administrators_see_recent_errors(visit: Visit, sandbox: Sandbox, 
     await visitor.page.get_by_text("Recent errors").click()
 
     await expect(visitor.page.locator("#error-list")).to_contain_text("upstream_error")
+
+
+async def test_administrators_see_what_sentry_has(visit: Visit, start_site: StartService) -> None:
+    """Its issues stand in the same list, as text, each with a link that opens beside the page."""
+    async with FakeSentry() as sentry:
+        sentry.answer = [{"id": "7", "title": "<b>OSError</b>: disk", "permalink": ISSUE}]
+        project = {"sentry_auth_token": TOKEN, "sentry_org": "harbour", "sentry_project": "batch"}
+        visitor = await visit(await start_site(sentry_dsn=sentry.dsn, **project))
+        await visitor.open()
+
+        await sign_in(visitor)
+        await visitor.page.get_by_text("Recent errors").click()
+
+        link = visitor.page.locator("#error-list").get_by_role("link", name="<b>OSError</b>: disk")
+        await expect(link).to_have_attribute("href", ISSUE)
+        await expect(link).to_have_attribute("rel", "noreferrer")
+        assert sentry.asked == [f"Bearer {TOKEN}"]

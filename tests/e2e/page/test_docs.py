@@ -3,7 +3,7 @@
 import pytest
 from playwright.async_api import expect
 
-from service.api.openapi import document
+from service.api.openapi import TAGS, document
 from tests.e2e.page.conftest import Visit
 from tests.e2e.page.visitor import PHONE
 
@@ -21,6 +21,17 @@ async def test_the_reference_shows_every_operation(visit: Visit) -> None:
     await expect(visitor.page.locator("html.dark-mode")).to_have_count(1)
     await visitor.page.locator(".opblock-summary-control", has_text="/v1/orders/{order_id}/images").first.click()
     await expect(visitor.page.get_by_text("wait_timeout").first).to_be_visible()
+
+
+async def test_the_index_leads_to_every_group(visit: Visit) -> None:
+    """Each group of the reference is one step away, by keyboard too."""
+    visitor = await visit()
+    await visitor.open("/docs")
+    await expect(visitor.page.locator(".opblock-tag")).to_have_count(len(TAGS))
+
+    for name in TAGS:
+        await visitor.page.locator(".docs-nav ul ul").get_by_role("link", name=name, exact=True).press("Enter")
+        await expect(visitor.page.locator(f"#operations-tag-{name}")).to_be_in_viewport()
 
 
 async def test_a_call_can_be_tried_out(visit: Visit) -> None:
