@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -14,19 +13,29 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _LISTENING = re.compile(rb"http://127\.0\.0\.1:(\d+)")
 
 
+def clean_environment(**more: str) -> dict[str, str]:
+    """What a program needs to run this package, without the developer's own settings."""
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "VIRTUAL_ENV")}
+    return {**kept, "PYTHONPATH": str(_ROOT), **more}
+
+
+async def end_of(process: asyncio.subprocess.Process, seconds: float) -> tuple[bytes, bytes]:
+    """Both outputs of a program that ends by itself. Kills it and raises `TimeoutError` when it does not in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
 class ServiceProcess:
     """`python -m service serve` on a free port; `settings` are environment variables. Use with `async with`."""
 
     def __init__(self, data_dir: Path, **settings: str) -> None:
-        kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "VIRTUAL_ENV")}
-        self._environment: Mapping[str, str] = {
-            **kept,
-            "DATA_DIR": str(data_dir),
-            "PORT": "0",
-            "LOG_FORMAT": "json",
-            "PYTHONPATH": str(_ROOT),
-            **settings,
-        }
+        own = {"DATA_DIR": str(data_dir), "PORT": "0", "LOG_FORMAT": "json"}
+        self._environment = clean_environment(**(own | settings))
         self._process: asyncio.subprocess.Process | None = None
         self._log: asyncio.Task[None] | None = None
         self.log: list[str] = []

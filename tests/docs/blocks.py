@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.process import clean_environment, end_of
 from tests.tools import require_tool
 
 ROOT = Path(__file__).parent.parent.parent
@@ -62,13 +63,7 @@ class Block:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        try:
-            async with asyncio.timeout(_SECONDS):
-                output, _ = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+        output, _ = await end_of(process, _SECONDS)
         assert process.returncode == 0, f"{self.text}\n--- says:\n{output.decode(errors='replace')}"
         return output.decode(errors="replace")
 
@@ -95,5 +90,4 @@ def command_line(folder: Path) -> None:
 
 def environment(tools: Path, **more: str) -> dict[str, str]:
     """Variables of a reader's shell."""
-    kept = {name: os.environ[name] for name in ("HOME", "LANG", "VIRTUAL_ENV") if name in os.environ}
-    return {**kept, "PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), **more}
+    return clean_environment(PATH=f"{tools}:{os.environ['PATH']}", **more)
