@@ -10,6 +10,7 @@ import json
 import time
 import uuid
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -94,11 +95,9 @@ class SharedCatalogue:
         if document is None:
             return
         document.body["state"] = GONE
-        try:
-            if document.tag is not None:
-                await self._objects.replace(_name(archive_id), _encode(document.body), document.tag)
-        except (ObjectChanged, ObjectsUnavailable):
-            return
+        async with document.writing:  # a write under way would leave what others take for a build to go on with
+            with suppress(TakenOver, ObjectsUnavailable):
+                await self._put(archive_id, document)
 
     async def load(self, archive_id: str) -> Record | None:
         """An archive as its builder last announced it; None when there is none, or when it cannot be told."""

@@ -77,6 +77,9 @@ class JobBackend(Protocol):
     async def wake(self, order_id: str) -> None:
         """Let the next step of every job of this order that has not ended begin now."""
 
+    def on_wake(self, heard: Callable[[str], None]) -> None:
+        """Have `heard` called with the id of every order that is woken, by whichever instance."""
+
     async def counts(self) -> Mapping[Status, int]:
         """How many jobs that are not expired are in each state."""
 

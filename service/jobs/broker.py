@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -102,15 +102,15 @@ class Broker:
         return JobRequest.load(request.decode()), [Change.load(change.decode()) for change in changes]
 
 
-async def listen(url: str, channel: str, heard: Callable[[str], None]) -> None:
-    """Hear what is published on a channel, until cancelled; what is said while Redis is away is missed."""
+async def listen(url: str, heard: Mapping[str, Callable[[str], None]]) -> None:
+    """Hear what is published, by channel, until cancelled; what is said while Redis is away is missed."""
     while True:
         try:
             async with Redis.from_url(url, driver_info=_DRIVER) as redis, redis.pubsub() as subscription:
-                await subscription.subscribe(channel)
+                await subscription.subscribe(*heard)
                 async for message in subscription.listen():
                     if message["type"] == "message":
-                        heard(message["data"].decode())
+                        heard[message["channel"].decode()](message["data"].decode())
         except (RedisError, OSError):
             await asyncio.sleep(_PAUSE_SECONDS)
 

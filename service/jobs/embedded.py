@@ -40,6 +40,7 @@ class EmbeddedJobs:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._work = Signal()
         self._histories = Signals()
+        self._heard: list[Callable[[str], None]] = []
 
     @classmethod
     async def open(cls, database: Database, ttl: float) -> "EmbeddedJobs":
@@ -111,8 +112,14 @@ class EmbeddedJobs:
 
     async def wake(self, order_id: str) -> None:
         """As `JobBackend`."""
+        for heard in self._heard:
+            heard(order_id)
         await self._database.run(lambda connection: records.wake(connection, order_id, time.time()))
         self._work.fire()
+
+    def on_wake(self, heard: Callable[[str], None]) -> None:
+        """As `JobBackend`."""
+        self._heard.append(heard)
 
     async def counts(self) -> Mapping[Status, int]:
         """As `JobBackend`."""

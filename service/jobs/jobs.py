@@ -85,6 +85,10 @@ class Jobs:
         """There is news of an order: its jobs look at once."""
         await self._backend.wake(order_id)
 
+    def on_wake(self, heard: Callable[[str], None]) -> None:
+        """Have `heard` called with the id of every order that there is news of, at whichever instance."""
+        self._backend.on_wake(heard)
+
     async def run(self) -> None:
         """Take accepted jobs to their ends, until cancelled."""
         async with asyncio.TaskGroup() as tasks:

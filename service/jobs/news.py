@@ -27,10 +27,11 @@ class News:
         self._orders = orders
         self._auto_batch = auto_batch
         self._confirming: dict[str, asyncio.Task[None]] = {}
+        jobs.on_wake(archives.wake)
 
     async def of(self, order_id: str, *, done: bool) -> None:
         """There is news of an order; `done`: nothing in it is being processed any more."""
-        self._archives.wake(order_id)
+        self._archives.wake(order_id)  # also when the jobs, and other instances with them, cannot be told
         await self._jobs.wake(order_id)
         if done and self._auto_batch:
             await asyncio.wait([self._confirm(order_id)], timeout=_ANSWER_SECONDS)

@@ -8,6 +8,7 @@
     batch:due           sorted set: when each job's next step may begin
     batch:status:S      sorted set of jobs in a state, by the moment they expire
     batch:changed       channel: ids of jobs that have changed
+    batch:news          channel: ids of orders of which there is news
 
 `seq` numbers a job's steps: a message from the queue that names an older one is void. `deaths` counts those of its
 workers in a row, `blamed` those that nobody else can have caused, `reached` is the most images that any run got to.
@@ -151,6 +152,7 @@ WAKE = (
     _CHANGE
     + """
 -- ARGV: order, now. Returns ids and seqs of the steps that are due now, one after the other.
+redis.call('PUBLISH', 'batch:news', ARGV[1])
 local steps = {}
 for _, id in ipairs(redis.call('SMEMBERS', 'batch:order:' .. ARGV[1])) do
   local job = 'batch:job:' .. id

@@ -7,7 +7,7 @@ seconds. What is known of a job is kept beside it (`scripts`): a message only sa
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
@@ -36,6 +36,7 @@ class SharedJobs:
         self._lease = lease
         self._worker: SharedWorker | None = None
         self._histories = Signals()
+        self._heard: list[Callable[[str], None]] = []
 
     @classmethod
     @asynccontextmanager
@@ -49,7 +50,8 @@ class SharedJobs:
             broker = await stack.enter_async_context(Broker.open(url))
             jobs = cls(broker, ttl, lease)
             broker.docket.register(jobs._on_message, names=[STEP])
-            listening = asyncio.create_task(listen(url, "batch:changed", jobs._histories.fire))
+            heard = {"batch:changed": jobs._histories.fire, "batch:news": jobs._hear_news}
+            listening = asyncio.create_task(listen(url, heard))
             stack.push_async_callback(end, listening)
             yield jobs
 
@@ -124,6 +126,10 @@ class SharedJobs:
         for job_id, sequence in zip(steps[::2], steps[1::2], strict=True):
             await self._broker.send(job_id.decode(), sequence, now)
 
+    def on_wake(self, heard: Callable[[str], None]) -> None:
+        """As `JobBackend`."""
+        self._heard.append(heard)
+
     async def counts(self) -> Mapping[Status, int]:
         """As `JobBackend`. Raises `JobsUnavailable`."""
         now = time.time()
@@ -142,3 +148,7 @@ class SharedJobs:
     async def _on_message(self, job_id: str, sequence: int) -> None:
         if self._worker is not None:
             await self._worker.take(job_id, sequence)
+
+    def _hear_news(self, order_id: str) -> None:
+        for heard in self._heard:
+            heard(order_id)

@@ -12,7 +12,7 @@ import pytest
 
 from service.settings import InvalidSettings, Settings
 from tests.e2e.client import Answer, Service, StartService
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order
+from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
 from tests.fakes.upstream import FakeUpstream
 from tests.redis_server import RedisServer
 
@@ -67,6 +67,29 @@ async def test_a_job_belongs_to_all_instances(upstream: FakeUpstream, start_memb
     assert {answer.body for answer in downloads} == {downloads[0].body}
     assert downloads[0].images == {"a.jpg": IMAGES["a"], "b.jpg": IMAGES["b"]}
     assert upstream.image_calls == len(IMAGES)
+
+
+async def test_news_wakes_who_waits_at_another_instance(
+    upstream: FakeUpstream, start_member: StartService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Autoenhance calls one instance; a download that waits at the other looks at once, not in an hour."""
+    monkeypatch.setattr("service.archives.polling._FIRST_INTERVAL", 3600.0)
+    there = await start_member()
+    here = await start_member(autoenhance_webhook_secret="s", role="web")
+    upstream.orders[ORDER] = order(["a", photo("b", status="processing")], is_processing=True)
+    waiting = asyncio.create_task(there.download(wait="true", wait_timeout="3600"))
+    await upstream.until(lambda: upstream.calls("a") == 1)
+    upstream.orders[ORDER] = order(IMAGES)
+
+    news = json.dumps({"event": "image_processed", "image_id": "b", "order_id": ORDER, "error": False}).encode()
+    url, headers = f"{here.url}/v1/webhooks/autoenhance", {"Authentication": "s"}
+    async with asyncio.timeout(_PATIENCE):
+        while not waiting.done():  # the instances listen a moment after their start
+            async with here.session.post(url, data=news, headers=headers) as response:
+                assert response.status == 200
+        answer = await waiting
+
+    assert answer.images == {"a.jpg": IMAGES["a"], "b.jpg": IMAGES["b"]}
 
 
 async def test_a_job_is_cancelled_from_anywhere(upstream: FakeUpstream, start_member: StartService) -> None:
