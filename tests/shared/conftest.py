@@ -44,7 +44,7 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def start_member(start_replica: StartService, redis: RedisServer) -> StartService:
+def start_member(redis: RedisServer, start_replica: StartService) -> StartService:  # Redis outlives the instances
     """A factory for instances that share a bucket and a Redis."""
 
     async def start(**settings: object) -> Service:

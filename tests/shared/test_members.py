@@ -179,7 +179,7 @@ async def test_what_one_instance_found_broken_the_others_leave_alone(
     upstream: FakeUpstream, start_member: StartService
 ) -> None:
     """A circuit that one has opened is opened by all, before they have met a failure of their own."""
-    settings = {"breaker_failures": 1, "upstream_attempts": 1}
+    settings = {"breaker_failures": 1, "upstream_attempts": 1, "order_freshness": 0}
     first, second = await start_member(**settings), await start_member(**settings)
     upstream.orders[OTHER_ORDER] = 500
     await first.download(OTHER_ORDER)
@@ -187,7 +187,7 @@ async def test_what_one_instance_found_broken_the_others_leave_alone(
 
     async with asyncio.timeout(_PATIENCE):
         while (answer := await second.ask(f"/v1/orders/{ORDER}")).status != 503:
-            await asyncio.sleep(0.6)  # past the second for which an order's document is kept
+            await asyncio.sleep(_PAUSE)
             calls = upstream.calls(ORDER)
 
     assert answer.problem["code"] == "breaker_open"
