@@ -21,7 +21,7 @@ T = TypeVar("T")
 STEP = "job_step"
 """The name under which a worker takes messages: one for each step of a job."""
 # A call that takes longer says that jobs cannot be had at the moment.
-_CALL_SECONDS = 0.8
+_CALL_SECONDS = 1.0
 _CONNECTIONS = 20
 _PAUSE_SECONDS = 0.5
 # Connections that a restart of Redis has broken show only when they are used.

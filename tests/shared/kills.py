@@ -1,8 +1,9 @@
-"""A random replica is killed every two seconds or so while jobs are created, run and fetched through a balancer."""
+"""A random replica is killed every few seconds while jobs are created, run and fetched through a balancer."""
 
 import asyncio
 import random
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -16,20 +17,34 @@ from tests.faults.findings import Findings
 from tests.faults.scene import members
 from tests.shared.fleet import Fleet, open_fleet
 
-_KILL_SECONDS = 2.0
-# By how much the moment of a kill may differ from that, so that it falls everywhere in a job.
-_SPREAD = 0.9
+# By what share the time between two kills may differ, so that they fall everywhere in a job.
+_SPREAD = 0.5
 _SIZES = (20_000, 60_000, 200_000)
 _PAUSE = 0.2
 # Kills go on while a job waits: many leases, one after the other.
 _PATIENCE = 300.0
 
 
-async def kill_replicas(folder: Path, *, jobs: int, seed: int, pace: float = 0.5, images: int = 3) -> Findings:
-    """Create a job every `pace` seconds while replicas die and are replaced; none may be lost, or built differently."""
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How many jobs, how fast, and how they are disturbed."""
+
+    jobs: int
+    seed: int
+    images: int = 3
+    pace: float = 0.5
+    """Seconds from one new job to the next."""
+    at_once: int = 100
+    """At most so many jobs that have not ended."""
+    kill_seconds: float = 2.0
+    """From one kill to the next, on average."""
+
+
+async def kill_replicas(folder: Path, plan: Plan) -> Findings:
+    """Create jobs while replicas die and are replaced; none may be lost, or built differently."""
     async with open_fleet(folder) as fleet:
-        check = _Check(fleet, random.Random(seed), images)
-        await check.run(jobs, pace)
+        check = _Check(fleet, plan)
+        await check.run()
     check.findings.figure("replicas killed", check.kills, passed=check.kills > 0)
     waited = sum(seconds > LEASE.total_seconds() for seconds in check.seconds)
     check.findings.figure("jobs that took longer than a lease (a kill struck them)", waited)
@@ -40,29 +55,31 @@ async def kill_replicas(folder: Path, *, jobs: int, seed: int, pace: float = 0.5
 
 
 class _Check:
-    def __init__(self, fleet: Fleet, rng: random.Random, images: int) -> None:
+    def __init__(self, fleet: Fleet, plan: Plan) -> None:
         self.findings = Findings()
         self.kills = self.repeated = self.struck = 0
         self.seconds: list[float] = []
         self._fleet = fleet
-        self._rng = rng
-        self._images = images
+        self._plan = plan
+        self._rng = random.Random(plan.seed)
+        self._slots = asyncio.Semaphore(plan.at_once)
         self._is_down: set[int] = set()
         self._replacing: list[asyncio.Task[None]] = []
 
-    async def run(self, jobs: int, pace: float) -> None:
+    async def run(self) -> None:
         """Kills go on until the last job was created; the end is in peace."""
         killing = asyncio.create_task(self._kill_regularly())
         async with asyncio.TaskGroup() as running:
-            for number in range(jobs):
-                running.create_task(self._judge(f"job-{number}"))
-                await asyncio.sleep(pace)
+            for number in range(self._plan.jobs):
+                await self._slots.acquire()
+                running.create_task(self._judge(f"job-{number}")).add_done_callback(lambda _: self._slots.release())
+                await asyncio.sleep(self._plan.pace)
             killing.cancel()
         await asyncio.gather(*self._replacing)
 
     async def _kill_regularly(self) -> None:
         while True:
-            await asyncio.sleep(_KILL_SECONDS + self._rng.uniform(-_SPREAD, _SPREAD))
+            await asyncio.sleep(self._plan.kill_seconds * self._rng.uniform(1 - _SPREAD, 1 + _SPREAD))
             up = [index for index in range(len(self._fleet.replicas)) if index not in self._is_down]
             if len(up) > 1:
                 self.kills += 1
@@ -76,7 +93,8 @@ class _Check:
     async def _judge(self, key: str) -> None:
         """A job from its creation to its ZIP, as a caller who does not give up sees it."""
         images = [
-            ImageSpec(size=self._rng.choice(_SIZES), latency=self._rng.uniform(0, 0.8)) for _ in range(self._images)
+            ImageSpec(size=self._rng.choice(_SIZES), latency=self._rng.uniform(0, 0.8))
+            for _ in range(self._plan.images)
         ]
         order = self._fleet.add_order(images)
         started = time.monotonic()

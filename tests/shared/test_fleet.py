@@ -8,7 +8,7 @@ from aiohttp import ClientResponse
 from service.sandbox import ImageSpec
 from tests.faults.scene import members
 from tests.shared.fleet import SERVED_BY, Fleet, open_fleet
-from tests.shared.kills import kill_replicas
+from tests.shared.kills import Plan, kill_replicas
 
 _HEAD = 100_000
 
@@ -58,6 +58,6 @@ def _server(response: ClientResponse) -> str:
 
 async def test_kills_of_replicas_lose_no_job(tmp_path: Path) -> None:
     """Twelve jobs while a random one of three is killed every two seconds: all complete, with the right bytes."""
-    findings = await kill_replicas(tmp_path, jobs=12, seed=5)
+    findings = await kill_replicas(tmp_path, Plan(jobs=12, seed=5))
 
     findings.verify()

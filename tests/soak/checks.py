@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from tests.bench import cpu, memory
+from tests.bench import fleet as bench_fleet
 from tests.faults import (
     aborts,
     cuts,
@@ -22,7 +23,8 @@ from tests.faults.findings import Findings
 from tests.fuzz import campaign
 from tests.jobs.kills import kill_jobs
 from tests.shared.crashes import kill_running, stall_running, stop_poison
-from tests.shared.kills import kill_replicas
+from tests.shared.kills import Plan, kill_replicas
+from tests.shared.limits import count_callers
 from tests.shared.outages import lose_redis, lose_s3
 
 Check = Callable[[Path], Awaitable[Findings]]
@@ -36,17 +38,19 @@ CHECKS: Mapping[str, tuple[str, Check]] = {
     "mending": ("Partial, then upstream mended", lambda to: economy.mend_partial(to, rounds=100, seed=16)),
     "decay": ("Stored images that were damaged", lambda to: decay.damage_files(to, rounds=200, seed=17)),
     "loss": ("Images lost while they are sent", lambda to: decay.damage_while_sending(to, rounds=15, seed=18)),
-    "fleet": ("A random one of three replicas killed every 2 s", lambda to: kill_replicas(to, jobs=200, seed=20)),
+    "fleet": ("A random one of three replicas killed every 2 s", lambda to: kill_replicas(to, Plan(jobs=200, seed=20))),
     "jobs": ("kill -9 in jobs of one process", lambda to: kill_jobs(to, jobs=1000, kills=100, seed=23)),
     "jobs-shared": (
         "kill -9 in jobs of three replicas, at random points",
-        lambda to: kill_replicas(to, jobs=1000, seed=24, pace=0.2, images=1),
+        lambda to: kill_replicas(to, Plan(jobs=1000, seed=24, images=1, pace=0.1, at_once=30, kill_seconds=4)),
     ),
     "rerun": ("Jobs whose replica died, run again by others", lambda to: kill_running(to, rounds=5)),
     "stall": ("A replica that stands still for longer than its lease", lambda to: stall_running(to, rounds=5)),
     "poison": ("A job that kills every replica that runs it", lambda to: stop_poison(to, rounds=2)),
     "redis": ("Redis away", lambda to: lose_redis(to, rounds=5)),
-    "s3": ("S3 in trouble", lambda to: lose_s3(to, rounds=5)),
+    "limits": ("One caller at four replicas", lambda to: count_callers(to)),
+    "replicas": ("Images per second of one, two and three replicas", lambda to: bench_fleet.measure(to)),
+    "s3": ("S3 in trouble", lambda to: lose_s3(to, rounds=3)),
     "cuts": ("Failed archives, as every client sees them", lambda to: cuts.notice_cuts(to, rounds=10)),
     "storm": ("Downloads with 20% random faults", lambda to: storm.weather_storm(to, downloads=1000, seed=19)),
     "outage": ("Upstream away", lambda to: outage.survive_outages(to, rounds=30, seed=20)),
