@@ -32,6 +32,7 @@ _SWEEP_SECONDS = 5.0
 _OVERDUE_SECONDS = 10.0
 # Runs that do not end within this time of a stop are handed to others by their lease.
 _STOP_SECONDS = 10.0
+_CANCEL_AGAIN_SECONDS = 5.0
 
 
 class SharedWorker:
@@ -173,7 +174,9 @@ class SharedWorker:
 
 
 async def end(task: "asyncio.Task[Any]") -> None:
-    """Cancel a task and wait for its end, whatever it is."""
-    task.cancel()
-    with suppress(asyncio.CancelledError, Exception):
-        await task
+    """Cancel a task and wait for its end, whatever it is. A library may swallow a cancellation, but not every one."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_CANCEL_AGAIN_SECONDS)
+    if not task.cancelled():
+        task.exception()  # seen: whoever ends it does not mind
