@@ -84,9 +84,9 @@ async def test_an_unknown_job_is_nobody(backend: JobBackend) -> None:
 
 
 async def test_a_key_names_one_job(address: str) -> None:
-    """Twenty equal submissions at once and one by the next process: one job, told as new once."""
+    """Eight equal submissions at once and one by the next process: one job, told as new once."""
     async with open_engine(address) as backend:
-        answers = await asyncio.gather(*(backend.submit(request(), "key") for _ in range(20)))
+        answers = await asyncio.gather(*(backend.submit(request(), "key") for _ in range(8)))
     async with open_engine(address) as backend:
         later, is_new = await backend.submit(request(), "key")
 
