@@ -20,8 +20,11 @@ _FRESH = 0.1
 """The share of requests for an order that is not here yet."""
 
 
-async def give_up(folder: Path, *, requests: int, seed: int, rest: float = 17) -> Findings:
-    """So many requests; then what the service has not let go of after `rest` seconds."""
+async def give_up(folder: Path, *, requests: int, seed: int, rest: float = 62) -> Findings:
+    """So many requests; then what the service has not let go of after `rest` seconds.
+
+    Connections to upstream are kept for 30 seconds, and looked after every 30.
+    """
     findings, rng = Findings(), random.Random(seed)
     async with open_scene(folder, RESUME_GRACE="1") as scene:
         known = [scene.add_order(_images(rng)) for _ in range(10)]

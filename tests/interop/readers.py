@@ -6,8 +6,10 @@ behind a pipe or a network must.
 
 import hashlib
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from zipfile import ZipFile
@@ -17,6 +19,8 @@ from stream_unzip import stream_unzip
 from tests.tools import missing, require_tool
 
 Reader = Callable[[Path], dict[str, str]]
+Contents = tuple[list[str], bytes]
+"""The names of all members, and what they hold, one after the other."""
 
 HERE = Path(__file__).parent
 CHUNK = 1 << 20
@@ -25,14 +29,18 @@ UTF8 = {**os.environ, "LC_ALL": "C.UTF-8"}
 
 def run(*command: str | Path, stdin: Path | None = None) -> str:
     """What the program prints; any complaint of it is a failure. `stdin` reaches it through a pipe, unseekable."""
+    return run_raw(*command, stdin=stdin).decode(errors="replace")
+
+
+def run_raw(*command: str | Path, stdin: Path | None = None) -> bytes:
+    """The same, undecoded."""
     if stdin is None:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=UTF8, check=False)
     else:
         with subprocess.Popen([require_tool("cat"), stdin], stdout=subprocess.PIPE) as cat:
             done = subprocess.run(command, stdin=cat.stdout, capture_output=True, env=UTF8, check=False)
-    output = done.stdout.decode(errors="replace")
-    assert done.returncode == 0, f"{command}: {output[-1000:]}{done.stderr.decode(errors='replace')[-1000:]}"
-    return output
+    assert done.returncode == 0, f"{command}: {done.stdout[-1000:]!r}{done.stderr[-1000:]!r}"
+    return done.stdout
 
 
 def python_zipfile(path: Path) -> dict[str, str]:
@@ -75,11 +83,11 @@ def bsdtar_from_a_pipe(path: Path) -> dict[str, str]:
 
 
 def java_zip_file(path: Path) -> dict[str, str]:
-    return printed(run(require_tool("java"), HERE / "Reader.java", "file", path))
+    return printed(run(*java_reader(), "file", path))
 
 
 def java_zip_input_stream(path: Path) -> dict[str, str]:
-    return printed(run(require_tool("java"), HERE / "Reader.java", "stream", path))
+    return printed(run(*java_reader(), "stream", path))
 
 
 def node_yauzl(path: Path) -> dict[str, str]:
@@ -90,8 +98,39 @@ def node_unzipper(path: Path) -> dict[str, str]:
     return printed(run(node(), HERE / "reader.js", "unzipper", path))
 
 
+def info_zip_to_a_pipe(path: Path) -> Contents:
+    unzip = require_tool("unzip")
+    return run(unzip, "-Z1", path).splitlines(), run_raw(unzip, "-p", path)
+
+
+def seven_zip_to_a_pipe(path: Path) -> Contents:
+    program = require_tool("7z")
+    names = re.findall(r"^Path = (.*)$", run(program, "l", "-ba", "-slt", path), re.MULTILINE)
+    return names, run_raw(program, "x", "-so", path)
+
+
+def bsdtar_from_pipe_to_pipe(path: Path) -> Contents:
+    bsdtar = require_tool("bsdtar")
+    return run(bsdtar, "-tf", "-", stdin=path).splitlines(), run_raw(bsdtar, "-xOf", "-", stdin=path)
+
+
 BY_DIRECTORY: list[Reader] = [python_zipfile, info_zip, seven_zip, bsdtar, busybox, java_zip_file, node_yauzl]
 BY_STREAM: list[Reader] = [python_stream_unzip, bsdtar_from_a_pipe, java_zip_input_stream, node_unzipper]
+
+
+TO_PIPE = [info_zip_to_a_pipe, seven_zip_to_a_pipe, bsdtar_from_pipe_to_pipe]
+
+
+@cache
+def compiled() -> TemporaryDirectory[str]:
+    """Where `Reader.java` is compiled to: once, not at every start. Removed at the end of the process."""
+    classes = TemporaryDirectory(prefix="interop-")
+    run(require_tool("javac"), "-d", classes.name, HERE / "Reader.java")
+    return classes
+
+
+def java_reader() -> list[str]:
+    return [require_tool("java"), "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", compiled().name, "Reader"]
 
 
 def node() -> str:

@@ -56,7 +56,7 @@ CHECKS: Mapping[str, tuple[str, Check]] = {
     "outage": ("Upstream away", lambda to: outage.survive_outages(to, rounds=30, seed=20)),
     "eviction": ("A store that is too small", lambda to: eviction.evict(to, rounds=30, seed=21)),
     "disk": ("A disk that fills up", lambda to: disk.fill_disk(to, rounds=50, seed=22)),
-    "pressure": ("Upstream refuses, or breaks off", lambda to: pressure.press(to, seconds=60)),
+    "pressure": ("Upstream refuses, or breaks off", lambda to: pressure.press(to, seconds=50)),
     "fair": ("Small orders beside large ones, images in drips", lambda to: pressure.share_fairly(to, rounds=7)),
     "aborts": ("Requests given up midway", lambda to: aborts.give_up(to, requests=10_000, seed=24)),
     "masses": ("Peak memory of many large archives at once", lambda to: memory.measure_crowd(to)),
