@@ -51,9 +51,8 @@ async def test_a_page_is_whole(service: Service, address: str) -> None:
         assert path.startswith("/"), target
         found = await service.ask(path)
         assert found.status == HTTPStatus.OK, target
-        if place and not place.startswith(
-            "operations-tag-"
-        ):  # drawn in the browser, and followed there by its own test
+        is_drawn_in_the_browser = place.startswith("operations-tag-")  # and followed there, by a test of its own
+        if place and not is_drawn_in_the_browser:
             assert place in Links(found.body.decode()).places, target
 
 
