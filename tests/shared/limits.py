@@ -31,8 +31,12 @@ async def count_callers(folder: Path, *, replicas: int = 4, requests: int = 800)
         statuses = Counter(await asyncio.gather(*map(ask, range(requests))))
         alone = sum("shared rate limits unavailable" in line for replica in fleet.replicas for line in replica.log)
     findings.equal("each is let through or turned away", set(statuses), {200, 429})
-    most = _LIMIT * (1 + _TOO_MANY)
-    findings.at_most(f"{requests} requests at {replicas} processes, let through", statuses[200], most)
     findings.figure("times that Redis took longer than 0.2 s, so that a replica counted for itself", alone)
+    most = _LIMIT * (1 + _TOO_MANY) + alone
+    findings.at_most(
+        f"{requests} requests at {replicas} processes, let through: 1% more, or one for each such time",
+        statuses[200],
+        most,
+    )
     findings.hold("and no fewer than may be", statuses[200] >= _LIMIT, statuses)
     return findings
