@@ -124,14 +124,14 @@ class _Check:
                     self.findings.hold(promise, False, ended)
 
     async def _download(self, order: Order, url: str = "") -> bytes:
-        path = f"{url or self._fleet.url}/v1/orders/{order.order_id}/images"
+        path = f"{url or self._fleet.replicas[0].url}/v1/orders/{order.order_id}/images"
         async with self._fleet.session.get(path, params=_QUERY) as response:
             response.raise_for_status()
             return await response.read()
 
     async def _create(self, order: Order) -> str | None:
         """The id of a new job; None when jobs cannot be had."""
-        path = f"{self._fleet.url}/v1/orders/{order.order_id}/jobs"
+        path = f"{self._fleet.replicas[0].url}/v1/orders/{order.order_id}/jobs"
         async with self._fleet.session.post(path, params=_QUERY) as response:
             document = await response.json()
             if response.status == 503:
@@ -156,7 +156,7 @@ class _Check:
     async def _end_of(self, job_id: str) -> str:
         async with asyncio.timeout(PATIENCE):
             while True:
-                async with self._fleet.session.get(f"{self._fleet.url}/v1/jobs/{job_id}") as response:
+                async with self._fleet.session.get(f"{self._fleet.replicas[0].url}/v1/jobs/{job_id}") as response:
                     job = await response.json()
                 if response.status == 200 and job["status"] not in ("queued", "processing"):
                     return str(job["status"])
