@@ -5,6 +5,7 @@ import fcntl
 import sqlite3
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -82,6 +83,7 @@ def _open(directory: Path, schemas: list[str]) -> tuple[sqlite3.Connection, IO[b
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
+        _add_new_columns(connection, schemas)
         for schema in schemas:
             connection.executescript(schema)
     except BlockingIOError:
@@ -91,3 +93,16 @@ def _open(directory: Path, schemas: list[str]) -> tuple[sqlite3.Connection, IO[b
         lock.close()
         raise
     return connection, lock
+
+
+def _add_new_columns(connection: sqlite3.Connection, schemas: list[str]) -> None:
+    """Give tables that an earlier version made the columns which came since, with their defaults."""
+    with closing(sqlite3.connect(":memory:")) as model:
+        for schema in schemas:
+            model.executescript(schema)
+        for (table,) in model.execute("SELECT name FROM sqlite_schema WHERE type = 'table'"):
+            there = {name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")}
+            for _, name, kind, not_null, default, _ in model.execute(f"PRAGMA table_info({table})"):
+                if there and name not in there:
+                    rule = f"NOT NULL DEFAULT {default}" if not_null else ""
+                    connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind} {rule}")

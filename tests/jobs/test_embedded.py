@@ -47,6 +47,25 @@ async def test_accepting_and_cancelling_are_durable(tmp_path: Path) -> None:
     assert modes == [2, 2]
 
 
+def without_new_columns(connection: sqlite3.Connection) -> None:
+    """Make the table as the first version had it."""
+    for column in ("blamed", "reached"):
+        connection.execute(f"ALTER TABLE jobs DROP {column}")
+
+
+async def test_jobs_of_an_earlier_version_are_carried_on(tmp_path: Path) -> None:
+    """A newer service finds its tables without the columns that came since, and adds them."""
+    earlier = await Database.open(tmp_path, [records.SCHEMA])
+    job, _ = await (await EmbeddedJobs.open(earlier, TTL)).submit(request())
+    await earlier.run(without_new_columns)
+    await earlier.close()
+
+    database = await Database.open(tmp_path, [records.SCHEMA])
+    async with running(await EmbeddedJobs.open(database, TTL)) as steps:
+        await steps.until(lambda: steps.finished == [job.id])
+    await database.close()
+
+
 async def test_a_job_that_may_be_poison_runs_alone(tmp_path: Path) -> None:
     """After two deaths it is run first and by itself, so that nobody else is blamed for a third."""
     database = await Database.open(tmp_path, [records.SCHEMA])
