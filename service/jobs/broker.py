@@ -20,12 +20,10 @@ T = TypeVar("T")
 
 STEP = "job_step"
 """The name under which a worker takes messages: one for each step of a job."""
-# A call that takes longer says that jobs cannot be had at the moment.
-_CALL_SECONDS = 1.0
+# A call that takes longer says that jobs cannot be had at the moment; a caller is told so within 1.5 s.
+_CALL_SECONDS = 0.8
 _CONNECTIONS = 20
 _PAUSE_SECONDS = 0.5
-# Connections that a restart of Redis has broken show only when they are used.
-_ONCE_MORE = 0.4
 # Made once: otherwise every connection reads the library's version from the disk.
 _DRIVER = DriverInfo()
 
@@ -59,22 +57,22 @@ class Broker:
         async with Redis.from_pool(pool) as redis, Docket(name="batch", url=url) as docket:
             yield cls(redis, docket)
 
-    async def call(self, call: Awaitable[T]) -> T:
+    async def call(self, call: Awaitable[T], seconds: float = _CALL_SECONDS) -> T:
         """Raises `JobsUnavailable` when Redis does not do it in time."""
         try:
-            async with asyncio.timeout(_CALL_SECONDS):
+            async with asyncio.timeout(seconds):
                 return await call
         except (RedisError, OSError, TimeoutError) as error:
             raise JobsUnavailable from error
 
-    async def insist(self, call: Callable[[], Awaitable[T]], seconds: float = _ONCE_MORE) -> T:
-        """Call until it is done, for so many seconds."""
-        deadline = time.monotonic() + seconds
+    async def insist(self, call: Callable[[], Awaitable[T]], seconds: float = _CALL_SECONDS) -> T:
+        """Call until it is done, for so many seconds: of connections broken by a restart of Redis only a use tells."""
+        end = time.monotonic() + seconds
         while True:
             try:
-                return await self.call(call())
+                return await self.call(call(), min(_CALL_SECONDS, end - time.monotonic()))
             except JobsUnavailable:
-                if time.monotonic() > deadline:
+                if time.monotonic() + _PAUSE_SECONDS > end:
                     raise
             await asyncio.sleep(_PAUSE_SECONDS)
 
@@ -85,7 +83,7 @@ class Broker:
         await self.call(add(job_id=job_id, sequence=sequence))
 
     async def read_changes(
-        self, job_id: str, after: int, seconds: float = _ONCE_MORE
+        self, job_id: str, after: int, seconds: float = _CALL_SECONDS
     ) -> tuple[JobRequest | None, list[Change]]:
         """What happened to a job after change number `after`. Raises `JobsUnavailable`."""
 
