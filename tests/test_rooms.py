@@ -9,12 +9,14 @@ import pytest
 SERVICE = Path(__file__).parent.parent / "service"
 # From the bottom up: a room may see those of the lines below its own, and what its own line lets it.
 WORDS = {"advice", "wrong_values"}
-SHARED = {"settings", "problems", "reasons", "database", "single_flight"}
-BASE = {"__version__", "telemetry"} | SHARED | WORDS
+SHARED = {"settings", "problems", "reasons", "disk", "single_flight"}
+BASE = {"__version__", "telemetry", "background", "database"} | SHARED | WORDS
 MAY_SEE: dict[str, set[str]] = {
     **{room: set() for room in {"__init__"} | WORDS},
     **dict.fromkeys(SHARED, WORDS),
     "telemetry": {"__version__", "settings", "problems", "reasons"},
+    "background": {"telemetry"},
+    "database": {"disk"},
     "samples": set(),
     "docs": {"settings"},
     "upstream": BASE,

@@ -17,6 +17,7 @@ from service.api.query import printable
 from service.api.tracing import method_of, route_of
 from service.archives.delivery import FACTS, STARTED
 from service.archives.transmission import cut
+from service.disk import OutOfSpace
 from service.problems import (
     BadRequest,
     InternalError,
@@ -25,6 +26,7 @@ from service.problems import (
     OriginRefused,
     PayloadTooLarge,
     Problem,
+    StoreFull,
 )
 from service.telemetry.logs import get_logger
 from service.telemetry.traces import trace_id
@@ -86,6 +88,8 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         return _answer(request, problem)
     except web.HTTPException as error:
         return _answer(request, _from_http(request, error))
+    except OutOfSpace:
+        return _answer(request, StoreFull())
     except Exception:
         log.exception("request failed", method=method_of(request), route=route_of(request), path=request.path)
         return _answer(request, InternalError())

@@ -20,9 +20,8 @@ from service.api.downloads import require_key
 from service.api.keys import IMAGES, LIMITER, SETTINGS, UPLOADS
 from service.api.parts import Parts, file_name
 from service.archives.names import safe_stem
-from service.images.blobs import OutOfSpace
 from service.images.incoming import Incoming
-from service.problems import BadRequest, FileTooLarge, InvalidParameter, NotAnImage, NothingUploaded, Problem, StoreFull
+from service.problems import BadRequest, FileTooLarge, InvalidParameter, NotAnImage, NothingUploaded, Problem
 from service.reasons import UploadReason
 from service.telemetry.logs import get_logger
 from service.upstream.answers import SIGNATURE_BYTES, image_extension
@@ -91,10 +90,7 @@ async def _take(request: web.Request, parts: Parts, part: BodyPartReader, order:
         return
     async with AsyncExitStack() as held:
         incoming = await held.enter_async_context(request.app[IMAGES].receive())
-        try:
-            extension, size = await _receive(parts, part, incoming)
-        except OutOfSpace:
-            raise StoreFull from None
+        extension, size = await _receive(parts, part, incoming)
         if not name and not size:  # what a browser sends for a file field that was left empty
             return
         if extension not in _TAKEN:

@@ -20,6 +20,7 @@ from service.archives.repair import repair
 from service.archives.restore import bring_up_to
 from service.archives.shared import BEAT_SECONDS
 from service.archives.signal import Signals, within
+from service.background import repeat
 from service.images.blobs import Blob
 from service.images.generations import Generations
 from service.problems import ArchiveGone, ArchiveNotFound
@@ -142,18 +143,19 @@ class Archives:
 
     async def beat_regularly(self) -> None:
         """Tell other instances, again and again, which archives are being built here."""
-        while self._catalogue.shared is not None:
-            await asyncio.sleep(BEAT_SECONDS)
-            wanted = {archive_id for archive_id, build in self._builds.items() if build.archive.demand.readers}
-            await self._catalogue.shared.beat(wanted)
+        if (shared := self._catalogue.shared) is not None:
+            await repeat("beat", lambda: shared.beat(self._wanted()), every=BEAT_SECONDS)
+
+    def _wanted(self) -> set[str]:
+        return {archive_id for archive_id, build in self._builds.items() if build.archive.demand.readers}
 
     async def sweep_regularly(self) -> None:
         """Let go, again and again, what is past its time."""
-        while True:
-            await asyncio.sleep(_SWEEP_SECONDS)
-            now = time.time()
-            orphaned_before = now - self._grace if time.monotonic() - self._started > self._grace else 0
-            await self._catalogue.sweep(self.live(), orphaned_before)
+        await repeat("sweep archives", self._sweep, every=_SWEEP_SECONDS)
+
+    async def _sweep(self) -> None:
+        orphaned_before = time.time() - self._grace if time.monotonic() - self._started > self._grace else 0
+        await self._catalogue.sweep(self.live(), orphaned_before)
 
     def live(self) -> set[str]:
         """Ids of archives that are being built or used."""

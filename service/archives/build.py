@@ -11,7 +11,7 @@ from service.archives.plan import Plan
 from service.archives.readiness import Readiness
 from service.archives.shared import BEAT_SECONDS, TakenOver
 from service.archives.takeover import take_up
-from service.images.blobs import OutOfSpace
+from service.disk import OutOfSpace
 from service.problems import ArchiveGone, Draining, InternalError, Problem, StillBuilding, StoreFull
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import ArchiveOutcome
@@ -69,7 +69,7 @@ class Build:
         was_seen = self.archive.length > 0
         try:
             await (self._catalogue.drop if was_seen else self._catalogue.forget)(self.archive.id)
-        except sqlite3.Error:
+        except (OutOfSpace, sqlite3.Error):
             log.exception("archive could not be dropped", archive_id=self.archive.id)
         self.archive.fail(_problem(cause))
 
@@ -122,7 +122,5 @@ def _problem(cause: BaseException) -> Problem:
             return StoreFull()
         case TakenOver():
             return StillBuilding(retry_after=BEAT_SECONDS)
-        case sqlite3.OperationalError() if cause.sqlite_errorcode == sqlite3.SQLITE_FULL:
-            return StoreFull()
     log.error("build failed", exc_info=cause)
     return InternalError()

@@ -12,7 +12,8 @@ from service.archives.plan import Plan, PlannedImage
 from service.archives.readiness import Readiness
 from service.archives.report import comment, report_text
 from service.archives.restore import present
-from service.images.blobs import Blob, OutOfSpace
+from service.disk import OutOfSpace
+from service.images.blobs import Blob
 from service.images.downloads import Downloads, Purse, Stored, Wanted
 from service.images.store import ImageStore
 from service.problems import BreakerOpen, NoImages

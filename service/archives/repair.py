@@ -5,7 +5,7 @@ import asyncio
 from service.archives.builder import Workshop
 from service.archives.record import Record
 from service.archives.report import report_text
-from service.images.blobs import OutOfSpace
+from service.disk import OutOfSpace
 from service.images.downloads import Wanted
 from service.upstream.client import ImageFailed
 

@@ -1,11 +1,12 @@
 """Image files on disk, named by their content. Everything here blocks: it runs on threads."""
 
-import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import xxhash
+
+from service.disk import room_needed
 
 try:
     from isal.isal_zlib import crc32  # ten times as fast as zlib's
@@ -13,11 +14,6 @@ except ImportError:  # no wheel for this platform
     from zlib import crc32
 
 _READ = 1 << 20
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-
-class OutOfSpace(Exception):
-    """The disk, or the budget, has no room left."""
 
 
 class BlobLost(Exception):
@@ -48,14 +44,10 @@ class BlobWriter:
 
     def append(self, chunks: list[bytes]) -> None:
         """Write `chunks` (at most 1,024, the limit of writev). Raises `OutOfSpace`, or `OSError`."""
-        try:
+        with room_needed():
             if self._file is None:
                 self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
             _write_all(self._file, chunks)
-        except OSError as error:
-            if error.errno in _NO_ROOM:
-                raise OutOfSpace(error.strerror) from error
-            raise
         for chunk in chunks:
             self._hash.update(chunk)
             self._crc = crc32(chunk, self._crc)

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from service.images.blobs import Blob, OutOfSpace
+from service.disk import OutOfSpace
+from service.images.blobs import Blob
 from service.images.incoming import Incoming
 from service.images.store import ImageStore
 from service.reasons import Reason

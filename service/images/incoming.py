@@ -25,6 +25,7 @@ class Incoming:
         self._writer = writer
         self._space = space
         self._promised = 0
+        self._written = 0
         self._batch: list[bytes] = []
         self._batched = 0
         self._writing: asyncio.Future[None] | None = None
@@ -51,6 +52,7 @@ class Incoming:
         """Forget what was taken."""
         self._batch, self._batched = [], 0
         await self._on_thread(self._writer.restart)
+        self._note_written()
 
     async def finish(self, extension: str) -> tuple[BlobWriter, Blob]:
         """Write what is left; the writer then holds the whole file."""
@@ -66,19 +68,35 @@ class Incoming:
 
     async def discard(self) -> None:
         """Remove the file, unless it was moved to its place, and give the room back."""
-        self._space.release(self._promised)
-        self._promised = 0
-        await self._on_thread(self._writer.discard)
+        try:
+            await self._on_thread(self._writer.discard)
+        finally:
+            self.give_room_back()
+
+    def give_room_back(self) -> None:
+        """The file has its place in the store, or is gone: nothing is promised to it any more."""
+        self._space.release(self._promised, self._written)
+        self._promised = self._written = 0
 
     async def _flush(self) -> None:
         if self.received > self._promised:
             await self.expect(max(self.received, self._promised + _STEP))
         batch, self._batch, self._batched = self._batch, [], 0
         await self._on_thread(self._writer.append, batch)
+        self._note_written()
+
+    def _note_written(self) -> None:
+        self._space.wrote(self._writer.size - self._written)
+        self._written = self._writer.size
 
     async def _on_thread(self, work: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         """Run one piece of file work at a time, to its end, also when the caller is cancelled meanwhile."""
-        if self._writing is not None:
-            await asyncio.wait([self._writing])
-        self._writing = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+        before = self._writing
+
+        async def in_turn() -> None:
+            if before is not None:
+                await asyncio.wait([before])
+            await asyncio.to_thread(work, *args, **kwargs)
+
+        self._writing = asyncio.ensure_future(in_turn())
         await asyncio.shield(self._writing)

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from service.images.blobs import OutOfSpace
+from service.disk import OutOfSpace
 from service.telemetry.metrics import Metrics
 
 # Kept free for SQLite, which must be able to commit when images have filled the rest.
@@ -19,6 +19,7 @@ class Space:
         self._directory = directory
         self._limit = limit
         self._promised = 0
+        self._written = 0
         self._used = used
         self._gauge = metrics.store_bytes
         self._gauge.set(used)
@@ -37,9 +38,14 @@ class Space:
             raise OutOfSpace(f"{missing} bytes are missing")
         self._promised += size
 
-    def release(self, size: int) -> None:
-        """The promised bytes were stored, or are not needed."""
-        self._promised -= size
+    def wrote(self, size: int) -> None:
+        """So many of the promised bytes are on the disk (or no longer, if negative)."""
+        self._written += size
+
+    def release(self, promised: int, written: int) -> None:
+        """The promised bytes were stored, or are not needed; `written` of them were on the disk."""
+        self._promised -= promised
+        self._written -= written
 
     def add(self, size: int) -> None:
         """Files grew by `size` bytes (or shrank, if negative)."""
@@ -49,4 +55,4 @@ class Space:
     async def _missing(self, size: int) -> int:
         free = (await asyncio.to_thread(shutil.disk_usage, self._directory)).free
         wanted = self._promised + size
-        return max(self._used + wanted - self._limit, wanted + _DATABASE_RESERVE - free)
+        return max(self._used + wanted - self._limit, wanted - self._written + _DATABASE_RESERVE - free)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from service.database import Database
-from service.images.blobs import Blob, BlobLost, OutOfSpace, is_intact, stamp
+from service.disk import OutOfSpace
+from service.images.blobs import Blob, BlobLost, is_intact, stamp
 from service.images.files import BlobFiles
 from service.images.incoming import Incoming
 from service.images.shared import SharedImages
@@ -129,7 +130,9 @@ class ImageStore:
                 connection.execute("INSERT OR REPLACE INTO images VALUES (?, ?)", (key, blob.digest))
             return 0 if known else size
 
-        self.space.add(await self._database.run(keep))
+        grown = await self._database.run(keep)
+        incoming.give_room_back()
+        self.space.add(grown)
         return blob
 
     async def find(self, keys: Collection[str]) -> dict[str, Blob]:
@@ -218,7 +221,7 @@ class ImageStore:
         try:
             async with asyncio.timeout(_USABLE_SECONDS):
                 await self._database.run(try_both)
-        except (OSError, sqlite3.Error, TimeoutError) as error:
+        except (OutOfSpace, OSError, sqlite3.Error, TimeoutError) as error:
             log.warning("the store cannot be used", reason=type(error).__name__)
             return False
         return True

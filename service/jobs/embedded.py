@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from service.archives.signal import Signal, Signals, within
 from service.database import Database
+from service.disk import OutOfSpace
 from service.jobs import records
 from service.jobs.backend import Ending, Run, Step, Withdrawn
 from service.jobs.job import Change, Job, JobRequest, Status, add_up
@@ -23,6 +24,7 @@ T = TypeVar("T")
 # A step that raised what nobody expected is run again after so long, and counts as a death.
 _BROKEN_SECONDS = 30.0
 _DISK_FULL_SECONDS = 1.0
+_BROKEN = (OutOfSpace, sqlite3.OperationalError)
 _SWEEP_SECONDS = 60.0
 # How long an expired job is still known.
 _REMEMBERED_SECONDS = 24 * 3600.0
@@ -168,7 +170,7 @@ class EmbeddedJobs:
             due, ending = await step(run), Ending.DONE
         except Withdrawn:
             log.info("job withdrawn", job_id=job_id)
-        except sqlite3.OperationalError:
+        except _BROKEN:
             log.exception("job interrupted", job_id=job_id)
             due = time.time() + _BROKEN_SECONDS
         except Exception:
@@ -186,7 +188,7 @@ class EmbeddedJobs:
         """On the disk when this returns."""
         try:
             return await self._database.run(work, durable=True)
-        except sqlite3.OperationalError as error:
+        except _BROKEN as error:
             log.exception("job could not be recorded")
             raise JobsUnavailable from error
 
@@ -195,7 +197,7 @@ class EmbeddedJobs:
         while True:
             try:
                 return await self._database.run(work)
-            except sqlite3.OperationalError:
+            except _BROKEN:
                 log.exception("jobs cannot be recorded")
                 await asyncio.sleep(_DISK_FULL_SECONDS)
 

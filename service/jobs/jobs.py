@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from uuid import uuid4
 
 from service.archives.options import Options
+from service.background import repeat
 from service.jobs.backend import JobBackend
 from service.jobs.job import Change, Job, JobRequest, pending
 from service.jobs.runner import Runner
@@ -92,19 +93,9 @@ class Jobs:
     async def run(self) -> None:
         """Take accepted jobs to their ends, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_for_ever(lambda: self._backend.run(self._runner.step), pause=_RESTART_SECONDS))
-            tasks.create_task(_for_ever(self._count, pause=_COUNT_SECONDS))
+            tasks.create_task(repeat("jobs", lambda: self._backend.run(self._runner.step), every=_RESTART_SECONDS))
+            tasks.create_task(repeat("count jobs", self._count, every=_COUNT_SECONDS))
 
     async def _count(self) -> None:
         for status, count in (await self._backend.counts()).items():
             self._metrics.jobs.labels(status).set(count)
-
-
-async def _for_ever(work: Callable[[], Awaitable[None]], pause: float) -> None:
-    """Do `work` again and again; a fault of the engine must not end it."""
-    while True:
-        try:
-            await work()
-        except Exception:
-            log.exception("jobs are held up")
-        await asyncio.sleep(pause)
