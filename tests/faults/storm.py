@@ -33,10 +33,11 @@ _SETTINGS = {
 }
 
 
-async def weather_storm(folder: Path, *, downloads: int, seed: int, rest: float = 17) -> Findings:
+async def weather_storm(folder: Path, *, downloads: int, seed: int, rest: float = 32) -> Findings:
     """`downloads` downloads, each answer judged; then what the service has not let go of after `rest` seconds.
 
-    15 seconds close the connections that are kept for the next download; after fewer, some of them are forgiven.
+    30 seconds close the connections that are kept for the next download: they live for 15, and every 15 those that are
+    older are looked for. After fewer, some of them are forgiven.
     """
     async with (
         FaultProxy() as upstream,
@@ -62,7 +63,7 @@ async def _look_around(findings: Findings, scene: Scene, before: Rest, rest: flo
     findings.figure("memory grown, MiB", f"{grown / (1 << 20):.1f}", passed=grown < _MOST_GROWTH)
     more = after.files - before.files
     files = f"{before.files}, {after.files}"
-    findings.figure("open files and sockets, before and after", files, passed=more <= (2 if rest > 15 else 2 * _KEPT))
+    findings.figure("open files and sockets, before and after", files, passed=more <= (2 if rest > 30 else 2 * _KEPT))
     findings.figure("tasks, before and after", f"{before.tasks}, {after.tasks}", passed=after.tasks <= before.tasks)
     findings.equal("no temporary file stays", temporary_files(scene.data_dir), [])
     findings.equal("no file without a record stays", stray_files(scene.data_dir), [])
