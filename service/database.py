@@ -3,19 +3,28 @@
 import asyncio
 import fcntl
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, TypeVar
 
-from service.disk import room_needed
+from service.disk import OutOfSpace, room_needed
 
 T = TypeVar("T")
 
 
-class DataDirInUse(RuntimeError):
-    """Another process works in this data directory."""
+class DataDirUnusable(RuntimeError):
+    """Nothing can be kept in this data directory; the message says why."""
+
+
+@contextmanager
+def data_dir_needed() -> Iterator[None]:
+    """Within the block every error of the disk is `DataDirUnusable`."""
+    try:
+        yield
+    except (OutOfSpace, OSError, sqlite3.Error) as error:
+        raise DataDirUnusable(str(error)) from error
 
 
 class Database:
@@ -34,12 +43,13 @@ class Database:
     async def open(cls, directory: Path, schemas: Iterable[str]) -> "Database":
         """Open, or create, the database of a data directory and take its lock.
 
-        Raises `DataDirInUse` when another process holds it, `OSError` or `sqlite3.Error` when it cannot be used.
+        Raises `DataDirUnusable`, also when another process holds it.
         """
         thread = ThreadPoolExecutor(1, thread_name_prefix="database")
         loop = asyncio.get_running_loop()
         try:
-            connection, lock = await loop.run_in_executor(thread, _open, directory, list(schemas))
+            with data_dir_needed():
+                connection, lock = await loop.run_in_executor(thread, _open, directory, list(schemas))
         except BaseException:
             thread.shutdown(wait=False)
             raise
@@ -91,7 +101,7 @@ def _open(directory: Path, schemas: list[str]) -> tuple[sqlite3.Connection, IO[b
             connection.executescript(schema)
     except BlockingIOError:
         lock.close()
-        raise DataDirInUse(f"{directory} is in use by another process") from None
+        raise DataDirUnusable(f"{directory} is in use by another process") from None
     except BaseException:
         lock.close()
         raise

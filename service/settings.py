@@ -6,7 +6,7 @@ from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from limits import RateLimitItem, parse
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -41,17 +41,25 @@ def _signing_key(secret: SecretStr) -> bytes:
     return key
 
 
+def _parts(address: str) -> SplitResult | None:
+    """None for what is no address. The library's own words on it would quote the value."""
+    with suppress(ValueError):
+        parts = urlsplit(address)
+        if parts.scheme and parts.hostname and parts.port != 0:
+            return parts
+    return None
+
+
 def _require_http(address: str) -> None:
-    parts = urlsplit(address)
-    # Looking at the port raises `ValueError` for one that cannot be.
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or parts.query or parts.fragment:
+    parts = _parts(address)
+    if parts is None or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
         raise ValueError("must be an http(s) address without query")
 
 
 def _origin(text: str) -> str:
     """An origin as browsers write it."""
-    parts = urlsplit(text)
-    if text != "*" and (not parts.scheme or not parts.netloc or parts.path not in ("", "/") or parts.query):
+    parts = _parts(text)
+    if text != "*" and (parts is None or parts.path not in ("", "/") or parts.query):
         raise ValueError("must be origins such as https://example.com, or *")
     return text.rstrip("/").lower()
 
@@ -115,7 +123,7 @@ class Settings(BaseSettings):
     resume_grace: float = Field(60, ge=0)
     """Seconds for which a build that everybody left can be taken up again."""
     send_timeout: float = Field(120, gt=0)
-    """Seconds after which a caller who takes nothing of what is sent is cut off; one who reads slowly is not."""
+    """Seconds after which a caller who takes nothing of what is sent is cut off; at some 10 kB/s one is not."""
     read_ahead_bytes: int = Field(256 * MIB, gt=0)
     """How far a build may run ahead of its furthest reader."""
     store_max_bytes: int | None = Field(None, gt=0)

@@ -11,7 +11,7 @@ from limits.aio.strategies import MovingWindowRateLimiter
 from service.api.shared_limits import SHARED_SECONDS, SharedWindow
 from service.archives.catalogue import Catalogue
 from service.archives.shared import SharedCatalogue
-from service.database import Database
+from service.database import Database, data_dir_needed
 from service.images.objects import Objects
 from service.jobs.backend import JobBackend
 from service.jobs.embedded import EmbeddedJobs
@@ -62,7 +62,8 @@ def window(settings: Settings) -> MovingWindowRateLimiter | None:
 async def open_backend(stack: AsyncExitStack, settings: Settings, database: Database) -> JobBackend:
     """The engine of background jobs, closed with `stack`."""
     if settings.shared_url is None:
-        return await EmbeddedJobs.open(database, settings.archive_ttl)
+        with data_dir_needed():
+            return await EmbeddedJobs.open(database, settings.archive_ttl)
     from service.jobs.shared import SharedJobs
 
     return await stack.enter_async_context(

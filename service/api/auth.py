@@ -6,6 +6,7 @@ from aiohttp.typedefs import Handler
 from service.api import links, session
 from service.api.caller import CALLER, Caller, matching
 from service.api.keys import SETTINGS
+from service.api.tracing import route_of
 from service.problems import Unauthorized
 
 _OPEN = frozenset({"/", "/docs", "/livez", "/readyz", "/health", "/metrics", "/openapi.json", "/v1/session"})
@@ -14,6 +15,7 @@ _ADMINISTRATORS = frozenset(
     {
         "/v1/orders",
         "/v1/orders/sample",
+        "/v1/jobs/{job_id}/callback",
         "/v1/errors",
         "/sentry-debug",
         "/api/create-order",
@@ -31,7 +33,7 @@ async def require_caller(request: web.Request, handler: Handler) -> web.StreamRe
     is_preflight = request.method == "OPTIONS"
     request[CALLER] = caller = Caller() if is_preflight else await _caller(request)
     is_known = caller.key is not None or caller.is_administrator
-    is_open = request.path in _OPEN | _ADMINISTRATORS or request.path.startswith(_OPEN_PREFIXES) or is_preflight
+    is_open = route_of(request) in _OPEN | _ADMINISTRATORS or request.path.startswith(_OPEN_PREFIXES) or is_preflight
     if request.app[SETTINGS].service_api_key and not (is_known or is_open):
         raise Unauthorized
     return await handler(request)

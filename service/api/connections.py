@@ -65,10 +65,10 @@ class Connection(web.RequestHandler):
         if self.transport is None or self._progress.stalled_seconds(self.transport, now) < self._patience.send:
             return
         self.is_stalled = True
-        reset_at_close(self.transport)
         # Not `abort`: a file may be on its way through `sendfile`, behind the transport's back. This way the system
         # tells whoever is about to write.
-        with suppress(OSError):
+        with suppress(OSError):  # it may have ended by itself just now
+            reset_at_close(self.transport)
             self.transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
     def handle_error(

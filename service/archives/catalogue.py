@@ -174,7 +174,8 @@ class Catalogue:
         def replace(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM archives WHERE id = ?", (record.id,))
             connection.execute(
-                "INSERT INTO archives VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO archives (id, key, family, state, layout, plan, results, comment, created, settled, used)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*columns, results, record.comment, record.created, record.settled, time.time()),
             )
             connection.executemany(

@@ -2,13 +2,12 @@
 
 import asyncio
 import signal
-import sqlite3
 from collections.abc import Mapping
 
 from service.api.connections import CannotListen, listening
 from service.app import create_app
 from service.commands.refusal import refuse, why_not_listening
-from service.database import DataDirInUse
+from service.database import DataDirUnusable
 from service.settings import InvalidSettings, Settings
 from service.telemetry.logs import configure_logs, get_logger
 from service.telemetry.scrub import Scrubber
@@ -36,7 +35,7 @@ def serve(overrides: Mapping[str, object]) -> int:
             cause, settings.host, str(settings.port), "PORT or --port"
         )
         return refuse(f"HOST, PORT: {words or error}")
-    except (DataDirInUse, OSError, sqlite3.Error) as error:
+    except DataDirUnusable as error:
         return refuse(f"DATA_DIR: {error}")
     return 0
 

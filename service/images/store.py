@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from service.database import Database
+from service.database import Database, data_dir_needed
 from service.disk import OutOfSpace
 from service.images.blobs import Blob, BlobLost, is_intact, stamp
 from service.images.files import BlobFiles
@@ -71,6 +71,7 @@ class ImageStore:
         """Open the store and sweep what a crash left. `limit` gives its budget from what it holds already (bytes).
 
         With `shared`, everything published is shared, and what others published is found and read there.
+        Raises `DataDirUnusable`.
         """
         files = BlobFiles(directory)
 
@@ -79,7 +80,8 @@ class ImageStore:
             used = connection.execute("SELECT coalesce(sum(size), 0) FROM blobs").fetchone()[0]
             return used, limit(used), _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else uuid.uuid4().hex
 
-        used, budget, boot = await database.run(prepare)
+        with data_dir_needed():
+            used, budget, boot = await database.run(prepare)
         return cls(files, database, Space(directory, budget, used, metrics), boot, shared)
 
     async def close(self) -> None:
@@ -122,7 +124,8 @@ class ImageStore:
             size, mtime_ns = stamp(path) or (0, 0)
             known = connection.execute("SELECT 1 FROM blobs WHERE digest = ?", (blob.digest,)).fetchone()
             connection.execute(
-                "INSERT INTO blobs VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digest)"
+                "INSERT INTO blobs (digest, size, crc, extension, mtime_ns, boot, used)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digest)"
                 " DO UPDATE SET mtime_ns = excluded.mtime_ns, boot = excluded.boot, used = excluded.used",
                 (blob.digest, size, blob.crc, blob.extension, mtime_ns, self._boot, time.time()),
             )

@@ -96,10 +96,11 @@ async def test_without_a_configured_token_nobody_is_an_administrator(start_servi
     assert not await is_administrator(service, headers)
 
 
+@pytest.mark.parametrize("path", [FOR_ADMINISTRATORS, f"/v1/jobs/{'0' * 32}/callback"])
 @pytest.mark.parametrize("headers", [{}, {"X-Admin-Token": "wrong"}, {"X-API-Key": FIRST}])
-async def test_routes_for_administrators_need_one(service: Service, headers: dict[str, str]) -> None:
+async def test_routes_for_administrators_need_one(service: Service, path: str, headers: dict[str, str]) -> None:
     """403, with a caller's key or without any: a token that is wrong is none."""
-    answer = await send(service, "POST", FOR_ADMINISTRATORS, headers=headers)
+    answer = await send(service, "POST", path, headers=headers)
 
     assert answer.status == 403
 

@@ -36,6 +36,16 @@ def test_a_value_that_could_not_work_later_is_refused_at_the_start(name: str, va
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("name", ["AUTOENHANCE_API_BASE", "ALLOWED_ORIGINS", "ASSISTANT_BASE_URL"])
+@pytest.mark.parametrize("address", ["https://user:hush@host:hush", "https://user:hush\u2100@host", "https://[hush]/"])
+def test_no_part_of_a_refused_address_is_repeated(name: str, address: str) -> None:
+    """It may hold a password, and the library that reads it quotes what it does not understand."""
+    with pytest.raises(InvalidSettings, match=f"^{name}: must be ") as refused:
+        _load(name, address)
+
+    assert "hush" not in str(refused.value)
+
+
 @pytest.mark.parametrize("name", ["AUTOENHANCE_API_KEY", "ADMIN_TOKEN", "AUTOENHANCE_WEBHOOK_SECRET"])
 def test_spaces_alone_are_no_secret(name: str) -> None:
     """Set to nothing is not set: nobody could send it."""
