@@ -7,6 +7,7 @@ import pytest
 
 from service import problems
 from service.docs import library
+from service.docs.settings_table import settings_table
 from service.problems import Problem
 from service.reasons import Reason, UploadReason
 from service.settings import Settings
@@ -20,6 +21,13 @@ def codes() -> list[type[Problem]]:
     """Every problem that has a code."""
     kinds = [kind for kind in vars(problems).values() if isinstance(kind, type) and issubclass(kind, Problem)]
     return [kind for kind in kinds if hasattr(kind, "code")]
+
+
+def readme_settings() -> list[tuple[tuple[str, ...], str]]:
+    """The rows of the README's table of settings: the names, and what is said of their defaults."""
+    table = README.partition("\n## Settings\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`[A-Z].*?) \| .* \| (.*?) ?\|$", table, re.MULTILINE)
+    return [(tuple(re.findall(r"`(\w+)`", names)), default) for names, default in rows]
 
 
 @pytest.mark.parametrize("kind", codes(), ids=lambda kind: kind.code)
@@ -41,6 +49,24 @@ def test_every_setting_is_explained(name: str) -> None:
 
     assert len(rows) == 1
     assert len(rows[0].removeprefix(f"{name}: ")) > 10
+
+
+def test_the_readme_lists_every_setting_and_no_other() -> None:
+    """Once each, a few to a row: whoever installs the service reads that table first."""
+    listed = [name for names, _ in readme_settings() for name in names]
+
+    assert sorted(listed) == sorted(name.upper() for name in Settings.model_fields)
+
+
+def test_the_readme_tells_the_defaults() -> None:
+    """Those that are values, in the sequence of their names; what is unset is told in words, or not at all."""
+    real = dict(re.findall(r"^\| `(\w+)` \| .* \| `(.+)` \|$", settings_table(), re.MULTILINE))
+
+    told = {names: re.findall(r"`([^`]+)`", words) for names, words in readme_settings()}
+
+    assert told["DATA_DIR",] == ["./data"]
+    for names, values in told.items():
+        assert [real[name] for name in names if name in real] == [one for one in values if one not in real], names
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
