@@ -79,7 +79,7 @@ async def exchange_hints(settings: Settings, breakers: list[Breaker]) -> None:
 
     from service.upstream.hint import Hint
 
-    seconds = SHARED_SECONDS
     url = settings.shared_url.get_secret_value()
-    async with Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds) as redis:
+    # `Hint` bounds its calls; redis-py's own bound loses cancellations (CPython #86296).
+    async with Redis.from_url(url, socket_timeout=None, socket_connect_timeout=SHARED_SECONDS) as redis:
         await Hint(redis, breakers).exchange_regularly()

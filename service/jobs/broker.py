@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from docket import Docket
 from redis import DriverInfo
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from service.jobs import scripts
@@ -24,6 +25,8 @@ STEP = "job_step"
 _CALL_SECONDS = 0.8
 _CONNECTIONS = 20
 _PAUSE_SECONDS = 0.5
+# Whoever publishes nothing for so long is asked for a sign of life, and given as long for it.
+_SILENCE_SECONDS = 5.0
 # Made once: otherwise every connection reads the library's version from the disk.
 _DRIVER = DriverInfo()
 
@@ -50,7 +53,7 @@ class Broker:
             url,
             max_connections=_CONNECTIONS,
             timeout=_CALL_SECONDS,
-            socket_timeout=_CALL_SECONDS,
+            socket_timeout=None,  # `call` bounds it; redis-py's own bound loses cancellations (CPython #86296)
             socket_connect_timeout=_CALL_SECONDS / 2,
             driver_info=_DRIVER,
         )
@@ -104,13 +107,28 @@ async def listen(url: str, heard: Mapping[str, Callable[[str], None]]) -> None:
     """Hear what is published, by channel, until cancelled; what is said while Redis is away is missed."""
     while True:
         try:
-            async with Redis.from_url(url, driver_info=_DRIVER) as redis, redis.pubsub() as subscription:
-                await subscription.subscribe(*heard)
-                async for message in subscription.listen():
+            async with (
+                Redis.from_url(url, socket_timeout=None, driver_info=_DRIVER) as redis,
+                redis.pubsub() as subscription,
+            ):
+                async with asyncio.timeout(_SILENCE_SECONDS):
+                    await subscription.subscribe(*heard)
+                while True:
+                    message = await _next_message(subscription)
                     if message["type"] == "message":
                         heard[message["channel"].decode()](message["data"].decode())
         except (RedisError, OSError):
             await asyncio.sleep(_PAUSE_SECONDS)
+
+
+async def _next_message(subscription: PubSub) -> dict[str, Any]:
+    """Raises `TimeoutError` when Redis does not even answer a ping: nobody tells of a host that is gone."""
+    for _ in range(2):
+        message: dict[str, Any] | None = await subscription.get_message(timeout=_SILENCE_SECONDS)
+        if message is not None:
+            return message
+        await subscription.ping()
+    raise TimeoutError
 
 
 def message_key(job_id: str, sequence: int) -> str:

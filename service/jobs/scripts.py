@@ -1,7 +1,8 @@
 """Jobs in Redis: one hash and one list per job, changed by scripts so that no two instances see half a change.
 
-    batch:job:ID        hash: request, status, due, seq, run, worker, deaths, blamed, reached, woken
+    batch:job:ID        hash: request, status, due, seq, run, worker, reached, woken
     batch:job:ID:log    list of changes
+    batch:job:ID:dead   hash: runs that died in a row; 1 where nobody else can have caused it, else 0
     batch:key:KEY       the job that an idempotency key names
     batch:order:ORDER   set of the order's jobs that have not ended
     batch:runs:WORKER   set of the runs that a worker has, or had when it died
@@ -10,8 +11,8 @@
     batch:changed       channel: ids of jobs that have changed
     batch:news          channel: ids of orders of which there is news
 
-`seq` numbers a job's steps: a message from the queue that names an older one is void. `deaths` counts those of its
-workers in a row, `blamed` those that nobody else can have caused, `reached` is the most images that any run got to.
+`seq` numbers a job's steps: a message from the queue that names an older one is void. `reached` is the most images that
+any run got to. A run whose lease has ended is taken for dead; when it lets go after all, it is not.
 """
 
 _CHANGE = """
@@ -71,17 +72,19 @@ CLAIM = """
 local job = 'batch:job:' .. ARGV[1]
 if redis.call('HGET', job, 'seq') ~= ARGV[2] then return nil end
 local before = redis.call('HGET', job, 'run')
-if before and before ~= '' and before ~= ARGV[3] then  -- the worker that had it is dead
-  redis.call('HINCRBY', job, 'deaths', 1)
+if before and before ~= '' and before ~= ARGV[3] then  -- its lease has ended
   local together = redis.call('SCARD', 'batch:runs:' .. (redis.call('HGET', job, 'worker') or ''))
-  if together == 1 then redis.call('HINCRBY', job, 'blamed', 1) end
+  redis.call('HSET', job .. ':dead', before, together == 1 and 1 or 0)
+  redis.call('EXPIRE', job .. ':dead', 86400)
 end
 redis.call('SADD', 'batch:runs:' .. ARGV[4], ARGV[3])
 redis.call('EXPIRE', 'batch:runs:' .. ARGV[4], 86400)
 redis.call('HSET', job, 'run', ARGV[3], 'worker', ARGV[4])
 redis.call('HDEL', job, 'woken', 'due')
 redis.call('ZREM', 'batch:due', ARGV[1])
-return tonumber(redis.call('HGET', job, 'blamed') or 0)
+local blamed = 0
+for _, alone in ipairs(redis.call('HVALS', job .. ':dead')) do blamed = blamed + alone end
+return blamed
 """
 
 PROGRESS = (
@@ -92,7 +95,8 @@ local job = 'batch:job:' .. ARGV[1]
 if redis.call('HGET', job, 'run') ~= ARGV[2] then return 0 end
 for at = 4, #ARGV do append(ARGV[1], ARGV[at]) end
 if tonumber(ARGV[3]) > tonumber(redis.call('HGET', job, 'reached') or 0) then
-  redis.call('HSET', job, 'reached', ARGV[3], 'deaths', 0, 'blamed', 0)
+  redis.call('HSET', job, 'reached', ARGV[3])
+  redis.call('DEL', job .. ':dead')
 end
 return 1
 """
@@ -104,12 +108,16 @@ LET_GO = (
 -- ARGV: id, token, worker, due ('' = none), ending, now. Returns seq and due of the next step, or nil for none.
 local job = 'batch:job:' .. ARGV[1]
 redis.call('SREM', 'batch:runs:' .. ARGV[3], ARGV[2])
-if redis.call('HGET', job, 'run') ~= ARGV[2] then return nil end
+if redis.call('HGET', job, 'run') ~= ARGV[2] then
+  redis.call('HDEL', job .. ':dead', ARGV[2])
+  return nil
+end
 redis.call('HSET', job, 'run', '')
-if ARGV[5] == 'done' then redis.call('HSET', job, 'deaths', 0, 'blamed', 0) end
+redis.call('HINCRBY', job, 'seq', 1)  -- whoever is still told of this step comes too late
+if ARGV[5] == 'done' then redis.call('DEL', job .. ':dead') end
 if ARGV[5] == 'broken' then
-  redis.call('HINCRBY', job, 'deaths', 1)
-  redis.call('HINCRBY', job, 'blamed', 1)
+  redis.call('HSET', job .. ':dead', 'broken ' .. ARGV[2], 1)
+  redis.call('EXPIRE', job .. ':dead', 86400)
 end
 local due = ARGV[4]
 if redis.call('HGET', job, 'woken') then due = ARGV[6] end
@@ -127,7 +135,7 @@ local job = 'batch:job:' .. ARGV[1]
 local status = redis.call('HGET', job, 'status')
 if not status or ended[status] then return nil end
 append(ARGV[1], ARGV[2])
-redis.call('HSET', job, 'deaths', 0, 'blamed', 0)
+redis.call('DEL', job .. ':dead')
 return schedule(ARGV[1], ARGV[3])
 """
 )

@@ -3,7 +3,6 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -33,6 +32,10 @@ _OVERDUE_SECONDS = 10.0
 # Runs that do not end within this time of a stop are handed to others by their lease.
 _STOP_SECONDS = 10.0
 _CANCEL_AGAIN_SECONDS = 5.0
+
+
+class _Stopped(Exception):
+    """The worker stops before a step has ended."""
 
 
 class SharedWorker:
@@ -70,7 +73,9 @@ class SharedWorker:
             finally:
                 await self._stop_runs()
                 await end(sweeping)
+                # docket first: a message that is cancelled before docket stops counts as done, and its job is lost.
                 await end(working)
+                await asyncio.gather(*map(end, self._messages))
                 await self._hand_back()
 
     async def take(self, job_id: str, sequence: int) -> None:
@@ -83,65 +88,73 @@ class SharedWorker:
             return
         # Claimed when its turn has come: whoever only waits must not be charged for the death of this process.
         async with self._turns.turn(alone=await self._must_be_alone(job_id)):
-            run = await self._begin(job_id, sequence)
-            if run is None:
-                return
-            due, ending = await self._end_of(run)
-            await self._release(run, due, ending)
+            token = uuid4().hex
+            due: float | None = time.time()
+            ending = Ending.INTERRUPTED
+            try:
+                due, ending = await self._end_of(job_id, sequence, token)
+            finally:  # also when the answer to a claim did not come
+                await self._release(job_id, token, due, ending)
 
     async def _must_be_alone(self, job_id: str) -> bool:
-        def look() -> Awaitable[tuple[bytes | None, bytes | None]]:
-            found: Awaitable[tuple[bytes | None, bytes | None]] = self._broker.redis.hmget(
-                f"batch:job:{job_id}", "deaths", "run"
-            )
-            return found
+        async def look() -> tuple[int, bytes | None]:
+            async with self._broker.redis.pipeline(transaction=False) as pipeline:
+                pipeline.hlen(f"batch:job:{job_id}:dead")
+                pipeline.hget(f"batch:job:{job_id}", "run")
+                deaths, running = await pipeline.execute()
+                return deaths, running
 
         deaths, running = await self._broker.insist(look, _ALWAYS)
-        return int(deaths or 0) + bool(running) >= DEATHS_TO_BE_ALONE
+        return deaths + bool(running) >= DEATHS_TO_BE_ALONE
 
-    async def _begin(self, job_id: str, sequence: int) -> Run | None:
-        """Claim a step; None when it is void."""
-        arguments = [job_id, sequence, uuid4().hex, self._name]
-        deaths = await self._broker.insist(lambda: self._broker.claim(args=arguments), _ALWAYS)
-        request, changes = (None, []) if deaths is None else await self._broker.read_changes(job_id, 0, _ALWAYS)
-        return None if request is None else Run(add_up(request, changes), deaths, str(arguments[2]))
-
-    async def _end_of(self, run: Run) -> tuple[float | None, Ending]:
-        """Run a step; returns when the next is due, and how this one ended."""
-        if self._is_stopping:
-            return time.time(), Ending.INTERRUPTED
-        task: asyncio.Task[float | None] = asyncio.ensure_future(self._step(run))
-        self._runs.add(task)
+    async def _end_of(self, job_id: str, sequence: int, token: str) -> tuple[float | None, Ending]:
+        """Claim a step and run it; returns when the next is due, and how this one ended."""
         try:
-            return await task, Ending.DONE
-        except asyncio.CancelledError:
-            if not self._is_stopping:
-                await end(task)
-                await self._release(run, time.time(), Ending.INTERRUPTED)
-                raise
-            return time.time(), Ending.INTERRUPTED
+            run = await self._begin(job_id, sequence, token)
+            return None if run is None else await self._due_after(run), Ending.DONE
         except Withdrawn:
-            log.info("job withdrawn", job_id=run.job.id)
+            log.info("job withdrawn", job_id=job_id)
             return None, Ending.INTERRUPTED
-        except JobsUnavailable:
-            log.warning("job interrupted", job_id=run.job.id)
+        except (JobsUnavailable, _Stopped):
+            log.warning("job interrupted", job_id=job_id)
             return time.time(), Ending.INTERRUPTED
         except Exception:
-            log.exception("step of a job failed", job_id=run.job.id)
+            log.exception("step of a job failed", job_id=job_id)
             return time.time() + _BROKEN_SECONDS, Ending.BROKEN
+
+    async def _begin(self, job_id: str, sequence: int, token: str) -> Run | None:
+        """Claim a step; None when it is void."""
+        arguments = [job_id, sequence, token, self._name]
+        deaths = await self._broker.insist(lambda: self._broker.claim(args=arguments), _ALWAYS)
+        request, changes = (None, []) if deaths is None else await self._broker.read_changes(job_id, 0, _ALWAYS)
+        return None if request is None else Run(add_up(request, changes), deaths, token)
+
+    async def _due_after(self, run: Run) -> float | None:
+        """Run a step; returns when the next is due. Raises `_Stopped` when this worker stops first."""
+        task: asyncio.Task[float | None] = asyncio.ensure_future(self._step(run))
+        self._runs.add(task)
+        if self._is_stopping:
+            task.cancel()
+        try:
+            return await task
+        except asyncio.CancelledError:
+            await end(task)
+            if self._is_stopping:
+                raise _Stopped from None
+            raise
         finally:
             self._runs.discard(task)
 
-    async def _release(self, run: Run, due: float | None, ending: Ending) -> None:
-        arguments = [run.job.id, run.token, self._name, "" if due is None else due, ending, time.time()]
+    async def _release(self, job_id: str, token: str, due: float | None, ending: Ending) -> None:
+        arguments = [job_id, token, self._name, "" if due is None else due, ending, time.time()]
         following = await self._broker.insist(lambda: self._broker.let_go(args=arguments), _ALWAYS)
         if following is None:
             return
         if self._is_stopping:  # this worker must not get it
-            self._handed_back.append((run.job.id, following[0]))
+            self._handed_back.append((job_id, following[0]))
             return
         with suppress(JobsUnavailable):  # the sweep sends it then
-            await self._broker.send(run.job.id, following[0], float(following[1]))
+            await self._broker.send(job_id, following[0], float(following[1]))
 
     async def _stop_runs(self) -> None:
         """Hand back what is running; nobody counts a death for it."""
@@ -149,9 +162,7 @@ class SharedWorker:
         for task in self._runs:
             task.cancel()
         if self._messages:
-            _, late = await asyncio.wait(self._messages, timeout=_STOP_SECONDS)
-            for message in late:
-                message.cancel()
+            await asyncio.wait(self._messages, timeout=_STOP_SECONDS)
 
     async def _hand_back(self) -> None:
         """Let other instances have at once what this one was told to do and did not."""

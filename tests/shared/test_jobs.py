@@ -1,0 +1,102 @@
+"""What only the shared engine promises of jobs, besides the conformance suite."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from service.jobs.broker import Broker, listen
+from tests.faults.proxy import FaultProxy
+from tests.jobs.conformance.engines import open_engine
+from tests.jobs.conformance.steps import ORDER, PATIENCE, request, running
+from tests.redis_server import RedisServer
+
+_MOMENTS = 150
+_PAUSE = 0.02
+
+
+@pytest.fixture
+async def broker(redis: RedisServer) -> AsyncIterator[Broker]:
+    """A way to what is kept in Redis."""
+    async with Broker.open(redis.url) as opened:
+        yield opened
+
+
+async def test_a_job_whose_record_cannot_be_read_is_not_lost(redis: RedisServer, broker: Broker) -> None:
+    """It is let go of, and runs when somebody can read it."""
+    async with open_engine(f"shared:{redis.url}") as backend:
+        job, _ = await backend.submit(request())
+        await broker.redis.rpush(f"batch:job:{job.id}:log", '{"from": "the future"}')
+        async with running(backend) as steps, asyncio.timeout(PATIENCE):
+            while not await broker.redis.hlen(f"batch:job:{job.id}:dead"):  # noqa: ASYNC110  # Redis knows of no event
+                await asyncio.sleep(_PAUSE)
+            await broker.redis.rpop(f"batch:job:{job.id}:log")
+            await backend.wake(ORDER)
+            await steps.until(lambda: steps.finished == [job.id])
+
+
+async def test_a_step_that_has_ended_is_claimed_by_nobody(redis: RedisServer, broker: Broker) -> None:
+    """A claim that was on its way for long finds it void, also the last one of a job."""
+    async with open_engine(f"shared:{redis.url}") as backend, running(backend) as steps:
+        job, _ = await backend.submit(request())
+        await steps.until(lambda: steps.finished == [job.id])
+    late = await broker.claim(args=[job.id, 1, steps.runs[0].token, "worker"])
+
+    assert late is None
+
+
+@pytest.mark.parametrize(("again", "thaw_after"), [(5.0, 1.0), (0.2, None)])
+async def test_a_stop_while_redis_hangs_loses_nothing(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch, again: float, thaw_after: float | None
+) -> None:
+    """It ends in time, whether Redis goes on in the middle of it or later; another one runs what it interrupted."""
+    monkeypatch.setattr("service.jobs.worker._STOP_SECONDS", 0.2)
+    monkeypatch.setattr("service.jobs.worker._CANCEL_AGAIN_SECONDS", again)
+    async with asyncio.timeout(PATIENCE):
+        async with open_engine(f"shared:{redis.url}") as backend:
+            job, _ = await backend.submit(request())
+            async with running(backend) as steps:
+                steps.gate.clear()
+                await steps.until(lambda: len(steps.runs) == 1)
+                redis.freeze()
+                if thaw_after is not None:
+                    asyncio.get_running_loop().call_later(thaw_after, redis.thaw)
+        redis.thaw()
+    async with open_engine(f"shared:{redis.url}") as backend, running(backend) as steps:
+        await steps.until(lambda: steps.finished == [job.id])
+
+
+async def test_a_listener_notices_that_redis_is_gone(
+    redis: RedisServer, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection says nothing, neither that it is broken nor anything else: it listens on another one."""
+    monkeypatch.setattr("service.jobs.broker._SILENCE_SECONDS", 0.2)
+    heard = asyncio.Event()
+
+    async def publish_until_heard() -> None:
+        heard.clear()
+        async with asyncio.timeout(PATIENCE):
+            while not heard.is_set():  # who listens does not say when it begins
+                await broker.redis.publish("batch:news", ORDER)
+                await asyncio.sleep(_PAUSE)
+
+    async with FaultProxy(redis.url) as proxy:
+        listening = asyncio.create_task(
+            listen(proxy.url.replace("http:", "redis:"), {"batch:news": lambda order: heard.set()})
+        )
+        await publish_until_heard()
+        proxy.fall_silent()
+        await publish_until_heard()
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+
+async def test_a_listener_stops_at_the_first_word(redis: RedisServer) -> None:
+    """In whatever moment it is cancelled; the library may lose a cancellation while it sends."""
+    for moment in range(_MOMENTS):
+        listening = asyncio.create_task(listen(redis.url, {"batch:news": print}))
+        for _ in range(moment):
+            await asyncio.sleep(0)
+        listening.cancel()
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.wait([listening])
