@@ -250,7 +250,8 @@ class JobFailed(Problem):
     status, code, title = HTTPStatus.UNPROCESSABLE_ENTITY, "job_failed", "The job failed"
 
     def __init__(self, error: Mapping[str, Any], failures: Sequence[Mapping[str, Any]]) -> None:
-        super().__init__(str(error["detail"]), extra={"error": dict(error), "failures": list(failures)})
+        # The title: the detail ends with a next step of its own, and stands in `error`.
+        super().__init__(f"{error['title']}.", extra={"error": dict(error), "failures": list(failures)})
 
 
 class JobCancelled(Problem):

@@ -35,7 +35,7 @@ async function ask(question) {
   } catch (error) {
     if (mine.signal.aborted) return;
     const refusal = error instanceof Refusal ? error : Refusal.offline();
-    write($("answer-text"), `${refusal.sentence} ${refusal.next}`.trim());
+    write($("answer-text"), `${refusal.sentence} ${refusal.next}`);
   }
   answer.setAttribute("aria-busy", "false");
 }

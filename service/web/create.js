@@ -159,6 +159,7 @@ function notTaken(files = []) {
 }
 
 function sentences(error) {
-  const refusal = error instanceof Refusal ? error : new Refusal({ title: "Something went wrong on this page" }, 0);
-  return [refusal.sentence, notTaken(refusal.files), refusal.next].filter(Boolean).join(" ");
+  const refusal = error instanceof Refusal ? error : Refusal.ofPage();
+  const fault = refusal.status >= 500 && refusal.reference; // for the operator; a person can mend the others
+  return [refusal.sentence, notTaken(refusal.files) || refusal.next, fault].filter(Boolean).join(" ");
 }

@@ -193,11 +193,11 @@ export class Order {
   }
 
   #refused(error) {
-    const refusal = error instanceof Refusal ? error : new Refusal({ title: "Something went wrong on this page" }, 0);
+    const refusal = error instanceof Refusal ? error : Refusal.ofPage();
     $("order").hidden = true;
     write($("order-problem-title"), refusal.message);
-    write($("order-problem-next"), refusal.next || refusal.detail);
-    write($("order-problem-reference"), refusal.reference && `Reference: ${refusal.reference}`);
+    write($("order-problem-next"), refusal.next);
+    write($("order-problem-reference"), refusal.reference);
     $("order-problem").hidden = false;
   }
 }

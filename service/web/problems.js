@@ -1,25 +1,12 @@
-// What went wrong, as a sentence and a next step.
+// What went wrong, as a sentence and a next step. The service's problem documents carry both, in `title` and `detail`;
+// only what has no such document is worded here.
 
-const NEXT_STEPS = {
-  invalid_order_id: "An order id looks like 6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11. It is in the order's address at Autoenhance.",
-  order_not_found: "Check that you copied the whole id, and that the order belongs to the account of this service.",
-  order_empty: "Upload photos to it first, or wait while Autoenhance groups brackets, then try again.",
-  unauthorized: "Ask the operator of this service for a key.",
-  upstream_unauthorized: "The operator of this service has to check AUTOENHANCE_API_KEY.",
-  not_configured: "The operator of this service has to set AUTOENHANCE_API_KEY.",
-  upstream_error: "Nothing is lost. Wait a minute, then try again.",
-  upstream_timeout: "Nothing is lost. Wait a minute, then try again.",
-  upstream_busy: "Wait a little, then try again.",
-  breaker_open: "Wait a minute, then try again. Archives that are here already can still be downloaded.",
-  store_full: "Try again later, or with fewer photos. The operator can raise STORE_MAX_BYTES.",
-  archive_gone: "Start the download again: photos that are still here are not fetched twice.",
-  archive_not_found: "Start the download again: photos that are still here are not fetched twice.",
-  job_not_found: "It may have expired. Start the download again: photos that are still here are not fetched twice.",
-  no_images: "Each photo's reason is listed. Try again, or with other options.",
-  offline: "Check your connection, then try again. What was fetched so far is kept.",
-  payload_too_large: "Upload fewer or smaller photos at a time.",
+const OFFLINE = {
+  code: "offline",
+  title: "The service cannot be reached",
+  detail: "Check your connection, then try again. What was fetched so far is kept.",
 };
-const FALLBACK = "Try again. If it happens again, give the operator the reference below.";
+const FALLBACK = "Try again. If it happens again, tell the operator of this service.";
 
 /** An answer that is not what was asked for. `status` is 0 where there was no answer at all. */
 export class Refusal extends Error {
@@ -28,7 +15,7 @@ export class Refusal extends Error {
     this.status = status;
     this.code = document.code || "unknown";
     this.detail = document.detail || "";
-    this.reference = document.request_id || "";
+    this.requestId = document.request_id || "";
     this.failures = document.failures || []; // images that could not be fetched
     this.files = document.files || []; // files that could not be sent on
     this.retryAfter = retryAfter;
@@ -51,21 +38,27 @@ export class Refusal extends Error {
   }
 
   static offline() {
-    return new Refusal({ title: "The service cannot be reached", code: "offline" }, 0);
+    return new Refusal(OFFLINE, 0);
+  }
+
+  /** What the page itself tripped over. */
+  static ofPage() {
+    return new Refusal({ title: "Something went wrong on this page" }, 0);
   }
 
   get sentence() {
-    // The detail ends with a next step of its own, written for callers of every kind; the page's is better here.
-    const more = this.detail && !NEXT_STEPS[this.code] ? ` ${full(this.detail)}` : "";
-    return full(this.message) + more;
+    return /[.!?]$/.test(this.message) ? this.message : `${this.message}.`;
   }
 
+  /** What happened this time and what to do, with the pause that is asked for, where it is not said already. */
   get next() {
-    const step = NEXT_STEPS[this.code] || (this.status >= 400 && this.status < 500 ? "" : FALLBACK);
-    return this.retryAfter > 5 ? `${step} It asks for a pause of ${this.retryAfter} seconds.`.trim() : step;
+    const step = this.detail || FALLBACK;
+    const isSaid = this.retryAfter <= 5 || step.includes(`${this.retryAfter} seconds`);
+    return isSaid ? step : `${step} It asks for a pause of ${this.retryAfter} seconds.`;
   }
-}
 
-function full(sentence) {
-  return /[.!?]$/.test(sentence) ? sentence : `${sentence}.`;
+  /** What the operator finds this by in the log; empty where nothing is there to be found. */
+  get reference() {
+    return this.requestId && `Request id: ${this.requestId}`;
+  }
 }

@@ -168,7 +168,8 @@ export class Run {
       this.reset();
       say("Cancelled.");
     } else if (job.status === "error") {
-      this.#outcome("bad", job.error?.title ?? "No photo could be fetched", nextStep(job));
+      const refusal = new Refusal(job.error ?? {}, 0);
+      this.#outcome("bad", refusal.message, refusal.next);
     } else if (job.failed) {
       const some = `${job.downloaded} of ${photos(job.total)} are here`;
       this.#outcome("warn", some, `${photos(job.failed)} could not be fetched. What is here is kept, and not fetched again.`);
@@ -184,7 +185,7 @@ export class Run {
     $("outcome").dataset.kind = kind;
     write($("outcome-title"), title);
     write($("outcome-text"), text);
-    write($("outcome-reference"), reference && `Reference: ${reference}`);
+    write($("outcome-reference"), reference);
     $("failures").replaceChildren(...failures.map(failureLine));
     $("save").hidden = status !== "complete";
     write($("save"), kind === "good" ? (this.#isNews ? "Save again" : "Save ZIP") : `Save ${photos(downloaded)}`);
@@ -218,7 +219,7 @@ export class Run {
     if (this.#abort?.signal.aborted) return;
     this.#stop();
     this.#hooks.onJob("");
-    const refusal = error instanceof Refusal ? error : new Refusal({ title: "Something went wrong on this page" }, 0);
+    const refusal = error instanceof Refusal ? error : Refusal.ofPage();
     this.#job = { failures: refusal.failures, downloaded: 0, status: "error" };
     this.#outcome("bad", refusal.message, refusal.next, refusal.reference);
   }
@@ -238,10 +239,6 @@ export class Run {
 
 function failureLine({ name, reason }) {
   return h("li", {}, h("b", {}, shortened(name || "(no name)", 90)), h("span", {}, reason));
-}
-
-function nextStep(job) {
-  return new Refusal(job.error ?? { code: "no_images" }, 0).next;
 }
 
 const seconds = () => performance.now() / 1000;

@@ -100,3 +100,36 @@ async def test_events_are_read_whatever_the_network_cuts_them_into(visit: Visit)
         {"id": "7", "event": "message", "data": '{"a":\n1}'},
         {"id": "", "event": "done", "data": "é"},
     ]
+
+
+async def test_a_problem_is_told_in_its_own_words(visit: Visit) -> None:
+    """The document's sentence and next step; a pause unless it is in them; our own words only without a document."""
+    visitor = await visit()
+    await visitor.open()
+
+    told = await visitor.page.evaluate(
+        """async (address) => {
+          const { Refusal } = await import(address);
+          const document = JSON.stringify({ title: "Too many", detail: "The next may come in 40 seconds.", code: "x" });
+          return [
+            Refusal.from(document, 429, 40),
+            Refusal.from(document, 429, 60),
+            Refusal.from(document, 503, 5),
+            Refusal.from("<html>Bad gateway</html>", 502),
+            Refusal.offline(),
+          ].map((refusal) => [refusal.sentence, refusal.next]);
+        }""",
+        address("problems.js"),
+    )
+
+    step = "The next may come in 40 seconds."
+    assert told == [
+        ["Too many.", step],
+        ["Too many.", f"{step} It asks for a pause of 60 seconds."],
+        ["Too many.", step],
+        ["The service answered with 502.", "Try again. If it happens again, tell the operator of this service."],
+        [
+            "The service cannot be reached.",
+            "Check your connection, then try again. What was fetched so far is kept.",
+        ],
+    ]

@@ -89,15 +89,16 @@ async def test_what_is_no_order_id_is_said_without_a_request(visit: Visit) -> No
     assert not [request for request in visitor.requests if "/v1/orders/" in request.url]
 
 
-async def test_an_unknown_order_is_a_sentence_with_a_next_step(visit: Visit) -> None:
-    """What happened, what to do, and a reference for the operator."""
+async def test_an_unknown_order_is_a_sentence_with_a_next_step(visit: Visit, site: Service) -> None:
+    """What happened, what to do in the words of the problem document, and what the operator finds it by."""
+    document = (await site.ask(f"/v1/orders/{NOWHERE}")).problem
     visitor = await visit()
     await visitor.open(f"/?order={NOWHERE}")
 
     problem = visitor.page.locator("#order-problem")
     await expect(problem).to_contain_text("Autoenhance does not know this order")
-    await expect(problem).to_contain_text("Check that you copied the whole id")
-    await expect(problem).to_contain_text("Reference: ")
+    await expect(problem).to_contain_text(document["detail"])
+    await expect(problem).to_contain_text("Request id: ")
 
 
 async def test_trying_again_after_trouble_shows_the_order(visit: Visit, sandbox: Sandbox) -> None:
