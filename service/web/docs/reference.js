@@ -19,4 +19,8 @@ SwaggerUIBundle({
   presets: [SwaggerUIBundle.presets.apis],
   layout: "BaseLayout",
   validatorUrl: null,
+  onComplete() {
+    // It stands in our page's main part, and would be a second one.
+    document.getElementById("operations")?.setAttribute("role", "group");
+  },
 });

@@ -10,6 +10,7 @@ from typing import Any
 
 from playwright.async_api import Browser, expect
 
+from service.docs.library import ADDRESS, pages
 from service.sandbox import ImageSpec, Sandbox, SandboxConfig
 from service.sandbox.state import Order
 from service.telemetry.logs import configure_logs
@@ -17,6 +18,7 @@ from tests.e2e.client import Service
 from tests.e2e.page.conftest import ADMIN_TOKEN
 from tests.e2e.page.visitor import PHONE, Visitor, launch
 from tests.e2e.services import service_factory
+from tests.fakes.samples import jpeg
 
 NAMES = (
     "front_elevation",
@@ -113,23 +115,60 @@ async def partial(studio: Studio) -> None:
 
 
 async def errors(studio: Studio) -> None:
-    """An order that does not exist."""
-    visitor = await studio.visit(f"/?order={NOWHERE}")
-    await expect(visitor.page.locator("#order-problem")).to_be_visible()
-    await studio.shoot(visitor, "error")
+    """An order that does not exist, and a download of which nothing came."""
+    lost = studio.order("5 Church Row")
+    for image in lost.images:
+        studio.sandbox.control.add_fault("status", image_id=image.image_id, status=404, times=None)
+    for look, options in LOOKS.items():
+        visitor = await studio.visit(f"/?order={NOWHERE}", **options)
+        await expect(visitor.page.locator("#order-problem")).to_be_visible()
+        await studio.shoot(visitor, f"error{look}")
+        visitor = await studio.visit(f"/?order={lost.order_id}", **options)
+        await visitor.page.locator("#go").click()
+        await expect(visitor.page.locator("#outcome")).to_be_visible()
+        await studio.shoot(visitor, f"nothing{look}")
 
 
 async def uploads(studio: Studio) -> None:
-    """An administrator with files to upload."""
-    visitor = await studio.visit()
-    await visitor.page.get_by_label("Administrator token").fill(ADMIN_TOKEN)
-    await visitor.page.get_by_role("button", name="Sign in").click()
-    files = [{"name": f"{name}.jpg", "mimeType": "image/jpeg", "buffer": b"0" * 3_400_000} for name in NAMES[:4]]
-    await visitor.page.get_by_label("Choose photos").set_input_files(files)  # type: ignore[arg-type]
-    await studio.shoot(visitor, "upload")
+    """An administrator: with files to upload, half-way, with one refused, and with the errors of late."""
+    photo = {"mimeType": "image/jpeg", "buffer": jpeg() + bytes(3_400_000)}
+    files = [{"name": f"{name}.jpg", **photo} for name in NAMES[:4]]
+    for look, options in LOOKS.items():
+        visitor = await studio.visit(**options)
+        page = visitor.page
+        await page.get_by_label("Administrator token").fill("wrong")
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.locator("#signin-problem")).not_to_be_empty()
+        await page.screenshot(path=studio.folder / f"signin{look}.png", full_page=True)
+        await page.get_by_label("Administrator token").fill(ADMIN_TOKEN)
+        await page.get_by_role("button", name="Sign in").click()
+        await page.get_by_label("Choose photos").set_input_files(files)  # type: ignore[arg-type]
+        await page.screenshot(path=studio.folder / f"upload{look}.png", full_page=True)
+        slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 2_500_000}
+        network = await visitor.context.new_cdp_session(page)
+        await network.send("Network.emulateNetworkConditions", slow)
+        await page.locator("#upload-start").click()
+        await expect(page.locator(".upload-state").nth(1)).to_contain_text("%")
+        await expect(page.locator(".upload-state").first).to_have_text("Sent")
+        await page.screenshot(path=studio.folder / f"uploading{look}.png", full_page=True)
+        await network.send("Network.emulateNetworkConditions", slow | {"uploadThroughput": -1})
+        await visitor.overview()
+        await page.get_by_text("Recent errors").click()
+        await studio.shoot(visitor, f"uploaded{look}")
 
 
-STATES: tuple[Callable[[Studio], Awaitable[None]], ...] = (empty, overview, downloading, partial, errors, uploads)
+async def docs(studio: Studio) -> None:
+    """The guide and the reference: the top of each page, as it is first seen."""
+    for path in ("/docs", "/docs/source", *(f"{ADDRESS}/{slug}" for slug in pages())):
+        for look, options in LOOKS.items():
+            visitor = await Visitor.arrive(studio.browser, studio.site.url, **options)
+            await visitor.open(path)
+            if path == "/docs":
+                await expect(visitor.page.locator(".opblock").last).to_be_attached()
+            await studio.shoot(visitor, f"{path.strip('/').replace('/', '-')}{look}", whole=False)
+
+
+STATES: tuple[Callable[[Studio], Awaitable[None]], ...] = (empty, overview, downloading, partial, errors, uploads, docs)
 
 
 async def main(folder: Path, wanted: list[str]) -> None:
@@ -140,7 +179,9 @@ async def main(folder: Path, wanted: list[str]) -> None:
             service_factory(sandbox.api_base, Path(data_dir)) as start,
             launch() as browser,
         ):
-            site = await start(autoenhance_api_key=sandbox.api_key, admin_token=ADMIN_TOKEN)
+            # Room for all of them: what a job made is kept, and the tests' own store is small.
+            room = {"store_max_bytes": 1 << 30}
+            site = await start(autoenhance_api_key=sandbox.api_key, admin_token=ADMIN_TOKEN, **room)
             for state in STATES:
                 if not wanted or state.__name__ in wanted:
                     await state(Studio(browser, sandbox, site, folder))
