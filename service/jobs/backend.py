@@ -15,6 +15,17 @@ class Withdrawn(Exception):
     """The job is no longer this run's: it was cancelled, or another run has it."""
 
 
+class PutOff(Exception):
+    """Raised by a step when something other than its job is in the way. `due`: when to take it again (epoch seconds).
+
+    Unlike an orderly end, it ends no row of deaths: the step did not get to what the process may have died of.
+    """
+
+    def __init__(self, due: float) -> None:
+        super().__init__(due)
+        self.due = due
+
+
 @dataclass(slots=True)
 class Run:
     """One run of a job's next step. `progress` keeps `job` up to date."""

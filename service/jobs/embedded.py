@@ -11,7 +11,7 @@ from service.archives.signal import Signal, Signals, within
 from service.database import Database
 from service.disk import OutOfSpace
 from service.jobs import records
-from service.jobs.backend import Ending, Run, Step, Withdrawn
+from service.jobs.backend import Ending, PutOff, Run, Step, Withdrawn
 from service.jobs.job import Change, Job, JobRequest, Status, add_up
 from service.jobs.records import BUILDS, CALLBACKS, FIRST, Lane
 from service.problems import JobsUnavailable, KeyReused
@@ -170,6 +170,8 @@ class EmbeddedJobs:
             due, ending = await step(run), Ending.DONE
         except Withdrawn:
             log.info("job withdrawn", job_id=job_id)
+        except PutOff as obstacle:
+            due = obstacle.due
         except _BROKEN:
             log.exception("job interrupted", job_id=job_id)
             due = time.time() + _BROKEN_SECONDS

@@ -7,7 +7,7 @@ from service.archives.archive import Archive, ImageResult
 from service.archives.archives import Archives
 from service.archives.options import Options
 from service.archives.readiness import is_settled
-from service.jobs.backend import JobBackend, Run
+from service.jobs.backend import JobBackend, PutOff, Run
 from service.jobs.callbacks import Callbacks
 from service.jobs.job import Change, Job, Status
 from service.problems import (
@@ -120,14 +120,14 @@ class Runner:
             raise archive.failure
 
     async def _again(self, run: Run, problem: RetryableProblem) -> float | None:
-        """Try again when the problem may be over; not for ever."""
+        """Try again when the problem may be over (raises `PutOff`); not for ever."""
         job, now = run.job, time.time()
         if now - job.request.created > _PATIENCE_SECONDS:
             return await self._end(run, Status.ERROR, problem)
         log.info("job waits", job_id=job.id, order_id=job.request.order_id, code=problem.code)
         if job.status is not Status.QUEUED:
             await self._backend.progress(run, Change(at=now, status=Status.QUEUED))
-        return now + problem.retry_after
+        raise PutOff(now + problem.retry_after)
 
     async def _end(self, run: Run, status: Status, problem: Problem | None = None) -> float | None:
         """Put the end on record. The callback is a step of its own, due now."""

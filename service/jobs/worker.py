@@ -11,7 +11,7 @@ from uuid import uuid4
 from docket import Worker
 
 from service.jobs.alone import Turns
-from service.jobs.backend import DEATHS_TO_BE_ALONE, Ending, Run, Step, Withdrawn
+from service.jobs.backend import DEATHS_TO_BE_ALONE, Ending, PutOff, Run, Step, Withdrawn
 from service.jobs.broker import Broker
 from service.jobs.job import add_up
 from service.problems import JobsUnavailable
@@ -115,6 +115,8 @@ class SharedWorker:
         except Withdrawn:
             log.info("job withdrawn", job_id=job_id)
             return None, Ending.INTERRUPTED
+        except PutOff as obstacle:
+            return obstacle.due, Ending.INTERRUPTED
         except (JobsUnavailable, _Stopped):
             log.warning("job interrupted", job_id=job_id)
             return time.time(), Ending.INTERRUPTED

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.jobs.backend import JobBackend, Run, Withdrawn
+from service.jobs.backend import JobBackend, PutOff, Run, Withdrawn
 from service.jobs.job import Change, Job, Status
 from service.problems import KeyReused
 from tests.jobs.conformance.engines import OPENERS, open_engine
@@ -320,6 +320,25 @@ async def test_deaths_are_counted(address: str) -> None:
         await steps.until(lambda: steps.finished == [job.id] * 2)
 
     assert [run.deaths for run in steps.runs] == [2, 0]
+
+
+async def test_a_step_that_is_put_off_clears_nothing(address: str) -> None:
+    """A job that kills its process whenever nothing else is in the way is found out all the same."""
+    async with open_engine(address) as backend:
+        job, _ = await backend.submit(request())
+    await die_running(address)
+
+    async with open_engine(address) as backend, running(backend) as steps:
+
+        def put_off_once(run: Run) -> float | None:
+            if len(steps.runs) == 1:
+                raise PutOff(time.time())
+            return None
+
+        steps.then = put_off_once
+        await steps.until(lambda: steps.finished == [job.id])
+
+    assert [run.deaths for run in steps.runs] == [1, 1]
 
 
 async def test_nobody_is_blamed_for_a_death_in_company(address: str) -> None:
