@@ -8,7 +8,7 @@ ADVICE = {
     "unauthorized": "The operator of this service gives out keys.",
     "link_refused": "Ask for a new one where you got it; programs do so with POST /v1/links.",
     "webhook_unauthorized": "The operator compares AUTOENHANCE_WEBHOOK_SECRET with the value at Autoenhance.",
-    "administrators_only": "Its operator has the token: send it as X-Admin-Token, or sign in with it on the page.",
+    "administrators_only": "The operator of this service has the token.",
     "origin_refused": "The operator can list the origin in ALLOWED_ORIGINS.",
     "not_found": "The reference at /docs lists every address.",
     "method_not_allowed": "The reference at /docs lists every address with its methods.",

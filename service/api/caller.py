@@ -91,7 +91,7 @@ def is_administrator(request: web.Request) -> bool:
 def require_administrator(request: web.Request) -> None:
     """Raises `AdministratorsOnly` unless the caller is one."""
     if not is_administrator(request):
-        raise AdministratorsOnly
+        raise AdministratorsOnly("Send the token as X-Admin-Token, or sign in with it on the page.")
 
 
 def matching(given: str, keys: Iterable[SecretStr]) -> SecretStr | None:

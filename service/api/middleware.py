@@ -20,6 +20,7 @@ from service.archives.transmission import cut
 from service.disk import OutOfSpace
 from service.problems import (
     BadRequest,
+    ErrorsNotConfigured,
     InternalError,
     MethodNotAllowed,
     NotFound,
@@ -98,7 +99,8 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
 def _answer(request: web.Request, problem: Problem) -> web.StreamResponse:
     if PREPARED in request:
         cut(request)
-    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    # That Sentry is not set up is no error: the page asks whenever an administrator comes.
+    if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(problem, ErrorsNotConfigured):
         request.app[STATS].note_error(problem.code, route_of(request), request[REQUEST_ID])
     return problem_answer(problem, request[REQUEST_ID])
 

@@ -39,10 +39,11 @@ export function showCost(chosen) {
   const count = ready.length + (waits ? busy.length : 0);
   const here = ready.filter((image) => image.bytes !== null).length;
   $("go").disabled = count === 0;
-  write($("go-label"), count ? `Download ${photos(count)}` : "Nothing to download yet");
+  write($("go-label"), count ? `Download ${photos(count)}` : "Nothing ready yet");
   const buys = form().preview.value === "false" && !form().dev_mode.checked;
   $("cost").dataset.kind = buys && count > here ? "warn" : "";
-  write($("cost"), [price(count, here, buys), leftOut(busy.length, waits)].filter(Boolean).join("\n"));
+  const lost = chosen.length - ready.length - busy.length;
+  write($("cost"), [price(count, here, buys), ...leftOut(busy.length, lost, waits, count)].filter(Boolean).join("\n"));
 }
 
 function price(count, here, buys) {
@@ -53,7 +54,12 @@ function price(count, here, buys) {
   return `Uses up to ${credits(count - here)}: one for each photo not bought before.`;
 }
 
-function leftOut(busy, waits) {
-  if (!busy || waits) return "";
-  return busy === 1 ? "1 photo is still being enhanced and is left out." : `${busy} photos are still being enhanced and are left out.`;
+/** What of the choice will not be in the ZIP: `busy` photos may yet be, `lost` ones not. */
+function leftOut(busy, lost, waits, count) {
+  const are = (number) => (number === 1 ? "is" : "are");
+  const lines = [];
+  if (busy && !waits && count) lines.push(`${photos(busy)} ${are(busy)} still being enhanced and ${are(busy)} left out.`);
+  if (busy && !count) lines.push(`${photos(busy)} ${are(busy)} still being enhanced. This page looks again by itself.`);
+  if (lost) lines.push(`${photos(lost)} could not be enhanced and ${are(lost)} left out.`);
+  return lines;
 }

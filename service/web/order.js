@@ -30,7 +30,7 @@ export class Order {
   #list = new PhotoList(() => this.#chosen());
   #run = new Run({
     onJob: (jobId) => this.#remember(jobId),
-    onSettled: (lines) => this.#list.progress(lines),
+    onSettled: (lines, other) => this.#list.progress(lines, other),
     onState: (state) => this.#running(state),
     retry: () => this.#download(),
   });

@@ -48,12 +48,12 @@ export class PhotoList {
     return chosen.length === this.#images.length ? [] : chosen.map((image) => image.image_id);
   }
 
-  /** While a download runs, rows tell how far each of its images is; `settled` are lines of its report. */
-  progress(settled) {
+  /** While a download runs, rows tell how far each of its images is; `settled` are lines of its report. `other`: the rest. */
+  progress(settled, other = "In line") {
     const known = new Map(settled.map((line) => [line.image_id, line]));
     for (const image of this.chosen) {
       const line = known.get(image.image_id);
-      if (!line) this.#state(image.image_id, "", "In line");
+      if (!line) this.#state(image.image_id, "", other);
       else if (line.outcome === "downloaded") this.#state(image.image_id, "done", bytes(line.bytes));
       else this.#state(image.image_id, "bad", "Missing");
     }

@@ -21,7 +21,10 @@ export class Run {
   #clock = 0;
   #hooks;
 
-  /** Hooks: `onJob(jobId, or "")`, `onSettled(reportLines)`, `onState("", "waiting", "collecting" or "done")`, `retry()`. */
+  /**
+   * Hooks: `onJob(jobId, or "")`, `onSettled(reportLines, wordsForTheOthers)`,
+   * `onState("", "waiting", "collecting" or "done")`, `retry()`.
+   */
   constructor(hooks) {
     this.#hooks = hooks;
     $("cancel").addEventListener("click", () => this.#cancel());
@@ -195,6 +198,7 @@ export class Run {
     $("retry").classList.toggle("primary", kind !== "good");
     this.#show("outcome");
     this.#hooks.onState("done");
+    if (status === "error") this.#hooks.onSettled(failures, "Not fetched");
     $("outcome-title").focus();
   }
 

@@ -149,6 +149,7 @@ async def test_nothing_at_all_is_a_sentence_and_a_list(visit: Visit, sandbox: Sa
 
     await expect(visitor.page.locator("#outcome")).to_contain_text("None of the images could be fetched")
     await expect(visitor.page.get_by_role("list", name="Missing photos").get_by_role("listitem")).to_have_count(3)
+    await expect(visitor.page.locator("#photo-list li").filter(has_text="Missing")).to_have_count(3)
     await expect(visitor.page.locator("#save")).to_be_hidden()
     await expect(visitor.page.get_by_role("button", name="Try the 3 missing again")).to_be_visible()
 
