@@ -10,15 +10,35 @@ from grafana_foundation_sdk.models.common import (
     GraphDrawStyle,
     LegendDisplayMode,
     LegendPlacement,
+    LineInterpolation,
     StackingMode,
     TooltipDisplayMode,
     VisibilityMode,
 )
-from grafana_foundation_sdk.models.dashboard import DataSourceRef
+from grafana_foundation_sdk.models.dashboard import (
+    DataSourceRef,
+    DynamicConfigValue,
+    FieldColorModeId,
+    ValueMap,
+    ValueMapping,
+    ValueMappingResult,
+)
 
 SOURCE = DataSourceRef(type_val="prometheus", uid="prometheus")
 HEIGHT = 8
 """Of a panel, in grid rows; the dashboard is 24 columns wide."""
+
+PER_SECOND = "suffix:/s"
+"""Unit of what is neither a request nor a byte."""
+
+# What a legend's word means is seen before it is read. Shades, for several may mean the same.
+_COLORS = {
+    "^(2..|success|downloaded|complete|delivered|hit)$": "green",
+    "^(3..|stored|joined|processing)$": "blue",
+    "^(4..|partial|retry|stale|queued)$": "orange",
+    "^(5..|failure|failed|error)$": "red",
+    "^(cancelled|stopped|none)$": "purple",
+}
 
 Queries = Mapping[str, str]
 """Expressions by legend; `{{label}}` stands for a label's value."""
@@ -43,6 +63,14 @@ def rate(series: str, by: str = "", matching: str = "") -> str:
     return f"sum{f' by ({by})' if by else ''} (rate({chosen}[$__rate_interval]))"
 
 
+def occurred(series: str, by: str, matching: str = "") -> str:
+    """The same, without what never occurred in the time that is looked at: of many words few remain in the legend."""
+    chosen = f'{series}{{job="$job"{"," + matching if matching else ""}}}'
+    ever = f"sum by ({by}) (increase({chosen}[$__range] @ end())) > 0"
+    nothing = f'label_replace(vector(0), "{by.partition(",")[0]}", "none", "", "")'
+    return f"({rate(series, by, matching)} and {ever}) or on () {nothing}"
+
+
 def quantiles(histogram: str) -> Queries:
     """P50, P95 and P99 of a histogram over all instances."""
     buckets = f'sum by (le) (rate({histogram}_bucket{{job="$job"}}[$__rate_interval]))'
@@ -58,8 +86,9 @@ def lines(
     span: int = 8,
     stacked: bool = False,
     top: float | None = None,
+    words: Sequence[str] = (),
 ) -> timeseries.Panel:
-    """Values over time."""
+    """Values over time. With `words` they are states: 0 is called by the first, 1 by the second."""
     panel = (
         timeseries.Panel()
         .title(title)
@@ -85,6 +114,13 @@ def lines(
         panel = panel.stacking(common.StackingConfig().mode(StackingMode.NORMAL))
     if top is not None:
         panel = panel.max(top)
+    if words:
+        names = {str(value): ValueMappingResult(text=word, index=value) for value, word in enumerate(words)}
+        states: list[ValueMapping] = [ValueMap(options=names)]
+        panel = panel.mappings(states).decimals(0).line_interpolation(LineInterpolation.STEP_AFTER)
+    for legend, color in _COLORS.items():
+        shades = DynamicConfigValue("color", {"mode": FieldColorModeId.SHADES.value, "fixedColor": color})
+        panel = panel.override_by_regexp(legend, [shades])
     for index, (legend, expression) in enumerate(queries.items()):
         panel = panel.with_target(_target(index, legend, expression))
     return panel

@@ -1,6 +1,6 @@
 """The rows of the dashboard that is looked at first, in the sequence in which an operator asks."""
 
-from grafana.panels import Row, figure, lines, quantiles, rate, share
+from grafana.panels import PER_SECOND, Row, figure, lines, occurred, quantiles, rate, share
 
 # The requests that the objective is about, as in deploy/prometheus/rules/recording.yml: no probes, no pages.
 _WORK = 'route=~"(/v1)?/(orders|jobs|archives)(/.*)?"'
@@ -39,7 +39,7 @@ SERVING = Row(
         lines(
             "Archives by outcome",
             "Whole, with images missing, without any image, or given up because nobody wanted them any more.",
-            "ops",
+            PER_SECOND,
             {"{{outcome}}": rate("batch_archives_total", "outcome")},
             stacked=True,
         ),
@@ -47,13 +47,13 @@ SERVING = Row(
             "Requests by status",
             "Every answer, by its status; 499: the client left before it was answered.",
             "reqps",
-            {"{{status}}": rate("batch_http_requests_total", "status")},
+            {"{{status}}": occurred("batch_http_requests_total", "status")},
             stacked=True,
         ),
         lines(
             "Images by outcome",
             "Downloaded from Autoenhance, found in the store, or missing from their archive.",
-            "ops",
+            PER_SECOND,
             {"{{outcome}}": rate("batch_images_total", "outcome")},
             stacked=True,
         ),
@@ -91,7 +91,7 @@ UPSTREAM = Row(
             "Calls by operation and status",
             "Each attempt counts. 302 is how downloads begin; timeout and error never got an answer.",
             "reqps",
-            {"{{operation}} {{status}}": rate("batch_upstream_requests_total", "operation, status")},
+            {"{{operation}} {{status}}": occurred("batch_upstream_requests_total", "operation, status")},
         ),
         lines(
             "Time to answer (P95)",
@@ -106,23 +106,26 @@ UPSTREAM = Row(
         lines(
             "Missing images by reason",
             "Why images are missing from archives; the runbooks say what to do about each.",
-            "ops",
-            {"{{reason}}": rate("batch_image_failures_total", "reason")},
+            PER_SECOND,
+            {"{{reason}}": occurred("batch_image_failures_total", "reason")},
             stacked=True,
         ),
         lines(
             "Circuit breaker",
-            "0 closed, 1 trying, 2 open. While open, nothing is sent and what is stored is served.",
+            "Closed: all is well. Open: nothing is sent, and what is stored is served. Between them one call is tried.",
             "none",
             {"{{circuit}} {{instance}}": 'batch_breaker_state{job="$job"}'},
             top=2,
+            words=("closed", "trying", "open"),
+            span=6,
         ),
         lines(
             "Retries by reason",
             "Calls that were repeated. They may be a tenth of all calls, and twenty a minute more.",
-            "ops",
-            {"{{reason}}": rate("batch_upstream_retries_total", "reason")},
+            PER_SECOND,
+            {"{{reason}}": occurred("batch_upstream_retries_total", "reason")},
             stacked=True,
+            span=6,
         ),
         lines(
             "Downloads at once",
@@ -132,6 +135,14 @@ UPSTREAM = Row(
                 "under way": 'sum(batch_downloads_in_flight{job="$job"})',
                 "allowed": 'sum(batch_download_concurrency_limit{job="$job"})',
             },
+            span=6,
+        ),
+        lines(
+            "Pace of downloads",
+            "How many may start per second, learned when Autoenhance asks to slow down; 0: as many as it can.",
+            PER_SECOND,
+            {"{{instance}}": 'batch_download_pace{job="$job"}'},
+            span=6,
         ),
     ],
 )

@@ -1,6 +1,6 @@
 """The rows of the dashboard for whoever looks closer: the store, jobs and callers."""
 
-from grafana.panels import Row, lines, quantiles, rate, share
+from grafana.panels import PER_SECOND, Row, lines, occurred, quantiles, rate, share
 
 STORE = Row(
     "What does the store hold?",
@@ -17,7 +17,7 @@ STORE = Row(
         lines(
             "Evictions",
             "Images removed to make room for others.",
-            "ops",
+            PER_SECOND,
             {"{{instance}}": rate("batch_store_evictions_total", "instance")},
         ),
         lines(
@@ -61,14 +61,14 @@ JOBS = Row(
         lines(
             "Jobs ended",
             "By how they ended.",
-            "ops",
+            PER_SECOND,
             {"{{outcome}}": rate("batch_jobs_total", "outcome")},
             stacked=True,
         ),
         lines(
             "Callbacks",
             "Attempts to tell a job's receiver, by how they ended.",
-            "ops",
+            PER_SECOND,
             {"{{outcome}}": rate("batch_callbacks_total", "outcome")},
             stacked=True,
         ),
@@ -82,18 +82,22 @@ CALLERS = Row(
             "Requests by route",
             "Answers per second.",
             "reqps",
-            {"{{route}}": rate("batch_http_requests_total", "route")},
-            span=12,
+            {"{{route}}": occurred("batch_http_requests_total", "route")},
+        ),
+        lines(
+            "Failed requests by route and status",
+            "Answers of 5xx: 500 is a fault of ours, 502 to 504 mostly Autoenhance's.",
+            "reqps",
+            {"{{status}} {{route}}": occurred("batch_http_requests_total", "status, route", matching='status=~"5.."')},
         ),
         lines(
             "Refused and gone",
             "Requests over their caller's limit, and clients that left before the last byte.",
-            "ops",
+            PER_SECOND,
             {
                 "rate limited": rate("batch_rate_limited_total"),
                 "left": rate("batch_client_disconnects_total"),
             },
-            span=12,
         ),
     ],
 )

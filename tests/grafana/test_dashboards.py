@@ -1,12 +1,14 @@
 """The dashboards in the repository: as their script makes them, and complete."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from grafana.make import DASHBOARDS, FOLDER, make
+from tests.docs.blocks import ROOT
 
 
 def panels(name: str) -> Iterator[dict[str, Any]]:
@@ -36,3 +38,14 @@ def test_titles_differ() -> None:
     titles = [panel["title"] for name in DASHBOARDS for panel in panels(name)]
 
     assert len(set(titles)) == len(titles)
+
+
+def test_runbooks_send_people_to_panels_that_exist() -> None:
+    """Whoever was just woken shall not look for one that is called otherwise."""
+    alerts = (ROOT / "service" / "docs" / "runbooks.md").read_text().partition("## Alerts")[2]
+    titles = {panel["title"] for name in DASHBOARDS for panel in panels(name)}
+
+    named = set(re.findall(r'"([^"]+)"', alerts))
+
+    assert named
+    assert named - titles == set()

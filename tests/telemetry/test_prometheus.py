@@ -18,6 +18,7 @@ from tests.telemetry.collector import Collector
 from tests.telemetry.prometheus import FOLDER, JOB, Prometheus, run_prometheus
 
 SCRAPES = 6
+VARIABLES = {"$job": JOB, "$__rate_interval": "10s", "$__range": "1m"}
 REFUSED = 'increase(batch_upstream_requests_total{operation="order", status="401"}[1m]) > 0'
 SPEC = ImageSpec(size=40_000)
 
@@ -27,7 +28,9 @@ def panels() -> Iterator[tuple[str, str]]:
     for path in sorted((ROOT / "grafana" / "dashboards").glob("*.json")):
         for panel in json.loads(path.read_text())["panels"]:
             for target in panel.get("targets", []):
-                expression = target["expr"].replace("$job", JOB).replace("$__rate_interval", "10s")
+                expression = target["expr"].partition(" or on () ")[0]  # what is shown while there is nothing
+                for variable, value in VARIABLES.items():
+                    expression = expression.replace(variable, value)
                 yield f"{path.stem}: {panel['title']}", expression
 
 
@@ -106,14 +109,14 @@ async def load(scene: Scene, *, faults: bool = False) -> AsyncIterator[None]:
 
 
 async def _go_wrong(scene: Scene) -> None:
-    """An image that fails, one that is tried again, an order that upstream cannot give, a key that it refuses."""
+    """An image that fails, one that is tried again, an order that upstream never gives, a key that it refuses."""
     order = scene.add_order([SPEC, SPEC, SPEC])
     scene.control.add_fault("status", image_id=order.images[0].image_id, status=400, times=None)
     scene.control.add_fault("status", image_id=order.images[1].image_id, status=503)
     await scene.download(order)
     for status in (500, 401):
         broken = scene.add_order([SPEC])
-        scene.control.add_fault("status", order_id=broken.order_id, operation="get_order", status=status)
+        scene.control.add_fault("status", order_id=broken.order_id, operation="get_order", status=status, times=None)
         await scene.download(broken)
 
 

@@ -73,9 +73,7 @@ def test_rules_stand_on_series_that_exist() -> None:
 
     for path in (FOLDER / "rules").glob("*.yml"):
         for rule in rules(path):
-            names = set(
-                re.findall(r"(?<![\w:\"])(?:job(?:_instance)?:[\w:]+|batch_\w+|process_\w+|up)\b", rule["expr"])
-            )
+            names = set(NAMES.findall(rule["expr"]))
             assert names, rule
             assert names <= series, rule
 
