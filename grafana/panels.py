@@ -64,11 +64,11 @@ def rate(series: str, by: str = "", matching: str = "") -> str:
 
 
 def occurred(series: str, by: str, matching: str = "") -> str:
-    """The same, without what never occurred in the time that is looked at: of many words few remain in the legend."""
+    """The same, of what occurred at all in the time that is looked at, or `none`: of many words few are in the legend."""
     chosen = f'{series}{{job="$job"{"," + matching if matching else ""}}}'
     ever = f"sum by ({by}) (increase({chosen}[$__range] @ end())) > 0"
-    nothing = f'label_replace(vector(0), "{by.partition(",")[0]}", "none", "", "")'
-    return f"({rate(series, by, matching)} and {ever}) or on () {nothing}"
+    none = f'label_replace(vector(0), "{by.partition(",")[0]}", "none", "", "")'
+    return f"({rate(series, by, matching)} and {ever}) or on () ({none} unless on () ({ever}))"
 
 
 def quantiles(histogram: str) -> Queries:
