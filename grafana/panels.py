@@ -64,7 +64,7 @@ def rate(series: str, by: str = "", matching: str = "") -> str:
 
 
 def occurred(series: str, by: str, matching: str = "") -> str:
-    """The same, of what occurred at all in the time that is looked at, or `none`: of many words few are in the legend."""
+    """The same of what occurred in the time that is looked at, else `none`: few of many words are in the legend."""
     chosen = f'{series}{{job="$job"{"," + matching if matching else ""}}}'
     ever = f"sum by ({by}) (increase({chosen}[$__range] @ end())) > 0"
     none = f'label_replace(vector(0), "{by.partition(",")[0]}", "none", "", "")'
