@@ -132,7 +132,7 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
             most_images=settings.max_images_per_order,
         )
         stack.push_async_callback(archives.close)
-        images.space.make_room = Eviction(images, archives.live, metrics).make_room
+        images.space.make_room = Eviction(images, archives.live, archives.needed, metrics).make_room
         await stack.enter_async_context(running(archives.sweep_regularly()))
         await stack.enter_async_context(running(archives.beat_regularly()))
         app[DELIVERY] = Delivery(images, metrics)

@@ -161,6 +161,10 @@ class Archives:
         """Ids of archives that are being built or used."""
         return {*self._builds, *self._known}
 
+    def needed(self) -> set[str]:
+        """Keys of the images that running builds have, or are about to have."""
+        return {image.key for build in self._builds.values() for image in build.readiness.plan.images}
+
     async def _listed(self, order_id: str, options: Options, deadline: float) -> Order:
         """The order; if the caller waits, once its images are listed."""
         news = self._news.of(order_id)

@@ -119,6 +119,7 @@ def _problem(cause: BaseException) -> Problem:
         case Abandoned():
             return ArchiveGone()
         case OutOfSpace():
+            log.warning("no room", reason=str(cause))
             return StoreFull()
         case TakenOver():
             return StillBuilding(retry_after=BEAT_SECONDS)

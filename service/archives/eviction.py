@@ -15,24 +15,28 @@ log = get_logger(__name__)
 
 
 class Eviction:
-    """Least recently used first; never what a live or kept archive needs. `live` gives the ids of live ones.
+    """Least recently used first; never what a live or kept archive needs.
 
+    `live` gives the ids of live ones, `needed` the keys of the images that running builds have or are about to have.
     A store that is a cache of a shared one loses images without losing archives.
     """
 
-    def __init__(self, store: ImageStore, live: Callable[[], set[str]], metrics: Metrics) -> None:
+    def __init__(
+        self, store: ImageStore, live: Callable[[], set[str]], needed: Callable[[], set[str]], metrics: Metrics
+    ) -> None:
         self._store = store
         self._live = live
+        self._needed = needed
         self._evictions = metrics.store_evictions
 
     async def make_room(self, missing: int) -> None:
         """Free at least `missing` bytes, if that can be done."""
-        live = self._live()
+        live, needed = self._live(), json.dumps(list(self._needed()))
         evicted = 0
 
         def choose(connection: sqlite3.Connection) -> Iterable[str]:
             nonlocal evicted
-            digests = (_choose_cached if self._store.is_cache else _choose)(connection, live, missing)
+            digests = (_choose_cached if self._store.is_cache else _choose)(connection, live, needed, missing)
             evicted = len(digests)
             return digests
 
@@ -41,7 +45,7 @@ class Eviction:
         log.info("store evicted images", images=evicted, freed_bytes=freed, missing_bytes=missing)
 
 
-def _choose(connection: sqlite3.Connection, live: set[str], missing: int) -> list[str]:
+def _choose(connection: sqlite3.Connection, live: set[str], needed: str, missing: int) -> list[str]:
     idle = [
         row[0]
         for row in connection.execute(
@@ -55,8 +59,10 @@ def _choose(connection: sqlite3.Connection, live: set[str], missing: int) -> lis
         chosen, freed = _until(
             missing,
             connection.execute(
-                "SELECT digest, size FROM blobs WHERE NOT EXISTS"
-                " (SELECT 1 FROM members WHERE members.digest = blobs.digest) ORDER BY used"
+                "SELECT digest, size FROM blobs"
+                " WHERE digest NOT IN (SELECT digest FROM images WHERE key IN (SELECT value FROM json_each(?)))"
+                " AND NOT EXISTS (SELECT 1 FROM members WHERE members.digest = blobs.digest) ORDER BY used",
+                [needed],
             ),
         )
         if freed >= missing or not idle:
@@ -64,13 +70,15 @@ def _choose(connection: sqlite3.Connection, live: set[str], missing: int) -> lis
         mark_gone(connection, idle.pop(0))
 
 
-def _choose_cached(connection: sqlite3.Connection, live: set[str], missing: int) -> list[str]:
+def _choose_cached(connection: sqlite3.Connection, live: set[str], needed: str, missing: int) -> list[str]:
     chosen, _ = _until(
         missing,
         connection.execute(
-            "SELECT digest, size FROM blobs WHERE digest NOT IN"
-            " (SELECT digest FROM members WHERE archive_id IN (SELECT value FROM json_each(?))) ORDER BY used",
-            [json.dumps(list(live))],
+            "SELECT digest, size FROM blobs"
+            " WHERE digest NOT IN (SELECT digest FROM images WHERE key IN (SELECT value FROM json_each(?)))"
+            " AND digest NOT IN (SELECT digest FROM members WHERE archive_id IN (SELECT value FROM json_each(?)))"
+            " ORDER BY used",
+            [needed, json.dumps(list(live))],
         ),
     )
     return chosen

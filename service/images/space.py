@@ -19,6 +19,7 @@ class Space:
         self._directory = directory
         self._limit = limit
         self._promised = 0
+        self._reserving = asyncio.Lock()
         self._written = 0
         self._used = used
         self._gauge = metrics.store_bytes
@@ -29,14 +30,15 @@ class Space:
 
     async def reserve(self, size: int) -> None:
         """Promise `size` bytes to a download. Raises `OutOfSpace` when they cannot be had."""
-        missing = await self._missing(size)
-        # What would not fit if everything went costs nobody else their images.
-        if 0 < missing <= self._used and self.make_room is not None:
-            await self.make_room(missing)
+        async with self._reserving:  # else one is promised the room that another one had made
             missing = await self._missing(size)
-        if missing > 0:
-            raise OutOfSpace(f"{missing} bytes are missing")
-        self._promised += size
+            # What would not fit if everything went costs nobody else their images.
+            if 0 < missing <= self._used and self.make_room is not None:
+                await self.make_room(missing)
+                missing = await self._missing(size)
+            if missing > 0:
+                raise OutOfSpace(f"{missing} bytes are missing")
+            self._promised += size
 
     def wrote(self, size: int) -> None:
         """So many of the promised bytes are on the disk (or no longer, if negative)."""
