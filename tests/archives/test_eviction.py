@@ -23,11 +23,11 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 async def fill(images: ImageStore, *keys: str) -> None:
-    """Store an image of 100 bytes under each key, in this sequence."""
+    """Store an image of 50 bytes under each key, in this sequence."""
     for key in keys:
         async with images.receive() as incoming:
-            await incoming.expect(100)
-            await incoming.write(key.encode().ljust(100))
+            await incoming.expect(50)
+            await incoming.write(key.encode().ljust(50))
             await images.publish(incoming, "jpg", key)
 
 
@@ -41,7 +41,7 @@ async def test_an_image_that_a_build_is_about_to_take_stays(
     await fill(images, "needed", "idle", "idle too")
     eviction = Eviction(images, set, lambda: {"needed", "not here yet"}, Metrics())
 
-    await eviction.make_room(150)
+    await eviction.make_room(75)
 
     assert set(await images.find(["needed", "idle", "idle too"])) == {"needed"}
 
@@ -49,7 +49,7 @@ async def test_an_image_that_a_build_is_about_to_take_stays(
 async def test_room_made_for_one_is_not_promised_to_another(database: Database, tmp_path: Path) -> None:
     """Two downloads that need room at once both get it, as long as enough can go."""
     images = await ImageStore.open(tmp_path / "images", database, lambda _: 400, Metrics())
-    await fill(images, "a", "b", "c", "d")
+    await fill(images, *"abcdef")
     images.space.make_room = Eviction(images, set, set, Metrics()).make_room
 
     async with images.receive() as first, images.receive() as second:
