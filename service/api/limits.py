@@ -47,7 +47,7 @@ class RateLimiter:
         if not allowed:
             self._refused.inc()
             raise RateLimited(
-                f"{limit.amount} {self._what} in {limit.get_expiry()} seconds are a caller's limit;"
+                f"A caller's limit for {self._what} is {limit.amount} in {limit.get_expiry()} seconds;"
                 f" the next may come in {seconds} seconds.",
                 retry_after=seconds,
             )

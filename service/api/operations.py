@@ -160,20 +160,19 @@ def json_body(model: type[BaseModel], example: Json) -> Json:
     }
 
 
-def in_path(name: str, example: str, schema: Json | None = None) -> Json:
-    """A parameter that is part of the path."""
-    return {"name": name, "in": "path", "required": True, "schema": schema or {"type": "string"}, "example": example}
+def in_path(name: str, example: str, description: str, schema: Json | None = None) -> Json:
+    """A parameter in the path."""
+    return {"required": True, **_parameter("path", name, example, description, schema)}
 
 
-def in_header(name: str, example: str, description: str = "") -> Json:
+def in_header(name: str, example: str, description: str) -> Json:
     """A header that may be sent."""
-    return {
-        "name": name,
-        "in": "header",
-        "schema": {"type": "string"},
-        "example": example,
-        **({"description": description} if description else {}),
-    }
+    return _parameter("header", name, example, description)
+
+
+def _parameter(where: str, name: str, example: str, description: str, schema: Json | None = None) -> Json:
+    named = {"name": name, "in": where, "description": description}
+    return {**named, "schema": schema or {"type": "string"}, "example": example}
 
 
 def in_query(model: type[BaseModel]) -> list[Json]:
@@ -188,5 +187,6 @@ def in_query(model: type[BaseModel]) -> list[Json]:
 def _plain(field: Json) -> Json:
     """A parameter's schema: a query cannot say null, and one that is left out is null already."""
     kinds = [kind for kind in field.get("anyOf", ()) if kind.get("type") != "null"]
-    dropped = {"anyOf", "title", "description"} | ({"default"} if kinds else set())
+    is_left_out = kinds or field.get("default") == []
+    dropped = {"anyOf", "title", "description"} | ({"default"} if is_left_out else set())
     return {name: value for name, value in {**field, **(kinds[0] if kinds else {})}.items() if name not in dropped}

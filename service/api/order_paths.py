@@ -23,9 +23,14 @@ from service.archives.options import Options
 
 ARCHIVE_EXAMPLE = "0f0be2aed9df4adc84e0e913b1e03013"
 
-_ORDER_ID = in_path("order_id", "6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11", {"type": "string", "format": "uuid"})
-_JOB_ID = in_path("job_id", "3c1f9a0be2aed94a8adc0e913b1e8403")
-_ARCHIVE_ID = in_path("archive_id", ARCHIVE_EXAMPLE)
+_ORDER_ID = in_path(
+    "order_id",
+    "6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11",
+    "The order's id at Autoenhance.",
+    {"type": "string", "format": "uuid"},
+)
+_JOB_ID = in_path("job_id", "3c1f9a0be2aed94a8adc0e913b1e8403", "What beginning the job answered.")
+_ARCHIVE_ID = in_path("archive_id", ARCHIVE_EXAMPLE, "`X-Archive-Id` of a download, or `archive_id` of a job.")
 _ORDER = [_ORDER_ID, *in_query(Options)]
 _ORDER_CALL: Problems = (
     p.InvalidOrderId,
@@ -237,10 +242,10 @@ def _files() -> Json:
 
 def _zip(summary: str, name: str, parameters: list[Json], problems: Problems, *, counted: bool = False) -> Json:
     conditions = [
-        in_header("Range", "bytes=0-99"),
+        in_header("Range", "bytes=0-99", "One range; several are answered with the whole."),
         in_header("If-Range", f'"{ARCHIVE_EXAMPLE}"', "The tag of what is held; needed with `Range` on an order."),
-        in_header("If-Match", f'"{ARCHIVE_EXAMPLE}"'),
-        in_header("If-None-Match", f'"{ARCHIVE_EXAMPLE}"'),
+        in_header("If-Match", f'"{ARCHIVE_EXAMPLE}"', "Only this archive; for any other 412."),
+        in_header("If-None-Match", f'"{ARCHIVE_EXAMPLE}"', "Not this archive again; for it 304."),
     ]
     body = {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
     headers = (*_ZIP_HEADERS, *(COUNTED if counted else ()))

@@ -11,13 +11,20 @@ from service.upstream.models import Rendering
 class Options(Rendering):
     """How to render the images, which of them, and how to deliver the archive."""
 
-    image: tuple[str, ...] = ()
-    """Only these image ids; empty = all."""
-    wait: bool = False
-    wait_timeout: float = Field(300, ge=0, le=3600, allow_inf_nan=False)
-    """Seconds to wait for images that are not ready, with `wait`."""
-    on_failure: Literal["partial", "strict"] = "partial"
-    delivery: Literal["stream", "complete"] = "stream"
+    image: tuple[str, ...] = Field((), description="Only this image id; may be repeated. Left out: all images.")
+    wait: bool = Field(
+        default=False, description="Fetch images as they become ready, instead of reporting them as missing."
+    )
+    wait_timeout: float = Field(
+        300, ge=0, le=3600, allow_inf_nan=False, description="With `wait`: for how many seconds."
+    )
+    on_failure: Literal["partial", "strict"] = Field(
+        "partial", description="`partial`: deliver what there is, with a report. `strict`: all images, or a 422."
+    )
+    delivery: Literal["stream", "complete"] = Field(
+        "stream",
+        description="`stream`: the ZIP goes out while images arrive. `complete`: once all is in, with its length.",
+    )
 
     @field_validator("quality", "max_width", mode="before")
     @classmethod

@@ -182,12 +182,15 @@ class Rendering(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal["jpeg", "png", "webp", "avif", "jxl"] = "jpeg"
-    quality: int | None = Field(None, ge=1, le=90)
-    preview: bool = True
-    dev_mode: bool = False
-    max_width: int | None = Field(None, ge=1)
-    scale: float | None = Field(None, ge=0, le=1)
+    format: Literal["jpeg", "png", "webp", "avif", "jxl"] = Field("jpeg", description="The format of the images.")
+    quality: int | None = Field(None, ge=1, le=90, description="Of the compression. Left out: Autoenhance's own.")
+    preview: bool = Field(
+        default=True,
+        description="`true`: smaller images, free. `false`: full size, a credit for each image not bought before.",
+    )
+    dev_mode: bool = Field(default=False, description="Watermarked images for tests; never spends credits.")
+    max_width: int | None = Field(None, ge=1, description="In pixels. Left out: unchanged.")
+    scale: float | None = Field(None, ge=0, le=1, description="Of width and height. Left out: unchanged.")
 
     @property
     def buys(self) -> bool:

@@ -43,7 +43,8 @@ export function showCost(chosen) {
   const buys = form().preview.value === "false" && !form().dev_mode.checked;
   $("cost").dataset.kind = buys && count > here ? "warn" : "";
   const lost = chosen.length - ready.length - busy.length;
-  write($("cost"), [price(count, here, buys), ...leftOut(busy.length, lost, waits, count)].filter(Boolean).join("\n"));
+  write($("cost"), price(count, here, buys));
+  write($("left-out"), leftOut(busy.length, lost, waits, count).join("\n"));
 }
 
 function price(count, here, buys) {

@@ -190,6 +190,7 @@ export class Order {
     $("go").disabled = true;
     write($("go-label"), "Download ZIP");
     write($("cost"), "");
+    write($("left-out"), "");
   }
 
   #refused(error) {

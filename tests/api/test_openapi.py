@@ -117,6 +117,14 @@ def test_every_operation_is_in_one_group_that_is_explained() -> None:
     assert {operation.facts["tags"][0] for operation in OPERATIONS} == set(explained)
 
 
+def test_every_parameter_says_what_it_does() -> None:
+    """A name and a type alone leave the reader guessing."""
+    parameters = [parameter for operation in OPERATIONS for parameter in operation.facts.get("parameters", ())]
+
+    assert len(parameters) > 50
+    assert [parameter["name"] for parameter in parameters if not parameter.get("description")] == []
+
+
 def test_operations_have_names_of_their_own() -> None:
     """Programs that are made from the document call them so."""
     names = [operation.facts["operationId"] for operation in OPERATIONS]

@@ -1,4 +1,7 @@
-"""Pictures of the page in each state, to be looked at: `python -m tests.e2e.page.screenshots FOLDER`."""
+"""Pictures of the page in each state, to be looked at: `python -m tests.e2e.page.screenshots FOLDER [STATE ...]`.
+
+The state `readme` makes the two that stand in the README: `... screenshots service/docs readme`.
+"""
 
 import asyncio
 import sys
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from playwright.async_api import Browser, expect
 
 from service.docs.library import ADDRESS, pages
@@ -36,6 +40,7 @@ NAMES = (
 )
 NOWHERE = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be001"
 DARK: dict[str, Any] = {"color_scheme": "dark"}
+README: dict[str, Any] = {"viewport": {"width": 1280, "height": 960}}
 LOOKS: dict[str, dict[str, Any]] = {"": {}, "-dark": DARK, "-phone": {"viewport": PHONE}}
 
 
@@ -168,7 +173,36 @@ async def docs(studio: Studio) -> None:
             await studio.shoot(visitor, f"{path.strip('/').replace('/', '-')}{look}", whole=False)
 
 
-STATES: tuple[Callable[[Studio], Awaitable[None]], ...] = (empty, overview, downloading, partial, errors, uploads, docs)
+async def readme(studio: Studio) -> None:
+    """The two of the README, as it shows them."""
+    odd = [ImageSpec(name="garage.jpg", status="processing"), ImageSpec(name="terrace.jpg", status="error")]
+    visitor = await studio.visit(f"/?order={studio.order('12 Harbour Lane', *odd).order_id}", **README)
+    await visitor.page.get_by_role("radio", name="Full size").check()
+    await studio.shoot(visitor, "page-order", whole=False)
+
+    order = studio.order("7 Mill Street", size=1_100_000, rate=800_000)
+    visitor = await studio.visit(f"/?order={order.order_id}", **README, **DARK)
+    await visitor.page.locator("#go").click()
+    await expect(visitor.page.locator("#running-line")).to_contain_text("left")
+    await expect(visitor.page.locator("#photo-list li[data-state=done]").nth(1)).to_be_visible()
+    await studio.shoot(visitor, "page-download", whole=False)
+
+    for picture in (studio.folder / "page-order.png", studio.folder / "page-download.png"):
+        with Image.open(picture) as shot:
+            shot.convert("RGB").save(picture.with_suffix(".webp"), quality=88, method=6)
+        picture.unlink()
+
+
+STATES: tuple[Callable[[Studio], Awaitable[None]], ...] = (
+    empty,
+    overview,
+    downloading,
+    partial,
+    errors,
+    uploads,
+    docs,
+    readme,
+)
 
 
 async def main(folder: Path, wanted: list[str]) -> None:

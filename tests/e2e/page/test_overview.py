@@ -31,8 +31,8 @@ async def test_an_order_is_shown_before_anything_is_downloaded(visit: Visit, san
     assert totals == ["3", "1", "1", "1"]
     rows = [" ".join(row.split()) for row in await page.locator("#photo-list li").all_inner_texts()]
     assert rows == ["kitchen.jpg Ready", "bath.jpg Being enhanced", "attic.jpg Could not be enhanced"]
-    await expect(page.locator("#cost")).to_contain_text("1 photo is still being enhanced and is left out.")
-    await expect(page.locator("#cost")).to_contain_text("1 photo could not be enhanced and is left out.")
+    await expect(page.locator("#left-out")).to_contain_text("1 photo is still being enhanced and is left out.")
+    await expect(page.locator("#left-out")).to_contain_text("1 photo could not be enhanced and is left out.")
     assert not [entry for entry in sandbox.control.log if entry.operation == "storage"]
 
 
@@ -123,7 +123,7 @@ async def test_photos_become_ready_without_a_reload(visit: Visit, start_site: St
     await visitor.page.clock.install()
     await visitor.open(f"/?order={order.order_id}")
     await expect(visitor.page.get_by_role("button", name="Nothing ready yet")).to_be_disabled()
-    await expect(visitor.page.locator("#cost")).to_contain_text("This page looks again by itself.")
+    await expect(visitor.page.locator("#left-out")).to_contain_text("This page looks again by itself.")
 
     sandbox.control.advance(60)
     await visitor.page.clock.fast_forward(5_000)
