@@ -103,7 +103,9 @@ export class Run {
       if (signal.aborted) return;
       const job = JSON.parse(message.data);
       if (!job.status) continue;
+      const isPutOff = job.status === "queued" && this.#job?.status === "processing";
       this.#job = { ...job, job_id: jobId };
+      if (isPutOff) this.#putOff();
       this.#progress();
       if (FINAL.has(job.status)) {
         await this.#report();
@@ -112,6 +114,13 @@ export class Run {
       }
       this.#reportSoon();
     }
+  }
+
+  /** There is no room, or Autoenhance rests: what was counted so far says nothing of how it goes on. */
+  #putOff() {
+    this.#pace = new Pace();
+    $("bar").removeAttribute("value");
+    write($("running-line"), "It was put off, and goes on by itself.");
   }
 
   #progress() {
@@ -134,7 +143,7 @@ export class Run {
 
   #tick() {
     const job = this.#job;
-    if (!job || this.#isLost || FINAL.has(job.status) || !job.total) return;
+    if (!job || this.#isLost || job.status !== "processing" || !job.total) return;
     const now = seconds();
     const speed = this.#pace.speed(now);
     const left = this.#pace.left(job.total - job.downloaded - job.failed, now);

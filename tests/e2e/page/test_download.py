@@ -154,6 +154,19 @@ async def test_nothing_at_all_is_a_sentence_and_a_list(visit: Visit, sandbox: Sa
     await expect(visitor.page.get_by_role("button", name="Try the 3 missing again")).to_be_visible()
 
 
+async def test_a_job_that_is_put_off_says_so(visit: Visit, start_site: StartService, sandbox: Sandbox) -> None:
+    """Where there is no room yet, no speed or time left is made up: it goes on by itself, and can be cancelled."""
+    order = sandbox.control.add_order(THREE)
+    visitor = await at_order(visit, order, await start_site(store_max_bytes=100_000))
+
+    await visitor.page.locator("#go").click()
+
+    await expect(visitor.page.locator("#running-line")).to_have_text("It was put off, and goes on by itself.")
+    await expect(visitor.page.get_by_role("heading", name="In line")).to_be_visible()
+    await visitor.page.get_by_role("button", name="Cancel").click()
+    await expect(visitor.page.locator("#options")).to_be_visible()
+
+
 async def test_only_what_is_ticked_is_fetched(visit: Visit, sandbox: Sandbox, tmp_path: Path) -> None:
     """A subset in another format: one file in the ZIP, one image asked for."""
     order = sandbox.control.add_order(THREE)

@@ -216,6 +216,7 @@ async def test_a_key_is_asked_for_and_kept_in_memory_only(
     await dialog.get_by_label("API key").fill("wrong")
     await page.keyboard.press("Enter")
     await expect(dialog.get_by_role("alert")).to_have_text("That key is not accepted. Check it, or ask the operator.")
+    assert await visitor.axe() == []
     await dialog.get_by_label("API key").fill(CALLER_KEY)
     await page.keyboard.press("Enter")
 
