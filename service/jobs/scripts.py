@@ -1,6 +1,6 @@
 """Jobs in Redis: one hash and one list per job, changed by scripts so that no two instances see half a change.
 
-    batch:job:ID        hash: request, status, due, seq, run, worker, reached, woken
+    batch:job:ID        hash: request, status, due, seq, run, worker, reached, told, woken
     batch:job:ID:log    list of changes
     batch:job:ID:dead   hash: runs that died in a row; 1 where nobody else can have caused it, else 0
     batch:key:KEY       the job that an idempotency key names
@@ -12,7 +12,8 @@
     batch:news          channel: ids of orders of which there is news
 
 `seq` numbers a job's steps: a message from the queue that names an older one is void. `reached` is the most images that
-any run got to. A run whose lease has ended is taken for dead; when it lets go after all, it is not.
+any run got to. `told` names what a run added last: it may be told twice. A run whose lease has ended is taken for dead;
+when it lets go after all, it is not.
 """
 
 _CHANGE = """
@@ -90,10 +91,12 @@ return blamed
 PROGRESS = (
     _CHANGE
     + """
--- ARGV: id, token, images it got to now, changes. Returns 1, or 0 when the run has lost the job.
+-- ARGV: id, token, images it got to now, a name for what it tells, changes. Returns 1, or 0 when the job is lost to it.
 local job = 'batch:job:' .. ARGV[1]
 if redis.call('HGET', job, 'run') ~= ARGV[2] then return 0 end
-for at = 4, #ARGV do append(ARGV[1], ARGV[at]) end
+if redis.call('HGET', job, 'told') == ARGV[4] then return 1 end  -- told again: the answer was lost
+redis.call('HSET', job, 'told', ARGV[4])
+for at = 5, #ARGV do append(ARGV[1], ARGV[at]) end
 if tonumber(ARGV[3]) > tonumber(redis.call('HGET', job, 'reached') or 0) then
   redis.call('HSET', job, 'reached', ARGV[3])
   redis.call('DEL', job .. ':dead')

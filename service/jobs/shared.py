@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 from service.archives.signal import Signals, within
 from service.jobs.backend import Run, Step, Withdrawn
@@ -97,7 +98,7 @@ class SharedJobs:
     async def progress(self, run: Run, *changes: Change) -> None:
         """As `JobBackend`. Raises `JobsUnavailable` when Redis is away for longer than the run's lease."""
         job = run.job.after(*changes)
-        arguments = [job.id, run.token, job.outcomes, *(change.dump() for change in changes)]
+        arguments = [job.id, run.token, job.outcomes, uuid4().hex, *(change.dump() for change in changes)]
         if not await self._broker.insist(lambda: self._broker.progress(args=arguments), _INSIST_SECONDS):
             raise Withdrawn
         run.job = job

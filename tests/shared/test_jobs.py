@@ -1,18 +1,23 @@
 """What only the shared engine promises of jobs, besides the conformance suite."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
+from service.jobs.backend import Run
 from service.jobs.broker import Broker, listen
+from service.jobs.job import Change, Status
 from tests.faults.proxy import FaultProxy
 from tests.jobs.conformance.engines import open_engine
-from tests.jobs.conformance.steps import ORDER, PATIENCE, request, running
+from tests.jobs.conformance.steps import ORDER, PATIENCE, ended, request, running
 from tests.redis_server import RedisServer
 
 _MOMENTS = 150
 _PAUSE = 0.02
+# Longer than a call to Redis may take, shorter than a run insists.
+_HANG_SECONDS = 1.2
 
 
 @pytest.fixture
@@ -43,6 +48,27 @@ async def test_a_step_that_has_ended_is_claimed_by_nobody(redis: RedisServer, br
     late = await broker.claim(args=[job.id, 1, steps.runs[0].token, "worker"])
 
     assert late is None
+
+
+async def test_an_outcome_whose_answer_was_late_counts_once(redis: RedisServer) -> None:
+    """Redis does what it was asked before it hung, and is asked again: the job has each image once."""
+
+    async def step(run: Run) -> None:
+        await backend.progress(run, Change(at=time.time(), status=Status.PROCESSING, archive_id="a" * 32, total=2))
+        redis.freeze()
+        asyncio.get_running_loop().call_later(_HANG_SECONDS, redis.thaw)
+        await backend.progress(run, Change(at=time.time(), size=10))
+        await backend.progress(run, Change(at=time.time(), size=10))
+        await backend.progress(run, ended())
+
+    async with open_engine(f"shared:{redis.url}") as backend, asyncio.timeout(PATIENCE):
+        job, _ = await backend.submit(request())
+        task = asyncio.create_task(backend.run(step))
+        *_, last = [seen async for seen in backend.watch(job.id, 0)]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    assert (last.status, last.downloaded, last.bytes) == (Status.COMPLETE, 2, 20)
 
 
 @pytest.mark.parametrize(("again", "thaw_after"), [(5.0, 1.0), (0.2, None)])
