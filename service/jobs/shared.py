@@ -105,13 +105,16 @@ class SharedJobs:
 
     async def cancel(self, job_id: str) -> tuple[Job | None, bool]:
         """As `JobBackend`."""
+        job = await self.get(job_id)
         now = time.time()
         end = Change(at=now, status=Status.CANCELLED, expires=now + self._ttl)
         sequence: int | None = await self._broker.call(self._broker.cancel(args=[job_id, end.dump(), now]))
-        if sequence is not None:
+        if job is None or sequence is None:
+            return await self.get(job_id), False
+        with suppress(JobsUnavailable):  # it is on record: the run finds out, the sweep sends what follows
             await self._broker.call(self._broker.docket.cancel(message_key(job_id, sequence - 1)))
             await self._broker.send(job_id, sequence, now)
-        return await self.get(job_id), sequence is not None
+        return job.after(end), True
 
     async def renew(self, job_id: str, change: Change) -> Job | None:
         """As `JobBackend`."""

@@ -71,6 +71,32 @@ async def test_an_outcome_whose_answer_was_late_counts_once(redis: RedisServer) 
     assert (last.status, last.downloaded, last.bytes) == (Status.COMPLETE, 2, 20)
 
 
+async def test_a_cancelling_on_record_is_told_as_done(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis hangs right after it: the caller hears that the job was ended, once; and what follows is done later."""
+    send = Broker.send
+
+    async def send_to_frozen(broker: Broker, job_id: str, sequence: int, due: float) -> None:
+        redis.freeze()
+        await send(broker, job_id, sequence, due)
+
+    for name in ("_SWEEP_SECONDS", "_OVERDUE_SECONDS"):
+        monkeypatch.setattr(f"service.jobs.worker.{name}", _PAUSE)
+    async with open_engine(f"shared:{redis.url}") as backend:
+        job, _ = await backend.submit(request())
+        with monkeypatch.context() as patch:
+            patch.setattr(Broker, "send", send_to_frozen)
+            cancelled, done = await backend.cancel(job.id)
+        redis.thaw()
+        again = await backend.cancel(job.id)
+        async with running(backend) as steps:
+            await steps.until(lambda: steps.finished == [job.id])
+
+    assert done
+    assert cancelled is not None
+    assert cancelled.status is Status.CANCELLED
+    assert again == (cancelled, False)
+
+
 @pytest.mark.parametrize(("again", "thaw_after"), [(5.0, 1.0), (0.2, None)])
 async def test_a_stop_while_redis_hangs_loses_nothing(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch, again: float, thaw_after: float | None
