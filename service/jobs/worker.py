@@ -50,7 +50,7 @@ class SharedWorker:
         self._runs: set[asyncio.Task[float | None]] = set()
         self._messages: set[asyncio.Task[Any]] = set()
         self._is_stopping = False
-        self._handed_back: list[tuple[str, int]] = []
+        self._handed_back: list[tuple[str, int, float]] = []
 
     async def run(self) -> None:
         """Take steps until cancelled; then hand back what is running. Redis may come and go meanwhile."""
@@ -84,7 +84,7 @@ class SharedWorker:
             self._messages.add(task)
             task.add_done_callback(self._messages.discard)
         if self._is_stopping:
-            self._handed_back.append((job_id, sequence))
+            self._handed_back.append((job_id, sequence, time.time()))
             return
         # Claimed when its turn has come: whoever only waits must not be charged for the death of this process.
         async with self._turns.turn(alone=await self._must_be_alone(job_id)):
@@ -152,11 +152,12 @@ class SharedWorker:
         following = await self._broker.insist(lambda: self._broker.let_go(args=arguments), _ALWAYS)
         if following is None:
             return
+        step = (job_id, following[0], float(following[1]))
         if self._is_stopping:  # this worker must not get it
-            self._handed_back.append((job_id, following[0]))
+            self._handed_back.append(step)
             return
         with suppress(JobsUnavailable):  # the sweep sends it then
-            await self._broker.send(job_id, following[0], float(following[1]))
+            await self._broker.send(*step)
 
     async def _stop_runs(self) -> None:
         """Hand back what is running; nobody counts a death for it."""
@@ -167,10 +168,10 @@ class SharedWorker:
             await asyncio.wait(self._messages, timeout=_STOP_SECONDS)
 
     async def _hand_back(self) -> None:
-        """Let other instances have at once what this one was told to do and did not."""
+        """Let other instances have what this one was told to do and did not, and what follows the steps it ended."""
         with suppress(JobsUnavailable):  # the sweep of another instance sends the rest
-            for job_id, sequence in self._handed_back:
-                await self._broker.send(job_id, sequence, time.time())
+            for step in self._handed_back:
+                await self._broker.send(*step)
 
     async def _sweep_regularly(self) -> None:
         call, redis = self._broker.call, self._broker.redis

@@ -4,7 +4,7 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 import pytest
@@ -306,6 +306,32 @@ async def test_an_orderly_stop_is_no_death(address: str) -> None:
         await steps.until(lambda: steps.finished == [job.id])
 
     assert steps.runs[0].deaths == 0
+
+
+async def test_a_stop_hastens_nothing(address: str) -> None:
+    """A step that ends in order because of it, and says when to come again, is not followed by another before."""
+    begun = asyncio.Event()
+
+    async def step(run: Run) -> float:
+        begun.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return time.time() + HOUR
+
+    async with open_engine(address) as backend:
+        await backend.submit(request())
+        task = asyncio.create_task(backend.run(step))
+        async with asyncio.timeout(PATIENCE):
+            await begun.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async with open_engine(address) as backend, running(backend) as steps:
+        for _ in range(2):
+            other, _ = await backend.submit(request())
+            await steps.until(lambda: other.id in steps.finished)  # noqa: B023  # awaited in the same turn
+
+    assert len(steps.runs) == 2
 
 
 async def test_deaths_are_counted(address: str) -> None:
