@@ -3,15 +3,18 @@
 import asyncio
 import fcntl
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO, TypeVar
 
 from service.disk import OutOfSpace, room_needed
+from service.telemetry.logs import get_logger
 
 T = TypeVar("T")
+
+log = get_logger(__name__)
 
 
 class DataDirUnusable(RuntimeError):
@@ -64,6 +67,17 @@ class Database:
         """
         transact = self._transact_durably if durable else self._transact
         return await asyncio.get_running_loop().run_in_executor(self._thread, transact, work)
+
+    def note(self, statement: str, values: Sequence[object]) -> None:
+        """Execute a statement soon, after what was given before; nobody waits for it, and a full disk may forget it."""
+
+        def execute() -> None:
+            try:
+                self._transact(lambda connection: connection.execute(statement, values))
+            except (OutOfSpace, sqlite3.Error) as error:
+                log.info("not noted", reason=str(error))
+
+        self._thread.submit(execute)
 
     def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with room_needed(), self._connection:

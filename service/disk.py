@@ -24,6 +24,6 @@ def room_needed() -> Iterator[None]:
             raise OutOfSpace(error.strerror) from error
         raise
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode in _DATABASE_FULL:
+        if getattr(error, "sqlite_errorcode", None) in _DATABASE_FULL:  # Python's own errors have none
             raise OutOfSpace(error.sqlite_errorname) from error
         raise

@@ -241,6 +241,14 @@ class Settings(BaseSettings):
             _require_http(value)
         return value
 
+    @field_validator("shared_url")
+    @classmethod
+    def _redis_address(cls, value: SecretStr | None) -> SecretStr | None:
+        parts = None if value is None else _parts(value.get_secret_value())
+        if value is not None and (parts is None or parts.scheme not in ("redis", "rediss") or parts.fragment):
+            raise ValueError("must be a redis(s):// address, special characters in a password percent-encoded")
+        return value
+
     @field_validator("sentry_dsn")
     @classmethod
     def _project_address(cls, value: SecretStr | None) -> SecretStr | None:

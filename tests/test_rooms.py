@@ -16,7 +16,7 @@ MAY_SEE: dict[str, set[str]] = {
     **dict.fromkeys(SHARED, WORDS),
     "telemetry": {"__version__", "settings", "problems", "reasons"},
     "background": {"telemetry"},
-    "database": {"disk"},
+    "database": {"disk", "telemetry"},
     "samples": set(),
     "docs": {"settings"},
     "upstream": BASE,

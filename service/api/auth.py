@@ -33,10 +33,14 @@ async def require_caller(request: web.Request, handler: Handler) -> web.StreamRe
     is_preflight = request.method == "OPTIONS"
     request[CALLER] = caller = Caller() if is_preflight else await _caller(request)
     is_known = caller.key is not None or caller.is_administrator
-    is_open = route_of(request) in _OPEN | _ADMINISTRATORS or request.path.startswith(_OPEN_PREFIXES) or is_preflight
-    if request.app[SETTINGS].service_api_key and not (is_known or is_open):
+    if request.app[SETTINGS].service_api_key and not (is_known or is_preflight or _is_open(request)):
         raise Unauthorized
     return await handler(request)
+
+
+def _is_open(request: web.Request) -> bool:
+    names = {request.path, route_of(request)}  # where no method fits there is a path, but no route
+    return not names.isdisjoint(_OPEN | _ADMINISTRATORS) or request.path.startswith(_OPEN_PREFIXES)
 
 
 async def _caller(request: web.Request) -> Caller:

@@ -89,7 +89,8 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         return _answer(request, problem)
     except web.HTTPException as error:
         return _answer(request, _from_http(request, error))
-    except OutOfSpace:
+    except OutOfSpace as error:
+        log.warning("no room", reason=str(error))
         return _answer(request, StoreFull())
     except Exception:
         log.exception("request failed", method=method_of(request), route=route_of(request), path=request.path)

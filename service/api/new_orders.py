@@ -20,8 +20,9 @@ from service.api.downloads import require_key
 from service.api.keys import IMAGES, LIMITER, SETTINGS, UPLOADS
 from service.api.parts import Parts, file_name
 from service.archives.names import safe_stem
+from service.disk import OutOfSpace
 from service.images.incoming import Incoming
-from service.problems import BadRequest, FileTooLarge, InvalidParameter, NotAnImage, NothingUploaded, Problem
+from service.problems import BadRequest, FileTooLarge, InvalidParameter, NotAnImage, NothingUploaded, Problem, StoreFull
 from service.reasons import UploadReason
 from service.telemetry.logs import get_logger
 from service.upstream.answers import SIGNATURE_BYTES, image_extension
@@ -50,11 +51,12 @@ async def create(request: web.Request) -> web.Response:
         try:
             async for part in parts:
                 await _take(request, parts, part, order)
-        except Problem as problem:
+        except (Problem, OutOfSpace) as error:
+            problem = error if isinstance(error, Problem) else StoreFull()
             await order.finish()
             if order.order_id is not None:
                 problem.extra |= {"order_id": order.order_id, "files": [_outcome(file) for file in order.files]}
-            raise
+            raise problem from None
         await order.finish()
     return _answer(order)
 

@@ -133,12 +133,8 @@ class Catalogue:
 
     async def load(self, archive_id: str) -> Record | None:
         """An archive by id, `GONE` ones included; notes that it is used."""
-
-        def read(connection: sqlite3.Connection) -> Record | None:
-            connection.execute("UPDATE archives SET used = ? WHERE id = ?", (time.time(), archive_id))
-            return _read(connection, _BY_ID, archive_id)
-
-        record = await self._database.run(read)
+        record = await self._database.run(lambda connection: _read(connection, _BY_ID, archive_id))
+        self._note_used(archive_id)
         if self.shared is None:
             return record
         if record is None or record.state not in (State.COMPLETE, State.PARTIAL):
@@ -149,7 +145,7 @@ class Catalogue:
 
     async def find_complete(self, key: str) -> Record | None:
         """The newest complete archive for `key` that is not too old to be used again."""
-        record = await self._database.run(lambda connection: self._newest(connection, _COMPLETE_BY_KEY, key))
+        record = await self._newest(_COMPLETE_BY_KEY, key)
         if record is None and self.shared is not None:
             record = await self._take_in(await self.shared.find_complete(key))
         return record if record is not None and not self.is_expired(record) else None
@@ -160,7 +156,7 @@ class Catalogue:
 
     async def find_stale(self, family: str) -> Record | None:
         """The newest complete archive for the same wish, whatever its images are now."""
-        record = await self._database.run(lambda connection: self._newest(connection, _COMPLETE_BY_FAMILY, family))
+        record = await self._newest(_COMPLETE_BY_FAMILY, family)
         if record is None and self.shared is not None:
             record = await self._take_in(await self.shared.find_stale(family))
         return record if record is not None and not self.is_expired(record) else None
@@ -217,12 +213,15 @@ class Catalogue:
         """Whether it is too old to answer a new request."""
         return record.settled is not None and record.settled < time.time() - self._ttl
 
-    def _newest(self, connection: sqlite3.Connection, query: str, value: str) -> Record | None:
-        record = _read(connection, query, value)
+    async def _newest(self, query: str, value: str) -> Record | None:
+        record = await self._database.run(lambda connection: _read(connection, query, value))
         if record is None or self.is_expired(record) or self._is_old(record):
             return None
-        connection.execute("UPDATE archives SET used = ? WHERE id = ?", (time.time(), record.id))
+        self._note_used(record.id)
         return record
+
+    def _note_used(self, archive_id: str) -> None:
+        self._database.note("UPDATE archives SET used = ? WHERE id = ?", (time.time(), archive_id))
 
 
 def _read(connection: sqlite3.Connection, query: str, value: str) -> Record | None:

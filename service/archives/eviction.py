@@ -14,6 +14,10 @@ from service.telemetry.metrics import Metrics
 log = get_logger(__name__)
 
 
+class _NotEnough(Exception):
+    """Raised within a transaction, so that nobody loses anything for nothing."""
+
+
 class Eviction:
     """Least recently used first; never what a live or kept archive needs.
 
@@ -30,7 +34,7 @@ class Eviction:
         self._evictions = metrics.store_evictions
 
     async def make_room(self, missing: int) -> None:
-        """Free at least `missing` bytes, if that can be done."""
+        """Free at least `missing` bytes, or none if that cannot be done."""
         live, needed = self._live(), json.dumps(list(self._needed()))
         evicted = 0
 
@@ -40,7 +44,11 @@ class Eviction:
             evicted = len(digests)
             return digests
 
-        freed = await self._store.delete(choose)
+        try:
+            freed = await self._store.delete(choose)
+        except _NotEnough:
+            log.info("store has nothing left to evict", missing_bytes=missing)
+            return
         self._evictions.inc(evicted)
         log.info("store evicted images", images=evicted, freed_bytes=freed, missing_bytes=missing)
 
@@ -50,8 +58,10 @@ def _choose(connection: sqlite3.Connection, live: set[str], needed: str, missing
         row[0]
         for row in connection.execute(
             "SELECT id FROM archives WHERE state != ?"
-            " AND id NOT IN (SELECT archive_id FROM kept WHERE until > ?) ORDER BY used",
-            (GONE, time.time()),
+            " AND id NOT IN (SELECT archive_id FROM kept WHERE until > ?)"
+            " AND EXISTS (SELECT 1 FROM members WHERE archive_id = id AND image_id IS NOT NULL AND digest NOT IN"
+            " (SELECT digest FROM images WHERE key IN (SELECT value FROM json_each(?)))) ORDER BY used",
+            (GONE, time.time(), needed),
         )
         if row[0] not in live
     ]
@@ -65,13 +75,15 @@ def _choose(connection: sqlite3.Connection, live: set[str], needed: str, missing
                 [needed],
             ),
         )
-        if freed >= missing or not idle:
+        if freed >= missing:
             return chosen
+        if not idle:
+            raise _NotEnough
         mark_gone(connection, idle.pop(0))
 
 
 def _choose_cached(connection: sqlite3.Connection, live: set[str], needed: str, missing: int) -> list[str]:
-    chosen, _ = _until(
+    chosen, freed = _until(
         missing,
         connection.execute(
             "SELECT digest, size FROM blobs"
@@ -81,6 +93,8 @@ def _choose_cached(connection: sqlite3.Connection, live: set[str], needed: str, 
             [needed, json.dumps(list(live))],
         ),
     )
+    if freed < missing:
+        raise _NotEnough
     return chosen
 
 

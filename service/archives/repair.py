@@ -5,7 +5,6 @@ import asyncio
 from service.archives.builder import Workshop
 from service.archives.record import Record
 from service.archives.report import report_text
-from service.disk import OutOfSpace
 from service.images.downloads import Wanted
 from service.upstream.client import ImageFailed
 
@@ -26,7 +25,7 @@ async def repair(record: Record, lost: set[str], workshop: Workshop) -> bool:
             if task is not None:
                 await asyncio.shield(task)
         return not await workshop.store.missing(member.blob for member, _ in record.members)
-    except (ImageFailed, OutOfSpace):
+    except ImageFailed:
         return False
 
 

@@ -133,10 +133,21 @@ class ImageStore:
                 connection.execute("INSERT OR REPLACE INTO images VALUES (?, ?)", (key, blob.digest))
             return 0 if known else size
 
-        grown = await self._database.run(keep)
-        incoming.give_room_back()
-        self.space.add(grown)
+        async def settle() -> None:
+            try:
+                grown = await self._database.run(keep)
+            except BaseException:
+                await self._database.run(lambda connection: self._drop_unknown(connection, blob))
+                raise
+            incoming.give_room_back()
+            self.space.add(grown)
+
+        await asyncio.shield(asyncio.ensure_future(settle()))
         return blob
+
+    def _drop_unknown(self, connection: sqlite3.Connection, blob: Blob) -> None:
+        if connection.execute("SELECT 1 FROM blobs WHERE digest = ?", (blob.digest,)).fetchone() is None:
+            self._files.path(blob.digest).unlink(missing_ok=True)
 
     async def find(self, keys: Collection[str]) -> dict[str, Blob]:
         """The images that are here, by key. Files that were changed or lost are noticed here, and forgotten."""
@@ -164,10 +175,6 @@ class ImageStore:
                 "SELECT digest, size, mtime_ns, boot FROM blobs WHERE digest IN (SELECT value FROM json_each(?))",
                 [json.dumps(list(wanted))],
             ).fetchall()
-            connection.execute(
-                "UPDATE blobs SET used = ? WHERE digest IN (SELECT value FROM json_each(?))",
-                (time.time(), json.dumps(list(wanted))),
-            )
             doubtful = [
                 wanted[digest]
                 for digest, size, mtime_ns, boot in rows
@@ -176,6 +183,10 @@ class ImageStore:
             return wanted.keys() - {row[0] for row in rows}, doubtful
 
         lost, doubtful = await self._database.run(compare)
+        self._database.note(
+            "UPDATE blobs SET used = ? WHERE digest IN (SELECT value FROM json_each(?))",
+            (time.time(), json.dumps(list(wanted))),
+        )
         for blob in doubtful:
             if not await self._recheck(blob):
                 lost.add(blob.digest)
@@ -199,7 +210,8 @@ class ImageStore:
     async def delete(self, choose: Callable[[sqlite3.Connection], Iterable[str]]) -> int:
         """Forget the blobs that `choose` names and remove their files; returns the bytes that came free.
 
-        Choosing and removing are one transaction: nobody can begin to use a blob between the two.
+        Choosing and removing are one transaction: nobody can begin to use a blob between the two. What came free is
+        counted also when the caller is cancelled meanwhile.
         """
 
         def remove(connection: sqlite3.Connection) -> int:
@@ -210,9 +222,12 @@ class ImageStore:
                 freed += row[0] if row else 0
             return freed
 
-        freed = await self._database.run(remove)
-        self.space.add(-freed)
-        return freed
+        async def settle() -> int:
+            freed = await self._database.run(remove)
+            self.space.add(-freed)
+            return freed
+
+        return await asyncio.shield(asyncio.ensure_future(settle()))
 
     async def is_usable(self) -> bool:
         """Whether files can be made here, and the database answers in time."""

@@ -105,6 +105,12 @@ async def test_routes_for_administrators_need_one(service: Service, path: str, h
     assert answer.status == 403
 
 
+@pytest.mark.parametrize(("method", "path"), [("POST", "/livez"), ("DELETE", "/docs"), ("GET", "/v1/orders")])
+async def test_a_wrong_method_needs_no_key(service: Service, method: str, path: str) -> None:
+    """Where the right one needs none, or another: 405, not 401."""
+    assert (await send(service, method, path)).status == 405
+
+
 async def test_an_administrator_may_do_what_a_caller_may(upstream: FakeUpstream, service: Service) -> None:
     """By token or by cookie, and without a key."""
     upstream.orders[ORDER] = order(["a"])

@@ -46,6 +46,16 @@ async def test_an_image_that_a_build_is_about_to_take_stays(
     assert set(await images.find(["needed", "idle", "idle too"])) == {"needed"}
 
 
+async def test_nobody_loses_an_image_for_nothing(database: Database, tmp_path: Path) -> None:
+    """Given more wanted than can come free, nothing goes."""
+    images = await ImageStore.open(tmp_path / "images", database, lambda _: 1 << 40, Metrics())
+    await fill(images, "needed", "idle")
+
+    await Eviction(images, set, lambda: {"needed"}, Metrics()).make_room(75)
+
+    assert set(await images.find(["needed", "idle"])) == {"needed", "idle"}
+
+
 async def test_room_made_for_one_is_not_promised_to_another(database: Database, tmp_path: Path) -> None:
     """Two downloads that need room at once both get it, as long as enough can go."""
     images = await ImageStore.open(tmp_path / "images", database, lambda _: 400, Metrics())

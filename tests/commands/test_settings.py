@@ -36,8 +36,11 @@ def test_a_value_that_could_not_work_later_is_refused_at_the_start(name: str, va
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["AUTOENHANCE_API_BASE", "ALLOWED_ORIGINS", "ASSISTANT_BASE_URL"])
-@pytest.mark.parametrize("address", ["https://user:hush@host:hush", "https://user:hush\u2100@host", "https://[hush]/"])
+@pytest.mark.parametrize("name", ["AUTOENHANCE_API_BASE", "ALLOWED_ORIGINS", "ASSISTANT_BASE_URL", "SHARED_URL"])
+@pytest.mark.parametrize(
+    "address",
+    ["https://user:hush@host:hush", "https://user:hush\u2100@host", "https://[hush]/", "redis://:hush#hush@host:1/0"],
+)
 def test_no_part_of_a_refused_address_is_repeated(name: str, address: str) -> None:
     """It may hold a password, and the library that reads it quotes what it does not understand."""
     with pytest.raises(InvalidSettings, match=f"^{name}: must be ") as refused:

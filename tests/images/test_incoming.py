@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +31,21 @@ class Usage(NamedTuple):
 
 
 @pytest.fixture
-async def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ImageStore]:
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    """With the tables of images."""
+    database = await Database.open(tmp_path, [store.SCHEMA])
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    """What the store counts."""
+    return Metrics()
+
+
+@pytest.fixture
+async def images(tmp_path: Path, database: Database, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> ImageStore:
     """A store on a disk of `_DISK` bytes, of which only its images take any."""
 
     def usage(directory: Path) -> Usage:
@@ -38,9 +53,7 @@ async def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         return Usage(_DISK, used, _DISK - used)
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
-    database = await Database.open(tmp_path, [store.SCHEMA])
-    yield await ImageStore.open(tmp_path / "images", database, lambda _: 1 << 40, Metrics())
-    await database.close()
+    return await ImageStore.open(tmp_path / "images", database, lambda _: 1 << 40, metrics)
 
 
 async def test_what_is_written_of_a_download_is_not_counted_twice(images: ImageStore) -> None:
@@ -74,6 +87,41 @@ async def test_stored_and_dropped_downloads_promise_nothing(images: ImageStore) 
 
     async with images.receive() as next_one:
         await next_one.expect(4 * _MIB)
+
+
+async def test_what_was_removed_is_counted_although_nobody_waits_for_it(images: ImageStore, metrics: Metrics) -> None:
+    """Given a caller cancelled while his images are removed, their room can be had again."""
+    async with images.receive() as kept:
+        await kept.expect(6 * _MIB)
+        await kept.write(bytes(6 * _MIB))
+        blob = await images.publish(kept, "jpg")
+
+    task = asyncio.create_task(images.delete(lambda _: [blob.digest]))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()}, timeout=10)
+
+    assert metrics.registry.get_sample_value("batch_store_bytes") == 0
+
+
+async def test_a_download_that_cannot_be_recorded_leaves_no_file(
+    images: ImageStore, database: Database, tmp_path: Path
+) -> None:
+    """Given a database without room: what nothing would count is not kept."""
+    await database.run(lambda connection: connection.execute("PRAGMA max_page_count = 1"))
+
+    for number in range(200):
+        with suppress(OutOfSpace):
+            async with images.receive() as incoming:
+                await incoming.expect(10)
+                await incoming.write(str(number).encode())
+                await images.publish(incoming, "jpg", f"image {number}")
+
+    files = [path for path in (tmp_path / "images").glob("??/*") if path.is_file()]
+    known = await database.run(lambda connection: connection.execute("SELECT count(*) FROM blobs").fetchone()[0])
+    assert len(files) == known < 200
 
 
 async def test_a_download_cancelled_twice_leaves_no_file(
