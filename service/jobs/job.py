@@ -101,6 +101,8 @@ class Job:
     bytes: int = 0
     failures: tuple[dict[str, Any], ...] = ()
     error: dict[str, Any] | None = None
+    held_up: float | None = None
+    """When it was first put back into the queue, for something that was in its way."""
     started: float | None = None
     finished: float | None = None
     expires: float | None = None
@@ -151,6 +153,7 @@ class Job:
                 downloaded=0,
                 bytes=0,
                 failures=(),
+                held_up=job.held_up or (change.at if change.status is Status.QUEUED and self.number else None),
                 started=job.started or (change.at if change.status is Status.PROCESSING else None),
             )
         if change.size is not None:

@@ -7,14 +7,17 @@ from service.archives.archive import Archive, ImageResult
 from service.archives.archives import Archives
 from service.archives.options import Options
 from service.archives.readiness import is_settled
+from service.disk import OutOfSpace
 from service.jobs.backend import JobBackend, PutOff, Run
 from service.jobs.callbacks import Callbacks
 from service.jobs.job import Change, Job, Status
 from service.problems import (
     ImagesMissing,
     JobCrashed,
+    JobsUnavailable,
     Problem,
     RetryableProblem,
+    StoreFull,
     UpstreamError,
     UpstreamTimeout,
 )
@@ -32,7 +35,7 @@ _FIRST_INTERVAL, _LONGEST_INTERVAL = 2.0, 10.0
 # With every second that it has waited, the next look may be a tenth of a second later.
 _GROWTH = 0.1
 _UPSTREAM_DOWN = (RetryableProblem, UpstreamError, UpstreamTimeout)
-# For so long a job is tried again when something is in its way that passes by itself, such as an open breaker.
+# For so long a job is tried again once something is in its way that passes by itself, such as an open breaker.
 _PATIENCE_SECONDS = 900.0
 
 
@@ -71,8 +74,12 @@ class Runner:
             request = run.job.request
             with self._traces.job("job", request.trace, {"job.id": request.id, "order.id": request.order_id}):
                 return await self._build(run, options)
+        except JobsUnavailable:
+            raise
         except RetryableProblem as problem:
             return await self._again(run, problem)
+        except OutOfSpace:
+            return await self._again(run, StoreFull())
         except Problem as problem:
             return await self._end(run, Status.ERROR, problem)
 
@@ -122,10 +129,10 @@ class Runner:
     async def _again(self, run: Run, problem: RetryableProblem) -> float | None:
         """Try again when the problem may be over (raises `PutOff`); not for ever."""
         job, now = run.job, time.time()
-        if now - job.request.created > _PATIENCE_SECONDS:
+        if now - (job.held_up or now) >= _PATIENCE_SECONDS:
             return await self._end(run, Status.ERROR, problem)
         log.info("job waits", job_id=job.id, order_id=job.request.order_id, code=problem.code)
-        if job.status is not Status.QUEUED:
+        if job.held_up is None or job.status is not Status.QUEUED:
             await self._backend.progress(run, Change(at=now, status=Status.QUEUED))
         raise PutOff(now + problem.retry_after)
 

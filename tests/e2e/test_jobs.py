@@ -382,6 +382,20 @@ async def test_a_job_does_not_wait_for_ever(
     assert (job["status"], job["error"]["code"]) == ("error", "breaker_open")
 
 
+async def test_patience_begins_with_what_is_in_the_way(
+    upstream: FakeUpstream, start_service: StartService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that waited for its order for longer than that still outlasts a breaker that is open then."""
+    monkeypatch.setattr("service.jobs.runner._PATIENCE_SECONDS", 0.4)
+    service = await start_service(breaker_failures=1, breaker_reset=2, upstream_attempts=1)
+    upstream.orders[OTHER_ORDER] = 500
+    await ended(service, await submit(service, OTHER_ORDER))
+
+    job = await ended(service, await submit(service, wait="true", wait_timeout="0.5"))
+
+    assert (job["status"], job["error"]) == ("complete", None)
+
+
 async def test_results_expire_and_say_so(
     upstream: FakeUpstream, start_service: StartService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,11 +5,19 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from service.archives.archives import Archives
+from service.disk import OutOfSpace
+from service.jobs.backend import Run
+from service.jobs.job import Change
+from service.jobs.shared import SharedJobs
+from service.problems import StoreFull
 from service.settings import InvalidSettings, Settings
 from tests.e2e.client import Answer, Service, StartService
 from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
@@ -220,3 +228,59 @@ def test_an_instance_that_stands_alone_needs_nothing_of_this(tmp_path: Path) -> 
     )
 
     assert ended.stdout == "True\n"
+
+
+async def test_an_outage_in_the_middle_of_a_job_is_not_its_end(
+    redis: RedisServer, start_member: StartService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis hangs for longer than the run insists: the job is run again, however long it has had already."""
+    progress = SharedJobs.progress
+    hung: list[str] = []
+
+    async def hang_once(jobs: SharedJobs, run: Run, *changes: Change) -> None:
+        if hung:
+            return await progress(jobs, run, *changes)
+        hung.append(run.job.id)
+        redis.freeze()
+        try:
+            return await progress(jobs, run, *changes)
+        finally:
+            redis.thaw()
+
+    monkeypatch.setattr("service.jobs.runner._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("service.jobs.shared._INSIST_SECONDS", 0.2)
+    monkeypatch.setattr(SharedJobs, "progress", hang_once)
+    service = await start_member()
+
+    job = await ended(service, json.loads((await create(service)).body)["job_id"])
+
+    assert hung == [job["job_id"]]
+    assert (job["status"], job["error"]) == ("complete", None)
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_a_full_database_puts_a_job_off(
+    redis: RedisServer, start_replica: StartService, monkeypatch: pytest.MonkeyPatch, *, is_shared: bool
+) -> None:
+    """It goes back into the queue, and comes to its end once there is room; nobody takes it for a crash."""
+    keep = Archives.keep
+    refused: list[str] = []
+
+    async def refuse_once(archives: Archives, archive_id: str, until: float) -> None:
+        if refused:
+            return await keep(archives, archive_id, until)
+        refused.append(archive_id)
+        raise OutOfSpace("SQLITE_FULL")
+
+    monkeypatch.setattr("service.jobs.worker._BROKEN_SECONDS", _PAUSE)
+    monkeypatch.setattr("service.jobs.runner.StoreFull", partial(StoreFull, retry_after=_PAUSE))
+    monkeypatch.setattr(Archives, "keep", refuse_once)
+    service = await start_replica(**({"shared_url": redis.url} if is_shared else {}))
+
+    job_id = json.loads((await create(service)).body)["job_id"]
+    job = await ended(service, job_id)
+    answer = await service.ask(f"/v1/jobs/{job_id}/events")
+    states = [json.loads(line[6:])["status"] for line in answer.body.splitlines() if line.startswith(b"data: ")]
+
+    assert job["status"] == "complete"
+    assert [state for state, _ in groupby(states)] == ["queued", "processing"] * 2 + ["complete"]
