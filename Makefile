@@ -37,7 +37,7 @@ lock:  ## Resolve the dependencies anew (needs uv)
 		--all-extras --group dev -c locks/sandbox.txt -o locks/dev.txt
 
 clean:  ## Remove what the commands made
-	rm -rf $(VENV) demo .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) demo build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/%.stamp: locks/%.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

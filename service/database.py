@@ -26,7 +26,10 @@ def data_dir_needed() -> Iterator[None]:
     """Within the block every error of the disk is `DataDirUnusable`."""
     try:
         yield
-    except (OutOfSpace, OSError, sqlite3.Error) as error:
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise DataDirUnusable(f"{error.strerror or error}{where}") from error
+    except (OutOfSpace, sqlite3.Error) as error:
         raise DataDirUnusable(str(error)) from error
 
 

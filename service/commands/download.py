@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from aiohttp import ClientConnectorError, ClientError, ClientResponse, ClientSession, ClientTimeout
 from rich.console import Console
@@ -110,6 +111,9 @@ def download(request: Request, output: Path | None, console: Console | None = No
     if not re.fullmatch(r"[0-9A-Za-z-]+", request.order_id):
         console.print("The order id is not a UUID.", style="red")
         return USAGE
+    if (wrong := _why_not(request, output)) is not None:
+        console.print(wrong, style="red", markup=False)
+        return USAGE
     try:
         with Display(console) as display:
             target, total = asyncio.run(fetch(request, output, display))
@@ -117,9 +121,20 @@ def download(request: Request, output: Path | None, console: Console | None = No
         console.print(str(refusal), style="red", markup=False)
         return REFUSED
     except (Interrupted, OSError) as error:
-        console.print(f"{error} Run the command again to go on where it stopped.", style="red", markup=False)
+        reason = f"{error.strerror}: {error.filename}." if isinstance(error, OSError) and error.filename else error
+        console.print(f"{reason} Run the command again to go on where it stopped.", style="red", markup=False)
         return BROKEN
     return _account(target, total, console)
+
+
+def _why_not(request: Request, output: Path | None) -> str | None:
+    """What is wrong with the command itself, so that running it again would not help."""
+    address = urlsplit(request.service)
+    if address.scheme not in ("http", "https") or not address.netloc:
+        return f"--url: {request.service} is no address such as http://127.0.0.1:8000."
+    if output is not None and not output.is_dir() and not output.parent.is_dir():
+        return f"--output: there is no folder {output.parent}."
+    return None
 
 
 async def fetch(request: Request, output: Path | None, display: Display) -> tuple[Path, int | None]:

@@ -48,7 +48,7 @@ async def _serve(settings: Settings) -> None:
         if settings.autoenhance_api_key is None:
             log.warning("AUTOENHANCE_API_KEY is not set: downloads are answered with 503")
         await stop.wait()
-        log.info("stopping")
+        log.info("stopping: downloads in flight may end; a second signal ends at once", seconds=DRAIN_SECONDS)
 
 
 def _stop_signal() -> asyncio.Event:

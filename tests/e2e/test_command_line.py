@@ -87,6 +87,22 @@ async def test_an_order_id_that_is_none_is_exit_code_2(service: Service, tmp_pat
     assert ended.code == 2
 
 
+async def test_an_address_that_is_none_is_exit_code_2(tmp_path: Path) -> None:
+    """At once: running the command again would not help."""
+    ended = await run("download", ORDER, "--url", "127.0.0.1:8000", folder=tmp_path)
+
+    assert ended.code == 2
+    assert "--url: 127.0.0.1:8000 is no address" in ended.errors
+
+
+async def test_a_folder_that_is_not_there_is_exit_code_2(service: Service, tmp_path: Path) -> None:
+    """It is named, and not the file that the command works in."""
+    ended = await download(service, tmp_path, "-o", "nowhere/house.zip")
+
+    assert ended.code == 2
+    assert "--output: there is no folder nowhere." in ended.errors
+
+
 async def test_the_key_comes_from_the_environment(start_service: StartService, tmp_path: Path) -> None:
     """A service with keys refuses a call without, and takes one with."""
     service = await start_service(service_api_key="caller-key-1")
