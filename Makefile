@@ -5,16 +5,19 @@ RUN := $(VENV)/bin/python
 # Test processes side by side: more than processors, for tests wait for other processes most of their time.
 WORKERS ?= 4
 
-.PHONY: help demo test soak lint run lock clean
+.PHONY: help demo test coverage soak lint run lock clean
 
 help:  ## List the commands
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/sandbox.stamp  ## Download a sample order from the embedded sandbox; ends with a real ZIP
 	$(RUN) -m service demo
 
 test: $(VENV)/dev.stamp  ## Run all tests
-	$(RUN) -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term:skip-covered
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal
+
+coverage: $(VENV)/dev.stamp  ## Run all tests and list the lines that none reached; slower
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered
 
 soak: $(VENV)/dev.stamp  ## Run the long checks (CHECKS="kills disk": only these) and write tests/RESULTS.md
 	$(RUN) -m tests.soak $(CHECKS)
