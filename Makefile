@@ -14,10 +14,10 @@ demo: $(VENV)/sandbox.stamp  ## Download a sample order from the embedded sandbo
 	$(RUN) -m service demo
 
 test: $(VENV)/dev.stamp  ## Run all tests
-	$(RUN) -m pytest -n $(WORKERS) --dist worksteal
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal $(COVERAGE)
 
-coverage: $(VENV)/dev.stamp  ## Run all tests and list the lines that none reached; slower
-	$(RUN) -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered
+coverage: COVERAGE := --cov --cov-report=term-missing:skip-covered
+coverage: test  ## Run all tests and list the lines that none reached; slower
 
 soak: $(VENV)/dev.stamp  ## Run the long checks (CHECKS="kills disk": only these) and write tests/RESULTS.md
 	$(RUN) -m tests.soak $(CHECKS)

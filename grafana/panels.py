@@ -59,14 +59,16 @@ def share(part: str, whole: str) -> str:
 
 def rate(series: str, by: str = "", matching: str = "") -> str:
     """Per-second rate of a counter over all instances, summed by labels."""
-    chosen = f'{series}{{job="$job"{"," + matching if matching else ""}}}'
-    return f"sum{f' by ({by})' if by else ''} (rate({chosen}[$__rate_interval]))"
+    return f"sum{f' by ({by})' if by else ''} (rate({_of_job(series, matching)}[$__rate_interval]))"
+
+
+def _of_job(series: str, matching: str) -> str:
+    return f'{series}{{job="$job"{"," + matching if matching else ""}}}'
 
 
 def occurred(series: str, by: str, matching: str = "") -> str:
     """The same of what occurred in the time that is looked at, else `none`: few of many words are in the legend."""
-    chosen = f'{series}{{job="$job"{"," + matching if matching else ""}}}'
-    ever = f"sum by ({by}) (increase({chosen}[$__range] @ end())) > 0"
+    ever = f"sum by ({by}) (increase({_of_job(series, matching)}[$__range] @ end())) > 0"
     none = f'label_replace(vector(0), "{by.partition(",")[0]}", "none", "", "")'
     return f"({rate(series, by, matching)} and {ever}) or on () ({none} unless on () ({ever}))"
 

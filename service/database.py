@@ -64,9 +64,9 @@ class Database:
     async def run(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
         """Run `work` in a transaction: committed when it returns, rolled back when it raises.
 
-        Once begun it is carried through, also when the caller is cancelled. Raises `OutOfSpace`, or what `work` raises.
-        `durable`: on the disk itself when this
+        Once begun it is carried through, also when the caller is cancelled. `durable`: on the disk itself when this
         returns, for what cannot be had again. It costs a wait for the disk, too much for every single image.
+        Raises `OutOfSpace`, or what `work` raises.
         """
         transact = self._transact_durably if durable else self._transact
         return await asyncio.get_running_loop().run_in_executor(self._thread, transact, work)

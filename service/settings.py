@@ -6,13 +6,13 @@ from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import SplitResult, urlsplit
 
 from limits import RateLimitItem, parse
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sentry_sdk.utils import Dsn
 
+from service import addresses
 from service.wrong_values import wrong_values
 
 MIB = 1 << 20
@@ -41,24 +41,15 @@ def _signing_key(secret: SecretStr) -> bytes:
     return key
 
 
-def _parts(address: str) -> SplitResult | None:
-    """None for what is no address. The library's own words on it would quote the value."""
-    with suppress(ValueError):
-        parts = urlsplit(address)
-        if parts.scheme and parts.hostname and parts.port != 0:
-            return parts
-    return None
-
-
 def _require_http(address: str) -> None:
-    parts = _parts(address)
+    parts = addresses.split(address)
     if parts is None or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
         raise ValueError("must be an http(s) address without query")
 
 
 def _origin(text: str) -> str:
     """An origin as browsers write it."""
-    parts = _parts(text)
+    parts = addresses.split(text)
     if text != "*" and (parts is None or parts.path not in ("", "/") or parts.query):
         raise ValueError("must be origins such as https://example.com, or *")
     return text.rstrip("/").lower()
@@ -244,7 +235,7 @@ class Settings(BaseSettings):
     @field_validator("shared_url")
     @classmethod
     def _redis_address(cls, value: SecretStr | None) -> SecretStr | None:
-        parts = None if value is None else _parts(value.get_secret_value())
+        parts = None if value is None else addresses.split(value.get_secret_value())
         if value is not None and (parts is None or parts.scheme not in ("redis", "rediss") or parts.fragment):
             raise ValueError("must be a redis(s):// address, special characters in a password percent-encoded")
         return value

@@ -35,12 +35,13 @@ class Eviction:
 
     async def make_room(self, missing: int) -> None:
         """Free at least `missing` bytes, or none if that cannot be done."""
-        live, needed = self._live(), json.dumps(list(self._needed()))
+        live, needed = self._live(), self._needed()
         evicted = 0
 
         def choose(connection: sqlite3.Connection) -> Iterable[str]:
             nonlocal evicted
-            digests = (_choose_cached if self._store.is_cache else _choose)(connection, live, needed, missing)
+            pinned = _digests(connection, needed)
+            digests = (_choose_cached if self._store.is_cache else _choose)(connection, live, pinned, missing)
             evicted = len(digests)
             return digests
 
@@ -53,15 +54,23 @@ class Eviction:
         log.info("store evicted images", images=evicted, freed_bytes=freed, missing_bytes=missing)
 
 
-def _choose(connection: sqlite3.Connection, live: set[str], needed: str, missing: int) -> list[str]:
+def _digests(connection: sqlite3.Connection, keys: set[str]) -> str:
+    """Of the images that are here under these keys; as JSON, for queries."""
+    found = connection.execute(
+        "SELECT digest FROM images WHERE key IN (SELECT value FROM json_each(?))", [json.dumps(list(keys))]
+    )
+    return json.dumps([digest for (digest,) in found])
+
+
+def _choose(connection: sqlite3.Connection, live: set[str], pinned: str, missing: int) -> list[str]:
     idle = [
         row[0]
         for row in connection.execute(
             "SELECT id FROM archives WHERE state != ?"
             " AND id NOT IN (SELECT archive_id FROM kept WHERE until > ?)"
-            " AND EXISTS (SELECT 1 FROM members WHERE archive_id = id AND image_id IS NOT NULL AND digest NOT IN"
-            " (SELECT digest FROM images WHERE key IN (SELECT value FROM json_each(?)))) ORDER BY used",
-            (GONE, time.time(), needed),
+            " AND EXISTS (SELECT 1 FROM members WHERE archive_id = id AND image_id IS NOT NULL"
+            " AND digest NOT IN (SELECT value FROM json_each(?))) ORDER BY used",
+            (GONE, time.time(), pinned),
         )
         if row[0] not in live
     ]
@@ -69,10 +78,9 @@ def _choose(connection: sqlite3.Connection, live: set[str], needed: str, missing
         chosen, freed = _until(
             missing,
             connection.execute(
-                "SELECT digest, size FROM blobs"
-                " WHERE digest NOT IN (SELECT digest FROM images WHERE key IN (SELECT value FROM json_each(?)))"
+                "SELECT digest, size FROM blobs WHERE digest NOT IN (SELECT value FROM json_each(?))"
                 " AND NOT EXISTS (SELECT 1 FROM members WHERE members.digest = blobs.digest) ORDER BY used",
-                [needed],
+                [pinned],
             ),
         )
         if freed >= missing:
@@ -82,15 +90,14 @@ def _choose(connection: sqlite3.Connection, live: set[str], needed: str, missing
         mark_gone(connection, idle.pop(0))
 
 
-def _choose_cached(connection: sqlite3.Connection, live: set[str], needed: str, missing: int) -> list[str]:
+def _choose_cached(connection: sqlite3.Connection, live: set[str], pinned: str, missing: int) -> list[str]:
     chosen, freed = _until(
         missing,
         connection.execute(
-            "SELECT digest, size FROM blobs"
-            " WHERE digest NOT IN (SELECT digest FROM images WHERE key IN (SELECT value FROM json_each(?)))"
+            "SELECT digest, size FROM blobs WHERE digest NOT IN (SELECT value FROM json_each(?))"
             " AND digest NOT IN (SELECT digest FROM members WHERE archive_id IN (SELECT value FROM json_each(?)))"
             " ORDER BY used",
-            [needed, json.dumps(list(live))],
+            [pinned, json.dumps(list(live))],
         ),
     )
     if freed < missing:

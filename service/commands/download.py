@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from aiohttp import ClientConnectorError, ClientError, ClientResponse, ClientSession, ClientTimeout
 from rich.console import Console
 from yarl import URL
 
+from service import addresses
 from service.archives.names import REPORT_NAME
 from service.commands.display import Display
 
@@ -108,9 +108,6 @@ class Partial:
 def download(request: Request, output: Path | None, console: Console | None = None) -> int:
     """Download the archive; returns the exit code that `download --help` explains."""
     console = console or Console(stderr=True)
-    if not re.fullmatch(r"[0-9A-Za-z-]+", request.order_id):
-        console.print("The order id is not a UUID.", style="red")
-        return USAGE
     if (wrong := _why_not(request, output)) is not None:
         console.print(wrong, style="red", markup=False)
         return USAGE
@@ -129,8 +126,10 @@ def download(request: Request, output: Path | None, console: Console | None = No
 
 def _why_not(request: Request, output: Path | None) -> str | None:
     """What is wrong with the command itself, so that running it again would not help."""
-    address = urlsplit(request.service)
-    if address.scheme not in ("http", "https") or not address.netloc:
+    if not re.fullmatch(r"[0-9A-Za-z-]+", request.order_id):
+        return "The order id is not a UUID."
+    address = addresses.split(request.service)
+    if address is None or address.scheme not in ("http", "https"):
         return f"--url: {request.service} is no address such as http://127.0.0.1:8000."
     if output is not None and not output.is_dir() and not output.parent.is_dir():
         return f"--output: there is no folder {output.parent}."

@@ -142,7 +142,7 @@ class ImageStore:
             incoming.give_room_back()
             self.space.add(grown)
 
-        await asyncio.shield(asyncio.ensure_future(settle()))
+        await asyncio.shield(settle())
         return blob
 
     def _drop_unknown(self, connection: sqlite3.Connection, blob: Blob) -> None:
@@ -227,7 +227,7 @@ class ImageStore:
             self.space.add(-freed)
             return freed
 
-        return await asyncio.shield(asyncio.ensure_future(settle()))
+        return await asyncio.shield(settle())
 
     async def is_usable(self) -> bool:
         """Whether files can be made here, and the database answers in time."""

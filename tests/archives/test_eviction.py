@@ -1,7 +1,7 @@
 """What may go when the store is full."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -63,11 +63,4 @@ async def test_room_made_for_one_is_not_promised_to_another(database: Database, 
     images.space.make_room = Eviction(images, set, set, Metrics()).make_room
 
     async with images.receive() as first, images.receive() as second:
-        await both(first.expect(150), second.expect(150))
-
-
-async def both(*waits: Coroutine[None, None, None]) -> None:
-    """At once; the first failure is raised."""
-    async with asyncio.TaskGroup() as tasks:
-        for wait in waits:
-            tasks.create_task(wait)
+        await asyncio.gather(first.expect(150), second.expect(150))

@@ -87,12 +87,13 @@ async def test_an_order_id_that_is_none_is_exit_code_2(service: Service, tmp_pat
     assert ended.code == 2
 
 
-async def test_an_address_that_is_none_is_exit_code_2(tmp_path: Path) -> None:
+@pytest.mark.parametrize("address", ["127.0.0.1:8000", "http://["])
+async def test_an_address_that_is_none_is_exit_code_2(tmp_path: Path, address: str) -> None:
     """At once: running the command again would not help."""
-    ended = await run("download", ORDER, "--url", "127.0.0.1:8000", folder=tmp_path)
+    ended = await run("download", ORDER, "--url", address, folder=tmp_path)
 
     assert ended.code == 2
-    assert "--url: 127.0.0.1:8000 is no address" in ended.errors
+    assert f"--url: {address} is no address" in ended.errors
 
 
 async def test_a_folder_that_is_not_there_is_exit_code_2(service: Service, tmp_path: Path) -> None:
