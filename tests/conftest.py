@@ -11,13 +11,11 @@ from hypothesis import HealthCheck, settings
 
 from service.telemetry.logs import configure_logs
 
+# How long an example takes says how busy the machine is.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 # For the soak, which says how many.
-settings.register_profile(
-    "long",
-    max_examples=int(os.environ.get("LONG_EXAMPLES", "2000")),
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+settings.register_profile("long", max_examples=int(os.environ.get("LONG_EXAMPLES", "2000")))
 
 
 @pytest.fixture(autouse=True, scope="session")

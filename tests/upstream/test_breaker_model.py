@@ -127,4 +127,4 @@ class BreakerMachine(RuleBasedStateMachine):
 
 
 TestBreakerMachine = BreakerMachine.TestCase
-TestBreakerMachine.settings = settings(deadline=None, max_examples=40, stateful_step_count=50)
+TestBreakerMachine.settings = settings(max_examples=40, stateful_step_count=50)

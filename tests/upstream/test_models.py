@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.upstream.models import ImageRecord, ImageState, InvalidOrder, Order, parse_order
@@ -264,7 +264,6 @@ class TestAnyDocument:
     records = st.dictionaries(st.sampled_from(FIELDS) | st.text(), values, max_size=6)
     orders = st.builds(lambda fields, images: fields | {"images": images}, records, st.lists(records, max_size=5))
 
-    @settings(deadline=None)
     @given(document=values | records | orders)
     def test_it_is_an_order_or_invalid_and_nothing_else(self, document: object) -> None:
         """Whatever JSON arrives, no other error does; and what was read can be asked anything."""
