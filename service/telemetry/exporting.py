@@ -10,10 +10,9 @@ from opentelemetry.instrumentation.aiohttp_client import create_trace_config
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from yarl import URL
 
 from service import __version__
-from service.telemetry.traces import Traces
+from service.telemetry.traces import Traces, without_secrets
 
 # The last spans get so long at the end; a collector that is gone must not hold a shutdown.
 _LAST_SECONDS = 3.0
@@ -30,18 +29,13 @@ async def export_traces(endpoint: str | None, sinks: Sequence[SpanProcessor] = (
         return
     provider = await asyncio.to_thread(_provider, endpoint, sinks)  # it looks around on the machine
     try:
-        client = create_trace_config(url_filter=_without_query, tracer_provider=provider)
+        client = create_trace_config(url_filter=without_secrets, tracer_provider=provider)
         yield Traces(provider.get_tracer("service", __version__), [client])
     finally:
         # A daemon thread: whatever it still waits for then, the process may end.
         last = threading.Thread(target=provider.shutdown, name="last spans", daemon=True)
         last.start()
         await asyncio.to_thread(last.join, _LAST_SECONDS)
-
-
-def _without_query(url: URL) -> str:
-    """Addresses may carry a secret in the query."""
-    return str(url.with_query(None).with_user(None))
 
 
 def _provider(endpoint: str | None, sinks: Sequence[SpanProcessor]) -> TracerProvider:

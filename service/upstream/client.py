@@ -3,6 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
+from itertools import count
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -73,9 +74,12 @@ class Autoenhance:
         """
         url = URL(f"{self._base}/orders/{quote(order_id, safe='')}", encoded=True)
         deadline = time.monotonic() + min(_ORDER_SECONDS, self._image_seconds)
+        attempts = count(1)
         try:
             with span("order", {"order.id": order_id}), Operation(self._breakers) as operation:
-                order = await self._retrying(lambda: self._order_once(url, operation, deadline), deadline)
+                order = await self._retrying(
+                    lambda: self._order_once(url, next(attempts), operation, deadline), deadline
+                )
         except CircuitOpen as error:
             raise BreakerOpen(retry_after=error.retry_after) from error
         except UpstreamFailure as failure:
@@ -114,8 +118,7 @@ class Autoenhance:
                         operation.reach(Circuit.API)
                         attempts += 1
                         try:
-                            with span("attempt", {"attempt": attempts}):
-                                return await self._paced(image_id, download.attempt(max(0.001, left)))
+                            return await self._paced(image_id, download.attempt(attempts, max(0.001, left)))
                         except UpstreamFailure as failure:
                             last = failure
                             raise
@@ -150,17 +153,17 @@ class Autoenhance:
         self._slots.succeeded()
         return extension
 
-    async def _order_once(self, url: URL, operation: Operation, deadline: float) -> Order:
-        with span("attempt"):
-            async with self._transport.get(
-                "order",
-                url,
-                seconds=max(0.001, deadline - time.monotonic()),
-                headers={hdrs.ACCEPT: "application/json"},
-                api_headers={},
-                reach=operation.reach,
-            ) as response:
-                document = await read_document(response)
+    async def _order_once(self, url: URL, attempt: int, operation: Operation, deadline: float) -> Order:
+        async with self._transport.get(
+            "order",
+            url,
+            seconds=max(0.001, deadline - time.monotonic()),
+            headers={hdrs.ACCEPT: "application/json"},
+            api_headers={},
+            reach=operation.reach,
+            attempt=attempt,
+        ) as response:
+            document = await read_document(response)
             try:
                 return parse_order(document)
             except InvalidOrder as error:

@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from http import HTTPStatus
 from typing import Any
 
 from aiohttp import (
@@ -18,17 +17,18 @@ from aiohttp import (
     InvalidURL,
     hdrs,
 )
+from opentelemetry.trace import Span
 from yarl import URL
 
 from service.reasons import Reason
 from service.telemetry.metrics import Circuit, Metrics
-from service.telemetry.traces import call, mark_failed
+from service.telemetry.traces import call, redirected
 from service.upstream.answers import UpstreamFailure, for_the_log, refusal
 from service.upstream.network import AddressGuard, ForbiddenAddress
 
 _MOST_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-# A redirect's body up to this size is read, so that its connection can be used again.
+# A redirect's body up to this size is read.
 _SMALL_BODY = 16 * 1024
 _LOGGED_BODY = 300
 _WORDS_SECONDS = 2.0
@@ -67,33 +67,38 @@ class Transport:
         headers: Mapping[str, str],
         api_headers: Mapping[str, str],
         reach: Callable[[Circuit], None],
+        attempt: int = 1,
     ) -> AsyncIterator[ClientResponse]:
         """The answer at the end of the redirects, with status 200 or 206; its body is read within this block.
 
         `api_headers` go to the API's origin only; `headers` go along all the way. `reach` is asked before each hop.
+        `attempt` says the how-manieth this is, for the trace.
         Raises `UpstreamFailure` for anything else, also when reading the body fails inside the block.
         """
         await self._guard.learn()
         deadline = time.monotonic() + seconds
         at_api = True
-        for _ in range(_MOST_REDIRECTS + 1):
-            circuit = Circuit.API if at_api else Circuit.ASSETS
-            reach(circuit)
-            own = {**self._api_headers, **api_headers} if at_api else {}
-            with _told_apart(circuit, self._key):
-                async with self._request(
-                    operation if at_api else "asset", url, max(0.001, deadline - time.monotonic()), {**headers, **own}
-                ) as response:
-                    if response.status not in _REDIRECTS:
-                        await self._refuse(response)
-                        yield response
-                        return
-                    url = _next_address(url, response)
-                    at_api = at_api and url.origin() == self._base.origin()
-                    if (response.content_length or 0) <= _SMALL_BODY and response.content_length is not None:
-                        with suppress(ClientError):  # where to go next is known without it
-                            await response.read()
-        raise UpstreamFailure(Reason.BAD_REDIRECT, "too many redirects")
+        headers = dict(headers)
+        with call("attempt", hdrs.METH_GET, url, headers, {"attempt": attempt}) as current:
+            for _ in range(_MOST_REDIRECTS + 1):
+                circuit = Circuit.API if at_api else Circuit.ASSETS
+                reach(circuit)
+                own = {**self._api_headers, **api_headers} if at_api else {}
+                with _told_apart(circuit, self._key):
+                    left = max(0.001, deadline - time.monotonic())
+                    async with self._request(
+                        operation if at_api else "asset", url, left, {**headers, **own}
+                    ) as response:
+                        if response.status not in _REDIRECTS:
+                            current.set_attribute("http.status_code", response.status)
+                            await self._refuse(response)
+                            yield response
+                            return
+                        url = _next_address(url, response)
+                        redirected(current, url)
+                        at_api = at_api and url.origin() == self._base.origin()
+                        await _drain(response)
+            raise UpstreamFailure(Reason.BAD_REDIRECT, "too many redirects")
 
     async def post(self, operation: str, url: URL, document: Mapping[str, Any], *, seconds: float) -> object:
         """Send a document to the API; returns the one it answers with. Raises `UpstreamFailure`.
@@ -101,11 +106,12 @@ class Transport:
         A redirect is refused: it could turn a POST into a GET.
         """
         await self._guard.learn()
-        with _told_apart(Circuit.API, self._key):
+        headers = dict(self._api_headers)
+        with call(hdrs.METH_POST, hdrs.METH_POST, url, headers) as current, _told_apart(Circuit.API, self._key):
             async with self._request(
-                operation, url, seconds, self._api_headers, method=hdrs.METH_POST, json=document
+                operation, url, seconds, headers, method=hdrs.METH_POST, json=document
             ) as response:
-                await self._settle(response)
+                await self._settle(current, response)
                 return await read_document(response)
 
     async def put(
@@ -113,11 +119,13 @@ class Transport:
     ) -> None:
         """Send a body to storage, without the key: the address itself is signed. Raises `UpstreamFailure`."""
         await self._guard.learn()
-        with _told_apart(Circuit.ASSETS, self._key):
+        headers = dict(headers)
+        with call(hdrs.METH_PUT, hdrs.METH_PUT, url, headers) as current, _told_apart(Circuit.ASSETS, self._key):
             async with self._request(operation, url, seconds, headers, method=hdrs.METH_PUT, data=body) as response:
-                await self._settle(response)
+                await self._settle(current, response)
 
-    async def _settle(self, response: ClientResponse) -> None:
+    async def _settle(self, current: Span, response: ClientResponse) -> None:
+        current.set_attribute("http.status_code", response.status)
         if response.status in _REDIRECTS:
             raise UpstreamFailure(Reason.BAD_REDIRECT, f"status {response.status}", status=response.status)
         if response.status not in _DONE:
@@ -136,27 +144,22 @@ class Transport:
     ) -> AsyncIterator[ClientResponse]:
         started = time.monotonic()
         status = "error"
-        sent = dict(headers)
-        with call(method, url, sent) as current:
-            try:
-                response = await self._session.request(
-                    method,
-                    url,
-                    headers=sent,
-                    allow_redirects=False,
-                    timeout=_timeout(self._session.timeout, seconds),
-                    **body,
-                )
-                status = str(response.status)
-                current.set_attribute("http.status_code", response.status)
-                if response.status >= HTTPStatus.BAD_REQUEST:
-                    mark_failed(current, status)
-            except TimeoutError:
-                status = "timeout"
-                raise
-            finally:
-                self._metrics.upstream_requests.labels(operation, status).inc()
-                self._metrics.upstream_duration.labels(operation, status).observe(time.monotonic() - started)
+        try:
+            response = await self._session.request(
+                method,
+                url,
+                headers=headers,
+                allow_redirects=False,
+                timeout=_timeout(self._session.timeout, seconds),
+                **body,
+            )
+            status = str(response.status)
+        except TimeoutError:
+            status = "timeout"
+            raise
+        finally:
+            self._metrics.upstream_requests.labels(operation, status).inc()
+            self._metrics.upstream_duration.labels(operation, status).observe(time.monotonic() - started)
         async with response:
             yield response
 
@@ -167,6 +170,13 @@ class Transport:
         if failure is not None:
             failure.detail = f"{failure.detail}: {await _first_words(response)}"
             raise failure
+
+
+async def _drain(response: ClientResponse) -> None:
+    """Read a small body, so that its connection can be used again."""
+    if response.content_length is not None and response.content_length <= _SMALL_BODY:
+        with suppress(ClientError):  # where to go next is known without it
+            await response.read()
 
 
 async def _first_words(response: ClientResponse) -> str:

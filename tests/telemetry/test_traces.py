@@ -43,11 +43,9 @@ async def test_a_download_is_one_trace(upstream: FakeUpstream, service: Service,
         DOWNLOAD: 1,
         f"{DOWNLOAD} > order": 1,
         f"{DOWNLOAD} > order > attempt": 1,
-        f"{DOWNLOAD} > order > attempt > GET": 1,
         f"{DOWNLOAD} > archive": 1,
         f"{DOWNLOAD} > archive > image": 3,
         f"{DOWNLOAD} > archive > image > attempt": 5,
-        f"{DOWNLOAD} > archive > image > attempt > GET": 7,
         f"{DOWNLOAD} > stream": 1,
     }
     images = {span.attributes["image.id"]: span for span in collector.named("image")}
@@ -61,20 +59,51 @@ async def test_a_download_is_one_trace(upstream: FakeUpstream, service: Service,
     assert (images["c"].is_failed, images["c"].attributes["error.type"]) == (True, "image_not_found")
 
 
+async def test_an_attempt_is_a_call_with_its_redirects(
+    upstream: FakeUpstream, service: Service, collector: Collector
+) -> None:
+    """One span for all of them: where it went first, where it was sent on to, and how it ended."""
+    upstream.orders[ORDER] = order(["a", "b"])
+    upstream.images = {"a": jpeg(), "b": 404}
+    upstream.hops = {"a": 2}
+
+    await service.download(headers=KEY)
+    await service.stop()
+
+    first, second = sorted(collector.named("image"), key=lambda span: str(span.attributes["image.id"]))
+    (good,), (bad,) = collector.children(first), collector.children(second)
+    assert good.kind == "CLIENT"
+    assert [event.split()[0] for event in good.events] == ["redirect", "redirect"]
+    assert all("/assets/a'" in event for event in good.events)
+    assert good.attributes == {
+        "attempt": 1,
+        "http.method": "GET",
+        "http.url": f"{upstream.url}/images/a/enhanced",
+        "http.status_code": 200,
+    }
+    assert (bad.is_failed, bad.attributes["error.type"], bad.attributes["http.status_code"]) == (
+        True,
+        "image_not_found",
+        404,
+    )
+
+
 async def test_a_span_of_an_attempt_covers_the_body(
     upstream: FakeUpstream, service: Service, collector: Collector
 ) -> None:
-    """The client's own span ends with the headers; the attempt's lasts until the image is in."""
+    """It lasts until the image is in, or has broken off."""
     upstream.orders[ORDER] = order(["a"])
-    upstream.images["a"] = jpeg(size=3_000_000)
+    upstream.images["a"] = [Reply(body=jpeg(size=300_000), cut_after=200_000)] * 9
 
     await service.download(headers=KEY)
     await service.stop()
 
     (image,) = collector.named("image")
-    (attempt,) = collector.children(image)
-    (call,) = collector.children(attempt)
-    assert call.seconds < attempt.seconds <= image.seconds
+    attempts = collector.children(image)
+    assert len(attempts) > 1
+    assert {(attempt.attributes["http.status_code"], attempt.attributes["error.type"]) for attempt in attempts} == {
+        (200, "truncated"),
+    }
 
 
 async def test_a_request_tells_what_came_of_it(upstream: FakeUpstream, service: Service, collector: Collector) -> None:
@@ -185,7 +214,7 @@ async def test_a_job_is_a_trace_linked_to_the_request_that_created_it(
     assert span.trace_id != created.trace_id
     assert span.attributes["job.id"] == job["job_id"]
     paths = {" > ".join(collector.path(one)) for one in collector.spans if one.trace_id == span.trace_id}
-    assert {"job > archive > image > attempt > GET", "job > order > attempt > GET"} <= paths
+    assert {"job > archive > image > attempt", "job > order > attempt"} <= paths
     assert len(collector.named("image", span.trace_id)) == 2
 
 
