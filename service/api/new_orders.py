@@ -19,7 +19,7 @@ from service.api.caller import identity, require_administrator
 from service.api.downloads import require_key
 from service.api.keys import IMAGES, LIMITER, SETTINGS, UPLOADS
 from service.api.parts import Parts, file_name
-from service.archives.names import safe_stem
+from service.archives.names import safe_name, safe_stem
 from service.disk import OutOfSpace
 from service.images.incoming import Incoming
 from service.problems import BadRequest, FileTooLarge, InvalidParameter, NotAnImage, NothingUploaded, Problem, StoreFull
@@ -88,7 +88,7 @@ async def _take(request: web.Request, parts: Parts, part: BodyPartReader, order:
         await _take_field(parts, part, order)
         return
     if len(order.files) >= request.app[SETTINGS].max_images_per_order:
-        order.refuse(_label(name), await _skip(parts, part), UploadReason.TOO_MANY_FILES)
+        order.refuse(safe_name(name, "image"), await _skip(parts, part), UploadReason.TOO_MANY_FILES)
         return
     async with AsyncExitStack() as held:
         incoming = await held.enter_async_context(request.app[IMAGES].receive())
@@ -96,7 +96,7 @@ async def _take(request: web.Request, parts: Parts, part: BodyPartReader, order:
         if not name and not size:  # what a browser sends for a file field that was left empty
             return
         if extension not in _TAKEN:
-            order.refuse(_label(name), size, UploadReason.NOT_AN_IMAGE)
+            order.refuse(safe_name(name, "image"), size, UploadReason.NOT_AN_IMAGE)
         elif size > LARGEST_FILE:
             order.refuse(f"{_label(name)}.{extension}", size, UploadReason.FILE_TOO_LARGE)
         else:

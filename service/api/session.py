@@ -36,7 +36,7 @@ async def create(request: web.Request) -> web.Response:
     """Begin a session. Raises `AdministratorsOnly` for a wrong token, `RateLimited` after too many of them."""
     login = await read_document(request, Login)
     if not await is_token(request, login.token):
-        raise AdministratorsOnly("The token is wrong, or this service has none.")
+        raise AdministratorsOnly("The token is wrong, or none is set for this service.")
     response = web.json_response({"administrator": True}, headers=_UNCACHED)
     _set_cookie(request, response, _value(request, int(time.time()) + LIFETIME_SECONDS), LIFETIME_SECONDS)
     return response

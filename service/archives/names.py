@@ -38,6 +38,11 @@ def safe_stem(name: str, fallback: str) -> str:
     return _safe(name, _IMAGE) or _safe(fallback) or "image"
 
 
+def safe_name(name: str, fallback: str) -> str:
+    """`name` as it was given, harmless and with its own ending; else `fallback`, as in `safe_stem`."""
+    return _safe(name) or _safe(fallback) or "image"
+
+
 class Names:
     """The names of one archive's members, fixed when the archive begins.
 

@@ -36,7 +36,7 @@ async function lookWhoIsHere() {
 }
 
 async function signIn() {
-  const token = $("token").value;
+  const token = $("token").value.trim();
   try {
     await postJson("/v1/session", { token });
     write($("signin-problem"), "");
@@ -77,13 +77,32 @@ async function make(open, words, maker) {
     write($("create-problem"), notTaken(order.files));
     await open(order.order_id);
   } catch (error) {
+    takeBack(error.files);
     if (error.name === "AbortError") return;
-    if (error.status === 403) show(false);
-    write($(error.status === 403 ? "signin-problem" : "create-problem"), sentences(error));
+    if (error.status === 403) signedOut();
+    else write($("create-problem"), sentences(error));
   } finally {
     sending = null;
     busy(false);
   }
+}
+
+/** Nothing became of the upload: the rows say so, each file's own refusal where there is one. */
+function takeBack(files = []) {
+  chosen.forEach(({ file, bar, state, item }, index) => {
+    const isRefused = files[index]?.status === "failed";
+    bar.hidden = true;
+    item.dataset.state = isRefused ? "bad" : "";
+    write(state, isRefused ? "Refused" : bytes(file.size));
+  });
+}
+
+/** The cookie is no longer good; what was chosen stays. */
+function signedOut() {
+  show(false);
+  const kept = chosen.length ? ` Your ${photos(chosen.length)} ${chosen.length === 1 ? "is" : "are"} still chosen.` : "";
+  write($("signin-problem"), `You are no longer signed in. Sign in again.${kept}`);
+  $("token").focus();
 }
 
 async function makeSample() {
@@ -124,6 +143,7 @@ function add(files) {
   const refused = [];
   for (const file of files) {
     if (!TYPES.has(file.type)) refused.push(`${file.name} is not a JPEG, PNG or WebP photo.`);
+    else if (!file.size) refused.push(`${file.name} is empty.`);
     else if (file.size > LARGEST) refused.push(`${file.name} is larger than 20 MB.`);
     else chosen.push(line(file));
   }

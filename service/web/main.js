@@ -16,18 +16,21 @@ function problem(words) {
 function openFromAddress() {
   const search = new URLSearchParams(location.search);
   const wanted = search.get("order");
+  $("order-id").value = wanted ?? "";
+  problem("");
   if (!wanted) return order.close();
-  $("order-id").value = wanted;
   return find({ jobId: search.get("job") ?? "", isAsked: false });
 }
 
 async function find(how) {
-  const orderId = findOrderId($("order-id").value);
+  const given = $("order-id").value.trim();
+  const orderId = findOrderId(given);
   if (!orderId) {
-    problem("That is not an order id. It looks like 6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11.");
+    problem(`${given ? "That is not an order id." : "Paste an order id first."} One looks like ${$("order-id").placeholder}.`);
     return $("order-id").focus();
   }
   problem("");
+  $("order-id").value = orderId;
   return order.open(orderId, how);
 }
 

@@ -196,6 +196,7 @@ export class Order {
   #refused(error) {
     const refusal = error instanceof Refusal ? error : Refusal.ofPage();
     $("order").hidden = true;
+    document.title = `${refusal.message} - Autoenhance Batch`;
     write($("order-problem-title"), refusal.message);
     write($("order-problem-next"), refusal.next);
     write($("order-problem-reference"), refusal.reference);

@@ -30,7 +30,7 @@ export class Run {
     $("cancel").addEventListener("click", () => this.#cancel());
     $("save").addEventListener("click", () => this.#save());
     $("retry").addEventListener("click", () => hooks.retry());
-    $("change").addEventListener("click", () => this.reset());
+    $("change").addEventListener("click", () => this.#toOptions());
   }
 
   /** Start a job for the order and follow it to its end. */
@@ -223,9 +223,15 @@ export class Run {
 
   async #cancel() {
     const job = this.#job?.job_id;
-    this.reset();
+    this.#toOptions();
     say("Cancelled.");
     if (job) await request(`/v1/jobs/${job}`, { method: "DELETE", quiet: true }).catch(() => {});
+  }
+
+  /** The button that was pressed goes away with what it stood in: whoever works by keyboard goes on at the options. */
+  #toOptions() {
+    this.reset();
+    $("options").querySelector("[name=preview]:checked").focus();
   }
 
   #fail(error) {

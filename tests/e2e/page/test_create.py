@@ -96,7 +96,7 @@ async def test_an_upload_shows_how_far_each_file_is(visit: Visit) -> None:
 
 
 async def test_dropped_files_are_taken_and_others_refused(visit: Visit) -> None:
-    """What is no photo, or too large, is refused by name before anything is sent."""
+    """What is no photo, empty, or too large, is refused by name before anything is sent."""
     visitor = await visit()
     await sign_in(visitor)
 
@@ -104,6 +104,7 @@ async def test_dropped_files_are_taken_and_others_refused(visit: Visit) -> None:
         """() => {
           const data = new DataTransfer();
           data.items.add(new File(["jpeg"], "kitchen.jpg", { type: "image/jpeg" }));
+          data.items.add(new File([], "cut.jpg", { type: "image/jpeg" }));
           data.items.add(new File(["text"], "notes.txt", { type: "text/plain" }));
           data.items.add(new File([new ArrayBuffer(20000001)], "huge.png", { type: "image/png" }));
           document.getElementById("drop").dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true }));
@@ -114,6 +115,7 @@ async def test_dropped_files_are_taken_and_others_refused(visit: Visit) -> None:
     await expect(chosen).to_have_count(1)
     problem = visitor.page.locator("#create-problem")
     await expect(problem).to_contain_text("notes.txt is not a JPEG, PNG or WebP photo.")
+    await expect(problem).to_contain_text("cut.jpg is empty.")
     await expect(problem).to_contain_text("huge.png is larger than 20 MB.")
 
 
@@ -128,7 +130,39 @@ async def test_a_file_that_is_no_photo_inside_is_named(visit: Visit) -> None:
 
     await visitor.overview()
     await expect(visitor.page.locator("#total-all")).to_have_text("1")
-    await expect(visitor.page.locator("#create-problem")).to_contain_text("fake")
+    await expect(visitor.page.locator("#create-problem")).to_contain_text("fake.jpg: It is not a JPEG")
+
+
+async def test_files_of_which_none_was_taken_are_not_said_to_be_sent(visit: Visit) -> None:
+    """Nothing became of the upload: the row says so where a moment ago it said "Sent"."""
+    visitor = await visit()
+    await sign_in(visitor)
+    fake: FilePayload = {"name": "fake.jpg", "mimeType": "image/jpeg", "buffer": b"not a photo at all" * 10}
+
+    await visitor.page.get_by_label("Choose photos").set_input_files([fake])
+    await visitor.page.get_by_role("button", name="Upload 1 photo").click()
+
+    await expect(visitor.page.locator("#create-problem")).to_contain_text("fake.jpg")
+    await expect(visitor.page.locator(".upload-state")).to_have_text("Refused")
+
+
+async def test_a_sign_in_that_has_ended_keeps_what_was_chosen(visit: Visit) -> None:
+    """The cookie is gone in the middle of it: the page asks for the token again, at the field, and loses no file."""
+    visitor = await visit()
+    await sign_in(visitor)
+    page = visitor.page
+    await page.get_by_label("Choose photos").set_input_files([photo("a.jpg"), photo("b.jpg")])
+    await visitor.context.clear_cookies()
+
+    await page.get_by_role("button", name="Upload 2 photos").click()
+
+    await expect(page.locator("#signin-problem")).to_contain_text("Your 2 photos are still chosen.")
+    await expect(page.get_by_label("Administrator token")).to_be_focused()
+    await page.keyboard.type(f" {ADMIN_TOKEN} ")  # as it comes from a clipboard
+    await page.keyboard.press("Enter")
+    await page.get_by_role("button", name="Upload 2 photos").click()
+    await visitor.overview()
+    await expect(page.locator("#total-all")).to_have_text("2")
 
 
 async def test_the_token_stays_out_of_the_page(visit: Visit) -> None:

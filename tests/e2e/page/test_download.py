@@ -274,8 +274,9 @@ async def test_cancelling_ends_the_job_and_shows_the_options_again(
     job = page.url.partition("job=")[2]
 
     async with page.expect_response(lambda response: response.request.method == "DELETE"):
-        await page.get_by_role("button", name="Cancel").click()
+        await page.get_by_role("button", name="Cancel").press("Enter")
 
+    await expect(page.get_by_role("radio", name="Preview")).to_be_focused()  # not lost with the button
     await expect(page.get_by_label("Photos still being enhanced")).to_have_value("300")
     document = await site.ask(f"/v1/jobs/{job}")
     assert b'"cancelled"' in document.body

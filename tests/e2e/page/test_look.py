@@ -85,6 +85,19 @@ async def test_a_phone_shows_everything_without_scrolling_sideways(visit: Visit,
         assert min(heights) >= 24
 
 
+async def test_forced_colors_leave_what_fills_told(visit: Visit, sandbox: Sandbox) -> None:
+    """In a system's own high-contrast colours the choice made and the bar's room keep an edge."""
+    order = sandbox.control.add_order([ImageSpec()])
+    visitor = await visit(forced_colors="active")
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+
+    look = "(one, name) => getComputedStyle(one)[name]"
+    tiles = [await tile.evaluate(look, "outlineStyle") for tile in await visitor.page.locator(".tile").all()]
+    assert tiles == ["solid", "none"]
+    assert await visitor.page.locator("#bar").evaluate(look, "borderTopStyle") == "solid"
+
+
 async def test_the_page_does_not_jump(visit: Visit, sandbox: Sandbox) -> None:
     """No layout shift while it loads and while numbers come in."""
     order = sandbox.control.add_order([ImageSpec() for _ in range(12)])

@@ -63,17 +63,19 @@ async def test_going_back_returns_to_the_order_before(visit: Visit, sandbox: San
     await visitor.page.go_back()
     await expect(visitor.page.get_by_role("heading", name="Paste the order")).to_be_visible()
     await expect(visitor.page.locator("#order")).to_be_hidden()
+    await expect(visitor.page.get_by_label("Order id")).to_have_value("")
 
 
 async def test_an_address_with_an_order_in_it_will_do(visit: Visit, sandbox: Sandbox) -> None:
-    """Whoever pastes the order's address from Autoenhance need not cut the id out."""
+    """Whoever pastes the order's address from Autoenhance need not cut the id out; the page does, and shows it."""
     order = sandbox.control.add_order([ImageSpec()], name="7 Mill Street")
     visitor = await visit()
     await visitor.open()
 
-    await visitor.look_up(f"https://app.example/orders/{order.order_id.upper()}?tab=photos")
+    await visitor.look_up(f"https://app.example/orders/{order.order_id.upper()}?tab=photos ")
 
     await expect(visitor.page.get_by_role("heading", name="7 Mill Street")).to_be_visible()
+    await expect(visitor.page.get_by_label("Order id")).to_have_value(order.order_id)
 
 
 async def test_what_is_no_order_id_is_said_without_a_request(visit: Visit) -> None:
@@ -101,6 +103,7 @@ async def test_an_unknown_order_is_a_sentence_with_a_next_step(visit: Visit, sit
     await expect(problem).to_contain_text("Autoenhance does not know this order")
     await expect(problem).to_contain_text(document["detail"])
     await expect(problem).to_contain_text("Request id: ")
+    await expect(visitor.page).to_have_title("Autoenhance does not know this order - Autoenhance Batch")
 
 
 async def test_trying_again_after_trouble_shows_the_order(visit: Visit, sandbox: Sandbox) -> None:
