@@ -99,7 +99,7 @@ async def test_what_is_no_image_is_never_announced(service: Service, sandbox: Sa
     made = await make(service, form(*files))
 
     assert made.status == HTTPStatus.CREATED
-    assert made.outcomes == {"notes.txt": "not_an_image", "a.jpg": "uploaded", "empty": "not_an_image"}
+    assert made.outcomes == {"notes.txt": "not_an_image", "a.jpg": "uploaded", "empty.jpg": "not_an_image"}
     assert made.document["failed"] == 2
     assert made.document["files"][0]["reason"]
     assert sandbox.control.counters.requests["create_image"] == 1
