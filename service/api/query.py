@@ -1,6 +1,7 @@
 """Reading a request: the order's id and the query that downloads and jobs share."""
 
 import re
+from difflib import get_close_matches
 from typing import TypeGuard
 
 from aiohttp import web
@@ -52,7 +53,13 @@ def read_options(query: MultiMapping[str]) -> Options:
         return Options.model_validate(values)
     except ValidationError as error:
         name, reason = next(wrong_values(Options, error, what="parameter"))
-        raise InvalidParameter(printable(name), f"{reason}{_given(values.get(name))}") from None
+        hint = _given(values.get(name)) if name in Options.model_fields else _meant(name)
+        raise InvalidParameter(printable(name), f"{reason}{hint}") from None
+
+
+def _meant(name: str) -> str:
+    close = get_close_matches(name.lower()[:64], Options.model_fields, n=1)
+    return f"; perhaps {close[0]} is meant" if close else ""
 
 
 def _given(value: object) -> str:

@@ -11,6 +11,7 @@ from service.upstream.models import Rendering
 class Options(Rendering):
     """How to render the images, which of them, and how to deliver the archive."""
 
+    scale: float | None = Field(None, gt=0, le=1, description="Of width and height. Left out: unchanged.")
     image: tuple[str, ...] = Field((), description="Only this image id; may be repeated. Left out: all images.")
     wait: bool = Field(
         default=False, description="Fetch images as they become ready, instead of reporting them as missing."

@@ -95,6 +95,8 @@ async def test_every_api_call_carries_key_version_and_open_accept(upstream: Fake
         ("dev_mode", "2"),
         ("scale", "2"),
         ("scale", "-0.1"),
+        ("scale", "0"),
+        ("scale", "-0.0"),
         ("scale", "nan"),
         ("max_width", "0"),
         ("max_width", "1e3"),
@@ -119,6 +121,24 @@ async def test_a_parameter_that_cannot_be_used_is_named(
     assert answer.problem["code"] == "invalid_parameter"
     assert name in answer.problem["detail"]
     assert upstream.received == []
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("qualty", "qualty: there is no such parameter; perhaps quality is meant."),
+        ("Quality", "Quality: there is no such parameter; perhaps quality is meant."),
+        ("image_id", "image_id: there is no such parameter; perhaps image is meant."),
+        ("zoom", "zoom: there is no such parameter."),
+        ("quality", "quality: must be a whole number from 1 to 90, not 500."),
+        ("scale", "scale: must be a number of more than 0 and at most 1, not 500."),
+    ],
+)
+async def test_a_refused_parameter_is_a_sentence(service: Service, name: str, sentence: str) -> None:
+    """A slip of the pen is told with the name that was meant, a wrong value with what is allowed."""
+    answer = await service.ask(PATH, params={name: "500"})
+
+    assert answer.problem["detail"] == sentence
 
 
 @pytest.mark.parametrize(
