@@ -10,18 +10,38 @@ from service.docs.library import Passage
 # The usual constants: how soon a repeated word stops to count, and how much a long passage is held against it.
 _K, _B = 1.2, 0.6
 # A heading is the best summary of its text; of one row of a table it says little.
-_TITLE_WEIGHT = 3
+_TITLE_WEIGHT = 5
 # A passage has to have at least this share of the question's weight: a word in common is no answer yet.
 _LEAST_SHARE = 0.35
 
 _WORD = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
 _SMALL_WORDS = """
 a an and any are as at be been but by can could did do does for from get had has have how i if in into is it
-its me my no not of on one or our please should so than that the their them then there these they this to too
-up us was we were what when where which who why will with would you your
+its me mean my no not of on one or our please should so than that the their them then there these they this to too
+up us use was we were what when where which who why will with would you your
 """
 _EMPTY = frozenset(_SMALL_WORDS.split())
 _ENDING = re.compile(r"(?<=[a-z]{3})(ing|ed|es|s|e)$")
+_DOUBLE = re.compile(r"([b-df-hj-np-tv-z])\1$")
+# What people say, and how the docs say it.
+_SAME = {
+    "abort": "cancel",
+    "archive": "zip",
+    "big": "large",
+    "broken": "break",
+    "continue": "resume",
+    "done": "ready",
+    "interrupted": "break",
+    "keep": "kept",
+    "notified": "told",
+    "notify": "told",
+    "pay": "cost",
+    "photo": "image",
+    "picture": "image",
+    "price": "cost",
+    "stop": "break",
+    "stored": "kept",
+}
 
 
 class Index:
@@ -47,8 +67,9 @@ class Index:
         scored = []
         for number, counts in enumerate(self._counts):
             shared = asked & counts.keys()
-            if shared and sum(self._weights[term] for term in shared) >= _LEAST_SHARE * whole:
-                scored.append((self._score(number, shared), number))
+            share = sum(self._weights[term] for term in shared) / whole if shared else 0
+            if share >= _LEAST_SHARE:
+                scored.append((self._score(number, shared) * share, number))
         best = sorted(scored, key=lambda pair: (-pair[0], pair[1]))[:most]
         return [self._passages[number] for _, number in best]
 
@@ -63,4 +84,12 @@ def terms(text: str) -> list[str]:
     found = []
     for word in _WORD.findall(text.lower()):
         found += [word, *word.split("_")] if "_" in word else [word]
-    return [_ENDING.sub("", word) for word in found if word not in _EMPTY]
+    stems = (_stem(word) for word in found if word not in _EMPTY)
+    return [_MEANT.get(stem, stem) for stem in stems]
+
+
+def _stem(word: str) -> str:
+    return _DOUBLE.sub(r"\1", _ENDING.sub("", word))
+
+
+_MEANT = {_stem(said): _stem(meant) for said, meant in _SAME.items()}

@@ -39,6 +39,38 @@ def test_a_question_finds_its_passage(index: Index, question: str, url: str) -> 
     assert any(passage.url.startswith(url) for passage in index.search(question))
 
 
+@pytest.mark.parametrize(
+    ("question", "title"),
+    [
+        ("how do I resume a broken download?", "How do I resume a broken download?"),
+        ("my download stopped halfway, how do I continue?", "How do I resume a broken download?"),
+        ("what does it cost?", "What does a download cost?"),
+        ("do I pay twice for the same photo?", "What does a download cost?"),
+        ("how do I get a full size photo", "How do I get full-size photos?"),
+        ("how do I get png files?", "How do I choose the format (JPEG, PNG, WebP) and the quality?"),
+        ("how long are ZIPs kept?", "How long are photos and ZIPs kept?"),
+        ("why is a photo missing?", "Why is a photo missing?"),
+        ("how do I upload photos?", "How do I upload photos?"),
+        ("how do I create an order?", "How do I create an order?"),
+        ("what file types can I upload?", "Which files can I upload?"),
+        ("where do I find the order id?", "Where do I find the order id?"),
+        ("where do I get the admin token?", "Where do I get an API key or the admin token?"),
+        ("how do I download only one image?", "How do I download only some images, or one?"),
+        ("how do I get notified when the zip is done?", "How am I told when a ZIP is ready?"),
+        ("can I cancel a job?", "How do I cancel a job?"),
+        ("how do I wait for photos still processing?", "Why does my image say not_ready?"),
+        ("what happens when autoenhance is down?", "What happens when Autoenhance is down?"),
+        ("how big can an order be?", "How large may an order be?"),
+        ("what is dev mode?", "What is test mode?"),
+    ],
+)
+def test_a_likely_question_is_answered_by_the_first_passage(index: Index, question: str, title: str) -> None:
+    """Whoever asks in everyday words reads no further than the first of the three."""
+    first, *_ = index.search(question)
+
+    assert first.title == f"Questions: {title}"
+
+
 @pytest.mark.parametrize("question", ["What is the capital of France?", "", "???", "the of and", "Ω ☃ 北京"])
 def test_what_the_docs_do_not_know_finds_nothing(index: Index, question: str) -> None:
     """No passage at all is better than a wrong one."""
