@@ -135,9 +135,13 @@ function wireDrop() {
   drop.addEventListener("dragleave", over(false));
   drop.addEventListener("drop", (event) => {
     over(false)(event);
-    add(event.dataTransfer.files);
+    if (!sending) add(event.dataTransfer.files);
   });
+  // A photo that misses the box must not replace the page, and an upload with it.
+  for (const name of ["dragover", "drop"]) addEventListener(name, (event) => isOfFiles(event) && event.preventDefault());
 }
+
+const isOfFiles = (event) => event.dataTransfer.types.includes("Files");
 
 function add(files) {
   const refused = [];

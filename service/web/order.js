@@ -7,7 +7,7 @@ import { PhotoList } from "./photos.js";
 import { Refusal } from "./problems.js";
 import { Run } from "./run.js";
 import { showSnippets } from "./snippets.js";
-import { refreshStats } from "./stats.js";
+import { refreshAfterDownload } from "./stats.js";
 
 const UUID = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/i;
 const FIRST_POLL = 2000;
@@ -155,7 +155,7 @@ export class Order {
     if (state === this.#state) return;
     this.#state = state;
     this.#list.isRunning = state !== "";
-    if (state === "done") void refreshStats();
+    if (state === "done") void refreshAfterDownload();
     if (this.#isFixed) {
       clearTimeout(this.#poll);
       this.#loading?.abort();

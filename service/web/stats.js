@@ -4,6 +4,7 @@ import { $, h, write } from "./dom.js";
 import { duration } from "./format.js";
 
 const EVERY = 30_000;
+const SAVING = 2_000; // a ZIP counts once the browser has all of it
 
 let timer = 0;
 let hasSentry = true; // until the service says otherwise
@@ -13,7 +14,10 @@ export function startStats() {
   return refreshStats();
 }
 
-export async function refreshStats() {
+/** What a download did, now and when its file is on the disk. */
+export const refreshAfterDownload = () => refreshStats(SAVING);
+
+export async function refreshStats(pause = EVERY) {
   clearTimeout(timer);
   try {
     const stats = await getJson("/v1/stats", { quiet: true });
@@ -25,7 +29,7 @@ export async function refreshStats() {
   } catch {
     // The last numbers stay; the next round comes.
   }
-  if (!document.hidden) timer = setTimeout(refreshStats, EVERY);
+  if (!document.hidden) timer = setTimeout(refreshStats, pause);
 }
 
 /** The service's own last errors, and Sentry's where it is set up: administrators only. */

@@ -1,12 +1,13 @@
 """Making an order: signing in, the sample photos, files of one's own."""
 
+import asyncio
 import io
 import zipfile
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.async_api import FilePayload, expect
+from playwright.async_api import FilePayload, Route, expect
 
 from service.sandbox import Sandbox
 from tests.e2e.client import Service, StartService
@@ -117,6 +118,56 @@ async def test_dropped_files_are_taken_and_others_refused(visit: Visit) -> None:
     await expect(problem).to_contain_text("notes.txt is not a JPEG, PNG or WebP photo.")
     await expect(problem).to_contain_text("cut.jpg is empty.")
     await expect(problem).to_contain_text("huge.png is larger than 20 MB.")
+
+
+async def test_photos_dropped_while_others_are_sent_are_not_lost_in_silence(visit: Visit) -> None:
+    """They are no part of the request under way, so the list does not take them either."""
+    visitor = await visit()
+    await sign_in(visitor)
+    page = visitor.page
+    sent, answer = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        sent.set()
+        await answer.wait()
+        await route.continue_()
+
+    await page.route("**/v1/orders", hold)
+    await page.get_by_label("Choose photos").set_input_files([photo("a.jpg")])
+    await page.get_by_role("button", name="Upload 1 photo").click()
+    await sent.wait()
+    await page.evaluate(
+        """() => {
+          const data = new DataTransfer();
+          data.items.add(new File(["jpeg"], "late.jpg", { type: "image/jpeg" }));
+          document.getElementById("drop").dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true }));
+        }"""
+    )
+
+    await expect(page.locator("#uploads li")).to_have_count(1)
+    answer.set()
+    await visitor.overview()
+
+
+async def test_a_photo_that_misses_the_box_does_not_replace_the_page(visit: Visit) -> None:
+    """Files dropped beside it do nothing; text may still be dropped into a field."""
+    visitor = await visit()
+    await visitor.open()
+
+    prevented = await visitor.page.evaluate(
+        """() => {
+          const files = new DataTransfer();
+          files.items.add(new File(["jpeg"], "kitchen.jpg", { type: "image/jpeg" }));
+          const text = new DataTransfer();
+          text.setData("text/plain", "12 Harbour Lane");
+          return [files, text].map((data) => {
+            const drop = new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true });
+            return !document.body.dispatchEvent(drop);
+          });
+        }"""
+    )
+
+    assert prevented == [True, False]
 
 
 async def test_a_file_that_is_no_photo_inside_is_named(visit: Visit) -> None:

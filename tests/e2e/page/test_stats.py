@@ -1,7 +1,7 @@
 """The live counters: kept up to date, but not for nobody."""
 
 import pytest
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
 from service.sandbox import ImageSpec, Sandbox
 from tests.e2e.page.conftest import Visit
@@ -56,3 +56,4 @@ async def test_the_counters_tell_of_a_download(visit: Visit, sandbox: Sandbox) -
         await visitor.page.locator("#go").click()
 
     await visitor.page.wait_for_function("document.querySelector('[data-stat=images_downloaded]').textContent === '2'")
+    await expect(visitor.page.locator("[data-stat=zips_served]")).to_have_text("1")
