@@ -10,7 +10,7 @@ from limits import parse
 from yarl import URL
 
 from service import sharing
-from service.api import auth, cors, limits, middleware, routes
+from service.api import auth, cors, limits, middleware, openapi, routes
 from service.api.keys import (
     ARCHIVES,
     ASSISTANT,
@@ -96,6 +96,8 @@ def create_app(settings: Settings) -> web.Application:
     app.cleanup_ctx.append(rooms)
     app.on_shutdown.append(drain)
     app.add_routes(routes.of(settings.role))
+    known = {resource.canonical for resource in app.router.resources()}
+    metrics.declare_failures(failure for failure in openapi.failures() if failure[0] in known)
     cors.allow_origins(app, settings.allowed_origins)
     return app
 

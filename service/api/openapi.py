@@ -1,5 +1,6 @@
 """The OpenAPI 3.1 document, made from the models that validate requests and the problems that answer them."""
 
+from collections.abc import Iterator
 from functools import cache
 
 from aiohttp import web
@@ -49,3 +50,12 @@ def document() -> Json:
         "tags": [{"name": name, "description": words} for name, words in TAGS.items()],
         "components": {"schemas": SCHEMAS, "headers": HEADERS, "securitySchemes": SECURITY_SCHEMES},
     }
+
+
+def failures() -> Iterator[tuple[str, str, str]]:
+    """Route, method and status of every answer that says that the service failed."""
+    for path, item in document()["paths"].items():
+        for method, found in item.items():
+            for status in found["responses"]:
+                if status.startswith("5"):
+                    yield path, method.upper(), status

@@ -1,6 +1,6 @@
 """Every series the service exports, in one class over its own registry."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
@@ -181,6 +181,11 @@ class Metrics:
         self.loop_tasks = gauge("event_loop_tasks", "Tasks of the event loop that have not ended.")
         gauge("build_info", "The running version.", ("version",)).labels(__version__).set(1)
         self._declare_values()
+
+    def declare_failures(self, failures: Iterable[tuple[str, str, str]]) -> None:
+        """Make the series of failed requests (route, method, status) begin at zero: the first one counts in a rate."""
+        for failure in failures:
+            self.http_requests.labels(*failure)
 
     def _declare_values(self) -> None:
         """Make every known label value exist from the start, so that rate() begins at zero, not at nothing."""

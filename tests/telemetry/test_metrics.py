@@ -93,10 +93,19 @@ async def test_labels_are_bounded(upstream: FakeUpstream, service: Service) -> N
     for method in ("PURGE", "MKCOL", "LOCK"):
         await service.ask("/livez", method=method)
 
-    exported = _labels(await _families(service))["batch_http_requests_total"]
+    exported = _labels(await _families(service))["batch_http_request_duration_seconds"]
 
     assert exported["method"] <= {"GET", "other"}
     assert exported["route"] == {"unmatched", "/v1/archives/{archive_id}", "/v1/orders/{order_id}/images"}
+
+
+async def test_the_first_failure_counts(service: Service) -> None:
+    """A series that is born at 1 has no rate: every failure that an answer can tell of is there at 0 from the start."""
+    text = (await service.ask("/metrics")).body.decode()
+
+    for status in (500, 502, 503, 504):
+        labels = f'method="GET",route="/v1/orders/{{order_id}}/images",status="{status}"'
+        assert f"batch_http_requests_total{{{labels}}} 0.0" in text
 
 
 async def test_openmetrics_for_who_asks_for_it(service: Service) -> None:
