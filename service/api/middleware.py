@@ -14,7 +14,7 @@ from service.api.answers import HEADERS, problem_answer
 from service.api.connections import Connection
 from service.api.keys import METRICS, PREPARED, REQUEST_ID, STATS
 from service.api.query import printable
-from service.api.tracing import method_of, route_of
+from service.api.tracing import PROBES, method_of, route_of
 from service.archives.delivery import FACTS, STARTED
 from service.archives.transmission import cut
 from service.disk import OutOfSpace
@@ -65,18 +65,21 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     finally:
         seconds = time.monotonic() - started
         route = route_of(request)
+        facts = _facts(request, connection)
+        status = facts.pop("status", status)
         metrics = request.app[METRICS]
         labels = (route, method_of(request), str(status))
         metrics.http_requests.labels(*labels).inc()
         metrics.http_duration.labels(*labels).observe(seconds)
-        log.info(
+        note = log.debug if route in PROBES and status < HTTPStatus.BAD_REQUEST else log.info
+        note(
             "request",
             method=request.method,
             route=route,
             path=request.path,
             status=status,
             seconds=round(seconds, 4),
-            **_facts(request, connection),
+            **facts,
         )
 
 
@@ -100,6 +103,7 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
 def _answer(request: web.Request, problem: Problem) -> web.StreamResponse:
     if PREPARED in request:
         cut(request)
+    request[FACTS] = {**request.get(FACTS, {}), "code": problem.code}
     # That Sentry is not set up is no error: the page asks whenever an administrator comes.
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(problem, ErrorsNotConfigured):
         request.app[STATS].note_error(problem.code, route_of(request), request[REQUEST_ID])
@@ -124,7 +128,7 @@ def _from_http(request: web.Request, error: web.HTTPException) -> Problem:
 
 
 def _facts(request: web.Request, connection: object) -> dict[str, Any]:
-    """What the log line tells besides the request itself."""
+    """What the log line tells besides the request itself; `status`: how one ended that began well."""
     is_stalled = isinstance(connection, Connection) and connection.is_stalled
     return {**request.get(FACTS, {}), **({"outcome": "stalled"} if is_stalled else {})}
 

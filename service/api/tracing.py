@@ -7,14 +7,14 @@ from aiohttp.typedefs import Handler
 from service.api.keys import REQUEST_ID, TRACES
 from service.telemetry.traces import mark_failed
 
-# What asks every few seconds would bury what people ask for.
-_UNTRACED = frozenset({"/livez", "/readyz", "/health", "/metrics"})
+PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics"})
+"""What is asked for every few seconds: in traces and logs it would bury what people ask for."""
 
 
 @web.middleware
 async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Everything that is done for a request is one trace."""
-    if request.path in _UNTRACED:
+    if request.path in PROBES:
         return await handler(request)
     method, route = method_of(request), route_of(request)
     # Names of the semantic conventions before 1.23, which Sentry reads too.

@@ -14,14 +14,14 @@ from service.archives.ranges import ByteRange, parse_range
 from service.archives.transmission import ClientLeft, cut, transmit
 from service.images.blobs import BlobLost
 from service.images.store import ImageStore
-from service.problems import ImagesMissing, PreconditionFailed, Problem, StillBuilding
+from service.problems import ImagesMissing, InternalError, PreconditionFailed, Problem, StillBuilding
 from service.telemetry.metrics import Metrics
 from service.telemetry.traces import mark_failed, span
 
 STARTED = web.RequestKey("STARTED", float)
 """When the request came in (`time.monotonic`)."""
 FACTS = web.RequestKey("FACTS", dict[str, Any])
-"""What the request's log line tells besides the request itself."""
+"""What the request's log line tells besides the request itself. `status`: how an answer ended that began well."""
 
 # How long a range that needs the end waits for it; below the idle limit (60 s) of common proxies.
 _WAIT_FOR_END = 45.0
@@ -100,7 +100,8 @@ class Delivery:
                 cut(request)
             except (Problem, BlobLost) as error:
                 mark_failed(current, type(error).__name__)
-                facts["reason"] = type(error).__name__
+                cause = error if isinstance(error, Problem) else InternalError()
+                facts |= {"reason": type(error).__name__, "code": cause.code, "status": max(cause.status, 500)}
                 cut(request)
             except BaseException:
                 if request.transport is None or request.transport.is_closing():
@@ -114,7 +115,7 @@ class Delivery:
 
     def _note_left(self, facts: dict[str, Any]) -> None:
         self._metrics.client_disconnects.inc()
-        facts["outcome"] = "client_left"
+        facts |= {"outcome": "client_left", "status": 499}
 
 
 def headers(archive: Archive, *, stale: bool = False) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from service.telemetry.scrub import Scrubber
 from tests.fakes.samples import ORDER, jpeg, order
@@ -122,6 +122,43 @@ async def test_a_client_that_leaves_is_told_apart(
 
     assert [line["outcome"] for line in cut] == ["client_left"]
     assert 0 < cut[0]["bytes"] < 40_000_000
+
+
+async def test_a_download_that_is_cut_has_failed(
+    upstream: FakeUpstream, session: ClientSession, tmp_path: Path
+) -> None:
+    """It began with a 200, and counts as what cut it: in the log by its code, and in the requests that failed."""
+    upstream.orders[ORDER] = order(["a", "b"])
+    upstream.images = {"a": jpeg(1, 200_000), "b": jpeg(2, 200_000)}
+    gate = upstream.hold("b")
+
+    async with service(upstream, tmp_path, STORE_MAX_BYTES="300000") as process:
+        async with session.get(f"{process.url}/v1/orders/{ORDER}/images") as response:
+            assert response.status == 200
+            await response.content.readany()
+            gate.set()
+            with pytest.raises(ClientError):
+                await response.read()
+        async with session.get(f"{process.url}/metrics") as answer:
+            metrics = await answer.text()
+        await process.stop()
+
+    (request,) = [line for line in lines(process) if line["event"] == "request"]  # and none of /metrics
+    assert [request[name] for name in ("status", "outcome", "code")] == [503, "cut", "store_full"]
+    route = "/v1/orders/{order_id}/images"
+    assert f'batch_http_requests_total{{method="GET",route="{route}",status="503"}} 1.0' in metrics
+    assert f'route="{route}",status="200"' not in metrics
+
+
+async def test_a_refused_request_tells_its_code(upstream: FakeUpstream, session: ClientSession, tmp_path: Path) -> None:
+    """One line, no error, with the code that the caller was given."""
+    async with service(upstream, tmp_path) as process:
+        async with session.get(f"{process.url}/v1/orders/{ORDER}/images?quality=1000") as response:
+            code = (await response.json())["code"]
+        await process.stop()
+
+    (request,) = [line for line in lines(process) if line["event"] == "request"]
+    assert [request[name] for name in ("status", "code", "level")] == [400, code, "info"]
 
 
 @pytest.mark.parametrize(
