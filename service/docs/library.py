@@ -27,6 +27,7 @@ _SEQUENCE = (
     "runbooks",
 )
 _LINK = re.compile(r"(?P<slug>[a-z0-9-]+)\.md(?P<anchor>#.*)?")
+_NAME_CELL = re.compile(r"<td><code>\w+</code></td>")
 _markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
@@ -115,6 +116,7 @@ def _plain(token: Token) -> str:
 
 
 def _scrollable(html: str) -> str:
-    """Let wide tables and code scroll by themselves, also by keyboard."""
+    """Let wide tables and code scroll by themselves, also by keyboard, and the long names in tables break at a `_`."""
+    html = _NAME_CELL.sub(lambda cell: cell[0].replace("_", "_<wbr>"), html)
     html = html.replace("<table>", '<div class="wide" tabindex="0"><table>').replace("</table>", "</table></div>")
     return html.replace("<pre>", '<pre tabindex="0">')

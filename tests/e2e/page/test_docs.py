@@ -71,6 +71,18 @@ async def test_axe_finds_nothing(visit: Visit, path: str) -> None:
     assert (on_a_desk, on_a_phone) == ([], [])
 
 
+async def test_a_phone_shows_what_a_name_means_beside_it(visit: Visit) -> None:
+    """The names of settings and errors break at a `_`, so that most of the screen is left for the other columns."""
+    visitor = await visit(viewport=PHONE)
+    for slug in ("settings", "errors"):
+        await visitor.open(f"{ADDRESS}/{slug}")
+
+        widths = await visitor.page.evaluate(
+            "[...document.querySelectorAll('td:first-child')].map((one) => one.getBoundingClientRect().width)"
+        )
+        assert 0 < max(widths) < PHONE["width"] / 2
+
+
 async def test_axe_finds_nothing_around_the_reference(visit: Visit) -> None:
     """What is ours on `/docs` is as good as the guide.
 
