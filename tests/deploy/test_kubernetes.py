@@ -16,8 +16,8 @@ KUBERNETES = Path(__file__).parent.parent.parent / "deploy" / "kubernetes"
 OVERLAYS = ["single", "staging", "shared"]
 # The Prometheus operator's kinds, of which Kubernetes itself has no schema.
 FOREIGN = ("ServiceMonitor", "PrometheusRule")
-# For the last spans and files, after everything else has ended.
-LAST_SECONDS = 5
+# For the last errors and spans, 3 seconds each, and files, after everything else has ended.
+LAST_SECONDS = 10
 
 Manifest = dict[str, Any]
 
