@@ -19,9 +19,12 @@ SERVING = Row(
         ),
         figure(
             "Failing requests",
-            "Share of requests that were answered with a 5xx.",
+            "Share of requests for orders, jobs and archives that failed: 5xx, or a download that was cut.",
             "percentunit",
-            share(rate("batch_http_requests_total", matching='status=~"5.."'), rate("batch_http_requests_total")),
+            share(
+                rate("batch_http_requests_total", matching=f'{_WORK},status=~"5.."'),
+                rate("batch_http_requests_total", matching=_WORK),
+            ),
             decimals=2,
         ),
         figure(
@@ -65,7 +68,7 @@ SPEED = Row(
     [
         lines(
             "First byte",
-            "From the request of an archive to its first byte: the order call, and the first image.",
+            "From a request to its first byte: the order call, and the first image. Without those that asked to wait.",
             "s",
             quantiles("batch_archive_first_byte_seconds"),
         ),
