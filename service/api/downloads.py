@@ -34,6 +34,7 @@ async def download(request: web.Request) -> web.StreamResponse:
         complete=options.delivery == "complete",
         ranges_need_tag=True,
         stale=result is CacheResult.STALE,
+        waits=options.wait,
     )
     return await request.app[DELIVERY].deliver(request, archive, wish)
 

@@ -38,6 +38,8 @@ class Wish:
     ranges_need_tag: bool = False
     """Honour `Range` only together with a matching `If-Range`: the address may name other bytes tomorrow."""
     stale: bool = False
+    waits: bool = False
+    """For images that are still in the making."""
 
 
 class Delivery:
@@ -66,6 +68,9 @@ class Delivery:
                 await self._until_known(archive, span)
                 response, start, stop = _part(archive, span)
             response.headers.update(headers(archive, stale=wish.stale))
+            # Who asked to wait is not served slowly: objectives and alerts stand on this.
+            if span is None and not to_the_end and not wish.waits:
+                self._metrics.archive_first_byte.observe(time.monotonic() - request[STARTED])
             return await self._send(request, response, archive, start=start, stop=stop, reader=reader)
 
     async def _until_known(self, archive: Archive, span: ByteRange) -> None:
@@ -91,7 +96,6 @@ class Delivery:
         with span("stream", {"archive.id": archive.id}) as current:
             try:
                 await response.prepare(request)
-                self._metrics.archive_first_byte.observe(time.monotonic() - request[STARTED])
                 await transmit(request, response, archive, self._store, start=start, stop=stop, reader=reader)
                 self._metrics.archives_served.inc()
                 facts["outcome"] = "sent"

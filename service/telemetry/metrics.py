@@ -139,7 +139,7 @@ class Metrics:
             "archive_duration_seconds", "From the start of a build to its last image.", _ARCHIVE_SECONDS
         )
         self.archive_first_byte = histogram(
-            "archive_first_byte_seconds", "From the request to the first byte.", _FIRST_BYTE_SECONDS
+            "archive_first_byte_seconds", "To the first byte, where none asked to wait for more.", _FIRST_BYTE_SECONDS
         )
         self.archive_size = histogram("archive_size_bytes", "Length of a settled archive.", _ARCHIVE_BYTES)
 

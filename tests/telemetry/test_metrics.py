@@ -108,6 +108,15 @@ async def test_the_first_failure_counts(service: Service) -> None:
         assert f"batch_http_requests_total{{{labels}}} 0.0" in text
 
 
+async def test_who_asks_to_wait_is_not_served_slowly(upstream: FakeUpstream, service: Service) -> None:
+    """An objective and an alert stand on the time to the first byte: only of downloads that are to begin at once."""
+    await _download(upstream, service)
+    for query in ("wait=true", "delivery=complete", "on_failure=strict"):
+        assert (await service.ask(f"/v1/orders/{ORDER}/images?{query}")).status == 200
+
+    assert "batch_archive_first_byte_seconds_count 1.0" in (await service.ask("/metrics")).body.decode()
+
+
 async def test_openmetrics_for_who_asks_for_it(service: Service) -> None:
     """By `Accept`; the text format for everybody else."""
     modern = await service.ask("/metrics", headers=OPENMETRICS)
