@@ -66,6 +66,20 @@ class Circuit(StrEnum):
     ASSETS = "assets"
 
 
+class Call(StrEnum):
+    """What is asked of Autoenhance; an `asset` is where a redirect leads."""
+
+    ORDER = "order"
+    IMAGE = "image"
+    ASSET = "asset"
+    CREATE_ORDER = "create_order"
+    REGISTER_IMAGE = "register_image"
+    UPLOAD = "upload"
+
+
+# How calls to Autoenhance fail: its usual statuses, and none at all.
+_CALL_FAILURES = ("401", "402", "403", "404", "429", "500", "502", "503", "504", "timeout", "error")
+
 # Buckets are chosen where the answers lie; around the values that alerts ask for (1, 10 and 30 s) they are narrow.
 
 # A preview takes 0.1 s to a few seconds, a first rendering up to the 60 s deadline of an image.
@@ -204,6 +218,9 @@ class Metrics:
             self.callbacks.labels(callback_outcome)
         for result in CacheResult:
             self.cache_requests.labels(result)
+        for call in Call:
+            for failure in _CALL_FAILURES:
+                self.upstream_requests.labels(call, failure)
         for circuit in Circuit:
             self.breaker_state.labels(circuit)
             for state in ("closed", "half-open", "open"):

@@ -5,6 +5,7 @@ late outcomes for new ones. Here nothing awaits inside pybreaker: a call is admi
 over afterwards, unless the circuit has moved on meanwhile.
 """
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -12,8 +13,11 @@ from typing import Any, Self
 
 import pybreaker
 
+from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Circuit, Metrics
 from service.upstream.answers import UpstreamFailure
+
+log = get_logger(__name__)
 
 _STATE_VALUES = {pybreaker.STATE_CLOSED: 0, pybreaker.STATE_HALF_OPEN: 1, pybreaker.STATE_OPEN: 2}
 
@@ -98,6 +102,8 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self._opened_at = self._clock()
         self._gauge.set(_STATE_VALUES[new_state.name])
         self._transitions.labels(self.circuit, new_state.name).inc()
+        level = logging.WARNING if new_state.name == pybreaker.STATE_OPEN else logging.INFO
+        log.log(level, "circuit changed", circuit=self.circuit, state=new_state.name)
 
     def _record(self, epoch: int, failure: Exception | None, subject: str | None) -> None:
         if epoch != self._epoch:

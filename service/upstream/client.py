@@ -1,5 +1,6 @@
 """Autoenhance as this service needs it: an order's document, and an enhanced image's bytes."""
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -13,7 +14,7 @@ from yarl import URL
 from service.problems import BreakerOpen, OrderNotFound
 from service.reasons import Reason
 from service.telemetry.logs import get_logger
-from service.telemetry.metrics import Circuit, Metrics
+from service.telemetry.metrics import Call, Circuit, Metrics
 from service.telemetry.traces import span
 from service.upstream.answers import UpstreamFailure, order_problem
 from service.upstream.breaker import Breaker, CircuitOpen, Operation
@@ -83,8 +84,12 @@ class Autoenhance:
         except CircuitOpen as error:
             raise BreakerOpen(retry_after=error.retry_after) from error
         except UpstreamFailure as failure:
-            log.warning("order call failed", order_id=order_id, reason=failure.reason, detail=failure.detail)
-            raise order_problem(failure, order_id) from failure
+            problem = order_problem(failure, order_id)
+            level = (
+                logging.INFO if isinstance(problem, OrderNotFound) else logging.WARNING
+            )  # a caller's mistake is no fault
+            log.log(level, "order call failed", order_id=order_id, reason=failure.reason, detail=failure.detail)
+            raise problem from failure
         if order.is_deleted:
             raise OrderNotFound(f"It says that order {order_id} was deleted.")
         return order
@@ -155,7 +160,7 @@ class Autoenhance:
 
     async def _order_once(self, url: URL, attempt: int, operation: Operation, deadline: float) -> Order:
         async with self._transport.get(
-            "order",
+            Call.ORDER,
             url,
             seconds=max(0.001, deadline - time.monotonic()),
             headers={hdrs.ACCEPT: "application/json"},

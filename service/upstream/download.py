@@ -8,7 +8,7 @@ from aiohttp import ClientResponse, hdrs
 from yarl import URL
 
 from service.reasons import Reason
-from service.telemetry.metrics import Circuit
+from service.telemetry.metrics import Call, Circuit
 from service.upstream.answers import (
     SIGNATURE_BYTES,
     UpstreamFailure,
@@ -67,7 +67,7 @@ class Download:
             headers |= {hdrs.RANGE: f"bytes={self._body.received}-", hdrs.IF_RANGE: self._etag}
         try:
             async with self._transport.get(
-                "image",
+                Call.IMAGE,
                 self._url,
                 seconds=seconds,
                 headers=headers,

@@ -21,7 +21,7 @@ from opentelemetry.trace import Span
 from yarl import URL
 
 from service.reasons import Reason
-from service.telemetry.metrics import Circuit, Metrics
+from service.telemetry.metrics import Call, Circuit, Metrics
 from service.telemetry.traces import call, redirected
 from service.upstream.answers import UpstreamFailure, for_the_log, refusal
 from service.upstream.network import AddressGuard, ForbiddenAddress
@@ -87,7 +87,7 @@ class Transport:
                 with _told_apart(circuit, self._key):
                     left = max(0.001, deadline - time.monotonic())
                     async with self._request(
-                        operation if at_api else "asset", url, left, {**headers, **own}
+                        operation if at_api else Call.ASSET, url, left, {**headers, **own}
                     ) as response:
                         if response.status not in _REDIRECTS:
                             current.set_attribute("http.status_code", response.status)

@@ -12,7 +12,7 @@ from yarl import URL
 from service.problems import BreakerOpen, OrderNotFound, UpstreamError
 from service.reasons import Reason, UploadReason
 from service.telemetry.logs import get_logger
-from service.telemetry.metrics import Circuit
+from service.telemetry.metrics import Call, Circuit
 from service.upstream.answers import UpstreamFailure, order_problem
 from service.upstream.breaker import Breaker, CircuitOpen, Operation
 from service.upstream.transport import Transport, address_from
@@ -75,7 +75,7 @@ class Uploads:
         try:
             with Operation(self._breakers) as operation:
                 operation.reach(Circuit.API)
-                document = await self._post("create_order", "orders", {"name": name} if name else {}, deadline)
+                document = await self._post(Call.CREATE_ORDER, "orders", {"name": name} if name else {}, deadline)
         except CircuitOpen as error:
             raise BreakerOpen(retry_after=error.retry_after) from error
         except UpstreamFailure as failure:
@@ -111,7 +111,7 @@ class Uploads:
         """Announce an image; returns its id and where its file goes."""
         # Older API versions sign the type given here, newer ones take any field they do not know.
         wish = {"order_id": order_id, "image_name": name, "contentType": _ANY_BYTES}
-        document = await self._post("register_image", "images", wish, deadline)
+        document = await self._post(Call.REGISTER_IMAGE, "images", wish, deadline)
         image_id = document.get("image_id") or document.get("id")
         address = document.get("upload_url") or document.get("s3PutObjectUrl")
         if not isinstance(image_id, str) or not isinstance(address, str):
@@ -134,7 +134,7 @@ class Uploads:
             hdrs.CONTENT_LENGTH: str(size),
             hdrs.CONTENT_TYPE: url.query.get("content-type", _ANY_BYTES),
         }
-        await self._transport.put("upload", url, _chunks(path), seconds=_left(deadline), headers=headers)
+        await self._transport.put(Call.UPLOAD, url, _chunks(path), seconds=_left(deadline), headers=headers)
 
 
 def _left(deadline: float) -> float:

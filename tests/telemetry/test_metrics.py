@@ -108,6 +108,15 @@ async def test_the_first_failure_counts(service: Service) -> None:
         assert f"batch_http_requests_total{{{labels}}} 0.0" in text
 
 
+async def test_the_first_failure_of_autoenhance_counts(service: Service) -> None:
+    """The same for what it is asked."""
+    text = (await service.ask("/metrics")).body.decode()
+
+    for operation in ("order", "image", "asset", "create_order", "register_image", "upload"):
+        for status in (401, 429, 503, "timeout", "error"):
+            assert f'batch_upstream_requests_total{{operation="{operation}",status="{status}"}} 0.0' in text
+
+
 async def test_who_asks_to_wait_is_not_served_slowly(upstream: FakeUpstream, service: Service) -> None:
     """An objective and an alert stand on the time to the first byte: only of downloads that are to begin at once."""
     await _download(upstream, service)

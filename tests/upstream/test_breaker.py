@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 
 import pytest
 
@@ -279,6 +280,16 @@ class TestMetrics:
 
         assert seen == [0, 2, 1, 2, 0]
         assert transitions(metrics) == {"open": 2, "half-open": 2, "closed": 1}
+
+    def test_every_change_is_in_the_log(
+        self, breaker: Breaker, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """That it opens is a warning."""
+        with caplog.at_level(logging.INFO):
+            half_open_trial(breaker, clock).settle()
+
+        told = [(record.levelname, record.msg["state"]) for record in caplog.records if isinstance(record.msg, dict)]
+        assert told == [("WARNING", "open"), ("INFO", "half-open"), ("INFO", "closed")]
 
     def test_ordinary_traffic_is_no_change(self, breaker: Breaker, metrics: Metrics) -> None:
         """Successes of a closed circuit do not close it again."""

@@ -1,5 +1,6 @@
 """The order call as the rooms above see it: what is sent, and what answers become."""
 
+import logging
 import re
 
 import pytest
@@ -50,13 +51,15 @@ ORDER_URL = f"{BASE}/orders/{ORDER}"
     ],
 )
 async def test_a_status_becomes_a_problem(
-    answers: aioresponses, lone: Parts, status: int, problem: type[Problem]
+    answers: aioresponses, lone: Parts, status: int, problem: type[Problem], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each refusal in our own terms."""
+    """Each refusal in our own terms; an unknown order is its caller's mistake, the others are warned of."""
     answers.get(ORDER_URL, status=status, payload={"message": "no", "detail": {}})
 
-    with pytest.raises(problem):
+    with pytest.raises(problem), caplog.at_level(logging.INFO):
         await lone.client.order(ORDER)
+    (record,) = [one for one in caplog.records if "order call failed" in str(one.msg)]
+    assert record.levelname == ("INFO" if problem is OrderNotFound else "WARNING")
 
 
 @pytest.mark.parametrize(
