@@ -10,7 +10,6 @@ from tests.e2e.client import Service, StartService
 from tests.fakes.samples import ORDER, jpeg, order
 from tests.fakes.upstream import FakeUpstream
 
-# Long enough for 80 callers at once on a busy machine.
 SHORT = Patience(head=1, body=0.5, idle=0.5, unread=0.1)
 
 KEY = {"X-API-Key": "key"}
@@ -51,12 +50,12 @@ ODD = [
 ]
 
 
-async def start(upstream: FakeUpstream, start_service: StartService) -> Service:
-    """An impatient service with everything on, and an order."""
+async def start(upstream: FakeUpstream, start_service: StartService, patience: Patience = SHORT) -> Service:
+    """A service with everything on, impatient unless told otherwise, and an order."""
     upstream.orders[ORDER] = order(["a"])
     upstream.images["a"] = jpeg()
     return await start_service(
-        patience=SHORT,
+        patience=patience,
         service_api_key="key",
         admin_token="token",
         allowed_origins="https://page.example,*",
