@@ -86,10 +86,10 @@ def call(name: str, method: str, url: URL, headers: dict[str, str], attributes: 
         yield current
 
 
-def redirected(calling: Span, url: URL) -> None:
-    """A call was sent on to another address."""
+def redirected(calling: Span, url: URL, times: int) -> None:
+    """A call was sent on to another address, for the so-manieth time."""
     if calling.is_recording():
-        calling.add_event("redirect", {"http.url": without_secrets(url)})
+        calling.set_attributes({"http.url": without_secrets(url), "http.resend_count": times})
 
 
 def without_secrets(url: URL) -> str:

@@ -80,7 +80,7 @@ class Transport:
         at_api = True
         headers = dict(headers)
         with call("attempt", hdrs.METH_GET, url, headers, {"attempt": attempt}) as current:
-            for _ in range(_MOST_REDIRECTS + 1):
+            for redirects in range(_MOST_REDIRECTS + 1):
                 circuit = Circuit.API if at_api else Circuit.ASSETS
                 reach(circuit)
                 own = {**self._api_headers, **api_headers} if at_api else {}
@@ -95,7 +95,7 @@ class Transport:
                             yield response
                             return
                         url = _next_address(url, response)
-                        redirected(current, url)
+                        redirected(current, url, redirects + 1)
                         at_api = at_api and url.origin() == self._base.origin()
                         await _drain(response)
             raise UpstreamFailure(Reason.BAD_REDIRECT, "too many redirects")
