@@ -1,5 +1,7 @@
 """Every series the service exports, in one class over its own registry."""
 
+import time
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 
@@ -99,12 +101,25 @@ _UPSTREAM_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 
 
+# An exemplar costs more than the observation. Nobody scrapes more often than this.
+_EXEMPLAR_SECONDS = 1.0
+
+
 class _TracedHistogram(Histogram):
-    """Every observation carries the id of the trace it was made in, as its exemplar."""
+    """A bucket carries the id of a trace that was observed in it, at most a second older than the last."""
+
+    def _metric_init(self) -> None:
+        super()._metric_init()
+        self._renewed = [-_EXEMPLAR_SECONDS] * len(self._upper_bounds)
 
     def observe(self, amount: float, exemplar_labels: dict[str, str] | None = None) -> None:
         """Observe `amount`."""
-        super().observe(amount, exemplar_labels or exemplar())
+        bucket, now = bisect_left(self._upper_bounds, amount), time.monotonic()
+        if now - self._renewed[bucket] >= _EXEMPLAR_SECONDS:
+            exemplar_labels = exemplar_labels or exemplar()
+            if exemplar_labels:
+                self._renewed[bucket] = now
+        super().observe(amount, exemplar_labels)
 
 
 class _BesideGauge(Collector):

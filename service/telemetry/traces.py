@@ -72,24 +72,24 @@ def span(name: str, attributes: Attributes = _NONE, kind: SpanKind = SpanKind.IN
 
 
 @contextmanager
-def call(name: str, method: str, url: URL, headers: dict[str, str], attributes: Attributes = _NONE) -> Iterator[Span]:
+def call(name: str, method: str, url: URL, headers: dict[str, str]) -> Iterator[dict[str, str | int | URL]]:
     """The span of a call to somebody else, to the end of the answer's body.
 
-    Adds the `traceparent` to be sent along to `headers`.
+    Adds the `traceparent` to be sent along to `headers`. What is told of the call is set once, at its end: `http.url`
+    is without its query then.
     """
+    told: dict[str, str | int | URL] = {"http.method": method, "http.url": url}
     if _tracer.get() is None:
-        yield INVALID_SPAN
+        yield told
         return
-    about = {**attributes, "http.method": method, "http.url": without_secrets(url)}
-    with span(name, about, SpanKind.CLIENT) as current:
+    with span(name, kind=SpanKind.CLIENT) as current:
         _propagator.inject(headers)
-        yield current
-
-
-def redirected(calling: Span, url: URL, times: int) -> None:
-    """A call was sent on to another address, for the so-manieth time."""
-    if calling.is_recording():
-        calling.set_attributes({"http.url": without_secrets(url), "http.resend_count": times})
+        try:
+            yield told
+        finally:
+            current.set_attributes(
+                {key: without_secrets(value) if isinstance(value, URL) else value for key, value in told.items()}
+            )
 
 
 def without_secrets(url: URL) -> str:

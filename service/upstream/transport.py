@@ -17,12 +17,11 @@ from aiohttp import (
     InvalidURL,
     hdrs,
 )
-from opentelemetry.trace import Span
 from yarl import URL
 
 from service.reasons import Reason
 from service.telemetry.metrics import Call, Circuit, Metrics
-from service.telemetry.traces import call, redirected
+from service.telemetry.traces import call
 from service.upstream.answers import UpstreamFailure, for_the_log, refusal
 from service.upstream.network import AddressGuard, ForbiddenAddress
 
@@ -79,7 +78,8 @@ class Transport:
         deadline = time.monotonic() + seconds
         at_api = True
         headers = dict(headers)
-        with call("attempt", hdrs.METH_GET, url, headers, {"attempt": attempt}) as current:
+        with call("attempt", hdrs.METH_GET, url, headers) as told:
+            told["attempt"] = attempt
             for redirects in range(_MOST_REDIRECTS + 1):
                 circuit = Circuit.API if at_api else Circuit.ASSETS
                 reach(circuit)
@@ -90,12 +90,12 @@ class Transport:
                         operation if at_api else Call.ASSET, url, left, {**headers, **own}
                     ) as response:
                         if response.status not in _REDIRECTS:
-                            current.set_attribute("http.status_code", response.status)
+                            told["http.status_code"] = response.status
                             await self._refuse(response)
                             yield response
                             return
                         url = _next_address(url, response)
-                        redirected(current, url, redirects + 1)
+                        told |= {"http.url": url, "http.resend_count": redirects + 1}
                         at_api = at_api and url.origin() == self._base.origin()
                         await _drain(response)
             raise UpstreamFailure(Reason.BAD_REDIRECT, "too many redirects")
@@ -107,11 +107,11 @@ class Transport:
         """
         await self._guard.learn()
         headers = dict(self._api_headers)
-        with call(hdrs.METH_POST, hdrs.METH_POST, url, headers) as current, _told_apart(Circuit.API, self._key):
+        with call(hdrs.METH_POST, hdrs.METH_POST, url, headers) as told, _told_apart(Circuit.API, self._key):
             async with self._request(
                 operation, url, seconds, headers, method=hdrs.METH_POST, json=document
             ) as response:
-                await self._settle(current, response)
+                await self._settle(told, response)
                 return await read_document(response)
 
     async def put(
@@ -120,12 +120,12 @@ class Transport:
         """Send a body to storage, without the key: the address itself is signed. Raises `UpstreamFailure`."""
         await self._guard.learn()
         headers = dict(headers)
-        with call(hdrs.METH_PUT, hdrs.METH_PUT, url, headers) as current, _told_apart(Circuit.ASSETS, self._key):
+        with call(hdrs.METH_PUT, hdrs.METH_PUT, url, headers) as told, _told_apart(Circuit.ASSETS, self._key):
             async with self._request(operation, url, seconds, headers, method=hdrs.METH_PUT, data=body) as response:
-                await self._settle(current, response)
+                await self._settle(told, response)
 
-    async def _settle(self, current: Span, response: ClientResponse) -> None:
-        current.set_attribute("http.status_code", response.status)
+    async def _settle(self, told: dict[str, Any], response: ClientResponse) -> None:
+        told["http.status_code"] = response.status
         if response.status in _REDIRECTS:
             raise UpstreamFailure(Reason.BAD_REDIRECT, f"status {response.status}", status=response.status)
         if response.status not in _DONE:

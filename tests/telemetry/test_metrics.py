@@ -1,5 +1,6 @@
 """What `/metrics` exports: the contract that dashboards and alerts stand on."""
 
+import itertools
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -10,11 +11,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from service.reasons import Reason
+from service.telemetry.metrics import Metrics
 from tests.docs.blocks import ROOT
 from tests.e2e.client import Answer, Service, StartService
 from tests.fakes.samples import ORDER, jpeg, order
 from tests.fakes.upstream import FakeUpstream
 from tests.telemetry.collector import Collector
+from tests.upstream.helpers import FakeClock
 
 OPENMETRICS = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"}
 CLOSED, HALF_OPEN, OPEN = "closed", "half-open", "open"
@@ -162,6 +165,25 @@ async def test_a_measurement_leads_to_its_trace(
             "upstream_request_duration_seconds",
         )
     }
+
+
+def test_a_buckets_exemplar_is_renewed_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs more than the observation; a bucket that had none for longer gets its own at once."""
+    clock, traces, metrics = FakeClock(), (f"{number:032x}" for number in itertools.count(1)), Metrics()
+    monkeypatch.setattr("service.telemetry.metrics.time", clock)
+    monkeypatch.setattr("service.telemetry.metrics.exemplar", lambda: {"trace_id": next(traces)})
+
+    for seconds, wait in ((0.2, 0.0), (0.2, 0.5), (40.0, 0.6), (0.2, 0.0)):
+        metrics.image_download.observe(seconds)
+        clock.advance(wait)
+
+    found = {
+        sample.labels["le"]: sample.exemplar.labels["trace_id"][-1]
+        for family in metrics.image_download.collect()
+        for sample in family.samples
+        if sample.exemplar
+    }
+    assert found == {"0.25": "3", "60.0": "2"}
 
 
 async def test_without_tracing_there_are_no_exemplars(upstream: FakeUpstream, service: Service) -> None:
