@@ -58,7 +58,7 @@ async def weather_storm(folder: Path, *, downloads: int, seed: int, rest: float 
 
 async def _look_around(findings: Findings, scene: Scene, before: Rest, rest: float) -> None:
     await note_lag(findings, scene)
-    after = await at_rest(scene, rest)
+    after = await at_rest(scene, rest, before.tasks)
     grown = after.memory - before.memory
     findings.figure("memory grown, MiB", f"{grown / (1 << 20):.1f}", passed=grown < _MOST_GROWTH)
     more = after.files - before.files
