@@ -28,12 +28,17 @@ async def at_rest(scene: Scene, seconds: float, most_tasks: float = math.inf) ->
     On a busy machine that may take longer than `seconds`: while there are more than `most_tasks`, it is looked again.
     """
     await asyncio.sleep(seconds)
+    tasks = await _tasks(scene)
     for _ in range(_LOOKS):
-        tasks = int(await scene.metric("batch_event_loop_tasks"))
         if tasks <= most_tasks:
             break
         await asyncio.sleep(1)
+        tasks = await _tasks(scene)
     return Rest(scene.service.memory, scene.service.open_files, tasks)
+
+
+async def _tasks(scene: Scene) -> int:
+    return int(await scene.metric("batch_event_loop_tasks"))
 
 
 async def note_lag(findings: Findings, scene: Scene) -> None:
