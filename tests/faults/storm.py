@@ -33,11 +33,11 @@ _SETTINGS = {
 }
 
 
-async def weather_storm(folder: Path, *, downloads: int, seed: int, rest: float = 32) -> Findings:
+async def weather_storm(folder: Path, *, downloads: int, seed: int, rest: float = 40) -> Findings:
     """`downloads` downloads, each answer judged; then what the service has not let go of after `rest` seconds.
 
-    30 seconds close the connections that are kept for the next download: they live for 15, and every 15 those that are
-    older are looked for. After fewer, some of them are forgiven.
+    32 seconds close the connections that are kept for the next download: they live for 15, and every 15, in full
+    seconds, those that are older are looked for. After fewer than 30, some of them are forgiven.
     """
     async with (
         FaultProxy() as upstream,
