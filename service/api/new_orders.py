@@ -88,7 +88,7 @@ async def _take(request: web.Request, parts: Parts, part: BodyPartReader, order:
         await _take_field(parts, part, order)
         return
     if len(order.files) >= request.app[SETTINGS].max_images_per_order:
-        order.refuse(safe_name(name, "image"), await _skip(parts, part), UploadReason.TOO_MANY_FILES)
+        order.refuse(safe_name(name), await _skip(parts, part), UploadReason.TOO_MANY_FILES)
         return
     async with AsyncExitStack() as held:
         incoming = await held.enter_async_context(request.app[IMAGES].receive())
@@ -96,7 +96,7 @@ async def _take(request: web.Request, parts: Parts, part: BodyPartReader, order:
         if not name and not size:  # what a browser sends for a file field that was left empty
             return
         if extension not in _TAKEN:
-            order.refuse(safe_name(name, "image"), size, UploadReason.NOT_AN_IMAGE)
+            order.refuse(safe_name(name), size, UploadReason.NOT_AN_IMAGE)
         elif size > LARGEST_FILE:
             order.refuse(f"{_label(name)}.{extension}", size, UploadReason.FILE_TOO_LARGE)
         else:

@@ -38,9 +38,9 @@ def safe_stem(name: str, fallback: str) -> str:
     return _safe(name, _IMAGE) or _safe(fallback) or "image"
 
 
-def safe_name(name: str, fallback: str) -> str:
-    """`name` as it was given, harmless and with its own ending; else `fallback`, as in `safe_stem`."""
-    return _safe(name) or _safe(fallback) or "image"
+def safe_name(name: str) -> str:
+    """`name` as it was given, harmless and with its own ending; `image` where nothing is left of it."""
+    return _safe(name) or "image"
 
 
 class Names:

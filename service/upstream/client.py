@@ -85,9 +85,8 @@ class Autoenhance:
             raise BreakerOpen(retry_after=error.retry_after) from error
         except UpstreamFailure as failure:
             problem = order_problem(failure, order_id)
-            level = (
-                logging.INFO if isinstance(problem, OrderNotFound) else logging.WARNING
-            )  # a caller's mistake is no fault
+            # An id that Autoenhance does not know is its caller's mistake.
+            level = logging.INFO if isinstance(problem, OrderNotFound) else logging.WARNING
             log.log(level, "order call failed", order_id=order_id, reason=failure.reason, detail=failure.detail)
             raise problem from failure
         if order.is_deleted:
