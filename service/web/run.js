@@ -9,9 +9,11 @@ import { Refusal } from "./problems.js";
 const FINAL = new Set(["complete", "error", "cancelled"]);
 const REPORT_AFTER = 400; // milliseconds
 const SPOKEN_STEPS = 4; // progress is announced in quarters
+const CANCELLED = "cancelled"; // why a run was left: else its job goes on
 
 export class Run {
   #abort = null;
+  #jobId = ""; // known before the first event tells of the job
   #job = null;
   #pace = new Pace();
   #spoken = 0;
@@ -35,26 +37,28 @@ export class Run {
 
   /** Start a job for the order and follow it to its end. */
   async start(orderId, query) {
-    this.#begin();
+    const signal = this.#begin();
     this.#isNews = true;
     try {
       const response = await request(`/v1/orders/${orderId}/jobs?${query}`, { method: "POST" });
-      await this.#follow((await response.json()).job_id);
+      const { job_id: jobId } = await response.json();
+      if (signal.reason === CANCELLED) await cancelJob(jobId);
+      else await this.#follow(jobId, signal);
     } catch (error) {
-      this.#fail(error);
+      this.#fail(error, signal);
     }
   }
 
   /** Follow a job that is under way, or show how it ended: after the page was loaded again. */
   async resume(jobId) {
-    this.#begin();
+    const signal = this.#begin(jobId);
     try {
-      const job = await getJson(`/v1/jobs/${jobId}`, { signal: this.#abort.signal });
+      const job = await getJson(`/v1/jobs/${jobId}`, { signal });
       this.#isNews = !FINAL.has(job.status);
-      await this.#follow(jobId);
+      await this.#follow(jobId, signal);
     } catch (error) {
       if (error.status === 404) this.reset(); // an old address: the job is no longer kept
-      else this.#fail(error);
+      else this.#fail(error, signal);
     }
   }
 
@@ -75,10 +79,11 @@ export class Run {
     write($("running-line"), `${overview.ready} of ${photos(overview.total)} are enhanced. This goes on without you, too.`);
   }
 
-  #begin() {
+  #begin(jobId = "") {
     this.#abort?.abort();
     this.#abort = new AbortController();
     this.#pace = new Pace();
+    this.#jobId = jobId;
     this.#job = null;
     this.#spoken = 0;
     this.#show("running");
@@ -90,10 +95,12 @@ export class Run {
     $("running-title").focus();
     clearInterval(this.#clock);
     this.#clock = setInterval(() => this.#tick(), 1000);
+    return this.#abort.signal;
   }
 
-  async #follow(jobId) {
-    const signal = this.#abort.signal;
+  async #follow(jobId, signal) {
+    if (signal.aborted) return;
+    this.#jobId = jobId;
     this.#hooks.onJob(jobId);
     const lost = () => {
       this.#isLost = true;
@@ -104,7 +111,7 @@ export class Run {
       const job = JSON.parse(message.data);
       if (!job.status) continue;
       const isPutOff = job.status === "queued" && this.#job?.status === "processing";
-      this.#job = { ...job, job_id: jobId };
+      this.#job = job;
       if (isPutOff) this.#putOff();
       this.#progress();
       if (FINAL.has(job.status)) {
@@ -217,15 +224,16 @@ export class Run {
       await request(`${path}/report`); // is it still there? A download could not say so
       await save(path);
     } catch (error) {
-      this.#fail(error);
+      this.#fail(error, this.#abort.signal);
     }
   }
 
   async #cancel() {
-    const job = this.#job?.job_id;
+    const jobId = this.#jobId;
+    this.#abort.abort(CANCELLED);
     this.#toOptions();
     say("Cancelled.");
-    if (job) await request(`/v1/jobs/${job}`, { method: "DELETE", quiet: true }).catch(() => {});
+    if (jobId) await cancelJob(jobId);
   }
 
   /** The button that was pressed goes away with what it stood in: whoever works by keyboard goes on at the options. */
@@ -234,8 +242,8 @@ export class Run {
     $("options").querySelector("[name=preview]:checked").focus();
   }
 
-  #fail(error) {
-    if (this.#abort?.signal.aborted) return;
+  #fail(error, signal) {
+    if (signal.aborted) return;
     this.#stop();
     this.#hooks.onJob("");
     const refusal = error instanceof Refusal ? error : Refusal.ofPage();
@@ -254,6 +262,10 @@ export class Run {
     $("running").hidden = part !== "running";
     $("outcome").hidden = part !== "outcome";
   }
+}
+
+async function cancelJob(jobId) {
+  await request(`/v1/jobs/${jobId}`, { method: "DELETE", quiet: true }).catch(() => {});
 }
 
 function failureLine({ name, reason }) {

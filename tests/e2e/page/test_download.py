@@ -1,10 +1,11 @@
 """From an order to its ZIP on disk: progress, partial failure, retry, cancelling, and coming back."""
 
+import asyncio
 import zipfile
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Download, expect
+from playwright.async_api import Download, Route, expect
 
 from service.sandbox import ImageSpec, Sandbox
 from service.sandbox.state import Order
@@ -280,6 +281,34 @@ async def test_cancelling_ends_the_job_and_shows_the_options_again(
     await expect(page.get_by_label("Photos still being enhanced")).to_have_value("300")
     document = await site.ask(f"/v1/jobs/{job}")
     assert b'"cancelled"' in document.body
+
+
+@pytest.mark.parametrize("held", ["**/v1/orders/*/jobs?*", "**/v1/jobs/*/events"])
+async def test_cancelling_at_once_ends_the_job_too(visit: Visit, site: Service, sandbox: Sandbox, held: str) -> None:
+    """Before the page knows its job, or what has become of it."""
+    order = sandbox.control.add_order([ImageSpec(name="slow.jpg", status="processing")])
+    visitor = await at_order(visit, order)
+    page = visitor.page
+    asked, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        asked.set()
+        await cancelled.wait()
+        await route.continue_()
+
+    await page.route(held, hold)
+    await page.get_by_label("Photos still being enhanced").select_option("300")
+    await page.locator("#go").click()
+    await asked.wait()
+    async with page.expect_response(lambda response: response.request.method == "DELETE") as ending:
+        await page.get_by_role("button", name="Cancel").click()
+        await expect(page.get_by_role("radio", name="Preview")).to_be_focused()
+        cancelled.set()
+
+    job = (await ending.value).url.rpartition("/")[2]
+    document = await site.ask(f"/v1/jobs/{job}")
+    assert b'"cancelled"' in document.body
+    assert "job=" not in page.url
 
 
 async def test_the_key_never_travels_in_an_address(
