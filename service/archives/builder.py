@@ -49,6 +49,7 @@ class Builder:
             [(image.image_id, image.name) for image in plan.images], FORMAT_EXTENSIONS[plan.rendering.format]
         )
         self._appending = asyncio.Lock()
+        self._keys = {image.image_id: image.key for image in plan.images}
         self._purse = Purse()
 
     async def build(self) -> None:
@@ -117,6 +118,7 @@ class Builder:
             if not await self._catalogue.append(self._archive, member, attempts):
                 return False
             self._archive.append(member, present(image, member, attempts))
+            self._keys[image.image_id] = image.key
             return True
 
     def _miss(self, image: PlannedImage, reason: Reason, attempts: int = 0) -> None:
@@ -137,9 +139,16 @@ class Builder:
             await self._append_report()
         state = State.PARTIAL if failures else State.COMPLETE
         words = comment(archive.order_id, archive.downloaded, archive.total)
-        archive.key = self._readiness.plan.key
+        archive.key = self._key()
         await self._catalogue.settle(archive, state, words)
         archive.settle(state, words)
+
+    def _key(self) -> str:
+        """Of the order as it is now, if the archive holds just that; else of the order as it was asked for."""
+        now = self._readiness.plan
+        held = [(image.image_id, image.name, self._keys[image.image_id]) for image in self._planned]
+        is_current = held == [(image.image_id, image.name, image.key) for image in now.images]
+        return now.key if is_current else self._archive.key
 
     async def _append_report(self) -> None:
         text = report_text(self._archive.order_id, self._archive.results).encode()

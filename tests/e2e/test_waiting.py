@@ -81,3 +81,44 @@ async def test_images_that_appear_while_waiting_are_included(upstream: FakeUpstr
     answer = await service.download(wait="true", wait_timeout="60")
 
     assert set(answer.members) == {"a.jpg", "b.jpg"}
+
+
+async def test_an_image_that_is_added_while_waiting_is_in_the_next_archive(
+    upstream: FakeUpstream, service: Service
+) -> None:
+    """What was asked for before it came does not answer for the order that has it."""
+    upstream.orders[ORDER] = [UNFINISHED, order(["a", "b", "c"])]
+    upstream.images |= {"a": jpeg(1), "b": jpeg(2), "c": jpeg(3)}
+
+    before = await service.download(wait="true", wait_timeout="1")
+    after = await service.download()
+
+    assert set(before.members) == {"a.jpg", "b.jpg"}
+    assert set(after.members) == {"a.jpg", "b.jpg", "c.jpg"}
+    assert upstream.image_calls == 3
+
+
+async def test_an_image_that_is_made_anew_while_waiting_is_in_the_next_archive(
+    upstream: FakeUpstream, service: Service
+) -> None:
+    """The earlier picture is not taken for the later one."""
+    upstream.orders[ORDER] = [UNFINISHED, order([photo("a", vibrant=True), "b"])]
+    upstream.images |= {"a": [jpeg(1), jpeg(3)], "b": jpeg(2)}
+
+    await service.download(wait="true", wait_timeout="1")
+    after = await service.download()
+
+    assert after.members == {"a.jpg": jpeg(3), "b.jpg": jpeg(2)}
+
+
+async def test_an_archive_that_was_waited_for_answers_the_next_request(
+    upstream: FakeUpstream, service: Service
+) -> None:
+    """Also when images look different once they are finished."""
+    upstream.orders[ORDER] = [UNFINISHED, order(["a", photo("b", width=6000)])]
+    upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
+
+    first = await service.download(wait="true", wait_timeout="1")
+    second = await service.download()
+
+    assert second.headers["X-Archive-Id"] == first.headers["X-Archive-Id"]
