@@ -96,6 +96,11 @@ class Archive:
         """Images that are missing."""
         return [result for result in self.results if result.code is not None]
 
+    @property
+    def has_report(self) -> bool:
+        """Whether the last member is in: only the directory may follow it."""
+        return any(member.image_id is None for member in self.members)
+
     def blobs(self) -> list[Blob]:
         """What must be in the store for the archive to be served."""
         return [member.blob for member in self.members]

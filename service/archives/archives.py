@@ -197,8 +197,10 @@ class Archives:
         if record is None or record.plan.wait != plan.wait or self._catalogue.is_expired(record):
             return None
         archive = self._restore(record)
-        if record.id in self._builds or await self._workshop.store.missing(archive.blobs()):
+        if archive.has_report or record.id in self._builds or await self._workshop.store.missing(archive.blobs()):
             return None
+        if archive.is_settled:  # somebody else went on with it meanwhile
+            return archive if archive.state is State.COMPLETE else None
         return self._resume(record, archive)
 
     async def _intact(self, record: Record | None) -> Archive | None:

@@ -16,7 +16,7 @@ from service.disk import OutOfSpace
 from service.images.blobs import Blob
 from service.images.downloads import Downloads, Purse, Stored, Wanted
 from service.images.store import ImageStore
-from service.problems import BreakerOpen, NoImages
+from service.problems import ArchiveGone, BreakerOpen, NoImages
 from service.reasons import Reason
 from service.telemetry.metrics import ImageOutcome, Metrics
 from service.upstream.answers import FORMAT_EXTENSIONS
@@ -57,6 +57,8 @@ class Builder:
 
         Raises `Abandoned`, `OutOfSpace`, or the `Problem` that leaves nothing usable; alone or in a group.
         """
+        if self._archive.has_report:  # its builder died before the end: what would follow could belie the report
+            raise ArchiveGone
         left = await self._take_stored()
         async with asyncio.TaskGroup() as fetches, aclosing(self._readiness.images(left)) as images:
             async for image, reason in images:

@@ -1,10 +1,16 @@
 """What is on disk outlives the process."""
 
+import asyncio
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.client import StartService
+from service.images.blobs import Blob
+from service.images.store import ImageStore
+from tests.e2e.client import PATIENCE, StartService
 from tests.fakes.samples import ORDER, jpeg, order
 from tests.fakes.upstream import FakeUpstream
 
@@ -61,3 +67,54 @@ async def test_good_images_of_a_partial_archive_are_kept(
 
     assert answer.members == {"a.jpg": jpeg(1), "b.jpg": jpeg(2)}
     assert upstream.calls("a") == 1
+
+
+async def test_two_callers_take_up_an_interrupted_build_once(
+    upstream: FakeUpstream, start_service: StartService, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is still looking at the stored files, as after a boot, when the other has the whole archive."""
+    gate = upstream.hold("b")
+    before = await start_service(data_dir=data_dir)
+    async with before.request(f"/v1/orders/{ORDER}/images"):
+        await before.stop()
+    gate.set()
+    look, looking, go_on = ImageStore.missing, asyncio.Event(), asyncio.Event()
+
+    async def look_slowly(store: ImageStore, blobs: Iterable[Blob]) -> set[str]:
+        lost = await look(store, wanted := list(blobs))
+        if wanted and not looking.is_set():
+            looking.set()
+            await go_on.wait()
+        return lost
+
+    monkeypatch.setattr(ImageStore, "missing", look_slowly)
+    after = await start_service(data_dir=data_dir)
+    slow = asyncio.ensure_future(after.download())
+    async with asyncio.timeout(PATIENCE):
+        await looking.wait()
+
+    quick = await after.download()
+    go_on.set()
+
+    assert (await slow).body == quick.body
+    again = await after.ask(f"/v1/archives/{quick.headers['X-Archive-Id']}")
+    assert (again.status, again.body) == (200, quick.body)
+
+
+async def test_nothing_is_added_behind_a_report(
+    upstream: FakeUpstream, start_service: StartService, data_dir: Path
+) -> None:
+    """Died between report and end: the report could be wrong by now, so the archive is gone, and the next one whole."""
+    upstream.images["b"] = [404, jpeg(2)]
+    before = await start_service(data_dir=data_dir)
+    cut = await before.download()
+    await before.stop()
+    with closing(sqlite3.connect(data_dir / "batch.sqlite3")) as database, database:
+        database.execute("UPDATE archives SET state = 'building', results = NULL, comment = NULL, settled = NULL")
+
+    after = await start_service(data_dir=data_dir)
+    whole = await after.download()
+    rest = await after.ask(f"/v1/archives/{cut.headers['X-Archive-Id']}", headers={"Range": "bytes=500-"})
+
+    assert whole.members == {"a.jpg": jpeg(1), "b.jpg": jpeg(2)}
+    assert (rest.status, rest.problem["code"]) == (410, "archive_gone")
