@@ -5,7 +5,7 @@ from aiohttp.hdrs import METH_ALL
 from aiohttp.typedefs import Handler
 
 from service.api.keys import REQUEST_ID, TRACES
-from service.telemetry.traces import mark_failed
+from service.telemetry.step import mark_failed
 
 PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics"})
 """What is asked for every few seconds: in traces and logs it would bury what people ask for."""

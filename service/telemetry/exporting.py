@@ -4,11 +4,12 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import cast
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.aiohttp_client import create_trace_config
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, Tracer, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from service import __version__
@@ -30,7 +31,7 @@ async def export_traces(endpoint: str | None, sinks: Sequence[SpanProcessor] = (
     provider = await asyncio.to_thread(_provider, endpoint, sinks)  # it looks around on the machine
     try:
         client = create_trace_config(url_filter=without_secrets, tracer_provider=provider)
-        yield Traces(provider.get_tracer("service", __version__), [client])
+        yield Traces(cast(Tracer, provider.get_tracer("service", __version__)), [client])
     finally:
         # A daemon thread: whatever it still waits for then, the process may end.
         last = threading.Thread(target=provider.shutdown, name="last spans", daemon=True)

@@ -11,12 +11,13 @@ from contextvars import ContextVar
 
 from aiohttp import TraceConfig
 from opentelemetry import trace
-from opentelemetry.context import Context, attach, detach
-from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanContext, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Tracer
+from opentelemetry.trace import INVALID_SPAN, Link, NonRecordingSpan, Span, SpanContext, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from yarl import URL
 
-Attributes = Mapping[str, str | int | float | bool]
+from service.telemetry.step import Attributes, Step
 
 _NONE: Attributes = {}
 _tracer: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
@@ -56,19 +57,13 @@ class Traces:
             yield span
 
 
-@contextmanager
-def span(name: str, attributes: Attributes = _NONE, kind: SpanKind = SpanKind.INTERNAL) -> Iterator[Span]:
-    """A step within the current trace. An error that passes through marks it, by its name and without its words."""
+def span(name: str, attributes: Attributes = _NONE, kind: SpanKind = SpanKind.INTERNAL) -> Span:
+    """A step within the current trace, for a `with`. An error that passes through marks it, without its words."""
     tracer = _tracer.get()
     if tracer is None:
-        yield INVALID_SPAN
-        return
-    with _current(tracer.start_span(name, None, kind, attributes)) as current:
-        try:
-            yield current
-        except Exception as error:
-            mark_failed(current, getattr(error, "reason", type(error).__name__))
-            raise
+        return INVALID_SPAN
+    parent = trace.get_current_span().get_span_context()
+    return Step(tracer, parent, name, kind, attributes) if parent.trace_flags.sampled else NonRecordingSpan(parent)
 
 
 @contextmanager
@@ -97,12 +92,6 @@ def without_secrets(url: URL) -> str:
     return f"{url.origin()}{url.raw_path}"
 
 
-def mark_failed(failed: Span, why: str) -> None:
-    """Show a span as failed. `why` is one of few words, never a message."""
-    failed.set_attribute("error.type", why)
-    failed.set_status(Status(StatusCode.ERROR))
-
-
 def link() -> str | None:
     """The current place in the current trace as a `traceparent`, to be kept with what is done later."""
     carrier: dict[str, str] = {}
@@ -128,21 +117,11 @@ def _root(
 ) -> Iterator[Span]:
     token = _tracer.set(tracer)
     try:
-        with _current(tracer.start_span(name, parent, kind, attributes, links)) as root:
+        started = tracer.start_span(name, parent, kind, attributes, links)
+        with trace.use_span(started, end_on_exit=True, record_exception=False, set_status_on_exception=False) as root:
             yield root
     finally:
         _tracer.reset(token)
-
-
-@contextmanager
-def _current(started: Span) -> Iterator[Span]:
-    # The library's own way to do this costs as much again as the span.
-    token = attach(trace.set_span_in_context(started))
-    try:
-        yield started
-    finally:
-        detach(token)
-        started.end()
 
 
 def _read(traceparent: str | None) -> SpanContext | None:
