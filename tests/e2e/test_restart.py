@@ -97,6 +97,7 @@ async def test_two_callers_take_up_an_interrupted_build_once(
     go_on.set()
 
     assert (await slow).body == quick.body
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("build ")]
     again = await after.ask(f"/v1/archives/{quick.headers['X-Archive-Id']}")
     assert (again.status, again.body) == (200, quick.body)
 
