@@ -82,9 +82,10 @@ export class Order {
     this.#loading?.abort();
     const loading = (this.#loading = new AbortController());
     try {
-      const query = rendering() ?? "";
+      const query = String(rendering() ?? "");
       const overview = await getJson(`/v1/orders/${this.#id}?${query}`, { signal: loading.signal });
       this.#show(overview);
+      if (query !== String(rendering() ?? query)) void this.#refresh(); // the options were changed meanwhile
       return true;
     } catch (error) {
       if (!loading.signal.aborted) this.#refused(error);
@@ -94,7 +95,8 @@ export class Order {
 
   /** Load again without getting in the way: a failure changes nothing that is shown. */
   async #refresh() {
-    if (!this.#id || this.#isFixed || !rendering()) return;
+    if (!this.#overview || this.#isFixed || !rendering()) return;
+    this.#loading?.abort(); // what it would tell is of older options, or of another order by then
     const loading = (this.#loading = new AbortController());
     try {
       const overview = await getJson(`/v1/orders/${this.#id}?${rendering()}`, { quiet: true, signal: loading.signal });

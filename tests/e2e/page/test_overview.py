@@ -1,10 +1,11 @@
 """Finding an order and choosing how to download it."""
 
+import asyncio
 import json
 import shlex
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from service.sandbox import ImageSpec, Sandbox
 from tests.e2e.client import Service, StartService
@@ -152,6 +153,44 @@ async def test_full_size_says_what_it_may_cost(visit: Visit, sandbox: Sandbox) -
     await visitor.page.get_by_label("Test mode").check()
     await expect(cost).to_have_text("Free: watermarked photos for tests.")
     assert sandbox.control.counters.purchases.total() == 0
+
+
+async def test_the_last_choice_counts_whichever_answer_comes_last(visit: Visit, sandbox: Sandbox) -> None:
+    """What the service tells of an earlier choice, or of the order before, is not shown once there is a later one."""
+    order = sandbox.control.add_order([ImageSpec()], name="7 Mill Street")
+    visitor = await visit()
+    page = visitor.page
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+    held: asyncio.Queue[Route] = asyncio.Queue()
+    await page.route("**/v1/orders/*?format=png", held.put)
+    await page.get_by_label("Format").select_option("png")
+    late = await held.get()
+
+    async with page.expect_event("requestfailed", lambda request: request == late.request):
+        await page.get_by_label("Format").select_option("webp")
+
+    await late.fulfill(json={"name": "Another", "order_id": order.order_id, "images": []})
+    await expect(page.get_by_role("heading", name="7 Mill Street")).to_be_visible()
+
+
+async def test_a_choice_made_while_the_order_is_looked_up_counts(visit: Visit, sandbox: Sandbox) -> None:
+    """The order is asked for once more, as it was chosen."""
+    order = sandbox.control.add_order([ImageSpec()])
+    visitor = await visit()
+    page = visitor.page
+    await visitor.open()
+    held: asyncio.Queue[Route] = asyncio.Queue()
+    await page.route("**/v1/orders/*?", held.put)
+    await page.get_by_label("Order id").fill(order.order_id)
+    await page.get_by_role("button", name="Show order").click()
+    first = await held.get()
+    await page.get_by_label("Format").select_option("webp")
+
+    async with page.expect_request("**/v1/orders/*?format=webp"):
+        await first.continue_()
+
+    await visitor.overview()
 
 
 async def test_a_quality_out_of_range_is_said_at_the_field(visit: Visit, sandbox: Sandbox) -> None:
