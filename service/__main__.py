@@ -73,7 +73,8 @@ def _add_sandbox(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     sandbox = commands.add_parser(
         "sandbox",
         help="run a stand-in for the Autoenhance API",
-        description="Run a stand-in for the Autoenhance API, with a sample order in it. Needs the extra 'sandbox'.",
+        description="Run a stand-in for the Autoenhance API, with a sample order in it."
+        " It renders pictures if the extra 'sandbox' is installed, and hands them out as they are if not.",
     )
     sandbox.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     sandbox.add_argument("--port", type=int, default=8001, help="port of the API (%(default)s)")

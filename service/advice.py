@@ -23,7 +23,7 @@ ADVICE = {
     "too_many_images": "Ask for fewer of them at a time: image=..., once for each.",
     "no_images": "The reason is listed for each image: ask again once it is dealt with.",
     "images_missing": "The reason is listed for each: ask again, or with on_failure=partial for what there is.",
-    "rate_limited": "Resuming a download is not counted.",
+    "rate_limited": "",  # the reason says when the next may come
     "unsupported_media_type": "curl does so with -F files=@kitchen.jpg.",
     "nothing_uploaded": "The reason is listed for each: send them again once it is dealt with.",
     "not_an_image": "Convert those that are listed, then send them again.",

@@ -1,6 +1,7 @@
 """nginx before the service, as the guide to operating has it."""
 
 import asyncio
+import re
 import shutil
 import socket
 import tempfile
@@ -8,7 +9,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.docs.blocks import ADDRESS, ROOT
 from tests.faults.scene import PATIENCE
+
+_GUIDE = ROOT / "service" / "docs" / "operating.md"
 
 _CONFIGURATION = """
 daemon off;
@@ -24,26 +28,29 @@ http {{
     scgi_temp_path {folder}/scgi;
     server {{
         listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass {url};
-            proxy_http_version {version};
-            proxy_buffering off;
-            proxy_read_timeout 120s;
-        }}
+        {location}
     }}
 }}
 """
 
 
+def location_of_the_guide() -> str:
+    """What the guide tells its reader to write."""
+    found = re.search(r"^```nginx\n(.*?)^```$", _GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return found.group(1)
+
+
 @asynccontextmanager
-async def nginx(url: str, version: str) -> AsyncIterator[str]:
+async def nginx(url: str, version: str = "1.1") -> AsyncIterator[str]:
     """Speaks this version of HTTP to the service at `url`; gives its own address."""
     program = shutil.which("nginx")
     assert program is not None, "nginx is not installed"
     port = _free_port()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "nginx.conf"
-        file.write_text(_CONFIGURATION.format(folder=folder, port=port, url=url, version=version))
+        location = location_of_the_guide().replace(ADDRESS, url).replace("version 1.1", f"version {version}")
+        file.write_text(_CONFIGURATION.format(folder=folder, port=port, location=location))
         process = await asyncio.create_subprocess_exec(
             program, "-e", f"{folder}/error.log", "-c", str(file), stderr=asyncio.subprocess.DEVNULL
         )
