@@ -105,8 +105,8 @@ function signedOut() {
   $("token").focus();
 }
 
-async function makeSample() {
-  return (await request("/v1/orders/sample", { method: "POST" })).json();
+async function makeSample(signal) {
+  return (await request("/v1/orders/sample", { method: "POST", signal })).json();
 }
 
 async function makeUpload(signal) {

@@ -57,7 +57,7 @@ export class Run {
       this.#isNews = !FINAL.has(job.status);
       await this.#follow(jobId, signal);
     } catch (error) {
-      if (error.status === 404) this.reset(); // an old address: the job is no longer kept
+      if (error.status === 404 && !signal.aborted) this.reset(); // an old address: the job is no longer kept
       else this.#fail(error, signal);
     }
   }
@@ -116,7 +116,7 @@ export class Run {
       this.#progress();
       if (FINAL.has(job.status)) {
         await this.#report();
-        this.#finish();
+        if (!signal.aborted) this.#finish();
         return;
       }
       this.#reportSoon();
@@ -220,11 +220,12 @@ export class Run {
 
   async #save() {
     const path = `/v1/archives/${this.#job.archive_id}`;
+    const { signal } = this.#abort;
     try {
       await request(`${path}/report`); // is it still there? A download could not say so
       await save(path);
     } catch (error) {
-      this.#fail(error, this.#abort.signal);
+      this.#fail(error, signal);
     }
   }
 

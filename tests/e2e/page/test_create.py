@@ -149,6 +149,26 @@ async def test_photos_dropped_while_others_are_sent_are_not_lost_in_silence(visi
     await visitor.overview()
 
 
+async def test_a_sample_order_can_be_cancelled(visit: Visit) -> None:
+    """The button that cancels an upload does the same for it."""
+    visitor = await visit()
+    await sign_in(visitor)
+    page = visitor.page
+    held: asyncio.Queue[Route] = asyncio.Queue()
+    await page.route("**/v1/orders/sample", held.put)
+    await page.get_by_label("Choose photos").set_input_files([photo("a.jpg")])
+    sample = page.get_by_role("button", name="Use sample photos")
+    await sample.click()
+    await held.get()
+
+    async with page.expect_event("requestfailed"):
+        await page.get_by_role("button", name="Cancel").click()
+
+    await expect(sample).to_be_enabled()
+    await expect(page.locator("#order")).to_be_hidden()
+    await expect(page.locator("#create-problem")).to_be_empty()
+
+
 async def test_a_photo_that_misses_the_box_does_not_replace_the_page(visit: Visit) -> None:
     """Files dropped beside it do nothing; text may still be dropped into a field."""
     visitor = await visit()

@@ -186,6 +186,7 @@ async def test_a_choice_made_while_the_order_is_looked_up_counts(visit: Visit, s
     await page.get_by_role("button", name="Show order").click()
     first = await held.get()
     await page.get_by_label("Format").select_option("webp")
+    await page.evaluate("new Promise((resolve) => setTimeout(resolve, 400))")  # longer than choices take to settle
 
     async with page.expect_request("**/v1/orders/*?format=webp"):
         await first.continue_()
