@@ -103,7 +103,7 @@ def _add_download(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     )
     formats = get_args(Rendering.model_fields["format"].annotation)
     download.add_argument("order_id", metavar="ORDER_ID")
-    download.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to put the ZIP (the order's name)")
+    download.add_argument("-o", "--output", type=Path, metavar="PATH", help="file, or folder, for the ZIP (here)")
     download.add_argument("--url", default="http://127.0.0.1:8000", help="address of the service (%(default)s)")
     download.add_argument("--api-key", help="key of the service (SERVICE_API_KEY)")
     download.add_argument("--format", choices=formats, help="image format (jpeg)")

@@ -131,7 +131,7 @@ def _why_not(request: Request, output: Path | None) -> str | None:
     address = addresses.split(request.service)
     if address is None or address.scheme not in ("http", "https"):
         return f"--url: {request.service} is no address such as http://127.0.0.1:8000."
-    if output is not None and not output.is_dir() and not output.parent.is_dir():
+    if output is not None and not output.parent.is_dir():
         return f"--output: there is no folder {output.parent}."
     return None
 
@@ -210,7 +210,7 @@ async def _finish(
     if broken is not None:
         part.restart()
         raise Interrupted(f"The file was not a sound ZIP ({broken}).")
-    target = output or Path(_suggested_name(headers) or f"{request.order_id}.zip")
+    target = _target(output, _suggested_name(headers) or f"{request.order_id}.zip")
     await asyncio.to_thread(part.finish, target)
     display.finish()
     return target
@@ -253,8 +253,14 @@ def _account(target: Path, total: int | None, console: Console) -> int:
     return PARTIAL
 
 
+def _target(output: Path | None, name: str) -> Path:
+    """`output`; where that is a folder, or nothing, a file of this name in it, or here."""
+    folder = output or Path()
+    return folder / name if folder.is_dir() else folder
+
+
 def _part_path(request: Request, output: Path | None) -> Path:
-    target = output or Path(f"{request.order_id}.zip")
+    target = _target(output, f"{request.order_id}.zip")
     return target.with_name(target.name + ".part")
 
 

@@ -53,6 +53,17 @@ async def test_without_a_name_the_order_names_the_file(service: Service, tmp_pat
     assert (tmp_path / "12 Harbour Lane.zip").is_file()
 
 
+@pytest.mark.parametrize("folder", [".", "photos"])
+async def test_in_a_folder_the_order_names_the_file(service: Service, tmp_path: Path, folder: str) -> None:
+    """`-o` may name one."""
+    (tmp_path / "photos").mkdir()
+
+    ended = await download(service, tmp_path, "-o", folder)
+
+    assert ended.code == 0, ended.errors
+    assert files_in(tmp_path / folder) == ["12 Harbour Lane.zip"]
+
+
 async def test_missing_images_are_exit_code_3_and_are_named(
     upstream: FakeUpstream, service: Service, tmp_path: Path
 ) -> None:
