@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import suppress
 from typing import TypeVar
 from uuid import uuid4
 
@@ -24,6 +25,8 @@ T = TypeVar("T")
 # A step that raised what nobody expected is run again after so long, and counts as a death.
 _BROKEN_SECONDS = 30.0
 _DISK_FULL_SECONDS = 1.0
+# A stop waits no longer than this for room on the disk; at the next start it looks like a death.
+_STOP_SECONDS = 5.0
 _BROKEN = (OutOfSpace, sqlite3.OperationalError)
 _SWEEP_SECONDS = 60.0
 # How long an expired job is still known.
@@ -166,8 +169,12 @@ class EmbeddedJobs:
             self._tasks[job_id] = task
         due: float | None = FIRST
         ending = Ending.INTERRUPTED
+        patience: float | None = None
         try:
             due, ending = await step(run), Ending.DONE
+        except asyncio.CancelledError:
+            patience = _STOP_SECONDS
+            raise
         except Withdrawn:
             log.info("job withdrawn", job_id=job_id)
         except PutOff as obstacle:
@@ -181,7 +188,9 @@ class EmbeddedJobs:
         finally:
             if self._tasks.get(job_id) is task:
                 del self._tasks[job_id]
-            await self._insist(lambda connection: records.let_go(connection, run, due, ending))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._insist(lambda connection: records.let_go(connection, run, due, ending))
 
     async def _read_changes(self, job_id: str, after: int) -> tuple[JobRequest | None, list[Change]]:
         return await self._database.run(lambda connection: records.read_changes(connection, job_id, after))

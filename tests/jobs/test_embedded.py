@@ -3,12 +3,16 @@
 import asyncio
 import sqlite3
 from pathlib import Path
+from typing import NoReturn
+
+import pytest
 
 from service.database import Database
+from service.disk import OutOfSpace
 from service.jobs import records
 from service.jobs.embedded import EmbeddedJobs
 from tests.jobs.conformance.engines import TTL
-from tests.jobs.conformance.steps import request, running
+from tests.jobs.conformance.steps import PATIENCE, Steps, request, running
 
 
 async def test_durable_transactions_are_synchronous(tmp_path: Path) -> None:
@@ -105,3 +109,33 @@ async def test_interrupted_jobs_go_first(tmp_path: Path) -> None:
     await database.close()
 
     assert steps.runs[0].job.id == begun.id
+
+
+async def full(*_: object, **__: object) -> NoReturn:
+    """What every transaction comes to on a full disk."""
+    raise OutOfSpace("SQLITE_FULL")
+
+
+async def test_a_full_disk_does_not_keep_the_service_from_stopping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that cannot be let go of is taken over at the next start."""
+    monkeypatch.setattr("service.jobs.embedded._STOP_SECONDS", 0.1)
+    database = await Database.open(tmp_path, [records.SCHEMA])
+    backend = await EmbeddedJobs.open(database, TTL)
+    job, _ = await backend.submit(request())
+
+    before = Steps(backend)
+    before.gate.clear()
+    stopping = asyncio.create_task(backend.run(before))
+    await before.until(lambda: len(before.runs) == 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "run", full)
+        stopping.cancel()
+        _, still_running = await asyncio.wait([stopping], timeout=PATIENCE)
+
+    assert not still_running
+
+    async with running(await EmbeddedJobs.open(database, TTL)) as steps:
+        await steps.until(lambda: steps.finished == [job.id])
+    await database.close()
