@@ -1,7 +1,7 @@
 """A download on its way into the store."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import ParamSpec
 
@@ -78,6 +78,18 @@ class Incoming:
         self._space.release(self._promised, self._written)
         self._promised = self._written = 0
 
+    async def carry_through(self, work: Awaitable[None]) -> None:
+        """Do one thing with the file at a time, to its end, also when the caller is cancelled meanwhile."""
+        before = self._writing
+
+        async def in_turn() -> None:
+            if before is not None:
+                await asyncio.wait([before])
+            await work
+
+        self._writing = asyncio.ensure_future(in_turn())
+        await asyncio.shield(self._writing)
+
     async def _flush(self) -> None:
         if self.received > self._promised:
             await self.expect(max(self.received, self._promised + _STEP))
@@ -90,13 +102,4 @@ class Incoming:
         self._written = self._writer.size
 
     async def _on_thread(self, work: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Run one piece of file work at a time, to its end, also when the caller is cancelled meanwhile."""
-        before = self._writing
-
-        async def in_turn() -> None:
-            if before is not None:
-                await asyncio.wait([before])
-            await asyncio.to_thread(work, *args, **kwargs)
-
-        self._writing = asyncio.ensure_future(in_turn())
-        await asyncio.shield(self._writing)
+        await self.carry_through(asyncio.to_thread(work, *args, **kwargs))

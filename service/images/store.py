@@ -142,7 +142,7 @@ class ImageStore:
             incoming.give_room_back()
             self.space.add(grown)
 
-        await asyncio.shield(settle())
+        await incoming.carry_through(settle())
         return blob
 
     def _drop_unknown(self, connection: sqlite3.Connection, blob: Blob) -> None:

@@ -124,6 +124,38 @@ async def test_a_download_that_cannot_be_recorded_leaves_no_file(
     assert len(files) == known < 200
 
 
+async def test_a_whole_download_is_kept_although_nobody_waits_for_it(
+    images: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a caller cancelled while his image, which may have been paid for, is put in its place."""
+    moving, go_on = threading.Event(), threading.Event()
+    really_move = BlobWriter.move_to
+
+    def move_slowly(self: BlobWriter, path: Path) -> None:
+        moving.set()
+        go_on.wait(10)
+        really_move(self, path)
+
+    monkeypatch.setattr(BlobWriter, "move_to", move_slowly)
+
+    async def download() -> None:
+        async with images.receive() as incoming:
+            await incoming.expect(10)
+            await incoming.write(b"0123456789")
+            await images.publish(incoming, "jpg", "bought")
+
+    task = asyncio.create_task(download())
+    await asyncio.to_thread(moving.wait, 10)
+    task.cancel()
+    await asyncio.wait([task], timeout=0.2)  # it must not be over before the file is in its place
+    go_on.set()
+    await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()}, timeout=10)
+
+    assert task.cancelled()
+    assert (await images.find(["bought"])).keys() == {"bought"}
+    assert list((tmp_path / "images" / "incoming").iterdir()) == []
+
+
 async def test_a_download_cancelled_twice_leaves_no_file(
     images: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
