@@ -1,6 +1,6 @@
 """Jobs in Redis: one hash and one list per job, changed by scripts so that no two instances see half a change.
 
-    batch:job:ID        hash: request, status, due, seq, run, worker, reached, told, woken
+    batch:job:ID        hash: request, status, due, seq, run, worker, reached, told, woken, forget
     batch:job:ID:log    list of changes
     batch:job:ID:dead   hash: runs that died in a row; 1 where nobody else can have caused it, else 0
     batch:key:KEY       the job that an idempotency key names
@@ -12,8 +12,8 @@
     batch:news          channel: ids of orders of which there is news
 
 `seq` numbers a job's steps: a message from the queue that names an older one is void. `reached` is the most images that
-any run got to. `told` names what a run added last: it may be told twice. A run whose lease has ended is taken for dead;
-when it lets go after all, it is not.
+any run got to. `told` names what a run added last: it may be told twice. `forget` is when a job goes that has ended and
+has no step to come. A run whose lease has ended is taken for dead; when it lets go after all, it is not.
 """
 
 _CHANGE = """
@@ -30,11 +30,7 @@ local function append(id, change)
     if ended[told.status] then
       redis.call('SREM', 'batch:order:' .. redis.call('HGET', job, 'order'), id)
       redis.call('HDEL', job, 'woken')
-      if told.expires then
-        local forget = math.floor(told.expires + 86400)
-        redis.call('EXPIREAT', job, forget)
-        redis.call('EXPIREAT', log, forget)
-      end
+      if told.expires then redis.call('HSET', job, 'forget', math.floor(told.expires + 86400)) end
     end
   end
   redis.call('PUBLISH', 'batch:changed', id)
@@ -125,8 +121,13 @@ end
 local due = ARGV[4]
 if redis.call('HGET', job, 'woken') then due = ARGV[6] end
 redis.call('HDEL', job, 'woken')
-if due == '' then return nil end
-return {schedule(ARGV[1], due), due}
+if due ~= '' then return {schedule(ARGV[1], due), due} end
+local forget = redis.call('HGET', job, 'forget')  -- not before: callbacks may be attempted for longer
+if forget then
+  redis.call('EXPIREAT', job, forget)
+  redis.call('EXPIREAT', job .. ':log', forget)
+end
+return nil
 """
 )
 

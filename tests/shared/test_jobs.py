@@ -97,6 +97,18 @@ async def test_a_cancelling_on_record_is_told_as_done(redis: RedisServer, monkey
     assert again == (cancelled, False)
 
 
+async def test_a_job_is_forgotten_once_nothing_is_left_to_do(redis: RedisServer, broker: Broker) -> None:
+    """A day after it expired, also when a callback was sent once more."""
+    async with open_engine(f"shared:{redis.url}") as backend, running(backend) as steps, asyncio.timeout(PATIENCE):
+        job, _ = await backend.submit(request())
+        for times in (1, 2):
+            await steps.until(lambda: steps.finished.count(job.id) == times)  # noqa: B023  # awaited at once
+            for key in (f"batch:job:{job.id}", f"batch:job:{job.id}:log"):
+                while not 80_000 < await broker.redis.ttl(key) < 100_000:  # noqa: ASYNC110  # Redis knows of no event
+                    await asyncio.sleep(_PAUSE)
+            await backend.renew(job.id, Change(at=time.time(), callback={"state": "pending"}))
+
+
 @pytest.mark.parametrize(("again", "thaw_after"), [(5.0, 1.0), (0.2, None)])
 async def test_a_stop_while_redis_hangs_loses_nothing(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch, again: float, thaw_after: float | None

@@ -294,6 +294,28 @@ async def test_an_ended_job_can_be_given_another_step(backend: JobBackend) -> No
     assert steps.runs[-1].job.callback == {"state": "pending"}
 
 
+async def test_a_job_with_a_step_to_come_is_kept(backend: JobBackend) -> None:
+    """However long ago it expired: callbacks are attempted for days."""
+    seen = asyncio.Event()
+
+    async def step(run: Run) -> float | None:
+        if run.job.is_final:
+            seen.set()
+            return None
+        expired = Change(at=time.time(), status=Status.COMPLETE, expires=time.time() - 48 * HOUR)
+        await backend.progress(run, expired)
+        return time.time()
+
+    await backend.submit(request(callback_url="https://x.com/"))
+    task = asyncio.create_task(backend.run(step))
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await seen.wait()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_an_orderly_stop_is_no_death(address: str) -> None:
     """The run that it interrupts is begun again by the next process, as if for the first time."""
     async with open_engine(address) as backend:
