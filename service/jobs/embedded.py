@@ -132,10 +132,14 @@ class EmbeddedJobs:
 
     async def run(self, step: Step) -> None:
         """As `JobBackend`."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._sweep_regularly())
-            group.create_task(self._run_lane(BUILDS, step))
-            group.create_task(self._run_lane(CALLBACKS, step))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._sweep_regularly())
+                group.create_task(self._run_lane(BUILDS, step))
+                group.create_task(self._run_lane(CALLBACKS, step))
+        finally:  # what was claimed while the stop came, and begun by nobody
+            with suppress(*_BROKEN):
+                await self._database.run(records.hand_back)
 
     async def _run_lane(self, lane: Lane, step: Step) -> None:
         running: set[asyncio.Task[None]] = set()

@@ -2,8 +2,9 @@
 
 import asyncio
 import sqlite3
+import threading
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -109,6 +110,39 @@ async def test_interrupted_jobs_go_first(tmp_path: Path) -> None:
     await database.close()
 
     assert steps.runs[0].job.id == begun.id
+
+
+async def test_a_job_claimed_while_the_service_stops_is_not_blamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody began it, so nothing died of it."""
+    claimed, go_on = threading.Event(), threading.Event()
+    really_claim = records.claim
+
+    def claim_slowly(*arguments: Any) -> Any:
+        found = really_claim(*arguments)
+        if found[0] is not None:
+            claimed.set()
+            go_on.wait(PATIENCE)
+        return found
+
+    database = await Database.open(tmp_path, [records.SCHEMA])
+    backend = await EmbeddedJobs.open(database, TTL)
+    await backend.submit(request())
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "claim", claim_slowly)
+        stopping = asyncio.create_task(backend.run(Steps(backend)))
+        await asyncio.to_thread(claimed.wait, PATIENCE)
+        stopping.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.gather(stopping, return_exceptions=True)
+
+    async with running(await EmbeddedJobs.open(database, TTL)) as steps:
+        await steps.until(lambda: len(steps.finished) == 1)
+    await database.close()
+
+    assert steps.runs[0].deaths == 0
 
 
 async def full(*_: object, **__: object) -> NoReturn:
