@@ -55,22 +55,22 @@ class Delivery:
         """Answer with the archive, or raise the `Problem` that keeps it from being answered with."""
         if is_not_modified(request, archive):
             return not_modified(archive, stale=wish.stale)
-        span = _wanted_range(request, archive, wish)
+        part = _wanted_range(request, archive, wish)
         to_the_end = wish.strict or wish.complete or request.version < HttpVersion11
-        if span is not None:
-            to_the_end = span.needs_end
-        with archive.demand.reading(span.first if span else 0, to_the_end=to_the_end) as reader:
-            if span is None:
+        if part is not None:
+            to_the_end = part.needs_end
+        with archive.demand.reading(part.first if part else 0, to_the_end=to_the_end) as reader:
+            if part is None:
                 await archive.until(lambda: not to_the_end and bool(archive.members))
                 if wish.strict and archive.failures:
                     raise ImagesMissing([result.failure for result in archive.failures])
                 response, start, stop = _whole(archive)
             else:
-                await self._until_known(archive, span)
-                response, start, stop = _part(archive, span)
+                await self._until_known(archive, part)
+                response, start, stop = _part(archive, part)
             response.headers.update(headers(archive, stale=wish.stale))
             # Who asked to wait is not served slowly: objectives and alerts stand on this.
-            if span is None and not to_the_end and not wish.waits:
+            if part is None and not to_the_end and not wish.waits:
                 self._metrics.archive_first_byte.observe(time.monotonic() - request[STARTED])
             return await self._send(request, response, archive, start=start, stop=stop, reader=reader)
 
