@@ -297,5 +297,9 @@ class Draining(RetryableProblem):
     code, title = "draining", "This instance is shutting down"
 
 
+UPSTREAM_DOWN = (RetryableProblem, UpstreamError, UpstreamTimeout)
+"""What passes by itself, sooner or later."""
+
+
 class InternalError(Problem):
     status, code, title = HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong on our side"

@@ -23,7 +23,7 @@ from service.archives.signal import Signals, within
 from service.background import repeat
 from service.images.blobs import Blob
 from service.images.generations import Generations
-from service.problems import ArchiveGone, ArchiveNotFound
+from service.problems import UPSTREAM_DOWN, ArchiveGone, ArchiveNotFound
 from service.telemetry.metrics import CacheResult
 from service.upstream.models import Order
 from service.upstream.orders import Orders
@@ -174,7 +174,11 @@ class Archives:
         while options.wait and order.may_grow and not order.images and time.monotonic() < deadline:
             await within(polling.pause(deadline), heard)
             heard = news.next()
-            order = await self._orders.refresh(order_id)
+            try:
+                order = await self._orders.refresh(order_id)
+            except UPSTREAM_DOWN:
+                if time.monotonic() >= deadline:
+                    raise
         return order
 
     async def _plan(self, order_id: str, order: Order, options: Options) -> Plan:

@@ -12,14 +12,13 @@ from service.jobs.backend import JobBackend, PutOff, Run
 from service.jobs.callbacks import Callbacks
 from service.jobs.job import Change, Job, Status
 from service.problems import (
+    UPSTREAM_DOWN,
     ImagesMissing,
     JobCrashed,
     JobsUnavailable,
     Problem,
     RetryableProblem,
     StoreFull,
-    UpstreamError,
-    UpstreamTimeout,
 )
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Metrics
@@ -34,7 +33,6 @@ _MOST_DEATHS = 3
 _FIRST_INTERVAL, _LONGEST_INTERVAL = 2.0, 10.0
 # With every second that it has waited, the next look may be a tenth of a second later.
 _GROWTH = 0.1
-_UPSTREAM_DOWN = (RetryableProblem, UpstreamError, UpstreamTimeout)
 # For so long a job is tried again once something is in its way that passes by itself, such as an open breaker.
 _PATIENCE_SECONDS = 900.0
 
@@ -92,7 +90,7 @@ class Runner:
         try:
             if is_settled(await self._orders.refresh(job.request.order_id), options):
                 return None
-        except _UPSTREAM_DOWN as problem:
+        except UPSTREAM_DOWN as problem:
             log.info("order could not be looked at", job_id=job.id, code=problem.code)
         waited = now - job.request.created
         return min(deadline, now + min(_LONGEST_INTERVAL, max(_FIRST_INTERVAL, waited * _GROWTH)))

@@ -1,6 +1,6 @@
 """`wait=true`: images are fetched as upstream finishes them, until the deadline."""
 
-from tests.e2e.client import Service
+from tests.e2e.client import Service, StartService
 from tests.fakes.samples import ORDER, jpeg, order, photo
 from tests.fakes.upstream import FakeUpstream
 
@@ -76,6 +76,17 @@ async def test_a_finished_order_is_not_waited_for(upstream: FakeUpstream, servic
 async def test_images_that_appear_while_waiting_are_included(upstream: FakeUpstream, service: Service) -> None:
     """While brackets are merged an order has no images yet; those that appear are delivered."""
     upstream.orders[ORDER] = [order([], is_merging=True), order(["a", "b"])]
+    upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
+
+    answer = await service.download(wait="true", wait_timeout="60")
+
+    assert set(answer.members) == {"a.jpg", "b.jpg"}
+
+
+async def test_a_bad_moment_of_upstream_ends_no_waiting(upstream: FakeUpstream, start_service: StartService) -> None:
+    """It is asked again, whether or not there are images yet."""
+    service = await start_service(upstream_attempts=1)
+    upstream.orders[ORDER] = [order([], is_merging=True), 500, UNFINISHED, 500, order(["a", "b"])]
     upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
 
     answer = await service.download(wait="true", wait_timeout="60")
