@@ -164,8 +164,9 @@ def _objection(address: str, *, allow_private: bool) -> str | None:
         return "is not a URL"
     if not host or not address.isprintable() or len(address) > _LONGEST_URL:
         return f"must be an absolute URL of at most {_LONGEST_URL} characters"
-    if url.scheme not in (("https", "http") if allow_private else ("https",)):
-        return "must be an http or https address" if allow_private else "must be an https address"
+    schemes = ("http", "https") if allow_private else ("https",)
+    if url.scheme not in schemes:
+        return f"must be an {' or '.join(schemes)} address"
     if user or "#" in address:
         return "must have neither a user nor a fragment"
     if not allow_private and not is_public_host(host):
