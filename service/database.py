@@ -1,13 +1,21 @@
-"""SQLite for everything that must outlive the process: one file, one connection, one thread."""
+"""SQLite for everything that must outlive the process: one file, one connection, one thread, commits in groups.
+
+The thread takes all work that waits and commits it together, so that many small changes cost one transaction. Work that
+belongs to files (a rename before its row is committed) runs here too: the order on the disk is the order of the work.
+"""
 
 import asyncio
 import fcntl
+import os
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from concurrent.futures import Future
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TypeVar
+from queue import Empty, SimpleQueue
+from typing import IO, Any, TypeVar
 
 from service.disk import OutOfSpace, room_needed
 from service.telemetry.logs import get_logger
@@ -15,6 +23,11 @@ from service.telemetry.logs import get_logger
 T = TypeVar("T")
 
 log = get_logger(__name__)
+
+# A group holds the loop's other work up until it is committed: enough to share a commit, too few to be noticed.
+_GROUP = 256
+_LAYOUT = 2
+"""Of the tables: a data directory written by newer code is refused."""
 
 
 class DataDirUnusable(RuntimeError):
@@ -33,89 +46,182 @@ def data_dir_needed() -> Iterator[None]:
         raise DataDirUnusable(str(error)) from error
 
 
+@dataclass(slots=True)
+class _Work:
+    """A function to be run within a transaction, and where its result goes."""
+
+    run: Callable[[sqlite3.Connection], Any]
+    durable: bool
+    future: asyncio.Future[Any] | None
+    result: Any = None
+    error: BaseException | None = field(default=None)
+
+
 class Database:
-    """Runs functions on the database's own thread, each in a transaction of its own, in the sequence they were given.
+    """Runs functions on the database's own thread, in the sequence they were given.
 
     WAL with `synchronous=NORMAL`: what was committed survives the death of the process, whatever kills it. A power cut
     may take the last transactions, except `durable` ones.
     """
 
-    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor, lock: IO[bytes]) -> None:
+    def __init__(self, connection: sqlite3.Connection, lock: IO[bytes], loop: asyncio.AbstractEventLoop) -> None:
         self._connection = connection
-        self._thread = thread
         self._lock = lock
+        self._loop = loop
+        self._queue: SimpleQueue[_Work | None] = SimpleQueue()
+        self._closed: Future[None] = Future()
 
     @classmethod
     async def open(cls, directory: Path, schemas: Iterable[str]) -> "Database":
         """Open, or create, the database of a data directory and take its lock.
 
-        Raises `DataDirUnusable`, also when another process holds it.
+        Raises `DataDirUnusable`, also when another process holds it or newer code has written it.
         """
-        thread = ThreadPoolExecutor(1, thread_name_prefix="database")
         loop = asyncio.get_running_loop()
-        try:
-            with data_dir_needed():
-                connection, lock = await loop.run_in_executor(thread, _open, directory, list(schemas))
-        except BaseException:
-            thread.shutdown(wait=False)
-            raise
-        return cls(connection, thread, lock)
+        opened: asyncio.Future[Database] = loop.create_future()
+
+        def serve() -> None:
+            try:
+                with data_dir_needed():
+                    connection, lock = _open(directory, list(schemas))
+            except BaseException as error:  # handed to whoever waits
+                loop.call_soon_threadsafe(opened.set_exception, error)
+                return
+            database = cls(connection, lock, loop)
+            loop.call_soon_threadsafe(opened.set_result, database)
+            database._serve()
+
+        threading.Thread(target=serve, name="database", daemon=True).start()
+        return await opened
 
     async def run(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
-        """Run `work` in a transaction: committed when it returns, rolled back when it raises.
+        """Run `work` in a transaction, shared with what else waits: committed when this returns, or rolled back when
+        it raises.
 
-        Once begun it is carried through, also when the caller is cancelled. `durable`: on the disk itself when this
-        returns, for what cannot be had again. It costs a wait for the disk, too much for every single image.
-        Raises `OutOfSpace`, or what `work` raises.
+        Once given it is carried through, also when the caller is cancelled; when a commit fails, it is run once more
+        by itself. `durable`: on the disk itself when this returns, for what cannot be had again. It costs a wait for
+        the disk, too much for every single image. Raises `OutOfSpace`, or what `work` raises.
         """
-        transact = self._transact_durably if durable else self._transact
-        return await asyncio.get_running_loop().run_in_executor(self._thread, transact, work)
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put(_Work(work, durable, future))
+        return await future
 
     def note(self, statement: str, values: Sequence[object]) -> None:
         """Execute a statement soon, after what was given before; nobody waits for it, and a full disk may forget it."""
-
-        def execute() -> None:
-            try:
-                self._transact(lambda connection: connection.execute(statement, values))
-            except (OutOfSpace, sqlite3.Error) as error:
-                log.info("not noted", reason=str(error))
-
-        self._thread.submit(execute)
-
-    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with room_needed(), self._connection:
-            return work(self._connection)
-
-    def _transact_durably(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        self._connection.execute("PRAGMA synchronous=FULL")
-        try:
-            return self._transact(work)
-        finally:
-            self._connection.execute("PRAGMA synchronous=NORMAL")
+        self._queue.put(_Work(lambda connection: connection.execute(statement, values), durable=False, future=None))
 
     async def close(self) -> None:
-        """Finish what was given, then close and let go of the lock."""
+        """Finish what was given, then close and release the lock."""
+        self._queue.put(None)
+        await asyncio.wrap_future(self._closed)
 
-        def close() -> None:
-            self._connection.close()
-            self._lock.close()
+    def _serve(self) -> None:
+        is_open = True
+        while is_open:
+            group: list[_Work] = []
+            waiting = self._queue.get()
+            while waiting is not None:
+                group.append(waiting)
+                if len(group) == _GROUP:
+                    break
+                try:
+                    waiting = self._queue.get_nowait()
+                except Empty:
+                    break
+            is_open = waiting is not None
+            if group:
+                self._commit(group)
+                with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                    self._loop.call_soon_threadsafe(_settle, group)
+        self._connection.close()
+        self._lock.close()
+        self._closed.set_result(None)
 
-        await asyncio.get_running_loop().run_in_executor(self._thread, close)
-        self._thread.shutdown(wait=False)
+    def _commit(self, group: list[_Work]) -> None:
+        """Run the group in one transaction; if that cannot be committed, each in its own."""
+        try:
+            with room_needed():
+                self._transact(group)
+        except Exception as error:  # handed to whoever waits
+            if len(group) == 1:
+                group[0].error = error
+                return
+            for work in group:
+                work.error = None
+                self._commit([work])
+
+    def _transact(self, group: list[_Work]) -> None:
+        connection = self._connection
+        is_durable = any(work.durable for work in group)
+        if is_durable:
+            connection.execute("PRAGMA synchronous=FULL")
+        try:
+            connection.execute("BEGIN")
+            for work in group:
+                _run_one(connection, work, alone=len(group) == 1)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        finally:
+            if is_durable:
+                connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _run_one(connection: sqlite3.Connection, work: _Work, *, alone: bool) -> None:
+    """Run one of a group; its error takes back its own changes only.
+
+    Raises want of room: SQLite may have rolled back all of the transaction then.
+    """
+    if alone:
+        work.result = work.run(connection)
+        return
+    connection.execute("SAVEPOINT work")
+    try:
+        with room_needed():
+            work.result = work.run(connection)
+    except Exception as error:
+        if isinstance(error, OutOfSpace) or not connection.in_transaction:
+            raise
+        connection.execute("ROLLBACK TO work")
+        work.error = error
+    connection.execute("RELEASE work")
+
+
+def _settle(group: list[_Work]) -> None:
+    for work in group:
+        if work.future is None:
+            if work.error is not None:
+                log.info("not noted", reason=str(work.error))
+        elif not work.future.done():
+            if work.error is not None:
+                work.future.set_exception(work.error)
+            else:
+                work.future.set_result(work.result)
 
 
 def _open(directory: Path, schemas: list[str]) -> tuple[sqlite3.Connection, IO[bytes]]:
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = (directory / "lock").open("ab")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        connection = sqlite3.connect(directory / "batch.sqlite3", check_same_thread=False)
+        path = directory / "batch.sqlite3"
+        # Created here, for nobody else's eyes: SQLite would make it readable to all.
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.fchmod(file, 0o600)
+        os.close(file)
+        connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        layout = connection.execute("PRAGMA user_version").fetchone()[0]
+        if layout > _LAYOUT:
+            raise DataDirUnusable(f"{directory} was written by a newer version of this service")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
         _add_new_columns(connection, schemas)
         for schema in schemas:
             connection.executescript(schema)
+        connection.execute(f"PRAGMA user_version = {_LAYOUT}")
     except BlockingIOError:
         lock.close()
         raise DataDirUnusable(f"{directory} is in use by another process") from None
