@@ -1,1 +1,1 @@
-"""The image store: fetch into it, read from it, keep it within its budget."""
+"""Images: fetch one into the store, read it from there, keep the store within its budget."""

@@ -1,12 +1,15 @@
-"""Image files on disk, named by their content. Everything here blocks: it runs on threads."""
+"""Blobs: stored bytes under the name of their content. Everything here blocks: it runs on threads."""
 
+import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import xxhash
+from blake3 import blake3
 
 from service.disk import room_needed
+from service.images.legacy import has_legacy_name, legacy_digest
+from service.upstream.answers import is_whole_image
 
 try:
     from isal.isal_zlib import crc32  # ten times as fast as zlib's
@@ -20,16 +23,34 @@ class BlobLost(Exception):
     """A stored image's file is missing or not what it was."""
 
 
+class BlobUnreadable(Exception):
+    """A stored image's file cannot be opened just now: no descriptors, an I/O error. It is not damaged."""
+
+
 @dataclass(frozen=True, slots=True)
 class Blob:
     """A stored image: its file is named `digest`."""
 
     digest: str
-    """xxh3, 128 bits, hexadecimal."""
+    """BLAKE3, 256 bits, hexadecimal; of blobs from the first edition xxh3, 128 bits."""
     size: int
     crc: int
     """CRC-32 as ZIP has it."""
     extension: str
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What some bytes are, whatever they are called."""
+
+    digest: str
+    size: int
+    crc: int
+
+
+def content_of(data: bytes) -> Content:
+    """Checksums of bytes in memory."""
+    return Content(blake3(data).hexdigest(), len(data), crc32(data))
 
 
 class BlobWriter:
@@ -37,17 +58,17 @@ class BlobWriter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file: int | None = None
-        self._hash = xxhash.xxh3_128()
-        self._crc = 0
         self.size = 0
+        self._file: int | None = None
+        self._hash = blake3()
+        self._crc = 0
 
     def append(self, chunks: list[bytes]) -> None:
         """Write `chunks` (at most 1,024, the limit of writev). Raises `OutOfSpace`, or `OSError`."""
         with room_needed():
             if self._file is None:
-                self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-            _write_all(self._file, chunks)
+                self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            write_all(self._file, chunks)
         for chunk in chunks:
             self._hash.update(chunk)
             self._crc = crc32(chunk, self._crc)
@@ -61,29 +82,32 @@ class BlobWriter:
         self._hash.reset()
         self._crc = self.size = 0
 
-    def close(self) -> None:
-        """Close the file, if it is open."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+    def content(self) -> Content:
+        """What was written."""
+        return Content(self._hash.hexdigest(), self.size, self._crc)
+
+    def is_whole(self, extension: str) -> bool:
+        """Whether what was written ends where the image's format says it ends."""
+        if self._file is None or self.size == 0:
+            return False
+        with mmap.mmap(self._file, self.size, prot=mmap.PROT_READ) as data:
+            return is_whole_image(data, extension)
+
+    def take_file(self) -> int | None:
+        """The open descriptor, which is the caller's from now on."""
+        file, self._file = self._file, None
+        return file
 
     def discard(self) -> None:
         """Close and remove the file."""
-        self.close()
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
         self.path.unlink(missing_ok=True)
 
-    def blob(self, extension: str) -> Blob:
-        """What was written."""
-        return Blob(self._hash.hexdigest(), self.size, self._crc, extension)
 
-    def move_to(self, path: Path) -> None:
-        """Put the finished file in its place; one of the same content may be there already."""
-        self.close()
-        path.parent.mkdir(exist_ok=True)
-        self.path.replace(path)
-
-
-def _write_all(file: int, chunks: list[bytes]) -> None:
+def write_all(file: int, chunks: list[bytes]) -> None:
+    """Write the chunks, however few bytes the system takes at once."""
     written = os.writev(file, chunks)
     total = sum(map(len, chunks))
     while written < total:
@@ -92,21 +116,21 @@ def _write_all(file: int, chunks: list[bytes]) -> None:
 
 
 def stamp(path: Path) -> tuple[int, int] | None:
-    """Size and modification time (ns) of a file; None when it is not there."""
+    """Size and modification time (ns) of a file; None when it is not there. Raises `OSError` when it cannot be told."""
     try:
         status = path.stat()
-    except OSError:
+    except FileNotFoundError:
         return None
     return status.st_size, status.st_mtime_ns
 
 
 def is_intact(path: Path, blob: Blob) -> bool:
-    """Read the whole file and compare it with its name."""
-    digest = xxhash.xxh3_128()
+    """Read the whole file and compare it with its name. Raises `OSError` when it cannot be read just now."""
+    digest = legacy_digest() if has_legacy_name(blob.digest) else blake3()
     try:
         with path.open("rb", buffering=0) as file:
             while chunk := file.read(_READ):
                 digest.update(chunk)
-    except OSError:
+    except FileNotFoundError:
         return False
     return digest.hexdigest() == blob.digest

@@ -28,12 +28,13 @@ FORMAT_EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp", "avif": "avif"
 _TRANSIENT = frozenset(
     {Reason.RATE_LIMITED, Reason.UPSTREAM_ERROR, Reason.TIMEOUT, Reason.UNREACHABLE, Reason.TRUNCATED}
 )
-# What speaks against the dependency itself: not its refusals, and not its wish for a slower pace.
-_BREAKS = _TRANSIENT - {Reason.RATE_LIMITED}
+# Statuses of the 4xx class that pass by themselves.
+_PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
 
 _MEANINGS: Mapping[int, Reason] = {
     HTTPStatus.ACCEPTED: Reason.NOT_READY,
     HTTPStatus.TOO_EARLY: Reason.NOT_READY,
+    HTTPStatus.REQUEST_TIMEOUT: Reason.TIMEOUT,
     HTTPStatus.UNAUTHORIZED: Reason.REFUSED,
     HTTPStatus.FORBIDDEN: Reason.REFUSED,
     HTTPStatus.PAYMENT_REQUIRED: Reason.NO_CREDIT,
@@ -42,7 +43,7 @@ _MEANINGS: Mapping[int, Reason] = {
     HTTPStatus.TOO_MANY_REQUESTS: Reason.RATE_LIMITED,
 }
 
-_LONGEST_RETRY_AFTER = 86_400.0
+_MAX_RETRY_AFTER = 86_400.0
 
 
 @dataclass(eq=False)
@@ -51,26 +52,45 @@ class UpstreamFailure(Exception):
 
     reason: Reason
     detail: str = ""
-    """For the log only: may hold upstream's words, never shown to a caller."""
+    """For the log only: may hold upstream's text, never shown to a caller."""
     status: int | None = None
     retry_after: float | None = None
     """Seconds."""
     circuit: Circuit = Circuit.API
     """The dependency that failed."""
+    has_begun: bool = False
+    """Bytes of the body had arrived."""
 
     @property
     def is_transient(self) -> bool:
         """Whether trying again can help."""
-        return self.reason in _TRANSIENT
+        return self.reason in _TRANSIENT or self.status in _PASSING
+
+    @property
+    def is_throttled(self) -> bool:
+        """Whether upstream only asks to slow down."""
+        return self.reason is Reason.RATE_LIMITED
 
     @property
     def breaks_circuit(self) -> bool:
-        """Whether it speaks against the dependency."""
-        return self.reason in _BREAKS
+        """Whether it speaks against the dependency: a 5xx, no answer in time, no connection, a broken body.
+
+        Not its refusals, not its wish to be asked more slowly, not a document that cannot be read.
+        """
+        match self.reason:
+            case Reason.UPSTREAM_ERROR:
+                return self.status is not None and self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            case Reason.TIMEOUT:
+                return self.status is None and not self.has_begun
+            case _:
+                return self.reason in (Reason.UNREACHABLE, Reason.TRUNCATED)
 
 
 def refusal(status: int, headers: Mapping[str, str], *, now: datetime | None = None) -> UpstreamFailure | None:
-    """What a status of an image or order call says against it; None for 200."""
+    """What a status of an image or order call says against it; None for 200.
+
+    A date in `Retry-After` is measured from the answer's own `Date`; `now` stands in where there is none.
+    """
     if status == HTTPStatus.OK:
         return None
     reason = _MEANINGS.get(status)
@@ -81,7 +101,7 @@ def refusal(status: int, headers: Mapping[str, str], *, now: datetime | None = N
             reason = Reason.REJECTED if status >= HTTPStatus.BAD_REQUEST else Reason.NOT_AN_IMAGE
     wait = None
     if reason in (Reason.RATE_LIMITED, Reason.UPSTREAM_ERROR):
-        wait = retry_after(headers.get("Retry-After"), now=now)
+        wait = retry_after(headers.get("Retry-After"), now=_date(headers.get("Date")) or now)
     return UpstreamFailure(reason, f"status {status}", status=status, retry_after=wait)
 
 
@@ -106,31 +126,29 @@ def retry_after(value: str | None, *, now: datetime | None = None) -> float | No
         return None
     value = value.strip()
     if value.isascii() and value.isdigit():
-        return min(float(value[:9]), _LONGEST_RETRY_AFTER)
+        return min(float(value[:9]), _MAX_RETRY_AFTER)
+    moment = _date(value)
+    if moment is None:
+        return None
+    return min(max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()), _MAX_RETRY_AFTER)
+
+
+def _date(value: str | None) -> datetime | None:
+    """A date of HTTP; None when it is none."""
     try:
-        moment = parsedate_to_datetime(value)
+        moment = parsedate_to_datetime(value or "")
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return min(max(0.0, (moment - (now or datetime.now(UTC))).total_seconds()), _LONGEST_RETRY_AFTER)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
-def for_the_log(words: str, key: str) -> str:
-    """Upstream's words on one line, without our key, and without any piece of it that would help to guess the rest."""
+def for_the_log(text: str, key: str) -> str:
+    """Upstream's text on one line, without our key, and without any piece of it that would help to guess the rest."""
     shortest = max(1, min(len(key), max(4, len(key) // 4)))
     for length in range(len(key), shortest - 1, -1):
         for start in range(len(key) - length + 1):
-            words = words.replace(key[start : start + length], "***")
-    return "".join(character if character.isprintable() else " " for character in words)
-
-
-def carries_image(content_type: str | None) -> bool:
-    """Whether a body of this type may be an image: image/*, octet-stream (S3 often says so), or nothing said."""
-    kind = (content_type or "").partition(";")[0].strip().lower()
-    return kind in ("", "application/octet-stream", "binary/octet-stream") or (
-        kind.startswith("image/") and kind != "image/svg+xml"
-    )
+            text = text.replace(key[start : start + length], "***")
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def image_extension(head: bytes) -> str | None:

@@ -7,6 +7,7 @@ over afterwards, unless the circuit has moved on meanwhile.
 
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Self
@@ -20,6 +21,10 @@ from service.upstream.answers import UpstreamFailure
 log = get_logger(__name__)
 
 _STATE_VALUES = {pybreaker.STATE_CLOSED: 0, pybreaker.STATE_HALF_OPEN: 1, pybreaker.STATE_OPEN: 2}
+
+
+# Subjects whose failure is remembered, so that it counts once.
+_SUBJECTS = 1000
 
 
 class CircuitOpen(Exception):
@@ -49,7 +54,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self._opened_at = clock()
         self._epoch = 0
         self._trial_under_way = False
-        self._failed_subjects: set[str] = set()
+        self._failed_subjects: OrderedDict[str, None] = OrderedDict()
         self._gauge = metrics.breaker_state.labels(circuit)
         self._transitions = metrics.breaker_transitions
         self._state = pybreaker.CircuitBreaker(
@@ -69,12 +74,12 @@ class Breaker(pybreaker.CircuitBreakerListener):
         return 1.0 if self._trial_under_way else 0.0
 
     @property
-    def rest_seconds(self) -> float | None:
-        """Seconds of rest that an open circuit has before it; None when it is not open."""
+    def pause_seconds(self) -> float | None:
+        """Seconds for which an open circuit stays open; None when it is not open."""
         return self.retry_after if self._state.current_state == pybreaker.STATE_OPEN else None
 
     def advise(self, seconds: float) -> None:
-        """Another instance knows how long this dependency should rest (0: it works again, try)."""
+        """Another instance knows for how long calls should be paused (0: the dependency works again, try)."""
         if self._state.current_state == pybreaker.STATE_CLOSED and seconds > 0:
             self._state.open()
         if self._state.current_state == pybreaker.STATE_OPEN:
@@ -110,13 +115,15 @@ class Breaker(pybreaker.CircuitBreakerListener):
             return
         self._trial_under_way = False
         if failure is None:
-            self._failed_subjects.clear()
+            self._failed_subjects.pop(subject or "", None)
             self._state.call(lambda: None)
             return
         if self._state.current_state == pybreaker.STATE_CLOSED and subject is not None:
             if subject in self._failed_subjects:
                 return
-            self._failed_subjects.add(subject)
+            self._failed_subjects[subject] = None
+            if len(self._failed_subjects) > _SUBJECTS:
+                self._failed_subjects.popitem(last=False)
         with suppress(type(failure)):
             self._state.call(_raise, failure)
 
@@ -139,7 +146,7 @@ class Admission:
         return self._epoch == self._breaker._epoch
 
     def settle(self, failure: Exception | None = None, subject: str | None = None) -> None:
-        """The dependency worked (None) or failed. Failures in a row with one `subject` (an image) count once."""
+        """The dependency worked (None) or failed. Failures of one `subject` count once until it succeeds."""
         if self._open:
             self._open = False
             self._breaker._record(self._epoch, failure, subject)
@@ -171,7 +178,7 @@ class Operation:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         for circuit, admission in self._admissions.items():
             if error is None or (isinstance(error, UpstreamFailure) and error.circuit is not circuit):
-                admission.settle()
+                admission.settle(subject=self._subject)
             elif isinstance(error, UpstreamFailure) and error.breaks_circuit:
                 admission.settle(error, self._subject)
             else:

@@ -1,115 +1,213 @@
-"""How many image downloads run at once, over all orders, and who is next."""
+"""How many image downloads run at once, over all orders, and whose turn it is."""
 
 import asyncio
-from collections import deque
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Self
 
 from service.telemetry.metrics import Metrics
-from service.upstream.pace import Pace
+from service.upstream.adaptive_limit import AdaptiveLimit
+
+# Downloads that outlast their time but keep arriving give their slot back; so many may.
+_OVERTIME = 5
+
+
+class NotWanted(Exception):
+    """When the turn came, nobody wanted the download any more."""
+
+
+@dataclass(eq=False, slots=True)
+class _Place:
+    """One download in the queue."""
+
+    slot: "Slot"
+    granted: asyncio.Future[None]
+    is_wanted: Callable[[], bool]
+
+
+@dataclass(eq=False, slots=True)
+class _Queue:
+    """Those of one party (a caller, or one of its builds) that wait, and how many slots the party holds."""
+
+    held: int = 0
+    places: deque[_Place] = field(default_factory=deque)
 
 
 class DownloadSlots:
-    """At most `limit` downloads at once, fewer while upstream cannot keep up; first come, first served.
+    """At most `limit` downloads at once, fewer while upstream cannot keep up.
 
-    A build asks for its next slot only when it has got the last one, so serving in sequence is serving the builds
-    in turn: a small order waits for one image of a large one, not for all of them.
+    A free slot goes to the caller who holds the fewest, and of that caller to the build that holds the fewest; among
+    equals to who has waited longest since its last turn. So one caller's many builds keep nobody else waiting for more
+    than one image.
     """
 
-    def __init__(self, limit: int, metrics: Metrics, pace: Pace | None = None) -> None:
-        self._pace = pace or Pace(limit)
-        self._waiting: deque[asyncio.Future[None]] = deque()
+    def __init__(self, limit: int, metrics: Metrics, adaptive: AdaptiveLimit | None = None) -> None:
+        self.limit = limit
+        self._adaptive = adaptive or AdaptiveLimit(limit)
+        self._callers: OrderedDict[str, OrderedDict[str, _Queue]] = OrderedDict()
         self._held = 0
+        self._overtime = 0
         self._next_look: asyncio.Handle | None = None
         self._metrics = metrics
         self._show()
 
-    def unheld(self) -> "Slot":
-        """A slot that has to be taken yet."""
-        return Slot(self)
+    def slot(self, caller: str, build: str, is_wanted: Callable[[], bool] = lambda: True, *, first: bool = False) -> "Slot":
+        """A slot, to be held by `async with`; entering raises `NotWanted` if it is not wanted when its turn comes.
 
-    async def acquire(self) -> "Slot":
-        """Wait for a free slot and hold it."""
-        slot = self.unheld()
-        await slot.take()
-        return slot
+        `first`: before the others of its build, for a download that has begun.
+        """
+        return Slot(self, caller, build, is_wanted, first=first)
 
     def succeeded(self) -> None:
         """A download went well."""
-        self._pace.succeeded()
+        self._adaptive.succeeded()
         self._show()
         self._look_soon()
 
     def refused(self, image_id: str, *, throttled: bool) -> None:
         """Upstream answered 429 (`throttled`) or 503, or not in time."""
-        self._pace.refused(image_id, throttled=throttled)
+        self._adaptive.refused(image_id, throttled=throttled)
         self._show()
 
-    async def _take(self) -> None:
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+    async def _take(self, slot: "Slot") -> None:
+        place = _Place(slot, asyncio.get_running_loop().create_future(), slot.is_wanted)
+        places = self._queue(slot).places
+        places.appendleft(place) if slot.first else places.append(place)
         self._look_soon()
         try:
-            await turn
-        except asyncio.CancelledError:
-            if not turn.cancelled():  # it was our turn just now
-                self._give_back()
+            await place.granted
+        except BaseException:
+            if place.granted.done() and not place.granted.cancelled() and place.granted.exception() is None:
+                self._give_back(slot)  # it was granted just now
+            else:
+                self._forget(slot, place)
             raise
 
-    def _give_back(self) -> None:
+    def _give_back(self, slot: "Slot") -> None:
         self._held -= 1
-        self._metrics.downloads_in_flight.set(self._held)
+        self._queue(slot).held -= 1
+        self._tidy(slot)
+        self._metrics.downloads_in_flight.set(self._held + self._overtime)
         self._look_soon()
 
+    def _begin_overtime(self, slot: "Slot") -> bool:
+        if self._overtime >= _OVERTIME:
+            return False
+        self._overtime += 1
+        self._give_back(slot)
+        return True
+
+    def _end_overtime(self) -> None:
+        self._overtime -= 1
+        self._metrics.downloads_in_flight.set(self._held + self._overtime)
+
+    def _queue(self, slot: "Slot") -> _Queue:
+        builds = self._callers.setdefault(slot.caller, OrderedDict())
+        return builds.setdefault(slot.build, _Queue())
+
+    def _forget(self, slot: "Slot", place: _Place) -> None:
+        queue = self._queue(slot)
+        if place in queue.places:
+            queue.places.remove(place)
+        self._tidy(slot)
+
+    def _tidy(self, slot: "Slot") -> None:
+        """Forget a party that neither holds a slot nor waits for one."""
+        builds = self._callers[slot.caller]
+        queue = builds[slot.build]
+        if not queue.held and not queue.places:
+            del builds[slot.build]
+        if not builds:
+            del self._callers[slot.caller]
+
     def _look_soon(self) -> None:
-        """Look for whose turn it is, once all who are awake now stand in line: nobody takes several places at once."""
+        """Look whose turn it is once everybody who is awake now has queued: nobody takes several turns at once."""
         if self._next_look is None:
             self._next_look = asyncio.get_running_loop().call_soon(self._admit)
 
     def _admit(self) -> None:
-        """Let those in whose turn it is; come back by itself when only the pace is in the way."""
+        """Let those in whose turn it is; come back by itself when only the learned rate is in the way."""
         self._next_look = None
-        while self._waiting and self._held < self._pace.cap:
-            if self._waiting[0].cancelled():
-                del self._waiting[0]
+        while self._held < self._adaptive.cap and (queue := self._next_queue()) is not None:
+            place = queue.places[0]
+            if place.granted.done():
+                queue.places.popleft()
                 continue
-            delay = self._pace.delay()
+            if not place.is_wanted():
+                queue.places.popleft()
+                place.granted.set_exception(NotWanted())
+                continue
+            delay = self._adaptive.delay()
             if delay > 0:
                 self._next_look = asyncio.get_running_loop().call_later(delay, self._admit)
                 return
-            self._waiting.popleft().set_result(None)
+            queue.places.popleft()
+            queue.held += 1
             self._held += 1
-            self._pace.started()
-            self._metrics.downloads_in_flight.set(self._held)
+            self._callers.move_to_end(place.slot.caller)
+            self._callers[place.slot.caller].move_to_end(place.slot.build)
+            place.granted.set_result(None)
+            self._adaptive.started()
+        self._metrics.downloads_in_flight.set(self._held + self._overtime)
+
+    def _next_queue(self) -> _Queue | None:
+        """The queue of the build whose turn it is."""
+        if len(self._callers) == 1:
+            builds = next(iter(self._callers.values()))
+        else:
+            waiting = [
+                (sum(queue.held for queue in builds.values()), builds)
+                for builds in self._callers.values()
+                if any(queue.places for queue in builds.values())
+            ]
+            if not waiting:
+                return None
+            builds = min(waiting, key=lambda caller: caller[0])[1]
+        queues = [queue for queue in builds.values() if queue.places]
+        return min(queues, key=lambda queue: queue.held) if queues else None
 
     def _show(self) -> None:
-        self._metrics.concurrency_limit.set(self._pace.cap)
-        self._metrics.download_pace.set(self._pace.rate or 0)
+        self._metrics.concurrency_limit.set(self._adaptive.cap)
+        self._metrics.download_pace.set(self._adaptive.rate or 0)
 
 
 class Slot:
-    """One download's place. Within `async with` it is held; a place given up is queued for again on entry."""
+    """One download's place, held within `async with`."""
 
-    def __init__(self, slots: DownloadSlots) -> None:
+    def __init__(
+        self, slots: DownloadSlots, caller: str, build: str, is_wanted: Callable[[], bool], *, first: bool
+    ) -> None:
+        self.caller = caller
+        self.build = build
+        self.is_wanted = is_wanted
+        self.first = first
+        self.waited = 0.0
+        """Seconds in the queue."""
         self._slots = slots
-        self._held = False
+        self._is_held = self._is_overtime = False
 
-    async def take(self) -> None:
-        """Wait until this place is held."""
-        if not self._held:
-            await self._slots._take()
-            self._held = True
+    def begin_overtime(self) -> bool:
+        """Give the place to the next and go on without one; False when too many do so already."""
+        self._is_overtime = self._slots._begin_overtime(self)
+        self._is_held = not self._is_overtime
+        return self._is_overtime
 
-    def release(self) -> None:
-        """Give the place to the next in line; harmless when it is not held."""
-        if self._held:
-            self._held = False
-            self._slots._give_back()
-
-    async def __aenter__(self) -> "Slot":
-        await self.take()
+    async def __aenter__(self) -> Self:
+        started = time.monotonic()
+        await self._slots._take(self)
+        self._is_held = True
+        self.waited = time.monotonic() - started
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.release()
+        if self._is_held:
+            self._is_held = False
+            self._slots._give_back(self)
+        elif self._is_overtime:
+            self._is_overtime = False
+            self._slots._end_overtime()

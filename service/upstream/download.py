@@ -1,6 +1,8 @@
-"""One image's download over its attempts: what counts as an image, and how a broken body is taken up again."""
+"""One image's download over its attempts: what counts as an image, and how a broken body is resumed."""
 
-from collections.abc import Callable
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Protocol
 
@@ -12,33 +14,42 @@ from service.telemetry.metrics import Call, Circuit
 from service.upstream.answers import (
     SIGNATURE_BYTES,
     UpstreamFailure,
-    carries_image,
     content_range,
     image_extension,
     strong_etag,
 )
+from service.upstream.breaker import Operation
+from service.upstream.retry import Deadline
 from service.upstream.transport import Transport
+
+# A body that brings so many bytes in so many seconds is on its way; it may take so many times as long as an image may.
+_STEADY_BYTES = 64 * 1024
+_STEADY_SECONDS = 10.0
+_STEADY_FACTOR = 10
 
 
 class Body(Protocol):
-    """Where a download's bytes go. Kept over attempts, so that a broken body can be taken up again."""
+    """Where a download's bytes go. Kept over attempts, so that a broken body can be resumed."""
 
     @property
     def received(self) -> int:
-        """Bytes written since the last restart."""
+        """Bytes appended since the last restart."""
 
     async def expect(self, length: int) -> None:
         """Upstream announced `length` bytes in all."""
 
-    async def write(self, chunk: bytes) -> None:
-        """Append a chunk."""
+    def append(self, chunk: bytes) -> bool:
+        """Take a chunk; True when `flush` is to be awaited before the next one."""
+
+    async def flush(self) -> None:
+        """Write what was taken to the disk."""
 
     async def restart(self) -> None:
-        """Forget what was written."""
+        """Forget what was taken."""
 
 
 class Download:
-    """Attempts to get one image into `body`."""
+    """Gets one image into `body`, in attempts. `deadline` is the image's own over all of them."""
 
     def __init__(
         self,
@@ -46,43 +57,69 @@ class Download:
         url: URL,
         body: Body,
         *,
+        operation: Operation,
         dev_mode: bool,
-        reach: Callable[[Circuit], None],
+        seconds: float,
     ) -> None:
         self._transport = transport
         self._url = url
         self._body = body
         self._api_headers = {"x-dev-mode": "true"} if dev_mode else {}
-        self._reach = reach
+        self._seconds = seconds
+        self._reached = Circuit.API
         self._etag: str | None = None
         self._whole: int | None = None
         self._extension: str | None = None
+        self._needs_fresh_connection = False
+        self.operation = operation
+        self.attempts = 0
+        self.deadline = Deadline.after(seconds)
 
-    async def attempt(self, number: int, seconds: float) -> str:
-        """Run once; returns the image's extension. Raises `UpstreamFailure`, and whatever the body raises."""
+    async def attempt(self, begin_overtime: Callable[[], bool] = lambda: False) -> str:
+        """Run once; returns the image's extension. Raises `UpstreamFailure`, and whatever the body raises.
+
+        `begin_overtime` is asked whether a body that is still arriving when its time is over may go on.
+        """
         headers: dict[str, str] = {hdrs.ACCEPT_ENCODING: "identity"}
         if self._extension is None:
-            self._etag = None  # nothing of the body that it belongs to has been written yet
+            self._etag = None  # nothing of the body that it belongs to has been taken yet
         if self._etag:
             headers |= {hdrs.RANGE: f"bytes={self._body.received}-", hdrs.IF_RANGE: self._etag}
+        self.attempts += 1
+        before = self._body.received
         try:
-            async with self._transport.get(
-                Call.IMAGE,
-                self._url,
-                seconds=seconds,
-                headers=headers,
-                api_headers=self._api_headers,
-                reach=self._reach,
-                attempt=number,
-            ) as response:
-                self._begin(response)
-                await self._receive(response)
-                return self._finish()
+            async with asyncio.timeout_at(self.deadline.at) as limit:
+                async with self._transport.get(
+                    Call.IMAGE,
+                    self._url,
+                    headers=headers,
+                    api_headers=self._api_headers,
+                    reach=self._reach,
+                    attempt=self.attempts,
+                    is_fresh=self._needs_fresh_connection,
+                ) as response:
+                    self._begin(response)
+                    await self._receive(response, _TimeLimit(limit, self, begin_overtime))
+                    return self._finish()
+        except TimeoutError as error:
+            raise UpstreamFailure(
+                Reason.TIMEOUT, "total time", circuit=self._reached, has_begun=self._body.received != before
+            ) from error
         except UpstreamFailure as failure:
+            failure.has_begun = failure.has_begun or self._body.received != before
+            self._needs_fresh_connection = failure.reason is Reason.UNREACHABLE
             if failure.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and hdrs.RANGE in headers:
                 self._etag = None
                 failure.reason = Reason.TRUNCATED  # upstream has no such rest any more, but it may have the whole
             raise
+
+    def again(self) -> None:
+        """The whole body is to be fetched once more, from its first byte."""
+        self._etag = None
+
+    def _reach(self, circuit: Circuit) -> None:
+        self._reached = circuit
+        self.operation.reach(circuit)
 
     def _begin(self, response: ClientResponse) -> None:
         """Decide what this answer carries: the whole, or the rest of it."""
@@ -95,11 +132,9 @@ class Download:
                 raise UpstreamFailure(Reason.TRUNCATED, "a part that was not asked for")
             lengths = {self._whole, span[1]} - {None}
             if len(lengths) != 1:
-                raise UpstreamFailure(Reason.TRUNCATED, "the rest of something else, or of nobody knows how much")
+                raise UpstreamFailure(Reason.TRUNCATED, "the rest of another body, or of one of unknown length")
             self._etag, self._whole = etag, lengths.pop()
             return
-        if not carries_image(response.headers.get(hdrs.CONTENT_TYPE)):
-            raise UpstreamFailure(Reason.NOT_AN_IMAGE, f"type {response.headers.get(hdrs.CONTENT_TYPE)}")
         if not _has_an_end(response):
             raise UpstreamFailure(Reason.TRUNCATED, "neither a length nor chunks: its end cannot be told from a break")
         self._extension = None
@@ -115,7 +150,7 @@ class Download:
             raise UpstreamFailure(Reason.TRUNCATED, f"{self._body.received} of {self._whole} bytes")
         return self._extension
 
-    async def _receive(self, response: ClientResponse) -> None:
+    async def _receive(self, response: ClientResponse, limit: "_TimeLimit") -> None:
         head = b""
         async for chunk, _ in response.content.iter_chunks():
             if self._extension is None:
@@ -123,22 +158,65 @@ class Download:
                 if len(head) < SIGNATURE_BYTES:
                     continue
                 chunk, head = head, b""  # what was held back goes first
-                self._extension = image_extension(chunk[:SIGNATURE_BYTES])
-                if self._extension is None:
-                    raise UpstreamFailure(Reason.NOT_AN_IMAGE, "no image signature")
-                # Only now: whatever else is awaited before the first chunk is taken may lose it to a broken connection.
-                await self._make_room()
-            await self._body.write(chunk)
-        if head and (extension := image_extension(head)) is not None:
-            self._extension = extension
-            await self._make_room()
-            await self._body.write(head)
+                await self._recognise(chunk, limit)
+            limit.received(len(chunk))
+            if self._body.append(chunk):
+                await limit.pause(self._body.flush())
+        if head:
+            await self._recognise(head, limit)
+            self._body.append(head)
 
-    async def _make_room(self) -> None:
+    async def _recognise(self, head: bytes, limit: "_TimeLimit") -> None:
+        """Take the body for the image that its first bytes announce. Raises `UpstreamFailure` when there is none.
+
+        Only now is room made for it: whatever is awaited before the first chunk is taken may lose it to a broken
+        connection.
+        """
+        self._extension = image_extension(head[:SIGNATURE_BYTES])
+        if self._extension is None:
+            raise UpstreamFailure(Reason.NOT_AN_IMAGE, "no image signature")
         if self._body.received:
-            await self._body.restart()
+            await limit.pause(self._body.restart())
         if self._whole is not None:
-            await self._body.expect(self._whole)
+            await limit.pause(self._body.expect(self._whole))
+
+
+class _TimeLimit:
+    """The time of one attempt: to the image's deadline, or longer while its body keeps arriving."""
+
+    def __init__(self, limit: asyncio.Timeout, download: Download, begin_overtime: Callable[[], bool]) -> None:
+        self._limit = limit
+        self._deadline = download.deadline
+        self._end = download.deadline.at + download._seconds * (_STEADY_FACTOR - 1)
+        self._begin_overtime = begin_overtime
+        self._is_overtime = False
+        self._bytes = 0
+
+    def received(self, count: int) -> None:
+        """So many bytes came in. Raises `TimeoutError` when the time is over and there is no overtime to be had."""
+        self._bytes += count
+        if self._bytes < _STEADY_BYTES:
+            return
+        self._bytes = 0
+        now = time.monotonic()
+        if now + _STEADY_SECONDS <= self._deadline.at:
+            return
+        if now > self._deadline.at and not self._is_overtime:
+            self._is_overtime = self._begin_overtime()
+            if not self._is_overtime:
+                raise TimeoutError
+        self._limit.reschedule(min(self._end, now + _STEADY_SECONDS))
+
+    async def pause(self, work: Awaitable[None]) -> None:
+        """Await our own disk: its time is not upstream's."""
+        started = time.monotonic()
+        until = self._limit.when()
+        self._limit.reschedule(None)
+        await work
+        spent = time.monotonic() - started
+        self._deadline.extend(spent)
+        self._end += spent
+        self._limit.reschedule(None if until is None else until + spent)
 
 
 def _has_an_end(response: ClientResponse) -> bool:

@@ -1,4 +1,4 @@
-"""When a failed call is tried again: attempts, deadline, backoff, and a budget over all traffic."""
+"""When a failed call is tried again: attempts, deadline, backoff, pauses, and a budget over all traffic."""
 
 import random
 import time
@@ -48,46 +48,82 @@ class RetryBudget:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How one operation is repeated."""
+    """How one operation is repeated. Times in seconds."""
 
     attempts: int
     backoff: float = 0.25
-    """Seconds; the n-th wait is drawn from 0 to `backoff * 2**n` (full jitter), at most `longest_backoff`."""
-    longest_backoff: float = 8.0
+    """The n-th wait is drawn from 0 to `backoff * 2**n` (full jitter), at most `max_backoff`."""
+    max_backoff: float = 8.0
+    min_pause: float = 0.25
+    """After a 429 that does not say how long to wait, at least; it grows and is drawn like the backoff."""
 
-    def wait(self, failure: UpstreamFailure, attempt: int) -> float:
-        """Seconds before the attempt after `attempt` (1, 2, ...). Upstream's own wish is the least."""
-        jittered = random.uniform(0, min(self.longest_backoff, self.backoff * 2**attempt))  # noqa: S311  # no secret
-        return max(jittered, failure.retry_after or 0.0)
+    def wait(self, failure: UpstreamFailure, number: int) -> float:
+        """Seconds after the `number`-th failure of its kind (1, 2, ...). What upstream asked for is the least."""
+        jittered = random.uniform(0, min(self.max_backoff, self.backoff * 2**number))  # noqa: S311  # no secret
+        least = failure.retry_after or 0.0
+        return max(jittered, least, self.min_pause) if failure.is_throttled else max(jittered, least)
 
 
-async def retrying(
-    operation: Callable[[], Awaitable[T]],
+class Deadline:
+    """When an operation must be over. Time that is not upstream's is added to it."""
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+        """Of `time.monotonic`."""
+
+    @classmethod
+    def after(cls, seconds: float) -> "Deadline":
+        """So many seconds from now."""
+        return cls(time.monotonic() + seconds)
+
+    @property
+    def left(self) -> float:
+        """Seconds until then; negative once it is past."""
+        return self.at - time.monotonic()
+
+    def extend(self, seconds: float) -> None:
+        """Put it off."""
+        self.at += seconds
+
+
+async def retry(
+    attempt: Callable[[], Awaitable[T]],
     *,
     policy: RetryPolicy,
-    deadline: float,
+    deadline: Deadline,
     may_retry: Callable[[UpstreamFailure], bool],
 ) -> T:
-    """Run `operation` until it succeeds, cannot be helped, or would end past `deadline` (of `time.monotonic`).
+    """Run `attempt` until it succeeds, cannot be helped, or would begin past the deadline.
 
-    Raises the last `UpstreamFailure`. `may_retry` is asked last, so that it can spend a budget.
+    A 429 is a pause, not an attempt: it costs nothing but time. Raises the last `UpstreamFailure`. `may_retry` is asked
+    last, so that it can spend a budget.
     """
+    throttled = failed = 0
+
+    def wait(state: RetryCallState) -> float:
+        nonlocal throttled, failed
+        failure = _failure(state)
+        if failure.is_throttled:
+            throttled += 1
+            return policy.wait(failure, throttled)
+        failed += 1
+        return policy.wait(failure, failed)
 
     def is_over(state: RetryCallState) -> bool:
         failure = _failure(state)
-        if state.attempt_number >= policy.attempts or time.monotonic() + state.upcoming_sleep >= deadline:
+        if state.upcoming_sleep >= deadline.left or (not failure.is_throttled and failed >= policy.attempts):
             return True
         return not may_retry(failure)
 
-    async def attempt() -> T:  # tenacity awaits only what it knows for a coroutine function
-        return await operation()
+    async def run() -> T:  # tenacity awaits only what it knows for a coroutine function
+        return await attempt()
 
     return await AsyncRetrying(
         retry=retry_if_exception(lambda error: isinstance(error, UpstreamFailure) and error.is_transient),
-        wait=lambda state: policy.wait(_failure(state), state.attempt_number),
+        wait=wait,
         stop=is_over,
         reraise=True,
-    )(attempt)
+    )(run)
 
 
 def _failure(state: RetryCallState) -> UpstreamFailure:

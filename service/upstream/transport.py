@@ -3,8 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from aiohttp import (
@@ -21,27 +21,30 @@ from yarl import URL
 
 from service.reasons import Reason
 from service.telemetry.metrics import Call, Circuit, Metrics
-from service.telemetry.traces import call
 from service.upstream.answers import UpstreamFailure, for_the_log, refusal
 from service.upstream.network import AddressGuard, ForbiddenAddress
 
-_MOST_REDIRECTS = 5
+_MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # A redirect's body up to this size is read.
 _SMALL_BODY = 16 * 1024
 _LOGGED_BODY = 300
-_WORDS_SECONDS = 2.0
-_LONGEST_DOCUMENT = 16 << 20
+_TEXT_SECONDS = 2.0
+_MAX_DOCUMENT = 16 << 20
 # What storage says of a stored object.
 _DONE = frozenset({200, 201, 204})
 
 
 class Transport:
-    """Calls to Autoenhance and to where it sends us; the key goes to the API's own origin only."""
+    """Calls to Autoenhance and to where it sends us; the key goes to the API's own origin only.
+
+    `fresh` is a session that keeps no connection: connections that were kept die together.
+    """
 
     def __init__(
         self,
         session: ClientSession,
+        fresh: ClientSession,
         guard: AddressGuard,
         metrics: Metrics,
         *,
@@ -50,6 +53,7 @@ class Transport:
         version: str | None,
     ) -> None:
         self._session = session
+        self._fresh = fresh
         self._guard = guard
         self._metrics = metrics
         self._base = base
@@ -62,43 +66,40 @@ class Transport:
         operation: str,
         url: URL,
         *,
-        seconds: float,
         headers: Mapping[str, str],
         api_headers: Mapping[str, str],
         reach: Callable[[Circuit], None],
+        seconds: float | None = None,
         attempt: int = 1,
+        is_fresh: bool = False,
     ) -> AsyncIterator[ClientResponse]:
         """The answer at the end of the redirects, with status 200 or 206; its body is read within this block.
 
         `api_headers` go to the API's origin only; `headers` go along all the way. `reach` is asked before each hop.
-        `attempt` says the how-manieth this is, for the trace.
-        Raises `UpstreamFailure` for anything else, also when reading the body fails inside the block.
+        `seconds` bounds it as a whole (None: the caller does), `attempt` is its number, for the trace; `is_fresh` asks
+        for new connections. Raises `UpstreamFailure` for anything else, also when reading the body fails inside the
+        block.
         """
         await self._guard.learn()
-        deadline = time.monotonic() + seconds
         at_api = True
-        headers = dict(headers)
-        with call("attempt", hdrs.METH_GET, url, headers) as told:
-            told["attempt"] = attempt
-            for redirects in range(_MOST_REDIRECTS + 1):
-                circuit = Circuit.API if at_api else Circuit.ASSETS
-                reach(circuit)
-                own = {**self._api_headers, **api_headers} if at_api else {}
-                with _told_apart(circuit, self._key):
-                    left = max(0.001, deadline - time.monotonic())
+        circuit = Circuit.API
+        with translate_errors(lambda: circuit, self._key):
+            async with asyncio.timeout(seconds):
+                for _ in range(_MAX_REDIRECTS + 1):
+                    circuit = Circuit.API if at_api else Circuit.ASSETS
+                    reach(circuit)
+                    own = {**self._api_headers, **api_headers} if at_api else {}
                     async with self._request(
-                        operation if at_api else Call.ASSET, url, left, {**headers, **own}
+                        operation if at_api else Call.ASSET, url, None, {**headers, **own}, is_fresh=is_fresh
                     ) as response:
                         if response.status not in _REDIRECTS:
-                            told["http.status_code"] = response.status
                             await self._refuse(response)
                             yield response
                             return
-                        url = _next_address(url, response)
-                        told |= {"http.url": url, "http.resend_count": redirects + 1}
+                        url = _next_url(url, response)
                         at_api = at_api and url.origin() == self._base.origin()
                         await _drain(response)
-            raise UpstreamFailure(Reason.BAD_REDIRECT, "too many redirects")
+                raise UpstreamFailure(Reason.BAD_REDIRECT, "too many redirects")
 
     async def post(self, operation: str, url: URL, document: Mapping[str, Any], *, seconds: float) -> object:
         """Send a document to the API; returns the one it answers with. Raises `UpstreamFailure`.
@@ -106,12 +107,11 @@ class Transport:
         A redirect is refused: it could turn a POST into a GET.
         """
         await self._guard.learn()
-        headers = dict(self._api_headers)
-        with call(hdrs.METH_POST, hdrs.METH_POST, url, headers) as told, _told_apart(Circuit.API, self._key):
+        with translate_errors(lambda: Circuit.API, self._key):
             async with self._request(
-                operation, url, seconds, headers, method=hdrs.METH_POST, json=document
+                operation, url, seconds, self._api_headers, method=hdrs.METH_POST, json=document
             ) as response:
-                await self._settle(told, response)
+                await self._check(response)
                 return await read_document(response)
 
     async def put(
@@ -119,13 +119,11 @@ class Transport:
     ) -> None:
         """Send a body to storage, without the key: the address itself is signed. Raises `UpstreamFailure`."""
         await self._guard.learn()
-        headers = dict(headers)
-        with call(hdrs.METH_PUT, hdrs.METH_PUT, url, headers) as told, _told_apart(Circuit.ASSETS, self._key):
+        with translate_errors(lambda: Circuit.ASSETS, self._key):
             async with self._request(operation, url, seconds, headers, method=hdrs.METH_PUT, data=body) as response:
-                await self._settle(told, response)
+                await self._check(response)
 
-    async def _settle(self, told: dict[str, Any], response: ClientResponse) -> None:
-        told["http.status_code"] = response.status
+    async def _check(self, response: ClientResponse) -> None:
         if response.status in _REDIRECTS:
             raise UpstreamFailure(Reason.BAD_REDIRECT, f"status {response.status}", status=response.status)
         if response.status not in _DONE:
@@ -136,21 +134,23 @@ class Transport:
         self,
         operation: str,
         url: URL,
-        seconds: float,
+        seconds: float | None,
         headers: Mapping[str, str],
         *,
         method: str = hdrs.METH_GET,
+        is_fresh: bool = False,
         **body: Any,
     ) -> AsyncIterator[ClientResponse]:
         started = time.monotonic()
         status = "error"
         try:
-            response = await self._session.request(
+            session = self._fresh if is_fresh else self._session
+            response = await session.request(
                 method,
                 url,
                 headers=headers,
                 allow_redirects=False,
-                timeout=_timeout(self._session.timeout, seconds),
+                timeout=_timeout(session.timeout, seconds),
                 **body,
             )
             status = str(response.status)
@@ -168,7 +168,7 @@ class Transport:
             return
         failure = refusal(response.status, response.headers)
         if failure is not None:
-            failure.detail = f"{failure.detail}: {await _first_words(response)}"
+            failure.detail = f"{failure.detail}: {await _first_text(response)}"
             raise failure
 
 
@@ -179,10 +179,10 @@ async def _drain(response: ClientResponse) -> None:
             await response.read()
 
 
-async def _first_words(response: ClientResponse) -> str:
+async def _first_text(response: ClientResponse) -> str:
     """How an error's body begins, for the log. A body that cannot be read, or does not come, says nothing."""
     try:
-        async with asyncio.timeout(_WORDS_SECONDS):
+        async with asyncio.timeout(_TEXT_SECONDS):
             return (await response.content.read(_LOGGED_BODY)).decode("utf-8", "replace")
     except (ClientError, TimeoutError, ConnectionError):
         return ""
@@ -193,7 +193,7 @@ async def read_document(response: ClientResponse) -> object:
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > _LONGEST_DOCUMENT:
+        if len(body) > _MAX_DOCUMENT:
             raise UpstreamFailure(Reason.REJECTED, "the document is too long")
     try:
         document: object = json.loads(body)
@@ -202,22 +202,17 @@ async def read_document(response: ClientResponse) -> object:
     return document
 
 
-class _told_apart:  # noqa: N801  # reads as a clause: with _told_apart(circuit, key)
-    """Turns aiohttp's errors, and ours, into an `UpstreamFailure` of this circuit that can be logged."""
-
-    def __init__(self, circuit: Circuit, key: str) -> None:
-        self._circuit = circuit
-        self._key = key
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, UpstreamFailure):
-            error.circuit = self._circuit
-            error.detail = for_the_log(error.detail, self._key)
-        elif isinstance(error, ClientError | TimeoutError | ConnectionError):
-            raise UpstreamFailure(_reason(error), type(error).__name__, circuit=self._circuit) from error
+@contextmanager
+def translate_errors(circuit: Callable[[], Circuit], key: str) -> Iterator[None]:
+    """Turn aiohttp's errors, and ours, into an `UpstreamFailure` of the circuit reached that can be logged."""
+    try:
+        yield
+    except UpstreamFailure as failure:
+        failure.circuit = circuit()
+        failure.detail = for_the_log(failure.detail, key)
+        raise
+    except (ClientError, TimeoutError, ConnectionError) as error:
+        raise UpstreamFailure(_reason(error), type(error).__name__, circuit=circuit()) from error
 
 
 def _reason(error: Exception) -> Reason:
@@ -230,18 +225,18 @@ def _reason(error: Exception) -> Reason:
     return Reason.BAD_REDIRECT if isinstance(error, InvalidURL) else Reason.UNREACHABLE
 
 
-def _timeout(defaults: ClientTimeout, seconds: float) -> ClientTimeout:
+def _timeout(defaults: ClientTimeout, seconds: float | None) -> ClientTimeout:
     return ClientTimeout(total=seconds, sock_connect=defaults.sock_connect, sock_read=defaults.sock_read)
 
 
-def _next_address(url: URL, response: ClientResponse) -> URL:
+def _next_url(url: URL, response: ClientResponse) -> URL:
     location = response.headers.get(hdrs.LOCATION)
     if not location:
         raise UpstreamFailure(Reason.BAD_REDIRECT, "a redirect without an address")
-    return address_from(url, location)
+    return url_from(url, location)
 
 
-def address_from(url: URL, location: str) -> URL:
+def url_from(url: URL, location: str) -> URL:
     """The address that `url` sends us to. Raises `UpstreamFailure` for one that is not to be followed."""
     try:
         # `encoded`: a signed address must be asked for exactly as it was given.

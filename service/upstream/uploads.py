@@ -15,7 +15,7 @@ from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Call, Circuit
 from service.upstream.answers import UpstreamFailure, order_problem
 from service.upstream.breaker import Breaker, CircuitOpen, Operation
-from service.upstream.transport import Transport, address_from
+from service.upstream.transport import Transport, url_from
 
 log = get_logger(__name__)
 
@@ -116,7 +116,7 @@ class Uploads:
         address = document.get("upload_url") or document.get("s3PutObjectUrl")
         if not isinstance(image_id, str) or not isinstance(address, str):
             raise UpstreamFailure(Reason.UPSTREAM_ERROR, "no address to upload to")
-        return image_id, address_from(self._base, address)
+        return image_id, url_from(self._base, address)
 
     async def _post(self, operation: str, collection: str, wish: Mapping[str, Any], deadline: float) -> dict[str, Any]:
         # With the slash: without it the API redirects, and a redirect is no place for a POST.

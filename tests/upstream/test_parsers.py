@@ -27,7 +27,7 @@ from service.upstream.answers import (
     strong_etag,
 )
 from service.upstream.models import ImageState, InvalidOrder, Order, parse_order
-from service.upstream.transport import address_from
+from service.upstream.transport import url_from
 from tests.fakes.samples import ORDER
 from tests.upstream.helpers import KEY
 
@@ -172,7 +172,7 @@ def test_an_address_is_followed_or_refused(scheme: str, location: str) -> None:
     """Where it leads is http(s), has a host and no credentials, and is as safe as where it came from."""
     start = URL(f"{scheme}://api.example/v3/images/a")
     try:
-        target = address_from(start, location)
+        target = url_from(start, location)
     except UpstreamFailure:
         return
 

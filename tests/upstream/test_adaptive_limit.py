@@ -10,24 +10,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.upstream.pace import Pace
+from service.upstream.adaptive_limit import AdaptiveLimit
 from tests.upstream.helpers import FakeClock
 
 MOST = 5
 
 
 @pytest.fixture
-def pace(clock: FakeClock) -> Pace:
+def pace(clock: FakeClock) -> AdaptiveLimit:
     """Five at once at most, nothing learned yet."""
-    return Pace(MOST, clock)
+    return AdaptiveLimit(MOST, clock)
 
 
-def refuse(pace: Pace, *images: str, throttled: bool = True) -> None:
+def refuse(pace: AdaptiveLimit, *images: str, throttled: bool = True) -> None:
     for image in images:
         pace.refused(image, throttled=throttled)
 
 
-def start(pace: Pace, clock: FakeClock, count: int, seconds: float) -> None:
+def start(pace: AdaptiveLimit, clock: FakeClock, count: int, seconds: float) -> None:
     """So many starts, evenly spread over these seconds."""
     for _ in range(count):
         pace.started()
@@ -35,20 +35,20 @@ def start(pace: Pace, clock: FakeClock, count: int, seconds: float) -> None:
 
 
 class TestRefusals:
-    def test_one_images_refusals_change_nothing(self, pace: Pace) -> None:
+    def test_one_images_refusals_change_nothing(self, pace: AdaptiveLimit) -> None:
         """However often: they may be that image's own."""
         refuse(pace, *["a"] * 20)
 
         assert (pace.cap, pace.rate, pace.delay()) == (MOST, None, 0)
 
-    def test_two_images_refusals_do(self, pace: Pace) -> None:
+    def test_two_images_refusals_do(self, pace: AdaptiveLimit) -> None:
         """The cap shrinks, and starts get a pace."""
         refuse(pace, "a", "b")
 
         assert pace.cap < MOST
         assert pace.rate is not None
 
-    def test_two_images_within_a_window(self, pace: Pace, clock: FakeClock) -> None:
+    def test_two_images_within_a_window(self, pace: AdaptiveLimit, clock: FakeClock) -> None:
         """Refusals that lie more than ten seconds apart are not about our speed."""
         refuse(pace, "a")
         clock.advance(10.001)
@@ -57,7 +57,7 @@ class TestRefusals:
         assert (pace.cap, pace.rate) == (MOST, None)
 
     @pytest.mark.parametrize("others", [2, 20])
-    def test_refusals_of_one_moment_are_one_message(self, pace: Pace, clock: FakeClock, others: int) -> None:
+    def test_refusals_of_one_moment_are_one_message(self, pace: AdaptiveLimit, clock: FakeClock, others: int) -> None:
         """All that were under way together cut once; a second later the next ones cut again."""
         refuse(pace, *(f"i{number}" for number in range(others)))
         first = pace.cap
@@ -66,14 +66,14 @@ class TestRefusals:
 
         assert (first, pace.cap) == (3, 2)
 
-    def test_a_503_or_a_timeout_cuts_the_cap_only(self, pace: Pace) -> None:
+    def test_a_503_or_a_timeout_cuts_the_cap_only(self, pace: AdaptiveLimit) -> None:
         """Upstream is weak, which says nothing about starts per second."""
         refuse(pace, "a", "b", throttled=False)
 
         assert pace.cap < MOST
         assert (pace.rate, pace.delay()) == (None, 0)
 
-    def test_the_cap_never_falls_below_one(self, pace: Pace, clock: FakeClock) -> None:
+    def test_the_cap_never_falls_below_one(self, pace: AdaptiveLimit, clock: FakeClock) -> None:
         """One download is always tried."""
         for number in range(50):
             clock.advance(1)
@@ -81,7 +81,7 @@ class TestRefusals:
 
         assert pace.cap == 1
 
-    def test_the_pace_never_falls_below_two_a_second(self, pace: Pace, clock: FakeClock) -> None:
+    def test_the_pace_never_falls_below_two_a_second(self, pace: AdaptiveLimit, clock: FakeClock) -> None:
         """However long upstream refuses everything."""
         for number in range(100):
             pace.started()
@@ -93,7 +93,7 @@ class TestRefusals:
 
 
 class TestRecovery:
-    def test_a_round_of_successes_brings_one_more(self, pace: Pace) -> None:
+    def test_a_round_of_successes_brings_one_more(self, pace: AdaptiveLimit) -> None:
         """From three at once to five: about three, then about four successes."""
         refuse(pace, "a", "b")
         caps = []
@@ -105,14 +105,14 @@ class TestRecovery:
         assert caps.index(4) in (1, 2)
         assert caps[-1] == MOST
 
-    def test_the_cap_never_exceeds_the_setting(self, pace: Pace) -> None:
+    def test_the_cap_never_exceeds_the_setting(self, pace: AdaptiveLimit) -> None:
         """`DOWNLOAD_CONCURRENCY` is the most, for ever."""
         for _ in range(1_000):
             pace.succeeded()
 
         assert pace.cap == MOST
 
-    def test_the_pace_recovers_along_a_curve(self, pace: Pace, clock: FakeClock) -> None:
+    def test_the_pace_recovers_along_a_curve(self, pace: AdaptiveLimit, clock: FakeClock) -> None:
         """Cut to 0.7 of the rate at which it was refused, back at that rate, and then beyond."""
         start(pace, clock, 100, 5)
         refuse(pace, "a", "b")
@@ -126,7 +126,7 @@ class TestRecovery:
         assert any(abs(rate - 20) < 1 for rate in rates)
         assert rates[-1] > 20
 
-    def test_a_lesson_that_limits_nothing_any_more_is_forgotten(self, pace: Pace, clock: FakeClock) -> None:
+    def test_a_lesson_that_limits_nothing_any_more_is_forgotten(self, pace: AdaptiveLimit, clock: FakeClock) -> None:
         """After a while without refusals starts are free again."""
         start(pace, clock, 20, 2)
         refuse(pace, "a", "b")
@@ -146,7 +146,7 @@ class TestRecovery:
 def test_the_bounds_hold_whatever_happens(events: list[tuple[str, int, float]]) -> None:
     """A cap from 1 to the most, a pace of at least 2 a second, and never a wait longer than half a second a start."""
     clock = FakeClock()
-    pace = Pace(MOST, clock)
+    pace = AdaptiveLimit(MOST, clock)
     owed = 1
     for event, image, seconds in events:
         match event:
@@ -187,7 +187,7 @@ def simulate(limit: float, most: int, files: int) -> tuple[float, float]:
     A refused file comes back after its `Retry-After` of 1 s, to the end of the line, as in the service.
     """
     clock, chance = FakeClock(0.0), random.Random(7)
-    pace, bucket = Pace(most, clock), Bucket(limit, clock)
+    pace, bucket = AdaptiveLimit(most, clock), Bucket(limit, clock)
     waiting, events, number = deque(range(files)), list[tuple[float, int, str, int]](), itertools.count()
     held = done = refusals = 0
     looking = False

@@ -45,7 +45,7 @@ class Hint:
     async def exchange(self, breaker: Breaker) -> None:
         """Tell others how this circuit stands, and take their advice."""
         rest = f"batch:circuit:{breaker.circuit}"
-        left = breaker.rest_seconds
+        left = breaker.pause_seconds
         if left is None:
             if breaker in self._told or breaker in self._trying:
                 await self._redis.delete(rest, f"{rest}:trial")

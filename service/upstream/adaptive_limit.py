@@ -20,11 +20,11 @@ _WINDOW = 10.0
 _SETTLE = 1.0
 
 
-class Pace:
+class AdaptiveLimit:
     """Learns from outcomes; `cap` and `rate` are what it allows now."""
 
-    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most = most
+    def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit = limit
         self._clock = clock
         self._cap = float(most)
         self._refused: deque[tuple[float, str]] = deque()
@@ -36,7 +36,7 @@ class Pace:
 
     @property
     def cap(self) -> int:
-        """Downloads allowed at once: from 1 to `most`."""
+        """Downloads allowed at once: from 1 to `limit`."""
         return int(self._cap)
 
     @property
@@ -63,9 +63,9 @@ class Pace:
 
     def succeeded(self) -> None:
         """Upstream delivered: one more at once after a whole round of these."""
-        self._cap = min(self._most, self._cap + 1 / self._cap)
+        self._cap = min(self._limit, self._cap + 1 / self._cap)
         rate = self.rate
-        if rate is not None and self._cap >= self._most and rate > 2 * self._measured_rate() + self._most:
+        if rate is not None and self._cap >= self._limit and rate > 2 * self._measured_rate() + self._limit:
             self._best_rate = None  # the curve has left our own speed behind: it limits nothing any more
 
     def refused(self, image_id: str, *, throttled: bool) -> None:
