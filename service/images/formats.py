@@ -125,7 +125,7 @@ def _is_whole_png(data: Data) -> bool:
         size, kind = _BOX.unpack_from(data, position)
         position += 12 + size
         if kind == b"IEND":
-            return has_pixels and position <= len(data)
+            return has_pixels
         has_pixels = has_pixels or kind == b"IDAT"
     return False
 

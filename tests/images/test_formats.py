@@ -260,7 +260,9 @@ def test_each_format_that_can_be_ordered_has_its_extension() -> None:
         (file_type(b"heic") + box(b"meta", bytes(4) + location(1, [(0, 1_000, [(0, 0)])])), "heic"),
         (file_type(b"heic") + box(b"meta", bytes(4) + location(1, [(0, 0, [(0, 9)])])[:-3]), "heic"),
         (file_type(b"heic") + box(b"meta", bytes(4) + box(b"iloc", b"\1\0\0\0\x44")), "heic"),
+        (file_type(b"heic") + box(b"meta", bytes(4) + box(b"iloc", bytes(8), size=99)) + bytes(200), "heic"),
         (file_type(b"heic") + box(b"meta", bytes(4)) + b"\0\0\0\1mdat\0\0", "heic"),
+        (JXL_START + box(b"jxlc", bytes(9), size=7), "jxl"),
     ],
 )
 def test_what_is_no_whole_picture_either(data: bytes, known: str) -> None:
@@ -275,6 +277,9 @@ def test_what_is_no_whole_picture_either(data: bytes, known: str) -> None:
         (b"\xff\xd8\xff\xff\xfe\x00\x02stray\xff\x01\xff\xda\x00\x02ab\xff\x00\xff\xd0\xff\xff\xd9", "jpg"),
         (b"RIFF\x0f\0\0\0WEBPVP8 \x03\0\0\0abc", "webp"),
         (file_type(b"heic") + box(b"meta", bytes(4)) + box(b"mdat", bytes(9), size=0), "heic"),
+        # Of no concern here: a place within another box, and items of 65,535 extents that name nothing.
+        (file_type(b"heic") + box(b"meta", bytes(4) + location(1, [(1, 0, [(0, 1_000)])])), "heic"),
+        (file_type(b"heic") + box(b"meta", bytes(4) + box(b"iloc", bytes(6) + b"\xff" * 500_000)), "heic"),
         (JXL_START + box(b"jxlc", bytes(9), size=0), "jxl"),
         (b"\xff\x0a", "jxl"),
         (b"GIF89a", "gif"),
