@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from service.archives.demand import Demand
 from service.archives.layout import BlobSlice, Layout, Member
-from service.archives.signal import Signal
+from service.archives.readers import Readers
 from service.images.blobs import Blob
 from service.problems import Problem
 from service.reasons import Reason
+from service.signal import Signal
 
 
 class State(StrEnum):
@@ -30,22 +30,23 @@ class ImageResult:
     image_id: str
     original_name: str
     name: str | None
-    """In the ZIP; None when it is missing there."""
+    """In the ZIP; None when it is not there."""
     bytes: int
     crc: int | None
     code: Reason | None
-    """Why it is missing; None when it is not."""
+    """Why it is missing or incomplete; None when all is well."""
     attempts: int
 
     @property
     def failure(self) -> dict[str, Any]:
         """The shape of a failure in every document."""
-        words = self.code.words if self.code else ""
-        return {"image_id": self.image_id, "name": self.original_name, "code": self.code, "reason": words}
+        advice = self.code.words if self.code else ""
+        return {"image_id": self.image_id, "name": self.original_name, "code": self.code, "reason": advice}
 
     def line(self) -> dict[str, Any]:
         """The shape of an image in the report resource."""
-        return {**asdict(self), "outcome": "failed" if self.code else "downloaded"}
+        outcome = "downloaded" if self.code is None else "failed" if self.name is None else "incomplete"
+        return {**asdict(self), "outcome": outcome}
 
 
 class Archive:
@@ -59,7 +60,7 @@ class Archive:
         order_id: str,
         order_name: str | None,
         total: int,
-        demand: Demand,
+        readers: Readers,
         created: float | None = None,
     ) -> None:
         self.id = archive_id
@@ -68,13 +69,13 @@ class Archive:
         self.order_name = order_name
         self.total = total
         self.created = created if created is not None else time.time()
-        self.demand = demand
+        self.readers = readers
         self.state = State.BUILDING
         self.members: list[Member] = []
         self.results: list[ImageResult] = []
         self.failure: Problem | None = None
         self._layout = Layout()
-        self._grown = Signal()
+        self._changed = Signal()
 
     @property
     def length(self) -> int:
@@ -88,12 +89,12 @@ class Archive:
 
     @property
     def downloaded(self) -> int:
-        """Images in the archive."""
+        """Images that are in the archive and complete."""
         return sum(result.code is None for result in self.results)
 
     @property
     def failures(self) -> list[ImageResult]:
-        """Images that are missing."""
+        """Images that are missing, or incomplete."""
         return [result for result in self.results if result.code is not None]
 
     @property
@@ -111,29 +112,29 @@ class Archive:
         self._layout.append(member)
         if result is not None:
             self.results.append(result)
-        self._grown.fire()
+        self._changed.fire()
 
-    def miss(self, result: ImageResult) -> None:
+    def add_failure(self, result: ImageResult) -> None:
         """Note an image that will not be in the archive."""
         self.results.append(result)
-        self._grown.fire()
+        self._changed.fire()
 
     def settle(self, state: State, comment: str) -> None:
         """Add the directory: the archive is whole."""
         self._layout.close(comment)
         self.state = state
-        self._grown.fire()
+        self._changed.fire()
 
     def fail(self, problem: Problem) -> None:
         """Give up: readers that have begun are cut, others get `problem`."""
         self.failure = problem
         self.state = State.FAILED
-        self._grown.fire()
+        self._changed.fire()
 
-    async def until(self, condition: Callable[[], bool]) -> None:
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition`, or until settled. Raises the archive's problem when it failed."""
         while not (self.is_settled or condition()):
-            await self._grown.wait()
+            await self._changed.wait()
         if self.failure is not None:
             raise self.failure
 
@@ -149,7 +150,7 @@ class Archive:
             start = max(start, known)
             if self.is_settled and start >= self.length:
                 break
-            await self.until(lambda: self.length > start)  # noqa: B023  # awaited before `start` changes
+            await self.wait_until(lambda: self.length > start)  # noqa: B023  # awaited before `start` changes
         if self.failure is not None:
             raise self.failure
 

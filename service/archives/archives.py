@@ -1,271 +1,228 @@
-"""All archives: an equal request finds the running or the finished one, anything else begins a new one."""
+"""All archives: an equal request finds the finished one or joins the running build, anything else starts a new one."""
 
 import asyncio
 import time
 from contextlib import suppress
 from uuid import uuid4
-from weakref import WeakValueDictionary
 
 from service.archives.archive import Archive, State
-from service.archives.build import Build
-from service.archives.builder import Builder, Workshop
-from service.archives.catalogue import Catalogue
-from service.archives.demand import Demand
+from service.archives.build import Build, BuildContext
 from service.archives.options import Options
-from service.archives.plan import Plan, family_key, make_plan
-from service.archives.polling import Polling
-from service.archives.readiness import Readiness
-from service.archives.record import Record
-from service.archives.repair import repair
-from service.archives.restore import bring_up_to
-from service.archives.shared import BEAT_SECONDS
-from service.archives.signal import Signals, within
+from service.archives.plan import Plan, options_key
+from service.archives.readers import Readers
+from service.archives.record import Record, extend
+from service.archives.registry import Registry
+from service.archives.report import report_text
 from service.background import repeat
 from service.images.blobs import Blob
-from service.images.generations import Generations
-from service.problems import UPSTREAM_DOWN, ArchiveGone, ArchiveNotFound
+from service.images.fetch import FetchContext, ImageFailed
+from service.orders.schedule import PollSchedule
+from service.problems import ArchiveGone, ArchiveNotFound
 from service.telemetry.metrics import CacheResult
 from service.upstream.models import Order
-from service.upstream.orders import Orders
 
 _SWEEP_SECONDS = 30.0
 _RELEASE_SECONDS = 5.0
 
 
 class Archives:
-    """Finds, begins, resumes and lets go of archives."""
+    """Finds, joins, starts, resumes and drops archives.
 
-    def __init__(
-        self,
-        workshop: Workshop,
-        orders: Orders,
-        generations: Generations,
-        *,
-        window: int,
-        grace: float,
-        most_images: int,
-    ) -> None:
-        self._workshop = workshop
-        self._catalogue: Catalogue = workshop.catalogue
-        self._orders = orders
-        self._generations = generations
+    `window` and `grace` are those of `Readers`.
+    """
+
+    def __init__(self, context: BuildContext, registry: Registry, *, window: int, grace: float) -> None:
+        self._context = context
+        self._registry = registry
+        self._catalogue = context.catalogue
+        self._store = context.store
+        self._orders = context.orders
+        self._planner = context.planner
         self._window = window
         self._grace = grace
-        self._most_images = most_images
-        self._builds: dict[str, Build] = {}
-        self._by_key: dict[str, Build] = {}
-        # Whatever somebody holds a reference to is in use: it is found here, and not evicted.
-        self._known: WeakValueDictionary[str, Archive] = WeakValueDictionary()
-        self._news = Signals()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._started = time.monotonic()
 
-    async def request(self, order_id: str, options: Options) -> tuple[Archive, CacheResult]:
-        """The archive for a caller's wish: running, finished, or begun now.
+    async def get_or_start(self, order_id: str, options: Options, caller: str = "") -> tuple[Archive, CacheResult]:
+        """The archive for a request: finished, running, interrupted, or started now. `caller` is whose turn its
+        downloads take.
 
         Raises what the order call raises, `OrderEmpty`, `UnknownImage` or `TooManyImages`.
         """
         deadline = time.monotonic() + options.wait_timeout
-        order = await self._listed(order_id, options, deadline)
-        plan = await self._plan(order_id, order, options)
-        if build := self._joinable(plan, deadline):
+        if options.wait:
+            order = await self._orders.wait_until_listed(order_id, PollSchedule(deadline))
+        else:
+            order = await self._orders.get(order_id)
+        plan = await self._planner.plan(order_id, order, options, refresh=options.refresh)
+        if build := self._registry.joinable(plan.build_key, deadline):
             return build.archive, CacheResult.JOINED
-        archive = await self._finished(plan) or await self._unfinished(plan)
-        if build := self._joinable(plan, deadline):  # somebody was quicker meanwhile
+        finished = await self._finished(plan)
+        interrupted = await self._interrupted(plan) if finished is None else None
+        if build := self._registry.joinable(plan.build_key, deadline):  # somebody was quicker meanwhile
             return build.archive, CacheResult.JOINED
-        if archive is not None:
-            return archive, CacheResult.HIT
-        return self._begin(plan, options, deadline), CacheResult.MISS
+        if finished is not None:
+            return finished, CacheResult.HIT
+        if interrupted is not None:
+            return self._resume(*interrupted, caller), CacheResult.HIT
+        return self._start_new(plan, deadline, caller), CacheResult.MISS
 
     async def find(self, order_id: str, order: Order, options: Options) -> Archive | None:
-        """The archive that `request` would give, if there is one; nothing is begun."""
-        plan = await self._plan(order_id, order, options)
-        build = self._by_key.get(plan.running_key)
+        """The archive that `get_or_start` would give, if there is one; nothing is started."""
+        plan = await self._planner.plan(order_id, order, options)
+        build = self._registry.joinable(plan.build_key, time.monotonic() + options.wait_timeout)
         return build.archive if build else await self._finished(plan)
 
     async def preview(self, order_id: str, order: Order, options: Options) -> tuple[Plan, dict[str, Blob]]:
-        """What `request` would plan, and which of its images are stored, by key."""
-        plan = await self._plan(order_id, order, options)
-        return plan, await self._workshop.store.find([image.key for image in plan.images])
+        """What `get_or_start` would plan, and which of its images are stored, by key."""
+        plan = await self._planner.plan(order_id, order, options)
+        return plan, await self._store.find(plan.keys())
 
     async def stale(self, order_id: str, options: Options) -> Archive | None:
-        """The newest complete archive for the same wish, for when upstream cannot be asked."""
-        return await self._intact(await self._catalogue.find_stale(family_key(order_id, options)))
+        """The newest complete archive for the same options, for when upstream cannot be asked."""
+        return await self._intact(await self._catalogue.find_stale(options_key(order_id, options)))
 
     async def by_id(self, archive_id: str) -> Archive:
-        """An archive by its id; a build that a restart interrupted goes on.
+        """An archive by its id; a build that a restart interrupted is resumed.
 
         Raises `ArchiveNotFound`, or `ArchiveGone` for one that was here.
         """
-        if build := self._builds.get(archive_id):
+        if build := self._registry.builds.get(archive_id):
             return build.archive
         record = await self._catalogue.load(archive_id)
         if record is None:
             raise ArchiveNotFound(f"Nothing is known of archive {archive_id}.")
         if self._catalogue.is_expired(record):
             raise ArchiveGone(f"The time of archive {archive_id} is over.")
-        if build := self._builds.get(archive_id):
-            return build.archive
         archive = self._restore(record)
-        lost = await self._workshop.store.missing(archive.blobs())
-        if lost and not await repair(record, lost, self._workshop):
+        lost = await self._store.missing(archive.blobs())
+        if lost and not await self._repair(record, lost):
             await self._catalogue.drop(archive_id)
             raise ArchiveGone(f"Some images of archive {archive_id} made room for others.")
         return archive if archive.is_settled else self._resume(record, archive)
 
     async def held(self, archive_id: str, order_id: str, options: Options) -> Archive | None:
-        """The archive that a caller says it has a part of, as `by_id`; None unless it is here and of this very wish."""
-        build = self._builds.get(archive_id)
+        """The archive that a caller says it has a part of; None unless it is here and for just these options."""
+        build = self._registry.builds.get(archive_id)
         found = build or await self._catalogue.load(archive_id)
-        if found is None or found.plan.family != family_key(order_id, options):
+        if found is None or found.plan.options_key != options_key(order_id, options):
             return None
         with suppress(ArchiveNotFound, ArchiveGone):
             return await self.by_id(archive_id)
         return None
 
     async def keep(self, archive_id: str, until: float) -> None:
-        """Do not let go of an archive before `until` (epoch seconds), whether or not anybody uses it."""
+        """Do not drop an archive before `until` (epoch seconds), whether or not anybody uses it."""
         await self._catalogue.keep(archive_id, until)
 
-    def wake(self, order_id: str) -> None:
-        """There is news of an order: whoever waits for its images looks at once."""
-        self._news.fire(order_id)
-
     async def close(self) -> None:
-        """Stop all builds; they go on after a restart, if somebody comes back for them."""
-        tasks = [build.task for build in self._builds.values()]
+        """Stop all builds; they are resumed after a restart, if somebody comes back for them."""
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._catalogue.shared is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_RELEASE_SECONDS):
-                    await self._catalogue.shared.beat(())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                await self._catalogue.beat(())
 
     async def beat_regularly(self) -> None:
         """Tell other instances, again and again, which archives are being built here."""
-        if (shared := self._catalogue.shared) is not None:
-            await repeat("beat", lambda: shared.beat(self._wanted()), every=BEAT_SECONDS)
+        if (every := self._catalogue.beat_seconds) is not None:
+            await repeat("beat", lambda: self._catalogue.beat(self._wanted()), every=every)
 
     def _wanted(self) -> set[str]:
-        return {archive_id for archive_id, build in self._builds.items() if build.archive.demand.readers}
+        builds = self._registry.builds
+        return {archive_id for archive_id, build in builds.items() if build.archive.readers.count}
 
     async def sweep_regularly(self) -> None:
-        """Let go, again and again, what is past its time."""
+        """Drop, again and again, what is past its time."""
         await repeat("sweep archives", self._sweep, every=_SWEEP_SECONDS)
 
     async def _sweep(self) -> None:
         orphaned_before = time.time() - self._grace if time.monotonic() - self._started > self._grace else 0
-        await self._catalogue.sweep(self.live(), orphaned_before)
-
-    def live(self) -> set[str]:
-        """Ids of archives that are being built or used."""
-        return {*self._builds, *self._known}
-
-    def needed(self) -> set[str]:
-        """Keys of the images that running builds have, or are about to have."""
-        return {image.key for build in self._builds.values() for image in build.readiness.plan.images}
-
-    async def _listed(self, order_id: str, options: Options, deadline: float) -> Order:
-        """The order; if the caller waits, once its images are listed."""
-        news = self._news.of(order_id)
-        heard = news.next()
-        polling = Polling()
-        order = await self._orders.get(order_id)
-        while options.wait and order.may_grow and not order.images and time.monotonic() < deadline:
-            await within(polling.pause(deadline), heard)
-            heard = news.next()
-            try:
-                order = await self._orders.refresh(order_id)
-            except UPSTREAM_DOWN:
-                if time.monotonic() >= deadline:
-                    raise
-        return order
-
-    async def _plan(self, order_id: str, order: Order, options: Options) -> Plan:
-        generations = await self._generations.observe(order_id, order)
-        return make_plan(order_id, order, generations, options, self._most_images)
-
-    def _joinable(self, plan: Plan, deadline: float) -> Build | None:
-        build = self._by_key.get(plan.running_key)
-        if build is not None and build.archive.is_settled:
-            return None
-        if build is not None:
-            build.readiness.deadline = max(build.readiness.deadline, deadline)
-        return build
+        await self._catalogue.sweep(self._registry.live(), orphaned_before)
+        await self._planner.sweep()
 
     async def _finished(self, plan: Plan) -> Archive | None:
         return await self._intact(await self._catalogue.find_complete(plan.key))
 
-    async def _unfinished(self, plan: Plan) -> Archive | None:
+    async def _interrupted(self, plan: Plan) -> tuple[Record, Archive] | None:
+        """A build for this plan that was left unfinished, and can be continued."""
         record = await self._catalogue.find_unfinished(plan.key)
         if record is None or record.plan.wait != plan.wait or self._catalogue.is_expired(record):
             return None
         archive = self._restore(record)
-        if archive.has_report or record.id in self._builds or await self._workshop.store.missing(archive.blobs()):
+        if archive.has_report or archive.is_settled or record.id in self._registry.builds:
             return None
-        if archive.is_settled:  # somebody else went on with it meanwhile
-            return archive if archive.state is State.COMPLETE else None
-        return self._resume(record, archive)
+        return None if await self._store.missing(archive.blobs()) else (record, archive)
 
     async def _intact(self, record: Record | None) -> Archive | None:
         if record is None:
             return None
         archive = self._restore(record)
-        return None if await self._workshop.store.missing(archive.blobs()) else archive
+        if archive.state is not State.COMPLETE or await self._store.missing(archive.blobs()):
+            return None
+        return archive
 
     def _restore(self, record: Record) -> Archive:
-        """The archive that a record describes; the same object for everybody who uses it.
-
-        A build whose failure a full disk kept from being recorded is taken up anew.
-        """
-        if (known := self._known.get(record.id)) is not None and known.state is not State.FAILED:
-            return known
-        archive = self._new_archive(record.plan, record.id, record.created)
-        bring_up_to(archive, record)
+        """The archive that a record describes; the same object for everybody who uses it."""
+        archive = self._registry.known(record.id)
+        if archive is None:
+            archive = self._new_archive(record.plan, record.id, record.created)
+            extend(archive, record)
+        self._registry.remember(archive)
         return archive
 
-    def _begin(self, plan: Plan, options: Options, deadline: float) -> Archive:
+    async def _repair(self, record: Record, lost: set[str]) -> bool:
+        """Fetch the images whose blobs are `lost` again, all at once; True when all are back, byte for byte."""
+        planned = {image.image_id: image for image in record.plan.images}
+        context = FetchContext(record.id)
+        images = [
+            planned[member.image_id]
+            for member, _ in record.members
+            if member.image_id in planned and member.blob.digest in lost
+        ]
+        fetches = [self._context.fetcher.fetch(record.plan.request(image), context) for image in images]
+        try:
+            await asyncio.gather(*fetches)
+        except ImageFailed:
+            return False
+        if any(member.image_id is None and member.blob.digest in lost for member, _ in record.members):
+            await self._store.add(report_text(record.plan.order_id, record.results).encode(), "txt")
+        return not await self._store.missing(member.blob for member, _ in record.members)
+
+    def _start_new(self, plan: Plan, deadline: float, caller: str) -> Archive:
         archive = self._new_archive(plan, uuid4().hex, time.time())
-        self._start(archive, plan, deadline, is_new=True)
+        self._start(Build(archive, plan, self._context, deadline=deadline, caller=caller, is_new=True))
         return archive
 
-    def _resume(self, record: Record, archive: Archive) -> Archive:
-        if build := self._builds.get(record.id):
+    def _resume(self, record: Record, archive: Archive, caller: str = "") -> Archive:
+        if build := self._registry.builds.get(record.id):
             return build.archive
         # No more than was asked for, wherever the wall clock has jumped to since.
         left = min(record.plan.wait_timeout, record.created + record.plan.wait_timeout - time.time())
-        self._start(archive, record.plan, time.monotonic() + left, is_new=False)
+        deadline = time.monotonic() + left
+        self._start(Build(archive, record.plan, self._context, deadline=deadline, caller=caller, is_new=False))
         return archive
 
-    def _start(self, archive: Archive, plan: Plan, deadline: float, *, is_new: bool) -> None:
-        news = self._news.of(plan.order_id)
-        readiness = Readiness(plan, lambda: self._replan(archive, plan), deadline, news)
-        builder = Builder(archive, plan, readiness, self._workshop)
-        build = Build(archive, plan, readiness, builder, self._workshop, is_new=is_new)
-        self._builds[archive.id] = build
-        self._by_key.setdefault(plan.running_key, build)
-        build.task.add_done_callback(lambda _: self._ended(build))
+    def _start(self, build: Build) -> None:
+        self._registry.add(build)
+        task = asyncio.create_task(build.run(), name=f"build {build.archive.id}")
+        self._tasks.add(task)
 
-    async def _replan(self, archive: Archive, plan: Plan) -> Plan:
-        """Ask upstream again, as long as somebody wants the archive; raises `Abandoned` when nobody does."""
-        await archive.demand.wanted(archive.length)
-        order = await self._orders.refresh(plan.order_id)
-        return await self._plan(plan.order_id, order, plan.options())
+        def ended(_: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            self._registry.remove(build)
 
-    def _ended(self, build: Build) -> None:
-        del self._builds[build.archive.id]
-        if self._by_key.get(build.plan.running_key) is build:
-            del self._by_key[build.plan.running_key]
+        task.add_done_callback(ended)
 
     def _new_archive(self, plan: Plan, archive_id: str, created: float) -> Archive:
-        archive = Archive(
+        return Archive(
             archive_id,
             key=plan.key,
             order_id=plan.order_id,
             order_name=plan.order_name,
             total=len(plan.images),
-            demand=Demand(self._window, self._grace),
+            readers=Readers(self._window, self._grace),
             created=created,
         )
-        self._known[archive_id] = archive
-        return archive

@@ -1,57 +1,111 @@
-"""One archive's build as a task: what becomes of the archive, however the build ends."""
+"""A build: the task that fills one archive, and what becomes of the archive, however the build ends."""
 
 import asyncio
 import sqlite3
 import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
 
-from service.archives.archive import Archive, State
-from service.archives.builder import Builder, Workshop
-from service.archives.demand import Abandoned
-from service.archives.plan import Plan
-from service.archives.readiness import Readiness
-from service.archives.shared import BEAT_SECONDS, TakenOver
-from service.archives.takeover import take_up
+from service.archives.archive import Archive, ImageResult, State
+from service.archives.catalogue import Catalogue, TakenOver
+from service.archives.layout import Member
+from service.archives.names import REPORT_NAME, Names
+from service.archives.plan import Plan, PlannedImage, Planner
+from service.archives.readers import Abandoned
+from service.archives.record import result_of
+from service.archives.report import comment, report_text
 from service.disk import OutOfSpace
-from service.problems import ArchiveGone, Draining, InternalError, Problem, StillBuilding, StoreFull
+from service.images.blobs import Blob
+from service.images.fetch import Fetched, FetchContext, ImageFailed, ImageFetcher
+from service.images.store import ImageStore
+from service.orders.orders import Orders, OrderWatch
+from service.orders.schedule import PollSchedule
+from service.problems import (
+    ArchiveGone,
+    BreakerOpen,
+    Draining,
+    InternalError,
+    NoImages,
+    OrderNotFound,
+    Problem,
+    StillBuilding,
+    StoreFull,
+)
+from service.reasons import Reason
 from service.telemetry.logs import get_logger
-from service.telemetry.metrics import ArchiveOutcome
+from service.telemetry.metrics import ArchiveOutcome, ImageOutcome, Metrics
 from service.telemetry.step import mark_failed
 from service.telemetry.traces import span
+from service.upstream.concurrency import NotWanted
+from service.upstream.formats import FORMAT_EXTENSIONS
+from service.upstream.models import ImageState
 
 log = get_logger(__name__)
 
+_OBSTACLES = {
+    ImageState.WAITING: Reason.NOT_UPLOADED,
+    ImageState.PROCESSING: Reason.NOT_READY,
+    ImageState.FAILED: Reason.ENHANCEMENT_FAILED,
+    ImageState.EXPIRED: Reason.EXPIRED,
+}
+_SETTLED = frozenset({ImageState.READY, ImageState.FAILED, ImageState.EXPIRED})
+_TAKEN_OVER_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class BuildContext:
+    """What every build works with."""
+
+    fetcher: ImageFetcher
+    store: ImageStore
+    catalogue: Catalogue
+    orders: Orders
+    planner: Planner
+    metrics: Metrics
+
 
 class Build:
-    """A running build. Its task never raises: the archive itself says how it ended."""
+    """Fills one archive; members are appended in the sequence in which their images arrive.
+
+    `deadline` (of `time.monotonic`) ends the waiting for images that are not ready. `caller` is whose turn its
+    downloads take. Its `run` never raises: the archive itself says how the build ended.
+    """
 
     def __init__(
-        self,
-        archive: Archive,
-        plan: Plan,
-        readiness: Readiness,
-        builder: Builder,
-        workshop: Workshop,
-        *,
-        is_new: bool,
+        self, archive: Archive, plan: Plan, context: BuildContext, *, deadline: float, caller: str, is_new: bool
     ) -> None:
         self.archive = archive
         self.plan = plan
-        self.readiness = readiness
-        self._builder = builder
-        self._catalogue = workshop.catalogue
-        self._metrics = workshop.metrics
+        self.current = plan
+        """The plan as the order is now."""
+        self.deadline = deadline
+        self._fetcher = context.fetcher
+        self._store = context.store
+        self._catalogue = context.catalogue
+        self._orders = context.orders
+        self._planner = context.planner
+        self._metrics = context.metrics
         self._is_new = is_new
         self._started = time.monotonic()
-        self.task = asyncio.create_task(self._run(), name=f"build {archive.id}")
+        self._fetches = FetchContext(archive.id, caller, lambda: archive.readers.want_more(archive.length))
+        self._free = asyncio.Semaphore(context.fetcher.concurrency)
+        self._arrived: list[tuple[PlannedImage, Blob, int]] = []
+        self._appending = asyncio.Lock()
+        self._names = Names([(image.image_id, image.name) for image in plan.images], FORMAT_EXTENSIONS[plan.rendition.format])
+        self._keys = {image.image_id: image.key for image in plan.images}
+        self._order_is_gone = False
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Fetch every image and settle the archive, whatever happens."""
         archive = self.archive
         with span("archive", {"archive.id": archive.id, "order.id": archive.order_id}) as current:
             try:
                 if self._is_new:
                     await self._catalogue.begin(archive, self.plan)
-                if self._is_new or await take_up(archive, self._catalogue):
-                    await self._builder.build()
+                if self._is_new or await self._catalogue.continue_here(archive):
+                    await self._fill()
+                    await self._settle()
             except asyncio.CancelledError:
                 archive.fail(Draining())
                 raise
@@ -65,8 +119,156 @@ class Build:
                 mark_failed(current, archive.failure.code)
             self._report(outcome)
 
+    async def _fill(self) -> None:
+        """Append what is stored, fetch the rest as it becomes ready and while a reader wants it.
+
+        Raises `Abandoned`, `OutOfSpace`, or a `Problem`; alone or in a group.
+        """
+        if self.archive.has_report:  # its build died before the end: what would follow could belie the report
+            raise ArchiveGone
+        left = await self._append_stored()
+        async with asyncio.TaskGroup() as fetches, aclosing(self._ready_images(left)) as images:
+            async for image, reason in images:
+                if reason is not None:
+                    self._add_failure(image, reason)
+                    continue
+                await self.archive.readers.wait_for_demand(self.archive.length)
+                await self._free.acquire()
+                fetches.create_task(self._fetch(image))
+
+    async def _append_stored(self) -> list[PlannedImage]:
+        """Append the images that need no download; returns the others."""
+        here = {member.image_id for member in self.archive.members}
+        left = [image for image in self.plan.images if image.image_id not in here]
+        self._fetches.looked_at = time.monotonic()
+        ready = {image.key: image.legacy_key for image in left if self._is_ready(image)}
+        stored = await self._store.find(ready)
+        self._arrived += [(image, stored[image.key], 0) for image in left if image.key in stored]
+        await self._append_arrived()
+        here = {member.image_id for member in self.archive.members}
+        return [image for image in left if image.image_id not in here]
+
+    def _is_ready(self, image: PlannedImage) -> bool:
+        """Whether an image can be fetched now. A state that nobody knows is taken for finished by those in a hurry."""
+        return image.state is ImageState.READY or (image.state is ImageState.UNKNOWN and not self.plan.wait)
+
+    async def _ready_images(
+        self, left: Sequence[PlannedImage]
+    ) -> AsyncGenerator[tuple[PlannedImage, Reason | None], None]:
+        """Each image of `left` once: with None when it can be fetched, else with the reason why not."""
+        waiting = {image.image_id: image for image in left}
+        schedule = PollSchedule(self.deadline)
+        with self._orders.watch(self.plan.order_id) as watch:
+            while True:
+                is_last_look = not self.plan.wait or schedule.is_over or self._order_is_gone
+                now = {} if self._order_is_gone else {image.image_id: image for image in self.current.images}
+                for image_id, image in list(waiting.items()):
+                    current = now.get(image_id)
+                    if current is None or current.state in _SETTLED or is_last_look:
+                        del waiting[image_id]
+                        yield (current, obstacle(current)) if current else (image, Reason.IMAGE_NOT_FOUND)
+                if not waiting or is_last_look:
+                    return
+                await self._look_again(watch, schedule)
+
+    async def _look_again(self, watch: OrderWatch, schedule: PollSchedule) -> None:
+        """Wait for the next look at the order, while somebody wants the archive. Raises `Abandoned`."""
+        await self.archive.readers.wait_for_demand(self.archive.length)
+        try:
+            order = await watch.next_look(schedule)
+            self.current = await self._planner.plan(self.plan.order_id, order, self.plan.options())
+        except OrderNotFound:
+            self._order_is_gone = True
+        except Problem as problem:
+            log.warning("order could not be polled", order_id=self.plan.order_id, code=problem.code)
+
+    async def _fetch(self, image: PlannedImage) -> None:
+        try:
+            fetched = await self._fetch_while_wanted(image)
+        except ImageFailed as failed:
+            self._add_failure(image, failed.reason, failed.attempts)
+        else:
+            self._arrived.append((image, fetched.blob, fetched.attempts))
+            await self._append_arrived()
+        finally:
+            self._free.release()
+
+    async def _fetch_while_wanted(self, image: PlannedImage) -> Fetched:
+        while True:
+            try:
+                return await self._fetcher.fetch(self.plan.request(image), self._fetches)
+            except NotWanted:
+                await self.archive.readers.wait_for_demand(self.archive.length)
+
+    async def _append_arrived(self) -> None:
+        """Append every image that has arrived; who comes while others are appended finds its own done with the rest.
+
+        Raises `OutOfSpace` when one was evicted meanwhile.
+        """
+        async with self._appending:
+            arrived, self._arrived = self._arrived, []
+            if not arrived:
+                return
+            members = [
+                Member(self._names.of(image.image_id, blob.extension), blob, image.modified, image.image_id)
+                for image, blob, _ in arrived
+            ]
+            attempts = [attempts for _, _, attempts in arrived]
+            if not await self._catalogue.append(self.archive, list(zip(members, attempts, strict=True))):
+                raise OutOfSpace("an image was evicted before its archive had it")
+            for (image, _, tries), member in zip(arrived, members, strict=True):
+                self.archive.append(member, result_of(image, member, tries))
+                self._keys[image.image_id] = image.key
+                outcome = ImageOutcome.DOWNLOADED if tries else ImageOutcome.STORED
+                self._metrics.images.labels(outcome).inc()
+                if member.blob.is_cut:
+                    self._metrics.image_failures.labels(Reason.INCOMPLETE).inc()
+
+    def _add_failure(self, image: PlannedImage, reason: Reason, attempts: int = 0) -> None:
+        self._metrics.images.labels(ImageOutcome.FAILED).inc()
+        self._metrics.image_failures.labels(reason).inc()
+        self.archive.add_failure(ImageResult(image.image_id, image.name, None, 0, None, reason, attempts))
+
+    async def _settle(self) -> None:
+        archive = self.archive
+        sequence = {image.image_id: index for index, image in enumerate(self.plan.images)}
+        archive.results.sort(key=lambda result: sequence[result.image_id])
+        failures = archive.failures
+        if not archive.members:
+            raise self._nothing_usable(failures)
+        if failures:
+            await self._append_report()
+        state = State.PARTIAL if failures else State.COMPLETE
+        summary = comment(archive.order_id, archive.downloaded, archive.total)
+        archive.key = self._final_key()
+        await self._catalogue.settle(archive, state, summary)
+        archive.settle(state, summary)
+
+    def _nothing_usable(self, failures: Sequence[ImageResult]) -> Problem:
+        if self._order_is_gone:
+            return OrderNotFound(f"It no longer has order {self.plan.order_id}.")
+        if all(result.code is Reason.BREAKER_OPEN for result in failures):
+            return BreakerOpen()
+        return NoImages([result.failure for result in failures])
+
+    def _final_key(self) -> str:
+        """Of the order as it is now, if the archive holds just that; else of the order as it was asked for."""
+        now = self.current
+        held = [(image.image_id, image.name, self._keys[image.image_id]) for image in self.plan.images]
+        is_current = held == [(image.image_id, image.name, image.key) for image in now.images]
+        return now.key if is_current else self.archive.key
+
+    async def _append_report(self) -> None:
+        text = report_text(self.archive.order_id, self.archive.results).encode()
+        blob = await self._store.add(text, "txt")
+        member = Member(REPORT_NAME, blob, max(image.modified for image in self.plan.images), None)
+        if not await self._catalogue.append(self.archive, [(member, 0)]):
+            raise OutOfSpace("the report was evicted before its archive had it")
+        self.archive.append(member)
+
     async def _give_up(self, cause: BaseException) -> None:
         """First on disk, then to the readers: nobody who comes back at once may find the failed archive again."""
+        self.archive.readers.is_abandoned = True
         was_seen = self.archive.length > 0
         try:
             await (self._catalogue.drop if was_seen else self._catalogue.forget)(self.archive.id)
@@ -106,6 +308,11 @@ class Build:
         )
 
 
+def obstacle(image: PlannedImage) -> Reason | None:
+    """Why an image cannot be fetched in its present state; None when it can be tried."""
+    return _OBSTACLES.get(image.state)
+
+
 def _cause(error: BaseException) -> BaseException:
     """The first real error within groups of them."""
     while isinstance(error, BaseExceptionGroup):
@@ -123,6 +330,6 @@ def _problem(cause: BaseException) -> Problem:
             log.warning("no room", reason=str(cause))
             return StoreFull()
         case TakenOver():
-            return StillBuilding(retry_after=BEAT_SECONDS)
+            return StillBuilding(retry_after=_TAKEN_OVER_SECONDS)
     log.error("build failed", exc_info=cause)
     return InternalError()

@@ -3,13 +3,14 @@
 import json
 import sqlite3
 import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import asdict, replace
+from typing import Protocol
 
 from service.archives.archive import Archive, State
 from service.archives.layout import LAYOUT_VERSION, Member
 from service.archives.plan import Plan
 from service.archives.record import GONE, Record, decode_member, decode_result, encode_member
-from service.archives.shared import SharedCatalogue
 from service.database import Database
 
 SCHEMA = """
@@ -22,7 +23,7 @@ CREATE INDEX IF NOT EXISTS archives_by_family ON archives (family, state);
 CREATE TABLE IF NOT EXISTS members (
     archive_id TEXT NOT NULL REFERENCES archives ON DELETE CASCADE, position INTEGER NOT NULL,
     image_id TEXT, name TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL, crc INTEGER NOT NULL,
-    extension TEXT NOT NULL, modified TEXT NOT NULL, attempts INTEGER NOT NULL,
+    extension TEXT NOT NULL, modified TEXT NOT NULL, attempts INTEGER NOT NULL, is_cut INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (archive_id, position)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS members_by_digest ON members (digest);
@@ -38,10 +39,11 @@ _SELECT = (
 )
 _BY_ID = _SELECT + "WHERE id = ?"
 _COMPLETE_BY_KEY = _SELECT + "WHERE key = ? AND state = 'complete' ORDER BY settled DESC LIMIT 1"
-_COMPLETE_BY_FAMILY = _SELECT + "WHERE family = ? AND state = 'complete' ORDER BY settled DESC LIMIT 1"
+_COMPLETE_BY_OPTIONS = _SELECT + "WHERE family = ? AND state = 'complete' ORDER BY settled DESC LIMIT 1"
 _INSERT_MEMBER = (
-    "INSERT INTO members (archive_id, position, name, digest, size, crc, extension, modified, image_id, attempts)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO members"
+    " (archive_id, position, name, digest, size, crc, extension, modified, image_id, attempts, is_cut)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _UNFINISHED_BY_KEY = _SELECT + "WHERE key = ? AND state = 'building' ORDER BY created DESC LIMIT 1"
 
@@ -49,20 +51,69 @@ _UNFINISHED_BY_KEY = _SELECT + "WHERE key = ? AND state = 'building' ORDER BY cr
 _REMEMBERED_SECONDS = 24 * 3600.0
 
 
+class TakenOver(Exception):
+    """Another instance goes on with this archive."""
+
+
+class SharedArchives(Protocol):
+    """The record of archives that several instances share. Nothing raises when it is away, except as told."""
+
+    async def begin(self, archive: Archive, plan: Plan) -> None:
+        """Announce a new archive, without members."""
+
+    async def append(self, archive_id: str, member: Member, attempts: int) -> None:
+        """Announce the next member. Raises `TakenOver`."""
+
+    async def settle(self, archive: Archive, state: State, comment: str) -> None:
+        """Announce that the archive is whole. Raises `TakenOver`."""
+
+    async def drop(self, archive_id: str) -> None:
+        """The archive is gone."""
+
+    async def load(self, archive_id: str) -> Record | None:
+        """An archive as its builder last announced it; None when there is none, or when it cannot be told."""
+
+    async def keep(self, archive_id: str, until: float) -> None:
+        """Let no instance take the archive for expired before `until` (epoch seconds)."""
+
+    async def kept_until(self, archive_id: str) -> float:
+        """Until when some instance keeps the archive; 0 when none does, or when it cannot be told."""
+
+    async def find_complete(self, key: str) -> Record | None:
+        """The complete archive that was first published for `key` and is not too old."""
+
+    async def find_stale(self, options_key: str) -> Record | None:
+        """The newest complete archive for the same options, whatever its images are now."""
+
+    async def follow(self, archive: Archive, adopt: Callable[[Record], Awaitable[None]]) -> bool:
+        """Let an unfinished archive grow as its builder announces; True once this instance is to go on with it.
+
+        False when it was settled meanwhile. Raises `ArchiveGone`, `Abandoned`, or `StillBuilding` when it cannot be
+        told.
+        """
+
+    @property
+    def beat_seconds(self) -> float:
+        """How often `beat` is to be called."""
+
+    async def beat(self, wanted: Collection[str]) -> None:
+        """Say of the archives that are `wanted` here that their builder lives."""
+
+
 class Catalogue:
-    """Archives by id, by key and by family. Every change is committed before it is told to anybody.
+    """Archives by id, by key and by options. Every change is committed before it is told to anybody.
 
     With `shared`, it is also told to the other instances, and what they have told is found here.
     """
 
-    def __init__(self, database: Database, ttl: float, shared: SharedCatalogue | None = None) -> None:
+    def __init__(self, database: Database, ttl: float, shared: SharedArchives | None = None) -> None:
         self._database = database
         self._ttl = ttl
         self.shared = shared
 
     async def begin(self, archive: Archive, plan: Plan) -> None:
         """Record a new archive, without members."""
-        row = (archive.id, plan.key, plan.family, State.BUILDING, LAYOUT_VERSION, plan.model_dump_json())
+        row = (archive.id, plan.key, plan.options_key, State.BUILDING, LAYOUT_VERSION, plan.model_dump_json())
         await self._database.run(
             lambda connection: connection.execute(
                 "INSERT INTO archives (id, key, family, state, layout, plan, created, used)"
@@ -73,24 +124,30 @@ class Catalogue:
         if self.shared is not None:
             await self.shared.begin(archive, plan)
 
-    async def append(self, archive: Archive, member: Member, attempts: int) -> bool:
-        """Record the next member; False, and nothing recorded, when its image is no longer in the store.
+    async def append(self, archive: Archive, members: Sequence[tuple[Member, int]]) -> bool:
+        """Record the next members, each with the attempts its image took; False, and nothing recorded, when the blob
+        of one is no longer in the store.
 
         Raises `TakenOver`.
         """
         position = len(archive.members)
+        digests = {member.blob.digest for member, _ in members}
 
         def insert(connection: sqlite3.Connection) -> bool:
-            digest = member.blob.digest
-            if connection.execute("SELECT 1 FROM blobs WHERE digest = ?", (digest,)).fetchone() is None:
+            query = "SELECT count(*) FROM blobs WHERE digest IN (SELECT value FROM json_each(?))"
+            if connection.execute(query, [json.dumps(list(digests))]).fetchone()[0] < len(digests):
                 return False
-            connection.execute(_INSERT_MEMBER, (archive.id, position, *encode_member(member, attempts)))
+            connection.executemany(
+                _INSERT_MEMBER,
+                [(archive.id, position + at, *encode_member(*member)) for at, member in enumerate(members)],
+            )
             return True
 
         if not await self._database.run(insert):
             return False
         if self.shared is not None:
-            await self.shared.append(archive.id, member, attempts)
+            for member, attempts in members:
+                await self.shared.append(archive.id, member, attempts)
         return True
 
     async def settle(self, archive: Archive, state: State, comment: str) -> None:
@@ -138,7 +195,7 @@ class Catalogue:
         if self.shared is None:
             return record
         if record is None or record.state not in (State.COMPLETE, State.PARTIAL):
-            record = await self._take_in(await self.shared.load(archive_id)) or record
+            record = await self._adopt_settled(await self.shared.load(archive_id)) or record
         if record is not None and self._is_old(record):
             record = replace(record, kept=max(record.kept, await self.shared.kept_until(archive_id)))
         return record
@@ -147,25 +204,25 @@ class Catalogue:
         """The newest complete archive for `key` that is not too old to be used again."""
         record = await self._newest(_COMPLETE_BY_KEY, key)
         if record is None and self.shared is not None:
-            record = await self._take_in(await self.shared.find_complete(key))
+            record = await self._adopt_settled(await self.shared.find_complete(key))
         return record if record is not None and not self.is_expired(record) else None
 
     async def find_unfinished(self, key: str) -> Record | None:
         """The newest build for `key` that was left unfinished."""
         return await self._database.run(lambda connection: _read(connection, _UNFINISHED_BY_KEY, key))
 
-    async def find_stale(self, family: str) -> Record | None:
-        """The newest complete archive for the same wish, whatever its images are now."""
-        record = await self._newest(_COMPLETE_BY_FAMILY, family)
+    async def find_stale(self, options_key: str) -> Record | None:
+        """The newest complete archive for the same options, whatever its images are now."""
+        record = await self._newest(_COMPLETE_BY_OPTIONS, options_key)
         if record is None and self.shared is not None:
-            record = await self._take_in(await self.shared.find_stale(family))
+            record = await self._adopt_settled(await self.shared.find_stale(options_key))
         return record if record is not None and not self.is_expired(record) else None
 
     async def adopt(self, record: Record) -> None:
         """Record what another instance told of an archive, in place of what was known of it here."""
         plan = record.plan
         results = json.dumps([asdict(result) for result in record.results])
-        columns = (record.id, plan.key, plan.family, record.state, record.layout, plan.model_dump_json())
+        columns = (record.id, plan.key, plan.options_key, record.state, record.layout, plan.model_dump_json())
 
         def replace(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM archives WHERE id = ?", (record.id,))
@@ -181,10 +238,27 @@ class Catalogue:
 
         await self._database.run(replace)
 
-    async def _take_in(self, record: Record | None) -> Record | None:
+    async def _adopt_settled(self, record: Record | None) -> Record | None:
         if record is not None and record.state in (State.COMPLETE, State.PARTIAL):
             await self.adopt(record)
         return record
+
+    async def continue_here(self, archive: Archive) -> bool:
+        """Whether this instance is to go on with an unfinished archive; while another builds it, the archive follows.
+
+        Raises as `SharedArchives.follow`.
+        """
+        return self.shared is None or await self.shared.follow(archive, self.adopt)
+
+    @property
+    def beat_seconds(self) -> float | None:
+        """How often `beat` is to be called; None when there is nobody to tell."""
+        return None if self.shared is None else self.shared.beat_seconds
+
+    async def beat(self, wanted: Collection[str]) -> None:
+        """Tell other instances which archives are being built here, as somebody wants them."""
+        if self.shared is not None:
+            await self.shared.beat(wanted)
 
     async def sweep(self, running: set[str], orphaned_before: float) -> None:
         """Let go what is past its time: old archives, and builds from before a restart that nobody came back for."""
@@ -230,7 +304,7 @@ def _read(connection: sqlite3.Connection, query: str, value: str) -> Record | No
         return None
     archive_id, state, layout, plan, results, comment, created, settled, kept = row
     members = connection.execute(
-        "SELECT name, digest, size, crc, extension, modified, image_id, attempts FROM members"
+        "SELECT name, digest, size, crc, extension, modified, image_id, attempts, is_cut FROM members"
         " WHERE archive_id = ? ORDER BY position",
         (archive_id,),
     )
@@ -249,6 +323,10 @@ def _read(connection: sqlite3.Connection, query: str, value: str) -> Record | No
 
 
 def mark_gone(connection: sqlite3.Connection, archive_id: str) -> None:
-    """Within a transaction: remove an archive's members, and remember its id as gone."""
+    """Within a transaction: remove an archive's members and images, and remember its id as gone."""
     connection.execute("DELETE FROM members WHERE archive_id = ?", (archive_id,))
-    connection.execute("UPDATE archives SET state = ?, used = ? WHERE id = ?", (GONE, time.time(), archive_id))
+    connection.execute(
+        "UPDATE archives SET state = ?, used = ?, results = NULL, plan = json_set(plan, '$.images', json('[]'))"
+        " WHERE id = ?",
+        (GONE, time.time(), archive_id),
+    )

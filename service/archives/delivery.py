@@ -8,11 +8,11 @@ from typing import Any
 from aiohttp import HttpVersion11, web
 
 from service.archives.archive import Archive
-from service.archives.demand import Reader
+from service.archives.readers import Reader
 from service.archives.names import archive_filename, content_disposition
 from service.archives.ranges import ByteRange, parse_range
 from service.archives.transmission import ClientLeft, cut, transmit
-from service.images.blobs import BlobLost
+from service.images.blobs import BlobLost, BlobUnreadable
 from service.images.store import ImageStore
 from service.problems import ImagesMissing, InternalError, PreconditionFailed, Problem, StillBuilding
 from service.telemetry.metrics import Metrics
@@ -21,7 +21,7 @@ from service.telemetry.traces import span
 
 STARTED = web.RequestKey("STARTED", float)
 """When the request came in (`time.monotonic`)."""
-FACTS = web.RequestKey("FACTS", dict[str, Any])
+LOG_FIELDS = web.RequestKey("LOG_FIELDS", dict[str, Any])
 """What the request's log line tells besides the request itself. `status`: how an answer ended that began well."""
 
 # How long a range that needs the end waits for it; below the idle limit (60 s) of common proxies.
@@ -30,7 +30,7 @@ _RETRY_AFTER = 5.0
 
 
 @dataclass(frozen=True)
-class Wish:
+class DeliveryOptions:
     """How the caller wants the archive."""
 
     strict: bool = False
@@ -44,43 +44,43 @@ class Wish:
 
 
 class Delivery:
-    """Sends archives to clients. A range that needs the end of a build waits for it at most `patience` seconds."""
+    """Sends archives to clients. A range that needs the end of a build waits for it at most `max_wait` seconds."""
 
-    def __init__(self, store: ImageStore, metrics: Metrics, patience: float = _WAIT_FOR_END) -> None:
+    def __init__(self, store: ImageStore, metrics: Metrics, max_wait: float = _WAIT_FOR_END) -> None:
         self._store = store
         self._metrics = metrics
-        self._patience = patience
+        self._max_wait = max_wait
 
-    async def deliver(self, request: web.Request, archive: Archive, wish: Wish) -> web.StreamResponse:
+    async def deliver(self, request: web.Request, archive: Archive, options: DeliveryOptions) -> web.StreamResponse:
         """Answer with the archive, or raise the `Problem` that keeps it from being answered with."""
         if is_not_modified(request, archive):
-            return not_modified(archive, stale=wish.stale)
-        part = _wanted_range(request, archive, wish)
-        to_the_end = wish.strict or wish.complete or request.version < HttpVersion11
+            return not_modified(archive, stale=options.stale)
+        part = _wanted_range(request, archive, options)
+        to_the_end = options.strict or options.complete or request.version < HttpVersion11
         if part is not None:
             to_the_end = part.needs_end
-        with archive.demand.reading(part.first if part else 0, to_the_end=to_the_end) as reader:
+        with archive.readers.reading(part.first if part else 0, to_the_end=to_the_end) as reader:
             if part is None:
-                await archive.until(lambda: not to_the_end and bool(archive.members))
-                if wish.strict and archive.failures:
+                await archive.wait_until(lambda: not to_the_end and bool(archive.members))
+                if options.strict and archive.failures:
                     raise ImagesMissing([result.failure for result in archive.failures])
                 response, start, stop = _whole(archive)
             else:
                 await self._until_known(archive, part)
                 response, start, stop = _part(archive, part)
-            response.headers.update(headers(archive, stale=wish.stale))
+            response.headers.update(headers(archive, stale=options.stale))
             # Who asked to wait is not served slowly: objectives and alerts stand on this.
-            if part is None and not to_the_end and not wish.waits:
+            if part is None and not to_the_end and not options.waits:
                 self._metrics.archive_first_byte.observe(time.monotonic() - request[STARTED])
             return await self._send(request, response, archive, start=start, stop=stop, reader=reader)
 
     async def _until_known(self, archive: Archive, span: ByteRange) -> None:
         last = span.last
         try:
-            async with asyncio.timeout(self._patience):
-                await archive.until(lambda: last is not None and archive.length > last)
+            async with asyncio.timeout(self._max_wait):
+                await archive.wait_until(lambda: last is not None and archive.length > last)
         except TimeoutError:
-            archive.demand.linger()
+            archive.readers.keep_for_return()
             raise StillBuilding(retry_after=_RETRY_AFTER) from None
 
     async def _send(
@@ -93,34 +93,34 @@ class Delivery:
         stop: int | None,
         reader: Reader,
     ) -> web.StreamResponse:
-        facts = request[FACTS] = {"archive_id": archive.id, "outcome": "cut"}
+        fields = request[LOG_FIELDS] = {"archive_id": archive.id, "outcome": "cut"}
         with span("stream", {"archive.id": archive.id}) as current:
             try:
                 await response.prepare(request)
                 await transmit(request, response, archive, self._store, start=start, stop=stop, reader=reader)
                 self._metrics.archives_served.inc()
-                facts["outcome"] = "sent"
+                fields["outcome"] = "sent"
             except (ClientLeft, ConnectionError):
-                self._note_left(facts)
+                self._note_left(fields)
                 cut(request)
-            except (Problem, BlobLost) as error:
+            except (Problem, BlobLost, BlobUnreadable) as error:
                 mark_failed(current, type(error).__name__)
                 cause = error if isinstance(error, Problem) else InternalError()
-                facts |= {"reason": type(error).__name__, "code": cause.code, "status": max(cause.status, 500)}
+                fields |= {"reason": type(error).__name__, "code": cause.code, "status": max(cause.status, 500)}
                 cut(request)
             except BaseException:
                 if request.transport is None or request.transport.is_closing():
-                    self._note_left(facts)
+                    self._note_left(fields)
                 cut(request)
                 raise
             finally:
-                facts |= {"bytes": reader.position - start, "images": archive.total, "failed": len(archive.failures)}
-                current.set_attributes({"stream.outcome": facts["outcome"], "stream.bytes": facts["bytes"]})
+                fields |= {"bytes": reader.position - start, "images": archive.total, "failed": len(archive.failures)}
+                current.set_attributes({"stream.outcome": fields["outcome"], "stream.bytes": fields["bytes"]})
         return response
 
-    def _note_left(self, facts: dict[str, Any]) -> None:
+    def _note_left(self, fields: dict[str, Any]) -> None:
         self._metrics.client_disconnects.inc()
-        facts |= {"outcome": "client_left", "status": 499}
+        fields |= {"outcome": "client_left", "status": 499}
 
 
 def headers(archive: Archive, *, stale: bool = False) -> dict[str, str]:
@@ -175,11 +175,11 @@ def is_not_modified(request: web.Request, archive: Archive) -> bool:
     )
 
 
-def _wanted_range(request: web.Request, archive: Archive, wish: Wish) -> ByteRange | None:
-    if wish.strict or request.method != "GET":
+def _wanted_range(request: web.Request, archive: Archive, options: DeliveryOptions) -> ByteRange | None:
+    if options.strict or request.method != "GET":
         return None
     if_range = request.headers.get("If-Range")
-    if if_range is None and wish.ranges_need_tag:
+    if if_range is None and options.ranges_need_tag:
         return None
     if if_range is not None and if_range.strip() != f'"{archive.id}"':
         return None

@@ -1,17 +1,14 @@
-"""Makes room in the store: what no archive names goes first, then archives that nobody uses."""
+"""Which stored images go when room is needed: what no archive names first, then archives that nobody uses."""
 
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from service.archives.catalogue import mark_gone
 from service.archives.record import GONE
-from service.images.store import ImageStore
-from service.telemetry.logs import get_logger
-from service.telemetry.metrics import Metrics
-
-log = get_logger(__name__)
+from service.archives.registry import Registry
+from service.images.identity import split_key
 
 
 class _NotEnough(Exception):
@@ -19,98 +16,97 @@ class _NotEnough(Exception):
 
 
 class Eviction:
-    """Least recently used first; never what a live or kept archive needs.
+    """Least recently used first; never what a live or kept archive needs, or a running build is about to have."""
 
-    `live` gives the ids of live ones, `needed` the keys of the images that running builds have or are about to have.
-    A store that is a cache of a shared one loses images without losing archives.
-    """
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
 
-    def __init__(
-        self, store: ImageStore, live: Callable[[], set[str]], needed: Callable[[], set[str]], metrics: Metrics
-    ) -> None:
-        self._store = store
-        self._live = live
-        self._needed = needed
-        self._evictions = metrics.store_evictions
+    def __call__(self, missing: int, *, is_cache: bool) -> Callable[[sqlite3.Connection], list[str]]:
+        """What chooses blobs of `missing` bytes together, within a transaction; none if so many cannot be freed.
 
-    async def make_room(self, missing: int) -> None:
-        """Free at least `missing` bytes, or none if that cannot be done."""
-        live, needed = self._live(), self._needed()
-        evicted = 0
+        `is_cache`: the images are also in a shared storage, so that no archive is lost with them.
+        """
+        live = json.dumps(list(self._registry.live()))
+        needed = json.dumps([split_key(key)[0] for key in self._registry.needed()])
 
-        def choose(connection: sqlite3.Connection) -> Iterable[str]:
-            nonlocal evicted
-            pinned = _digests(connection, needed)
-            digests = (_choose_cached if self._store.is_cache else _choose)(connection, live, pinned, missing)
-            evicted = len(digests)
-            return digests
+        def choose(connection: sqlite3.Connection) -> list[str]:
+            pinned = _pinned(connection, needed)
+            try:
+                connection.execute("SAVEPOINT eviction")
+                return (_from_cache if is_cache else _from_archives)(connection, live, pinned, missing)
+            except _NotEnough:
+                connection.execute("ROLLBACK TO eviction")
+                return []
+            finally:
+                connection.execute("RELEASE eviction")
 
-        try:
-            freed = await self._store.delete(choose)
-        except _NotEnough:
-            log.info("store has nothing left to evict", missing_bytes=missing)
-            return
-        self._evictions.inc(evicted)
-        log.info("store evicted images", images=evicted, freed_bytes=freed, missing_bytes=missing)
+        return choose
 
 
-def _digests(connection: sqlite3.Connection, keys: set[str]) -> str:
-    """Of the images that are here under these keys; as JSON, for queries."""
+def _pinned(connection: sqlite3.Connection, variants: str) -> str:
+    """Blobs that running builds have or are about to have; as JSON, for queries."""
     found = connection.execute(
-        "SELECT digest FROM images WHERE key IN (SELECT value FROM json_each(?))", [json.dumps(list(keys))]
+        "SELECT digest FROM variants WHERE variant IN (SELECT value FROM json_each(?))", [variants]
     )
     return json.dumps([digest for (digest,) in found])
 
 
-def _choose(connection: sqlite3.Connection, live: set[str], pinned: str, missing: int) -> list[str]:
-    idle = [
-        row[0]
-        for row in connection.execute(
-            "SELECT id FROM archives WHERE state != ?"
-            " AND id NOT IN (SELECT archive_id FROM kept WHERE until > ?)"
-            " AND EXISTS (SELECT 1 FROM members WHERE archive_id = id AND image_id IS NOT NULL"
-            " AND digest NOT IN (SELECT value FROM json_each(?))) ORDER BY used",
-            (GONE, time.time(), pinned),
-        )
-        if row[0] not in live
-    ]
-    while True:
-        chosen, freed = _until(
-            missing,
-            connection.execute(
-                "SELECT digest, size FROM blobs WHERE digest NOT IN (SELECT value FROM json_each(?))"
-                " AND NOT EXISTS (SELECT 1 FROM members WHERE members.digest = blobs.digest) ORDER BY used",
-                [pinned],
-            ),
-        )
+def _from_archives(connection: sqlite3.Connection, live: str, pinned: str, missing: int) -> list[str]:
+    chosen: list[str] = []
+    freed = 0
+    unnamed = connection.execute(
+        "SELECT digest, size FROM blobs WHERE digest NOT IN (SELECT value FROM json_each(?))"
+        " AND NOT EXISTS (SELECT 1 FROM members WHERE members.digest = blobs.digest) ORDER BY used",
+        [pinned],
+    )
+    for digest, size in unnamed:
         if freed >= missing:
             return chosen
-        if not idle:
-            raise _NotEnough
-        mark_gone(connection, idle.pop(0))
-
-
-def _choose_cached(connection: sqlite3.Connection, live: set[str], pinned: str, missing: int) -> list[str]:
-    chosen, freed = _until(
-        missing,
-        connection.execute(
-            "SELECT digest, size FROM blobs WHERE digest NOT IN (SELECT value FROM json_each(?))"
-            " AND digest NOT IN (SELECT digest FROM members WHERE archive_id IN (SELECT value FROM json_each(?)))"
-            " ORDER BY used",
-            [pinned, json.dumps(list(live))],
-        ),
-    )
+        chosen.append(digest)
+        freed += size
+    idle = connection.execute(
+        "SELECT id FROM archives WHERE state != ? AND id NOT IN (SELECT value FROM json_each(?))"
+        " AND id NOT IN (SELECT archive_id FROM kept WHERE until > ?)"
+        " AND EXISTS (SELECT 1 FROM members WHERE archive_id = id AND image_id IS NOT NULL"
+        " AND digest NOT IN (SELECT value FROM json_each(?))) ORDER BY used",
+        (GONE, live, time.time(), pinned),
+    ).fetchall()
+    for (archive_id,) in idle:
+        if freed >= missing:
+            return chosen
+        for digest, size in _freed_by(connection, archive_id, pinned):
+            chosen.append(digest)
+            freed += size
+        mark_gone(connection, archive_id)
     if freed < missing:
         raise _NotEnough
     return chosen
 
 
-def _until(missing: int, candidates: Iterable[tuple[str, int]]) -> tuple[list[str], int]:
-    """The first of `candidates` that free `missing` bytes together, and how much they free."""
-    chosen, freed = [], 0
-    for digest, size in candidates:
+def _freed_by(connection: sqlite3.Connection, archive_id: str, pinned: str) -> list[tuple[str, int]]:
+    """Blobs that no other archive names, with their sizes."""
+    return connection.execute(
+        "SELECT DISTINCT digest, blobs.size FROM members JOIN blobs USING (digest) WHERE archive_id = :id"
+        " AND digest NOT IN (SELECT value FROM json_each(:pinned)) AND NOT EXISTS"
+        " (SELECT 1 FROM members AS other WHERE other.digest = members.digest AND other.archive_id != :id)",
+        {"id": archive_id, "pinned": pinned},
+    ).fetchall()
+
+
+def _from_cache(connection: sqlite3.Connection, live: str, pinned: str, missing: int) -> list[str]:
+    chosen: list[str] = []
+    freed = 0
+    idle = connection.execute(
+        "SELECT digest, size FROM blobs WHERE digest NOT IN (SELECT value FROM json_each(?))"
+        " AND digest NOT IN"
+        " (SELECT digest FROM members WHERE archive_id IN (SELECT value FROM json_each(?))) ORDER BY used",
+        [pinned, live],
+    )
+    for digest, size in idle:
         if freed >= missing:
             break
         chosen.append(digest)
         freed += size
-    return chosen, freed
+    if freed < missing:
+        raise _NotEnough
+    return chosen

@@ -19,6 +19,9 @@ class Options(Rendering):
     wait_timeout: float = Field(
         300, ge=0, le=3600, allow_inf_nan=False, description="With `wait`: for how many seconds."
     )
+    refresh: bool = Field(
+        default=False, description="Fetch the images anew, past what is stored. Full-size images may be bought again."
+    )
     on_failure: Literal["partial", "strict"] = Field(
         "partial", description="`partial`: deliver what there is, with a report. `strict`: all images, or a 422."
     )
@@ -36,7 +39,7 @@ class Options(Rendering):
         return value
 
     @property
-    def rendering(self) -> Rendering:
+    def rendition(self) -> Rendering:
         """The part that makes an image what it is."""
         return Rendering(**{name: getattr(self, name) for name in Rendering.model_fields})
 

@@ -1,13 +1,16 @@
-"""What an archive shall hold, decided before anything is fetched."""
+"""What an archive will hold, decided before anything is fetched."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from service.archives.options import Options
-from service.images.identity import digest, image_key, record_fingerprint
+from service.images.fetch import ImageRequest
+from service.images.identity import digest, image_key, image_variant
+from service.images.legacy import legacy_key
+from service.orders.generations import Generations
 from service.problems import OrderEmpty, TooManyImages, UnknownImage
 from service.upstream.models import ImageRecord, ImageState, Order, Rendering
 
@@ -24,90 +27,132 @@ class PlannedImage(BaseModel):
     state: ImageState
     key: str
     """Of the image in the store; final once the image is ready."""
+    legacy_key: str | None = None
+    """The key that the first edition gave it, where its images are still stored."""
     modified: datetime
     is_bought: bool = False
-    """Fetching it costs nothing, whatever the rendering."""
+    """Fetching it costs nothing, whatever the rendition."""
 
 
 class Plan(BaseModel):
-    """The images of one archive in the order's sequence, and how they are rendered. Kept with the archive."""
+    """The images of one archive in the order's sequence, and their rendition. Kept with the archive."""
 
     model_config = ConfigDict(frozen=True)
 
     order_id: str
     order_name: str | None
-    rendering: Rendering
+    rendition: Rendering = Field(validation_alias=AliasChoices("rendition", "rendering"))
     images: tuple[PlannedImage, ...]
     key: str
     """Equal for requests that ask for the same bytes of the same images."""
-    family: str
+    options_key: str = Field(validation_alias=AliasChoices("options_key", "family"))
     """Equal for requests that ask for the same, whatever the images are now."""
     subset: tuple[str, ...] = ()
     wait: bool = False
     wait_timeout: float = 0
 
     @property
-    def running_key(self) -> str:
+    def build_key(self) -> str:
         """Equal for requests that may share a build: those that wait for images, and those that do not."""
         return f"{self.key}/wait" if self.wait else self.key
 
     def options(self) -> Options:
-        """The wish behind this plan, to make it again from a newer order."""
-        return Options(**self.rendering.model_dump(), image=self.subset, wait=self.wait, wait_timeout=self.wait_timeout)
+        """The options behind this plan, to make it again from a newer order."""
+        return Options(**self.rendition.model_dump(), image=self.subset, wait=self.wait, wait_timeout=self.wait_timeout)
+
+    def request(self, image: PlannedImage) -> ImageRequest:
+        """What is to be fetched for one of its images."""
+        return ImageRequest(image.key, image.image_id, self.rendition, image.is_bought)
+
+    def keys(self) -> dict[str, str | None]:
+        """The store's key of each image, and the one that the first edition gave it."""
+        return {image.key: image.legacy_key for image in self.images}
 
 
-def family_key(order_id: str, options: Options) -> str:
+def options_key(order_id: str, options: Options) -> str:
     """The archive's identity without its images."""
-    return digest(order_id, options.rendering.model_dump(exclude_none=True), options.subset)
+    return digest(order_id, options.rendition.model_dump(exclude_none=True), options.subset)
 
 
-def make_plan(order_id: str, order: Order, generations: Mapping[str, int], options: Options, most: int) -> Plan:
-    """Choose the images and fix the archive's identity.
+def make_plan(
+    order_id: str,
+    order: Order,
+    generations: Mapping[str, int],
+    options: Options,
+    max_images: int,
+    *,
+    has_legacy: bool = False,
+) -> Plan:
+    """Choose the images and fix the archive's identity. `has_legacy`: the store holds images of the first edition.
 
     Raises `OrderEmpty`, `UnknownImage` for a subset that is not part of the order, `TooManyImages`.
     """
-    chosen = choose(order, options, most)
-    rendering = options.rendering
+    chosen = choose(order, options, max_images)
+    rendition = options.rendition
     identity: list[tuple[Any, ...]] = []
     images = []
     for index, record in enumerate(chosen):
         image_id = record.image_id or f"unidentified-{index + 1}"
         generation = generations.get(image_id, 0)
-        identity.append((image_id, record.image_name, record_fingerprint(record), generation))
+        key = image_key(image_variant(record, rendition), generation)
+        name = record.image_name or image_id
+        identity.append((image_id, name, key))
         images.append(
             PlannedImage(
                 image_id=image_id,
-                name=record.image_name or image_id,
+                name=name,
                 state=record.state if record.image_id else ImageState.FAILED,
-                key=image_key(record, rendering, generation),
+                key=key,
+                legacy_key=legacy_key(record, rendition, generation) if has_legacy else None,
                 modified=record.date_added or order.created_at or _NO_DATE,
                 is_bought=record.downloaded,
             )
         )
-    family = family_key(order_id, options)
+    same_options = options_key(order_id, options)
     return Plan(
         order_id=order_id,
         order_name=order.name,
-        rendering=rendering,
+        rendition=rendition,
         images=tuple(images),
-        key=digest(family, identity),
-        family=family,
+        key=digest(same_options, identity),
+        options_key=same_options,
         subset=options.subset,
         wait=options.wait,
         wait_timeout=options.wait_timeout if options.wait else 0,
     )
 
 
-def choose(order: Order, options: Options, most: int) -> list[ImageRecord]:
+def choose(order: Order, options: Options, max_images: int) -> list[ImageRecord]:
     """The records that `options` select, in the order's sequence. Raises as `make_plan` does."""
     if not order.images:
         raise OrderEmpty("Autoenhance is still merging its brackets into images." if order.may_grow else None)
     chosen = list(order.images)
-    if options.subset:
-        unknown = set(options.subset) - {image.image_id for image in order.images}
+    if subset := set(options.subset):
+        unknown = subset - {image.image_id for image in order.images}
         if unknown:
             raise UnknownImage(sorted(unknown))
-        chosen = [image for image in order.images if image.image_id in options.subset]
-    if len(chosen) > most:
-        raise TooManyImages(len(chosen), most)
+        chosen = [image for image in order.images if image.image_id in subset]
+    if len(chosen) > max_images:
+        raise TooManyImages(len(chosen), max_images)
     return chosen
+
+
+class Planner:
+    """Makes plans from an order's document and what was seen of its images before."""
+
+    def __init__(self, generations: Generations, max_images: int, *, has_legacy: bool = False) -> None:
+        self._generations = generations
+        self._max_images = max_images
+        self._has_legacy = has_legacy
+
+    async def plan(self, order_id: str, order: Order, options: Options, *, refresh: bool = False) -> Plan:
+        """The plan for these options. `refresh`: all chosen images are to be fetched anew. Raises as `make_plan`."""
+        anew: list[str] = []
+        if refresh:
+            anew = [image.image_id for image in choose(order, options, self._max_images) if image.image_id]
+        generations = await self._generations.observe(order_id, order, anew)
+        return make_plan(order_id, order, generations, options, self._max_images, has_legacy=self._has_legacy)
+
+    async def sweep(self) -> None:
+        """Forget images that were not seen for long and are not stored."""
+        await self._generations.sweep()

@@ -1,43 +1,50 @@
-"""Who wants an archive to go on, and how far ahead of them it may run."""
+"""Who reads an archive, and how far ahead of them its build may run."""
 
 import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from service.archives.signal import Signal
+from service.signal import Signal
 
 
 class Abandoned(Exception):
-    """Nobody wants the archive any more, and nobody came back in time."""
+    """Nobody reads the archive any more, and nobody came back in time."""
 
 
 class Reader:
     """One party's interest: in the bytes around `position`, or in the end."""
 
-    def __init__(self, demand: "Demand", position: int, *, to_the_end: bool) -> None:
-        self._demand = demand
+    def __init__(self, readers: "Readers", position: int, *, to_the_end: bool) -> None:
+        self._readers = readers
         self.position = position
         self.to_the_end = to_the_end
 
     def advance(self, position: int) -> None:
         """The reader has taken all bytes before `position`."""
         self.position = position
-        self._demand.changed.fire()
+        self._readers.moved()
 
 
-class Demand:
-    """The readers of one archive. A build begins new downloads only while `is_open`."""
+class Readers:
+    """The readers of one archive. A build starts downloads only while `want_more`.
+
+    `window` is how many bytes a build may be ahead of its furthest reader, `grace` for how many seconds it waits for a
+    reader who left.
+    """
 
     def __init__(self, window: int, grace: float) -> None:
         self._window = window
         self._grace = grace
         self._readers: set[Reader] = set()
         self._left_at = time.monotonic()
-        self.changed = Signal()
+        self._changed = Signal()
+        self._awaited = 0
+        self.is_abandoned = False
+        """The build has given up: it is too late to join it."""
 
     @property
-    def readers(self) -> int:
+    def count(self) -> int:
         """How many parties are interested."""
         return len(self._readers)
 
@@ -50,33 +57,42 @@ class Demand:
         finally:
             self._leave(reader)
 
-    def linger(self) -> None:
+    def keep_for_return(self) -> None:
         """Keep the archive going to its end as long as a reader who was sent away may take to return."""
         reader = self._enter(0, to_the_end=True)
         asyncio.get_running_loop().call_later(self._grace, self._leave, reader)
 
-    def is_open(self, built: int) -> bool:
+    def want_more(self, built: int) -> bool:
         """Whether somebody wants bytes beyond the `built` ones."""
         return any(reader.to_the_end or built - reader.position < self._window for reader in self._readers)
 
-    async def wanted(self, built: int) -> None:
+    async def wait_for_demand(self, built: int) -> None:
         """Wait until somebody wants more than `built` bytes. Raises `Abandoned` when all left and none came back."""
-        while not self.is_open(built):
-            patience = None if self._readers else self._left_at + self._grace - time.monotonic()
+        while not self.want_more(built):
+            left = None if self._readers else self._left_at + self._grace - time.monotonic()
+            self._awaited += 1
             try:
-                async with asyncio.timeout(patience):
-                    await self.changed.wait()
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
             except TimeoutError:
                 if not self._readers:
+                    self.is_abandoned = True
                     raise Abandoned from None
+            finally:
+                self._awaited -= 1
+
+    def moved(self) -> None:
+        """A reader has taken bytes, came or left."""
+        if self._awaited:
+            self._changed.fire()
 
     def _enter(self, position: int, *, to_the_end: bool) -> Reader:
         reader = Reader(self, position, to_the_end=to_the_end)
         self._readers.add(reader)
-        self.changed.fire()
+        self.moved()
         return reader
 
     def _leave(self, reader: Reader) -> None:
         self._readers.discard(reader)
         self._left_at = time.monotonic()
-        self.changed.fire()
+        self.moved()

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from service.archives.archive import ImageResult
+from service.archives.archive import Archive, ImageResult, State
 from service.archives.layout import Member
-from service.archives.plan import Plan
+from service.archives.plan import Plan, PlannedImage
 from service.images.blobs import Blob
 from service.reasons import Reason
 
@@ -44,16 +44,36 @@ def encode_member(member: Member, attempts: int) -> list[Any]:
         member.modified.isoformat(),
         member.image_id,
         attempts,
+        blob.is_cut,
     ]
 
 
 def decode_member(values: list[Any] | tuple[Any, ...]) -> tuple[Member, int]:
     """The member, and the attempts its image took."""
-    name, digest, size, crc, extension, modified, image_id, attempts = values
+    name, digest, size, crc, extension, modified, image_id, attempts, *more = values
+    is_cut = bool(more and more[0])  # what the first edition shared ends before it
     moment = datetime.fromisoformat(modified).astimezone(UTC)
-    return Member(name, Blob(digest, size, crc, extension), moment, image_id), attempts
+    return Member(name, Blob(digest, size, crc, extension, is_cut), moment, image_id), attempts
 
 
 def decode_result(line: dict[str, Any]) -> ImageResult:
     """A line of the report, as `dataclasses.asdict` gave it."""
     return ImageResult(**{**line, "code": Reason(line["code"]) if line["code"] else None})
+
+
+def extend(archive: Archive, record: Record) -> None:
+    """Append the members that `record` has beyond the archive's own, and settle it if the record is settled."""
+    planned = {image.image_id: image for image in record.plan.images}
+    for member, attempts in record.members[len(archive.members) :]:
+        image = planned.get(member.image_id or "")
+        archive.append(member, result_of(image, member, attempts) if image else None)
+    if record.state in (State.COMPLETE, State.PARTIAL):
+        archive.results = list(record.results)
+        archive.settle(State(record.state), record.comment or "")
+
+
+def result_of(image: PlannedImage, member: Member, attempts: int) -> ImageResult:
+    """The result of an image that is in the archive."""
+    blob = member.blob
+    code = Reason.INCOMPLETE if blob.is_cut else None
+    return ImageResult(image.image_id, image.name, member.name, blob.size, blob.crc, code, attempts)

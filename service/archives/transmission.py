@@ -7,8 +7,8 @@ import struct
 from aiohttp import web
 
 from service.archives.archive import Archive
-from service.archives.demand import Reader
 from service.archives.layout import BlobSlice
+from service.archives.readers import Reader
 from service.images.blobs import BlobLost
 from service.images.store import ImageStore
 
@@ -37,16 +37,25 @@ async def transmit(
     Raises `ClientLeft`, the archive's problem if it fails on the way, or `BlobLost`. The caller must `cut` then.
     """
     position = start
+    header = b""  # sent together with a small image: one write for both
     try:
         async for piece in archive.slices(start, stop):
-            if isinstance(piece, BlobSlice):
-                await _send_image(request, response, piece, store, reader, position)
-                position += piece.count
-            else:
-                await response.write(piece)
+            if isinstance(piece, bytes):
+                header += piece
                 position += len(piece)
+                continue
+            data = store.hot(piece.blob)
+            if data is not None:
+                part = memoryview(data)[piece.offset : piece.offset + piece.count]
+                await response.write(b"".join((header, part)))
+            else:
+                if header:
+                    await response.write(header)
+                await _send_image(request, response, piece, store, reader, position)
+            header = b""
+            position += piece.count
             reader.advance(position)
-        await response.write_eof()
+        await response.write_eof(header)
     except ConnectionError as error:
         raise ClientLeft from error
 
@@ -61,25 +70,23 @@ async def _send_image(
 ) -> None:
     loop = asyncio.get_running_loop()
     transport = _open_transport(request)
-    file = await store.open_blob(piece.blob, whole=piece.count == piece.blob.size)
-    if file is None:
+    opened = await store.open_blob(piece.blob, whole=piece.count == piece.blob.size)
+    if opened is None:
         await _relay_image(response, piece, store, reader, position)
         return
-    if response.chunked:
-        # aiohttp has no way to send a file as one chunk of a chunked body, so the chunk's frame is written here.
-        transport.write(b"%x\r\n" % piece.count)
-    try:
+    with opened:
+        if response.chunked:
+            # aiohttp has no way to send a file as one chunk of a chunked body, so the chunk's frame is written here.
+            transport.write(b"%x\r\n" % piece.count)
         done = 0
         while done < piece.count:
             if transport.is_closing():
                 raise ConnectionResetError("the client left")
-            sent = await loop.sendfile(transport, file, piece.offset + done, min(_PIECE, piece.count - done))
+            sent = await loop.sendfile(transport, opened.file, piece.offset + done, min(_PIECE, piece.count - done))
             if not sent:  # the file became shorter since it was opened
                 raise BlobLost(piece.blob.digest)
             done += sent
             reader.advance(position + done)
-    finally:
-        file.close()
     if response.chunked:
         transport.write(b"\r\n")
 

@@ -9,26 +9,29 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from service.archives.archive import Archive, ImageResult, State
+from service.archives.catalogue import TakenOver
 from service.archives.layout import LAYOUT_VERSION, Member
 from service.archives.plan import Plan
-from service.archives.record import GONE, Record, decode_member, decode_result, encode_member
-from service.images.objects import ObjectChanged, Objects, ObjectsUnavailable
+from service.archives.record import GONE, Record, decode_member, decode_result, encode_member, extend
+from service.cluster.objects import ObjectChanged, Objects, ObjectsUnavailable
+from service.problems import ArchiveGone, StillBuilding
 from service.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
 BEAT_SECONDS = 2.0
 """How often a builder says that it is still there."""
-
-
-class TakenOver(Exception):
-    """Another instance goes on with this archive."""
+_POLL_SECONDS = 0.5
+# A builder that has said nothing for so long is taken for dead.
+_SILENCE_SECONDS = 4 * BEAT_SECONDS
+# With nothing announced and no way to take over for so long, the storage itself is away.
+_AWAY_SECONDS = 30.0
 
 
 @dataclass
@@ -42,8 +45,8 @@ class _Document:
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class SharedCatalogue:
-    """Archives of all instances, by id, by key and by family. Nothing raises when the storage is away."""
+class ClusterArchives:
+    """Archives of all instances, by id, by key and by options. Nothing raises when the storage is away."""
 
     def __init__(self, objects: Objects, ttl: float) -> None:
         self._objects = objects
@@ -87,7 +90,7 @@ class SharedCatalogue:
         if state is State.COMPLETE:
             pointer = json.dumps({"id": archive.id, "settled": time.time()}).encode()
             await self._point(_key(archive.key), pointer)
-            await self._point(_family(document.body["plan"]["family"]), pointer, newest_wins=True)
+            await self._point(_options(document.body["plan"]["options_key"]), pointer, newest_wins=True)
 
     async def drop(self, archive_id: str) -> None:
         """The archive is gone, or nobody was told its id: it is no longer worked on here."""
@@ -123,9 +126,9 @@ class SharedCatalogue:
         """The complete archive that was first published for `key` and is not too old."""
         return await self._follow_pointer(_key(key))
 
-    async def find_stale(self, family: str) -> Record | None:
-        """The newest complete archive for the same wish, whatever its images are now."""
-        return await self._follow_pointer(_family(family))
+    async def find_stale(self, options_key: str) -> Record | None:
+        """The newest complete archive for the same options, whatever its images are now."""
+        return await self._follow_pointer(_options(options_key))
 
     async def watch(self, archive_id: str, known_tag: str | None) -> tuple[Record, str, bool] | None:
         """What another instance builds: its record, the document's tag, and whether its builder let go of it.
@@ -142,6 +145,40 @@ class SharedCatalogue:
         document = json.loads(body)
         return None if tag == known_tag else (_record(document), tag, bool(document["released"]))
 
+    async def follow(self, archive: Archive, adopt: Callable[[Record], Awaitable[None]]) -> bool:
+        """Let an unfinished archive grow as its builder announces; True once this instance is to go on with it.
+
+        False when it was settled meanwhile; `adopt` records what was announced. Raises `ArchiveGone`, `Abandoned` when
+        nobody here wants it any more, and `StillBuilding` when the storage is away.
+        """
+        if archive.id in self._documents:
+            return True
+        tag: str | None = None
+        latest: Record | None = None
+        heard = time.monotonic()
+        while True:
+            await archive.readers.wait_for_demand(archive.length)
+            try:
+                announced = await self.watch(archive.id, tag)
+            except KeyError:
+                raise ArchiveGone(f"Archive {archive.id} was dropped.") from None
+            may_claim = announced is None and time.monotonic() - heard > _SILENCE_SECONDS
+            if announced is not None:
+                latest, tag, may_claim = announced
+                heard = time.monotonic()
+                if latest.state == GONE:
+                    raise ArchiveGone(f"Archive {archive.id} was dropped.")
+                extend(archive, latest)
+                if archive.is_settled:
+                    await adopt(latest)
+                    return False
+            if may_claim and latest is not None and tag is not None and await self.claim(archive.id, tag):
+                await adopt(latest)
+                return True
+            if time.monotonic() - heard > _AWAY_SECONDS:
+                raise StillBuilding(retry_after=BEAT_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
+
     async def claim(self, archive_id: str, tag: str) -> bool:
         """Become the builder of an archive whose document still has `tag`."""
         found = await self._read(archive_id)
@@ -155,9 +192,10 @@ class SharedCatalogue:
         self._documents[archive_id] = document
         return True
 
-    def is_ours(self, archive_id: str) -> bool:
-        """Whether this instance is the archive's builder, as far as it knows."""
-        return archive_id in self._documents
+    @property
+    def beat_seconds(self) -> float:
+        """How often `beat` is to be called."""
+        return BEAT_SECONDS
 
     async def release(self, archive_id: str) -> None:
         """Let another instance go on with an unfinished archive at once."""
@@ -285,5 +323,5 @@ def _key(key: str) -> str:
     return f"keys/{key}"
 
 
-def _family(family: str) -> str:
-    return f"families/{family}"
+def _options(options_key: str) -> str:
+    return f"families/{options_key}"

@@ -1,7 +1,7 @@
 """What instances tell each other of a broken dependency: a hint, through Redis, never in the way of a call.
 
 Each decides by what it has met itself. But once one has opened a circuit, the others need not find out too; and when
-the rest is over, one of them tries, not all. Without Redis every instance is on its own.
+the pause is over, one of them tries, not all. Without Redis every instance is on its own.
 """
 
 import asyncio
@@ -18,13 +18,13 @@ log = get_logger(__name__)
 
 _LOOK_SECONDS = 0.5
 _CALL_SECONDS = 0.2
-# The trial must be somebody's before the rest is over.
+# The trial must be somebody's before the pause is over.
 _AHEAD_SECONDS = 1.5
 _TRIAL_MILLISECONDS = 10_000
 
 
-class Hint:
-    """Shares the rests of `breakers`. `redis` is a client of redis-py for asyncio."""
+class BreakerHints:
+    """Shares how long the circuits of `breakers` stay open. `redis` is a client of redis-py for asyncio."""
 
     def __init__(self, redis: Any, breakers: Iterable[Breaker]) -> None:
         self._redis = redis
@@ -44,23 +44,23 @@ class Hint:
 
     async def exchange(self, breaker: Breaker) -> None:
         """Tell others how this circuit stands, and take their advice."""
-        rest = f"batch:circuit:{breaker.circuit}"
+        name = f"batch:circuit:{breaker.circuit}"
         left = breaker.pause_seconds
         if left is None:
             if breaker in self._told or breaker in self._trying:
-                await self._redis.delete(rest, f"{rest}:trial")
+                await self._redis.delete(name, f"{name}:trial")
                 self._forget(breaker)
-            elif (known := await self._redis.pttl(rest)) > 0:
+            elif (known := await self._redis.pttl(name)) > 0:
                 breaker.advise(known / 1000)
                 self._advised.add(breaker)
             else:
                 self._forget(breaker)
         elif left < _AHEAD_SECONDS:
-            await self._prepare_trial(breaker, f"{rest}:trial")
+            await self._prepare_trial(breaker, f"{name}:trial")
         elif breaker not in self._advised:
-            await self._redis.set(rest, "open", px=max(1, int(left * 1000)))
+            await self._redis.set(name, "open", px=max(1, int(left * 1000)))
             self._told.add(breaker)
-        elif await self._redis.pttl(rest) <= 0:  # somebody's trial went well
+        elif await self._redis.pttl(name) <= 0:  # somebody's trial went well
             breaker.advise(0)
 
     async def _prepare_trial(self, breaker: Breaker, name: str) -> None:

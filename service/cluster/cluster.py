@@ -10,16 +10,16 @@ from limits.aio.strategies import MovingWindowRateLimiter
 
 from service.api.shared_limits import SHARED_SECONDS, SharedWindow
 from service.archives.catalogue import Catalogue
-from service.archives.shared import SharedCatalogue
+from service.cluster.archives import ClusterArchives
 from service.database import Database, data_dir_needed
-from service.images.objects import Objects
+from service.cluster.objects import Objects
 from service.jobs.backend import JobBackend
 from service.jobs.embedded import EmbeddedJobs
 from service.settings import InvalidSettings, Settings
 from service.upstream.breaker import Breaker
 
 # By extra: the modules that stand on it.
-_EXTRAS = {"s3": ("obstore", "obstore.store"), "redis": ("service.jobs.shared", "service.upstream.hint")}
+_EXTRAS = {"s3": ("obstore", "obstore.store"), "redis": ("service.jobs.shared", "service.cluster.breaker_hints")}
 
 
 def load_extras(settings: Settings) -> None:
@@ -51,7 +51,7 @@ async def shared_objects(settings: Settings) -> Objects | None:
 
 def catalogue(database: Database, objects: Objects | None, ttl: float) -> Catalogue:
     """The catalogue of archives, with those of other instances where they share a storage."""
-    return Catalogue(database, ttl, SharedCatalogue(objects, ttl) if objects else None)
+    return Catalogue(database, ttl, ClusterArchives(objects, ttl) if objects else None)
 
 
 def window(settings: Settings) -> MovingWindowRateLimiter | None:
@@ -77,9 +77,9 @@ async def exchange_hints(settings: Settings, breakers: list[Breaker]) -> None:
         return
     from redis.asyncio import Redis
 
-    from service.upstream.hint import Hint
+    from service.cluster.breaker_hints import BreakerHints
 
     url = settings.shared_url.get_secret_value()
-    # `Hint` bounds its calls; redis-py's own bound loses cancellations (CPython #86296).
+    # `BreakerHints` bounds its calls; redis-py's own bound loses cancellations (CPython #86296).
     async with Redis.from_url(url, socket_timeout=None, socket_connect_timeout=SHARED_SECONDS) as redis:
-        await Hint(redis, breakers).exchange_regularly()
+        await BreakerHints(redis, breakers).exchange_regularly()

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from service.images.blobs import Blob, BlobLost
-from service.images.objects import Objects, ObjectsUnavailable
+from service.cluster.objects import Objects, ObjectsUnavailable
 from service.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
 
-class SharedImages:
+class ClusterImages:
     """The second level behind a local image store. Without the storage, an instance goes on with what it has."""
 
     def __init__(self, objects: Objects) -> None:

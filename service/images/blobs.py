@@ -9,7 +9,7 @@ from blake3 import blake3
 
 from service.disk import room_needed
 from service.images.legacy import has_legacy_name, legacy_digest
-from service.upstream.answers import is_whole_image
+from service.upstream import formats
 
 try:
     from isal.isal_zlib import crc32  # ten times as fast as zlib's
@@ -37,6 +37,8 @@ class Blob:
     crc: int
     """CRC-32 as ZIP has it."""
     extension: str
+    is_cut: bool = False
+    """It ends before its format says it should, and upstream has no more of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class BlobWriter:
         if self._file is None or self.size == 0:
             return False
         with mmap.mmap(self._file, self.size, prot=mmap.PROT_READ) as data:
-            return is_whole_image(data, extension)
+            return formats.is_whole(data, extension)
 
     def take_file(self) -> int | None:
         """The open descriptor, which is the caller's from now on."""

@@ -1,105 +1,139 @@
-"""A download on its way into the store."""
+"""The bytes of one download: in memory while they are few, else in a file."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import ParamSpec
+from typing import ParamSpec, TypeVar
 
-from service.images.blobs import Blob, BlobWriter
-from service.images.space import Space
+from service.images.blobs import BlobWriter, Content, content_of
+from service.images.budget import StoreBudget
+from service.upstream import formats
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
-# One hop to a thread per so many bytes; a hop per network chunk would cost several times the CPU.
-_BATCH_BYTES = 1 << 20
+SMALL = 1 << 20
+"""A body of fewer bytes never touches a file before it is complete; a larger one is written in pieces of this size."""
 # The most buffers one writev takes.
-_BATCH_CHUNKS = 1024
+_MAX_CHUNKS = 1024
 # Without an announced length, room is asked for by steps of this size.
 _STEP = 16 << 20
 
 
-class Incoming:
-    """The bytes of one download: batched in memory up to 1 MiB, then written on a thread."""
+class ImageTooLarge(Exception):
+    """The body is larger than one image may be."""
 
-    def __init__(self, writer: BlobWriter, space: Space) -> None:
-        self._writer = writer
-        self._space = space
+
+class Body:
+    """Takes the bytes of one download. Files are written on `threads`; the room for them comes from `budget`.
+
+    Nothing is left of it after `discard`, unless `ImageStore.publish` took it.
+    """
+
+    def __init__(self, path: Path, budget: StoreBudget, threads: ThreadPoolExecutor, max_bytes: int) -> None:
+        self._writer = BlobWriter(path)
+        self._budget = budget
+        self._threads = threads
+        self._max_bytes = max_bytes
         self._promised = 0
         self._written = 0
         self._batch: list[bytes] = []
         self._batched = 0
-        self._writing: asyncio.Future[None] | None = None
+        self._running: asyncio.Future[object] | None = None
 
     @property
     def received(self) -> int:
         """Bytes taken since the last restart."""
         return self._writer.size + self._batched
 
+    @property
+    def is_small(self) -> bool:
+        """Whether all of it is in memory."""
+        return self._writer.size == 0
+
     async def expect(self, length: int) -> None:
-        """Ask for room for `length` bytes in all. Raises `OutOfSpace`."""
+        """Ask for room for `length` bytes in all. Raises `OutOfSpace`, or `ImageTooLarge`."""
+        if length > self._max_bytes:
+            raise ImageTooLarge(f"{length} bytes")
         if length > self._promised:
-            await self._space.reserve(length - self._promised)
+            await self._budget.reserve(length - self._promised)
             self._promised = length
 
-    async def write(self, chunk: bytes) -> None:
-        """Take a chunk. Raises `OutOfSpace`."""
+    def append(self, chunk: bytes) -> bool:
+        """Take a chunk; True when `flush` is to be awaited before the next one."""
         self._batch.append(chunk)
         self._batched += len(chunk)
-        if self._batched >= _BATCH_BYTES or len(self._batch) >= _BATCH_CHUNKS:
-            await self._flush()
+        return self._batched >= SMALL or len(self._batch) >= _MAX_CHUNKS
 
-    async def restart(self) -> None:
-        """Forget what was taken."""
-        self._batch, self._batched = [], 0
-        await self._on_thread(self._writer.restart)
-        self._note_written()
-
-    async def finish(self, extension: str) -> tuple[BlobWriter, Blob]:
-        """Write what is left; the writer then holds the whole file."""
-        if self._batch:
-            await self._flush()
-        return self._writer, self._writer.blob(extension)
-
-    async def file(self) -> Path:
-        """Write what is left; returns the file, which is there until `discard`."""
-        if self._batch:
-            await self._flush()
-        return self._writer.path
-
-    async def discard(self) -> None:
-        """Remove the file, unless it was moved to its place, and give the room back."""
-        try:
-            await self._on_thread(self._writer.discard)
-        finally:
-            self.give_room_back()
-
-    def give_room_back(self) -> None:
-        """The file has its place in the store, or is gone: nothing is promised to it any more."""
-        self._space.release(self._promised, self._written)
-        self._promised = self._written = 0
-
-    async def carry_through(self, work: Awaitable[None]) -> None:
-        """Do one thing with the file at a time, to its end, also when the caller is cancelled meanwhile."""
-        before = self._writing
-
-        async def in_turn() -> None:
-            if before is not None:
-                await asyncio.wait([before])
-            await work
-
-        self._writing = asyncio.ensure_future(in_turn())
-        await asyncio.shield(self._writing)
-
-    async def _flush(self) -> None:
+    async def flush(self) -> None:
+        """Write what was taken. Raises `OutOfSpace`, `ImageTooLarge`, or `OSError`."""
         if self.received > self._promised:
-            await self.expect(max(self.received, self._promised + _STEP))
+            if self.received > self._max_bytes:
+                raise ImageTooLarge(f"more than {self._max_bytes} bytes")
+            await self.expect(min(self._max_bytes, max(self.received, self._promised + _STEP)))
         batch, self._batch, self._batched = self._batch, [], 0
         await self._on_thread(self._writer.append, batch)
         self._note_written()
 
+    async def restart(self) -> None:
+        """Forget what was taken."""
+        self._batch, self._batched = [], 0
+        if not self.is_small:
+            await self._on_thread(self._writer.restart)
+            self._note_written()
+
+    async def complete(self, extension: str) -> tuple[Content, bool]:
+        """The whole body's checksums, and whether it ends where its format says an image ends.
+
+        Raises as `flush`.
+        """
+        if self.is_small:
+            data = self.data()
+            await self.expect(len(data))
+            return content_of(data), formats.is_whole(data, extension)
+        if self._batch:
+            await self.flush()
+        return self._writer.content(), await self._on_thread(self._writer.is_whole, extension)
+
+    def data(self) -> bytes:
+        """The bytes of a small body."""
+        if len(self._batch) != 1:
+            self._batch = [b"".join(self._batch)]
+        return self._batch[0]
+
+    async def file(self) -> Path:
+        """Write what is left; returns the file, which is there until `discard`."""
+        if self._batch:
+            await self.flush()
+        return self._writer.path
+
+    @property
+    def writer(self) -> BlobWriter:
+        """The file of a body that is not small."""
+        return self._writer
+
+    async def discard(self) -> None:
+        """Remove the file, unless it was moved to its place, and give the room back."""
+        try:
+            if not self.is_small:
+                await self._on_thread(self._writer.discard)
+        finally:
+            self.release_room()
+
+    def release_room(self) -> None:
+        """The file has its place in the store, or is gone: nothing is promised to it any more."""
+        self._budget.release(self._promised, self._written)
+        self._promised = self._written = 0
+
     def _note_written(self) -> None:
-        self._space.wrote(self._writer.size - self._written)
+        self._budget.wrote(self._writer.size - self._written)
         self._written = self._writer.size
 
-    async def _on_thread(self, work: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-        await self.carry_through(asyncio.to_thread(work, *args, **kwargs))
+    async def _on_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """One thing at a time is done with the file, and to its end, also when the caller is cancelled meanwhile."""
+        if self._running is not None and not self._running.done():
+            await asyncio.wait([self._running])
+        running = asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
+        self._running = running
+        return await asyncio.shield(running)

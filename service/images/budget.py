@@ -1,8 +1,10 @@
-"""How much the image store may take, and who makes room when it is full."""
+"""How much the image store may take: what is on the disk, what is promised to downloads, and what the disk has left."""
 
 import asyncio
 import shutil
+import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from service.disk import OutOfSpace
@@ -10,31 +12,50 @@ from service.telemetry.metrics import Metrics
 
 # Kept free for SQLite, which must be able to commit when images have filled the rest.
 _DATABASE_RESERVE = 64 << 20
+# With at least so much room to spare, the disk is asked only so often (seconds): asking costs a hop to a thread.
+_AMPLE = 1 << 30
+_FRESH_SECONDS = 1.0
 
 
-class Space:
-    """Bytes on disk and bytes promised to running downloads, against a limit and against the disk itself."""
+class StoreBudget:
+    """Bytes on disk and bytes promised to running downloads, against a limit and against the disk itself.
 
-    def __init__(self, directory: Path, limit: int, used: int, metrics: Metrics) -> None:
+    `make_room` frees at least so many bytes, if it can.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        limit: int,
+        used: int,
+        metrics: Metrics,
+        threads: ThreadPoolExecutor,
+        make_room: Callable[[int], Awaitable[None]],
+    ) -> None:
+        self.limit = limit
         self._directory = directory
-        self._limit = limit
-        self._promised = 0
-        self._reserving = asyncio.Lock()
-        self._written = 0
         self._used = used
+        self._threads = threads
+        self._make_room = make_room
+        self._promised = 0
+        self._written = 0
+        self._free = 0
+        self._asked = -_FRESH_SECONDS
+        self._reserving = asyncio.Lock()
         self._gauge = metrics.store_bytes
         self._gauge.set(used)
         metrics.store_limit.set(limit)
-        self.make_room: Callable[[int], Awaitable[None]] | None = None
-        """Frees at least so many bytes if it can; set by whoever knows which images are needed."""
 
     async def reserve(self, size: int) -> None:
         """Promise `size` bytes to a download. Raises `OutOfSpace` when they cannot be had."""
+        if self._is_ample(size):
+            self._promised += size
+            return
         async with self._reserving:  # else one is promised the room that another one had made
             missing = await self._missing(size)
             # What would not fit if everything went costs nobody else their images.
-            if 0 < missing <= self._used and self.make_room is not None:
-                await self.make_room(missing)
+            if 0 < missing <= self._used:
+                await self._make_room(missing)
                 missing = await self._missing(size)
             if missing > 0:
                 raise OutOfSpace(f"{missing} bytes are missing")
@@ -54,7 +75,18 @@ class Space:
         self._used += size
         self._gauge.set(self._used)
 
-    async def _missing(self, size: int) -> int:
-        free = (await asyncio.to_thread(shutil.disk_usage, self._directory)).free
+    def _is_ample(self, size: int) -> bool:
         wanted = self._promised + size
-        return max(self._used + wanted - self._limit, wanted - self._written + _DATABASE_RESERVE - free)
+        return (
+            not self._reserving.locked()
+            and time.monotonic() - self._asked < _FRESH_SECONDS
+            and self._used + wanted <= self.limit
+            and wanted + _DATABASE_RESERVE + _AMPLE <= self._free
+        )
+
+    async def _missing(self, size: int) -> int:
+        loop = asyncio.get_running_loop()
+        usage = await loop.run_in_executor(self._threads, shutil.disk_usage, self._directory)
+        self._free, self._asked = usage.free, time.monotonic()
+        wanted = self._promised + size
+        return max(self._used + wanted - self.limit, wanted - self._written + _DATABASE_RESERVE - self._free)

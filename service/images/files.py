@@ -3,62 +3,156 @@
 import asyncio
 import os
 import uuid
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
-from service.images.blobs import Blob, BlobLost, BlobWriter
+from service.images.blobs import Blob, BlobLost, BlobUnreadable, BlobWriter, write_all
 
 _INCOMING = "incoming"
+# Open files of large blobs that were just written, for the readers who follow.
+_KEPT_OPEN = 16
+# Bytes of small blobs that were just written, or read.
+_HOT_BYTES = 16 << 20
+
+
+class OpenBlob:
+    """A blob's open file, unbuffered; within `with` it stays open. Several readers may share it: they give offsets."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self._users = 0
+
+    def __enter__(self) -> Self:
+        self._users += 1
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._users -= 1
+        if not self._users:
+            self.file.close()
 
 
 class BlobFiles:
-    """Where blobs are. All but `open` and `new` block: they run on threads."""
+    """Where blobs are. All but `open`, `hot` and `forget` blocks: it runs on threads."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, threads: ThreadPoolExecutor) -> None:
         self._directory = directory
         self._incoming = directory / _INCOMING
+        self._threads = threads
+        self._open: OrderedDict[str, OpenBlob] = OrderedDict()
+        self._hot: OrderedDict[str, bytes] = OrderedDict()
+        self._hot_bytes = 0
 
     def path(self, digest: str) -> Path:
         """Where the blob of this digest is, or would be."""
         return self._directory / digest[:2] / digest
 
-    def new(self) -> BlobWriter:
-        """A file to be filled, under a name of its own until it is complete."""
-        return BlobWriter(self._incoming / uuid.uuid4().hex)
+    def new_path(self) -> Path:
+        """A name of its own for a file until it is complete."""
+        return self._incoming / uuid.uuid4().hex
 
-    def sweep(self, known: set[str]) -> None:
-        """Make the folder, and remove what a crash left: unfinished downloads, and files that are not `known`."""
-        self._incoming.mkdir(parents=True, exist_ok=True)
+    def prepare(self, known: set[str]) -> None:
+        """Make the folders, and remove what a crash left: unfinished downloads, and files that are not `known`."""
+        self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in self._incoming.iterdir():
             path.unlink()
         for path in self._directory.glob("??/*"):
             if path.name not in known:
                 path.unlink()
+        for number in range(256):
+            (self._directory / f"{number:02x}").mkdir(exist_ok=True)
+
+    def write(self, digest: str, data: bytes) -> None:
+        """Put a small blob into its place. Raises `OSError`."""
+        path = self.new_path()
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        try:
+            write_all(file, [data])
+        except BaseException:
+            path.unlink()
+            raise
+        finally:
+            os.close(file)
+        path.replace(self.path(digest))
+
+    def move(self, writer: BlobWriter, digest: str) -> None:
+        """Put a finished file into its place; done already when the work is repeated."""
+        path = self.path(digest)
+        try:
+            writer.path.replace(path)
+        except FileNotFoundError:
+            if not path.exists():
+                raise
 
     def probe(self) -> None:
         """Make a file and remove it. Raises `OSError` where that cannot be done."""
-        probe = self._incoming / uuid.uuid4().hex
+        probe = self.new_path()
         probe.touch()
         probe.unlink()
 
-    async def open(self, blob: Blob) -> BinaryIO:
-        """A blob's file for reading, unbuffered, to be closed by the caller. Raises `BlobLost`."""
-        opening = asyncio.get_running_loop().run_in_executor(None, self._open, blob)
+    def hot(self, digest: str) -> bytes | None:
+        """A small blob that is still in memory."""
+        data = self._hot.get(digest)
+        if data is not None:
+            self._hot.move_to_end(digest)
+        return data
+
+    def keep_hot(self, digest: str, data: bytes) -> None:
+        """Keep a small blob in memory for a while."""
+        if digest in self._hot:
+            return
+        self._hot[digest] = data
+        self._hot_bytes += len(data)
+        while self._hot_bytes > _HOT_BYTES:
+            self._hot_bytes -= len(self._hot.popitem(last=False)[1])
+
+    def keep_open(self, digest: str, file: int) -> None:
+        """Keep a descriptor for those who read the blob now."""
+        opened = OpenBlob(os.fdopen(file, "rb", buffering=0))
+        self._close(self._open.pop(digest, None))
+        self._open[digest] = opened.__enter__()
+        if len(self._open) > _KEPT_OPEN:
+            self._close(self._open.popitem(last=False)[1])
+
+    def forget(self, digest: str) -> None:
+        """The blob is deleted: nothing of it stays in memory, nothing holds its room on the disk."""
+        self._hot_bytes -= len(self._hot.pop(digest, b""))
+        self._close(self._open.pop(digest, None))
+
+    def close(self) -> None:
+        """Close what is kept open."""
+        for digest in list(self._open):
+            self.forget(digest)
+
+    async def open(self, blob: Blob) -> OpenBlob:
+        """A blob's file for reading, to be entered at once. Raises `BlobLost`, or `BlobUnreadable`."""
+        if (opened := self._open.get(blob.digest)) is not None:
+            return opened
+        opening = asyncio.get_running_loop().run_in_executor(self._threads, self._open_file, blob)
         try:
-            return await asyncio.shield(opening)
+            return OpenBlob(await asyncio.shield(opening))
         except asyncio.CancelledError:
             opening.add_done_callback(_close_unclaimed)  # the thread goes on, and nobody else would close its file
             raise
 
-    def _open(self, blob: Blob) -> BinaryIO:
+    def _open_file(self, blob: Blob) -> BinaryIO:
         try:
             file = self.path(blob.digest).open("rb", buffering=0)
-        except OSError as error:
+        except FileNotFoundError as error:
             raise BlobLost(blob.digest) from error
+        except OSError as error:
+            raise BlobUnreadable(error.strerror) from error
         if os.fstat(file.fileno()).st_size != blob.size:
             file.close()
             raise BlobLost(blob.digest)
         return file
+
+    @staticmethod
+    def _close(opened: OpenBlob | None) -> None:
+        if opened is not None:
+            opened.__exit__()
 
 
 def _close_unclaimed(opening: asyncio.Future[BinaryIO]) -> None:

@@ -12,7 +12,7 @@ _BYTES = 16
 def image_variant(record: ImageRecord, rendition: Rendering) -> str:
     """Of an image in one rendition, with the settings it was enhanced with. Nothing unknown counts: counters and signed
     addresses change at every look."""
-    return digest(record.image_id, record.settings(), rendition.model_dump(exclude_none=True))
+    return digest(record.image_id, record.settings_json, rendition.model_dump(exclude_none=True))
 
 
 def image_key(variant: str, generation: int) -> str:

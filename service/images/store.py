@@ -5,18 +5,21 @@ import json
 import sqlite3
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Protocol, Self
 
 from service.database import Database, data_dir_needed
-from service.disk import OutOfSpace
-from service.images.blobs import Blob, BlobLost, is_intact, stamp
-from service.images.files import BlobFiles
-from service.images.incoming import Incoming
-from service.images.shared import SharedImages
-from service.images.space import Space
+from service.disk import OutOfSpace, room_needed
+from service.images.blobs import Blob, BlobLost, Content, content_of, is_intact, stamp
+from service.images.body import Body
+from service.images.budget import StoreBudget
+from service.images.files import BlobFiles, OpenBlob
+from service.images.identity import split_key
+from service.images.legacy import has_legacy_name
 from service.single_flight import SingleFlight
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Metrics
@@ -28,36 +31,102 @@ CREATE TABLE IF NOT EXISTS blobs (
     digest TEXT PRIMARY KEY, size INTEGER NOT NULL, crc INTEGER NOT NULL, extension TEXT NOT NULL,
     -- What the file looked like when its content was last known to be right, and in which boot of the machine:
     -- a file that changed since, or may have lost its last pages to a power cut, is read and checked again.
-    mtime_ns INTEGER NOT NULL, boot TEXT NOT NULL, used REAL NOT NULL
+    mtime_ns INTEGER NOT NULL, boot TEXT NOT NULL, used REAL NOT NULL,
+    -- Upstream's own file ends before its format says it should: it is not fetched again.
+    is_cut INTEGER NOT NULL DEFAULT 0
 );
+-- The newest generation of each variant of an image.
+CREATE TABLE IF NOT EXISTS variants (
+    variant TEXT PRIMARY KEY, generation INTEGER NOT NULL, image_id TEXT NOT NULL,
+    digest TEXT NOT NULL REFERENCES blobs ON DELETE CASCADE
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS variants_by_digest ON variants (digest);
+CREATE INDEX IF NOT EXISTS variants_by_image ON variants (image_id);
+-- The first edition's index, by keys that are no longer made.
 CREATE TABLE IF NOT EXISTS images (
     key TEXT PRIMARY KEY, digest TEXT NOT NULL REFERENCES blobs ON DELETE CASCADE
 );
 CREATE INDEX IF NOT EXISTS images_by_digest ON images (digest);
 """
 
-# Less than the patience of a probe.
+_INSERT_BLOB = (
+    "INSERT INTO blobs (digest, size, crc, extension, is_cut, mtime_ns, boot, used) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (digest) DO UPDATE SET mtime_ns = excluded.mtime_ns, boot = excluded.boot, used = excluded.used"
+)
+# A late download of an older generation does not replace a newer one.
+_INSERT_VARIANT = (
+    "INSERT INTO variants (variant, generation, image_id, digest) VALUES (?, ?, ?, ?) ON CONFLICT (variant)"
+    " DO UPDATE SET generation = excluded.generation, digest = excluded.digest"
+    " WHERE excluded.generation >= generation"
+)
+_BLOB = "digest, size, crc, extension, is_cut"
+# What a file looks like that cannot be looked at just now.
+_UNKNOWN = (-1, -1)
+
+_THREADS = 4
+_PUBLISHED = 10_000
+# Less than a probe waits.
 _USABLE_SECONDS = 2.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+# One image may take so much of the store.
+_LARGEST_SHARE = 4
+
+
+class ChooseBlobs(Protocol):
+    """Chooses what the store deletes to make room. Called on the database's thread, within a transaction."""
+
+    def __call__(self, connection: sqlite3.Connection, missing: int, *, is_cache: bool) -> list[str]:
+        """Digests of blobs that free `missing` bytes together; empty when that cannot be done."""
+
+
+class SharedImages(Protocol):
+    """A storage of images behind the local one, which several instances share."""
+
+    async def find(self, key: str) -> Blob | None:
+        """The image that some instance fetched under this key; None when nobody did, or when it cannot be told."""
+
+    async def share(self, blob: Blob, path: Path, key: str | None) -> bool:
+        """Give others a stored image, and let `key` name it; False when the storage did not take it."""
+
+    async def present(self, digests: Iterable[str]) -> set[str]:
+        """Those of `digests` whose content is there."""
+
+    def read(self, blob: Blob, start: int, stop: int) -> AsyncIterator[bytes]:
+        """Bytes `start` to before `stop` of an image. Raises `BlobLost`."""
 
 
 class ImageStore:
     """Finished images under their content's hash, found by image key. What is in it is complete and checked."""
 
     def __init__(
-        self, files: BlobFiles, database: Database, space: Space, boot: str, shared: SharedImages | None = None
+        self,
+        files: BlobFiles,
+        database: Database,
+        threads: ThreadPoolExecutor,
+        budget: Callable[[Callable[[int], Awaitable[None]]], StoreBudget],
+        metrics: Metrics,
+        *,
+        boot: str,
+        max_image_bytes: int,
+        choose: ChooseBlobs,
+        has_legacy: bool,
+        shared: SharedImages | None,
     ) -> None:
         self._files = files
         self._database = database
+        self._threads = threads
+        self._budget = budget(self._make_room)
+        self._evictions = metrics.store_evictions
         self._boot = boot
+        self._max_image_bytes = max_image_bytes
+        self._choose = choose
         self._shared = shared
         self._pulls: SingleFlight[None] = SingleFlight()
-        self.space = space
-
-    @property
-    def is_cache(self) -> bool:
-        """Whether what is here is also in a storage that others share, so that it may be removed at any time."""
-        return self._shared is not None
+        # What was published of late, by key: looking in the database would cost every fetch a hop to its thread.
+        self._published: OrderedDict[str, Blob] = OrderedDict()
+        self._forgotten_at = time.monotonic()
+        self.has_legacy = has_legacy
+        """Whether images of the first edition are here, to be found by the keys they had."""
 
     @classmethod
     async def open(
@@ -66,135 +135,218 @@ class ImageStore:
         database: Database,
         limit: Callable[[int], int],
         metrics: Metrics,
+        *,
+        choose: ChooseBlobs,
+        max_image_bytes: int = 512 << 20,
         shared: SharedImages | None = None,
     ) -> Self:
         """Open the store and sweep what a crash left. `limit` gives its budget from what it holds already (bytes).
 
-        With `shared`, everything published is shared, and what others published is found and read there.
-        Raises `DataDirUnusable`.
+        `choose` says what goes when room is needed. With `shared`, everything published is shared, and what others
+        published is found and read there. Raises `DataDirUnusable`.
         """
-        files = BlobFiles(directory)
+        threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="blobs")
+        files = BlobFiles(directory, threads)
 
-        def prepare(connection: sqlite3.Connection) -> tuple[int, int, str]:
-            files.sweep({row[0] for row in connection.execute("SELECT digest FROM blobs")})
+        def prepare(connection: sqlite3.Connection) -> tuple[int, int, str, bool]:
+            files.prepare({row[0] for row in connection.execute("SELECT digest FROM blobs")})
             used = connection.execute("SELECT coalesce(sum(size), 0) FROM blobs").fetchone()[0]
-            return used, limit(used), _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else uuid.uuid4().hex
+            has_legacy = connection.execute("SELECT 1 FROM images LIMIT 1").fetchone() is not None
+            boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else uuid.uuid4().hex
+            return used, limit(used), boot, has_legacy
 
         with data_dir_needed():
-            used, budget, boot = await database.run(prepare)
-        return cls(files, database, Space(directory, budget, used, metrics), boot, shared)
+            used, bytes_limit, boot, has_legacy = await database.run(prepare)
+        return cls(
+            files,
+            database,
+            threads,
+            lambda make_room: StoreBudget(directory, bytes_limit, used, metrics, threads, make_room),
+            metrics,
+            boot=boot,
+            max_image_bytes=min(max_image_bytes, max(1, bytes_limit // _LARGEST_SHARE)),
+            choose=choose,
+            has_legacy=has_legacy,
+            shared=shared,
+        )
 
     async def close(self) -> None:
         """Cancel what is being brought from the shared storage and wait for it."""
         await self._pulls.close()
+        self._files.close()
+        self._threads.shutdown(wait=False)
 
     @asynccontextmanager
-    async def receive(self) -> AsyncIterator[Incoming]:
+    async def receive(self) -> AsyncIterator[Body]:
         """A place for one download's bytes; gone at the end of the block unless `publish` took it."""
-        incoming = Incoming(self._files.new(), self.space)
+        body = Body(self._files.new_path(), self._budget, self._threads, self._max_image_bytes)
         try:
-            yield incoming
+            yield body
         finally:
-            await incoming.discard()
+            await body.discard()
 
-    async def publish(self, incoming: Incoming, extension: str, key: str | None = None) -> Blob:
-        """Keep a complete download, and let `key` name it from now on."""
-        blob = await self._keep(incoming, extension, key)
+    async def publish(
+        self, body: Body, content: Content, extension: str, image: tuple[str, str] | None = None, *, is_cut: bool = False
+    ) -> Blob:
+        """Keep a complete body, and let an image's key name it from now on: `image` is its id and key.
+
+        Carried through once begun, also when the caller is cancelled. Raises `OutOfSpace`, or `OSError`.
+        """
+        blob = Blob(content.digest, content.size, content.crc, extension, is_cut)
+        await asyncio.shield(self._keep(body, blob, image))
         if self._shared is not None:
-            await self._shared.share(blob, self._files.path(blob.digest), key)
+            await self._shared.share(blob, self._files.path(blob.digest), image[1] if image else None)
         return blob
 
-    async def fetch_shared(self, key: str) -> Blob | None:
-        """The image that another instance fetched under `key`, brought here. Raises `OutOfSpace`."""
-        blob = None if self._shared is None else await self._shared.find(key)
-        if blob is None:
-            return None
-        try:
-            await self._pull(blob, key)
-        except BlobLost:
-            return None
-        return blob
+    async def add(self, data: bytes, extension: str) -> Blob:
+        """Keep bytes of our own making. Raises `OutOfSpace`, or `OSError`."""
+        async with self.receive() as body:
+            body.append(data)
+            await body.expect(len(data))
+            return await self.publish(body, content_of(data), extension)
 
-    async def _keep(self, incoming: Incoming, extension: str, key: str | None) -> Blob:
-        writer, blob = await incoming.finish(extension)
-        path = self._files.path(blob.digest)
+    async def _keep(self, body: Body, blob: Blob, image: tuple[str, str] | None) -> None:
+        """File first, then rows; a file whose rows could not be committed goes again."""
+        data = body.data() if body.is_small else None
 
         def keep(connection: sqlite3.Connection) -> int:
-            writer.move_to(path)
-            size, mtime_ns = stamp(path) or (0, 0)
-            known = connection.execute("SELECT 1 FROM blobs WHERE digest = ?", (blob.digest,)).fetchone()
-            connection.execute(
-                "INSERT INTO blobs (digest, size, crc, extension, mtime_ns, boot, used)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digest)"
-                " DO UPDATE SET mtime_ns = excluded.mtime_ns, boot = excluded.boot, used = excluded.used",
-                (blob.digest, size, blob.crc, blob.extension, mtime_ns, self._boot, time.time()),
-            )
-            if key is not None:
-                connection.execute("INSERT OR REPLACE INTO images VALUES (?, ?)", (key, blob.digest))
-            return 0 if known else size
+            with room_needed():
+                if data is None:
+                    self._files.move(body.writer, blob.digest)
+                else:
+                    self._files.write(blob.digest, data)
+            size, mtime_ns = stamp(self._files.path(blob.digest)) or (0, 0)
+            is_known = connection.execute("SELECT 1 FROM blobs WHERE digest = ?", (blob.digest,)).fetchone()
+            row = (blob.digest, size, blob.crc, blob.extension, blob.is_cut, mtime_ns, self._boot, time.time())
+            connection.execute(_INSERT_BLOB, row)
+            if image is not None:
+                image_id, key = image
+                connection.execute(_INSERT_VARIANT, (*split_key(key), image_id, blob.digest))
+            return 0 if is_known else size
 
-        async def settle() -> None:
-            try:
-                grown = await self._database.run(keep)
-            except BaseException:
-                await self._database.run(lambda connection: self._drop_unknown(connection, blob))
-                raise
-            incoming.give_room_back()
-            self.space.add(grown)
-
-        await incoming.carry_through(settle())
-        return blob
+        try:
+            grown = await self._database.run(keep)
+        except BaseException:
+            await self._database.run(lambda connection: self._drop_unknown(connection, blob))
+            raise
+        body.release_room()
+        self._budget.add(grown)
+        if image is not None:
+            self._published[image[1]] = blob
+            if len(self._published) > _PUBLISHED:
+                self._published.popitem(last=False)
+                self._forgotten_at = time.monotonic()
+        if data is not None:
+            self._files.keep_hot(blob.digest, data)
+        elif (file := body.writer.take_file()) is not None:
+            self._files.keep_open(blob.digest, file)
 
     def _drop_unknown(self, connection: sqlite3.Connection, blob: Blob) -> None:
         if connection.execute("SELECT 1 FROM blobs WHERE digest = ?", (blob.digest,)).fetchone() is None:
             self._files.path(blob.digest).unlink(missing_ok=True)
 
-    async def find(self, keys: Collection[str]) -> dict[str, Blob]:
-        """The images that are here, by key. Files that were changed or lost are noticed here, and forgotten."""
+    async def find(self, keys: Mapping[str, str | None]) -> dict[str, Blob]:
+        """The images that are here, by key. `keys` maps each to the key that the first edition gave it, if any.
+
+        Files that were changed or lost are noticed here, and forgotten.
+        """
+        if not keys:
+            return {}
+        variants = {split_key(key)[0]: key for key in keys}
 
         def look_up(connection: sqlite3.Connection) -> dict[str, Blob]:
             rows = connection.execute(
-                "SELECT key, digest, size, crc, extension FROM images JOIN blobs USING (digest)"
-                " WHERE key IN (SELECT value FROM json_each(?))",
-                [json.dumps(list(keys))],
+                f"SELECT variant, generation, {_BLOB} FROM variants JOIN blobs USING (digest)"  # noqa: S608  # our own columns
+                " WHERE variant IN (SELECT value FROM json_each(?))",
+                [json.dumps(list(variants))],
             )
-            return {key: Blob(*columns) for key, *columns in rows}
+            found = {
+                variants[variant]: Blob(*columns)
+                for variant, generation, *columns in rows
+                if split_key(variants[variant])[1] == generation
+            }
+            return found | self._find_legacy(connection, {key: keys[key] for key in keys if key not in found})
 
         found = await self._database.run(look_up)
         lost = await self.missing(found.values())
         return {key: blob for key, blob in found.items() if blob.digest not in lost}
 
+    def _find_legacy(self, connection: sqlite3.Connection, keys: Mapping[str, str | None]) -> dict[str, Blob]:
+        legacy = {old: key for key, old in keys.items() if old is not None}
+        if not self.has_legacy or not legacy:
+            return {}
+        rows = connection.execute(
+            f"SELECT key, {_BLOB} FROM images JOIN blobs USING (digest)"  # noqa: S608  # our own columns
+            " WHERE key IN (SELECT value FROM json_each(?))",
+            [json.dumps(list(legacy))],
+        )
+        return {legacy[old]: Blob(*columns) for old, *columns in rows}
+
+    async def find_published(self, key: str, since: float) -> Blob | None:
+        """The image if it was published after `since` (of `time.monotonic`), when its caller last looked."""
+        blob = self._published.get(key)
+        if blob is None and since <= self._forgotten_at:
+            blob = (await self.find({key: None})).get(key)
+        return blob
+
+    async def find_shared(self, image_id: str, key: str) -> Blob | None:
+        """The image that another instance fetched under `key`, brought here. Raises `OutOfSpace`."""
+        blob = None if self._shared is None else await self._shared.find(key)
+        if blob is None:
+            return None
+        try:
+            await self._pull(blob, (image_id, key))
+        except BlobLost:
+            return None
+        return blob
+
     async def missing(self, blobs: Iterable[Blob]) -> set[str]:
-        """Digests of those among `blobs` that are not here, or not intact any more; their files are removed."""
+        """Digests of those among `blobs` that are not here, or not intact any more; their files are removed.
+
+        A file that cannot be read just now is not missing.
+        """
         wanted = {blob.digest: blob for blob in blobs}
-        if not wanted:  # as before every download; a transaction costs a hop to another thread
+        if not wanted:
             return set()
+        digests = json.dumps(list(wanted))
 
         def compare(connection: sqlite3.Connection) -> tuple[set[str], list[Blob]]:
             rows = connection.execute(
                 "SELECT digest, size, mtime_ns, boot FROM blobs WHERE digest IN (SELECT value FROM json_each(?))",
-                [json.dumps(list(wanted))],
+                [digests],
             ).fetchall()
             doubtful = [
                 wanted[digest]
                 for digest, size, mtime_ns, boot in rows
-                if boot != self._boot or stamp(self._files.path(digest)) != (size, mtime_ns)
+                if boot != self._boot or self._stamp(digest) not in ((size, mtime_ns), _UNKNOWN)
             ]
+            connection.execute(
+                "UPDATE blobs SET used = ? WHERE digest IN (SELECT value FROM json_each(?))", (time.time(), digests)
+            )
             return wanted.keys() - {row[0] for row in rows}, doubtful
 
         lost, doubtful = await self._database.run(compare)
-        self._database.note(
-            "UPDATE blobs SET used = ? WHERE digest IN (SELECT value FROM json_each(?))",
-            (time.time(), json.dumps(list(wanted))),
-        )
         for blob in doubtful:
             if not await self._recheck(blob):
                 lost.add(blob.digest)
         return lost - await self._shared.present(lost) if self._shared is not None and lost else lost
 
+    def _stamp(self, digest: str) -> tuple[int, int] | None:
+        try:
+            return stamp(self._files.path(digest))
+        except OSError:
+            return _UNKNOWN
+
     async def _recheck(self, blob: Blob) -> bool:
+        """Whether a file that may have changed is still what it was; if so it is known again, else it goes."""
         path = self._files.path(blob.digest)
-        if not await asyncio.to_thread(is_intact, path, blob):
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.run_in_executor(self._threads, is_intact, path, blob)
+        except OSError as error:
+            log.warning("stored image cannot be read", reason=error.strerror)
+            return True
+        if not found:
             await self.delete(lambda _: [blob.digest])
             return False
 
@@ -214,20 +366,43 @@ class ImageStore:
         counted also when the caller is cancelled meanwhile.
         """
 
-        def remove(connection: sqlite3.Connection) -> int:
+        def remove(connection: sqlite3.Connection) -> tuple[list[str], int]:
             freed = 0
-            for digest in list(choose(connection)):
+            chosen = list(choose(connection))
+            for digest in chosen:
                 row = connection.execute("DELETE FROM blobs WHERE digest = ? RETURNING size", (digest,)).fetchone()
                 self._files.path(digest).unlink(missing_ok=True)
                 freed += row[0] if row else 0
-            return freed
+            return chosen, freed
 
         async def settle() -> int:
-            freed = await self._database.run(remove)
-            self.space.add(-freed)
+            chosen, freed = await self._database.run(remove)
+            for digest in chosen:
+                self._files.forget(digest)
+            gone = set(chosen)
+            for key in [key for key, blob in self._published.items() if blob.digest in gone]:
+                del self._published[key]
+            self._budget.add(-freed)
             return freed
 
         return await asyncio.shield(settle())
+
+    async def _make_room(self, missing: int) -> None:
+        """Free at least `missing` bytes, or none if that cannot be done."""
+        evicted = 0
+
+        def choose(connection: sqlite3.Connection) -> list[str]:
+            nonlocal evicted
+            digests = self._choose(connection, missing, is_cache=self._shared is not None)
+            evicted = len(digests)
+            return digests
+
+        freed = await self.delete(choose)
+        if evicted:
+            self._evictions.inc(evicted)
+            log.info("store evicted images", images=evicted, freed_bytes=freed, missing_bytes=missing)
+        else:
+            log.info("store has nothing left to evict", missing_bytes=missing)
 
     async def is_usable(self) -> bool:
         """Whether files can be made here, and the database answers in time."""
@@ -244,8 +419,12 @@ class ImageStore:
             return False
         return True
 
-    async def open_blob(self, blob: Blob, *, whole: bool = True) -> BinaryIO | None:
-        """The image's file, to be closed by the caller. Raises `BlobLost`.
+    def hot(self, blob: Blob) -> bytes | None:
+        """The bytes of a small image that was written just now."""
+        return self._files.hot(blob.digest)
+
+    async def open_blob(self, blob: Blob, *, whole: bool = True) -> OpenBlob | None:
+        """The image's file, to be entered at once. Raises `BlobLost`, or `BlobUnreadable`.
 
         None when it is better read by `read_shared`: it is not here, and there is no room for it, or not the `whole`
         of it is wanted.
@@ -269,18 +448,20 @@ class ImageStore:
             raise BlobLost(blob.digest)
         return self._shared.read(blob, start, stop)
 
-    async def _pull(self, blob: Blob, key: str | None) -> None:
+    async def _pull(self, blob: Blob, image: tuple[str, str] | None) -> None:
         """Bring a shared image here; who wants the same at the same time shares the transfer.
 
         Raises `BlobLost`, or `OutOfSpace`.
         """
-        await self._pulls.join(blob.digest, lambda: self._transfer(blob, key), "pull")
+        await self._pulls.join(blob.digest, lambda: self._transfer(blob, image), "pull")
 
-    async def _transfer(self, blob: Blob, key: str | None) -> None:
-        async with self.receive() as incoming:
-            await incoming.expect(blob.size)
+    async def _transfer(self, blob: Blob, image: tuple[str, str] | None) -> None:
+        async with self.receive() as body:
+            await body.expect(blob.size)
             async for piece in self.read_shared(blob, 0, blob.size):
-                await incoming.write(piece)
-            kept = await self._keep(incoming, blob.extension, key)
-        if kept.digest != blob.digest:
-            raise BlobLost(blob.digest)
+                if body.append(piece):
+                    await body.flush()
+            content, _ = await body.complete(blob.extension)
+            if content.digest != blob.digest and not has_legacy_name(blob.digest):
+                raise BlobLost(blob.digest)
+            await asyncio.shield(self._keep(body, blob, image))

@@ -1,89 +1,138 @@
-"""How often an image was made anew: seen unfinished again after it was finished, it is a new generation of itself."""
+"""Images that were made anew: each time one is, it is a new generation of itself.
+
+An image counts as made anew when it is seen unfinished after it was finished, or when one of its marks of change
+differs, except for a change that comes with its purchase: that says nothing about the picture.
+"""
 
 import json
 import sqlite3
-from collections.abc import Mapping
-from contextlib import suppress
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
 
 from service.database import Database
-from service.images.objects import ObjectChanged, Objects, ObjectsUnavailable
-from service.telemetry.logs import get_logger
-from service.upstream.models import ImageState, Order
-
-log = get_logger(__name__)
-
-State = tuple[bool, int]
-"""Whether the image was finished when last seen, and its generation."""
-
-_TRIES = 3
+from service.images.identity import digest
+from service.upstream.models import ImageRecord, ImageState, Order
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS generations (
-    image_id TEXT PRIMARY KEY, finished INTEGER NOT NULL, generation INTEGER NOT NULL
+    image_id TEXT PRIMARY KEY, finished INTEGER NOT NULL, generation INTEGER NOT NULL,
+    -- What the record said of the image's last change, and whether the image was bought then; null: not known.
+    marks TEXT, bought INTEGER,
+    seen REAL NOT NULL DEFAULT 0, refreshed REAL NOT NULL DEFAULT 0
 );
 """
 
+# Requests to fetch anew that come within so many seconds want the same.
+_REFRESH_SECONDS = 10.0
+# How long an image that is neither seen nor stored is remembered.
+_REMEMBERED_SECONDS = 30 * 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """An image as it was last seen."""
+
+    finished: bool
+    generation: int
+    marks: str | None = None
+    bought: bool | None = None
+    refreshed: float = 0.0
+
+    def next(self, record: ImageRecord, now: float, *, refresh: bool) -> "Sighting":
+        """The image as it is seen now."""
+        finished, marks, bought = record.state is ImageState.READY, _marks(record), record.downloaded
+        was_bought_now = bought and not self.bought
+        is_new = self.finished and (
+            not finished or (self.marks is not None and marks != self.marks and not was_bought_now)
+        )
+        refreshed = now if refresh and now - self.refreshed > _REFRESH_SECONDS else self.refreshed
+        generation = self.generation + is_new + (refreshed != self.refreshed)
+        return Sighting(finished, generation, marks, bought, refreshed)
+
+
+class SharedGenerations(Protocol):
+    """Where several instances note what any of them has seen."""
+
+    async def observe(self, order_id: str, records: Mapping[str, ImageRecord], refresh: set[str]) -> dict[str, Sighting]:
+        """The sightings after this look; empty when they cannot be told."""
+
 
 class Generations:
-    """Remembers of each image whether it was finished when last seen, and counts how often it went back."""
+    """Remembers how each image was last seen, and counts how often it was made anew."""
 
-    def __init__(self, database: Database, objects: Objects | None = None) -> None:
+    def __init__(self, database: Database, shared: SharedGenerations | None = None) -> None:
         self._database = database
-        self._objects = objects
+        self._shared = shared
 
-    async def observe(self, order_id: str, order: Order) -> dict[str, int]:
+    async def observe(self, order_id: str, order: Order, refresh: Iterable[str] = ()) -> dict[str, int]:
         """Take note of the order's images; returns the generation of each, by image id.
 
-        With storage that several instances share, what any of them has seen counts.
+        Those of `refresh` are to be fetched anew: they count as made anew now.
         """
-        seen = {
-            image.image_id: image.state is ImageState.READY
-            for image in order.images
-            if image.image_id and image.state is not ImageState.UNKNOWN
-        }
-
-        shared = await self._observe_shared(f"generations/{order_id}", seen)
+        records = observable(order)
+        anew = set(refresh)
+        shared = await self._shared.observe(order_id, records, anew) if self._shared is not None and records else {}
 
         def update(connection: sqlite3.Connection) -> dict[str, int]:
-            known = shared or {
-                image_id: (bool(finished), generation)
-                for image_id, finished, generation in connection.execute(
-                    "SELECT image_id, finished, generation FROM generations"
-                    " WHERE image_id IN (SELECT value FROM json_each(?))",
-                    [json.dumps(list(seen))],
-                )
-            }
-            now = {image_id: _next(known.get(image_id), finished) for image_id, finished in seen.items()}
-            changed = [(image_id, *state) for image_id, state in now.items() if shared or state != known.get(image_id)]
-            connection.executemany("INSERT OR REPLACE INTO generations VALUES (?, ?, ?)", changed)
-            return {image_id: generation for image_id, (_, generation) in now.items()}
+            known = shared or _read(connection, records)
+            now = shared or look(records, known, anew)
+            changed = [(image_id, sighting) for image_id, sighting in now.items() if sighting != known.get(image_id)]
+            moment = time.time()
+            connection.executemany(
+                "INSERT OR REPLACE INTO generations (image_id, finished, generation, marks, bought, refreshed, seen)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (image_id, s.finished, s.generation, s.marks, s.bought, s.refreshed, moment)
+                    for image_id, s in (now.items() if shared else changed)
+                ],
+            )
+            return {image_id: sighting.generation for image_id, sighting in now.items()}
 
         return await self._database.run(update)
 
-    async def _observe_shared(self, name: str, seen: Mapping[str, bool]) -> dict[str, State]:
-        """What is known of these images after this look at them; empty when there is nobody to share it with."""
-        if self._objects is None or not seen:
-            return {}
-        try:
-            for _ in range(_TRIES):
-                with suppress(ObjectChanged):
-                    return await self._merge(self._objects, name, seen)
-        except ObjectsUnavailable as error:
-            log.warning("shared storage unavailable", action="observe order", error=str(error))
-        return {}
+    async def sweep(self) -> None:
+        """Forget images that were not seen for long and are not stored."""
 
-    async def _merge(self, objects: Objects, name: str, seen: Mapping[str, bool]) -> dict[str, State]:
-        found = await objects.get(name)
-        known: dict[str, State] = {key: tuple(state) for key, state in json.loads(found[0]).items()} if found else {}
-        now = {image_id: _next(known.get(image_id), finished) for image_id, finished in seen.items()}
-        if any(state != known.get(image_id) for image_id, state in now.items()):
-            body = json.dumps({**known, **now}).encode()
-            await (objects.replace(name, body, found[1]) if found else objects.create(name, body))
-        return now
+        def clean(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "DELETE FROM generations WHERE seen < ? AND image_id NOT IN (SELECT image_id FROM variants)",
+                (time.time() - _REMEMBERED_SECONDS,),
+            )
+
+        await self._database.run(clean)
 
 
-def _next(known: State | None, finished: bool) -> State:  # noqa: FBT001  # a fact, not a switch
-    if known is None:
-        return finished, 0
-    was_finished, generation = known
-    return finished, generation + (was_finished and not finished)
+def observable(order: Order) -> dict[str, ImageRecord]:
+    """The images of an order whose state says something, by id."""
+    return {image.image_id: image for image in order.images if image.image_id and image.state is not ImageState.UNKNOWN}
+
+
+def look(
+    records: Mapping[str, ImageRecord], known: Mapping[str, Sighting], refresh: set[str]
+) -> dict[str, Sighting]:
+    """The images as they are seen now, after how they were seen last."""
+    now = time.time()
+    return {
+        image_id: known.get(image_id, Sighting(finished=False, generation=0)).next(
+            record, now, refresh=image_id in refresh
+        )
+        for image_id, record in records.items()
+    }
+
+
+def _read(connection: sqlite3.Connection, image_ids: Iterable[str]) -> dict[str, Sighting]:
+    rows = connection.execute(
+        "SELECT image_id, finished, generation, marks, bought, refreshed FROM generations"
+        " WHERE image_id IN (SELECT value FROM json_each(?))",
+        [json.dumps(list(image_ids))],
+    )
+    return {
+        image_id: Sighting(bool(finished), generation, marks, None if bought is None else bool(bought), refreshed)
+        for image_id, finished, generation, marks, bought, refreshed in rows
+    }
+
+
+def _marks(record: ImageRecord) -> str:
+    return digest(record.marks())

@@ -1,15 +1,41 @@
-"""Order documents, kept for seconds, so that a burst of requests for one order is one call upstream."""
+"""Order documents: kept for seconds, so that a burst of requests is one call upstream, and waited for together."""
 
+import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 
+from service.orders.schedule import PollSchedule
+from service.problems import UPSTREAM_DOWN, OrderNotFound, Problem, UpstreamError
+from service.signal import Signal
 from service.single_flight import SingleFlight
+from service.telemetry.logs import get_logger
 from service.upstream.client import Autoenhance
 from service.upstream.models import Order
 
+log = get_logger(__name__)
+
 # An order in progress may be finished at any moment; this only absorbs a burst.
 _UNSETTLED_SECONDS = 1.0
-_MOST_KEPT = 1024
+# Of memory for all documents that are kept.
+_MAX_BYTES = 16 << 20
+# So many times in a row an order that is waited for has to be unknown: one look may have met a lagging replica.
+_MISSED_LOOKS = 2
+
+
+@dataclass(eq=False)
+class _Looks:
+    """The looks at an order that some wait for."""
+
+    watches: int = 0
+    count: int = 0
+    outcome: Order | Problem | None = None
+    """Of the last one."""
+    has_news: bool = False
+    """Something happened to the order that no look has seen."""
+    changed: Signal = field(default_factory=Signal)
 
 
 class Orders:
@@ -19,30 +45,133 @@ class Orders:
         self._upstream = upstream
         self._freshness = freshness
         self._kept: OrderedDict[str, tuple[float, Order]] = OrderedDict()
+        self._kept_bytes = 0
         self._calls: SingleFlight[Order] = SingleFlight()
+        self._looks: dict[str, _Looks] = {}
 
     async def get(self, order_id: str) -> Order:
-        """The order's document, not older than the freshness allows."""
+        """The order's document, not older than the freshness allows. Raises `OrderNotFound` also for a deleted one."""
         kept = self._kept.get(order_id)
         if kept is not None:
             fetched, order = kept
             age = time.monotonic() - fetched
             if age < (self._freshness if order.is_settled else min(self._freshness, _UNSETTLED_SECONDS)):
-                return order
+                return _existing(order_id, order)
         return await self.refresh(order_id)
 
     async def refresh(self, order_id: str) -> Order:
-        """The order's document past the cache; callers at the same time share one call."""
-        return await self._calls.join(order_id, lambda: self._fetch(order_id), "order")
+        """The order's document past the cache; callers at the same time share one call. Raises as `get`."""
+        return _existing(order_id, await self._look(order_id))
+
+    @contextmanager
+    def watch(self, order_id: str) -> Iterator["OrderWatch"]:
+        """Wait for an order within the block: it misses neither a look nor a `notify`."""
+        looks = self._looks.setdefault(order_id, _Looks())
+        looks.watches += 1
+        try:
+            yield OrderWatch(looks, lambda: self._look(order_id), order_id)
+        finally:
+            looks.watches -= 1
+            if not looks.watches:
+                del self._looks[order_id]
+
+    async def wait_until_listed(self, order_id: str, schedule: PollSchedule) -> Order:
+        """The order as soon as its images are listed, or as it is when the schedule ends.
+
+        Raises `OrderNotFound` once the order is unknown twice in a row, and at the end what `get` raises.
+        """
+        with self.watch(order_id) as watch:
+            order = await self.get(order_id)
+            while order.may_grow and not order.images and not schedule.is_over:
+                try:
+                    order = await watch.next_look(schedule)
+                except UPSTREAM_DOWN:
+                    if schedule.is_over:
+                        raise
+        return order
+
+    def notify(self, order_id: str) -> None:
+        """Something happened to the order: whoever waits for it looks at once."""
+        if (looks := self._looks.get(order_id)) is not None:
+            looks.has_news = True
+            looks.changed.fire()
 
     async def close(self) -> None:
         """Cancel what is under way and wait for it."""
         await self._calls.close()
 
+    async def _look(self, order_id: str) -> Order:
+        return await self._calls.join(order_id, lambda: self._fetch(order_id), "order")
+
     async def _fetch(self, order_id: str) -> Order:
-        order = await self._upstream.order(order_id)
-        self._kept[order_id] = (time.monotonic(), order)
-        self._kept.move_to_end(order_id)
-        if len(self._kept) > _MOST_KEPT:
-            self._kept.popitem(last=False)
+        try:
+            order = await self._upstream.order(order_id)
+        except Problem as problem:
+            self._tell(order_id, problem)
+            raise
+        self._keep(order_id, order)
+        self._tell(order_id, order)
         return order
+
+    def _tell(self, order_id: str, outcome: Order | Problem) -> None:
+        """Hand the outcome of a look to all who wait for one."""
+        if (looks := self._looks.get(order_id)) is not None:
+            looks.count += 1
+            looks.outcome = outcome
+            looks.changed.fire()
+
+    def _keep(self, order_id: str, order: Order) -> None:
+        self._drop(order_id)
+        self._kept[order_id] = (time.monotonic(), order)
+        self._kept_bytes += order.memory_bytes
+        while self._kept_bytes > _MAX_BYTES and len(self._kept) > 1:
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, order_id: str) -> None:
+        kept = self._kept.pop(order_id, None)
+        if kept is not None:
+            self._kept_bytes -= kept[1].memory_bytes
+
+
+class OrderWatch:
+    """One party that waits for an order."""
+
+    def __init__(self, looks: _Looks, look: Callable[[], Awaitable[Order]], order_id: str) -> None:
+        self._looks = looks
+        self._look = look
+        self._order_id = order_id
+        self._seen = looks.count
+        self._missed = 0
+
+    async def next_look(self, schedule: PollSchedule) -> Order:
+        """The order at the next look that anybody takes: when `schedule` says so, or at once after a `notify`.
+
+        However many wait, one of them looks. Raises what a look raises: `OrderNotFound` for a deleted order, and for
+        one that is unknown twice in a row; `UpstreamError` at the first time.
+        """
+        looks = self._looks
+        if looks.count == self._seen and not looks.has_news:
+            await looks.changed.wait_for(schedule.pause())
+        if looks.count == self._seen:
+            looks.has_news = False
+            with suppress(Problem):
+                await self._look()
+        self._seen = looks.count
+        return self._read(looks.outcome)
+
+    def _read(self, outcome: Order | Problem | None) -> Order:
+        if isinstance(outcome, OrderNotFound):
+            self._missed += 1
+            raise outcome if self._missed >= _MISSED_LOOKS else UpstreamError()
+        self._missed = 0
+        if isinstance(outcome, Problem):
+            log.warning("order could not be polled", order_id=self._order_id, code=outcome.code)
+            raise outcome
+        assert outcome is not None  # noqa: S101  # a look has been taken
+        return _existing(self._order_id, outcome)
+
+
+def _existing(order_id: str, order: Order) -> Order:
+    if order.is_deleted:
+        raise OrderNotFound(f"It says that order {order_id} was deleted.")
+    return order

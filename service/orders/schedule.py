@@ -6,19 +6,25 @@ from collections.abc import Callable
 _FIRST_INTERVAL = 2.0
 _STEADY_SECONDS = 20.0
 _GROWTH = 1.25
-_LONGEST_INTERVAL = 10.0
+_MAX_INTERVAL = 10.0
 
 
-class Polling:
-    """Every 2 s for the first 20 s, then growing to 10 s; the last time at the deadline."""
+class PollSchedule:
+    """Every 2 s for the first 20 s, then growing to 10 s; the last time at `deadline`, a moment of the clock."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, deadline: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.deadline = deadline
         self._clock = clock
         self._started = clock()
         self._interval = _FIRST_INTERVAL
 
-    def pause(self, deadline: float) -> float:
-        """Seconds until the next look; `deadline` is a moment of the clock."""
+    @property
+    def is_over(self) -> bool:
+        """Whether the deadline is past."""
+        return self._clock() >= self.deadline
+
+    def pause(self) -> float:
+        """Seconds until the next look."""
         if self._clock() - self._started >= _STEADY_SECONDS:
-            self._interval = min(_LONGEST_INTERVAL, self._interval * _GROWTH)
-        return max(0.0, min(self._interval, deadline - self._clock()))
+            self._interval = min(_MAX_INTERVAL, self._interval * _GROWTH)
+        return max(0.0, min(self._interval, self.deadline - self._clock()))

@@ -11,20 +11,6 @@ from service.problems import OrderNotFound, Problem, UpstreamBusy, UpstreamError
 from service.reasons import Reason
 from service.telemetry.metrics import Circuit
 
-# The longest signature below ends at byte 12.
-SIGNATURE_BYTES = 16
-
-_SIGNATURES: tuple[tuple[re.Pattern[bytes], str], ...] = (
-    (re.compile(rb"\xff\xd8\xff"), "jpg"),
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), "png"),
-    (re.compile(rb"RIFF....WEBP", re.DOTALL), "webp"),
-    (re.compile(rb"....ftypavi[fs]", re.DOTALL), "avif"),
-    (re.compile(rb"....ftypmif1", re.DOTALL), "avif"),
-    (re.compile(rb"\xff\x0a|\x00\x00\x00\x0cJXL \r\n\x87\n"), "jxl"),
-)
-
-FORMAT_EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp", "avif": "avif", "jxl": "jxl"}
-
 _TRANSIENT = frozenset(
     {Reason.RATE_LIMITED, Reason.UPSTREAM_ERROR, Reason.TIMEOUT, Reason.UNREACHABLE, Reason.TRUNCATED}
 )
@@ -60,6 +46,9 @@ class UpstreamFailure(Exception):
     """The dependency that failed."""
     has_begun: bool = False
     """Bytes of the body had arrived."""
+
+    def __str__(self) -> str:
+        return self.detail
 
     @property
     def is_transient(self) -> bool:
@@ -149,14 +138,6 @@ def for_the_log(text: str, key: str) -> str:
         for start in range(len(key) - length + 1):
             text = text.replace(key[start : start + length], "***")
     return "".join(character if character.isprintable() else " " for character in text)
-
-
-def image_extension(head: bytes) -> str | None:
-    """The extension that the first `SIGNATURE_BYTES` of a body name; None when it is no image we know."""
-    for pattern, extension in _SIGNATURES:
-        if pattern.match(head):
-            return extension
-    return None
 
 
 def strong_etag(value: str | None) -> str | None:

@@ -11,13 +11,8 @@ from yarl import URL
 
 from service.reasons import Reason
 from service.telemetry.metrics import Call, Circuit
-from service.upstream.answers import (
-    SIGNATURE_BYTES,
-    UpstreamFailure,
-    content_range,
-    image_extension,
-    strong_etag,
-)
+from service.upstream import formats
+from service.upstream.answers import UpstreamFailure, content_range, strong_etag
 from service.upstream.breaker import Operation
 from service.upstream.retry import Deadline
 from service.upstream.transport import Transport
@@ -155,7 +150,7 @@ class Download:
         async for chunk, _ in response.content.iter_chunks():
             if self._extension is None:
                 head += chunk
-                if len(head) < SIGNATURE_BYTES:
+                if len(head) < formats.SIGNATURE_BYTES:
                     continue
                 chunk, head = head, b""  # what was held back goes first
                 await self._recognise(chunk, limit)
@@ -172,7 +167,7 @@ class Download:
         Only now is room made for it: whatever is awaited before the first chunk is taken may lose it to a broken
         connection.
         """
-        self._extension = image_extension(head[:SIGNATURE_BYTES])
+        self._extension = formats.extension(head[: formats.SIGNATURE_BYTES])
         if self._extension is None:
             raise UpstreamFailure(Reason.NOT_AN_IMAGE, "no image signature")
         if self._body.received:

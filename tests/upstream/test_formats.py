@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from service.images import formats
-from service.images.formats import FORMAT_EXTENSIONS, SIGNATURE_BYTES, Data, extension, is_whole
+from service.upstream import formats
+from service.upstream.formats import FORMAT_EXTENSIONS, SIGNATURE_BYTES, Data, extension, is_whole
 
 
 def picture(seed: int = 0) -> Image.Image:

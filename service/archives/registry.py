@@ -1,0 +1,72 @@
+"""The archives that are in memory: those being built, and those that were asked for of late."""
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from service.archives.archive import Archive
+
+if TYPE_CHECKING:
+    from service.archives.build import Build
+
+# Archives that nobody reads just now, kept so that their next reader need not restore them.
+_RECENT = 64
+# A request joins a build whose own deadline is at most so many seconds before its own.
+_DEADLINE_SLACK = 5.0
+
+
+class Registry:
+    """One object per archive id, for as long as somebody uses it."""
+
+    def __init__(self) -> None:
+        self.builds: dict[str, Build] = {}
+        self._by_key: dict[str, list[Build]] = {}
+        self._recent: OrderedDict[str, Archive] = OrderedDict()
+
+    def add(self, build: "Build") -> None:
+        """A build begins."""
+        self.builds[build.archive.id] = build
+        self._by_key.setdefault(build.plan.build_key, []).append(build)
+        self.remember(build.archive)
+
+    def remove(self, build: "Build") -> None:
+        """A build has ended."""
+        del self.builds[build.archive.id]
+        builds = self._by_key[build.plan.build_key]
+        builds.remove(build)
+        if not builds:
+            del self._by_key[build.plan.build_key]
+
+    def joinable(self, build_key: str, deadline: float) -> "Build | None":
+        """A running build for a request that waits until `deadline` (of `time.monotonic`)."""
+        for build in self._by_key.get(build_key, ()):
+            archive = build.archive
+            if archive.is_settled or archive.readers.is_abandoned:
+                continue
+            if not build.plan.wait or deadline <= build.deadline + _DEADLINE_SLACK:
+                return build
+        return None
+
+    def remember(self, archive: Archive) -> None:
+        """Keep an archive for whoever asks for it next."""
+        self._recent[archive.id] = archive
+        self._recent.move_to_end(archive.id)
+        if len(self._recent) > _RECENT:
+            idle = (archive_id for archive_id, known in self._recent.items() if not self._is_used(known))
+            if (oldest := next(idle, None)) is not None:
+                del self._recent[oldest]
+
+    def known(self, archive_id: str) -> Archive | None:
+        """The archive, if it is in memory and did not fail."""
+        archive = self._recent.get(archive_id)
+        return archive if archive is not None and archive.failure is None else None
+
+    def live(self) -> set[str]:
+        """Ids of the archives that are being built or read."""
+        return {archive_id for archive_id, archive in self._recent.items() if self._is_used(archive)}
+
+    def needed(self) -> set[str]:
+        """Keys of the images that running builds have, or are about to have."""
+        return {image.key for build in self.builds.values() for image in build.current.images}
+
+    def _is_used(self, archive: Archive) -> bool:
+        return archive.id in self.builds or archive.readers.count > 0

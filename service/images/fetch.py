@@ -1,0 +1,265 @@
+"""Fetching an image into the store: one download per image in the process, whoever asks for it."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from service.disk import OutOfSpace
+from service.images.blobs import Blob, Content
+from service.images.body import Body, ImageTooLarge
+from service.images.store import ImageStore
+from service.reasons import Reason
+from service.telemetry.logs import get_logger
+from service.telemetry.metrics import Metrics
+from service.telemetry.traces import span
+from service.upstream.answers import UpstreamFailure
+from service.upstream.breaker import CircuitOpen
+from service.upstream.client import Autoenhance
+from service.upstream.concurrency import DownloadSlots, NotWanted
+from service.upstream.download import Download
+from service.upstream.models import Rendering
+
+log = get_logger(__name__)
+
+_OVERLOADED = frozenset({Reason.RATE_LIMITED, Reason.TIMEOUT})
+# After so many seconds of nothing but 429s, the rest of a build is given up.
+_THROTTLED_SECONDS = 60.0
+# What is being fetched when the service stops is finished within this time: it may have been paid for.
+_GRACE_SECONDS = 30.0
+
+
+class ImageFailed(Exception):
+    """An image could not be fetched, for good."""
+
+    def __init__(self, reason: Reason, attempts: int = 0) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.attempts = attempts
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """One image in one rendition."""
+
+    key: str
+    image_id: str
+    rendition: Rendering
+    is_bought: bool = False
+    """Fetching it costs nothing, whatever the rendition."""
+
+    @property
+    def buys(self) -> bool:
+        """Whether fetching it spends a credit."""
+        return self.rendition.buys and not self.is_bought
+
+
+@dataclass(slots=True)
+class FetchContext:
+    """What the fetches of one build share: whose turn they take, whether they are wanted, and what ended them."""
+
+    build: str
+    caller: str = ""
+    is_wanted: Callable[[], bool] = lambda: True
+    out_of_credit: bool = False
+    looked_at: float = 0.0
+    """When the build last looked for its images in the store (of `time.monotonic`)."""
+    throttled_since: float | None = None
+    """Since when Autoenhance has answered nothing but 429 (of `time.monotonic`)."""
+
+    def refusal(self, image: ImageRequest) -> Reason | None:
+        """Why no further image is fetched for this build."""
+        if self.out_of_credit and image.buys:
+            return Reason.NO_CREDIT
+        if self.throttled_since is not None and time.monotonic() - self.throttled_since > _THROTTLED_SECONDS:
+            return Reason.RATE_LIMITED
+        return None
+
+    def note(self, image: ImageRequest, failure: UpstreamFailure | None) -> None:
+        """Remember what one attempt says about those that are still to be fetched."""
+        if failure is None or not failure.is_throttled:
+            self.throttled_since = None
+        elif self.throttled_since is None:
+            self.throttled_since = time.monotonic()
+        if failure is not None and failure.reason is Reason.NO_CREDIT and image.buys:
+            self.out_of_credit = True
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An image that is in the store."""
+
+    blob: Blob
+    attempts: int
+    """0 when it was there already."""
+
+
+@dataclass(eq=False, slots=True)
+class _Flight:
+    """One download, and who waits for it."""
+
+    task: "asyncio.Task[Fetched]" = field(init=False)
+    download: Download | None = None
+    waiting: int = 0
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether upstream was asked: it is finished then, also when nobody waits any more."""
+        return self.download is not None and self.download.attempts > 0
+
+
+class ImageFetcher:
+    """Fetches images; what has begun is finished, also when nobody waits any more: it may have been paid for."""
+
+    def __init__(self, upstream: Autoenhance, store: ImageStore, slots: DownloadSlots, metrics: Metrics) -> None:
+        self._upstream = upstream
+        self._store = store
+        self._slots = slots
+        self._metrics = metrics
+        self._flights: dict[str, _Flight] = {}
+
+    @property
+    def concurrency(self) -> int:
+        """How many downloads may run at once."""
+        return self._slots.limit
+
+    async def fetch(self, image: ImageRequest, context: FetchContext) -> Fetched:
+        """The image, once it is in the store: from a download of its own, or from one that runs already.
+
+        Raises `ImageFailed`, `OutOfSpace`, or `NotWanted` when its turn came and `context` did not want it any more.
+        """
+        flight = self._flights.get(image.key) or self._start(image, context)
+        flight.waiting += 1
+        try:
+            return await asyncio.shield(flight.task)
+        except ImageFailed as failed:
+            if failed.reason is Reason.NO_CREDIT and image.buys:
+                context.out_of_credit = True  # also of a download that another build began
+            raise
+        finally:
+            flight.waiting -= 1
+            if not flight.waiting and not flight.has_begun:
+                flight.task.cancel()
+                self._end(image.key, flight)  # nobody may join it from here on
+
+    async def close(self) -> None:
+        """Finish what has begun, as far as the grace goes; cancel the rest and wait for it."""
+        flights = list(self._flights.values())
+        if begun := [flight.task for flight in flights if flight.has_begun]:
+            await asyncio.wait(begun, timeout=_GRACE_SECONDS)
+        for flight in flights:
+            flight.task.cancel()
+        await asyncio.gather(*(flight.task for flight in flights), return_exceptions=True)
+
+    def _start(self, image: ImageRequest, context: FetchContext) -> _Flight:
+        flight = _Flight()
+        flight.task = asyncio.create_task(self._fetch(image, context, flight), name=f"fetch {image.image_id}")
+        self._flights[image.key] = flight
+
+        def ended(task: asyncio.Task[Fetched]) -> None:
+            self._end(image.key, flight)
+            if not task.cancelled():
+                task.exception()  # seen, so that a failure nobody waited for is not reported as forgotten
+
+        flight.task.add_done_callback(ended)
+        return flight
+
+    def _end(self, key: str, flight: _Flight) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+
+    async def _fetch(self, image: ImageRequest, context: FetchContext, flight: _Flight) -> Fetched:
+        with span("image", {"image.id": image.image_id}) as current:
+            started = time.monotonic()
+            try:
+                stored = await self._stored(image, context)
+                fetched = Fetched(stored, 0) if stored is not None else await self._download(image, context, flight)
+            except OutOfSpace:
+                self._metrics.image_failures.labels(Reason.STORE_FULL).inc()
+                raise
+            except OSError as error:
+                log.exception("image could not be stored", image_id=image.image_id)
+                raise ImageFailed(Reason.INTERNAL_ERROR) from error
+            current.set_attributes({"image.bytes": fetched.blob.size, "image.attempts": fetched.attempts})
+            if fetched.attempts:
+                self._metrics.image_download.observe(time.monotonic() - started)
+                self._metrics.image_size.observe(fetched.blob.size)
+            return fetched
+
+    async def _stored(self, image: ImageRequest, context: FetchContext) -> Blob | None:
+        """The image if it was published since its build looked, here or by another instance."""
+        here = await self._store.find_published(image.key, context.looked_at)
+        return here or await self._store.find_shared(image.image_id, image.key)
+
+    async def _download(self, image: ImageRequest, context: FetchContext, flight: _Flight) -> Fetched:
+        async with self._store.receive() as body:
+            try:
+                flight.download = download = self._upstream.image(image.image_id, image.rendition, body)
+                with download.operation:
+                    extension, content, is_cut = await self._receive(image, context, download, body)
+            except (CircuitOpen, ImageTooLarge, UpstreamFailure) as error:
+                reason = _reason(error)
+                attempts = flight.download.attempts if flight.download else 0
+                if reason is not Reason.BREAKER_OPEN:
+                    log.warning(
+                        "image failed", image_id=image.image_id, reason=reason, attempts=attempts, detail=str(error)
+                    )
+                raise ImageFailed(reason, attempts) from error
+            blob = await self._store.publish(body, content, extension, (image.image_id, image.key), is_cut=is_cut)
+            return Fetched(blob, download.attempts)
+
+    async def _receive(
+        self, image: ImageRequest, context: FetchContext, download: Download, body: Body
+    ) -> tuple[str, Content, bool]:
+        """The complete body: its extension, its checksums, and whether upstream's own file is cut.
+
+        A body without the end that its format has is fetched once more; the same again is what upstream has.
+        """
+        first: Content | None = None
+        while True:
+            extension = await self._upstream.retry(lambda: self._attempt(image, context, download), download.deadline)
+            content, is_whole = await body.complete(extension)
+            if is_whole or content == first:
+                return extension, content, not is_whole
+            if first is not None:
+                raise UpstreamFailure(Reason.TRUNCATED, "no end, twice, and not the same bytes")
+            first = content
+            await body.restart()
+            download.again()
+
+    async def _attempt(self, image: ImageRequest, context: FetchContext, download: Download) -> str:
+        """One attempt, in a slot; the waits between attempts hold none."""
+        is_first = download.attempts == 0
+        slot = self._slots.slot(
+            context.caller, context.build, context.is_wanted if is_first else _always, first=not is_first
+        )
+        async with slot:
+            if (reason := context.refusal(image)) is not None:
+                raise ImageFailed(reason, download.attempts)
+            download.deadline.extend(slot.waited)
+            try:
+                with span("attempt", {"attempt": download.attempts + 1}):
+                    extension = await download.attempt(slot.begin_overtime)
+            except UpstreamFailure as failure:
+                context.note(image, failure)
+                if failure.status == HTTPStatus.SERVICE_UNAVAILABLE or failure.reason in _OVERLOADED:
+                    self._slots.refused(image.image_id, throttled=failure.is_throttled)
+                raise
+            context.note(image, None)
+            self._slots.succeeded()
+            return extension
+
+
+def _always() -> bool:
+    return True
+
+
+def _reason(error: Exception) -> Reason:
+    match error:
+        case UpstreamFailure():
+            return error.reason
+        case ImageTooLarge():
+            return Reason.TOO_LARGE
+        case _:
+            return Reason.BREAKER_OPEN
