@@ -22,7 +22,6 @@ from service.api.keys import (
     LIFE,
     LIMITER,
     METRICS,
-    NEWS,
     ORDERS,
     PATIENCE,
     QUESTIONS,
@@ -30,6 +29,7 @@ from service.api.keys import (
     STATS,
     TRACES,
     UPLOADS,
+    WEBHOOK_EVENTS,
 )
 from service.api.life import Life
 from service.api.limits import RateLimiter
@@ -47,11 +47,12 @@ from service.images.downloads import Downloads
 from service.images.generations import Generations
 from service.images.shared import SharedImages
 from service.images.store import ImageStore
-from service.jobs import records
+from service.jobs import table
 from service.jobs.callbacks import Callbacks, open_callback_session
+from service.jobs.engine import Work
 from service.jobs.jobs import Jobs
-from service.jobs.news import News
-from service.jobs.runner import Runner
+from service.jobs.runner import JobRunner
+from service.jobs.webhook_events import WebhookEvents
 from service.settings import Settings
 from service.telemetry.errors import report_errors
 from service.telemetry.exporting import export_traces
@@ -109,7 +110,7 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
         sinks = await stack.enter_async_context(report_errors(settings))
         app[TRACES] = await stack.enter_async_context(export_traces(settings.traces_endpoint, sinks))
         app[ISSUES] = await stack.enter_async_context(open_issues(settings, app[TRACES].client))
-        schemas = [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, records.SCHEMA]
+        schemas = [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, table.SCHEMA]
         database = await Database.open(settings.data_dir, schemas)
         stack.push_async_callback(database.close)
         objects = await sharing.shared_objects(settings)
@@ -140,8 +141,10 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
         app[DELIVERY] = Delivery(images, metrics)
         app[ASSISTANT] = await stack.enter_async_context(open_assistant(settings, app[STATS], app[TRACES].client))
         app[JOBS] = background = await open_jobs(stack, app, database, archives, orders)
-        app[NEWS] = news = News(background, archives, orders, auto_batch=settings.auto_batch)
-        stack.push_async_callback(news.close)
+        app[WEBHOOK_EVENTS] = webhook_events = WebhookEvents(
+            background, archives, orders, auto_batch=settings.auto_batch
+        )
+        stack.push_async_callback(webhook_events.close)
         await stack.enter_async_context(running(watch_loop(metrics)))
         app[LIFE].is_ready = True
         yield
@@ -152,15 +155,15 @@ async def open_jobs(
 ) -> Jobs:
     """The background jobs, running."""
     settings, metrics = app[SETTINGS], app[METRICS]
-    backend = await sharing.open_backend(stack, settings, database)
+    engine = await sharing.open_engine(stack, settings, database)
     session = await stack.enter_async_context(
         open_callback_session(allow_private=settings.callback_allow_private, trace_configs=app[TRACES].client)
     )
-    callbacks = Callbacks(backend, session, settings.callback_keys, metrics)
-    runner = Runner(backend, archives, orders, callbacks, metrics, app[TRACES], settings.archive_ttl)
-    background = Jobs(backend, runner, metrics)
+    runner = JobRunner(engine, archives, orders.answers, metrics, app[TRACES], settings.archive_ttl)
+    work = Work(runner.run, Callbacks(session, settings.callback_keys, metrics).attempt)
+    background = Jobs(engine, archives, metrics, settings.archive_ttl)
     if settings.role != "web":
-        await stack.enter_async_context(running(background.run()))
+        await stack.enter_async_context(running(background.run(work)))
     return background
 
 

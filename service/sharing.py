@@ -13,13 +13,13 @@ from service.archives.catalogue import Catalogue
 from service.archives.shared import SharedCatalogue
 from service.database import Database, data_dir_needed
 from service.images.objects import Objects
-from service.jobs.backend import JobBackend
 from service.jobs.embedded import EmbeddedJobs
+from service.jobs.engine import JobEngine
 from service.settings import InvalidSettings, Settings
 from service.upstream.breaker import Breaker
 
 # By extra: the modules that stand on it.
-_EXTRAS = {"s3": ("obstore", "obstore.store"), "redis": ("service.jobs.shared", "service.upstream.hint")}
+_EXTRAS = {"s3": ("obstore", "obstore.store"), "redis": ("service.cluster.jobs", "service.upstream.hint")}
 
 
 def load_extras(settings: Settings) -> None:
@@ -59,16 +59,18 @@ def window(settings: Settings) -> MovingWindowRateLimiter | None:
     return None if settings.shared_url is None else SharedWindow(settings.shared_url.get_secret_value())
 
 
-async def open_backend(stack: AsyncExitStack, settings: Settings, database: Database) -> JobBackend:
-    """The engine of background jobs, closed with `stack`."""
+async def open_engine(stack: AsyncExitStack, settings: Settings, database: Database) -> JobEngine:
+    """The engine of background jobs, closed with `stack`. Raises `InvalidSettings` when another version's jobs wait."""
     if settings.shared_url is None:
         with data_dir_needed():
-            return await EmbeddedJobs.open(database, settings.archive_ttl)
-    from service.jobs.shared import SharedJobs
+            return await EmbeddedJobs.open(database)
+    from service.cluster.job_records import EarlierJobs
+    from service.cluster.jobs import SharedJobs
 
-    return await stack.enter_async_context(
-        SharedJobs.open(settings.shared_url.get_secret_value(), settings.archive_ttl)
-    )
+    try:
+        return await stack.enter_async_context(SharedJobs.open(settings.shared_url.get_secret_value()))
+    except EarlierJobs as error:
+        raise InvalidSettings(str(error)) from None
 
 
 async def exchange_hints(settings: Settings, breakers: list[Breaker]) -> None:

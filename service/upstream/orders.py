@@ -3,6 +3,7 @@
 import time
 from collections import OrderedDict
 
+from service.archives.signal import Signals
 from service.single_flight import SingleFlight
 from service.upstream.client import Autoenhance
 from service.upstream.models import Order
@@ -20,6 +21,8 @@ class Orders:
         self._freshness = freshness
         self._kept: OrderedDict[str, tuple[float, Order]] = OrderedDict()
         self._calls: SingleFlight[Order] = SingleFlight()
+        self.answers = Signals()
+        """Fires for an order whenever Autoenhance has answered a look at it."""
 
     async def get(self, order_id: str) -> Order:
         """The order's document, not older than the freshness allows."""
@@ -41,6 +44,7 @@ class Orders:
 
     async def _fetch(self, order_id: str) -> Order:
         order = await self._upstream.order(order_id)
+        self.answers.fire(order_id)
         self._kept[order_id] = (time.monotonic(), order)
         self._kept.move_to_end(order_id)
         if len(self._kept) > _MOST_KEPT:

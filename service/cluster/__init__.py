@@ -1,0 +1,1 @@
+"""What stands in for local parts where several instances share."""
