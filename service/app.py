@@ -9,7 +9,6 @@ from aiohttp import web
 from limits import parse
 from yarl import URL
 
-from service import sharing
 from service.api import auth, cors, limits, middleware, openapi, routes
 from service.api.keys import (
     ARCHIVES,
@@ -22,7 +21,6 @@ from service.api.keys import (
     LIFE,
     LIMITER,
     METRICS,
-    NEWS,
     ORDERS,
     PATIENCE,
     QUESTIONS,
@@ -30,6 +28,7 @@ from service.api.keys import (
     STATS,
     TRACES,
     UPLOADS,
+    WEBHOOK_EVENTS,
 )
 from service.api.life import Life
 from service.api.limits import RateLimiter
@@ -37,21 +36,27 @@ from service.api.patience import Patience
 from service.api.tracing import trace
 from service.archives import catalogue
 from service.archives.archives import Archives
-from service.archives.builder import Workshop
+from service.archives.build import BuildContext
+from service.archives.catalogue import Catalogue
 from service.archives.delivery import Delivery
 from service.archives.eviction import Eviction
+from service.archives.plan import Planner
+from service.archives.registry import Registry
 from service.assistant.assistant import open_assistant
+from service.cluster import cluster
 from service.database import Database
-from service.images import generations, store
-from service.images.downloads import Downloads
-from service.images.generations import Generations
-from service.images.shared import SharedImages
+from service.images import store
+from service.images.fetch import ImageFetcher
 from service.images.store import ImageStore
-from service.jobs import records
+from service.jobs import table
 from service.jobs.callbacks import Callbacks, open_callback_session
+from service.jobs.engine import Work
 from service.jobs.jobs import Jobs
-from service.jobs.news import News
-from service.jobs.runner import Runner
+from service.jobs.runner import JobRunner
+from service.jobs.webhook_events import WebhookEvents
+from service.orders import generations
+from service.orders.generations import Generations
+from service.orders.orders import Orders
 from service.settings import Settings
 from service.telemetry.errors import report_errors
 from service.telemetry.exporting import export_traces
@@ -64,7 +69,6 @@ from service.upstream.breaker import Breaker
 from service.upstream.client import Autoenhance
 from service.upstream.concurrency import DownloadSlots
 from service.upstream.network import AddressGuard, open_session
-from service.upstream.orders import Orders
 from service.upstream.retry import RetryPolicy
 from service.upstream.transport import Transport
 
@@ -79,7 +83,7 @@ def create_app(settings: Settings) -> web.Application:
 
     Raises `InvalidSettings` when an extra is missing.
     """
-    sharing.load_extras(settings)
+    cluster.load_extras(settings)
     app = web.Application(
         middlewares=[trace, middleware.observe, middleware.explain, auth.require_caller],
         client_max_size=LARGEST_BODY,
@@ -89,11 +93,11 @@ def create_app(settings: Settings) -> web.Application:
     app[STATS] = Stats(metrics)
     app[LIFE] = Life()
     app[PATIENCE] = Patience(send=settings.send_timeout)
-    app[LIMITER] = RateLimiter(settings.rate_limit, metrics, "downloads", sharing.window(settings))
+    app[LIMITER] = RateLimiter(settings.rate_limit, metrics, "downloads", cluster.window(settings))
     app[ATTEMPTS] = RateLimiter(settings.rate_limit, metrics, "attempts")
     app[QUESTIONS] = RateLimiter(QUESTION_LIMIT, metrics, "questions")
     app.on_response_prepare.extend([middleware.add_headers, limits.add_headers])
-    app.cleanup_ctx.append(rooms)
+    app.cleanup_ctx.append(components)
     app.on_shutdown.append(drain)
     app.add_routes(routes.of(settings.role))
     known = {resource.canonical for resource in app.router.resources()}
@@ -102,46 +106,53 @@ def create_app(settings: Settings) -> web.Application:
     return app
 
 
-async def rooms(app: web.Application) -> AsyncIterator[None]:
+async def components(app: web.Application) -> AsyncIterator[None]:
     """Open what the handlers work with, from the disk up; close it in reverse."""
     settings, metrics = app[SETTINGS], app[METRICS]
     async with AsyncExitStack() as stack:
         sinks = await stack.enter_async_context(report_errors(settings))
         app[TRACES] = await stack.enter_async_context(export_traces(settings.traces_endpoint, sinks))
         app[ISSUES] = await stack.enter_async_context(open_issues(settings, app[TRACES].client))
-        schemas = [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, records.SCHEMA]
+        schemas = [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, table.SCHEMA]
         database = await Database.open(settings.data_dir, schemas)
         stack.push_async_callback(database.close)
-        objects = await sharing.shared_objects(settings)
-        shared = SharedImages(objects) if objects else None
+        shared = await cluster.open_storage(settings)
+        registry = Registry()
         app[IMAGES] = images = await ImageStore.open(
-            settings.data_dir / "images", database, settings.store_budget, metrics, shared
+            settings.data_dir / "images",
+            database,
+            settings.store_budget,
+            metrics,
+            evict=Eviction(registry),
+            shared=shared.images,
         )
         stack.push_async_callback(images.close)
-        slots = DownloadSlots(settings.download_concurrency, metrics)
-        upstream = await stack.enter_async_context(autoenhance(settings, slots, metrics))
+        upstream = await stack.enter_async_context(autoenhance(settings, metrics))
         app[UPLOADS] = upstream.uploads
-        downloads = Downloads(upstream, images, slots, metrics)
-        stack.push_async_callback(downloads.close)
+        slots = DownloadSlots(settings.download_concurrency, metrics)
+        fetcher = ImageFetcher(upstream, images, slots, metrics)
+        stack.push_async_callback(fetcher.close)
         app[ORDERS] = orders = Orders(upstream, settings.order_freshness)
         stack.push_async_callback(orders.close)
+        planner = Planner(
+            Generations(database, shared.generations), settings.max_images_per_order, has_legacy=images.has_legacy
+        )
+        context = BuildContext(
+            fetcher, images, Catalogue(database, settings.archive_ttl, shared.archives), orders, planner, metrics
+        )
         app[ARCHIVES] = archives = Archives(
-            Workshop(downloads, images, sharing.catalogue(database, objects, settings.archive_ttl), metrics),
-            orders,
-            Generations(database, objects),
-            window=settings.read_ahead_bytes,
-            grace=settings.resume_grace,
-            most_images=settings.max_images_per_order,
+            context, registry, window=settings.read_ahead_bytes, grace=settings.resume_grace
         )
         stack.push_async_callback(archives.close)
-        images.space.make_room = Eviction(images, archives.live, archives.needed, metrics).make_room
         await stack.enter_async_context(running(archives.sweep_regularly()))
         await stack.enter_async_context(running(archives.beat_regularly()))
         app[DELIVERY] = Delivery(images, metrics)
         app[ASSISTANT] = await stack.enter_async_context(open_assistant(settings, app[STATS], app[TRACES].client))
         app[JOBS] = background = await open_jobs(stack, app, database, archives, orders)
-        app[NEWS] = news = News(background, archives, orders, auto_batch=settings.auto_batch)
-        stack.push_async_callback(news.close)
+        app[WEBHOOK_EVENTS] = webhook_events = WebhookEvents(
+            background, archives, orders, auto_batch=settings.auto_batch
+        )
+        stack.push_async_callback(webhook_events.close)
         await stack.enter_async_context(running(watch_loop(metrics)))
         app[LIFE].is_ready = True
         yield
@@ -152,15 +163,15 @@ async def open_jobs(
 ) -> Jobs:
     """The background jobs, running."""
     settings, metrics = app[SETTINGS], app[METRICS]
-    backend = await sharing.open_backend(stack, settings, database)
+    engine = await cluster.open_engine(stack, settings, database)
     session = await stack.enter_async_context(
         open_callback_session(allow_private=settings.callback_allow_private, trace_configs=app[TRACES].client)
     )
-    callbacks = Callbacks(backend, session, settings.callback_keys, metrics)
-    runner = Runner(backend, archives, orders, callbacks, metrics, app[TRACES], settings.archive_ttl)
-    background = Jobs(backend, runner, metrics)
+    runner = JobRunner(engine, archives, orders, metrics, app[TRACES], settings.archive_ttl)
+    work = Work(runner.run, Callbacks(session, settings.callback_keys, metrics).attempt)
+    background = Jobs(engine, archives, metrics, settings.archive_ttl)
     if settings.role != "web":
-        await stack.enter_async_context(running(background.run()))
+        await stack.enter_async_context(running(background.run(work)))
     return background
 
 
@@ -171,7 +182,7 @@ async def drain(app: web.Application) -> None:
 
 
 @asynccontextmanager
-async def autoenhance(settings: Settings, slots: DownloadSlots, metrics: Metrics) -> AsyncIterator[Autoenhance]:
+async def autoenhance(settings: Settings, metrics: Metrics) -> AsyncIterator[Autoenhance]:
     """The upstream client with its session."""
     base = URL(settings.autoenhance_api_base)
     guard = AddressGuard(base)
@@ -180,10 +191,11 @@ async def autoenhance(settings: Settings, slots: DownloadSlots, metrics: Metrics
         circuit: Breaker(circuit, failures=settings.breaker_failures, reset=settings.breaker_reset, metrics=metrics)
         for circuit in Circuit
     }
-    hints = running(sharing.exchange_hints(settings, list(breakers.values())))
-    async with open_session(guard) as session, hints:
+    hints = running(cluster.exchange_hints(settings, list(breakers.values())))
+    async with open_session(guard) as session, open_session(guard, keep_connections=False) as fresh, hints:
         transport = Transport(
             session,
+            fresh,
             guard,
             metrics,
             base=base,
@@ -197,7 +209,6 @@ async def autoenhance(settings: Settings, slots: DownloadSlots, metrics: Metrics
             breakers=breakers,
             policy=RetryPolicy(settings.upstream_attempts),
             image_seconds=settings.image_timeout,
-            slots=slots,
         )
 
 
@@ -205,7 +216,7 @@ async def autoenhance(settings: Settings, slots: DownloadSlots, metrics: Metrics
 async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Run background work for the length of the block. It has no end of its own; if it breaks, the log says so."""
     task = asyncio.create_task(work)
-    task.add_done_callback(_tell_if_broken)
+    task.add_done_callback(_log_failure)
     try:
         yield
     finally:
@@ -214,6 +225,6 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             await task
 
 
-def _tell_if_broken(task: asyncio.Task[None]) -> None:
+def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("background work broke", exc_info=error)
+        log.error("background task failed", exc_info=error)

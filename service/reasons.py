@@ -19,6 +19,8 @@ class Reason(StrEnum):
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"
     TRUNCATED = "truncated"
+    INCOMPLETE = "incomplete"
+    TOO_LARGE = "too_large"
     NOT_AN_IMAGE = "not_an_image"
     BAD_REDIRECT = "bad_redirect"
     BREAKER_OPEN = "breaker_open"
@@ -45,6 +47,8 @@ _WORDS = {
     Reason.TIMEOUT: "It did not arrive in time. Ask again later.",
     Reason.UNREACHABLE: "The connection to Autoenhance failed. Ask again later.",
     Reason.TRUNCATED: "It broke off on the way, several times. Ask again later.",
+    Reason.INCOMPLETE: "Its file ends too early at Autoenhance already. It is in the archive as it is.",
+    Reason.TOO_LARGE: "It is larger than this service accepts. Try other options.",
     Reason.NOT_AN_IMAGE: "What Autoenhance sent is not an image. Ask again later.",
     Reason.BAD_REDIRECT: "Autoenhance pointed to an address that cannot be used. Ask again later.",
     Reason.BREAKER_OPEN: "Autoenhance failed repeatedly and is given a rest. Ask again in a minute.",

@@ -1,7 +1,9 @@
 """Telling waiting tasks that something changed."""
 
 import asyncio
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 
 class Signal:
@@ -15,6 +17,10 @@ class Signal:
         event, self._event = self._event, asyncio.Event()
         event.set()
 
+    def next(self) -> asyncio.Event:
+        """What the next `fire` will set. Taken before a look at the state, it misses nothing that happens meanwhile."""
+        return self._event
+
     async def wait(self) -> None:
         """Wait for the next `fire`."""
         await self._event.wait()
@@ -24,3 +30,27 @@ class Signal:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._event.wait()
+
+
+class Signals:
+    """A signal per key, there for as long as somebody waits for it."""
+
+    def __init__(self) -> None:
+        self._signals: dict[str, Signal] = {}
+        self._waiting: Counter[str] = Counter()
+
+    @contextmanager
+    def waiting(self, key: str) -> Iterator[Signal]:
+        """Within the block, the signal that `fire` of this key fires."""
+        self._waiting[key] += 1
+        try:
+            yield self._signals.setdefault(key, Signal())
+        finally:
+            self._waiting[key] -= 1
+            if not self._waiting[key]:
+                del self._waiting[key], self._signals[key]
+
+    def fire(self, key: str) -> None:
+        """Wake all who wait for this key now."""
+        if (signal := self._signals.get(key)) is not None:
+            signal.fire()

@@ -8,7 +8,7 @@ from service.api.downloads import head_of
 from service.api.keys import ARCHIVES, DELIVERY
 from service.api.query import printable
 from service.archives.archive import Archive
-from service.archives.delivery import Wish
+from service.archives.delivery import DeliveryOptions
 from service.problems import ArchiveNotFound
 
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -16,7 +16,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 async def download(request: web.Request) -> web.StreamResponse:
     """Send the archive, or a range of it."""
-    return await request.app[DELIVERY].deliver(request, await _archive(request), Wish())
+    return await request.app[DELIVERY].deliver(request, await _archive(request), DeliveryOptions())
 
 
 async def describe(request: web.Request) -> web.StreamResponse:

@@ -8,7 +8,7 @@ from service.api.caller import identity
 from service.api.keys import ARCHIVES, DELIVERY, LIMITER, METRICS, ORDERS, SETTINGS
 from service.api.query import read_options, read_order_id, read_query
 from service.archives.archive import Archive
-from service.archives.delivery import Wish, headers, is_not_modified, not_modified
+from service.archives.delivery import DeliveryOptions, headers, is_not_modified, not_modified
 from service.archives.names import archive_filename, content_disposition
 from service.archives.options import Options
 from service.archives.plan import choose
@@ -29,14 +29,14 @@ async def download(request: web.Request) -> web.StreamResponse:
         await request.app[LIMITER].count(request, identity(request))
         archive, result = await _archive(request, order_id, options)
     request.app[METRICS].cache_requests.labels(result).inc()
-    wish = Wish(
+    delivery = DeliveryOptions(
         strict=options.on_failure == "strict",
         complete=options.delivery == "complete",
         ranges_need_tag=True,
         stale=result is CacheResult.STALE,
         waits=options.wait,
     )
-    return await request.app[DELIVERY].deliver(request, archive, wish)
+    return await request.app[DELIVERY].deliver(request, archive, delivery)
 
 
 async def describe(request: web.Request) -> web.StreamResponse:
@@ -98,7 +98,7 @@ async def _resumed(request: web.Request, order_id: str, options: Options) -> Arc
 async def _archive(request: web.Request, order_id: str, options: Options) -> tuple[Archive, CacheResult]:
     """The archive asked for; while upstream is down, an older one is better than nothing."""
     try:
-        return await request.app[ARCHIVES].request(order_id, options)
+        return await request.app[ARCHIVES].get_or_start(order_id, options, identity(request))
     except _UPSTREAM_DOWN as problem:
         return await _stale(request, order_id, options, problem), CacheResult.STALE
 

@@ -1,25 +1,29 @@
 """Background jobs: `POST /v1/orders/{order_id}/jobs`, `/v1/jobs/{job_id}` and what is below it."""
 
+import asyncio
 import re
 from http import HTTPStatus
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from aiohttp import web
 from multidict import MultiDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from yarl import URL
 
-from service.api.bodies import read_body
-from service.api.caller import identity, require_administrator, tenant
+from service.api.bodies import read_body, read_document
+from service.api.caller import identity, is_administrator, require_administrator, tenant
 from service.api.downloads import head_of, require_key
 from service.api.keys import ARCHIVES, DELIVERY, JOBS, LIFE, LIMITER, SETTINGS
-from service.api.query import printable, read_options, read_order_id
+from service.api.query import is_order_id, printable, read_options, read_order_id
 from service.api.server_events import send_events
 from service.archives.archive import Archive
-from service.archives.delivery import Wish
+from service.archives.delivery import DeliveryOptions
+from service.archives.options import Options
 from service.images.identity import digest
+from service.jobs.engine import JobFilter
+from service.jobs.events import outcomes_of
 from service.jobs.job import Job, Status
 from service.problems import (
-    BadRequest,
     InvalidParameter,
     JobCancelled,
     JobExpired,
@@ -28,38 +32,76 @@ from service.problems import (
     JobUnfinished,
 )
 from service.upstream.network import is_public_host
+from service.wrong_values import wrong_values
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+_CURSOR = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)_([0-9a-f]{32})", re.ASCII)
 _LONGEST_URL = 2048
+_ADMINISTRATOR = "administrator"
 _LOOK_AGAIN_SECONDS = 2
+
+
+class NewJob(Options):
+    """The body of a request for a job: the options of a download, where they do not fit an address."""
+
+    callback_url: str | None = Field(None, max_length=_LONGEST_URL, description="An https address to be told.")
+
+
+class JobQuery(BaseModel):
+    """Which jobs to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Status | None = Field(None, description="Only jobs in this state.")
+    order_id: str | None = Field(None, description="Only jobs of this order.")
+    cursor: str | None = Field(None, description="`next_cursor` of the page before.")
+    limit: int = Field(50, ge=1, le=200, description="At most so many.")
 
 
 async def create(request: web.Request) -> web.Response:
     """Accept a job. When the answer goes out, it is kept safe."""
     order_id = read_order_id(request)
-    query = MultiDict(request.query)
-    callback_url = _read_callback_url(request, query.popall("callback_url", []))
-    options = read_options(query)
+    options, callback_url = await _read_options(request)
     key = _read_key(request)
-    if request.can_read_body and await read_body(request):
-        raise BadRequest("Options belong into the query; the body must be empty.")
     require_key(request)
     await request.app[LIMITER].count(request, identity(request))
-    job = await request.app[JOBS].submit(order_id, options, callback_url=callback_url, key=key)
-    location = f"/v1/jobs/{job.id}"
-    return _answer(job, status=HTTPStatus.ACCEPTED, headers={"Location": location, **_retry_after(job)})
+    jobs = request.app[JOBS]
+    job = await jobs.submit(order_id, options, callback_url=callback_url, key=key, owner=_owner(request))
+    headers = {"Location": f"/v1/jobs/{job.id}", **_retry_after(job)}
+    return _answer(await jobs.document(job), status=HTTPStatus.ACCEPTED, headers=headers)
+
+
+async def find(request: web.Request) -> web.Response:
+    """The caller's own jobs, newest first; administrators see all."""
+    settings = request.app[SETTINGS]
+    if not settings.service_api_key:
+        require_administrator(request)
+    query = _read_job_query(request)
+    wanted = JobFilter(
+        owner=None if is_administrator(request) else _owner(request),
+        status=query.status,
+        order_id=query.order_id and query.order_id.lower(),
+        before=_read_cursor(query.cursor),
+    )
+    jobs = request.app[JOBS]
+    found = await jobs.find(wanted, query.limit + 1)
+    page = found[: query.limit]
+    items = await asyncio.gather(*map(jobs.document, page))
+    next_cursor = f"{page[-1].request.created!r}_{page[-1].id}" if len(found) > query.limit else None
+    return _answer({"items": items, "next_cursor": next_cursor})
 
 
 async def status(request: web.Request) -> web.Response:
     """The job as it stands."""
     job = await _job(request)
-    return _answer(job, headers=_retry_after(job))
+    return _answer(await request.app[JOBS].document(job), headers=_retry_after(job))
 
 
 async def cancel(request: web.Request) -> web.Response:
     """End the job, if it has not ended; what others want goes on."""
-    return _answer(await request.app[JOBS].cancel(_id(request)))
+    jobs = request.app[JOBS]
+    return _answer(await jobs.document(await jobs.cancel(await _job(request))))
 
 
 async def events(request: web.Request) -> web.StreamResponse:
@@ -67,14 +109,14 @@ async def events(request: web.Request) -> web.StreamResponse:
     job = await _job(request)
     last = request.headers.get("Last-Event-ID", "")
     after = int(last) if re.fullmatch(r"\d{1,9}", last, re.ASCII) else 0
-    if job.is_final and after >= job.number:
+    if job.is_final and after > outcomes_of(job):
         return web.Response(status=HTTPStatus.NO_CONTENT)  # tells a browser not to connect again
-    return await send_events(request, request.app[JOBS].watch(job.id, after), request.app[LIFE].stopping)
+    return await send_events(request, request.app[JOBS].events(job.id, after), request.app[LIFE].stopping)
 
 
 async def download(request: web.Request) -> web.StreamResponse:
     """The ZIP, as at the archive's own address."""
-    return await request.app[DELIVERY].deliver(request, await _result(request), Wish())
+    return await request.app[DELIVERY].deliver(request, await _result(request), DeliveryOptions())
 
 
 async def describe(request: web.Request) -> web.StreamResponse:
@@ -85,49 +127,99 @@ async def describe(request: web.Request) -> web.StreamResponse:
 async def repeat_callback(request: web.Request) -> web.Response:
     """Send the job's callback once more; for administrators."""
     require_administrator(request)
-    return _answer(await request.app[JOBS].repeat_callback(_id(request)), status=HTTPStatus.ACCEPTED)
+    jobs = request.app[JOBS]
+    job = await jobs.repeat_callback((await _job(request)).id)
+    return _answer(await jobs.document(job), status=HTTPStatus.ACCEPTED)
 
 
 async def _job(request: web.Request) -> Job:
-    return await request.app[JOBS].get(_id(request))
-
-
-def _id(request: web.Request) -> str:
+    """The job, if it is the caller's. Raises `JobNotFound`, also for a job of somebody else."""
     job_id = request.match_info["job_id"]
     if not _ID.fullmatch(job_id):
         raise JobNotFound(f"{printable(job_id)} is no job's id.")
-    return job_id
+    job = await request.app[JOBS].get(job_id)
+    owner = job.request.owner
+    has_callers = bool(request.app[SETTINGS].service_api_key)
+    if owner is None or not has_callers or is_administrator(request) or owner == _owner(request):
+        return job
+    raise JobNotFound(f"Nothing is known of job {job_id}.")
+
+
+def _owner(request: web.Request) -> str | None:
+    """Whose jobs a request makes; None while callers are not told apart."""
+    if not request.app[SETTINGS].service_api_key:
+        return None
+    return tenant(request) or _ADMINISTRATOR
 
 
 async def _result(request: web.Request) -> Archive:
     job = await _job(request)
     if job.status is not Status.COMPLETE or job.is_expired or job.archive_id is None:
-        _refuse(job)
+        _refuse(job, await request.app[JOBS].document(job))
     return await request.app[ARCHIVES].by_id(job.archive_id)
 
 
-def _refuse(job: Job) -> NoReturn:
+def _refuse(job: Job, document: dict[str, Any]) -> NoReturn:
     """Say why there is nothing to download."""
     if not job.is_final:
-        raise JobUnfinished(_progress(job), retry_after=_LOOK_AGAIN_SECONDS)
+        total, downloaded = document["total"], document["downloaded"]
+        done = f", with {downloaded} of {total} images fetched" if total else ""
+        raise JobUnfinished(f"Job {job.id} is {job.status}{done}.", retry_after=_LOOK_AGAIN_SECONDS)
     if job.is_expired:
         raise JobExpired(f"Job {job.id} is done, and its ZIP was kept for a while.")
     if job.error is not None:
-        raise JobFailed(job.error, job.failures)
+        raise JobFailed(job.error, document["failures"])
     raise JobCancelled(f"Job {job.id} was cancelled before its ZIP was whole.")
 
 
-def _progress(job: Job) -> str:
-    done = f", with {job.downloaded} of {job.total} images fetched" if job.total else ""
-    return f"Job {job.id} is {job.status}{done}."
-
-
-def _answer(job: Job, *, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None) -> web.Response:
-    return web.json_response(job.document(), status=status, headers={"Cache-Control": "no-store", **(headers or {})})
+def _answer(
+    document: dict[str, Any], *, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None
+) -> web.Response:
+    return web.json_response(document, status=status, headers={"Cache-Control": "no-store", **(headers or {})})
 
 
 def _retry_after(job: Job) -> dict[str, str]:
     return {} if job.is_final else {"Retry-After": str(_LOOK_AGAIN_SECONDS)}
+
+
+async def _read_options(request: web.Request) -> tuple[Options, str | None]:
+    """Options and callback address, from the query, a JSON body, or both. Raises `InvalidParameter`, `BadRequest`."""
+    query = MultiDict(request.query)
+    given = query.popall("callback_url", [])
+    if len(given) > 1:
+        raise InvalidParameter("callback_url", "may be given only once")
+    options = read_options(query)
+    if not (request.can_read_body and await read_body(request)):
+        return options, _read_callback_url(request, given[0] if given else None)
+    body = await read_document(request, NewJob)
+    twice = body.model_fields_set & {*options.model_fields_set, *(["callback_url"] if given else [])}
+    if twice:
+        raise InvalidParameter(min(twice), "is given in the query and in the body")
+    both = options.model_dump(exclude_unset=True) | body.model_dump(exclude_unset=True, exclude={"callback_url"})
+    return Options.model_validate(both), _read_callback_url(request, given[0] if given else body.callback_url)
+
+
+def _read_job_query(request: web.Request) -> JobQuery:
+    for name in request.query:
+        if len(request.query.getall(name)) > 1:
+            raise InvalidParameter(printable(name), "may be given only once")
+    try:
+        query = JobQuery.model_validate(dict(request.query))
+    except ValidationError as error:
+        name, reason = next(wrong_values(JobQuery, error, what="parameter"))
+        raise InvalidParameter(printable(name), reason) from None
+    if query.order_id is not None and not is_order_id(query.order_id):
+        raise InvalidParameter("order_id", "must be a UUID")
+    return query
+
+
+def _read_cursor(cursor: str | None) -> tuple[float, str] | None:
+    if cursor is None:
+        return None
+    found = _CURSOR.fullmatch(cursor)
+    if found is None:
+        raise InvalidParameter("cursor", "must be the next_cursor of a page")
+    return float(found[1]), found[2]
 
 
 def _read_key(request: web.Request) -> str | None:
@@ -140,19 +232,17 @@ def _read_key(request: web.Request) -> str | None:
     return digest(tenant(request), given[0])
 
 
-def _read_callback_url(request: web.Request, given: list[str]) -> str | None:
+def _read_callback_url(request: web.Request, given: str | None) -> str | None:
     """The receiver's address, as far as it can be judged without looking it up. Raises `InvalidParameter`."""
-    if not given:
+    if given is None:
         return None
-    if len(given) > 1:
-        raise InvalidParameter("callback_url", "may be given only once")
     settings = request.app[SETTINGS]
     if not settings.callback_secret:
         raise InvalidParameter("callback_url", "this service sends no callbacks: it has no CALLBACK_SECRET")
-    reason = _objection(given[0], allow_private=settings.callback_allow_private)
+    reason = _objection(given, allow_private=settings.callback_allow_private)
     if reason is not None:
         raise InvalidParameter("callback_url", reason)
-    return given[0]
+    return given
 
 
 def _objection(address: str, *, allow_private: bool) -> str | None:

@@ -10,13 +10,13 @@ from service.archives.delivery import Delivery
 from service.assistant.assistant import Assistant
 from service.images.store import ImageStore
 from service.jobs.jobs import Jobs
-from service.jobs.news import News
+from service.jobs.webhook_events import WebhookEvents
+from service.orders.orders import Orders
 from service.settings import Settings
 from service.telemetry.issues import Issues
 from service.telemetry.metrics import Metrics
 from service.telemetry.stats import Stats
 from service.telemetry.traces import Traces
-from service.upstream.orders import Orders
 from service.upstream.uploads import Uploads
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
@@ -30,7 +30,7 @@ IMAGES = web.AppKey("IMAGES", ImageStore)
 ARCHIVES = web.AppKey("ARCHIVES", Archives)
 DELIVERY = web.AppKey("DELIVERY", Delivery)
 JOBS = web.AppKey("JOBS", Jobs)
-NEWS = web.AppKey("NEWS", News)
+WEBHOOK_EVENTS = web.AppKey("WEBHOOK_EVENTS", WebhookEvents)
 LIMITER = web.AppKey("LIMITER", RateLimiter)
 ATTEMPTS = web.AppKey("ATTEMPTS", RateLimiter)
 """Counts wrong administrator's tokens."""

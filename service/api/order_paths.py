@@ -1,6 +1,7 @@
 """What the OpenAPI document says of orders, jobs and archives."""
 
 from service import problems as p
+from service.api.jobs import JobQuery, NewJob
 from service.api.operations import (
     ADMINISTRATORS,
     BODY,
@@ -16,6 +17,7 @@ from service.api.operations import (
     in_header,
     in_path,
     in_query,
+    json_body,
     json_of,
     operation,
 )
@@ -137,9 +139,17 @@ def jobs() -> Json:
         parameters=[_JOB_ID],
         security=ADMINISTRATORS,
     )
+    listing = operation(
+        "The caller's jobs, newest first",
+        "jobs",
+        {"200": answer("A page of them. Administrators see all; without keys only they do.", json_of("Jobs"))},
+        problems=(p.InvalidParameter, p.AdministratorsOnly, p.JobsUnavailable),
+        parameters=in_query(JobQuery),
+    )
     return {
         "/v1/orders/{order_id}/jobs": new,
         "/orders/{order_id}/jobs": alias(new),
+        "/v1/jobs": {"get": listing},
         "/v1/jobs/{job_id}": address,
         "/jobs/{job_id}": alias(address),
         "/v1/jobs/{job_id}/download": result,
@@ -170,7 +180,7 @@ def archives() -> Json:
 
 def _new_job() -> Json:
     receiver = {"type": "string", "format": "uri", "maxLength": 2048}
-    return operation(
+    created = operation(
         "Build an order's ZIP in the background",
         "createJob",
         {
@@ -186,11 +196,33 @@ def _new_job() -> Json:
             {"name": "callback_url", "in": "query", "schema": receiver, "description": "An https address to be told."},
             in_header("Idempotency-Key", "5c0ffe02", "The same key gives the same job, once."),
         ],
+        body={**json_body(NewJob, {"quality": 80, "image": ["a3f6", "b7c1"]}), "required": False},
     )
+    return {**created, "callbacks": {"ended": {"{$request.query.callback_url}": {"post": _callback()}}}}
+
+
+def _callback() -> Json:
+    """What a receiver is sent, signed as Standard Webhooks has it."""
+    return {
+        "summary": "The job has ended",
+        "parameters": [
+            in_header("webhook-id", "msg_3c1f9a0b", "The same for every attempt."),
+            in_header(
+                "webhook-signature", "v1,K5oZfzN95Z9UVu1EsfQm", "With `webhook-timestamp`, as Standard Webhooks."
+            ),
+        ],
+        "requestBody": {"required": True, "content": json_of("Callback")},
+        "responses": {
+            "2XX": {"description": "It was heard. Any other answer is tried again, for three days."},
+            "410": {"description": "Never again for this job."},
+        },
+    }
 
 
 def _job_events() -> Json:
-    words = "One event per outcome of an image and per change of state; `data` is the job as it stood."
+    words = (
+        "`image` events, one per outcome, and `status` events; the id is the number of outcomes, at the end one more."
+    )
     return operation(
         "Follow the job",
         "jobEvents",

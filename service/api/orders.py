@@ -10,9 +10,9 @@ from service.api.query import read_options, read_order_id
 from service.archives.archive import ImageResult
 from service.archives.names import Names
 from service.archives.plan import Plan
-from service.archives.readiness import obstacle
+from service.archives.build import obstacle
 from service.images.blobs import Blob
-from service.upstream.answers import FORMAT_EXTENSIONS
+from service.upstream.formats import FORMAT_EXTENSIONS
 from service.upstream.models import ImageState
 
 
@@ -26,7 +26,7 @@ async def overview(request: web.Request) -> web.Response:
 
 
 def _document(plan: Plan, stored: dict[str, Blob]) -> dict[str, Any]:
-    names = Names([(image.image_id, image.name) for image in plan.images], FORMAT_EXTENSIONS[plan.rendering.format])
+    names = Names([(image.image_id, image.name) for image in plan.images], FORMAT_EXTENSIONS[plan.rendition.format])
     here = {image.image_id: stored[image.key] for image in plan.images if image.key in stored}
     states = [image.state for image in plan.images]
     processing = (

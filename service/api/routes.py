@@ -33,6 +33,7 @@ def of(role: str) -> list[web.RouteDef]:
         web.head("/v1/orders/{order_id:[^/]+}/images", downloads.describe),
         web.get("/v1/orders/{order_id:[^/]+}", orders.overview),
         web.post("/v1/orders/{order_id:[^/]+}/jobs", jobs.create),
+        web.get("/v1/jobs", jobs.find),
         web.get("/v1/jobs/{job_id:[^/]+}", jobs.status),
         web.delete("/v1/jobs/{job_id:[^/]+}", jobs.cancel),
         web.get("/v1/jobs/{job_id:[^/]+}/events", jobs.events, allow_head=False),

@@ -121,6 +121,7 @@ JOB = _object(
         "started_at": _MOMENT,
         "finished_at": _MOMENT,
         "expires_at": {**_MOMENT, "description": "Until when the ZIP is kept."},
+        "retry_at": {**_MOMENT, "description": "When it is tried again, after a problem that passes by itself."},
         "callback": {
             "oneOf": [
                 {"type": "null"},
@@ -136,6 +137,21 @@ JOB = _object(
             ]
         },
         "links": _object({"self": _TEXT, "events": _TEXT, "download": _LINK, "archive": _LINK, "report": _LINK}),
+    }
+)
+
+JOBS = _object(
+    {
+        "items": {"type": "array", "maxItems": 200, "items": {"$ref": "#/components/schemas/Job"}},
+        "next_cursor": {**_LINK, "description": "Asks for the next page; null on the last."},
+    }
+)
+
+CALLBACK = _object(
+    {
+        "type": {"enum": ["job.complete", "job.error", "job.cancelled"]},
+        "timestamp": {**_TEXT, "format": "date-time"},
+        "data": {"type": "object", "description": "The job, as at its own address, without `callback`."},
     }
 )
 
@@ -203,6 +219,8 @@ SCHEMAS = {
     "NewFile": NEW_FILE,
     "Report": REPORT,
     "Job": JOB,
+    "Jobs": JOBS,
+    "Callback": CALLBACK,
     "Stats": STATS,
     "Errors": ERRORS,
     "Link": LINK,

@@ -7,7 +7,7 @@ from contextlib import aclosing, suppress
 
 from aiohttp import web
 
-from service.jobs.job import Job
+from service.jobs.events import JobEvent
 
 # Below the idle limits (30 s and more) of common proxies.
 HEARTBEAT_SECONDS = 15.0
@@ -15,11 +15,11 @@ _RECONNECT_MILLISECONDS = 2000
 
 
 async def send_events(
-    request: web.Request, jobs: AsyncGenerator[Job, None], stopping: asyncio.Event
+    request: web.Request, events: AsyncGenerator[JobEvent, None], stopping: asyncio.Event
 ) -> web.StreamResponse:
-    """Send one event per job that `jobs` yields, its number as id; a comment when there is silence.
+    """Send `events` by name, each with its number as id; a comment when there is silence.
 
-    Ends when `jobs` does. On `stopping` it ends too, and the client goes on with another instance.
+    Ends when `events` does. On `stopping` it ends too, and the client goes on with another instance.
     """
     response = web.StreamResponse(headers={"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"})
     response.content_type = "text/event-stream"
@@ -28,18 +28,20 @@ async def send_events(
     try:
         with suppress(ConnectionError):  # the client left
             await response.write(b"retry: %d\n\n" % _RECONNECT_MILLISECONDS)
-            async with aclosing(jobs):
-                await _send_all(response, jobs, stop)
+            async with aclosing(events):
+                await _send_all(response, events, stop)
             await response.write_eof()
     finally:
         stop.cancel()
     return response
 
 
-async def _send_all(response: web.StreamResponse, jobs: AsyncGenerator[Job, None], stop: asyncio.Task[bool]) -> None:
+async def _send_all(
+    response: web.StreamResponse, events: AsyncGenerator[JobEvent, None], stop: asyncio.Task[bool]
+) -> None:
     while True:
         # A task, because a heartbeat in between must not cancel the wait.
-        upcoming = asyncio.ensure_future(anext(jobs, None))
+        upcoming = asyncio.ensure_future(anext(events, None))
         try:
             while not upcoming.done():
                 await asyncio.wait({upcoming, stop}, timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -47,10 +49,10 @@ async def _send_all(response: web.StreamResponse, jobs: AsyncGenerator[Job, None
                     return
                 if not upcoming.done():
                     await response.write(b": still here\n\n")
-            job = upcoming.result()
+            event = upcoming.result()
         finally:
             upcoming.cancel()
             await asyncio.gather(upcoming, return_exceptions=True)
-        if job is None:
+        if event is None:
             return
-        await response.write(f"id: {job.number}\ndata: {json.dumps(job.document())}\n\n".encode())
+        await response.write(f"event: {event.name}\nid: {event.number}\ndata: {json.dumps(event.data)}\n\n".encode())

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from service.api.bodies import read_body
 from service.api.caller import is_one_of
-from service.api.keys import NEWS, SETTINGS
+from service.api.keys import SETTINGS, WEBHOOK_EVENTS
 from service.api.query import is_order_id
 from service.problems import BadRequest, NotFound, WebhookUnauthorized
 from service.telemetry.logs import get_logger
@@ -28,7 +28,7 @@ async def autoenhance(request: web.Request) -> web.Response:
         if not is_order_id(order_id):
             raise BadRequest("order_id is not a UUID.")
         done = name == "image_processed" and event.get("order_is_processing") is False
-        await request.app[NEWS].of(order_id.lower(), done=done)
+        await request.app[WEBHOOK_EVENTS].received(order_id.lower(), done=done)
     return web.json_response({"status": "ok"})
 
 

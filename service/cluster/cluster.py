@@ -4,22 +4,24 @@ Both come with extras that the default install does not have; nothing of them is
 """
 
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from importlib import import_module
 
 from limits.aio.strategies import MovingWindowRateLimiter
 
 from service.api.shared_limits import SHARED_SECONDS, SharedWindow
-from service.archives.catalogue import Catalogue
 from service.cluster.archives import ClusterArchives
 from service.database import Database, data_dir_needed
+from service.cluster.generations import ClusterGenerations
+from service.cluster.images import ClusterImages
 from service.cluster.objects import Objects
-from service.jobs.backend import JobBackend
 from service.jobs.embedded import EmbeddedJobs
+from service.jobs.engine import JobEngine
 from service.settings import InvalidSettings, Settings
 from service.upstream.breaker import Breaker
 
 # By extra: the modules that stand on it.
-_EXTRAS = {"s3": ("obstore", "obstore.store"), "redis": ("service.jobs.shared", "service.cluster.breaker_hints")}
+_EXTRAS = {"s3": ("obstore", "obstore.store"), "redis": ("service.cluster.jobs", "service.cluster.breaker_hints")}
 
 
 def load_extras(settings: Settings) -> None:
@@ -37,21 +39,27 @@ def load_extras(settings: Settings) -> None:
             raise InvalidSettings(f"{name}: needs the extra: pip install 'autoenhance-batch[{extra}]'") from None
 
 
-async def shared_objects(settings: Settings) -> Objects | None:
-    """The storage that instances share, if there is one. Raises `InvalidSettings` when it cannot serve as such."""
+@dataclass(frozen=True)
+class SharedStorage:
+    """What the storage that instances share holds; None of each where there is none."""
+
+    images: ClusterImages | None = None
+    archives: ClusterArchives | None = None
+    generations: ClusterGenerations | None = None
+
+
+async def open_storage(settings: Settings) -> SharedStorage:
+    """The storage that instances share. Raises `InvalidSettings` when it cannot serve as such."""
     if settings.store_url is None:
-        return None
+        return SharedStorage()
     try:
         objects = Objects.open(settings.store_url)
         await objects.check()
     except ValueError as error:
         raise InvalidSettings(f"STORE_URL: {error}") from None
-    return objects
-
-
-def catalogue(database: Database, objects: Objects | None, ttl: float) -> Catalogue:
-    """The catalogue of archives, with those of other instances where they share a storage."""
-    return Catalogue(database, ttl, ClusterArchives(objects, ttl) if objects else None)
+    return SharedStorage(
+        ClusterImages(objects), ClusterArchives(objects, settings.archive_ttl), ClusterGenerations(objects)
+    )
 
 
 def window(settings: Settings) -> MovingWindowRateLimiter | None:
@@ -59,16 +67,18 @@ def window(settings: Settings) -> MovingWindowRateLimiter | None:
     return None if settings.shared_url is None else SharedWindow(settings.shared_url.get_secret_value())
 
 
-async def open_backend(stack: AsyncExitStack, settings: Settings, database: Database) -> JobBackend:
-    """The engine of background jobs, closed with `stack`."""
+async def open_engine(stack: AsyncExitStack, settings: Settings, database: Database) -> JobEngine:
+    """The engine of background jobs, closed with `stack`. Raises `InvalidSettings` when another version's jobs wait."""
     if settings.shared_url is None:
         with data_dir_needed():
-            return await EmbeddedJobs.open(database, settings.archive_ttl)
-    from service.jobs.shared import SharedJobs
+            return await EmbeddedJobs.open(database)
+    from service.cluster.job_records import EarlierJobs
+    from service.cluster.jobs import SharedJobs
 
-    return await stack.enter_async_context(
-        SharedJobs.open(settings.shared_url.get_secret_value(), settings.archive_ttl)
-    )
+    try:
+        return await stack.enter_async_context(SharedJobs.open(settings.shared_url.get_secret_value()))
+    except EarlierJobs as error:
+        raise InvalidSettings(str(error)) from None
 
 
 async def exchange_hints(settings: Settings, breakers: list[Breaker]) -> None:

@@ -72,11 +72,14 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _LARGEST_SHARE = 4
 
 
-class ChooseBlobs(Protocol):
-    """Chooses what the store deletes to make room. Called on the database's thread, within a transaction."""
+class Evict(Protocol):
+    """Chooses what the store deletes to make room."""
 
-    def __call__(self, connection: sqlite3.Connection, missing: int, *, is_cache: bool) -> list[str]:
-        """Digests of blobs that free `missing` bytes together; empty when that cannot be done."""
+    def __call__(self, missing: int, *, is_cache: bool) -> Callable[[sqlite3.Connection], list[str]]:
+        """What gives, within a transaction, blobs of `missing` bytes together; none if so many cannot be freed.
+
+        `is_cache`: what is here is in a shared storage too.
+        """
 
 
 class SharedImages(Protocol):
@@ -108,7 +111,7 @@ class ImageStore:
         *,
         boot: str,
         max_image_bytes: int,
-        choose: ChooseBlobs,
+        evict: Evict,
         has_legacy: bool,
         shared: SharedImages | None,
     ) -> None:
@@ -119,7 +122,7 @@ class ImageStore:
         self._evictions = metrics.store_evictions
         self._boot = boot
         self._max_image_bytes = max_image_bytes
-        self._choose = choose
+        self._evict = evict
         self._shared = shared
         self._pulls: SingleFlight[None] = SingleFlight()
         # What was published of late, by key: looking in the database would cost every fetch a hop to its thread.
@@ -136,13 +139,13 @@ class ImageStore:
         limit: Callable[[int], int],
         metrics: Metrics,
         *,
-        choose: ChooseBlobs,
+        evict: Evict,
         max_image_bytes: int = 512 << 20,
         shared: SharedImages | None = None,
     ) -> Self:
         """Open the store and sweep what a crash left. `limit` gives its budget from what it holds already (bytes).
 
-        `choose` says what goes when room is needed. With `shared`, everything published is shared, and what others
+        `evict` says what goes when room is needed. With `shared`, everything published is shared, and what others
         published is found and read there. Raises `DataDirUnusable`.
         """
         threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="blobs")
@@ -165,7 +168,7 @@ class ImageStore:
             metrics,
             boot=boot,
             max_image_bytes=min(max_image_bytes, max(1, bytes_limit // _LARGEST_SHARE)),
-            choose=choose,
+            evict=evict,
             has_legacy=has_legacy,
             shared=shared,
         )
@@ -390,10 +393,11 @@ class ImageStore:
     async def _make_room(self, missing: int) -> None:
         """Free at least `missing` bytes, or none if that cannot be done."""
         evicted = 0
+        evict = self._evict(missing, is_cache=self._shared is not None)
 
         def choose(connection: sqlite3.Connection) -> list[str]:
             nonlocal evicted
-            digests = self._choose(connection, missing, is_cache=self._shared is not None)
+            digests = evict(connection)
             evicted = len(digests)
             return digests
 

@@ -3,9 +3,13 @@
 import asyncio
 import json
 import random
+import re
+import socket
 import time
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 
 from aiohttp import (
@@ -17,11 +21,11 @@ from aiohttp import (
     TCPConnector,
     TraceConfig,
 )
+from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from service.jobs import signing
-from service.jobs.backend import JobBackend, Run
-from service.jobs.job import CallbackState, Change, Job, moment
+from service.jobs.job import Callback, CallbackState, Job, moment
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import CallbackOutcome, Metrics
 from service.upstream.answers import retry_after
@@ -34,49 +38,32 @@ RETRY_SECONDS = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 # Receivers that were down together shall not be called together.
 _JITTER = 0.1
 _ANSWER_SECONDS = 20.0
-# A callback at whose attempts the process died so often is given up.
-_MOST_DEATHS = 3
+# Look-ups of receivers' names at once: more wait for these, and nobody else does.
+_LOOKUPS = 8
+_VISIBLE_ASCII = re.compile(r"[!-~]+")
 
 
 class Callbacks:
     """Attempts callbacks. An attempt may be repeated after a crash: receivers know it by its `webhook-id`."""
 
-    def __init__(self, backend: JobBackend, session: ClientSession, keys: Sequence[bytes], metrics: Metrics) -> None:
-        self._backend = backend
+    def __init__(self, session: ClientSession, keys: Sequence[bytes], metrics: Metrics) -> None:
         self._session = session
         self._keys = keys
         self._attempts = metrics.callbacks
 
-    async def step(self, run: Run) -> float | None:
-        """Make one attempt and note what came of it; returns when to make the next."""
-        job = run.job
-        url = job.request.callback_url
-        if url is None or job.callback is None or job.callback["state"] != CallbackState.PENDING:
-            return None
-        attempts = job.callback["attempts"] + 1
-        status: int | None = None
-        error: str | None = None
-        wish: float | None = None
-        if run.deaths >= _MOST_DEATHS:
-            error, attempts = "crashed", len(RETRY_SECONDS) + 1
-        else:
-            status, error, wish = await self._send(job, url)
+    async def attempt(self, job: Job) -> Callback:
+        """As `Work.call_back`."""
+        attempts = job.callback.attempts + 1 if job.callback else 1
+        status, error, wished = await self._send(job, job.request.callback_url or "")
         state = _state(status, attempts)
-        due = None
+        next_at = None
         if state is CallbackState.PENDING:
             wait = RETRY_SECONDS[attempts - 1] * random.uniform(1, 1 + _JITTER)  # noqa: S311  # no secret
-            due = time.time() + max(wait, min(wish or 0, RETRY_SECONDS[-1]))
+            next_at = time.time() + max(wait, min(wished or 0, RETRY_SECONDS[-1]))
+        callback = Callback(state=state, attempts=attempts, last_status=status, last_error=error, next_at=next_at)
         self._attempts.labels(_outcome(state)).inc()
-        note = {
-            "state": state,
-            "attempts": attempts,
-            "last_status": status,
-            "last_error": error,
-            "next_at": moment(due),
-        }
-        await self._backend.progress(run, Change(at=time.time(), callback=note))
-        log.info("callback", job_id=job.id, host=URL(url).host, **note)
-        return due
+        log.info("callback", job_id=job.id, host=URL(job.request.callback_url or "").host, **callback.document())
+        return callback
 
     async def _send(self, job: Job, url: str) -> tuple[int | None, str | None, float | None]:
         """The status of the answer, or what went wrong; and the seconds that the receiver wishes to have."""
@@ -87,7 +74,7 @@ class Callbacks:
         try:
             async with (
                 asyncio.timeout(_ANSWER_SECONDS),
-                self._session.post(url, data=body, headers=headers, allow_redirects=False) as response,
+                self._session.post(_as_given(url), data=body, headers=headers, allow_redirects=False) as response,
             ):
                 return response.status, None, retry_after(response.headers.get("Retry-After"))
         except TimeoutError:
@@ -120,17 +107,61 @@ async def open_callback_session(
     The address is checked where the connection is made, so it is the very one that is connected to, however often the
     name's address changes.
     """
+    resolver = PoolResolver(_LOOKUPS)
     connector = TCPConnector(
-        limit=0, force_close=True, socket_factory=None if allow_private else open_public_socket, use_dns_cache=False
+        limit=0,
+        force_close=True,
+        socket_factory=None if allow_private else open_public_socket,
+        use_dns_cache=False,
+        resolver=resolver,
     )
-    async with ClientSession(
-        connector=connector,
-        timeout=ClientTimeout(total=_ANSWER_SECONDS),
-        cookie_jar=DummyCookieJar(),
-        headers={"Content-Type": "application/json", "User-Agent": "autoenhance-batch"},
-        trace_configs=trace_configs,
-    ) as session:
-        yield session
+    try:
+        async with ClientSession(
+            connector=connector,
+            timeout=ClientTimeout(total=_ANSWER_SECONDS),
+            cookie_jar=DummyCookieJar(),
+            headers={"Content-Type": "application/json", "User-Agent": "autoenhance-batch"},
+            trace_configs=trace_configs,
+        ) as session:
+            yield session
+    finally:
+        await resolver.close()
+
+
+class PoolResolver(AbstractResolver):
+    """Looks names up on threads of its own, so that a slow name server holds up nobody who does not need it."""
+
+    def __init__(self, threads: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="receivers' names")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """The addresses of a host. Raises `OSError`."""
+        look_up = partial(
+            socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+        )
+        found = await asyncio.get_running_loop().run_in_executor(self._pool, look_up)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address[0]),
+                port=int(address[1]),
+                family=family,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for family, _, protocol, _, address in found
+        ]
+
+    async def close(self) -> None:
+        """Begin no more look-ups; those under way end by themselves."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _as_given(address: str) -> URL:
+    """The address with every byte as its receiver gave it; one that no request line can hold is encoded."""
+    return URL(address, encoded=_VISIBLE_ASCII.fullmatch(address) is not None)
 
 
 def _state(status: int | None, attempts: int) -> CallbackState:

@@ -1,222 +1,193 @@
-"""The job engine of a service that stands alone: the data directory's database, and this process."""
+"""The job engine of a service that stands alone: a table in the data directory's database, and one task per job."""
 
 import asyncio
+import contextvars
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import suppress
-from typing import TypeVar
-from uuid import uuid4
+from typing import Any, TypeVar
 
-from service.archives.signal import Signal, Signals, within
 from service.database import Database
 from service.disk import OutOfSpace
-from service.jobs import records
-from service.jobs.backend import Ending, PutOff, Run, Step, Withdrawn
-from service.jobs.job import Change, Job, JobRequest, Status, add_up
-from service.jobs.records import BUILDS, CALLBACKS, FIRST, Lane
+from service.jobs import table
+from service.jobs.engine import JobEnded, JobFilter, Work
+from service.jobs.job import Callback, Job, JobRequest, Status
 from service.problems import JobsUnavailable, KeyReused
+from service.signal import Signals
 from service.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
 T = TypeVar("T")
 
-# A step that raised what nobody expected is run again after so long, and counts as a death.
-_BROKEN_SECONDS = 30.0
 _DISK_FULL_SECONDS = 1.0
-# A stop waits no longer than this for room on the disk; at the next start it looks like a death.
-_STOP_SECONDS = 5.0
-_BROKEN = (OutOfSpace, sqlite3.OperationalError)
+_AFTER_FAULT_SECONDS = 30.0
 _SWEEP_SECONDS = 60.0
 # How long an expired job is still known.
 _REMEMBERED_SECONDS = 24 * 3600.0
+_UNWRITABLE = (OutOfSpace, sqlite3.OperationalError)
 
 
 class EmbeddedJobs:
-    """`JobBackend` on SQLite. One process works in a data directory, so whatever was running at the start has died.
+    """`JobEngine` on SQLite. One process works in a data directory, so what had not ended at the start has died.
 
     What a caller is told of as accepted or cancelled is on the disk before; the rest can be found out again.
     """
 
-    def __init__(self, database: Database, ttl: float) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._ttl = ttl
+        self._work: Work | None = None
+        self._context = contextvars.copy_context()
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._work = Signal()
-        self._histories = Signals()
-        self._heard: list[Callable[[str], None]] = []
+        self._changed = Signals()
 
     @classmethod
-    async def open(cls, database: Database, ttl: float) -> "EmbeddedJobs":
-        """Take over what a dead process left. `ttl`: seconds for which an ended job is kept."""
-        await database.run(records.take_over)
-        return cls(database, ttl)
+    async def open(cls, database: Database) -> "EmbeddedJobs":
+        """Jobs in a database that has `table.SCHEMA`; those of earlier versions are carried on."""
+        await database.run(table.carry_on, durable=True)
+        return cls(database)
 
     async def submit(self, request: JobRequest, key: str | None = None) -> tuple[Job, bool]:
-        """As `JobBackend`. Raises `JobsUnavailable` when the disk is full."""
-        queued = Change(at=request.created, status=Status.QUEUED)
-        known = await self._safely(lambda connection: records.insert(connection, request, key, queued))
+        """As `JobEngine`. Raises `JobsUnavailable` when the disk is full."""
+        job = Job.new(request)
+        known = await self._durably(lambda connection: table.insert(connection, job, key))
         if known is None:
-            self._work.fire()
-            return add_up(request, [queued]), True
-        if not known.request.asks_for_the_same(request):
+            self._start(job)
+            return job, True
+        if not known.request.is_same_as(request):
             raise KeyReused
         return known, False
 
     async def get(self, job_id: str) -> Job | None:
-        """As `JobBackend`."""
-        return await self._database.run(lambda connection: records.read(connection, job_id))
+        """As `JobEngine`."""
+        return await self._database.run(lambda connection: table.read(connection, job_id))
 
-    async def watch(self, job_id: str, after: int) -> AsyncGenerator[Job, None]:
-        """As `JobBackend`."""
-        history = self._histories.of(job_id)
-        number, job = 0, None
-        while True:
-            news = history.next()
-            request, changes = await self._read_changes(job_id, number)
-            if request is None:
-                return
-            job = job or Job.new(request)
-            for change in changes:
-                job = job.after(change)
-                if job.number > after:
+    async def find(self, wanted: JobFilter, limit: int) -> list[Job]:
+        """As `JobEngine`."""
+        return await self._database.run(lambda connection: table.find(connection, wanted, limit))
+
+    async def watch(self, job_id: str) -> AsyncGenerator[Job, None]:
+        """As `JobEngine`."""
+        with self._changed.waiting(job_id) as signal:
+            while True:
+                change = signal.next()
+                job = await self.get(job_id)
+                if job is not None:
                     yield job
-                if job.is_final:
+                if job is None or job.is_final:
                     return
-            number = job.number
-            await news.wait()
+                await change.wait()
 
-    async def progress(self, run: Run, *changes: Change) -> None:
-        """As `JobBackend`."""
-        job = run.job.after(*changes)
-        if not await self._database.run(
-            lambda connection: records.append_if_held(connection, run, changes, job.outcomes)
-        ):
-            raise Withdrawn
-        run.job = job
-        self._histories.fire(run.job.id)
+    async def save(self, job: Job) -> None:
+        """As `JobEngine`. Waits for room on the disk."""
+        if not await self._patiently(lambda connection: table.save(connection, job)):
+            raise JobEnded
+        self._changed.fire(job.id)
 
-    async def cancel(self, job_id: str) -> tuple[Job | None, bool]:
-        """As `JobBackend`. Raises `JobsUnavailable` when the disk is full."""
-        now = time.time()
-        end = Change(at=now, status=Status.CANCELLED, expires=now + self._ttl)
-        job, done = await self._safely(lambda connection: records.cancel(connection, job_id, end))
-        if done:
-            if (task := self._tasks.get(job_id)) is not None:
-                task.cancel()
-            self._histories.fire(job_id)
-            self._work.fire()
-        return job, done
+    async def end(self, job: Job) -> bool:
+        """As `JobEngine`. Waits for room on the disk."""
+        is_first = await self._patiently(lambda connection: table.save(connection, job))
+        self._ended(job, is_first=is_first)
+        return is_first
 
-    async def renew(self, job_id: str, change: Change) -> Job | None:
-        """As `JobBackend`."""
-        job = await self._safely(lambda connection: records.renew(connection, job_id, change))
-        self._work.fire()
+    async def cancel(self, job: Job) -> bool:
+        """As `JobEngine`. Raises `JobsUnavailable` when the disk is full."""
+        is_first = await self._durably(lambda connection: table.save(connection, job))
+        if is_first and (task := self._tasks.get(job.id)) is not None:
+            task.cancel()
+        self._ended(job, is_first=is_first)
+        return is_first
+
+    async def repeat_callback(self, job_id: str) -> Job | None:
+        """As `JobEngine`."""
+        job = await self._durably(lambda connection: table.save_callback(connection, job_id, Callback()))
+        if job is None:
+            return await self.get(job_id)
+        if (task := self._tasks.pop(_callback_of(job), None)) is not None:
+            task.cancel()
+        self._start(job)
         return job
 
-    async def wake(self, order_id: str) -> None:
-        """As `JobBackend`."""
-        for heard in self._heard:
-            heard(order_id)
-        await self._database.run(lambda connection: records.wake(connection, order_id, time.time()))
-        self._work.fire()
-
-    def on_wake(self, heard: Callable[[str], None]) -> None:
-        """As `JobBackend`."""
-        self._heard.append(heard)
-
     async def counts(self) -> Mapping[Status, int]:
-        """As `JobBackend`."""
-        return await self._database.run(lambda connection: records.counts(connection, time.time()))
+        """As `JobEngine`."""
+        return await self._database.run(lambda connection: table.counts(connection, time.time()))
 
-    async def run(self, step: Step) -> None:
-        """As `JobBackend`."""
+    async def run(self, work: Work) -> None:
+        """As `JobEngine`."""
+        self._work = work
+        self._context = contextvars.copy_context()  # a job is not part of the request that creates it
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._sweep_regularly())
-                group.create_task(self._run_lane(BUILDS, step))
-                group.create_task(self._run_lane(CALLBACKS, step))
-        finally:  # what was claimed while the stop came, and begun by nobody
-            with suppress(*_BROKEN):
-                await self._database.run(records.hand_back)
-
-    async def _run_lane(self, lane: Lane, step: Step) -> None:
-        running: set[asyncio.Task[None]] = set()
-
-        def ended(task: asyncio.Task[None]) -> None:
-            running.discard(task)
-            self._work.fire()
-
-        async with asyncio.TaskGroup() as group:
+            for job in await self._patiently(table.unfinished):
+                self._start(job)
             while True:
-                news = self._work.next()
-                run: Run | None = None
-                due: float | None = None
-                if len(running) < lane.slots:
-                    run, due = await self._claim(lane)
-                if run is None:
-                    await within(None if due is None else due - time.time(), news)
-                    continue
-                task = group.create_task(self._take(run, step), name=f"job {run.job.id}")
-                running.add(task)
-                task.add_done_callback(ended)
-
-    async def _claim(self, lane: Lane) -> tuple[Run | None, float | None]:
-        token = uuid4().hex
-        return await self._insist(lambda connection: records.claim(connection, lane, time.time(), token))
-
-    async def _take(self, run: Run, step: Step) -> None:
-        """Run one step, and see that the job is let go of, whatever happens."""
-        job_id, task = run.job.id, asyncio.current_task()
-        if task is not None:
-            self._tasks[job_id] = task
-        due: float | None = FIRST
-        ending = Ending.INTERRUPTED
-        patience: float | None = None
-        try:
-            due, ending = await step(run), Ending.DONE
-        except asyncio.CancelledError:
-            patience = _STOP_SECONDS
-            raise
-        except Withdrawn:
-            log.info("job withdrawn", job_id=job_id)
-        except PutOff as obstacle:
-            due = obstacle.due
-        except _BROKEN:
-            log.exception("job interrupted", job_id=job_id)
-            due = time.time() + _BROKEN_SECONDS
-        except Exception:
-            log.exception("step of a job failed", job_id=job_id)
-            due, ending = time.time() + _BROKEN_SECONDS, Ending.BROKEN
+                await self._patiently(lambda connection: table.sweep(connection, time.time() - _REMEMBERED_SECONDS))
+                await asyncio.sleep(_SWEEP_SECONDS)
         finally:
-            if self._tasks.get(job_id) is task:
-                del self._tasks[job_id]
-            with suppress(TimeoutError):
-                async with asyncio.timeout(patience):
-                    await self._insist(lambda connection: records.let_go(connection, run, due, ending))
+            self._work = None
+            tasks = list(self._tasks.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _read_changes(self, job_id: str, after: int) -> tuple[JobRequest | None, list[Change]]:
-        return await self._database.run(lambda connection: records.read_changes(connection, job_id, after))
+    def _start(self, job: Job) -> None:
+        """Begin the task that a job needs now, if jobs are run and it has none."""
+        if self._work is None:
+            return
+        if not job.is_final:
+            self._begin(job.id, self._run(job, self._work))
+        elif job.callback_is_pending:
+            self._begin(_callback_of(job), self._call_back(job, self._work))
 
-    async def _safely(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """On the disk when this returns."""
+    def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        if name in self._tasks:
+            work.close()
+            return
+        task = self._tasks[name] = asyncio.create_task(work, name=f"job {name}", context=self._context.copy())
+
+        def ended(_: asyncio.Task[None]) -> None:
+            if self._tasks.get(name) is task:
+                del self._tasks[name]
+
+        task.add_done_callback(ended)
+
+    async def _run(self, job: Job, work: Work) -> None:
+        while True:
+            try:
+                return await work.run(job)
+            except Exception:
+                log.exception("job could not be run", job_id=job.id)
+            await asyncio.sleep(_AFTER_FAULT_SECONDS)
+            job = await self.get(job.id) or job
+
+    async def _call_back(self, job: Job, work: Work) -> None:
+        known: Job | None = job
+        while known is not None and known.callback is not None and known.callback_is_pending:
+            await asyncio.sleep(max(0.0, (known.callback.next_at or 0) - time.time()))
+            callback = await work.call_back(known)
+            known = await self._patiently(lambda connection: table.save_callback(connection, job.id, callback))  # noqa: B023
+
+    def _ended(self, job: Job, *, is_first: bool) -> None:
+        self._changed.fire(job.id)
+        if is_first:
+            self._start(job)
+
+    async def _durably(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """On the disk itself when this returns."""
         try:
             return await self._database.run(work, durable=True)
-        except _BROKEN as error:
+        except _UNWRITABLE as error:
             log.exception("job could not be recorded")
             raise JobsUnavailable from error
 
-    async def _insist(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _patiently(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Again and again, until the disk has room."""
         while True:
-            try:
+            with suppress(*_UNWRITABLE):
                 return await self._database.run(work)
-            except _BROKEN:
-                log.exception("jobs cannot be recorded")
-                await asyncio.sleep(_DISK_FULL_SECONDS)
+            log.warning("jobs cannot be recorded")
+            await asyncio.sleep(_DISK_FULL_SECONDS)
 
-    async def _sweep_regularly(self) -> None:
-        while True:
-            await self._insist(lambda connection: records.sweep(connection, time.time() - _REMEMBERED_SECONDS))
-            await asyncio.sleep(_SWEEP_SECONDS)
+
+def _callback_of(job: Job) -> str:
+    return f"callback of {job.id}"

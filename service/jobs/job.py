@@ -1,8 +1,7 @@
-"""A background job: what was asked for, and what happened since. Plain data, so that any engine can carry it."""
+"""A background job as it is kept: what was asked for, where it stands, and how it ended. Plain data for any engine."""
 
 import json
 import time
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -12,6 +11,11 @@ from service.telemetry.metrics import JobStatus
 
 Status: TypeAlias = JobStatus
 """Where a job stands."""
+
+FINAL = frozenset({Status.COMPLETE, Status.ERROR, Status.CANCELLED})
+
+NO_PROGRESS: dict[str, Any] = {"total": 0, "downloaded": 0, "failed": 0, "bytes": 0, "failures": []}
+"""The progress of a job whose archive is not known."""
 
 
 class CallbackState(StrEnum):
@@ -23,12 +27,30 @@ class CallbackState(StrEnum):
     FAILED = "failed"
 
 
-FINAL = frozenset({Status.COMPLETE, Status.ERROR, Status.CANCELLED})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callback:
+    """The attempts to tell a job's receiver how it ended."""
 
+    state: CallbackState = CallbackState.PENDING
+    attempts: int = 0
+    last_status: int | None = None
+    last_error: str | None = None
+    next_at: float | None = None
+    """When the next attempt is made (epoch seconds)."""
 
-def pending() -> dict[str, Any]:
-    """A callback that was not attempted yet, in the shape that the job's document shows."""
-    return {"state": CallbackState.PENDING, "attempts": 0, "last_status": None, "last_error": None, "next_at": None}
+    def dump(self) -> str:
+        """As JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def load(cls, text: str) -> Self:
+        """The reverse of `dump`."""
+        values = json.loads(text)
+        return cls(**{**values, "state": CallbackState(values["state"])})
+
+    def document(self) -> dict[str, Any]:
+        """As part of the job's document."""
+        return {**asdict(self), "next_at": moment(self.next_at)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +65,11 @@ class JobRequest:
     """Epoch seconds, as all times here."""
     trace: str | None = None
     """Leads to the trace of the request that created it (a W3C `traceparent`)."""
+    owner: str | None = None
+    """The caller whose job it is; None when callers were not told apart."""
 
-    def asks_for_the_same(self, other: "JobRequest") -> bool:
-        """Whether both want the same, each under its own id."""
+    def is_same_as(self, other: "JobRequest") -> bool:
+        """Whether both ask for the same, each under its own id."""
         return (self.order_id, self.options, self.callback_url) == (other.order_id, other.options, other.callback_url)
 
     def dump(self) -> str:
@@ -59,54 +83,29 @@ class JobRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """One thing that happened to a job: a change of state, the outcome of an image, an attempt at its callback."""
-
-    at: float
-    status: Status | None = None
-    archive_id: str | None = None
-    total: int | None = None
-    """Images in all; with `archive_id`, told when the job begins to be processed."""
-    size: int | None = None
-    """An image is here: its bytes."""
-    failure: dict[str, Any] | None = None
-    """An image is missing: the shape of a failure in every document."""
-    error: dict[str, Any] | None = None
-    """Why the job failed: `code`, `title` and `detail`."""
-    expires: float | None = None
-    """With a final state: until when job and result are kept."""
-    callback: dict[str, Any] | None = None
-
-    def dump(self) -> str:
-        """As JSON, without what is not set."""
-        return json.dumps({name: value for name, value in asdict(self).items() if value is not None})
-
-    @classmethod
-    def load(cls, text: str) -> Self:
-        """The reverse of `dump`."""
-        values = json.loads(text)
-        return cls(**{**values, "status": Status(values["status"]) if "status" in values else None})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A request and all changes so far, added up. `number` is that of the last change; the first has 1."""
+    """The record of a job. Its progress while it runs is that of its archive; only the end is kept here."""
 
     request: JobRequest
-    number: int = 0
     status: Status = Status.QUEUED
     archive_id: str | None = None
-    total: int = 0
-    downloaded: int = 0
-    bytes: int = 0
-    failures: tuple[dict[str, Any], ...] = ()
+    summary: dict[str, Any] | None = None
+    """At the end: how many images there are, and what is missing, in the shape of `NO_PROGRESS`."""
     error: dict[str, Any] | None = None
-    held_up: float | None = None
-    """When it was first put back into the queue, for something that was in its way."""
+    """Why the job failed: `code`, `title` and `detail`."""
+    crashes: int = 0
+    """How many attempts in a row ended with their process, without any progress. A running one counts already."""
+    reached: int = 0
+    """The most image outcomes that an attempt after a crash got to."""
+    retry_at: float | None = None
+    """When it is tried again after a temporary problem."""
+    retrying_since: float | None = None
+    """When the temporary problem began."""
     started: float | None = None
     finished: float | None = None
     expires: float | None = None
-    callback: dict[str, Any] | None = None
+    """Until when the result is kept."""
+    callback: Callback | None = None
 
     @property
     def id(self) -> str:
@@ -119,82 +118,64 @@ class Job:
         return self.status in FINAL
 
     @property
-    def outcomes(self) -> int:
-        """How many of its images have come to something."""
-        return self.downloaded + len(self.failures)
-
-    @property
     def is_expired(self) -> bool:
         """Whether its result is no longer kept."""
         return self.expires is not None and self.expires < time.time()
 
+    @property
+    def callback_is_pending(self) -> bool:
+        """Whether there are attempts to be made at its callback."""
+        return self.is_final and self.callback is not None and self.callback.state is CallbackState.PENDING
+
     @classmethod
-    def new(cls, request: JobRequest) -> "Job":
-        """The job before anything has happened to it."""
-        return cls(request=request, callback=pending() if request.callback_url is not None else None)
+    def new(cls, request: JobRequest) -> Self:
+        """A job that was just accepted."""
+        return cls(request=request, callback=Callback() if request.callback_url is not None else None)
 
-    def after(self, *changes: Change) -> "Job":
-        """The job when these have happened too."""
-        job = self
-        for change in changes:
-            job = job._after(change)
-        return job
+    def dump(self) -> str:
+        """As JSON, without request and callback: those are kept beside it, for they change by themselves."""
+        state = asdict(replace(self, callback=None))
+        return json.dumps({name: value for name, value in state.items() if name != "request" and value is not None})
 
-    def _after(self, change: Change) -> "Job":
-        job = replace(self, number=self.number + 1)
-        if change.status in FINAL:
-            job = replace(job, status=change.status, finished=change.at, expires=change.expires, error=change.error)
-        elif change.status is not None:  # begun, or begun again after an interruption: counted anew
-            job = replace(
-                job,
-                status=change.status,
-                archive_id=change.archive_id,
-                total=change.total or 0,
-                downloaded=0,
-                bytes=0,
-                failures=(),
-                held_up=job.held_up or (change.at if change.status is Status.QUEUED and self.number else None),
-                started=job.started or (change.at if change.status is Status.PROCESSING else None),
-            )
-        if change.size is not None:
-            job = replace(job, downloaded=job.downloaded + 1, bytes=job.bytes + change.size)
-        if change.failure is not None:
-            job = replace(job, failures=(*job.failures, change.failure))
-        return job if change.callback is None else replace(job, callback=change.callback)
+    @classmethod
+    def load(cls, request: str, state: str, callback: str | None) -> Self:
+        """The reverse of the `dump` of the job, its request and its callback."""
+        values = json.loads(state)
+        return cls(
+            **{
+                **values,
+                "status": Status(values["status"]),
+                "request": JobRequest.load(request),
+                "callback": Callback.load(callback) if callback else None,
+            }
+        )
 
-    def document(self) -> dict[str, Any]:
-        """The shape that callers see; it extends what overview, report and callback share."""
+    def document(self, progress: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The shape that callers see; `progress` (as `NO_PROGRESS`) is that of its archive, until the job has ended."""
+        progress = self.summary or progress or NO_PROGRESS
         archive = f"/v1/archives/{self.archive_id}" if self.archive_id else None
-        address = f"/v1/jobs/{self.id}"
+        path = f"/v1/jobs/{self.id}"
         return {
             "job_id": self.id,
             "order_id": self.request.order_id,
             "status": self.status,
-            "total": self.total,
-            "downloaded": self.downloaded,
-            "failed": len(self.failures),
-            "bytes": self.bytes,
-            "failures": list(self.failures),
+            **{name: progress[name] for name in NO_PROGRESS},
             "archive_id": self.archive_id,
             "error": self.error,
             "created_at": moment(self.request.created),
             "started_at": moment(self.started),
             "finished_at": moment(self.finished),
             "expires_at": moment(self.expires),
-            "callback": self.callback,
+            "retry_at": moment(self.retry_at),
+            "callback": self.callback.document() if self.callback else None,
             "links": {
-                "self": address,
-                "events": f"{address}/events",
-                "download": f"{address}/download" if self.status is Status.COMPLETE else None,
+                "self": path,
+                "events": f"{path}/events",
+                "download": f"{path}/download" if self.status is Status.COMPLETE else None,
                 "archive": archive,
                 "report": archive and f"{archive}/report",
             },
         }
-
-
-def add_up(request: JobRequest, changes: Iterable[Change]) -> Job:
-    """The job that a request and its changes make."""
-    return Job.new(request).after(*changes)
 
 
 def moment(seconds: float | None) -> str | None:

@@ -1,15 +1,19 @@
-"""Background jobs as callers know them: create, look at, follow, cancel."""
+"""Background jobs as callers know them: create, look at, list, follow, cancel."""
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
+from service.archives.archives import Archives
 from service.archives.options import Options
 from service.background import repeat
-from service.jobs.backend import JobBackend
-from service.jobs.job import Change, Job, JobRequest, pending
-from service.jobs.runner import Runner
+from service.jobs.engine import JobEngine, JobFilter, Work
+from service.jobs.events import JobEvent, archive_of, events
+from service.jobs.job import Job, JobRequest, Status
+from service.jobs.runner import progress_of
 from service.problems import JobNotFound, JobUnfinished, NoCallback
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Metrics
@@ -17,22 +21,31 @@ from service.telemetry.traces import link
 
 log = get_logger(__name__)
 
-_COUNT_SECONDS = 2.0
+_COUNT_SECONDS = 10.0
 _RESTART_SECONDS = 1.0
+# A look at a job does not wait longer for its archive, which another instance may build.
+_LOOK_SECONDS = 2.0
 
 
 class Jobs:
     """What the API does with jobs, on whatever engine keeps them."""
 
-    def __init__(self, backend: JobBackend, runner: Runner, metrics: Metrics) -> None:
-        self._backend = backend
-        self._runner = runner
+    def __init__(self, engine: JobEngine, archives: Archives, metrics: Metrics, ttl: float) -> None:
+        self._engine = engine
+        self._archives = archives
         self._metrics = metrics
+        self._ttl = ttl
 
     async def submit(
-        self, order_id: str, options: Options, *, callback_url: str | None = None, key: str | None = None
+        self,
+        order_id: str,
+        options: Options,
+        *,
+        callback_url: str | None = None,
+        key: str | None = None,
+        owner: str | None = None,
     ) -> Job:
-        """A job for this wish: a new one, or the one that `key` names. It is kept safe when this returns.
+        """A job for this request: a new one, or the one that `key` names. It is kept safe when this returns.
 
         Raises `KeyReused`, `JobsUnavailable`.
         """
@@ -43,32 +56,52 @@ class Jobs:
             callback_url=callback_url,
             created=time.time(),
             trace=link(),
+            owner=owner,
         )
-        job, is_new = await self._backend.submit(request, key)
+        job, is_new = await self._engine.submit(request, key)
         if is_new:
             log.info("job accepted", job_id=job.id, order_id=order_id)
         return job
 
     async def get(self, job_id: str) -> Job:
-        """The job. Raises `JobNotFound`."""
-        job = await self._backend.get(job_id)
+        """The job. Raises `JobNotFound`, and `JobsUnavailable` when that cannot be told."""
+        job = await self._engine.get(job_id)
         if job is None:
             raise JobNotFound(f"Nothing is known of job {job_id}.")
         return job
 
-    def watch(self, job_id: str, after: int) -> AsyncGenerator[Job, None]:
-        """The job after each change from number `after` + 1 on, to its final state."""
-        return self._backend.watch(job_id, after)
+    async def find(self, wanted: JobFilter, limit: int) -> list[Job]:
+        """At most `limit` jobs that fit, newest first. Raises `JobsUnavailable`."""
+        return await self._engine.find(wanted, limit)
 
-    async def cancel(self, job_id: str) -> Job:
-        """End a job that has not ended; only its own demand on the archive goes. Raises `JobNotFound`."""
-        job, was_running = await self._backend.cancel(job_id)
-        if job is None:
-            raise JobNotFound(f"Nothing is known of job {job_id}.")
-        if was_running:
-            self._metrics.jobs_ended.labels(job.status).inc()
-            log.info("job cancelled", job_id=job_id)
-        return job
+    async def document(self, job: Job) -> dict[str, Any]:
+        """The job as callers see it, with the progress of its archive while it runs."""
+        archive = None if job.is_final else await archive_of(self._archives, job, _LOOK_SECONDS)
+        return job.document(progress_of(archive) if archive else None)
+
+    def events(self, job_id: str, after: int) -> AsyncGenerator[JobEvent, None]:
+        """The job's events after number `after`, to its end."""
+        return events(self._engine, self._archives, job_id, after)
+
+    async def cancel(self, job: Job) -> Job:
+        """End a job that has not ended; only its own demand on the archive goes. Raises `JobsUnavailable`."""
+        if job.is_final:
+            return job
+        archive = await archive_of(self._archives, job, _LOOK_SECONDS)
+        now = time.time()
+        cancelled = replace(
+            job,
+            status=Status.CANCELLED,
+            summary=progress_of(archive) if archive else None,
+            retry_at=None,
+            finished=now,
+            expires=now + self._ttl,
+        )
+        if not await self._engine.cancel(cancelled):
+            return await self.get(job.id)
+        self._metrics.jobs_ended.labels(Status.CANCELLED).inc()
+        log.info("job cancelled", job_id=job.id)
+        return cancelled
 
     async def repeat_callback(self, job_id: str) -> Job:
         """Attempt a job's callback anew, at once. Raises `JobNotFound`, `JobUnfinished`, `NoCallback`."""
@@ -77,25 +110,17 @@ class Jobs:
             raise NoCallback
         if not job.is_final:
             raise JobUnfinished(f"Job {job_id} is {job.status}.")
-        renewed = await self._backend.renew(job_id, Change(at=time.time(), callback=pending()))
+        renewed = await self._engine.repeat_callback(job_id)
         if renewed is None:
             raise JobNotFound(f"Nothing is known of job {job_id}.")
         return renewed
 
-    async def wake(self, order_id: str) -> None:
-        """There is news of an order: its jobs look at once."""
-        await self._backend.wake(order_id)
-
-    def on_wake(self, heard: Callable[[str], None]) -> None:
-        """Have `heard` called with the id of every order that there is news of, at whichever instance."""
-        self._backend.on_wake(heard)
-
-    async def run(self) -> None:
+    async def run(self, work: Work) -> None:
         """Take accepted jobs to their ends, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(repeat("jobs", lambda: self._backend.run(self._runner.step), every=_RESTART_SECONDS))
+            tasks.create_task(repeat("jobs", lambda: self._engine.run(work), every=_RESTART_SECONDS))
             tasks.create_task(repeat("count jobs", self._count, every=_COUNT_SECONDS))
 
     async def _count(self) -> None:
-        for status, count in (await self._backend.counts()).items():
+        for status, count in (await self._engine.counts()).items():
             self._metrics.jobs.labels(status).set(count)

@@ -1,21 +1,26 @@
-"""Takes a job to its end: waits until its order is ready, builds the archive, tells whoever asked to be told."""
+"""Takes a job from start to end: one archive, which it has built, and what to do when that does not go well."""
 
+import asyncio
+import sqlite3
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
 
-from service.archives.archive import Archive, ImageResult
+from service.archives.archive import Archive
 from service.archives.archives import Archives
 from service.archives.options import Options
-from service.archives.readiness import is_settled
 from service.disk import OutOfSpace
-from service.jobs.backend import JobBackend, PutOff, Run
-from service.jobs.callbacks import Callbacks
-from service.jobs.job import Change, Job, Status
+from service.jobs.engine import JobEnded, JobEngine
+from service.jobs.job import NO_PROGRESS, Job, Status
+from service.orders.orders import Orders
 from service.problems import (
-    UPSTREAM_DOWN,
+    ArchiveGone,
+    ArchiveNotFound,
     ImagesMissing,
     JobCrashed,
-    JobsUnavailable,
     Problem,
     RetryableProblem,
     StoreFull,
@@ -23,124 +28,148 @@ from service.problems import (
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Metrics
 from service.telemetry.traces import Traces
-from service.upstream.orders import Orders
 
 log = get_logger(__name__)
 
-# A job at whose runs the process died so often is what kills it.
-_MOST_DEATHS = 3
-# A job of a patient caller looks at its order this often: at first, and in the end.
-_FIRST_INTERVAL, _LONGEST_INTERVAL = 2.0, 10.0
-# With every second that it has waited, the next look may be a tenth of a second later.
-_GROWTH = 0.1
-# For so long a job is tried again once something is in its way that passes by itself, such as an open breaker.
-_PATIENCE_SECONDS = 900.0
+# A job whose attempts end with their process so often in a row, without any progress, is what ends it.
+_MAX_CRASHES = 5
+# After so many it may be. Such jobs take turns, so that none of them is charged for another's crash.
+_SUSPECT_CRASHES = 2
+# What is temporary has so long to pass; a job looks again at least this often, whatever `Retry-After` says.
+_RETRY_SECONDS = 900.0
+_MAX_PAUSE, _MIN_PAUSE, _USUAL_PAUSE = 60.0, 0.1, 5.0
+_AFTER_FAULT_SECONDS = 30.0
+# A stop waits no longer than this for a record; the next attempt then takes it for a crash.
+_STOP_SECONDS = 5.0
+_UNWRITABLE = (OutOfSpace, sqlite3.OperationalError)
+_ORDERLY = (asyncio.CancelledError, Problem, *_UNWRITABLE)
 
 
-class Runner:
-    """The steps of a job: `JobBackend.run` takes its `step`."""
+class JobRunner:
+    """Runs jobs, any number at once."""
 
     def __init__(
-        self,
-        backend: JobBackend,
-        archives: Archives,
-        orders: Orders,
-        callbacks: Callbacks,
-        metrics: Metrics,
-        traces: Traces,
-        ttl: float,
+        self, engine: JobEngine, archives: Archives, orders: Orders, metrics: Metrics, traces: Traces, ttl: float
     ) -> None:
-        self._backend = backend
+        self._engine = engine
         self._archives = archives
         self._orders = orders
-        self._callbacks = callbacks
         self._metrics = metrics
         self._traces = traces
         self._ttl = ttl
+        self._suspects = asyncio.Lock()
 
-    async def step(self, run: Run) -> float | None:
-        """Build what the job asks for; or, when it has ended, attempt its callback."""
-        if run.job.is_final:
-            return await self._callbacks.step(run)
-        if run.deaths >= _MOST_DEATHS:
-            return await self._end(run, Status.ERROR, JobCrashed())
-        options = Options.model_validate(run.job.request.options)
+    async def run(self, job: Job) -> None:
+        """As `Work.run`."""
+        request = job.request
+        with (
+            self._traces.job("job", request.trace, {"job.id": request.id, "order.id": request.order_id}),
+            suppress(JobEnded),
+        ):
+            while not job.is_final:
+                if job.crashes >= _MAX_CRASHES:
+                    job = await self._end(job, Status.ERROR, JobCrashed())
+                else:
+                    job = await self._attempt(job)
+
+    async def _attempt(self, job: Job) -> Job:
+        """Try once; returns how the job stands after it, and after the pause that follows a temporary problem."""
+        attempt = Attempt(self._engine, job, self._suspects)
         try:
-            later = await self._too_early(run.job, options)
-            if later is not None:
-                return later
-            request = run.job.request
-            with self._traces.job("job", request.trace, {"job.id": request.id, "order.id": request.order_id}):
-                return await self._build(run, options)
-        except JobsUnavailable:
-            raise
-        except RetryableProblem as problem:
-            return await self._again(run, problem)
-        except OutOfSpace:
-            return await self._again(run, StoreFull())
+            async with attempt:
+                await self._build(attempt)
+                return await self._end(attempt.job, Status.COMPLETE, archive=attempt.archive)
+        except _UNWRITABLE:
+            return await self._pause(attempt, StoreFull())
+        except (RetryableProblem, ArchiveGone, ArchiveNotFound) as problem:
+            return await self._pause(attempt, problem)
         except Problem as problem:
-            return await self._end(run, Status.ERROR, problem)
+            return await self._end(attempt.job, Status.ERROR, problem, attempt.archive)
+        except JobEnded:
+            raise
+        except Exception:  # a fault of ours: it counts as a crash
+            log.exception("attempt at a job failed", job_id=job.id)
+            await asyncio.sleep(_AFTER_FAULT_SECONDS)
+            return attempt.job
 
-    async def _too_early(self, job: Job, options: Options) -> float | None:
-        """When to look again, for a job that waits for images which are not ready."""
-        now = time.time()
-        deadline = job.request.created + options.wait_timeout
-        if not options.wait or now >= deadline:
-            return None
-        try:
-            if is_settled(await self._orders.refresh(job.request.order_id), options):
-                return None
-        except UPSTREAM_DOWN as problem:
-            log.info("order could not be looked at", job_id=job.id, code=problem.code)
-        waited = now - job.request.created
-        return min(deadline, now + min(_LONGEST_INTERVAL, max(_FIRST_INTERVAL, waited * _GROWTH)))
-
-    async def _build(self, run: Run, options: Options) -> float | None:
-        job = run.job
-        # The waiting is over: whatever is not ready by now is missing.
-        wish = options.model_copy(update={"wait": False})
-        archive, result = await self._archives.request(job.request.order_id, wish)
-        self._metrics.cache_requests.labels(result).inc()
-        with archive.demand.reading(to_the_end=True):
-            await self._follow(run, archive)
+    async def _build(self, attempt: "Attempt") -> None:
+        """Have the archive built, and see it to its end."""
+        order_id, options = attempt.job.request.order_id, _options_now(attempt.job)
+        async with self._noting_answers(attempt, is_waiting=options.wait):
+            archive, result = await self._archives.get_or_start(order_id, options, attempt.job.request.owner or "")
+            self._metrics.cache_requests.labels(result).inc()
+            with archive.readers.reading(to_the_end=True):
+                await attempt.begin(archive)
+                await self._follow(attempt, archive)
         if options.on_failure == "strict" and archive.failures:
             raise ImagesMissing([failure.failure for failure in archive.failures])
         await self._archives.keep(archive.id, time.time() + self._ttl)
-        return await self._end(run, Status.COMPLETE)
 
-    async def _follow(self, run: Run, archive: Archive) -> None:
-        """Put every outcome on record, as it becomes known. Raises the archive's problem when it fails."""
-        begun = Change(at=time.time(), status=Status.PROCESSING, archive_id=archive.id, total=archive.total)
-        told: set[str] = set()
-        await self._backend.progress(run, begun)
+    async def _follow(self, attempt: "Attempt", archive: Archive) -> None:
+        """Note every outcome as progress, to the end. Raises the archive's problem when it fails."""
         is_last_look = False
         while not is_last_look:
             with suppress(Problem):  # raised below, after the last outcomes
-                await archive.until(lambda: len(archive.results) > len(told))
+                await archive.wait_until(lambda: len(archive.results) > attempt.outcomes)
             is_last_look = archive.is_settled
-            news = [result for result in archive.results if result.image_id not in told]
-            told.update(result.image_id for result in news)
-            await self._backend.progress(run, *map(_outcome, news))
+            await attempt.note_outcomes(len(archive.results))
         if archive.failure is not None:
             raise archive.failure
 
-    async def _again(self, run: Run, problem: RetryableProblem) -> float | None:
-        """Try again when the problem may be over (raises `PutOff`); not for ever."""
-        job, now = run.job, time.time()
-        if now - (job.held_up or now) >= _PATIENCE_SECONDS:
-            return await self._end(run, Status.ERROR, problem)
-        log.info("job waits", job_id=job.id, order_id=job.request.order_id, code=problem.code)
-        if job.held_up is None or job.status is not Status.QUEUED:
-            await self._backend.progress(run, Change(at=now, status=Status.QUEUED))
-        raise PutOff(now + problem.retry_after)
+    @asynccontextmanager
+    async def _noting_answers(self, attempt: "Attempt", *, is_waiting: bool) -> AsyncIterator[None]:
+        """While a job waits for images, each look that is answered is progress; the first only says where it stands."""
+        if not is_waiting:
+            yield
+            return
 
-    async def _end(self, run: Run, status: Status, problem: Problem | None = None) -> float | None:
-        """Put the end on record. The callback is a step of its own, due now."""
+        async def note() -> None:
+            await watch.next_answer()
+            while True:
+                await watch.next_answer()
+                with suppress(JobEnded):
+                    await attempt.note_progress()
+
+        with self._orders.watch(attempt.job.request.order_id) as watch:
+            noting = asyncio.create_task(note())
+            try:
+                yield
+            finally:
+                noting.cancel()
+                await asyncio.wait([noting])
+
+    async def _pause(self, attempt: "Attempt", problem: Problem) -> Job:
+        """Wait until it is worth to try again, or end the job when it has been tried for long enough."""
+        job, now = attempt.job, time.time()
+        since = job.retrying_since or now
+        left = since + _RETRY_SECONDS - now
+        if left <= 0:
+            return await self._end(job, Status.ERROR, problem, attempt.archive)
+        asked_for = problem.retry_after if isinstance(problem, RetryableProblem) else _USUAL_PAUSE
+        pause = min(max(asked_for, _MIN_PAUSE), _MAX_PAUSE, left)
+        log.info("job waits", job_id=job.id, order_id=job.request.order_id, code=problem.code, seconds=round(pause, 1))
+        job = replace(job, status=Status.QUEUED, retry_at=now + pause, retrying_since=since)
+        await self._engine.save(job)
+        await asyncio.sleep(pause)
+        return job
+
+    async def _end(
+        self, job: Job, status: Status, problem: Problem | None = None, archive: Archive | None = None
+    ) -> Job:
+        """Put the end on record."""
         now = time.time()
-        error = {"code": problem.code, "title": problem.title, "detail": str(problem)} if problem else None
-        await self._backend.progress(run, Change(at=now, status=status, expires=now + self._ttl, error=error))
+        ended = replace(
+            job,
+            status=status,
+            summary=progress_of(archive) if archive else NO_PROGRESS,
+            error={"code": problem.code, "title": problem.title, "detail": str(problem)} if problem else None,
+            retry_at=None,
+            finished=now,
+            expires=now + self._ttl,
+        )
+        if not await self._engine.end(ended):
+            raise JobEnded
         self._metrics.jobs_ended.labels(status).inc()
-        job = run.job
         log.info(
             "job ended",
             job_id=job.id,
@@ -148,14 +177,86 @@ class Runner:
             status=status,
             code=problem.code if problem else None,
             archive_id=job.archive_id,
-            images=job.total,
-            failed=len(job.failures),
+            images=archive.total if archive else 0,
+            failed=len(archive.failures) if archive else 0,
             seconds=round(now - job.request.created, 3),
         )
-        return now if job.callback else None
+        return ended
 
 
-def _outcome(result: ImageResult) -> Change:
-    if result.code is None:
-        return Change(at=time.time(), size=result.bytes)
-    return Change(at=time.time(), failure=result.failure)
+class Attempt:
+    """One attempt at a job, as a context. From its start it counts as a crash, until it ends in order or gets on.
+
+    What gets on: an image outcome that no attempt after a crash has had before, and an answer that it waited for.
+    """
+
+    def __init__(self, engine: JobEngine, job: Job, suspects: asyncio.Lock) -> None:
+        self.job = job
+        self.archive: Archive | None = None
+        self.outcomes = 0
+        """Image outcomes seen so far."""
+        self._engine = engine
+        self._crashes_before = job.crashes
+        self._has_crashed = job.crashes > 0 or job.reached > 0
+        self._suspects = suspects if job.crashes >= _SUSPECT_CRASHES else None
+
+    async def __aenter__(self) -> Self:
+        if self._suspects is not None:
+            await self._suspects.acquire()
+        try:
+            await self._save(crashes=self._crashes_before + 1, started=self.job.started or time.time())
+        except BaseException:
+            self._is_no_suspect()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self._is_no_suspect()
+        if error is None or isinstance(error, _ORDERLY):
+            self.job = replace(self.job, crashes=self._crashes_before)
+        if isinstance(error, asyncio.CancelledError):
+            with suppress(TimeoutError, JobEnded):
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await self._engine.save(self.job)
+
+    async def begin(self, archive: Archive) -> None:
+        """This is the archive; what it has already is no progress."""
+        self.archive, self.outcomes = archive, len(archive.results)
+        await self._save(status=Status.PROCESSING, archive_id=archive.id, retry_at=None)
+
+    async def note_outcomes(self, outcomes: int) -> None:
+        """So many images have come to something."""
+        if outcomes > max(self.outcomes, self.job.reached):
+            await self.note_progress(reached=outcomes)
+        self.outcomes = max(self.outcomes, outcomes)
+
+    async def note_progress(self, **changes: Any) -> None:
+        """Begin anew to count crashes. Nothing is written for a job without a crash or a problem behind it."""
+        self._is_no_suspect()
+        self._crashes_before = 0
+        if self._has_crashed or self.job.retrying_since is not None:
+            await self._save(crashes=1, retrying_since=None, **changes)
+
+    async def _save(self, **changes: Any) -> None:
+        self.job = replace(self.job, **changes)
+        await self._engine.save(self.job)
+
+    def _is_no_suspect(self) -> None:
+        if self._suspects is not None:
+            self._suspects.release()
+            self._suspects = None
+
+
+def progress_of(archive: Archive) -> dict[str, Any]:
+    """An archive's progress in the shape of `NO_PROGRESS`."""
+    summary = archive.summary()
+    return {name: summary[name] for name in NO_PROGRESS}
+
+
+def _options_now(job: Job) -> Options:
+    """The job's options, with what is left of its time to wait."""
+    options = Options.model_validate(job.request.options)
+    left = job.request.created + options.wait_timeout - time.time()
+    return options.model_copy(update={"wait_timeout": max(0.0, left), "wait": options.wait and left > 0})

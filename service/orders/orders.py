@@ -159,6 +159,13 @@ class OrderWatch:
         self._seen = looks.count
         return self._read(looks.outcome)
 
+    async def next_answer(self) -> None:
+        """Wait for the next look that Autoenhance answers, whoever takes it and whenever."""
+        seen = self._looks.count
+        while self._looks.count == seen or isinstance(self._looks.outcome, Problem):
+            seen = self._looks.count
+            await self._looks.changed.wait()
+
     def _read(self, outcome: Order | Problem | None) -> Order:
         if isinstance(outcome, OrderNotFound):
             self._missed += 1

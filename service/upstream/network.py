@@ -84,10 +84,11 @@ def _inner(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     return ip.ipv4_mapped or ip.sixtofour
 
 
-def open_session(guard: AddressGuard) -> ClientSession:
-    """The process's session to upstream. How many calls run at once is not decided here."""
+def open_session(guard: AddressGuard, *, keep_connections: bool = True) -> ClientSession:
+    """A session to upstream. How many calls run at once is not decided here."""
+    keepalive = {"keepalive_timeout": 30} if keep_connections else {"force_close": True}
     return ClientSession(
-        connector=TCPConnector(limit=0, keepalive_timeout=30, socket_factory=guard.open_socket),
+        connector=TCPConnector(limit=0, socket_factory=guard.open_socket, **keepalive),
         timeout=ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS),
         cookie_jar=DummyCookieJar(),
         read_bufsize=_READ_BUFFER,

@@ -20,6 +20,7 @@ Document = dict[str, Any]
 class Event:
     """One server-sent event."""
 
+    name: str
     number: int
     job: Document
 
@@ -61,13 +62,12 @@ async def events(service: Service, job: Document, *, after: int | None = None) -
         assert response.content_type == "text/event-stream"
 
         async def read() -> AsyncIterator[Event]:
-            number = 0
+            fields: dict[str, str] = {}
             async for raw in response.content:
                 name, _, value = raw.decode().rstrip("\n").partition(": ")
-                if name == "id":
-                    number = int(value)
-                elif name == "data":
-                    yield Event(number, json.loads(value))
+                fields[name] = value
+                if name == "data":
+                    yield Event(fields.pop("event"), int(fields.pop("id")), json.loads(value))
 
         yield read()
 

@@ -59,7 +59,8 @@ async def test_the_document_tells_everything(upstream: FakeUpstream, service: Se
     assert job == await status(service, job)
     assert set(job) == {
         *("job_id", "order_id", "status", "total", "downloaded", "failed", "bytes", "failures", "archive_id"),
-        *("error", "created_at", "started_at", "finished_at", "expires_at", "callback", "links"),
+        *("error", "created_at", "started_at", "finished_at", "expires_at", "retry_at", "callback"),
+        "links",
     }
     assert job["order_id"] == ORDER
     assert (job["downloaded"], job["failed"]) == (1, 1)

@@ -1,4 +1,4 @@
-"""What Autoenhance says of an order by itself: whoever waits for the order looks, and a batch may begin."""
+"""What Autoenhance's webhook says of an order: whoever waits for the order looks, and a batch may begin."""
 
 import asyncio
 
@@ -6,9 +6,9 @@ from service.archives.archives import Archives
 from service.archives.options import Options
 from service.images.identity import digest
 from service.jobs.jobs import Jobs
+from service.orders.orders import Orders
 from service.problems import Problem
 from service.telemetry.logs import get_logger
-from service.upstream.orders import Orders
 
 log = get_logger(__name__)
 
@@ -18,8 +18,8 @@ _CONFIRM_SECONDS = (0.0, 2.0, 10.0)
 _ANSWER_SECONDS = 3.0
 
 
-class News:
-    """Hands on what the webhook brings. The same news twice does nothing more."""
+class WebhookEvents:
+    """Hands on what the webhook brings. The same event twice does nothing more."""
 
     def __init__(self, jobs: Jobs, archives: Archives, orders: Orders, *, auto_batch: bool) -> None:
         self._jobs = jobs
@@ -27,12 +27,10 @@ class News:
         self._orders = orders
         self._auto_batch = auto_batch
         self._confirming: dict[str, asyncio.Task[None]] = {}
-        jobs.on_wake(archives.wake)
 
-    async def of(self, order_id: str, *, done: bool) -> None:
-        """There is news of an order; `done`: nothing in it is being processed any more."""
-        self._archives.wake(order_id)  # also when the jobs, and other instances with them, cannot be told
-        await self._jobs.wake(order_id)
+    async def received(self, order_id: str, *, done: bool) -> None:
+        """An order has changed; `done`: nothing in it is being processed any more."""
+        self._orders.notify(order_id)
         if done and self._auto_batch:
             await asyncio.wait([self._confirm(order_id)], timeout=_ANSWER_SECONDS)
 

@@ -1,0 +1,217 @@
+"""Jobs in Redis or Valkey: what is known of them. `cluster/jobs.py` runs them.
+
+batch:jobs:record:ID     hash: request; state and, once it has ended, end; callback. Goes by its TTL
+batch:jobs:key:KEY       the job that an idempotency key names
+batch:jobs:all, :of:OWNER  sorted sets of ids, by creation
+batch:jobs:open          hash: the state of each job that has not ended
+batch:jobs:ended:STATUS  sorted sets of ids, by expiry
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+
+from redis import DriverInfo
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.exceptions import RedisError
+
+from service.jobs.engine import JobFilter
+from service.jobs.job import Callback, Job, Status
+from service.problems import JobsUnavailable
+
+T = TypeVar("T")
+
+_CONNECTIONS = 20
+# A call that takes longer says that jobs cannot be had at the moment.
+_CALL_SECONDS, _PAUSE_SECONDS = 0.8, 0.2
+_DAY = 24 * 3600
+_KEPT_OPEN, _KEPT_KEY, _KEPT_WITH_CALLBACK = 30 * _DAY, 2 * _DAY, 4 * _DAY
+_PAGE = 100
+_FIELDS = ("request", "state", "end", "callback")
+
+SAVE = """
+-- Race: a run that saves while the job is ended by a cancel, or by another run of it. What has ended stays as it is.
+-- KEYS: record, open. ARGV: id, state, status. Returns whether it was saved.
+if redis.call('HEXISTS', KEYS[1], 'request') == 0 or redis.call('HEXISTS', KEYS[1], 'end') == 1 then return 0 end
+redis.call('HSET', KEYS[1], 'state', ARGV[2])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+return 1
+"""
+END = """
+-- Race: two that end a job at once. The first is right, and the counts of jobs follow it alone.
+-- KEYS: record, open, ended. ARGV: id, state, expires, seconds to keep. Returns the end on record; nil: no such job.
+if redis.call('HEXISTS', KEYS[1], 'request') == 0 then return nil end
+if redis.call('HSETNX', KEYS[1], 'end', ARGV[2]) == 1 then
+  redis.call('EXPIRE', KEYS[1], ARGV[4])
+  redis.call('HDEL', KEYS[2], ARGV[1])
+  redis.call('ZADD', KEYS[3], ARGV[3], ARGV[1])
+end
+return redis.call('HGET', KEYS[1], 'end')
+"""
+
+
+class EarlierJobs(RuntimeError):
+    """Redis holds unfinished jobs of a version that kept them otherwise."""
+
+
+class JobRecords:
+    """The records at one Redis, which need not be there yet. All raise `JobsUnavailable` when it does not answer."""
+
+    def __init__(self, redis: Any) -> None:
+        self.redis = redis  # typed by the library as if it could be the blocking one
+        self._save = redis.register_script(SAVE)
+        self._end = redis.register_script(END)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str) -> AsyncIterator["JobRecords"]:
+        """Connections of their own, closed in the end."""
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=_CONNECTIONS,
+            timeout=_CALL_SECONDS,
+            socket_timeout=None,  # calls are bounded here; redis-py's bound loses cancellations (CPython #86296)
+            socket_connect_timeout=_CALL_SECONDS / 2,
+            driver_info=DriverInfo(),
+        )
+        async with Redis.from_pool(pool) as redis:
+            yield cls(redis)
+
+    async def claim_key(self, key: str, job_id: str) -> str:
+        """The job that an idempotency key names: this one, if it named none."""
+        name = f"batch:jobs:key:{key}"
+        known: bytes | None = await call(lambda: self.redis.set(name, job_id, nx=True, get=True, ex=_KEPT_KEY))
+        return known.decode() if known else job_id
+
+    async def add(self, job: Job) -> bool:
+        """Record a new job; False when it is on record already."""
+        return await call(lambda: self._add(job))
+
+    async def _add(self, job: Job) -> bool:
+        record, owner = _record(job.id), job.request.owner
+        async with self.redis.pipeline(transaction=True) as pipeline:
+            pipeline.hsetnx(record, "request", job.request.dump())
+            pipeline.hsetnx(record, "state", job.dump())
+            if job.callback is not None:
+                pipeline.hsetnx(record, "callback", job.callback.dump())
+            pipeline.expire(record, _KEPT_OPEN, nx=True)
+            pipeline.hsetnx("batch:jobs:open", job.id, job.status)
+            for index in ("batch:jobs:all", *([f"batch:jobs:of:{owner}"] if owner else [])):
+                pipeline.zadd(index, {job.id: job.request.created})
+            return bool((await pipeline.execute())[0])
+
+    async def get(self, job_id: str) -> Job | None:
+        """As `JobEngine`."""
+        return _job_of(await call(lambda: self.redis.hmget(_record(job_id), *_FIELDS)))
+
+    async def find(self, wanted: JobFilter, limit: int) -> list[Job]:
+        """As `JobEngine`. Ids whose record has gone are dropped from the index on the way."""
+        index = f"batch:jobs:of:{wanted.owner}" if wanted.owner else "batch:jobs:all"
+        newest = wanted.before[0] if wanted.before else "+inf"
+        found: list[Job] = []
+        start = 0
+        while len(found) < limit:
+            ids = await call(lambda: self.redis.zrevrangebyscore(index, newest, "-inf", start, _PAGE))  # noqa: B023
+            records = await call(lambda: self._read_all(ids))  # noqa: B023
+            gone = [job_id for job_id, record in zip(ids, records, strict=True) if record is None]
+            if gone:
+                await call(lambda: self.redis.zrem(index, *gone))  # noqa: B023
+            found += [job for job in records if job is not None and wanted.fits(job)]
+            if len(ids) < _PAGE:
+                break
+            start += len(ids) - len(gone)
+        return found[:limit]
+
+    async def _read_all(self, ids: list[bytes]) -> list[Job | None]:
+        async with self.redis.pipeline(transaction=False) as pipeline:
+            for job_id in ids:
+                pipeline.hmget(_record(job_id.decode()), *_FIELDS)
+            return [_job_of(fields) for fields in await pipeline.execute()]
+
+    async def save(self, job: Job) -> bool:
+        """Keep the state of a job that has not ended; whether that is so."""
+        keys, arguments = [_record(job.id), "batch:jobs:open"], [job.id, job.dump(), job.status]
+        return bool(await call(lambda: self._save(keys=keys, args=arguments)))
+
+    async def end(self, job: Job) -> bool:
+        """Keep the final state of a job, if it is the first; whether it is the one on record."""
+        expires = job.expires or time.time()
+        kept = int(expires - time.time()) + (_KEPT_WITH_CALLBACK if job.callback else _DAY)
+        keys = [_record(job.id), "batch:jobs:open", f"batch:jobs:ended:{job.status}"]
+        state = job.dump()
+        known: bytes | None = await call(lambda: self._end(keys=keys, args=[job.id, state, expires, kept]))
+        return known is not None and known.decode() == state
+
+    async def write_callback(self, job_id: str, callback: Callback) -> None:
+        """Keep the state of a job's callback."""
+
+        async def write() -> None:
+            async with self.redis.pipeline(transaction=True) as pipeline:
+                pipeline.hset(_record(job_id), "callback", callback.dump())
+                pipeline.expire(_record(job_id), _KEPT_WITH_CALLBACK, gt=True)
+                await pipeline.execute()
+
+        await call(write)
+
+    async def counts(self) -> Mapping[Status, int]:
+        """As `JobEngine`."""
+        now = time.time()
+
+        async def read() -> list[Any]:
+            async with self.redis.pipeline(transaction=False) as pipeline:
+                pipeline.hvals("batch:jobs:open")
+                for status in Status:
+                    pipeline.zremrangebyscore(f"batch:jobs:ended:{status}", "-inf", now)
+                    pipeline.zcard(f"batch:jobs:ended:{status}")
+                return list(await pipeline.execute())
+
+        open_jobs, *ended = await call(read)
+        waiting = [value.decode() for value in open_jobs]
+        return {status: count + waiting.count(status) for status, count in zip(Status, ended[1::2], strict=True)}
+
+    async def refuse_earlier(self) -> None:
+        """Raises `EarlierJobs` when an earlier version has left unfinished jobs."""
+        names = ("batch:status:queued", "batch:status:processing")
+        count = sum([await call(lambda: self.redis.zcard(name)) for name in names])  # noqa: B023  # awaited at once
+        if count:
+            raise EarlierJobs(
+                f"SHARED_URL: {count} jobs of an earlier version are unfinished there. Let its instances finish them "
+                "with ROLE=worker before this version starts (Upgrading, in the operating guide)"
+            )
+
+
+async def call(command: Callable[[], Awaitable[T]]) -> T:
+    """Do what may be done twice. Raises `JobsUnavailable` when Redis does not do it in time.
+
+    That a connection was broken by a restart of Redis only its use tells: so the command is tried again.
+    """
+    end = time.monotonic() + _CALL_SECONDS
+    while True:
+        try:
+            async with asyncio.timeout(end - time.monotonic()):
+                return await command()
+        except (RedisError, OSError, TimeoutError) as error:
+            if time.monotonic() + _PAUSE_SECONDS > end:
+                raise JobsUnavailable from error
+        await asyncio.sleep(_PAUSE_SECONDS)
+
+
+async def patiently(command: Callable[[], Awaitable[T]]) -> T:
+    """Again and again while it raises `JobsUnavailable`: a job whose record cannot be kept waits for Redis."""
+    while True:
+        with suppress(JobsUnavailable):
+            return await command()
+        await asyncio.sleep(_PAUSE_SECONDS)
+
+
+def _record(job_id: str) -> str:
+    return f"batch:jobs:record:{job_id}"
+
+
+def _job_of(fields: list[bytes | None]) -> Job | None:
+    request, state, end, callback = (field.decode() if field is not None else None for field in fields)
+    if request is None or state is None:
+        return None
+    return Job.load(request, end or state, callback)

@@ -1,0 +1,148 @@
+"""What happens to a job, as it happens: changes of its state, and the outcomes of its archive's images."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import ExitStack, aclosing, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from service.archives.archive import Archive, ImageResult
+from service.archives.archives import Archives
+from service.jobs.engine import JobEngine
+from service.jobs.job import Job, Status
+from service.problems import Problem
+
+# An archive that another instance has begun may not be known here yet; one that was lost here may be found again.
+_LOOK_AGAIN_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvent:
+    """One thing that happened: `status` or `image`. `number` counts the outcomes so far; the end counts as one more."""
+
+    name: str
+    number: int
+    data: dict[str, Any]
+    """The job's document; of its `failures` only the one that this event tells of, and all of them at the end."""
+
+
+async def events(engine: JobEngine, archives: Archives, job_id: str, after: int) -> AsyncGenerator[JobEvent, None]:
+    """The job as it stands, one event per change of state, and one per outcome from number `after` + 1 on; to its end.
+
+    An archive that is followed is kept going, as by any reader.
+    """
+    async with aclosing(engine.watch(job_id)) as records:
+        if (job := await anext(records, None)) is None:
+            return
+        upcoming = asyncio.ensure_future(anext(records, None))
+        told: tuple[Any, ...] | None = None
+        with ExitStack() as reading:
+            progress = _Progress(after)
+            try:
+                while True:
+                    await progress.follow(archives, job, reading)
+                    if not job.is_final and told != (told := (job.status, job.archive_id, job.retry_at)):
+                        yield JobEvent("status", progress.number, progress.document(job))
+                    for result in progress.take():
+                        yield JobEvent("image", progress.number, progress.document(job, result))
+                    if job.is_final:
+                        yield JobEvent("status", outcomes_of(job) + 1, job.document())
+                        return
+                    await _first_of(upcoming, progress.more())
+                    if upcoming.done():
+                        if (latest := upcoming.result()) is None:
+                            return
+                        job, upcoming = latest, asyncio.ensure_future(anext(records, None))
+            finally:
+                upcoming.cancel()
+                await asyncio.gather(upcoming, return_exceptions=True)
+
+
+def outcomes_of(job: Job) -> int:
+    """How many image outcomes a job that has ended came to."""
+    return int(job.summary["downloaded"] + job.summary["failed"]) if job.summary else 0
+
+
+async def archive_of(archives: Archives, job: Job, seconds: float | None = None) -> Archive | None:
+    """The job's archive, wherever it is built; None when there is none, or it cannot be told within so many seconds."""
+    if job.archive_id is None:
+        return None
+    with suppress(Problem, TimeoutError):
+        async with asyncio.timeout(seconds):
+            return await archives.by_id(job.archive_id)
+    return None
+
+
+class _Progress:
+    """The outcomes of a job's archive that were told. They may be sorted anew meanwhile, so they are known by image."""
+
+    def __init__(self, after: int) -> None:
+        self._skipped = after
+        self._archive: Archive | None = None
+        self._archive_id: str | None = None
+        self._sent: dict[str, ImageResult] = {}
+
+    @property
+    def number(self) -> int:
+        """How many outcomes were told, by this stream or one before it."""
+        return len(self._sent)
+
+    async def follow(self, archives: Archives, job: Job, reading: ExitStack) -> None:
+        """Turn to the job's archive, if that is not what is followed."""
+        if self._archive is None or self._archive_id != job.archive_id:
+            await self._turn_to(archives, job, reading)
+        for result in self._archive.results[: self._skipped] if self._archive else ():
+            if len(self._sent) < self._skipped:
+                self._sent[result.image_id] = result
+
+    async def _turn_to(self, archives: Archives, job: Job, reading: ExitStack) -> None:
+        reading.close()
+        if self._archive_id not in (None, job.archive_id):  # another archive: all is sent anew
+            self._sent, self._skipped = {}, 0
+        self._archive_id = job.archive_id
+        self._archive = await archive_of(archives, job)
+        if self._archive is not None and not job.is_final:
+            reading.enter_context(self._archive.readers.reading(to_the_end=True))
+
+    def take(self) -> Iterator[ImageResult]:
+        """Each outcome that was not sent yet, once."""
+        for result in list(self._archive.results) if self._archive else ():
+            if result.image_id not in self._sent:
+                self._sent[result.image_id] = result
+                yield result
+
+    async def more(self) -> None:
+        """Wait until there may be more outcomes."""
+        archive = self._archive
+        if archive is None or archive.failure is not None:
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+            self._archive = None
+        elif archive.is_settled:  # whatever comes now is the job's end
+            await asyncio.Event().wait()
+        else:
+            with suppress(Problem):
+                await archive.wait_until(lambda: len(archive.results) > len(self._sent))
+
+    def document(self, job: Job, result: ImageResult | None = None) -> dict[str, Any]:
+        """The job as it stood when so many outcomes were known; `result` is the latest."""
+        missing = sum(one.code is not None for one in self._sent.values())
+        progress = {
+            "total": self._archive.total if self._archive else 0,
+            "downloaded": len(self._sent) - missing,
+            "failed": missing,
+            "bytes": sum(one.bytes for one in self._sent.values()),
+            "failures": [result.failure] if result is not None and result.code is not None else [],
+        }
+        if job.is_final:
+            job = Job(request=job.request, archive_id=job.archive_id, started=job.started, callback=job.callback)
+        return (replace(job, status=Status.PROCESSING) if result else job).document(progress)
+
+
+async def _first_of(upcoming: "asyncio.Future[Any]", more: Any) -> None:
+    """Wait for either; only the second is given up."""
+    waiting = asyncio.ensure_future(more)
+    try:
+        await asyncio.wait((upcoming, waiting), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)

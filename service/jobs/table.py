@@ -1,0 +1,155 @@
+"""Jobs in SQLite: one table. Each function is part of a transaction."""
+
+import json
+import sqlite3
+from dataclasses import replace
+from typing import Any
+
+from service.jobs.engine import JobFilter
+from service.jobs.job import FINAL, Callback, Job, JobRequest, Status
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS job_records (
+    id TEXT PRIMARY KEY, idempotency_key TEXT UNIQUE, order_id TEXT NOT NULL, owner TEXT, created REAL NOT NULL,
+    request TEXT NOT NULL, status TEXT NOT NULL, state TEXT NOT NULL, expires REAL,
+    callback TEXT,
+    -- When the next attempt at the callback is due; null: there is none to make.
+    callback_due REAL
+);
+CREATE INDEX IF NOT EXISTS job_records_by_created ON job_records (created, id);
+CREATE INDEX IF NOT EXISTS job_records_by_order ON job_records (order_id);
+CREATE INDEX IF NOT EXISTS job_records_by_status ON job_records (status);
+CREATE INDEX IF NOT EXISTS job_records_by_expiry ON job_records (expires);
+CREATE INDEX IF NOT EXISTS job_records_by_callback ON job_records (callback_due) WHERE callback_due IS NOT NULL;
+"""
+
+_COLUMNS = "request, state, callback"
+_OPEN = f"status NOT IN ({', '.join(f'{status.value!r}' for status in sorted(FINAL))})"
+
+
+def insert(connection: sqlite3.Connection, job: Job, key: str | None) -> Job | None:
+    """Record a new job; or return the one that `key` names already."""
+    query = f"SELECT {_COLUMNS} FROM job_records WHERE idempotency_key = ?"  # noqa: S608  # our own words
+    found = connection.execute(query, (key,)).fetchone()
+    if found is not None:
+        return Job.load(*found)
+    request = job.request
+    connection.execute(
+        "INSERT INTO job_records (id, idempotency_key, order_id, owner, created, request, status, state)"
+        " VALUES (?, ?, ?, ?, ?, ?, '', '')",
+        (request.id, key, request.order_id, request.owner, request.created, request.dump()),
+    )
+    _write(connection, job)
+    return None
+
+
+def save(connection: sqlite3.Connection, job: Job) -> bool:
+    """Write the state of a job that has not ended; whether that is so."""
+    query = f"SELECT 1 FROM job_records WHERE id = ? AND {_OPEN}"  # noqa: S608  # our own words
+    if connection.execute(query, (job.id,)).fetchone() is None:
+        return False
+    _write(connection, job)
+    return True
+
+
+def save_callback(connection: sqlite3.Connection, job_id: str, callback: Callback) -> Job | None:
+    """Write the state of a job's callback; the job, if it is known and has ended."""
+    job = read(connection, job_id)
+    if job is None or not job.is_final:
+        return None
+    connection.execute("UPDATE job_records SET callback = ? WHERE id = ?", (callback.dump(), job_id))
+    job = replace(job, callback=callback)
+    _write(connection, job)
+    return job
+
+
+def read(connection: sqlite3.Connection, job_id: str) -> Job | None:
+    """A job as it stands."""
+    query = f"SELECT {_COLUMNS} FROM job_records WHERE id = ?"  # noqa: S608  # our own words
+    found = connection.execute(query, (job_id,)).fetchone()
+    return Job.load(*found) if found else None
+
+
+def unfinished(connection: sqlite3.Connection) -> list[Job]:
+    """All jobs that have not ended, the oldest first, then those with a pending callback."""
+    where = f"{_OPEN} OR callback_due IS NOT NULL ORDER BY callback_due IS NOT NULL, created"
+    query = f"SELECT {_COLUMNS} FROM job_records WHERE {where}"  # noqa: S608  # our own words
+    return [Job.load(*row) for row in connection.execute(query)]
+
+
+def find(connection: sqlite3.Connection, wanted: JobFilter, limit: int) -> list[Job]:
+    """At most `limit` jobs that fit, newest first."""
+    conditions: dict[str, tuple[Any, ...]] = {"1": ()}
+    for column in ("owner", "status", "order_id"):
+        if (value := getattr(wanted, column)) is not None:
+            conditions[f"{column} = ?"] = (value,)
+    if wanted.before is not None:
+        conditions["(created, id) < (?, ?)"] = wanted.before
+    where = f"{' AND '.join(conditions)} ORDER BY created DESC, id DESC LIMIT ?"
+    query = f"SELECT {_COLUMNS} FROM job_records WHERE {where}"  # noqa: S608  # our own words
+    values = [value for values in conditions.values() for value in values]
+    return [Job.load(*row) for row in connection.execute(query, (*values, limit))]
+
+
+def counts(connection: sqlite3.Connection, now: float) -> dict[Status, int]:
+    """Jobs that are not expired, by state."""
+    rows = connection.execute(
+        "SELECT status, count(*) FROM job_records WHERE expires IS NULL OR expires > ? GROUP BY status", (now,)
+    )
+    return dict.fromkeys(Status, 0) | {Status(status): count for status, count in rows}
+
+
+def sweep(connection: sqlite3.Connection, expired_before: float) -> None:
+    """Forget jobs that expired long ago and have nothing left to do."""
+    connection.execute("DELETE FROM job_records WHERE expires < ? AND callback_due IS NULL", (expired_before,))
+
+
+def _write(connection: sqlite3.Connection, job: Job) -> None:
+    due = (job.callback.next_at or 0.0) if job.callback and job.callback_is_pending else None
+    connection.execute(
+        "UPDATE job_records SET status = ?, state = ?, expires = ?, callback = coalesce(callback, ?), callback_due = ?"
+        " WHERE id = ?",
+        (job.status, job.dump(), job.expires, job.callback and job.callback.dump(), due, job.id),
+    )
+
+
+def carry_on(connection: sqlite3.Connection) -> None:
+    """Take over the tables of versions that kept a history of each job; they are gone then.
+
+    Jobs that had ended stay readable, with what their history adds up to; the others begin anew: what they fetched is
+    in the store.
+    """
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    if not {"jobs", "job_changes"} <= names:
+        return
+    for job_id, key, request_text in connection.execute("SELECT id, key, request FROM jobs").fetchall():
+        rows = connection.execute("SELECT change FROM job_changes WHERE job_id = ? ORDER BY number", (job_id,))
+        insert(connection, _add_up(JobRequest.load(request_text), [json.loads(change) for (change,) in rows]), key)
+    connection.execute("DROP TABLE job_changes")
+    connection.execute("DROP TABLE jobs")
+
+
+def _add_up(request: JobRequest, changes: list[dict[str, Any]]) -> Job:
+    """The job that a history makes."""
+    values: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
+    for change in changes:
+        status = Status(change["status"]) if "status" in change else None
+        if status in FINAL:
+            values |= {"status": status, "finished": change["at"], "expires": change.get("expires")}
+            values["error"] = change.get("error")
+        elif status is Status.PROCESSING:
+            values |= {"archive_id": change.get("archive_id"), "started": values.get("started", change["at"])}
+            summary = {"total": change.get("total", 0), "downloaded": 0, "bytes": 0, "failures": []}
+        if "size" in change:
+            summary |= {"downloaded": summary["downloaded"] + 1, "bytes": summary["bytes"] + change["size"]}
+        if "failure" in change:
+            summary["failures"] = [*summary["failures"], change["failure"]]
+        if "callback" in change:
+            values["callback"] = Callback.load(json.dumps({**change["callback"], "next_at": None}))
+    job = Job.new(request)
+    if "status" not in values:
+        return job
+    if summary:
+        values["summary"] = {**summary, "failed": len(summary["failures"])}
+    return Job(**{"request": request, "callback": job.callback, **values})
