@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from service.images.blobs import BlobWriter, Content, content_of
 from service.images.budget import StoreBudget
@@ -40,7 +40,7 @@ class Body:
         self._written = 0
         self._batch: list[bytes] = []
         self._batched = 0
-        self._running: asyncio.Future[object] | None = None
+        self._running: asyncio.Future[Any] | None = None
 
     @property
     def received(self) -> int:

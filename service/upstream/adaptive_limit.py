@@ -26,7 +26,7 @@ class AdaptiveLimit:
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
         self._clock = clock
-        self._cap = float(most)
+        self._cap = float(limit)
         self._refused: deque[tuple[float, str]] = deque()
         self._started: deque[float] = deque()
         self._cut_at = -_SETTLE

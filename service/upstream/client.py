@@ -1,5 +1,6 @@
 """Autoenhance as this service needs it: an order's document, and an enhanced image's bytes."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
@@ -17,9 +18,9 @@ from service.telemetry.traces import span
 from service.upstream.answers import UpstreamFailure, order_problem
 from service.upstream.breaker import Breaker, CircuitOpen, Operation
 from service.upstream.download import Body, Download
-from service.upstream.models import InvalidOrder, Order, Rendering, parse_order
+from service.upstream.models import InvalidOrder, Order, Rendering, read_order
 from service.upstream.retry import Deadline, RetryBudget, RetryPolicy, retry
-from service.upstream.transport import Transport, read_document
+from service.upstream.transport import Transport, read_body
 from service.upstream.uploads import Uploads
 
 log = get_logger(__name__)
@@ -27,6 +28,8 @@ log = get_logger(__name__)
 T = TypeVar("T")
 
 _ORDER_SECONDS = 20.0
+# Reading so many bytes takes some milliseconds of the loop.
+_LONG_DOCUMENT = 256 << 10
 
 
 class Autoenhance:
@@ -133,9 +136,9 @@ class Autoenhance:
             reach=operation.reach,
             attempt=attempt,
         ) as response:
-            document = await read_document(response)
+            body = await read_body(response)
             try:
-                return parse_order(document)
+                return await _read_order(body)
             except InvalidOrder as error:
                 raise UpstreamFailure(Reason.UPSTREAM_ERROR, f"no order document: {error}") from error
 
@@ -147,3 +150,10 @@ class Autoenhance:
             raise UpstreamFailure(Reason.REJECTED, "an id that no address can hold") from error
         query = "&".join(f"{name}={value}" for name, value in rendition.query().items())
         return URL(f"{self._base}/images/{segment}/enhanced?{query}", encoded=True)
+
+
+async def _read_order(body: bytearray) -> Order:
+    """The order, read on a thread when it is a long document. Raises `InvalidOrder`."""
+    if len(body) <= _LONG_DOCUMENT:
+        return read_order(body)
+    return await asyncio.to_thread(read_order, body)

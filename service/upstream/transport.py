@@ -22,6 +22,7 @@ from yarl import URL
 from service.reasons import Reason
 from service.telemetry.metrics import Call, Circuit, Metrics
 from service.upstream.answers import UpstreamFailure, for_the_log, refusal
+from service.upstream.models import MAX_DOCUMENT_BYTES
 from service.upstream.network import AddressGuard, ForbiddenAddress
 
 _MAX_REDIRECTS = 5
@@ -30,7 +31,6 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SMALL_BODY = 16 * 1024
 _LOGGED_BODY = 300
 _TEXT_SECONDS = 2.0
-_MAX_DOCUMENT = 16 << 20
 # What storage says of a stored object.
 _DONE = frozenset({200, 201, 204})
 
@@ -188,13 +188,19 @@ async def _first_text(response: ClientResponse) -> str:
         return ""
 
 
-async def read_document(response: ClientResponse) -> object:
-    """The JSON in an answer. Raises `UpstreamFailure` when there is none, or too much."""
+async def read_body(response: ClientResponse) -> bytearray:
+    """A document's bytes. Raises `UpstreamFailure` when there are too many."""
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > _MAX_DOCUMENT:
+        if len(body) > MAX_DOCUMENT_BYTES:
             raise UpstreamFailure(Reason.REJECTED, "the document is too long")
+    return body
+
+
+async def read_document(response: ClientResponse) -> object:
+    """The JSON in an answer. Raises `UpstreamFailure` when there is none, or too much."""
+    body = await read_body(response)
     try:
         document: object = json.loads(body)
     except (ValueError, RecursionError) as error:
