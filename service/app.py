@@ -19,21 +19,21 @@ from service.api.keys import (
     IMAGES,
     ISSUES,
     JOBS,
-    LIFE,
+    LIFECYCLE,
     LIMITER,
     METRICS,
     NEWS,
     ORDERS,
-    PATIENCE,
     QUESTIONS,
     SETTINGS,
     STATS,
+    TIMEOUTS,
     TRACES,
     UPLOADS,
 )
-from service.api.life import Life
+from service.api.lifecycle import Lifecycle
 from service.api.limits import RateLimiter
-from service.api.patience import Patience
+from service.api.timeouts import Timeouts
 from service.api.tracing import trace
 from service.archives import catalogue
 from service.archives.archives import Archives
@@ -81,21 +81,21 @@ def create_app(settings: Settings) -> web.Application:
     """
     sharing.load_extras(settings)
     app = web.Application(
-        middlewares=[trace, middleware.observe, middleware.explain, auth.require_caller],
+        middlewares=[trace, middleware.observe, middleware.handle_errors, auth.require_caller],
         client_max_size=LARGEST_BODY,
     )
     app[SETTINGS] = settings
     app[METRICS] = metrics = Metrics()
     app[STATS] = Stats(metrics)
-    app[LIFE] = Life()
-    app[PATIENCE] = Patience(send=settings.send_timeout)
+    app[LIFECYCLE] = Lifecycle()
+    app[TIMEOUTS] = Timeouts(send=settings.send_timeout)
     app[LIMITER] = RateLimiter(settings.rate_limit, metrics, "downloads", sharing.window(settings))
     app[ATTEMPTS] = RateLimiter(settings.rate_limit, metrics, "attempts")
     app[QUESTIONS] = RateLimiter(QUESTION_LIMIT, metrics, "questions")
     app.on_response_prepare.extend([middleware.add_headers, limits.add_headers])
     app.cleanup_ctx.append(rooms)
     app.on_shutdown.append(drain)
-    app.add_routes(routes.of(settings.role))
+    app.add_routes(routes.for_role(settings.role))
     known = {resource.canonical for resource in app.router.resources()}
     metrics.declare_failures(failure for failure in openapi.failures() if failure[0] in known)
     cors.allow_origins(app, settings.allowed_origins)
@@ -143,7 +143,7 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
         app[NEWS] = news = News(background, archives, orders, auto_batch=settings.auto_batch)
         stack.push_async_callback(news.close)
         await stack.enter_async_context(running(watch_loop(metrics)))
-        app[LIFE].is_ready = True
+        app[LIFECYCLE].is_ready = True
         yield
 
 
@@ -166,8 +166,8 @@ async def open_jobs(
 
 async def drain(app: web.Application) -> None:
     """The instance is told to stop: it wants no more traffic."""
-    app[LIFE].is_ready = False
-    app[LIFE].stopping.set()
+    app[LIFECYCLE].is_ready = False
+    app[LIFECYCLE].stopping.set()
 
 
 @asynccontextmanager

@@ -33,7 +33,7 @@ CALLER = web.RequestKey("CALLER", Caller)
 """Set before any handler runs."""
 
 
-def address(request: web.Request) -> IPv4Address | IPv6Address | None:
+def caller_ip(request: web.Request) -> IPv4Address | IPv6Address | None:
     """The caller's address: the peer's, or what trusted proxies say of whom they serve."""
     claims = request.headers.getall("X-Forwarded-For", [])
     return behind_proxies(request.remote or "", claims, request.app[SETTINGS].trusted_proxies)
@@ -71,7 +71,7 @@ def identity(request: web.Request) -> str:
 
 def peer_identity(request: web.Request) -> str:
     """What limits count by while there is no key: the address (IPv6: its /64)."""
-    caller = address(request)
+    caller = caller_ip(request)
     if isinstance(caller, IPv6Address):
         return f"address:{ipaddress.ip_network((caller, _IPV6_PREFIX), strict=False)}"
     return f"address:{caller}"

@@ -10,10 +10,9 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from service.api.answers import HEADERS, problem_answer
 from service.api.connections import Connection
 from service.api.keys import METRICS, PREPARED, REQUEST_ID, STATS
-from service.api.query import printable
+from service.api.responses import COMMON_HEADERS, problem_response
 from service.api.tracing import PROBES, method_of, route_of
 from service.archives.delivery import FACTS, STARTED
 from service.archives.transmission import cut
@@ -31,6 +30,7 @@ from service.problems import (
 )
 from service.telemetry.logs import get_logger
 from service.telemetry.traces import trace_id
+from service.text import printable
 
 log = get_logger(__name__)
 
@@ -40,7 +40,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Signal handler: what every answer carries, and the request's id."""
     response.headers.popall("Server", None)  # aiohttp has set it already
-    for name, value in HEADERS.items():
+    for name, value in COMMON_HEADERS.items():
         response.headers.setdefault(name, value)
     if isinstance(request, web.Request) and REQUEST_ID in request:
         request[PREPARED] = True
@@ -52,7 +52,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request an id, then count, time and log it."""
     connection = request.protocol
     if isinstance(connection, Connection):
-        connection.heard()
+        connection.head_received()
     request[STARTED] = started = time.monotonic()
     request[REQUEST_ID] = request_id = _request_id(request)
     structlog.contextvars.clear_contextvars()
@@ -84,7 +84,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 @web.middleware
-async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def handle_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn whatever is raised into a problem document; once a response has begun, into a cut connection."""
     try:
         return await handler(request)
@@ -107,7 +107,7 @@ def _answer(request: web.Request, problem: Problem) -> web.StreamResponse:
     # That Sentry is not set up is no error: the page asks whenever an administrator comes.
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(problem, ErrorsNotConfigured):
         request.app[STATS].note_error(problem.code, route_of(request), request[REQUEST_ID])
-    return problem_answer(problem, request[REQUEST_ID])
+    return problem_response(problem, request[REQUEST_ID])
 
 
 def _from_http(request: web.Request, error: web.HTTPException) -> Problem:

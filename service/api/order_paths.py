@@ -190,12 +190,12 @@ def _new_job() -> Json:
 
 
 def _job_events() -> Json:
-    words = "One event per outcome of an image and per change of state; `data` is the job as it stood."
+    description = "One event per outcome of an image and per change of state; `data` is the job as it stood."
     return operation(
         "Follow the job",
         "jobEvents",
         {
-            "200": answer(words, events()),
+            "200": answer(description, events()),
             "204": answer("The caller has the last event; nothing more will come."),
         },
         problems=_JOB_DOCUMENT,
@@ -217,8 +217,8 @@ def _webhook() -> Json:
 
 
 def _made(summary: str, name: str, problems: Problems, body: Json | None = None) -> Json:
-    words = "At least one file has arrived; `files` tells of each."
-    made = {"201": answer(words, json_of("NewOrder"), headers=("Location", *COUNTED))}
+    description = "At least one file has arrived; `files` tells of each."
+    made = {"201": answer(description, json_of("NewOrder"), headers=("Location", *COUNTED))}
     return operation(summary, name, made, problems=problems, body=body, security=ADMINISTRATORS)
 
 
