@@ -62,7 +62,7 @@ async def test_numbers_are_read_easily(visit: Visit) -> None:
             [0, 1, 2].map(photos),
           ];
         }""",
-        address("format.js"),
+        url("format.js"),
     )
 
     assert written == [
@@ -93,7 +93,7 @@ async def test_events_are_read_whatever_the_network_cuts_them_into(visit: Visit)
           for await (const message of messages({ body })) seen.push(message);
           return seen;
         }""",
-        address("events.js"),
+        url("events.js"),
     )
 
     assert found == [
@@ -119,7 +119,7 @@ async def test_a_problem_is_told_in_its_own_words(visit: Visit) -> None:
             Refusal.offline(),
           ].map((refusal) => [refusal.sentence, refusal.next]);
         }""",
-        address("problems.js"),
+        url("problems.js"),
     )
 
     step = "The next may come in 40 seconds."
