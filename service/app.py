@@ -11,16 +11,17 @@ from yarl import URL
 
 from service import sharing
 from service.api import auth, cors, limits, middleware, openapi, routes
+from service.api.guesses import GUESSES, Guesses
 from service.api.keys import (
     ARCHIVES,
     ASSISTANT,
-    ATTEMPTS,
     DELIVERY,
     IMAGES,
     ISSUES,
     JOBS,
     LIFECYCLE,
     LIMITER,
+    LOOKS,
     METRICS,
     NEWS,
     ORDERS,
@@ -89,8 +90,10 @@ def create_app(settings: Settings) -> web.Application:
     app[STATS] = Stats(metrics)
     app[LIFECYCLE] = Lifecycle()
     app[TIMEOUTS] = Timeouts(send=settings.send_timeout)
-    app[LIMITER] = RateLimiter(settings.rate_limit, metrics, "downloads", sharing.window(settings))
-    app[ATTEMPTS] = RateLimiter(settings.rate_limit, metrics, "attempts")
+    window = sharing.window(settings)
+    app[LIMITER] = RateLimiter(settings.rate_limit, metrics, "downloads", window)
+    app[LOOKS] = RateLimiter(limits.times(settings.rate_limit, 10), metrics, "overviews", window)
+    app[GUESSES] = Guesses(metrics, window)
     app[QUESTIONS] = RateLimiter(QUESTION_LIMIT, metrics, "questions")
     app.on_response_prepare.extend([middleware.add_headers, limits.add_headers])
     app.cleanup_ctx.append(rooms)

@@ -6,8 +6,6 @@ Both come with extras that the default install does not have; nothing of them is
 from contextlib import AsyncExitStack
 from importlib import import_module
 
-from limits.aio.strategies import MovingWindowRateLimiter
-
 from service.api.shared_limits import SHARED_SECONDS, SharedWindow
 from service.archives.catalogue import Catalogue
 from service.archives.shared import SharedCatalogue
@@ -54,7 +52,7 @@ def catalogue(database: Database, objects: Objects | None, ttl: float) -> Catalo
     return Catalogue(database, ttl, SharedCatalogue(objects, ttl) if objects else None)
 
 
-def window(settings: Settings) -> MovingWindowRateLimiter | None:
+def window(settings: Settings) -> SharedWindow | None:
     """Where instances count their callers together; None: each counts for itself."""
     return None if settings.shared_url is None else SharedWindow(settings.shared_url.get_secret_value())
 

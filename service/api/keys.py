@@ -32,8 +32,8 @@ DELIVERY = web.AppKey("DELIVERY", Delivery)
 JOBS = web.AppKey("JOBS", Jobs)
 NEWS = web.AppKey("NEWS", News)
 LIMITER = web.AppKey("LIMITER", RateLimiter)
-ATTEMPTS = web.AppKey("ATTEMPTS", RateLimiter)
-"""Counts wrong administrator's tokens."""
+LOOKS = web.AppKey("LOOKS", RateLimiter)
+"""Counts what begins nothing, but asks Autoenhance."""
 QUESTIONS = web.AppKey("QUESTIONS", RateLimiter)
 ASSISTANT = web.AppKey("ASSISTANT", Assistant)
 TIMEOUTS = web.AppKey("TIMEOUTS", Timeouts)

@@ -11,13 +11,14 @@ Json = dict[str, Any]
 Problems = tuple[type[p.Problem], ...]
 
 OPEN: list[Json] = []
-CALLERS: list[Json] = [{"key": []}, {"administrator": []}, {"session": []}, {}]
-DOWNLOADERS: list[Json] = [{"key": []}, {"link": []}, {"administrator": []}, {"session": []}, {}]
+CALLERS: list[Json] = [{"key": []}, {"bearer": []}, {"administrator": []}, {"session": []}, {}]
+DOWNLOADERS: list[Json] = [{"key": []}, {"bearer": []}, {"link": []}, {"administrator": []}, {"session": []}, {}]
 ADMINISTRATORS: list[Json] = [{"administrator": []}, {"session": []}]
 """Who may. The empty one: everybody, while the service has no keys."""
 
 SECURITY_SCHEMES: Json = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "One of `SERVICE_API_KEY`."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The same key as `Authorization: Bearer`."},
     "link": {
         "type": "apiKey",
         "in": "query",

@@ -89,12 +89,14 @@ def orders() -> Json:
     """Orders and their downloads."""
     download = {
         "get": _zip("Download an order's images as one ZIP", "download", _ORDER, _DOWNLOAD, counted=True),
-        "head": _head("What a download would be, as far as it is known", "describeDownload", _ORDER, _ORDER_CALL),
+        "head": _head(
+            "What a download would be, as far as it is known", "describeDownload", _ORDER, _ORDER_CALL, counted=True
+        ),
     }
     overview = operation(
         "What a download would hold",
         "overview",
-        {"200": answer("As it stands.", json_of("Overview"))},
+        {"200": answer("As it stands.", json_of("Overview"), headers=COUNTED)},
         problems=_ORDER_CALL,
         parameters=_ORDER,
     )
@@ -259,8 +261,9 @@ def _zip(summary: str, name: str, parameters: list[Json], problems: Problems, *,
     )
 
 
-def _head(summary: str, name: str, parameters: list[Json], problems: Problems) -> Json:
-    found = {"200": answer("As far as it is known.", headers=_ZIP_HEADERS)}
+def _head(summary: str, name: str, parameters: list[Json], problems: Problems, *, counted: bool = False) -> Json:
+    headers = (*_ZIP_HEADERS, *(COUNTED if counted else ()))
+    found = {"200": answer("As far as it is known.", headers=headers)}
     return headers_only(
         operation(
             summary,
