@@ -10,29 +10,30 @@ from limits import parse
 from yarl import URL
 
 from service.api import auth, cors, limits, middleware, openapi, routes
+from service.api.guesses import GUESSES, Guesses
 from service.api.keys import (
     ARCHIVES,
     ASSISTANT,
-    ATTEMPTS,
     DELIVERY,
     IMAGES,
     ISSUES,
     JOBS,
-    LIFE,
+    LIFECYCLE,
     LIMITER,
+    LOOKS,
     METRICS,
     ORDERS,
-    PATIENCE,
     QUESTIONS,
     SETTINGS,
     STATS,
+    TIMEOUTS,
     TRACES,
     UPLOADS,
     WEBHOOK_EVENTS,
 )
-from service.api.life import Life
+from service.api.lifecycle import Lifecycle
 from service.api.limits import RateLimiter
-from service.api.patience import Patience
+from service.api.timeouts import Timeouts
 from service.api.tracing import trace
 from service.archives import catalogue
 from service.archives.archives import Archives
@@ -85,21 +86,23 @@ def create_app(settings: Settings) -> web.Application:
     """
     cluster.load_extras(settings)
     app = web.Application(
-        middlewares=[trace, middleware.observe, middleware.explain, auth.require_caller],
+        middlewares=[trace, middleware.observe, middleware.handle_errors, auth.require_caller],
         client_max_size=LARGEST_BODY,
     )
     app[SETTINGS] = settings
     app[METRICS] = metrics = Metrics()
     app[STATS] = Stats(metrics)
-    app[LIFE] = Life()
-    app[PATIENCE] = Patience(send=settings.send_timeout)
-    app[LIMITER] = RateLimiter(settings.rate_limit, metrics, "downloads", cluster.window(settings))
-    app[ATTEMPTS] = RateLimiter(settings.rate_limit, metrics, "attempts")
+    app[LIFECYCLE] = Lifecycle()
+    app[TIMEOUTS] = Timeouts(send=settings.send_timeout)
+    window = cluster.window(settings)
+    app[LIMITER] = RateLimiter(settings.rate_limit, metrics, "downloads", window)
+    app[LOOKS] = RateLimiter(limits.times(settings.rate_limit, 10), metrics, "overviews", window)
+    app[GUESSES] = Guesses(metrics, window)
     app[QUESTIONS] = RateLimiter(QUESTION_LIMIT, metrics, "questions")
     app.on_response_prepare.extend([middleware.add_headers, limits.add_headers])
     app.cleanup_ctx.append(components)
     app.on_shutdown.append(drain)
-    app.add_routes(routes.of(settings.role))
+    app.add_routes(routes.for_role(settings.role))
     known = {resource.canonical for resource in app.router.resources()}
     metrics.declare_failures(failure for failure in openapi.failures() if failure[0] in known)
     cors.allow_origins(app, settings.allowed_origins)
@@ -154,7 +157,7 @@ async def components(app: web.Application) -> AsyncIterator[None]:
         )
         stack.push_async_callback(webhook_events.close)
         await stack.enter_async_context(running(watch_loop(metrics)))
-        app[LIFE].is_ready = True
+        app[LIFECYCLE].is_ready = True
         yield
 
 
@@ -177,8 +180,8 @@ async def open_jobs(
 
 async def drain(app: web.Application) -> None:
     """The instance is told to stop: it wants no more traffic."""
-    app[LIFE].is_ready = False
-    app[LIFE].stopping.set()
+    app[LIFECYCLE].is_ready = False
+    app[LIFECYCLE].stopping.set()
 
 
 @asynccontextmanager

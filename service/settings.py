@@ -1,8 +1,10 @@
 """Every setting, read once from the environment (and `.env`, when present)."""
 
 import base64
+import re
 import shutil
 from contextlib import suppress
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -21,12 +23,29 @@ GIB = 1 << 30
 # A calendar has an end.
 _CENTURY_SECONDS = 100 * 365 * 86_400
 
+# A caller's name before its key.
+_NAMED_KEY = re.compile(r"([A-Za-z0-9._-]{1,64}):(.+)")
+
 # Of a secret that signs callbacks, in bytes (Standard Webhooks).
 _SHORTEST_KEY, _LONGEST_KEY = 24, 64
 
 
 class InvalidSettings(ValueError):
     """Settings have values that cannot be used; the message has one line for each: its name, never its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceKey:
+    """A key that callers send."""
+
+    name: str | None
+    """Whose it is: several keys of one name are one caller, so that a key can be replaced."""
+    secret: SecretStr
+
+
+def _service_key(text: str) -> ServiceKey:
+    named = _NAMED_KEY.fullmatch(text)
+    return ServiceKey(named[1], SecretStr(named[2])) if named else ServiceKey(None, SecretStr(text))
 
 
 def _signing_key(secret: SecretStr) -> bytes:
@@ -90,12 +109,15 @@ class Settings(BaseSettings):
     """With `SHARED_URL`: whether this instance answers requests, runs jobs, or both."""
 
     service_api_key: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    """Keys that callers must send as `X-API-Key`, comma-separated; none = open to everybody."""
+    """Keys that callers must send as `X-API-Key` or `Authorization: Bearer`, comma-separated, each as `name:key` or the
+    key alone; unset = open to everybody. Keys of one name are one caller, so that a key can be replaced. The page, the
+    docs, probes and `/metrics` are open anyway: keep `/metrics` from the public at the proxy."""
     admin_token: SecretStr | None = None
     """What administrators send as `X-Admin-Token`; unset = nobody is one."""
     rate_limit: Annotated[RateLimitItem | None, NoDecode] = parse("10/minute")
-    """Downloads, jobs and new orders that a caller may begin, such as `10/minute`; `off` = no limit. Also the number of
-    wrong administrator's tokens that an address may send."""
+    """Downloads, jobs and new orders that a caller may begin, such as `10/minute`, and ten times as many overviews and
+    `HEAD` requests; `off` = no limit. Wrong keys, tokens and webhook secrets are limited to 10 a minute per address
+    anyway."""
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
     """Networks of proxies whose `X-Forwarded-For` is believed, comma-separated."""
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
@@ -286,6 +308,11 @@ class Settings(BaseSettings):
             raise InvalidSettings("\n".join(f"{name.upper()}: {why}" if name else why for name, why in found)) from None
 
     @property
+    def service_keys(self) -> tuple[ServiceKey, ...]:
+        """The keys of callers, with their names."""
+        return tuple(_service_key(key.get_secret_value()) for key in self.service_api_key)
+
+    @property
     def traces_endpoint(self) -> str | None:
         """Where spans are posted; None = tracing is off."""
         if self.otel_exporter_otlp_traces_endpoint is None and self.otel_exporter_otlp_endpoint is not None:
@@ -296,7 +323,8 @@ class Settings(BaseSettings):
         """Every value that must not be seen anywhere."""
         values = (getattr(self, name) for name in type(self).model_fields)
         each = (one for value in values for one in (value if isinstance(value, tuple) else (value,)))
-        return [one.get_secret_value() for one in each if isinstance(one, SecretStr)]
+        known = [one.get_secret_value() for one in each if isinstance(one, SecretStr)]
+        return known + [key.secret.get_secret_value() for key in self.service_keys if key.name]
 
     def store_budget(self, held: int) -> int:
         """Bytes the image store may take: `store_max_bytes`, or half of what is free or `held`, at most 20 GiB."""

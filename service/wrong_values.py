@@ -23,10 +23,10 @@ _NUMBERS = frozenset(
         "less_than_equal",
     }
 )
-_WORDS = {
+_MESSAGES = {
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
-    "extra_forbidden": "there is no such {what}",
+    "extra_forbidden": "unknown {what}",
     "ip_v4_network": "must be networks such as 10.0.0.0/8",
     "ip_v6_network": "must be networks such as 10.0.0.0/8",
     "literal_error": "must be {expected}",
@@ -57,9 +57,9 @@ def wrong_values(model: type[BaseModel], error: ValidationError, *, what: str) -
 def _reason(field: FieldInfo | None, found: ErrorDetails, what: str) -> str:
     if found["type"] in _NUMBERS and field is not None:
         return f"must be {_number(field)}"
-    words = _WORDS.get(found["type"])
+    message = _MESSAGES.get(found["type"])
     context: Mapping[str, Any] = found.get("ctx", {})
-    return words.format_map({**context, "what": what, "expected": _choice(context)}) if words else found["msg"]
+    return message.format_map({**context, "what": what, "expected": _choice(context)}) if message else found["msg"]
 
 
 def _choice(context: Mapping[str, Any]) -> str:

@@ -6,10 +6,10 @@ from aiohttp import web
 
 from service.api.downloads import head_of
 from service.api.keys import ARCHIVES, DELIVERY
-from service.api.query import printable
 from service.archives.archive import Archive
 from service.archives.delivery import DeliveryOptions
 from service.problems import ArchiveNotFound
+from service.text import printable
 
 _ID = re.compile(r"[0-9a-f]{32}")
 

@@ -14,7 +14,7 @@ from service.api.keys import ASSISTANT, QUESTIONS
 from service.assistant.assistant import Done, Event, Words
 from service.docs.library import Passage
 
-_LONGEST_PASSAGE = 600
+_MAX_PASSAGE_LENGTH = 600
 
 
 class Question(BaseModel):
@@ -44,7 +44,7 @@ async def ask(request: web.Request) -> web.StreamResponse:
 def _sent(event: Event) -> bytes:
     match event:
         case Passage():
-            text = textwrap.shorten(event.text, _LONGEST_PASSAGE, placeholder=" ...")
+            text = textwrap.shorten(event.text, _MAX_PASSAGE_LENGTH, placeholder=" ...")
             return _event("passage", title=event.title, url=event.url, text=text)
         case Words():
             return _event("token", text=event.text)

@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import BaseModel, ValidationError
 
-from service.api.keys import PATIENCE
+from service.api.keys import TIMEOUTS
 from service.problems import BadRequest, InvalidParameter, PayloadTooLarge, UploadTimeout
 from service.wrong_values import wrong_values
 
@@ -18,7 +18,7 @@ Document = TypeVar("Document", bound=BaseModel)
 async def read_body(request: web.Request) -> bytes:
     """The whole of a small body. Raises `PayloadTooLarge`, `UploadTimeout`, and `BadRequest` when it cannot be read."""
     try:
-        async with asyncio.timeout(request.app[PATIENCE].body):
+        async with asyncio.timeout(request.app[TIMEOUTS].body):
             return await request.read()
     except TimeoutError:
         raise UploadTimeout from None

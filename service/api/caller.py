@@ -1,17 +1,18 @@
 """Who is calling: the address behind trusted proxies, the key, and whether it is an administrator."""
 
+import hashlib
 import hmac
 import ipaddress
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-import xxhash
 from aiohttp import web
 from pydantic import SecretStr
 
 from service.api.keys import SETTINGS
 from service.problems import AdministratorsOnly
+from service.settings import ServiceKey
 
 Network = IPv4Network | IPv6Network
 
@@ -23,8 +24,8 @@ _IPV6_PREFIX = 64
 class Caller:
     """What a request proved about who sent it."""
 
-    key: SecretStr | None = None
-    """The configured key it carries, or the link it comes by was signed with."""
+    key: ServiceKey | None = None
+    """The configured key it carries, or that of who made the link it comes by; None for an administrator's link."""
     is_administrator: bool = False
     by_link: bool = False
 
@@ -33,7 +34,7 @@ CALLER = web.RequestKey("CALLER", Caller)
 """Set before any handler runs."""
 
 
-def address(request: web.Request) -> IPv4Address | IPv6Address | None:
+def caller_ip(request: web.Request) -> IPv4Address | IPv6Address | None:
     """The caller's address: the peer's, or what trusted proxies say of whom they serve."""
     claims = request.headers.getall("X-Forwarded-For", [])
     return behind_proxies(request.remote or "", claims, request.app[SETTINGS].trusted_proxies)
@@ -71,16 +72,21 @@ def identity(request: web.Request) -> str:
 
 def peer_identity(request: web.Request) -> str:
     """What limits count by while there is no key: the address (IPv6: its /64)."""
-    caller = address(request)
+    caller = caller_ip(request)
     if isinstance(caller, IPv6Address):
         return f"address:{ipaddress.ip_network((caller, _IPV6_PREFIX), strict=False)}"
     return f"address:{caller}"
 
 
 def tenant(request: web.Request) -> str | None:
-    """Whose things these are: a name for the caller's key; None for everybody while the service is open."""
-    key = request[CALLER].key
-    return f"key:{xxhash.xxh3_128_hexdigest(key.get_secret_value().encode())}" if key else None
+    """Whose things these are: the name of the caller's key, else a name for it; None for everybody while the service is
+    open. What comes by a link is of who made the link."""
+    caller = request[CALLER]
+    if caller.key is None:
+        return "administrator" if caller.by_link else None
+    if caller.key.name is not None:
+        return f"caller:{caller.key.name}"
+    return f"key:{hashlib.sha256(caller.key.secret.get_secret_value().encode()).hexdigest()[:32]}"
 
 
 def is_administrator(request: web.Request) -> bool:
@@ -94,6 +100,14 @@ def require_administrator(request: web.Request) -> None:
         raise AdministratorsOnly("Send the token as X-Admin-Token, or sign in with it on the page.")
 
 
+def api_key(request: web.Request) -> str:
+    """The key that the request carries, right or wrong; empty when it carries none."""
+    if key := request.headers.get("X-API-Key"):
+        return key
+    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    return credentials.strip() if scheme.lower() == "bearer" else ""
+
+
 def matching(given: str, keys: Iterable[SecretStr]) -> SecretStr | None:
     """The key that was given, if it is one.
 
@@ -102,11 +116,6 @@ def matching(given: str, keys: Iterable[SecretStr]) -> SecretStr | None:
     sent = given.encode("utf-8", "surrogateescape")
     found = [key for key in keys if hmac.compare_digest(sent, key.get_secret_value().encode())]
     return found[0] if found else None
-
-
-def is_one_of(given: str, keys: Iterable[SecretStr]) -> bool:
-    """Whether one of the keys was given."""
-    return matching(given, keys) is not None
 
 
 def _is_within(address: IPv4Address | IPv6Address, networks: Iterable[Network]) -> bool:

@@ -10,10 +10,10 @@ from typing import Any, NoReturn
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
-from service.api.answers import HEADERS, problem_answer
-from service.api.keys import PATIENCE
-from service.api.patience import Patience
+from service.api.keys import TIMEOUTS
+from service.api.responses import COMMON_HEADERS, problem_response
 from service.api.stalls import Progress
+from service.api.timeouts import Timeouts
 from service.archives.transmission import reset_at_close
 from service.problems import BadRequest, HeadersTooLarge, InternalError, Problem
 from service.telemetry.logs import get_logger
@@ -32,15 +32,15 @@ class CannotListen(Exception):
 class Connection(web.RequestHandler):
     """A connection to a caller."""
 
-    __slots__ = ("_head_timer", "_patience", "_progress", "is_stalled")
+    __slots__ = ("_head_timer", "_progress", "_timeouts", "is_stalled")
 
-    def __init__(self, server: web.Server, patience: Patience) -> None:
+    def __init__(self, server: web.Server, timeouts: Timeouts) -> None:
         loop = asyncio.get_running_loop()
         quiet: Any = None  # what the annotation does not say: no access log
         super().__init__(
-            server, loop=loop, keepalive_timeout=patience.idle, lingering_time=patience.unread, access_log=quiet
+            server, loop=loop, keepalive_timeout=timeouts.idle, lingering_time=timeouts.unread, access_log=quiet
         )
-        self._patience = patience
+        self._timeouts = timeouts
         self._head_timer: asyncio.TimerHandle | None = None
         self._progress = Progress()
         self.is_stalled = False
@@ -48,13 +48,13 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._head_timer = asyncio.get_running_loop().call_later(self._patience.head, self._abort)
+        self._head_timer = asyncio.get_running_loop().call_later(self._timeouts.head, self._abort)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self.heard()
+        self.head_received()
         super().connection_lost(exc)
 
-    def heard(self) -> None:
+    def head_received(self) -> None:
         """The head of a request has come in."""
         if self._head_timer is not None:
             self._head_timer.cancel()
@@ -62,7 +62,7 @@ class Connection(web.RequestHandler):
 
     def end_if_stalled(self, now: float) -> None:
         """End the connection if its caller has stopped reading for too long; `now` is the loop's time."""
-        if self.transport is None or self._progress.stalled_seconds(self.transport, now) < self._patience.send:
+        if self.transport is None or self._progress.stalled_seconds(self.transport, now) < self._timeouts.send:
             return
         self.is_stalled = True
         # Not `abort`: a file may be on its way through `sendfile`, behind the transport's back. This way the system
@@ -88,8 +88,8 @@ class Connection(web.RequestHandler):
         else:
             log.error("connection failed", request_id=request_id, exc_info=exc)
             problem = InternalError()
-        response = problem_answer(problem, request_id)
-        response.headers.update({**HEADERS, "X-Request-Id": request_id})
+        response = problem_response(problem, request_id)
+        response.headers.update({**COMMON_HEADERS, "X-Request-Id": request_id})
         response.force_close()
         return response
 
@@ -118,8 +118,8 @@ async def listening(app: web.Application, host: str, port: int, *, drain_seconds
         server = runner.server
         if server is None:
             raise RuntimeError("the runner made no server")
-        listener = await _listen(lambda: Connection(server, app[PATIENCE]), host, port)
-        watch = asyncio.create_task(_end_stalled(server, app[PATIENCE].send))
+        listener = await _listen(lambda: Connection(server, app[TIMEOUTS]), host, port)
+        watch = asyncio.create_task(_end_stalled(server, app[TIMEOUTS].send))
         try:
             yield [_address(each) for each in listener.sockets]
         finally:

@@ -27,6 +27,7 @@ _EXPOSED = (
     "X-Total-Images",
 )
 _ALLOWED = (
+    "Authorization",
     "Content-Type",
     "Idempotency-Key",
     "If-Match",

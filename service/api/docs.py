@@ -103,8 +103,8 @@ def _guide(slug: str) -> page.Asset:
 
 @cache
 def _reference() -> page.Asset:
-    head = f'<link rel="stylesheet" href="{_address("swagger-ui.css")}">'
-    scripts = "".join(f'<script src="{_address(name)}"></script>' for name in ("swagger-ui-bundle.js", "reference.js"))
+    head = f'<link rel="stylesheet" href="{_file_url("swagger-ui.css")}">'
+    scripts = "".join(f'<script src="{_file_url(name)}"></script>' for name in ("swagger-ui-bundle.js", "reference.js"))
     body = (
         '<h1 class="visually-hidden">API reference</h1><div id="reference"></div>'
         f'<noscript><p>The reference needs JavaScript. Without it, read <a href="/openapi.json">/openapi.json</a>'
@@ -121,8 +121,8 @@ def _sources() -> dict[str, Path]:
 @cache
 def _source() -> page.Asset:
     files = "".join(f'<li><a href="{_SOURCE}/{name}"><code>{name}</code></a></li>' for name in _sources())
-    words = f"The program that runs here, version {__version__}, under the Apache License 2.0."
-    return _render("Source", "source", f"<h1>Source</h1><p>{words}</p><ul>{files}</ul>", content="prose")
+    intro = f"The program that runs here, version {__version__}, under the Apache License 2.0."
+    return _render("Source", "source", f"<h1>Source</h1><p>{intro}</p><ul>{files}</ul>", content="prose")
 
 
 def _render(
@@ -138,21 +138,21 @@ def _render(
         content=content,
         body=body,
         links="\n".join(
-            _link(address, words, is_current=slug == current, below=_GROUPS if slug is current is None else "")
-            for slug, address, words in entries
+            _link(url, label, is_current=slug == current, below=_GROUPS if slug is current is None else "")
+            for slug, url, label in entries
         ),
-        style=_address("docs.css"),
-        base=page.address("base.css"),
-        theme=page.address("theme.js"),
-        icon=page.address("icon.svg"),
+        style=_file_url("docs.css"),
+        base=page.url("base.css"),
+        theme=page.url("theme.js"),
+        icon=page.url("icon.svg"),
     ).encode()
     return page.Asset(html, "text/html", xxhash.xxh3_64_hexdigest(html))
 
 
-def _link(address: str, words: str, *, is_current: bool, below: str = "") -> str:
+def _link(url: str, label: str, *, is_current: bool, below: str = "") -> str:
     mark = ' aria-current="page"' if is_current else ""
-    return f'<li><a href="{address}"{mark}>{escape(words)}</a>{below}</li>'
+    return f'<li><a href="{url}"{mark}>{escape(label)}</a>{below}</li>'
 
 
-def _address(name: str) -> str:
+def _file_url(name: str) -> str:
     return f"/docs/files/{_VERSION}/{name}"

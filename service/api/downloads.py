@@ -5,7 +5,7 @@ import re
 from aiohttp import web
 
 from service.api.caller import identity
-from service.api.keys import ARCHIVES, DELIVERY, LIMITER, METRICS, ORDERS, SETTINGS
+from service.api.keys import ARCHIVES, DELIVERY, LIMITER, LOOKS, METRICS, ORDERS, SETTINGS
 from service.api.query import read_options, read_order_id, read_query
 from service.archives.archive import Archive
 from service.archives.delivery import DeliveryOptions, headers, is_not_modified, not_modified
@@ -43,6 +43,7 @@ async def describe(request: web.Request) -> web.StreamResponse:
     """Answer HEAD: the headers of the archive if there is one, else what the order tells. Begins nothing."""
     order_id, options = read_order_id(request), read_options(read_query(request))
     require_key(request)
+    await request.app[LOOKS].count(request, identity(request))
     try:
         order = await request.app[ORDERS].get(order_id)
     except _UPSTREAM_DOWN as problem:

@@ -1,4 +1,4 @@
-"""For administrators: what went wrong lately, and a way to see that it would be told."""
+"""For administrators: recent errors, and a way to see one arrive."""
 
 from aiohttp import web
 

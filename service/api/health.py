@@ -4,7 +4,7 @@ from aiohttp import web
 
 from service import __version__
 from service.api.caller import is_administrator
-from service.api.keys import IMAGES, LIFE, SETTINGS, STATS
+from service.api.keys import IMAGES, LIFECYCLE, SETTINGS, STATS
 
 
 async def livez(request: web.Request) -> web.Response:
@@ -17,7 +17,7 @@ async def readyz(request: web.Request) -> web.Response:
 
     An open breaker is no reason: what is stored can still be served.
     """
-    if request.app[LIFE].is_ready and await request.app[IMAGES].is_usable():
+    if request.app[LIFECYCLE].is_ready and await request.app[IMAGES].is_usable():
         return web.Response(text="ok\n")
     return web.Response(status=503, text="not ready\n")
 

@@ -13,8 +13,8 @@ from yarl import URL
 from service.api.bodies import read_body, read_document
 from service.api.caller import identity, is_administrator, require_administrator, tenant
 from service.api.downloads import head_of, require_key
-from service.api.keys import ARCHIVES, DELIVERY, JOBS, LIFE, LIMITER, SETTINGS
-from service.api.query import is_order_id, printable, read_options, read_order_id
+from service.api.keys import ARCHIVES, DELIVERY, JOBS, LIFECYCLE, LIMITER, SETTINGS
+from service.api.query import is_order_id, read_options, read_order_id
 from service.api.server_events import send_events
 from service.archives.archive import Archive
 from service.archives.delivery import DeliveryOptions
@@ -31,6 +31,7 @@ from service.problems import (
     JobNotFound,
     JobUnfinished,
 )
+from service.text import printable
 from service.upstream.network import is_public_host
 from service.wrong_values import wrong_values
 
@@ -111,7 +112,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     after = int(last) if re.fullmatch(r"\d{1,9}", last, re.ASCII) else 0
     if job.is_final and after > outcomes_of(job):
         return web.Response(status=HTTPStatus.NO_CONTENT)  # tells a browser not to connect again
-    return await send_events(request, request.app[JOBS].events(job.id, after), request.app[LIFE].stopping)
+    return await send_events(request, request.app[JOBS].events(job.id, after), request.app[LIFECYCLE].stopping)
 
 
 async def download(request: web.Request) -> web.StreamResponse:

@@ -2,9 +2,9 @@
 
 from aiohttp import web
 
-from service.api.life import Life
+from service.api.lifecycle import Lifecycle
 from service.api.limits import RateLimiter
-from service.api.patience import Patience
+from service.api.timeouts import Timeouts
 from service.archives.archives import Archives
 from service.archives.delivery import Delivery
 from service.assistant.assistant import Assistant
@@ -32,12 +32,12 @@ DELIVERY = web.AppKey("DELIVERY", Delivery)
 JOBS = web.AppKey("JOBS", Jobs)
 WEBHOOK_EVENTS = web.AppKey("WEBHOOK_EVENTS", WebhookEvents)
 LIMITER = web.AppKey("LIMITER", RateLimiter)
-ATTEMPTS = web.AppKey("ATTEMPTS", RateLimiter)
-"""Counts wrong administrator's tokens."""
+LOOKS = web.AppKey("LOOKS", RateLimiter)
+"""Counts what begins nothing, but asks Autoenhance."""
 QUESTIONS = web.AppKey("QUESTIONS", RateLimiter)
 ASSISTANT = web.AppKey("ASSISTANT", Assistant)
-PATIENCE = web.AppKey("PATIENCE", Patience)
-LIFE = web.AppKey("LIFE", Life)
+TIMEOUTS = web.AppKey("TIMEOUTS", Timeouts)
+LIFECYCLE = web.AppKey("LIFECYCLE", Lifecycle)
 
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)
 PREPARED = web.RequestKey("PREPARED", bool)

@@ -1,12 +1,11 @@
 """Links that a browser can download by: `POST /v1/links`. They carry no key, open one address, and expire.
 
-A link is signed with the key of the caller who asked for it, so it counts as that caller's, every replica accepts it,
-and it dies with that key.
+A link is signed for the caller who asked for it, with its key or the administrators' token: it counts as that caller's,
+every replica accepts it, and it dies with that key.
 """
 
 import re
 import time
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from http import HTTPStatus
 from urllib.parse import urlencode
@@ -16,11 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from yarl import URL
 
 from service.api.bodies import read_document
-from service.api.caller import CALLER
+from service.api.caller import CALLER, Caller
 from service.api.keys import SETTINGS
 from service.api.query import is_order_id, read_options
 from service.api.signatures import is_signed, sign, signing_key
-from service.problems import InvalidParameter, LinkRefused
+from service.problems import InvalidParameter, LinkRefused, Unauthorized
+from service.settings import ServiceKey
 
 # Only the beginning of a request is judged, so a download may go on for longer. But a browser that lost the connection
 # comes back with the same link: 100 images of 4 MB take 6 minutes at 10 Mbit/s.
@@ -48,12 +48,14 @@ async def create(request: web.Request) -> web.Response:
     """Sign an address. In a service without keys it works as it is, for ever."""
     url = _read_path((await read_document(request, NewLink)).path)
     expires = None
-    if keys := request.app[SETTINGS].service_api_key:
+    settings, caller = request.app[SETTINGS], request[CALLER]
+    if settings.service_api_key:
         expires = int(time.time()) + LIFETIME_SECONDS
         url = url.extend_query({_EXPIRES: str(expires)})
-        # An administrator has no key of its own.
-        key = request[CALLER].key or keys[0]
-        url = url.extend_query({_SIGNATURE: sign(_signing_key(key), _signed(url))})
+        secret = caller.key.secret if caller.key else settings.admin_token
+        if secret is None:
+            raise Unauthorized
+        url = url.extend_query({_SIGNATURE: sign(await _signing_key(secret), _signed(url))})
     return web.json_response(
         {"url": str(url), "expires_at": expires and datetime.fromtimestamp(expires, UTC).isoformat()},
         status=HTTPStatus.CREATED,
@@ -66,15 +68,18 @@ def is_link(request: web.Request) -> bool:
     return request.method in ("GET", "HEAD") and _SIGNATURE in request.query
 
 
-def key_of(request: web.Request, keys: Iterable[SecretStr]) -> SecretStr:
-    """The key that the link was signed with. Raises `LinkRefused` when it was altered or has expired."""
-    url = request.rel_url
+async def maker_of(request: web.Request) -> Caller:
+    """Who made the link. Raises `LinkRefused` when it was altered or has expired, or its maker may call no more."""
+    url, settings = request.rel_url, request.app[SETTINGS]
     expires, signatures = url.query.get(_EXPIRES, ""), url.query.getall(_SIGNATURE)
     text = _signed(url)
-    found = [key for key in keys if is_signed(_signing_key(key), text, signatures[0])]
+    makers: list[tuple[ServiceKey | None, SecretStr]] = [(key, key.secret) for key in settings.service_keys]
+    if settings.admin_token is not None:
+        makers.append((None, settings.admin_token))
+    found = [maker for maker, secret in makers if is_signed(await _signing_key(secret), text, signatures[0])]
     if not found or len(signatures) > 1 or time.time() >= int(expires):
         raise LinkRefused
-    return found[0]
+    return Caller(found[0], by_link=True)
 
 
 def _read_path(path: str) -> URL:
@@ -91,8 +96,8 @@ def _read_path(path: str) -> URL:
     return url
 
 
-def _signing_key(key: SecretStr) -> bytes:
-    return signing_key(key.get_secret_value(), "link")
+async def _signing_key(secret: SecretStr) -> bytes:
+    return await signing_key(secret.get_secret_value(), "link")
 
 
 def _signed(url: URL) -> str:

@@ -10,12 +10,11 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from service.api.answers import HEADERS, problem_answer
 from service.api.connections import Connection
 from service.api.keys import METRICS, PREPARED, REQUEST_ID, STATS
-from service.api.query import printable
+from service.api.responses import COMMON_HEADERS, problem_response
 from service.api.tracing import PROBES, method_of, route_of
-from service.archives.delivery import FACTS, STARTED
+from service.archives.delivery import LOG_FIELDS, STARTED
 from service.archives.transmission import cut
 from service.disk import OutOfSpace
 from service.problems import (
@@ -31,6 +30,7 @@ from service.problems import (
 )
 from service.telemetry.logs import get_logger
 from service.telemetry.traces import trace_id
+from service.text import printable
 
 log = get_logger(__name__)
 
@@ -40,7 +40,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Signal handler: what every answer carries, and the request's id."""
     response.headers.popall("Server", None)  # aiohttp has set it already
-    for name, value in HEADERS.items():
+    for name, value in COMMON_HEADERS.items():
         response.headers.setdefault(name, value)
     if isinstance(request, web.Request) and REQUEST_ID in request:
         request[PREPARED] = True
@@ -52,7 +52,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request an id, then count, time and log it."""
     connection = request.protocol
     if isinstance(connection, Connection):
-        connection.heard()
+        connection.head_received()
     request[STARTED] = started = time.monotonic()
     request[REQUEST_ID] = request_id = _request_id(request)
     structlog.contextvars.clear_contextvars()
@@ -65,8 +65,8 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     finally:
         seconds = time.monotonic() - started
         route = route_of(request)
-        facts = _facts(request, connection)
-        status = facts.pop("status", status)
+        fields = _log_fields(request, connection)
+        status = fields.pop("status", status)
         metrics = request.app[METRICS]
         labels = (route, method_of(request), str(status))
         metrics.http_requests.labels(*labels).inc()
@@ -79,12 +79,12 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
             path=request.path,
             status=status,
             seconds=round(seconds, 4),
-            **facts,
+            **fields,
         )
 
 
 @web.middleware
-async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def handle_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn whatever is raised into a problem document; once a response has begun, into a cut connection."""
     try:
         return await handler(request)
@@ -103,11 +103,11 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
 def _answer(request: web.Request, problem: Problem) -> web.StreamResponse:
     if PREPARED in request:
         cut(request)
-    request[FACTS] = {**request.get(FACTS, {}), "code": problem.code}
+    request[LOG_FIELDS] = {**request.get(LOG_FIELDS, {}), "code": problem.code}
     # That Sentry is not set up is no error: the page asks whenever an administrator comes.
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(problem, ErrorsNotConfigured):
         request.app[STATS].note_error(problem.code, route_of(request), request[REQUEST_ID])
-    return problem_answer(problem, request[REQUEST_ID])
+    return problem_response(problem, request[REQUEST_ID])
 
 
 def _from_http(request: web.Request, error: web.HTTPException) -> Problem:
@@ -127,10 +127,10 @@ def _from_http(request: web.Request, error: web.HTTPException) -> Problem:
             return InternalError()
 
 
-def _facts(request: web.Request, connection: object) -> dict[str, Any]:
+def _log_fields(request: web.Request, connection: object) -> dict[str, Any]:
     """What the log line tells besides the request itself; `status`: how one ended that began well."""
     is_stalled = isinstance(connection, Connection) and connection.is_stalled
-    return {**request.get(FACTS, {}), **({"outcome": "stalled"} if is_stalled else {})}
+    return {**request.get(LOG_FIELDS, {}), **({"outcome": "stalled"} if is_stalled else {})}
 
 
 def _request_id(request: web.Request) -> str:

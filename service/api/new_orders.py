@@ -32,7 +32,7 @@ log = get_logger(__name__)
 
 SAMPLE_NAME = "Sample: 12 Harbour Lane"
 LARGEST_FILE = 20 * 1000 * 1000
-_LONGEST_NAME = 200
+_MAX_NAME_LENGTH = 200
 _TAKEN = frozenset({"jpg", "png", "webp"})
 # Of one part besides its content: its headers and boundary.
 _AROUND = 16 * 1024
@@ -45,8 +45,8 @@ _CAUSES: Mapping[UploadReason | None, type[NothingUploaded]] = {
 async def create(request: web.Request) -> web.Response:
     """Make an order from the files of a multipart/form-data request."""
     await _admit(request)
-    most = request.app[SETTINGS].max_images_per_order
-    parts = Parts(request, most * (LARGEST_FILE + _AROUND))
+    max_files = request.app[SETTINGS].max_images_per_order
+    parts = Parts(request, max_files * (LARGEST_FILE + _AROUND))
     async with NewOrder(request.app[UPLOADS]) as order:
         try:
             async for part in parts:
@@ -106,10 +106,10 @@ async def _take(request: web.Request, parts: Parts, part: BodyPartReader, order:
 
 async def _take_field(parts: Parts, part: BodyPartReader, order: NewOrder) -> None:
     if part.name != "name":
-        raise InvalidParameter((part.name or "field")[:64], "there is no such field")
+        raise InvalidParameter((part.name or "field")[:64], "unknown field")
     if order.files:
         raise InvalidParameter("name", "must come before the files")
-    order.name = await parts.text(part, "name", _LONGEST_NAME) or None
+    order.name = await parts.text(part, "name", _MAX_NAME_LENGTH) or None
 
 
 async def _receive(parts: Parts, part: BodyPartReader, incoming: Incoming) -> tuple[str | None, int]:

@@ -47,7 +47,7 @@ def document() -> Json:
             **tagged("State", service_paths.operators()),
             **tagged("Pages", service_paths.pages()),
         },
-        "tags": [{"name": name, "description": words} for name, words in TAGS.items()],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "components": {"schemas": SCHEMAS, "headers": HEADERS, "securitySchemes": SECURITY_SCHEMES},
     }
 

@@ -11,13 +11,14 @@ Json = dict[str, Any]
 Problems = tuple[type[p.Problem], ...]
 
 OPEN: list[Json] = []
-CALLERS: list[Json] = [{"key": []}, {"administrator": []}, {"session": []}, {}]
-DOWNLOADERS: list[Json] = [{"key": []}, {"link": []}, {"administrator": []}, {"session": []}, {}]
+CALLERS: list[Json] = [{"key": []}, {"bearer": []}, {"administrator": []}, {"session": []}, {}]
+DOWNLOADERS: list[Json] = [{"key": []}, {"bearer": []}, {"link": []}, {"administrator": []}, {"session": []}, {}]
 ADMINISTRATORS: list[Json] = [{"administrator": []}, {"session": []}]
 """Who may. The empty one: everybody, while the service has no keys."""
 
 SECURITY_SCHEMES: Json = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "One of `SERVICE_API_KEY`."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The same key as `Authorization: Bearer`."},
     "link": {
         "type": "apiKey",
         "in": "query",
@@ -53,7 +54,7 @@ _HEADERS = {
     "X-Request-Id": "Names this request in the log; the caller's own, if it sent one.",
     "X-Total-Images": "Images asked for.",
 }
-HEADERS: Json = {name: {"description": words, "schema": {"type": "string"}} for name, words in _HEADERS.items()}
+HEADERS: Json = {name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()}
 """Every header that says something besides what HTTP says."""
 
 BODY: Problems = (p.InvalidParameter, p.PayloadTooLarge, p.UploadTimeout)
@@ -94,13 +95,13 @@ def operation(
 
 
 def _refusals(problems: Iterable[type[p.Problem]]) -> Json:
-    words: dict[str, list[str]] = {}
+    descriptions: dict[str, list[str]] = {}
     for problem in problems:
-        words.setdefault(str(int(problem.status)), []).append(f"`{problem.code}`: {problem.title}.")
+        descriptions.setdefault(str(int(problem.status)), []).append(f"`{problem.code}`: {problem.title}.")
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
         status: answer(" ".join(each), {p.PROBLEM_JSON: {"schema": schema}}, headers=_EXPLAINED.get(status, ()))
-        for status, each in words.items()
+        for status, each in descriptions.items()
     }
 
 

@@ -91,12 +91,14 @@ def orders() -> Json:
     """Orders and their downloads."""
     download = {
         "get": _zip("Download an order's images as one ZIP", "download", _ORDER, _DOWNLOAD, counted=True),
-        "head": _head("What a download would be, as far as it is known", "describeDownload", _ORDER, _ORDER_CALL),
+        "head": _head(
+            "What a download would be, as far as it is known", "describeDownload", _ORDER, _ORDER_CALL, counted=True
+        ),
     }
     overview = operation(
         "What a download would hold",
         "overview",
-        {"200": answer("As it stands.", json_of("Overview"))},
+        {"200": answer("As it stands.", json_of("Overview"), headers=COUNTED)},
         problems=_ORDER_CALL,
         parameters=_ORDER,
     )
@@ -220,14 +222,14 @@ def _callback() -> Json:
 
 
 def _job_events() -> Json:
-    words = (
+    description = (
         "`image` events, one per outcome, and `status` events; the id is the number of outcomes, at the end one more."
     )
     return operation(
         "Follow the job",
         "jobEvents",
         {
-            "200": answer(words, events()),
+            "200": answer(description, events()),
             "204": answer("The caller has the last event; nothing more will come."),
         },
         problems=_JOB_DOCUMENT,
@@ -249,8 +251,8 @@ def _webhook() -> Json:
 
 
 def _made(summary: str, name: str, problems: Problems, body: Json | None = None) -> Json:
-    words = "At least one file has arrived; `files` tells of each."
-    made = {"201": answer(words, json_of("NewOrder"), headers=("Location", *COUNTED))}
+    description = "At least one file has arrived; `files` tells of each."
+    made = {"201": answer(description, json_of("NewOrder"), headers=("Location", *COUNTED))}
     return operation(summary, name, made, problems=problems, body=body, security=ADMINISTRATORS)
 
 
@@ -291,8 +293,9 @@ def _zip(summary: str, name: str, parameters: list[Json], problems: Problems, *,
     )
 
 
-def _head(summary: str, name: str, parameters: list[Json], problems: Problems) -> Json:
-    found = {"200": answer("As far as it is known.", headers=_ZIP_HEADERS)}
+def _head(summary: str, name: str, parameters: list[Json], problems: Problems, *, counted: bool = False) -> Json:
+    headers = (*_ZIP_HEADERS, *(COUNTED if counted else ()))
+    found = {"200": answer("As far as it is known.", headers=headers)}
     return headers_only(
         operation(
             summary,

@@ -4,8 +4,9 @@ from typing import Any
 
 from aiohttp import web
 
+from service.api.caller import identity
 from service.api.downloads import require_key
-from service.api.keys import ARCHIVES, ORDERS
+from service.api.keys import ARCHIVES, LOOKS, ORDERS
 from service.api.query import read_options, read_order_id
 from service.archives.archive import ImageResult
 from service.archives.names import Names
@@ -20,6 +21,7 @@ async def overview(request: web.Request) -> web.Response:
     """What a download would hold now: counts, names, and what stands in the way."""
     order_id, options = read_order_id(request), read_options(request.query)
     require_key(request)
+    await request.app[LOOKS].count(request, identity(request))
     order = await request.app[ORDERS].get(order_id)
     plan, stored = await request.app[ARCHIVES].preview(order_id, order, options)
     return web.json_response(_document(plan, stored), headers={"Cache-Control": "private, no-cache"})

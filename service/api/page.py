@@ -60,8 +60,8 @@ def _preloads(names: Iterable[str]) -> str:
 _VERSION, _ASSETS = _load()
 
 
-def address(name: str) -> str:
-    """Where a file of the page is served, such as `base.css`; the docs use some of them too."""
+def url(name: str) -> str:
+    """The URL path of a file of the page, such as `base.css`; the docs use some of them too."""
     return f"{_PREFIX}{_VERSION}/{name}"
 
 

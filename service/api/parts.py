@@ -1,4 +1,4 @@
-"""The parts of a multipart/form-data request, taken as they come: with an end to size, and to patience."""
+"""The parts of a multipart/form-data request, taken as they come: bounded in size and in time."""
 
 import asyncio
 import time
@@ -17,64 +17,64 @@ SILENCE_SECONDS = 30.0
 WHOLE_SECONDS = 3600.0
 
 _READ = 64 * 1024
-_BROKEN_WORDS = "The multipart body is broken."
+_BROKEN_MESSAGE = "The multipart body is broken."
 _BROKEN = (ValueError, RuntimeError, RuntimeWarning, AssertionError, BadHttpMessage)
 
 
 class Parts:
     """Iterates over a request's parts. Read each to its end with `chunks` or `text` before the next.
 
-    Raises `UnsupportedMediaType`, `BadRequest`, `PayloadTooLarge` past `most_bytes`, and `UploadTimeout`.
+    Raises `UnsupportedMediaType`, `BadRequest`, `PayloadTooLarge` past `max_bytes`, and `UploadTimeout`.
     """
 
-    def __init__(self, request: web.Request, most_bytes: int) -> None:
+    def __init__(self, request: web.Request, max_bytes: int) -> None:
         if request.content_type != "multipart/form-data":
             raise UnsupportedMediaType
-        if (request.content_length or 0) > most_bytes:
+        if (request.content_length or 0) > max_bytes:
             raise PayloadTooLarge
         try:
             self._reader = MultipartReader(request.headers, request.content)
         except _BROKEN:
             raise BadRequest("The Content-Type names no boundary.") from None
-        self._left = most_bytes
+        self._left = max_bytes
         self._deadline = time.monotonic() + WHOLE_SECONDS
 
     async def __aiter__(self) -> AsyncIterator[BodyPartReader]:
-        while (part := await self._patiently(self._reader.next())) is not None:
+        while (part := await self._in_time(self._reader.next())) is not None:
             if not isinstance(part, BodyPartReader):
                 raise BadRequest("A part must not be multipart itself.")
             yield part
 
     async def chunks(self, part: BodyPartReader) -> AsyncIterator[bytes]:
         """A part's bytes, as they stand."""
-        while chunk := await self._patiently(part.read_chunk(_READ)):
+        while chunk := await self._in_time(part.read_chunk(_READ)):
             self._left -= len(chunk)
             if self._left < 0:
                 raise PayloadTooLarge
             yield chunk
         if not part.at_eof():  # the body ended before the part did
-            raise BadRequest(_BROKEN_WORDS)
+            raise BadRequest(_BROKEN_MESSAGE)
 
-    async def text(self, part: BodyPartReader, name: str, longest: int) -> str:
+    async def text(self, part: BodyPartReader, name: str, max_length: int) -> str:
         """A field's text on one line. Raises `InvalidParameter` when it is longer than so many characters."""
         content = bytearray()
         async for chunk in self.chunks(part):
             content += chunk
-            if len(content) > 4 * longest:
-                raise InvalidParameter(name, f"may have at most {longest} characters")
+            if len(content) > 4 * max_length:
+                raise InvalidParameter(name, f"may have at most {max_length} characters")
         text = " ".join(content.decode("utf-8", "replace").split())
-        if len(text) > longest or not text.isprintable():
-            raise InvalidParameter(name, f"must be printable text of at most {longest} characters")
+        if len(text) > max_length or not text.isprintable():
+            raise InvalidParameter(name, f"must be printable text of at most {max_length} characters")
         return text
 
-    async def _patiently(self, step: Awaitable[T]) -> T:
+    async def _in_time(self, step: Awaitable[T]) -> T:
         try:
             async with asyncio.timeout(min(SILENCE_SECONDS, max(0.0, self._deadline - time.monotonic()))):
                 return await step
         except TimeoutError:
             raise UploadTimeout from None
         except _BROKEN:
-            raise BadRequest(_BROKEN_WORDS) from None
+            raise BadRequest(_BROKEN_MESSAGE) from None
 
 
 def file_name(part: BodyPartReader) -> str | None:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from service.api.caller import CALLER
 from service.archives.options import Options
 from service.problems import InvalidOrderId, InvalidParameter
+from service.text import printable
 from service.wrong_values import wrong_values
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -64,9 +65,3 @@ def _meant(name: str) -> str:
 
 def _given(value: object) -> str:
     return f", not {printable(value)}" if isinstance(value, str) and value else ""
-
-
-def printable(text: str) -> str:
-    """What a caller sent, as far as it can be shown to it again."""
-    shown = "".join(character if character.isprintable() else "?" for character in text[:64])
-    return shown if len(text) <= 64 else f"{shown}..."

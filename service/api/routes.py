@@ -21,10 +21,10 @@ from service.api import (
 )
 
 # What an instance answers that only runs jobs.
-_OF_A_WORKER = frozenset({"/livez", "/readyz", "/health", "/metrics"})
+_WORKER_PATHS = frozenset({"/livez", "/readyz", "/health", "/metrics"})
 
 
-def of(role: str) -> list[web.RouteDef]:
+def for_role(role: str) -> list[web.RouteDef]:
     """The routes of an instance in this role."""
     routes = [
         web.post("/v1/orders", new_orders.create),
@@ -79,11 +79,11 @@ def of(role: str) -> list[web.RouteDef]:
         web.post("/api/create-sample-order", new_orders.create_sample),
     ]
     for route in routes:
-        route.kwargs["expect_handler"] = encourage
-    return [route for route in routes if role != "worker" or route.path in _OF_A_WORKER]
+        route.kwargs["expect_handler"] = answer_expectation
+    return [route for route in routes if role != "worker" or route.path in _WORKER_PATHS]
 
 
-async def encourage(request: web.Request) -> None:
+async def answer_expectation(request: web.Request) -> None:
     """Answer `Expect: 100-continue`. What else is expected is passed over, as RFC 9110 10.1.1 allows: this runs before
     every middleware, so an error would go out without a problem document."""
     if request.version >= HttpVersion11 and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from yarl import URL
 
 from service.api.bodies import read_document
-from service.api.caller import is_administrator, is_https, is_one_of, peer_identity
-from service.api.keys import ATTEMPTS, SETTINGS
+from service.api.caller import is_administrator, is_https
+from service.api.guesses import GUESSES
+from service.api.keys import SETTINGS
 from service.api.signatures import is_signed, sign, signing_key
 from service.problems import AdministratorsOnly
 
@@ -38,7 +39,7 @@ async def create(request: web.Request) -> web.Response:
     if not await is_token(request, login.token):
         raise AdministratorsOnly("The token is wrong, or none is set for this service.")
     response = web.json_response({"administrator": True}, headers=_UNCACHED)
-    _set_cookie(request, response, _value(request, int(time.time()) + LIFETIME_SECONDS), LIFETIME_SECONDS)
+    _set_cookie(request, response, await _value(request, int(time.time()) + LIFETIME_SECONDS), LIFETIME_SECONDS)
     return response
 
 
@@ -59,16 +60,10 @@ async def is_token(request: web.Request, given: str) -> bool:
     token = request.app[SETTINGS].admin_token
     if token is None:
         return False
-    attempts, caller = request.app[ATTEMPTS], peer_identity(request)
-    # Before it is judged: else the answer to the right guess would tell, limit or not.
-    await attempts.check(request, caller)
-    if is_one_of(given, [token]):
-        return True
-    await attempts.count(request, caller)
-    return False
+    return await request.app[GUESSES].judge(request, [given], [token]) is not None
 
 
-def has_session(request: web.Request) -> bool:
+async def has_session(request: web.Request) -> bool:
     """Whether the request carries the cookie of a session that lasts, and comes from a page of ours (or from none).
 
     Browsers keep the cookie from other sites (`SameSite=Strict`), but not from other hosts and ports of the same site.
@@ -79,7 +74,7 @@ def has_session(request: web.Request) -> bool:
     expires = value.partition(".")[0]
     if not (expires.isascii() and expires.isdecimal() and len(expires) <= 12):
         return False
-    return is_signed(_key(request), expires, value.partition(".")[2]) and time.time() < int(expires)
+    return is_signed(await _key(request), expires, value.partition(".")[2]) and time.time() < int(expires)
 
 
 def _is_from_own_page(request: web.Request) -> bool:
@@ -96,15 +91,15 @@ def _is_from_own_page(request: web.Request) -> bool:
         return False
 
 
-def _value(request: web.Request, expires: int) -> str:
-    return f"{expires}.{sign(_key(request), str(expires))}"
+async def _value(request: web.Request, expires: int) -> str:
+    return f"{expires}.{sign(await _key(request), str(expires))}"
 
 
-def _key(request: web.Request) -> bytes:
+async def _key(request: web.Request) -> bytes:
     token = request.app[SETTINGS].admin_token
     if token is None:
         raise AdministratorsOnly
-    return signing_key(token.get_secret_value(), "session")
+    return await signing_key(token.get_secret_value(), "session")
 
 
 def _set_cookie(request: web.Request, response: web.Response, value: str, seconds: int) -> None:

@@ -1,58 +1,82 @@
 """Callers counted by all instances together, in a Redis or Valkey; while that is away, by each for itself."""
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TypeVar
+import time
 
 from limits import RateLimitItem
-from limits.aio.storage import MemoryStorage, RedisStorage
-from limits.aio.strategies import MovingWindowRateLimiter
-from limits.util import WindowStats
 
+from service.api.limits import LocalWindow, Standing
 from service.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-T = TypeVar("T")
-
 SHARED_SECONDS = 0.2
 """How long a caller may be held up by the counting."""
 
+# After two failures in a row the instance counts alone for so long: not every request waits for a Redis that is away.
+_ALONE_SECONDS = 1.0
 
-class SharedWindow(MovingWindowRateLimiter):
+# By the clock of Redis alone: those of the instances differ. What lies in its future was counted before that clock was
+# put back, and would keep callers out until it is there again.
+_SCRIPT = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local amount, window, cost = tonumber(ARGV[1]), tonumber(ARGV[2]) * 1000, tonumber(ARGV[3])
+local newest = redis.call('LINDEX', KEYS[1], 0)
+while newest and tonumber(newest) > now do
+    redis.call('LPOP', KEYS[1])
+    newest = redis.call('LINDEX', KEYS[1], 0)
+end
+local oldest = redis.call('LINDEX', KEYS[1], -1)
+while oldest and tonumber(oldest) <= now - window do
+    redis.call('RPOP', KEYS[1])
+    oldest = redis.call('LINDEX', KEYS[1], -1)
+end
+local count = redis.call('LLEN', KEYS[1])
+local allowed = count < amount
+if allowed and cost > 0 then
+    redis.call('LPUSH', KEYS[1], now)
+    redis.call('PEXPIRE', KEYS[1], window)
+    count, oldest = count + 1, oldest or now
+end
+return {allowed and 1 or 0, amount - count, oldest and oldest + window - now or 0}
+"""
+
+
+class SharedWindow:
     """A moving window at `redis://...`, which need not be there yet."""
 
     def __init__(self, url: str) -> None:
-        # The library's own extra would bring another client of Redis along.
-        storage = RedisStorage(
-            f"async+{url}",
-            implementation="redispy",
-            socket_timeout=SHARED_SECONDS,
-            socket_connect_timeout=SHARED_SECONDS,
-        )
-        super().__init__(storage)
-        self._alone = MovingWindowRateLimiter(MemoryStorage())
+        from redis.asyncio import Redis  # comes with an extra
 
-    async def hit(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
-        """Count; whether it was within the limit."""
-        allowed = await _in_time(super().hit(item, *identifiers, cost=cost))
-        return await self._alone.hit(item, *identifiers, cost=cost) if allowed is None else allowed
+        # `asyncio.timeout` bounds the calls; redis-py's own bound loses cancellations (CPython #86296).
+        redis = Redis.from_url(url, socket_timeout=None, socket_connect_timeout=SHARED_SECONDS)
+        self._run = redis.register_script(_SCRIPT)
+        self._alone = LocalWindow()
+        self._failures = 0
+        self._alone_until = 0.0
 
-    async def test(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
-        """Whether the next one would be within the limit."""
-        allowed = await _in_time(super().test(item, *identifiers, cost=cost))
-        return await self._alone.test(item, *identifiers, cost=cost) if allowed is None else allowed
+    async def hit(self, key: str, limit: RateLimitItem) -> Standing:
+        """Count one for `key` if it is within the limit."""
+        return await self._shared(key, limit, cost=1) or await self._alone.hit(key, limit)
 
-    async def get_window_stats(self, item: RateLimitItem, *identifiers: str) -> WindowStats:
-        """When the window ends, and what is left in it."""
-        stats = await _in_time(super().get_window_stats(item, *identifiers))
-        return await self._alone.get_window_stats(item, *identifiers) if stats is None else stats
+    async def test(self, key: str, limit: RateLimitItem) -> Standing:
+        """Count nothing; whether the next one would be within the limit."""
+        return await self._shared(key, limit, cost=0) or await self._alone.test(key, limit)
 
-
-async def _in_time(call: Awaitable[T]) -> T | None:
-    try:
-        async with asyncio.timeout(SHARED_SECONDS):
-            return await call
-    except Exception as error:  # whatever is wrong with it, nobody is turned away for that
-        log.warning("shared rate limits unavailable", error=type(error).__name__)
-        return None
+    async def _shared(self, key: str, limit: RateLimitItem, *, cost: int) -> Standing | None:
+        if time.monotonic() < self._alone_until:
+            return None
+        try:
+            async with asyncio.timeout(SHARED_SECONDS):
+                allowed, remaining, milliseconds = await self._run(
+                    keys=[f"limit:{key}"], args=[limit.amount, limit.get_expiry(), cost]
+                )
+        except Exception as error:  # whatever is wrong with it, nobody is turned away for that
+            log.warning("shared rate limits unavailable", error=type(error).__name__)
+            self._failures += 1
+            if self._failures > 1:
+                self._alone_until = time.monotonic() + _ALONE_SECONDS
+            return None
+        self._failures = 0
+        return Standing(bool(allowed), int(remaining), int(milliseconds) / 1000)

@@ -6,7 +6,7 @@ import re
 from aiohttp import web
 
 from service.api.bodies import read_body
-from service.api.caller import is_one_of
+from service.api.guesses import GUESSES
 from service.api.keys import SETTINGS, WEBHOOK_EVENTS
 from service.api.query import is_order_id
 from service.problems import BadRequest, NotFound, WebhookUnauthorized
@@ -20,7 +20,7 @@ _KNOWN = frozenset({"image_processed", "image_registered"})
 
 async def autoenhance(request: web.Request) -> web.Response:
     """Take one event. Answered soon, and the same for a repeated one; events nobody knows are welcome too."""
-    _require_secret(request)
+    await _require_secret(request)
     event = await _read(request)
     name, order_id = event.get("event"), event.get("order_id")
     log.info("webhook", event_name=str(name)[:64], order_id=order_id if is_order_id(order_id) else None)
@@ -32,14 +32,14 @@ async def autoenhance(request: web.Request) -> web.Response:
     return web.json_response({"status": "ok"})
 
 
-def _require_secret(request: web.Request) -> None:
+async def _require_secret(request: web.Request) -> None:
     """Autoenhance sends what was configured there in `Authentication`; a proxy may have made it `Authorization`."""
     secret = request.app[SETTINGS].autoenhance_webhook_secret
     if secret is None:
         raise NotFound
     given = request.headers.get("Authentication") or request.headers.get("Authorization") or ""
     # The secret itself may begin with the word.
-    if not (is_one_of(given, [secret]) | is_one_of(_BEARER.sub("", given, count=1), [secret])):
+    if await request.app[GUESSES].judge(request, [given, _BEARER.sub("", given, count=1)], [secret]) is None:
         raise WebhookUnauthorized
 
 

@@ -7,8 +7,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib import import_module
 
-from limits.aio.strategies import MovingWindowRateLimiter
-
 from service.api.shared_limits import SHARED_SECONDS, SharedWindow
 from service.cluster.archives import ClusterArchives
 from service.database import Database, data_dir_needed
@@ -62,7 +60,7 @@ async def open_storage(settings: Settings) -> SharedStorage:
     )
 
 
-def window(settings: Settings) -> MovingWindowRateLimiter | None:
+def window(settings: Settings) -> SharedWindow | None:
     """Where instances count their callers together; None: each counts for itself."""
     return None if settings.shared_url is None else SharedWindow(settings.shared_url.get_secret_value())
 

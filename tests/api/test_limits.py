@@ -1,6 +1,7 @@
 """`RATE_LIMIT`: what counts, for whom, and what the caller is told."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -60,7 +61,7 @@ async def test_downloads_and_jobs_count_hit_or_miss(start_service: StartService)
 
 
 async def test_what_begins_nothing_is_never_counted(start_service: StartService) -> None:
-    """Probes, metrics, the page, overviews, HEAD, jobs, their events, archives, ranges: as often as wanted."""
+    """Probes, metrics, the page, jobs, their events, archives, ranges: as often as wanted."""
     service = await start_service(rate_limit="2/minute")
     archive = (await service.download()).headers["X-Archive-Id"]
     job = (await service.ask(f"/v1/orders/{ORDER}/jobs", method="POST")).document["job_id"]
@@ -71,7 +72,6 @@ async def test_what_begins_nothing_is_never_counted(start_service: StartService)
         "/metrics",
         "/",
         "/openapi.json",
-        f"/v1/orders/{ORDER}",
         f"/v1/jobs/{job}",
         f"/v1/jobs/{job}/events",
         f"/v1/jobs/{job}/download",
@@ -81,12 +81,43 @@ async def test_what_begins_nothing_is_never_counted(start_service: StartService)
     ]
 
     answers = [await service.ask(path, headers={"Range": "bytes=0-9"}) for path in free for _ in range(3)]
-    head = await service.ask(IMAGES, method="HEAD")
 
     assert {answer.status for answer in answers} <= {200, 204, 206}
     assert all("RateLimit" not in answer.headers for answer in answers)
-    assert head.status == 200
     assert (await service.download()).status == 429
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", f"/v1/orders/{ORDER}"), ("HEAD", IMAGES)])
+async def test_what_only_asks_autoenhance_has_a_limit_of_its_own(
+    start_service: StartService, method: str, path: str
+) -> None:
+    """Ten times `RATE_LIMIT`, for overviews and `HEAD` together; it takes nothing from downloads."""
+    service = await start_service(rate_limit="1/minute")
+
+    looks = [await service.ask(path, method=method) for _ in range(11)]
+
+    assert [answer.status for answer in looks] == [200] * 10 + [429]
+    assert looks[0].headers["RateLimit-Policy"] == '"overviews";q=10;w=60'
+    assert (await service.ask(f"/v1/orders/{ORDER}")).status == 429
+    assert (await service.download()).status == 200
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+async def test_a_wall_clock_that_is_set_locks_nobody_out(
+    start_service: StartService, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """Nor does it let anybody in: limits have a clock of their own."""
+    service = await start_service(rate_limit="2/second")
+    right = time.time
+    full = [await service.download() for _ in range(3)]
+    monkeypatch.setattr(time, "time", lambda: right() + hours * 3600)
+
+    refused = await service.download()
+    await asyncio.sleep(float(refused.headers["Retry-After"]))
+
+    assert [answer.status for answer in full] == [200, 200, 429]
+    assert (refused.status, refused.headers["Retry-After"]) == (429, "1")
+    assert (await service.download()).status == 200
 
 
 async def test_a_resumed_download_is_not_a_new_one(upstream: FakeUpstream, start_service: StartService) -> None:

@@ -224,34 +224,13 @@ async def test_behind_https_the_cookie_is_for_https_only(
     assert bool(cookie(answer)["secure"]) is secure
 
 
-@pytest.mark.parametrize("way", ["session", "header"])
-async def test_tokens_cannot_be_guessed_at_leisure(start_service: StartService, way: str) -> None:
-    """After `RATE_LIMIT` wrong ones an address waits, and then not even the right one tells that it is right."""
-    service = await start_service(admin_token=TOKEN, rate_limit="3/minute")
-
-    async def guess(token: str) -> Answer:
-        # A key of one's own choice does not make another caller.
-        headers = {"X-API-Key": token}
-        if way == "session":
-            return await sign_in(service, token, **headers)
-        return await send(service, "POST", FOR_ADMINISTRATORS, headers=headers | {"X-Admin-Token": token})
-
-    statuses = [(await guess(f"guess-{number}")).status for number in range(4)]
-    answer = await guess(TOKEN)
-
-    assert statuses == [403, 403, 403, 429]
-    assert answer.status == 429
-    assert int(answer.headers["Retry-After"]) > 0
-    assert answer.headers["RateLimit-Policy"] == '"attempts";q=3;w=60'
-
-
 async def test_the_right_token_is_never_counted(start_service: StartService) -> None:
     """An administrator may call as often as it likes."""
-    service = await start_service(admin_token=TOKEN, rate_limit="1/minute")
+    service = await start_service(admin_token=TOKEN)
 
-    answers = [await send(service, "GET", SESSION, headers={"X-Admin-Token": TOKEN}) for _ in range(3)]
+    answers = [await send(service, "GET", SESSION, headers={"X-Admin-Token": TOKEN}) for _ in range(12)]
 
-    assert [answer.document for answer in answers] == [{"administrator": True}] * 3
+    assert [answer.document for answer in answers] == [{"administrator": True}] * 12
 
 
 async def test_wrong_tokens_use_up_no_downloads(upstream: FakeUpstream, start_service: StartService) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.api.patience import Patience
+from service.api.timeouts import Timeouts
 from tests.api.wire import heads, wire
 from tests.e2e.client import Service, StartService
 from tests.fakes.samples import ORDER, jpeg, order
@@ -17,7 +17,7 @@ DRIP = 0.05
 @pytest.fixture
 async def impatient(start_service: StartService) -> Service:
     """A service that waits for nothing but bodies and further requests."""
-    return await start_service(patience=Patience(head=SHORT, body=LONG, idle=LONG))
+    return await start_service(timeouts=Timeouts(head=SHORT, body=LONG, idle=LONG))
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET", b"GET /health HTTP/1.1\r\n", HEALTH[:-2], b"\r\n\r\n"])
@@ -52,7 +52,7 @@ async def test_a_head_in_time_has_all_the_time_for_its_answer(upstream: FakeUpst
 @pytest.fixture
 async def hasty(start_service: StartService) -> Service:
     """A service that waits for first requests, but not for what follows."""
-    return await start_service(patience=Patience(head=LONG, body=LONG, idle=SHORT))
+    return await start_service(timeouts=Timeouts(head=LONG, body=LONG, idle=SHORT))
 
 
 async def test_an_idle_connection_is_closed(hasty: Service) -> None:
@@ -76,7 +76,7 @@ async def test_a_dripped_second_head_is_not_waited_for(hasty: Service) -> None:
 async def curt(start_service: StartService) -> Service:
     """A service that does not wait for bodies."""
     return await start_service(
-        patience=Patience(head=LONG, body=SHORT, idle=LONG, unread=SHORT),
+        timeouts=Timeouts(head=LONG, body=SHORT, idle=LONG, unread=SHORT),
         autoenhance_webhook_secret="secret",
         admin_token="token",
     )

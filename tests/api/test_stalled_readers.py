@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import structlog
 
-from service.api.patience import Patience
+from service.api.timeouts import Timeouts
 from tests.e2e.client import PATIENCE, Service, StartService
 from tests.e2e.jobs import submit
 from tests.fakes.samples import ORDER, jpeg, order
@@ -69,7 +69,7 @@ async def start(upstream: FakeUpstream, start_service: StartService, *, send: fl
     upstream.orders[ORDER] = order([f"i{number}" for number in range(4)])
     upstream.images |= {f"i{number}": jpeg(number, LARGE) for number in range(4)}
     return await start_service(
-        patience=Patience(send=send), read_ahead_bytes=1 << 20, download_concurrency=1, resume_grace=0
+        timeouts=Timeouts(send=send), read_ahead_bytes=1 << 20, download_concurrency=1, resume_grace=0
     )
 
 

@@ -121,6 +121,6 @@ class Service:
 
 
 class StartService(Protocol):
-    """Starts a service in front of the fake upstream; keywords are settings, and `patience`, a `Patience`."""
+    """Starts a service in front of the fake upstream; keywords are settings, and `timeouts`, a `Timeouts`."""
 
     async def __call__(self, **settings: object) -> Service: ...

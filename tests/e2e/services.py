@@ -10,8 +10,8 @@ import pytest
 from aiohttp import ClientSession, ClientTimeout
 
 from service.api.connections import listening
-from service.api.keys import PATIENCE
-from service.api.patience import Patience
+from service.api.keys import TIMEOUTS
+from service.api.timeouts import Timeouts
 from service.app import create_app
 from service.settings import Settings
 from tests.e2e.client import Service, StartService
@@ -38,10 +38,10 @@ async def service_factory(upstream_url: str, folder: Path) -> AsyncIterator[Star
                     "rate_limit": None,
                     "store_max_bytes": 64 << 20,
                 }
-                patience = settings.pop("patience", Patience())
-                assert isinstance(patience, Patience)
+                timeouts = settings.pop("timeouts", Timeouts())
+                assert isinstance(timeouts, Timeouts)
                 app = create_app(Settings(_env_file=None, **(values | settings)))
-                app[PATIENCE] = patience
+                app[TIMEOUTS] = timeouts
                 served = await running.enter_async_context(AsyncExitStack())
                 (url,) = await served.enter_async_context(listening(app, "127.0.0.1", 0, drain_seconds=1))
                 session = await running.enter_async_context(ClientSession(timeout=ClientTimeout(total=60)))

@@ -126,10 +126,10 @@ async def test_a_parameter_that_cannot_be_used_is_named(
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("qualty", "qualty: there is no such parameter; perhaps quality is meant."),
-        ("Quality", "Quality: there is no such parameter; perhaps quality is meant."),
-        ("image_id", "image_id: there is no such parameter; perhaps image is meant."),
-        ("zoom", "zoom: there is no such parameter."),
+        ("qualty", "qualty: unknown parameter; perhaps quality is meant."),
+        ("Quality", "Quality: unknown parameter; perhaps quality is meant."),
+        ("image_id", "image_id: unknown parameter; perhaps image is meant."),
+        ("zoom", "zoom: unknown parameter."),
         ("quality", "quality: must be a whole number from 1 to 90, not 500."),
         ("scale", "scale: must be a number of more than 0 and at most 1, not 500."),
     ],

@@ -3,14 +3,14 @@
 import random
 from collections.abc import Callable
 
-from service.api.patience import Patience
 from service.api.session import COOKIE
+from service.api.timeouts import Timeouts
 from tests.api.wire import wire
 from tests.e2e.client import Service, StartService
 from tests.fakes.samples import ORDER, jpeg, order
 from tests.fakes.upstream import FakeUpstream
 
-SHORT = Patience(head=1, body=0.5, idle=0.5, unread=0.1)
+SHORT = Timeouts(head=1, body=0.5, idle=0.5, unread=0.1)
 
 KEY = {"X-API-Key": "key"}
 IMAGES = f"/v1/orders/{ORDER}/images"
@@ -50,12 +50,12 @@ ODD = [
 ]
 
 
-async def start(upstream: FakeUpstream, start_service: StartService, patience: Patience = SHORT) -> Service:
+async def start(upstream: FakeUpstream, start_service: StartService, timeouts: Timeouts = SHORT) -> Service:
     """A service with everything on, impatient unless told otherwise, and an order."""
     upstream.orders[ORDER] = order(["a"])
     upstream.images["a"] = jpeg()
     return await start_service(
-        patience=patience,
+        timeouts=timeouts,
         service_api_key="key",
         admin_token="token",
         allowed_origins="https://page.example,*",

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from service.api.patience import Patience
+from service.api.timeouts import Timeouts
 from tests.api.wire import heads
 from tests.e2e.client import Service, StartService
 from tests.e2e.conftest import start_service, upstream
@@ -61,7 +61,7 @@ async def service(upstream: FakeUpstream, start_service: StartService, monkeypat
 @pytest.fixture
 async def patient(upstream: FakeUpstream, start_service: StartService) -> Service:
     """The same for requests that are whole: nothing is to be given up, however busy the machine."""
-    return await start(upstream, start_service, Patience())
+    return await start(upstream, start_service, Timeouts())
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.api.page import address
+from service.api.page import url
 from tests.e2e.page.conftest import Visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -22,7 +22,7 @@ async def test_speed_and_time_left_follow_from_what_arrived(visit: Visit) -> Non
           for (let second = 1; second <= 10; second += 1) pace.note(5 + second, (5 + second) * 1000, second);
           return [pace.speed(10), pace.left(20, 10), early];
         }""",
-        address("pace.js"),
+        url("pace.js"),
     )
 
     assert speed == pytest.approx(1000, rel=0.01)
@@ -42,7 +42,7 @@ async def test_an_old_speed_is_forgotten(visit: Visit) -> None:
           for (let second = 0; second <= 100; second += 1) pace.note(second, Math.min(second, 50) * 1000, second);
           return pace.speed(100);
         }""",
-        address("pace.js"),
+        url("pace.js"),
     )
 
     assert speed == 0
@@ -62,7 +62,7 @@ async def test_numbers_are_read_easily(visit: Visit) -> None:
             [0, 1, 2].map(photos),
           ];
         }""",
-        address("format.js"),
+        url("format.js"),
     )
 
     assert written == [
@@ -93,7 +93,7 @@ async def test_events_are_read_whatever_the_network_cuts_them_into(visit: Visit)
           for await (const message of messages({ body })) seen.push(message);
           return seen;
         }""",
-        address("events.js"),
+        url("events.js"),
     )
 
     assert found == [
@@ -119,7 +119,7 @@ async def test_a_problem_is_told_in_its_own_words(visit: Visit) -> None:
             Refusal.offline(),
           ].map((refusal) => [refusal.sentence, refusal.next]);
         }""",
-        address("problems.js"),
+        url("problems.js"),
     )
 
     step = "The next may come in 40 seconds."

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """Seconds. Uploads have their own (`parts.py`), since they may take long for good reasons."""
 
     head: float = 15.0

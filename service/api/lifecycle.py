@@ -1,12 +1,12 @@
-"""Where the instance stands in its life: starting, serving, draining."""
+"""The lifecycle of the instance: starting, serving, draining."""
 
 import asyncio
 from dataclasses import dataclass, field
 
 
 @dataclass
-class Life:
-    """Whether the instance wants traffic."""
+class Lifecycle:
+    """Whether the instance takes traffic."""
 
     is_ready: bool = False
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from service.problems import PROBLEM_JSON, Problem
 
-HEADERS = {
+COMMON_HEADERS = {
     "Server": "autoenhance-batch",  # aiohttp would name its version, and Python's
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -17,7 +17,7 @@ HEADERS = {
 }
 
 
-def problem_answer(problem: Problem, request_id: str) -> web.Response:
+def problem_response(problem: Problem, request_id: str) -> web.Response:
     """The problem document."""
     return web.Response(
         body=json.dumps(problem.document(request_id)).encode(),
