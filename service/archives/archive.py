@@ -40,7 +40,7 @@ class ImageResult:
     @property
     def failure(self) -> dict[str, Any]:
         """The shape of a failure in every document."""
-        words = self.code.words if self.code else ""
+        words = self.code.advice if self.code else ""
         return {"image_id": self.image_id, "name": self.original_name, "code": self.code, "reason": words}
 
     def line(self) -> dict[str, Any]:
