@@ -9,7 +9,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from service.docs.settings_table import settings_table
+from service.docs.tables import filled
 
 FOLDER = Path(__file__).parent
 ADDRESS = "/docs/guide"
@@ -27,7 +27,7 @@ _SEQUENCE = (
     "runbooks",
 )
 _LINK = re.compile(r"(?P<slug>[a-z0-9-]+)\.md(?P<anchor>#.*)?")
-_NAME_CELL = re.compile(r"<td><code>\w+</code></td>")
+_NAME_CELL = re.compile(r"<td><code>(\w+)</code></td>")
 _markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
@@ -60,7 +60,7 @@ def pages() -> dict[str, Page]:
 
 
 def _page(slug: str, slugs: Sequence[str]) -> Page:
-    text = (FOLDER / f"{slug}.md").read_text("utf-8").replace("{{settings}}", settings_table())
+    text = filled((FOLDER / f"{slug}.md").read_text("utf-8"))
     tokens = _markdown.parse(text)
     for index, token in enumerate(tokens):
         if token.type == "heading_open":
@@ -116,7 +116,20 @@ def _plain(token: Token) -> str:
 
 
 def _scrollable(html: str) -> str:
-    """Let wide tables and code scroll by themselves, also by keyboard, and the long names in tables break at a `_`."""
-    html = _NAME_CELL.sub(lambda cell: cell[0].replace("_", "_<wbr>"), html)
+    """Let wide tables and code scroll by themselves, also by keyboard, and let the rows of tables be linked to."""
+    html = _named(html)
     html = html.replace("<table>", '<div class="wide" tabindex="0"><table>').replace("</table>", "</table></div>")
     return html.replace("<pre>", '<pre tabindex="0">')
+
+
+def _named(html: str) -> str:
+    """Give each cell that holds a name its id, unless an earlier table has it, and let long names break at a `_`."""
+    seen = set[str]()
+
+    def cell(found: re.Match[str]) -> str:
+        name = found[1]
+        place = "" if name in seen else f' id="{name}"'
+        seen.add(name)
+        return f"<td{place}><code>{name.replace('_', '_<wbr>')}</code></td>"
+
+    return _NAME_CELL.sub(cell, html)

@@ -5,22 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from service import problems
 from service.docs import library
-from service.docs.settings_table import settings_table
+from service.docs.tables import settings_table, with_code
 from service.problems import Problem
 from service.reasons import Reason, UploadReason
 from service.settings import Settings
 from tests.docs.blocks import PAGES, ROOT
 
-ERRORS = (ROOT / "service" / "docs" / "errors.md").read_text()
 README = (ROOT / "README.md").read_text()
 
 
-def codes() -> list[type[Problem]]:
-    """Every problem that has a code."""
-    kinds = [kind for kind in vars(problems).values() if isinstance(kind, type) and issubclass(kind, Problem)]
-    return [kind for kind in kinds if hasattr(kind, "code")]
+def rows(page: str) -> list[str]:
+    """The text of every row of the tables of a page, its cells joined."""
+    return [one.text for one in library.pages()[page].passages if one.is_row]
 
 
 def readme_settings() -> list[tuple[tuple[str, ...], str]]:
@@ -30,25 +27,40 @@ def readme_settings() -> list[tuple[tuple[str, ...], str]]:
     return [(tuple(re.findall(r"`(\w+)`", names)), default) for names, default in rows]
 
 
-@pytest.mark.parametrize("kind", codes(), ids=lambda kind: kind.code)
+@pytest.mark.parametrize("kind", with_code(), ids=lambda kind: kind.code)
 def test_every_error_is_explained(kind: type[Problem]) -> None:
-    """With its code and its status."""
-    assert re.search(rf"^\| `{kind.code}` \| {kind.status.value} \| .+ \|", ERRORS, re.MULTILINE)
+    """Once, with its code, its status, its title and what to do, at the place that the type of its documents names."""
+    (row,) = [row for row in rows("errors") if row.startswith(f"{kind.code}: {kind.status.value}: ")]
+    plain = row.replace("`", "")
+
+    assert kind.title in plain
+    assert kind.advice.replace("`", "") in plain
+    assert kind.advice.endswith(".")
+    assert not kind.title.endswith(".")
+
+
+def test_the_type_of_an_error_is_the_place_of_its_row() -> None:
+    """Each has one; no two share one."""
+    html = library.pages()["errors"].html
+    places = [kind.type_uri().partition("#")[2] for kind in with_code()]
+    assert len(places) > 40
+
+    for place in places:
+        assert html.count(f'id="{place}"') == 1, place
 
 
 @pytest.mark.parametrize("reason", [*Reason, *UploadReason])
 def test_every_reason_is_explained(reason: Reason | UploadReason) -> None:
     """Why an image is missing, and why a file was not uploaded."""
-    assert re.search(rf"^\| `{reason}` \| [a-zA-Z]", ERRORS, re.MULTILINE)
+    assert f"{reason}: {reason.advice}" in rows("errors")
 
 
 @pytest.mark.parametrize("name", [name.upper() for name in Settings.model_fields])
 def test_every_setting_is_explained(name: str) -> None:
     """On the settings page, in words."""
-    rows = [one.text for one in library.pages()["settings"].passages if one.text.startswith(f"{name}: ")]
+    (row,) = [row for row in rows("settings") if row.startswith(f"{name}: ")]
 
-    assert len(rows) == 1
-    assert len(rows[0].removeprefix(f"{name}: ")) > 10
+    assert len(row.removeprefix(f"{name}: ")) > 10
 
 
 def test_the_readme_lists_every_setting_and_no_other() -> None:
