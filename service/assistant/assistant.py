@@ -22,9 +22,9 @@ log = get_logger(__name__)
 _CONTEXT_PASSAGES = 6
 _SHOWN_PASSAGES = 3
 
-FROM_THE_DOCS = "The docs have this:"
-NOTHING = "The docs say nothing about that. Try other words."
-BROKEN_OFF = " (The answer broke off.)"
+FROM_THE_DOCS = "From the docs:"
+NOTHING = "The docs have no answer to that. Try rephrasing the question."
+BROKEN_OFF = " (The answer was interrupted.)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ export function wireCreate(open) {
     void signIn();
   });
   $("signout").addEventListener("click", () => void signOut());
-  $("sample").addEventListener("click", () => void make(open, "Making a sample order", makeSample));
+  $("sample").addEventListener("click", () => void make(open, "Creating a sample order", makeSample));
   $("upload").addEventListener("submit", (event) => {
     event.preventDefault();
     void make(open, "Uploading", makeUpload);
@@ -93,7 +93,7 @@ function takeBack(files = []) {
     const isRefused = files[index]?.status === "failed";
     bar.hidden = true;
     item.dataset.state = isRefused ? "bad" : "";
-    write(state, isRefused ? "Refused" : bytes(file.size));
+    write(state, isRefused ? "Rejected" : bytes(file.size));
   });
 }
 

@@ -182,7 +182,7 @@ export class Order {
     $("empty").hidden = $("order-problem").hidden = true;
     $("order").hidden = false;
     $("order").setAttribute("aria-busy", "true");
-    write($("order-title"), "Looking it up…");
+    write($("order-title"), "Loading…");
     write($("order-number"), this.#id);
     write($("order-state"), "");
     for (const name of ["all", "ready", "processing", "failed"]) write($(`total-${name}`), "–");
@@ -211,5 +211,5 @@ const title = (overview) => overview.name || `Order ${overview.order_id.slice(0,
 function state(overview) {
   if (overview.processing) return ["busy", "Being enhanced"];
   if (!overview.ready) return ["bad", "Nothing to download"];
-  return ["good", overview.failed ? "Ready, not whole" : "Ready"];
+  return ["good", overview.failed ? "Ready, some failed" : "Ready"];
 }

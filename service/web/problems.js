@@ -4,7 +4,7 @@
 const OFFLINE = {
   code: "offline",
   title: "The service cannot be reached",
-  detail: "Check your connection, then try again. What was fetched so far is kept.",
+  detail: "Check your connection, then try again. Photos already downloaded are kept.",
 };
 const FALLBACK = "Try again. If it happens again, tell the operator of this service.";
 
@@ -34,7 +34,7 @@ export class Refusal extends Error {
     } catch {
       // Not from the service itself: a proxy's page, say.
     }
-    return new Refusal(document.title ? document : { title: `The service answered with ${status}` }, status, retryAfter);
+    return new Refusal(document.title ? document : { title: `The service responded with status ${status}` }, status, retryAfter);
   }
 
   static offline() {
@@ -54,7 +54,7 @@ export class Refusal extends Error {
   get next() {
     const step = this.detail || FALLBACK;
     const isSaid = this.retryAfter <= 5 || step.includes(`${this.retryAfter} seconds`);
-    return isSaid ? step : `${step} It asks for a pause of ${this.retryAfter} seconds.`;
+    return isSaid ? step : `${step} Wait ${this.retryAfter} seconds before you try again.`;
   }
 
   /** What the operator finds this by in the log; empty where nothing is there to be found. */
