@@ -1,4 +1,4 @@
-"""The pages of the docs, as HTML and as passages. Reads files and takes its time: to be run on a thread."""
+"""The pages of the docs, as HTML and as passages. Reads files and is slow: call it on a thread."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,8 +14,8 @@ from service.docs.tables import filled
 FOLDER = Path(__file__).parent
 ADDRESS = "/docs/guide"
 
-# The sequence in which a person reads them; pages that are not named here follow.
-_SEQUENCE = (
+# The order of the navigation; pages that are not listed here follow.
+_ORDER = (
     "quick-start",
     "recipes",
     "faq",
@@ -33,7 +33,7 @@ _markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A heading with its text, or one row of a table below it: what a question can be answered with."""
+    """A heading with its text, or one row of a table below it: the unit of search."""
 
     title: str
     url: str
@@ -53,9 +53,9 @@ class Page:
 
 @cache
 def pages() -> dict[str, Page]:
-    """Every page by its slug, in the sequence of the navigation."""
+    """Every page by its slug, in the order of the navigation."""
     slugs = sorted(path.stem for path in FOLDER.glob("*.md"))
-    named = [slug for slug in _SEQUENCE if slug in slugs]
+    named = [slug for slug in _ORDER if slug in slugs]
     return {slug: _page(slug, slugs) for slug in [*named, *(slug for slug in slugs if slug not in named)]}
 
 
@@ -76,7 +76,7 @@ def _page(slug: str, slugs: Sequence[str]) -> Page:
 
 
 def anchor(heading: str) -> str:
-    """A heading's place in its page, by the rule of the usual code hosts."""
+    """The id of a heading in its page, formed as on the usual code hosts."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
 
 

@@ -55,7 +55,7 @@ function price(count, here, buys) {
   return `Uses up to ${credits(count - here)}: one for each photo not bought before.`;
 }
 
-/** What of the choice will not be in the ZIP: `busy` photos may yet be, `lost` ones not. */
+/** What will not be in the ZIP: `busy` photos are not ready yet, `lost` ones never will be. */
 function leftOut(busy, lost, waits, count) {
   const are = (number) => (number === 1 ? "is" : "are");
   const lines = [];

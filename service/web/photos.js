@@ -1,4 +1,4 @@
-// The list of an order's photos: what each one's state is, and which are wanted.
+// The list of an order's photos: the state of each, and which are chosen.
 import { $, h, write } from "./dom.js";
 import { bytes, photos } from "./format.js";
 
@@ -48,7 +48,7 @@ export class PhotoList {
     return chosen.length === this.#images.length ? [] : chosen.map((image) => image.image_id);
   }
 
-  /** While a download runs, rows tell how far each of its images is; `settled` are lines of its report. `other`: the rest. */
+  /** While a download runs, rows show its progress: `settled` are lines of its report, `other` is the text for the rest. */
   progress(settled, other = "Waiting") {
     const known = new Map(settled.map((line) => [line.image_id, line]));
     for (const image of this.chosen) {

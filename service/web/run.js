@@ -9,16 +9,16 @@ import { Refusal } from "./problems.js";
 const FINAL = new Set(["complete", "error", "cancelled"]);
 const REPORT_AFTER = 400; // milliseconds
 const SPOKEN_STEPS = 4; // progress is announced in quarters
-const CANCELLED = "cancelled"; // why a run was left: else its job goes on
+const CANCELLED = "cancelled"; // why a run was aborted; otherwise its job continues
 
 export class Run {
   #abort = null;
-  #jobId = ""; // known before the first event tells of the job
+  #jobId = ""; // known before the first event of the job
   #job = null;
   #pace = new Pace();
   #spoken = 0;
   #isLost = false;
-  #savesItself = false; // what ended before the page was loaded is not saved again by itself
+  #savesItself = false; // a job that ended before the page was loaded is not saved again automatically
   #reporting = 0;
   #clock = 0;
   #hooks;
@@ -49,7 +49,7 @@ export class Run {
     }
   }
 
-  /** Follow a job that is under way, or show how it ended: after the page was loaded again. */
+  /** Follow a running job, or show how it ended, after the page was reloaded. */
   async resume(jobId) {
     const signal = this.#begin(jobId);
     try {
@@ -176,7 +176,7 @@ export class Run {
       const report = await getJson(`/v1/archives/${archive}/report`, { quiet: true, signal: this.#abort.signal });
       this.#hooks.onSettled(report.images);
     } catch {
-      // The list lags behind; the counts above it do not.
+      // Only the list is out of date; the counts above it are not.
     }
   }
 
@@ -237,7 +237,7 @@ export class Run {
     if (jobId) await cancelJob(jobId);
   }
 
-  /** The button that was pressed goes away with what it stood in: whoever works by keyboard goes on at the options. */
+  /** The button that was pressed is hidden with its section, so keyboard users continue at the options. */
   #toOptions() {
     this.reset();
     $("options").querySelector("[name=preview]:checked").focus();
