@@ -1,10 +1,10 @@
-"""Why an image or a file is missing although its request went through: a code, and words for a person."""
+"""Why an image or a file is missing although its request succeeded: a code, and advice for a person."""
 
 from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why one image is missing from an archive: the code, and in `words` what its person can do."""
+    """Why one image is missing from an archive: the code, and in `advice` what happened and what to do."""
 
     NOT_READY = "not_ready"
     NOT_UPLOADED = "not_uploaded"
@@ -28,37 +28,37 @@ class Reason(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
     @property
-    def words(self) -> str:
-        """One sentence for a person, with the next step."""
-        return _WORDS[self]
+    def advice(self) -> str:
+        """What happened and the next step, in the words of no particular surface."""
+        return _ADVICE[self]
 
 
-_WORDS = {
-    Reason.NOT_READY: "Autoenhance is still working on it. Ask again later, or with wait=true.",
-    Reason.NOT_UPLOADED: "It was registered but never uploaded to Autoenhance. Upload it, then ask again.",
-    Reason.ENHANCEMENT_FAILED: "Autoenhance could not enhance it. Process it again there, then ask again.",
-    Reason.EXPIRED: "Autoenhance no longer keeps it. Upload it again.",
-    Reason.IMAGE_NOT_FOUND: "Autoenhance does not know this image any more.",
-    Reason.NO_CREDIT: "The Autoenhance account has no credit left. Top it up, then ask again.",
-    Reason.REFUSED: "Autoenhance refuses this service's key for it.",
-    Reason.REJECTED: "Autoenhance does not accept the request for it. Try other options.",
-    Reason.RATE_LIMITED: "Autoenhance asked to slow down. Ask again in a minute.",
-    Reason.UPSTREAM_ERROR: "Autoenhance answered with an error, several times. Ask again later.",
-    Reason.TIMEOUT: "It did not arrive in time. Ask again later.",
-    Reason.UNREACHABLE: "The connection to Autoenhance failed. Ask again later.",
-    Reason.TRUNCATED: "It broke off on the way, several times. Ask again later.",
-    Reason.INCOMPLETE: "Its file ends too early at Autoenhance already. It is in the archive as it is.",
+_ADVICE = {
+    Reason.NOT_READY: "Autoenhance is still enhancing it. Try again later, or wait for it when you download.",
+    Reason.NOT_UPLOADED: "It was never uploaded to Autoenhance. Upload it, then try again.",
+    Reason.ENHANCEMENT_FAILED: "Autoenhance could not enhance it. Process it again there, then try again.",
+    Reason.EXPIRED: "Autoenhance no longer has it. Upload it again.",
+    Reason.IMAGE_NOT_FOUND: "Autoenhance does not know this image. Check whether it was deleted.",
+    Reason.NO_CREDIT: "The Autoenhance account has no credits left. Add credits, then try again.",
+    Reason.REFUSED: "Autoenhance denies this service's API key access to it. The operator must check the key.",
+    Reason.REJECTED: "Autoenhance rejected the request for it. Try other options.",
+    Reason.RATE_LIMITED: "Autoenhance is limiting our requests. Try again in a minute.",
+    Reason.UPSTREAM_ERROR: "Autoenhance failed on every attempt. Try again later.",
+    Reason.TIMEOUT: "It did not arrive in time. Try again later.",
+    Reason.UNREACHABLE: "Autoenhance could not be reached. Try again later.",
+    Reason.TRUNCATED: "Its download was interrupted on every attempt. Try again later.",
+    Reason.INCOMPLETE: "Its file at Autoenhance ends too early. It is in the archive as it is; process it again there.",
     Reason.TOO_LARGE: "It is larger than this service accepts. Try other options.",
-    Reason.NOT_AN_IMAGE: "What Autoenhance sent is not an image. Ask again later.",
-    Reason.BAD_REDIRECT: "Autoenhance pointed to an address that cannot be used. Ask again later.",
-    Reason.BREAKER_OPEN: "Autoenhance failed repeatedly and is given a rest. Ask again in a minute.",
-    Reason.STORE_FULL: "This service had no room to store it. Ask again later.",
-    Reason.INTERNAL_ERROR: "Something went wrong on our side. Ask again later.",
+    Reason.NOT_AN_IMAGE: "Autoenhance sent something that is not an image. Try again later.",
+    Reason.BAD_REDIRECT: "Autoenhance redirected to an address that cannot be used. Try again later.",
+    Reason.BREAKER_OPEN: "Autoenhance is failing; requests are paused. Try again in a minute.",
+    Reason.STORE_FULL: "This service has no storage space left. Try again later.",
+    Reason.INTERNAL_ERROR: "An internal error occurred. Try again later.",
 }
 
 
 class UploadReason(StrEnum):
-    """Why one file of a new order did not get there: the code, and in `words` what its person can do."""
+    """Why one file of a new order was not uploaded: the code, and in `advice` what happened and what to do."""
 
     NOT_AN_IMAGE = "not_an_image"
     FILE_TOO_LARGE = "file_too_large"
@@ -70,18 +70,18 @@ class UploadReason(StrEnum):
     BREAKER_OPEN = "breaker_open"
 
     @property
-    def words(self) -> str:
-        """One sentence for a person, with the next step."""
-        return _UPLOAD_WORDS[self]
+    def advice(self) -> str:
+        """What happened and the next step, in the words of no particular surface."""
+        return _UPLOAD_ADVICE[self]
 
 
-_UPLOAD_WORDS = {
-    UploadReason.NOT_AN_IMAGE: "It is not a JPEG, PNG or WebP image. Convert it, then send it again.",
-    UploadReason.FILE_TOO_LARGE: "It is larger than 20 MB. Make it smaller, then send it again.",
-    UploadReason.TOO_MANY_FILES: "The order is full. Send it with another order.",
-    UploadReason.REFUSED: "Autoenhance does not accept it.",
-    UploadReason.RATE_LIMITED: "Autoenhance asked to slow down. Send it again in a minute.",
-    UploadReason.TIMEOUT: "It could not be sent to Autoenhance in time. Send it again.",
-    UploadReason.UPSTREAM_ERROR: "Autoenhance could not take it. Send it again later.",
-    UploadReason.BREAKER_OPEN: "Autoenhance failed repeatedly and is given a rest. Send it again in a minute.",
+_UPLOAD_ADVICE = {
+    UploadReason.NOT_AN_IMAGE: "It is not a JPEG, PNG or WebP image. Convert it, then upload it again.",
+    UploadReason.FILE_TOO_LARGE: "It is larger than 20 MB. Reduce its size, then upload it again.",
+    UploadReason.TOO_MANY_FILES: "The order is full. Upload it in another order.",
+    UploadReason.REFUSED: "Autoenhance rejected it. Check the file, then upload it again.",
+    UploadReason.RATE_LIMITED: "Autoenhance is limiting our requests. Upload it again in a minute.",
+    UploadReason.TIMEOUT: "The upload to Autoenhance took too long. Upload it again.",
+    UploadReason.UPSTREAM_ERROR: "Autoenhance could not store it. Upload it again later.",
+    UploadReason.BREAKER_OPEN: "Autoenhance is failing; requests are paused. Upload it again in a minute.",
 }

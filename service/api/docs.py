@@ -56,6 +56,11 @@ async def first_page(request: web.Request) -> web.Response:
     return web.Response(status=302, headers={"Location": f"{library.ADDRESS}/{slug}"})
 
 
+async def errors(_: web.Request) -> web.Response:
+    """`GET /docs/errors`: where the `type` of a problem document leads, to the row of its code."""
+    return web.Response(status=302, headers={"Location": f"{library.ADDRESS}/errors"})
+
+
 async def guide(request: web.Request) -> web.StreamResponse:
     """`GET /docs/guide/{page}`: a page of the guide, or a picture in it."""
     slug = request.match_info["page"]

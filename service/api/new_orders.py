@@ -145,7 +145,7 @@ def _outcome(file: NewFile) -> dict[str, Any]:
         "image_id": file.image_id,
         "status": "uploaded" if file.reason is None else "failed",
         "code": file.reason,
-        "reason": file.reason and file.reason.words,
+        "reason": file.reason and file.reason.advice,
     }
 
 

@@ -59,6 +59,7 @@ def for_role(role: str) -> list[web.RouteDef]:
         web.get("/web/{version:[0-9a-f]{16}}/{name:[^/]+}", page.asset),
         web.get("/openapi.json", openapi.openapi),
         web.get("/docs", docs.reference),
+        web.get("/docs/errors", docs.errors),
         web.get("/docs/guide", docs.first_page),
         web.get("/docs/guide/{page:[^/]+}", docs.guide),
         web.get("/docs/source", docs.source),

@@ -200,7 +200,7 @@ HEALTH = _object({"status": {"const": "ok"}, "api_key_configured": {"type": "boo
 
 PROBLEM = _object(
     {
-        "type": {"type": "string", "format": "uri"},
+        "type": {"type": "string", "format": "uri-reference"},
         "title": _TEXT,
         "status": {"type": "integer", "minimum": 400, "maximum": 599},
         "detail": _TEXT,

@@ -105,7 +105,8 @@ def pages() -> Json:
         "/v1/ask": {"post": question},
         "/": {"get": _open("The page", "page", text("text/html"))},
         "/docs": {"get": _open("This reference, to read and try out", "reference", text("text/html"))},
-        "/docs/guide": {"get": _leads_to_the_guide()},
+        "/docs/errors": {"get": _leads_to("The explanation of an error, by its code", "errorTypes")},
+        "/docs/guide": {"get": _leads_to("The first page of the guide", "guide")},
         "/docs/guide/{page}": {
             "get": _file(
                 "A page of the guide, or a picture in it",
@@ -127,9 +128,8 @@ def pages() -> Json:
     }
 
 
-def _leads_to_the_guide() -> Json:
-    found = {"302": answer("The first page of the guide.", headers=("Location",))}
-    return operation("The guide", "guide", found, security=OPEN)
+def _leads_to(summary: str, name: str) -> Json:
+    return operation(summary, name, {"302": answer("It is there.", headers=("Location",))}, security=OPEN)
 
 
 def _file(summary: str, name: str, content: Json, which: Json) -> Json:

@@ -40,7 +40,7 @@ class ImageResult:
     @property
     def failure(self) -> dict[str, Any]:
         """The shape of a failure in every document."""
-        advice = self.code.words if self.code else ""
+        advice = self.code.advice if self.code else ""
         return {"image_id": self.image_id, "name": self.original_name, "code": self.code, "reason": advice}
 
     def line(self) -> dict[str, Any]:

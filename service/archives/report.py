@@ -25,7 +25,7 @@ def report_text(order_id: str, results: Sequence[ImageResult]) -> str:
             "",
             _one_line(result.original_name) or "(no name)",
             f"  image id: {_one_line(result.image_id)}",
-            f"  reason:   {code}: {code.words}",
+            f"  reason:   {code}: {code.advice}",
             f"  to get it: GET /v1/orders/{order_id}/images?image={_one_line(result.image_id)}",
         ]
     lines += ["", "Ask for the whole order again to get the missing images too: what is here is not fetched twice.", ""]

@@ -1,1 +1,1 @@
-"""The help box: answers from the docs and the live counters, by a model of the operator's choice where there is one."""
+"""The help box: answers from the docs and the live counters, written by a model if the operator configured one."""

@@ -1,4 +1,4 @@
-"""A question's way: passages from the docs, what the counters say, and the model's words where there is a model."""
+"""Answering a question: passages from the docs, the live counters, and a model's text if there is a model."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -22,9 +22,9 @@ log = get_logger(__name__)
 _CONTEXT_PASSAGES = 6
 _SHOWN_PASSAGES = 3
 
-FROM_THE_DOCS = "The docs have this:"
-NOTHING = "The docs say nothing about that. Try other words."
-BROKEN_OFF = " (The answer broke off.)"
+FROM_THE_DOCS = "From the docs:"
+NOTHING = "The docs have no answer to that. Try rephrasing the question."
+BROKEN_OFF = " (The answer was interrupted.)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The end of the answer, and who gave it."""
+    """The end of the answer, and its source."""
 
     source: Literal["docs", "model"]
 
@@ -53,29 +53,29 @@ class Assistant:
         self._index: Index | None = None
 
     async def answer(self, question: str) -> AsyncGenerator[Event, None]:
-        """Passages, then words, then the end. A model that fails before its first word is as good as none."""
-        index = await self._opened()
+        """Passages, then text, then the end. If there is no model, or it fails at once, the docs answer."""
+        index = await self._loaded_index()
         passages = index.search(question, _CONTEXT_PASSAGES)
         for passage in passages[:_SHOWN_PASSAGES]:
             yield passage
         counters = self._stats.snapshot()
         if self._model is not None:
-            begun = False
+            started = False
             try:
                 async for piece in self._model.answer(question, passages, summary(counters)):
-                    begun = True
+                    started = True
                     yield Words(piece)
             except ModelFailed as failure:
-                log.warning("model failed", reason=str(failure), begun=begun)
-                if begun:
+                log.warning("model failed", reason=str(failure), started=started)
+                if started:
                     yield Words(BROKEN_OFF)
-            if begun:
+            if started:
                 yield Done("model")
                 return
         yield Words(live_answer(question, counters) or (FROM_THE_DOCS if passages else NOTHING))
         yield Done("docs")
 
-    async def _opened(self) -> Index:
+    async def _loaded_index(self) -> Index:
         if self._index is None:
             self._index = await asyncio.to_thread(_index)
         return self._index
@@ -89,7 +89,7 @@ def _index() -> Index:
 async def open_assistant(
     settings: Settings, stats: Stats, trace_configs: list[TraceConfig]
 ) -> AsyncIterator[Assistant]:
-    """The assistant, with a session of its own to the chat server, if one is configured."""
+    """The assistant, with a client session of its own for the chat server if one is configured."""
     base, model, key = settings.assistant_base_url, settings.assistant_model, settings.assistant_api_key
     if base is None or model is None:
         yield Assistant(stats, None)

@@ -1,4 +1,4 @@
-"""What the live counters say to a question, in a sentence."""
+"""Answers from the live counters, in a sentence."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 _HOW_MANY = re.compile(r"\b(how many|how much|number of|count of|stats|statistics|counters)\b", re.IGNORECASE)
 _SINCE_WHEN = re.compile(r"\b(uptime|since when|how long (have|has|are|is) .*(up|run))", re.IGNORECASE)
-# "How many images may an order have?" asks for a rule, not for a count.
+# "How many images may an order have?" asks for a limit, not for a count.
 _RULE = re.compile(r"\b(may|can|could|should|limit|at most|maximum|max|allowed|at once|per)\b", re.IGNORECASE)
 _NOUNS = {
     "orders": re.compile(r"\b(orders?|archives?)\b", re.IGNORECASE),
@@ -17,22 +17,21 @@ _NOUNS = {
 
 
 def live_answer(question: str, stats: Mapping[str, Any]) -> str | None:
-    """The counters that are asked for, or None when the question is not about them."""
+    """The counters that a question asks for, or None if it is not about them."""
     if _SINCE_WHEN.search(question):
         return f"The service has been running for {duration(stats['uptime_seconds'])}."
     if not _HOW_MANY.search(question) or _RULE.search(question):
         return None
-    asked = [name for name, pattern in _NOUNS.items() if pattern.search(question)] or list(_NOUNS)
+    requested = [name for name, pattern in _NOUNS.items() if pattern.search(question)] or list(_NOUNS)
     facts = _facts(stats)
-    if "failed" in asked and len(asked) < len(_NOUNS):
-        asked = ["failed"]
-    return (
-        f"Since the service started {duration(stats['uptime_seconds'])} ago: {', '.join(facts[one] for one in asked)}."
-    )
+    if "failed" in requested and len(requested) < len(_NOUNS):
+        requested = ["failed"]
+    counts = ", ".join(facts[name] for name in requested)
+    return f"Since the service started {duration(stats['uptime_seconds'])} ago: {counts}."
 
 
 def summary(stats: Mapping[str, Any]) -> str:
-    """All counters in a line, for a model to read."""
+    """All counters in one line, for a model."""
     return f"Running for {duration(stats['uptime_seconds'])}. Since then: {', '.join(_facts(stats).values())}."
 
 

@@ -1,4 +1,4 @@
-"""A chat server that speaks OpenAI's `/chat/completions`, read as it streams."""
+"""A client for chat servers with OpenAI's `/chat/completions`; reads the answer as it streams."""
 
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -13,8 +13,8 @@ from service.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 _TIMEOUT = ClientTimeout(total=60, sock_connect=5, sock_read=15)
-_MOST_TOKENS = 600
-_MOST_CHARACTERS = 4000
+_MAX_TOKENS = 600
+_MAX_CHARACTERS = 4000
 _TASK = (
     "You answer questions about Autoenhance Batch, a service that delivers all images of an Autoenhance.ai order as one"
     " ZIP. Use only the documentation and the live counters below. If they do not answer the question, say so. Answer"
@@ -23,11 +23,11 @@ _TASK = (
 
 
 class ModelFailed(Exception):
-    """The chat server gave no answer, or broke it off."""
+    """The chat server gave no answer, or only a part of it."""
 
 
 class Model:
-    """Asks one model. The key goes into one header and nowhere else."""
+    """Asks one model. The key is sent in one header and nowhere else."""
 
     def __init__(self, session: ClientSession, base_url: str, model: str, key: str | None) -> None:
         self._session = session
@@ -41,13 +41,13 @@ class Model:
         document = {
             "model": self._model,
             "stream": True,
-            "max_tokens": _MOST_TOKENS,
+            "max_tokens": _MAX_TOKENS,
             "messages": [
                 {"role": "system", "content": context},
                 {"role": "user", "content": question},
             ],
         }
-        left = _MOST_CHARACTERS
+        left = _MAX_CHARACTERS
         try:
             async with self._session.post(
                 self._url, json=document, headers=self._headers, timeout=_TIMEOUT, allow_redirects=False
@@ -65,11 +65,11 @@ class Model:
                         return
         except (ClientError, BadHttpMessage, TimeoutError, OSError, ValueError) as error:
             raise ModelFailed(type(error).__name__) from error
-        raise ModelFailed("broke off")
+        raise ModelFailed("incomplete answer")
 
 
 def _piece(line: bytes) -> str | None:
-    """The text in one line of the stream: none in most of them; None at its end. Raises `ValueError` for garbage."""
+    """The text in one line of the stream, often empty; None at its end. Raises `ValueError` for malformed lines."""
     if not line.startswith(b"data:"):
         return ""
     data = line.removeprefix(b"data:").strip()

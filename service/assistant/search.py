@@ -1,4 +1,4 @@
-"""Which passages of the docs answer a question: Okapi BM25, small enough to be read in one go."""
+"""Which passages of the docs answer a question: Okapi BM25."""
 
 import math
 import re
@@ -7,24 +7,24 @@ from collections.abc import Sequence
 
 from service.docs.library import Passage
 
-# The usual constants: how soon a repeated word stops to count, and how much a long passage is held against it.
+# The usual constants: how soon repetitions stop counting, and how much a passage's length counts against it.
 _K, _B = 1.2, 0.6
 # A heading is the best summary of its text; of one row of a table it says little.
 _TITLE_WEIGHT = 5
-# A passage has to have at least this share of the question's weight: a word in common is no answer yet.
+# A passage must have at least this share of the question's weight: one word in common is not an answer.
 _LEAST_SHARE = 0.35
 
 _WORD = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
-_SMALL_WORDS = """
+_STOP_WORDS_TEXT = """
 a an and any are as at be been but by can could did do does for from get had has have how i if in into is it
 its me mean my no not of on one or our please should so than that the their them then there these they this to too
 up us use was we were what when where which who why will with would you your
 """
-_EMPTY = frozenset(_SMALL_WORDS.split())
+_STOP_WORDS = frozenset(_STOP_WORDS_TEXT.split())
 _ENDING = re.compile(r"(?<=[a-z]{3})(ing|ed|es|s|e)$")
 _DOUBLE = re.compile(r"([b-df-hj-np-tv-z])\1$")
-# What people say, and how the docs say it.
-_SAME = {
+# What people say, and how it is indexed.
+_SYNONYMS = {
     "abort": "cancel",
     "archive": "zip",
     "big": "large",
@@ -33,19 +33,19 @@ _SAME = {
     "done": "ready",
     "interrupted": "break",
     "keep": "kept",
-    "notified": "told",
-    "notify": "told",
+    "notified": "notify",
     "pay": "cost",
     "photo": "image",
     "picture": "image",
     "price": "cost",
     "stop": "break",
     "stored": "kept",
+    "told": "notify",
 }
 
 
 class Index:
-    """The passages, and how telling each word is among them."""
+    """The passages, with a weight for each word: the rarer, the heavier."""
 
     def __init__(self, passages: Sequence[Passage]) -> None:
         self._passages = passages
@@ -58,19 +58,19 @@ class Index:
         self._weights = {
             term: math.log(1 + (len(passages) - number + 0.5) / (number + 0.5)) for term, number in spread.items()
         }
-        self._strange = math.log(1 + (len(passages) + 0.5) / 0.5)
+        self._unknown = math.log(1 + (len(passages) + 0.5) / 0.5)
 
-    def search(self, question: str, most: int = 3) -> list[Passage]:
+    def search(self, question: str, limit: int = 3) -> list[Passage]:
         """The best passages, best first; none when nothing fits."""
-        asked = set(terms(question))
-        whole = sum(self._weights.get(term, self._strange) for term in asked)
+        wanted = set(terms(question))
+        whole = sum(self._weights.get(term, self._unknown) for term in wanted)
         scored = []
         for number, counts in enumerate(self._counts):
-            shared = asked & counts.keys()
+            shared = wanted & counts.keys()
             share = sum(self._weights[term] for term in shared) / whole if shared else 0
             if share >= _LEAST_SHARE:
                 scored.append((self._score(number, shared) * share, number))
-        best = sorted(scored, key=lambda pair: (-pair[0], pair[1]))[:most]
+        best = sorted(scored, key=lambda pair: (-pair[0], pair[1]))[:limit]
         return [self._passages[number] for _, number in best]
 
     def _score(self, number: int, shared: set[str]) -> float:
@@ -80,16 +80,16 @@ class Index:
 
 
 def terms(text: str) -> list[str]:
-    """The words that tell something, without their endings; `not_ready` counts as itself and as its parts."""
+    """The words that carry meaning, without their endings; `not_ready` counts as itself and as its parts."""
     found = []
     for word in _WORD.findall(text.lower()):
         found += [word, *word.split("_")] if "_" in word else [word]
-    stems = (_stem(word) for word in found if word not in _EMPTY)
-    return [_MEANT.get(stem, stem) for stem in stems]
+    stems = (_stem(word) for word in found if word not in _STOP_WORDS)
+    return [_INDEXED_AS.get(stem, stem) for stem in stems]
 
 
 def _stem(word: str) -> str:
     return _DOUBLE.sub(r"\1", _ENDING.sub("", word))
 
 
-_MEANT = {_stem(said): _stem(meant) for said, meant in _SAME.items()}
+_INDEXED_AS = {_stem(word): _stem(indexed) for word, indexed in _SYNONYMS.items()}

@@ -1,4 +1,4 @@
-"""The pages of the docs, as HTML and as passages. Reads files and takes its time: to be run on a thread."""
+"""The pages of the docs, as HTML and as passages. Reads files and is slow: call it on a thread."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,13 +9,13 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from service.docs.settings_table import settings_table
+from service.docs.tables import filled
 
 FOLDER = Path(__file__).parent
 ADDRESS = "/docs/guide"
 
-# The sequence in which a person reads them; pages that are not named here follow.
-_SEQUENCE = (
+# The order of the navigation; pages that are not listed here follow.
+_ORDER = (
     "quick-start",
     "recipes",
     "faq",
@@ -27,13 +27,13 @@ _SEQUENCE = (
     "runbooks",
 )
 _LINK = re.compile(r"(?P<slug>[a-z0-9-]+)\.md(?P<anchor>#.*)?")
-_NAME_CELL = re.compile(r"<td><code>\w+</code></td>")
+_NAME_CELL = re.compile(r"<td><code>(\w+)</code></td>")
 _markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A heading with its text, or one row of a table below it: what a question can be answered with."""
+    """A heading with its text, or one row of a table below it: the unit of search."""
 
     title: str
     url: str
@@ -53,14 +53,14 @@ class Page:
 
 @cache
 def pages() -> dict[str, Page]:
-    """Every page by its slug, in the sequence of the navigation."""
+    """Every page by its slug, in the order of the navigation."""
     slugs = sorted(path.stem for path in FOLDER.glob("*.md"))
-    named = [slug for slug in _SEQUENCE if slug in slugs]
+    named = [slug for slug in _ORDER if slug in slugs]
     return {slug: _page(slug, slugs) for slug in [*named, *(slug for slug in slugs if slug not in named)]}
 
 
 def _page(slug: str, slugs: Sequence[str]) -> Page:
-    text = (FOLDER / f"{slug}.md").read_text("utf-8").replace("{{settings}}", settings_table())
+    text = filled((FOLDER / f"{slug}.md").read_text("utf-8"))
     tokens = _markdown.parse(text)
     for index, token in enumerate(tokens):
         if token.type == "heading_open":
@@ -76,7 +76,7 @@ def _page(slug: str, slugs: Sequence[str]) -> Page:
 
 
 def anchor(heading: str) -> str:
-    """A heading's place in its page, by the rule of the usual code hosts."""
+    """The id of a heading in its page, formed as on the usual code hosts."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
 
 
@@ -116,7 +116,20 @@ def _plain(token: Token) -> str:
 
 
 def _scrollable(html: str) -> str:
-    """Let wide tables and code scroll by themselves, also by keyboard, and the long names in tables break at a `_`."""
-    html = _NAME_CELL.sub(lambda cell: cell[0].replace("_", "_<wbr>"), html)
+    """Let wide tables and code scroll by themselves, also by keyboard, and let the rows of tables be linked to."""
+    html = _named(html)
     html = html.replace("<table>", '<div class="wide" tabindex="0"><table>').replace("</table>", "</table></div>")
     return html.replace("<pre>", '<pre tabindex="0">')
+
+
+def _named(html: str) -> str:
+    """Give each cell that holds a name its id, unless an earlier table has it, and let long names break at a `_`."""
+    seen = set[str]()
+
+    def cell(found: re.Match[str]) -> str:
+        name = found[1]
+        place = "" if name in seen else f' id="{name}"'
+        seen.add(name)
+        return f"<td{place}><code>{name.replace('_', '_<wbr>')}</code></td>"
+
+    return _NAME_CELL.sub(cell, html)

@@ -20,7 +20,7 @@ async function ask(question) {
   const answer = $("answer");
   answer.hidden = false;
   answer.setAttribute("aria-busy", "true");
-  write($("answer-text"), "Looking…");
+  write($("answer-text"), "Searching…");
   $("passages").replaceChildren();
   try {
     let text = "";
@@ -31,7 +31,7 @@ async function ask(question) {
       if (event === "token") write($("answer-text"), (text += JSON.parse(data).text));
       if (event === "done") break;
     }
-    if (!text) write($("answer-text"), $("passages").children.length ? "From the docs:" : "The docs say nothing about that. Try other words.");
+    if (!text) write($("answer-text"), $("passages").children.length ? "From the docs:" : "The docs have no answer to that. Try rephrasing the question.");
   } catch (error) {
     if (mine.signal.aborted) return;
     const refusal = error instanceof Refusal ? error : Refusal.offline();

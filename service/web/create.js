@@ -1,4 +1,4 @@
-// Making an order, for administrators: sample photos, or files of one's own.
+// Creating an order, for administrators: from sample photos or uploaded files.
 import { getJson, postJson, request } from "./api.js";
 import { $, h, say, write } from "./dom.js";
 import { bytes, photos, shortened } from "./format.js";
@@ -19,7 +19,7 @@ export function wireCreate(open) {
     void signIn();
   });
   $("signout").addEventListener("click", () => void signOut());
-  $("sample").addEventListener("click", () => void make(open, "Making a sample order", makeSample));
+  $("sample").addEventListener("click", () => void make(open, "Creating a sample order", makeSample));
   $("upload").addEventListener("submit", (event) => {
     event.preventDefault();
     void make(open, "Uploading", makeUpload);
@@ -87,17 +87,17 @@ async function make(open, words, maker) {
   }
 }
 
-/** Nothing became of the upload: the rows say so, each file's own refusal where there is one. */
+/** The upload failed: the rows show the files as unsent, and those that were rejected. */
 function takeBack(files = []) {
   chosen.forEach(({ file, bar, state, item }, index) => {
     const isRefused = files[index]?.status === "failed";
     bar.hidden = true;
     item.dataset.state = isRefused ? "bad" : "";
-    write(state, isRefused ? "Refused" : bytes(file.size));
+    write(state, isRefused ? "Rejected" : bytes(file.size));
   });
 }
 
-/** The cookie is no longer good; what was chosen stays. */
+/** The session has ended; the chosen files stay. */
 function signedOut() {
   show(false);
   const kept = chosen.length ? ` Your ${photos(chosen.length)} ${chosen.length === 1 ? "is" : "are"} still chosen.` : "";
@@ -176,7 +176,7 @@ function clear() {
   list();
 }
 
-/** Names and reasons of the files that did not arrive. */
+/** Names and reasons of the files that failed. */
 function notTaken(files = []) {
   const failed = files.filter((file) => file.status === "failed");
   return failed.map((file) => `${shortened(file.name, 40)}: ${file.reason}`).join(" ");

@@ -44,9 +44,9 @@ function parse(block) {
 }
 
 /**
- * The messages of an event stream for as long as `signal` allows. A lost connection is taken up again where it broke.
- * Throws `Refusal` when the service says that there is nothing to follow. `onLost` hears of every break. Whoever
- * reads decides when it is over.
+ * The messages of an event stream until `signal` aborts. Reconnects after a lost connection and continues after the last
+ * event. Throws `Refusal` if there is nothing to follow. `onLost` is called after every lost connection. The caller
+ * decides when to stop.
  */
 export async function* follow(path, signal, onLost = () => {}) {
   let last = "";

@@ -10,7 +10,7 @@ export function rendering() {
   const { format, quality, preview, dev_mode: test } = form();
   const isValid = quality.validity.valid;
   quality.setAttribute("aria-invalid", String(!isValid));
-  write($("quality-problem"), isValid ? "" : "Quality is a whole number from 1 to 90, or empty.");
+  write($("quality-problem"), isValid ? "" : "Enter a whole number from 1 to 90, or leave it empty.");
   if (!isValid) return null;
   if (format.value !== "jpeg") query.set("format", format.value);
   if (quality.value) query.set("quality", quality.value);
@@ -49,18 +49,18 @@ export function showCost(chosen) {
 
 function price(count, here, buys) {
   if (!count) return "";
-  if (form().dev_mode.checked) return "Free: watermarked photos for tests.";
-  if (!buys) return "Free: previews cost nothing.";
-  if (count === here) return "Free: all of them were bought and are here already.";
+  if (form().dev_mode.checked) return "Free: test photos are watermarked.";
+  if (!buys) return "Previews are free.";
+  if (count === here) return "No credits needed: these photos were bought earlier.";
   return `Uses up to ${credits(count - here)}: one for each photo not bought before.`;
 }
 
-/** What of the choice will not be in the ZIP: `busy` photos may yet be, `lost` ones not. */
+/** What will not be in the ZIP: `busy` photos are not ready yet, `lost` ones never will be. */
 function leftOut(busy, lost, waits, count) {
   const are = (number) => (number === 1 ? "is" : "are");
   const lines = [];
-  if (busy && !waits && count) lines.push(`${photos(busy)} ${are(busy)} still being enhanced and ${are(busy)} left out.`);
-  if (busy && !count) lines.push(`${photos(busy)} ${are(busy)} still being enhanced. This page looks again by itself.`);
-  if (lost) lines.push(`${photos(lost)} could not be enhanced and ${are(lost)} left out.`);
+  if (busy && !waits && count) lines.push(`${photos(busy)} ${are(busy)} not ready yet and will be left out.`);
+  if (busy && !count) lines.push(`${photos(busy)} ${are(busy)} not ready yet. This page updates automatically.`);
+  if (lost) lines.push(`${photos(lost)} could not be enhanced and will be left out.`);
   return lines;
 }

@@ -14,7 +14,7 @@ const FIRST_POLL = 2000;
 const LONGEST_POLL = 15_000;
 const OPTIONS_SETTLE = 250;
 
-/** The order id in what somebody pasted, an address perhaps; else null. */
+/** The order id in pasted text, such as an address; null if there is none. */
 export function findOrderId(text) {
   return text.match(UUID)?.[0].toLowerCase() ?? null;
 }
@@ -49,7 +49,7 @@ export class Order {
     document.addEventListener("visibilitychange", () => this.#schedule());
   }
 
-  /** Show an order. `jobId`: a download of it to go on with. `isAsked`: whether somebody just asked, and looks for it. */
+  /** Show an order. `jobId`: a download to continue. `isAsked`: whether the user just asked for it, so it gets the focus. */
   async open(orderId, { jobId = "", isAsked = true } = {}) {
     this.#leave();
     this.#id = orderId;
@@ -93,10 +93,10 @@ export class Order {
     }
   }
 
-  /** Load again without getting in the way: a failure changes nothing that is shown. */
+  /** Reload in the background: a failure changes nothing that is shown. */
   async #refresh() {
     if (!this.#overview || this.#isFixed || !rendering()) return;
-    this.#loading?.abort(); // what it would tell is of older options, or of another order by then
+    this.#loading?.abort(); // its response would be for older options or another order
     const loading = (this.#loading = new AbortController());
     try {
       const overview = await getJson(`/v1/orders/${this.#id}?${rendering()}`, { quiet: true, signal: loading.signal });
@@ -148,7 +148,7 @@ export class Order {
     await this.#run.start(this.#id, query);
   }
 
-  /** Whether the list shows what a download made of the photos, not what the order says of them. */
+  /** Whether the list shows the progress of a download, not the state of the order. */
   get #isFixed() {
     return this.#state === "collecting" || this.#state === "done";
   }
@@ -182,7 +182,7 @@ export class Order {
     $("empty").hidden = $("order-problem").hidden = true;
     $("order").hidden = false;
     $("order").setAttribute("aria-busy", "true");
-    write($("order-title"), "Looking it up…");
+    write($("order-title"), "Loading…");
     write($("order-number"), this.#id);
     write($("order-state"), "");
     for (const name of ["all", "ready", "processing", "failed"]) write($(`total-${name}`), "–");
@@ -211,5 +211,5 @@ const title = (overview) => overview.name || `Order ${overview.order_id.slice(0,
 function state(overview) {
   if (overview.processing) return ["busy", "Being enhanced"];
   if (!overview.ready) return ["bad", "Nothing to download"];
-  return ["good", overview.failed ? "Ready, not whole" : "Ready"];
+  return ["good", overview.failed ? "Ready, some failed" : "Ready"];
 }

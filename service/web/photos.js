@@ -1,4 +1,4 @@
-// The list of an order's photos: what each one's state is, and which are wanted.
+// The list of an order's photos: the state of each, and which are chosen.
 import { $, h, write } from "./dom.js";
 import { bytes, photos } from "./format.js";
 
@@ -8,7 +8,7 @@ const STATES = {
   waiting: ["busy", "Not uploaded yet"],
   unknown: ["busy", "Being enhanced"],
   failed: ["bad", "Could not be enhanced"],
-  expired: ["bad", "No longer kept"],
+  expired: ["bad", "Expired"],
 };
 
 export class PhotoList {
@@ -48,14 +48,14 @@ export class PhotoList {
     return chosen.length === this.#images.length ? [] : chosen.map((image) => image.image_id);
   }
 
-  /** While a download runs, rows tell how far each of its images is; `settled` are lines of its report. `other`: the rest. */
-  progress(settled, other = "In line") {
+  /** While a download runs, rows show its progress: `settled` are lines of its report, `other` is the text for the rest. */
+  progress(settled, other = "Waiting") {
     const known = new Map(settled.map((line) => [line.image_id, line]));
     for (const image of this.chosen) {
       const line = known.get(image.image_id);
       if (!line) this.#state(image.image_id, "", other);
       else if (line.outcome === "downloaded") this.#state(image.image_id, "done", bytes(line.bytes));
-      else this.#state(image.image_id, "bad", "Missing");
+      else this.#state(image.image_id, "bad", "Failed");
     }
   }
 
@@ -100,11 +100,11 @@ export class PhotoList {
     write($("all-label"), all ? `All ${photos(chosen.length)}` : `${chosen.length} of ${photos(this.#images.length)}`);
     const here = chosen.filter((image) => image.bytes !== null);
     const size = here.reduce((sum, image) => sum + image.bytes, 0);
-    write($("photos-size"), here.length ? `${here.length} here already, ${bytes(size)}` : "");
+    write($("photos-size"), here.length ? `${here.length} already stored, ${bytes(size)}` : "");
   }
 }
 
 function describe(image) {
   const [kind, words] = STATES[image.status] ?? STATES.unknown;
-  return [kind, image.status === "ready" && image.bytes !== null ? `Here, ${bytes(image.bytes)}` : words];
+  return [kind, image.status === "ready" && image.bytes !== null ? `Ready, ${bytes(image.bytes)}` : words];
 }

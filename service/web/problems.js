@@ -4,11 +4,11 @@
 const OFFLINE = {
   code: "offline",
   title: "The service cannot be reached",
-  detail: "Check your connection, then try again. What was fetched so far is kept.",
+  detail: "Check your connection, then try again. Photos already downloaded are kept.",
 };
 const FALLBACK = "Try again. If it happens again, tell the operator of this service.";
 
-/** An answer that is not what was asked for. `status` is 0 where there was no answer at all. */
+/** An error response. `status` is 0 if there was no response at all. */
 export class Refusal extends Error {
   constructor(document, status, retryAfter = 0) {
     super(document.title || "Something went wrong");
@@ -34,14 +34,14 @@ export class Refusal extends Error {
     } catch {
       // Not from the service itself: a proxy's page, say.
     }
-    return new Refusal(document.title ? document : { title: `The service answered with ${status}` }, status, retryAfter);
+    return new Refusal(document.title ? document : { title: `The service responded with status ${status}` }, status, retryAfter);
   }
 
   static offline() {
     return new Refusal(OFFLINE, 0);
   }
 
-  /** What the page itself tripped over. */
+  /** An error of the page itself. */
   static ofPage() {
     return new Refusal({ title: "Something went wrong on this page" }, 0);
   }
@@ -50,14 +50,14 @@ export class Refusal extends Error {
     return /[.!?]$/.test(this.message) ? this.message : `${this.message}.`;
   }
 
-  /** What happened this time and what to do, with the pause that is asked for, where it is not said already. */
+  /** What happened this time and what to do, with the time to wait unless the text has it already. */
   get next() {
     const step = this.detail || FALLBACK;
     const isSaid = this.retryAfter <= 5 || step.includes(`${this.retryAfter} seconds`);
-    return isSaid ? step : `${step} It asks for a pause of ${this.retryAfter} seconds.`;
+    return isSaid ? step : `${step} Wait ${this.retryAfter} seconds before you try again.`;
   }
 
-  /** What the operator finds this by in the log; empty where nothing is there to be found. */
+  /** What the operator can search the log for; empty if there is nothing in the log. */
   get reference() {
     return this.requestId && `Request id: ${this.requestId}`;
   }

@@ -9,16 +9,16 @@ import { Refusal } from "./problems.js";
 const FINAL = new Set(["complete", "error", "cancelled"]);
 const REPORT_AFTER = 400; // milliseconds
 const SPOKEN_STEPS = 4; // progress is announced in quarters
-const CANCELLED = "cancelled"; // why a run was left: else its job goes on
+const CANCELLED = "cancelled"; // why a run was aborted; otherwise its job continues
 
 export class Run {
   #abort = null;
-  #jobId = ""; // known before the first event tells of the job
+  #jobId = ""; // known before the first event of the job
   #job = null;
   #pace = new Pace();
   #spoken = 0;
   #isLost = false;
-  #isNews = false; // what ended before the page was loaded is not saved again by itself
+  #savesItself = false; // a job that ended before the page was loaded is not saved again automatically
   #reporting = 0;
   #clock = 0;
   #hooks;
@@ -38,7 +38,7 @@ export class Run {
   /** Start a job for the order and follow it to its end. */
   async start(orderId, query) {
     const signal = this.#begin();
-    this.#isNews = true;
+    this.#savesItself = true;
     try {
       const response = await request(`/v1/orders/${orderId}/jobs?${query}`, { method: "POST" });
       const { job_id: jobId } = await response.json();
@@ -49,12 +49,12 @@ export class Run {
     }
   }
 
-  /** Follow a job that is under way, or show how it ended: after the page was loaded again. */
+  /** Follow a running job, or show how it ended, after the page was reloaded. */
   async resume(jobId) {
     const signal = this.#begin(jobId);
     try {
       const job = await getJson(`/v1/jobs/${jobId}`, { signal });
-      this.#isNews = !FINAL.has(job.status);
+      this.#savesItself = !FINAL.has(job.status);
       await this.#follow(jobId, signal);
     } catch (error) {
       if (error.status === 404 && !signal.aborted) this.reset(); // an old address: the job is no longer kept
@@ -76,7 +76,7 @@ export class Run {
   waitsFor(overview) {
     if (this.#job?.status !== "queued" || !overview.processing) return;
     write($("running-title"), "Waiting for Autoenhance");
-    write($("running-line"), `${overview.ready} of ${photos(overview.total)} are enhanced. This goes on without you, too.`);
+    write($("running-line"), `${overview.ready} of ${photos(overview.total)} are enhanced. You can close this page and come back later.`);
   }
 
   #begin(jobId = "") {
@@ -104,7 +104,7 @@ export class Run {
     this.#hooks.onJob(jobId);
     const lost = () => {
       this.#isLost = true;
-      write($("running-line"), "The connection was lost. Trying again…");
+      write($("running-line"), "Connection lost. Reconnecting…");
     };
     for await (const message of follow(`/v1/jobs/${jobId}/events`, signal, lost)) {
       if (signal.aborted) return;
@@ -123,11 +123,11 @@ export class Run {
     }
   }
 
-  /** There is no room, or Autoenhance rests: what was counted so far says nothing of how it goes on. */
+  /** No storage space, or Autoenhance is failing: what was counted so far does not tell how it continues. */
   #putOff() {
     this.#pace = new Pace();
     $("bar").removeAttribute("value");
-    write($("running-line"), "It was put off, and goes on by itself.");
+    write($("running-line"), "The download is paused and continues automatically.");
   }
 
   #progress() {
@@ -138,7 +138,7 @@ export class Run {
     const part = job.total ? settled / job.total : 0;
     this.#hooks.onState(job.status === "queued" ? "waiting" : "collecting");
     if (job.total) $("bar").value = part;
-    write($("running-title"), job.status === "queued" ? "In line" : "Collecting photos");
+    write($("running-title"), job.status === "queued" ? "Waiting" : "Preparing your ZIP");
     write($("running-percent"), job.total ? `${Math.floor(part * 100)}%` : "");
     this.#tick();
     const step = Math.floor(part * SPOKEN_STEPS);
@@ -157,7 +157,7 @@ export class Run {
     const parts = [`${job.downloaded} of ${photos(job.total)}`, bytes(job.bytes)];
     if (speed >= 1000) parts.push(`${bytes(speed)}/s`);
     if (left !== null && left >= 1) parts.push(`about ${duration(left)} left`);
-    if (job.failed) parts.push(`${job.failed} missing`);
+    if (job.failed) parts.push(`${job.failed} failed`);
     write($("running-line"), parts.join(", "));
   }
 
@@ -176,7 +176,7 @@ export class Run {
       const report = await getJson(`/v1/archives/${archive}/report`, { quiet: true, signal: this.#abort.signal });
       this.#hooks.onSettled(report.images);
     } catch {
-      // The list lags behind; the counts above it do not.
+      // Only the list is out of date; the counts above it are not.
     }
   }
 
@@ -190,12 +190,12 @@ export class Run {
       const refusal = new Refusal(job.error ?? {}, 0);
       this.#outcome("bad", refusal.message, refusal.next);
     } else if (job.failed) {
-      const some = `${job.downloaded} of ${photos(job.total)} are here`;
-      this.#outcome("warn", some, `${photos(job.failed)} could not be fetched. What is here is kept, and not fetched again.`);
+      const some = `${job.downloaded} of ${photos(job.total)} are ready`;
+      this.#outcome("warn", some, `${photos(job.failed)} could not be downloaded. The others are stored and will not be downloaded again.`);
     } else {
       const all = job.total === 1 ? "Your photo is in the ZIP" : `All ${photos(job.total)} are in the ZIP`;
-      this.#outcome("good", all, `${bytes(job.bytes)}. ${this.#isNews ? "Your browser is saving it now." : "It is ready to be saved."}`);
-      if (this.#isNews) void this.#save();
+      this.#outcome("good", all, `${bytes(job.bytes)}. ${this.#savesItself ? "Your browser is saving it now." : "It is ready to save."}`);
+      if (this.#savesItself) void this.#save();
     }
   }
 
@@ -207,14 +207,14 @@ export class Run {
     write($("outcome-reference"), reference);
     $("failures").replaceChildren(...failures.map(failureLine));
     $("save").hidden = status !== "complete";
-    write($("save"), kind === "good" ? (this.#isNews ? "Save again" : "Save ZIP") : `Save ${photos(downloaded)}`);
+    write($("save"), kind === "good" ? (this.#savesItself ? "Save again" : "Save ZIP") : `Save ${photos(downloaded)}`);
     $("save").classList.toggle("primary", kind === "good");
     $("retry").hidden = kind === "good";
-    write($("retry"), failures.length ? `Try the ${failures.length} missing again` : "Try again");
+    write($("retry"), failures.length ? `Retry ${photos(failures.length)}` : "Try again");
     $("retry").classList.toggle("primary", kind !== "good");
     this.#show("outcome");
     this.#hooks.onState("done");
-    if (status === "error") this.#hooks.onSettled(failures, "Not fetched");
+    if (status === "error") this.#hooks.onSettled(failures, "Not downloaded");
     $("outcome-title").focus();
   }
 
@@ -237,7 +237,7 @@ export class Run {
     if (jobId) await cancelJob(jobId);
   }
 
-  /** The button that was pressed goes away with what it stood in: whoever works by keyboard goes on at the options. */
+  /** The button that was pressed is hidden with its section, so keyboard users continue at the options. */
   #toOptions() {
     this.reset();
     $("options").querySelector("[name=preview]:checked").focus();

@@ -1,4 +1,4 @@
-// Live counters and recent errors: fetched every half minute, and not at all while nobody looks.
+// Live counters and recent errors, fetched every half minute while the page is visible.
 import { getJson } from "./api.js";
 import { $, h, write } from "./dom.js";
 import { duration } from "./format.js";
@@ -14,7 +14,7 @@ export function startStats() {
   return refreshStats();
 }
 
-/** What a download did, now and when its file is on the disk. */
+/** The counters after a download, now and once its file is saved. */
 export const refreshAfterDownload = () => refreshStats(SAVING);
 
 export async function refreshStats(pause = EVERY) {
@@ -27,7 +27,7 @@ export async function refreshStats(pause = EVERY) {
     }
     await showErrors(stats.recent_errors);
   } catch {
-    // The last numbers stay; the next round comes.
+    // The last numbers stay until the next attempt.
   }
   if (!document.hidden) timer = setTimeout(refreshStats, pause);
 }

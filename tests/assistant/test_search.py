@@ -56,7 +56,7 @@ def test_a_question_finds_its_passage(index: Index, question: str, url: str) -> 
         ("where do I find the order id?", "Where do I find the order id?"),
         ("where do I get the admin token?", "Where do I get an API key or the admin token?"),
         ("how do I download only one image?", "How do I download only some images, or one?"),
-        ("how do I get notified when the zip is done?", "How am I told when a ZIP is ready?"),
+        ("how do I get notified when the zip is done?", "How do I get notified when a ZIP is ready?"),
         ("can I cancel a job?", "How do I cancel a job?"),
         ("how do I wait for photos still processing?", "Why does my image say not_ready?"),
         ("what happens when autoenhance is down?", "What happens when Autoenhance is down?"),

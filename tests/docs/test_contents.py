@@ -5,68 +5,53 @@ from pathlib import Path
 
 import pytest
 
-from service import problems
 from service.docs import library
-from service.docs.settings_table import settings_table
+from service.docs.tables import with_code
 from service.problems import Problem
 from service.reasons import Reason, UploadReason
 from service.settings import Settings
-from tests.docs.blocks import PAGES, ROOT
-
-ERRORS = (ROOT / "service" / "docs" / "errors.md").read_text()
-README = (ROOT / "README.md").read_text()
+from tests.docs.blocks import PAGES
 
 
-def codes() -> list[type[Problem]]:
-    """Every problem that has a code."""
-    kinds = [kind for kind in vars(problems).values() if isinstance(kind, type) and issubclass(kind, Problem)]
-    return [kind for kind in kinds if hasattr(kind, "code")]
+def rows(page: str) -> list[str]:
+    """The text of every row of the tables of a page, its cells joined."""
+    return [one.text for one in library.pages()[page].passages if one.is_row]
 
 
-def readme_settings() -> list[tuple[tuple[str, ...], str]]:
-    """The rows of the README's table of settings: the names, and what is said of their defaults."""
-    table = README.partition("\n## Settings\n")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| (`[A-Z].*?) \| .* \| (.*?) ?\|$", table, re.MULTILINE)
-    return [(tuple(re.findall(r"`(\w+)`", names)), default) for names, default in rows]
-
-
-@pytest.mark.parametrize("kind", codes(), ids=lambda kind: kind.code)
+@pytest.mark.parametrize("kind", with_code(), ids=lambda kind: kind.code)
 def test_every_error_is_explained(kind: type[Problem]) -> None:
-    """With its code and its status."""
-    assert re.search(rf"^\| `{kind.code}` \| {kind.status.value} \| .+ \|", ERRORS, re.MULTILINE)
+    """Once, with its code, its status, its title and what to do, at the place that the type of its documents names."""
+    (row,) = [row for row in rows("errors") if row.startswith(f"{kind.code}: {kind.status.value}: ")]
+    plain = row.replace("`", "")
+
+    assert kind.title in plain
+    assert kind.advice.replace("`", "") in plain
+    assert kind.advice.endswith(".")
+    assert not kind.title.endswith(".")
+
+
+def test_the_type_of_an_error_is_the_place_of_its_row() -> None:
+    """Each has one; no two share one."""
+    html = library.pages()["errors"].html
+    places = [kind.type_uri().partition("#")[2] for kind in with_code()]
+    assert len(places) > 40
+
+    for place in places:
+        assert html.count(f'id="{place}"') == 1, place
 
 
 @pytest.mark.parametrize("reason", [*Reason, *UploadReason])
 def test_every_reason_is_explained(reason: Reason | UploadReason) -> None:
     """Why an image is missing, and why a file was not uploaded."""
-    assert re.search(rf"^\| `{reason}` \| [a-zA-Z]", ERRORS, re.MULTILINE)
+    assert f"{reason}: {reason.advice}" in rows("errors")
 
 
 @pytest.mark.parametrize("name", [name.upper() for name in Settings.model_fields])
 def test_every_setting_is_explained(name: str) -> None:
     """On the settings page, in words."""
-    rows = [one.text for one in library.pages()["settings"].passages if one.text.startswith(f"{name}: ")]
+    (row,) = [row for row in rows("settings") if row.startswith(f"{name}: ")]
 
-    assert len(rows) == 1
-    assert len(rows[0].removeprefix(f"{name}: ")) > 10
-
-
-def test_the_readme_lists_every_setting_and_no_other() -> None:
-    """Once each, a few to a row: whoever installs the service reads that table first."""
-    listed = [name for names, _ in readme_settings() for name in names]
-
-    assert sorted(listed) == sorted(name.upper() for name in Settings.model_fields)
-
-
-def test_the_readme_tells_the_defaults() -> None:
-    """Those that are values, in the sequence of their names; what is unset is told in words, or not at all."""
-    real = dict(re.findall(r"^\| `(\w+)` \| .* \| `(.+)` \|$", settings_table(), re.MULTILINE))
-
-    told = {names: re.findall(r"`([^`]+)`", words) for names, words in readme_settings()}
-
-    assert told["DATA_DIR",] == ["./data"]
-    for names, values in told.items():
-        assert [real[name] for name in names if name in real] == [one for one in values if one not in real], names
+    assert len(row.removeprefix(f"{name}: ")) > 10
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -153,7 +153,7 @@ async def test_a_model_that_fails_is_as_good_as_none(
 
     assert server.questions
     assert events[0][1]["title"] == "Questions: Why was my ZIP partial?"
-    assert words(events) == "The docs have this:"
+    assert words(events) == "From the docs:"
     assert events[-1] == ("done", {"source": "docs"})
     assert KEY not in caplog.text
 

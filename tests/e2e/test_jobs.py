@@ -123,7 +123,7 @@ async def test_without_a_single_image_the_job_fails(upstream: FakeUpstream, serv
     assert (job["status"], job["error"]["code"], job["failed"]) == ("error", "no_images", 2)
     assert answer.status == 422
     assert answer.failures == {"a": "image_not_found", "b": "image_not_found"}
-    assert answer.problem["detail"].startswith("None of the images could be fetched. Begin another")
+    assert answer.problem["detail"].startswith("None of the images could be downloaded. `error`")
 
 
 async def test_strict_fails_on_any_missing_image(upstream: FakeUpstream, service: Service) -> None:

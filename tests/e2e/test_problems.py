@@ -43,6 +43,17 @@ async def test_request_ids_differ(service: Service) -> None:
     assert len(ids) == 3
 
 
+async def test_the_type_leads_to_an_explanation(service: Service) -> None:
+    """It is an address of this service, and the page there has a row for the error."""
+    path, _, place = (await service.ask("/nowhere")).problem["type"].partition("#")
+
+    page = await service.ask(path)
+    if page.status == 302:
+        page = await service.ask(page.headers["Location"])
+    assert page.status == 200
+    assert f'id="{place}"' in page.text
+
+
 async def test_a_wrong_method_names_the_right_ones(service: Service) -> None:
     """405 comes with `Allow`."""
     answer = await service.ask(DOWNLOAD, method="DELETE")

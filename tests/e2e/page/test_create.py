@@ -214,7 +214,7 @@ async def test_files_of_which_none_was_taken_are_not_said_to_be_sent(visit: Visi
     await visitor.page.get_by_role("button", name="Upload 1 photo").click()
 
     await expect(visitor.page.locator("#create-problem")).to_contain_text("fake.jpg")
-    await expect(visitor.page.locator(".upload-state")).to_have_text("Refused")
+    await expect(visitor.page.locator(".upload-state")).to_have_text("Rejected")
 
 
 async def test_a_sign_in_that_has_ended_keeps_what_was_chosen(visit: Visit) -> None:

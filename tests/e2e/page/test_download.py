@@ -85,7 +85,7 @@ async def test_progress_moves_while_photos_arrive(visit: Visit, sandbox: Sandbox
         await expect(page.locator("#running-percent")).to_have_text("75%")
         await expect(page.locator("#running-line")).to_contain_text("3 of 4 photos")
         await expect(page.locator("#photo-list li[data-state=done]")).to_have_count(3)
-        await expect(page.locator("#photo-list li").filter(has_text="last.jpg")).to_contain_text("In line")
+        await expect(page.locator("#photo-list li").filter(has_text="last.jpg")).to_contain_text("Waiting")
         assert await page.locator("#bar").evaluate("(bar) => bar.value") == 0.75
         assert await visitor.axe() == []
 
@@ -121,10 +121,10 @@ async def test_what_is_missing_is_named_and_fetched_alone(visit: Visit, sandbox:
 
     await page.get_by_role("button", name="Download 3 photos").click()
 
-    await expect(page.get_by_role("heading", name="2 of 3 photos are here")).to_be_focused()
+    await expect(page.get_by_role("heading", name="2 of 3 photos are ready")).to_be_focused()
     missing = page.get_by_role("list", name="Missing photos")
     await expect(missing).to_contain_text("bath.jpg")
-    await expect(missing).to_contain_text("Autoenhance does not know this image any more.")
+    await expect(missing).to_contain_text("Autoenhance does not know this image.")
     assert await visitor.axe() == []
     async with page.expect_download() as part:
         await page.get_by_role("button", name="Save 2 photos").click()
@@ -133,7 +133,7 @@ async def test_what_is_missing_is_named_and_fetched_alone(visit: Visit, sandbox:
     sandbox.control.remove_fault(fault.fault_id)
     asked_before = len(sandbox.control.log)
     async with page.expect_download() as whole:
-        await page.get_by_role("button", name="Try the 1 missing again").click()
+        await page.get_by_role("button", name="Retry 1 photo").click()
 
     assert await members(await whole.value, tmp_path) == content(sandbox, order)
     fetched = {entry.image_id for entry in sandbox.control.log[asked_before:] if entry.operation == "storage"}
@@ -148,11 +148,11 @@ async def test_nothing_at_all_is_a_sentence_and_a_list(visit: Visit, sandbox: Sa
 
     await visitor.page.locator("#go").click()
 
-    await expect(visitor.page.locator("#outcome")).to_contain_text("None of the images could be fetched")
+    await expect(visitor.page.locator("#outcome")).to_contain_text("None of the images could be downloaded")
     await expect(visitor.page.get_by_role("list", name="Missing photos").get_by_role("listitem")).to_have_count(3)
-    await expect(visitor.page.locator("#photo-list li").filter(has_text="Missing")).to_have_count(3)
+    await expect(visitor.page.locator("#photo-list li").filter(has_text="Failed")).to_have_count(3)
     await expect(visitor.page.locator("#save")).to_be_hidden()
-    await expect(visitor.page.get_by_role("button", name="Try the 3 missing again")).to_be_visible()
+    await expect(visitor.page.get_by_role("button", name="Retry 3 photos")).to_be_visible()
 
 
 async def test_a_job_that_is_put_off_says_so(visit: Visit, start_site: StartService, sandbox: Sandbox) -> None:
@@ -162,8 +162,10 @@ async def test_a_job_that_is_put_off_says_so(visit: Visit, start_site: StartServ
 
     await visitor.page.locator("#go").click()
 
-    await expect(visitor.page.locator("#running-line")).to_have_text("It was put off, and goes on by itself.")
-    await expect(visitor.page.get_by_role("heading", name="In line")).to_be_visible()
+    await expect(visitor.page.locator("#running-line")).to_have_text(
+        "The download is paused and continues automatically."
+    )
+    await expect(visitor.page.get_by_role("heading", name="Waiting")).to_be_visible()
     await visitor.page.get_by_role("button", name="Cancel").click()
     await expect(visitor.page.locator("#options")).to_be_visible()
 
@@ -213,7 +215,7 @@ async def test_a_reload_does_not_save_twice(visit: Visit, sandbox: Sandbox) -> N
 
     await page.reload()
 
-    await expect(page.locator("#outcome-text")).to_contain_text("ready to be saved")
+    await expect(page.locator("#outcome-text")).to_contain_text("ready to save")
     async with page.expect_download():
         await page.get_by_role("button", name="Save ZIP").click()
     assert len(again) == 1
@@ -235,7 +237,7 @@ async def test_an_archive_that_is_gone_is_said_and_made_again(
         proxy.hang_up()
 
         await page.get_by_role("button", name="Save again").click()
-        await expect(page.locator("#outcome")).to_contain_text("There is no such archive")
+        await expect(page.locator("#outcome")).to_contain_text("No such archive")
         async with page.expect_download() as saved:
             await page.get_by_role("button", name="Try again").click()
 

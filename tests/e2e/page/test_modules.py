@@ -125,11 +125,14 @@ async def test_a_problem_is_told_in_its_own_words(visit: Visit) -> None:
     step = "The next may come in 40 seconds."
     assert told == [
         ["Too many.", step],
-        ["Too many.", f"{step} It asks for a pause of 60 seconds."],
+        ["Too many.", f"{step} Wait 60 seconds before you try again."],
         ["Too many.", step],
-        ["The service answered with 502.", "Try again. If it happens again, tell the operator of this service."],
+        [
+            "The service responded with status 502.",
+            "Try again. If it happens again, tell the operator of this service.",
+        ],
         [
             "The service cannot be reached.",
-            "Check your connection, then try again. What was fetched so far is kept.",
+            "Check your connection, then try again. Photos already downloaded are kept.",
         ],
     ]

@@ -32,8 +32,8 @@ async def test_an_order_is_shown_before_anything_is_downloaded(visit: Visit, san
     assert totals == ["3", "1", "1", "1"]
     rows = [" ".join(row.split()) for row in await page.locator("#photo-list li").all_inner_texts()]
     assert rows == ["kitchen.jpg Ready", "bath.jpg Being enhanced", "attic.jpg Could not be enhanced"]
-    await expect(page.locator("#left-out")).to_contain_text("1 photo is still being enhanced and is left out.")
-    await expect(page.locator("#left-out")).to_contain_text("1 photo could not be enhanced and is left out.")
+    await expect(page.locator("#left-out")).to_contain_text("1 photo is not ready yet and will be left out.")
+    await expect(page.locator("#left-out")).to_contain_text("1 photo could not be enhanced and will be left out.")
     assert not [entry for entry in sandbox.control.log if entry.operation == "storage"]
 
 
@@ -113,7 +113,7 @@ async def test_trying_again_after_trouble_shows_the_order(visit: Visit, sandbox:
     sandbox.control.add_fault("status", operation="get_order", times=3, status=500)
     visitor = await visit()
     await visitor.open(f"/?order={order.order_id}")
-    await expect(visitor.page.locator("#order-problem")).to_contain_text("cannot be used at the moment")
+    await expect(visitor.page.locator("#order-problem")).to_contain_text("Autoenhance is failing or unreachable")
 
     await visitor.page.get_by_role("button", name="Try again").click()
 
@@ -127,7 +127,7 @@ async def test_photos_become_ready_without_a_reload(visit: Visit, start_site: St
     await visitor.page.clock.install()
     await visitor.open(f"/?order={order.order_id}")
     await expect(visitor.page.get_by_role("button", name="Nothing ready yet")).to_be_disabled()
-    await expect(visitor.page.locator("#left-out")).to_contain_text("This page looks again by itself.")
+    await expect(visitor.page.locator("#left-out")).to_contain_text("This page updates automatically.")
 
     sandbox.control.advance(60)
     await visitor.page.clock.fast_forward(5_000)
@@ -141,7 +141,7 @@ async def test_full_size_says_what_it_may_cost(visit: Visit, sandbox: Sandbox) -
     visitor = await visit()
     await visitor.open(f"/?order={order.order_id}")
     cost = visitor.page.locator("#cost")
-    await expect(cost).to_have_text("Free: previews cost nothing.")
+    await expect(cost).to_have_text("Previews are free.")
 
     await visitor.page.get_by_role("radio", name="Full size").check()
     await expect(cost).to_have_text("Uses up to 3 credits: one for each photo not bought before.")
@@ -151,7 +151,7 @@ async def test_full_size_says_what_it_may_cost(visit: Visit, sandbox: Sandbox) -
     await expect(visitor.page.get_by_role("button", name="Download 2 photos")).to_be_visible()
 
     await visitor.page.get_by_label("Test mode").check()
-    await expect(cost).to_have_text("Free: watermarked photos for tests.")
+    await expect(cost).to_have_text("Free: test photos are watermarked.")
     assert sandbox.control.counters.purchases.total() == 0
 
 
@@ -254,7 +254,7 @@ async def test_a_key_is_asked_for_and_kept_in_memory_only(
     visitor = await visit(service)
     await visitor.open(f"/?order={order.order_id}")
     page = visitor.page
-    dialog = page.get_by_role("dialog", name="This service asks for a key")
+    dialog = page.get_by_role("dialog", name="API key required")
 
     await dialog.get_by_label("API key").fill("wrong")
     await page.keyboard.press("Enter")

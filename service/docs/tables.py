@@ -1,0 +1,87 @@
+"""The tables of the docs, made from the code that they describe: they cannot disagree with it."""
+
+import re
+from collections.abc import Callable, Iterable
+from inspect import cleandoc
+from pathlib import Path
+from typing import Any
+
+from limits import RateLimitItem
+from pydantic.fields import FieldInfo
+
+from service import problems
+from service.problems import Problem
+from service.reasons import Reason, UploadReason
+from service.settings import Settings
+
+_PLACEHOLDER = re.compile(r"\{\{(\w+)[^}]*\}\}")
+
+
+def filled(text: str) -> str:
+    """Markdown in which `{{name: a note for readers of the file}}` is replaced by the table of that name."""
+    return _PLACEHOLDER.sub(lambda found: _TABLES[found[1]](), text)
+
+
+def settings_table() -> str:
+    """Markdown: variable, meaning, default."""
+    return _table(
+        ("Variable", "Meaning", "Default"),
+        (
+            (f"`{name.upper()}`", " ".join((field.description or "").split()), _default(field))
+            for name, field in Settings.model_fields.items()
+        ),
+    )
+
+
+def errors_table() -> str:
+    """Markdown: code, status, what happened, what to do; by status."""
+    kinds = sorted(with_code(), key=lambda kind: (kind.status, kind.code))
+    return _table(
+        ("Code", "Status", "What happened", "What to do"),
+        ((f"`{kind.code}`", str(int(kind.status)), _explanation(kind), kind.advice) for kind in kinds),
+    )
+
+
+def with_code() -> list[type[Problem]]:
+    """The class of every error that a caller can meet."""
+    kinds = [kind for kind in vars(problems).values() if isinstance(kind, type) and issubclass(kind, Problem)]
+    return [kind for kind in kinds if hasattr(kind, "code")]
+
+
+def _reasons_table(reasons: Iterable[Reason | UploadReason]) -> str:
+    return _table(("Code", "What happened, and what to do"), ((f"`{reason}`", reason.advice) for reason in reasons))
+
+
+_TABLES: dict[str, Callable[[], str]] = {
+    "settings": settings_table,
+    "errors": errors_table,
+    "image_reasons": lambda: _reasons_table(Reason),
+    "upload_reasons": lambda: _reasons_table(UploadReason),
+}
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _explanation(kind: type[Problem]) -> str:
+    """The title, and what the docstring of the class itself adds."""
+    return " ".join([f"{kind.title}.", *cleandoc(kind.__dict__["__doc__"] or "").split()])
+
+
+def _default(field: FieldInfo) -> str:
+    value: Any = field.default
+    match value:
+        case None | ():
+            return ""
+        case bool():
+            shown = str(value).lower()
+        case RateLimitItem():
+            shown = f"{value.amount}/{value.GRANULARITY.name}"
+        case Path():
+            shown = f"./{value}"
+        case _:
+            shown = str(value)
+    return f"`{shown}`"

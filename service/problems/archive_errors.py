@@ -1,0 +1,109 @@
+"""Errors of an order, its images and its archive."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from service.problems.base import ImagesFailed, Problem, RetryableProblem
+
+_DOWNLOAD_AGAIN = "Download the order again; stored images are not fetched again."
+
+
+class UnknownImage(Problem):
+    """`image_ids` lists them."""
+
+    status, code = HTTPStatus.BAD_REQUEST, "unknown_image"
+    title = "An image is not part of this order"
+    advice = "GET /v1/orders/{order_id} lists the ids of the order's images."
+
+    def __init__(self, image_ids: Sequence[str]) -> None:
+        super().__init__(
+            f"Not in this order: {', '.join(image_ids)}.",
+            extra={"parameter": "image", "image_ids": list(image_ids)},
+        )
+
+
+class OrderNotFound(Problem):
+    status, code = HTTPStatus.NOT_FOUND, "order_not_found"
+    title = "Autoenhance does not know this order"
+    advice = "Check the id, and that the order belongs to the Autoenhance account of this service."
+
+
+class OrderEmpty(Problem):
+    status, code = HTTPStatus.NOT_FOUND, "order_empty"
+    title = "This order has no images"
+    advice = "Upload photos to it, or try again later if they were just uploaded."
+
+
+class ArchiveNotFound(Problem):
+    status, code = HTTPStatus.NOT_FOUND, "archive_not_found"
+    title = "No such archive"
+    advice = _DOWNLOAD_AGAIN
+
+
+class ArchiveGone(Problem):
+    status, code = HTTPStatus.GONE, "archive_gone"
+    title = "The archive has expired"
+    advice = _DOWNLOAD_AGAIN
+
+
+class PreconditionFailed(Problem):
+    """`If-Match` names another one."""
+
+    status, code = HTTPStatus.PRECONDITION_FAILED, "precondition_failed"
+    title = "This is not the archive you have"
+    advice = "Send the request without If-Match, or to the address of the archive you have."
+
+
+class RangeNotSatisfiable(Problem):
+    """`Content-Range` gives its length."""
+
+    status, code = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "range_not_satisfiable"
+    title = "The range starts after the end of the archive"
+    advice = "If your file already has that size, it is complete."
+
+    def __init__(self, length: int) -> None:
+        super().__init__(f"The archive has {length} bytes.", headers={"Content-Range": f"bytes */{length}"})
+
+
+class TooManyImages(Problem):
+    """The limit is `MAX_IMAGES_PER_ORDER`."""
+
+    status, code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_many_images"
+    title = "Too many images for one archive"
+    advice = "Request fewer at a time, with one image=ID for each."
+
+    def __init__(self, images: int, limit: int) -> None:
+        super().__init__(
+            f"The request covers {images} images; the limit is {limit}.",
+            extra={"images": images, "limit": limit},
+        )
+
+
+class NoImages(ImagesFailed):
+    """`failures` lists them."""
+
+    code = "no_images"
+    title = "None of the images could be downloaded"
+    advice = "`failures` gives the reason for each image. Resolve it, then try again."
+
+
+class ImagesMissing(ImagesFailed):
+    """Only with `on_failure=strict`. `failures` lists them."""
+
+    code = "images_missing"
+    title = "Some images could not be downloaded"
+    advice = "`failures` gives the reason for each. Try again, or use on_failure=partial to get the others."
+
+
+class StillBuilding(RetryableProblem):
+    """The requested range needs its end."""
+
+    code = "still_building"
+    title = "The archive is still being built"
+    advice = "The build continues. Try again after the number of seconds in Retry-After."
+
+
+class StoreFull(RetryableProblem):
+    code = "store_full"
+    title = "No storage space left"
+    advice = "Try again later, or with fewer images. The operator can free disk space or raise STORE_MAX_BYTES."

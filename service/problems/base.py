@@ -1,0 +1,73 @@
+"""What every error is made of: a status, a code, a title, advice, and the document they become (RFC 9457)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+PROBLEM_JSON = "application/problem+json"
+
+
+class Problem(Exception):
+    """An error with an answer. Raised anywhere, turned into a problem document in one place.
+
+    `occurrence` is a sentence about this occurrence, where the title does not say it all; the class's advice follows
+    it. The docstring of a class with a code is part of the public docs.
+    """
+
+    status: ClassVar[HTTPStatus]
+    code: ClassVar[str]
+    title: ClassVar[str]
+    advice: ClassVar[str]
+
+    def __init__(
+        self, occurrence: str | None = None, *, headers: Mapping[str, str] = {}, extra: Mapping[str, Any] = {}
+    ) -> None:
+        super().__init__(f"{occurrence} {self.advice}" if occurrence else self.advice)
+        self.headers, self.extra = dict(headers), dict(extra)
+
+    @classmethod
+    def type_uri(cls) -> str:
+        """The address of its row in the docs, which names the type of the error."""
+        return f"/docs/errors#{cls.code}"
+
+    def document(self, request_id: str) -> dict[str, Any]:
+        """The RFC 9457 document for this occurrence."""
+        return {
+            "type": self.type_uri(),
+            "title": self.title,
+            "status": int(self.status),
+            "detail": str(self),
+            "code": self.code,
+            "request_id": request_id,
+            **self.extra,
+        }
+
+
+class RetryableProblem(Problem):
+    """A temporary problem, usually a 503. `retry_after`: seconds until the next try."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+
+    def __init__(self, occurrence: str | None = None, *, retry_after: float = 5) -> None:
+        super().__init__(occurrence, headers={"Retry-After": str(max(1, math.ceil(retry_after)))})
+        self.retry_after = retry_after
+
+
+class CredentialsRequired(Problem):
+    """A 401, which must name the scheme it asks for."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    challenge: ClassVar[str] = 'ApiKey realm="autoenhance-batch", header="X-API-Key"'
+
+    def __init__(self) -> None:
+        super().__init__(headers={"WWW-Authenticate": self.challenge})
+
+
+class ImagesFailed(Problem):
+    """The outcome of a build, with every image that failed."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, failures: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(f"Images missing: {len(failures)}.", extra={"failures": list(failures)})
