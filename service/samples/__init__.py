@@ -1,4 +1,5 @@
-"""Sample photos that ship with the service."""
+"""Sample photos that ship with the service: seven views of a house that does not exist, rendered for this project by a
+path tracer of its own and under its licence."""
 
 from pathlib import Path
 
