@@ -26,7 +26,7 @@ _JPEG_START = bytes.fromhex("ffd8ffda0008010100003f00")  # start of image, start
 _JPEG_END = bytes.fromhex("ffd9")
 _PNG_START = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55")
 _PNG_END = bytes.fromhex("0000000049454e44ae426082")
-_AVIF_START = b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00avifmif1miaf"
+_AVIF_START = b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00avifmif1miaf\x00\x00\x00\x0cmeta\x00\x00\x00\x00"
 _LONGEST = 0xFFFF_FFFF
 PHOTO_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"\xff\x0a", b"\x00\x00\x00\x0cJXL ", b"II", b"MM", b"FUJI")
 

@@ -50,7 +50,7 @@ def test_an_avif_is_a_list_of_boxes(size: int) -> None:
         names.append(body[at + 4 : at + 8])
         at += int.from_bytes(body[at : at + 4], "big")
 
-    assert (names, at) == ([b"ftyp", b"mdat"], size)
+    assert (names, at) == ([b"ftyp", b"meta", b"mdat"], size)
 
 
 @pytest.mark.parametrize("size", [1, 2, 13, 14, 60, 1000])
