@@ -148,6 +148,16 @@ class BytesBody:
             yield self._content[at : min(at + BLOCK, stop)]
 
 
+class CutBody:
+    """The first `size` bytes of another body, as if there were no more."""
+
+    def __init__(self, whole: Body, size: int) -> None:
+        self.size = min(size, whole.size)
+        self.tag = f"{whole.tag}-{self.size}"
+        self.media_type = whole.media_type
+        self.blocks = whole.blocks
+
+
 class FileBody:
     """A file as it is, read in a thread."""
 

@@ -29,6 +29,8 @@ class FaultKind(StrEnum):
     """The right bytes as `content_type` (default: text/html)."""
     WRONG_BYTES = "wrong_bytes"
     """A web page (or `body`) under the right content type."""
+    INCOMPLETE = "incomplete"
+    """Half of the picture (or its first `after_bytes`), sent as if that were all of it."""
     HTML = "html"
     """200 and a web page."""
     INVALID_JSON = "invalid_json"
@@ -52,6 +54,7 @@ BODY_KINDS = frozenset(
         FaultKind.STALL,
         FaultKind.WRONG_TYPE,
         FaultKind.WRONG_BYTES,
+        FaultKind.INCOMPLETE,
         FaultKind.DRIP,
     }
 )
