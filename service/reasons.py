@@ -61,6 +61,7 @@ class UploadReason(StrEnum):
     TOO_MANY_FILES = "too_many_files"
     REFUSED = "refused"
     RATE_LIMITED = "rate_limited"
+    FILE_NAME_LIMIT = "file_name_limit"
     TIMEOUT = "timeout"
     UPSTREAM_ERROR = "upstream_error"
     BREAKER_OPEN = "breaker_open"
@@ -77,6 +78,9 @@ _UPLOAD_WORDS = {
     UploadReason.TOO_MANY_FILES: "The order is full. Send it with another order.",
     UploadReason.REFUSED: "Autoenhance does not accept it.",
     UploadReason.RATE_LIMITED: "Autoenhance asked to slow down. Send it again in a minute.",
+    UploadReason.FILE_NAME_LIMIT: (
+        "Autoenhance accepts one file name at most 30 times an hour. Rename the file, or upload it again in an hour."
+    ),
     UploadReason.TIMEOUT: "It could not be sent to Autoenhance in time. Send it again.",
     UploadReason.UPSTREAM_ERROR: "Autoenhance could not take it. Send it again later.",
     UploadReason.BREAKER_OPEN: "Autoenhance failed repeatedly and is given a rest. Send it again in a minute.",
