@@ -98,13 +98,13 @@ async def test_an_order_id_that_is_none_is_exit_code_2(service: Service, tmp_pat
     assert ended.code == 2
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:8000", "http://["])
-async def test_an_address_that_is_none_is_exit_code_2(tmp_path: Path, address: str) -> None:
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "http://["])
+async def test_a_url_that_is_none_is_exit_code_2(tmp_path: Path, url: str) -> None:
     """At once: running the command again would not help."""
-    ended = await run("download", ORDER, "--url", address, folder=tmp_path)
+    ended = await run("download", ORDER, "--url", url, folder=tmp_path)
 
     assert ended.code == 2
-    assert f"--url: {address} is no address" in ended.errors
+    assert f"--url: {url} is not a URL" in ended.errors
 
 
 async def test_a_folder_that_is_not_there_is_exit_code_2(service: Service, tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ async def test_a_service_that_nobody_runs_is_exit_code_1(tmp_path: Path) -> None
 
     assert ended.code == 1
     assert "Traceback" not in ended.errors
-    assert "Run the command again" in " ".join(ended.errors.split())
+    assert "Run the same command again to resume the download." in " ".join(ended.errors.split())
 
 
 async def test_an_answer_that_is_no_archive_leaves_no_file_that_looks_whole(tmp_path: Path) -> None:
