@@ -27,12 +27,16 @@ _CHUNK = 256 * 1024
 # Seconds without a byte after which the download is resumed on a new connection; the first byte may wait for images.
 _STALL = 120.0
 
-# What to do in the words of the command line, where the service's own advice names headers and query parameters.
-_ADVICE = {
-    "unauthorized": "Give a key of the service with --api-key, or in SERVICE_API_KEY.",
-    "too_many_images": "Download some of them at a time, with one --image ID for each.",
-    "unknown_image": "Check the ids given with --image.",
-    "images_missing": "Run the command again later, or without --strict to download the others.",
+# In the words of the command line, where the service's own message names headers and query parameters.
+_MESSAGES = {
+    "unauthorized": "The service requires an API key. Give one with --api-key, or in SERVICE_API_KEY.",
+    "too_many_images": "The order has too many images for one archive. Choose some, with one --image ID for each.",
+    "unknown_image": "The order has no image with an id given with --image.",
+    "images_missing": "Some images could not be downloaded. Run the command without --strict to get the others.",
+}
+_FLAGS = {
+    r"GET \S*[?&]image=(\S+)": r"run the command with --image \1",
+    r"wait=true": "--wait SECONDS",
 }
 _STILL_ENHANCING = "To wait for images that are still being enhanced, run the command again with --wait SECONDS."
 
@@ -142,11 +146,15 @@ def download(request: Request, output: Output, console: Console | None = None) -
         console.print(str(refusal), style="red", markup=False)
         return REFUSED
     except (Interrupted, OSError) as error:
-        reason = f"{error.strerror}: {error.filename}." if isinstance(error, OSError) and error.filename else error
+        reason = _os_error(error) if isinstance(error, OSError) else error
         purpose = "" if output.is_stream else " to resume the download"
         console.print(f"{reason} Run the same command again{purpose}.", style="red", markup=False)
         return BROKEN
     return _summarise(contents, target, fetched.total, console)
+
+
+def _os_error(error: OSError) -> str:
+    return f"{error.strerror}: {error.filename}." if error.filename else f"{error.strerror or error}."
 
 
 def _usage_error(request: Request) -> str | None:
@@ -251,10 +259,11 @@ async def _refuse(response: ClientResponse) -> None:
     wait = _number(response.headers.get("Retry-After"))
     if response.status == 503 and code == "still_building" and wait is not None:
         raise Interrupted(detail, wait=wait)
-    title = f"{problem['title']}. " if "title" in problem else ""
+    if "title" in problem:
+        detail = f"{problem['title']}. {detail}"
     failures: list[dict[str, Any]] = problem.get("failures", [])
-    lines = [f"{title}{_ADVICE.get(code, detail)} ({code})"]
-    lines += [f"  {failure.get('name')}: {failure.get('reason')}" for failure in failures]
+    lines = [f"{_MESSAGES.get(code, detail)} ({code})"]
+    lines += [f"  {failure.get('name')}: {_in_flags(str(failure.get('reason')))}" for failure in failures]
     if any(failure.get("code") == Reason.NOT_READY for failure in failures):
         lines.append(_STILL_ENHANCING)
     raise Refused("\n".join(lines))
@@ -280,11 +289,18 @@ def _summarise(contents: Contents, target: Path | None, total: int | None, conso
     console.print(f"{label}{contents.images} of {total or contents.images} images", markup=False, highlight=False)
     if contents.report is None:
         return ALL
-    report = re.sub(r"GET \S*[?&]image=(\S+)", r"run the command with --image \1", contents.report)
+    report = _in_flags(contents.report)
     console.print(report.replace("\r\n", "\n"), style="yellow", markup=False, highlight=False)
     if re.search(rf"\b{Reason.NOT_READY}: ", report):
         console.print(_STILL_ENHANCING, style="yellow", markup=False, highlight=False)
     return PARTIAL
+
+
+def _in_flags(text: str) -> str:
+    """The service's advice with this command's flags in place of query parameters."""
+    for parameter, flag in _FLAGS.items():
+        text = re.sub(parameter, flag, text)
+    return text
 
 
 def _suggested_name(headers: Mapping[str, str]) -> str | None:

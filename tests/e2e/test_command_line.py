@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import zipfile
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from aiohttp import web
 
 from tests.command_line import Outcome, run
 from tests.e2e.client import Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order
+from tests.fakes.samples import ORDER, jpeg, order, photo
 from tests.fakes.upstream import FakeUpstream
 from tests.loopback import free_port, serving
+from tests.process import clean_environment
 
 
 async def download(service: Service, folder: Path, *arguments: str, **environment: str) -> Outcome:
@@ -64,6 +66,40 @@ async def test_in_a_folder_the_order_names_the_file(service: Service, tmp_path: 
     assert files_in(tmp_path / folder) == ["12 Harbour Lane.zip"]
 
 
+async def test_a_dash_is_standard_output(service: Service, tmp_path: Path) -> None:
+    """The ZIP and nothing else; progress and the summary go to standard error, and no file is left."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service", "download", ORDER, "--url", service.url, "-o", "-"),
+        cwd=tmp_path,
+        env=clean_environment(),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+
+    assert process.returncode == 0, errors
+    assert output == (await service.download()).body
+    assert b"2 of 2 images" in errors
+    assert files_in(tmp_path) == []
+
+
+async def test_a_reader_that_leaves_is_exit_code_1(service: Service, tmp_path: Path) -> None:
+    """In one line, as nothing else can be said."""
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", '{ "$0" -m service download "$1" --url "$2" -o -; echo "exit code $?" >&2; } | true'),
+        *(sys.executable, ORDER, service.url),
+        cwd=tmp_path,
+        env=clean_environment(),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await process.communicate()
+
+    assert b"Broken pipe. Run the same command again." in errors
+    assert b"exit code 1" in errors
+    assert b"Traceback" not in errors
+    assert b"Exception ignored" not in errors
+
+
 async def test_missing_images_are_exit_code_3_and_are_named(
     upstream: FakeUpstream, service: Service, tmp_path: Path
 ) -> None:
@@ -75,7 +111,23 @@ async def test_missing_images_are_exit_code_3_and_are_named(
     assert ended.code == 3
     assert "b.jpg" in ended.errors
     assert "image_not_found" in ended.errors
+    assert "--image b" in ended.errors
+    assert "GET /" not in ended.errors
     assert "a.jpg" in images_in(tmp_path / "house.zip")
+
+
+@pytest.mark.parametrize("options", [(), ("--strict",)])
+async def test_advice_names_the_flags_of_this_command(
+    upstream: FakeUpstream, service: Service, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """Not the parameters and headers of the API, which nobody types here."""
+    upstream.orders[ORDER] = order(["a", photo("b", status="processing")])
+
+    ended = await download(service, tmp_path, *options)
+
+    assert "run the command again with --wait SECONDS" in " ".join(ended.errors.split())
+    assert "wait=true" not in ended.errors
+    assert "on_failure" not in ended.errors
 
 
 async def test_a_refusal_is_exit_code_4_in_the_services_words(
@@ -123,6 +175,8 @@ async def test_the_key_comes_from_the_environment(start_service: StartService, t
     taken = await download(service, tmp_path, "-o", "house.zip", SERVICE_API_KEY="caller-key-1")
 
     assert (refused.code, taken.code) == (4, 0), taken.errors
+    assert "--api-key" in refused.errors
+    assert "X-API-Key" not in refused.errors
 
 
 async def test_options_reach_upstream(upstream: FakeUpstream, service: Service, tmp_path: Path) -> None:
