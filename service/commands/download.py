@@ -173,7 +173,7 @@ async def fetch(request: Request, part: Partial, display: Display) -> Fetched:
     Raises `Refused`, or `Interrupted` when it was interrupted too often without progress.
     """
     timeout = ClientTimeout(total=None, sock_connect=10, sock_read=_STALL)
-    headers = {"X-API-Key": key} if (key := request.api_key or os.environ.get("SERVICE_API_KEY")) else {}
+    headers = {"X-API-Key": key} if (key := request.api_key or _key_of_environment()) else {}
     async with ClientSession(timeout=timeout, headers=headers) as session:
         part.load()
         failures = 0
@@ -186,6 +186,12 @@ async def fetch(request: Request, part: Partial, display: Display) -> Fetched:
                 if failures >= _ATTEMPTS:
                     raise Interrupted(_reason(error, request.service)) from error
                 await asyncio.sleep(error.wait if isinstance(error, Interrupted) else failures)
+
+
+def _key_of_environment() -> str | None:
+    """The first key in `SERVICE_API_KEY`, which holds several for a service, each perhaps with its caller's name."""
+    first = os.environ.get("SERVICE_API_KEY", "").partition(",")[0].strip()
+    return re.sub(r"^[A-Za-z0-9._-]{1,64}:(?=.)", "", first) or None
 
 
 async def _attempt(session: ClientSession, request: Request, part: Partial, display: Display) -> Fetched:

@@ -168,11 +168,11 @@ async def test_a_folder_that_is_not_there_is_exit_code_2(service: Service, tmp_p
 
 
 async def test_the_key_comes_from_the_environment(start_service: StartService, tmp_path: Path) -> None:
-    """A service with keys refuses a call without, and takes one with."""
+    """As the service itself reads it: the first of several, without its caller's name."""
     service = await start_service(service_api_key="caller-key-1")
 
     refused = await download(service, tmp_path, "-o", "house.zip")
-    taken = await download(service, tmp_path, "-o", "house.zip", SERVICE_API_KEY="caller-key-1")
+    taken = await download(service, tmp_path, "-o", "house.zip", SERVICE_API_KEY="studio:caller-key-1, caller-key-2")
 
     assert (refused.code, taken.code) == (4, 0), taken.errors
     assert "--api-key" in refused.errors
