@@ -10,7 +10,7 @@ from service import __version__
 from service.upstream.models import Rendering
 
 _EPILOG = """\
-settings are environment variables (AUTOENHANCE_API_KEY, PORT, DATA_DIR, ...), also read from .env; see the README.
+Settings are environment variables (AUTOENHANCE_API_KEY, PORT, DATA_DIR, ...), also read from .env; see the README.
 
 examples:
   autoenhance-batch demo
@@ -19,15 +19,16 @@ examples:
 """
 
 _DOWNLOAD_EPILOG = """\
-A download that was cut is taken up again where it stopped, at once and when the command is run again: the half file is
-kept as FILE.part. The finished file is checked before it gets its name.
+Interrupted downloads resume automatically, at once and when the command is run again: the partial file is kept as
+FILE.part. The finished file is verified, then moved into place. A symbolic link is followed; standard output (-), a
+device or a FIFO gets the ZIP once it is complete and verified.
 
 exit codes:
   0  all images are in the ZIP
-  1  the download did not succeed; run it again to go on
+  1  the download was interrupted; run the same command again to resume it
   2  the command line or a setting is wrong
-  3  the ZIP is whole, but some images are missing; they are listed
-  4  the service refused the request and says why
+  3  the ZIP is valid, but some images are missing; they are listed
+  4  the service refused the request; the message says why
 """
 
 
@@ -61,8 +62,8 @@ def _parser() -> argparse.ArgumentParser:
 def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     serve = commands.add_parser("serve", help="run the service", description="Run the service until it is stopped.")
     serve.add_argument("--host", help="address to listen on (HOST, 127.0.0.1)")
-    serve.add_argument("--port", type=int, help="port to listen on (PORT, 8000); 0 takes a free one")
-    serve.add_argument("--data-dir", type=Path, help="where images are kept (DATA_DIR, ./data)")
+    serve.add_argument("--port", type=int, help="port to listen on (PORT, 8000); 0 picks a free one")
+    serve.add_argument("--data-dir", type=Path, help="where images are stored (DATA_DIR, ./data)")
     serve.add_argument(
         "--role", choices=("all", "web", "worker"), help="with SHARED_URL: answer requests, run jobs, or both (all)"
     )
@@ -74,19 +75,19 @@ def _add_sandbox(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "sandbox",
         help="run a stand-in for the Autoenhance API",
         description="Run a stand-in for the Autoenhance API, with a sample order in it."
-        " It renders pictures if the extra 'sandbox' is installed, and hands them out as they are if not.",
+        " With the extra 'sandbox' installed it renders pictures; without, it sends them unchanged.",
     )
     sandbox.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     sandbox.add_argument("--port", type=int, default=8001, help="port of the API (%(default)s)")
-    sandbox.add_argument("--asset-port", type=int, default=8002, help="port of the pictures (%(default)s)")
-    sandbox.add_argument("--public-host", metavar="NAME", help="host name in the addresses it hands out (--host)")
+    sandbox.add_argument("--asset-port", type=int, default=8002, help="port of uploads and downloads (%(default)s)")
+    sandbox.add_argument("--public-host", metavar="NAME", help="host name in the URLs it gives out (--host)")
     sandbox.set_defaults(run=_sandbox)
 
 
 def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     demo = commands.add_parser(
         "demo",
-        help="download a sample order, with nothing set up",
+        help="download a sample order; needs no settings",
         description="Start a sandbox and the service, upload sample photos, download their ZIP, and stop.",
     )
     demo.add_argument("-o", "--output", type=Path, default=Path("demo"), help="folder for the ZIP (%(default)s)")
@@ -103,18 +104,26 @@ def _add_download(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     )
     formats = get_args(Rendering.model_fields["format"].annotation)
     download.add_argument("order_id", metavar="ORDER_ID")
-    download.add_argument("-o", "--output", type=Path, metavar="PATH", help="file, or folder, for the ZIP (here)")
-    download.add_argument("--url", default="http://127.0.0.1:8000", help="address of the service (%(default)s)")
-    download.add_argument("--api-key", help="key of the service (SERVICE_API_KEY)")
-    download.add_argument("--format", choices=formats, help="image format (jpeg)")
+    download.add_argument(
+        "-o", "--output", metavar="PATH", help="file or folder for the ZIP, or - for standard output (here)"
+    )
+    download.add_argument("--url", default="http://127.0.0.1:8000", help="URL of the service (%(default)s)")
+    download.add_argument("--api-key", help="API key of the service (SERVICE_API_KEY)")
+    download.add_argument(
+        "--format",
+        choices=formats,
+        help="image format (jpeg); avif and jxl need a newer AUTOENHANCE_API_VERSION at the service",
+    )
     download.add_argument("--quality", type=int, metavar="1-90", help="image quality")
     download.add_argument("--max-width", type=int, metavar="PIXELS")
     download.add_argument("--scale", type=float, metavar="0-1")
     download.add_argument("--full-size", action="store_true", help="full size instead of previews: SPENDS CREDITS")
     download.add_argument("--dev-mode", action="store_true", help="no credits, watermarked")
-    download.add_argument("--image", action="append", metavar="ID", help="only this image; may be repeated")
-    download.add_argument("--wait", type=float, metavar="SECONDS", help="wait so long for images in the making")
-    download.add_argument("--strict", action="store_true", help="all images or none")
+    download.add_argument("--image", action="append", metavar="ID", help="only this image; can be repeated")
+    download.add_argument(
+        "--wait", type=float, metavar="SECONDS", help="wait this long for images that are still being enhanced"
+    )
+    download.add_argument("--strict", action="store_true", help="download all images or none")
     download.set_defaults(run=_download)
 
 
@@ -139,6 +148,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _download(options: argparse.Namespace) -> int:
     from service.commands.download import Request, download
+    from service.commands.output import Output
 
     query = {
         "format": options.format,
@@ -153,7 +163,7 @@ def _download(options: argparse.Namespace) -> int:
     }
     pairs = [(name, str(value)) for name, value in query.items() if value is not None]
     pairs += [("image", image) for image in options.image or ()]
-    return download(Request(options.url, options.order_id, tuple(pairs), options.api_key), options.output)
+    return download(Request(options.url, options.order_id, tuple(pairs), options.api_key), Output(options.output))
 
 
 if __name__ == "__main__":

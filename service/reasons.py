@@ -65,6 +65,7 @@ class UploadReason(StrEnum):
     TOO_MANY_FILES = "too_many_files"
     REFUSED = "refused"
     RATE_LIMITED = "rate_limited"
+    FILE_NAME_LIMIT = "file_name_limit"
     TIMEOUT = "timeout"
     UPSTREAM_ERROR = "upstream_error"
     BREAKER_OPEN = "breaker_open"
@@ -81,6 +82,9 @@ _UPLOAD_ADVICE = {
     UploadReason.TOO_MANY_FILES: "The order is full. Upload it in another order.",
     UploadReason.REFUSED: "Autoenhance rejected it. Check the file, then upload it again.",
     UploadReason.RATE_LIMITED: "Autoenhance is limiting our requests. Upload it again in a minute.",
+    UploadReason.FILE_NAME_LIMIT: (
+        "Autoenhance accepts one file name at most 30 times an hour. Rename the file, or upload it again in an hour."
+    ),
     UploadReason.TIMEOUT: "The upload to Autoenhance took too long. Upload it again.",
     UploadReason.UPSTREAM_ERROR: "Autoenhance could not store it. Upload it again later.",
     UploadReason.BREAKER_OPEN: "Autoenhance is failing; requests are paused. Upload it again in a minute.",

@@ -66,14 +66,14 @@ async def create_sample(request: web.Request) -> web.Response:
     await _admit(request)
     async with NewOrder(request.app[UPLOADS]) as order:
         order.name = SAMPLE_NAME
-        for path, size in await asyncio.to_thread(_samples):
-            await order.add(path.name, path, size, AsyncExitStack())
+        for name, path, size in await asyncio.to_thread(_samples):
+            await order.add(name, path, size, AsyncExitStack())
         await order.finish()
     return _answer(order)
 
 
-def _samples() -> list[tuple[Path, int]]:
-    return [(path, path.stat().st_size) for path in sorted(samples.PHOTOS.glob("*.jpg"))]
+def _samples() -> list[tuple[str, Path, int]]:
+    return [(name, path, path.stat().st_size) for name, path in samples.uniquely_named().items()]
 
 
 async def _admit(request: web.Request) -> None:

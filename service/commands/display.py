@@ -1,4 +1,4 @@
-"""The progress of a download on a terminal: the image that is coming, and the whole."""
+"""The progress of a download on a terminal: of the current image, and of the whole archive."""
 
 from typing import Self
 
@@ -19,7 +19,7 @@ from service.commands.zip_progress import ZipProgress
 
 
 class Display:
-    """One line for the whole archive, one for each image as it comes."""
+    """One line for the whole archive, one for each image as it arrives."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -44,12 +44,12 @@ class Display:
         self._progress.stop()
 
     def expect(self, images: int | None, length: int | None) -> None:
-        """What the service said is coming: the order's images, and the archive's bytes where they are known."""
+        """What the service announced: the order's images, and the archive's length in bytes where it is known."""
         self._images = images
         self._progress.update(self._whole, total=length)
 
     def restart(self) -> None:
-        """The download begins anew."""
+        """The download starts again."""
         self._zip = ZipProgress()
         self._progress.update(self._whole, completed=0)
 
@@ -65,7 +65,7 @@ class Display:
         self._progress.update(self._whole, advance=len(chunk), description=f"image {self._zip.members}{of}")
 
     def finish(self) -> None:
-        """The archive is whole."""
+        """The archive is complete."""
         self._finish_image()
         task = self._progress.tasks[self._whole]
         self._progress.update(self._whole, description="done", total=task.completed)

@@ -1,4 +1,4 @@
-"""`download`: an order's ZIP from a running service, with progress, resumed when it breaks, checked at the end."""
+"""`download`: an order's ZIP from a running service, with progress, resumed when interrupted, verified at the end."""
 
 import asyncio
 import json
@@ -8,22 +8,37 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import ClientConnectorError, ClientError, ClientResponse, ClientSession, ClientTimeout
 from rich.console import Console
 from yarl import URL
 
-from service import addresses
+from service import urls
 from service.archives.names import REPORT_NAME
 from service.commands.display import Display
+from service.commands.output import Output
+from service.reasons import Reason
 
 ALL, BROKEN, USAGE, PARTIAL, REFUSED = range(5)
 
 _ATTEMPTS = 5
 _CHUNK = 256 * 1024
-# Without a byte for so long the connection is given up and taken up again; the first byte may wait for images.
+# Seconds without a byte after which the download is resumed on a new connection; the first byte may wait for images.
 _STALL = 120.0
+
+# In the words of the command line, where the service's own message names headers and query parameters.
+_MESSAGES = {
+    "unauthorized": "The service requires an API key. Give one with --api-key, or in SERVICE_API_KEY.",
+    "too_many_images": "The order has too many images for one archive. Choose some, with one --image ID for each.",
+    "unknown_image": "The order has no image with an id given with --image.",
+    "images_missing": "Some images could not be downloaded. Run the command without --strict to get the others.",
+}
+_FLAGS = {
+    r"GET \S*[?&]image=(\S+)": r"run the command with --image \1",
+    r"wait=true": "--wait SECONDS",
+}
+_STILL_ENHANCING = "To wait for images that are still being enhanced, run the command again with --wait SECONDS."
 
 
 @dataclass(frozen=True)
@@ -37,30 +52,38 @@ class Request:
 
     @property
     def url(self) -> URL:
-        """The order's address."""
+        """The URL of the order's archive."""
         return (URL(self.service) / "v1/orders" / self.order_id / "images").with_query(list(self.query))
 
     @property
     def identity(self) -> str:
-        """Equal for requests that a half file may go on with; no key in it."""
+        """Equal for requests whose partial file can be resumed; no key in it."""
         return str(self.url)
 
 
 class Refused(Exception):
-    """The service answered with a problem that will not pass by itself."""
+    """The service answered with a problem that does not go away by itself."""
 
 
 class Interrupted(Exception):
-    """The connection broke, or the service is not ready yet; what is here can be gone on with."""
+    """The connection broke, or the service is not ready yet: the download can be resumed after `wait` seconds."""
 
     def __init__(self, reason: str, wait: float = 1.0) -> None:
         super().__init__(reason)
         self.wait = wait
 
 
+@dataclass(frozen=True)
+class Fetched:
+    """A whole, verified archive: the name that the service suggests for it, and the number of images in the order."""
+
+    name: str
+    total: int | None
+
+
 @dataclass
 class Partial:
-    """A half file and what is known of its archive, kept beside it between runs."""
+    """A partial file and what is known of its archive, kept beside it between runs."""
 
     path: Path
     identity: str
@@ -69,16 +92,16 @@ class Partial:
 
     @property
     def note(self) -> Path:
-        """The file that remembers which archive the half file belongs to."""
+        """The file that says which archive the partial file belongs to."""
         return self.path.with_name(self.path.name + ".json")
 
     @property
     def size(self) -> int:
-        """Bytes that are here."""
+        """Bytes received so far."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def load(self) -> None:
-        """Take up what an earlier run left, if it belongs to the same request."""
+        """Keep what an earlier run left, if it belongs to the same request."""
         try:
             known = json.loads(self.note.read_text())
             if known["identity"] == self.identity:
@@ -89,68 +112,75 @@ class Partial:
             self.restart()
 
     def begin(self, archive_id: str) -> None:
-        """Remember the archive before its first byte is written."""
+        """Record the archive before its first byte is written."""
         self.archive_id = archive_id
         self.note.write_text(json.dumps({"identity": self.identity, "archive_id": archive_id}))
 
+    def deliver(self, output: Output, name: str) -> Path | None:
+        """Move the whole file to where it belongs, as `Output.deliver`."""
+        target = output.deliver(self.path, name)
+        self.note.unlink(missing_ok=True)
+        return target
+
     def restart(self) -> None:
-        """Forget what is here."""
+        """Delete what was received."""
         self.archive_id = None
         self.path.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
 
-    def finish(self, target: Path) -> None:
-        """Give the whole file its name."""
-        self.path.replace(target)
-        self.note.unlink(missing_ok=True)
 
-
-def download(request: Request, output: Path | None, console: Console | None = None) -> int:
+def download(request: Request, output: Output, console: Console | None = None) -> int:
     """Download the archive; returns the exit code that `download --help` explains."""
     console = console or Console(stderr=True)
-    if (wrong := _why_not(request, output)) is not None:
+    if (wrong := _usage_error(request) or output.problem()) is not None:
         console.print(wrong, style="red", markup=False)
         return USAGE
     try:
-        with Display(console) as display:
-            target, total = asyncio.run(fetch(request, output, display))
+        with output.partial_file(request.order_id) as path:
+            part = Partial(path, request.identity)
+            with Display(console) as display:
+                fetched = asyncio.run(fetch(request, part, display))
+            contents = _contents(path)
+            target = part.deliver(output, fetched.name)
     except Refused as refusal:
         console.print(str(refusal), style="red", markup=False)
         return REFUSED
     except (Interrupted, OSError) as error:
-        reason = f"{error.strerror}: {error.filename}." if isinstance(error, OSError) and error.filename else error
-        console.print(f"{reason} Run the command again to go on where it stopped.", style="red", markup=False)
+        reason = _os_error(error) if isinstance(error, OSError) else error
+        purpose = "" if output.is_stream else " to resume the download"
+        console.print(f"{reason} Run the same command again{purpose}.", style="red", markup=False)
         return BROKEN
-    return _account(target, total, console)
+    return _summarise(contents, target, fetched.total, console)
 
 
-def _why_not(request: Request, output: Path | None) -> str | None:
+def _os_error(error: OSError) -> str:
+    return f"{error.strerror}: {error.filename}." if error.filename else f"{error.strerror or error}."
+
+
+def _usage_error(request: Request) -> str | None:
     """What is wrong with the command itself, so that running it again would not help."""
     if not re.fullmatch(r"[0-9A-Za-z-]+", request.order_id):
         return "The order id is not a UUID."
-    address = addresses.split(request.service)
-    if address is None or address.scheme not in ("http", "https"):
-        return f"--url: {request.service} is no address such as http://127.0.0.1:8000."
-    if output is not None and not output.parent.is_dir():
-        return f"--output: there is no folder {output.parent}."
+    parts = urls.split(request.service)
+    if parts is None or parts.scheme not in ("http", "https"):
+        return f"--url: {request.service} is not a URL such as http://127.0.0.1:8000."
     return None
 
 
-async def fetch(request: Request, output: Path | None, display: Display) -> tuple[Path, int | None]:
-    """Download until the file is whole; returns its path and how many images the order has.
+async def fetch(request: Request, part: Partial, display: Display) -> Fetched:
+    """Download until the partial file is the whole archive, and verified.
 
-    Raises `Refused`, or `Interrupted` when it broke too often without getting on.
+    Raises `Refused`, or `Interrupted` when it was interrupted too often without progress.
     """
     timeout = ClientTimeout(total=None, sock_connect=10, sock_read=_STALL)
-    headers = {"X-API-Key": key} if (key := request.api_key or os.environ.get("SERVICE_API_KEY")) else {}
+    headers = {"X-API-Key": key} if (key := request.api_key or _key_of_environment()) else {}
     async with ClientSession(timeout=timeout, headers=headers) as session:
-        part = Partial(_part_path(request, output), request.identity)
         part.load()
         failures = 0
         while True:
             before = part.size
             try:
-                return await _attempt(session, request, output, part, display), part.total
+                return await _attempt(session, request, part, display)
             except (Interrupted, ClientError, TimeoutError) as error:
                 failures = 1 if part.size > before else failures + 1
                 if failures >= _ATTEMPTS:
@@ -158,26 +188,30 @@ async def fetch(request: Request, output: Path | None, display: Display) -> tupl
                 await asyncio.sleep(error.wait if isinstance(error, Interrupted) else failures)
 
 
-async def _attempt(
-    session: ClientSession, request: Request, output: Path | None, part: Partial, display: Display
-) -> Path:
-    """One request: from the start, or from where the half file ends. Returns the finished file's path."""
+def _key_of_environment() -> str | None:
+    """The first key in `SERVICE_API_KEY`, which holds several for a service, each perhaps with its caller's name."""
+    first = os.environ.get("SERVICE_API_KEY", "").partition(",")[0].strip()
+    return re.sub(r"^[A-Za-z0-9._-]{1,64}:(?=.)", "", first) or None
+
+
+async def _attempt(session: ClientSession, request: Request, part: Partial, display: Display) -> Fetched:
+    """One request: from the start, or from where the partial file ends."""
     url, headers = request.url, {}
     if part.archive_id is not None and part.size:
         url = URL(request.service) / "v1/archives" / part.archive_id
         headers = {"Range": f"bytes={part.size}-", "If-Range": f'"{part.archive_id}"'}
     async with session.get(url, headers=headers) as response:
         if response.status == 416 and response.headers.get("Content-Range") == f"bytes */{part.size}":
-            return await _finish(part, output, request, response.headers, display)
+            return await _finish(part, request, response.headers, display)
         if response.status in (404, 410) and part.archive_id is not None:
             part.restart()
-            raise Interrupted("The archive is no longer kept; beginning anew.", wait=0)
+            raise Interrupted("The archive has expired; starting again.", wait=0)
         if response.status not in (200, 206):
             await _refuse(response)
         if "X-Archive-Id" not in response.headers:
-            raise Refused(f"{request.service} answered, but not with an archive. Is it the address of the service?")
+            raise Refused(f"{request.service} answered, but not with an archive. Is --url the URL of the service?")
         await _receive(response, part, display)
-        return await _finish(part, output, request, response.headers, display)
+        return await _finish(part, request, response.headers, display)
 
 
 async def _receive(response: ClientResponse, part: Partial, display: Display) -> None:
@@ -202,18 +236,14 @@ def _replay(path: Path, display: Display) -> None:
             display.feed(chunk)
 
 
-async def _finish(
-    part: Partial, output: Path | None, request: Request, headers: Mapping[str, str], display: Display
-) -> Path:
-    """Check the whole file, then give it its name."""
+async def _finish(part: Partial, request: Request, headers: Mapping[str, str], display: Display) -> Fetched:
+    """Verify the whole file."""
     broken = await asyncio.to_thread(_first_broken, part.path)
     if broken is not None:
         part.restart()
-        raise Interrupted(f"The file was not a sound ZIP ({broken}).")
-    target = _target(output, _suggested_name(headers) or f"{request.order_id}.zip")
-    await asyncio.to_thread(part.finish, target)
+        raise Interrupted(f"The file was not a valid ZIP ({broken}).")
     display.finish()
-    return target
+    return Fetched(_suggested_name(headers) or f"{request.order_id}.zip", part.total)
 
 
 def _first_broken(path: Path) -> str | None:
@@ -225,43 +255,58 @@ def _first_broken(path: Path) -> str | None:
 
 
 async def _refuse(response: ClientResponse) -> None:
-    """Raise what a problem document means: come back later, or do not."""
+    """Raise what a problem document means: try again later, or give up."""
     try:
         problem: dict[str, Any] = await response.json(content_type=None)
     except (ValueError, ClientError):
         problem = {}
+    code = str(problem.get("code", response.status))
     detail = str(problem.get("detail") or f"The service answered with status {response.status}.")
     wait = _number(response.headers.get("Retry-After"))
-    if response.status == 503 and problem.get("code") == "still_building" and wait is not None:
+    if response.status == 503 and code == "still_building" and wait is not None:
         raise Interrupted(detail, wait=wait)
-    title = f"{problem['title']}. " if "title" in problem else ""
-    lines = [f"{title}{detail} ({problem.get('code', response.status)})"]
-    lines += [f"  {failure.get('name')}: {failure.get('reason')}" for failure in problem.get("failures", [])]
+    if "title" in problem:
+        detail = f"{problem['title']}. {detail}"
+    failures: list[dict[str, Any]] = problem.get("failures", [])
+    lines = [f"{_MESSAGES.get(code, detail)} ({code})"]
+    lines += [f"  {failure.get('name')}: {_in_flags(str(failure.get('reason')))}" for failure in failures]
+    if any(failure.get("code") == Reason.NOT_READY for failure in failures):
+        lines.append(_STILL_ENHANCING)
     raise Refused("\n".join(lines))
 
 
-def _account(target: Path, total: int | None, console: Console) -> int:
-    """Say what is in the ZIP and what is missing."""
-    with zipfile.ZipFile(target) as archive:
+class Contents(NamedTuple):
+    """What is in an archive: the number of its images, and its report on those that are missing."""
+
+    images: int
+    report: str | None
+
+
+def _contents(path: Path) -> Contents:
+    with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
-        images = [name for name in names if name != REPORT_NAME]
         report = archive.read(REPORT_NAME).decode() if REPORT_NAME in names else None
-    console.print(f"{target}: {len(images)} of {total or len(images)} images", markup=False, highlight=False)
-    if report is None:
+    return Contents(len(names) - names.count(REPORT_NAME), report)
+
+
+def _summarise(contents: Contents, target: Path | None, total: int | None, console: Console) -> int:
+    """Say what is in the ZIP and what is missing; returns the exit code."""
+    label = "" if target is None else f"{target}: "
+    console.print(f"{label}{contents.images} of {total or contents.images} images", markup=False, highlight=False)
+    if contents.report is None:
         return ALL
+    report = _in_flags(contents.report)
     console.print(report.replace("\r\n", "\n"), style="yellow", markup=False, highlight=False)
+    if re.search(rf"\b{Reason.NOT_READY}: ", report):
+        console.print(_STILL_ENHANCING, style="yellow", markup=False, highlight=False)
     return PARTIAL
 
 
-def _target(output: Path | None, name: str) -> Path:
-    """`output`; where that is a folder, or nothing, a file of this name in it, or here."""
-    folder = output or Path()
-    return folder / name if folder.is_dir() else folder
-
-
-def _part_path(request: Request, output: Path | None) -> Path:
-    target = _target(output, f"{request.order_id}.zip")
-    return target.with_name(target.name + ".part")
+def _in_flags(text: str) -> str:
+    """The service's advice with this command's flags in place of query parameters."""
+    for parameter, flag in _FLAGS.items():
+        text = re.sub(parameter, flag, text)
+    return text
 
 
 def _suggested_name(headers: Mapping[str, str]) -> str | None:
@@ -277,5 +322,5 @@ def _number(text: str | None) -> int | None:
 
 def _reason(error: Exception, service: str) -> str:
     if isinstance(error, ClientConnectorError):
-        return f"Nothing answers at {service}. Is the service running there?"
-    return str(error) if isinstance(error, Interrupted) else f"The connection broke ({type(error).__name__})."
+        return f"There is no answer from {service}. Is the service running there?"
+    return str(error) if isinstance(error, Interrupted) else f"The connection failed ({type(error).__name__})."

@@ -13,7 +13,7 @@ from service.sandbox import SAMPLE_ORDER_ID, Sandbox, SandboxConfig, serve_sandb
 
 
 def sandbox(host: str, port: int, asset_port: int, public_host: str | None = None) -> int:
-    """Run a sandbox on these ports, with a sample order in it; others reach it as `public_host`."""
+    """Run a sandbox on these ports, with a sample order in it; other machines reach it as `public_host`."""
     config = SandboxConfig(host=host, port=port, asset_port=asset_port)
     if public_host is not None:
         config = replace(config, public_host=public_host, asset_host=public_host, storage_host=public_host)
@@ -28,21 +28,21 @@ def sandbox(host: str, port: int, asset_port: int, public_host: str | None = Non
 
 async def _serve(config: SandboxConfig) -> None:
     serving = asyncio.ensure_future(serve_sandbox(config, ready=_announce))
-    # As SIGINT does. Without a handler the first process of a container would not end at all.
+    # As SIGINT does. Without a handler the first process of a container would ignore it.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
     await serving
 
 
 def _announce(running: Sandbox) -> None:
-    command = _own_name()
+    command = _program()
     print("The sandbox is running. Start the service in front of it:\n")
     settings = f"AUTOENHANCE_API_BASE={running.api_base} AUTOENHANCE_API_KEY={running.api_key} RATE_LIMIT=off"
     print(f"  {settings} {command} serve\n")
-    print(f"and download the sample order:\n\n  {command} download {SAMPLE_ORDER_ID}", flush=True)
+    print(f"Then download the sample order:\n\n  {command} download {SAMPLE_ORDER_ID}", flush=True)
 
 
-def _own_name() -> str:
-    """How the reader may call us again: as this process was called."""
+def _program() -> str:
+    """How to run this program: as this process was run."""
     if Path(sys.argv[0]).name != "__main__.py":
         return "autoenhance-batch"
     return f"{os.path.relpath(sys.executable)} -m service"

@@ -1,4 +1,4 @@
-"""Follows a ZIP as its bytes arrive: which member is coming, and how much of it is here."""
+"""Follows a ZIP as its bytes arrive: which member is being received, and how much of it."""
 
 import struct
 from collections.abc import Iterator
@@ -22,11 +22,11 @@ class ZipProgress:
 
     @property
     def received(self) -> int:
-        """Bytes of the current member that are here."""
+        """Bytes received of the current member."""
         return self.size - self._left
 
     def feed(self, chunk: bytes) -> Iterator[str]:
-        """Take the next bytes; yields the name of every member that begins in them."""
+        """Process the next bytes; yields the name of every member that begins in them."""
         view = memoryview(chunk)
         while view and not self._in_directory:
             taken = min(self._left, len(view))
@@ -44,7 +44,7 @@ class ZipProgress:
                     yield self.name
 
     def _read_header(self) -> int | None:
-        """Length of the header at the start of what was collected; None while it is not whole."""
+        """Length of the header at the start of what was collected; None while it is incomplete."""
         if len(self._head) < _LOCAL_HEADER.size:
             return None
         fields = _LOCAL_HEADER.unpack_from(self._head)

@@ -6,7 +6,7 @@ from pathlib import Path
 from aiohttp import hdrs, web
 
 from .config import SandboxConfig
-from .content import Body, BytesBody, Stored, looks_like_photo
+from .content import Body, BytesBody, CutBody, Stored, format_of, looks_like_photo
 from .context import CONTEXT, ENTRY, FAULT, Context
 from .errors import ApiError, StorageError
 from .faults import Fault, FaultKind
@@ -62,7 +62,7 @@ async def upload(request: web.Request) -> web.StreamResponse:
     target = _target(request)
     path = context.state.uploads / new_id()
     size, start = await _receive(request, path)
-    source = Stored(path, size)
+    source = Stored(path, size, format_of(start) or "jpeg")
     if isinstance(target, Bracket):
         target.source, target.uploaded_at = source, context.state.clock.now()
     else:
@@ -96,6 +96,8 @@ def _described(config: SandboxConfig, body: Body, fault: Fault | None) -> tuple[
         media_type = fault.content_type
     if fault is not None and fault.kind is FaultKind.WRONG_BYTES:
         body = BytesBody(spoiled_content(fault), media_type)
+    if fault is not None and fault.kind is FaultKind.INCOMPLETE:
+        body = CutBody(body, body.size // 2 if fault.after_bytes is None else fault.after_bytes)
     headers = {"Content-Type": media_type}
     if config.etags != "none":
         headers["ETag"] = f'{"W/" if config.etags == "weak" else ""}"{body.tag}"'

@@ -21,6 +21,7 @@ async def create(request: web.Request) -> web.Response:
     order = context.state.orders.get(document["order_id"])
     if order is None:
         raise ApiError(404, "Order not found")
+    context.limits.count_name(document["name"])
     bracket = Bracket(
         bracket_id=new_id(),
         name=document["name"],
@@ -45,7 +46,7 @@ async def delete(request: web.Request) -> web.Response:
 
 
 async def merge(request: web.Request) -> web.Response:
-    """Group the uploaded exposures of an order: as told, by number, or (0 or nothing) by the sandbox's own."""
+    """Group the uploaded exposures of an order: as given, by number, or (0 or nothing) by the sandbox's own size."""
     context, order = request.app[CONTEXT], find_order(request)
     document = await validation.read_json(request)
     validation.check(document, validation.MERGE)
@@ -75,10 +76,10 @@ def _shots(context: Context, order: Order) -> list[_Shot]:
 
 
 def _groups(context: Context, shots: list[_Shot], document: dict[str, Any]) -> list[list[_Shot]]:
-    told = document.get("images")
-    if told:
+    given = document.get("images")
+    if given:
         by_id = {shot.shot_id: shot for shot in shots}
-        named = [[str(shot_id) for shot_id in group["bracket_ids"]] for group in told]
+        named = [[str(shot_id) for shot_id in group["bracket_ids"]] for group in given]
         if any(shot_id not in by_id for group in named for shot_id in group):
             raise InvalidInput("json", {"images": "Unknown, merged or not uploaded bracket."})
         return [[by_id[shot_id] for shot_id in group] for group in named if group]

@@ -37,10 +37,22 @@ class SandboxConfig:
     credits: int = 1000
     account_version: str = "2025-05-08"
     """API version of a request without `x-api-version`."""
+    more_formats_since: str = "2026-10-01"
+    """First API version that takes `avif` and `jxl`; before it they are answered with 422."""
     preview_default: Literal["preview", "full"] = "preview"
     """What `/enhanced` means without `preview`; `full` costs a credit."""
     reprocessing_resells: bool = False
     """Whether a reprocessed image must be bought again."""
+
+    # Limits, as published; a switch that is unset is off
+    requests_per_second: int | None = None
+    """More API calls within a second are answered with 429 (published: 300 per address)."""
+    same_name_per_hour: int | None = None
+    """Images or brackets registered under one file name within an hour; more are answered with 429 (published: 30)."""
+    enhancements_per_day: int | None = None
+    """Images enhanced on one day (UTC); later ones go to `error` and say why (published: 500)."""
+    limit_retry_after: float | None = None
+    """`Retry-After` of those 429s, in seconds; unset = none is sent."""
 
     # Processing
     image_delay: float = 2.0

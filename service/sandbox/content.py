@@ -7,11 +7,10 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 BLOCK = 256 * 1024
 PERIOD = 1_048_573  # a prime, so that resuming at a wrong but round offset shows
-HEADER = 64
 
 MEDIA_TYPES = {
     "jpeg": "image/jpeg",
@@ -20,13 +19,15 @@ MEDIA_TYPES = {
     "avif": "image/avif",
     "jxl": "image/jxl",
 }
-MAGIC = {
-    "jpeg": bytes.fromhex("ffd8ffe000104a46494600"),
-    "png": bytes.fromhex("89504e470d0a1a0a0000000d49484452"),
-    "webp": b"RIFF\x00\x00\x00\x00WEBPVP8 ",
-    "avif": b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00avifmif1miaf",
-    "jxl": bytes.fromhex("ff0a"),
-}
+JXL_PICTURE = bytes.fromhex("ff0acb40240800010084004b386998ca83f74a48980050226e0c5a0f17080100809a8709eec1b5f9d0c78007")
+"""A sky over a meadow, 64 x 48 pixels: it stands for every photo in JPEG XL, for which Pillow has no encoder."""
+
+_JPEG_START = bytes.fromhex("ffd8ffda0008010100003f00")  # start of image, start of scan
+_JPEG_END = bytes.fromhex("ffd9")
+_PNG_START = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55")
+_PNG_END = bytes.fromhex("0000000049454e44ae426082")
+_AVIF_START = b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00avifmif1miaf\x00\x00\x00\x0cmeta\x00\x00\x00\x00"
+_LONGEST = 0xFFFF_FFFF
 PHOTO_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"\xff\x0a", b"\x00\x00\x00\x0cJXL ", b"II", b"MM", b"FUJI")
 
 
@@ -55,6 +56,8 @@ class Stored:
 
     path: Path
     size: int
+    format: str = "jpeg"
+    """Of its content; `jpeg` for what is none of the formats that can be asked for."""
 
 
 Source = Synthetic | Stored
@@ -63,18 +66,44 @@ Source = Synthetic | Stored
 @functools.cache
 def _pool() -> memoryview:
     noise = random.Random("sandbox").randbytes(PERIOD)  # noqa: S311 - content of a picture, no secret
+    noise = noise.replace(b"\xff", b"\x7f")  # in a JPEG's scan an FF would begin a marker
     return memoryview(noise + noise[:BLOCK])
 
 
+def _frame(image_format: str, size: int) -> tuple[bytes, bytes]:
+    """How an image of `size` bytes begins and ends, so that its format's end is where it belongs."""
+    match image_format:
+        case "jpeg":
+            return _JPEG_START, _JPEG_END
+        case "png":
+            data = size - len(_PNG_START) - len(_PNG_END) - 12  # an IDAT chunk's own length, name and checksum
+            return _PNG_START + _length(data, "big") + b"IDAT", bytes(4) + _PNG_END
+        case "webp":
+            return b"RIFF" + _length(size - 8, "little") + b"WEBPVP8 " + _length(size - 20, "little"), b""
+        case "avif":
+            return _AVIF_START + _length(size - len(_AVIF_START), "big") + b"mdat", b""
+        case _:
+            return JXL_PICTURE[:2], b""
+
+
+def _length(number: int, order: Literal["big", "little"]) -> bytes:
+    """Four bytes; images whose length does not fit into them are only pretended."""
+    return min(max(number, 0), _LONGEST).to_bytes(4, order)
+
+
 class SyntheticBody:
-    """`size` pseudo-random bytes that follow from `seed` alone, opening with the magic of `image_format`."""
+    """`size` pseudo-random bytes that follow from `seed` alone, in the frame of an `image_format`.
+
+    No decoder shows them, but whoever looks for the format's start and end finds both.
+    """
 
     def __init__(self, seed: str, size: int, image_format: str) -> None:
         digest = hashlib.sha256(f"{seed}:{size}".encode()).hexdigest()
         self.size = size
         self.tag = digest[:32]
         self.media_type = MEDIA_TYPES[image_format]
-        self._header = (MAGIC[image_format] + digest.encode())[:HEADER]
+        start, self._end = _frame(image_format, size)
+        self._start = (start + digest.encode())[: max(0, size - len(self._end))]
         self._shift = int(digest[:12], 16) % PERIOD
 
     async def blocks(self, start: int, stop: int) -> AsyncIterator[bytes | memoryview]:
@@ -85,10 +114,14 @@ class SyntheticBody:
             yield piece
 
     def _piece(self, start: int, stop: int) -> bytes | memoryview:
-        if start < HEADER:
-            return self._header[start : min(stop, HEADER)]
+        """Some bytes from `start` on, at least one and none from `stop` on."""
+        if start < len(self._start):
+            return self._start[start : min(stop, len(self._start))]
+        end = self.size - len(self._end)
+        if start >= end:
+            return self._end[start - end : stop - end]
         at = (start + self._shift) % PERIOD
-        return _pool()[at : at + min(stop - start, BLOCK)]
+        return _pool()[at : at + min(min(stop, end) - start, BLOCK)]
 
     def whole(self) -> bytes:
         """All of it; for small images only."""
@@ -113,6 +146,16 @@ class BytesBody:
         """The bytes from `start` to before `stop`, piece by piece."""
         for at in range(start, stop, BLOCK):
             yield self._content[at : min(at + BLOCK, stop)]
+
+
+class CutBody:
+    """The first `size` bytes of another body, as if there were no more."""
+
+    def __init__(self, whole: Body, size: int) -> None:
+        self.size = min(size, whole.size)
+        self.tag = f"{whole.tag}-{self.size}"
+        self.media_type = whole.media_type
+        self.blocks = whole.blocks
 
 
 class FileBody:
@@ -146,13 +189,19 @@ def looks_like_photo(start: bytes) -> bool:
     return start.startswith(PHOTO_STARTS) or start[4:8] == b"ftyp"
 
 
+def format_of(start: bytes) -> str | None:
+    """Which of the formats of `MEDIA_TYPES` a file's first bytes tell; None for any other."""
+    if start[4:12] == b"ftypavif":
+        return "avif"
+    for name, magic in (("jpeg", b"\xff\xd8\xff"), ("png", b"\x89PNG"), ("webp", b"RIFF"), ("jxl", b"\xff\x0a")):
+        if start.startswith(magic):
+            return name
+    return None
+
+
 def media_type_of(start: bytes) -> str:
     """The media type that a file's first bytes tell."""
     if start[4:12] in {b"ftypheic", b"ftypheix", b"ftypmif1"}:
         return "image/heic"
-    if start[4:12] == b"ftypavif":
-        return MEDIA_TYPES["avif"]
-    for name, magic in (("jpeg", b"\xff\xd8\xff"), ("png", b"\x89PNG"), ("webp", b"RIFF"), ("jxl", b"\xff\x0a")):
-        if start.startswith(magic):
-            return MEDIA_TYPES[name]
-    return "application/octet-stream"
+    image_format = format_of(start)
+    return MEDIA_TYPES[image_format] if image_format else "application/octet-stream"

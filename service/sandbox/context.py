@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from .faults import Fault, FaultScript
+from .limits import OVER_DAILY_LIMIT, Limits
 from .links import Links
 from .log import RequestLog, Served
 from .rendering import Renderer
@@ -20,15 +21,23 @@ class Context:
     state: State
     log: RequestLog
     faults: FaultScript
+    limits: Limits
     links: Links
     renderer: Renderer
     webhooks: Webhooks
     closing: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the sandbox stops: whoever waits for ever lets go."""
+    """Set when the sandbox stops: whoever waits for ever stops waiting."""
 
     def start_processing(self, image: Image, *, after: float = 0.0) -> None:
-        """An image becomes `processing` now and is finished `image_delay` (and `after`) seconds later."""
-        image.done_at = self.state.clock.now() + after + self.state.config.image_delay
+        """An image becomes `processing` now and is finished `image_delay` (and `after`) seconds later.
+
+        Once the day's enhancements are used up it becomes `error` in place of that.
+        """
+        now = self.state.clock.now()
+        if self.limits.count_enhancement():
+            image.done_at = now + after + self.state.config.image_delay
+        else:
+            image.outcome, image.reason, image.done_at = "error", OVER_DAILY_LIMIT, now + after
         image.announced = False
         self.webhooks.wake()
 

@@ -1,10 +1,10 @@
-"""Everything a test can do to a sandbox, as an object; the control routes are the same over HTTP."""
+"""Everything a test can do to a sandbox, as an object."""
 
 import itertools
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any
 
 from .config import FIXED_FIELDS, SandboxConfig
 from .content import Source, Stored, Synthetic
@@ -42,16 +42,6 @@ class ImageSpec:
     rate: float | None = None
     downloaded: bool = False
     parent_image_id: str | None = None
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """Raises ValueError for unknown fields, TypeError for a size that is no number."""
-        unknown = document.keys() - {item.name for item in fields(cls)}
-        if unknown:
-            raise ValueError(f"unknown field: {', '.join(sorted(unknown))}")
-        if not isinstance(document.get("size", 0), int):
-            raise TypeError(f"not a size: {document['size']}")
-        return cls(**document)
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
@@ -200,8 +190,6 @@ class Control:
         known = {item.name for item in fields(SandboxConfig)} - FIXED_FIELDS
         if changes.keys() - known:
             raise ValueError(f"cannot be changed: {', '.join(sorted(changes.keys() - known))}")
-        if "api_keys" in changes:
-            changes["api_keys"] = tuple(changes["api_keys"])
         self._state.configure(**changes)
         if {"webhook_url", "webhook_secret"} & changes.keys() and self.config.webhook_url:
             self._context.webhooks.configured()

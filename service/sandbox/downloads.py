@@ -5,11 +5,12 @@ from typing import Literal
 
 from aiohttp import web
 
-from .context import CONTEXT, Context
+from .content import MEDIA_TYPES, Stored
+from .context import CONTEXT, Context, api_version
 from .endpoint import Handler
 from .errors import ApiError
 from .images import find
-from .renditions import Asked, Rendition
+from .renditions import FIRST_FORMATS, Asked, Rendition
 from .state import FAILED, Image
 
 REDIRECT_PAGE = (
@@ -21,7 +22,7 @@ REDIRECT_PAGE = (
 async def enhanced(request: web.Request) -> web.StreamResponse:
     """A preview for nothing, or the full picture for a credit, paid once per image."""
     context, image = request.app[CONTEXT], find(request)
-    asked = Asked.from_query(request.query)
+    asked = _asked(request)
     early = _not_ready(context, image)
     if early is not None:
         return early
@@ -34,12 +35,14 @@ async def enhanced(request: web.Request) -> web.StreamResponse:
 
 
 async def original(request: web.Request) -> web.StreamResponse:
-    """What was uploaded; always free, there as soon as the upload is."""
+    """What was uploaded, byte for byte unless the query asks for a change; free, there as soon as the upload is."""
     context, image = request.app[CONTEXT], find(request)
-    asked = Asked.from_query(request.query)
+    asked = _asked(request)
     if image.source is None or image.status(context.state.clock.now()) == "expired":
         raise ApiError(404, "Image not found")
-    rendition = _rendition(context, replace(asked, preview=bool(asked.preview)), "original")
+    own_format = image.source.format if isinstance(image.source, Stored) else "jpeg"
+    asked = replace(asked, preview=bool(asked.preview), format=asked.format or own_format)
+    rendition = _rendition(context, asked, "original")
     return _redirect(context, image, rendition)
 
 
@@ -48,12 +51,18 @@ def older_preview(*, watermark: bool) -> Handler:
 
     async def serve(request: web.Request) -> web.StreamResponse:
         context, image = request.app[CONTEXT], find(request)
-        asked = Asked.from_query(request.query)
+        asked = _asked(request)
         early = _not_ready(context, image)
         rendition = _rendition(context, replace(asked, preview=True, watermark=watermark), "enhanced")
         return early if early is not None else _redirect(context, image, rendition)
 
     return serve
+
+
+def _asked(request: web.Request) -> Asked:
+    """The query, checked as the API version of the request does it. Raises InvalidInput."""
+    takes_all = api_version(request) >= request.app[CONTEXT].state.config.more_formats_since
+    return Asked.from_query(request.query, formats=MEDIA_TYPES if takes_all else FIRST_FORMATS)
 
 
 def _rendition(context: Context, asked: Asked, kind: Literal["enhanced", "original"]) -> Rendition:

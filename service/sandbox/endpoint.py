@@ -52,6 +52,8 @@ async def _answer(request: web.Request, handler: Handler, fault: Fault | None, *
     if replaced is not None:
         return replaced
     try:
+        if entry.operation not in OUTSIDE_API:
+            context.limits.count_call()
         if keyed:
             _authorise(request)
         response = await handler(request)

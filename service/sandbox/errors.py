@@ -10,21 +10,29 @@ from aiohttp import web
 class ApiError(Exception):
     """An answer of the API other than success; `detail` is the document's second member."""
 
-    def __init__(self, status: int, message: str | None = None, detail: Mapping[str, object] | None = None):
+    def __init__(
+        self,
+        status: int,
+        message: str | None = None,
+        detail: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ):
         super().__init__(message or HTTPStatus(status).phrase)
         self.status = status
         self.message = message or HTTPStatus(status).phrase
         self.detail = dict(detail or {})
+        self.headers = headers
 
     def response(self) -> web.Response:
-        return web.json_response({"message": self.message, "detail": self.detail}, status=self.status)
+        document = {"message": self.message, "detail": self.detail}
+        return web.json_response(document, status=self.status, headers=self.headers)
 
 
 class InvalidInput(ApiError):
     """A 422 that names each wrong field; `location` is `json` or `query`."""
 
     def __init__(self, location: str, fields: Mapping[str, str]):
-        detail = {location: {name: [words] for name, words in fields.items()}}
+        detail = {location: {name: [message] for name, message in fields.items()}}
         super().__init__(422, "Validation error", detail)
 
 
@@ -32,9 +40,8 @@ class StorageError(ApiError):
     """A refusal of the storage, in XML."""
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None):
-        super().__init__(status, message)
+        super().__init__(status, message, headers=headers)
         self.code = code
-        self.headers = headers
 
     def response(self) -> web.Response:
         text = (

@@ -1,10 +1,9 @@
 """Scripted misbehaviour: what goes wrong, for which requests, how often."""
 
 import itertools
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
 
 from .log import DOWNLOADS
 
@@ -30,6 +29,8 @@ class FaultKind(StrEnum):
     """The right bytes as `content_type` (default: text/html)."""
     WRONG_BYTES = "wrong_bytes"
     """A web page (or `body`) under the right content type."""
+    INCOMPLETE = "incomplete"
+    """Half of the picture (or its first `after_bytes`), sent as if that were all of it."""
     HTML = "html"
     """200 and a web page."""
     INVALID_JSON = "invalid_json"
@@ -53,6 +54,7 @@ BODY_KINDS = frozenset(
         FaultKind.STALL,
         FaultKind.WRONG_TYPE,
         FaultKind.WRONG_BYTES,
+        FaultKind.INCOMPLETE,
         FaultKind.DRIP,
     }
 )
@@ -84,23 +86,6 @@ class Fault:
     chunk_bytes: int = 1024
     interval: float = 0.05
     location: str = ""
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """Read `{"kind", "match": {...}, "times", ...}`; `kind` may be a status. Raises ValueError."""
-        fields = {**document, **document.get("match", {})}
-        fields.pop("match", None)
-        kind = fields.pop("kind", None)
-        if isinstance(kind, int) or (isinstance(kind, str) and kind.isdecimal()):
-            fields["status"], kind = int(kind), FaultKind.STATUS
-        unknown = fields.keys() - cls.__dataclass_fields__.keys()
-        if unknown:
-            raise ValueError(f"unknown field: {', '.join(sorted(unknown))}")
-        return cls(kind=FaultKind(kind), **{**fields, "operation": operations(fields.get("operation"))})
-
-    def as_json(self) -> dict[str, Any]:
-        """All fields, as the control routes show them."""
-        return {**asdict(self), "operation": sorted(self.operation) if self.operation else None}
 
     def fits(self, operation: str, image_id: str | None, order_id: str | None) -> bool:
         """Whether the fault is for such a request."""

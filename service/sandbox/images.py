@@ -23,6 +23,7 @@ async def create(request: web.Request) -> web.Response:
     validation.check(document, validation.IMAGE, required=("image_name",))
     if document.get("image_id") in state.images:
         raise ApiError(409, "An image with this id exists.")
+    context.limits.count_name(document["image_name"])
     if document.get("order_id") is None:
         document["order_id"] = state.add_order().order_id
     image = state.add_image(_new_image(context, document))

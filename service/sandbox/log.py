@@ -2,7 +2,6 @@
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import Any
 
 from aiohttp import web
 
@@ -67,10 +66,6 @@ class Counters:
     key_leaks: int = 0
     """Requests at the asset server or the storage that carried an API key."""
     webhooks: int = 0
-
-    def as_json(self) -> dict[str, Any]:
-        """All counts, as the control routes show them."""
-        return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
 
 
 class RequestLog:

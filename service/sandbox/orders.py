@@ -54,10 +54,10 @@ async def list_orders(request: web.Request) -> web.Response:
 async def read(request: web.Request) -> web.Response:
     state = request.app[CONTEXT].state
     document = order_document(state, find(request), api_version(request))
-    wish = request.query.get("sort_images_by", "custom")
-    if wish.lstrip("-") in IMAGE_SORTS:
-        document["images"].sort(key=IMAGE_SORTS[wish.lstrip("-")], reverse=wish.startswith("-"))
-    elif wish != "custom":
+    order_by = request.query.get("sort_images_by", "custom")
+    if order_by.lstrip("-") in IMAGE_SORTS:
+        document["images"].sort(key=IMAGE_SORTS[order_by.lstrip("-")], reverse=order_by.startswith("-"))
+    elif order_by != "custom":
         raise InvalidInput("query", {"sort_images_by": "Not a valid choice."})
     return web.json_response(document)
 

@@ -1,12 +1,21 @@
 """Turning a photo into one of its renditions, with Pillow (the extra `sandbox`), in a thread, once."""
 
 import asyncio
-import importlib
 import io
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from .content import MEDIA_TYPES, Body, BytesBody, FileBody, Stored, Synthetic, SyntheticBody, media_type_of
+from .content import (
+    JXL_PICTURE,
+    MEDIA_TYPES,
+    Body,
+    BytesBody,
+    FileBody,
+    Stored,
+    Synthetic,
+    SyntheticBody,
+    media_type_of,
+)
 from .renditions import Rendition
 from .state import Image, State
 
@@ -20,7 +29,6 @@ ENCODER_OPTIONS: dict[str, dict[str, Any]] = {
     "png": {"compress_level": 2},
     "webp": {"quality": 80, "method": 2},
     "avif": {"quality": 65, "speed": 9},
-    "jxl": {"quality": 80, "effort": 3},
 }
 
 Key = tuple[str, int, Rendition]
@@ -37,7 +45,7 @@ class Renderer:
         self._slots = asyncio.Semaphore(PARALLEL_RENDERS)
 
     async def body(self, image: Image, rendition: Rendition) -> Body:
-        """The bytes of a rendition. A file that Pillow cannot read (or no Pillow) gives the file as it is."""
+        """The bytes of a rendition; an original of which nothing is asked, or what Pillow cannot read, is the file."""
         source = image.source
         if source is None:
             raise LookupError(image.image_id)
@@ -85,7 +93,9 @@ def synthetic_body(image: Image, size: int, rendition: Rendition) -> SyntheticBo
 
 
 def render(source: Stored, rendition: Rendition, preview_width: int) -> bytes | None:
-    """Render a file; None when it cannot be read as a picture. Blocking."""
+    """Render a file; None when it is wanted as it is, or cannot be read as a picture. Blocking."""
+    if rendition == Rendition(kind="original", preview=False, format=source.format):
+        return None
     try:
         from PIL import Image as pil  # noqa: N813 - an extra: only rendering needs it
         from PIL import ImageOps
@@ -140,7 +150,7 @@ def _watermark(picture: "Picture") -> "Picture":
 
 def _encode(picture: "Picture", rendition: Rendition) -> bytes:
     if rendition.format == "jxl":
-        importlib.import_module("pillow_jxl")  # registers the format
+        return JXL_PICTURE
     options = dict(ENCODER_OPTIONS[rendition.format])
     if rendition.quality is not None and "quality" in options:
         options["quality"] = rendition.quality

@@ -1,6 +1,6 @@
 """Which rendering of an image is meant: the download routes' query, checked and made one value."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -9,6 +9,8 @@ from .errors import InvalidInput
 
 BOOLEANS = {"true": True, "false": False}
 WIDTHS = {"small": 400, "large": 1920, "big": None}
+FIRST_FORMATS = ("jpeg", "png", "webp")
+"""Those that every API version takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,7 @@ class Asked:
     scale: float | None = None
 
     @classmethod
-    def from_query(cls, query: Mapping[str, str]) -> Self:
+    def from_query(cls, query: Mapping[str, str], *, formats: Collection[str] = MEDIA_TYPES) -> Self:
         """Check a query; raises InvalidInput naming every wrong item. Unknown items are ignored."""
         reader = _Reader(query)
         reader.boolean("finetune")
@@ -71,7 +73,7 @@ class Asked:
         asked = cls(
             preview=reader.boolean("preview"),
             watermark=reader.boolean("watermark"),
-            format=reader.choice("format", MEDIA_TYPES),
+            format=reader.choice("format", formats),
             quality=None if quality is None else int(quality),
             max_width=int(max_width) if max_width is not None else WIDTHS[size or "big"],
             scale=scale,
@@ -96,7 +98,7 @@ class _Reader:
             self.wrong[name] = "Not a valid boolean."
         return BOOLEANS.get(word)
 
-    def choice(self, name: str, allowed: Mapping[str, object]) -> str | None:
+    def choice(self, name: str, allowed: Collection[str]) -> str | None:
         word = self._query.get(name)
         if word is not None and word not in allowed:
             self.wrong[name] = f"Must be one of: {', '.join(allowed)}."

@@ -9,13 +9,14 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from . import assets, brackets, control_routes, downloads, images, orders
+from . import assets, brackets, downloads, images, orders
 from .config import SandboxConfig
 from .context import CONTEXT, Context
 from .control import Control
 from .endpoint import Handler, endpoint
 from .errors import ApiError
 from .faults import FaultScript
+from .limits import Limits
 from .links import Links
 from .log import RequestLog
 from .rendering import Renderer
@@ -55,16 +56,15 @@ ASSET_ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
 )
 
 
-def create_api(context: Context, control: Control) -> web.Application:
-    """The API's host, with the control routes beside it."""
+def create_api(context: Context) -> web.Application:
+    """The API's host."""
     app = web.Application(middlewares=[_json_errors])
-    app[CONTEXT], app[control_routes.CONTROL] = context, control
+    app[CONTEXT] = context
     for method, path, operation, handler, keyed in ROUTES:
         served = endpoint(operation, handler, keyed=keyed)
         app.router.add_route(method, f"/v3{path}", served)
         if path in COLLECTIONS:
             app.router.add_route(method, f"/v3{path}/", served)
-    app.add_routes(control_routes.routes())
     return app
 
 
@@ -82,11 +82,9 @@ def create_assets(context: Context) -> web.Application:
 async def _json_errors(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Unknown paths, methods and refused control requests get an error document too."""
+    """Unknown paths and methods get an error document too."""
     try:
         return await handler(request)
-    except ApiError as error:
-        return error.response()
     except web.HTTPClientError as error:
         return ApiError(error.status, error.reason).response()
 
@@ -105,11 +103,6 @@ class Sandbox:
     def api_base(self) -> str:
         """Base address of the API, with `/v3` and without a slash at the end."""
         return f"{self._base}/v3"
-
-    @property
-    def control_base(self) -> str:
-        """Base address of the control routes."""
-        return f"{self._base}/_sandbox"
 
     @property
     def asset_base(self) -> str:
@@ -137,6 +130,7 @@ class Sandbox:
             state=state,
             log=log,
             faults=FaultScript(),
+            limits=Limits(state),
             links=Links(),
             renderer=Renderer(state),
             webhooks=Webhooks(state, log),
@@ -163,7 +157,7 @@ class Sandbox:
     async def _listen(self, context: Context) -> None:
         config = self.config
         asset_port = await self._serve(create_assets(context), config.asset_port)
-        api_port = await self._serve(create_api(context, self.control), config.port)
+        api_port = await self._serve(create_api(context), config.port)
         context.links.asset_base = f"http://{config.asset_host}:{asset_port}"
         context.links.storage_base = f"http://{config.storage_host}:{asset_port}"
         self._base = f"http://{config.public_host or config.host}:{api_port}"

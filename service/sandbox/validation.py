@@ -54,9 +54,9 @@ def check(document: Mapping[str, Any], checks: Mapping[str, Check], required: tu
     """Raise InvalidInput naming every wrong or missing field; fields without a check are accepted."""
     wrong = {name: "Missing data for required field." for name in required if document.get(name) is None}
     for name, value in document.items():
-        words = checks[name](value) if name in checks else None
-        if words and name not in wrong:
-            wrong[name] = words
+        reason = checks[name](value) if name in checks else None
+        if reason and name not in wrong:
+            wrong[name] = reason
     if wrong:
         raise InvalidInput("json", wrong)
 
@@ -91,8 +91,8 @@ def file_name(value: Any) -> str | None:
 
 def one_of(*allowed: str | None) -> Check:
     def among(value: Any) -> str | None:
-        words = ", ".join(str(item) for item in allowed)
-        return None if value in allowed else f"Must be one of: {words}."
+        names = ", ".join(str(item) for item in allowed)
+        return None if value in allowed else f"Must be one of: {names}."
 
     return among
 

@@ -29,7 +29,7 @@ class Webhooks:
         self._made = 0
 
     def start(self) -> None:
-        """Begin to watch for news."""
+        """Begin to watch for finished images."""
         self._task = asyncio.create_task(self._run(), name="sandbox-webhooks")
 
     async def stop(self) -> None:
@@ -44,7 +44,7 @@ class Webhooks:
         self._changed.set()
 
     def configured(self) -> None:
-        """Somebody saved the settings: the receiver is told at once."""
+        """Somebody saved the settings: the receiver hears of it at once."""
         self._queue.append({"event": "webhook_updated"})
         self.wake()
 

@@ -1,4 +1,4 @@
-"""Making an order at Autoenhance and filling it: three calls that change something there."""
+"""Creating an order at Autoenhance and uploading images to it: three calls that change something there."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ T = TypeVar("T")
 _CALL_SECONDS = 20.0
 _READ = 1 << 20
 _ANY_BYTES = "application/octet-stream"
-# A repeated POST makes a second order or image, unless the first one was surely turned away at the door.
+# A repeated POST makes a second order or image, unless the first one was refused for sure.
 _NOTHING_DONE = frozenset({Reason.RATE_LIMITED})
 
 _REASONS: Mapping[Reason, UploadReason] = {
@@ -37,13 +37,13 @@ _REASONS: Mapping[Reason, UploadReason] = {
 
 
 class Repeat(Protocol):
-    """Runs a call again while that can help: by default after every transient failure."""
+    """Repeats a call while that can help: by default after every transient failure, else after those in `only`."""
 
     async def __call__(self, once: Callable[[], Awaitable[T]], deadline: float, only: frozenset[Reason] = ...) -> T: ...
 
 
 class UploadFailed(Exception):
-    """A file could not be brought to Autoenhance. With an `image_id` it is listed there, without its picture."""
+    """A file could not be uploaded to Autoenhance. With an `image_id` it is listed there, without its picture."""
 
     def __init__(self, reason: UploadReason, image_id: str | None) -> None:
         super().__init__(reason)
@@ -52,7 +52,7 @@ class UploadFailed(Exception):
 
 
 class Uploads:
-    """Makes orders, and images in them."""
+    """Creates orders, and images in them."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Uploads:
         self._seconds = seconds
 
     async def create_order(self, name: str | None) -> str:
-        """Make an order; returns its id. Raises the problems of an order call."""
+        """Create an order; returns its id. Raises the problems of an order call."""
         deadline = time.monotonic() + min(_CALL_SECONDS, self._seconds)
         try:
             with Operation(self._breakers) as operation:
@@ -92,7 +92,7 @@ class Uploads:
         deadline = time.monotonic() + self._seconds
         image_id: str | None = None
         try:
-            self._breakers[Circuit.ASSETS].check()  # an image is not announced to stay without its file
+            self._breakers[Circuit.ASSETS].check()  # an image is not registered to stay without its file
             with Operation(self._breakers) as operation:
                 operation.reach(Circuit.API)
                 image_id, url = await self._register(order_id, name, deadline)
@@ -104,25 +104,27 @@ class Uploads:
             log.warning(
                 "upload failed", order_id=order_id, image_id=image_id, reason=failure.reason, detail=failure.detail
             )
-            raise UploadFailed(_REASONS.get(failure.reason, UploadReason.REFUSED), image_id) from failure
+            raise UploadFailed(_upload_reason(failure, is_registered=image_id is not None), image_id) from failure
         return image_id
 
     async def _register(self, order_id: str, name: str, deadline: float) -> tuple[str, URL]:
-        """Announce an image; returns its id and where its file goes."""
+        """Register an image; returns its id and the URL to upload its file to."""
         # Older API versions sign the type given here, newer ones take any field they do not know.
-        wish = {"order_id": order_id, "image_name": name, "contentType": _ANY_BYTES}
-        document = await self._post(Call.REGISTER_IMAGE, "images", wish, deadline)
+        registration = {"order_id": order_id, "image_name": name, "contentType": _ANY_BYTES}
+        document = await self._post(Call.REGISTER_IMAGE, "images", registration, deadline)
         image_id = document.get("image_id") or document.get("id")
-        address = document.get("upload_url") or document.get("s3PutObjectUrl")
-        if not isinstance(image_id, str) or not isinstance(address, str):
-            raise UpstreamFailure(Reason.UPSTREAM_ERROR, "no address to upload to")
-        return image_id, url_from(self._base, address)
+        upload_url = document.get("upload_url") or document.get("s3PutObjectUrl")
+        if not isinstance(image_id, str) or not isinstance(upload_url, str):
+            raise UpstreamFailure(Reason.UPSTREAM_ERROR, "no upload URL")
+        return image_id, url_from(self._base, upload_url)
 
-    async def _post(self, operation: str, collection: str, wish: Mapping[str, Any], deadline: float) -> dict[str, Any]:
+    async def _post(
+        self, operation: str, collection: str, content: Mapping[str, Any], deadline: float
+    ) -> dict[str, Any]:
         # With the slash: without it the API redirects, and a redirect is no place for a POST.
         url = URL(f"{self._base}/{collection}/", encoded=True)
         document = await self._repeat(
-            lambda: self._transport.post(operation, url, wish, seconds=_left(deadline)), deadline, only=_NOTHING_DONE
+            lambda: self._transport.post(operation, url, content, seconds=_left(deadline)), deadline, only=_NOTHING_DONE
         )
         if not isinstance(document, dict):
             raise UpstreamFailure(Reason.UPSTREAM_ERROR, "not a JSON object")
@@ -135,6 +137,13 @@ class Uploads:
             hdrs.CONTENT_TYPE: url.query.get("content-type", _ANY_BYTES),
         }
         await self._transport.put(Call.UPLOAD, url, _chunks(path), seconds=_left(deadline), headers=headers)
+
+
+def _upload_reason(failure: UpstreamFailure, *, is_registered: bool) -> UploadReason:
+    if failure.reason is Reason.RATE_LIMITED and not is_registered:
+        # The limit per second clears within the retries: what stays is the one on uses of a file name an hour.
+        return UploadReason.FILE_NAME_LIMIT
+    return _REASONS.get(failure.reason, UploadReason.REFUSED)
 
 
 def _left(deadline: float) -> float:

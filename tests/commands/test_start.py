@@ -172,7 +172,7 @@ async def test_a_sandbox_ends_when_it_is_told_to(tmp_path: Path) -> None:
     try:
         async with asyncio.timeout(60):
             assert process.stdout is not None
-            await process.stdout.readuntil(b"and download the sample order:")
+            await process.stdout.readuntil(b"Then download the sample order:")
             process.terminate()
             _, errors = await process.communicate()
     finally:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import zipfile
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from aiohttp import web
 
 from tests.command_line import Outcome, run
 from tests.e2e.client import Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order
+from tests.fakes.samples import ORDER, jpeg, order, photo
 from tests.fakes.upstream import FakeUpstream
 from tests.loopback import free_port, serving
+from tests.process import clean_environment
 
 
 async def download(service: Service, folder: Path, *arguments: str, **environment: str) -> Outcome:
@@ -64,6 +66,40 @@ async def test_in_a_folder_the_order_names_the_file(service: Service, tmp_path: 
     assert files_in(tmp_path / folder) == ["12 Harbour Lane.zip"]
 
 
+async def test_a_dash_is_standard_output(service: Service, tmp_path: Path) -> None:
+    """The ZIP and nothing else; progress and the summary go to standard error, and no file is left."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service", "download", ORDER, "--url", service.url, "-o", "-"),
+        cwd=tmp_path,
+        env=clean_environment(),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await process.communicate()
+
+    assert process.returncode == 0, errors
+    assert output == (await service.download()).body
+    assert b"2 of 2 images" in errors
+    assert files_in(tmp_path) == []
+
+
+async def test_a_reader_that_leaves_is_exit_code_1(service: Service, tmp_path: Path) -> None:
+    """In one line, as nothing else can be said."""
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", '{ "$0" -m service download "$1" --url "$2" -o -; echo "exit code $?" >&2; } | true'),
+        *(sys.executable, ORDER, service.url),
+        cwd=tmp_path,
+        env=clean_environment(),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await process.communicate()
+
+    assert b"Broken pipe. Run the same command again." in errors
+    assert b"exit code 1" in errors
+    assert b"Traceback" not in errors
+    assert b"Exception ignored" not in errors
+
+
 async def test_missing_images_are_exit_code_3_and_are_named(
     upstream: FakeUpstream, service: Service, tmp_path: Path
 ) -> None:
@@ -75,7 +111,23 @@ async def test_missing_images_are_exit_code_3_and_are_named(
     assert ended.code == 3
     assert "b.jpg" in ended.errors
     assert "image_not_found" in ended.errors
+    assert "--image b" in ended.errors
+    assert "GET /" not in ended.errors
     assert "a.jpg" in images_in(tmp_path / "house.zip")
+
+
+@pytest.mark.parametrize("options", [(), ("--strict",)])
+async def test_advice_names_the_flags_of_this_command(
+    upstream: FakeUpstream, service: Service, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """Not the parameters and headers of the API, which nobody types here."""
+    upstream.orders[ORDER] = order(["a", photo("b", status="processing")])
+
+    ended = await download(service, tmp_path, *options)
+
+    assert "run the command again with --wait SECONDS" in " ".join(ended.errors.split())
+    assert "wait=true" not in ended.errors
+    assert "on_failure" not in ended.errors
 
 
 async def test_a_refusal_is_exit_code_4_in_the_services_words(
@@ -98,13 +150,13 @@ async def test_an_order_id_that_is_none_is_exit_code_2(service: Service, tmp_pat
     assert ended.code == 2
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:8000", "http://["])
-async def test_an_address_that_is_none_is_exit_code_2(tmp_path: Path, address: str) -> None:
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "http://["])
+async def test_a_url_that_is_none_is_exit_code_2(tmp_path: Path, url: str) -> None:
     """At once: running the command again would not help."""
-    ended = await run("download", ORDER, "--url", address, folder=tmp_path)
+    ended = await run("download", ORDER, "--url", url, folder=tmp_path)
 
     assert ended.code == 2
-    assert f"--url: {address} is no address" in ended.errors
+    assert f"--url: {url} is not a URL" in ended.errors
 
 
 async def test_a_folder_that_is_not_there_is_exit_code_2(service: Service, tmp_path: Path) -> None:
@@ -116,13 +168,15 @@ async def test_a_folder_that_is_not_there_is_exit_code_2(service: Service, tmp_p
 
 
 async def test_the_key_comes_from_the_environment(start_service: StartService, tmp_path: Path) -> None:
-    """A service with keys refuses a call without, and takes one with."""
+    """As the service itself reads it: the first of several, without its caller's name."""
     service = await start_service(service_api_key="caller-key-1")
 
     refused = await download(service, tmp_path, "-o", "house.zip")
-    taken = await download(service, tmp_path, "-o", "house.zip", SERVICE_API_KEY="caller-key-1")
+    taken = await download(service, tmp_path, "-o", "house.zip", SERVICE_API_KEY="studio:caller-key-1, caller-key-2")
 
     assert (refused.code, taken.code) == (4, 0), taken.errors
+    assert "--api-key" in refused.errors
+    assert "X-API-Key" not in refused.errors
 
 
 async def test_options_reach_upstream(upstream: FakeUpstream, service: Service, tmp_path: Path) -> None:
@@ -222,7 +276,7 @@ async def test_a_service_that_nobody_runs_is_exit_code_1(tmp_path: Path) -> None
 
     assert ended.code == 1
     assert "Traceback" not in ended.errors
-    assert "Run the command again" in " ".join(ended.errors.split())
+    assert "Run the same command again to resume the download." in " ".join(ended.errors.split())
 
 
 async def test_an_answer_that_is_no_archive_leaves_no_file_that_looks_whole(tmp_path: Path) -> None:

@@ -1,30 +1,23 @@
-"""The control routes, the log and the counters."""
+"""Steering a sandbox, its log and its counters."""
 
 import asyncio
 import sys
-from typing import Any
 
 import pytest
 
 from service.sandbox import SAMPLE_ORDER_ID, ImageSpec, Sandbox, SandboxConfig, serve_sandbox
 
-from .conftest import Answer, Caller, StartSandbox, read
-
-
-async def control(caller: Caller, method: str, path: str, document: Any = None) -> Answer:
-    url = f"{caller.sandbox.control_base}{path}"
-    async with caller.session.request(method, url, json=document) as response:
-        return await read(response)
+from .conftest import Caller, StartSandbox
 
 
 async def test_an_order_is_made_without_uploads(caller: Caller) -> None:
     """Synthetic images of any status, ready to be downloaded."""
-    specs = [{"name": "kitchen.jpg", "size": 5000}, {"status": "processing"}, {"status": "error", "reason": "dark"}]
+    specs = [ImageSpec(name="kitchen.jpg", size=5000), ImageSpec(status="processing"), ImageSpec(status="error")]
 
-    made = await control(caller, "POST", "/orders", {"name": "Mill Road", "images": specs})
+    made = caller.control.add_order(specs, name="Mill Road")
 
-    order = await caller.json("GET", f"/orders/{made.json()['order_id']}")
-    assert (made.status, order["name"]) == (201, "Mill Road")
+    order = await caller.json("GET", f"/orders/{made.order_id}")
+    assert order["name"] == "Mill Road"
     assert [image["status"] for image in order["images"]] == ["processed", "processing", "error"]
     assert len((await caller.fetch(f"/images/{order['images'][0]['image_id']}/enhanced")).body) == 5000
 
@@ -40,28 +33,28 @@ async def test_ids_follow_from_the_order(start: StartSandbox) -> None:
     assert ids[0] == ids[1]
 
 
+def test_an_image_has_a_status_that_there_is() -> None:
+    """Any other is a mistake of the test."""
+    with pytest.raises(ValueError, match="unknown status: lost"):
+        ImageSpec(status="lost")
+
+
 @pytest.mark.parametrize(
-    "document",
-    [
-        {"images": [{"colour": "red"}]},
-        {"images": [{"status": "lost"}]},
-        {"images": [{"photo": "../../secret.jpg"}]},
-        {"images": [{"size": "large"}]},
-        {"order_id": SAMPLE_ORDER_ID},
-        {"order_id": "12", "images": [{}]},
-    ],
+    ("photo", "order_id"), [("../../secret.jpg", None), (None, SAMPLE_ORDER_ID), (None, "12")], ids=str
 )
-async def test_an_impossible_order_is_refused(caller: Caller, document: Any) -> None:
-    """Unknown fields, statuses, photos; no size; an id in use or no id: and nothing is left behind."""
+async def test_an_impossible_order_is_refused(caller: Caller, photo: str | None, order_id: str | None) -> None:
+    """A photo that is not there, an id in use, an id that is none: and nothing is left behind."""
     caller.control.add_order(order_id=SAMPLE_ORDER_ID)
 
-    assert (await control(caller, "POST", "/orders", document)).status == 400
+    with pytest.raises(ValueError, match=r"unknown photo|order exists|badly formed"):
+        caller.control.add_order([ImageSpec(photo=photo)], order_id=order_id)
+
     assert len(caller.control.state.orders) == 1
 
 
 async def test_a_sample_order_has_a_known_id(caller: Caller) -> None:
     """For demos: always the same id, and something to download."""
-    await control(caller, "POST", "/orders", {"sample": True})
+    caller.control.add_sample_order()
 
     order = await caller.json("GET", f"/orders/{SAMPLE_ORDER_ID}")
     assert order["status"] == "processed"
@@ -74,55 +67,48 @@ async def test_an_image_can_be_put_into_any_status(caller: Caller) -> None:
     seen = []
 
     for status in ("processed", "expired", "processing", "waiting"):
-        await control(caller, "PATCH", f"/images/{image_id}", {"status": status})
+        caller.control.set_status(image_id, status)
         seen.append((await caller.json("GET", f"/images/{image_id}"))["status"])
 
     assert seen == ["processed", "expired", "processing", "waiting"]
 
 
-async def test_faults_are_scripted_over_http(caller: Caller) -> None:
-    """Added, listed, taken back one by one or all."""
-    added = await control(
-        caller, "POST", "/faults", {"kind": 429, "retry_after": 3, "match": {"operation": "get_order"}}
-    )
-    await control(caller, "POST", "/faults", {"kind": "reset", "match": {"image_id": "a"}, "times": None})
+async def test_faults_are_taken_back_one_by_one_or_all(caller: Caller) -> None:
+    """Each has an id of its own."""
+    first = caller.control.add_fault("status", status=429, operation="get_order")
+    second = caller.control.add_fault("reset", image_id="a", times=None)
 
-    listed = (await control(caller, "GET", "/faults")).json()["faults"]
-    await control(caller, "DELETE", f"/faults?fault_id={added.json()['fault_id']}")
-    left = (await control(caller, "GET", "/faults")).json()["faults"]
-    await control(caller, "DELETE", "/faults")
+    assert caller.control.remove_fault(first.fault_id)
+    assert not caller.control.remove_fault(first.fault_id)
+    left = caller.control.faults
+    caller.control.clear_faults()
 
-    assert [(fault["kind"], fault["status"], fault["times"]) for fault in listed] == [
-        ("status", 429, 1),
-        ("reset", 500, None),
-    ]
-    assert [fault["kind"] for fault in left] == ["reset"]
+    assert left == [second]
     assert caller.control.faults == []
 
 
-@pytest.mark.parametrize("document", [{"kind": "gremlin"}, {"kind": "reset", "force": 1}, {}])
-async def test_an_unknown_fault_is_refused(caller: Caller, document: Any) -> None:
-    """400 in place of a fault that never strikes."""
-    assert (await control(caller, "POST", "/faults", document)).status == 400
+async def test_an_unknown_fault_is_refused(caller: Caller) -> None:
+    """In place of a fault that never strikes."""
+    with pytest.raises(ValueError, match="gremlin"):
+        caller.control.add_fault("gremlin")
 
 
-async def test_credits_and_configuration_are_set_over_http(caller: Caller) -> None:
-    """Changes hold at once; addresses and unknown names are refused."""
-    await control(caller, "PUT", "/credits", {"credits": 2})
-    changed = await control(caller, "PATCH", "/config", {"not_ready": 422, "api_keys": ["other"]})
-    refused = await control(caller, "PATCH", "/config", {"port": 1})
+async def test_configuration_changes_hold_at_once(caller: Caller) -> None:
+    """Addresses and unknown names are refused."""
+    caller.control.configure(api_keys=("other",))
 
-    assert caller.control.credits == 2
-    assert (changed.json()["not_ready"], refused.status) == (422, 400)
     assert (await caller.call("GET", "/orders/")).status == 401
     assert (await caller.call("GET", "/orders/", key="other")).status == 200
+    for name in ("port", "colour"):
+        with pytest.raises(ValueError, match=f"cannot be changed: {name}"):
+            caller.control.configure(**{name: 1})
 
 
 async def test_time_can_be_pushed_forward(caller: Caller) -> None:
     """An image is done without waiting for it."""
     image_id = caller.control.add_order([ImageSpec(delay=3600)]).images[0].image_id
 
-    await control(caller, "POST", "/clock", {"advance": 3600})
+    caller.control.advance(3600)
 
     assert (await caller.json("GET", f"/images/{image_id}"))["status"] == "processed"
 
@@ -134,29 +120,23 @@ async def test_the_log_tells_every_request(caller: Caller) -> None:
 
     await caller.fetch(f"/images/{image_id}/enhanced?preview=false", headers={"x-api-version": "2025-05-08"})
 
-    log = (await control(caller, "GET", "/log")).json()
-    first, _, last = log["requests"]
-    assert [entry["operation"] for entry in log["requests"]] == ["enhanced", "asset", "storage"]
-    assert (first["method"], first["path"], first["status"]) == ("GET", f"/v3/images/{image_id}/enhanced", 302)
-    assert (first["query"], first["headers"]["x-api-version"]) == ({"preview": "false"}, "2025-05-08")
-    assert (last["image_id"], last["order_id"], last["sent"], last["complete"]) == (
-        image_id,
-        order.order_id,
-        5000,
-        True,
-    )
-    assert "x-api-key" not in last["headers"]
-    assert log["credits"] == 999
-    assert log["counters"]["credits_spent"] == 1
-    assert log["counters"]["bytes_sent"] == 5000
-    assert log["counters"]["complete_downloads"] == {image_id: 1}
+    log, counters = caller.control.log, caller.control.counters
+    first, _, last = log
+    assert [entry.operation for entry in log] == ["enhanced", "asset", "storage"]
+    assert (first.method, first.path, first.status) == ("GET", f"/v3/images/{image_id}/enhanced", 302)
+    assert (first.query, first.headers["x-api-version"]) == ({"preview": "false"}, "2025-05-08")
+    assert (last.image_id, last.order_id, last.sent, last.complete) == (image_id, order.order_id, 5000, True)
+    assert "x-api-key" not in last.headers
+    assert caller.control.credits == 999
+    assert (counters.credits_spent, counters.bytes_sent) == (1, 5000)
+    assert counters.complete_downloads == {image_id: 1}
 
 
 async def test_the_log_can_be_reset(caller: Caller) -> None:
     """Entries and counters start again."""
     await caller.call("GET", "/orders/")
 
-    await control(caller, "POST", "/reset")
+    caller.control.reset_log()
 
     assert caller.control.log == []
     assert caller.control.counters.requests == {}

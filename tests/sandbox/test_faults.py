@@ -147,6 +147,24 @@ async def test_the_bytes_can_be_wrong(caller: Caller) -> None:
     assert answer.body.startswith(b"<!doctype html>")
 
 
+@pytest.mark.parametrize(("after", "length"), [(None, SIZE // 2), (12, 12), (SIZE + 1, SIZE)])
+async def test_a_picture_can_be_cut_at_its_source(caller: Caller, after: int | None, length: int) -> None:
+    """The answer itself is whole: announced and sent are the same, ranges count in it, and it has its own tag."""
+    image_id = add_image(caller)
+    whole = await caller.fetch(f"/images/{image_id}/enhanced")
+    caller.control.add_fault("incomplete", image_id=image_id, after_bytes=after, times=None)
+
+    cut = await caller.fetch(f"/images/{image_id}/enhanced")
+    url = await caller.link(f"/images/{image_id}/enhanced")
+    async with caller.session.get(url, headers={"Range": "bytes=2-"}) as answer:
+        rest = await answer.read()
+
+    assert (cut.status, cut.headers["Content-Length"]) == (200, str(length))
+    assert cut.body == whole.body[:length]
+    assert cut.headers["ETag"] != whole.headers["ETag"]
+    assert rest == cut.body[2:]
+
+
 async def test_an_order_can_be_a_web_page_or_half_a_document(caller: Caller) -> None:
     """200 both times."""
     order_id = caller.control.add_order([ImageSpec()]).order_id

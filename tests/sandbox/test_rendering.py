@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 
 from service.sandbox import ImageSpec, Rendition, rendering
-from service.sandbox.content import Stored
+from service.sandbox.content import JXL_PICTURE, Stored
 from service.sandbox.rendering import render
 
 from .conftest import Answer, Caller, StartSandbox
 
 Image: Any = pytest.importorskip("PIL.Image")
-pytest.importorskip("pillow_jxl")
 
 WIDTH, HEIGHT = 400, 300
 
@@ -29,13 +28,14 @@ async def caller(start: StartSandbox, tmp_path: Path) -> Caller:
 async def picture(caller: Caller, query: str, route: str = "enhanced") -> tuple[Any, Answer]:
     """The decoded picture of a download, and the answer it came in."""
     order = caller.control.add_order([ImageSpec(photo="kitchen.jpg")])
-    answer = await caller.fetch(f"/images/{order.images[0].image_id}/{route}?{query}")
+    path = f"/images/{order.images[0].image_id}/{route}?{query}"
+    answer = await caller.fetch(path, headers={"x-api-version": "2026-10-01"})
     opened = Image.open(io.BytesIO(answer.body))
     opened.load()
     return opened, answer
 
 
-@pytest.mark.parametrize("fmt", ["jpeg", "png", "webp", "avif", "jxl"])
+@pytest.mark.parametrize("fmt", ["jpeg", "png", "webp", "avif"])
 async def test_every_format_is_really_rendered(caller: Caller, fmt: str) -> None:
     """The bytes decode as the format asked for, under its media type, at full size."""
     opened, answer = await picture(caller, f"preview=false&format={fmt}")
@@ -43,6 +43,15 @@ async def test_every_format_is_really_rendered(caller: Caller, fmt: str) -> None
     assert (opened.format.lower(), opened.size) == (fmt, (WIDTH, HEIGHT))
     assert answer.content_type == f"image/{fmt}"
     assert answer.headers["Content-Length"] == str(len(answer.body))
+
+
+async def test_one_small_picture_stands_for_all_in_jpeg_xl(caller: Caller) -> None:
+    """Nothing here can encode it."""
+    image_id = caller.control.add_order([ImageSpec(photo="kitchen.jpg")]).images[0].image_id
+
+    answer = await caller.fetch(f"/images/{image_id}/enhanced?format=jxl", headers={"x-api-version": "2026-10-01"})
+
+    assert (answer.content_type, answer.body) == ("image/jxl", JXL_PICTURE)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +115,32 @@ async def test_an_uploaded_photo_is_rendered(caller: Caller) -> None:
     answer = await caller.fetch(f"/images/{image['image_id']}/enhanced?preview=true&format=webp")
 
     assert Image.open(io.BytesIO(answer.body)).size == (100, 67)
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("", ("PNG", (300, 200))),
+        ("preview=false&format=png", ("PNG", (300, 200))),
+        ("preview=true", ("PNG", (100, 67))),
+        ("format=webp", ("WEBP", (300, 200))),
+        ("max_width=30", ("PNG", (30, 20))),
+    ],
+)
+async def test_an_original_is_changed_only_as_asked(
+    caller: Caller, query: str, shown: tuple[str, tuple[int, int]]
+) -> None:
+    """In the upload's own format unless another is asked for; byte for byte when nothing is."""
+    out = io.BytesIO()
+    Image.new("RGB", (300, 200), (120, 100, 80)).save(out, "PNG")
+    image = await caller.json("POST", "/images/", json={"image_name": "a.png"})
+    await caller.put(image["upload_url"], out.getvalue())
+
+    answer = await caller.fetch(f"/images/{image['image_id']}/original?{query}")
+
+    opened = Image.open(io.BytesIO(answer.body))
+    assert (opened.format, opened.size) == shown
+    assert (answer.body == out.getvalue()) == (shown == ("PNG", (300, 200)))
 
 
 async def test_a_rendition_is_made_once(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,16 +43,18 @@ async def test_the_first_generation_s_path_does_the_same(service: Service) -> No
 async def test_the_sample_photos_become_an_order(
     service: Service, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    """One request without a body; the photos stay where they are."""
+    """One request without a body; the photos stay where they are, and no two orders have the same file names."""
     photos = {f"{room}.jpg": jpeg(number) for number, room in enumerate(["bath", "garden", "hall", "kitchen"])}
     for name, content in photos.items():
         (tmp_path / name).write_bytes(content)
     monkeypatch.setattr(samples, "PHOTOS", tmp_path)
 
-    made = await make(service, None, path=path)
+    made, another = [await make(service, None, path=path) for _ in range(2)]
 
     assert made.status == HTTPStatus.CREATED
-    assert made.outcomes == dict.fromkeys(photos, "uploaded")
+    assert list(made.outcomes.values()) == ["uploaded"] * 4
+    assert [name.partition("_")[0] for name in made.outcomes] == ["bath", "garden", "hall", "kitchen"]
+    assert not made.outcomes.keys() & another.outcomes.keys()
     order = sandbox.control.order(made.document["order_id"])
     assert [stored(image.source) for image in order.images] == list(photos.values())
     assert all((tmp_path / name).exists() for name in photos)
@@ -158,6 +160,33 @@ async def test_a_post_that_was_turned_away_is_sent_again(service: Service, sandb
 
     assert made.status == HTTPStatus.CREATED
     assert len(sandbox.control.state.orders) == 1
+
+
+@pytest.mark.parametrize("retry_after", [None, 3600])
+async def test_a_file_name_used_too_often_is_told_as_such(
+    service: Service, sandbox: Sandbox, retry_after: float | None
+) -> None:
+    """Autoenhance takes one name so often an hour: the next step is another name or hour, not the next minute."""
+    sandbox.control.configure(same_name_per_hour=1, limit_retry_after=retry_after)
+
+    made = await make(service, form(("a.jpg", jpeg()), ("b.jpg", jpeg(2))))
+    again = await make(service, form(("a.jpg", jpeg(3)), ("c.jpg", jpeg(4))))
+
+    assert made.outcomes == {"a.jpg": "uploaded", "b.jpg": "uploaded"}
+    assert again.outcomes == {"a.jpg": "file_name_limit", "c.jpg": "uploaded"}
+    advice = again.document["files"][0]["reason"]
+    assert "file name" in advice
+    assert "hour" in advice
+    assert "minute" not in advice
+
+
+async def test_storage_that_is_too_busy_is_no_matter_of_the_name(service: Service, sandbox: Sandbox) -> None:
+    """A 429 of the upload itself passes by waiting."""
+    sandbox.control.add_fault("status", operation="upload", times=None, status=429)
+
+    made = await make(service, form(("a.jpg", jpeg())))
+
+    assert made.outcomes == {"a.jpg": "rate_limited"}
 
 
 @pytest.mark.parametrize(
