@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
-from aiohttp import web
+from aiohttp import TraceConfig, web
 from limits import parse
 from yarl import URL
 
@@ -107,7 +107,9 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
     settings, metrics = app[SETTINGS], app[METRICS]
     async with AsyncExitStack() as stack:
         sinks = await stack.enter_async_context(report_errors(settings))
-        app[TRACES] = await stack.enter_async_context(export_traces(settings.traces_endpoint, sinks))
+        app[TRACES] = await stack.enter_async_context(
+            export_traces(settings.traces_endpoint, URL(settings.autoenhance_api_base), sinks)
+        )
         app[ISSUES] = await stack.enter_async_context(open_issues(settings, app[TRACES].client))
         schemas = [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, records.SCHEMA]
         database = await Database.open(settings.data_dir, schemas)
@@ -119,7 +121,7 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
         )
         stack.push_async_callback(images.close)
         slots = DownloadSlots(settings.download_concurrency, metrics)
-        upstream = await stack.enter_async_context(autoenhance(settings, slots, metrics))
+        upstream = await stack.enter_async_context(autoenhance(settings, slots, metrics, app[TRACES].client))
         app[UPLOADS] = upstream.uploads
         downloads = Downloads(upstream, images, slots, metrics)
         stack.push_async_callback(downloads.close)
@@ -171,7 +173,9 @@ async def drain(app: web.Application) -> None:
 
 
 @asynccontextmanager
-async def autoenhance(settings: Settings, slots: DownloadSlots, metrics: Metrics) -> AsyncIterator[Autoenhance]:
+async def autoenhance(
+    settings: Settings, slots: DownloadSlots, metrics: Metrics, trace_configs: list[TraceConfig]
+) -> AsyncIterator[Autoenhance]:
     """The upstream client with its session."""
     base = URL(settings.autoenhance_api_base)
     guard = AddressGuard(base)
@@ -181,7 +185,7 @@ async def autoenhance(settings: Settings, slots: DownloadSlots, metrics: Metrics
         for circuit in Circuit
     }
     hints = running(sharing.exchange_hints(settings, list(breakers.values())))
-    async with open_session(guard) as session, hints:
+    async with open_session(guard, trace_configs) as session, hints:
         transport = Transport(
             session,
             guard,

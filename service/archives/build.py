@@ -15,8 +15,7 @@ from service.disk import OutOfSpace
 from service.problems import ArchiveGone, Draining, InternalError, Problem, StillBuilding, StoreFull
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import ArchiveOutcome
-from service.telemetry.step import mark_failed
-from service.telemetry.traces import span
+from service.telemetry.traces import mark_failed, span
 
 log = get_logger(__name__)
 

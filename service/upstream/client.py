@@ -122,7 +122,8 @@ class Autoenhance:
                         operation.reach(Circuit.API)
                         attempts += 1
                         try:
-                            return await self._paced(image_id, download.attempt(attempts, max(0.001, left)))
+                            with span("attempt", {"attempt": attempts}):
+                                return await self._paced(image_id, download.attempt(max(0.001, left)))
                         except UpstreamFailure as failure:
                             last = failure
                             raise
@@ -158,20 +159,20 @@ class Autoenhance:
         return extension
 
     async def _order_once(self, url: URL, attempt: int, operation: Operation, deadline: float) -> Order:
-        async with self._transport.get(
-            Call.ORDER,
-            url,
-            seconds=max(0.001, deadline - time.monotonic()),
-            headers={hdrs.ACCEPT: "application/json"},
-            api_headers={},
-            reach=operation.reach,
-            attempt=attempt,
-        ) as response:
-            document = await read_document(response)
-            try:
-                return parse_order(document)
-            except InvalidOrder as error:
-                raise UpstreamFailure(Reason.UPSTREAM_ERROR, f"no order document: {error}") from error
+        with span("attempt", {"attempt": attempt}):
+            async with self._transport.get(
+                Call.ORDER,
+                url,
+                seconds=max(0.001, deadline - time.monotonic()),
+                headers={hdrs.ACCEPT: "application/json"},
+                api_headers={},
+                reach=operation.reach,
+            ) as response:
+                document = await read_document(response)
+                try:
+                    return parse_order(document)
+                except InvalidOrder as error:
+                    raise UpstreamFailure(Reason.UPSTREAM_ERROR, f"no order document: {error}") from error
 
     async def _retrying(
         self, once: Callable[[], Awaitable[T]], deadline: float, only: frozenset[Reason] = frozenset(Reason)

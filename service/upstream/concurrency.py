@@ -83,7 +83,7 @@ class DownloadSlots:
 
     def _show(self) -> None:
         self._metrics.concurrency_limit.set(self._pace.cap)
-        self._metrics.download_pace.set(self._pace.rate or 0)
+        self._metrics.download_rate_limit.set(self._pace.rate or 0)
 
 
 class Slot:

@@ -58,7 +58,7 @@ class Download:
         self._whole: int | None = None
         self._extension: str | None = None
 
-    async def attempt(self, number: int, seconds: float) -> str:
+    async def attempt(self, seconds: float) -> str:
         """Run once; returns the image's extension. Raises `UpstreamFailure`, and whatever the body raises."""
         headers: dict[str, str] = {hdrs.ACCEPT_ENCODING: "identity"}
         if self._extension is None:
@@ -73,7 +73,6 @@ class Download:
                 headers=headers,
                 api_headers=self._api_headers,
                 reach=self._reach,
-                attempt=number,
             ) as response:
                 self._begin(response)
                 await self._receive(response)

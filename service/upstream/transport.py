@@ -21,7 +21,6 @@ from yarl import URL
 
 from service.reasons import Reason
 from service.telemetry.metrics import Call, Circuit, Metrics
-from service.telemetry.traces import call
 from service.upstream.answers import UpstreamFailure, for_the_log, refusal
 from service.upstream.network import AddressGuard, ForbiddenAddress
 
@@ -66,39 +65,32 @@ class Transport:
         headers: Mapping[str, str],
         api_headers: Mapping[str, str],
         reach: Callable[[Circuit], None],
-        attempt: int = 1,
     ) -> AsyncIterator[ClientResponse]:
         """The answer at the end of the redirects, with status 200 or 206; its body is read within this block.
 
         `api_headers` go to the API's origin only; `headers` go along all the way. `reach` is asked before each hop.
-        `attempt` says the how-manieth this is, for the trace.
         Raises `UpstreamFailure` for anything else, also when reading the body fails inside the block.
         """
         await self._guard.learn()
         deadline = time.monotonic() + seconds
         at_api = True
-        headers = dict(headers)
-        with call("attempt", hdrs.METH_GET, url, headers) as told:
-            told["attempt"] = attempt
-            for redirects in range(_MOST_REDIRECTS + 1):
-                circuit = Circuit.API if at_api else Circuit.ASSETS
-                reach(circuit)
-                own = {**self._api_headers, **api_headers} if at_api else {}
-                with _told_apart(circuit, self._key):
-                    left = max(0.001, deadline - time.monotonic())
-                    async with self._request(
-                        operation if at_api else Call.ASSET, url, left, {**headers, **own}
-                    ) as response:
-                        if response.status not in _REDIRECTS:
-                            told["http.status_code"] = response.status
-                            await self._refuse(response)
-                            yield response
-                            return
-                        url = _next_address(url, response)
-                        told |= {"http.url": url, "http.resend_count": redirects + 1}
-                        at_api = at_api and url.origin() == self._base.origin()
-                        await _drain(response)
-            raise UpstreamFailure(Reason.BAD_REDIRECT, "too many redirects")
+        for _ in range(_MOST_REDIRECTS + 1):
+            circuit = Circuit.API if at_api else Circuit.ASSETS
+            reach(circuit)
+            own = {**self._api_headers, **api_headers} if at_api else {}
+            with _told_apart(circuit, self._key):
+                left = max(0.001, deadline - time.monotonic())
+                async with self._request(
+                    operation if at_api else Call.ASSET, url, left, {**headers, **own}
+                ) as response:
+                    if response.status not in _REDIRECTS:
+                        await self._refuse(response)
+                        yield response
+                        return
+                    url = _next_address(url, response)
+                    at_api = at_api and url.origin() == self._base.origin()
+                    await _drain(response)
+        raise UpstreamFailure(Reason.BAD_REDIRECT, "too many redirects")
 
     async def post(self, operation: str, url: URL, document: Mapping[str, Any], *, seconds: float) -> object:
         """Send a document to the API; returns the one it answers with. Raises `UpstreamFailure`.
@@ -106,12 +98,11 @@ class Transport:
         A redirect is refused: it could turn a POST into a GET.
         """
         await self._guard.learn()
-        headers = dict(self._api_headers)
-        with call(hdrs.METH_POST, hdrs.METH_POST, url, headers) as told, _told_apart(Circuit.API, self._key):
+        with _told_apart(Circuit.API, self._key):
             async with self._request(
-                operation, url, seconds, headers, method=hdrs.METH_POST, json=document
+                operation, url, seconds, self._api_headers, method=hdrs.METH_POST, json=document
             ) as response:
-                await self._settle(told, response)
+                await self._settle(response)
                 return await read_document(response)
 
     async def put(
@@ -119,13 +110,11 @@ class Transport:
     ) -> None:
         """Send a body to storage, without the key: the address itself is signed. Raises `UpstreamFailure`."""
         await self._guard.learn()
-        headers = dict(headers)
-        with call(hdrs.METH_PUT, hdrs.METH_PUT, url, headers) as told, _told_apart(Circuit.ASSETS, self._key):
+        with _told_apart(Circuit.ASSETS, self._key):
             async with self._request(operation, url, seconds, headers, method=hdrs.METH_PUT, data=body) as response:
-                await self._settle(told, response)
+                await self._settle(response)
 
-    async def _settle(self, told: dict[str, Any], response: ClientResponse) -> None:
-        told["http.status_code"] = response.status
+    async def _settle(self, response: ClientResponse) -> None:
         if response.status in _REDIRECTS:
             raise UpstreamFailure(Reason.BAD_REDIRECT, f"status {response.status}", status=response.status)
         if response.status not in _DONE:
