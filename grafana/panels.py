@@ -67,7 +67,7 @@ def _of_job(series: str, matching: str) -> str:
 
 
 def occurred(series: str, by: str, matching: str = "") -> str:
-    """The same of what occurred in the time that is looked at, else `none`: few of many words are in the legend."""
+    """The same of what occurred in the time that is looked at, else `none`: few of many values are in the legend."""
     ever = f"sum by ({by}) (increase({_of_job(series, matching)}[$__range] @ end())) > 0"
     none = f'label_replace(vector(0), "{by.partition(",")[0]}", "none", "", "")'
     return f"({rate(series, by, matching)} and {ever}) or on () ({none} unless on () ({ever}))"
@@ -88,9 +88,9 @@ def lines(
     span: int = 8,
     stacked: bool = False,
     top: float | None = None,
-    words: Sequence[str] = (),
+    states: Sequence[str] = (),
 ) -> timeseries.Panel:
-    """Values over time. With `words` they are states: 0 is called by the first, 1 by the second."""
+    """Values over time. `states` are names of values: 0 is shown as the first, 1 as the second."""
     panel = (
         timeseries.Panel()
         .title(title)
@@ -116,10 +116,10 @@ def lines(
         panel = panel.stacking(common.StackingConfig().mode(StackingMode.NORMAL))
     if top is not None:
         panel = panel.max(top)
-    if words:
-        names = {str(value): ValueMappingResult(text=word, index=value) for value, word in enumerate(words)}
-        states: list[ValueMapping] = [ValueMap(options=names)]
-        panel = panel.mappings(states).decimals(0).line_interpolation(LineInterpolation.STEP_AFTER)
+    if states:
+        names = {str(value): ValueMappingResult(text=state, index=value) for value, state in enumerate(states)}
+        mapping: list[ValueMapping] = [ValueMap(options=names)]
+        panel = panel.mappings(mapping).decimals(0).line_interpolation(LineInterpolation.STEP_AFTER)
     for legend, color in _COLORS.items():
         shades = DynamicConfigValue("color", {"mode": FieldColorModeId.SHADES.value, "fixedColor": color})
         panel = panel.override_by_regexp(legend, [shades])

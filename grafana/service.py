@@ -119,7 +119,7 @@ UPSTREAM = Row(
             "none",
             {"{{circuit}} {{instance}}": 'batch_breaker_state{job="$job"}'},
             top=2,
-            words=("closed", "trying", "open"),
+            states=("closed", "trying", "open"),
             span=6,
         ),
         lines(
@@ -141,10 +141,10 @@ UPSTREAM = Row(
             span=6,
         ),
         lines(
-            "Pace of downloads",
-            "How many may start per second, learned when Autoenhance asks to slow down; 0: as many as it can.",
+            "Rate limit of downloads",
+            "How many may start per second, learned when Autoenhance asks to slow down; 0: no limit.",
             PER_SECOND,
-            {"{{instance}}": 'batch_download_pace{job="$job"}'},
+            {"{{instance}}": 'batch_download_rate_limit{job="$job"}'},
             span=6,
         ),
     ],

@@ -21,7 +21,7 @@ STORE = Row(
             {"{{instance}}": rate("batch_store_evictions_total", "instance")},
         ),
         lines(
-            "Requests for archives, by what they met",
+            "Requests for archives by cache result",
             "hit: a finished archive; joined: one being built; stale: an older one while Autoenhance is down.",
             "reqps",
             {"{{result}}": rate("batch_archive_cache_requests_total", "result")},
@@ -32,12 +32,14 @@ STORE = Row(
             "Length of the archives that were finished.",
             "bytes",
             quantiles("batch_archive_size_bytes"),
+            span=6,
         ),
         lines(
             "Size of images",
             "Of the images that were downloaded.",
             "bytes",
             quantiles("batch_image_size_bytes"),
+            span=6,
         ),
         lines(
             "Images reused",
@@ -45,6 +47,18 @@ STORE = Row(
             "percentunit",
             {"reused": share(rate("batch_images_total", matching='outcome="stored"'), rate("batch_images_total"))},
             top=1,
+            span=6,
+        ),
+        lines(
+            "Images bought and fetched again",
+            "Bought: full size, for a credit. Lost: damaged or deleted here. Incomplete: it came without its end."
+            " Refresh: asked for anew. Uncoordinated: Redis or S3 was away, another instance may have fetched it too.",
+            PER_SECOND,
+            {
+                "bought": rate("batch_images_bought_total"),
+                "again: {{why}}": rate("batch_images_refetched_total", "why"),
+            },
+            span=6,
         ),
     ],
 )
@@ -53,21 +67,21 @@ JOBS = Row(
     "How are the jobs?",
     [
         lines(
-            "Jobs kept",
-            "By where they stand; complete ones are kept until they expire.",
+            "Open jobs",
+            "Jobs that have not ended, by status.",
             "none",
-            {"{{status}}": 'max by (status) (batch_jobs{job="$job"})'},
+            {"{{status}}": 'max by (status) (batch_jobs_open{job="$job"})'},
         ),
         lines(
             "Jobs ended",
-            "By how they ended.",
+            "Complete, failed or cancelled.",
             PER_SECOND,
             {"{{outcome}}": rate("batch_jobs_total", "outcome")},
             stacked=True,
         ),
         lines(
             "Callbacks",
-            "Attempts to tell a job's receiver, by how they ended.",
+            "Callbacks attempted, by outcome.",
             PER_SECOND,
             {"{{outcome}}": rate("batch_callbacks_total", "outcome")},
             stacked=True,

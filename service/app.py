@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
-from aiohttp import web
+from aiohttp import TraceConfig, web
 from limits import parse
 from yarl import URL
 
@@ -114,7 +114,9 @@ async def components(app: web.Application) -> AsyncIterator[None]:
     settings, metrics = app[SETTINGS], app[METRICS]
     async with AsyncExitStack() as stack:
         sinks = await stack.enter_async_context(report_errors(settings))
-        app[TRACES] = await stack.enter_async_context(export_traces(settings.traces_endpoint, sinks))
+        app[TRACES] = await stack.enter_async_context(
+            export_traces(settings.traces_endpoint, URL(settings.autoenhance_api_base), sinks)
+        )
         app[ISSUES] = await stack.enter_async_context(open_issues(settings, app[TRACES].client))
         schemas = [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, table.SCHEMA]
         database = await Database.open(settings.data_dir, schemas)
@@ -130,7 +132,7 @@ async def components(app: web.Application) -> AsyncIterator[None]:
             shared=shared.images,
         )
         stack.push_async_callback(images.close)
-        upstream = await stack.enter_async_context(autoenhance(settings, metrics))
+        upstream = await stack.enter_async_context(autoenhance(settings, metrics, app[TRACES].client))
         app[UPLOADS] = upstream.uploads
         slots = DownloadSlots(settings.download_concurrency, metrics)
         fetcher = ImageFetcher(upstream, images, slots, metrics)
@@ -185,7 +187,9 @@ async def drain(app: web.Application) -> None:
 
 
 @asynccontextmanager
-async def autoenhance(settings: Settings, metrics: Metrics) -> AsyncIterator[Autoenhance]:
+async def autoenhance(
+    settings: Settings, metrics: Metrics, trace_configs: list[TraceConfig]
+) -> AsyncIterator[Autoenhance]:
     """The upstream client with its session."""
     base = URL(settings.autoenhance_api_base)
     guard = AddressGuard(base)
@@ -195,7 +199,11 @@ async def autoenhance(settings: Settings, metrics: Metrics) -> AsyncIterator[Aut
         for circuit in Circuit
     }
     hints = running(cluster.exchange_hints(settings, list(breakers.values())))
-    async with open_session(guard) as session, open_session(guard, keep_connections=False) as fresh, hints:
+    async with (
+        open_session(guard, trace_configs) as session,
+        open_session(guard, trace_configs, keep_connections=False) as fresh,
+        hints,
+    ):
         transport = Transport(
             session,
             fresh,

@@ -35,8 +35,7 @@ from service.problems import (
 from service.reasons import Reason
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import ArchiveOutcome, ImageOutcome, Metrics
-from service.telemetry.step import mark_failed
-from service.telemetry.traces import span
+from service.telemetry.traces import mark_failed, span
 from service.upstream.concurrency import NotWanted
 from service.upstream.formats import FORMAT_EXTENSIONS
 from service.upstream.models import ImageState

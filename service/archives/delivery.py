@@ -16,8 +16,7 @@ from service.images.blobs import BlobLost, BlobUnreadable
 from service.images.store import ImageStore
 from service.problems import ImagesMissing, InternalError, PreconditionFailed, Problem, StillBuilding
 from service.telemetry.metrics import Metrics
-from service.telemetry.step import mark_failed
-from service.telemetry.traces import span
+from service.telemetry.traces import mark_failed, span
 
 STARTED = web.RequestKey("STARTED", float)
 """When the request came in (`time.monotonic`)."""

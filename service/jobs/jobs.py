@@ -16,7 +16,7 @@ from service.jobs.job import Job, JobRequest, Status
 from service.jobs.runner import progress_of
 from service.problems import JobNotFound, JobUnfinished, NoCallback
 from service.telemetry.logs import get_logger
-from service.telemetry.metrics import Metrics
+from service.telemetry.metrics import OPEN_STATUSES, Metrics
 from service.telemetry.traces import link
 
 log = get_logger(__name__)
@@ -122,5 +122,6 @@ class Jobs:
             tasks.create_task(repeat("count jobs", self._count, every=_COUNT_SECONDS))
 
     async def _count(self) -> None:
-        for status, count in (await self._engine.counts()).items():
-            self._metrics.jobs.labels(status).set(count)
+        counts = await self._engine.counts()
+        for status in OPEN_STATUSES:
+            self._metrics.jobs_open.labels(status).set(counts[status])

@@ -1,19 +1,16 @@
 """Every series the service exports, in one class over its own registry."""
 
-import time
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
 
 from service import __version__
 from service.reasons import Reason
-from service.telemetry.traces import exemplar
+from service.telemetry import traces
 
 
 class ArchiveOutcome(StrEnum):
@@ -31,6 +28,26 @@ class ImageOutcome(StrEnum):
     DOWNLOADED = "downloaded"
     STORED = "stored"
     FAILED = "failed"
+
+
+class Refetch(StrEnum):
+    """Why an image that had been fetched before was fetched once more."""
+
+    LOST = "lost"
+    """Its blob was missing or damaged."""
+    INCOMPLETE = "incomplete"
+    """It came without its end."""
+    REFRESH = "refresh"
+    """The caller asked for it anew."""
+    UNCOORDINATED = "uncoordinated"
+    """Another instance may have fetched it: Redis or S3 was away."""
+
+
+class Shared(StrEnum):
+    """What several instances share."""
+
+    REDIS = "redis"
+    S3 = "s3"
 
 
 class CacheResult(StrEnum):
@@ -52,8 +69,12 @@ class JobStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+OPEN_STATUSES = (JobStatus.QUEUED, JobStatus.PROCESSING)
+"""Of jobs that have not ended."""
+
+
 class CallbackOutcome(StrEnum):
-    """How one attempt to tell a job's receiver ended."""
+    """How one attempt of a callback ended."""
 
     DELIVERED = "delivered"
     RETRY = "retry"
@@ -101,41 +122,16 @@ _UPSTREAM_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 
 
-# An exemplar costs more than the observation. Nobody scrapes more often than this.
-_EXEMPLAR_SECONDS = 1.0
+# For the whole process; the library knows no other way. Nobody asks when a series began, and each would have one more.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-class _TracedHistogram(Histogram):
-    """A bucket carries the id of a trace that was observed in it, at most a second older than the last."""
+class _Histogram(Histogram):
+    """A histogram whose observations carry the trace they were made in, as their exemplar."""
 
-    def _metric_init(self) -> None:
-        super()._metric_init()
-        self._renewed = [-_EXEMPLAR_SECONDS] * len(self._upper_bounds)
-
-    def observe(self, amount: float, exemplar_labels: dict[str, str] | None = None) -> None:
+    def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
         """Observe `amount`."""
-        bucket, now = bisect_left(self._upper_bounds, amount), time.monotonic()
-        if now - self._renewed[bucket] >= _EXEMPLAR_SECONDS:
-            exemplar_labels = exemplar_labels or exemplar()
-            if exemplar_labels:
-                self._renewed[bucket] = now
-        super().observe(amount, exemplar_labels)
-
-
-class _BesideGauge(Collector):
-    """Exports a counter `x_total` where there is a gauge `x` too.
-
-    OpenMetrics calls both families `x`, and does not allow that; a family `x_total` of unknown type is allowed.
-    """
-
-    def __init__(self, counter: Counter) -> None:
-        self._counter = counter
-
-    def collect(self) -> Iterator[Metric]:
-        for counted in self._counter.collect():
-            family = Metric(f"{counted.name}_total", counted.documentation, "unknown")
-            family.samples = [sample for sample in counted.samples if sample.name == family.name]
-            yield family
+        super().observe(amount, exemplar or traces.exemplar())
 
 
 class Metrics:
@@ -147,14 +143,14 @@ class Metrics:
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
 
-        def counter(name: str, words: str, labels: tuple[str, ...] = ()) -> Counter:
-            return Counter(f"batch_{name}", words, labels, registry=registry)
+        def counter(name: str, description: str, labels: tuple[str, ...] = ()) -> Counter:
+            return Counter(f"batch_{name}", description, labels, registry=registry)
 
-        def gauge(name: str, words: str, labels: tuple[str, ...] = ()) -> Gauge:
-            return Gauge(f"batch_{name}", words, labels, registry=registry)
+        def gauge(name: str, description: str, labels: tuple[str, ...] = ()) -> Gauge:
+            return Gauge(f"batch_{name}", description, labels, registry=registry)
 
-        def histogram(name: str, words: str, buckets: Sequence[float], labels: tuple[str, ...] = ()) -> Histogram:
-            return _TracedHistogram(f"batch_{name}", words, labels, buckets=buckets, registry=registry)
+        def histogram(name: str, description: str, buckets: Sequence[float], labels: tuple[str, ...] = ()) -> Histogram:
+            return _Histogram(f"batch_{name}", description, labels, buckets=buckets, registry=registry)
 
         by_route = ("route", "method", "status")
         self.http_requests = counter("http_requests", "Requests answered.", by_route)
@@ -162,7 +158,7 @@ class Metrics:
             "http_request_duration_seconds", "From request to last byte.", _HTTP_SECONDS, by_route
         )
 
-        self.archives = counter("archives", "Archives built, by how they ended.", ("outcome",))
+        self.archives = counter("archives", "Archives built, by outcome.", ("outcome",))
         self.archives_served = counter("archives_served", "Archives, or parts of them, sent to the last byte.")
         self.archive_duration = histogram(
             "archive_duration_seconds", "From the start of a build to its last image.", _ARCHIVE_SECONDS
@@ -172,8 +168,12 @@ class Metrics:
         )
         self.archive_size = histogram("archive_size_bytes", "Length of a settled archive.", _ARCHIVE_BYTES)
 
-        self.images = counter("images", "Images settled, by how.", ("outcome",))
+        self.images = counter("images", "Images settled, by outcome.", ("outcome",))
         self.image_failures = counter("image_failures", "Images missing, by reason.", ("reason",))
+        self.images_bought = counter("images_bought", "Images bought: fetched in full size, for a credit.")
+        self.images_refetched = counter(
+            "images_refetched", "Images fetched although they had been fetched before, by reason.", ("why",)
+        )
         self.image_download = histogram(
             "image_download_seconds", "One image, retries and waits included.", _IMAGE_SECONDS
         )
@@ -187,23 +187,25 @@ class Metrics:
             _UPSTREAM_SECONDS,
             by_answer,
         )
-        self.upstream_retries = counter("upstream_retries", "Calls repeated, by why.", ("reason",))
+        self.upstream_retries = counter("upstream_retries", "Calls repeated, by reason.", ("reason",))
         self.breaker_state = gauge("breaker_state", "0 closed, 1 half-open, 2 open.", ("circuit",))
         self.breaker_transitions = counter("breaker_transitions", "Changes of a circuit's state.", ("circuit", "state"))
         self.concurrency_limit = gauge("download_concurrency_limit", "Image downloads allowed at once.")
-        self.download_pace = gauge("download_pace", "Image downloads that may start per second; 0 = no limit.")
+        self.download_rate_limit = gauge(
+            "download_rate_limit", "Image downloads that may start per second; 0 = no limit."
+        )
         self.downloads_in_flight = gauge("downloads_in_flight", "Image downloads under way.")
 
         self.cache_requests = counter(
-            "archive_cache_requests", "Requests for an archive, by what they met.", ("result",)
+            "archive_cache_requests", "Requests for an archive, by cache result.", ("result",)
         )
-        self.jobs = gauge("jobs", "Background jobs that are kept, by where they stand.", ("status",))
-        self.jobs_ended = Counter("batch_jobs", "Background jobs ended, by how.", ("outcome",), registry=None)
-        registry.register(_BesideGauge(self.jobs_ended))
-        self.callbacks = counter("callbacks", "Attempts to tell a job's receiver, by how they ended.", ("outcome",))
+        self.jobs_open = gauge("jobs_open", "Background jobs that have not ended, by status.", ("status",))
+        self.jobs_ended = counter("jobs", "Background jobs ended, by outcome.", ("outcome",))
+        self.callbacks = counter("callbacks", "Callbacks attempted, by outcome.", ("outcome",))
         self.store_bytes = gauge("store_bytes", "Bytes of images kept on disk.")
         self.store_limit = gauge("store_limit_bytes", "Bytes of images that may be kept on disk.")
         self.store_evictions = counter("store_evictions", "Images removed to make room.")
+        self.shared_up = gauge("shared_up", "Whether the last call to what instances share succeeded.", ("what",))
         self.rate_limited = counter("rate_limited", "Requests refused because their caller sent too many.")
         self.client_disconnects = counter("client_disconnects", "Clients that left before the last byte.")
         self.loop_lag = histogram("event_loop_lag_seconds", "How late the event loop wakes a timer.", _LAG_SECONDS)
@@ -216,6 +218,11 @@ class Metrics:
         for failure in failures:
             self.http_requests.labels(*failure)
 
+    def declare_shared(self) -> None:
+        """Make `shared_up` exist, at 0 until the first call succeeds: only where several instances share."""
+        for shared in Shared:
+            self.shared_up.labels(shared)
+
     def _declare_values(self) -> None:
         """Make every known label value exist from the start, so that rate() begins at zero, not at nothing."""
         for outcome in ArchiveOutcome:
@@ -226,9 +233,12 @@ class Metrics:
             self.image_failures.labels(reason)
             self.upstream_retries.labels(reason)
         for status in JobStatus:
-            self.jobs.labels(status)
-            if status not in (JobStatus.QUEUED, JobStatus.PROCESSING):
+            if status in OPEN_STATUSES:
+                self.jobs_open.labels(status)
+            else:
                 self.jobs_ended.labels(status)
+        for refetch in Refetch:
+            self.images_refetched.labels(refetch)
         for callback_outcome in CallbackOutcome:
             self.callbacks.labels(callback_outcome)
         for result in CacheResult:

@@ -4,9 +4,10 @@ import json
 import re
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 MASK = "***"
-# A secret shorter than this would mask half of every sentence.
+# A shorter secret would mask half of every sentence.
 _SHORTEST = 4
 # Signed addresses carry their secret in the query.
 _QUERY = re.compile(r"""(\bhttps?://[^\s?"'<>\\]+)\?[^\s"'<>\\]+""")
@@ -18,8 +19,7 @@ class Scrubber:
     """Knows the service's own secrets, and what those of signed addresses look like."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = {secret for secret in secrets if len(secret) >= _SHORTEST}
-        known |= {json.dumps(secret)[1:-1] for secret in known}
+        known = {form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)}
         longest_first = sorted(known, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
@@ -30,13 +30,21 @@ class Scrubber:
         return _PAIR.sub(rf"\1{MASK}", _QUERY.sub(rf"\1?{MASK}", text))
 
     def document(self, value: Any) -> Any:
-        """The same for every string in a document of dicts and lists."""
+        """The same for every string in a document, the names in its dicts too. Sequences and sets become lists."""
         match value:
             case str():
                 return self(value)
+            case bytes():
+                return self(value.decode("utf-8", "replace"))
             case dict():
-                return {name: self.document(part) for name, part in value.items()}
-            case list() | tuple():
+                return {self.document(name): self.document(part) for name, part in value.items()}
+            case list() | tuple() | set() | frozenset():
                 return [self.document(part) for part in value]
             case _:
                 return value
+
+
+def _forms(secret: str) -> set[str]:
+    """A secret as it may be written: as it is, in JSON with and without escapes, in an address, in a Python literal."""
+    in_json = {json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
+    return {secret, *in_json, quote(secret, safe=""), quote(secret), quote_plus(secret), repr(secret)[1:-1]}

@@ -1,25 +1,22 @@
 """Traces, when something is configured to receive them; otherwise nothing, at no cost.
 
 A span's tracer travels with the context, as the span itself does: whatever runs for a request or a job is part of its
-trace, and code in between only says `span(...)`. Attributes hold ids and counts: no keys, no queries of addresses, and
-none of upstream's words.
+trace, and code in between only says `span(...)`. Attributes hold ids and counts: no keys, no addresses with ids or
+secrets in them, and none of upstream's words.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from enum import Enum
 
 from aiohttp import TraceConfig
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import Tracer
-from opentelemetry.trace import INVALID_SPAN, Link, NonRecordingSpan, Span, SpanContext, SpanKind
+from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanContext, SpanKind, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from yarl import URL
+from opentelemetry.util.types import Attributes
 
-from service.telemetry.step import Attributes, Step
-
-_NONE: Attributes = {}
 _tracer: ContextVar[Tracer | None] = ContextVar("tracer", default=None)
 # W3C trace context alone: a caller's `baggage` must not travel on to upstream.
 _propagator = TraceContextTextMapPropagator()
@@ -28,68 +25,44 @@ _propagator = TraceContextTextMapPropagator()
 class Traces:
     """Where traces begin: a request, or a job. Without a tracer nothing is recorded.
 
-    `client` is for the sessions to others than upstream (receivers of callbacks, the chat server, Sentry): a span for
-    each call. Upstream's calls have spans of our own, `call`: one for all redirects, bodies included, at a fifth of
-    the cost.
+    `client` is for every client session, as its `trace_configs`: each call is a client span of the instrumentation, up
+    to the head of its answer, and sends `traceparent` along.
     """
 
     def __init__(self, tracer: Tracer | None = None, client: Sequence[TraceConfig] = ()) -> None:
         self._tracer = tracer
         self.client = list(client)
 
-    @contextmanager
-    def request(self, name: str, headers: Mapping[str, str], attributes: Attributes = _NONE) -> Iterator[Span]:
+    def request(
+        self, name: str, headers: Mapping[str, str], attributes: Attributes = None
+    ) -> AbstractContextManager[Span]:
         """The span of a request that came in; the caller's `traceparent` is its parent."""
         if self._tracer is None:
-            yield INVALID_SPAN
-            return
-        with _root(self._tracer, name, _propagator.extract(headers), SpanKind.SERVER, attributes) as span:
-            yield span
+            return INVALID_SPAN
+        return _root(self._tracer, name, _propagator.extract(headers), SpanKind.SERVER, attributes)
 
-    @contextmanager
-    def job(self, name: str, created_by: str | None, attributes: Attributes = _NONE) -> Iterator[Span]:
+    def job(self, name: str, created_by: str | None, attributes: Attributes = None) -> AbstractContextManager[Span]:
         """A trace of its own for work in the background, linked to what created it: a `link()` that was kept."""
         if self._tracer is None:
-            yield INVALID_SPAN
-            return
+            return INVALID_SPAN
         links = [Link(creator)] if (creator := _read(created_by)) is not None else []
-        with _root(self._tracer, name, Context(), SpanKind.CONSUMER, attributes, links) as span:
-            yield span
+        return _root(self._tracer, name, Context(), SpanKind.CONSUMER, attributes, links)
 
 
-def span(name: str, attributes: Attributes = _NONE, kind: SpanKind = SpanKind.INTERNAL) -> Span:
-    """A step within the current trace, for a `with`. An error that passes through marks it, without its words."""
-    tracer = _tracer.get()
-    if tracer is None:
-        return INVALID_SPAN
-    parent = trace.get_current_span().get_span_context()
-    return Step(tracer, parent, name, kind, attributes) if parent.trace_flags.sampled else NonRecordingSpan(parent)
+def span(name: str, attributes: Attributes = None) -> AbstractContextManager[Span]:
+    """A span within the current trace, the current one within its `with` block.
 
-
-@contextmanager
-def call(name: str, method: str, url: URL, headers: dict[str, str]) -> Iterator[dict[str, str | int | URL]]:
-    """The span of a call to somebody else, to the end of the answer's body.
-
-    Adds the `traceparent` to be sent along to `headers`. What is told of the call is set once, at its end: `http.url`
-    is without its query then.
+    An exception that passes through marks it as failed, without the exception's message. Outside a trace it is a span
+    that records nothing.
     """
-    told: dict[str, str | int | URL] = {"http.method": method, "http.url": url}
-    if _tracer.get() is None:
-        yield told
-        return
-    with span(name, kind=SpanKind.CLIENT) as current:
-        _propagator.inject(headers)
-        try:
-            yield told
-        finally:
-            current.set_attributes(
-                {key: without_secrets(value) if isinstance(value, URL) else value for key, value in told.items()}
-            )
+    tracer = _tracer.get()
+    return INVALID_SPAN if tracer is None else _recorded(tracer, name, attributes)
 
 
-def without_secrets(url: URL) -> str:
-    """An address without user and query: signed addresses carry their secret there."""
-    return f"{url.origin()}{url.raw_path}"
+def mark_failed(failed: Span, description: str) -> None:
+    """Show a span as failed. `description` is an error code or the name of a class, never a message."""
+    failed.set_attribute("error.type", description)
+    failed.set_status(StatusCode.ERROR, description)
 
 
 def link() -> str | None:
@@ -112,13 +85,28 @@ def exemplar() -> dict[str, str] | None:
 
 
 @contextmanager
+def _recorded(tracer: Tracer, name: str, attributes: Attributes) -> Iterator[Span]:
+    # Not by the SDK: the status it sets has the exception's message in it.
+    with tracer.start_as_current_span(
+        name, attributes=attributes, record_exception=False, set_status_on_exception=False
+    ) as current:
+        try:
+            yield current
+        except Exception as error:
+            reason = getattr(error, "reason", None)
+            mark_failed(current, str(reason) if isinstance(reason, Enum) else type(error).__name__)
+            raise
+
+
+@contextmanager
 def _root(
-    tracer: Tracer, name: str, parent: Context, kind: SpanKind, attributes: Attributes, links: list[Link] | None = None
+    tracer: Tracer, name: str, parent: Context, kind: SpanKind, attributes: Attributes, links: Sequence[Link] = ()
 ) -> Iterator[Span]:
     token = _tracer.set(tracer)
     try:
-        started = tracer.start_span(name, parent, kind, attributes, links)
-        with trace.use_span(started, end_on_exit=True, record_exception=False, set_status_on_exception=False) as root:
+        with tracer.start_as_current_span(
+            name, parent, kind, attributes, links, record_exception=False, set_status_on_exception=False
+        ) as root:
             yield root
     finally:
         _tracer.reset(token)

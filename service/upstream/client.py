@@ -134,7 +134,6 @@ class Autoenhance:
             headers={hdrs.ACCEPT: "application/json"},
             api_headers={},
             reach=operation.reach,
-            attempt=attempt,
         ) as response:
             body = await read_body(response)
             try:

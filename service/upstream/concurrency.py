@@ -171,7 +171,7 @@ class DownloadSlots:
 
     def _show(self) -> None:
         self._metrics.concurrency_limit.set(self._adaptive.cap)
-        self._metrics.download_pace.set(self._adaptive.rate or 0)
+        self._metrics.download_rate_limit.set(self._adaptive.rate or 0)
 
 
 class Slot:

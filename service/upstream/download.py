@@ -90,7 +90,6 @@ class Download:
                     headers=headers,
                     api_headers=self._api_headers,
                     reach=self._reach,
-                    attempt=self.attempts,
                     is_fresh=self._needs_fresh_connection,
                 ) as response:
                     self._begin(response)

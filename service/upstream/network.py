@@ -5,7 +5,7 @@ import ipaddress
 import socket
 from typing import Any
 
-from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, TraceConfig
 from yarl import URL
 
 # Bytes per socket that wait for their reader. Fewer make the loop pause and resume reading all the time.
@@ -84,7 +84,9 @@ def _inner(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     return ip.ipv4_mapped or ip.sixtofour
 
 
-def open_session(guard: AddressGuard, *, keep_connections: bool = True) -> ClientSession:
+def open_session(
+    guard: AddressGuard, trace_configs: list[TraceConfig] | None = None, *, keep_connections: bool = True
+) -> ClientSession:
     """A session to upstream. How many calls run at once is not decided here."""
     keepalive = {"keepalive_timeout": 30} if keep_connections else {"force_close": True}
     return ClientSession(
@@ -95,4 +97,5 @@ def open_session(guard: AddressGuard, *, keep_connections: bool = True) -> Clien
         max_line_size=_LONGEST_HEADER,
         max_field_size=_LONGEST_HEADER,
         headers={"Accept": "*/*", "User-Agent": "autoenhance-batch"},
+        trace_configs=trace_configs,
     )

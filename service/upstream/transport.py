@@ -70,14 +70,12 @@ class Transport:
         api_headers: Mapping[str, str],
         reach: Callable[[Circuit], None],
         seconds: float | None = None,
-        attempt: int = 1,
         is_fresh: bool = False,
     ) -> AsyncIterator[ClientResponse]:
         """The answer at the end of the redirects, with status 200 or 206; its body is read within this block.
 
         `api_headers` go to the API's origin only; `headers` go along all the way. `reach` is asked before each hop.
-        `seconds` bounds it as a whole (None: the caller does), `attempt` is its number, for the trace; `is_fresh` asks
-        for new connections. Raises `UpstreamFailure` for anything else, also when reading the body fails inside the
+        `seconds` bounds it as a whole (None: the caller does), `is_fresh` asks for new connections. Raises `UpstreamFailure` for anything else, also when reading the body fails inside the
         block.
         """
         await self._guard.learn()

@@ -1,15 +1,16 @@
-"""What metrics and traces cost: CPU time of cold downloads with both on, against both off.
+"""What traces and metrics cost: CPU time of cold downloads with them, against the same service without.
 
-python -m tests.bench.telemetry_cost
+python -m tests.bench.telemetry_cost [bytes of an image]
 """
 
 import asyncio
+import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 from service.sandbox import ImageSpec
 from tests.docs.blocks import ROOT
@@ -17,30 +18,41 @@ from tests.faults.scene import Scene, open_scene
 from tests.telemetry.collector import Collector
 
 _IMAGES = 100
-_IMAGE = 4_000_000
-_ROUNDS = 20
-_MOST = 0.05
+_IMAGE = 5_000_000
+_ROUNDS = 16
 # The service has no switch for metrics. Python reads this file at its start when it lies on the path.
 _NO_METRICS = """
 from prometheus_client import Counter, Gauge, Histogram
 nothing = lambda *_: None
 Counter.inc = Gauge.set = Histogram.observe = nothing
 from service.telemetry import metrics
-metrics._TracedHistogram.observe = nothing
+metrics._Histogram.observe = nothing
 """
+_SAMPLERS: dict[str, dict[str, str]] = {
+    "every trace": {},
+    "one trace in ten": {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"},
+    "no trace, by the sampler": {"OTEL_TRACES_SAMPLER": "always_off"},
+}
+# Of CPU more than without traces, at 5 MB an image.
+_MOST = {"every trace": 0.12, "one trace in ten": 0.03}
 
 
 @asynccontextmanager
-async def open_bare(folder: Path) -> AsyncIterator[Scene]:
-    """A service without metrics and traces."""
+async def open_scenes(folder: Path, collector: Collector) -> AsyncIterator[dict[str, Scene]]:
+    """Services that differ in what they tell, by name; the first has no traces, the last no metrics either."""
     await asyncio.to_thread((folder / "sitecustomize.py").write_text, _NO_METRICS)
-    async with open_scene(folder / "data", None, PYTHONPATH=f"{folder}:{ROOT}") as scene:
-        yield scene
+    traced = {name: {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url} | sampler for name, sampler in _SAMPLERS.items()}
+    kinds: dict[str, dict[str, str]] = {"no traces": {}} | traced | {"no metrics": {"PYTHONPATH": f"{folder}:{ROOT}"}}
+    async with AsyncExitStack() as stack:
+        yield {
+            name: await stack.enter_async_context(open_scene(folder / name, None, **settings))
+            for name, settings in kinds.items()
+        }
 
 
-async def download(scene: Scene) -> None:
-    """An order of 100 images of 4 MB that nobody has had."""
-    answer = await scene.download(scene.add_order([ImageSpec(size=_IMAGE)] * _IMAGES))
+async def download(scene: Scene, size: int) -> None:
+    """An order of 100 images that nobody has had."""
+    answer = await scene.download(scene.add_order([ImageSpec(size=size)] * _IMAGES))
     assert answer.status == 200
 
 
@@ -50,35 +62,34 @@ def _cpu_seconds(scene: Scene) -> float:
     return sum(int(file.read_text().split()[0]) for file in files) / 1e9
 
 
-async def cpu_of_rounds(bare: Scene, seen: Scene) -> list[tuple[float, float]]:
-    """Seconds of CPU of each round, without and with: from one download's start to the start of the next.
+async def cpu_of_rounds(scenes: dict[str, Scene], size: int) -> list[dict[str, float]]:
+    """Seconds of CPU of each round: from one download's start to the start of the next.
 
-    So the export of spans counts, whenever it happens, and both stand idle for equally long.
+    So the export of spans counts, whenever it happens, and all stand idle for equally long.
     """
     marks = []
     for _ in range(_ROUNDS + 2):
-        await download(bare)
-        await download(seen)
-        marks.append((_cpu_seconds(bare), _cpu_seconds(seen)))
-    # The first round is for both to get warm.
-    return [(after[0] - before[0], after[1] - before[1]) for before, after in pairwise(marks[1:])]
+        for scene in scenes.values():
+            await download(scene, size)
+        marks.append({name: _cpu_seconds(scene) for name, scene in scenes.items()})
+    # The first round is for all to get warm.
+    return [{name: after[name] - before[name] for name in scenes} for before, after in pairwise(marks[1:])]
 
 
-async def main() -> None:
-    """Print the middle of some rounds, taken in turns by two services that live side by side."""
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-        async with (
-            Collector() as collector,
-            open_bare(Path(one)) as bare,
-            open_scene(Path(other), None, OTEL_EXPORTER_OTLP_ENDPOINT=collector.url) as seen,
-        ):
-            rounds = await cpu_of_rounds(bare, seen)
+async def main(size: int) -> None:
+    """Print ratios, taken in turns by services that live side by side: their middle, and where half of them lie."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with Collector() as collector, open_scenes(Path(folder), collector) as scenes:
+            rounds = await cpu_of_rounds(scenes, size)
             assert len(collector.named("image")) >= _IMAGES, "no span arrived"
-    off, on = (median(seconds) for seconds in zip(*rounds, strict=True))
-    cost = median(with_it / without - 1 for without, with_it in rounds)
-    print(f"{_IMAGES} images of {_IMAGE / 1e6:.0f} MB: {off:.3f} s of CPU without, {on:.3f} s with")
-    print(f"metrics and traces cost {cost:.1%} (may be {_MOST:.0%}), the middle of {len(rounds)} rounds")
+    off = median(one["no traces"] for one in rounds)
+    print(f"{_IMAGES} images of {size / 1e6:.1f} MB, {len(rounds)} rounds: {off:.3f} s of CPU without traces")
+    for name in scenes:
+        if name != "no traces":
+            low, middle, high = quantiles([one[name] / one["no traces"] - 1 for one in rounds])
+            limit = f", at most {_MOST[name]:.0%}" if name in _MOST and size >= _IMAGE else ""
+            print(f"{name}: {middle:+.1%} ({low:+.1%} to {high:+.1%}{limit})")
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else _IMAGE))

@@ -23,6 +23,8 @@ class Received:
     parent_id: str
     attributes: dict[str, Any]
     is_failed: bool
+    description: str
+    """Of its status."""
     links: list[str]
     """Trace ids."""
     events: list[str]
@@ -87,6 +89,7 @@ def _received(span: Span) -> Received:
         parent_id=span.parent_span_id.hex(),
         attributes=_plain(span.attributes),
         is_failed=span.status.code == Status.STATUS_CODE_ERROR,
+        description=span.status.message,
         links=[link.trace_id.hex() for link in span.links],
         events=[f"{event.name} {_plain(event.attributes)}" for event in span.events],
         seconds=(span.end_time_unix_nano - span.start_time_unix_nano) / 1e9,

@@ -3,13 +3,16 @@
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from aiohttp import ClientError, ClientSession, ClientTimeout
+from pydantic import SecretStr
 
+from service.settings import Settings
 from service.telemetry.scrub import Scrubber
 from tests.fakes.samples import ORDER, jpeg, order
 from tests.fakes.upstream import UPSTREAM_WORDS, FakeUpstream, Reply
@@ -179,8 +182,55 @@ def test_secrets_are_taken_out_of_a_text(text: str, scrubbed: str) -> None:
     assert Scrubber(["sesame-3f", "sesame-3f-longer", "", "abc"])(text) == scrubbed
 
 
-def test_secrets_are_taken_out_of_documents() -> None:
-    """At any depth; what is no text stays."""
-    given = {"a": ["x sesame", {"b": "sesame"}], "n": 1, "none": None}
+@pytest.mark.parametrize(
+    "write",
+    [
+        str,
+        repr,
+        json.dumps,
+        lambda secret: json.dumps(secret, ensure_ascii=False),
+        lambda secret: json.dumps(json.loads(json.dumps([secret]))),
+        lambda secret: f"https://me:{quote(secret, safe='')}@host.example/",
+        lambda secret: f"/path/{quote(secret)}",
+        lambda secret: f"a={quote_plus(secret)}",
+    ],
+)
+@pytest.mark.parametrize("secret", ["plain-3f", 'quo"te\\back', "schlüssel 5/6", "it's, two\nlines"])
+def test_a_secret_is_taken_out_however_it_is_written(secret: str, write: Callable[[str], str]) -> None:
+    """In a message, in JSON of either kind, in an address, in a Python literal: nothing of it stays."""
+    given = Scrubber(["other-secret", secret])(write(secret))
 
-    assert Scrubber(["sesame"]).document(given) == {"a": ["x ***", {"b": "***"}], "n": 1, "none": None}
+    assert "***" in given
+    rest = given.replace("***", "")
+    assert not any(part in rest for part in ("plain", "quo", "back", "schl", "5", "it", "two", "lines"))
+
+
+def test_every_one_of_several_secrets_is_taken_out(tmp_path: Path) -> None:
+    """Settings that hold one, and those that hold a list of them."""
+    settings = Settings(
+        data_dir=tmp_path,
+        autoenhance_api_key=SecretStr("upstream-key-1"),
+        service_api_key="caller-key-22222,caller-key-33333",
+        admin_token=SecretStr("admin-token-44444"),
+    )
+    scrub = Scrubber(settings.secrets())
+
+    for secret in ("upstream-key-1", "caller-key-22222", "caller-key-33333", "admin-token-44444"):
+        assert scrub(f"<{secret}>") == "<***>"
+
+
+def test_secrets_are_taken_out_of_documents() -> None:
+    """At any depth, in names too; what is no text stays."""
+    given = {
+        "a": ["x sesame", {"b": "sesame"}, ("sesame",), {"sesame"}, b"sesame"],
+        "sesame": {"sesame"},
+        "n": 1,
+        "none": None,
+    }
+
+    assert Scrubber(["sesame"]).document(given) == {
+        "a": ["x ***", {"b": "***"}, ["***"], ["***"], "***"],
+        "***": ["***"],
+        "n": 1,
+        "none": None,
+    }

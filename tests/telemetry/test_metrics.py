@@ -1,25 +1,27 @@
 """What `/metrics` exports: the contract that dashboards and alerts stand on."""
 
-import itertools
 import re
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from service.reasons import Reason
 from service.telemetry.metrics import Metrics
+from service.telemetry.traces import Traces
 from tests.docs.blocks import ROOT
 from tests.e2e.client import Answer, Service, StartService
 from tests.fakes.samples import ORDER, jpeg, order
 from tests.fakes.upstream import FakeUpstream
 from tests.telemetry.collector import Collector
-from tests.upstream.helpers import FakeClock
 
 OPENMETRICS = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"}
+SUFFIXES = ("_total", "_created", "_bucket", "_count", "_sum", "_gcount", "_gsum", "_info")
 CLOSED, HALF_OPEN, OPEN = "closed", "half-open", "open"
 
 # Series by name, with the values of each label. An empty set: whatever occurs, from a bounded choice.
@@ -33,6 +35,8 @@ CONTRACT: dict[str, dict[str, set[str]]] = {
     "archive_size_bytes": {},
     "images_total": {"outcome": {"downloaded", "stored", "failed"}},
     "image_failures_total": {"reason": set(Reason)},
+    "images_bought_total": {},
+    "images_refetched_total": {"why": {"lost", "incomplete", "refresh", "uncoordinated"}},
     "image_download_seconds": {},
     "image_size_bytes": {},
     "upstream_requests_total": {"operation": set(), "status": set()},
@@ -41,13 +45,13 @@ CONTRACT: dict[str, dict[str, set[str]]] = {
     "breaker_state": {"circuit": {"api", "assets"}},
     "breaker_transitions_total": {"circuit": {"api", "assets"}, "state": {CLOSED, HALF_OPEN, OPEN}},
     "download_concurrency_limit": {},
-    "download_pace": {},
+    "download_rate_limit": {},
     "downloads_in_flight": {},
     "archive_cache_requests_total": {"result": {"hit", "miss", "joined", "stale"}},
     "store_bytes": {},
     "store_limit_bytes": {},
     "store_evictions_total": {},
-    "jobs": {"status": {"queued", "processing", "complete", "error", "cancelled"}},
+    "jobs_open": {"status": {"queued", "processing"}},
     "jobs_total": {"outcome": {"complete", "error", "cancelled"}},
     "callbacks_total": {"outcome": {"delivered", "retry", "stopped", "failed"}},
     "rate_limited_total": {},
@@ -56,6 +60,8 @@ CONTRACT: dict[str, dict[str, set[str]]] = {
     "event_loop_tasks": {},
     "build_info": {"version": set()},
 }
+# Where several instances share.
+SHARED = {"shared_up": {"what": {"redis", "s3"}}}
 PROCESS = {"process_open_fds", "process_max_fds", "process_resident_memory_bytes", "process_cpu_seconds_total"}
 
 
@@ -78,6 +84,34 @@ async def test_every_value_exists_from_the_start(service: Service) -> None:
         for label, values in labels.items():
             if values:
                 assert exported[f"batch_{name}"][label] == values, (name, label)
+
+
+def test_what_is_shared_is_down_until_it_answers() -> None:
+    """Declared where several instances share, and only there: a series at 0 is an alert."""
+    alone, metrics = Metrics(), Metrics()
+
+    metrics.declare_shared()
+
+    assert _labels(metrics.registry.collect())["batch_shared_up"] == SHARED["shared_up"]
+    assert metrics.registry.get_sample_value("batch_shared_up", {"what": "redis"}) == 0
+    assert "batch_shared_up" not in _labels(alone.registry.collect())
+
+
+async def test_no_series_says_when_another_began(service: Service) -> None:
+    """A `_created` beside each would make half as many series again."""
+    families = await _families(service, OPENMETRICS)
+
+    names = {sample.name for family in families for sample in family.samples}
+    assert len(names) > len(CONTRACT)
+    assert [name for name in names if name.endswith("_created")] == []
+
+
+def test_no_two_families_differ_by_a_suffix_only() -> None:
+    """OpenMetrics makes a family's series by suffixes: two such families would be one."""
+    names = {family.name for family in Metrics().registry.collect()}
+
+    assert len(names) > len(CONTRACT)
+    assert {name for name in names for suffix in SUFFIXES if name.removesuffix(suffix) in names - {name}} == set()
 
 
 async def test_saturation_can_be_seen(service: Service) -> None:
@@ -137,7 +171,7 @@ async def test_openmetrics_for_who_asks_for_it(service: Service) -> None:
 
     assert modern.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
     assert modern.body.endswith(b"# EOF\n")
-    assert {family.name for family in _parse(modern)} >= {"batch_jobs", "batch_jobs_total"}
+    assert {family.name for family in _parse(modern)} >= {"batch_jobs", "batch_jobs_open"}
     for answer in (plain, browser):
         assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
         assert b"# EOF" not in answer.body
@@ -167,23 +201,35 @@ async def test_a_measurement_leads_to_its_trace(
     }
 
 
-def test_a_buckets_exemplar_is_renewed_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It costs more than the observation; a bucket that had none for longer gets its own at once."""
-    clock, traces, metrics = FakeClock(), (f"{number:032x}" for number in itertools.count(1)), Metrics()
-    monkeypatch.setattr("service.telemetry.metrics.time", clock)
-    monkeypatch.setattr("service.telemetry.metrics.exemplar", lambda: {"trace_id": next(traces)})
+def test_a_buckets_exemplar_is_its_last_trace() -> None:
+    """The newest is the one that a collector still has; an observation outside any trace leaves it there."""
+    metrics, traces = Metrics(), Traces(TracerProvider(shutdown_on_exit=False).get_tracer("test"))
 
-    for seconds, wait in ((0.2, 0.0), (0.2, 0.5), (40.0, 0.6), (0.2, 0.0)):
-        metrics.image_download.observe(seconds)
-        clock.advance(wait)
+    ids = []
+    for seconds in (0.2, 0.2, 40.0):
+        with traces.request("GET", {}) as span:
+            ids.append(trace.format_trace_id(span.get_span_context().trace_id))
+            metrics.image_download.observe(seconds)
+    metrics.image_download.observe(0.2)
 
     found = {
-        sample.labels["le"]: sample.exemplar.labels["trace_id"][-1]
+        sample.labels["le"]: sample.exemplar.labels["trace_id"]
         for family in metrics.image_download.collect()
         for sample in family.samples
         if sample.exemplar
     }
-    assert found == {"0.25": "3", "60.0": "2"}
+    assert found == {"0.25": ids[1], "60.0": ids[2]}
+
+
+async def test_a_trace_that_is_not_recorded_is_no_exemplar(
+    upstream: FakeUpstream, start_service: StartService, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would lead nowhere."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    service = await start_service(otel_exporter_otlp_endpoint=collector.url)
+    await _download(upstream, service)
+
+    assert _exemplars(await _families(service, OPENMETRICS)) == {}
 
 
 async def test_without_tracing_there_are_no_exemplars(upstream: FakeUpstream, service: Service) -> None:
@@ -198,8 +244,9 @@ def test_every_series_is_explained() -> None:
     table = (ROOT / "service" / "docs" / "operating.md").read_text().partition("## Metrics")[2]
     rows = [line for line in table.splitlines() if line.startswith("| `batch_")]
 
-    assert {name for row in rows for name in re.findall(r"`(batch_\w+)`", row)} == {f"batch_{one}" for one in CONTRACT}
-    for name, labels in CONTRACT.items():
+    explained = CONTRACT | SHARED
+    assert {name for row in rows for name in re.findall(r"`(batch_\w+)`", row)} == {f"batch_{one}" for one in explained}
+    for name, labels in explained.items():
         (row,) = [row for row in rows if f"`batch_{name}`" in row]
         assert all(f"`{label}`" in row for label in labels), name
         assert all(value in row for label, values in labels.items() if label != "reason" for value in values), name
@@ -237,7 +284,7 @@ def _labels(families: Iterable[Metric]) -> dict[str, dict[str, set[str]]]:
     for family in families:
         for sample in family.samples:
             name = re.sub(r"_(bucket|sum|count)$", "", sample.name) if family.type == "histogram" else sample.name
-            if name.startswith("batch_") and not name.endswith("_created"):
+            if name.startswith("batch_"):
                 values = found.setdefault(name, {})
                 for label, value in sample.labels.items():
                     if label != "le":

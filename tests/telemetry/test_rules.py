@@ -10,7 +10,7 @@ import yaml
 
 from service.docs import library
 from tests.docs.blocks import ROOT
-from tests.telemetry.test_metrics import CONTRACT, PROCESS
+from tests.telemetry.test_metrics import CONTRACT, PROCESS, SHARED
 from tests.tools import require_tool
 
 FOLDER = ROOT / "deploy" / "prometheus"
@@ -68,7 +68,7 @@ def test_an_alert_tells_what_to_do(alert: dict[str, Any]) -> None:
 def test_rules_stand_on_series_that_exist() -> None:
     """Every name is one of the contract, or recorded here."""
     recorded = {rule["record"] for path in (FOLDER / "rules").glob("*.yml") for rule in rules(path) if "record" in rule}
-    series = {f"batch_{name}" for name in CONTRACT} | PROCESS | {"up"} | recorded
+    series = {f"batch_{name}" for name in CONTRACT | SHARED} | PROCESS | {"up"} | recorded
     series |= {name + suffix for name in series for suffix in SUFFIXES if name.endswith(("seconds", "bytes"))}
 
     for path in (FOLDER / "rules").glob("*.yml"):

@@ -1,12 +1,14 @@
 """Traces as a collector gets them: one per request, from the order to the last byte of the archive."""
 
 import asyncio
+import base64
 from collections import Counter
 
 import pytest
+from yarl import URL
 
 from tests.e2e.client import Service, StartService
-from tests.e2e.jobs import all_events, submit
+from tests.e2e.jobs import Receiver, all_events, submit
 from tests.e2e.services import API_KEY
 from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order
 from tests.fakes.upstream import UPSTREAM_WORDS, FakeUpstream, Reply
@@ -14,6 +16,7 @@ from tests.loopback import free_port
 from tests.telemetry.collector import Collector
 
 DOWNLOAD = "GET /v1/orders/{order_id}/images"
+CALLBACK_SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes ....").decode()
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
@@ -43,9 +46,11 @@ async def test_a_download_is_one_trace(upstream: FakeUpstream, service: Service,
         DOWNLOAD: 1,
         f"{DOWNLOAD} > order": 1,
         f"{DOWNLOAD} > order > attempt": 1,
+        f"{DOWNLOAD} > order > attempt > GET": 1,
         f"{DOWNLOAD} > archive": 1,
         f"{DOWNLOAD} > archive > image": 3,
         f"{DOWNLOAD} > archive > image > attempt": 5,
+        f"{DOWNLOAD} > archive > image > attempt > GET": 7,
         f"{DOWNLOAD} > stream": 1,
     }
     images = {span.attributes["image.id"]: span for span in collector.named("image")}
@@ -59,10 +64,10 @@ async def test_a_download_is_one_trace(upstream: FakeUpstream, service: Service,
     assert (images["c"].is_failed, images["c"].attributes["error.type"]) == (True, "image_not_found")
 
 
-async def test_an_attempt_is_a_call_with_its_redirects(
+async def test_each_call_of_an_attempt_is_a_client_span(
     upstream: FakeUpstream, service: Service, collector: Collector
 ) -> None:
-    """One span for all of them: where they led, how many they were, and how it ended."""
+    """One per redirect, by the instrumentation, with the route at the API and only the origin elsewhere."""
     upstream.orders[ORDER] = order(["a", "b"])
     upstream.images = {"a": jpeg(), "b": 404}
     upstream.hops = {"a": 2}
@@ -72,14 +77,21 @@ async def test_an_attempt_is_a_call_with_its_redirects(
 
     first, second = sorted(collector.named("image"), key=lambda span: str(span.attributes["image.id"]))
     (good,), (bad,) = collector.children(first), collector.children(second)
-    assert good.kind == "CLIENT"
-    assert str(good.attributes.pop("http.url")).endswith("/assets/a")
-    assert good.attributes == {"attempt": 1, "http.method": "GET", "http.status_code": 200, "http.resend_count": 2}
-    assert bad.attributes["http.url"] == f"{upstream.url}/images/b/enhanced"
-    assert (bad.is_failed, bad.attributes["error.type"], bad.attributes["http.status_code"]) == (
+    calls, (refused,) = collector.children(good), collector.children(bad)
+    assert {call.kind for call in calls} == {"CLIENT"}
+    assert [call.attributes for call in calls] == [
+        {"http.method": "GET", "http.url": url, "http.status_code": status}
+        for url, status in (
+            (f"{upstream.url}/images/{{id}}/enhanced", 302),
+            (upstream.assets_url, 302),
+            (upstream.assets_url, 200),
+        )
+    ]
+    assert (refused.is_failed, refused.attributes["http.status_code"]) == (True, 404)
+    assert (bad.is_failed, bad.attributes["error.type"], bad.description) == (
         True,
         "image_not_found",
-        404,
+        "image_not_found",
     )
 
 
@@ -96,9 +108,10 @@ async def test_a_span_of_an_attempt_covers_the_body(
     (image,) = collector.named("image")
     attempts = collector.children(image)
     assert len(attempts) > 1
-    assert {(attempt.attributes["http.status_code"], attempt.attributes["error.type"]) for attempt in attempts} == {
-        (200, "truncated"),
-    }
+    assert {attempt.attributes["error.type"] for attempt in attempts} == {"truncated"}
+    calls = [call for attempt in attempts for call in collector.children(attempt)]
+    assert len(calls) == len(attempts)
+    assert {(call.attributes["http.status_code"], call.is_failed) for call in calls} == {(200, False)}
 
 
 async def test_a_request_tells_what_came_of_it(upstream: FakeUpstream, service: Service, collector: Collector) -> None:
@@ -175,7 +188,7 @@ async def test_a_callers_decision_not_to_record_is_kept(service: Service, collec
 
 
 async def test_no_secret_leaves_in_a_span(upstream: FakeUpstream, service: Service, collector: Collector) -> None:
-    """No key, no query of any address, none of upstream's words: not in names, attributes, or events."""
+    """No key, no path or query of a signed address, none of upstream's words: not in names, attributes, or events."""
     upstream.orders[ORDER] = order(["a", "b", "c", "d"])
     nowhere = Reply(status=302, headers={"Location": "http://localhost:1/asset?X-Amz-Signature=5ec12e7"})
     upstream.images = {"a": jpeg(), "b": 400, "c": nowhere, "d": Reply(status=302, headers={"Location": "http://["})}
@@ -186,9 +199,31 @@ async def test_no_secret_leaves_in_a_span(upstream: FakeUpstream, service: Servi
     await service.stop()
 
     assert len(collector.named("attempt")) >= 4
+    assert [span.events for span in collector.spans if span.events] == []
     sent = b"".join(collector.raw)
-    for secret in (API_KEY, KEY["X-API-Key"], "5ec12e7", "Signature", "quality", "hop=", UPSTREAM_WORDS):
+    for secret in (API_KEY, KEY["X-API-Key"], "5ec12e7", "Signature", "quality", "hop=", "asset", UPSTREAM_WORDS):
         assert secret.encode() not in sent, secret
+
+
+async def test_a_callback_is_a_client_span_without_its_path(
+    upstream: FakeUpstream, start_service: StartService, collector: Collector
+) -> None:
+    """Receivers put their secrets into paths and queries."""
+    upstream.orders[ORDER] = order(["a"])
+    upstream.images["a"] = jpeg()
+    service = await start_service(
+        otel_exporter_otlp_endpoint=collector.url, callback_secret=CALLBACK_SECRET, callback_allow_private=True
+    )
+
+    async with Receiver() as receiver:
+        await submit(service, callback_url=f"{receiver.url}/hook-5ec12e7?token=5ec12e7")
+        await receiver.until(lambda: bool(receiver.received))
+        await service.stop()
+
+    (post,) = [span for span in collector.named("POST") if span.kind == "CLIENT"]
+    assert post.attributes["http.url"] == str(URL(receiver.url).origin())
+    for secret in ("5ec12e7", "hook"):
+        assert secret.encode() not in b"".join(collector.raw), secret
 
 
 async def test_a_job_is_a_trace_linked_to_the_request_that_created_it(
@@ -209,7 +244,7 @@ async def test_a_job_is_a_trace_linked_to_the_request_that_created_it(
     assert span.trace_id != created.trace_id
     assert span.attributes["job.id"] == job["job_id"]
     paths = {" > ".join(collector.path(one)) for one in collector.spans if one.trace_id == span.trace_id}
-    assert {"job > archive > image > attempt", "job > order > attempt"} <= paths
+    assert {"job > archive > image > attempt > GET", "job > order > attempt > GET"} <= paths
     assert len(collector.named("image", span.trace_id)) == 2
 
 
@@ -241,17 +276,64 @@ async def test_the_standard_variables_are_respected(
     assert collector.headers[0]["x-tenant"] == "ours"
 
 
-async def test_the_sampler_is_that_of_the_environment(
-    start_service: StartService, collector: Collector, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("share", "fewest", "most"), [("0", 0, 0), ("0.1", 1, 60), ("1", 200, 200)])
+async def test_a_share_of_the_traces_is_recorded(
+    start_service: StartService,
+    collector: Collector,
+    monkeypatch: pytest.MonkeyPatch,
+    share: str,
+    fewest: int,
+    most: int,
 ) -> None:
-    """`OTEL_TRACES_SAMPLER=always_off` records nothing."""
-    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    """As the standard variables say; of 200 at 10%, there is no chance of none or of 60."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", share)
     service = await start_service(otel_exporter_otlp_endpoint=collector.url)
 
-    await service.download("no-uuid")
+    for _ in range(200):
+        assert (await service.download("no-uuid")).status == 400
     await service.stop()
 
-    assert collector.spans == []
+    assert fewest <= len(collector.named(DOWNLOAD)) <= most
+
+
+async def test_a_trace_is_recorded_whole_or_not_at_all(
+    upstream: FakeUpstream, start_service: StartService, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its id: the first tenth of all ids is recorded, down to the client spans; upstream is told either way."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.1")
+    upstream.orders = {ORDER: order(["a"]), OTHER_ORDER: order(["b"])}
+    upstream.images = {"a": jpeg(1), "b": jpeg(2)}
+    service = await start_service(otel_exporter_otlp_endpoint=collector.url)
+    recorded, left_out = (f"{'1' * 16}{start}{'0' * 15}" for start in "12")
+
+    for trace_id, order_id in ((recorded, ORDER), (left_out, OTHER_ORDER)):
+        await service.download(order_id, headers={"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"})
+    await service.stop()
+
+    assert {span.trace_id for span in collector.spans} == {recorded}
+    assert len(collector.named("image")) == 1
+    assert len(collector.named("GET")) == 2
+    sent = Counter(request.headers["traceparent"].split("-")[1::2][0] for request in upstream.received)
+    assert sent == {recorded: 2, left_out: 2}
+    assert {request.headers["traceparent"][-2:] for request in upstream.requests("b")} == {"00"}
+
+
+async def test_limits_are_those_of_the_environment(
+    upstream: FakeUpstream, start_service: StartService, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as the length that an attribute may have."""
+    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "8")
+    upstream.orders[ORDER] = order(["a"])
+    upstream.images["a"] = jpeg()
+    service = await start_service(otel_exporter_otlp_endpoint=collector.url)
+
+    await service.download()
+    await service.stop()
+
+    values = [value for span in collector.spans for value in span.attributes.values() if isinstance(value, str)]
+    assert max(map(len, values)) == 8
 
 
 async def test_without_an_endpoint_nothing_is_traced(upstream: FakeUpstream, start_service: StartService) -> None:

@@ -114,7 +114,7 @@ class TestPace:
                 await missing(parts, image_id)
 
         assert parts.sample("batch_download_concurrency_limit") == limit
-        assert (parts.sample("batch_download_pace") > 0) is has_pace
+        assert (parts.sample("batch_download_rate_limit") > 0) is has_pace
 
     async def test_timeouts_make_us_slower(self, upstream: FakeUpstream) -> None:
         """An upstream that cannot keep up says nothing at all."""
