@@ -5,11 +5,11 @@ import os
 import re
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Self
 
 _ROOT = Path(__file__).parent.parent
-_TICKS = os.sysconf("SC_CLK_TCK")
 _LISTENING = re.compile(rb"http://127\.0\.0\.1:(\d+)")
 
 
@@ -17,6 +17,11 @@ def clean_environment(**more: str) -> dict[str, str]:
     """What a program needs to run this package, without the developer's own settings."""
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "VIRTUAL_ENV")}
     return {**kept, "PYTHONPATH": str(_ROOT), **more}
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far, all its threads included, to the nanosecond. Linux only."""
+    return time.clock_gettime(~pid << 3 | 2)  # the kernel's name for the CPU clock of a process
 
 
 async def end_of(process: asyncio.subprocess.Process, seconds: float) -> tuple[bytes, bytes]:
@@ -58,12 +63,6 @@ class ServiceProcess:
         """Bytes the process has in memory now."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) * 1024
-
-    @property
-    def cpu_seconds(self) -> float:
-        """User and system time so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
 
     @property
     def open_files(self) -> int:

@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from tests.bench import cpu, memory
 from tests.bench import fleet as bench_fleet
+from tests.bench import memory, path_cost
 from tests.faults import (
     aborts,
     cuts,
@@ -65,6 +65,6 @@ CHECKS: Mapping[str, tuple[str, Check]] = {
         lambda to: campaign.fuzz(to, examples=10, streams=1000, parser_examples=2000, seed=23),
     ),
     "slow": ("Slow readers", lambda to: slow_readers.hold_slow_readers(to, readers=64, seconds=60)),
-    "cpu": ("CPU seconds per GB, cold and warm", lambda to: cpu.measure(to)),
+    "cost": ("What a download costs beside a pass-through", lambda to: path_cost.measure(to)),
     "memory": ("Peak memory of a large order", lambda to: memory.measure(to)),
 }

@@ -1,0 +1,57 @@
+"""The harness measures what it says it does, and fails rather than measure something else."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.bench.path_cost import CASES, Amount, Figure, Pair, Result, download, pass_through, run
+from tests.bench.upstream import PROGRAM, Upstream, open_upstream
+from tests.docs.blocks import ROOT
+from tests.tools import require_tool
+
+
+@pytest.fixture
+async def upstream(tmp_path: Path) -> AsyncIterator[Upstream]:
+    """nginx with orders."""
+    require_tool(PROGRAM)
+    async with open_upstream(tmp_path, latency=0.01) as running:
+        yield running
+
+
+async def test_a_case_measures_each_checkout_in_each_round(upstream: Upstream) -> None:
+    """Two rounds with two checkouts are two pairs for each, of CPU time that was really used."""
+    results = await run(CASES["tiny"], Amount(rounds=2, images=10), upstream, {"here": ROOT, "there": ROOT})
+
+    assert [(result.checkout, len(result.pairs)) for result in results] == [("here", 2), ("there", 2)]
+    assert all(pair.service > 0 and pair.reference > 0 for result in results for pair in result.pairs)
+
+
+async def test_wall_time_is_compared_with_bare_links(upstream: Upstream) -> None:
+    """The case with latency goes through its own API."""
+    (result,) = await run(CASES["wall"], Amount(rounds=1, images=2), upstream, {"here": ROOT})
+
+    assert all(pair.service > 0 and pair.reference > 0 for pair in result.pairs)
+
+
+async def test_a_download_that_lacks_bytes_is_not_measured(upstream: Upstream) -> None:
+    """An image that upstream has lost ends the measurement."""
+    whole, torn = upstream.order(2, 20_000), upstream.order(2, 20_000, number=1)
+    async with pass_through(upstream.api, whole) as (_, url):
+        with pytest.raises(AssertionError):
+            await download(url + whole.path, whole.size + 1)
+        for file in (upstream.folder / "assets").iterdir():
+            file.unlink()
+        with pytest.raises(AssertionError):
+            await download(url + torn.path, torn.size)
+
+
+@pytest.mark.parametrize(("is_difference", "value"), [(False, 2.0), (True, 3.0)])
+def test_a_result_is_the_middle_of_its_rounds(is_difference: bool, value: float) -> None:
+    """One bad round does not decide; the aim itself still counts as met."""
+    figure = Figure("memory", "MB", "before", aim=value, is_difference=is_difference)
+    result = Result(figure, "here", [Pair(6, 3), Pair(600, 3), Pair(6, 3)])
+
+    assert result.value == value
+    assert result.is_met
+    assert result.spread.startswith(f"{value:.2f} ({value:.2f} to ")
