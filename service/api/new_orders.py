@@ -21,11 +21,11 @@ from service.api.keys import IMAGES, LIMITER, SETTINGS, UPLOADS
 from service.api.parts import Parts, file_name
 from service.archives.names import safe_name, safe_stem
 from service.disk import OutOfSpace
-from service.images.incoming import Incoming
+from service.images.body import Body
 from service.problems import BadRequest, FileTooLarge, InvalidParameter, NotAnImage, NothingUploaded, Problem, StoreFull
 from service.reasons import UploadReason
 from service.telemetry.logs import get_logger
-from service.upstream.answers import SIGNATURE_BYTES, image_extension
+from service.upstream import formats
 from service.upstream.new_order import NewFile, NewOrder
 
 log = get_logger(__name__)
@@ -91,8 +91,8 @@ async def _take(request: web.Request, parts: Parts, part: BodyPartReader, order:
         order.refuse(safe_name(name), await _skip(parts, part), UploadReason.TOO_MANY_FILES)
         return
     async with AsyncExitStack() as held:
-        incoming = await held.enter_async_context(request.app[IMAGES].receive())
-        extension, size = await _receive(parts, part, incoming)
+        body = await held.enter_async_context(request.app[IMAGES].receive())
+        extension, size = await _receive(parts, part, body)
         if not name and not size:  # what a browser sends for a file field that was left empty
             return
         if extension not in _TAKEN:
@@ -100,7 +100,7 @@ async def _take(request: web.Request, parts: Parts, part: BodyPartReader, order:
         elif size > LARGEST_FILE:
             order.refuse(f"{_label(name)}.{extension}", size, UploadReason.FILE_TOO_LARGE)
         else:
-            path = await incoming.file()
+            path = await body.file()
             await order.add(f"{_label(name)}.{extension}", path, size, held.pop_all())
 
 
@@ -112,18 +112,21 @@ async def _take_field(parts: Parts, part: BodyPartReader, order: NewOrder) -> No
     order.name = await parts.text(part, "name", _MAX_NAME_LENGTH) or None
 
 
-async def _receive(parts: Parts, part: BodyPartReader, incoming: Incoming) -> tuple[str | None, int]:
+async def _receive(parts: Parts, part: BodyPartReader, body: Body) -> tuple[str | None, int]:
     """Take a part onto the disk, if it is an image and not too large; returns its kind and its size."""
     head, size, extension = b"", 0, None
     async for chunk in parts.chunks(part):
         size += len(chunk)
-        if extension is None and len(head) < SIGNATURE_BYTES:
+        if len(head) < formats.SIGNATURE_BYTES:
             head += chunk
-            if len(head) < SIGNATURE_BYTES:
+            if len(head) < formats.SIGNATURE_BYTES:
                 continue
-            chunk, extension = head, image_extension(head[:SIGNATURE_BYTES])
-        if extension in _TAKEN and size <= LARGEST_FILE:
-            await incoming.write(chunk)
+            extension, chunk = formats.extension(head[: formats.SIGNATURE_BYTES]), head
+        if extension in _TAKEN and size <= LARGEST_FILE and body.append(chunk):
+            await body.flush()
+    if size < formats.SIGNATURE_BYTES:
+        extension = formats.extension(head)
+        body.append(head)
     return extension, size
 
 
