@@ -13,9 +13,8 @@ from yarl import URL
 from service.reasons import Reason
 from service.telemetry.metrics import Circuit, Metrics
 from service.upstream.answers import UpstreamFailure
-from service.upstream.breaker import Breaker
-from service.upstream.client import Autoenhance, ImageFailed
-from service.upstream.concurrency import DownloadSlots
+from service.upstream.breaker import Breaker, CircuitOpen
+from service.upstream.client import Autoenhance
 from service.upstream.models import Rendering
 from service.upstream.network import AddressGuard, open_session
 from service.upstream.retry import RetryPolicy
@@ -63,12 +62,16 @@ class MemoryBody:
         """Keep the announcement."""
         self.expected.append(length)
 
-    async def write(self, chunk: bytes) -> None:
-        """Append a chunk."""
+    def append(self, chunk: bytes) -> bool:
+        """Take a chunk; never asks for a flush."""
         self.content += chunk
+        return False
+
+    async def flush(self) -> None:
+        """There is nothing to write."""
 
     async def restart(self) -> None:
-        """Forget what was written."""
+        """Forget what was taken."""
         self.restarts += 1
         self.content.clear()
 
@@ -81,7 +84,6 @@ class Parts:
     transport: Transport
     breakers: dict[Circuit, Breaker]
     metrics: Metrics
-    slots: DownloadSlots
 
     def sample(self, series: str, **labels: str) -> float:
         """A series' value; 0 when it has none."""
@@ -126,19 +128,17 @@ async def open_client(
     base, metrics = URL(url), Metrics()
     guard = guard or AddressGuard(base)
     breakers = make_breakers(metrics, failures=failures)
-    slots = DownloadSlots(5, metrics)
-    async with open_session(guard) as session:
-        transport = Transport(session, guard, metrics, base=base, key=KEY, version=version)
+    async with open_session(guard) as session, open_session(guard, keep_connections=False) as fresh:
+        transport = Transport(session, fresh, guard, metrics, base=base, key=KEY, version=version)
         client = Autoenhance(
             transport,
             metrics,
             base=base,
             breakers=breakers,
-            policy=RetryPolicy(attempts, backoff=0),
+            policy=RetryPolicy(attempts, backoff=0, min_pause=0.01),
             image_seconds=seconds,
-            slots=slots,
         )
-        yield Parts(client, transport, breakers, metrics, slots)
+        yield Parts(client, transport, breakers, metrics)
 
 
 @asynccontextmanager
@@ -157,18 +157,27 @@ async def tcp_server(speech: bytes) -> AsyncIterator[str]:
 
 
 async def download(
-    parts: Parts, image_id: str = "a", body: MemoryBody | None = None, **rendering: Any
+    parts: Parts, image_id: str = "a", body: MemoryBody | None = None, **rendition: Any
 ) -> tuple[str, int]:
-    """Fetch an image; its extension, and the attempts it took."""
-    slot = await parts.slots.acquire()
-    return await parts.client.download(image_id, Rendering(**rendering), body or MemoryBody(), slot)
+    """Fetch an image, as `images/fetch.py` does; its extension, and the attempts it took."""
+    fetched = parts.client.image(image_id, Rendering(**rendition), body or MemoryBody())
+    with fetched.operation:
+        extension = await parts.client.retry(fetched.attempt, fetched.deadline)
+    return extension, fetched.attempts
 
 
-async def missing(parts: Parts, image_id: str = "a", **rendering: Any) -> tuple[Reason, int]:
+async def missing(parts: Parts, image_id: str = "a", **rendition: Any) -> tuple[Reason, int]:
     """Why an image is missing, and the attempts it took."""
-    with pytest.raises(ImageFailed) as raised:
-        await download(parts, image_id, **rendering)
-    return raised.value.reason, raised.value.attempts
+    fetched = None
+    try:
+        fetched = parts.client.image(image_id, Rendering(**rendition), MemoryBody())
+        with fetched.operation:
+            await parts.client.retry(fetched.attempt, fetched.deadline)
+    except UpstreamFailure as failed:
+        return failed.reason, fetched.attempts if fetched else 0
+    except CircuitOpen:
+        return Reason.BREAKER_OPEN, fetched.attempts if fetched else 0
+    pytest.fail("the image was fetched")
 
 
 async def turns(count: int = 10) -> None:
