@@ -1,13 +1,12 @@
 """When a failed call is tried again: attempts, deadline, backoff, pauses, and a budget over all traffic."""
 
+import asyncio
 import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
-
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from service.upstream.answers import UpstreamFailure
 
@@ -99,35 +98,17 @@ async def retry(
     last, so that it can spend a budget.
     """
     throttled = failed = 0
-
-    def wait(state: RetryCallState) -> float:
-        nonlocal throttled, failed
-        failure = _failure(state)
-        if failure.is_throttled:
-            throttled += 1
-            return policy.wait(failure, throttled)
-        failed += 1
-        return policy.wait(failure, failed)
-
-    def is_over(state: RetryCallState) -> bool:
-        failure = _failure(state)
-        if state.upcoming_sleep >= deadline.left or (not failure.is_throttled and failed >= policy.attempts):
-            return True
-        return not may_retry(failure)
-
-    async def run() -> T:  # tenacity awaits only what it knows for a coroutine function
-        return await attempt()
-
-    return await AsyncRetrying(
-        retry=retry_if_exception(lambda error: isinstance(error, UpstreamFailure) and error.is_transient),
-        wait=wait,
-        stop=is_over,
-        reraise=True,
-    )(run)
-
-
-def _failure(state: RetryCallState) -> UpstreamFailure:
-    error = state.outcome.exception() if state.outcome else None
-    if not isinstance(error, UpstreamFailure):
-        raise TypeError("only upstream failures are retried")
-    return error
+    while True:
+        try:
+            return await attempt()
+        except UpstreamFailure as failure:
+            if not failure.is_transient:
+                raise
+            if failure.is_throttled:
+                throttled += 1
+            else:
+                failed += 1
+            pause = policy.wait(failure, throttled if failure.is_throttled else failed)
+            if failed >= policy.attempts or pause >= deadline.left or not may_retry(failure):
+                raise
+        await asyncio.sleep(pause)
