@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from typing import Any
 
 from aiohttp import TraceConfig, web
@@ -200,6 +200,7 @@ async def autoenhance(
     }
     hints = running(cluster.exchange_hints(settings, list(breakers.values())))
     async with (
+        aclosing(guard),
         open_session(guard, trace_configs) as session,
         open_session(guard, trace_configs, keep_connections=False) as fresh,
         hints,

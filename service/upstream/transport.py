@@ -148,6 +148,7 @@ class Transport:
                 url,
                 headers=headers,
                 allow_redirects=False,
+                proxy=self._guard.proxy(url),
                 timeout=_timeout(session.timeout, seconds),
                 **body,
             )
@@ -222,7 +223,7 @@ def _reason(error: Exception) -> Reason:
         return Reason.TIMEOUT
     if isinstance(error, ClientPayloadError):
         return Reason.TRUNCATED
-    if isinstance(error, ClientConnectorError) and isinstance(error.os_error, ForbiddenAddress):
+    if isinstance(error.os_error if isinstance(error, ClientConnectorError) else error, ForbiddenAddress):
         return Reason.BAD_REDIRECT
     return Reason.BAD_REDIRECT if isinstance(error, InvalidURL) else Reason.UNREACHABLE
 

@@ -86,9 +86,7 @@ async def test_a_slower_pace_is_passed_on(answers: aioresponses, lone: Parts, as
     assert raised.value.headers["Retry-After"] == told
 
 
-@pytest.mark.parametrize(
-    "body", ["", "[]", "null", "{", "<html>", '{"images": 1}', '{"images": [1]}', "\x00", "[" * 20_000]
-)
+@pytest.mark.parametrize("body", ["", "[]", "null", "{", "<html>", '{"images": 1}', "\x00", "[" * 20_000])
 async def test_what_is_no_order_is_upstreams_error(answers: aioresponses, lone: Parts, body: str) -> None:
     """Whatever came with a 200."""
     answers.get(ORDER_URL, body=body, content_type="application/json")
