@@ -12,7 +12,7 @@ from blockbuster import BlockBuster
 from service.archives.archives import Archives
 from service.problems import ArchiveGone
 from tests.e2e.client import PATIENCE, Service, StartService
-from tests.e2e.jobs import Document, all_events, document, ended, events, post, status, submit
+from tests.e2e.jobs import Document, document, ended, events, post, status, submit
 from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
 from tests.fakes.upstream import FakeUpstream
 
@@ -169,7 +169,7 @@ async def create(service: Service, body: object, **query: str) -> tuple[int, Doc
 async def test_options_may_come_as_a_body(upstream: FakeUpstream, service: Service) -> None:
     """Hundreds of image ids fit there; it is the same job as by a query."""
     wanted = [f"{number:036x}" for number in range(600)]
-    upstream.orders[ORDER] = order(wanted[:2] + ["a"])
+    upstream.orders[ORDER] = order([*wanted[:2], "a"])
     refused, problem = await create(service, {"image": wanted})
     status_, accepted = await create(service, {"image": ["a"]}, preview="false")
 
@@ -502,7 +502,7 @@ async def test_what_a_job_waits_for_is_told(upstream: FakeUpstream, start_servic
     await ended(service, await submit(service, OTHER_ORDER))
     job = await submit(service)
     async with asyncio.timeout(PATIENCE):
-        while (now := await status(service, job))["retry_at"] is None:
+        while (now := await status(service, job))["retry_at"] is None:  # noqa: ASYNC110  # it is polled
             await asyncio.sleep(0.02)
 
     pause = datetime.fromisoformat(now["retry_at"]) - datetime.fromisoformat(now["started_at"])
