@@ -40,6 +40,7 @@ from service.archives.archives import Archives
 from service.archives.builder import Workshop
 from service.archives.delivery import Delivery
 from service.archives.eviction import Eviction
+from service.archives.signal import Signals
 from service.assistant.assistant import open_assistant
 from service.database import Database
 from service.images import generations, store
@@ -124,7 +125,8 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
         app[UPLOADS] = upstream.uploads
         downloads = Downloads(upstream, images, slots, metrics)
         stack.push_async_callback(downloads.close)
-        app[ORDERS] = orders = Orders(upstream, settings.order_freshness)
+        answers = Signals()
+        app[ORDERS] = orders = Orders(upstream, settings.order_freshness, answers.fire)
         stack.push_async_callback(orders.close)
         app[ARCHIVES] = archives = Archives(
             Workshop(downloads, images, sharing.catalogue(database, objects, settings.archive_ttl), metrics),
@@ -140,7 +142,7 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
         await stack.enter_async_context(running(archives.beat_regularly()))
         app[DELIVERY] = Delivery(images, metrics)
         app[ASSISTANT] = await stack.enter_async_context(open_assistant(settings, app[STATS], app[TRACES].client))
-        app[JOBS] = background = await open_jobs(stack, app, database, archives, orders)
+        app[JOBS] = background = await open_jobs(stack, app, database, archives, answers)
         app[WEBHOOK_EVENTS] = webhook_events = WebhookEvents(
             background, archives, orders, auto_batch=settings.auto_batch
         )
@@ -151,7 +153,7 @@ async def rooms(app: web.Application) -> AsyncIterator[None]:
 
 
 async def open_jobs(
-    stack: AsyncExitStack, app: web.Application, database: Database, archives: Archives, orders: Orders
+    stack: AsyncExitStack, app: web.Application, database: Database, archives: Archives, answers: Signals
 ) -> Jobs:
     """The background jobs, running."""
     settings, metrics = app[SETTINGS], app[METRICS]
@@ -159,7 +161,7 @@ async def open_jobs(
     session = await stack.enter_async_context(
         open_callback_session(allow_private=settings.callback_allow_private, trace_configs=app[TRACES].client)
     )
-    runner = JobRunner(engine, archives, orders.answers, metrics, app[TRACES], settings.archive_ttl)
+    runner = JobRunner(engine, archives, answers, metrics, app[TRACES], settings.archive_ttl)
     work = Work(runner.run, Callbacks(session, settings.callback_keys, metrics).attempt)
     background = Jobs(engine, archives, metrics, settings.archive_ttl)
     if settings.role != "web":

@@ -2,8 +2,8 @@
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
-from service.archives.signal import Signals
 from service.single_flight import SingleFlight
 from service.upstream.client import Autoenhance
 from service.upstream.models import Order
@@ -14,15 +14,14 @@ _MOST_KEPT = 1024
 
 
 class Orders:
-    """Fetches order documents; raises what `Autoenhance.order` raises."""
+    """Fetches order documents; raises what `Autoenhance.order` raises. `on_answer` hears of each that has come."""
 
-    def __init__(self, upstream: Autoenhance, freshness: float) -> None:
+    def __init__(self, upstream: Autoenhance, freshness: float, on_answer: Callable[[str], None] | None = None) -> None:
         self._upstream = upstream
         self._freshness = freshness
         self._kept: OrderedDict[str, tuple[float, Order]] = OrderedDict()
         self._calls: SingleFlight[Order] = SingleFlight()
-        self.answers = Signals()
-        """Fires for an order whenever Autoenhance has answered a look at it."""
+        self._on_answer = on_answer
 
     async def get(self, order_id: str) -> Order:
         """The order's document, not older than the freshness allows."""
@@ -44,7 +43,8 @@ class Orders:
 
     async def _fetch(self, order_id: str) -> Order:
         order = await self._upstream.order(order_id)
-        self.answers.fire(order_id)
+        if self._on_answer is not None:
+            self._on_answer(order_id)
         self._kept[order_id] = (time.monotonic(), order)
         self._kept.move_to_end(order_id)
         if len(self._kept) > _MOST_KEPT:
