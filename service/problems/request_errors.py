@@ -16,7 +16,8 @@ class InvalidParameter(Problem):
 
     status, code = HTTPStatus.BAD_REQUEST, "invalid_parameter"
     title = "Invalid parameter"
-    advice = "The API reference at /docs lists every parameter and its values."
+    advice = "The detail says what is allowed; the API reference at /docs lists every parameter."
+    detail_has_advice = False
 
     def __init__(self, parameter: str, reason: str) -> None:
         super().__init__(f"{parameter}: {reason}.", extra={"parameter": parameter})
@@ -106,4 +107,5 @@ class RateLimited(RetryableProblem):
 
     status, code = HTTPStatus.TOO_MANY_REQUESTS, "rate_limited"
     title = "Too many requests"
-    advice = "Resuming an interrupted download does not count."
+    advice = "Try again after the number of seconds in Retry-After. Resuming an interrupted download does not count."
+    detail_has_advice = False
