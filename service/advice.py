@@ -10,6 +10,8 @@ ADVICE = {
     "webhook_unauthorized": "The operator compares AUTOENHANCE_WEBHOOK_SECRET with the value at Autoenhance.",
     "administrators_only": "The operator of this service has the token.",
     "origin_refused": "The operator can list the origin in ALLOWED_ORIGINS.",
+    "host_refused": "Use http://127.0.0.1 or http://localhost; the operator can list the name in ALLOWED_HOSTS.",
+    "prefetch_refused": "They cost credits: open the address itself.",
     "not_found": "The reference at /docs lists every address.",
     "method_not_allowed": "The reference at /docs lists every address with its methods.",
     "order_not_found": "Check that the id is whole, and of an order of this service's Autoenhance account.",

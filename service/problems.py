@@ -115,6 +115,14 @@ class OriginRefused(Problem):
     status, code, title = HTTPStatus.FORBIDDEN, "origin_refused", "Pages of this origin may not do that"
 
 
+class HostRefused(Problem):
+    status, code, title = HTTPStatus.FORBIDDEN, "host_refused", "This service is not known by this host name"
+
+
+class PrefetchRefused(Problem):
+    status, code, title = HTTPStatus.FORBIDDEN, "prefetch_refused", "Full-size images are not fetched ahead of time"
+
+
 class NotFound(Problem):
     status, code, title = HTTPStatus.NOT_FOUND, "not_found", "There is nothing at this address"
 

@@ -23,6 +23,8 @@ GIB = 1 << 30
 # A calendar has an end.
 _CENTURY_SECONDS = 100 * 365 * 86_400
 
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
+
 # A caller's name before its key.
 _NAMED_KEY = re.compile(r"([A-Za-z0-9._-]{1,64}):(.+)")
 
@@ -122,6 +124,9 @@ class Settings(BaseSettings):
     """Networks of proxies whose `X-Forwarded-For` is believed, comma-separated."""
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins of browser pages that may call the API, comma-separated; `*` = any."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Host names besides the loopback's under which a service without keys may be asked on a loopback address for what
+    spends credits or changes something, comma-separated; `*` = any. Needed behind a proxy on the same machine."""
 
     download_concurrency: int = Field(5, ge=1, le=64)
     """Images downloaded at once, over all orders."""
@@ -195,7 +200,9 @@ class Settings(BaseSettings):
         trimmed = {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
         return {name: value for name, value in trimmed.items() if value != ""}
 
-    @field_validator("service_api_key", "allowed_origins", "trusted_proxies", "callback_secret", mode="before")
+    @field_validator(
+        "service_api_key", "allowed_origins", "allowed_hosts", "trusted_proxies", "callback_secret", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -215,6 +222,14 @@ class Settings(BaseSettings):
     @classmethod
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(map(_origin, value))
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if host != "*" and not _HOST.fullmatch(host):
+                raise ValueError("must be host names such as batch.example.com, without a port, or *")
+        return tuple(host.lower().rstrip(".") for host in value)
 
     @field_validator("callback_secret")
     @classmethod
