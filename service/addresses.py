@@ -1,5 +1,6 @@
 """Addresses that somebody typed: whether they are any."""
 
+import ipaddress
 from contextlib import suppress
 from urllib.parse import SplitResult, urlsplit
 
@@ -11,3 +12,15 @@ def split(address: str) -> SplitResult | None:
         if parts.scheme and parts.hostname and parts.port != 0:  # looking at the port raises for one that cannot be
             return parts
     return None
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a host, by name or address, is this machine and nothing else."""
+    name = name.lower().strip("[]")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback

@@ -10,7 +10,7 @@ from typing import Self
 
 _ROOT = Path(__file__).parent.parent
 _TICKS = os.sysconf("SC_CLK_TCK")
-_LISTENING = re.compile(rb"http://127\.0\.0\.1:(\d+)")
+_LISTENING = re.compile(rb'"address": "http://127\.0\.0\.1:(\d+)"')
 
 
 def clean_environment(**more: str) -> dict[str, str]:

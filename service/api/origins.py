@@ -4,13 +4,13 @@ A browser sends requests of any page to any address, this machine's included. Wh
 because no page has one. Without keys the service looks at what browsers say of where a request comes from.
 """
 
-import ipaddress
 from collections.abc import Collection
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from yarl import URL
 
+from service.addresses import is_loopback
 from service.api.caller import CALLER
 from service.api.keys import SETTINGS
 from service.api.tracing import route_of
@@ -89,7 +89,7 @@ def _is_allowed(request: web.Request, allowed: Collection[str]) -> bool:
 
 def _is_on_loopback(request: web.Request) -> bool:
     address = request.transport.get_extra_info("sockname") if request.transport else None
-    return address is not None and _is_loopback(str(address[0]))
+    return address is not None and is_loopback(str(address[0]))
 
 
 def _is_own_host(host: str, allowed: Collection[str]) -> bool:
@@ -98,14 +98,4 @@ def _is_own_host(host: str, allowed: Collection[str]) -> bool:
         name = (URL(f"http://{host}").host or "").lower().rstrip(".")
     except ValueError:
         return False
-    return _is_loopback(name) or name in allowed or "*" in allowed
-
-
-def _is_loopback(name: str) -> bool:
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        address = ipaddress.ip_address(name.partition("%")[0])
-    except ValueError:
-        return False
-    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+    return is_loopback(name) or name in allowed or "*" in allowed

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 from collections.abc import Mapping
 
 from service.api.connections import CannotListen, listening
@@ -9,6 +10,7 @@ from service.app import create_app
 from service.commands.refusal import refuse, why_not_listening
 from service.database import DataDirUnusable
 from service.settings import InvalidSettings, Settings
+from service.startup import summary, warnings
 from service.telemetry.logs import configure_logs, get_logger
 from service.telemetry.scrub import Scrubber
 
@@ -43,12 +45,22 @@ def serve(overrides: Mapping[str, object]) -> int:
 async def _serve(settings: Settings) -> None:
     stop = _stop_signal()
     async with listening(create_app(settings), settings.host, settings.port, drain_seconds=DRAIN_SECONDS) as addresses:
+        _introduce(settings)
         for address in addresses:
             log.info("listening", address=address)
-        if settings.autoenhance_api_key is None:
-            log.warning("AUTOENHANCE_API_KEY is not set: downloads are answered with 503")
         await stop.wait()
         log.info("stopping: downloads in flight may end; a second signal ends at once", seconds=DRAIN_SECONDS)
+
+
+def _introduce(settings: Settings) -> None:
+    """Say what starts here: on one screen for people, as one event for programs."""
+    facts = summary(settings)
+    if settings.log_format == "json":
+        log.info("starting", **facts)
+    else:
+        print("\n".join(f"  {name:<9} {fact}" for name, fact in facts.items()), file=sys.stderr)
+    for warning in warnings(settings):
+        log.warning(warning)
 
 
 def _stop_signal() -> asyncio.Event:
