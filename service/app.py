@@ -9,7 +9,7 @@ from aiohttp import TraceConfig, web
 from limits import parse
 from yarl import URL
 
-from service.api import auth, cors, limits, middleware, openapi, routes
+from service.api import auth, cors, limits, middleware, openapi, origins, routes
 from service.api.guesses import GUESSES, Guesses
 from service.api.keys import (
     ARCHIVES,
@@ -86,7 +86,7 @@ def create_app(settings: Settings) -> web.Application:
     """
     cluster.load_extras(settings)
     app = web.Application(
-        middlewares=[trace, middleware.observe, middleware.handle_errors, auth.require_caller],
+        middlewares=[trace, middleware.observe, middleware.handle_errors, auth.require_caller, origins.refuse_foreign],
         client_max_size=LARGEST_BODY,
     )
     app[SETTINGS] = settings
@@ -98,6 +98,8 @@ def create_app(settings: Settings) -> web.Application:
     app[LIMITER] = RateLimiter(settings.rate_limit, metrics, "downloads", window)
     app[LOOKS] = RateLimiter(limits.times(settings.rate_limit, 10), metrics, "overviews", window)
     app[GUESSES] = Guesses(metrics, window)
+    if window is not None:
+        app.on_cleanup.append(window.close)
     app[QUESTIONS] = RateLimiter(QUESTION_LIMIT, metrics, "questions")
     app.on_response_prepare.extend([middleware.add_headers, limits.add_headers])
     app.cleanup_ctx.append(components)

@@ -1,5 +1,6 @@
 """URLs that a person typed: whether they are any."""
 
+import ipaddress
 from contextlib import suppress
 from urllib.parse import SplitResult, urlsplit
 
@@ -11,3 +12,15 @@ def split(url: str) -> SplitResult | None:
         if parts.scheme and parts.hostname and parts.port != 0:  # reading an impossible port raises
             return parts
     return None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, by name or address, is this machine and nothing else."""
+    host = host.lower().strip("[]")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback

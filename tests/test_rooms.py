@@ -17,6 +17,7 @@ MAY_SEE: dict[str, set[str]] = {
     "telemetry": {"__version__", "settings", "problems", "reasons"},
     "background": {"telemetry"},
     "database": {"disk", "telemetry"},
+    "startup": {"__version__", "settings", "addresses"},
     "samples": set(),
     "docs": {"settings"},
     "upstream": BASE,
@@ -29,7 +30,7 @@ MAY_SEE: dict[str, set[str]] = {
     "sharing": BASE | {"upstream", "images", "archives", "jobs", "cluster", "api"},
     "app": BASE | {"upstream", "images", "archives", "jobs", "assistant", "api", "sharing"},
     "sandbox": {"samples"},
-    "commands": BASE | {"upstream", "images", "archives", "jobs", "api", "app", "samples", "sandbox"},
+    "commands": BASE | {"startup", "upstream", "images", "archives", "jobs", "api", "app", "samples", "sandbox"},
     "__main__": BASE | {"upstream", "commands"},
 }
 ROOMS = sorted({path.relative_to(SERVICE).with_suffix("").parts[0] for path in SERVICE.rglob("*.py")})

@@ -66,6 +66,22 @@ class OriginRefused(Problem):
     advice = "The operator can add the origin to ALLOWED_ORIGINS."
 
 
+class HostRefused(Problem):
+    """Without keys, on the loopback: a request that buys or changes something came under another host name."""
+
+    status, code = HTTPStatus.FORBIDDEN, "host_refused"
+    title = "This service is not known by this host name"
+    advice = "Use http://127.0.0.1 or http://localhost; the operator can list the name in ALLOWED_HOSTS."
+
+
+class PrefetchRefused(Problem):
+    """A browser fetched ahead what would spend credits."""
+
+    status, code = HTTPStatus.FORBIDDEN, "prefetch_refused"
+    title = "Full-size images are not prefetched"
+    advice = "They cost credits: open the address itself."
+
+
 class NotFound(Problem):
     status, code = HTTPStatus.NOT_FOUND, "not_found"
     title = "No such address"

@@ -55,7 +55,9 @@ class DownloadSlots:
         self._shown: tuple[int, float] | None = None
         self._show()
 
-    def slot(self, caller: str, build: str, is_wanted: Callable[[], bool] = lambda: True, *, first: bool = False) -> "Slot":
+    def slot(
+        self, caller: str, build: str, is_wanted: Callable[[], bool] = lambda: True, *, first: bool = False
+    ) -> "Slot":
         """A slot, to be held by `async with`; entering raises `NotWanted` if it is not wanted when its turn comes.
 
         `first`: before the others of its build, for a download that has begun.

@@ -75,8 +75,8 @@ class Transport:
         """The answer at the end of the redirects, with status 200 or 206; its body is read within this block.
 
         `api_headers` go to the API's origin only; `headers` go along all the way. `reach` is asked before each hop.
-        `seconds` bounds it as a whole (None: the caller does), `is_fresh` asks for new connections. Raises `UpstreamFailure` for anything else, also when reading the body fails inside the
-        block.
+        `seconds` bounds it as a whole (None: the caller does), `is_fresh` asks for new connections. Raises
+        `UpstreamFailure` for anything else, also when reading the body fails inside the block.
         """
         await self._guard.learn()
         at_api = True
@@ -118,7 +118,9 @@ class Transport:
         """Send a body to storage, without the key: the address itself is signed. Raises `UpstreamFailure`."""
         await self._guard.learn()
         with translate_errors(lambda: Circuit.ASSETS, self._key):
-            async with await self._request(operation, url, seconds, headers, method=hdrs.METH_PUT, data=body) as response:
+            async with await self._request(
+                operation, url, seconds, headers, method=hdrs.METH_PUT, data=body
+            ) as response:
                 await self._check(response)
 
     async def _check(self, response: ClientResponse) -> None:
