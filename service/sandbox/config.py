@@ -1,4 +1,4 @@
-"""How the sandbox behaves: every liberty that the real service may take, as one switch each."""
+"""How the sandbox behaves: one setting for everything that is not known of the real service, or differs by account."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +81,10 @@ class SandboxConfig:
     date_added: Literal["s", "ms"] = "s"
     float_totals: bool = False
     """Whether `total_images` is 2.0 in place of 2."""
+    unlisted_images: int = 0
+    """How many images `total_images` counts beyond those that are listed."""
+    volatile_fields: bool = False
+    """Whether images have undocumented fields that change at every request: a signed address, a counter, a time."""
     page_shortfall: int = 0
     """How many orders a page holds fewer than asked for (never none)."""
 
