@@ -1,6 +1,6 @@
 """Pictures of the page in each state, to be looked at: `python -m tests.e2e.page.screenshots FOLDER [STATE ...]`.
 
-The state `readme` makes the two that stand in the README: `... screenshots screenshots readme`.
+The state `readme` makes the two that stand in the README: `... screenshots service/docs readme`.
 """
 
 import asyncio
