@@ -28,7 +28,7 @@ MAY_SEE: dict[str, set[str]] = {
     "sharing": BASE | {"upstream", "images", "archives", "jobs", "api"},
     "app": BASE | {"upstream", "images", "archives", "jobs", "assistant", "api", "sharing"},
     "sandbox": {"samples"},
-    "commands": BASE | {"upstream", "images", "archives", "jobs", "api", "app", "sandbox"},
+    "commands": BASE | {"upstream", "images", "archives", "jobs", "api", "app", "samples", "sandbox"},
     "__main__": BASE | {"upstream", "commands"},
 }
 ROOMS = sorted({path.relative_to(SERVICE).with_suffix("").parts[0] for path in SERVICE.rglob("*.py")})
