@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sentry_sdk.utils import Dsn
 
-from service import urls
+from service import addresses
 from service.wrong_values import wrong_values
 
 MIB = 1 << 20
@@ -67,14 +67,14 @@ def _signing_key(secret: SecretStr) -> bytes:
 
 
 def _require_http(address: str) -> None:
-    parts = urls.split(address)
+    parts = addresses.split(address)
     if parts is None or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
         raise ValueError("must be an http(s) address without query")
 
 
 def _origin(text: str) -> str:
     """An origin as browsers write it."""
-    parts = urls.split(text)
+    parts = addresses.split(text)
     if text != "*" and (parts is None or parts.path not in ("", "/") or parts.query):
         raise ValueError("must be origins such as https://example.com, or *")
     return text.rstrip("/").lower()
@@ -279,7 +279,7 @@ class Settings(BaseSettings):
     @field_validator("shared_url")
     @classmethod
     def _redis_address(cls, value: SecretStr | None) -> SecretStr | None:
-        parts = None if value is None else urls.split(value.get_secret_value())
+        parts = None if value is None else addresses.split(value.get_secret_value())
         if value is not None and (parts is None or parts.scheme not in ("redis", "rediss") or parts.fragment):
             raise ValueError("must be a redis(s):// address, special characters in a password percent-encoded")
         return value

@@ -1,4 +1,4 @@
-"""URLs that a person typed: whether they are any."""
+"""Addresses that somebody typed: whether they are any."""
 
 import ipaddress
 from contextlib import suppress
@@ -6,10 +6,10 @@ from urllib.parse import SplitResult, urlsplit
 
 
 def split(url: str) -> SplitResult | None:
-    """Its parts; None when it is not a URL. The library's own error would quote what may hold a secret."""
+    """The parts of a URL; None when it is not one. The library's own error would quote what may hold a secret."""
     with suppress(ValueError):
         parts = urlsplit(url)
-        if parts.scheme and parts.hostname and parts.port != 0:  # reading an impossible port raises
+        if parts.scheme and parts.hostname and parts.port != 0:  # looking at the port raises for one that cannot be
             return parts
     return None
 
