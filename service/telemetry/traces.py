@@ -52,11 +52,14 @@ class Traces:
 def span(name: str, attributes: Attributes = None) -> AbstractContextManager[Span]:
     """A span within the current trace, the current one within its `with` block.
 
-    An exception that passes through marks it as failed, without the exception's message. Outside a trace it is a span
-    that records nothing.
+    An exception that passes through marks it as failed, without the exception's message. Outside a trace, and in one
+    that is not recorded, it is a span that records nothing; the current one stays the current one then.
     """
     tracer = _tracer.get()
-    return INVALID_SPAN if tracer is None else _recorded(tracer, name, attributes)
+    # The sampler's answer for the first span holds for the whole trace: to ask it again costs as much as half a span.
+    if tracer is None or not trace.get_current_span().get_span_context().trace_flags.sampled:
+        return INVALID_SPAN
+    return _recorded(tracer, name, attributes)
 
 
 def mark_failed(failed: Span, description: str) -> None:
