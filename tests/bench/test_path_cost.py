@@ -50,7 +50,7 @@ async def test_a_download_that_lacks_bytes_is_not_measured(upstream: Upstream) -
 def test_a_result_is_the_middle_of_its_rounds(is_difference: bool, value: float) -> None:
     """One bad round does not decide; the aim itself still counts as met."""
     figure = Figure("memory", "MB", "before", aim=value, is_difference=is_difference)
-    result = Result(figure, "here", [Pair(6, 3), Pair(600, 3), Pair(6, 3)])
+    result = Result(figure, "here", [Pair(6, 3), Pair(600, 3), Pair(6, 3)], [])
 
     assert result.value == value
     assert result.is_met
