@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sentry_sdk.utils import Dsn
 
-from service import addresses
+from service import hosts
 from service.wrong_values import wrong_values
 
 MIB = 1 << 20
@@ -67,14 +67,14 @@ def _signing_key(secret: SecretStr) -> bytes:
 
 
 def _require_http(address: str) -> None:
-    parts = addresses.split(address)
+    parts = hosts.split(address)
     if parts is None or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
         raise ValueError("must be an http(s) address without query")
 
 
 def _origin(text: str) -> str:
     """An origin as browsers write it."""
-    parts = addresses.split(text)
+    parts = hosts.split(text)
     if text != "*" and (parts is None or parts.path not in ("", "/") or parts.query):
         raise ValueError("must be origins such as https://example.com, or *")
     return text.rstrip("/").lower()
@@ -279,7 +279,7 @@ class Settings(BaseSettings):
     @field_validator("shared_url")
     @classmethod
     def _redis_address(cls, value: SecretStr | None) -> SecretStr | None:
-        parts = None if value is None else addresses.split(value.get_secret_value())
+        parts = None if value is None else hosts.split(value.get_secret_value())
         if value is not None and (parts is None or parts.scheme not in ("redis", "rediss") or parts.fragment):
             raise ValueError("must be a redis(s):// address, special characters in a password percent-encoded")
         return value
@@ -319,7 +319,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _secrets_are_long(self) -> Self:
-        if not urls.is_loopback(self.host) and (names := self.short_secrets()):
+        if not hosts.is_loopback(self.host) and (names := self.short_secrets()):
             reason = f"must have at least {_SHORTEST_SECRET} characters where HOST is not the loopback"
             raise ValueError("\n".join(f"{name}: {reason}" for name in names))
         return self

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from pydantic_settings import DotEnvSettingsSource
 
-from service import __version__, urls
+from service import __version__, hosts
 from service.settings import GIB, MIB, Settings
 
 # Names that are ours alone: HOST, PORT and the like are too short, and OTEL_* has many more than we read.
@@ -32,7 +32,7 @@ def warnings(settings: Settings) -> Iterator[str]:
     """What looks wrong, one sentence each."""
     if settings.autoenhance_api_key is None:
         yield "AUTOENHANCE_API_KEY is not set: downloads are answered with 503"
-    if not settings.service_api_key and not urls.is_loopback(settings.host):
+    if not settings.service_api_key and not hosts.is_loopback(settings.host):
         yield (
             f"HOST is {settings.host} and SERVICE_API_KEY is not set: whoever reaches this address can download every"
             " order and spend credits"
@@ -57,7 +57,7 @@ def misspelt(names: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 def _shown(url: str) -> str:
     """An address without what may be a password."""
-    parts = urls.split(url)
+    parts = hosts.split(url)
     return url if parts is None else f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 

@@ -13,9 +13,9 @@ from yarl import URL
 from service.api.caller import CALLER
 from service.api.keys import SETTINGS
 from service.api.tracing import route_of
+from service.hosts import is_loopback
 from service.problems import HostRefused, OriginRefused, PrefetchRefused
 from service.text import printable
-from service.urls import is_loopback
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _TRUE = frozenset({"true", "1", "yes", "on", "t", "y"})

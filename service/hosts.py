@@ -1,4 +1,4 @@
-"""Addresses that somebody typed: whether they are any."""
+"""URLs and hosts that somebody typed: whether they are any, and where they lead."""
 
 import ipaddress
 from contextlib import suppress
