@@ -91,11 +91,12 @@ async def retry(
     policy: RetryPolicy,
     deadline: Deadline,
     may_retry: Callable[[UpstreamFailure], bool],
+    waits_out_429: bool = True,
 ) -> T:
     """Run `attempt` until it succeeds, cannot be helped, or would begin past the deadline.
 
-    A 429 is a pause, not an attempt: it costs nothing but time. Raises the last `UpstreamFailure`. `may_retry` is asked
-    last, so that it can spend a budget.
+    A 429 is a pause, not an attempt: it costs nothing but time, unless not to be waited out: some limits last an hour.
+    Raises the last `UpstreamFailure`. `may_retry` is asked last, so that it can spend a budget.
     """
     throttled = failed = 0
     while True:
@@ -104,11 +105,9 @@ async def retry(
         except UpstreamFailure as failure:
             if not failure.is_transient:
                 raise
-            if failure.is_throttled:
-                throttled += 1
-            else:
-                failed += 1
-            pause = policy.wait(failure, throttled if failure.is_throttled else failed)
+            is_pause = failure.is_throttled and waits_out_429
+            throttled, failed = throttled + is_pause, failed + (not is_pause)
+            pause = policy.wait(failure, throttled if is_pause else failed)
             if failed >= policy.attempts or pause >= deadline.left or not may_retry(failure):
                 raise
         await asyncio.sleep(pause)
