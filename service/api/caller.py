@@ -5,19 +5,15 @@ import hmac
 import ipaddress
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address
 
 from aiohttp import web
 from pydantic import SecretStr
 
+from service.api.admission import Network, peer_group
 from service.api.keys import SETTINGS
 from service.problems import AdministratorsOnly
 from service.settings import ServiceKey
-
-Network = IPv4Network | IPv6Network
-
-# One household or host usually holds a whole network of this length.
-_IPV6_PREFIX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +68,7 @@ def identity(request: web.Request) -> str:
 
 def peer_identity(request: web.Request) -> str:
     """What limits count by while there is no key: the address (IPv6: its /64)."""
-    caller = caller_ip(request)
-    if isinstance(caller, IPv6Address):
-        return f"address:{ipaddress.ip_network((caller, _IPV6_PREFIX), strict=False)}"
-    return f"address:{caller}"
+    return f"address:{peer_group(str(caller_ip(request)))}"
 
 
 def tenant(request: web.Request) -> str | None:
