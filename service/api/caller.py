@@ -52,10 +52,15 @@ def behind_proxies(peer: str, claims: Iterable[str], trusted: Collection[Network
     return found
 
 
+def is_from_trusted_proxy(request: web.Request) -> bool:
+    """Whether the connection is that of a proxy whose word is believed."""
+    peer = _parse(request.remote or "")
+    return peer is not None and _is_within(peer, request.app[SETTINGS].trusted_proxies)
+
+
 def is_https(request: web.Request) -> bool:
     """Whether the caller's own connection is encrypted, be it only as far as a trusted proxy."""
-    peer = _parse(request.remote or "")
-    if peer is None or not _is_within(peer, request.app[SETTINGS].trusted_proxies):
+    if not is_from_trusted_proxy(request):
         return request.secure
     said = request.headers.get("X-Forwarded-Proto", request.scheme)
     return said.partition(",")[0].strip().lower() == "https"

@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from service.api.admission import Admission, connections_within, quiet_accept, raise_file_limit
+from service.api.base_path import taken_off
 from service.api.keys import SETTINGS, TIMEOUTS
 from service.api.responses import COMMON_HEADERS, problem_response
 from service.api.stalls import Progress
@@ -149,6 +150,7 @@ async def listening(app: web.Application, host: str, port: int, *, drain_seconds
         server = runner.server
         if server is None:
             raise RuntimeError("the runner made no server")
+        server.request_factory = taken_off(app[SETTINGS].base_path, server.request_factory)
         files = raise_file_limit()
         admission = Admission(connections_within(files), app[SETTINGS].trusted_proxies)
         loop, before = asyncio.get_running_loop(), asyncio.get_running_loop().get_exception_handler()

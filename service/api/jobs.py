@@ -8,6 +8,7 @@ from aiohttp import web
 from multidict import MultiDict
 from yarl import URL
 
+from service.api.base_path import with_external_links
 from service.api.bodies import read_body
 from service.api.caller import identity, require_administrator, tenant
 from service.api.downloads import head_of, require_key
@@ -49,18 +50,18 @@ async def create(request: web.Request) -> web.Response:
     await request.app[LIMITER].count(request, identity(request))
     job = await request.app[JOBS].submit(order_id, options, callback_url=callback_url, key=key)
     location = f"/v1/jobs/{job.id}"
-    return _answer(job, status=HTTPStatus.ACCEPTED, headers={"Location": location, **_retry_after(job)})
+    return _answer(request, job, status=HTTPStatus.ACCEPTED, headers={"Location": location, **_retry_after(job)})
 
 
 async def status(request: web.Request) -> web.Response:
     """The job as it stands."""
     job = await _job(request)
-    return _answer(job, headers=_retry_after(job))
+    return _answer(request, job, headers=_retry_after(job))
 
 
 async def cancel(request: web.Request) -> web.Response:
     """End the job, if it has not ended; what others want goes on."""
-    return _answer(await request.app[JOBS].cancel(_id(request)))
+    return _answer(request, await request.app[JOBS].cancel(_id(request)))
 
 
 async def events(request: web.Request) -> web.StreamResponse:
@@ -86,7 +87,7 @@ async def describe(request: web.Request) -> web.StreamResponse:
 async def repeat_callback(request: web.Request) -> web.Response:
     """Send the job's callback once more; for administrators."""
     require_administrator(request)
-    return _answer(await request.app[JOBS].repeat_callback(_id(request)), status=HTTPStatus.ACCEPTED)
+    return _answer(request, await request.app[JOBS].repeat_callback(_id(request)), status=HTTPStatus.ACCEPTED)
 
 
 async def _job(request: web.Request) -> Job:
@@ -123,8 +124,14 @@ def _progress(job: Job) -> str:
     return f"Job {job.id} is {job.status}{done}."
 
 
-def _answer(job: Job, *, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None) -> web.Response:
-    return web.json_response(job.document(), status=status, headers={"Cache-Control": "no-store", **(headers or {})})
+def _answer(
+    request: web.Request, job: Job, *, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None
+) -> web.Response:
+    return web.json_response(
+        with_external_links(request, job.document()),
+        status=status,
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )
 
 
 def _retry_after(job: Job) -> dict[str, str]:

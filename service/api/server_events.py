@@ -7,6 +7,7 @@ from contextlib import aclosing, suppress
 
 from aiohttp import web
 
+from service.api.base_path import with_external_links
 from service.jobs.job import Job
 
 # Below the idle limits (30 s and more) of common proxies.
@@ -29,14 +30,16 @@ async def send_events(
         with suppress(ConnectionError):  # the client left
             await response.write(b"retry: %d\n\n" % _RECONNECT_MILLISECONDS)
             async with aclosing(jobs):
-                await _send_all(response, jobs, stop)
+                await _send_all(request, response, jobs, stop)
             await response.write_eof()
     finally:
         stop.cancel()
     return response
 
 
-async def _send_all(response: web.StreamResponse, jobs: AsyncGenerator[Job, None], stop: asyncio.Task[bool]) -> None:
+async def _send_all(
+    request: web.Request, response: web.StreamResponse, jobs: AsyncGenerator[Job, None], stop: asyncio.Task[bool]
+) -> None:
     while True:
         # A task, because a heartbeat in between must not cancel the wait.
         upcoming = asyncio.ensure_future(anext(jobs, None))
@@ -53,4 +56,6 @@ async def _send_all(response: web.StreamResponse, jobs: AsyncGenerator[Job, None
             await asyncio.gather(upcoming, return_exceptions=True)
         if job is None:
             return
-        await response.write(f"id: {job.number}\ndata: {json.dumps(job.document())}\n\n".encode())
+        await response.write(
+            f"id: {job.number}\ndata: {json.dumps(with_external_links(request, job.document()))}\n\n".encode()
+        )
