@@ -9,7 +9,7 @@ from aiohttp import TraceConfig, web
 from limits import parse
 from yarl import URL
 
-from service.api import auth, cors, limits, middleware, openapi, origins, routes
+from service.api import auth, base_path, cors, limits, middleware, openapi, origins, routes
 from service.api.guesses import GUESSES, Guesses
 from service.api.keys import (
     ARCHIVES,
@@ -101,7 +101,7 @@ def create_app(settings: Settings) -> web.Application:
     if window is not None:
         app.on_cleanup.append(window.close)
     app[QUESTIONS] = RateLimiter(QUESTION_LIMIT, metrics, "questions")
-    app.on_response_prepare.extend([middleware.add_headers, limits.add_headers])
+    app.on_response_prepare.extend([middleware.add_headers, limits.add_headers, base_path.complete_headers])
     app.cleanup_ctx.append(components)
     app.on_shutdown.append(drain)
     app.add_routes(routes.for_role(settings.role))

@@ -23,7 +23,7 @@ GIB = 1 << 30
 # A calendar has an end.
 _CENTURY_SECONDS = 100 * 365 * 86_400
 
-_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
 
 # A caller's name before its key.
@@ -78,6 +78,11 @@ def _origin(text: str) -> str:
     if text != "*" and (parts is None or parts.path not in ("", "/") or parts.query):
         raise ValueError("must be origins such as https://example.com, or *")
     return text.rstrip("/").lower()
+
+
+def is_path(text: str) -> bool:
+    """Whether it is a path below which a service can be offered, such as `/batch`."""
+    return _PATH.fullmatch(text) is not None
 
 
 class Settings(BaseSettings):
@@ -313,7 +318,7 @@ class Settings(BaseSettings):
     @classmethod
     def _path(cls, value: str) -> str:
         path = value.rstrip("/")
-        if path and not _PATH.fullmatch(path):
+        if path and not is_path(path):
             raise ValueError("must be a path such as /batch")
         return path
 

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.api.base_path import base_path
 from service.api.bodies import read_document
 from service.api.caller import is_administrator, is_https
 from service.api.guesses import GUESSES
@@ -90,5 +91,11 @@ async def _key(request: web.Request) -> bytes:
 
 def _set_cookie(request: web.Request, response: web.Response, value: str, seconds: int) -> None:
     response.set_cookie(
-        COOKIE, value, max_age=seconds, path="/", httponly=True, samesite="Strict", secure=is_https(request)
+        COOKIE,
+        value,
+        max_age=seconds,
+        path=base_path(request) or "/",
+        httponly=True,
+        samesite="Strict",
+        secure=is_https(request),
     )
