@@ -181,6 +181,11 @@ class _Check:
         return await self._read(replica, f"/v1/orders/{order.order_id}/images?preview=false")
 
     async def _read(self, replica: ServiceProcess, path: str) -> bytes:
-        async with self._fleet.session.get(replica.url + path) as response:
-            response.raise_for_status()
-            return await response.read()
+        """What is answered, in the end: whoever stood still may have to find out first that another one went on."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                async with self._fleet.session.get(replica.url + path) as response:
+                    if response.status != 503:
+                        response.raise_for_status()
+                        return await response.read()
+                await asyncio.sleep(_PAUSE)
