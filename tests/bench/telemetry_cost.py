@@ -1,6 +1,6 @@
 """What traces and metrics cost: CPU time of cold downloads with them, against the same service without.
 
-python -m tests.bench.telemetry_cost [bytes of an image]
+python -m tests.bench.telemetry_cost [bytes of an image [rounds]]
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from tests.telemetry.collector import Collector
 
 _IMAGES = 100
 _IMAGE = 5_000_000
-_ROUNDS = 16
+_ROUNDS = 12
 # The service has no switch for metrics. Python reads this file at its start when it lies on the path.
 _NO_METRICS = """
 from prometheus_client import Counter, Gauge, Histogram
@@ -62,13 +62,13 @@ def _cpu_seconds(scene: Scene) -> float:
     return sum(int(file.read_text().split()[0]) for file in files) / 1e9
 
 
-async def cpu_of_rounds(scenes: dict[str, Scene], size: int) -> list[dict[str, float]]:
+async def cpu_of_rounds(scenes: dict[str, Scene], size: int, count: int) -> list[dict[str, float]]:
     """Seconds of CPU of each round: from one download's start to the start of the next.
 
     So the export of spans counts, whenever it happens, and all stand idle for equally long.
     """
     marks = []
-    for _ in range(_ROUNDS + 2):
+    for _ in range(count + 2):
         for scene in scenes.values():
             await download(scene, size)
         marks.append({name: _cpu_seconds(scene) for name, scene in scenes.items()})
@@ -76,13 +76,13 @@ async def cpu_of_rounds(scenes: dict[str, Scene], size: int) -> list[dict[str, f
     return [{name: after[name] - before[name] for name in scenes} for before, after in pairwise(marks[1:])]
 
 
-async def main(size: int) -> None:
+async def main(size: int = _IMAGE, count: int = _ROUNDS) -> None:
     """Print what each costs in CPU, of what the first uses: by the least of all rounds, which others disturb least,
     then by rounds taken in turns, the middle of the ratios and where half of them lie.
     """
     with tempfile.TemporaryDirectory() as folder:
         async with Collector() as collector, open_scenes(Path(folder), collector) as scenes:
-            rounds = await cpu_of_rounds(scenes, size)
+            rounds = await cpu_of_rounds(scenes, size, count)
             assert len(collector.named("image")) >= _IMAGES, "no span arrived"
     least = {name: min(one[name] for one in rounds) for name in scenes}
     off = least["no traces"]
@@ -95,4 +95,4 @@ async def main(size: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else _IMAGE))
+    asyncio.run(main(*map(int, sys.argv[1:])))
