@@ -115,7 +115,7 @@ class Connection(web.RequestHandler):
             raise ConnectionError("the answer has begun")
         request_id = uuid.uuid4().hex
         if isinstance(exc, HttpProcessingError):
-            log.info("no request", request_id=request_id, kind=type(exc).__name__)
+            log.info("malformed request", request_id=request_id, kind=type(exc).__name__)
             problem: Problem = HeadersTooLarge() if isinstance(exc, LineTooLong) else BadRequest()
         else:
             log.error("connection failed", request_id=request_id, exc_info=exc)
@@ -129,7 +129,7 @@ class Connection(web.RequestHandler):
         """A body that cannot be read after its request was answered is no fault of ours."""
         error = kw.get("exc_info")
         if isinstance(error, web.RequestPayloadError):
-            log.info("no body", kind=type(error.__cause__ or error).__name__)
+            log.info("body not received", kind=type(error.__cause__ or error).__name__)
         else:
             super().log_exception(*args, **kw)
 

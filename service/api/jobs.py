@@ -47,7 +47,9 @@ _LOOK_AGAIN_SECONDS = 2
 class NewJob(Options):
     """The body of a request for a job: the options of a download, where they do not fit an address."""
 
-    callback_url: str | None = Field(None, max_length=_LONGEST_URL, description="An https address to be told.")
+    callback_url: str | None = Field(
+        None, max_length=_LONGEST_URL, description="An https address to notify when the job ends."
+    )
 
 
 class JobQuery(BaseModel):
@@ -139,13 +141,13 @@ async def _job(request: web.Request) -> Job:
     """The job, if it is the caller's. Raises `JobNotFound`, also for a job of somebody else."""
     job_id = request.match_info["job_id"]
     if not _ID.fullmatch(job_id):
-        raise JobNotFound(f"{printable(job_id)} is no job's id.")
+        raise JobNotFound(f"{printable(job_id)} is not a job id.")
     job = await request.app[JOBS].get(job_id)
     owner = job.request.owner
     has_callers = bool(request.app[SETTINGS].service_api_key)
     if owner is None or not has_callers or is_administrator(request) or owner == _owner(request):
         return job
-    raise JobNotFound(f"Nothing is known of job {job_id}.")
+    raise JobNotFound(f"There is no job {job_id}.")
 
 
 def _owner(request: web.Request) -> str | None:
@@ -169,10 +171,10 @@ def _refuse(job: Job, document: dict[str, Any]) -> NoReturn:
         done = f", with {downloaded} of {total} images fetched" if total else ""
         raise JobUnfinished(f"Job {job.id} is {job.status}{done}.", retry_after=_LOOK_AGAIN_SECONDS)
     if job.is_expired:
-        raise JobExpired(f"Job {job.id} is done, and its ZIP was kept for a while.")
+        raise JobExpired(f"Job {job.id} is complete, but its ZIP has expired.")
     if job.error is not None:
         raise JobFailed(job.error, document["failures"])
-    raise JobCancelled(f"Job {job.id} was cancelled before its ZIP was whole.")
+    raise JobCancelled(f"Job {job.id} was cancelled before its ZIP was complete.")
 
 
 def _answer(
@@ -247,7 +249,7 @@ def _read_callback_url(request: web.Request, given: str | None) -> str | None:
         return None
     settings = request.app[SETTINGS]
     if not settings.callback_secret:
-        raise InvalidParameter("callback_url", "this service sends no callbacks: it has no CALLBACK_SECRET")
+        raise InvalidParameter("callback_url", "callbacks are not configured; the operator must set CALLBACK_SECRET")
     reason = _objection(given, allow_private=settings.callback_allow_private)
     if reason is not None:
         raise InvalidParameter("callback_url", reason)

@@ -113,7 +113,7 @@ def _answer(request: web.Request, problem: Problem) -> web.StreamResponse:
 def _from_http(request: web.Request, error: web.HTTPException) -> Problem:
     match error:
         case web.HTTPNotFound():
-            return NotFound(f"It is {printable(request.path)}.")
+            return NotFound(f"Nothing is at {printable(request.path)}.")
         case web.HTTPMethodNotAllowed():
             allowed = ", ".join(sorted(error.allowed_methods))
             return MethodNotAllowed(f"It takes {allowed}, not {method_of(request)}.", headers={"Allow": allowed})

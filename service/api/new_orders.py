@@ -157,7 +157,7 @@ def _answer(request: web.Request, order: NewOrder) -> web.Response:
     """201 when at least one file has arrived. Raises `NothingUploaded`, by its cause where all have the same."""
     files = [_outcome(file) for file in order.files]
     if not files:
-        raise BadRequest("There is no file in it.")
+        raise BadRequest("The form has no files.")
     if order.order_id is None or not order.uploaded:
         reasons = {file.reason for file in order.files}
         problem = _CAUSES.get(reasons.pop(), NothingUploaded) if len(reasons) == 1 else NothingUploaded

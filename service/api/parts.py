@@ -17,7 +17,7 @@ SILENCE_SECONDS = 30.0
 WHOLE_SECONDS = 3600.0
 
 _READ = 64 * 1024
-_BROKEN_MESSAGE = "The multipart body is broken."
+_BROKEN_MESSAGE = "The multipart body is malformed."
 _BROKEN = (ValueError, RuntimeError, RuntimeWarning, AssertionError, BadHttpMessage)
 
 
@@ -35,7 +35,7 @@ class Parts:
         try:
             self._reader = MultipartReader(request.headers, request.content)
         except _BROKEN:
-            raise BadRequest("The Content-Type names no boundary.") from None
+            raise BadRequest("The Content-Type has no boundary.") from None
         self._left = max_bytes
         self._deadline = time.monotonic() + WHOLE_SECONDS
 

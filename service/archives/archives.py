@@ -91,14 +91,14 @@ class Archives:
             return build.archive
         record = await self._catalogue.load(archive_id)
         if record is None:
-            raise ArchiveNotFound(f"Nothing is known of archive {archive_id}.")
+            raise ArchiveNotFound(f"There is no archive {archive_id}.")
         if self._catalogue.is_expired(record):
-            raise ArchiveGone(f"The time of archive {archive_id} is over.")
+            raise ArchiveGone(f"Archive {archive_id} has expired.")
         archive = self._restore(record)
         lost = await self._store.missing(archive.blobs())
         if lost and not await self._repair(record, lost):
             await self._catalogue.drop(archive_id)
-            raise ArchiveGone(f"Some images of archive {archive_id} made room for others.")
+            raise ArchiveGone(f"Images of archive {archive_id} were removed to free space.")
         return archive if archive.is_settled else self._resume(record, archive)
 
     async def held(self, archive_id: str, order_id: str, options: Options) -> Archive | None:

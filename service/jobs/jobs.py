@@ -67,7 +67,7 @@ class Jobs:
         """The job. Raises `JobNotFound`, and `JobsUnavailable` when that cannot be told."""
         job = await self._engine.get(job_id)
         if job is None:
-            raise JobNotFound(f"Nothing is known of job {job_id}.")
+            raise JobNotFound(f"There is no job {job_id}.")
         return job
 
     async def find(self, wanted: JobFilter, limit: int) -> list[Job]:
@@ -112,7 +112,7 @@ class Jobs:
             raise JobUnfinished(f"Job {job_id} is {job.status}.")
         renewed = await self._engine.repeat_callback(job_id)
         if renewed is None:
-            raise JobNotFound(f"Nothing is known of job {job_id}.")
+            raise JobNotFound(f"There is no job {job_id}.")
         return renewed
 
     async def run(self, work: Work) -> None:
