@@ -131,6 +131,7 @@ async def components(app: web.Application) -> AsyncIterator[None]:
             settings.store_budget,
             metrics,
             evict=Eviction(registry),
+            max_image_bytes=settings.max_image_bytes,
             shared=shared.images,
         )
         stack.push_async_callback(images.close)

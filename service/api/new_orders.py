@@ -92,7 +92,7 @@ async def _take(request: web.Request, parts: Parts, part: BodyPartReader, order:
         order.refuse(safe_name(name), await _skip(parts, part), UploadReason.TOO_MANY_FILES)
         return
     async with AsyncExitStack() as held:
-        body = await held.enter_async_context(request.app[IMAGES].receive())
+        body = await held.enter_async_context(request.app[IMAGES].receive(2 * LARGEST_FILE))
         extension, size = await _receive(parts, part, body)
         if not name and not size:  # what a browser sends for a file field that was left empty
             return

@@ -63,8 +63,10 @@ class Archives:
             return build.archive, CacheResult.JOINED
         if finished is not None:
             return finished, CacheResult.HIT
-        if interrupted is not None:
+        if interrupted is not None and not interrupted[1].is_settled:
             return self._resume(*interrupted, caller), CacheResult.HIT
+        if interrupted is not None and interrupted[1].state is State.COMPLETE:  # finished by somebody else meanwhile
+            return interrupted[1], CacheResult.HIT
         return self._start_new(plan, deadline, caller), CacheResult.MISS
 
     async def find(self, order_id: str, order: Order, options: Options) -> Archive | None:

@@ -129,7 +129,14 @@ class ImageFetcher:
 
         Raises `ImageFailed`, `OutOfSpace`, or `NotWanted` when its turn came and `context` did not want it any more.
         """
-        flight = self._flights.get(image.key) or self._start(image, context)
+        flight = self._flights.get(image.key)
+        if flight is None and (reason := context.refusal(image)) is not None:
+            if (stored := await self._stored(image, context)) is not None:
+                return Fetched(stored, 0)
+            flight = self._flights.get(image.key)
+            if flight is None:
+                raise ImageFailed(reason)
+        flight = flight or self._start(image, context)
         flight.waiting += 1
         try:
             return await asyncio.shield(flight.task)
@@ -231,12 +238,12 @@ class ImageFetcher:
     async def _attempt(self, image: ImageRequest, context: FetchContext, download: Download) -> str:
         """One attempt, in a slot; the waits between attempts hold none."""
         is_first = download.attempts == 0
-        slot = self._slots.slot(
-            context.caller, context.build, context.is_wanted if is_first else _always, first=not is_first
-        )
+
+        def is_wanted() -> bool:
+            return not is_first or (context.is_wanted() and context.refusal(image) is None)
+
+        slot = self._slots.slot(context.caller, context.build, is_wanted, first=not is_first)
         async with slot:
-            if (reason := context.refusal(image)) is not None:
-                raise ImageFailed(reason, download.attempts)
             download.deadline.extend(slot.waited)
             try:
                 with span("attempt", {"attempt": download.attempts + 1}):
@@ -249,10 +256,6 @@ class ImageFetcher:
             context.note(image, None)
             self._slots.succeeded()
             return extension
-
-
-def _always() -> bool:
-    return True
 
 
 def _reason(error: Exception) -> Reason:

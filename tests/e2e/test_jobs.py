@@ -432,7 +432,7 @@ async def test_a_waiting_job_fetches_images_as_they_become_ready(
     upstream: FakeUpstream, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first one is here while the other is in the making; then it looks again, and delivers both."""
-    monkeypatch.setattr("service.archives.polling._FIRST_INTERVAL", 0.05)
+    monkeypatch.setattr("service.orders.schedule._FIRST_INTERVAL", 0.05)
     upstream.orders[ORDER] = BUSY
     job = await submit(service, wait="true")
     async with asyncio.timeout(PATIENCE), events(service, job) as stream:

@@ -10,7 +10,7 @@ import pytest
 
 from service.archives.archive import Archive, ImageResult, State
 from service.archives.archives import Archives
-from service.archives.demand import Demand
+from service.archives.readers import Readers
 from service.archives.options import Options
 from service.archives.signal import Signals
 from service.jobs.engine import JobEnded, JobEngine
@@ -78,7 +78,7 @@ class Builds:
 
 def archive(*, total: int = 3, held: int = 0) -> Archive:
     """A building archive that has so many images already."""
-    found = Archive("f" * 32, key="k", order_id=ORDER, order_name=None, total=total, demand=Demand(1, 60))
+    found = Archive("f" * 32, key="k", order_id=ORDER, order_name=None, total=total, readers=Readers(1, 60))
     for _ in range(held):
         add(found)
     return found
@@ -117,7 +117,7 @@ async def test_a_job_ends_with_its_archives_summary() -> None:
     builds = Builds(building)
     running = asyncio.create_task(runner(records, builds).run(job()))
     await records.until(lambda now: now.status is Status.PROCESSING)
-    wanted = building.demand.is_open(1 << 40)
+    wanted = building.readers.want_more(1 << 40)
     add(building)
     add(building, None)
     building.settle(State.PARTIAL, "")
@@ -125,7 +125,7 @@ async def test_a_job_ends_with_its_archives_summary() -> None:
 
     end = records.last
     assert wanted
-    assert not building.demand.readers
+    assert not building.readers.count
     assert (end.status, end.archive_id, builds.kept) == (Status.COMPLETE, building.id, [building.id])
     assert end.summary is not None
     assert (end.summary["downloaded"], end.summary["failed"], len(end.summary["failures"])) == (1, 1, 1)
@@ -292,7 +292,7 @@ async def test_a_run_whose_job_has_ended_leaves_it_as_it_is() -> None:
 
     assert running.exception() is None
     assert len(records.states) == states + 1  # the end that was refused
-    assert not building.demand.readers
+    assert not building.readers.count
 
 
 async def test_a_job_waits_for_what_is_left_of_its_time() -> None:
