@@ -64,7 +64,7 @@ def outcomes_of(job: Job) -> int:
 
 
 async def archive_of(archives: Archives, job: Job, seconds: float | None = None) -> Archive | None:
-    """The job's archive, wherever it is built; None when there is none, or it does not answer within so many seconds."""
+    """The job's archive, wherever it is built; None when there is none, or no answer within so many seconds."""
     if job.archive_id is None:
         return None
     with suppress(Problem, TimeoutError):
