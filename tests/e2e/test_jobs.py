@@ -529,7 +529,7 @@ async def test_a_job_outlasts_the_loss_of_its_archive(
     upstream: FakeUpstream, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An archive that is dropped while a job wants it is asked for anew; what was fetched is not fetched again."""
-    monkeypatch.setattr("service.jobs.runner._USUAL_PAUSE", 0.05)
+    monkeypatch.setattr("service.jobs.runner._DEFAULT_PAUSE", 0.05)
     keep = Archives.keep
     lost: list[str] = []
 
