@@ -2,42 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import cast
 
 import pytest
 
 from service.orders import orders as orders_module
 from service.orders.orders import Orders
 from service.problems import OrderNotFound, UpstreamError
-from service.upstream.client import Autoenhance
 from service.upstream.models import Order, parse_order
+from tests.orders.upstream import SETTLED, UNSETTLED, Upstream
 from tests.upstream.helpers import FakeClock, turns
 
 FRESHNESS = 10.0
-SETTLED = parse_order({"order_id": "o", "images": [{"image_id": "a", "status": "processed"}]})
-UNSETTLED = parse_order({"order_id": "o", "images": [{"image_id": "a", "status": "processing"}]})
-
-
-class Upstream:
-    """Answers order calls with `answer`, once `gate` is open."""
-
-    def __init__(self) -> None:
-        self.answer: Order | Exception = SETTLED
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.calls: list[str] = []
-        self.cancelled = 0
-
-    async def order(self, order_id: str) -> Order:
-        self.calls.append(order_id)
-        try:
-            await self.gate.wait()
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
 
 
 @pytest.fixture
@@ -50,7 +25,7 @@ async def upstream() -> Upstream:
 def orders(upstream: Upstream, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Orders:
     """A cache whose time is turned by hand."""
     monkeypatch.setattr(orders_module, "time", clock)
-    return Orders(cast("Autoenhance", upstream), FRESHNESS)
+    return upstream.orders(FRESHNESS)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +55,7 @@ async def test_a_shorter_freshness_holds_for_all(
 ) -> None:
     """The setting is the most; zero keeps nothing."""
     monkeypatch.setattr(orders_module, "time", clock)
-    orders = Orders(cast("Autoenhance", upstream), freshness)
+    orders = upstream.orders(freshness)
     upstream.answer = document
     await orders.get("o")
     clock.advance(freshness)
