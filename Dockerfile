@@ -28,7 +28,8 @@ COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/app /opt/app
 ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/opt/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
     HOST=0.0.0.0 PORT=8000 DATA_DIR=/data LOG_FORMAT=json
-WORKDIR /data
+# Not the volume: what lies there as .env would be read as settings.
+WORKDIR /opt/app
 USER 10001:10001
 VOLUME /data
 EXPOSE 8000

@@ -81,6 +81,14 @@ def _add_sandbox(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     sandbox.add_argument("--port", type=int, default=8001, help="port of the API (%(default)s)")
     sandbox.add_argument("--asset-port", type=int, default=8002, help="port of uploads and downloads (%(default)s)")
     sandbox.add_argument("--public-host", metavar="NAME", help="host name in the URLs it gives out (--host)")
+    sandbox.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_assignment,
+        metavar="NAME=VALUE",
+        help="how it behaves, such as same_name_per_hour=30; can be repeated; service/sandbox/config.py has the names",
+    )
     sandbox.set_defaults(run=_sandbox)
 
 
@@ -127,6 +135,13 @@ def _add_download(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     download.set_defaults(run=_download)
 
 
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text} is not NAME=VALUE")
+    return name, value
+
+
 def _serve(options: argparse.Namespace) -> int:
     from service.commands.serve import serve
 
@@ -137,7 +152,7 @@ def _serve(options: argparse.Namespace) -> int:
 def _sandbox(options: argparse.Namespace) -> int:
     from service.commands.sandbox import sandbox
 
-    return sandbox(options.host, options.port, options.asset_port, options.public_host)
+    return sandbox(options.host, options.port, options.asset_port, options.public_host, dict(options.set))
 
 
 def _demo(options: argparse.Namespace) -> int:

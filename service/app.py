@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from typing import Any
 
 from aiohttp import TraceConfig, web
 from limits import parse
 from yarl import URL
 
-from service.api import auth, cors, limits, middleware, openapi, routes
+from service.api import auth, base_path, cors, limits, middleware, openapi, origins, routes
 from service.api.guesses import GUESSES, Guesses
 from service.api.keys import (
     ARCHIVES,
@@ -86,7 +86,7 @@ def create_app(settings: Settings) -> web.Application:
     """
     cluster.load_extras(settings)
     app = web.Application(
-        middlewares=[trace, middleware.observe, middleware.handle_errors, auth.require_caller],
+        middlewares=[trace, middleware.observe, middleware.handle_errors, auth.require_caller, origins.refuse_foreign],
         client_max_size=LARGEST_BODY,
     )
     app[SETTINGS] = settings
@@ -98,8 +98,10 @@ def create_app(settings: Settings) -> web.Application:
     app[LIMITER] = RateLimiter(settings.rate_limit, metrics, "downloads", window)
     app[LOOKS] = RateLimiter(limits.times(settings.rate_limit, 10), metrics, "overviews", window)
     app[GUESSES] = Guesses(metrics, window)
+    if window is not None:
+        app.on_cleanup.append(window.close)
     app[QUESTIONS] = RateLimiter(QUESTION_LIMIT, metrics, "questions")
-    app.on_response_prepare.extend([middleware.add_headers, limits.add_headers])
+    app.on_response_prepare.extend([middleware.add_headers, limits.add_headers, base_path.complete_headers])
     app.cleanup_ctx.append(components)
     app.on_shutdown.append(drain)
     app.add_routes(routes.for_role(settings.role))
@@ -200,6 +202,7 @@ async def autoenhance(
     }
     hints = running(cluster.exchange_hints(settings, list(breakers.values())))
     async with (
+        aclosing(guard),
         open_session(guard, trace_configs) as session,
         open_session(guard, trace_configs, keep_connections=False) as fresh,
         hints,

@@ -212,9 +212,7 @@ def _open(directory: Path, schemas: list[str]) -> tuple[sqlite3.Connection, IO[b
         os.fchmod(file, 0o600)
         os.close(file)
         connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        layout = connection.execute("PRAGMA user_version").fetchone()[0]
-        if layout > _LAYOUT:
-            raise DataDirUnusable(f"{directory} was written by a newer version of this service")
+        _check_layout(connection, directory)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
@@ -229,6 +227,11 @@ def _open(directory: Path, schemas: list[str]) -> tuple[sqlite3.Connection, IO[b
         lock.close()
         raise
     return connection, lock
+
+
+def _check_layout(connection: sqlite3.Connection, directory: Path) -> None:
+    if connection.execute("PRAGMA user_version").fetchone()[0] > _LAYOUT:
+        raise DataDirUnusable(f"{directory} was written by a newer version of this service")
 
 
 def _add_new_columns(connection: sqlite3.Connection, schemas: list[str]) -> None:

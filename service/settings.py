@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sentry_sdk.utils import Dsn
 
-from service import urls
+from service import hosts
 from service.wrong_values import wrong_values
 
 MIB = 1 << 20
@@ -23,8 +23,14 @@ GIB = 1 << 30
 # A calendar has an end.
 _CENTURY_SECONDS = 100 * 365 * 86_400
 
+_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+")
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
+
 # A caller's name before its key.
 _NAMED_KEY = re.compile(r"([A-Za-z0-9._-]{1,64}):(.+)")
+
+# Of a secret that we ask callers for: fewer characters can be guessed.
+_SHORTEST_SECRET = 16
 
 # Of a secret that signs callbacks, in bytes (Standard Webhooks).
 _SHORTEST_KEY, _LONGEST_KEY = 24, 64
@@ -61,17 +67,22 @@ def _signing_key(secret: SecretStr) -> bytes:
 
 
 def _require_http(address: str) -> None:
-    parts = urls.split(address)
+    parts = hosts.split(address)
     if parts is None or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
         raise ValueError("must be an http(s) address without query")
 
 
 def _origin(text: str) -> str:
     """An origin as browsers write it."""
-    parts = urls.split(text)
+    parts = hosts.split(text)
     if text != "*" and (parts is None or parts.path not in ("", "/") or parts.query):
         raise ValueError("must be origins such as https://example.com, or *")
     return text.rstrip("/").lower()
+
+
+def is_path(text: str) -> bool:
+    """Whether it is a path below which a service can be offered, such as `/batch`."""
+    return _PATH.fullmatch(text) is not None
 
 
 class Settings(BaseSettings):
@@ -100,9 +111,12 @@ class Settings(BaseSettings):
     """Tries per image or order call, the first one included."""
 
     host: str = "127.0.0.1"
-    """Address to listen on."""
+    """Address to listen on. Beyond the loopback, secrets (keys, tokens, the webhook's) need at least 16 characters."""
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
+    base_path: str = ""
+    """Path below which a proxy offers the service, such as `/batch`, whether or not it takes the path off; a trusted
+    proxy may say it as `X-Forwarded-Prefix` instead."""
     data_dir: Path = Path("data")
     """Where images and the catalogue are kept; one process at a time."""
     role: Literal["all", "web", "worker"] = "all"
@@ -122,6 +136,9 @@ class Settings(BaseSettings):
     """Networks of proxies whose `X-Forwarded-For` is believed, comma-separated."""
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins of browser pages that may call the API, comma-separated; `*` = any."""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Host names besides the loopback's under which a service without keys may be asked on a loopback address for what
+    spends credits or changes something, comma-separated; `*` = any. Needed behind a proxy on the same machine."""
 
     download_concurrency: int = Field(5, ge=1, le=64)
     """Images downloaded at once, over all orders."""
@@ -195,7 +212,9 @@ class Settings(BaseSettings):
         trimmed = {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
         return {name: value for name, value in trimmed.items() if value != ""}
 
-    @field_validator("service_api_key", "allowed_origins", "trusted_proxies", "callback_secret", mode="before")
+    @field_validator(
+        "service_api_key", "allowed_origins", "allowed_hosts", "trusted_proxies", "callback_secret", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -215,6 +234,14 @@ class Settings(BaseSettings):
     @classmethod
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(map(_origin, value))
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if host != "*" and not _HOST.fullmatch(host):
+                raise ValueError("must be host names such as batch.example.com, without a port, or *")
+        return tuple(host.lower().rstrip(".") for host in value)
 
     @field_validator("callback_secret")
     @classmethod
@@ -257,7 +284,7 @@ class Settings(BaseSettings):
     @field_validator("shared_url")
     @classmethod
     def _redis_address(cls, value: SecretStr | None) -> SecretStr | None:
-        parts = None if value is None else urls.split(value.get_secret_value())
+        parts = None if value is None else hosts.split(value.get_secret_value())
         if value is not None and (parts is None or parts.scheme not in ("redis", "rediss") or parts.fragment):
             raise ValueError("must be a redis(s):// address, special characters in a password percent-encoded")
         return value
@@ -287,6 +314,21 @@ class Settings(BaseSettings):
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
+    @field_validator("base_path")
+    @classmethod
+    def _path(cls, value: str) -> str:
+        path = value.rstrip("/")
+        if path and not is_path(path):
+            raise ValueError("must be a path such as /batch")
+        return path
+
+    @model_validator(mode="after")
+    def _secrets_are_long(self) -> Self:
+        if not hosts.is_loopback(self.host) and (names := self.short_secrets()):
+            reason = f"must have at least {_SHORTEST_SECRET} characters where HOST is not the loopback"
+            raise ValueError("\n".join(f"{name}: {reason}" for name in names))
+        return self
+
     @model_validator(mode="after")
     def _sharing_is_whole(self) -> Self:
         if self.shared_url is not None and self.store_url is None:
@@ -306,6 +348,19 @@ class Settings(BaseSettings):
         except ValidationError as error:
             found = wrong_values(cls, error, what="setting")
             raise InvalidSettings("\n".join(f"{name.upper()}: {why}" if name else why for name, why in found)) from None
+
+    def short_secrets(self) -> list[str]:
+        """The settings that hold a secret which callers could guess."""
+        secrets: dict[str, list[SecretStr | None]] = {
+            "SERVICE_API_KEY": [key.secret for key in self.service_keys],
+            "ADMIN_TOKEN": [self.admin_token],
+            "AUTOENHANCE_WEBHOOK_SECRET": [self.autoenhance_webhook_secret],
+        }
+        return [
+            name
+            for name, values in secrets.items()
+            if any(value is not None and len(value.get_secret_value()) < _SHORTEST_SECRET for value in values)
+        ]
 
     @property
     def service_keys(self) -> tuple[ServiceKey, ...]:

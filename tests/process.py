@@ -38,6 +38,9 @@ async def end_of(process: asyncio.subprocess.Process, seconds: float) -> tuple[b
 class ServiceProcess:
     """`python -m service serve` on a free port; `settings` are environment variables. Use with `async with`."""
 
+    below: tuple[str, ...] = ()
+    """The program, with its arguments, that starts it."""
+
     def __init__(self, data_dir: Path, **settings: str) -> None:
         own = {"DATA_DIR": str(data_dir), "PORT": "0", "LOG_FORMAT": "json"}
         self._environment = clean_environment(**(own | settings))
@@ -72,6 +75,7 @@ class ServiceProcess:
     async def start(self) -> None:
         """Start and wait until it listens."""
         self._process = await asyncio.create_subprocess_exec(
+            *self.below,
             sys.executable,
             "-m",
             "service",

@@ -8,7 +8,7 @@ import pytest
 
 SERVICE = Path(__file__).parent.parent / "service"
 # From the bottom up: a room may see those of the lines below its own, and what its own line lets it.
-WORDS = {"addresses", "advice", "text", "wrong_values"}
+WORDS = {"hosts", "text", "wrong_values"}
 SHARED = {"settings", "problems", "reasons", "disk", "single_flight"}
 BASE = {"__version__", "telemetry", "background", "database"} | SHARED | WORDS
 MAY_SEE: dict[str, set[str]] = {
@@ -17,18 +17,20 @@ MAY_SEE: dict[str, set[str]] = {
     "telemetry": {"__version__", "settings", "problems", "reasons"},
     "background": {"telemetry"},
     "database": {"disk", "telemetry"},
+    "startup": {"__version__", "settings", "addresses"},
     "samples": set(),
-    "docs": {"settings"},
+    "docs": {"settings", "problems", "reasons"},
     "upstream": BASE,
     "images": BASE | {"upstream"},
     "archives": BASE | {"upstream", "images"},
     "jobs": BASE | {"upstream", "images", "archives"},
+    "cluster": BASE | {"upstream", "images", "archives", "jobs"},
     "assistant": BASE | {"docs"},
     "api": BASE | {"upstream", "images", "archives", "jobs", "assistant", "docs", "samples"},
-    "sharing": BASE | {"upstream", "images", "archives", "jobs", "api"},
+    "sharing": BASE | {"upstream", "images", "archives", "jobs", "cluster", "api"},
     "app": BASE | {"upstream", "images", "archives", "jobs", "assistant", "api", "sharing"},
     "sandbox": {"samples"},
-    "commands": BASE | {"upstream", "images", "archives", "jobs", "api", "app", "samples", "sandbox"},
+    "commands": BASE | {"startup", "upstream", "images", "archives", "jobs", "api", "app", "samples", "sandbox"},
     "__main__": BASE | {"upstream", "commands"},
 }
 ROOMS = sorted({path.relative_to(SERVICE).with_suffix("").parts[0] for path in SERVICE.rglob("*.py")})

@@ -8,6 +8,7 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
+from service.api.base_path import external
 from service.api.bodies import read_document
 from service.api.caller import identity
 from service.api.keys import ASSISTANT, QUESTIONS
@@ -36,16 +37,16 @@ async def ask(request: web.Request) -> web.StreamResponse:
     with suppress(ConnectionError):  # the caller left
         async with aclosing(request.app[ASSISTANT].answer(question)) as events:
             async for event in events:
-                await response.write(_sent(event))
+                await response.write(_sent(request, event))
         await response.write_eof()
     return response
 
 
-def _sent(event: Event) -> bytes:
+def _sent(request: web.Request, event: Event) -> bytes:
     match event:
         case Passage():
             text = textwrap.shorten(event.text, _MAX_PASSAGE_LENGTH, placeholder=" ...")
-            return _event("passage", title=event.title, url=event.url, text=text)
+            return _event("passage", title=event.title, url=external(request, event.url), text=text)
         case Words():
             return _event("token", text=event.text)
         case Done():

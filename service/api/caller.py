@@ -5,19 +5,15 @@ import hmac
 import ipaddress
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address
 
 from aiohttp import web
 from pydantic import SecretStr
 
+from service.api.admission import Network, peer_group
 from service.api.keys import SETTINGS
 from service.problems import AdministratorsOnly
 from service.settings import ServiceKey
-
-Network = IPv4Network | IPv6Network
-
-# One household or host usually holds a whole network of this length.
-_IPV6_PREFIX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +52,15 @@ def behind_proxies(peer: str, claims: Iterable[str], trusted: Collection[Network
     return found
 
 
+def is_from_trusted_proxy(request: web.Request) -> bool:
+    """Whether the connection is that of a proxy whose word is believed."""
+    peer = _parse(request.remote or "")
+    return peer is not None and _is_within(peer, request.app[SETTINGS].trusted_proxies)
+
+
 def is_https(request: web.Request) -> bool:
     """Whether the caller's own connection is encrypted, be it only as far as a trusted proxy."""
-    peer = _parse(request.remote or "")
-    if peer is None or not _is_within(peer, request.app[SETTINGS].trusted_proxies):
+    if not is_from_trusted_proxy(request):
         return request.secure
     said = request.headers.get("X-Forwarded-Proto", request.scheme)
     return said.partition(",")[0].strip().lower() == "https"
@@ -72,10 +73,7 @@ def identity(request: web.Request) -> str:
 
 def peer_identity(request: web.Request) -> str:
     """What limits count by while there is no key: the address (IPv6: its /64)."""
-    caller = caller_ip(request)
-    if isinstance(caller, IPv6Address):
-        return f"address:{ipaddress.ip_network((caller, _IPV6_PREFIX), strict=False)}"
-    return f"address:{caller}"
+    return f"address:{peer_group(str(caller_ip(request)))}"
 
 
 def tenant(request: web.Request) -> str | None:

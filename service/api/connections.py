@@ -10,7 +10,9 @@ from typing import Any, NoReturn
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
-from service.api.keys import TIMEOUTS
+from service.api.admission import Admission, connections_within, quiet_accept, raise_file_limit
+from service.api.base_path import taken_off
+from service.api.keys import SETTINGS, TIMEOUTS
 from service.api.responses import COMMON_HEADERS, problem_response
 from service.api.stalls import Progress
 from service.api.timeouts import Timeouts
@@ -32,15 +34,17 @@ class CannotListen(Exception):
 class Connection(web.RequestHandler):
     """A connection to a caller."""
 
-    __slots__ = ("_head_timer", "_progress", "_timeouts", "is_stalled")
+    __slots__ = ("_address", "_admission", "_head_timer", "_progress", "_timeouts", "is_stalled")
 
-    def __init__(self, server: web.Server, timeouts: Timeouts) -> None:
+    def __init__(self, server: web.Server, timeouts: Timeouts, admission: Admission) -> None:
         loop = asyncio.get_running_loop()
         quiet: Any = None  # what the annotation does not say: no access log
         super().__init__(
             server, loop=loop, keepalive_timeout=timeouts.idle, lingering_time=timeouts.unread, access_log=quiet
         )
         self._timeouts = timeouts
+        self._admission = admission
+        self._address: str | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self._progress = Progress()
         self.is_stalled = False
@@ -48,14 +52,42 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        address = str(peer[0]) if peer else ""
+        if not self._admission.admit(self, address):
+            self._abort()
+            return
+        self._address = address
         self._head_timer = asyncio.get_running_loop().call_later(self._timeouts.head, self._abort)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self.head_received()
+        self._stop_head_timer()
+        if self._address is not None:
+            self._admission.leave(self, self._address)
+            self._address = None
         super().connection_lost(exc)
 
     def head_received(self) -> None:
         """The head of a request has come in."""
+        self._stop_head_timer()
+        if self._address is not None:
+            self._admission.busy(self, self._address)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send what is left of the answer; then the connection waits for another request."""
+        finished = await super().finish_response(request, resp, start_time)
+        if self._address is not None:
+            self._admission.idle(self, self._address)
+        return finished
+
+    def evict(self) -> None:
+        """End the connection, which is idle, to make room for another."""
+        self._address = None
+        self._abort()
+
+    def _stop_head_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
@@ -118,20 +150,28 @@ async def listening(app: web.Application, host: str, port: int, *, drain_seconds
         server = runner.server
         if server is None:
             raise RuntimeError("the runner made no server")
-        listener = await _listen(lambda: Connection(server, app[TIMEOUTS]), host, port)
+        server.request_factory = taken_off(app[SETTINGS].base_path, server.request_factory)
+        files = raise_file_limit()
+        admission = Admission(connections_within(files), app[SETTINGS].trusted_proxies)
+        loop, before = asyncio.get_running_loop(), asyncio.get_running_loop().get_exception_handler()
+        loop.set_exception_handler(quiet_accept(loop.default_exception_handler))
+        # So many are accepted in one go, before any of them is counted.
+        backlog = min(_BACKLOG, files // 8)
+        listener = await _listen(lambda: Connection(server, app[TIMEOUTS], admission), host, port, backlog)
         watch = asyncio.create_task(_end_stalled(server, app[TIMEOUTS].send))
         try:
             yield [_address(each) for each in listener.sockets]
         finally:
             watch.cancel()
             listener.close()
+            loop.set_exception_handler(before)
     finally:
         await runner.cleanup()
 
 
-async def _listen(accept: Callable[[], Connection], host: str, port: int) -> asyncio.Server:
+async def _listen(accept: Callable[[], Connection], host: str, port: int, backlog: int) -> asyncio.Server:
     try:
-        return await asyncio.get_running_loop().create_server(accept, host, port, backlog=_BACKLOG)
+        return await asyncio.get_running_loop().create_server(accept, host, port, backlog=backlog)
     except OSError as error:
         raise CannotListen(error.strerror or str(error)) from error
 

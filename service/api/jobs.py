@@ -10,6 +10,7 @@ from multidict import MultiDict
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from yarl import URL
 
+from service.api.base_path import with_external_links
 from service.api.bodies import read_body, read_document
 from service.api.caller import identity, is_administrator, require_administrator, tenant
 from service.api.downloads import head_of, require_key
@@ -70,7 +71,7 @@ async def create(request: web.Request) -> web.Response:
     jobs = request.app[JOBS]
     job = await jobs.submit(order_id, options, callback_url=callback_url, key=key, owner=_owner(request))
     headers = {"Location": f"/v1/jobs/{job.id}", **_retry_after(job)}
-    return _answer(await jobs.document(job), status=HTTPStatus.ACCEPTED, headers=headers)
+    return _answer(request, await jobs.document(job), status=HTTPStatus.ACCEPTED, headers=headers)
 
 
 async def find(request: web.Request) -> web.Response:
@@ -88,21 +89,22 @@ async def find(request: web.Request) -> web.Response:
     jobs = request.app[JOBS]
     found = await jobs.find(wanted, query.limit + 1)
     page = found[: query.limit]
-    items = await asyncio.gather(*map(jobs.document, page))
+    documents = await asyncio.gather(*map(jobs.document, page))
+    items = [with_external_links(request, document) for document in documents]
     next_cursor = f"{page[-1].request.created!r}_{page[-1].id}" if len(found) > query.limit else None
-    return _answer({"items": items, "next_cursor": next_cursor})
+    return _answer(request, {"items": items, "next_cursor": next_cursor})
 
 
 async def status(request: web.Request) -> web.Response:
     """The job as it stands."""
     job = await _job(request)
-    return _answer(await request.app[JOBS].document(job), headers=_retry_after(job))
+    return _answer(request, await request.app[JOBS].document(job), headers=_retry_after(job))
 
 
 async def cancel(request: web.Request) -> web.Response:
     """End the job, if it has not ended; what others want goes on."""
     jobs = request.app[JOBS]
-    return _answer(await jobs.document(await jobs.cancel(await _job(request))))
+    return _answer(request, await jobs.document(await jobs.cancel(await _job(request))))
 
 
 async def events(request: web.Request) -> web.StreamResponse:
@@ -130,7 +132,7 @@ async def repeat_callback(request: web.Request) -> web.Response:
     require_administrator(request)
     jobs = request.app[JOBS]
     job = await jobs.repeat_callback((await _job(request)).id)
-    return _answer(await jobs.document(job), status=HTTPStatus.ACCEPTED)
+    return _answer(request, await jobs.document(job), status=HTTPStatus.ACCEPTED)
 
 
 async def _job(request: web.Request) -> Job:
@@ -174,8 +176,14 @@ def _refuse(job: Job, document: dict[str, Any]) -> NoReturn:
 
 
 def _answer(
-    document: dict[str, Any], *, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None
+    request: web.Request,
+    document: dict[str, Any],
+    *,
+    status: HTTPStatus = HTTPStatus.OK,
+    headers: dict[str, str] | None = None,
 ) -> web.Response:
+    if "links" in document:
+        document = with_external_links(request, document)
     return web.json_response(document, status=status, headers={"Cache-Control": "no-store", **(headers or {})})
 
 

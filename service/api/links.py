@@ -14,6 +14,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from yarl import URL
 
+from service.api.base_path import base_path, external
 from service.api.bodies import read_document
 from service.api.caller import CALLER, Caller
 from service.api.keys import SETTINGS
@@ -46,7 +47,7 @@ class NewLink(BaseModel):
 
 async def create(request: web.Request) -> web.Response:
     """Sign an address. In a service without keys it works as it is, for ever."""
-    url = _read_path((await read_document(request, NewLink)).path)
+    url = _read_path((await read_document(request, NewLink)).path, base_path(request))
     expires = None
     settings, caller = request.app[SETTINGS], request[CALLER]
     if settings.service_api_key:
@@ -57,7 +58,10 @@ async def create(request: web.Request) -> web.Response:
             raise Unauthorized
         url = url.extend_query({_SIGNATURE: sign(await _signing_key(secret), _signed(url))})
     return web.json_response(
-        {"url": str(url), "expires_at": expires and datetime.fromtimestamp(expires, UTC).isoformat()},
+        {
+            "url": external(request, str(url)),
+            "expires_at": expires and datetime.fromtimestamp(expires, UTC).isoformat(),
+        },
         status=HTTPStatus.CREATED,
         headers={"Cache-Control": "no-store"},
     )
@@ -82,8 +86,13 @@ async def maker_of(request: web.Request) -> Caller:
     return Caller(found[0], by_link=True)
 
 
-def _read_path(path: str) -> URL:
-    """The address to sign. Raises `InvalidParameter` unless it is a download of ours with a query that can be used."""
+def _read_path(path: str, base: str) -> URL:
+    """The address to sign, which may be given with the path that the service is below.
+
+    Raises `InvalidParameter` unless it is a download of ours with a query that can be used.
+    """
+    if path.startswith(f"{base}/"):
+        path = path.removeprefix(base)
     try:
         url = URL(path)
         is_local = not (url.absolute or url.raw_fragment) and path.startswith("/")

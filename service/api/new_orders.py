@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import BodyPartReader, web
 
 from service import samples
+from service.api.base_path import with_external_links
 from service.api.caller import identity, require_administrator
 from service.api.downloads import require_key
 from service.api.keys import IMAGES, LIMITER, SETTINGS, UPLOADS
@@ -58,7 +59,7 @@ async def create(request: web.Request) -> web.Response:
                 problem.extra |= {"order_id": order.order_id, "files": [_outcome(file) for file in order.files]}
             raise problem from None
         await order.finish()
-    return _answer(order)
+    return _answer(request, order)
 
 
 async def create_sample(request: web.Request) -> web.Response:
@@ -69,7 +70,7 @@ async def create_sample(request: web.Request) -> web.Response:
         for name, path, size in await asyncio.to_thread(_samples):
             await order.add(name, path, size, AsyncExitStack())
         await order.finish()
-    return _answer(order)
+    return _answer(request, order)
 
 
 def _samples() -> list[tuple[str, Path, int]]:
@@ -152,7 +153,7 @@ def _outcome(file: NewFile) -> dict[str, Any]:
     }
 
 
-def _answer(order: NewOrder) -> web.Response:
+def _answer(request: web.Request, order: NewOrder) -> web.Response:
     """201 when at least one file has arrived. Raises `NothingUploaded`, by its cause where all have the same."""
     files = [_outcome(file) for file in order.files]
     if not files:
@@ -173,4 +174,4 @@ def _answer(order: NewOrder) -> web.Response:
         "links": {"overview": overview, "images": f"{overview}/images"},
     }
     headers = {"Location": overview, "Cache-Control": "no-store"}
-    return web.json_response(document, status=HTTPStatus.CREATED, headers=headers)
+    return web.json_response(with_external_links(request, document), status=HTTPStatus.CREATED, headers=headers)

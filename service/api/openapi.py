@@ -7,6 +7,7 @@ from aiohttp import web
 
 from service import __version__
 from service.api import order_paths, service_paths
+from service.api.base_path import base_path
 from service.api.operations import HEADERS, SECURITY_SCHEMES, Json, tagged
 from service.api.schemas import SCHEMAS
 
@@ -24,7 +25,7 @@ TAGS = {
 
 async def openapi(request: web.Request) -> web.Response:
     """`GET /openapi.json`."""
-    return web.json_response(document())
+    return web.json_response({**document(), "servers": [{"url": base_path(request) or "/"}]})
 
 
 @cache

@@ -60,6 +60,9 @@ HEADERS: Json = {name: {"description": text, "schema": {"type": "string"}} for n
 BODY: Problems = (p.InvalidParameter, p.PayloadTooLarge, p.UploadTimeout)
 """What can be wrong with a JSON body, besides being none."""
 
+FOREIGN: Problems = (p.OriginRefused, p.HostRefused)
+"""What a page of another site meets that would buy or change something, while the service has no keys."""
+
 COUNTED = ("RateLimit", "RateLimit-Policy")
 _EXPLAINED = {
     "401": ("WWW-Authenticate",),

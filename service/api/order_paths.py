@@ -7,6 +7,7 @@ from service.api.operations import (
     BODY,
     COUNTED,
     DOWNLOADERS,
+    FOREIGN,
     OPEN,
     Json,
     Problems,
@@ -49,7 +50,7 @@ _ORDER_CALL: Problems = (
     p.UpstreamTimeout,
 )
 _BYTES: Problems = (p.LinkRefused, p.PreconditionFailed, p.RangeNotSatisfiable, p.StoreFull, p.StillBuilding)
-_DOWNLOAD: Problems = (*_ORDER_CALL, p.NoImages, p.ImagesMissing, *_BYTES)
+_DOWNLOAD: Problems = (*_ORDER_CALL, p.NoImages, p.ImagesMissing, *_BYTES, *FOREIGN, p.PrefetchRefused)
 _ARCHIVE: Problems = (p.ArchiveNotFound, p.ArchiveGone)
 _RESULT: Problems = (p.JobNotFound, p.JobUnfinished, p.JobFailed, p.JobCancelled, p.JobExpired, p.ArchiveGone)
 _JOB_DOCUMENT: Problems = (p.JobNotFound, p.JobsUnavailable)
@@ -61,9 +62,11 @@ _NEW_JOB: Problems = (
     p.KeyReused,
     p.NotConfigured,
     p.JobsUnavailable,
+    *FOREIGN,
 )
 _NEW_ORDER: Problems = (
     p.AdministratorsOnly,
+    *FOREIGN,
     p.UpstreamUnauthorized,
     p.UpstreamError,
     p.UpstreamBusy,
@@ -125,7 +128,7 @@ def jobs() -> Json:
             "Cancel the job; what has ended stays as it is",
             "cancelJob",
             job,
-            problems=_JOB_DOCUMENT,
+            problems=(*_JOB_DOCUMENT, *FOREIGN),
             parameters=[_JOB_ID],
         ),
     }
@@ -137,7 +140,7 @@ def jobs() -> Json:
         "Send the job's callback once more",
         "repeatCallback",
         {"202": answer("It will be sent now.", json_of("Job"))},
-        problems=(*_JOB_DOCUMENT, p.AdministratorsOnly, p.JobUnfinished, p.NoCallback),
+        problems=(*_JOB_DOCUMENT, p.AdministratorsOnly, *FOREIGN, p.JobUnfinished, p.NoCallback),
         parameters=[_JOB_ID],
         security=ADMINISTRATORS,
     )

@@ -9,9 +9,9 @@ from service.api.downloads import require_key
 from service.api.keys import ARCHIVES, LOOKS, ORDERS
 from service.api.query import read_options, read_order_id
 from service.archives.archive import ImageResult
+from service.archives.build import obstacle
 from service.archives.names import Names
 from service.archives.plan import Plan
-from service.archives.build import obstacle
 from service.images.blobs import Blob
 from service.upstream.formats import FORMAT_EXTENSIONS
 from service.upstream.models import ImageState

@@ -3,10 +3,13 @@
 import mimetypes
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import xxhash
 from aiohttp import ETag, web
+
+from service.api.base_path import base_path, in_html
 
 _FOLDER = Path(__file__).parent.parent / "web"
 _PREFIX = "/web/"
@@ -82,8 +85,16 @@ async def asset(request: web.Request) -> web.Response:
     return answer(request, found, "public, max-age=31536000, immutable" if is_current else "no-cache")
 
 
+@lru_cache(maxsize=64)
+def _below(found: Asset, base: str) -> Asset:
+    body = in_html(found.body, base)
+    return Asset(body, found.content_type, xxhash.xxh3_64_hexdigest(body))
+
+
 def answer(request: web.Request, found: Asset, caching: str) -> web.Response:
     """The file, compressed where that is welcome; 304 for who has it already."""
+    if found.content_type == "text/html" and (base := base_path(request)):
+        found = _below(found, base)
     held = request.if_none_match or ()
     if any(tag.value in ("*", found.tag) for tag in held):
         response = web.Response(status=304)

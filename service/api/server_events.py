@@ -7,6 +7,7 @@ from contextlib import aclosing, suppress
 
 from aiohttp import web
 
+from service.api.base_path import with_external_links
 from service.jobs.events import JobEvent
 
 # Below the idle limits (30 s and more) of common proxies.
@@ -29,7 +30,7 @@ async def send_events(
         with suppress(ConnectionError):  # the client left
             await response.write(b"retry: %d\n\n" % _RECONNECT_MILLISECONDS)
             async with aclosing(events):
-                await _send_all(response, events, stop)
+                await _send_all(request, response, events, stop)
             await response.write_eof()
     finally:
         stop.cancel()
@@ -37,7 +38,10 @@ async def send_events(
 
 
 async def _send_all(
-    response: web.StreamResponse, events: AsyncGenerator[JobEvent, None], stop: asyncio.Task[bool]
+    request: web.Request,
+    response: web.StreamResponse,
+    events: AsyncGenerator[JobEvent, None],
+    stop: asyncio.Task[bool],
 ) -> None:
     while True:
         # A task, because a heartbeat in between must not cancel the wait.
@@ -55,4 +59,5 @@ async def _send_all(
             await asyncio.gather(upcoming, return_exceptions=True)
         if event is None:
             return
-        await response.write(f"event: {event.name}\nid: {event.number}\ndata: {json.dumps(event.data)}\n\n".encode())
+        document = json.dumps(with_external_links(request, event.data))
+        await response.write(f"event: {event.name}\nid: {event.number}\ndata: {document}\n\n".encode())

@@ -7,6 +7,7 @@ from service.api.operations import (
     ADMINISTRATORS,
     BODY,
     COUNTED,
+    FOREIGN,
     OPEN,
     Json,
     alias,
@@ -32,7 +33,7 @@ def callers() -> Json:
                 "Sign the address of a download, for a browser that must not be given a key",
                 "createLink",
                 {"201": answer("The address; without keys it is as it was, and has no end.", json_of("Link"))},
-                problems=BODY,
+                problems=(*BODY, *FOREIGN),
                 body=json_body(NewLink, {"path": path}),
             )
         },
@@ -41,13 +42,17 @@ def callers() -> Json:
                 "Sign in as an administrator",
                 "signIn",
                 {"200": answer("The cookie lasts 8 hours.", session, headers=("Set-Cookie",))},
-                problems=(*BODY, p.AdministratorsOnly),
+                problems=(*BODY, *FOREIGN, p.AdministratorsOnly),
                 body=json_body(Login, {"token": "ADMIN_TOKEN"}),
                 security=OPEN,
             ),
             "get": operation("Who is calling", "session", {"200": answer("Who.", session)}, security=OPEN),
             "delete": operation(
-                "Sign out", "signOut", {"204": answer("The cookie is gone.", headers=("Set-Cookie",))}, security=OPEN
+                "Sign out",
+                "signOut",
+                {"204": answer("The cookie is gone.", headers=("Set-Cookie",))},
+                problems=FOREIGN,
+                security=OPEN,
             ),
         },
     }
@@ -97,7 +102,7 @@ def pages() -> Json:
                 headers=COUNTED,
             )
         },
-        problems=BODY,
+        problems=(*BODY, *FOREIGN),
         body=json_body(Question, {"question": "Why was my ZIP partial?"}),
     )
     described = {"application/json": {"schema": {"type": "object"}}}

@@ -9,12 +9,13 @@ from http import HTTPStatus
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
-from yarl import URL
 
+from service.api.base_path import base_path
 from service.api.bodies import read_document
 from service.api.caller import is_administrator, is_https
 from service.api.guesses import GUESSES
 from service.api.keys import SETTINGS
+from service.api.origins import is_from_own_page
 from service.api.signatures import is_signed, sign, signing_key
 from service.problems import AdministratorsOnly
 
@@ -69,26 +70,12 @@ async def has_session(request: web.Request) -> bool:
     Browsers keep the cookie from other sites (`SameSite=Strict`), but not from other hosts and ports of the same site.
     """
     value = request.cookies.get(COOKIE)
-    if value is None or request.app[SETTINGS].admin_token is None or not _is_from_own_page(request):
+    if value is None or request.app[SETTINGS].admin_token is None or not is_from_own_page(request):
         return False
     expires = value.partition(".")[0]
     if not (expires.isascii() and expires.isdecimal() and len(expires) <= 12):
         return False
     return is_signed(await _key(request), expires, value.partition(".")[2]) and time.time() < int(expires)
-
-
-def _is_from_own_page(request: web.Request) -> bool:
-    """What the browser says about who asks; programs that are no browsers say nothing."""
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site in ("same-origin", "none")
-    origin = request.headers.get("Origin")
-    if origin is None:
-        return True
-    try:
-        return URL(origin).authority == URL(f"{request.scheme}://{request.host}").authority
-    except ValueError:
-        return False
 
 
 async def _value(request: web.Request, expires: int) -> str:
@@ -104,5 +91,11 @@ async def _key(request: web.Request) -> bytes:
 
 def _set_cookie(request: web.Request, response: web.Response, value: str, seconds: int) -> None:
     response.set_cookie(
-        COOKIE, value, max_age=seconds, path="/", httponly=True, samesite="Strict", secure=is_https(request)
+        COOKIE,
+        value,
+        max_age=seconds,
+        path=base_path(request) or "/",
+        httponly=True,
+        samesite="Strict",
+        secure=is_https(request),
     )

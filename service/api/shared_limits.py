@@ -50,8 +50,8 @@ class SharedWindow:
         from redis.asyncio import Redis  # comes with an extra
 
         # `asyncio.timeout` bounds the calls; redis-py's own bound loses cancellations (CPython #86296).
-        redis = Redis.from_url(url, socket_timeout=None, socket_connect_timeout=SHARED_SECONDS)
-        self._run = redis.register_script(_SCRIPT)
+        self._redis = Redis.from_url(url, socket_timeout=None, socket_connect_timeout=SHARED_SECONDS)
+        self._run = self._redis.register_script(_SCRIPT)
         self._alone = LocalWindow()
         self._failures = 0
         self._alone_until = 0.0
@@ -63,6 +63,10 @@ class SharedWindow:
     async def test(self, key: str, limit: RateLimitItem) -> Standing:
         """Count nothing; whether the next one would be within the limit."""
         return await self._shared(key, limit, cost=0) or await self._alone.test(key, limit)
+
+    async def close(self, app: object = None) -> None:
+        """Hang up. (Of an application, a signal handler.)"""
+        await self._redis.aclose()
 
     async def _shared(self, key: str, limit: RateLimitItem, *, cost: int) -> Standing | None:
         if time.monotonic() < self._alone_until:

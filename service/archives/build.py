@@ -17,7 +17,7 @@ from service.archives.record import result_of
 from service.archives.report import comment, report_text
 from service.disk import OutOfSpace
 from service.images.blobs import Blob
-from service.images.fetch import Fetched, FetchContext, ImageFailed, ImageFetcher
+from service.images.fetch import FetchContext, Fetched, ImageFailed, ImageFetcher
 from service.images.store import ImageStore
 from service.orders.orders import Orders, OrderWatch
 from service.orders.schedule import PollSchedule
@@ -91,7 +91,9 @@ class Build:
         self._free = asyncio.Semaphore(context.fetcher.concurrency)
         self._arrived: list[tuple[PlannedImage, Blob, int]] = []
         self._appending = asyncio.Lock()
-        self._names = Names([(image.image_id, image.name) for image in plan.images], FORMAT_EXTENSIONS[plan.rendition.format])
+        self._names = Names(
+            [(image.image_id, image.name) for image in plan.images], FORMAT_EXTENSIONS[plan.rendition.format]
+        )
         self._keys = {image.image_id: image.key for image in plan.images}
         self._order_is_gone = False
 

@@ -8,9 +8,9 @@ from typing import Any
 from aiohttp import HttpVersion11, web
 
 from service.archives.archive import Archive
-from service.archives.readers import Reader
 from service.archives.names import archive_filename, content_disposition
 from service.archives.ranges import ByteRange, parse_range
+from service.archives.readers import Reader
 from service.archives.transmission import ClientLeft, cut, transmit
 from service.images.blobs import BlobLost, BlobUnreadable
 from service.images.store import ImageStore

@@ -6,7 +6,7 @@ where case and accents' encoding do not count. And it is settled by the order al
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from urllib.parse import quote
 
 REPORT_NAME = "_download_report.txt"
@@ -23,11 +23,22 @@ _SEPARATOR = re.compile(r"[/\\]")
 _NO_FOLDER = re.compile(r"\.{0,2}|[A-Za-z]:")
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])", re.IGNORECASE)
 
-# A stem is cut as if its extension were this one: then it fits, and stays unique, whatever format is delivered.
-_LONGEST_EXTENSION = ".webp"
-_STEM_BYTES = MAX_BYTES - len(_LONGEST_EXTENSION)
-# Sorting the accents of one letter takes time quadratic in their number; no more than this is ever looked at.
-_CHARACTERS = 1000
+# Unicode's Default_Ignorable_Code_Point: fillers, joiners, variation selectors, tags. Shown as nothing, whatever their
+# category. The last one is a filler that Unicode forgot in that list.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
+    "\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff\U00016fe4]"
+)
+# Shown as a gap, though no space: of Braille, of music, of hieroglyphs.
+_BLANK = frozenset("\u2800\U0001d159\U00013441\U00013442")
+# Control, half of a pair, line and paragraph ends; what means something else on each system, or nothing yet.
+_NEUTRALISED = frozenset({"Cc", "Cs", "Zl", "Zp", "Co", "Cn"})
+
+# A stem is cut as if its extension had this length: then it fits, and stays unique, whatever format is delivered.
+_EXTENSION_BYTES = len(".webp")
+_STEM_BYTES = MAX_BYTES - _EXTENSION_BYTES
+# No more of a name is looked at: sorting the accents of one letter takes time quadratic in their number.
+_MAX_CHARACTERS = 1000
 
 
 def safe_stem(name: str, fallback: str) -> str:
@@ -52,10 +63,11 @@ class Names:
 
     def __init__(self, originals: Sequence[tuple[str, str]], extension: str) -> None:
         self._extension = extension
-        wished: dict[str, str] = {}
+        stems: dict[str, str] = {}
         for image_id, name in originals:
-            wished.setdefault(image_id, safe_stem(name, image_id))
-        self._stems = dict(zip(wished, _unique(wished.values()), strict=True))
+            if image_id not in stems:
+                stems[image_id] = safe_stem(name, image_id)
+        self._stems = dict(zip(stems, _unique(list(stems.values())), strict=True))
 
     def of(self, image_id: str, extension: str | None = None) -> str:
         """The image's name in the archive, in the format asked for or, where it differs, in the one delivered.
@@ -86,11 +98,11 @@ def content_disposition(filename: str) -> str:
 
 def _safe(name: str, ending: re.Pattern[str] | None = None) -> str:
     """The name without `ending`, and without folders and characters that could do harm; empty if nothing is left."""
-    text = "_".join(part for part in _SEPARATOR.split(name) if not _NO_FOLDER.fullmatch(part))
-    text = "".join(map(_harmless, text)).rstrip(" .")
+    parts = _SEPARATOR.split(name[:_MAX_CHARACTERS])
+    text = "_".join(part for part in parts if not _NO_FOLDER.fullmatch(part))
+    text = "".join(map(_harmless, _INVISIBLE.sub("", text))).rstrip(" .")
     text = ending.sub("", text) if ending else text
-    text = unicodedata.normalize("NFC", text[:_CHARACTERS])
-    stem = _cut(text.strip(" ."), _STEM_BYTES)
+    stem = _cut(unicodedata.normalize("NFC", text).strip(" ."), _STEM_BYTES)
     if _DEVICE.fullmatch(stem.partition(".")[0].rstrip()):
         return _cut(f"_{stem}", _STEM_BYTES)
     return stem
@@ -100,9 +112,9 @@ def _harmless(character: str) -> str:
     category = unicodedata.category(character)
     if category == "Cf":  # invisible, and some turn the reading direction: "gpj.exe" can be made to end in ".jpg"
         return ""
-    if category == "Zs":
+    if category == "Zs" or character in _BLANK:
         return " "
-    return "_" if category in {"Cc", "Cs", "Zl", "Zp"} or character in _RESERVED else character
+    return "_" if category in _NEUTRALISED or character in _RESERVED else character
 
 
 def _cut(stem: str, size: int) -> str:
@@ -110,28 +122,27 @@ def _cut(stem: str, size: int) -> str:
     return stem.encode()[:size].decode(errors="ignore").rstrip(" .")
 
 
-def _unique(stems: Iterable[str]) -> Iterable[str]:
-    """The stems in their order; from the second of its kind on with the first number that nobody else goes by."""
-    wished = list(stems)
-    real = {_alike(stem) for stem in wished}
-    taken = {_alike(REPORT_NAME.removesuffix(".txt"))}
+def _unique(stems: Sequence[str]) -> Iterator[str]:
+    """The stems in their order; from the second equal one on with the first number that makes it no other's name."""
+    originals = {_comparable(stem) for stem in stems}
+    taken = {_comparable(REPORT_NAME.removesuffix(".txt"))}
     numbers: dict[str, int] = {}
-    for stem in wished:
-        unique, kind = stem, _alike(stem)
-        while (key := _alike(unique)) in taken or (unique != stem and key in real):
-            numbers[kind] = number = numbers.get(kind, 0) + 1
+    for stem in stems:
+        unique, original = stem, _comparable(stem)
+        while (key := _comparable(unique)) in taken or (unique != stem and key in originals):
+            numbers[original] = number = numbers.get(original, 0) + 1
             suffix = f"_{number}"
             unique = _cut(stem, _STEM_BYTES - len(suffix)) + suffix
         taken.add(key)
         yield unique
 
 
-def _alike(stem: str) -> str:
+def _comparable(stem: str) -> str:
     """Equal for stems that some file system takes for the same: by case, or by how an accent is encoded."""
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", stem).upper().casefold())
 
 
 def _ascii(filename: str) -> str:
     """The name in plain ASCII, harmless inside quotes; "%" goes because some browsers decode it."""
-    letters = (c for c in unicodedata.normalize("NFKD", filename[:_CHARACTERS]) if not unicodedata.combining(c))
+    letters = (c for c in unicodedata.normalize("NFKD", filename[:_MAX_CHARACTERS]) if not unicodedata.combining(c))
     return _safe("".join(c if c.isascii() and c != "%" else "_" for c in letters))

@@ -55,7 +55,7 @@ class Assistant:
     async def answer(self, question: str) -> AsyncGenerator[Event, None]:
         """Passages, then text, then the end. If there is no model, or it fails at once, the docs answer."""
         index = await self._loaded_index()
-        passages = index.search(question, _CONTEXT_PASSAGES)
+        passages = await asyncio.to_thread(index.search, question, _CONTEXT_PASSAGES)
         for passage in passages[:_SHOWN_PASSAGES]:
             yield passage
         counters = self._stats.snapshot()

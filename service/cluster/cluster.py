@@ -9,10 +9,10 @@ from importlib import import_module
 
 from service.api.shared_limits import SHARED_SECONDS, SharedWindow
 from service.cluster.archives import ClusterArchives
-from service.database import Database, data_dir_needed
 from service.cluster.generations import ClusterGenerations
 from service.cluster.images import ClusterImages
 from service.cluster.objects import Objects
+from service.database import Database, data_dir_needed
 from service.jobs.embedded import EmbeddedJobs
 from service.jobs.engine import JobEngine
 from service.settings import InvalidSettings, Settings

@@ -21,7 +21,9 @@ class ClusterGenerations:
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
 
-    async def observe(self, order_id: str, records: Mapping[str, ImageRecord], refresh: set[str]) -> dict[str, Sighting]:
+    async def observe(
+        self, order_id: str, records: Mapping[str, ImageRecord], refresh: set[str]
+    ) -> dict[str, Sighting]:
         """The sightings after this look; empty when they cannot be told."""
         name = f"generations/{order_id}"
         try:

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from service.images.blobs import Blob, BlobLost
 from service.cluster.objects import Objects, ObjectsUnavailable
+from service.images.blobs import Blob, BlobLost
 from service.telemetry.logs import get_logger
 
 log = get_logger(__name__)

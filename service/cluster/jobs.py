@@ -33,7 +33,8 @@ _RUN_JOB, _CALL_BACK = "run_job", "call_back"
 _AT_ONCE = 1000
 # docket has 100 connections, and each message that it takes needs one for a moment.
 _MESSAGES = 32
-_CHECK, _RECONNECT, _AFTER_FAULT = timedelta(seconds=1), timedelta(seconds=1), timedelta(seconds=30)
+_CHECK, _SCHEDULE = timedelta(seconds=1), timedelta(seconds=2)
+_RECONNECT, _AFTER_FAULT = timedelta(seconds=1), timedelta(seconds=30)
 _HEARTBEAT = timedelta(seconds=15)  # only tells docket's own tools of this worker
 _RETRY = Retry(None, _AFTER_FAULT)
 _SUBMIT_SECONDS = 1.4
@@ -181,7 +182,7 @@ class SharedJobs:
             redelivery_timeout=self._lease,
             reconnection_delay=_RECONNECT,
             minimum_check_interval=_CHECK,
-            scheduling_resolution=_CHECK,
+            scheduling_resolution=_SCHEDULE,
             schedule_automatic_tasks=False,
             message_batch=_MESSAGES,
         )

@@ -14,7 +14,7 @@ from aiohttp import ClientConnectorError, ClientError, ClientResponse, ClientSes
 from rich.console import Console
 from yarl import URL
 
-from service import urls
+from service import hosts
 from service.archives.names import REPORT_NAME
 from service.commands.display import Display
 from service.commands.output import Output
@@ -161,7 +161,7 @@ def _usage_error(request: Request) -> str | None:
     """What is wrong with the command itself, so that running it again would not help."""
     if not re.fullmatch(r"[0-9A-Za-z-]+", request.order_id):
         return "The order id is not a UUID."
-    parts = urls.split(request.service)
+    parts = hosts.split(request.service)
     if parts is None or parts.scheme not in ("http", "https"):
         return f"--url: {request.service} is not a URL such as http://127.0.0.1:8000."
     return None

@@ -17,7 +17,7 @@ from service.telemetry.traces import span
 from service.upstream.answers import UpstreamFailure
 from service.upstream.breaker import CircuitOpen
 from service.upstream.client import Autoenhance
-from service.upstream.concurrency import DownloadSlots, NotWanted
+from service.upstream.concurrency import DownloadSlots
 from service.upstream.download import Download
 from service.upstream.models import Rendering
 

@@ -189,7 +189,13 @@ class ImageStore:
             await body.discard()
 
     async def publish(
-        self, body: Body, content: Content, extension: str, image: tuple[str, str] | None = None, *, is_cut: bool = False
+        self,
+        body: Body,
+        content: Content,
+        extension: str,
+        image: tuple[str, str] | None = None,
+        *,
+        is_cut: bool = False,
     ) -> Blob:
         """Keep a complete body, and let an image's key name it from now on: `image` is its id and key.
 

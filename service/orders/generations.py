@@ -55,7 +55,9 @@ class Sighting:
 class SharedGenerations(Protocol):
     """Where several instances note what any of them has seen."""
 
-    async def observe(self, order_id: str, records: Mapping[str, ImageRecord], refresh: set[str]) -> dict[str, Sighting]:
+    async def observe(
+        self, order_id: str, records: Mapping[str, ImageRecord], refresh: set[str]
+    ) -> dict[str, Sighting]:
         """The sightings after this look; empty when they cannot be told."""
 
 
@@ -109,9 +111,7 @@ def observable(order: Order) -> dict[str, ImageRecord]:
     return {image.image_id: image for image in order.images if image.image_id and image.state is not ImageState.UNKNOWN}
 
 
-def look(
-    records: Mapping[str, ImageRecord], known: Mapping[str, Sighting], refresh: set[str]
-) -> dict[str, Sighting]:
+def look(records: Mapping[str, ImageRecord], known: Mapping[str, Sighting], refresh: set[str]) -> dict[str, Sighting]:
     """The images as they are seen now, after how they were seen last."""
     now = time.time()
     return {

@@ -1,6 +1,5 @@
 """Order documents: kept for seconds, so that a burst of requests is one call upstream, and waited for together."""
 
-import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator

@@ -19,11 +19,14 @@ class Problem(Exception):
     code: ClassVar[str]
     title: ClassVar[str]
     advice: ClassVar[str]
+    detail_has_advice: ClassVar[bool] = True
+    """False where every occurrence says itself what to do; the advice is in the docs only."""
 
     def __init__(
         self, occurrence: str | None = None, *, headers: Mapping[str, str] = {}, extra: Mapping[str, Any] = {}
     ) -> None:
-        super().__init__(f"{occurrence} {self.advice}" if occurrence else self.advice)
+        sentences = (occurrence, self.advice if self.detail_has_advice or not occurrence else None)
+        super().__init__(" ".join(sentence for sentence in sentences if sentence))
         self.headers, self.extra = dict(headers), dict(extra)
 
     @classmethod

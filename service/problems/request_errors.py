@@ -16,7 +16,8 @@ class InvalidParameter(Problem):
 
     status, code = HTTPStatus.BAD_REQUEST, "invalid_parameter"
     title = "Invalid parameter"
-    advice = "The API reference at /docs lists every parameter and its values."
+    advice = "The detail says what is allowed; the API reference at /docs lists every parameter."
+    detail_has_advice = False
 
     def __init__(self, parameter: str, reason: str) -> None:
         super().__init__(f"{parameter}: {reason}.", extra={"parameter": parameter})
@@ -65,6 +66,22 @@ class OriginRefused(Problem):
     advice = "The operator can add the origin to ALLOWED_ORIGINS."
 
 
+class HostRefused(Problem):
+    """Without keys, on the loopback: a request that buys or changes something came under another host name."""
+
+    status, code = HTTPStatus.FORBIDDEN, "host_refused"
+    title = "This service is not known by this host name"
+    advice = "Use http://127.0.0.1 or http://localhost; the operator can list the name in ALLOWED_HOSTS."
+
+
+class PrefetchRefused(Problem):
+    """A browser fetched ahead what would spend credits."""
+
+    status, code = HTTPStatus.FORBIDDEN, "prefetch_refused"
+    title = "Full-size images are not prefetched"
+    advice = "They cost credits: open the address itself."
+
+
 class NotFound(Problem):
     status, code = HTTPStatus.NOT_FOUND, "not_found"
     title = "No such address"
@@ -106,4 +123,5 @@ class RateLimited(RetryableProblem):
 
     status, code = HTTPStatus.TOO_MANY_REQUESTS, "rate_limited"
     title = "Too many requests"
-    advice = "Resuming an interrupted download does not count."
+    advice = "Try again after the number of seconds in Retry-After. Resuming an interrupted download does not count."
+    detail_has_advice = False

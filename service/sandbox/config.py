@@ -1,8 +1,13 @@
-"""How the sandbox behaves: every liberty that the real service may take, as one switch each."""
+"""How the sandbox behaves: one setting for everything that is not known of the real service, or differs by account."""
 
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import TypeAdapter, ValidationError
 
 from service.samples import PHOTOS
 
@@ -81,6 +86,10 @@ class SandboxConfig:
     date_added: Literal["s", "ms"] = "s"
     float_totals: bool = False
     """Whether `total_images` is 2.0 in place of 2."""
+    unlisted_images: int = 0
+    """How many images `total_images` counts beyond those that are listed."""
+    volatile_fields: bool = False
+    """Whether images have undocumented fields that change at every request: a signed address, a counter, a time."""
     page_shortfall: int = 0
     """How many orders a page holds fewer than asked for (never none)."""
 
@@ -115,6 +124,25 @@ class SandboxConfig:
     access_log: bool = False
     log_size: int = 50_000
     """Requests remembered; older ones are forgotten."""
+
+    @classmethod
+    def from_text(cls, values: Mapping[str, str]) -> Self:
+        """Read settings from text, as a command line has them. Raises ValueError that names the first wrong one."""
+        unknown = values.keys() - {item.name for item in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown setting: {', '.join(sorted(unknown))}")
+        try:
+            return TypeAdapter(cls).validate_python({name: _value(text) for name, text in values.items()})
+        except ValidationError as error:
+            found = error.errors()[0]
+            raise ValueError(f"{found['loc'][0]}: {found['msg']}") from None
+
+
+def _value(text: str) -> object:
+    """A JSON number, boolean or null; anything else is text."""
+    with suppress(ValueError):
+        return json.loads(text)
+    return text
 
 
 FIXED_FIELDS = frozenset({"host", "port", "asset_port", "public_host", "photos", "access_log", "log_size", "credits"})

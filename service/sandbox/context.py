@@ -26,7 +26,7 @@ class Context:
     renderer: Renderer
     webhooks: Webhooks
     closing: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the sandbox stops: whoever waits for ever stops waiting."""
+    """Set when the sandbox stops: endless waits end then."""
 
     def start_processing(self, image: Image, *, after: float = 0.0) -> None:
         """An image becomes `processing` now and is finished `image_delay` (and `after`) seconds later.

@@ -177,7 +177,7 @@ class Control:
         return self._state.credits
 
     def set_credits(self, number: int) -> None:
-        """Give the account so many."""
+        """Set the credits that the account has left."""
         self._state.credits = number
 
     @property

@@ -1,9 +1,9 @@
-"""State as the API words it: OrderOut, ImageOut, BracketOut, in each of their historical variants."""
+"""State as the API's documents: OrderOut, ImageOut, BracketOut, in each of their historical variants."""
 
 from datetime import UTC, datetime
 from typing import Any
 
-from .state import FAILED, Bracket, Image, Order, State
+from .state import FAILED, Bracket, Image, Order, State, new_id
 
 UPLOAD_URL_SINCE = "2025-05-05"
 STRING_AI_VERSION_SINCE = "2024-10-01"
@@ -32,7 +32,7 @@ def order_document(state: State, order: Order, version: str) -> dict[str, Any]:
     """One OrderOut as an account on API `version` gets it; dates are UTC."""
     now = state.clock.now()
     images = order.shown_images(now)
-    total: float = len(images)
+    total: float = len(images) + state.config.unlisted_images
     return {
         "order_id": order.order_id,
         "name": order.name,
@@ -64,6 +64,7 @@ def image_document(state: State, image: Image, version: str) -> dict[str, Any]:
         "parent_image_id": image.parent_image_id,
         **DEFAULT_SETTINGS,
         **{name: value for name, value in image.settings.items() if name in ECHOED},
+        **(_volatile_fields(state, image) if config.volatile_fields else {}),
     }
     _age(state, document, version)
     return document
@@ -87,6 +88,18 @@ def _state_fields(state: State, image: Image) -> dict[str, Any]:
     if state.config.state_fields == "booleans":
         return {"enhanced": status == "processed", "error": status in FAILED, "status_reason": reason}
     return {"status": status, "status_reason": reason}
+
+
+def _volatile_fields(state: State, image: Image) -> dict[str, Any]:
+    image.views += 1
+    now = state.clock.now()
+    return {
+        "preview_url": f"https://images.example/{image.image_id}?X-Amz-Expires=300&X-Amz-Signature={new_id()}",
+        "views": image.views,
+        "last_accessed": _date(state, now),
+        "expires_at": _date(state, now + 300),
+        "account": {"credits": state.credits, "last_seen": now},
+    }
 
 
 def _age(state: State, document: dict[str, Any], version: str) -> None:

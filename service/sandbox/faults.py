@@ -78,7 +78,7 @@ class Fault:
     status: int = 500
     retry_after: float | None = None
     retry_after_date: bool = False
-    """Words `Retry-After` as an HTTP date."""
+    """Sends `Retry-After` as an HTTP date."""
     after_bytes: int | None = None
     body: str | None = None
     content_type: str = "text/html"

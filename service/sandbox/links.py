@@ -1,4 +1,4 @@
-"""The addresses the API hands out: download links, which are signed and may expire, and upload links."""
+"""The URLs the API gives out: download links, which are signed and may expire, and upload links."""
 
 import hashlib
 import hmac

@@ -44,6 +44,8 @@ class Image:
     downloaded: bool = False
     announced: bool = False
     version: int = 1
+    views: int = 0
+    """How often its document was sent, where those are counted."""
     is_bracket: bool = False
     """Registered with `hdr`: waits for a merge instead of processing."""
     latency: float = 0.0

@@ -187,6 +187,7 @@ class Metrics:
             _UPSTREAM_SECONDS,
             by_answer,
         )
+        self._upstream_series: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self.upstream_retries = counter("upstream_retries", "Calls repeated, by reason.", ("reason",))
         self.breaker_state = gauge("breaker_state", "0 closed, 1 half-open, 2 open.", ("circuit",))
         self.breaker_transitions = counter("breaker_transitions", "Changes of a circuit's state.", ("circuit", "state"))
@@ -212,6 +213,16 @@ class Metrics:
         self.loop_tasks = gauge("event_loop_tasks", "Tasks of the event loop that have not ended.")
         gauge("build_info", "The running version.", ("version",)).labels(__version__).set(1)
         self._declare_values()
+
+    def upstream_call(self, operation: str, status: str, seconds: float) -> None:
+        """One call to Autoenhance was answered, or failed, after so many seconds."""
+        series = self._upstream_series.get((operation, status))
+        if series is None:  # `labels` takes a lock and several calls, a look into a dict does not
+            labels = (operation, status)
+            series = self.upstream_requests.labels(*labels), self.upstream_duration.labels(*labels)
+            self._upstream_series[labels] = series
+        series[0].inc()
+        series[1].observe(seconds)
 
     def declare_failures(self, failures: Iterable[tuple[str, str, str]]) -> None:
         """Make the series of failed requests (route, method, status) begin at zero: the first one counts in a rate."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from enum import Enum
+from typing import Any
 
 from aiohttp import TraceConfig
 from opentelemetry import trace
@@ -52,11 +53,14 @@ class Traces:
 def span(name: str, attributes: Attributes = None) -> AbstractContextManager[Span]:
     """A span within the current trace, the current one within its `with` block.
 
-    An exception that passes through marks it as failed, without the exception's message. Outside a trace it is a span
-    that records nothing.
+    An exception that passes through marks it as failed, without the exception's message. Outside a trace, and in one
+    that is not recorded, it is a span that records nothing; the current one stays the current one then.
     """
     tracer = _tracer.get()
-    return INVALID_SPAN if tracer is None else _recorded(tracer, name, attributes)
+    # The sampler's answer for the first span holds for the whole trace: to ask it again costs as much as half a span.
+    if tracer is None or not trace.get_current_span().get_span_context().trace_flags.sampled:
+        return INVALID_SPAN
+    return _recorded(tracer, name, attributes)
 
 
 def mark_failed(failed: Span, description: str) -> None:
@@ -85,10 +89,22 @@ def exemplar() -> dict[str, str] | None:
 
 
 @contextmanager
-def _recorded(tracer: Tracer, name: str, attributes: Attributes) -> Iterator[Span]:
-    # Not by the SDK: the status it sets has the exception's message in it.
+def _root(
+    tracer: Tracer, name: str, parent: Context, kind: SpanKind, attributes: Attributes, links: Sequence[Link] = ()
+) -> Iterator[Span]:
+    token = _tracer.set(tracer)
+    try:
+        with _recorded(tracer, name, attributes, context=parent, kind=kind, links=links) as root:
+            yield root
+    finally:
+        _tracer.reset(token)
+
+
+@contextmanager
+def _recorded(tracer: Tracer, name: str, attributes: Attributes, **options: Any) -> Iterator[Span]:
+    # Not marked by the SDK: the status it sets has the exception's message in it.
     with tracer.start_as_current_span(
-        name, attributes=attributes, record_exception=False, set_status_on_exception=False
+        name, attributes=attributes, record_exception=False, set_status_on_exception=False, **options
     ) as current:
         try:
             yield current
@@ -96,20 +112,6 @@ def _recorded(tracer: Tracer, name: str, attributes: Attributes) -> Iterator[Spa
             reason = getattr(error, "reason", None)
             mark_failed(current, str(reason) if isinstance(reason, Enum) else type(error).__name__)
             raise
-
-
-@contextmanager
-def _root(
-    tracer: Tracer, name: str, parent: Context, kind: SpanKind, attributes: Attributes, links: Sequence[Link] = ()
-) -> Iterator[Span]:
-    token = _tracer.set(tracer)
-    try:
-        with tracer.start_as_current_span(
-            name, parent, kind, attributes, links, record_exception=False, set_status_on_exception=False
-        ) as root:
-            yield root
-    finally:
-        _tracer.reset(token)
 
 
 def _read(traceparent: str | None) -> SpanContext | None:

@@ -100,7 +100,12 @@ class Autoenhance:
             breaker.check()
 
     async def retry(
-        self, attempt: Callable[[], Awaitable[T]], deadline: Deadline, only: frozenset[Reason] = frozenset(Reason)
+        self,
+        attempt: Callable[[], Awaitable[T]],
+        deadline: Deadline,
+        only: frozenset[Reason] = frozenset(Reason),
+        *,
+        waits_out_429: bool = True,
     ) -> T:
         """Run `attempt` again while that can help: after transient failures, within the retry budget of all traffic.
 
@@ -119,12 +124,14 @@ class Autoenhance:
             self._budget.count_call()
             return await attempt()
 
-        return await retry(counted, policy=self._policy, deadline=deadline, may_retry=may_retry)
+        return await retry(
+            counted, policy=self._policy, deadline=deadline, may_retry=may_retry, waits_out_429=waits_out_429
+        )
 
     async def _repeat(
         self, once: Callable[[], Awaitable[T]], deadline: float, only: frozenset[Reason] = frozenset(Reason)
     ) -> T:
-        return await self.retry(once, Deadline(deadline), only)
+        return await self.retry(once, Deadline(deadline), only, waits_out_429=False)
 
     async def _order_once(self, url: URL, attempt: int, operation: Operation, deadline: Deadline) -> Order:
         async with self._transport.get(

@@ -52,9 +52,12 @@ class DownloadSlots:
         self._overtime = 0
         self._next_look: asyncio.Handle | None = None
         self._metrics = metrics
+        self._shown: tuple[int, float] | None = None
         self._show()
 
-    def slot(self, caller: str, build: str, is_wanted: Callable[[], bool] = lambda: True, *, first: bool = False) -> "Slot":
+    def slot(
+        self, caller: str, build: str, is_wanted: Callable[[], bool] = lambda: True, *, first: bool = False
+    ) -> "Slot":
         """A slot, to be held by `async with`; entering raises `NotWanted` if it is not wanted when its turn comes.
 
         `first`: before the others of its build, for a download that has begun.
@@ -170,8 +173,12 @@ class DownloadSlots:
         return min(queues, key=lambda queue: queue.held) if queues else None
 
     def _show(self) -> None:
-        self._metrics.concurrency_limit.set(self._adaptive.cap)
-        self._metrics.download_rate_limit.set(self._adaptive.rate or 0)
+        """Export what was learned, if it changed."""
+        learned = self._adaptive.cap, self._adaptive.rate or 0
+        if learned != self._shown:
+            self._shown = learned
+            self._metrics.concurrency_limit.set(learned[0])
+            self._metrics.download_rate_limit.set(learned[1])
 
 
 class Slot:

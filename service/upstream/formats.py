@@ -104,8 +104,13 @@ def _is_whole_jpeg(data: Data) -> bool:
         elif marker not in _WITHOUT_LENGTH:
             if position + 2 > len(data):
                 return False
-            in_scan = in_scan or marker == _START_OF_SCAN
             position += _U16.unpack_from(data, position)[0]
+            if marker == _START_OF_SCAN:
+                in_scan = True
+                # Coded data holds no marker: where it begins before the last two bytes, these are the image's own end.
+                # Nearly every file ends so, and is spared the search through all of it.
+                if position <= len(data) - 2 and data[len(data) - 2 :] == b"\xff\xd9":
+                    return True
     return False
 
 

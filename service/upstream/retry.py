@@ -1,13 +1,12 @@
 """When a failed call is tried again: attempts, deadline, backoff, pauses, and a budget over all traffic."""
 
+import asyncio
 import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
-
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from service.upstream.answers import UpstreamFailure
 
@@ -92,42 +91,23 @@ async def retry(
     policy: RetryPolicy,
     deadline: Deadline,
     may_retry: Callable[[UpstreamFailure], bool],
+    waits_out_429: bool = True,
 ) -> T:
     """Run `attempt` until it succeeds, cannot be helped, or would begin past the deadline.
 
-    A 429 is a pause, not an attempt: it costs nothing but time. Raises the last `UpstreamFailure`. `may_retry` is asked
-    last, so that it can spend a budget.
+    A 429 is a pause, not an attempt: it costs nothing but time, unless not to be waited out: some limits last an hour.
+    Raises the last `UpstreamFailure`. `may_retry` is asked last, so that it can spend a budget.
     """
     throttled = failed = 0
-
-    def wait(state: RetryCallState) -> float:
-        nonlocal throttled, failed
-        failure = _failure(state)
-        if failure.is_throttled:
-            throttled += 1
-            return policy.wait(failure, throttled)
-        failed += 1
-        return policy.wait(failure, failed)
-
-    def is_over(state: RetryCallState) -> bool:
-        failure = _failure(state)
-        if state.upcoming_sleep >= deadline.left or (not failure.is_throttled and failed >= policy.attempts):
-            return True
-        return not may_retry(failure)
-
-    async def run() -> T:  # tenacity awaits only what it knows for a coroutine function
-        return await attempt()
-
-    return await AsyncRetrying(
-        retry=retry_if_exception(lambda error: isinstance(error, UpstreamFailure) and error.is_transient),
-        wait=wait,
-        stop=is_over,
-        reraise=True,
-    )(run)
-
-
-def _failure(state: RetryCallState) -> UpstreamFailure:
-    error = state.outcome.exception() if state.outcome else None
-    if not isinstance(error, UpstreamFailure):
-        raise TypeError("only upstream failures are retried")
-    return error
+    while True:
+        try:
+            return await attempt()
+        except UpstreamFailure as failure:
+            if not failure.is_transient:
+                raise
+            is_pause = failure.is_throttled and waits_out_429
+            throttled, failed = throttled + is_pause, failed + (not is_pause)
+            pause = policy.wait(failure, throttled if is_pause else failed)
+            if failed >= policy.attempts or pause >= deadline.left or not may_retry(failure):
+                raise
+        await asyncio.sleep(pause)

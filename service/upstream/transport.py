@@ -88,7 +88,7 @@ class Transport:
                     circuit = Circuit.API if at_api else Circuit.ASSETS
                     reach(circuit)
                     own = {**self._api_headers, **api_headers} if at_api else {}
-                    async with self._request(
+                    async with await self._request(
                         operation if at_api else Call.ASSET,
                         url,
                         None,
@@ -112,7 +112,7 @@ class Transport:
         """
         await self._guard.learn()
         with translate_errors(lambda: Circuit.API, self._key):
-            async with self._request(
+            async with await self._request(
                 operation, url, seconds, self._api_headers, method=hdrs.METH_POST, json=document
             ) as response:
                 await self._check(response)
@@ -124,7 +124,9 @@ class Transport:
         """Send a body to storage, without the key: the address itself is signed. Raises `UpstreamFailure`."""
         await self._guard.learn()
         with translate_errors(lambda: Circuit.ASSETS, self._key):
-            async with self._request(operation, url, seconds, headers, method=hdrs.METH_PUT, data=body) as response:
+            async with await self._request(
+                operation, url, seconds, headers, method=hdrs.METH_PUT, data=body
+            ) as response:
                 await self._check(response)
 
     async def _check(self, response: ClientResponse) -> None:
@@ -133,7 +135,6 @@ class Transport:
         if response.status not in _DONE:
             await self._refuse(response)
 
-    @asynccontextmanager
     async def _request(
         self,
         operation: str,
@@ -145,20 +146,23 @@ class Transport:
         limit: asyncio.Timeout | None = None,
         is_fresh: bool = False,
         **body: Any,
-    ) -> AsyncIterator[ClientResponse]:
+    ) -> ClientResponse:
+        """Send one request; returns the answer once its head is in, to be entered at once."""
+        session = self._fresh if is_fresh else self._session
         started = time.monotonic()
         status = "error"
         try:
-            session = self._fresh if is_fresh else self._session
             response = await session.request(
                 method,
                 url,
                 headers=headers,
                 allow_redirects=False,
+                proxy=self._guard.proxy(url),
                 timeout=_timeout(session.timeout, seconds),
                 **body,
             )
             status = str(response.status)
+            return response
         except TimeoutError:
             status = "timeout"
             raise
@@ -166,10 +170,7 @@ class Transport:
             status = "timeout" if limit is not None and limit.expired() else "error"
             raise
         finally:
-            self._metrics.upstream_requests.labels(operation, status).inc()
-            self._metrics.upstream_duration.labels(operation, status).observe(time.monotonic() - started)
-        async with response:
-            yield response
+            self._metrics.upstream_call(operation, status, time.monotonic() - started)
 
     async def _refuse(self, response: ClientResponse) -> None:
         if response.status == 206:
@@ -234,7 +235,7 @@ def _reason(error: Exception) -> Reason:
         return Reason.TIMEOUT
     if isinstance(error, ClientPayloadError):
         return Reason.TRUNCATED
-    if isinstance(error, ClientConnectorError) and isinstance(error.os_error, ForbiddenAddress):
+    if isinstance(error.os_error if isinstance(error, ClientConnectorError) else error, ForbiddenAddress):
         return Reason.BAD_REDIRECT
     return Reason.BAD_REDIRECT if isinstance(error, InvalidURL) else Reason.UNREACHABLE
 

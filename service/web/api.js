@@ -2,6 +2,9 @@
 import { askKey } from "./key.js";
 import { Refusal } from "./problems.js";
 
+/** The path below which the service is offered: this module is at {base}/web/{version}/api.js. */
+export const base = new URL("../..", import.meta.url).pathname.replace(/\/$/, "");
+
 let key = "";
 
 export const hasKey = () => key !== "";
@@ -27,7 +30,7 @@ export async function request(path, { quiet = false, headers = {}, ...options } 
     const used = key;
     let response;
     try {
-      response = await fetch(path, { ...options, headers: { ...headers, ...credentials() } });
+      response = await fetch(base + path, { ...options, headers: { ...headers, ...credentials() } });
     } catch (error) {
       if (options.signal?.aborted) throw error;
       throw Refusal.offline();
@@ -53,7 +56,7 @@ export async function postJson(path, document, options = {}) {
 
 /** Hand a file to the browser's own download manager, by a link that carries no key and soon expires. */
 export async function save(path) {
-  const url = key ? (await (await postJson("/v1/links", { path })).json()).url : path;
+  const url = key ? (await (await postJson("/v1/links", { path })).json()).url : base + path;
   const anchor = document.createElement("a");
   anchor.href = url;
   anchor.download = ""; // the server names the file; an error never replaces the page

@@ -1,5 +1,5 @@
 // An order: its overview, kept up to date until everything is ready, and the download of it.
-import { getJson } from "./api.js";
+import { base, getJson } from "./api.js";
 import { $, say, write } from "./dom.js";
 import { photos } from "./format.js";
 import { downloadQuery, rendering, showCost } from "./options.js";
@@ -171,7 +171,7 @@ export class Order {
   #remember(jobId) {
     if (!this.#id) return;
     const search = new URLSearchParams({ order: this.#id, ...(jobId && { job: jobId }) });
-    const address = `/?${search}`;
+    const address = `${base}/?${search}`;
     if (location.pathname + location.search === address) return;
     const isSameOrder = new URLSearchParams(location.search).get("order") === this.#id;
     history[isSameOrder ? "replaceState" : "pushState"](null, "", address);

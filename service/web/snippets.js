@@ -1,11 +1,11 @@
 // The chosen options as a command and as a program, to copy.
-import { hasKey } from "./api.js";
+import { base, hasKey } from "./api.js";
 import { $, say, write } from "./dom.js";
 
 /** Show the lines for an order's download; `query` holds only what differs from the defaults. */
 export function showSnippets(orderId, query) {
   const search = query.toString();
-  const url = `${location.origin}/v1/orders/${orderId}/images${search ? `?${search}` : ""}`;
+  const url = `${location.origin}${base}/v1/orders/${orderId}/images${search ? `?${search}` : ""}`;
   write($("curl"), hasKey()
     ? `curl -fOJ -H "X-API-Key: $SERVICE_API_KEY" \\\n  '${url}'`
     : `curl -fOJ '${url}'`);

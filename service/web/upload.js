@@ -1,5 +1,5 @@
 // Sending files: one request for the whole order, with the progress of each file in it.
-import { credentials, currentKey, obtainKey } from "./api.js";
+import { base, credentials, currentKey, obtainKey } from "./api.js";
 import { Refusal } from "./problems.js";
 
 /** POST the files as one order. `onProgress(index, part)` hears how far each file is. Throws `Refusal`. */
@@ -20,7 +20,7 @@ function send(name, files, onProgress, signal) {
   for (const file of files) form.append("files", file, file.name);
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest();
-    xhr.open("POST", "/v1/orders");
+    xhr.open("POST", `${base}/v1/orders`);
     for (const [header, value] of Object.entries(credentials())) xhr.setRequestHeader(header, value);
     xhr.upload.addEventListener("progress", (event) => spread(event.loaded, files, onProgress));
     xhr.addEventListener("load", () => {

@@ -8,7 +8,7 @@ import pytest
 from tests.api.wire import heads, wire
 from tests.e2e.client import Service, StartService
 
-POST = b"POST /v1/ask HTTP/1.1\r\nHost: x\r\n"
+POST = b"POST /v1/ask HTTP/1.1\r\nHost: localhost\r\n"
 
 
 @pytest.fixture

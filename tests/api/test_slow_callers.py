@@ -10,7 +10,7 @@ from tests.fakes.upstream import FakeUpstream
 
 SHORT, LONG = 0.3, 3600.0
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
-ASK = b"POST /v1/ask HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+ASK = b"POST /v1/ask HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 DRIP = 0.05
 
 
@@ -90,10 +90,10 @@ LENGTH, CHUNKED = b"Content-Length: 60000\r\n\r\n", b"Transfer-Encoding: chunked
     [
         (ASK, LENGTH),
         (ASK, CHUNKED),
-        (b"POST /v1/session HTTP/1.1\r\nHost: x\r\n", LENGTH),
-        (b"POST /v1/links HTTP/1.1\r\nHost: x\r\n", LENGTH),
-        (b"POST /v1/webhooks/autoenhance HTTP/1.1\r\nHost: x\r\nAuthentication: secret\r\n", LENGTH),
-        (f"POST /v1/orders/{ORDER}/jobs HTTP/1.1\r\nHost: x\r\n".encode(), LENGTH),
+        (b"POST /v1/session HTTP/1.1\r\nHost: localhost\r\n", LENGTH),
+        (b"POST /v1/links HTTP/1.1\r\nHost: localhost\r\n", LENGTH),
+        (b"POST /v1/webhooks/autoenhance HTTP/1.1\r\nHost: localhost\r\nAuthentication: secret\r\n", LENGTH),
+        (f"POST /v1/orders/{ORDER}/jobs HTTP/1.1\r\nHost: localhost\r\n".encode(), LENGTH),
     ],
 )
 async def test_a_dripped_body_is_not_waited_for(curt: Service, head: bytes, framing: bytes) -> None:

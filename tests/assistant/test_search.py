@@ -58,7 +58,7 @@ def test_a_question_finds_its_passage(index: Index, question: str, url: str) -> 
         ("how do I download only one image?", "How do I download only some images, or one?"),
         ("how do I get notified when the zip is done?", "How do I get notified when a ZIP is ready?"),
         ("can I cancel a job?", "How do I cancel a job?"),
-        ("how do I wait for photos still processing?", "Why does my image say not_ready?"),
+        ("how do I wait for photos still processing?", "What does not_ready mean?"),
         ("what happens when autoenhance is down?", "What happens when Autoenhance is down?"),
         ("how big can an order be?", "How large may an order be?"),
         ("what is dev mode?", "What is test mode?"),

@@ -98,6 +98,8 @@ class Result:
     figure: Figure
     checkout: str
     pairs: list[Pair]
+    loads: list[float]
+    """The machine's load average at the end of each round: above its number of processors, the values scatter."""
 
     @property
     def values(self) -> list[float]:
@@ -257,25 +259,25 @@ CASES: Mapping[str, Case] = {
     "large": Case(
         (Figure("5 MB images, cold: CPU per byte", "s/GB", "pass-through", 2.2),),
         partial(measure_cold, size=5_000_000, per_image=False),
-        full=Amount(5, 40),
+        full=Amount(7, 40),
         quick=Amount(2, 20),
     ),
     "preview": Case(
         (Figure("200 kB images, cold: CPU per image", "ms", "pass-through", 2.5),),
         partial(measure_cold, size=200_000, per_image=True),
-        full=Amount(5, 500),
+        full=Amount(7, 500),
         quick=Amount(2, 200),
     ),
     "tiny": Case(
         (Figure("20 kB images, cold: CPU per image", "ms", "pass-through", 5),),
         partial(measure_cold, size=20_000, per_image=True),
-        full=Amount(5, 1000),
+        full=Amount(7, 1000),
         quick=Amount(2, 200),
     ),
     "warm": Case(
         (Figure("warm: CPU per byte", "s/GB", "nginx", 1),),
         measure_warm,
-        full=Amount(5, 40, repeats=5),
+        full=Amount(7, 40, repeats=5),
         quick=Amount(2, 20, repeats=5),
     ),
     "many": Case(
@@ -284,13 +286,13 @@ CASES: Mapping[str, Case] = {
             Figure("10,000 images: peak memory", "MB", "100 images", 30, is_difference=True),
         ),
         measure_many,
-        full=Amount(2, 10_000, repeats=10),
+        full=Amount(3, 10_000, repeats=10),
         quick=Amount(1, 2_000, repeats=5),
     ),
     "wall": Case(
         (Figure("250 ms a call, 40 MB/s a link: wall time", "s", "5 bare links", 1.05),),
         measure_wall,
-        full=Amount(3, 40),
+        full=Amount(5, 40),
         quick=Amount(1, 20),
     ),
 }
@@ -300,7 +302,7 @@ async def run(
     case: Case, amount: Amount, upstream: Upstream, checkouts: Mapping[str, Path], *, seconds: float = _FULL_SECONDS
 ) -> list[Result]:
     """The rounds of a case, one at least: a result per figure and checkout. `checkouts` are folders by their labels."""
-    results = [[Result(figure, label, []) for figure in case.figures] for label in checkouts]
+    results = [[Result(figure, label, [], []) for figure in case.figures] for label in checkouts]
     end = time.monotonic() + seconds * len(checkouts)
     for number in range(amount.rounds):
         if number and time.monotonic() > end:
@@ -308,6 +310,7 @@ async def run(
         for row, pairs in zip(results, await case.measure(upstream, list(checkouts.values()), amount), strict=True):
             for result, pair in zip(row, pairs, strict=True):
                 result.pairs.append(pair)
+                result.loads.append(os.getloadavg()[0])
     return [result for figures in zip(*results, strict=True) for result in figures]
 
 
@@ -331,16 +334,17 @@ def _label(checkout: Path) -> str:
     return f"{checkout.resolve().name} {found}".strip()
 
 
-_LINE = "{:<42} {:<20} {:>10} {:>24} {:>26} {:>7}  {}"
+_LINE = "{:<42} {:<20} {:>10} {:>24} {:>26} {:>6} {:<7} {}"
 
 
 def _print_line(result: Result) -> None:
     figure = result.figure
     ours = f"{median(pair.service for pair in result.pairs):.2f} {figure.unit}"
     theirs = f"{figure.reference} {median(pair.reference for pair in result.pairs):.2f} {figure.unit}"
-    verdict = f"{'met' if result.is_met else 'MISSED'} ({len(result.pairs)})"
+    rounds = f"{len(result.pairs)} at {median(result.loads):.1f}"
+    verdict = "met" if result.is_met else "MISSED"
     aim = f"{'+' if figure.is_difference else ''}{figure.aim:g}"
-    print(_LINE.format(figure.title, result.checkout, ours, theirs, result.spread, aim, verdict), flush=True)
+    print(_LINE.format(figure.title, result.checkout, ours, theirs, result.spread, aim, verdict, rounds), flush=True)
 
 
 def _document(results: Sequence[Result]) -> dict[str, object]:
@@ -349,12 +353,12 @@ def _document(results: Sequence[Result]) -> dict[str, object]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.release()} {platform.machine()}",
         "versions": {"python": platform.python_version(), "nginx": nginx.rpartition("/")[2]},
-        "load": os.getloadavg()[0],
         "results": [
             {
                 **asdict(result.figure),
                 "checkout": result.checkout,
                 "rounds": [pair._asdict() for pair in result.pairs],
+                "loads": result.loads,
                 "value": result.value,
                 "lowest": result.values[0],
                 "highest": result.values[-1],
@@ -369,7 +373,9 @@ async def main(arguments: argparse.Namespace) -> list[Result]:
     """Run the cases and print each as soon as it is done."""
     checkouts = {_label(path): path for path in [ROOT, *arguments.checkout]}
     results = []
-    print(_LINE.format("Case", "Service", "", "compared with", "value (lowest to highest)", "aim", "(rounds)"))
+    print(
+        _LINE.format("Case", "Service", "", "compared with", "value (lowest to highest)", "aim", "", "rounds at load")
+    )
     seconds = _QUICK_SECONDS if arguments.quick else _FULL_SECONDS
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         async with open_upstream(Path(folder)) as upstream:

@@ -1,11 +1,12 @@
 """The harness measures what it says it does, and fails rather than measure something else."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.bench.path_cost import CASES, Amount, Figure, Pair, Result, download, pass_through, run
+from tests.bench.path_cost import CASES, Amount, Figure, Pair, Result, Round, download, pass_through, run
 from tests.bench.upstream import PROGRAM, Upstream, open_upstream
 from tests.docs.blocks import ROOT
 from tests.tools import require_tool
@@ -19,12 +20,27 @@ async def upstream(tmp_path: Path) -> AsyncIterator[Upstream]:
         yield running
 
 
-async def test_a_case_measures_each_checkout_in_each_round(upstream: Upstream) -> None:
-    """Two rounds with two checkouts are two pairs for each, of CPU time that was really used."""
-    results = await run(CASES["tiny"], Amount(rounds=2, images=10), upstream, {"here": ROOT, "there": ROOT})
+async def test_the_service_is_measured_beside_the_pass_through(upstream: Upstream) -> None:
+    """A round is a pair of CPU times that were really used."""
+    (result,) = await run(CASES["tiny"], Amount(rounds=1, images=10), upstream, {"here": ROOT})
 
-    assert [(result.checkout, len(result.pairs)) for result in results] == [("here", 2), ("there", 2)]
-    assert all(pair.service > 0 and pair.reference > 0 for result in results for pair in result.pairs)
+    assert result.pairs[0].service > result.pairs[0].reference > 0
+
+
+async def test_each_checkout_takes_its_turn_in_each_round(upstream: Upstream) -> None:
+    """Two rounds with two checkouts are two pairs for each of both."""
+    turns: list[Path] = []
+
+    async def measure(_: Upstream, checkouts: Sequence[Path], __: Amount) -> Round:
+        turns.extend(checkouts)
+        return [(Pair(len(turns), 1),) for _ in checkouts]
+
+    case = replace(CASES["tiny"], measure=measure)
+    one, other = await run(case, Amount(rounds=2, images=1), upstream, {"one": Path("a"), "other": Path("b")})
+
+    assert turns == [Path("a"), Path("b")] * 2
+    assert (one.checkout, other.checkout) == ("one", "other")
+    assert one.pairs == other.pairs == [Pair(2, 1), Pair(4, 1)]
 
 
 async def test_wall_time_is_compared_with_bare_links(upstream: Upstream) -> None:
@@ -50,7 +66,7 @@ async def test_a_download_that_lacks_bytes_is_not_measured(upstream: Upstream) -
 def test_a_result_is_the_middle_of_its_rounds(is_difference: bool, value: float) -> None:
     """One bad round does not decide; the aim itself still counts as met."""
     figure = Figure("memory", "MB", "before", aim=value, is_difference=is_difference)
-    result = Result(figure, "here", [Pair(6, 3), Pair(600, 3), Pair(6, 3)])
+    result = Result(figure, "here", [Pair(6, 3), Pair(600, 3), Pair(6, 3)], [])
 
     assert result.value == value
     assert result.is_met

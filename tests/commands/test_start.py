@@ -160,6 +160,24 @@ def test_the_module_and_the_command_are_the_same(tmp_path: Path) -> None:
     assert ended.stdout.strip()
 
 
+@pytest.mark.parametrize(
+    ("assignment", "problem"),
+    [
+        ("colour=red", "--set: unknown setting: colour"),
+        ("image_delay=soon", "--set: image_delay: "),
+        ("not_ready=418", "--set: not_ready: "),
+        ("image_delay", "is not NAME=VALUE"),
+    ],
+)
+async def test_a_wrong_setting_of_the_sandbox_is_named(tmp_path: Path, assignment: str, problem: str) -> None:
+    """Exit code 2, no traceback."""
+    ended = await run("sandbox", "--set", assignment, folder=tmp_path)
+
+    assert ended.code == 2
+    assert problem in ended.errors
+    assert "Traceback" not in ended.errors
+
+
 async def test_a_sandbox_ends_when_it_is_told_to(tmp_path: Path) -> None:
     """SIGTERM, as a container's engine sends it: exit code 0, no word of an error."""
     process = await asyncio.create_subprocess_exec(

@@ -31,6 +31,17 @@ def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
     assert (ended.returncode, ended.stdout) == (0, "")
 
 
+def test_what_lies_in_the_data_volume_is_not_read_as_settings() -> None:
+    """`.env` is read from the working directory: it is no volume, and nothing that runs may write there."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+
+    (workdir,), (volume,) = (re.findall(rf"^{word} (.+)$", dockerfile, re.MULTILINE) for word in ("WORKDIR", "VOLUME"))
+
+    assert not Path(workdir).is_relative_to(volume)
+    assert f"install -d -o batch -g batch {workdir}" not in dockerfile
+    assert not any(line.startswith("COPY") and ".env" in line for line in dockerfile.splitlines())
+
+
 def test_the_compose_file_follows_the_specification() -> None:
     """Checked against the Compose schema."""
     node, checker = require_tool("node"), Path(__file__).parent / "node_modules" / "dclint" / "bin" / "dclint.cjs"
@@ -41,6 +52,17 @@ def test_the_compose_file_follows_the_specification() -> None:
     ended = subprocess.run([node, checker, "-c", rules, COMPOSE], check=False, capture_output=True, text=True)
 
     assert ended.returncode == 0, ended.stdout
+
+
+def test_the_demo_s_secrets_are_long_enough_for_the_image() -> None:
+    """It listens beyond the loopback, where short ones stop the start."""
+    environment = compose()["services"]["service"]["environment"]
+    names = {name: value for name, value in environment.items() if name.lower() in Settings.model_fields}
+
+    values = {name.lower(): value for name, value in names.items()}
+
+    assert "admin_token" in values
+    Settings.load(_env_file=None, **values, host="0.0.0.0")
 
 
 def test_images_of_others_are_pinned() -> None:

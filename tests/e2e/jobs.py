@@ -87,6 +87,8 @@ async def ended(service: Service, job: Document) -> Document:
 class Delivery:
     """A callback as it arrived."""
 
+    path: str
+    """With its query, as it was sent."""
     headers: dict[str, str]
     body: bytes
 
@@ -113,7 +115,7 @@ class Receiver(LoopbackServer):
         return [web.post("/{path:.*}", self._take)]
 
     async def _take(self, request: web.Request) -> web.Response:
-        self.received.append(Delivery(dict(request.headers), await request.read()))
+        self.received.append(Delivery(request.raw_path, dict(request.headers), await request.read()))
         self.changed()
         status = self.answers[min(len(self.received), len(self.answers)) - 1]
         return web.Response(status=status, headers=self.headers)

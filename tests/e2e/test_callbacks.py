@@ -2,8 +2,11 @@
 
 import asyncio
 import base64
+import socket
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -79,6 +82,15 @@ async def test_the_receiver_is_told_and_can_verify_it(service: Service, receiver
     assert (done["callback"]["state"], done["callback"]["attempts"]) == ("delivered", 1)
 
 
+@pytest.mark.parametrize("tail", ["/a%2fb/%41?x=%7e&y=a+b&z=%20", "/a//b/../c?q='(1)'", "/%E4%f6"])
+async def test_its_address_is_called_as_it_was_given(service: Service, receiver: Receiver, tail: str) -> None:
+    """Byte for byte: what a receiver signs or compares is its own spelling."""
+    job = await submit(service, callback_url=receiver.url + tail)
+    await settled(service, job)
+
+    assert [told.path for told in receiver.received] == [tail]
+
+
 @pytest.mark.parametrize("how", ["error", "cancelled"])
 async def test_other_ends_are_told_too(upstream: FakeUpstream, service: Service, receiver: Receiver, how: str) -> None:
     """The type says which."""
@@ -147,6 +159,34 @@ async def test_a_receiver_that_cannot_be_reached_is_tried_again(service: Service
 
     assert (done["status"], done["callback"]["state"]) == ("complete", "failed")
     assert (done["callback"]["last_status"], done["callback"]["last_error"]) == (None, "unreachable")
+
+
+async def test_a_slow_name_server_holds_up_nobody_else(
+    service: Service, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice as many look-ups of receivers as there are threads hang: other names are looked up, callbacks wait."""
+    look_up, may_go = socket.getaddrinfo, threading.Event()
+    hanging: list[str] = []
+
+    def hang(host: str, *arguments: Any, **options: Any) -> Any:
+        if host.endswith(".slow.example"):
+            hanging.append(host)
+            may_go.wait(PATIENCE)
+            raise socket.gaierror
+        return look_up(host, *arguments, **options)
+
+    monkeypatch.setattr("socket.getaddrinfo", hang)
+    jobs = [await submit(service, callback_url=f"http://{number}.slow.example/") for number in range(16)]
+    await asyncio.gather(*(ended(service, job) for job in jobs))
+    async with asyncio.timeout(PATIENCE):
+        while len(hanging) < 8:  # noqa: ASYNC110  # threads know of no event
+            await asyncio.sleep(0.02)
+        found = await asyncio.get_running_loop().getaddrinfo("localhost", 80)
+    at_once = len(hanging)
+    may_go.set()
+
+    assert found
+    assert at_once == 8
 
 
 async def test_callbacks_survive_a_restart(

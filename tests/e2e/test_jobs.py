@@ -3,13 +3,16 @@
 import asyncio
 import sqlite3
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster
 
-from tests.e2e.client import Service, StartService
-from tests.e2e.jobs import all_events, document, ended, events, post, status, submit
+from service.archives.archives import Archives
+from service.problems import ArchiveGone
+from tests.e2e.client import PATIENCE, Service, StartService
+from tests.e2e.jobs import Document, document, ended, events, post, status, submit
 from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
 from tests.fakes.upstream import FakeUpstream
 
@@ -154,10 +157,53 @@ async def test_what_is_wrong_by_itself_is_said_at_once(
     assert not upstream.received
 
 
-async def test_a_body_is_refused(service: Service) -> None:
-    """Options in a body would be ignored, and a preview delivered where full size was wanted."""
-    async with service.session.post(f"{service.url}/v1/orders/{ORDER}/jobs", json={"preview": False}) as response:
-        assert response.status == 400
+async def create(service: Service, body: object, **query: str) -> tuple[int, Document]:
+    """Ask for a job with a JSON body; status and document."""
+    url = f"{service.url}/v1/orders/{ORDER}/jobs"
+    async with service.session.post(url, params=query, json=body) as response:
+        found = await response.json(content_type=None)
+        assert isinstance(found, dict)
+        return response.status, found
+
+
+async def test_options_may_come_as_a_body(upstream: FakeUpstream, service: Service) -> None:
+    """Hundreds of image ids fit there; it is the same job as by a query."""
+    wanted = [f"{number:036x}" for number in range(600)]
+    upstream.orders[ORDER] = order([*wanted[:2], "a"])
+    refused, problem = await create(service, {"image": wanted})
+    status_, accepted = await create(service, {"image": ["a"]}, preview="false")
+
+    job = await ended(service, accepted)
+    download = await service.ask(f"/v1/jobs/{job['job_id']}/download")
+
+    assert (refused, (await ended(service, problem))["error"]["code"]) == (202, "unknown_image")
+    assert (status_, job["status"]) == (202, "complete")
+    assert set(download.members) == {"a.jpg"}
+    assert upstream.received[-1].query["preview"] == "false"
+
+
+@pytest.mark.parametrize(
+    ("body", "query", "named"),
+    [
+        ({"quality": 0}, {}, "quality"),
+        ({"colour": "blue"}, {}, "colour"),
+        ({"quality": 80}, {"quality": "80"}, "quality"),
+        ({"callback_url": "https://example.com/"}, {}, "callback_url"),
+    ],
+)
+async def test_a_body_is_read_as_strictly(
+    upstream: FakeUpstream, service: Service, body: object, query: dict[str, str], named: str
+) -> None:
+    """400 that names the member, also when the query says it too."""
+    status_, problem = await create(service, body, **query)
+
+    assert (status_, problem["parameter"]) == (400, named)
+    assert not upstream.received
+
+
+async def test_a_body_that_is_no_object_is_refused(service: Service) -> None:
+    """400."""
+    assert [(await create(service, body))[0] for body in ("x", 3, True)] == [400] * 3
 
 
 async def test_without_a_key_of_ours_no_job_is_accepted(start_service: StartService) -> None:
@@ -208,23 +254,6 @@ async def test_equal_jobs_and_downloads_share_one_build(upstream: FakeUpstream, 
     assert len({job["job_id"] for job in jobs}) == 10
     assert {job["archive_id"] for job in jobs} == {direct.headers["X-Archive-Id"]}
     assert (upstream.calls("a"), upstream.calls("b")) == (1, 1)
-
-
-async def test_a_job_that_has_waited_shares_the_build_of_those_who_have_not(
-    upstream: FakeUpstream, service: Service
-) -> None:
-    """Once its order is ready there is no difference."""
-    gate = upstream.hold("b")
-    waited = await submit(service, wait="true")
-    await upstream.until(lambda: upstream.calls("b") == 1)
-    reading = asyncio.create_task(service.download())
-    async with events(service, waited) as stream:
-        async for event in stream:
-            if event.job["downloaded"] == 1:
-                break
-    gate.set()
-
-    assert (await reading).headers["X-Archive-Id"] == (await ended(service, waited))["archive_id"]
 
 
 async def test_cancelling_one_of_two_leaves_the_other(upstream: FakeUpstream, service: Service) -> None:
@@ -310,11 +339,88 @@ async def test_a_key_that_cannot_be_used_is_named(service: Service, key: str) ->
     assert (answer.status, answer.problem["parameter"]) == (400, "Idempotency-Key")
 
 
+async def test_a_callers_jobs_are_its_own(start_service: StartService) -> None:
+    """Another caller gets 404, whatever it asks; an administrator sees, follows and cancels all."""
+    service = await start_service(service_api_key="one,two", admin_token="root")
+    job = await submit(service, headers={"X-API-Key": "one"})
+    path = f"/v1/jobs/{job['job_id']}"
+    asked = [("GET", ""), ("GET", "/events"), ("GET", "/download"), ("HEAD", "/download"), ("DELETE", "")]
+
+    foreign = [
+        (await service.ask(path + tail, method=method, headers={"X-API-Key": "two"})).status for method, tail in asked
+    ]
+    own = [
+        (await service.ask(path + tail, method=method, headers={"X-API-Key": "one"})).status for method, tail in asked
+    ]
+    administrators = [
+        (await service.ask(path + tail, method=method, headers={"X-Admin-Token": "root"})).status
+        for method, tail in asked
+    ]
+
+    assert foreign == [404] * 5
+    assert own == administrators == [200] * 5
+
+
+async def listed(service: Service, headers: dict[str, str] | None = None, **query: str) -> Document:
+    """A page of jobs."""
+    answer = await service.ask("/v1/jobs", params=query, headers=headers)
+    assert answer.status == 200, answer.body
+    return document(answer)
+
+
+async def test_jobs_are_listed_page_by_page(start_service: StartService) -> None:
+    """A caller's own, newest first, each as at its own address; filters narrow them, a cursor goes on."""
+    service = await start_service(service_api_key="one,two", admin_token="root")
+    one = {"X-API-Key": "one"}
+    jobs = [await submit(service, each, headers=one) for each in (ORDER, ORDER, OTHER_ORDER)]
+    await submit(service, headers={"X-API-Key": "two"})
+    await service.ask(f"/v1/jobs/{jobs[2]['job_id']}", method="DELETE", headers=one)
+    ids = [job["job_id"] for job in reversed(jobs)]
+
+    whole = await listed(service, one)
+    first = await listed(service, one, limit="2")
+    second = await listed(service, one, limit="2", cursor=first["next_cursor"])
+    of_order = await listed(service, one, order_id=ORDER.upper())
+    everybody = await listed(service, {"X-Admin-Token": "root"})
+    looked_at = document(await service.ask(f"/v1/jobs/{ids[0]}", headers=one))
+
+    assert [job["job_id"] for job in whole["items"]] == ids
+    assert whole["next_cursor"] is second["next_cursor"] is None
+    assert [job["job_id"] for job in (*first["items"], *second["items"])] == ids
+    assert [job["job_id"] for job in of_order["items"]] == ids[1:]
+    assert len(everybody["items"]) == 4
+    assert whole["items"][0].keys() == looked_at.keys()
+
+
+async def test_an_open_service_lists_for_administrators_alone(start_service: StartService) -> None:
+    """Without keys nobody's jobs are anybody's own; who has the id may look."""
+    service = await start_service(admin_token="root")
+    job = await submit(service)
+
+    assert (await service.ask("/v1/jobs")).status == 403
+    assert [found["job_id"] for found in (await listed(service, {"X-Admin-Token": "root"}))["items"]] == [job["job_id"]]
+    assert (await status(service, job))["job_id"] == job["job_id"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"status": "x"}, {"order_id": "x"}, {"cursor": "x"}, {"limit": "0"}, {"limit": "201"}, {"colour": "blue"}],
+)
+async def test_a_filter_that_cannot_be_used_is_named(start_service: StartService, query: dict[str, str]) -> None:
+    """400."""
+    service = await start_service(service_api_key="one")
+
+    answer = await service.ask("/v1/jobs", params=query, headers={"X-API-Key": "one"})
+
+    assert (answer.status, answer.problem["parameter"]) == (400, next(iter(query)))
+
+
 async def test_job_routes_need_the_callers_key(start_service: StartService) -> None:
     """Create, look, follow, download and cancel."""
     service = await start_service(service_api_key="secret")
     answers = [
         await post(service),
+        await service.ask("/v1/jobs"),
         *[await service.ask(f"/v1/jobs/{UNKNOWN}{tail}") for tail in ("", "/events", "/download")],
         await service.ask(f"/v1/jobs/{UNKNOWN}", method="DELETE"),
     ]
@@ -322,21 +428,41 @@ async def test_job_routes_need_the_callers_key(start_service: StartService) -> N
     assert {answer.status for answer in answers} == {401}
 
 
-async def test_a_waiting_job_stays_queued_until_the_order_is_ready(
+async def test_a_waiting_job_fetches_images_as_they_become_ready(
     upstream: FakeUpstream, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It looks again and again, fetches nothing meanwhile, and then delivers all."""
-    monkeypatch.setattr("service.jobs.runner._FIRST_INTERVAL", 0.05)
-    upstream.orders[ORDER] = [BUSY, BUSY, BUSY, order(["a", "b"])]
+    """The first one is here while the other is in the making; then it looks again, and delivers both."""
+    monkeypatch.setattr("service.archives.polling._FIRST_INTERVAL", 0.05)
+    upstream.orders[ORDER] = BUSY
     job = await submit(service, wait="true")
-    await upstream.until(lambda: upstream.calls(ORDER) >= 3)
-    early = upstream.image_calls
+    async with asyncio.timeout(PATIENCE), events(service, job) as stream:
+        async for event in stream:
+            if event.job["downloaded"] == 1:
+                break
+        upstream.orders[ORDER] = order(["a", "b"])
+        rest = [later async for later in stream]
 
-    history = await all_events(service, job)
+    assert (event.job["status"], event.job["total"]) == ("processing", 2)
+    assert (rest[-1].job["status"], rest[-1].job["downloaded"]) == ("complete", 2)
+    assert (upstream.calls("a"), upstream.calls("b")) == (1, 1)
 
-    assert early == 0
-    assert [event.job["status"] for event in history] == ["queued"] + ["processing"] * 3 + ["complete"]
-    assert history[-1].job["downloaded"] == 2
+
+async def test_a_waiting_job_has_its_time_once(
+    upstream: FakeUpstream, start_service: StartService, tmp_path: Path
+) -> None:
+    """A restart does not begin the waiting anew: its deadline is counted from when it was accepted."""
+    upstream.orders[ORDER] = BUSY
+    before = await start_service(data_dir=tmp_path / "kept")
+    job = await submit(before, wait="true", wait_timeout="3600")
+    await upstream.until(lambda: upstream.calls("a") == 1)
+    await before.stop()
+    with closing(sqlite3.connect(tmp_path / "kept" / "batch.sqlite3")) as database, database:
+        database.execute("UPDATE job_records SET request = json_set(request, '$.created', 0.0)")
+
+    after = await start_service(data_dir=tmp_path / "kept")
+    done = await ended(after, job)
+
+    assert (done["status"], done["downloaded"]) == ("complete", 1)
 
 
 async def test_at_its_deadline_a_waiting_job_takes_what_is_there(upstream: FakeUpstream, service: Service) -> None:
@@ -369,32 +495,57 @@ async def test_a_job_waits_for_an_open_breaker(upstream: FakeUpstream, start_ser
     assert job["status"] == "complete"
 
 
+async def test_what_a_job_waits_for_is_told(upstream: FakeUpstream, start_service: StartService) -> None:
+    """Queued, with the moment when it is tried again: within a minute, whatever the breaker's rest is."""
+    service = await start_service(breaker_failures=1, breaker_reset=3600, upstream_attempts=1)
+    upstream.orders[OTHER_ORDER] = 500
+    await ended(service, await submit(service, OTHER_ORDER))
+    job = await submit(service)
+    async with asyncio.timeout(PATIENCE):
+        while (now := await status(service, job))["retry_at"] is None:  # noqa: ASYNC110  # it is polled
+            await asyncio.sleep(0.02)
+
+    pause = datetime.fromisoformat(now["retry_at"]) - datetime.fromisoformat(now["started_at"])
+    assert now["status"] == "queued"
+    assert 0 < pause.total_seconds() <= 61
+    assert (await service.ask(f"/v1/jobs/{job['job_id']}", method="DELETE")).status == 200
+
+
 async def test_a_job_does_not_wait_for_ever(
     upstream: FakeUpstream, start_service: StartService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When its patience is over, what was in the way is its error."""
-    monkeypatch.setattr("service.jobs.runner._PATIENCE_SECONDS", 0.0)
+    """When it has been tried for long enough, what was in the way is its error."""
+    monkeypatch.setattr("service.jobs.runner._RETRY_SECONDS", 0.0)
     service = await start_service(breaker_failures=1, upstream_attempts=1)
     upstream.orders[OTHER_ORDER] = 500
     await ended(service, await submit(service, OTHER_ORDER))
 
     job = await ended(service, await submit(service))
 
-    assert (job["status"], job["error"]["code"]) == ("error", "breaker_open")
+    assert (job["status"], job["error"]["code"], job["retry_at"]) == ("error", "breaker_open", None)
 
 
-async def test_patience_begins_with_what_is_in_the_way(
-    upstream: FakeUpstream, start_service: StartService, monkeypatch: pytest.MonkeyPatch
+async def test_a_job_outlasts_the_loss_of_its_archive(
+    upstream: FakeUpstream, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job that waited for its order for longer than that still outlasts a breaker that is open then."""
-    monkeypatch.setattr("service.jobs.runner._PATIENCE_SECONDS", 0.4)
-    service = await start_service(breaker_failures=1, breaker_reset=2, upstream_attempts=1)
-    upstream.orders[OTHER_ORDER] = 500
-    await ended(service, await submit(service, OTHER_ORDER))
+    """An archive that is dropped while a job wants it is asked for anew; what was fetched is not fetched again."""
+    monkeypatch.setattr("service.jobs.runner._USUAL_PAUSE", 0.05)
+    keep = Archives.keep
+    lost: list[str] = []
 
-    job = await ended(service, await submit(service, wait="true", wait_timeout="0.5"))
+    async def lose_once(archives: Archives, archive_id: str, until: float) -> None:
+        if not lost:
+            lost.append(archive_id)
+            raise ArchiveGone
+        await keep(archives, archive_id, until)
 
-    assert (job["status"], job["error"]) == ("complete", None)
+    monkeypatch.setattr(Archives, "keep", lose_once)
+
+    job = await ended(service, await submit(service))
+
+    assert len(lost) == 1
+    assert (job["status"], job["downloaded"]) == ("complete", 2)
+    assert upstream.image_calls == 2
 
 
 async def test_results_expire_and_say_so(

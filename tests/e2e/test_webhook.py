@@ -153,13 +153,13 @@ async def test_it_wakes_a_waiting_job(
     upstream: FakeUpstream, start_service: StartService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By itself the job would look again in an hour; that of another order stays asleep."""
-    monkeypatch.setattr("service.jobs.runner._FIRST_INTERVAL", 3600.0)
-    monkeypatch.setattr("service.jobs.runner._LONGEST_INTERVAL", 3600.0)
+    monkeypatch.setattr("service.archives.polling._FIRST_INTERVAL", 3600.0)
     upstream.orders[OTHER_ORDER] = BUSY
     service = await start_service(autoenhance_webhook_secret=SECRET)
     job = await submit(service, wait="true", wait_timeout="3600")
     await submit(service, OTHER_ORDER, wait="true", wait_timeout="3600")
     await upstream.until(lambda: upstream.calls(ORDER) == upstream.calls(OTHER_ORDER) == 1)
+    await upstream.until(lambda: upstream.calls("a") == 1)
     upstream.orders[ORDER] = order(["a", "b"])
 
     await notify(service)
@@ -190,7 +190,7 @@ async def test_it_is_not_believed_before_the_order_says_so_too(
     upstream: FakeUpstream, start_service: StartService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An order that still says it is busy is asked again; then the batch begins."""
-    monkeypatch.setattr("service.jobs.news._CONFIRM_SECONDS", (0.0, 0.05, 0.05))
+    monkeypatch.setattr("service.jobs.webhook_events._CONFIRM_SECONDS", (0.0, 0.05, 0.05))
     upstream.orders[ORDER] = [BUSY, BUSY, order(["a", "b"])]
     service = await start_service(autoenhance_webhook_secret=SECRET, auto_batch=True)
 
@@ -209,7 +209,7 @@ async def test_otherwise_nothing_is_built(
     settings: dict[str, bool],
 ) -> None:
     """Neither without `AUTO_BATCH`, nor when the order never confirms it."""
-    monkeypatch.setattr("service.jobs.news._CONFIRM_SECONDS", (0.0, 0.01))
+    monkeypatch.setattr("service.jobs.webhook_events._CONFIRM_SECONDS", (0.0, 0.01))
     service = await start_service(autoenhance_webhook_secret=SECRET, data_dir=tmp_path, **settings)
 
     await notify(service)
@@ -221,4 +221,4 @@ async def test_otherwise_nothing_is_built(
 def _jobs(data_dir: Path) -> int:
     """How many jobs are on record."""
     with closing(sqlite3.connect(data_dir / "batch.sqlite3")) as database:
-        return int(database.execute("SELECT count(*) FROM jobs").fetchone()[0])
+        return int(database.execute("SELECT count(*) FROM job_records").fetchone()[0])

@@ -1,8 +1,9 @@
 """What only the embedded engine promises."""
 
 import asyncio
+import json
 import sqlite3
-import threading
+import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,10 +11,25 @@ import pytest
 
 from service.database import Database
 from service.disk import OutOfSpace
-from service.jobs import records
+from service.jobs import table
 from service.jobs.embedded import EmbeddedJobs
-from tests.jobs.conformance.engines import TTL
-from tests.jobs.conformance.steps import PATIENCE, Steps, request, running
+from service.jobs.job import Callback, CallbackState, Job, Status
+from service.problems import JobsUnavailable
+from tests.jobs.conformance.work import ORDER, PATIENCE, Tasks, ended, request, running
+
+_HISTORIES = """
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY, key TEXT UNIQUE, order_id TEXT NOT NULL, request TEXT NOT NULL, status TEXT NOT NULL,
+    due REAL, run TEXT, deaths INTEGER NOT NULL DEFAULT 0, blamed INTEGER NOT NULL DEFAULT 0,
+    reached INTEGER NOT NULL DEFAULT 0, expires REAL
+);
+CREATE INDEX jobs_by_order ON jobs (order_id);
+CREATE TABLE job_changes (
+    job_id TEXT NOT NULL REFERENCES jobs ON DELETE CASCADE, number INTEGER NOT NULL, change TEXT NOT NULL,
+    PRIMARY KEY (job_id, number)
+) WITHOUT ROWID;
+"""
+"""The tables of the versions that kept a history of each job."""
 
 
 async def test_durable_transactions_are_synchronous(tmp_path: Path) -> None:
@@ -31,8 +47,8 @@ async def test_durable_transactions_are_synchronous(tmp_path: Path) -> None:
 
 async def test_accepting_and_cancelling_are_durable(tmp_path: Path) -> None:
     """Both are on the disk before their caller is told."""
-    database = await Database.open(tmp_path, [records.SCHEMA])
-    backend = await EmbeddedJobs.open(database, TTL)
+    database = await Database.open(tmp_path, [table.SCHEMA])
+    engine = await EmbeddedJobs.open(database)
     modes: list[int] = []
 
     def note_commits(connection: sqlite3.Connection) -> None:
@@ -45,104 +61,81 @@ async def test_accepting_and_cancelling_are_durable(tmp_path: Path) -> None:
         connection.set_trace_callback(note)
 
     await database.run(note_commits)
-    job, _ = await backend.submit(request())
-    await backend.cancel(job.id)
+    job, _ = await engine.submit(request())
+    await engine.cancel(ended(job, Status.CANCELLED))
     await database.close()
 
     assert modes[1:] == [2, 2]  # the first is that of the note-taking itself
 
 
-def without_new_columns(connection: sqlite3.Connection) -> None:
-    """Make the table as the first version had it."""
-    for column in ("blamed", "reached"):
-        connection.execute(f"ALTER TABLE jobs DROP {column}")
+def earlier_job(connection: sqlite3.Connection, job_id: str, *changes: dict[str, Any], callback: bool = False) -> None:
+    """A job as a version with histories kept it."""
+    asked = {"id": job_id, "order_id": ORDER, "options": {"quality": 80}, "created": 1.0, "trace": None}
+    asked["callback_url"] = "https://example.com/" if callback else None
+    status = [change["status"] for change in changes if "status" in change][-1]
+    connection.execute(
+        "INSERT INTO jobs (id, key, order_id, request, status) VALUES (?, ?, ?, ?, ?)",
+        (job_id, f"key of {job_id}", ORDER, json.dumps(asked), status),
+    )
+    for number, change in enumerate(changes, 1):
+        connection.execute("INSERT INTO job_changes VALUES (?, ?, ?)", (job_id, number, json.dumps(change)))
 
 
-async def test_jobs_of_an_earlier_version_are_carried_on(tmp_path: Path) -> None:
-    """A newer service finds its tables without the columns that came since, and adds them."""
-    earlier = await Database.open(tmp_path, [records.SCHEMA])
-    job, _ = await (await EmbeddedJobs.open(earlier, TTL)).submit(request())
-    await earlier.run(without_new_columns)
-    await earlier.close()
+async def test_jobs_of_versions_with_histories_are_carried_on(tmp_path: Path) -> None:
+    """What had ended is read as it ended; what had not is run; a callback goes on; keys name what they named."""
+    failure = {"image_id": "b", "name": "b.jpg", "code": "expired", "reason": "It is gone."}
+    begun = ({"at": 1.0, "status": "queued"}, {"at": 2.0, "status": "processing", "archive_id": "f" * 32, "total": 2})
+    complete = {"at": 4.0, "status": "complete", "expires": time.time() + 3600}
+    pending = {"state": "pending", "attempts": 2, "last_status": 500, "last_error": None, "next_at": "2026-11-28T10:00"}
+    with sqlite3.connect(tmp_path / "batch.sqlite3") as connection:
+        connection.executescript(_HISTORIES)
+        outcomes = ({"at": 3.0, "size": 70}, {"at": 3.0, "failure": failure})
+        earlier_job(connection, "complete", *begun, *outcomes, complete)
+        earlier_job(connection, "queued", begun[0])
+        earlier_job(connection, "running", *begun, {"at": 3.0, "size": 70})
+        earlier_job(connection, "untold", *begun, complete, {"at": 5.0, "callback": pending}, callback=True)
+    connection.close()
 
-    database = await Database.open(tmp_path, [records.SCHEMA])
-    async with running(await EmbeddedJobs.open(database, TTL)) as steps:
-        await steps.until(lambda: steps.finished == [job.id])
+    first = await Database.open(tmp_path, [table.SCHEMA])
+    await EmbeddedJobs.open(first)
+    await first.close()
+    database = await Database.open(tmp_path, [table.SCHEMA])  # the second start finds nothing to carry on
+    engine = await EmbeddedJobs.open(database)
+    tables = await database.run(lambda c: {name for (name,) in c.execute("SELECT name FROM sqlite_schema")})
+    done = await engine.get("complete")
+    known, is_new = await engine.submit(request(), "key of complete")
+    async with running(engine) as tasks:
+        await tasks.until(lambda: len(tasks.finished) == 2 and len(tasks.callbacks) == 1)
     await database.close()
 
+    assert {"jobs", "job_changes"}.isdisjoint(tables)
+    assert done is not None
+    assert (done.status, done.archive_id, done.started, done.finished) == (Status.COMPLETE, "f" * 32, 2.0, 4.0)
+    assert done.summary == {"total": 2, "downloaded": 1, "failed": 1, "bytes": 70, "failures": [failure]}
+    assert (known.id, is_new) == ("complete", False)
+    assert sorted(tasks.finished) == ["queued", "running"]
+    assert {job.archive_id for job in tasks.runs} == {None}
+    called = tasks.callbacks[0].callback
+    assert (tasks.callbacks[0].id, called and called.attempts) == ("untold", 2)
 
-async def test_a_job_that_may_be_poison_runs_alone(tmp_path: Path) -> None:
-    """After two deaths it is run first and by itself, so that nobody else is blamed for a third."""
-    database = await Database.open(tmp_path, [records.SCHEMA])
-    backend = await EmbeddedJobs.open(database, TTL)
-    innocent, _ = await backend.submit(request())
-    suspect, _ = await backend.submit(request())
-    await database.run(lambda connection: connection.execute("UPDATE jobs SET deaths = 2 WHERE id = ?", (suspect.id,)))
 
-    async with running(backend) as steps:
-        steps.gate.clear()
-        await steps.until(lambda: len(steps.runs) == 1)
-        for _ in range(3):
-            await backend.submit(request())
-        for _ in range(20):
-            await asyncio.sleep(0)
-            await backend.counts()
-        steps.gate.set()
-        await steps.until(lambda: len(steps.finished) == 5)
+async def test_an_expired_job_is_forgotten_a_day_later(tmp_path: Path) -> None:
+    """Not before, and not while its receiver is still to be told."""
+    database = await Database.open(tmp_path, [table.SCHEMA])
+    engine = await EmbeddedJobs.open(database)
+    now = time.time()
+
+    async def expired(hours: float, callback_url: str | None = None) -> Job:
+        job, _ = await engine.submit(request(callback_url=callback_url))
+        await engine.end(ended(job, expires=now - hours * 3600))
+        return job
+
+    kept, gone, untold = await expired(23), await expired(25), await expired(25, "https://example.com/")
+    await database.run(lambda connection: table.sweep(connection, now - 24 * 3600))
+
+    found = [await engine.get(job.id) is not None for job in (kept, gone, untold)]
     await database.close()
-
-    assert steps.finished[0] == suspect.id
-    assert steps.runs[1].job.id == innocent.id
-    assert steps.at_once[0] == 1
-
-
-async def test_interrupted_jobs_go_first(tmp_path: Path) -> None:
-    """A restart with a long queue does not send them to its end."""
-    database = await Database.open(tmp_path, [records.SCHEMA])
-    backend = await EmbeddedJobs.open(database, TTL)
-    for _ in range(3):
-        await backend.submit(request())
-    begun, _ = await backend.submit(request())
-    await database.run(lambda connection: connection.execute("UPDATE jobs SET run = 'x' WHERE id = ?", (begun.id,)))
-
-    async with running(await EmbeddedJobs.open(database, TTL)) as steps:
-        await steps.until(lambda: len(steps.finished) == 4)
-    await database.close()
-
-    assert steps.runs[0].job.id == begun.id
-
-
-async def test_a_job_claimed_while_the_service_stops_is_not_blamed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody began it, so nothing died of it."""
-    claimed, go_on = threading.Event(), threading.Event()
-    really_claim = records.claim
-
-    def claim_slowly(*arguments: Any) -> Any:
-        found = really_claim(*arguments)
-        if found[0] is not None:
-            claimed.set()
-            go_on.wait(PATIENCE)
-        return found
-
-    database = await Database.open(tmp_path, [records.SCHEMA])
-    backend = await EmbeddedJobs.open(database, TTL)
-    await backend.submit(request())
-    with monkeypatch.context() as patch:
-        patch.setattr(records, "claim", claim_slowly)
-        stopping = asyncio.create_task(backend.run(Steps(backend)))
-        await asyncio.to_thread(claimed.wait, PATIENCE)
-        stopping.cancel()
-        await asyncio.sleep(0)
-        go_on.set()
-        await asyncio.gather(stopping, return_exceptions=True)
-
-    async with running(await EmbeddedJobs.open(database, TTL)) as steps:
-        await steps.until(lambda: len(steps.finished) == 1)
-    await database.close()
-
-    assert steps.runs[0].deaths == 0
+    assert found == [True, False, True]
 
 
 async def full(*_: object, **__: object) -> NoReturn:
@@ -150,26 +143,46 @@ async def full(*_: object, **__: object) -> NoReturn:
     raise OutOfSpace("SQLITE_FULL")
 
 
-async def test_a_full_disk_does_not_keep_the_service_from_stopping(
+async def test_a_full_disk_refuses_jobs_and_waits_with_their_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job that cannot be let go of is taken over at the next start."""
-    monkeypatch.setattr("service.jobs.embedded._STOP_SECONDS", 0.1)
-    database = await Database.open(tmp_path, [records.SCHEMA])
-    backend = await EmbeddedJobs.open(database, TTL)
-    job, _ = await backend.submit(request())
-
-    before = Steps(backend)
-    before.gate.clear()
-    stopping = asyncio.create_task(backend.run(before))
-    await before.until(lambda: len(before.runs) == 1)
-    with monkeypatch.context() as patch:
-        patch.setattr(Database, "run", full)
-        stopping.cancel()
-        _, still_running = await asyncio.wait([stopping], timeout=PATIENCE)
-
-    assert not still_running
-
-    async with running(await EmbeddedJobs.open(database, TTL)) as steps:
-        await steps.until(lambda: steps.finished == [job.id])
+    """A new job is a clear refusal; a running one ends once there is room."""
+    monkeypatch.setattr("service.jobs.embedded._DISK_FULL_SECONDS", 0.01)
+    database = await Database.open(tmp_path, [table.SCHEMA])
+    engine = await EmbeddedJobs.open(database)
+    async with running(engine) as tasks:
+        tasks.gate.clear()
+        job, _ = await engine.submit(request())
+        await tasks.until(lambda: len(tasks.runs) == 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(Database, "run", full)
+            tasks.gate.set()
+            with pytest.raises(JobsUnavailable):
+                await engine.submit(request())
+            with pytest.raises(JobsUnavailable):
+                await engine.cancel(ended(job, Status.CANCELLED))
+            assert tasks.finished == []
+        await tasks.until(lambda: tasks.finished == [job.id])
     await database.close()
+
+
+async def test_callbacks_of_earlier_attempts_wait_their_time(tmp_path: Path) -> None:
+    """A restart does not hasten an attempt that is due in an hour."""
+    database = await Database.open(tmp_path, [table.SCHEMA])
+    engine = await EmbeddedJobs.open(database)
+    job, _ = await engine.submit(request(callback_url="https://example.com/"))
+    await engine.end(ended(job))
+    later = Tasks(engine)
+    await database.run(
+        lambda connection: table.save_callback(
+            connection, job.id, Callback(state=CallbackState.PENDING, next_at=time.time() + 3600)
+        )
+    )
+    task = asyncio.create_task(engine.run(later.work))
+    other, _ = await engine.submit(request(callback_url="https://example.com/"))
+    await later.until(lambda: len(later.callbacks) == 1)
+    task.cancel()
+    await asyncio.wait([task], timeout=PATIENCE)
+    await database.close()
+
+    assert [called.id for called in later.callbacks] == [other.id]

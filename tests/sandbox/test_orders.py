@@ -215,3 +215,24 @@ async def test_documents_follow_the_api_version(
     image = document["images"][0]
     assert image["ai_version"] == ai_version
     assert [name for name in image if name.startswith("window_pull")] == [window_field]
+
+
+async def test_undocumented_fields_change_at_every_request(start: StartSandbox) -> None:
+    """They say nothing about the picture: what is documented stays the same."""
+    caller = await start(volatile_fields=True)
+    order_id = caller.control.add_order([ImageSpec()]).order_id
+
+    first, second = [(await caller.json("GET", f"/orders/{order_id}"))["images"][0] for _ in range(2)]
+
+    changed = {name for name in first if first[name] != second[name]}
+    assert changed == {"preview_url", "views", "last_accessed", "expires_at", "account"}
+
+
+async def test_a_listing_can_be_shorter_than_its_total(start: StartSandbox) -> None:
+    """Images that are counted and not listed."""
+    caller = await start(unlisted_images=498)
+    order_id = caller.control.add_order([ImageSpec()] * 2).order_id
+
+    order = await caller.json("GET", f"/orders/{order_id}")
+
+    assert (order["total_images"], len(order["images"])) == (500, 2)

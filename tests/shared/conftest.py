@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 # Imported before there is an event loop, as the command line does it.
-import service.jobs.shared
-import service.upstream.hint  # noqa: F401
+import service.cluster.jobs
+import service.cluster.breaker_hints  # noqa: F401
 from tests.e2e.client import Service, StartService
 from tests.e2e.conftest import start_service, upstream
 from tests.redis_server import RedisServer

@@ -5,13 +5,15 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientError
 
-from service.jobs.shared import LEASE
+from service.cluster.job_records import JobRecords
+from service.cluster.jobs import LEASE
+from service.jobs.job import Job
 from service.sandbox import ImageSpec
 from service.sandbox.state import Order
 from tests.faults.findings import Findings
@@ -24,7 +26,7 @@ _SIZE = 50_000
 _AGAIN_SECONDS = LEASE.total_seconds() * 1.5
 """Within which an interrupted job must be running again."""
 _STALL_SECONDS = LEASE.total_seconds() * 1.5
-_DEATHS = 3
+_CRASHES = 5
 _PAUSE = 0.05
 _IN_FLIGHT = "batch_downloads_in_flight "
 
@@ -78,12 +80,13 @@ class _Check:
             await self._create(order): order for order in (self._fleet.add_order([image] * 2) for _ in range(_JOBS))
         }
         watcher = self._fleet.replicas[index - 1]
-        begun: dict[str, list[float]] = {job_id: [] for job_id in jobs}
-        async with asyncio.TaskGroup() as watching:
+        again: dict[str, float] = {}
+        async with JobRecords.open(self._fleet.redis.url) as records, asyncio.TaskGroup() as watching:
             for job_id in jobs:
-                watching.create_task(self._watch(watcher, job_id, begun[job_id]))
-            await _until(lambda: all(begun.values()))
+                watching.create_task(self._watch(watcher, job_id))
+            await self._until(records, jobs, lambda job: job.archive_id is not None)
             struck = time.monotonic()
+            watching.create_task(self._note_attempts(records, jobs, again))
             if stall:
                 pid = self._fleet.replicas[index].pid
                 os.kill(pid, signal.SIGSTOP)
@@ -91,7 +94,7 @@ class _Check:
                 os.kill(pid, signal.SIGCONT)
             else:
                 await self._fleet.replace(index)
-        self._again += [moments[1] - struck for moments in begun.values() if len(moments) > 1]
+        self._again += [moment - struck for moment in again.values()]
         for job_id, order in jobs.items():
             await self._judge(job_id, order)
 
@@ -103,33 +106,45 @@ class _Check:
         self.findings.equal("its bytes are the same from every replica", len(bodies), 1)
         self.findings.hold("its ZIP is right", members(bodies.pop()) == self._fleet.expected(order), job_id)
 
-    async def _watch(self, replica: ServiceProcess, job_id: str, begun: list[float]) -> None:
-        """Note when the job begins to be run; to its end."""
+    async def _until(self, records: JobRecords, jobs: Iterable[str], condition: Callable[[Job], bool]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not all([(job := await records.get(job_id)) and condition(job) for job_id in jobs]):  # noqa: ASYNC110
+                await asyncio.sleep(_PAUSE)
+
+    async def _note_attempts(self, records: JobRecords, jobs: Iterable[str], again: dict[str, float]) -> None:
+        """Note when a second attempt at a job begins, until all jobs have ended."""
+        is_over = False
+        while not is_over:
+            found = {job_id: await records.get(job_id) for job_id in jobs}
+            is_over = all(job is None or job.is_final for job in found.values())
+            for job_id, job in found.items():
+                if job is not None and not job.is_final and (job.crashes > 1 or job.reached):
+                    again.setdefault(job_id, time.monotonic())
+            await asyncio.sleep(_PAUSE)
+
+    async def _watch(self, replica: ServiceProcess, job_id: str) -> None:
+        """Its events, to the end."""
         ends = 0
         async with self._fleet.session.get(f"{replica.url}/v1/jobs/{job_id}/events") as events:
             async for line in events.content:
-                if not line.startswith(b"data: "):
-                    continue
-                job = json.loads(line[6:])
-                if job["status"] == "processing" and not job["downloaded"] + job["failed"]:
-                    begun.append(time.monotonic())
-                ends += job["status"] in ("complete", "error", "cancelled")
+                if line.startswith(b"data: "):
+                    ends += json.loads(line[6:])["status"] in ("complete", "error", "cancelled")
         self.findings.equal("it ends once", ends, 1)
 
     async def poison(self) -> None:
         """One job alone in the fleet: whoever fetches its image is killed."""
         job_id = await self._create(self._fleet.add_order([ImageSpec(size=_SIZE, latency=PATIENCE / 2)]))
-        deaths = 0
+        crashes = 0
         while (job := await self._status(job_id))["status"] in ("queued", "processing"):
             for index, replica in enumerate(self._fleet.replicas):
                 if await self._is_fetching(replica):
                     await self._fleet.replace(index)
-                    deaths += 1
+                    crashes += 1
             await asyncio.sleep(_PAUSE)
-        self.findings.equal("a job that kills its process is stopped after three deaths", deaths, _DEATHS)
+        self.findings.equal("a job that kills its process is given up after five crashes", crashes, _CRASHES)
         self.findings.equal("with the reason", (job["error"] or {}).get("code"), "job_crashed")
         order = self._fleet.add_order([ImageSpec(size=_SIZE)])
-        await self._watch(self._fleet.replicas[0], await self._create(order), [])
+        await self._watch(self._fleet.replicas[0], await self._create(order))
         bodies = {await self._download(replica, order) for replica in self._fleet.replicas}
         right = len(bodies) == 1 and members(bodies.pop()) == self._fleet.expected(order)
         self.findings.hold("the fleet lives: the next job ends, and every replica has its order", right)
@@ -166,12 +181,11 @@ class _Check:
         return await self._read(replica, f"/v1/orders/{order.order_id}/images?preview=false")
 
     async def _read(self, replica: ServiceProcess, path: str) -> bytes:
-        async with self._fleet.session.get(replica.url + path) as response:
-            response.raise_for_status()
-            return await response.read()
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110  # other processes know of no event
-            await asyncio.sleep(_PAUSE)
+        """What is answered, in the end: whoever stood still may have to find out first that another one went on."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                async with self._fleet.session.get(replica.url + path) as response:
+                    if response.status != 503:
+                        response.raise_for_status()
+                        return await response.read()
+                await asyncio.sleep(_PAUSE)

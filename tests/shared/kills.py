@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 
 from aiohttp import ClientError
 
-from service.jobs.shared import LEASE
+from service.cluster.jobs import LEASE
 from service.sandbox import ImageSpec
 from service.sandbox.state import Order
 from tests.faults.findings import Findings

@@ -5,29 +5,28 @@ python -m tests.shared.stalled_worker ADDRESS
 
 import asyncio
 import sys
-import time
 
-from service.jobs.backend import Run, Withdrawn
-from service.jobs.job import Change, Status
+from service.jobs.engine import Work
+from service.jobs.job import Callback, Job, Status
 from tests.jobs.conformance.engines import open_engine
+from tests.jobs.conformance.work import ended
 
 
 async def main(address: str) -> None:
     """Run jobs; tell on standard output when the first begins, and what came of it."""
     done = asyncio.Event()
-    async with open_engine(address) as backend:
+    async with open_engine(address) as engine:
 
-        async def step(run: Run) -> None:
+        async def run(job: Job) -> None:
             print("begun", flush=True)
             sys.stdin.readline()
-            try:
-                await backend.progress(run, Change(at=time.time(), status=Status.ERROR))
-                print("ended", flush=True)
-            except Withdrawn:
-                print("withdrawn", flush=True)
+            print("ended" if await engine.end(ended(job, Status.ERROR)) else "refused", flush=True)
             done.set()
 
-        running = asyncio.create_task(backend.run(step))
+        async def call_back(job: Job) -> Callback:
+            raise AssertionError(job)
+
+        running = asyncio.create_task(engine.run(Work(run, call_back)))
         await done.wait()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -3,164 +3,198 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
-from service.jobs.backend import Run
-from service.jobs.broker import Broker, listen
-from service.jobs.job import Change, Status
-from tests.faults.proxy import FaultProxy
-from tests.jobs.conformance.engines import open_engine
-from tests.jobs.conformance.steps import ORDER, PATIENCE, ended, request, running
+from service.cluster.job_records import EarlierJobs, JobRecords
+from service.jobs.engine import JobEnded, JobFilter
+from service.jobs.job import Job, Status
+from service.problems import JobsUnavailable
+from tests.jobs.conformance.engines import LEASE, open_engine
+from tests.jobs.conformance.work import PATIENCE, ended, request, running
 from tests.redis_server import RedisServer
 
-_MOMENTS = 150
 _PAUSE = 0.02
-# Longer than a call to Redis may take, shorter than a run insists.
-_HANG_SECONDS = 1.2
+_DAY = 24 * 3600
+URL = "https://example.com/"
 
 
 @pytest.fixture
-async def broker(redis: RedisServer) -> AsyncIterator[Broker]:
+async def records(redis: RedisServer) -> AsyncIterator[JobRecords]:
     """A way to what is kept in Redis."""
-    async with Broker.open(redis.url) as opened:
+    async with JobRecords.open(redis.url) as opened:
         yield opened
 
 
-async def test_a_job_whose_record_cannot_be_read_is_not_lost(redis: RedisServer, broker: Broker) -> None:
-    """It is let go of, and runs when somebody can read it."""
-    async with open_engine(f"shared:{redis.url}") as backend:
-        job, _ = await backend.submit(request())
-        await broker.redis.rpush(f"batch:job:{job.id}:log", '{"from": "the future"}')
-        async with running(backend) as steps, asyncio.timeout(PATIENCE):
-            while not await broker.redis.hlen(f"batch:job:{job.id}:dead"):  # noqa: ASYNC110  # Redis knows of no event
+async def test_what_nobody_was_told_of_is_not_run(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis takes the message, and is gone before the record: the caller was refused, so nothing may be bought."""
+    monkeypatch.setattr("service.cluster.jobs._RECORD_ATTEMPTS", 2)
+
+    async def fail(records: JobRecords, job: Job) -> bool:
+        raise JobsUnavailable
+
+    async with open_engine(f"shared:{redis.url}") as engine, running(engine) as tasks:
+        with monkeypatch.context() as patch:
+            patch.setattr(JobRecords, "add", fail)
+            with pytest.raises(JobsUnavailable):
+                await engine.submit(request(), "key")
+        other, _ = await engine.submit(request())
+        await tasks.until(lambda: tasks.finished == [other.id])
+        again, is_new = await engine.submit(request(), "key")
+        await tasks.until(lambda: len(tasks.finished) == 2)
+
+    assert is_new
+    assert tasks.finished == [other.id, again.id]
+
+
+async def test_a_message_waits_for_its_record(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker may be told of a job before the job is on record; it is run then."""
+    add, may_write = JobRecords.add, asyncio.Event()
+
+    async def write_late(records: JobRecords, job: Job) -> bool:
+        await may_write.wait()
+        return await add(records, job)
+
+    monkeypatch.setattr(JobRecords, "add", write_late)
+    monkeypatch.setattr("service.cluster.jobs._SUBMIT_SECONDS", PATIENCE)
+    looked: list[str] = []
+    get = JobRecords.get
+
+    async def note(records: JobRecords, job_id: str) -> Job | None:
+        looked.append(job_id)
+        return await get(records, job_id)
+
+    monkeypatch.setattr(JobRecords, "get", note)
+    async with open_engine(f"shared:{redis.url}") as engine, running(engine) as tasks:
+        submitting = asyncio.create_task(engine.submit(request()))
+        async with asyncio.timeout(PATIENCE):
+            while len(looked) < 2:  # noqa: ASYNC110  # the first is that of the submission
                 await asyncio.sleep(_PAUSE)
-            await broker.redis.rpop(f"batch:job:{job.id}:log")
-            await backend.wake(ORDER)
-            await steps.until(lambda: steps.finished == [job.id])
+        may_write.set()
+        job, _ = await submitting
+        await tasks.until(lambda: tasks.finished == [job.id])
 
 
-async def test_a_step_that_has_ended_is_claimed_by_nobody(redis: RedisServer, broker: Broker) -> None:
-    """A claim that was on its way for long finds it void, also the last one of a job."""
-    async with open_engine(f"shared:{redis.url}") as backend, running(backend) as steps:
-        job, _ = await backend.submit(request())
-        await steps.until(lambda: steps.finished == [job.id])
-    late = await broker.claim(args=[job.id, 1, steps.runs[0].token, "worker"])
+async def test_an_outage_in_the_middle_of_a_run_is_waited_out(redis: RedisServer) -> None:
+    """For longer than the lease: the run goes on where it is, and it is one run."""
+    async with open_engine(f"shared:{redis.url}") as engine, running(engine) as tasks:
+        tasks.gate.clear()
+        job, _ = await engine.submit(request(callback_url=URL))
+        await tasks.until(lambda: len(tasks.runs) == 1)
+        redis.kill()
+        tasks.gate.set()
+        await asyncio.sleep(LEASE.total_seconds())
+        unfinished = list(tasks.finished)
+        redis.start()
+        await tasks.until(lambda: len(tasks.callbacks) == 1)
 
-    assert late is None
-
-
-async def test_an_outcome_whose_answer_was_late_counts_once(redis: RedisServer) -> None:
-    """Redis does what it was asked before it hung, and is asked again: the job has each image once."""
-
-    async def step(run: Run) -> None:
-        await backend.progress(run, Change(at=time.time(), status=Status.PROCESSING, archive_id="a" * 32, total=2))
-        redis.freeze()
-        asyncio.get_running_loop().call_later(_HANG_SECONDS, redis.thaw)
-        await backend.progress(run, Change(at=time.time(), size=10))
-        await backend.progress(run, Change(at=time.time(), size=10))
-        await backend.progress(run, ended())
-
-    async with open_engine(f"shared:{redis.url}") as backend, asyncio.timeout(PATIENCE):
-        job, _ = await backend.submit(request())
-        task = asyncio.create_task(backend.run(step))
-        *_, last = [seen async for seen in backend.watch(job.id, 0)]
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    assert (last.status, last.downloaded, last.bytes) == (Status.COMPLETE, 2, 20)
+    assert unfinished == []
+    assert [run.id for run in tasks.runs] == [job.id]
+    assert tasks.finished == [job.id]
 
 
 async def test_a_cancelling_on_record_is_told_as_done(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Redis hangs right after it: the caller hears that the job was ended, once; and what follows is done later."""
-    send = Broker.send
+    """Redis hangs right after it: the caller hears that the job was ended, once; its receiver is told later."""
+    end = JobRecords.end
 
-    async def send_to_frozen(broker: Broker, job_id: str, sequence: int, due: float) -> None:
-        redis.freeze()
-        await send(broker, job_id, sequence, due)
+    async def freeze_after(records: JobRecords, job: Job) -> bool:
+        try:
+            return await end(records, job)
+        finally:
+            redis.freeze()
 
-    for name in ("_SWEEP_SECONDS", "_OVERDUE_SECONDS"):
-        monkeypatch.setattr(f"service.jobs.worker.{name}", _PAUSE)
-    async with open_engine(f"shared:{redis.url}") as backend:
-        job, _ = await backend.submit(request())
+    async with open_engine(f"shared:{redis.url}") as engine:
+        job, _ = await engine.submit(request(callback_url=URL))
+        cancelled = ended(job, Status.CANCELLED)
         with monkeypatch.context() as patch:
-            patch.setattr(Broker, "send", send_to_frozen)
-            cancelled, done = await backend.cancel(job.id)
+            patch.setattr(JobRecords, "end", freeze_after)
+            is_first = await engine.cancel(cancelled)
         redis.thaw()
-        again = await backend.cancel(job.id)
-        async with running(backend) as steps:
-            await steps.until(lambda: steps.finished == [job.id])
+        again = await engine.cancel(ended(job, Status.CANCELLED, expires=1.0))
+        async with running(engine) as tasks:
+            await tasks.until(lambda: len(tasks.callbacks) == 1)
 
-    assert done
-    assert cancelled is not None
-    assert cancelled.status is Status.CANCELLED
-    assert again == (cancelled, False)
+    assert (is_first, again) == (True, False)
+    assert tasks.runs == []
 
 
-async def test_a_job_is_forgotten_once_nothing_is_left_to_do(redis: RedisServer, broker: Broker) -> None:
-    """A day after it expired, also when a callback was sent once more."""
-    async with open_engine(f"shared:{redis.url}") as backend, running(backend) as steps, asyncio.timeout(PATIENCE):
-        job, _ = await backend.submit(request())
-        for times in (1, 2):
-            await steps.until(lambda: steps.finished.count(job.id) == times)  # noqa: B023  # awaited at once
-            for key in (f"batch:job:{job.id}", f"batch:job:{job.id}:log"):
-                while not 80_000 < await broker.redis.ttl(key) < 100_000:  # noqa: ASYNC110  # Redis knows of no event
-                    await asyncio.sleep(_PAUSE)
-            await backend.renew(job.id, Change(at=time.time(), callback={"state": "pending"}))
+async def test_an_end_whose_answer_was_lost_is_the_end(redis: RedisServer, records: JobRecords) -> None:
+    """Told twice, it is on record once, and both times whoever told it is right; another end is not."""
+    async with open_engine(f"shared:{redis.url}") as engine:
+        job, _ = await engine.submit(request())
+        end = ended(job)
+        answers = [await engine.end(end), await engine.end(end), await engine.end(ended(job, Status.ERROR))]
+
+        with pytest.raises(JobEnded):
+            await engine.save(replace(job, status=Status.PROCESSING))
+        assert await engine.get(job.id) == end
+
+    assert answers == [True, True, False]
 
 
-@pytest.mark.parametrize(("again", "thaw_after"), [(5.0, 1.0), (0.2, None)])
-async def test_a_stop_while_redis_hangs_loses_nothing(
-    redis: RedisServer, monkeypatch: pytest.MonkeyPatch, again: float, thaw_after: float | None
+@pytest.mark.parametrize(("callback_url", "days"), [(None, 1), (URL, 4)])
+async def test_a_record_goes_by_itself(
+    redis: RedisServer, records: JobRecords, callback_url: str | None, days: int
 ) -> None:
-    """It ends in time, whether Redis goes on in the middle of it or later; another one runs what it interrupted."""
-    monkeypatch.setattr("service.jobs.worker._STOP_SECONDS", 0.2)
-    monkeypatch.setattr("service.jobs.worker._CANCEL_AGAIN_SECONDS", again)
+    """A day after it expired, or once its receiver can have been told; lists drop it then."""
+    async with open_engine(f"shared:{redis.url}") as engine:
+        job, _ = await engine.submit(request(callback_url=callback_url, owner="somebody"))
+        while_open = await records.redis.ttl(f"batch:jobs:record:{job.id}")
+        await engine.end(ended(job, expires=time.time() + 100))
+        left = await records.redis.ttl(f"batch:jobs:record:{job.id}")
+        await records.redis.delete(f"batch:jobs:record:{job.id}")
+
+        assert await engine.find(JobFilter(), 9) == []
+        assert await engine.find(JobFilter(owner="somebody"), 9) == []
+
+    assert while_open > 7 * _DAY
+    assert days * _DAY < left <= days * _DAY + 100
+    assert await records.redis.zcard("batch:jobs:all") == await records.redis.zcard("batch:jobs:of:somebody") == 0
+
+
+@pytest.mark.parametrize("thaw_after", [1.0, None])
+async def test_a_stop_while_redis_hangs_loses_nothing(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch, thaw_after: float | None
+) -> None:
+    """It ends, whether Redis goes on in the middle of it or later; another one runs what it interrupted."""
+    monkeypatch.setattr("service.cluster.jobs._STOP_SECONDS", 0.2)
+    monkeypatch.setattr("service.cluster.jobs._CANCEL_AGAIN_SECONDS", 0.2)
     async with asyncio.timeout(PATIENCE):
-        async with open_engine(f"shared:{redis.url}") as backend:
-            job, _ = await backend.submit(request())
-            async with running(backend) as steps:
-                steps.gate.clear()
-                await steps.until(lambda: len(steps.runs) == 1)
+        async with open_engine(f"shared:{redis.url}") as engine:
+            job, _ = await engine.submit(request())
+            async with running(engine) as tasks:
+                tasks.gate.clear()
+                await tasks.until(lambda: len(tasks.runs) == 1)
                 redis.freeze()
                 if thaw_after is not None:
                     asyncio.get_running_loop().call_later(thaw_after, redis.thaw)
         redis.thaw()
-    async with open_engine(f"shared:{redis.url}") as backend, running(backend) as steps:
-        await steps.until(lambda: steps.finished == [job.id])
+    async with open_engine(f"shared:{redis.url}") as engine, running(engine) as tasks:
+        await tasks.until(lambda: tasks.finished == [job.id])
 
 
-async def test_a_listener_notices_that_redis_is_gone(
-    redis: RedisServer, broker: Broker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its connection says nothing, neither that it is broken nor anything else: it listens on another one."""
-    monkeypatch.setattr("service.jobs.broker._SILENCE_SECONDS", 0.2)
-    heard = asyncio.Event()
+async def test_hundreds_of_jobs_begin_and_end_at_once(redis: RedisServer) -> None:
+    """More than docket has connections: all begin, and all end when what they wait for comes; each once."""
+    async with open_engine(f"shared:{redis.url}") as engine, running(engine) as tasks:
+        tasks.gate.clear()
+        jobs = [(await engine.submit(request(callback_url=URL)))[0].id for _ in range(300)]
+        await tasks.until(lambda: len(tasks.runs) == 300)
+        tasks.gate.set()
+        await tasks.until(lambda: len(tasks.finished) == len(tasks.callbacks) == 300)
 
-    async def publish_until_heard() -> None:
-        heard.clear()
-        async with asyncio.timeout(PATIENCE):
-            while not heard.is_set():  # who listens does not say when it begins
-                await broker.redis.publish("batch:news", ORDER)
-                await asyncio.sleep(_PAUSE)
-
-    async with FaultProxy(redis.url) as proxy:
-        listening = asyncio.create_task(
-            listen(proxy.url.replace("http:", "redis:"), {"batch:news": lambda order: heard.set()})
-        )
-        await publish_until_heard()
-        proxy.fall_silent()
-        await publish_until_heard()
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
+    assert sorted(tasks.finished) == sorted(jobs)
+    assert sorted(job.id for job in tasks.callbacks) == sorted(jobs)
 
 
-async def test_a_listener_stops_at_the_first_word(redis: RedisServer) -> None:
-    """In whatever moment it is cancelled; the library may lose a cancellation while it sends."""
-    for moment in range(_MOMENTS):
-        listening = asyncio.create_task(listen(redis.url, {"batch:news": print}))
-        for _ in range(moment):
-            await asyncio.sleep(0)
-        listening.cancel()
-        async with asyncio.timeout(PATIENCE):
-            await asyncio.wait([listening])
+async def test_jobs_of_an_earlier_version_are_not_lost_silently(redis: RedisServer, records: JobRecords) -> None:
+    """While it has left unfinished ones, this version does not start; once they have ended, it does."""
+    await records.redis.zadd("batch:status:processing", {"a" * 32: "+inf"})
+    with pytest.raises(EarlierJobs, match="1 jobs of an earlier version"):
+        async with open_engine(f"shared:{redis.url}"):
+            pass
+
+    await records.redis.zrem("batch:status:processing", "a" * 32)
+    async with open_engine(f"shared:{redis.url}") as engine, running(engine) as tasks:
+        job, _ = await engine.submit(request())
+        await tasks.until(lambda: tasks.finished == [job.id])

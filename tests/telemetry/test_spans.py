@@ -75,14 +75,24 @@ async def test_tasks_belong_to_the_trace_they_were_made_in(traces: Traces, expor
 def test_an_exception_that_passes_through_marks_the_span(
     traces: Traces, exported: InMemorySpanExporter, error: Exception, description: str
 ) -> None:
-    """By its reason, else by its class, and never with its message."""
-    with traces.request("root", {}), pytest.raises(type(error)), span("image"):
+    """By its reason, else by its class, and never with its message; so it does the one that a trace begins with."""
+    with pytest.raises(type(error)), traces.job("root", None), span("image"):
         raise error
 
-    image = named(exported, "image")
-    assert (image.status.status_code, image.status.description) == (StatusCode.ERROR, description)
-    assert (image.attributes or {})["error.type"] == description
-    assert "words" not in image.to_json()
+    for name in ("image", "root"):
+        marked = named(exported, name)
+        assert (marked.status.status_code, marked.status.description) == (StatusCode.ERROR, description)
+        assert (marked.attributes or {})["error.type"] == description
+        assert "words" not in marked.to_json()
+
+
+def test_an_exception_that_is_handled_marks_the_inner_span_alone(
+    traces: Traces, exported: InMemorySpanExporter
+) -> None:
+    """An attempt fails, its image does not."""
+    with traces.request("root", {}), pytest.raises(ValueError, match="no"), span("image"):
+        raise ValueError("no")
+
     assert named(exported, "root").status.is_unset
 
 
@@ -131,7 +141,7 @@ def test_a_trace_that_is_not_sampled_keeps_its_id(exported: InMemorySpanExporter
 
     with Traces(provider.get_tracer("test")).request("root", {}) as root, span("image") as image:
         assert not image.is_recording()
-        assert image.get_span_context().trace_id == root.get_span_context().trace_id
+        assert trace_id() == trace.format_trace_id(root.get_span_context().trace_id)
         assert not int((link() or "")[-2:], 16) & 1
 
     assert exported.get_finished_spans() == ()

@@ -145,6 +145,17 @@ async def test_a_request_tells_what_came_of_it(upstream: FakeUpstream, service: 
     assert archive.attributes["archive.id"] == good.headers["X-Archive-Id"]
 
 
+async def test_a_request_is_told_by_its_route(service: Service, collector: Collector) -> None:
+    """Not by its path: an archive's id, or a link's token, opens what it names."""
+    await service.ask("/v1/archives/5ec12e7", headers=KEY)
+    await service.stop()
+
+    (root,) = collector.spans
+    assert root.name == "GET /v1/archives/{archive_id}"
+    assert set(root.attributes) == {"http.method", "http.route", "http.status_code", "request.id"}
+    assert b"5ec12e7" not in b"".join(collector.raw)
+
+
 async def test_without_an_id_of_the_callers_the_request_id_is_the_traces(
     service: Service, collector: Collector
 ) -> None:

@@ -12,7 +12,7 @@ system.addEventListener("change", follow);
 new MutationObserver(follow).observe(root, { attributeFilter: ["data-theme"] });
 
 SwaggerUIBundle({
-  url: "/openapi.json",
+  url: "openapi.json",
   dom_id: "#reference",
   deepLinking: true,
   defaultModelsExpandDepth: 0,

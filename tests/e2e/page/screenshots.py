@@ -1,6 +1,6 @@
 """Pictures of the page in each state, to be looked at: `python -m tests.e2e.page.screenshots FOLDER [STATE ...]`.
 
-The state `readme` makes those of the README: `... screenshots pictures readme`.
+The state `readme` makes the two that stand in the README: `... screenshots screenshots readme`.
 """
 
 import asyncio

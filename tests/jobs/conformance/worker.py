@@ -1,6 +1,6 @@
-"""A process that runs jobs and dies of them: `python -m tests.jobs.conformance.worker ADDRESS [TOGETHER [IMAGES]]`.
+"""A process that begins a job and is killed: `python -m tests.jobs.conformance.worker ADDRESS [TOGETHER]`.
 
-It dies once so many jobs run TOGETHER (1), each after so many IMAGES (0).
+It dies once so many jobs run TOGETHER (1).
 """
 
 import asyncio
@@ -8,25 +8,26 @@ import os
 import signal
 import sys
 
-from service.jobs.backend import Run
-from service.jobs.job import Change, Status
+from service.jobs.engine import Work
+from service.jobs.job import Callback, Job
 from tests.jobs.conformance.engines import open_engine
 
 
-async def main(address: str, together: int = 1, images: int = 0) -> None:
+async def main(address: str, together: int = 1) -> None:
     """Run jobs until they kill this process."""
-    running = 0
-    async with open_engine(address) as backend:
+    running: list[str] = []
+    async with open_engine(address) as engine:
 
-        async def die(run: Run) -> None:
-            nonlocal running
-            await backend.progress(run, Change(at=1, status=Status.PROCESSING), *[Change(at=1, size=10)] * images)
-            running += 1
-            if running == together:
+        async def die(job: Job) -> None:
+            running.append(job.id)
+            if len(running) == together:
                 os.kill(os.getpid(), signal.SIGKILL)
             await asyncio.Event().wait()
 
-        await backend.run(die)
+        async def call_back(job: Job) -> Callback:
+            raise AssertionError(job)
+
+        await engine.run(Work(die, call_back))
 
 
 if __name__ == "__main__":

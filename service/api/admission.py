@@ -1,0 +1,148 @@
+"""How many connections callers may hold: in all, and from one address. A quiet one makes room for a new one."""
+
+import errno
+import ipaddress
+import resource
+import time
+from collections.abc import Callable, Collection
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, Protocol
+
+from service.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+Network = IPv4Network | IPv6Network
+
+# One household or host usually holds a whole network of this length.
+IPV6_PREFIX = 64
+
+_MOST_FILES = 65_536
+# For the database, the log, calls upstream and what is being stored.
+_OTHER_FILES = 128
+_MOST_CONNECTIONS = 16_384
+_NO_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_NOTE_SECONDS = 60.0
+
+
+class Evictable(Protocol):
+    """A connection, as far as this is concerned."""
+
+    def evict(self) -> None:
+        """End it, although its caller did nothing wrong."""
+        ...
+
+
+def raise_file_limit() -> int:
+    """Let this process open as many files as it may, within reason; returns how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return _MOST_FILES
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(soft, wanted)
+
+
+def connections_within(files: int) -> int:
+    """How many connections so many files allow: each may have an image open besides itself."""
+    return max(16, min(_MOST_CONNECTIONS, (files - _OTHER_FILES) // 2))
+
+
+def peer_group(address: str) -> str:
+    """Whose connections count together: those of an address, of IPv6 those of its network."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((ip, IPV6_PREFIX), strict=False)) if ip.version == 6 else str(ip)
+
+
+class Admission:
+    """Bounds connections: `most` in all, a quarter of them from one address unless it is in `trusted`."""
+
+    def __init__(self, most: int, trusted: Collection[Network] = ()) -> None:
+        self._most = most
+        self._most_of_one = max(1, most // 4)
+        self._trusted = trusted
+        self._counts: dict[str, int] = {}
+        # In the sequence in which they became idle. (Dicts, for their order.)
+        self._idle: dict[Evictable, str] = {}
+        self._idle_of: dict[str, dict[Evictable, None]] = {}
+        self._note_after = 0.0
+        self.total = 0
+
+    def admit(self, connection: Evictable, address: str) -> bool:
+        """Take a new connection, which is idle, in. False when there is no room and none that could make some."""
+        group = peer_group(address)
+        is_one_too_many = self._counts.get(group, 0) >= self._most_of_one and not self._is_trusted(address)
+        if is_one_too_many or self.total >= self._most:
+            self._note(address)
+            idle = self._idle_of.get(group, {}) if is_one_too_many else self._idle
+            victim = next(iter(idle), None)
+            if victim is None:
+                return False
+            self.leave(victim, self._idle[victim])
+            victim.evict()
+        self._counts[group] = self._counts.get(group, 0) + 1
+        self.total += 1
+        self.idle(connection, address)
+        return True
+
+    def idle(self, connection: Evictable, address: str) -> None:
+        """It waits for a request."""
+        group = peer_group(address)
+        self._idle[connection] = address
+        self._idle_of.setdefault(group, {})[connection] = None
+
+    def busy(self, connection: Evictable, address: str) -> None:
+        """A request of it is being answered."""
+        if self._idle.pop(connection, None) is None:
+            return
+        group = peer_group(address)
+        idle = self._idle_of[group]
+        del idle[connection]
+        if not idle:
+            del self._idle_of[group]
+
+    def leave(self, connection: Evictable, address: str) -> None:
+        """It has ended. Call once for each that was admitted."""
+        self.busy(connection, address)
+        group = peer_group(address)
+        self.total -= 1
+        self._counts[group] -= 1
+        if not self._counts[group]:
+            del self._counts[group]
+
+    def _is_trusted(self, address: str) -> bool:
+        try:
+            ip = ipaddress.ip_address(address.partition("%")[0])
+        except ValueError:
+            return False
+        return any((getattr(ip, "ipv4_mapped", None) or ip) in network for network in self._trusted)
+
+    def _note(self, address: str) -> None:
+        """One line a minute, however many come."""
+        now = time.monotonic()
+        if now >= self._note_after:
+            self._note_after = now + _NOTE_SECONDS
+            log.warning("too many connections: idle ones are closed", address=address, connections=self.total)
+
+
+def quiet_accept(next_handler: Callable[[dict[str, Any]], object]) -> Callable[[object, dict[str, Any]], None]:
+    """A loop's exception handler: when connections cannot be accepted for want of files, one line a minute says so.
+
+    asyncio would log a traceback for each of them, hundreds a second. Everything else goes to `next_handler`.
+    """
+    note_after = 0.0
+
+    def handle(loop: object, context: dict[str, Any]) -> None:
+        nonlocal note_after
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and error.errno in _NO_FILES and "accept" in str(context.get("message"))):
+            next_handler(context)
+        elif time.monotonic() >= note_after:
+            note_after = time.monotonic() + _NOTE_SECONDS
+            log.error("connections cannot be accepted", reason=error.strerror)
+
+    return handle

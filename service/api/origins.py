@@ -1,0 +1,101 @@
+"""What a page of another site, or a browser by itself, must not make the service do: spend credits, or change anything.
+
+A browser sends requests of any page to any address, this machine's included. Where callers have keys that is harmless,
+because no page has one. Without keys the service looks at what browsers say of where a request comes from.
+"""
+
+from collections.abc import Collection
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from yarl import URL
+
+from service.api.caller import CALLER
+from service.api.keys import SETTINGS
+from service.api.tracing import route_of
+from service.hosts import is_loopback
+from service.problems import HostRefused, OriginRefused, PrefetchRefused
+from service.text import printable
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_TRUE = frozenset({"true", "1", "yes", "on", "t", "y"})
+_PREFETCH = (("Sec-Purpose", "prefetch"), ("Purpose", "prefetch"), ("X-Moz", "prefetch"))
+# Judged by a secret of its own; its sender is no browser.
+_WEBHOOKS = "/v1/webhooks/"
+
+
+@web.middleware
+async def refuse_foreign(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Raises `PrefetchRefused`, `OriginRefused` or `HostRefused` for what would buy or change something.
+
+    Comes after the caller is known.
+    """
+    if _may_buy(request) and _is_prefetch(request):
+        raise PrefetchRefused
+    settings, caller = request.app[SETTINGS], request[CALLER]
+    is_open = not settings.service_api_key and not caller.is_administrator
+    if is_open and (_may_change(request) or _may_buy(request)):
+        if not is_from_own_page(request) and not _is_allowed(request, settings.allowed_origins):
+            raise OriginRefused
+        host = request.headers.get("Host")
+        if host is not None and _is_on_loopback(request) and not _is_own_host(host, settings.allowed_hosts):
+            raise HostRefused(f"It was {printable(host)}.")
+    return await handler(request)
+
+
+def is_from_own_page(request: web.Request) -> bool:
+    """What the browser says about who asks; programs that are no browsers say nothing."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return True
+    try:
+        return URL(origin).authority == URL(f"{request.scheme}://{request.host}").authority
+    except ValueError:
+        return False
+
+
+def _may_change(request: web.Request) -> bool:
+    is_route = request.match_info.route.resource is not None
+    return is_route and request.method not in _SAFE and not request.path.startswith(_WEBHOOKS)
+
+
+def _may_buy(request: web.Request) -> bool:
+    """Whether it is a download that spends credits where images are not here yet."""
+    if request.method != "GET" or "/images" not in route_of(request):
+        return False
+    query = request.query
+    is_full_size = any(value.strip().lower() not in _TRUE for value in query.getall("preview", ()))
+    is_free = any(value.strip().lower() in _TRUE for value in query.getall("dev_mode", ()))
+    return (is_full_size or "rendition" in query) and not is_free
+
+
+def _is_prefetch(request: web.Request) -> bool:
+    return any(word in request.headers.get(name, "").lower() for name, word in _PREFETCH)
+
+
+def _is_allowed(request: web.Request, allowed: Collection[str]) -> bool:
+    """Whether the page's origin may call. Who follows a link there says only where it was (`Referer`)."""
+    origin = request.headers.get("Origin")
+    if origin is None:
+        try:
+            origin = str(URL(request.headers.get("Referer", "")).origin())
+        except ValueError:
+            origin = ""
+    return "*" in allowed or origin in allowed
+
+
+def _is_on_loopback(request: web.Request) -> bool:
+    address = request.transport.get_extra_info("sockname") if request.transport else None
+    return address is not None and is_loopback(str(address[0]))
+
+
+def _is_own_host(host: str, allowed: Collection[str]) -> bool:
+    """Whether a `Host` names this machine. A name that anybody may give this machine's address is no such name."""
+    try:
+        name = (URL(f"http://{host}").host or "").lower().rstrip(".")
+    except ValueError:
+        return False
+    return is_loopback(name) or name in allowed or "*" in allowed

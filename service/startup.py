@@ -1,0 +1,103 @@
+"""What an operator should see when the service starts: what it is going to do, and what looks wrong."""
+
+import os
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+
+from pydantic_settings import DotEnvSettingsSource
+
+from service import __version__, hosts
+from service.settings import GIB, MIB, Settings
+
+# Names that are ours alone: HOST, PORT and the like are too short, and OTEL_* has many more than we read.
+_OWN = tuple(
+    name.upper() for name in Settings.model_fields if len(name) >= 8 and "_" in name and not name.startswith("otel_")
+)
+# One letter in ten.
+_ALIKE = 0.9
+
+
+def summary(settings: Settings) -> dict[str, str]:
+    """What the service is going to do, by headings, on one screen and without secrets."""
+    return {
+        "version": __version__,
+        "upstream": f"{_shown(settings.autoenhance_api_base)}, version {settings.autoenhance_api_version or 'unset'}",
+        "data": f"{settings.data_dir.absolute()}, {_budget(settings)}",
+        "callers": _callers(settings),
+        "on": ", ".join(_features(settings)) or "nothing else",
+    }
+
+
+def warnings(settings: Settings) -> Iterator[str]:
+    """What looks wrong, one sentence each."""
+    if settings.autoenhance_api_key is None:
+        yield "AUTOENHANCE_API_KEY is not set: downloads are answered with 503"
+    if not settings.service_api_key and not hosts.is_loopback(settings.host):
+        yield (
+            f"HOST is {settings.host} and SERVICE_API_KEY is not set: whoever reaches this address can download every"
+            " order and spend credits"
+        )
+    for name in settings.short_secrets():
+        yield f"{name} is short enough to be guessed: take at least 16 characters"
+    for name, meant in misspelt({*os.environ, *map(str.upper, DotEnvSettingsSource(Settings).env_vars)}):
+        yield f"{name} is no setting; perhaps {meant} is meant"
+
+
+def misspelt(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Names of variables that look like a setting of ours, each with the one that is meant."""
+    by_letters = {name.replace("_", ""): name for name in _OWN}
+    known = {name.upper() for name in Settings.model_fields}
+    for name in sorted(names):
+        letters = name.upper().replace("_", "").replace("-", "")
+        if name.upper() in known:
+            continue
+        if meant := by_letters.get(letters) or next(iter(get_close_matches(name.upper(), _OWN, 1, _ALIKE)), None):
+            yield name, meant
+
+
+def _shown(url: str) -> str:
+    """An address without what may be a password."""
+    parts = hosts.split(url)
+    return url if parts is None else f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _budget(settings: Settings) -> str:
+    folder = settings.data_dir.absolute()
+    while not folder.exists():  # it is made at the start
+        folder = folder.parent
+    budget = settings.model_copy(update={"data_dir": folder}).store_budget(0)
+    size = f"{budget / GIB:.1f} GiB" if budget >= GIB else f"{budget // MIB} MiB"
+    return f"at most {size} of images"
+
+
+def _callers(settings: Settings) -> str:
+    if not settings.service_api_key:
+        return "everybody (SERVICE_API_KEY is not set)"
+    keys = settings.service_keys
+    names = sorted({key.name for key in keys if key.name})
+    others = sum(key.name is None for key in keys)
+    return ", ".join([*names, *([f"{others} without a name"] if others else [])])
+
+
+def _features(settings: Settings) -> Iterator[str]:
+    limit = settings.rate_limit
+    if limit is not None:
+        yield f"rate limit ({limit.amount} in {limit.get_expiry()} s)"
+    if settings.admin_token is not None:
+        yield "administrators"
+    if settings.shared_url is not None:
+        yield f"several instances (role {settings.role})"
+    if settings.store_url is not None:
+        yield "shared storage"
+    if settings.callback_secret:
+        yield "callbacks"
+    if settings.autoenhance_webhook_secret is not None:
+        yield "webhook" + (" with AUTO_BATCH" if settings.auto_batch else "")
+    if settings.assistant_base_url is not None:
+        yield "assistant"
+    if settings.traces_endpoint is not None:
+        yield "traces"
+    if settings.sentry_dsn is not None:
+        yield "Sentry"
+    if settings.base_path:
+        yield f"below {settings.base_path}"

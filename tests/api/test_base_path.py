@@ -1,0 +1,152 @@
+"""The service below a path, as a proxy offers it."""
+
+import json
+import re
+from collections.abc import Mapping
+from urllib.parse import urljoin
+
+import pytest
+
+from tests.api.conftest import FIRST, TOKEN
+from tests.e2e.client import Answer, Service, StartService
+from tests.fakes.samples import ORDER, jpeg, order
+from tests.fakes.upstream import FakeUpstream
+
+BASE = "/tools/batch"
+# How callers reach it: what the settings say, what the proxy sends along, and whether it leaves the path on.
+WAYS: dict[str, tuple[dict[str, object], dict[str, str], str]] = {
+    "left on": ({"base_path": BASE}, {}, BASE),
+    "taken off": ({"base_path": f"{BASE}/"}, {}, ""),
+    "said by a trusted proxy": ({"trusted_proxies": "127.0.0.1"}, {"X-Forwarded-Prefix": f"{BASE}/"}, ""),
+}
+_ADDRESS = re.compile(r"""(?:\b(?:href|src|action)=|\bfrom |\bimport )["']([^"'#]+)""")
+
+
+class Below:
+    """The service as a browser sees it through the proxy: every address begins with the path."""
+
+    def __init__(self, service: Service, headers: Mapping[str, str], left_on: str) -> None:
+        self._service = service
+        self._headers = headers
+        self._left_on = left_on
+
+    async def ask(self, path: str, method: str = "GET", document: object = None, **headers: str) -> Answer:
+        """Ask for an address as the service gave it."""
+        assert path.startswith(f"{BASE}/") or path == BASE, path
+        sent = self._left_on + path.removeprefix(BASE)
+        async with self._service.session.request(
+            method,
+            self._service.url + sent,
+            json=document,
+            headers={**self._headers, "X-API-Key": FIRST, **headers},
+            allow_redirects=False,
+        ) as response:
+            return Answer(response.status, response.headers, await response.read())
+
+
+@pytest.fixture(params=WAYS)
+async def below(request: pytest.FixtureRequest, upstream: FakeUpstream, start_service: StartService) -> Below:
+    """A service with keys, below a path."""
+    upstream.orders[ORDER], upstream.images["a"] = order(["a"]), jpeg()
+    settings, headers, left_on = WAYS[request.param]
+    service = await start_service(service_api_key=FIRST, admin_token=TOKEN, **settings)
+    return Below(service, headers, left_on)
+
+
+@pytest.mark.parametrize("start", ["/", "/docs", "/docs/guide/settings", "/docs/source"])
+async def test_whatever_a_page_needs_or_leads_to_is_there(below: Below, start: str) -> None:
+    """Styles, scripts, their modules, icons, pictures, links: all below the path."""
+    page = BASE + start
+    text = (await below.ask(page)).body.decode()
+    addresses = {urljoin(page, found) for found in _ADDRESS.findall(text) if "://" not in found}
+    scripts = [address for address in addresses if address.endswith(".js") and "swagger" not in address]
+    for script in scripts:
+        modules = _ADDRESS.findall((await below.ask(script)).body.decode())
+        addresses |= {urljoin(script, module) for module in modules if module.startswith("./")}
+
+    statuses = {address: (await below.ask(address)).status for address in sorted(addresses)[:60]}
+
+    assert any(address.endswith(".css") for address in statuses)
+    assert scripts
+    assert {address: status for address, status in statuses.items() if status not in (200, 302)} == {}
+
+
+async def test_redirects_stay_below_it(below: Below) -> None:
+    """The first page of the guide."""
+    answer = await below.ask(f"{BASE}/docs/guide")
+
+    assert answer.headers["Location"].startswith(f"{BASE}/docs/guide/")
+    assert (await below.ask(answer.headers["Location"])).status == 200
+
+
+async def test_a_job_is_followed_by_what_it_says(below: Below) -> None:
+    """`Location`, links in documents and events, the report of the ZIP."""
+    made = await below.ask(f"{BASE}/v1/orders/{ORDER}/jobs", "POST")
+    events = (await below.ask(made.document["links"]["events"])).body.decode()
+    last = json.loads(re.findall(r"^data: (.+)$", events, re.MULTILINE)[-1])
+    job = await below.ask(made.headers["Location"])
+    links = job.document["links"]
+    zip_file = await below.ask(links["download"])
+    report = re.fullmatch(r'<(.+)>; rel="describedby"', zip_file.headers["Link"])
+
+    assert last["links"] == links
+    assert {(await below.ask(path)).status for path in links.values()} <= {200, 204}
+    assert len(zip_file.images) == 1
+    assert report is not None
+    assert (await below.ask(report[1])).document["downloaded"] == 1
+
+
+@pytest.mark.parametrize("given", [BASE, ""])
+async def test_a_signed_link_works_below_it(below: Below, given: str) -> None:
+    """Whichever address it was asked for."""
+    path = f"{given}/v1/orders/{ORDER}/images?format=png"
+    made = await below.ask(f"{BASE}/v1/links", "POST", {"path": path})
+
+    answer = await below.ask(made.document["url"], **{"X-API-Key": ""})
+
+    assert answer.status == 200
+
+
+async def test_the_reference_tries_out_what_is_below_it(below: Below) -> None:
+    """The OpenAPI document names the path as its server."""
+    assert (await below.ask(f"{BASE}/openapi.json")).document["servers"] == [{"url": BASE}]
+
+
+async def test_a_session_is_for_the_service_alone(below: Below) -> None:
+    """Others on this host do not get its cookie."""
+    answer = await below.ask(f"{BASE}/v1/session", "POST", {"token": TOKEN})
+
+    assert f"Path={BASE}" in answer.headers["Set-Cookie"]
+
+
+async def test_passages_of_the_guide_are_found_below_it(below: Below) -> None:
+    """Those that the help box shows."""
+    answer = await below.ask(f"{BASE}/v1/ask", "POST", {"question": "How do I resume a download?"})
+
+    urls = re.findall(r'"url": "([^"#]+)', answer.body.decode())
+    assert urls
+    assert {(await below.ask(url)).status for url in urls} == {200}
+
+
+@pytest.mark.parametrize(
+    "said", ["//evil.example", "https://evil.example", "/a b", '/"><script>', "/a?b", "batch", "/.."]
+)
+async def test_what_is_no_path_is_not_believed(start_service: StartService, said: str) -> None:
+    """Nor is anything from a proxy that nobody trusts."""
+    trusting, wary = await start_service(trusted_proxies="127.0.0.1"), await start_service()
+
+    by_trusted = await trusting.ask("/", headers={"X-Forwarded-Prefix": said})
+    by_other = await wary.ask("/", headers={"X-Forwarded-Prefix": BASE})
+
+    assert by_trusted.body == by_other.body == (await wary.ask("/")).body
+
+
+async def test_what_only_looks_like_it_is_not_below_it(start_service: StartService) -> None:
+    """Another path that begins alike."""
+    service = await start_service(base_path="/batch")
+
+    statuses = [
+        (await service.ask(path)).status for path in ("/batch", "/batch/", "/batch?x=1", "/batches", "/batch//")
+    ]
+
+    assert statuses == [200, 200, 200, 404, 404]

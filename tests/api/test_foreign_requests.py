@@ -1,0 +1,193 @@
+"""Pages of other sites, and browsers by themselves, spend no credits and change nothing."""
+
+import pytest
+
+from tests.api.conftest import FIRST, TOKEN
+from tests.api.sending import send
+from tests.e2e.client import Answer, Service, StartService
+from tests.fakes.samples import ORDER, jpeg, order
+from tests.fakes.upstream import FakeUpstream
+
+IMAGES = f"/v1/orders/{ORDER}/images"
+JOBS = f"/v1/orders/{ORDER}/jobs"
+PAGE, OTHER = "https://page.example", "https://other.example"
+
+BUYS_OR_CHANGES = [
+    ("GET", f"{IMAGES}?preview=false"),
+    ("GET", f"{IMAGES}?preview=0&format=png"),
+    ("GET", f"/orders/{ORDER}/images?preview=no"),
+    ("POST", JOBS),
+    ("POST", f"/orders/{ORDER}/jobs"),
+    ("POST", "/v1/ask"),
+    ("POST", "/v1/links"),
+    ("POST", "/v1/session"),
+    ("POST", "/v1/orders"),
+    ("POST", "/v1/orders/sample"),
+    ("DELETE", f"/v1/jobs/{'0' * 32}"),
+]
+FOREIGN: list[dict[str, str]] = [
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "cross-site", "Origin": OTHER},
+    {"Sec-Fetch-Site": "same-site", "Origin": "http://127.0.0.1:1"},
+    {"Sec-Fetch-Site": "cross-site", "Referer": f"{OTHER}/page"},
+    {"Origin": OTHER},
+    {"Origin": "null"},
+    {"Origin": "http://[broken"},
+    {"Origin": f"{PAGE}.evil.example"},
+]
+PREFETCHES: list[dict[str, str]] = [
+    {"Sec-Purpose": "prefetch"},
+    {"Sec-Purpose": "prefetch;prerender"},
+    {"Purpose": "prefetch"},
+    {"X-Moz": "prefetch"},
+]
+
+
+@pytest.fixture(autouse=True)
+def one_image(upstream: FakeUpstream) -> None:
+    upstream.orders[ORDER], upstream.images["a"] = order(["a"]), jpeg()
+
+
+@pytest.fixture
+async def service(start_service: StartService) -> Service:
+    """A service without keys, which one page may call."""
+    return await start_service(allowed_origins=PAGE, admin_token=TOKEN)
+
+
+def code(answer: Answer) -> object:
+    """The code of a problem; None for any other answer."""
+    is_problem = answer.headers.get("Content-Type", "").startswith("application/problem+json")
+    return answer.problem["code"] if is_problem else None
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+@pytest.mark.parametrize(("method", "path"), BUYS_OR_CHANGES)
+async def test_a_page_of_another_site_buys_and_changes_nothing(
+    upstream: FakeUpstream, service: Service, method: str, path: str, headers: dict[str, str]
+) -> None:
+    """403 before anything is asked upstream."""
+    answer = await service.ask(path, method=method, headers=headers)
+
+    assert (answer.status, code(answer)) == (403, "origin_refused")
+    assert not upstream.calls("a")
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+@pytest.mark.parametrize("path", [IMAGES, f"{IMAGES}?preview=true", f"/v1/orders/{ORDER}", "/", "/livez"])
+async def test_what_costs_nothing_is_open_as_before(service: Service, path: str, headers: dict[str, str]) -> None:
+    """Previews, overviews, the page."""
+    assert (await service.ask(path, headers=headers)).status == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "none"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": PAGE},
+        {"Sec-Fetch-Site": "cross-site", "Referer": f"{PAGE}/orders?id=1"},
+        {"Origin": PAGE},
+    ],
+    ids=str,
+)
+async def test_programs_our_page_and_allowed_pages_may(service: Service, headers: dict[str, str]) -> None:
+    """Also by a link on an allowed page, of which the browser says no more than where it was."""
+    download = await service.download(preview="false", headers=headers)
+    job = await send(service, "POST", JOBS, headers=headers)
+
+    assert [download.status, job.status] == [200, 202]
+
+
+async def test_a_browser_of_old_is_believed_what_it_says_of_our_page(service: Service) -> None:
+    """Its origin is our address."""
+    assert (await send(service, "POST", JOBS, headers={"Origin": service.url})).status == 202
+
+
+async def test_any_origin_may_where_any_is_allowed(start_service: StartService) -> None:
+    """`ALLOWED_ORIGINS=*` says so."""
+    service = await start_service(allowed_origins="*")
+
+    assert (await send(service, "POST", JOBS, headers={"Origin": OTHER})).status == 202
+
+
+async def test_who_proves_who_it_is_may(start_service: StartService) -> None:
+    """With keys no page can ask without one; an administrator's token is as good."""
+    keyed, opened = await start_service(service_api_key=FIRST), await start_service(admin_token=TOKEN)
+    foreign = {"Sec-Fetch-Site": "cross-site", "Host": "evil.example"}
+
+    by_key = await send(keyed, "POST", JOBS, headers=foreign | {"X-API-Key": FIRST})
+    by_token = await send(opened, "POST", JOBS, headers=foreign | {"X-Admin-Token": TOKEN})
+
+    assert [by_key.status, by_token.status] == [202, 202]
+
+
+async def test_webhooks_have_a_secret_of_their_own(start_service: StartService) -> None:
+    """Whatever name Autoenhance knows us by."""
+    service = await start_service(autoenhance_webhook_secret="secret-of-the-webhook")
+    headers = {"Authentication": "secret-of-the-webhook", "Host": "batch.example"}
+
+    answer = await send(service, "POST", "/v1/webhooks/autoenhance", {"event": "x"}, headers)
+
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "localhost.evil.example", "192.0.2.1", "x", "["])
+@pytest.mark.parametrize(("method", "path"), BUYS_OR_CHANGES)
+async def test_a_name_that_somebody_gave_this_machine_is_not_ours(
+    upstream: FakeUpstream, service: Service, method: str, path: str, host: str
+) -> None:
+    """A page can make its own name lead here (DNS rebinding); the browser then takes us for its own site."""
+    answer = await service.ask(path, method=method, headers={"Host": host, "Sec-Fetch-Site": "same-origin"})
+
+    assert (answer.status, code(answer)) == (403, "host_refused")
+    assert not upstream.calls("a")
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:8000", "LOCALHOST.", "batch.localhost", "127.0.0.1", "127.1.2.3:80", "[::1]:8000"]
+)
+async def test_the_loopback_s_names_are_ours(service: Service, host: str) -> None:
+    """With any port."""
+    assert (await send(service, "POST", JOBS, headers={"Host": host})).status == 202
+
+
+@pytest.mark.parametrize(("allowed", "status"), [("Batch.Example, other.example", 202), ("*", 202), ("example", 403)])
+async def test_other_names_can_be_allowed(start_service: StartService, allowed: str, status: int) -> None:
+    """For a proxy on this machine."""
+    service = await start_service(allowed_hosts=allowed)
+
+    assert (await send(service, "POST", JOBS, headers={"Host": "batch.example:8443"})).status == status
+
+
+async def test_a_program_without_a_host_may(service: Service) -> None:
+    """HTTP/1.0 needs none, and no browser speaks it."""
+    received = await service.raw(f"POST {JOBS} HTTP/1.0\n\n")
+
+    assert received.startswith(b"HTTP/1.0 202 ")
+
+
+@pytest.mark.parametrize("headers", PREFETCHES, ids=str)
+@pytest.mark.parametrize("path", [path for method, path in BUYS_OR_CHANGES if method == "GET"])
+async def test_what_is_fetched_ahead_spends_nothing(
+    upstream: FakeUpstream, start_service: StartService, path: str, headers: dict[str, str]
+) -> None:
+    """With keys or without, and by a link too."""
+    opened, keyed = await start_service(), await start_service(service_api_key=FIRST)
+    made = await send(keyed, "POST", "/v1/links", {"path": path}, {"X-API-Key": FIRST})
+
+    answers = [
+        await opened.ask(path, headers=headers),
+        await keyed.ask(path, headers=headers | {"X-API-Key": FIRST}),
+        await keyed.ask(str(made.document["url"]), headers=headers),
+    ]
+
+    assert [(answer.status, code(answer)) for answer in answers] == [(403, "prefetch_refused")] * 3
+    assert not upstream.calls("a")
+
+
+@pytest.mark.parametrize("headers", PREFETCHES, ids=str)
+@pytest.mark.parametrize("path", [IMAGES, f"{IMAGES}?preview=true", f"{IMAGES}?preview=false&dev_mode=true", "/"])
+async def test_what_is_free_may_be_fetched_ahead(service: Service, path: str, headers: dict[str, str]) -> None:
+    """Previews, and watermarked images."""
+    assert (await service.ask(path, headers=headers)).status == 200

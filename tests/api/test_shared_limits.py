@@ -1,0 +1,103 @@
+"""Callers counted in a real Redis."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+
+import pytest
+from limits import parse
+from redis.asyncio import Redis
+
+from service.api.shared_limits import SharedWindow
+from tests.redis_server import RedisServer
+
+LIMIT = parse("3/minute")
+
+
+@pytest.fixture
+async def redis(tmp_path: Path) -> AsyncIterator[RedisServer]:
+    """A Redis of its own."""
+    server = RedisServer(tmp_path)
+    await asyncio.to_thread(server.start)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def open_window(redis: RedisServer) -> AsyncIterator[Callable[[], SharedWindow]]:
+    """Opens what an instance counts with."""
+    async with AsyncExitStack() as stack:
+
+        def start() -> SharedWindow:
+            window = SharedWindow(redis.url)
+            stack.push_async_callback(window.close)
+            return window
+
+        yield start
+
+
+async def test_instances_count_together(open_window: Callable[[], SharedWindow]) -> None:
+    """What one let in leaves less for the other, and both say the same of it."""
+    first, second = open_window(), open_window()
+
+    hits = [await window.hit("caller", LIMIT) for window in (first, second, first, second)]
+    tested = await second.test("caller", LIMIT)
+
+    assert [(hit.allowed, hit.remaining) for hit in hits] == [(True, 2), (True, 1), (True, 0), (False, 0)]
+    assert (tested.allowed, tested.remaining) == (False, 0)
+    assert all(0 < standing.seconds <= 60 for standing in (*hits, tested))
+
+
+async def test_callers_are_counted_apart(open_window: Callable[[], SharedWindow]) -> None:
+    """By their keys; a test counts nothing."""
+    window = open_window()
+    for _ in range(4):
+        await window.test("another", LIMIT)
+        await window.hit("caller", LIMIT)
+
+    assert (await window.hit("another", LIMIT)).remaining == 2
+
+
+async def test_after_its_window_a_hit_is_forgotten(open_window: Callable[[], SharedWindow]) -> None:
+    """When the standing said so."""
+    window, limit = open_window(), parse("1/second")
+    await window.hit("caller", limit)
+    refused = await window.hit("caller", limit)
+
+    await asyncio.sleep(refused.seconds + 0.01)
+
+    assert not refused.allowed
+    assert (await window.hit("caller", limit)).allowed
+
+
+async def test_a_clock_of_redis_that_was_put_back_locks_nobody_out(
+    redis: RedisServer, open_window: Callable[[], SharedWindow]
+) -> None:
+    """Hits from its future are dropped."""
+    window = open_window()
+    await window.hit("caller", LIMIT)
+    async with aclosing(Redis.from_url(redis.url)) as client:
+        (key,) = await client.keys()
+        await client.delete(key)
+        await client.lpush(key, *[int((time.time() + 7200) * 1000)] * LIMIT.amount)
+
+    hits = [await window.hit("caller", LIMIT) for _ in range(4)]
+
+    assert [hit.allowed for hit in hits] == [True, True, True, False]
+    assert hits[-1].seconds <= 60
+
+
+async def test_without_redis_each_counts_alone(redis: RedisServer, open_window: Callable[[], SharedWindow]) -> None:
+    """Also when it hangs: not every caller waits for it."""
+    window = open_window()
+    redis.freeze()
+
+    try:
+        async with asyncio.timeout(10):
+            hits = [(await window.hit("caller", LIMIT)).allowed for _ in range(4)]
+    finally:
+        redis.thaw()
+
+    assert hits == [True, True, True, False]

@@ -1,0 +1,375 @@
+"""The promises of `JobEngine`, asked of every engine."""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from service.jobs.engine import JobEnded, JobEngine, JobFilter
+from service.jobs.job import Callback, CallbackState, Job, JobRequest, Status
+from service.problems import KeyReused
+from tests.jobs.conformance.engines import OPENERS, open_engine
+from tests.jobs.conformance.work import DELIVERED, ORDER, OTHER_ORDER, PATIENCE, ended, request, running
+from tests.redis_server import RedisServer
+
+_ROOT = Path(__file__).parents[3]
+HOUR = 3600
+_PAUSE = 0.02
+URL = "https://example.com/done"
+
+
+@pytest.fixture(params=list(OPENERS))
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Where the engine keeps its jobs; empty at first."""
+    if request.param == "embedded":
+        yield f"embedded:{tmp_path}"
+        return
+    server = RedisServer(tmp_path)
+    server.start()
+    yield f"shared:{server.url}"
+    server.stop()
+
+
+@pytest.fixture
+async def engine(address: str) -> AsyncIterator[JobEngine]:
+    """An open engine that runs nothing yet."""
+    async with open_engine(address) as opened:
+        yield opened
+
+
+async def known(engine: JobEngine, job_id: str) -> Job:
+    """The job, which must be there."""
+    job = await engine.get(job_id)
+    assert job is not None
+    return job
+
+
+async def history(watch: AsyncGenerator[Job, None]) -> list[Job]:
+    """Everything that a watcher is told, to the end."""
+    async with aclosing(watch), asyncio.timeout(PATIENCE):
+        return [job async for job in watch]
+
+
+async def when_callback(engine: JobEngine, job_id: str, state: CallbackState) -> Job:
+    """The job once its callback is in a state."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            job = await known(engine, job_id)
+            if job.callback is not None and job.callback.state is state:
+                return job
+            await asyncio.sleep(_PAUSE)
+
+
+async def die_running(address: str, together: int = 1) -> None:
+    """A process of its own begins as many jobs, and is killed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.jobs.conformance.worker", address, str(together), cwd=_ROOT
+    )
+    async with asyncio.timeout(PATIENCE):
+        assert await process.wait() == -9
+
+
+async def test_an_accepted_job_is_there_again(address: str) -> None:
+    """What was accepted is found, as it was asked for, by the next process."""
+    wanted = request(callback_url=URL, owner="somebody")
+    async with open_engine(address) as engine:
+        accepted, is_new = await engine.submit(wanted)
+
+    async with open_engine(address) as engine:
+        found = await known(engine, wanted.id)
+
+    assert is_new
+    assert (found.request, found.status, found.crashes) == (wanted, Status.QUEUED, 0)
+    assert found == accepted
+
+
+async def test_an_unknown_job_is_nobody(engine: JobEngine) -> None:
+    """Nothing is told of it, nothing can be done with it, and it does not come to be by that."""
+    nobody = Job.new(request())
+
+    with pytest.raises(JobEnded):
+        await engine.save(nobody)
+    assert not await engine.cancel(ended(nobody))
+    assert not await engine.end(ended(nobody))
+    assert await engine.repeat_callback(nobody.id) is None
+    assert await history(engine.watch(nobody.id)) == []
+    assert await engine.get(nobody.id) is None
+
+
+async def test_a_key_names_one_job(address: str) -> None:
+    """Eight equal submissions at once and one by the next process: one job, told as new once, and run once."""
+    async with open_engine(address) as engine:
+        answers = await asyncio.gather(*(engine.submit(request(), "key") for _ in range(8)))
+    async with open_engine(address) as engine:
+        later, is_new = await engine.submit(request(), "key")
+        async with running(engine) as tasks:
+            last, _ = await engine.submit(request())
+            await tasks.until(lambda: len(tasks.finished) == 2)
+
+    assert {job.id for job, _ in answers} == {later.id}
+    assert [is_new, *(fresh for _, fresh in answers)].count(True) == 1
+    assert sorted(tasks.finished) == sorted([later.id, last.id])
+
+
+@pytest.mark.parametrize("other", [request(OTHER_ORDER), request(quality=10), request(callback_url="https://x.com/")])
+async def test_a_key_is_not_for_another_request(engine: JobEngine, other: JobRequest) -> None:
+    """A key that came with another order, other options or another callback is refused."""
+    await engine.submit(request(), "key")
+
+    with pytest.raises(KeyReused):
+        await engine.submit(other, "key")
+
+
+async def test_without_a_key_equal_requests_are_two_jobs(engine: JobEngine) -> None:
+    """Each can be cancelled without the other."""
+    first, _ = await engine.submit(request())
+    second, _ = await engine.submit(request())
+
+    assert first.id != second.id
+
+
+async def test_every_job_is_run_once(engine: JobEngine) -> None:
+    """Fifty jobs, some submitted before the engine runs: each is run once, to its end."""
+    before = [(await engine.submit(request()))[0].id for _ in range(25)]
+    async with running(engine) as tasks:
+        after = [(await engine.submit(request()))[0].id for _ in range(25)]
+        await tasks.until(lambda: len(tasks.finished) >= 50)
+
+    assert sorted(job.id for job in tasks.runs) == sorted(before + after)
+    assert (await engine.counts())[Status.COMPLETE] == 50
+
+
+async def test_every_job_begins_at_once(engine: JobEngine) -> None:
+    """A hundred that wait keep no other one waiting."""
+    async with running(engine) as tasks:
+        tasks.gate.clear()
+        for _ in range(100):
+            await engine.submit(request())
+        last, _ = await engine.submit(request(OTHER_ORDER))
+        await tasks.until(lambda: last.id in {job.id for job in tasks.runs})
+        tasks.gate.set()
+        await tasks.until(lambda: len(tasks.finished) == 101)
+
+
+async def test_jobs_are_listed_newest_first(engine: JobEngine) -> None:
+    """By owner, order and state, page by page, and none twice."""
+    now = time.time()
+    jobs = [
+        (await engine.submit(replace(request(ORDER if at % 2 else OTHER_ORDER, owner=owner), created=now + at)))[0]
+        for at, owner in enumerate(["a", "b", "a", "a", "b", "a"])
+    ]
+    await engine.cancel(ended(jobs[0], Status.CANCELLED))
+    everything = JobFilter()
+
+    first = await engine.find(everything, 4)
+    second = await engine.find(replace(everything, before=(first[-1].request.created, first[-1].id)), 4)
+
+    def ids(*at: int) -> list[str]:
+        return [jobs[index].id for index in at]
+
+    assert [job.id for job in (*first, *second)] == ids(5, 4, 3, 2, 1, 0)
+    assert [job.id for job in await engine.find(JobFilter(owner="a"), 9)] == ids(5, 3, 2, 0)
+    assert [job.id for job in await engine.find(JobFilter(owner="a", order_id=ORDER), 9)] == ids(5, 3)
+    assert [job.id for job in await engine.find(JobFilter(status=Status.CANCELLED), 9)] == ids(0)
+    assert await engine.find(JobFilter(owner="c"), 9) == []
+
+
+async def test_jobs_of_one_moment_are_not_lost_between_pages(engine: JobEngine) -> None:
+    """The cursor tells them apart."""
+    now = time.time()
+    expected = {(await engine.submit(replace(request(), created=now)))[0].id for _ in range(5)}
+    found: list[Job] = []
+    while page := await engine.find(JobFilter(before=(found[-1].request.created, found[-1].id) if found else None), 2):
+        found += page
+
+    assert len(found) == 5
+    assert {job.id for job in found} == expected
+
+
+async def test_counts_follow_the_states(engine: JobEngine) -> None:
+    """Queued, processing and ended, each job once; one that is expired in no state."""
+    jobs = [(await engine.submit(request()))[0] for _ in range(4)]
+    await engine.save(replace(jobs[1], status=Status.PROCESSING))
+    await engine.end(ended(jobs[2]))
+    await engine.end(ended(jobs[3], Status.ERROR, expires=time.time() - 1))
+
+    counts = await engine.counts()
+
+    assert counts == {**dict.fromkeys(Status, 0), Status.QUEUED: 1, Status.PROCESSING: 1, Status.COMPLETE: 1}
+
+
+async def test_a_watcher_is_told_of_changes(engine: JobEngine) -> None:
+    """How the job stands, what it comes to meanwhile, and its end, which is the last; also when all is over."""
+    job, _ = await engine.submit(request())
+    watch = engine.watch(job.id)
+    processing = replace(job, status=Status.PROCESSING, archive_id="a" * 32)
+    async with asyncio.timeout(PATIENCE):
+        first = await anext(watch)
+        await engine.save(processing)
+        second = await anext(watch)
+        end = ended(processing)
+        await engine.end(end)
+        rest = await history(watch)
+
+    assert [first, second, *rest] == [job, processing, end]
+    assert await history(engine.watch(job.id)) == [end]
+
+
+async def test_a_cancelled_job_never_runs(engine: JobEngine) -> None:
+    """It is cancelled while nobody runs it."""
+    job, _ = await engine.submit(request())
+    done = await engine.cancel(ended(job, Status.CANCELLED))
+    async with running(engine) as tasks:
+        other, _ = await engine.submit(request())
+        await tasks.until(lambda: other.id in tasks.finished)
+
+    assert done
+    assert (await known(engine, job.id)).status is Status.CANCELLED
+    assert [run.id for run in tasks.runs] == [other.id]
+
+
+async def test_cancelling_stops_the_run(engine: JobEngine) -> None:
+    """The run is cancelled, can change nothing any more, and the job stays cancelled."""
+    async with running(engine) as tasks:
+        tasks.gate.clear()
+        job, _ = await engine.submit(request())
+        await tasks.until(lambda: len(tasks.runs) == 1)
+        await engine.cancel(ended(job, Status.CANCELLED))
+        await tasks.until(lambda: tasks.cancelled == [job.id])
+
+        with pytest.raises(JobEnded):
+            await engine.save(replace(job, status=Status.PROCESSING))
+        assert not await engine.end(ended(job))
+
+    assert (await known(engine, job.id)).status is Status.CANCELLED
+
+
+async def test_the_first_end_is_right(engine: JobEngine) -> None:
+    """Of ends at the same moment one is kept, whole, and only who gave it is told so."""
+    job, _ = await engine.submit(request())
+    ends = [replace(ended(job, status), archive_id=str(status)) for status in (Status.COMPLETE, Status.ERROR)]
+
+    answers = await asyncio.gather(*(engine.end(end) for end in (*ends, *ends)))
+
+    kept = await known(engine, job.id)
+    assert kept in ends
+    assert not await engine.cancel(ended(job, Status.CANCELLED))
+    assert True in answers
+    assert not [ok for ok, end in zip(answers, (*ends, *ends), strict=True) if ok and end != kept]
+
+
+async def test_the_receiver_is_told_of_an_end(engine: JobEngine) -> None:
+    """Of a job that has run and of one that was cancelled; what came of it is on record."""
+    async with running(engine) as tasks:
+        run, _ = await engine.submit(request(callback_url=URL))
+        await when_callback(engine, run.id, CallbackState.DELIVERED)
+        tasks.gate.clear()
+        cancelled, _ = await engine.submit(request(callback_url=URL))
+        await tasks.until(lambda: len(tasks.runs) == 2)
+        await engine.cancel(ended(cancelled, Status.CANCELLED))
+        done = await when_callback(engine, cancelled.id, CallbackState.DELIVERED)
+
+    assert [(job.id, job.status) for job in tasks.callbacks] == [
+        (run.id, Status.COMPLETE),
+        (cancelled.id, Status.CANCELLED),
+    ]
+    assert done.callback == DELIVERED
+
+
+async def test_a_callback_is_attempted_when_it_says_so(engine: JobEngine) -> None:
+    """Each attempt knows of the one before; a job without a receiver has none."""
+    async with running(engine) as tasks:
+        tasks.answers = [Callback(attempts=at, last_status=500, next_at=time.time()) for at in (1, 2)]
+        await engine.submit(request())
+        job, _ = await engine.submit(request(callback_url=URL))
+        await when_callback(engine, job.id, CallbackState.DELIVERED)
+
+    assert [(called.id, called.callback and called.callback.attempts) for called in tasks.callbacks] == [
+        (job.id, 0),
+        (job.id, 1),
+        (job.id, 2),
+    ]
+
+
+async def test_a_callback_can_be_repeated(engine: JobEngine) -> None:
+    """Also when the next attempt would be in an hour. For a job that has not ended there is nothing to repeat."""
+    waiting, _ = await engine.submit(request(OTHER_ORDER, callback_url=URL))
+    assert (await engine.repeat_callback(waiting.id)) == waiting
+    await engine.cancel(ended(waiting, Status.CANCELLED))
+    async with running(engine) as tasks:
+        await when_callback(engine, waiting.id, CallbackState.DELIVERED)
+        tasks.answers = [Callback(attempts=1, next_at=time.time() + HOUR)]
+        job, _ = await engine.submit(request(callback_url=URL))
+        await tasks.until(lambda: len(tasks.callbacks) == 2)
+        async with asyncio.timeout(PATIENCE):
+            while (await known(engine, job.id)).callback == Callback():  # noqa: ASYNC110  # engines know of no event
+                await asyncio.sleep(_PAUSE)
+
+        renewed = await engine.repeat_callback(job.id)
+        await when_callback(engine, job.id, CallbackState.DELIVERED)
+
+    assert renewed is not None
+    assert renewed.callback == Callback()
+    assert [called.id for called in tasks.callbacks] == [waiting.id, job.id, job.id]
+
+
+async def test_callbacks_outlive_the_process(address: str) -> None:
+    """An attempt that is due after a stop is made by the next one; however long ago the job expired."""
+    async with open_engine(address) as engine:
+        job, _ = await engine.submit(request(callback_url=URL))
+        assert await engine.cancel(ended(job, Status.CANCELLED, expires=time.time() - 48 * HOUR))
+
+    async with open_engine(address) as engine, running(engine) as tasks:
+        await tasks.until(lambda: len(tasks.callbacks) == 1)
+
+    assert tasks.callbacks[0].id == job.id
+
+
+async def test_what_a_stop_interrupts_runs_again(address: str) -> None:
+    """Its run is cancelled; the next process begins it anew, with what the first one had kept."""
+    async with open_engine(address) as engine:
+        job, _ = await engine.submit(request())
+        async with running(engine) as before:
+            before.gate.clear()
+            await before.until(lambda: len(before.runs) == 1)
+            await engine.save(replace(job, crashes=3, reached=7))
+
+    async with open_engine(address) as engine, running(engine) as after:
+        await after.until(lambda: after.finished == [job.id])
+
+    assert before.cancelled == [job.id]
+    assert (after.runs[0].crashes, after.runs[0].reached) == (3, 7)
+
+
+async def test_what_a_dead_process_had_runs_again(address: str) -> None:
+    """All that it ran, once each."""
+    async with open_engine(address) as engine:
+        jobs = [(await engine.submit(request()))[0].id for _ in range(3)]
+    await die_running(address, together=3)
+
+    async with open_engine(address) as engine, running(engine) as tasks:
+        await tasks.until(lambda: len(tasks.finished) == 3)
+
+    assert sorted(tasks.finished) == sorted(jobs)
+
+
+async def test_work_that_fails_does_not_take_others_along(engine: JobEngine) -> None:
+    """The engine goes on, and the job is not forgotten."""
+
+    def fail(job: Job) -> None:
+        if job.id == failing.id:
+            raise RuntimeError("a fault of ours")
+
+    async with running(engine) as tasks:
+        tasks.then = fail
+        failing, _ = await engine.submit(request())
+        await tasks.until(lambda: len(tasks.runs) == 1)
+        other, _ = await engine.submit(request())
+        await tasks.until(lambda: tasks.finished == [other.id])
+
+    assert (await known(engine, failing.id)).status is Status.QUEUED

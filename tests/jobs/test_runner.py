@@ -1,0 +1,310 @@
+"""How a job is taken to its end: what counts as a crash, what as progress, and what is tried again."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from service.archives.archive import Archive, ImageResult, State
+from service.archives.archives import Archives
+from service.archives.demand import Demand
+from service.archives.options import Options
+from service.archives.signal import Signals
+from service.jobs.engine import JobEnded, JobEngine
+from service.jobs.job import Job, Status
+from service.jobs.runner import JobRunner
+from service.problems import ArchiveGone, BreakerOpen, NoImages, Problem
+from service.reasons import Reason
+from service.telemetry.metrics import CacheResult, Metrics
+from service.telemetry.traces import Traces
+from tests.jobs.conformance.work import ORDER, PATIENCE, TTL, request
+
+
+class Records:
+    """An engine that only keeps states."""
+
+    def __init__(self) -> None:
+        self.states: list[Job] = []
+        self.ended = False
+        self._changed = asyncio.Event()
+
+    async def save(self, job: Job) -> None:
+        if self.ended:
+            raise JobEnded
+        self.states.append(job)
+        self._changed.set()
+
+    async def end(self, job: Job) -> bool:
+        is_first, self.ended = not self.ended, True
+        self.states.append(job)
+        self._changed.set()
+        return is_first
+
+    @property
+    def last(self) -> Job:
+        return self.states[-1]
+
+    async def until(self, condition: Callable[[Job], bool]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not (self.states and condition(self.last)):
+                self._changed.clear()
+                await self._changed.wait()
+
+
+class Builds:
+    """Archives that a test fills by hand, or problems, one for each request."""
+
+    def __init__(self, *answers: Archive | Problem | Exception) -> None:
+        self.answers = list(answers)
+        self.asked: list[Options] = []
+        self.kept: list[str] = []
+        self.begun = asyncio.Event()
+
+    async def request(self, order_id: str, options: Options) -> tuple[Archive, CacheResult]:
+        assert order_id == ORDER
+        self.asked.append(options)
+        self.begun.set()
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer, CacheResult.MISS
+
+    async def keep(self, archive_id: str, until: float) -> None:
+        self.kept.append(archive_id)
+
+
+def archive(*, total: int = 3, held: int = 0) -> Archive:
+    """A building archive that has so many images already."""
+    found = Archive("f" * 32, key="k", order_id=ORDER, order_name=None, total=total, demand=Demand(1, 60))
+    for _ in range(held):
+        add(found)
+    return found
+
+
+def add(building: Archive, code: Reason | None = Reason.EXPIRED) -> None:
+    """One more outcome."""
+    image = f"i{len(building.results)}"
+    building.miss(ImageResult(image, image, None, 0, None, code, 1))
+
+
+def runner(records: Records, builds: Builds, answers: Signals | None = None) -> JobRunner:
+    return JobRunner(cast(JobEngine, records), cast(Archives, builds), answers or Signals(), Metrics(), Traces(), TTL)
+
+
+def job(crashes: int = 0, **options: Any) -> Job:
+    return replace(Job.new(replace(request(), options=options)), crashes=crashes)
+
+
+async def turns() -> None:
+    """Let everybody who can go on do so."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def stop(running: "asyncio.Task[None]") -> None:
+    """Cancel it, as a stop does."""
+    running.cancel()
+    await asyncio.wait([running], timeout=PATIENCE)
+    assert running.cancelled()
+
+
+async def test_a_job_ends_with_its_archives_summary() -> None:
+    """Processing while it is built, with somebody who wants all of it; then complete, and kept."""
+    building, records = archive(total=2), Records()
+    builds = Builds(building)
+    running = asyncio.create_task(runner(records, builds).run(job()))
+    await records.until(lambda now: now.status is Status.PROCESSING)
+    wanted = building.demand.is_open(1 << 40)
+    add(building)
+    add(building, None)
+    building.settle(State.PARTIAL, "")
+    await running
+
+    end = records.last
+    assert wanted
+    assert not building.demand.readers
+    assert (end.status, end.archive_id, builds.kept) == (Status.COMPLETE, building.id, [building.id])
+    assert end.summary is not None
+    assert (end.summary["downloaded"], end.summary["failed"], len(end.summary["failures"])) == (1, 1, 1)
+
+
+async def test_an_attempt_counts_as_a_crash_until_it_is_stopped() -> None:
+    """On record while it runs, should the process die; taken back by an orderly stop."""
+    records = Records()
+    running = asyncio.create_task(runner(records, Builds(archive())).run(job(crashes=1)))
+    await records.until(lambda now: now.status is Status.PROCESSING)
+    during = records.last.crashes
+    await stop(running)
+
+    assert (during, records.last.crashes) == (2, 1)
+
+
+async def test_a_job_with_five_crashes_is_given_up() -> None:
+    """Without another attempt."""
+    records, builds = Records(), Builds()
+    await runner(records, builds).run(job(crashes=5))
+
+    assert (records.last.status, records.last.error and records.last.error["code"]) == (Status.ERROR, "job_crashed")
+    assert builds.asked == []
+
+
+async def test_an_outcome_begins_the_count_anew() -> None:
+    """One more than any attempt before had; what the archive had already is none."""
+    building, records = archive(held=1), Records()
+    running = asyncio.create_task(runner(records, Builds(building)).run(job(crashes=4)))
+    await records.until(lambda now: now.status is Status.PROCESSING)
+    at_first = records.last.crashes
+    add(building)
+    await records.until(lambda now: now.crashes == 1)
+    reached = records.last.reached
+    await stop(running)
+
+    assert (at_first, reached, records.last.crashes) == (5, 2, 0)
+
+
+async def test_an_outcome_that_was_reached_before_is_no_progress() -> None:
+    """An image that fails each time does not hide that the next one is what kills the process."""
+    building, records = archive(), Records()
+    running = asyncio.create_task(runner(records, Builds(building)).run(replace(job(crashes=4), reached=1)))
+    await records.until(lambda now: now.status is Status.PROCESSING)
+    add(building)
+    await turns()
+    unmoved = records.last.crashes
+    add(building)
+    await records.until(lambda now: now.crashes == 1)
+    await stop(running)
+
+    assert unmoved == 5
+    assert records.last.reached == 2
+
+
+@pytest.mark.parametrize(("options", "expected"), [({"wait": True}, 1), ({}, 5)])
+async def test_an_answer_that_a_job_waited_for_begins_the_count_anew(options: dict[str, Any], expected: int) -> None:
+    """Not the first one, which every attempt gets; and none for a job that does not wait."""
+    records, answers = Records(), Signals()
+    running = asyncio.create_task(runner(records, Builds(archive()), answers).run(job(crashes=4, **options)))
+    await records.until(lambda now: now.status is Status.PROCESSING)
+    counts = []
+    await turns()
+    for _ in range(2):
+        answers.fire(ORDER)
+        await turns()
+        counts.append(records.last.crashes)
+    await stop(running)
+
+    assert counts == [5, expected]
+
+
+async def test_jobs_that_may_have_crashed_take_turns() -> None:
+    """The second one begins when the first one gets on; a job without such a past waits for nobody."""
+    first, second, records = archive(), archive(), [Records() for _ in range(3)]
+    builds = Builds(first, archive(), second)
+    run = runner(records[0], builds)
+    runs = []
+    for each in range(3):
+        shared = JobRunner(cast(JobEngine, records[each]), cast(Archives, builds), Signals(), Metrics(), Traces(), TTL)
+        shared._suspects = run._suspects
+        runs.append(asyncio.create_task(shared.run(job(crashes=(2, 2, 0)[each]))))
+        await turns()
+    begun = [bool(each.states) for each in records]
+    add(first)
+    await records[1].until(lambda now: now.status is Status.PROCESSING)
+    await asyncio.gather(*map(stop, runs))
+
+    assert begun == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("problem", "longest"), [(BreakerOpen(retry_after=3600), 60), (ArchiveGone(), 5), (BreakerOpen(retry_after=2), 2)]
+)
+async def test_what_passes_is_waited_for(problem: Problem, longest: float) -> None:
+    """For a minute at most, whatever is said of it; queued meanwhile, without a crash counted."""
+    records = Records()
+    running = asyncio.create_task(runner(records, Builds(problem)).run(job()))
+    await records.until(lambda now: now.retry_at is not None)
+    paused = records.last
+    await stop(running)
+
+    assert paused.retry_at is not None
+    assert paused.retrying_since is not None
+    assert (paused.status, paused.crashes) == (Status.QUEUED, 0)
+    assert paused.retry_at - paused.retrying_since == pytest.approx(longest, abs=0.01)
+
+
+async def test_after_a_quarter_of_an_hour_what_passes_is_the_error() -> None:
+    """Counted from when it was first met, also by another process."""
+    records = Records()
+    since = time.time() - 901
+    await runner(records, Builds(BreakerOpen())).run(replace(job(), retrying_since=since))
+
+    assert (records.last.status, records.last.error and records.last.error["code"]) == (Status.ERROR, "breaker_open")
+
+
+async def test_an_outcome_ends_the_trouble() -> None:
+    """The next one has a quarter of an hour of its own."""
+    building, records = archive(), Records()
+    begun = replace(job(), retrying_since=time.time() - 800, status=Status.QUEUED)
+    running = asyncio.create_task(runner(records, Builds(building)).run(begun))
+    await records.until(lambda now: now.status is Status.PROCESSING)
+    before = records.last.retrying_since
+    add(building)
+    await records.until(lambda now: now.retrying_since is None)
+    await stop(running)
+
+    assert before is not None
+
+
+async def test_a_problem_of_the_archive_is_the_jobs() -> None:
+    """With what its images came to."""
+    building, records = archive(total=1), Records()
+    running = asyncio.create_task(runner(records, Builds(building)).run(job()))
+    await records.until(lambda now: now.status is Status.PROCESSING)
+    add(building)
+    building.fail(NoImages([]))
+    await running
+
+    assert (records.last.status, records.last.error and records.last.error["code"]) == (Status.ERROR, "no_images")
+    assert records.last.summary is not None
+    assert records.last.summary["failed"] == 1
+
+
+async def test_a_fault_of_ours_counts_as_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again, and given up in the end."""
+    monkeypatch.setattr("service.jobs.runner._AFTER_FAULT_SECONDS", 0)
+    records, builds = Records(), Builds(*[RuntimeError("a fault") for _ in range(5)])
+    await runner(records, builds).run(job())
+
+    assert (len(builds.asked), records.last.status) == (5, Status.ERROR)
+
+
+async def test_a_run_whose_job_has_ended_leaves_it_as_it_is() -> None:
+    """It stops at the next thing that it would say, and nobody hears of it."""
+    building, records = archive(), Records()
+    running = asyncio.create_task(runner(records, Builds(building)).run(job()))
+    await records.until(lambda now: now.status is Status.PROCESSING)
+    records.ended = True
+    states = len(records.states)
+    building.settle(State.COMPLETE, "")
+    await asyncio.wait([running], timeout=PATIENCE)
+
+    assert running.exception() is None
+    assert len(records.states) == states + 1  # the end that was refused
+    assert not building.demand.readers
+
+
+async def test_a_job_waits_for_what_is_left_of_its_time() -> None:
+    """Counted from when it was accepted; after that it does not wait at all."""
+    records, builds = Records(), Builds(archive(), archive())
+    fresh = job(wait=True, wait_timeout=100)
+    late = replace(fresh, request=replace(fresh.request, created=time.time() - 200))
+    for each in (fresh, late):
+        running = asyncio.create_task(runner(records, builds).run(each))
+        await records.until(lambda now: now.status is Status.PROCESSING)
+        await stop(running)
+        records.states.clear()
+
+    assert (builds.asked[0].wait, 90 < builds.asked[0].wait_timeout <= 100) == (True, True)
+    assert (builds.asked[1].wait, builds.asked[1].wait_timeout) == (False, 0)

@@ -1,0 +1,177 @@
+"""What an operator is told when the service starts."""
+
+import asyncio
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.settings import InvalidSettings, Settings
+from service.startup import misspelt, summary, warnings
+from tests.command_line import run
+from tests.process import ServiceProcess, clean_environment
+
+SECRETS = ("SERVICE_API_KEY", "ADMIN_TOKEN", "AUTOENHANCE_WEBHOOK_SECRET")
+EVERYWHERE = ("0.0.0.0", "::", "192.0.2.7", "batch.example", "")
+LOOPBACK = ("127.0.0.1", "127.1.2.3", "::1", "localhost")
+
+
+def settings(**values: object) -> Settings:
+    """Settings of nothing but these values."""
+    return Settings.load(_env_file=None, **values)
+
+
+@pytest.mark.parametrize("host", [host for host in EVERYWHERE if host])
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("secret", ["x", "fifteen-letters"])
+def test_a_short_secret_stops_the_start_where_others_can_reach_it(host: str, name: str, secret: str) -> None:
+    """By its name, not by its value."""
+    with pytest.raises(InvalidSettings, match=f"^{name}: must have at least 16 characters") as refused:
+        settings(**{"host": host, name.lower(): secret})
+
+    assert secret not in str(refused.value).partition(":")[2].split()
+
+
+@pytest.mark.parametrize("host", LOOPBACK)
+@pytest.mark.parametrize("name", SECRETS)
+def test_on_the_loopback_it_is_a_warning(host: str, name: str) -> None:
+    """Only who is on this machine could guess."""
+    found = list(warnings(settings(**{"host": host, name.lower(): "short", "autoenhance_api_key": "x"})))
+
+    assert [warning.startswith(f"{name} is short") for warning in found] == [True]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
+def test_long_secrets_and_those_of_others_are_no_matter(host: str) -> None:
+    """Sixteen characters will do, a name before a key is no part of it, and Autoenhance chooses its keys itself."""
+    values = {name.lower(): "sixteen-letters." for name in SECRETS} | {"service_api_key": "portal:sixteen-letters."}
+
+    assert list(warnings(settings(host=host, autoenhance_api_key="x", **values))) == []
+
+
+def test_a_name_does_not_make_a_key_longer() -> None:
+    """What could be guessed is the key."""
+    with pytest.raises(InvalidSettings, match="SERVICE_API_KEY: must have"):
+        settings(host="0.0.0.0", service_api_key="a-very-long-name:short")
+
+
+async def test_short_secrets_are_named_a_line_each(tmp_path: Path) -> None:
+    """Exit code 2, as for every wrong setting."""
+    ended = await run("serve", folder=tmp_path, HOST="0.0.0.0", ADMIN_TOKEN="a", SERVICE_API_KEY="b")
+
+    assert ended.code == 2
+    assert [line.split(": ")[1] for line in ended.errors.splitlines()] == ["SERVICE_API_KEY", "ADMIN_TOKEN"]
+
+
+@pytest.mark.parametrize(
+    ("host", "warned"), [(host, True) for host in EVERYWHERE] + [(host, False) for host in LOOPBACK]
+)
+def test_an_open_service_that_others_can_reach_is_a_warning(host: str, warned: bool) -> None:
+    """On the loopback it is meant."""
+    given = settings(autoenhance_api_key="x").model_copy(update={"host": host})
+
+    found = list(warnings(given))
+
+    assert ["SERVICE_API_KEY is not set" in warning for warning in found] == [True] * warned
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("AUTOENHANCE_APIKEY", "AUTOENHANCE_API_KEY"),
+        ("AUTOENHANCE_API_KEYS", "AUTOENHANCE_API_KEY"),
+        ("SERVICE_APIKEY", "SERVICE_API_KEY"),
+        ("SERVICE_API_KEYS", "SERVICE_API_KEY"),
+        ("ADMINTOKEN", "ADMIN_TOKEN"),
+        ("DATADIR", "DATA_DIR"),
+        ("RATE-LIMIT", "RATE_LIMIT"),
+        ("TRUSTED_PROXY", None),
+        ("DOWNLOAD_CONCURENCY", "DOWNLOAD_CONCURRENCY"),
+        ("ALLOWED_ORIGIN", "ALLOWED_ORIGINS"),
+        ("allowed_origin", "ALLOWED_ORIGINS"),
+        ("SENTRY_ENVIRONMENT", None),
+        ("OTEL_EXPORTER_OTLP_ENDPOINTS", None),
+        ("HOSTNAME", None),
+        ("HOSTS", None),
+        ("PATH", None),
+        ("POST", None),
+    ],
+)
+def test_a_misspelt_name_is_told_with_the_one_that_is_meant(name: str, meant: str | None) -> None:
+    """What is no setting of ours may be anything."""
+    assert list(misspelt([name])) == ([(name, meant)] if meant else [])
+
+
+def test_no_setting_is_taken_for_another() -> None:
+    """In either case of its letters."""
+    names = [name.upper() for name in Settings.model_fields]
+
+    assert names
+    assert list(misspelt([*names, *map(str.lower, names)])) == []
+
+
+async def test_the_start_says_what_starts(tmp_path: Path) -> None:
+    """Version, upstream, data and budget, who may call, what is on: on one screen, without secrets, and what is odd."""
+    (tmp_path / ".env").write_text("AUTOENHANCE_APIKEY=key-of-the-account\n")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service", "serve"),
+        cwd=tmp_path,
+        env=clean_environment(
+            PORT="0",
+            AUTOENHANCE_API_BASE="https://someone:hush@api.example/v3",
+            SERVICE_API_KEY="portal:key-of-the-portal,portal:its-second-key-16,nameless-key-0001",
+            ADMIN_TOKEN="token-of-the-administrator",
+            STORE_MAX_BYTES=str(3 << 30),
+        ),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    said = (await process.stderr.readuntil(b"listening")).decode()
+    process.terminate()
+    await process.wait()
+
+    lines = dict(re.findall(r"^  (\w+) +(.+)$", said, re.MULTILINE))
+    assert lines["version"]
+    assert lines["upstream"].startswith("https://api.example/v3, version ")
+    assert lines["data"] == f"{tmp_path / 'data'}, at most 3.0 GiB of images"
+    assert lines["callers"] == "portal, 1 without a name"
+    assert lines["on"] == "rate limit (10 in 60 s), administrators"
+    assert "AUTOENHANCE_APIKEY is no setting; perhaps AUTOENHANCE_API_KEY is meant" in said
+    assert said.count("\n") <= 24
+    for secret in ("key-of-the", "hush", "its-second", "nameless", "token-of"):
+        assert secret not in said
+
+
+async def test_programs_are_told_in_one_event(tmp_path: Path) -> None:
+    """`LOG_FORMAT=json`: every line stays JSON."""
+    async with ServiceProcess(tmp_path) as service:
+        pass
+
+    assert all(line.startswith("{") for line in service.log)
+    assert sum('"event": "starting"' in line for line in service.log) == 1
+
+
+def test_everything_that_is_on_is_said(tmp_path: Path) -> None:
+    """Each by a word."""
+    everything = settings(
+        data_dir=tmp_path,
+        rate_limit="5/hour",
+        admin_token="x" * 16,
+        shared_url="redis://user:hush@redis",
+        store_url="s3://bucket",
+        callback_secret="whsec_" + "A" * 32,
+        autoenhance_webhook_secret="x" * 16,
+        auto_batch=True,
+        assistant_base_url="http://127.0.0.1/v1",
+        assistant_model="m",
+        otel_exporter_otlp_endpoint="http://127.0.0.1:4318",
+        sentry_dsn="https://key@sentry.example/1",
+        base_path="/batch/",
+    )
+
+    assert summary(everything)["on"] == (
+        "rate limit (5 in 3600 s), administrators, several instances (role all), shared storage, callbacks,"
+        " webhook with AUTO_BATCH, assistant, traces, Sentry, below /batch"
+    )
+    assert summary(settings(data_dir=tmp_path, rate_limit="off"))["on"] == "nothing else"
