@@ -103,8 +103,7 @@ async def test_many_make_one_look_at_a_time_also_when_looks_fail(upstream: Upstr
     """Thirty waiters, three failures, then an answer: four calls."""
     upstream.answer = UpstreamError()
     waiters = [Waiter(orders, Schedule(is_due=True), is_settled) for _ in range(30)]
-    while len(upstream.calls) < 3:
-        await asyncio.sleep(0)
+    await upstream.until(lambda: len(upstream.calls) == 3)
     upstream.answer = SETTLED
 
     await done(*waiters)
@@ -179,12 +178,9 @@ async def test_an_order_that_is_unknown_twice_in_a_row_is_gone(upstream: Upstrea
 
 async def test_only_in_a_row(upstream: Upstream, orders: Orders) -> None:
     """An answer between, and it begins anew."""
-    unknown: list[Order | Exception] = [OrderNotFound("no"), UNSETTLED, OrderNotFound("no"), SETTLED]
     waiter = Waiter(orders, Schedule(is_due=True), is_settled)
-    for number, answer in enumerate(unknown):
-        upstream.answer = answer
-        while len(upstream.calls) <= number and not waiter.task.done():
-            await asyncio.sleep(0)
+    answers: list[Order | Exception] = [OrderNotFound("no"), UNSETTLED, OrderNotFound("no"), SETTLED]
+    upstream.answers = iter(answers)
 
     await done(waiter)
 
@@ -248,11 +244,9 @@ class TestUntilListed:
         """As long as the schedule has time."""
         upstream.answer = EMPTY
         waiting = asyncio.create_task(orders.wait_until_listed("o", Schedule(is_due=True)))
-        while len(upstream.calls) < 2:
-            await asyncio.sleep(0)
+        await upstream.until(lambda: len(upstream.calls) == 2)
         upstream.answer = UpstreamError()
-        while len(upstream.calls) < 4:
-            await asyncio.sleep(0)
+        await upstream.until(lambda: len(upstream.calls) == 4)
         upstream.answer = SETTLED
 
         assert await waiting is SETTLED
@@ -272,8 +266,7 @@ class TestUntilListed:
         schedule = Schedule(is_due=True)
         schedule.looks_left = 2
         waiting = asyncio.create_task(orders.wait_until_listed("o", schedule))
-        while len(upstream.calls) < 2:
-            await asyncio.sleep(0)
+        await upstream.until(lambda: len(upstream.calls) == 2)
         upstream.answer = UpstreamError()
 
         with pytest.raises(UpstreamError):
@@ -283,8 +276,7 @@ class TestUntilListed:
         """Unknown twice in a row."""
         upstream.answer = EMPTY
         waiting = asyncio.create_task(orders.wait_until_listed("o", Schedule(is_due=True)))
-        while not upstream.calls:
-            await asyncio.sleep(0)
+        await upstream.until(lambda: len(upstream.calls) == 1)
         upstream.answer = OrderNotFound("no")
 
         with pytest.raises(OrderNotFound):

@@ -118,7 +118,9 @@ class TestRefusal:
             (UpstreamFailure(Reason.NO_CREDIT, status=402), False),
             (UpstreamFailure(Reason.REJECTED, status=400), False),
         ],
-        ids=lambda value: f"{value.reason}-{value.status}-{value.has_begun}" if isinstance(value, Exception) else None,
+        ids=lambda value: (
+            f"{value.reason}-{value.status}-{value.has_begun}" if isinstance(value, UpstreamFailure) else None
+        ),
     )
     def test_what_speaks_against_the_dependency(self, failure: UpstreamFailure, breaks: bool) -> None:
         """5xx, timeouts without a byte, connection errors, broken bodies; not refusals, not a document that cannot be

@@ -22,16 +22,13 @@ class Line:
     def __init__(self, slots: DownloadSlots) -> None:
         self._slots = slots
         self._holding: list[tuple[str, asyncio.Event]] = []
-        self._tasks: list[asyncio.Task[None]] = []
+        self.tasks: dict[str, asyncio.Task[None]] = {}
         self.served: list[str] = []
 
-    def join(
-        self, name: str, caller: str = "caller", build: str = "build", *, first: bool = False
-    ) -> asyncio.Task[None]:
+    def join(self, name: str, caller: str = "caller", build: str = "build", *, first: bool = False) -> None:
         """One more download waits."""
         slot = self._slots.slot(caller, build, first=first)
-        self._tasks.append(asyncio.create_task(self._download(name, slot)))
-        return self._tasks[-1]
+        self.tasks[name] = asyncio.create_task(self._download(name, slot))
 
     def join_all(self, names: Iterable[str], caller: str, build: str = "build") -> None:
         """Several of one build."""
@@ -54,7 +51,7 @@ class Line:
         await turns()
         while self._holding:
             await self.release()
-        await asyncio.gather(*self._tasks)
+        await asyncio.gather(*self.tasks.values())
         return self.served
 
     async def _download(self, name: str, slot: Slot) -> None:
@@ -186,7 +183,8 @@ async def test_a_waiter_who_leaves_takes_no_slot_along(metrics: Metrics, moment:
     line = Line(DownloadSlots(1, metrics))
     line.join("held")
     await turns()
-    leaving, staying = line.join("leaving"), line.join("staying")
+    line.join_all(["leaving", "staying"], "caller")
+    leaving, staying = line.tasks["leaving"], line.tasks["staying"]
     await turns()
 
     if moment == "while waiting":
@@ -228,11 +226,10 @@ async def test_parties_that_are_gone_are_forgotten(metrics: Metrics) -> None:
     line = Line(slots)
     for number in range(5):
         line.join(f"{number}", f"caller {number}", f"build {number}")
-    leaving = line.join("leaving", "leaving", "leaving")
+    line.join("leaving", "leaving", "leaving")
     await turns()
-    leaving.cancel()
+    line.tasks.pop("leaving").cancel()
     await turns()
-    line._tasks.remove(leaving)
     await line.finish()
 
     assert slots._callers == {}
