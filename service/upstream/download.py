@@ -61,7 +61,8 @@ class Download:
         self._body = body
         self._api_headers = {"x-dev-mode": "true"} if dev_mode else {}
         self._seconds = seconds
-        self._reached = Circuit.API
+        self.reached = Circuit.API
+        """The last dependency that was asked."""
         self._etag: str | None = None
         self._whole: int | None = None
         self._extension: str | None = None
@@ -100,7 +101,7 @@ class Download:
                     return self._finish()
         except TimeoutError as error:
             raise UpstreamFailure(
-                Reason.TIMEOUT, "total time", circuit=self._reached, has_begun=self._body.received != before
+                Reason.TIMEOUT, "total time", circuit=self.reached, has_begun=self._body.received != before
             ) from error
         except UpstreamFailure as failure:
             failure.has_begun = failure.has_begun or self._body.received != before
@@ -115,7 +116,7 @@ class Download:
         self._etag = None
 
     def _reach(self, circuit: Circuit) -> None:
-        self._reached = circuit
+        self.reached = circuit
         self.operation.reach(circuit)
         if not self._is_sent:
             self._is_sent = True

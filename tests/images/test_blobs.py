@@ -8,7 +8,6 @@ import pytest
 import xxhash
 from blake3 import blake3
 
-from service.images import blobs
 from service.images.blobs import Blob, BlobWriter, content_of, is_intact, stamp, write_all
 from tests.fakes.samples import jpeg
 from tests.images.helpers import MIB
@@ -143,7 +142,7 @@ def test_checksums_of_nothing() -> None:
     content = content_of(b"")
 
     assert (content.size, content.crc, content.digest) == (0, 0, blake3(b"").hexdigest())
-    assert blobs.crc32(b"123456789") == 0xCBF43926
+    assert content_of(b"123456789").crc == 0xCBF43926
 
 
 def test_write_all_takes_no_chunks(tmp_path: Path) -> None:
