@@ -15,7 +15,8 @@ class SingleFlight(Generic[Result]):
 
     def running(self, key: str) -> asyncio.Task[Result] | None:
         """The task under this key, while it runs. Await it shielded."""
-        return self._running.get(key)
+        task = self._running.get(key)
+        return None if task is None or task.done() else task
 
     def start(self, key: str, work: Coroutine[Any, Any, Result], name: str) -> asyncio.Task[Result]:
         """Begin `work` under a key that nothing runs under. Await the task shielded."""
@@ -35,6 +36,7 @@ class SingleFlight(Generic[Result]):
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _ended(self, key: str, task: asyncio.Task[Result]) -> None:
-        del self._running[key]
+        if self._running.get(key) is task:
+            del self._running[key]
         if not task.cancelled():
             task.exception()  # seen, so that a failure nobody waited for is not reported as forgotten

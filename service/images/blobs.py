@@ -65,6 +65,11 @@ class BlobWriter:
         self._hash = blake3()
         self._crc = 0
 
+    @property
+    def has_file(self) -> bool:
+        """Whether there is a file to be taken or discarded."""
+        return self._file is not None
+
     def append(self, chunks: list[bytes]) -> None:
         """Write `chunks` (at most 1,024, the limit of writev). Raises `OutOfSpace`, or `OSError`."""
         with room_needed():

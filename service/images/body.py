@@ -113,11 +113,23 @@ class Body:
         """The file of a body that is not small."""
         return self._writer
 
+    def publishing(self, work: asyncio.Future[None]) -> None:
+        """The store takes it: nothing else is done with the file before this is over."""
+        self._running = work
+
     async def discard(self) -> None:
-        """Remove the file, unless it was moved to its place, and give the room back."""
+        """Remove the file, unless it was moved to its place, and give the room back.
+
+        Carried through once begun, also when the caller is cancelled.
+        """
+        if self._writer.has_file:
+            await asyncio.shield(self._remove_file())
+        else:
+            self.release_room()
+
+    async def _remove_file(self) -> None:
         try:
-            if not self.is_small:
-                await self._on_thread(self._writer.discard)
+            await self._on_thread(self._writer.discard)
         finally:
             self.release_room()
 

@@ -153,6 +153,9 @@ class ImageFetcher:
     async def close(self) -> None:
         """Finish what has begun, as far as the grace goes; cancel the rest and wait for it."""
         flights = list(self._flights.values())
+        for flight in flights:
+            if not flight.has_begun:
+                flight.task.cancel()  # first, else it would begin as soon as a slot comes free
         if begun := [flight.task for flight in flights if flight.has_begun]:
             await asyncio.wait(begun, timeout=_GRACE_SECONDS)
         for flight in flights:
@@ -230,7 +233,8 @@ class ImageFetcher:
             if is_whole or content == first:
                 return extension, content, not is_whole
             if first is not None:
-                raise UpstreamFailure(Reason.TRUNCATED, "no end, twice, and not the same bytes")
+                why = "no end, twice, and not the same bytes"
+                raise UpstreamFailure(Reason.TRUNCATED, why, circuit=download.reached)
             first = content
             await body.restart()
             download.again()

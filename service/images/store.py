@@ -203,7 +203,7 @@ class ImageStore:
         Carried through once begun, also when the caller is cancelled. Raises `OutOfSpace`, or `OSError`.
         """
         blob = Blob(content.digest, content.size, content.crc, extension, is_cut)
-        await asyncio.shield(self._keep(body, blob, image))
+        await self._keep_through(body, blob, image)
         if self._shared is not None:
             await self._shared.share(blob, self._files.path(blob.digest), image[1] if image else None)
         return blob
@@ -214,6 +214,11 @@ class ImageStore:
             body.append(data)
             await body.expect(len(data))
             return await self.publish(body, content_of(data), extension)
+
+    async def _keep_through(self, body: Body, blob: Blob, image: tuple[str, str] | None) -> None:
+        keeping = asyncio.ensure_future(self._keep(body, blob, image))
+        body.publishing(keeping)
+        await asyncio.shield(keeping)
 
     async def _keep(self, body: Body, blob: Blob, image: tuple[str, str] | None) -> None:
         """File first, then rows; a file whose rows could not be committed goes again."""
@@ -475,4 +480,4 @@ class ImageStore:
             content, _ = await body.complete(blob.extension)
             if content.digest != blob.digest and not has_legacy_name(blob.digest):
                 raise BlobLost(blob.digest)
-            await asyncio.shield(self._keep(body, blob, image))
+            await self._keep_through(body, blob, image)

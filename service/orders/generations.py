@@ -69,16 +69,17 @@ class Generations:
         self._shared = shared
 
     async def observe(self, order_id: str, order: Order, refresh: Iterable[str] = ()) -> dict[str, int]:
-        """Take note of the order's images; returns the generation of each, by image id.
+        """Take note of the order's images; returns the generation of each, by image id; of those that nothing is known of, none.
 
         Those of `refresh` are to be fetched anew: they count as made anew now.
         """
         records = observable(order)
+        listed = [image.image_id for image in order.images if image.image_id]
         anew = set(refresh)
         shared = await self._shared.observe(order_id, records, anew) if self._shared is not None and records else {}
 
         def update(connection: sqlite3.Connection) -> dict[str, int]:
-            known = shared or _read(connection, records)
+            known = _read(connection, listed)
             now = shared or look(records, known, anew)
             changed = [(image_id, sighting) for image_id, sighting in now.items() if sighting != known.get(image_id)]
             moment = time.time()
@@ -87,19 +88,24 @@ class Generations:
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [
                     (image_id, s.finished, s.generation, s.marks, s.bought, s.refreshed, moment)
-                    for image_id, s in (now.items() if shared else changed)
+                    for image_id, s in changed
                 ],
             )
-            return {image_id: sighting.generation for image_id, sighting in now.items()}
+            # One whose state says nothing now is what it was.
+            return {image_id: sighting.generation for image_id, sighting in {**known, **now}.items()}
 
         return await self._database.run(update)
 
     async def sweep(self) -> None:
-        """Forget images that were not seen for long and are not stored."""
+        """Forget images that were not seen for long and are not stored.
+
+        None while images of the first edition are here: their keys do not tell whose they are.
+        """
 
         def clean(connection: sqlite3.Connection) -> None:
             connection.execute(
-                "DELETE FROM generations WHERE seen < ? AND image_id NOT IN (SELECT image_id FROM variants)",
+                "DELETE FROM generations WHERE seen < ? AND image_id NOT IN (SELECT image_id FROM variants)"
+                " AND NOT EXISTS (SELECT 1 FROM images)",
                 (time.time() - _REMEMBERED_SECONDS,),
             )
 

@@ -103,6 +103,8 @@ class Orders:
         return await self._calls.join(order_id, lambda: self._fetch(order_id), "order")
 
     async def _fetch(self, order_id: str) -> Order:
+        if (looks := self._looks.get(order_id)) is not None:
+            looks.has_news = False  # a call that was under way when it came may have been answered before it
         try:
             order = await self._upstream.order(order_id)
         except Problem as problem:
@@ -152,7 +154,6 @@ class OrderWatch:
         if looks.count == self._seen and not looks.has_news:
             await looks.changed.wait_for(schedule.pause())
         if looks.count == self._seen:
-            looks.has_news = False
             with suppress(Problem):
                 await self._look()
         self._seen = looks.count

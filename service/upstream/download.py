@@ -61,13 +61,16 @@ class Download:
         self._body = body
         self._api_headers = {"x-dev-mode": "true"} if dev_mode else {}
         self._seconds = seconds
-        self._reached = Circuit.API
+        self.reached = Circuit.API
+        """The last dependency that was asked."""
         self._etag: str | None = None
         self._whole: int | None = None
         self._extension: str | None = None
         self._needs_fresh_connection = False
+        self._is_sent = False
         self.operation = operation
         self.attempts = 0
+        """Those that asked upstream."""
         self.deadline = Deadline.after(seconds)
 
     async def attempt(self, begin_overtime: Callable[[], bool] = lambda: False) -> str:
@@ -80,7 +83,7 @@ class Download:
             self._etag = None  # nothing of the body that it belongs to has been taken yet
         if self._etag:
             headers |= {hdrs.RANGE: f"bytes={self._body.received}-", hdrs.IF_RANGE: self._etag}
-        self.attempts += 1
+        self._is_sent = False
         before = self._body.received
         try:
             async with asyncio.timeout_at(self.deadline.at) as limit:
@@ -90,6 +93,7 @@ class Download:
                     headers=headers,
                     api_headers=self._api_headers,
                     reach=self._reach,
+                    limit=limit,
                     is_fresh=self._needs_fresh_connection,
                 ) as response:
                     self._begin(response)
@@ -97,7 +101,7 @@ class Download:
                     return self._finish()
         except TimeoutError as error:
             raise UpstreamFailure(
-                Reason.TIMEOUT, "total time", circuit=self._reached, has_begun=self._body.received != before
+                Reason.TIMEOUT, "total time", circuit=self.reached, has_begun=self._body.received != before
             ) from error
         except UpstreamFailure as failure:
             failure.has_begun = failure.has_begun or self._body.received != before
@@ -112,8 +116,11 @@ class Download:
         self._etag = None
 
     def _reach(self, circuit: Circuit) -> None:
-        self._reached = circuit
+        self.reached = circuit
         self.operation.reach(circuit)
+        if not self._is_sent:
+            self._is_sent = True
+            self.attempts += 1
 
     def _begin(self, response: ClientResponse) -> None:
         """Decide what this answer carries: the whole, or the rest of it."""

@@ -70,25 +70,31 @@ class Transport:
         api_headers: Mapping[str, str],
         reach: Callable[[Circuit], None],
         seconds: float | None = None,
+        limit: asyncio.Timeout | None = None,
         is_fresh: bool = False,
     ) -> AsyncIterator[ClientResponse]:
         """The answer at the end of the redirects, with status 200 or 206; its body is read within this block.
 
         `api_headers` go to the API's origin only; `headers` go along all the way. `reach` is asked before each hop.
-        `seconds` bounds it as a whole (None: the caller does), `is_fresh` asks for new connections. Raises
-        `UpstreamFailure` for anything else, also when reading the body fails inside the block.
+        `seconds` bounds it as a whole, or `limit`, which the caller has entered. `is_fresh` asks for new connections.
+        Raises `UpstreamFailure` for anything else, also when reading the body fails inside the block.
         """
         await self._guard.learn()
         at_api = True
         circuit = Circuit.API
         with translate_errors(lambda: circuit, self._key):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds) as own_limit:
                 for _ in range(_MAX_REDIRECTS + 1):
                     circuit = Circuit.API if at_api else Circuit.ASSETS
                     reach(circuit)
                     own = {**self._api_headers, **api_headers} if at_api else {}
                     async with await self._request(
-                        operation if at_api else Call.ASSET, url, None, {**headers, **own}, is_fresh=is_fresh
+                        operation if at_api else Call.ASSET,
+                        url,
+                        None,
+                        {**headers, **own},
+                        limit=limit or own_limit,
+                        is_fresh=is_fresh,
                     ) as response:
                         if response.status not in _REDIRECTS:
                             await self._refuse(response)
@@ -137,6 +143,7 @@ class Transport:
         headers: Mapping[str, str],
         *,
         method: str = hdrs.METH_GET,
+        limit: asyncio.Timeout | None = None,
         is_fresh: bool = False,
         **body: Any,
     ) -> ClientResponse:
@@ -158,6 +165,9 @@ class Transport:
             return response
         except TimeoutError:
             status = "timeout"
+            raise
+        except asyncio.CancelledError:
+            status = "timeout" if limit is not None and limit.expired() else "error"
             raise
         finally:
             self._metrics.upstream_call(operation, status, time.monotonic() - started)

@@ -12,13 +12,15 @@ import pytest
 
 from service.database import Database
 from service.disk import OutOfSpace
-from service.images import store
-from service.images.blobs import BlobWriter
+from service.images.blobs import BlobWriter, content_of
+from service.images.body import Body, ImageTooLarge
+from service.images.files import BlobFiles
 from service.images.store import ImageStore
 from service.telemetry.metrics import Metrics
+from tests.fakes.samples import jpeg
+from tests.images.helpers import MIB, files, fill, found, left_over, open_store, put, read
 
-_MIB = 1 << 20
-_DISK = 74 * _MIB
+_DISK = 74 * MIB
 """10 MiB more than is kept free for the database."""
 
 
@@ -31,21 +33,9 @@ class Usage(NamedTuple):
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    """With the tables of images."""
-    database = await Database.open(tmp_path, [store.SCHEMA])
-    yield database
-    await database.close()
-
-
-@pytest.fixture
-def metrics() -> Metrics:
-    """What the store counts."""
-    return Metrics()
-
-
-@pytest.fixture
-async def images(tmp_path: Path, database: Database, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> ImageStore:
+async def images(
+    tmp_path: Path, database: Database, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[ImageStore]:
     """A store on a disk of `_DISK` bytes, of which only its images take any."""
 
     def usage(directory: Path) -> Usage:
@@ -53,55 +43,50 @@ async def images(tmp_path: Path, database: Database, metrics: Metrics, monkeypat
         return Usage(_DISK, used, _DISK - used)
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
-    return await ImageStore.open(tmp_path / "images", database, lambda _: 1 << 40, metrics)
+    async with open_store(tmp_path, database, metrics) as opened:
+        yield opened
 
 
 async def test_what_is_written_of_a_download_is_not_counted_twice(images: ImageStore) -> None:
     """Given one of 6 MiB that is on the disk but not complete, there is room for 4 MiB more, and not for 5."""
     async with images.receive() as first, images.receive() as second:
-        await first.expect(6 * _MIB)
-        await first.write(bytes(6 * _MIB))
+        await first.expect(6 * MIB)
+        await fill(first, bytes(6 * MIB))
         with pytest.raises(OutOfSpace):
-            await second.expect(5 * _MIB)
-        await second.expect(4 * _MIB)
+            await second.expect(5 * MIB)
+        await second.expect(4 * MIB)
 
 
 async def test_a_download_that_begins_again_needs_its_room_again(images: ImageStore) -> None:
     """What was written and forgotten is promised still, and not on the disk any more."""
     async with images.receive() as first, images.receive() as second:
-        await first.expect(6 * _MIB)
-        await first.write(bytes(6 * _MIB))
+        await first.expect(6 * MIB)
+        await fill(first, bytes(6 * MIB))
         await first.restart()
         with pytest.raises(OutOfSpace):
-            await second.expect(5 * _MIB)
+            await second.expect(5 * MIB)
 
 
 async def test_stored_and_dropped_downloads_promise_nothing(images: ImageStore) -> None:
     """Only what is stored is counted when both are over."""
-    async with images.receive() as kept:
-        await kept.expect(6 * _MIB)
-        await kept.write(bytes(6 * _MIB))
-        await images.publish(kept, "jpg")
+    await put(images, "kept", bytes(6 * MIB))
     async with images.receive() as dropped:
-        await dropped.expect(4 * _MIB)
+        await dropped.expect(4 * MIB)
 
     async with images.receive() as next_one:
-        await next_one.expect(4 * _MIB)
+        await next_one.expect(4 * MIB)
 
 
 async def test_what_was_removed_is_counted_although_nobody_waits_for_it(images: ImageStore, metrics: Metrics) -> None:
     """Given a caller cancelled while his images are removed, their room can be had again."""
-    async with images.receive() as kept:
-        await kept.expect(6 * _MIB)
-        await kept.write(bytes(6 * _MIB))
-        blob = await images.publish(kept, "jpg")
+    blob = await put(images, "kept", bytes(6 * MIB))
 
     task = asyncio.create_task(images.delete(lambda _: [blob.digest]))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()}, timeout=10)
+    await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
 
     assert metrics.registry.get_sample_value("batch_store_bytes") == 0
 
@@ -114,14 +99,10 @@ async def test_a_download_that_cannot_be_recorded_leaves_no_file(
 
     for number in range(200):
         with suppress(OutOfSpace):
-            async with images.receive() as incoming:
-                await incoming.expect(10)
-                await incoming.write(str(number).encode())
-                await images.publish(incoming, "jpg", f"image {number}")
+            await put(images, f"image {number}", str(number).encode())
 
-    files = [path for path in (tmp_path / "images").glob("??/*") if path.is_file()]
     known = await database.run(lambda connection: connection.execute("SELECT count(*) FROM blobs").fetchone()[0])
-    assert len(files) == known < 200
+    assert len(files(tmp_path)) == known < 200
 
 
 async def test_a_whole_download_is_kept_although_nobody_waits_for_it(
@@ -129,31 +110,25 @@ async def test_a_whole_download_is_kept_although_nobody_waits_for_it(
 ) -> None:
     """Given a caller cancelled while his image, which may have been paid for, is put in its place."""
     moving, go_on = threading.Event(), threading.Event()
-    really_move = BlobWriter.move_to
+    really_move = BlobFiles.move
 
-    def move_slowly(self: BlobWriter, path: Path) -> None:
+    def move_slowly(self: BlobFiles, writer: BlobWriter, digest: str) -> None:
         moving.set()
         go_on.wait(10)
-        really_move(self, path)
+        really_move(self, writer, digest)
 
-    monkeypatch.setattr(BlobWriter, "move_to", move_slowly)
+    monkeypatch.setattr(BlobFiles, "move", move_slowly)
 
-    async def download() -> None:
-        async with images.receive() as incoming:
-            await incoming.expect(10)
-            await incoming.write(b"0123456789")
-            await images.publish(incoming, "jpg", "bought")
-
-    task = asyncio.create_task(download())
+    task = asyncio.create_task(put(images, "bought", bytes(2 * MIB)))
     await asyncio.to_thread(moving.wait, 10)
     task.cancel()
     await asyncio.wait([task], timeout=0.2)  # it must not be over before the file is in its place
     go_on.set()
-    await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()}, timeout=10)
+    await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
 
     assert task.cancelled()
-    assert (await images.find(["bought"])).keys() == {"bought"}
-    assert list((tmp_path / "images" / "incoming").iterdir()) == []
+    assert (await found(images, "bought")).keys() == {"bought"}
+    assert left_over(tmp_path) == []
 
 
 async def test_a_download_cancelled_twice_leaves_no_file(
@@ -171,9 +146,9 @@ async def test_a_download_cancelled_twice_leaves_no_file(
     monkeypatch.setattr(BlobWriter, "append", append_slowly)
 
     async def download() -> None:
-        async with images.receive() as incoming:
-            await incoming.expect(_MIB)
-            await incoming.write(bytes(_MIB))
+        async with images.receive() as body:
+            await body.expect(2 * MIB)
+            await fill(body, bytes(2 * MIB))
 
     task = asyncio.create_task(download())
     await asyncio.to_thread(writing.wait, 10)
@@ -185,6 +160,93 @@ async def test_a_download_cancelled_twice_leaves_no_file(
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()}, timeout=10)
+    await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
 
-    assert list((tmp_path / "images" / "incoming").iterdir()) == []
+    assert left_over(tmp_path) == []
+
+
+@pytest.mark.parametrize("size", [1_000, 3 * MIB], ids=["small", "large"])
+async def test_a_large_body_that_broke_off_and_starts_anew_holds_the_new_bytes(
+    images: ImageStore, tmp_path: Path, size: int
+) -> None:
+    """Whether they are again more than fit in memory or not; of the first ones nothing is left."""
+    old, new = jpeg(1, size=2 * MIB), jpeg(2, size=size)
+
+    async with images.receive() as body:
+        await body.expect(3 * MIB)
+        await fill(body, old)
+        await body.restart()
+        before = body.received
+        await fill(body, new)
+        content, is_whole = await body.complete("jpg")
+        blob = await images.publish(body, content, "jpg", ("a", "key"))
+
+    assert (before, content, is_whole) == (0, content_of(new), True)
+    assert await read(images, blob) == new
+    assert left_over(tmp_path) == []
+
+
+async def test_a_large_body_that_starts_anew_and_fails_leaves_no_file(images: ImageStore, tmp_path: Path) -> None:
+    """Nor an open descriptor."""
+    async with images.receive() as body:
+        await body.expect(2 * MIB)
+        await fill(body, bytes(2 * MIB))
+        await body.restart()
+        writer = body.writer
+
+    assert left_over(tmp_path) == []
+    assert writer._file is None
+
+
+async def test_a_small_body_touches_no_file_before_it_is_complete(images: ImageStore, tmp_path: Path) -> None:
+    """Whatever its chunks."""
+    async with images.receive() as body:
+        await fill(body, bytes(MIB - 1), piece=1 << 12)
+        content, _ = await body.complete("txt")
+
+        assert (body.received, body.is_small, left_over(tmp_path)) == (MIB - 1, True, [])
+        assert content == content_of(bytes(MIB - 1))
+
+
+async def test_bytes_that_were_not_written_yet_are_counted(images: ImageStore) -> None:
+    """A resumed download goes on behind them."""
+    async with images.receive() as body:
+        await body.expect(MIB + 100)
+        await fill(body, bytes(MIB + 100), piece=MIB)
+
+        assert body.received == MIB + 100
+
+
+async def take(body: Body, data: bytes) -> None:
+    """A whole download whose length nobody announced."""
+    await fill(body, data)
+    await body.complete("txt")
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_an_image_may_be_so_large_and_no_larger(tmp_path: Path, database: Database, announced: bool) -> None:
+    """Whether its length was announced or not; one byte less is fine."""
+    async with open_store(tmp_path, database, max_image_bytes=3 * MIB) as images:
+        await put(images, "fits", bytes(3 * MIB))
+        async with images.receive() as body:
+            with pytest.raises(ImageTooLarge):
+                await (body.expect(3 * MIB + 1) if announced else take(body, bytes(3 * MIB + 1)))
+
+    assert left_over(tmp_path) == []
+
+
+async def test_an_image_may_take_a_quarter_of_the_store(tmp_path: Path, database: Database) -> None:
+    """Else one would drive out all others."""
+    async with open_store(tmp_path, database, limit=4_000) as images:
+        await put(images, "fits", bytes(1_000))
+        with pytest.raises(ImageTooLarge):
+            await put(images, "too large", bytes(1_001))
+
+
+async def test_without_an_announced_length_room_is_asked_for_by_steps(images: ImageStore) -> None:
+    """A body that nobody announced cannot fill the disk beyond its limit."""
+    async with images.receive() as body:
+        with pytest.raises(OutOfSpace):
+            await fill(body, bytes(20 * MIB))
+
+        assert body.received < 12 * MIB

@@ -1,4 +1,4 @@
-"""Parts that the tests of the upstream room share: a hand-cranked clock, a body in memory, a client with its parts."""
+"""Parts that the tests of upstream/ share: a hand-cranked clock, a body in memory, a client with its parts."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -100,8 +100,9 @@ def sample(registry: CollectorRegistry, series: str, **labels: str) -> float:
 
 
 def failure(reason: Reason = Reason.UPSTREAM_ERROR, **fields: Any) -> UpstreamFailure:
-    """One failed call; an error of the API unless told otherwise."""
-    return UpstreamFailure(reason, **fields)
+    """One failed call; a 500 of the API unless told otherwise."""
+    status = 500 if reason is Reason.UPSTREAM_ERROR else None
+    return UpstreamFailure(reason, **{"status": status} | fields)
 
 
 def make_breakers(

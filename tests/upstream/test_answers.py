@@ -1,27 +1,14 @@
 """What answers mean, as tables."""
 
-import io
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from service.reasons import Reason
-from service.sandbox.content import JXL_PICTURE
-from service.upstream.answers import (
-    FORMAT_EXTENSIONS,
-    SIGNATURE_BYTES,
-    UpstreamFailure,
-    carries_image,
-    content_range,
-    image_extension,
-    refusal,
-    retry_after,
-    strong_etag,
-)
+from service.upstream.answers import UpstreamFailure, content_range, refusal, retry_after, strong_etag
 
 NOW = datetime(2026, 3, 2, 9, 15, 4, tzinfo=UTC)
 DAY = 86_400.0
@@ -42,6 +29,7 @@ class TestRefusal:
             (403, Reason.REFUSED),
             (404, Reason.IMAGE_NOT_FOUND),
             (405, Reason.REJECTED),
+            (408, Reason.TIMEOUT),
             (409, Reason.REJECTED),
             (410, Reason.EXPIRED),
             (418, Reason.REJECTED),
@@ -77,20 +65,67 @@ class TestRefusal:
         assert failure is not None
         assert failure.retry_after == wait
 
-    def test_a_date_is_read_against_the_moment_given(self) -> None:
-        """The caller's clock is used."""
-        failure = refusal(429, {"Retry-After": format_datetime(NOW + timedelta(seconds=9), usegmt=True)}, now=NOW)
+    @pytest.mark.parametrize("clock_is_wrong_by", [timedelta(0), timedelta(hours=-3), timedelta(days=400)], ids=str)
+    def test_a_date_is_measured_from_the_answers_own(self, clock_is_wrong_by: timedelta) -> None:
+        """Whatever our own clock says: upstream's two dates come from one clock."""
+        headers = {
+            "Date": format_datetime(NOW, usegmt=True),
+            "Retry-After": format_datetime(NOW + timedelta(seconds=9), usegmt=True),
+        }
+
+        failure = refusal(429, headers, now=NOW + clock_is_wrong_by)
+
+        assert failure is not None
+        assert failure.retry_after == 9
+
+    @pytest.mark.parametrize("own", [{}, {"Date": "yesterday"}], ids=["none", "not one"])
+    def test_without_a_date_of_its_own_the_moment_given_counts(self, own: dict[str, str]) -> None:
+        """The caller's clock stands in."""
+        wait = format_datetime(NOW + timedelta(seconds=9), usegmt=True)
+
+        failure = refusal(429, {"Retry-After": wait} | own, now=NOW)
 
         assert failure is not None
         assert failure.retry_after == 9
 
     @pytest.mark.parametrize("reason", list(Reason))
-    def test_what_may_pass_is_transient_and_what_is_upstreams_fault_breaks_the_circuit(self, reason: Reason) -> None:
-        """Every transient reason speaks against the dependency, but for its wish to be asked less."""
-        failure = UpstreamFailure(reason)
+    def test_which_reasons_pass_by_themselves(self, reason: Reason) -> None:
+        """Trying again can help with these, and with no others."""
+        assert UpstreamFailure(reason).is_transient is (reason in TRANSIENT)
 
-        assert failure.is_transient is (reason in TRANSIENT)
-        assert failure.breaks_circuit is (reason in TRANSIENT and reason is not Reason.RATE_LIMITED)
+    @pytest.mark.parametrize(("status", "passes"), [(408, True), (425, True), (202, False), (400, False), (409, False)])
+    def test_which_refusals_pass_by_themselves(self, status: int, passes: bool) -> None:
+        """A request that was too slow or too early may be repeated, like a 5xx; no other 4xx."""
+        failure = refusal(status, {})
+
+        assert failure is not None
+        assert failure.is_transient is passes
+
+    @pytest.mark.parametrize(
+        ("failure", "breaks"),
+        [
+            (UpstreamFailure(Reason.UPSTREAM_ERROR, status=500), True),
+            (UpstreamFailure(Reason.UPSTREAM_ERROR, status=599), True),
+            (UpstreamFailure(Reason.UPSTREAM_ERROR), False),
+            (UpstreamFailure(Reason.TIMEOUT), True),
+            (UpstreamFailure(Reason.TIMEOUT, has_begun=True), False),
+            (UpstreamFailure(Reason.TIMEOUT, status=408), False),
+            (UpstreamFailure(Reason.UNREACHABLE), True),
+            (UpstreamFailure(Reason.TRUNCATED), True),
+            (UpstreamFailure(Reason.TRUNCATED, has_begun=True), True),
+            (UpstreamFailure(Reason.RATE_LIMITED, status=429), False),
+            (UpstreamFailure(Reason.NOT_AN_IMAGE), False),
+            (UpstreamFailure(Reason.NO_CREDIT, status=402), False),
+            (UpstreamFailure(Reason.REJECTED, status=400), False),
+        ],
+        ids=lambda value: (
+            f"{value.reason}-{value.status}-{value.has_begun}" if isinstance(value, UpstreamFailure) else None
+        ),
+    )
+    def test_what_speaks_against_the_dependency(self, failure: UpstreamFailure, breaks: bool) -> None:
+        """5xx, timeouts without a byte, connection errors, broken bodies; not refusals, not a document that cannot be
+        read, not a body that came too slowly."""
+        assert failure.breaks_circuit is breaks
 
 
 class TestRetryAfter:
@@ -141,79 +176,6 @@ class TestRetryAfter:
         date = format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
 
         assert retry_after(str(seconds), now=NOW) == retry_after(date, now=NOW) == seconds
-
-
-class TestImageExtension:
-    @pytest.mark.parametrize("image_format", ["jpeg", "png", "webp", "avif", "jxl"])
-    def test_a_real_image_is_known_by_its_first_bytes(self, image_format: str) -> None:
-        """Each format that can be ordered, as a real encoder writes it."""
-        head = encoded(image_format)[:SIGNATURE_BYTES]
-
-        assert image_extension(head) == FORMAT_EXTENSIONS[image_format]
-
-    @pytest.mark.parametrize(
-        ("head", "extension"),
-        [
-            (b"\xff\xd8\xff\xe1\x00\x10Exif", "jpg"),
-            (b"\x00\x00\x00\x0cJXL \r\n\x87\n\x00\x00\x00\x14", "jxl"),
-            (b"\xff\x0a\x00\x00", "jxl"),
-            (b"\x00\x00\x00\x1cftypavis\x00\x00\x00\x00", "avif"),
-            (b"\x00\x00\x00\x1cftypmif1\x00\x00\x00\x00", "avif"),
-            (b"\x00\x0a\x0d\x0aftypavif\x00\x00\x00\x00", "avif"),
-            (b"RIFF\n\n\n\nWEBPVP8 ", "webp"),
-            (b"RIFF\x00\x00\x00\x00WAVEfmt ", None),
-            (b"\x00\x00\x00\x1cftypisom\x00\x00\x00\x00", None),
-            (b"\xff\xd8", None),
-            (b"\x89PNG\n\n\x1a\n", None),
-            (b"GIF89a", None),
-            (b"%PDF-1.7", None),
-            (b"<?xml version=", None),
-            (b"<!DOCTYPE html>", None),
-            (b'{"message": "no"', None),
-            (b" \xff\xd8\xff", None),
-            (b"", None),
-        ],
-    )
-    def test_variants_and_strangers(self, head: bytes, extension: str | None) -> None:
-        """Every form of a format we know, at the very start; anything else is no image."""
-        assert image_extension(head) == extension
-
-
-def encoded(image_format: str) -> bytes:
-    if image_format == "jxl":
-        return JXL_PICTURE
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8), "teal").save(buffer, image_format)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("content_type", "may"),
-    [
-        ("image/jpeg", True),
-        ("image/jpg", True),
-        ("image/anything-new", True),
-        ("IMAGE/PNG", True),
-        (" image/webp ; q=1", True),
-        ("application/octet-stream", True),
-        ("binary/octet-stream", True),
-        ("", True),
-        (None, True),
-        ("image/svg+xml", False),
-        ("image/svg+xml; charset=utf-8", False),
-        ("text/plain", False),
-        ("text/html; charset=utf-8", False),
-        ("application/json", False),
-        ("application/xml", False),
-        ("application/problem+json", False),
-        ("multipart/byteranges; boundary=x", False),
-        ("application/zip", False),
-        ("imaged", False),
-    ],
-)
-def test_which_types_may_carry_an_image(content_type: str | None, may: bool) -> None:
-    """Images, plain bytes and silence; never text, markup or JSON."""
-    assert carries_image(content_type) is may
 
 
 @pytest.mark.parametrize(

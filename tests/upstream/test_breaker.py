@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from service.telemetry.metrics import Circuit, Metrics
+from service.upstream import breaker as breaker_module
 from service.upstream.answers import UpstreamFailure
 from service.upstream.breaker import Admission, Breaker, CircuitOpen, Operation
 from tests.upstream.helpers import FakeClock, failure, make_breakers, sample
@@ -87,14 +88,39 @@ class TestClosed:
 
         assert (before, breaker.is_open) == (False, True)
 
-    def test_a_subject_counts_again_after_a_success(self, breaker: Breaker) -> None:
-        """The memory of subjects is as long as the row of failures."""
+    def test_a_subject_counts_again_after_its_own_success(self, breaker: Breaker) -> None:
+        """It works, so that its next failure is a new one."""
         breaker.admit().settle(failure(), "a")
-        breaker.admit().settle()
+        breaker.admit().settle(subject="a")
         for subject in ("a", "b", "c"):
             breaker.admit().settle(failure(), subject)
 
         assert breaker.is_open
+
+    def test_the_success_of_others_does_not_make_a_subject_count_again(self, breaker: Breaker) -> None:
+        """One broken image among good ones stays one broken image."""
+        breaker.admit().settle(failure(), "a")
+        breaker.admit().settle(subject="good")
+        fail(breaker, FAILURES - 1)
+        breaker.admit().settle(failure(), "a")
+        before = breaker.is_open
+        fail(breaker)
+
+        assert (before, breaker.is_open) == (False, True)
+
+    def test_the_memory_of_subjects_is_bounded(self, breaker: Breaker, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The one whose failure is longest ago is forgotten, and counts anew."""
+        monkeypatch.setattr(breaker_module, "_SUBJECTS", 2)
+        for subject in ("a", "b"):
+            breaker.admit().settle(failure(), subject)
+        breaker.admit().settle()
+        breaker.admit().settle(failure(), "c")  # "a" is forgotten for it
+        breaker.admit().settle(failure(), "c")
+        before = breaker.is_open
+        breaker.admit().settle(failure(), "a")
+        breaker.admit().settle(failure(), "b")
+
+        assert (before, breaker.is_open) == (False, True)
 
     def test_failures_without_a_subject_all_count(self, breaker: Breaker) -> None:
         """Calls about nothing in particular are not taken for the same one."""

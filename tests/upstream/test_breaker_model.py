@@ -60,16 +60,16 @@ class BreakerMachine(RuleBasedStateMachine):
             self.trials += 1
         return admission, self.era
 
-    @rule(taken=consumes(admissions))
-    def succeed(self, taken: tuple[Admission | None, int]) -> None:
+    @rule(taken=consumes(admissions), subject=st.sampled_from([None, "a", "b"]))
+    def succeed(self, taken: tuple[Admission | None, int], subject: str | None) -> None:
         """A call ends well."""
         admission, era = taken
         if admission is None:
             return
-        admission.settle()
+        admission.settle(subject=subject)
         if era == self.era:
             self.failures = 0
-            self.subjects.clear()
+            self.subjects.discard(subject or "")
             if self.state == "half-open":
                 self.change("closed")
 

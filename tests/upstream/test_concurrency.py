@@ -1,16 +1,65 @@
-"""Download slots: never more than allowed, first come, first served, and none is ever lost."""
+"""Download slots: never more than allowed, shared fairly, and none is ever lost."""
 
 import asyncio
+from collections.abc import Iterable
 
 import pytest
 
 from service.telemetry.metrics import Metrics
-from service.upstream.concurrency import DownloadSlots, Slot
-from tests.upstream.helpers import sample, turns
+from service.upstream import concurrency
+from service.upstream.adaptive_limit import AdaptiveLimit
+from service.upstream.concurrency import DownloadSlots, NotWanted, Slot
+from tests.upstream.helpers import FakeClock, sample, turns
 
 
 def in_flight(metrics: Metrics) -> float:
     return sample(metrics.registry, "batch_downloads_in_flight")
+
+
+class Line:
+    """Downloads that queue for slots, hold them until told, and note who was served."""
+
+    def __init__(self, slots: DownloadSlots) -> None:
+        self._slots = slots
+        self._holding: list[tuple[str, asyncio.Event]] = []
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+        self.served: list[str] = []
+
+    def join(self, name: str, caller: str = "caller", build: str = "build", *, first: bool = False) -> None:
+        """One more download waits."""
+        slot = self._slots.slot(caller, build, first=first)
+        self.tasks[name] = asyncio.create_task(self._download(name, slot))
+
+    def join_all(self, names: Iterable[str], caller: str, build: str = "build") -> None:
+        """Several of one build."""
+        for name in names:
+            self.join(name, caller, build)
+
+    @property
+    def holding(self) -> list[str]:
+        """Who has a slot now, in the sequence in which they got it."""
+        return [name for name, _ in self._holding]
+
+    async def release(self, name: str | None = None) -> None:
+        """Let one download end: the oldest unless told."""
+        at = 0 if name is None else self.holding.index(name)
+        self._holding.pop(at)[1].set()
+        await turns()
+
+    async def finish(self) -> list[str]:
+        """Let all end, one after the other; who was served, in that sequence."""
+        await turns()
+        while self._holding:
+            await self.release()
+        await asyncio.gather(*self.tasks.values())
+        return self.served
+
+    async def _download(self, name: str, slot: Slot) -> None:
+        async with slot:
+            done = asyncio.Event()
+            self.served.append(name)
+            self._holding.append((name, done))
+            await done.wait()
 
 
 async def test_no_more_than_the_limit_run_at_once(metrics: Metrics) -> None:
@@ -20,7 +69,7 @@ async def test_no_more_than_the_limit_run_at_once(metrics: Metrics) -> None:
 
     async def download() -> None:
         nonlocal running, most, ended
-        async with await slots.acquire():
+        async with slots.slot("caller", "build"):
             running += 1
             most = max(most, running)
             await turns(3)
@@ -30,112 +79,132 @@ async def test_no_more_than_the_limit_run_at_once(metrics: Metrics) -> None:
     await asyncio.gather(*(download() for _ in range(10)))
 
     assert (most, ended) == (2, 10)
+    assert in_flight(metrics) == 0
 
 
-async def test_first_come_first_served(metrics: Metrics) -> None:
-    """Slots are given in the order they were asked for."""
-    slots = DownloadSlots(1, metrics)
-    served: list[int] = []
+async def test_within_a_build_first_come_first_served(metrics: Metrics) -> None:
+    """Slots are given in the sequence they were asked for."""
+    line = Line(DownloadSlots(1, metrics))
+    line.join_all("abcdef", "caller")
 
-    async def download(number: int) -> None:
-        async with await slots.acquire():
-            served.append(number)
-            await turns(2)
-
-    await asyncio.gather(*(download(number) for number in range(6)))
-
-    assert served == [0, 1, 2, 3, 4, 5]
+    assert await line.finish() == list("abcdef")
 
 
-async def test_two_builds_take_turns_even_when_many_slots_come_free_at_once(metrics: Metrics) -> None:
-    """Each asks for its next slot as soon as it has one, and gets it after the other: five slots, again and again."""
-    slots = DownloadSlots(5, metrics)
-    held: list[Slot] = [await slots.acquire() for _ in range(5)]
-    granted: list[str] = []
-
-    async def build(name: str) -> None:
-        for _ in range(20):
-            held.append(await slots.acquire())
-            granted.append(name)
-
-    builds = [asyncio.create_task(build(name)) for name in ("large", "small")]
-    while not all(build.done() for build in builds):
-        await turns()
-        for slot in held:
-            slot.release()
-        held.clear()
-
-    assert granted == ["large", "small"] * 20
-
-
-async def test_who_comes_back_goes_to_the_end_of_the_line(metrics: Metrics) -> None:
-    """A slot given up between two attempts goes to who waits already."""
-    slots = DownloadSlots(1, metrics)
-    served: list[str] = []
-    slot = await slots.acquire()
-
-    async def other() -> None:
-        async with await slots.acquire():
-            served.append("other")
-
-    waiting = asyncio.create_task(other())
+async def test_a_download_that_has_begun_goes_before_those_that_have_not(metrics: Metrics) -> None:
+    """Its second attempt does not wait for the whole of its build."""
+    line = Line(DownloadSlots(1, metrics))
+    line.join_all("abc", "caller")
     await turns()
-    async with slot:
-        served.append("first attempt")
-    async with slot:
-        served.append("second attempt")
-    await waiting
+    line.join("again", "caller", first=True)
 
-    assert served == ["first attempt", "other", "second attempt"]
+    assert await line.finish() == ["a", "again", "b", "c"]
 
 
-async def test_releasing_twice_is_releasing_once(metrics: Metrics) -> None:
-    """No second slot comes of it."""
-    slots = DownloadSlots(1, metrics)
-    slot = await slots.acquire()
-    slot.release()
-    slot.release()
+async def test_two_builds_of_a_caller_take_turns(metrics: Metrics) -> None:
+    """However many images the first one has, and however early it came."""
+    line = Line(DownloadSlots(1, metrics))
+    line.join_all([f"large {number}" for number in range(6)], "caller", "large")
+    await turns()
+    line.join_all([f"small {number}" for number in range(3)], "caller", "small")
 
-    await slots.acquire()
-    second = asyncio.create_task(slots.acquire())
+    served = await line.finish()
+
+    assert [name.split()[0] for name in served] == ["large"] + ["large", "small"] * 3 + ["large"] * 2
+
+
+async def test_callers_share_alike_however_many_builds_they_have(metrics: Metrics) -> None:
+    """A caller with eighteen jobs has half of the slots when another wants the other half."""
+    line = Line(DownloadSlots(4, metrics))
+    for job in range(18):
+        line.join_all([f"many {job}.{number}" for number in range(3)], "many", f"job {job}")
+    await turns()
+    line.join_all([f"one {number}" for number in range(4)], "one")
+    for _ in range(2):
+        await line.release()
+
+    assert sorted(name.split()[0] for name in line.holding) == ["many", "many", "one", "one"]
+    await line.finish()
+
+
+async def test_one_image_waits_for_one_image_only(metrics: Metrics) -> None:
+    """Given a caller who holds every slot and queues for more, the next free one is the other caller's."""
+    line = Line(DownloadSlots(3, metrics))
+    line.join_all([f"many {number}" for number in range(20)], "many")
+    await turns()
+    line.join("single", "other")
+    await line.release()
+
+    assert "single" in line.holding
+    await line.finish()
+
+
+async def test_slots_that_come_free_together_are_shared(metrics: Metrics) -> None:
+    """Who asks again in the very moment of release takes no second turn before the others."""
+    line = Line(DownloadSlots(2, metrics))
+    line.join_all(["large 0", "large 1", "large 2", "large 3"], "a")
+    await turns()
+    line.join_all(["small 0", "small 1"], "b")
+    for _, done in list(line._holding):
+        done.set()
+    line._holding.clear()
     await turns()
 
-    assert not second.done()
-    second.cancel()
+    assert sorted(line.holding) == ["large 2", "small 0"]
+    await line.finish()
 
 
-async def test_entering_a_held_place_takes_no_second_one(metrics: Metrics) -> None:
-    """`acquire` and then `async with` is one slot."""
+async def test_who_is_not_wanted_any_more_takes_no_slot(metrics: Metrics) -> None:
+    """It is asked when its turn comes, and the next one is served instead."""
     slots = DownloadSlots(1, metrics)
-    slot = await slots.acquire()
+    wanted = True
+    line = Line(slots)
+    line.join("first")
+    await turns()
 
-    async with slot:
-        held = in_flight(metrics)
+    async def download() -> None:
+        async with slots.slot("caller", "build", lambda: wanted):
+            pytest.fail("it was let in")
 
-    assert (held, in_flight(metrics)) == (1, 0)
+    unwanted = asyncio.create_task(download())
+    await turns()
+    line.join("last")
+    wanted = False
+    served = await line.finish()
+
+    with pytest.raises(NotWanted):
+        await unwanted
+    assert served == ["first", "last"]
+    assert in_flight(metrics) == 0
 
 
-@pytest.mark.parametrize("moment", ["while waiting", "when just served"])
+@pytest.mark.parametrize("moment", ["while waiting", "when just served", "one turn after release"])
 async def test_a_waiter_who_leaves_takes_no_slot_along(metrics: Metrics, moment: str) -> None:
-    """Neither before its turn nor at that very moment."""
-    slots = DownloadSlots(1, metrics)
-    held = await slots.acquire()
-    leaving = asyncio.create_task(slots.acquire())
-    staying = asyncio.create_task(slots.acquire())
+    """Neither before its turn, nor at that very moment, nor when it has been told but has not run yet."""
+    line = Line(DownloadSlots(1, metrics))
+    line.join("held")
+    await turns()
+    line.join_all(["leaving", "staying"], "caller")
+    leaving, staying = line.tasks["leaving"], line.tasks["staying"]
     await turns()
 
     if moment == "while waiting":
         leaving.cancel()
         await turns()
-        held.release()
+        await line.release()
     else:
-        held.release()
+        line._holding.pop()[1].set()
+        # One turn: the holder ends. Another: its slot is granted, and the waiter who has it has not run yet.
+        for _ in range(1 if moment == "when just served" else 2):
+            await asyncio.sleep(0)
         leaving.cancel()
-    await turns()
+        await turns()
 
     assert leaving.cancelled()
-    assert staying.done()
+    assert line.holding == ["staying"]
     assert in_flight(metrics) == 1
+    await line.release()
+    await staying
+    assert in_flight(metrics) == 0
 
 
 async def test_a_slot_comes_back_from_a_download_that_failed(metrics: Metrics) -> None:
@@ -144,22 +213,122 @@ async def test_a_slot_comes_back_from_a_download_that_failed(metrics: Metrics) -
 
     for error in (OSError, asyncio.CancelledError):
         with pytest.raises(error):
-            async with await slots.acquire():
+            async with slots.slot("caller", "build"):
                 raise error
 
-    slot = await slots.acquire()
-    assert in_flight(metrics) == 1
-    slot.release()
+    async with slots.slot("caller", "build"):
+        assert in_flight(metrics) == 1
+
+
+async def test_parties_that_are_gone_are_forgotten(metrics: Metrics) -> None:
+    """Callers come and go for years: nothing is kept of those who hold and want nothing."""
+    slots = DownloadSlots(2, metrics)
+    line = Line(slots)
+    for number in range(5):
+        line.join(f"{number}", f"caller {number}", f"build {number}")
+    line.join("leaving", "leaving", "leaving")
+    await turns()
+    line.tasks.pop("leaving").cancel()
+    await turns()
+    await line.finish()
+
+    assert slots._callers == {}
+
+
+async def test_the_time_in_the_queue_is_told(
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
+) -> None:
+    """It is not upstream's."""
+    monkeypatch.setattr(concurrency, "time", clock)
+    slots = DownloadSlots(1, metrics, AdaptiveLimit(1, clock))
+    slot = slots.slot("caller", "build")
+
+    async def download() -> None:
+        async with slot:
+            pass
+
+    async with slots.slot("caller", "build"):
+        waiting = asyncio.create_task(download())
+        await turns()
+        clock.advance(7)
+    await waiting
+
+    assert slot.waited == 7
+
+
+class TestOvertime:
+    async def test_a_download_in_overtime_gives_its_slot_to_the_next(self, metrics: Metrics) -> None:
+        """It still counts as under way, and ends without taking anybody's slot."""
+        slots = DownloadSlots(1, metrics)
+        line = Line(slots)
+        async with slots.slot("slow", "build") as slow:
+            line.join("next")
+            await turns()
+            granted = slow.begin_overtime()
+            await turns()
+
+            assert (granted, line.holding, in_flight(metrics)) == (True, ["next"], 2)
+
+        assert in_flight(metrics) == 1
+        await line.finish()
+        assert in_flight(metrics) == 0
+
+    async def test_so_many_may_and_no_more(self, metrics: Metrics) -> None:
+        """The sixth keeps its slot, until one of the others has ended."""
+        slots = DownloadSlots(1, metrics)
+        others = [slots.slot("slow", "build") for _ in range(5)]
+        for slot in others:
+            await slot.__aenter__()
+            assert slot.begin_overtime()
+
+        async with slots.slot("slow", "build") as sixth:
+            refused = sixth.begin_overtime()
+            await others[0].__aexit__(None, None, None)
+            granted = sixth.begin_overtime()
+
+        for slot in others[1:]:
+            await slot.__aexit__(None, None, None)
+        assert (refused, granted, in_flight(metrics)) == (False, True, 0)
+
+    async def test_a_refused_one_still_gives_its_slot_back(self, metrics: Metrics) -> None:
+        """Once, at its end."""
+        slots = DownloadSlots(1, metrics)
+        slots._overtime = 5
+        async with slots.slot("slow", "build") as slow:
+            assert not slow.begin_overtime()
+        slots._overtime = 0
+
+        line = Line(slots)
+        line.join_all(["a", "b"], "caller")
+        await turns()
+        assert line.holding == ["a"]
+        await line.finish()
 
 
 async def test_limit_and_use_are_exported(metrics: Metrics) -> None:
     """Both gauges tell the truth at any moment."""
-    slots = DownloadSlots(3, metrics)
-    taken = [await slots.acquire(), await slots.acquire()]
+    line = Line(DownloadSlots(3, metrics))
+    line.join_all(["a", "b"], "caller")
+    await turns()
 
     busy = in_flight(metrics)
-    for slot in taken:
-        slot.release()
+    await line.finish()
 
     assert sample(metrics.registry, "batch_download_concurrency_limit") == 3
     assert (busy, in_flight(metrics)) == (2, 0)
+
+
+async def test_a_learned_rate_delays_the_next_start_and_loses_nobody(metrics: Metrics) -> None:
+    """Who has to wait for the rate only is let in when it allows, without anybody asking again."""
+
+    class OneLook(AdaptiveLimit):
+        looks = 0
+
+        def delay(self) -> float:
+            self.looks += 1
+            return 0.01 if self.looks == 1 else 0.0
+
+    slots = DownloadSlots(1, metrics, OneLook(1))
+
+    async with asyncio.timeout(20), slots.slot("caller", "build"):
+        assert in_flight(metrics) == 1

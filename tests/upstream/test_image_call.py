@@ -1,6 +1,5 @@
-"""The image call as the rooms above see it: what is sent, and what answers become."""
+"""The image call as the layers above see it: what is sent, and what answers become."""
 
-import asyncio
 import re
 from typing import Any
 
@@ -8,16 +7,12 @@ import pytest
 from aioresponses import aioresponses
 
 from service.reasons import Reason
-from service.upstream import client, retry
-from service.upstream.client import ImageFailed
-from service.upstream.models import Rendering
+from service.upstream.answers import UpstreamFailure
 from tests.fakes.samples import jpeg, png, webp
 from tests.fakes.upstream import FakeUpstream, Reply, Script
 from tests.upstream.helpers import (
     KEY,
-    PATIENCE,
     VERSION,
-    FakeClock,
     MemoryBody,
     Parts,
     download,
@@ -107,9 +102,10 @@ async def test_an_id_that_no_address_can_hold_is_a_failed_image(upstream: FakeUp
         (402, Reason.NO_CREDIT, 1),
         (403, Reason.REFUSED, 1),
         (404, Reason.IMAGE_NOT_FOUND, 1),
+        (408, Reason.TIMEOUT, 3),
         (410, Reason.EXPIRED, 1),
         (422, Reason.REJECTED, 1),
-        (429, Reason.RATE_LIMITED, 3),
+        (425, Reason.NOT_READY, 3),
         (500, Reason.UPSTREAM_ERROR, 3),
         (503, Reason.UPSTREAM_ERROR, 3),
     ],
@@ -154,79 +150,60 @@ async def test_a_body_whose_end_cannot_be_told_from_a_break_is_none() -> None:
         assert await missing(parts) == (Reason.TRUNCATED, 3)
 
 
-async def test_time_spent_in_the_line_is_not_upstreams(
-    upstream: FakeUpstream, parts: Parts, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+async def test_a_429_is_a_pause_and_no_attempt(upstream: FakeUpstream) -> None:
+    """Given six of them, an image that has one attempt is fetched; of the retry budget nothing is spent."""
+    upstream.images["a"] = [429] * 6 + [jpeg()]
+
+    async with open_client(upstream.url, attempts=1) as parts:
+        for _ in range(20):
+            parts.client._budget.spend()
+        extension, calls = await download(parts)
+
+    assert (extension, calls) == ("jpg", 7)
+    assert parts.sample("batch_upstream_retries_total", reason="rate_limited") == 6
+
+
+async def test_a_pause_beyond_the_images_time_fails_it_now(upstream: FakeUpstream) -> None:
+    """It is not waited for."""
+    upstream.images["a"] = [Reply(status=429, headers={"Retry-After": "100"}), jpeg()]
+
+    async with open_client(upstream.url, seconds=99) as parts:
+        assert await missing(parts) == (Reason.RATE_LIMITED, 1)
+
+
+async def test_a_body_that_says_it_is_something_else_is_an_image_all_the_same(
+    upstream: FakeUpstream, parts: Parts
 ) -> None:
-    """A second attempt whose time ran out while it waited for a slot is not sent, nor counted as a timeout."""
-    monkeypatch.setattr(client, "time", clock)
-    monkeypatch.setattr(retry, "time", clock)
-    upstream.images["a"] = 503
-    slot = await parts.slots.acquire()
-    fetch = asyncio.create_task(parts.client.download("a", Rendering(), MemoryBody(), slot))
-    others = [await parts.slots.acquire() for _ in range(5)]
-    clock.advance(PATIENCE)
-    for other in others:
-        other.release()
+    """The declared type decides nothing."""
+    upstream.images["a"] = Reply(body=jpeg(), content_type="text/html")
 
-    with pytest.raises(ImageFailed) as raised:
-        await fetch
-
-    assert (raised.value.reason, raised.value.attempts) == (Reason.UPSTREAM_ERROR, 1)
-    assert upstream.calls("a") == 1
-
-
-async def test_a_retry_after_holds_back_nobody_else(upstream: FakeUpstream, parts: Parts) -> None:
-    """The refused request waits without its slot; six others go through five slots meanwhile."""
-    refusal = Reply(status=429, headers={"Retry-After": "1"})
-    upstream.images["a"] = [refusal, jpeg()]
-    upstream.images |= {f"i{number}": jpeg(number) for number in range(6)}
-
-    first = asyncio.create_task(download(parts, "a"))
-    await upstream.until(lambda: upstream.calls("a") == 1)
-    for number in range(6):
-        await download(parts, f"i{number}")
-    outcome = await first
-
-    images = [request.path.split("/")[3] for request in upstream.received]
-    assert images == ["a", *(f"i{number}" for number in range(6)), "a"]
-    assert outcome == ("jpg", 2)
+    assert await download(parts) == ("jpg", 1)
 
 
 @pytest.mark.parametrize(
-    "script", [Reply(body=jpeg(), content_type="text/plain"), b"GIF89a" + b"\0" * 50, b"", "<html>"]
+    "script", [Reply(body=b"\0" * 99, content_type="image/jpeg"), b"GIF89a" + b"\0" * 50, b"", "<html>"]
 )
 async def test_what_is_no_image_is_not_asked_for_again(upstream: FakeUpstream, parts: Parts, script: Script) -> None:
     """Another attempt would bring the same; nothing of it is kept."""
     upstream.images["a"] = script
     body = MemoryBody()
 
-    with pytest.raises(ImageFailed) as raised:
+    with pytest.raises(UpstreamFailure) as raised:
         await download(parts, body=body)
 
-    assert (raised.value.reason, raised.value.attempts) == (Reason.NOT_AN_IMAGE, 1)
+    assert (raised.value.reason, upstream.calls("a")) == (Reason.NOT_AN_IMAGE, 1)
     assert body.content == b""
 
 
-async def test_a_download_ends_without_its_slot(upstream: FakeUpstream, parts: Parts) -> None:
-    """Whether it went well or not."""
-    upstream.images |= {"a": jpeg(), "b": 404}
-
-    await download(parts, "a")
-    await missing(parts, "b")
-
-    assert parts.sample("batch_downloads_in_flight") == 0
-
-
 async def test_a_body_that_cannot_be_written_is_not_upstreams_failure(upstream: FakeUpstream, parts: Parts) -> None:
-    """The error passes through, once, and the slot is free."""
+    """The error passes through, once."""
     upstream.images["a"] = jpeg()
 
     class Full(MemoryBody):
-        async def write(self, chunk: bytes) -> None:
+        def append(self, chunk: bytes) -> bool:
             raise OSError("no space")
 
     with pytest.raises(OSError, match="no space"):
         await download(parts, body=Full())
 
     assert upstream.calls("a") == 1
-    assert parts.sample("batch_downloads_in_flight") == 0

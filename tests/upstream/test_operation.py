@@ -61,7 +61,7 @@ def test_a_failure_of_the_api_says_nothing_about_assets_it_never_reached(breaker
     "reason", [Reason.UPSTREAM_ERROR, Reason.TIMEOUT, Reason.UNREACHABLE, Reason.TRUNCATED], ids=str
 )
 def test_what_opens_a_circuit(breakers: dict[Circuit, Breaker], reason: Reason) -> None:
-    """5xx, timeouts, connection errors, broken bodies."""
+    """5xx, timeouts without a byte, connection errors, broken bodies."""
     assert run(breakers, failure(reason), Circuit.API)[Circuit.API]
 
 
@@ -73,6 +73,9 @@ def test_what_opens_a_circuit(breakers: dict[Circuit, Breaker], reason: Reason) 
             for reason in Reason
             if reason not in (Reason.UPSTREAM_ERROR, Reason.TIMEOUT, Reason.UNREACHABLE, Reason.TRUNCATED)
         ),
+        failure(Reason.UPSTREAM_ERROR, status=None),
+        failure(Reason.TIMEOUT, has_begun=True),
+        failure(Reason.TIMEOUT, status=408),
         asyncio.CancelledError(),
         GeneratorExit(),
         OSError("no space"),
@@ -81,7 +84,8 @@ def test_what_opens_a_circuit(breakers: dict[Circuit, Breaker], reason: Reason) 
     ids=lambda error: getattr(error, "reason", type(error).__name__),
 )
 def test_what_counts_as_nothing(metrics: Metrics, clock: FakeClock, error: BaseException) -> None:
-    """A refusal, a slower pace asked for, hanging up, our own trouble: neither a failure nor a success."""
+    """A refusal, a slower pace asked for, a document that cannot be read, a body that was too slow, hanging up, our own
+    trouble: neither a failure nor a success."""
     breakers = make_breakers(metrics, failures=2, reset=RESET, clock=clock)
     api = breakers[Circuit.API]
     api.admit().settle(failure(), "x")

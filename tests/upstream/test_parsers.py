@@ -12,21 +12,18 @@ from yarl import URL
 
 from service.archives.options import Options
 from service.archives.plan import make_plan
-from service.images.identity import record_fingerprint
+from service.images.identity import image_variant
 from service.problems import Problem
 from service.upstream.answers import (
-    SIGNATURE_BYTES,
     UpstreamFailure,
-    carries_image,
     content_range,
     for_the_log,
-    image_extension,
     order_problem,
     refusal,
     retry_after,
     strong_etag,
 )
-from service.upstream.models import ImageState, InvalidOrder, Order, parse_order
+from service.upstream.models import ImageState, InvalidOrder, Order, Rendering, parse_order
 from service.upstream.transport import url_from
 from tests.fakes.samples import ORDER
 from tests.upstream.helpers import KEY
@@ -70,9 +67,9 @@ def test_an_order_is_read_or_refused(document: object) -> None:
     assert (order.is_settled, order.may_grow) != (True, True)
     for image in order.images:
         assert image.state in ImageState
-        record_fingerprint(image)
+        image_variant(image, Rendering())
     try:
-        plan = make_plan(ORDER, order, {}, Options(), most=100)
+        plan = make_plan(ORDER, order, {}, Options(), max_images=100)
     except Problem:
         return
     plan.model_dump_json().encode()
@@ -139,7 +136,7 @@ def test_a_date_says_as_much_as_its_seconds(moment: datetime) -> None:
     assert retry_after(moment.strftime("%a, %d %b %Y %H:%M:%S GMT"), now=NOW) == wanted
 
 
-@pytest.mark.parametrize("parse", [content_range, strong_etag, carries_image], ids=lambda parse: parse.__name__)
+@pytest.mark.parametrize("parse", [content_range, strong_etag], ids=lambda parse: parse.__name__)
 @given(value=st.none() | HEADER)
 def test_any_header_can_be_looked_at(parse: Callable[[str | None], object], value: str | None) -> None:
     """It says something or nothing."""
@@ -181,16 +178,6 @@ def test_an_address_is_followed_or_refused(scheme: str, location: str) -> None:
     assert target.host
     assert target.user is None
     assert target.password is None
-
-
-@given(st.binary(max_size=64))
-def test_any_bytes_are_an_image_or_none(body: bytes) -> None:
-    """And what the first bytes say is not changed by what follows."""
-    extension = image_extension(body[:SIGNATURE_BYTES])
-
-    assert extension in (None, "jpg", "png", "webp", "avif", "jxl")
-    if len(body) >= SIGNATURE_BYTES:
-        assert image_extension(body) == extension
 
 
 @given(TEXT, TEXT, st.integers(0, len(KEY)), st.integers(0, len(KEY)))

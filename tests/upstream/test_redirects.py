@@ -90,14 +90,14 @@ async def test_an_open_circuit_stops_it_between_two_hops(upstream: FakeUpstream,
 
 
 class _Redirect:
-    """As much of an answer as `_next_address` looks at."""
+    """As much of an answer as `_next_url` looks at."""
 
     def __init__(self, location: str | None) -> None:
         self.headers = {} if location is None else {"Location": location}
 
 
-def next_address(url: str, location: str | None) -> str:
-    return str(transport_module._next_address(URL(url), _Redirect(location)))  # type: ignore[arg-type]
+def next_url(url: str, location: str | None) -> str:
+    return str(transport_module._next_url(URL(url), _Redirect(location)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def next_address(url: str, location: str | None) -> str:
 )
 def test_where_a_redirect_leads(location: str, target: str) -> None:
     """Relative or absolute; a signed address is kept to the letter."""
-    assert next_address("https://api.example/v3/images/a", location) == target
+    assert next_url("https://api.example/v3/images/a", location) == target
 
 
 @pytest.mark.parametrize(
@@ -130,13 +130,13 @@ def test_where_a_redirect_leads(location: str, target: str) -> None:
 def test_where_a_redirect_may_not_lead(location: str | None) -> None:
     """From https to anything but https, to no host, with credentials, or nowhere."""
     with pytest.raises(UpstreamFailure) as raised:
-        next_address("https://api.example/v3/images/a", location)
+        next_url("https://api.example/v3/images/a", location)
 
     assert raised.value.reason is Reason.BAD_REDIRECT
 
 
 def test_http_may_lead_to_either() -> None:
     """A plain API, as a sandbox is, can redirect to TLS and to plain addresses."""
-    leads = [next_address("http://api.example/a", f"{scheme}://x.example/") for scheme in ("http", "https")]
+    leads = [next_url("http://api.example/a", f"{scheme}://x.example/") for scheme in ("http", "https")]
 
     assert leads == ["http://x.example/", "https://x.example/"]

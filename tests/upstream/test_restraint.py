@@ -1,4 +1,4 @@
-"""When upstream is in trouble: circuits open, retries end, downloads get fewer and slower."""
+"""When upstream is in trouble: circuits open and retries end."""
 
 import asyncio
 
@@ -49,7 +49,7 @@ class TestCircuits:
         assert len(document.images) == 2
 
     async def test_an_open_circuit_ends_the_retries(self, upstream: FakeUpstream) -> None:
-        """A failure of a dependency that is given a rest is final at once."""
+        """While calls are paused, a failure is final at once."""
         upstream.images["a"] = 503
         async with open_client(upstream.url, failures=1) as parts:
 
@@ -99,31 +99,3 @@ class TestCircuits:
 
         assert 80 <= upstream.image_calls <= 90
         assert parts.sample("batch_upstream_retries_total", reason="upstream_error") == upstream.image_calls - 60
-
-
-class TestPace:
-    @pytest.mark.parametrize(
-        ("status", "limit", "has_pace"), [(429, 3, True), (503, 3, False), (500, 5, False), (404, 5, False)]
-    )
-    async def test_what_makes_us_slower(self, upstream: FakeUpstream, status: int, limit: int, has_pace: bool) -> None:
-        """Being told to, or an upstream that is unavailable, by two images; a broken or missing image does not."""
-        upstream.images |= {"a": status, "b": status}
-
-        async with open_client(upstream.url, attempts=1) as parts:
-            for image_id in ("a", "b"):
-                await missing(parts, image_id)
-
-        assert parts.sample("batch_download_concurrency_limit") == limit
-        assert (parts.sample("batch_download_rate_limit") > 0) is has_pace
-
-    async def test_timeouts_make_us_slower(self, upstream: FakeUpstream) -> None:
-        """An upstream that cannot keep up says nothing at all."""
-        upstream.images |= {"a": jpeg(), "b": jpeg()}
-        upstream.hold("a")
-        upstream.hold("b")
-
-        async with open_client(upstream.url, attempts=1, seconds=0.05) as parts:
-            outcomes = [await missing(parts, image_id) for image_id in ("a", "b")]
-
-        assert outcomes == [(Reason.TIMEOUT, 1)] * 2
-        assert parts.sample("batch_download_concurrency_limit") == 3

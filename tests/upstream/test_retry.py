@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from service.reasons import Reason
 from service.upstream import retry
 from service.upstream.answers import UpstreamFailure
-from service.upstream.retry import RetryBudget, RetryPolicy, retrying
+from service.upstream.retry import Deadline, RetryBudget, RetryPolicy
 from tests.upstream.helpers import FakeClock, failure
 
 TRANSIENT = [reason for reason in Reason if failure(reason).is_transient]
@@ -41,7 +41,7 @@ def sleeps(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Sleeps:
 @pytest.fixture
 def longest_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every wait is as long as its jitter can make it."""
-    monkeypatch.setattr(retry.random, "uniform", lambda low, high: high)  # type: ignore[attr-defined]
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
 
 
 class Script:
@@ -67,8 +67,8 @@ async def run(
     seconds: float = 60,
     may_retry: Callable[[UpstreamFailure], bool] = lambda _: True,
 ) -> str:
-    deadline = clock() + seconds
-    return await retrying(operation, policy=RetryPolicy(attempts), deadline=deadline, may_retry=may_retry)
+    deadline = Deadline(clock() + seconds)
+    return await retry.retry(operation, policy=RetryPolicy(attempts), deadline=deadline, may_retry=may_retry)
 
 
 class TestRetrying:
@@ -210,7 +210,7 @@ class TestPolicy:
         self, attempt: int, backoff: float, longest: float, wish: float | None
     ) -> None:
         """Never less than asked for, never more than the larger of wish and bound."""
-        policy = RetryPolicy(3, backoff=backoff, longest_backoff=longest)
+        policy = RetryPolicy(3, backoff=backoff, max_backoff=longest)
 
         seconds = policy.wait(failure(retry_after=wish), attempt)
 

@@ -5,17 +5,17 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.archives.polling import Polling
+from service.orders.schedule import PollSchedule
 from tests.upstream.helpers import FakeClock
 
 
 def looks(wait: float, call_seconds: float = 0) -> list[float]:
     """When an order is asked for, in seconds since the wait began; each call takes so long."""
     clock = FakeClock(0.0)
-    polling = Polling(clock)
+    schedule = PollSchedule(wait, clock)
     moments: list[float] = []
-    while clock.now < wait:
-        clock.advance(polling.pause(wait))
+    while not schedule.is_over:
+        clock.advance(schedule.pause())
         moments.append(clock.now)
         clock.advance(call_seconds)
     return moments
@@ -51,4 +51,6 @@ def test_a_deadline_that_is_past_asks_at_once() -> None:
     """No negative wait."""
     clock = FakeClock(0.0)
 
-    assert Polling(clock).pause(-5) == 0
+    schedule = PollSchedule(-5, clock)
+
+    assert (schedule.pause(), schedule.is_over) == (0, True)

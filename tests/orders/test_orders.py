@@ -1,42 +1,18 @@
 """The order cache: one call for a burst, and never an old answer."""
 
 import asyncio
-from typing import cast
+from collections.abc import Awaitable, Callable
 
 import pytest
 
-from service.problems import UpstreamError
-from service.upstream import orders as orders_module
-from service.upstream.client import Autoenhance
+from service.orders import orders as orders_module
+from service.orders.orders import Orders
+from service.problems import OrderNotFound, UpstreamError
 from service.upstream.models import Order, parse_order
-from service.upstream.orders import Orders
+from tests.orders.upstream import SETTLED, UNSETTLED, Upstream
 from tests.upstream.helpers import FakeClock, turns
 
 FRESHNESS = 10.0
-SETTLED = parse_order({"order_id": "o", "images": [{"image_id": "a", "status": "processed"}]})
-UNSETTLED = parse_order({"order_id": "o", "images": [{"image_id": "a", "status": "processing"}]})
-
-
-class Upstream:
-    """Answers order calls with `answer`, once `gate` is open."""
-
-    def __init__(self) -> None:
-        self.answer: Order | Exception = SETTLED
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.calls: list[str] = []
-        self.cancelled = 0
-
-    async def order(self, order_id: str) -> Order:
-        self.calls.append(order_id)
-        try:
-            await self.gate.wait()
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
 
 
 @pytest.fixture
@@ -49,7 +25,7 @@ async def upstream() -> Upstream:
 def orders(upstream: Upstream, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Orders:
     """A cache whose time is turned by hand."""
     monkeypatch.setattr(orders_module, "time", clock)
-    return Orders(cast("Autoenhance", upstream), FRESHNESS)
+    return upstream.orders(FRESHNESS)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +55,7 @@ async def test_a_shorter_freshness_holds_for_all(
 ) -> None:
     """The setting is the most; zero keeps nothing."""
     monkeypatch.setattr(orders_module, "time", clock)
-    orders = Orders(cast("Autoenhance", upstream), freshness)
+    orders = upstream.orders(freshness)
     upstream.answer = document
     await orders.get("o")
     clock.advance(freshness)
@@ -228,8 +204,8 @@ async def test_closing_ends_what_is_under_way(upstream: Upstream, orders: Orders
 
 
 async def test_the_cache_is_bounded(upstream: Upstream, orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The order that was fetched longest ago goes first."""
-    monkeypatch.setattr(orders_module, "_MOST_KEPT", 2)
+    """By the memory that documents take: the order that was fetched longest ago goes first."""
+    monkeypatch.setattr(orders_module, "_MAX_BYTES", 2 * SETTLED.memory_bytes)
     for order_id in ("o", "p", "q"):
         await orders.get(order_id)
 
@@ -238,3 +214,27 @@ async def test_the_cache_is_bounded(upstream: Upstream, orders: Orders, monkeypa
     await orders.get("o")
 
     assert upstream.calls == ["o", "p", "q", "o"]
+
+
+async def test_one_document_is_kept_however_large(
+    upstream: Upstream, orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A burst for a very large order is still one call."""
+    monkeypatch.setattr(orders_module, "_MAX_BYTES", 1)
+
+    await orders.get("o")
+    await orders.get("o")
+
+    assert upstream.calls == ["o"]
+
+
+@pytest.mark.parametrize("ask", [Orders.get, Orders.refresh], ids=["get", "refresh"])
+async def test_a_deleted_order_is_not_found(
+    upstream: Upstream, orders: Orders, ask: Callable[[Orders, str], Awaitable[Order]]
+) -> None:
+    """Although Autoenhance still answers for it; nor from the cache."""
+    upstream.answer = parse_order({"order_id": "o", "is_deleted": True, "images": [{"image_id": "a"}]})
+
+    for _ in range(2):
+        with pytest.raises(OrderNotFound):
+            await ask(orders, "o")

@@ -1,0 +1,659 @@
+"""Fetching images into the store: one download per image, finished once it has begun."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from service.disk import OutOfSpace
+from service.images import fetch as fetch_module
+from service.images.blobs import BlobWriter
+from service.images.fetch import FetchContext, Fetched, ImageFailed, ImageFetcher, ImageRequest
+from service.images.store import ImageStore
+from service.reasons import Reason
+from service.telemetry.metrics import Circuit
+from service.upstream import download as download_module
+from service.upstream.concurrency import DownloadSlots, NotWanted
+from service.upstream.models import Rendering
+from tests.fakes.samples import jpeg
+from tests.fakes.upstream import FakeUpstream, Handler, Reply
+from tests.images.helpers import MIB, found, left_over, open_store, put, read
+from tests.upstream.helpers import PATIENCE, Parts, failure, open_client, sample, turns
+
+
+@dataclass
+class Scene:
+    """A fetcher with what it works with. Leaving ends all it has begun."""
+
+    fetcher: ImageFetcher
+    images: ImageStore
+    slots: DownloadSlots
+    parts: Parts
+    tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+
+    def fetch(
+        self, image_id: str = "a", context: FetchContext | None = None, **rendition: Any
+    ) -> asyncio.Task[Fetched]:
+        """Begin to fetch an image of that id, for a build of its own unless told."""
+        request = ImageRequest(f"{image_id}.0", image_id, Rendering(**rendition))
+        return self.start(self.fetcher.fetch(request, context or FetchContext("build")))
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work)
+        self.tasks.append(task)
+        return task
+
+    def in_flight(self) -> float:
+        return sample(self.parts.metrics.registry, "batch_downloads_in_flight")
+
+
+@asynccontextmanager
+async def scene_of(
+    upstream: FakeUpstream,
+    images: ImageStore,
+    *,
+    limit: int = 5,
+    attempts: int = 3,
+    seconds: float = PATIENCE,
+    failures: int = 1_000,
+) -> AsyncIterator[Scene]:
+    """A fetcher with so many slots; the other arguments are those of `open_client`."""
+    async with open_client(upstream.url, attempts=attempts, seconds=seconds, failures=failures) as parts:
+        slots = DownloadSlots(limit, parts.metrics)
+        scene = Scene(ImageFetcher(parts.client, images, slots, parts.metrics), images, slots, parts)
+        try:
+            yield scene
+        finally:
+            for task in scene.tasks:
+                task.cancel()
+            await asyncio.gather(*scene.tasks, return_exceptions=True)
+            await scene.fetcher.close()
+
+
+@pytest.fixture
+async def scene(upstream: FakeUpstream, images: ImageStore) -> AsyncIterator[Scene]:
+    """With five slots, three attempts, and more time than is needed."""
+    async with scene_of(upstream, images) as scene:
+        yield scene
+
+
+async def reason(task: asyncio.Task[Fetched]) -> tuple[Reason, int]:
+    """Why an image could not be fetched, and the attempts it took."""
+    with pytest.raises(ImageFailed) as raised:
+        await task
+    return raised.value.reason, raised.value.attempts
+
+
+def trickle(pieces: list[bytes], between: Callable[[int], Coroutine[Any, Any, Any]]) -> Handler:
+    """An answer of known length that comes by pieces; before each but the first, `between(number)` is awaited."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.content_length = sum(map(len, pieces))
+        await response.prepare(request)
+        for number, piece in enumerate(pieces):
+            if number:
+                await between(number)
+            await response.write(piece)
+        return response
+
+    return answer
+
+
+class TestOneImage:
+    async def test_it_is_stored_and_found(self, scene: Scene, upstream: FakeUpstream) -> None:
+        """With the attempts it took; what is measured is told."""
+        upstream.images["a"] = [503, jpeg(size=3 * MIB)]
+
+        fetched = await scene.fetch()
+
+        assert (fetched.attempts, fetched.blob.extension) == (2, "jpg")
+        assert await read(scene.images, fetched.blob) == jpeg(size=3 * MIB)
+        assert await found(scene.images, "a.0") == {"a.0": fetched.blob}
+        assert sample(scene.parts.metrics.registry, "batch_image_size_bytes_sum") == 3 * MIB
+        assert scene.in_flight() == 0
+
+    async def test_what_was_published_meanwhile_is_not_fetched_again(
+        self, scene: Scene, upstream: FakeUpstream
+    ) -> None:
+        """Neither what came since the build looked, nor, for one that never looked, what was there before."""
+        looked = FetchContext("build", looked_at=time.monotonic())
+        blob = await put(scene.images, "a.0", jpeg())
+
+        outcomes = [await scene.fetch(context=context) for context in (looked, FetchContext("other"))]
+
+        assert outcomes == [Fetched(blob, 0)] * 2
+        assert upstream.received == []
+
+    @pytest.mark.parametrize(
+        ("status", "expected"),
+        [
+            (404, (Reason.IMAGE_NOT_FOUND, 1)), (500, (Reason.UPSTREAM_ERROR, 3)), (402, (Reason.NO_CREDIT, 1)),
+            (408, (Reason.TIMEOUT, 3)), (425, (Reason.NOT_READY, 3)),
+        ],
+    )  # fmt: skip
+    async def test_a_failure_has_a_reason_and_leaves_nothing(
+        self, scene: Scene, upstream: FakeUpstream, tmp_path: Path, status: int, expected: tuple[Reason, int]
+    ) -> None:
+        """No slot, no file, no entry."""
+        upstream.images["a"] = status
+
+        assert await reason(scene.fetch()) == expected
+        assert (scene.in_flight(), left_over(tmp_path), await found(scene.images, "a.0")) == (0, [], {})
+
+    async def test_while_calls_are_paused_nothing_is_asked(self, scene: Scene, upstream: FakeUpstream) -> None:
+        """Whichever circuit is open: an image that cannot be delivered is not bought."""
+        scene.parts.breakers[Circuit.ASSETS].advise(60)
+
+        assert await reason(scene.fetch()) == (Reason.BREAKER_OPEN, 0)
+        assert upstream.received == []
+
+    async def test_one_that_is_too_large_fails_alone(
+        self, upstream: FakeUpstream, tmp_path: Path, database: Any
+    ) -> None:
+        """By its announced length, and by what arrives without one."""
+        upstream.images |= {"a": jpeg(size=2 * MIB), "b": Reply(body=jpeg(size=2 * MIB), chunked=True), "c": jpeg()}
+        async with (
+            open_store(tmp_path, database, max_image_bytes=MIB) as images,
+            scene_of(upstream, images) as scene,
+        ):
+            outcomes = [await reason(scene.fetch(image_id)) for image_id in ("a", "b")]
+            fetched = await scene.fetch("c")
+
+        assert outcomes == [(Reason.TOO_LARGE, 1)] * 2
+        assert fetched.attempts == 1
+
+    async def test_without_room_it_is_said_so(self, upstream: FakeUpstream, tmp_path: Path, database: Any) -> None:
+        """It is no failure of upstream."""
+        upstream.images["a"] = jpeg(size=2_000)
+        async with open_store(tmp_path, database, limit=8_000) as images, scene_of(upstream, images) as scene:
+            for number in range(4):
+                await put(images, f"k{number}.0", bytes([number]) * 1_900)
+
+            with pytest.raises(OutOfSpace):
+                await scene.fetch()
+            assert not any(breaker.is_open for breaker in scene.parts.breakers.values())
+            assert scene.in_flight() == 0
+
+
+class TestCutImages:
+    """Bodies that arrive whole and lack the end that their format has."""
+
+    async def test_the_same_bytes_twice_are_what_upstream_has(self, scene: Scene, upstream: FakeUpstream) -> None:
+        """Stored, and marked; the whole is asked for, not a rest."""
+        cut = jpeg(size=5_000)[:-2]
+        upstream.images["a"] = Reply(body=cut, etag='"v1"')
+
+        fetched = await scene.fetch()
+
+        assert (fetched.blob.is_cut, fetched.attempts) == (True, 2)
+        assert await read(scene.images, fetched.blob) == cut
+        assert all("Range" not in request.headers for request in upstream.requests("a"))
+
+    async def test_a_second_body_with_an_end_is_the_image(self, scene: Scene, upstream: FakeUpstream) -> None:
+        """Nothing is wrong with it."""
+        upstream.images["a"] = [jpeg(size=3 * MIB)[:-2], jpeg(size=3 * MIB)]
+
+        fetched = await scene.fetch()
+
+        assert not fetched.blob.is_cut
+        assert await read(scene.images, fetched.blob) == jpeg(size=3 * MIB)
+
+    @pytest.mark.parametrize("hops", [0, 1])
+    async def test_two_different_ones_are_none(self, upstream: FakeUpstream, images: ImageStore, hops: int) -> None:
+        """And speak against whoever sent them."""
+        upstream.images["a"] = [jpeg(1)[:-2], jpeg(2)[:-2]]
+        upstream.hops["a"] = hops
+        async with scene_of(upstream, images, failures=1) as scene:
+            outcome = await reason(scene.fetch())
+            opened = {circuit for circuit, breaker in scene.parts.breakers.items() if breaker.is_open}
+
+        assert outcome == (Reason.TRUNCATED, 2)
+        assert opened == {Circuit.ASSETS if hops else Circuit.API}
+
+
+class TestFlights:
+    async def test_who_asks_for_the_same_joins(self, scene: Scene, upstream: FakeUpstream) -> None:
+        """One download, one outcome for all, for any number of builds."""
+        upstream.images["a"] = jpeg()
+        gate = upstream.hold("a")
+        fetches = [scene.fetch(context=FetchContext(f"build {number}")) for number in range(5)]
+        await upstream.until(lambda: upstream.calls("a") == 1)
+        fetches.append(scene.fetch(context=FetchContext("late")))
+        await turns()
+        gate.set()
+
+        outcomes = await asyncio.gather(*fetches)
+
+        assert len(set(outcomes)) == 1
+        assert upstream.calls("a") == 1
+
+    async def test_another_rendition_is_another_download(self, scene: Scene, upstream: FakeUpstream) -> None:
+        """Keys decide."""
+        upstream.images["a"] = jpeg()
+        requests = [ImageRequest(f"k{number}.0", "a", Rendering()) for number in range(2)]
+
+        await asyncio.gather(*(scene.fetcher.fetch(request, FetchContext("build")) for request in requests))
+
+        assert upstream.calls("a") == 2
+
+    async def test_a_failure_is_everybodys_and_the_next_tries_anew(self, scene: Scene, upstream: FakeUpstream) -> None:
+        """It is not remembered."""
+        upstream.images["a"] = [404, jpeg()]
+        gate = upstream.hold("a")
+        fetches = [scene.fetch() for _ in range(2)]
+        await upstream.until(lambda: upstream.calls("a") == 1)
+        gate.set()
+
+        assert [await reason(fetch) for fetch in fetches] == [(Reason.IMAGE_NOT_FOUND, 1)] * 2
+        assert (await scene.fetch()).attempts == 1
+
+    async def test_one_who_leaves_does_not_end_it_for_the_others(self, scene: Scene, upstream: FakeUpstream) -> None:
+        """Not even the one who began it."""
+        upstream.images["a"] = jpeg()
+        gate = upstream.hold("a")
+        first, second = scene.fetch(), scene.fetch()
+        await upstream.until(lambda: upstream.calls("a") == 1)
+
+        first.cancel()
+        await turns()
+        gate.set()
+
+        assert (await second).attempts == 1
+        assert first.cancelled()
+
+    async def test_one_that_waits_for_a_slot_ends_with_its_last_waiter(
+        self, upstream: FakeUpstream, images: ImageStore
+    ) -> None:
+        """Nothing was asked of upstream: nothing is bought that nobody wants any more."""
+        upstream.images |= {"held": jpeg(1), "a": jpeg(2)}
+        gate = upstream.hold("held")
+        async with scene_of(upstream, images, limit=1) as scene:
+            held = scene.fetch("held")
+            await upstream.until(lambda: upstream.calls("held") == 1)
+            waiters = [scene.fetch(), scene.fetch()]
+            await turns()
+            waiters[0].cancel()
+            await turns()
+            still_there = set(scene.fetcher._flights)
+            waiters[1].cancel()
+            await turns()
+
+            assert (still_there, set(scene.fetcher._flights)) == ({"held.0", "a.0"}, {"held.0"})
+            gate.set()
+            await held
+            assert upstream.calls("a") == 0
+
+    async def test_nobody_joins_one_that_is_being_cancelled(self, upstream: FakeUpstream, images: ImageStore) -> None:
+        """Who asks in the very moment in which the last waiter leaves has a download of his own."""
+        upstream.images |= {"held": jpeg(1), "a": jpeg(2)}
+        gate = upstream.hold("held")
+        async with scene_of(upstream, images, limit=1) as scene:
+            held = scene.fetch("held")
+            await upstream.until(lambda: upstream.calls("held") == 1)
+            leaving = scene.fetch()
+            await turns()
+            leaving.cancel()
+            next_one = scene.fetch()
+            gate.set()
+
+            assert (await next_one).attempts == 1
+            await held
+
+    async def test_one_that_has_begun_is_finished_and_published_though_nobody_waits(
+        self, scene: Scene, upstream: FakeUpstream
+    ) -> None:
+        """It may have been paid for; who asks again joins it."""
+        upstream.images["a"] = jpeg()
+        gate = upstream.hold("a")
+        leaving = scene.fetch(preview=False)
+        await upstream.until(lambda: upstream.calls("a") == 1)
+        leaving.cancel()
+        await turns()
+        again = scene.fetch(preview=False)
+        await turns()
+        gate.set()
+
+        assert (await again).attempts == 1
+        assert upstream.calls("a") == 1
+        assert "a.0" in await found(scene.images, "a.0")
+
+    async def test_a_second_attempt_is_made_though_nobody_waits(self, scene: Scene, upstream: FakeUpstream) -> None:
+        """The first one may have bought it. Its build is not asked whether it still wants it."""
+        upstream.images["a"] = [Reply(body=jpeg(), cut_after=100), jpeg()]
+        gate = upstream.hold("a")
+        wanted = True
+        leaving = scene.fetch(context=FetchContext("build", is_wanted=lambda: wanted))
+        await upstream.until(lambda: upstream.calls("a") == 1)
+        wanted = False
+        leaving.cancel()
+        await turns()
+        gate.set()
+        await upstream.until(lambda: upstream.calls("a") == 2)
+        flight = scene.fetcher._flights["a.0"]
+
+        assert (await flight.task).attempts == 2
+
+    async def test_one_that_its_build_does_not_want_any_more_is_not_begun(
+        self, upstream: FakeUpstream, images: ImageStore
+    ) -> None:
+        """It says so when its turn comes."""
+        upstream.images |= {"held": jpeg(1), "a": jpeg(2)}
+        gate = upstream.hold("held")
+        wanted = True
+        async with scene_of(upstream, images, limit=1) as scene:
+            held = scene.fetch("held")
+            await upstream.until(lambda: upstream.calls("held") == 1)
+            unwanted = scene.fetch(context=FetchContext("build", is_wanted=lambda: wanted))
+            await turns()
+            wanted = False
+            gate.set()
+
+            with pytest.raises(NotWanted):
+                await unwanted
+            await held
+        assert upstream.calls("a") == 0
+
+
+class TestClose:
+    async def test_what_has_begun_is_finished_and_published(self, scene: Scene, upstream: FakeUpstream) -> None:
+        """Within the grace, waited for or not."""
+        upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
+        gates = [upstream.hold("a"), upstream.hold("b")]
+        fetches = [scene.fetch("a"), scene.fetch("b")]
+        await upstream.until(lambda: upstream.calls("a") + upstream.calls("b") == 2)
+        fetches[1].cancel()
+        await turns()
+
+        closing = scene.start(scene.fetcher.close())
+        await turns()
+        before = closing.done()
+        for gate in gates:
+            gate.set()
+        await closing
+
+        assert not before
+        assert (await found(scene.images, "a.0", "b.0")).keys() == {"a.0", "b.0"}
+
+    async def test_what_has_not_begun_is_not(self, upstream: FakeUpstream, images: ImageStore) -> None:
+        """It waits for a slot, which comes free meanwhile; it is cancelled."""
+        upstream.images |= {"held": jpeg(1), "a": jpeg(2)}
+        gate = upstream.hold("held")
+        async with scene_of(upstream, images, limit=1) as scene:
+            held, waiting = scene.fetch("held"), scene.fetch()
+            await upstream.until(lambda: upstream.calls("held") == 1)
+            await turns()
+            closing = scene.start(scene.fetcher.close())
+            await turns()
+            gate.set()
+            await closing
+
+            assert (held.done(), waiting.cancelled()) == (True, True)
+        assert upstream.calls("a") == 0
+
+    async def test_the_grace_has_an_end(
+        self, scene: Scene, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An upstream that says nothing does not keep the process."""
+        monkeypatch.setattr(fetch_module, "_GRACE_SECONDS", 0.05)
+        upstream.images["a"] = jpeg()
+        upstream.hold("a")
+        fetch = scene.fetch()
+        await upstream.until(lambda: upstream.calls("a") == 1)
+
+        await scene.fetcher.close()
+
+        assert fetch.cancelled()
+
+
+class TestCredit:
+    async def test_after_a_402_the_build_buys_nothing_more(self, scene: Scene, upstream: FakeUpstream) -> None:
+        """What costs nothing is still fetched; other builds try for themselves."""
+        upstream.images |= {"a": 402, "b": jpeg(1), "c": jpeg(2), "d": jpeg(3)}
+        context = FetchContext("build")
+        first = await reason(scene.fetch("a", context, preview=False))
+        second = await reason(scene.fetch("b", context, preview=False))
+        free = await scene.fetch("c", context)
+        bought = ImageRequest("d.0", "d", Rendering(preview=False), is_bought=True)
+        paid = await scene.fetcher.fetch(bought, context)
+        other = await scene.fetch("b", preview=False)
+
+        assert (first, second) == ((Reason.NO_CREDIT, 1), (Reason.NO_CREDIT, 0))
+        assert (free.attempts, paid.attempts, other.attempts) == (1, 1, 1)
+
+    async def test_a_402_of_a_download_that_was_joined_counts_too(self, scene: Scene, upstream: FakeUpstream) -> None:
+        """Both builds have learned that there is no credit."""
+        upstream.images |= {"a": 402, "b": jpeg()}
+        gate = upstream.hold("a")
+        contexts = [FetchContext("build 1"), FetchContext("build 2")]
+        fetches = [scene.fetch("a", context, preview=False) for context in contexts]
+        await upstream.until(lambda: upstream.calls("a") == 1)
+        gate.set()
+
+        assert [await reason(fetch) for fetch in fetches] == [(Reason.NO_CREDIT, 1)] * 2
+        assert [await reason(scene.fetch("b", context, preview=False)) for context in contexts] == [
+            (Reason.NO_CREDIT, 0)
+        ] * 2
+        assert upstream.calls("b") == 0
+
+    async def test_a_402_for_a_preview_says_nothing_about_credit(self, scene: Scene, upstream: FakeUpstream) -> None:
+        """It did not want to buy."""
+        upstream.images |= {"a": 402, "b": jpeg()}
+        context = FetchContext("build")
+        await reason(scene.fetch("a", context))
+
+        assert (await scene.fetch("b", context, preview=False)).attempts == 1
+
+
+class TestPace:
+    @pytest.mark.parametrize(
+        ("status", "limit", "has_rate"), [(429, 3, True), (503, 3, False), (500, 5, False), (404, 5, False)]
+    )
+    async def test_what_makes_us_slower(
+        self, upstream: FakeUpstream, images: ImageStore, status: int, limit: int, has_rate: bool
+    ) -> None:
+        """Being told to, or an upstream that is unavailable, by two images; a broken or missing image does not."""
+        answer = Reply(status=status, headers={"Retry-After": "100"})
+        upstream.images |= {"a": answer, "b": answer}
+
+        async with scene_of(upstream, images, attempts=1) as scene:
+            for image_id in ("a", "b"):
+                await reason(scene.fetch(image_id))
+
+            registry = scene.parts.metrics.registry
+            assert sample(registry, "batch_download_concurrency_limit") == limit
+            assert (sample(registry, "batch_download_rate_limit") > 0) is has_rate
+
+    async def test_timeouts_make_us_slower(self, upstream: FakeUpstream, images: ImageStore) -> None:
+        """An upstream that cannot keep up says nothing at all."""
+        upstream.images |= {"a": jpeg(), "b": jpeg()}
+        upstream.hold("a")
+        upstream.hold("b")
+
+        async with scene_of(upstream, images, attempts=1, seconds=0.05) as scene:
+            outcomes = [await reason(scene.fetch(image_id)) for image_id in ("a", "b")]
+
+            assert sample(scene.parts.metrics.registry, "batch_download_concurrency_limit") == 3
+        assert outcomes == [(Reason.TIMEOUT, 1)] * 2
+
+    async def test_a_pause_holds_no_slot(self, upstream: FakeUpstream, images: ImageStore) -> None:
+        """Given one slot and an image that is told to wait a second, six others go through meanwhile."""
+        upstream.images["a"] = [Reply(status=429, headers={"Retry-After": "1"}), jpeg()]
+        upstream.images |= {f"i{number}": jpeg(number) for number in range(6)}
+
+        async with scene_of(upstream, images, limit=1) as scene:
+            first = scene.fetch()
+            await upstream.until(lambda: upstream.calls("a") == 1)
+            for number in range(6):
+                await scene.fetch(f"i{number}")
+            outcome = await first
+
+        order = [request.path.split("/")[3] for request in upstream.received]
+        assert order == ["a", *(f"i{number}" for number in range(6)), "a"]
+        assert outcome.attempts == 2
+
+    async def test_after_a_minute_of_nothing_but_429s_the_rest_of_a_build_fails(
+        self, scene: Scene, upstream: FakeUpstream
+    ) -> None:
+        """Of that build: another one tries for itself. An image that came through begins the minute anew."""
+        upstream.images |= {"a": Reply(status=429, headers={"Retry-After": "100"}), "b": jpeg()}
+        context = FetchContext("build")
+        await reason(scene.fetch("a", context))
+        assert context.throttled_since is not None
+        context.throttled_since -= 60
+
+        outcome = await reason(scene.fetch("b", context))
+        other = await scene.fetch("b", FetchContext("other"))
+
+        assert (outcome, other.attempts, upstream.calls("b")) == ((Reason.RATE_LIMITED, 0), 1, 1)
+
+    async def test_any_other_answer_begins_the_minute_anew(self, scene: Scene, upstream: FakeUpstream) -> None:
+        """Also a failure: it was no 429."""
+        upstream.images |= {"a": Reply(status=429, headers={"Retry-After": "100"}), "b": 404, "c": jpeg()}
+        for image_id in ("b", "c"):
+            context = FetchContext("build")
+            await reason(scene.fetch("a", context))
+            await asyncio.gather(scene.fetch(image_id, context), return_exceptions=True)
+
+            assert context.throttled_since is None
+
+    async def test_a_minute_counts_from_the_first_429(self, scene: Scene, upstream: FakeUpstream) -> None:
+        """Not from the last."""
+        upstream.images |= {"a": Reply(status=429, headers={"Retry-After": "100"})}
+        context = FetchContext("build", throttled_since=(since := time.monotonic() - 30))
+
+        await reason(scene.fetch("a", context))
+
+        assert context.throttled_since == since
+
+
+class TestTime:
+    async def test_time_in_the_queue_is_not_the_images(self, upstream: FakeUpstream, images: ImageStore) -> None:
+        """Given one that waits for a slot longer than an image may take, it is fetched all the same."""
+        upstream.images |= {"held": jpeg(1), "a": jpeg(2)}
+        gate = upstream.hold("held")
+        async with scene_of(upstream, images, limit=1) as scene:
+            held = scene.fetch("held")
+            await upstream.until(lambda: upstream.calls("held") == 1)
+            scene.parts.client._image_seconds = 0.3
+            waiting = scene.fetch()
+            await asyncio.sleep(0.4)
+            gate.set()
+
+            assert (await waiting).attempts == 1
+            await held
+
+    async def test_a_slow_but_steady_body_outlasts_its_time_and_gives_its_slot_back(
+        self, upstream: FakeUpstream, images: ImageStore
+    ) -> None:
+        """Given one slot: another image is fetched while it goes on."""
+        data = jpeg(size=10 * (64 << 10))
+        pieces = [data[at : at + (64 << 10)] for at in range(0, len(data), 64 << 10)]
+        other_is_done = asyncio.Event()
+
+        async def between(number: int) -> None:
+            # Nine pieces in three times as long as an image may take; then nothing until the other one is fetched.
+            await asyncio.sleep(0.1)
+            if number == 8:
+                await other_is_done.wait()
+
+        upstream.images |= {"a": trickle(pieces, between), "b": jpeg()}
+        async with scene_of(upstream, images, limit=1, seconds=0.3) as scene:
+            slow = scene.fetch()
+            await upstream.until(lambda: upstream.calls("a") == 1)
+            other = await scene.fetch("b")
+            in_flight = scene.in_flight()
+            other_is_done.set()
+            fetched = await slow
+
+            assert (other.attempts, fetched.attempts, in_flight, scene.in_flight()) == (1, 1, 1, 0)
+            assert await read(images, fetched.blob) == data
+
+    async def test_a_body_that_is_not_steady_has_its_time_and_no_more(
+        self, upstream: FakeUpstream, images: ImageStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Fewer bytes than that are not on their way; it does not open the circuit, since bytes had come."""
+        data = jpeg(size=100 * 1_000)
+        pieces = [data[at : at + 1_000] for at in range(0, len(data), 1_000)]
+        upstream.images["a"] = trickle(pieces, lambda _: asyncio.sleep(0.02))
+        async with scene_of(upstream, images, seconds=0.3, failures=1) as scene:
+            outcome = await reason(scene.fetch())
+
+            assert not any(breaker.is_open for breaker in scene.parts.breakers.values())
+        assert outcome == (Reason.TIMEOUT, 1)
+
+    async def test_a_steady_body_that_stops_is_given_up(
+        self, upstream: FakeUpstream, images: ImageStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """So many seconds after its last bytes."""
+        monkeypatch.setattr(download_module, "_STEADY_SECONDS", 0.2)
+        data = jpeg(size=3 * (64 << 10))
+        pieces = [data[: 2 * (64 << 10)], data[2 * (64 << 10) :]]
+        upstream.images["a"] = trickle(pieces, lambda _: asyncio.sleep(PATIENCE))
+        async with scene_of(upstream, images, seconds=0.1) as scene:
+            assert await reason(scene.fetch()) == (Reason.TIMEOUT, 1)
+
+    async def test_even_a_steady_body_has_an_end(
+        self, upstream: FakeUpstream, images: ImageStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Ten times its time; here twice."""
+        monkeypatch.setattr(download_module, "_STEADY_FACTOR", 2)
+        piece = 64 << 10
+        data = jpeg(size=100 * piece)
+        pieces = [data[at : at + piece] for at in range(0, len(data), piece)]
+        upstream.images["a"] = trickle(pieces, lambda _: asyncio.sleep(0.05))
+        async with scene_of(upstream, images, seconds=0.3) as scene:
+            assert await reason(scene.fetch()) == (Reason.TIMEOUT, 1)
+
+    async def test_a_slow_disk_is_not_upstreams_timeout(
+        self, upstream: FakeUpstream, images: ImageStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given writes that take longer than an image may, it is stored, no attempt is lost, no circuit hears of it."""
+        upstream.images["a"] = jpeg(size=3 * MIB)
+        really_append = BlobWriter.append
+
+        def append_slowly(self: BlobWriter, chunks: list[bytes]) -> None:
+            time.sleep(0.4)
+            really_append(self, chunks)
+
+        monkeypatch.setattr(BlobWriter, "append", append_slowly)
+        async with scene_of(upstream, images, seconds=0.3, failures=1) as scene:
+            fetched = await scene.fetch()
+
+            assert not any(breaker.is_open for breaker in scene.parts.breakers.values())
+        assert fetched.attempts == 1
+
+
+async def test_a_broken_store_is_our_own_error(
+    scene: Scene, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logged, and no word against upstream."""
+    upstream.images["a"] = jpeg(size=2 * MIB)
+
+    def refuse(self: BlobWriter, chunks: list[bytes]) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(BlobWriter, "append", refuse)
+
+    assert (await reason(scene.fetch()))[0] is Reason.INTERNAL_ERROR
+    assert scene.in_flight() == 0
+
+
+async def test_a_circuit_that_opens_under_way_is_told_with_the_attempts_made(
+    upstream: FakeUpstream, images: ImageStore
+) -> None:
+    """The image was asked for once; then calls were paused."""
+    async with scene_of(upstream, images, failures=1) as scene:
+
+        async def trip(_: web.Request) -> web.StreamResponse:
+            scene.parts.breakers[Circuit.ASSETS].admit().settle(failure())
+            return web.Response(status=302, headers={"Location": f"{upstream.assets_url}/assets/a?hop=1"})
+
+        upstream.images["a"] = trip
+        assert await reason(scene.fetch()) == (Reason.BREAKER_OPEN, 1)

@@ -1,0 +1,144 @@
+"""The store's folder: descriptors belong to somebody, and what is in memory is bounded."""
+
+import asyncio
+import os
+import threading
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from service.images import files as files_module
+from service.images.blobs import Blob, BlobLost, BlobUnreadable
+from service.images.files import BlobFiles
+from service.images.store import ImageStore
+from tests.images.helpers import MIB, put, read
+from tests.upstream.helpers import turns
+
+
+async def test_a_reader_that_leaves_while_its_file_is_opened_leaves_it_closed(
+    images: ImageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a handler cancelled in that moment, the file is closed as soon as it is open."""
+    blob = await put(images, "k", b"photo")
+    reached, go_on = threading.Event(), threading.Event()
+    opened: list[BinaryIO] = []
+    really_open = BlobFiles._open_file
+
+    def open_slowly(self: BlobFiles, wanted: Blob) -> BinaryIO:
+        reached.set()
+        go_on.wait()
+        opened.append(really_open(self, wanted))
+        return opened[0]
+
+    monkeypatch.setattr(BlobFiles, "_open_file", open_slowly)
+    reader = asyncio.create_task(images.open_blob(blob))
+    await asyncio.to_thread(reached.wait)
+
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    go_on.set()
+    await asyncio.to_thread(images._threads.shutdown)
+    await turns()
+
+    assert [file.closed for file in opened] == [True]
+
+
+async def test_a_file_is_closed_when_its_last_reader_leaves(images: ImageStore) -> None:
+    """Two may share it."""
+    blob = await put(images, "k", b"photo")
+
+    opened = await images.open_blob(blob)
+    assert opened is not None
+    with opened:
+        with opened:
+            pass
+        assert not opened.file.closed
+    assert opened.file.closed
+
+
+async def test_a_large_image_is_read_from_the_descriptor_it_was_written_to(images: ImageStore, tmp_path: Path) -> None:
+    """Who follows needs no new one; reading does not close it, deleting does."""
+    blob = await put(images, "k", bytes(2 * MIB))
+    first, second = await images.open_blob(blob), await images.open_blob(blob)
+    assert first is not None
+    assert first is second
+    with first:
+        pass
+    before = first.file.closed
+
+    await images.delete(lambda _: [blob.digest])
+
+    assert (before, first.file.closed) == (False, True)
+
+
+async def test_who_reads_while_it_is_deleted_reads_to_the_end(images: ImageStore) -> None:
+    """The file stays open for him."""
+    blob = await put(images, "k", b"photo" * MIB)
+    opened = await images.open_blob(blob)
+    assert opened is not None
+
+    with opened:
+        await images.delete(lambda _: [blob.digest])
+        assert not opened.file.closed
+        assert os.pread(opened.file.fileno(), 5, 5) == b"photo"
+    assert opened.file.closed
+
+
+async def test_so_many_descriptors_are_kept_and_no_more(images: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that was written longest ago is closed first."""
+    monkeypatch.setattr(files_module, "_KEPT_OPEN", 2)
+    blobs = [await put(images, f"k{number}", bytes([number]) * (MIB + 1)) for number in range(3)]
+
+    kept = images._files._open
+
+    assert list(kept) == [blobs[1].digest, blobs[2].digest]
+    assert await read(images, blobs[0]) == bytes(MIB + 1)
+
+
+async def test_small_images_are_hot_within_a_bound(images: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that was read longest ago goes first."""
+    monkeypatch.setattr(files_module, "_HOT_BYTES", 250)
+    first = await put(images, "k1", b"1" * 100)
+    second = await put(images, "k2", b"2" * 100)
+    assert images.hot(first) == b"1" * 100
+
+    third = await put(images, "k3", b"3" * 100)
+
+    assert [images.hot(blob) for blob in (first, second, third)] == [b"1" * 100, None, b"3" * 100]
+    assert await read(images, second) == b"2" * 100
+
+
+async def test_what_is_deleted_is_not_hot(images: ImageStore) -> None:
+    """Nor does it take any of the bound."""
+    blob = await put(images, "k", b"photo")
+
+    await images.delete(lambda _: [blob.digest])
+
+    assert images.hot(blob) is None
+    assert images._files._hot_bytes == 0
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+async def test_a_file_that_is_gone_or_shorter_is_lost(images: ImageStore, tmp_path: Path, is_there: bool) -> None:
+    """And is told so."""
+    blob = await put(images, "k", b"photo")
+    path = images._files.path(blob.digest)
+    path.unlink()
+    if is_there:
+        path.write_bytes(b"phot")
+
+    with pytest.raises(BlobLost):
+        await images.open_blob(blob)
+
+
+async def test_a_file_that_cannot_be_opened_is_not_lost(images: ImageStore) -> None:
+    """A loop of links stands in for a system out of descriptors."""
+    blob = await put(images, "k", b"photo")
+    path = images._files.path(blob.digest)
+    path.unlink()
+    path.symlink_to(path)
+
+    with pytest.raises(BlobUnreadable):
+        await images.open_blob(blob)

@@ -1,0 +1,25 @@
+"""Time that is turned by hand, and a database with the tables of images."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from service.database import Database
+from service.images import store
+from service.orders import generations
+from tests.upstream.helpers import FakeClock
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock to be turned by hand."""
+    return FakeClock()
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    """With the tables of images and generations."""
+    database = await Database.open(tmp_path, [store.SCHEMA, generations.SCHEMA])
+    yield database
+    await database.close()

@@ -1,0 +1,216 @@
+"""When an image counts as made anew: what was stored of it is not what it is now."""
+
+import sqlite3
+from typing import Any
+
+import pytest
+
+from service.database import Database
+from service.orders import generations as module
+from service.orders.generations import Generations
+from service.upstream.models import Order, parse_order
+from tests.upstream.helpers import FakeClock
+
+DAY = 86_400.0
+
+MARKS = {
+    "date_added": "2026-03-02T09:15:04",
+    "last_updated_at": "2026-03-02T09:16:00",
+    "status_reason": "The sky was replaced.",
+    "updated_at": "2026-03-02T09:17:00",
+    "version": "3",
+}
+OTHER = {
+    "date_added": "2026-03-03T09:15:04",
+    "last_updated_at": "2026-03-03T09:16:00",
+    "status_reason": "The sky was replaced again.",
+    "updated_at": "2026-03-03T09:17:00",
+    "version": "4",
+}
+
+
+BLOB = "INSERT INTO blobs (digest, size, crc, extension, mtime_ns, boot, used) VALUES ('d', 1, 1, 'jpg', 1, '', 1)"
+
+
+async def execute(database: Database, *statements: str) -> None:
+    """Run these in one transaction."""
+
+    def work(connection: sqlite3.Connection) -> None:
+        for statement in statements:
+            connection.execute(statement)
+
+    await database.run(work)
+
+
+def order(**fields: Any) -> Order:
+    """An order of one image, `a`, which is finished unless told."""
+    return parse_order({"images": [{"image_id": "a", "status": "processed"} | fields]})
+
+
+@pytest.fixture
+def generations(database: Database, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Generations:
+    """A memory whose time is turned by hand."""
+    clock.time = clock.__call__  # type: ignore[attr-defined]  # stands in for the module
+    clock.advance(1_000 * DAY)
+    monkeypatch.setattr(module, "time", clock)
+    return Generations(database)
+
+
+async def look(generations: Generations, *orders: Order, refresh: bool = False) -> list[int | None]:
+    """The image's generation at each look."""
+    return [(await generations.observe("o", one, ["a"] if refresh else [])).get("a") for one in orders]
+
+
+async def test_an_image_that_stays_as_it_is_stays_generation_0(generations: Generations) -> None:
+    """However often it is seen, and although it was unfinished before."""
+    working = order(status="processing")
+
+    assert await look(generations, working, working, order(), order(), order()) == [0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("status", ["processing", "waiting", "error", "queued"])
+async def test_an_image_seen_unfinished_after_it_was_finished_is_made_anew(
+    generations: Generations, status: str
+) -> None:
+    """Once, however often it is seen so; and again the next time."""
+    unfinished = order(status=status)
+
+    seen = await look(generations, order(), unfinished, unfinished, order(), order(), unfinished, order())
+
+    assert seen == [0, 1, 1, 1, 1, 2, 2]
+
+
+async def test_a_state_that_is_unknown_for_a_moment_changes_nothing(generations: Generations) -> None:
+    """An image stays generation 0."""
+    unknown = order(status="a word of tomorrow")
+
+    assert (await look(generations, order(), unknown, order()))[-1] == 0
+
+
+async def test_with_an_unknown_state_it_is_the_generation_that_it_was(generations: Generations) -> None:
+    """Else what is stored of it would not be found, and be bought again."""
+    unknown = order(status="a word of tomorrow")
+
+    assert await look(generations, order(), order(status="error"), order(), unknown, order()) == [0, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("mark", MARKS)
+async def test_a_mark_of_change_makes_it_anew(generations: Generations, mark: str) -> None:
+    """Another value, or one that comes or goes; not the same again."""
+    marked = order(**{mark: MARKS[mark]})
+    other = order(**{mark: OTHER[mark]})
+
+    assert await look(generations, order(), marked, marked, other, order()) == [0, 1, 1, 2, 3]
+
+
+@pytest.mark.parametrize("mark", MARKS)
+async def test_a_change_that_comes_with_the_purchase_is_none(generations: Generations, mark: str) -> None:
+    """Buying an image touches its record, not the picture; a later change is one."""
+    bought = order(downloaded=True, **{mark: MARKS[mark]})
+    changed = order(downloaded=True, **{mark: OTHER[mark]})
+
+    assert await look(generations, order(), bought, bought, changed) == [0, 0, 0, 1]
+
+
+async def test_a_purchase_that_is_taken_back_is_no_excuse(generations: Generations) -> None:
+    """Only `downloaded` turning true is."""
+    bought = order(downloaded=True, version="1")
+    unbought = order(downloaded=False, version="2")
+
+    assert await look(generations, bought, unbought) == [0, 1]
+
+
+async def test_a_purchase_does_not_excuse_work_on_the_image(generations: Generations) -> None:
+    """Unfinished is unfinished."""
+    assert await look(generations, order(), order(status="processing", downloaded=True)) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"url": "https://assets.example/a?signature=1"},
+        {"rating": 5},
+        {"metadata": {"views": 12}},
+        {"a_field_of_tomorrow": "x"},
+        {"image_name": "renamed.jpg"},
+        {"status": "completed"},
+        {"enhanced": True},
+        {"downloaded": True},
+    ],
+    ids=str,
+)
+async def test_nothing_else_does(generations: Generations, field: dict[str, Any]) -> None:
+    """Addresses, counters, names, another word for finished, and what nobody knows yet."""
+    assert await look(generations, order(), order(**field), order()) == [0, 0, 0]
+
+
+async def test_marks_of_an_image_that_was_never_finished_are_only_noted(generations: Generations) -> None:
+    """There is nothing older to be told apart from."""
+    first = order(status="processing", version="1")
+    second = order(status="processing", version="2")
+
+    assert await look(generations, first, second, order(version="3"), order(version="3")) == [0, 0, 0, 0]
+
+
+async def test_asked_for_anew_it_is_made_anew(generations: Generations, clock: FakeClock) -> None:
+    """Once for all who ask within ten seconds."""
+    seen = await look(generations, order())
+    seen += await look(generations, order(), order(), refresh=True)
+    clock.advance(10)
+    seen += await look(generations, order(), refresh=True)
+    clock.advance(0.001)
+    seen += await look(generations, order(), refresh=True)
+    seen += await look(generations, order())
+
+    assert seen == [0, 1, 1, 1, 2, 2]
+
+
+async def test_it_outlives_the_process(generations: Generations, database: Database) -> None:
+    """What was seen is on the disk."""
+    await look(generations, order(version="1"), order(version="2"))
+
+    assert await look(Generations(database), order(version="2"), order(version="3")) == [1, 2]
+
+
+class TestFirstEdition:
+    async def test_what_it_had_seen_goes_on(self, generations: Generations, database: Database) -> None:
+        """Its rows know no marks: the first look notes them and changes nothing; the state counts as ever."""
+        await execute(database, "INSERT INTO generations (image_id, finished, generation) VALUES ('a', 1, 3)")
+
+        marked = order(version="1", downloaded=True)
+        assert await look(generations, marked, marked, order(version="2", downloaded=True)) == [3, 3, 4]
+
+    async def test_nothing_is_forgotten_while_its_images_are_here(
+        self, generations: Generations, database: Database
+    ) -> None:
+        """Their keys hold the generation, and do not tell whose they are."""
+        await execute(
+            database,
+            "INSERT INTO generations (image_id, finished, generation) VALUES ('a', 1, 3)",
+            BLOB,
+            "INSERT INTO images VALUES ('key', 'd')",
+        )
+
+        await generations.sweep()
+        assert await look(generations, order()) == [3]
+
+
+class TestSweep:
+    async def test_what_was_not_seen_for_long_and_is_not_stored_is_forgotten(
+        self, generations: Generations, database: Database, clock: FakeClock
+    ) -> None:
+        """After thirty days; an image that is stored keeps its generation."""
+        for image_id in ("a", "stored"):
+            for status in ("processed", "error"):
+                document = {"images": [{"image_id": image_id, "status": status}]}
+                await generations.observe("o", parse_order(document))
+        await execute(database, BLOB, "INSERT INTO variants VALUES ('v', 1, 'stored', 'd')")
+
+        clock.advance(30 * DAY)
+        await generations.sweep()
+        before = await database.run(lambda c: [row[0] for row in c.execute("SELECT image_id FROM generations")])
+        clock.advance(1)
+        await generations.sweep()
+        after = await database.run(lambda c: [row[0] for row in c.execute("SELECT image_id FROM generations")])
+
+        assert (sorted(before), after) == (["a", "stored"], ["stored"])

@@ -1,0 +1,308 @@
+"""Waiting for an order: one look at a time however many wait, and nothing that happens is missed."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from service.orders.orders import Orders
+from service.orders.schedule import PollSchedule
+from service.problems import OrderNotFound, Problem, UpstreamError, UpstreamTimeout
+from service.single_flight import SingleFlight
+from service.upstream.models import Order
+from tests.orders.upstream import EMPTY, SETTLED, UNSETTLED, Upstream
+from tests.upstream.helpers import PATIENCE, turns
+
+
+class Schedule(PollSchedule):
+    """Looks when told to: `pause` never ends by itself unless it is due."""
+
+    def __init__(self, *, is_due: bool = False) -> None:
+        super().__init__(deadline=0, clock=lambda: -1)
+        self.is_due = is_due
+        self.looks_left: int | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """After so many looks, if any were set."""
+        return self.looks_left is not None and self.looks_left <= 0
+
+    def pause(self) -> float:
+        """No time when due, else more than any test takes."""
+        if self.looks_left is not None:
+            self.looks_left -= 1
+        return 0 if self.is_due else 10 * PATIENCE
+
+
+@pytest.fixture
+async def upstream() -> Upstream:
+    """In place of the client."""
+    return Upstream()
+
+
+@pytest.fixture
+def orders(upstream: Upstream) -> Orders:
+    """A cache that keeps nothing."""
+    return upstream.orders(0)
+
+
+class Waiter:
+    """A task that takes looks one after the other, until it is content."""
+
+    def __init__(self, orders: Orders, schedule: PollSchedule, is_content: Callable[[Order], bool]) -> None:
+        self.outcomes: list[Order | Problem] = []
+        self.task = asyncio.create_task(self._wait(orders, schedule, is_content))
+
+    async def _wait(self, orders: Orders, schedule: PollSchedule, is_content: Callable[[Order], bool]) -> None:
+        with orders.watch("o") as watch:
+            while True:
+                try:
+                    order = await watch.next_look(schedule)
+                except Problem as problem:
+                    self.outcomes.append(problem)
+                    if isinstance(problem, OrderNotFound):
+                        return
+                else:
+                    self.outcomes.append(order)
+                    if is_content(order):
+                        return
+
+
+def is_settled(order: Order) -> bool:
+    return order.is_settled
+
+
+async def done(*waiters: Waiter) -> None:
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(*(waiter.task for waiter in waiters))
+
+
+async def test_two_who_wait_for_one_order_make_one_look(upstream: Upstream, orders: Orders) -> None:
+    """Both get what it brings."""
+    waiters = [Waiter(orders, Schedule(is_due=True), is_settled) for _ in range(2)]
+
+    await done(*waiters)
+
+    assert [waiter.outcomes for waiter in waiters] == [[SETTLED], [SETTLED]]
+    assert upstream.calls == ["o"]
+
+
+async def test_who_did_not_look_hears_of_it_too(upstream: Upstream, orders: Orders) -> None:
+    """Given one whose time has not come, another's look is his as well."""
+    patient = Waiter(orders, Schedule(), is_settled)
+    await turns()
+    eager = Waiter(orders, Schedule(is_due=True), is_settled)
+
+    await done(patient, eager)
+
+    assert patient.outcomes == [SETTLED]
+    assert upstream.calls == ["o"]
+
+
+async def test_many_make_one_look_at_a_time_also_when_looks_fail(upstream: Upstream, orders: Orders) -> None:
+    """Thirty waiters, three failures, then an answer: four calls."""
+    upstream.answer = UpstreamError()
+    waiters = [Waiter(orders, Schedule(is_due=True), is_settled) for _ in range(30)]
+    await upstream.until(lambda: len(upstream.calls) == 3)
+    upstream.answer = SETTLED
+
+    await done(*waiters)
+
+    assert len(upstream.calls) == 4
+    outcomes = {tuple(type(outcome) for outcome in waiter.outcomes) for waiter in waiters}
+    assert outcomes == {(UpstreamError, UpstreamError, UpstreamError, Order)}
+
+
+async def test_a_notify_makes_who_waits_look_at_once(upstream: Upstream, orders: Orders) -> None:
+    """Although his time has not come; other orders are left alone."""
+    waiter = Waiter(orders, Schedule(), is_settled)
+    await turns()
+    orders.notify("p")
+    await turns()
+    before = list(upstream.calls)
+
+    orders.notify("o")
+    await done(waiter)
+
+    assert (before, upstream.calls) == ([], ["o"])
+
+
+async def test_a_notify_during_a_look_is_not_lost(upstream: Upstream, orders: Orders) -> None:
+    """The look may have been answered before it happened: there is another one at once."""
+    upstream.answer = UNSETTLED
+    upstream.gate.clear()
+    waiter = Waiter(orders, Schedule(), is_settled)
+    await turns()
+    orders.notify("o")
+    await turns()
+    assert upstream.calls == ["o"]
+
+    upstream.answer = SETTLED
+    orders.notify("o")
+    upstream.gate.set()
+    await done(waiter)
+
+    assert waiter.outcomes == [UNSETTLED, SETTLED]
+
+
+async def test_a_notify_is_not_lost_to_a_look_that_others_began_before_it(upstream: Upstream, orders: Orders) -> None:
+    """Given an overview's call under way, who waits gets its answer, and looks once more."""
+    upstream.answer = UNSETTLED
+    waiter = Waiter(orders, Schedule(), is_settled)
+    await turns()
+    upstream.gate.clear()
+    overview = asyncio.create_task(orders.refresh("o"))
+    await turns()
+
+    upstream.answer = SETTLED
+    orders.notify("o")
+    await turns()
+    upstream.gate.set()
+    await done(waiter)
+
+    assert await overview is UNSETTLED
+    assert waiter.outcomes[-1] is SETTLED
+    assert upstream.calls == ["o", "o"]
+
+
+async def test_an_order_that_is_unknown_twice_in_a_row_is_gone(upstream: Upstream, orders: Orders) -> None:
+    """The first time may have met a lagging replica: it is upstream's error then."""
+    upstream.answer = OrderNotFound("no")
+    waiter = Waiter(orders, Schedule(is_due=True), is_settled)
+
+    await done(waiter)
+
+    assert [type(outcome) for outcome in waiter.outcomes] == [UpstreamError, OrderNotFound]
+    assert len(upstream.calls) == 2
+
+
+async def test_only_in_a_row(upstream: Upstream, orders: Orders) -> None:
+    """An answer between, and it begins anew."""
+    waiter = Waiter(orders, Schedule(is_due=True), is_settled)
+    answers: list[Order | Exception] = [OrderNotFound("no"), UNSETTLED, OrderNotFound("no"), SETTLED]
+    upstream.answers = iter(answers)
+
+    await done(waiter)
+
+    assert [type(outcome) for outcome in waiter.outcomes] == [UpstreamError, Order, UpstreamError, Order]
+
+
+async def test_what_was_looked_at_before_the_watch_is_no_look(upstream: Upstream, orders: Orders) -> None:
+    """Who begins to wait later waits for the next one."""
+    with orders.watch("o"):
+        await orders.refresh("o")
+        waiter = Waiter(orders, Schedule(), is_settled)
+        await turns()
+
+        assert waiter.outcomes == []
+        orders.notify("o")
+        await done(waiter)
+
+    assert len(upstream.calls) == 2
+
+
+async def test_nothing_is_kept_of_orders_that_nobody_waits_for(upstream: Upstream, orders: Orders) -> None:
+    """Also when a waiter was cancelled."""
+    waiter = Waiter(orders, Schedule(), is_settled)
+    await turns()
+    waiter.task.cancel()
+    await asyncio.wait([waiter.task])
+    orders.notify("o")
+
+    assert orders._looks == {}
+
+
+class TestNextAnswer:
+    async def test_it_waits_for_a_look_that_is_answered(self, upstream: Upstream, orders: Orders) -> None:
+        """Failures, and news that nobody has looked at, are none."""
+        with orders.watch("o") as watch:
+            waiting = asyncio.create_task(watch.next_answer())
+            await turns()
+            orders.notify("o")
+            upstream.answer = UpstreamTimeout()
+            with pytest.raises(UpstreamTimeout):
+                await orders.refresh("o")
+            await turns()
+            before = waiting.done()
+
+            upstream.answer = UNSETTLED
+            await orders.refresh("o")
+            await turns()
+
+            assert (before, waiting.done()) == (False, True)
+
+
+class TestUntilListed:
+    async def test_an_order_whose_images_are_listed_is_not_waited_for(self, upstream: Upstream, orders: Orders) -> None:
+        """Whether they are done is another matter."""
+        upstream.answer = UNSETTLED
+
+        assert await orders.wait_until_listed("o", Schedule()) is UNSETTLED
+        assert upstream.calls == ["o"]
+
+    async def test_it_waits_through_failures(self, upstream: Upstream, orders: Orders) -> None:
+        """As long as the schedule has time."""
+        upstream.answer = EMPTY
+        waiting = asyncio.create_task(orders.wait_until_listed("o", Schedule(is_due=True)))
+        await upstream.until(lambda: len(upstream.calls) == 2)
+        upstream.answer = UpstreamError()
+        await upstream.until(lambda: len(upstream.calls) == 4)
+        upstream.answer = SETTLED
+
+        assert await waiting is SETTLED
+
+    async def test_at_the_end_it_is_as_it_is(self, upstream: Upstream, orders: Orders) -> None:
+        """Empty, after the looks that the schedule allows."""
+        upstream.answer = EMPTY
+        schedule = Schedule(is_due=True)
+        schedule.looks_left = 3
+
+        assert await orders.wait_until_listed("o", schedule) is EMPTY
+        assert len(upstream.calls) == 4
+
+    async def test_a_failure_at_the_end_is_told(self, upstream: Upstream, orders: Orders) -> None:
+        """Nothing is known of the order then."""
+        upstream.answer = EMPTY
+        schedule = Schedule(is_due=True)
+        schedule.looks_left = 2
+        waiting = asyncio.create_task(orders.wait_until_listed("o", schedule))
+        await upstream.until(lambda: len(upstream.calls) == 2)
+        upstream.answer = UpstreamError()
+
+        with pytest.raises(UpstreamError):
+            await waiting
+
+    async def test_an_order_that_is_gone_ends_it(self, upstream: Upstream, orders: Orders) -> None:
+        """Unknown twice in a row."""
+        upstream.answer = EMPTY
+        waiting = asyncio.create_task(orders.wait_until_listed("o", Schedule(is_due=True)))
+        await upstream.until(lambda: len(upstream.calls) == 1)
+        upstream.answer = OrderNotFound("no")
+
+        with pytest.raises(OrderNotFound):
+            await waiting
+
+
+async def test_a_flight_that_has_ended_is_not_joined() -> None:
+    """Given one who is woken by its last step: what he starts is new."""
+    flights: SingleFlight[int] = SingleFlight()
+    woken = asyncio.Event()
+    started = 0
+
+    async def work() -> int:
+        nonlocal started
+        started += 1
+        woken.set()
+        return started
+
+    async def wait() -> int:
+        await woken.wait()
+        return await flights.join("k", work, "work")
+
+    waiting = asyncio.create_task(wait())
+    await turns()
+
+    assert await flights.join("k", work, "work") == 1
+    assert await waiting == 2
+    await turns()
+    assert flights.running("k") is None
