@@ -18,7 +18,7 @@ from service.images.blobs import Blob
 from service.images.fetch import FetchContext, ImageFailed
 from service.orders.schedule import PollSchedule
 from service.problems import ArchiveGone, ArchiveNotFound
-from service.telemetry.metrics import CacheResult
+from service.telemetry.metrics import CacheResult, Refetch
 from service.upstream.models import Order
 
 _SWEEP_SECONDS = 30.0
@@ -113,6 +113,10 @@ class Archives:
             return await self.by_id(archive_id)
         return None
 
+    def is_building(self, archive_id: str) -> bool:
+        """Whether this instance builds the archive, or follows its build."""
+        return archive_id in self._registry.builds
+
     async def keep(self, archive_id: str, until: float) -> None:
         """Do not drop an archive before `until` (epoch seconds), whether or not anybody uses it."""
         await self._catalogue.keep(archive_id, until)
@@ -184,6 +188,7 @@ class Archives:
             for member, _ in record.members
             if member.image_id in planned and member.blob.digest in lost
         ]
+        self._context.metrics.images_refetched.labels(Refetch.LOST).inc(len(images))
         fetches = [self._context.fetcher.fetch(record.plan.request(image), context) for image in images]
         try:
             await asyncio.gather(*fetches)

@@ -12,7 +12,7 @@ from service.images.body import Body, ImageTooLarge
 from service.images.store import ImageStore
 from service.reasons import Reason
 from service.telemetry.logs import get_logger
-from service.telemetry.metrics import Metrics
+from service.telemetry.metrics import Metrics, Refetch
 from service.telemetry.traces import span
 from service.upstream.answers import UpstreamFailure
 from service.upstream.breaker import CircuitOpen
@@ -217,6 +217,8 @@ class ImageFetcher:
                     )
                 raise ImageFailed(reason, attempts) from error
             blob = await self._store.publish(body, content, extension, (image.image_id, image.key), is_cut=is_cut)
+            if image.buys:
+                self._metrics.images_bought.inc()
             return Fetched(blob, download.attempts)
 
     async def _receive(
@@ -236,6 +238,7 @@ class ImageFetcher:
                 why = "no end, twice, and not the same bytes"
                 raise UpstreamFailure(Reason.TRUNCATED, why, circuit=download.reached)
             first = content
+            self._metrics.images_refetched.labels(Refetch.INCOMPLETE).inc()
             await body.restart()
             download.again()
 

@@ -130,7 +130,7 @@ class _Progress:
             await asyncio.Event().wait()
         else:
             with suppress(Problem):
-                await archive.until(lambda: len(archive.results) > self.number)
+                await archive.wait_until(lambda: len(archive.results) > self.number)
 
     def document(self, job: Job, result: ImageResult | None = None) -> dict[str, Any]:
         """The job as it stood when so many outcomes were known; `result` is the latest."""

@@ -80,8 +80,10 @@ class Jobs:
 
     async def documents(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
         """As `document`, without following what other instances build: there, the progress of many is not worth it."""
-        here = self._archives.live()
-        return [job.document(await self._progress(job) if job.archive_id in here else None) for job in jobs]
+        return [job.document(await self._progress(job) if self._is_here(job) else None) for job in jobs]
+
+    def _is_here(self, job: Job) -> bool:
+        return job.archive_id is not None and self._archives.is_building(job.archive_id)
 
     async def _progress(self, job: Job) -> dict[str, Any] | None:
         archive = None if job.is_final else await archive_of(self._archives, job, _LOOK_SECONDS)
