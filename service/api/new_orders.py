@@ -37,6 +37,8 @@ _MAX_NAME_LENGTH = 200
 _TAKEN = frozenset({"jpg", "png", "webp"})
 # Of one part besides its content: its headers and boundary.
 _AROUND = 16 * 1024
+# Fields, file fields that were left empty, and files beyond the limit, which are named in the answer.
+_SPARE_PARTS = 1_000
 _CAUSES: Mapping[UploadReason | None, type[NothingUploaded]] = {
     UploadReason.NOT_AN_IMAGE: NotAnImage,
     UploadReason.FILE_TOO_LARGE: FileTooLarge,
@@ -47,7 +49,7 @@ async def create(request: web.Request) -> web.Response:
     """Make an order from the files of a multipart/form-data request."""
     await _admit(request)
     max_files = request.app[SETTINGS].max_images_per_order
-    parts = Parts(request, max_files * (LARGEST_FILE + _AROUND))
+    parts = Parts(request, max_bytes=max_files * (LARGEST_FILE + _AROUND), max_parts=max_files + _SPARE_PARTS)
     async with NewOrder(request.app[UPLOADS]) as order:
         try:
             async for part in parts:
