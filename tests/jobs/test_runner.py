@@ -219,7 +219,9 @@ async def test_jobs_that_may_have_crashed_take_turns() -> None:
     run = runner(records[0], builds)
     runs = []
     for each in range(3):
-        shared = JobRunner(cast(JobEngine, records[each]), cast(Archives, builds), some_orders(), Metrics(), Traces(), TTL)
+        shared = JobRunner(
+            cast(JobEngine, records[each]), cast(Archives, builds), some_orders(), Metrics(), Traces(), TTL
+        )
         shared._suspects = run._suspects
         runs.append(asyncio.create_task(shared.run(job(crashes=(2, 2, 0)[each]))))
         await turns()
