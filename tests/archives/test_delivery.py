@@ -9,8 +9,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 
 from service.archives.archive import Archive
-from service.archives.delivery import STARTED, Delivery, Wish
-from service.archives.demand import Demand
+from service.archives.delivery import STARTED, Delivery, DeliveryOptions
+from service.archives.readers import Readers
 from service.images.store import ImageStore
 from service.problems import Problem
 from service.telemetry.metrics import Metrics
@@ -23,14 +23,14 @@ async def test_a_range_that_takes_too_long_is_sent_away_and_the_build_goes_on(
     aiohttp_client: Callable[[web.Application], Awaitable[Client]], asked: str
 ) -> None:
     """503 with `Retry-After`, never a part of what there is; the end stays wanted for the caller who comes back."""
-    archive = Archive("a" * 32, key="k", order_id="o", order_name=None, total=2, demand=Demand(1, grace=60))
+    archive = Archive("a" * 32, key="k", order_id="o", order_name=None, total=2, readers=Readers(1, grace=60))
     no_store = cast(ImageStore, None)  # nothing is sent
-    delivery = Delivery(no_store, Metrics(), patience=0.05)
+    delivery = Delivery(no_store, Metrics(), max_wait=0.05)
 
     async def answer(request: web.Request) -> web.StreamResponse:
         request[STARTED] = time.monotonic()
         try:
-            return await delivery.deliver(request, archive, Wish())
+            return await delivery.deliver(request, archive, DeliveryOptions())
         except Problem as problem:
             return web.Response(status=problem.status, headers=problem.headers, text=problem.code)
 
@@ -42,4 +42,4 @@ async def test_a_range_that_takes_too_long_is_sent_away_and_the_build_goes_on(
 
     assert (response.status, await response.text()) == (503, "still_building")
     assert int(response.headers["Retry-After"]) >= 1
-    assert archive.demand.is_open(1 << 40)
+    assert archive.readers.want_more(1 << 40)

@@ -1,66 +1,195 @@
-"""What may go when the store is full."""
+"""What may go when the store is full: least recently used first, and never what is in use."""
 
-import asyncio
+import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from service.archives import catalogue
+from service.archives.archive import Archive
+from service.archives.catalogue import Catalogue
 from service.archives.eviction import Eviction
+from service.archives.layout import Member
+from service.archives.readers import Readers
+from service.archives.registry import Registry
 from service.database import Database
-from service.images import store
+from service.disk import OutOfSpace
+from service.images.blobs import Blob
 from service.images.store import ImageStore
-from service.telemetry.metrics import Metrics
+from tests.archives.plans import archive_of, plan_of
+from tests.images.helpers import found, open_store, put
+
+SIZE = 100
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    """With the tables of images and archives."""
-    database = await Database.open(tmp_path, [store.SCHEMA, catalogue.SCHEMA])
-    yield database
-    await database.close()
+async def images(tmp_path: Path, database: Database, registry: Registry) -> AsyncIterator[ImageStore]:
+    """A store with room for ten images of 100 bytes."""
+    async with open_store(tmp_path, database, evict=Eviction(registry), limit=10 * SIZE) as opened:
+        yield opened
 
 
-async def fill(images: ImageStore, *keys: str) -> None:
-    """Store an image of 50 bytes under each key, in this sequence."""
-    for key in keys:
-        async with images.receive() as incoming:
-            await incoming.expect(50)
-            await incoming.write(key.encode().ljust(50))
-            await images.publish(incoming, "jpg", key)
+class Shelf:
+    """Images and archives on their way into the store, in the sequence of their use."""
+
+    def __init__(self, images: ImageStore, database: Database, registry: Registry) -> None:
+        self.images = images
+        self.catalogue = Catalogue(database, ttl=3_600)
+        self.registry = registry
+        self._database = database
+
+    async def add(self, *names: str) -> list[Blob]:
+        """An image of 100 bytes under each name."""
+        return [await put(self.images, f"{name}.0", name.encode().ljust(SIZE)) for name in names]
+
+    async def archive(self, *blobs: Blob) -> Archive:
+        """A complete archive of these, which nobody uses."""
+        plan = plan_of(*(blob.digest for blob in blobs))
+        archive = archive_of(plan)
+        await self.catalogue.begin(archive, plan)
+        members = [Member(blob.digest, blob, datetime.now(UTC), blob.digest) for blob in blobs]
+        assert await self.catalogue.append(archive, [(member, 1) for member in members])
+        for member in members:
+            archive.append(member)
+        return archive
+
+    async def age(self, archive: Archive, used: float) -> None:
+        """It was used then."""
+        await self._database.run(lambda c: c.execute("UPDATE archives SET used = ? WHERE id = ?", (used, archive.id)))
+
+    async def need(self, bytes_wanted: int) -> None:
+        """Room for downloads of so many bytes, all at once. Raises `OutOfSpace`."""
+        async with AsyncExitStack() as stack:
+            for _ in range(bytes_wanted // SIZE):
+                body = await stack.enter_async_context(self.images.receive())
+                await body.expect(SIZE)
+
+    async def left(self, *names: str) -> set[str]:
+        """Those of these images that are still here."""
+        return {key.removesuffix(".0") for key in await found(self.images, *(f"{name}.0" for name in names))}
 
 
-@pytest.mark.parametrize("is_cache", [False, True])
-async def test_an_image_that_a_build_is_about_to_take_stays(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_cache: bool
-) -> None:
+@pytest.fixture
+def shelf(images: ImageStore, database: Database, registry: Registry) -> Shelf:
+    """Empty."""
+    return Shelf(images, database, registry)
+
+
+async def test_what_was_not_used_for_longest_goes_first(shelf: Shelf) -> None:
+    """And no more than is needed."""
+    await shelf.add(*"abcdefghij")
+    await found(shelf.images, "a.0")  # used just now
+
+    await shelf.need(2 * SIZE)
+
+    assert await shelf.left(*"abcdefghij") == set("adefghij")
+
+
+async def test_what_no_archive_names_goes_before_what_one_names(shelf: Shelf) -> None:
+    """However old the archive is."""
+    blobs = await shelf.add(*"abc")
+    await shelf.age(await shelf.archive(*blobs), 1)
+    await shelf.add(*"defghij")
+
+    await shelf.need(2 * SIZE)
+
+    assert await shelf.left(*"abcdefghij") == set("abcfghij")
+
+
+async def test_idle_archives_go_whole_and_the_oldest_first(shelf: Shelf) -> None:
+    """Their ids are remembered as gone; what another archive names as well stays."""
+    blobs = await shelf.add(*"abcdefghij")
+    older = await shelf.archive(*blobs[:4])
+    newer = await shelf.archive(*blobs[3:])
+    await shelf.age(older, 1)
+    await shelf.age(newer, 2)
+
+    await shelf.need(SIZE)
+
+    states = [record.state for archive in (older, newer) if (record := await shelf.catalogue.load(archive.id))]
+    assert states == ["gone", "building"]
+    assert await shelf.left(*"abcdefghij") == set("defghij")
+
+
+async def test_an_archive_that_is_read_stays(shelf: Shelf) -> None:
+    """And one that is kept, and one whose time to be kept is over goes."""
+    blobs = await shelf.add(*"abcdefghij")
+    read, kept, expired = [await shelf.archive(*blobs[at : at + 3]) for at in (0, 3, 6)]
+    await shelf.catalogue.keep(kept.id, time.time() + 60)
+    await shelf.catalogue.keep(expired.id, time.time() - 1)
+    shelf.registry.remember(read)
+
+    with read.readers.reading():
+        await shelf.need(4 * SIZE)
+        with pytest.raises(OutOfSpace):
+            await shelf.need(5 * SIZE)
+
+        assert await shelf.left(*"abcdefghij") == set("abcdef")
+
+
+async def test_an_image_that_a_build_is_about_to_take_stays(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given an old one that no archive has yet, but a running build will: younger ones that nobody needs go."""
-    images = await ImageStore.open(tmp_path / "images", database, lambda _: 1 << 40, Metrics())
-    monkeypatch.setattr(ImageStore, "is_cache", is_cache)
-    await fill(images, "needed", "idle", "idle too")
-    eviction = Eviction(images, set, lambda: {"needed", "not here yet"}, Metrics())
+    await shelf.add(*"abcdefghij")
+    monkeypatch.setattr(Registry, "needed", lambda _: {"a.0", "b.0", "not here yet.0"})
 
-    await eviction.make_room(75)
+    await shelf.need(2 * SIZE)
 
-    assert set(await images.find(["needed", "idle", "idle too"])) == {"needed"}
+    assert await shelf.left(*"abcdefghij") == set("abefghij")
 
 
-async def test_nobody_loses_an_image_for_nothing(database: Database, tmp_path: Path) -> None:
-    """Given more wanted than can come free, nothing goes."""
-    images = await ImageStore.open(tmp_path / "images", database, lambda _: 1 << 40, Metrics())
-    await fill(images, "needed", "idle")
+async def test_nobody_loses_an_image_for_nothing(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given more wanted than can come free, nothing goes, archives included."""
+    blobs = await shelf.add(*"abcdefghij")
+    archive = await shelf.archive(blobs[9])
+    monkeypatch.setattr(Registry, "needed", lambda _: {f"{name}.0" for name in "abcdefg"})
 
-    await Eviction(images, set, lambda: {"needed"}, Metrics()).make_room(75)
+    freed = await shelf.images.delete(Eviction(shelf.registry)(4 * SIZE, is_cache=False))
 
-    assert set(await images.find(["needed", "idle"])) == {"needed", "idle"}
+    assert freed == 0
+    assert await shelf.left(*"abcdefghij") == set("abcdefghij")
+    record = await shelf.catalogue.load(archive.id)
+    assert record is not None
+    assert record.state == "building"
 
 
-async def test_room_made_for_one_is_not_promised_to_another(database: Database, tmp_path: Path) -> None:
-    """Two downloads that need room at once both get it, as long as enough can go."""
-    images = await ImageStore.open(tmp_path / "images", database, lambda _: 400, Metrics())
-    await fill(images, *"abcdef")
-    images.space.make_room = Eviction(images, set, set, Metrics()).make_room
+async def test_room_made_for_one_is_not_promised_to_another(shelf: Shelf) -> None:
+    """Downloads that need room at once all get it, as long as enough can go."""
+    await shelf.add(*"abcdefghij")
 
-    async with images.receive() as first, images.receive() as second:
-        await asyncio.gather(first.expect(150), second.expect(150))
+    await shelf.need(10 * SIZE)
+
+    assert await shelf.left(*"abcdefghij") == set()
+
+
+@pytest.mark.parametrize("pinned", [set(), {"a.0"}], ids=["free", "needed"])
+async def test_a_cache_lets_archives_keep_their_names(
+    shelf: Shelf, database: Database, registry: Registry, monkeypatch: pytest.MonkeyPatch, pinned: set[str]
+) -> None:
+    """Where images are shared too, the least recently used go, whoever names them, and no archive is gone for it."""
+    blobs = await shelf.add(*"abcdefghij")
+    archive = await shelf.archive(*blobs[:5])
+    live = await shelf.archive(blobs[1])
+    registry.remember(live)
+    monkeypatch.setattr(Registry, "needed", lambda _: pinned)
+
+    with live.readers.reading():
+        await shelf.images.delete(Eviction(registry)(2 * SIZE, is_cache=True))
+
+    assert await shelf.left(*"abcdefghij") == (set("abefghij") if pinned else set("bdefghij"))
+    record = await shelf.catalogue.load(archive.id)
+    assert record is not None
+    assert record.state == "building"
+
+
+def test_readers_keep_an_archive_live() -> None:
+    """As long as they read."""
+    registry = Registry()
+    archive = archive_of(plan_of("a"), Readers(1, 1))
+    registry.remember(archive)
+
+    with archive.readers.reading():
+        live = registry.live()
+
+    assert (live, registry.live()) == ({archive.id}, set())

@@ -14,8 +14,8 @@ def record(**fields: Any) -> ImageRecord:
     return image
 
 
-def variant(rendering: Rendering | None = None, **fields: Any) -> str:
-    return image_variant(record(**fields), rendering or Rendering())
+def variant(**fields: Any) -> str:
+    return image_variant(record(**fields), Rendering())
 
 
 # Whatever an image carries that says nothing about the picture; each set on the image itself.
@@ -80,7 +80,7 @@ def test_the_sequence_and_the_way_of_writing_settings_mean_nothing() -> None:
 )  # fmt: skip
 def test_another_rendition_is_another_image(rendering: dict[str, Any]) -> None:
     """Every option of it counts."""
-    assert variant(Rendering(**rendering)) != variant()
+    assert image_variant(record(), Rendering(**rendering)) != variant()
 
 
 def test_another_image_is_another_image() -> None:

@@ -1,0 +1,56 @@
+"""A database with all tables, and everything that builds archives on top of it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from service.archives import catalogue
+from service.archives.registry import Registry
+from service.database import Database
+from service.images import store
+from service.orders import generations
+from service.telemetry.metrics import Metrics
+from tests.archives.house import House, open_house
+from tests.fakes.upstream import FakeUpstream
+from tests.upstream.helpers import FakeClock
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock to be turned by hand."""
+    return FakeClock()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    """Series of this test alone."""
+    return Metrics()
+
+
+@pytest.fixture
+def registry() -> Registry:
+    """With nothing in memory."""
+    return Registry()
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    """With the tables of images, generations and archives."""
+    database = await Database.open(tmp_path, [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA])
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[FakeUpstream]:
+    """The upstream API, with nothing in it."""
+    async with FakeUpstream() as fake:
+        yield fake
+
+
+@pytest.fixture
+async def house(upstream: FakeUpstream, tmp_path: Path) -> AsyncIterator[House]:
+    """Everything that builds archives, on an empty data directory."""
+    async with open_house(upstream, tmp_path / "data") as opened:
+        yield opened

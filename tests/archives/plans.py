@@ -1,0 +1,43 @@
+"""Plans and archives that were not made from an order."""
+
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from service.archives.archive import Archive
+from service.archives.plan import Plan, PlannedImage
+from service.archives.readers import Readers
+from service.upstream.models import ImageState, Rendering
+
+MOMENT = datetime(2026, 3, 2, 9, 15, 4, tzinfo=UTC)
+
+
+def plan_of(*image_ids: str, key: str = "key", options_key: str = "options", wait: bool = False) -> Plan:
+    """A plan for these images, all of which are ready."""
+    images = tuple(
+        PlannedImage(
+            image_id=image_id, name=f"{image_id}.jpg", state=ImageState.READY, key=f"{image_id}.0", modified=MOMENT
+        )
+        for image_id in image_ids
+    )
+    return Plan(
+        order_id="o",
+        order_name=None,
+        rendition=Rendering(),
+        images=images,
+        key=key,
+        options_key=options_key,
+        wait=wait,
+        wait_timeout=300 if wait else 0,
+    )
+
+
+def archive_of(plan: Plan, readers: Readers | None = None) -> Archive:
+    """A new archive for a plan."""
+    return Archive(
+        uuid4().hex,
+        key=plan.key,
+        order_id=plan.order_id,
+        order_name=plan.order_name,
+        total=len(plan.images),
+        readers=readers or Readers(1 << 30, 60),
+    )

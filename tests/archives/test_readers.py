@@ -1,0 +1,160 @@
+"""Whether somebody wants more, how far ahead a build may run, and when nobody comes back."""
+
+import asyncio
+from contextlib import ExitStack
+
+import pytest
+
+from service.archives import readers as readers_module
+from service.archives.readers import Abandoned, Readers
+from tests.upstream.helpers import FakeClock, turns
+
+WINDOW, GRACE = 100, 60.0
+
+
+@pytest.fixture
+def readers(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Readers:
+    """Of an archive that nobody reads yet; time is turned by hand, for what is measured with it."""
+    monkeypatch.setattr(readers_module, "time", clock)
+    return Readers(WINDOW, GRACE)
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
+    """How long each wait for a reader may take; it ends at once where there is a limit."""
+    seen: list[float | None] = []
+    really_limit = asyncio.timeout
+
+    def limit(seconds: float | None) -> asyncio.Timeout:
+        seen.append(seconds)
+        return really_limit(None if seconds is None else 0)
+
+    monkeypatch.setattr(asyncio, "timeout", limit)
+    return seen
+
+
+def test_nobody_wants_anything_of_what_nobody_reads(readers: Readers) -> None:
+    """Not even the first byte."""
+    assert not readers.want_more(0)
+
+
+@pytest.mark.parametrize(("built", "wanted"), [(0, True), (99, True), (100, False), (1_000, False)])
+def test_a_build_may_be_a_window_ahead(readers: Readers, built: int, wanted: bool) -> None:
+    """And not a byte more."""
+    with readers.reading():
+        assert readers.want_more(built) is wanted
+
+
+def test_the_furthest_reader_counts(readers: Readers) -> None:
+    """A slow one holds nobody up; when the fast one leaves, the slow one's window is what counts."""
+    with readers.reading() as slow:
+        with readers.reading() as fast:
+            fast.advance(500)
+            ahead = readers.want_more(599), readers.want_more(600)
+        behind = readers.want_more(599)
+        slow.advance(550)
+
+        assert (ahead, behind, readers.want_more(599)) == ((True, False), False, True)
+
+
+def test_a_reader_may_begin_in_the_middle(readers: Readers) -> None:
+    """A range counts from where it begins."""
+    with readers.reading(500):
+        assert readers.want_more(599)
+        assert not readers.want_more(600)
+
+
+def test_who_needs_the_end_wants_all(readers: Readers) -> None:
+    """Without a window."""
+    with readers.reading(to_the_end=True):
+        assert readers.want_more(1 << 60)
+    assert not readers.want_more(0)
+
+
+async def test_a_wait_ends_when_a_reader_moves_on_or_comes(readers: Readers) -> None:
+    """Each as soon as it wants more."""
+    with readers.reading() as reader:
+        waiting = asyncio.create_task(readers.wait_for_demand(150))
+        await turns()
+        reader.advance(50)
+        await turns()
+        before = waiting.done()
+        reader.advance(51)
+        await turns()
+        moved = waiting.done()
+    waiting_again = asyncio.create_task(readers.wait_for_demand(0))
+    await turns()
+    with readers.reading():
+        await turns()
+
+        assert (before, moved, waiting_again.done()) == (False, True, True)
+
+
+async def test_the_grace_counts_from_when_the_last_reader_left(
+    readers: Readers, clock: FakeClock, waits: list[float | None]
+) -> None:
+    """Not from when the first one left, nor from when the build had its last image."""
+    with ExitStack() as stack:
+        stack.enter_context(readers.reading())
+        clock.advance(100)
+        with readers.reading():
+            clock.advance(100)
+    clock.advance(15)
+
+    with pytest.raises(Abandoned):
+        await readers.wait_for_demand(0)
+
+    assert waits == [GRACE - 15]
+    assert readers.is_abandoned
+
+
+async def test_an_archive_that_nobody_reads_at_first_is_given_the_grace(
+    readers: Readers, clock: FakeClock, waits: list[float | None]
+) -> None:
+    """From its beginning."""
+    clock.advance(20)
+
+    with pytest.raises(Abandoned):
+        await readers.wait_for_demand(0)
+
+    assert waits == [GRACE - 20]
+
+
+async def test_a_reader_who_is_there_may_be_as_slow_as_he_likes(readers: Readers, waits: list[float | None]) -> None:
+    """There is no limit while somebody reads."""
+    with readers.reading():
+        waiting = asyncio.create_task(readers.wait_for_demand(150))
+        await turns()
+        assert (waits, waiting.done()) == ([None], False)
+        waiting.cancel()
+
+
+async def test_a_reader_who_comes_back_in_time_goes_on(readers: Readers, clock: FakeClock) -> None:
+    """And the next grace is a whole one."""
+    with readers.reading():
+        pass
+    clock.advance(GRACE - 1)
+    waiting = asyncio.create_task(readers.wait_for_demand(0))
+    await turns()
+    with readers.reading():
+        await waiting
+    clock.advance(GRACE - 1)
+    again = asyncio.create_task(readers.wait_for_demand(0))
+    await turns()
+
+    assert not again.done()
+    assert not readers.is_abandoned
+    again.cancel()
+
+
+async def test_who_was_sent_away_is_waited_for(clock: FakeClock) -> None:
+    """The archive goes on to its end for as long as the grace, and is then nobody's."""
+    readers = Readers(WINDOW, 0.05)
+    readers.keep_for_return()
+    kept = readers.want_more(1 << 60), readers.count
+
+    async with asyncio.timeout(20):
+        while readers.count:
+            await readers._changed.wait_for(0.05)
+
+    assert (kept, readers.want_more(0)) == ((True, 1), False)
