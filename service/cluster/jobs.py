@@ -79,7 +79,6 @@ class SharedJobs:
         self._lease = lease
         self._work: Work | None = None
         self._runs: dict[str, asyncio.Task[Any]] = {}
-        self._is_stopping = False
         docket.register(self._run_job, names=[_RUN_JOB])
         docket.register(self._call_back, names=[_CALL_BACK])
 
@@ -174,7 +173,7 @@ class SharedJobs:
     async def run(self, work: Work) -> None:
         """As `JobEngine`. Redis may come and go meanwhile."""
         await until_available(self._records.require_compatible)
-        self._work, self._is_stopping = work, False
+        self._work = work
         worker = Worker(
             self._docket,
             name=f"batch-{uuid4().hex}",
@@ -192,7 +191,6 @@ class SharedJobs:
                 await asyncio.wait([working])
                 raise RuntimeError("the worker ended")
             finally:
-                self._is_stopping = True
                 working.cancel()  # first: of tasks that end cancelled from now on docket leaves the messages
                 runs = list(self._runs.values())
                 for run in runs:
@@ -254,7 +252,7 @@ class SharedJobs:
             raise
         finally:
             ending.cancel()
-        if self._is_stopping or not run.done():
+        if not run.done():
             raise asyncio.CancelledError
         try:
             return run.result()  # type: ignore[no-any-return]
