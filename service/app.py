@@ -22,6 +22,7 @@ from service.api.keys import (
     LIMITER,
     LOOKS,
     METRICS,
+    NAMED,
     ORDERS,
     QUESTIONS,
     SETTINGS,
@@ -35,12 +36,13 @@ from service.api.lifecycle import Lifecycle
 from service.api.limits import RateLimiter
 from service.api.timeouts import Timeouts
 from service.api.tracing import trace
-from service.archives import catalogue
+from service.archives import catalogue, named
 from service.archives.archives import Archives
 from service.archives.build import BuildContext
 from service.archives.catalogue import Catalogue
 from service.archives.delivery import Delivery
 from service.archives.eviction import Eviction
+from service.archives.named import NamedArchives
 from service.archives.plan import Planner
 from service.archives.registry import Registry
 from service.assistant.assistant import open_assistant
@@ -120,7 +122,7 @@ async def components(app: web.Application) -> AsyncIterator[None]:
             export_traces(settings.traces_endpoint, URL(settings.autoenhance_api_base), sinks)
         )
         app[ISSUES] = await stack.enter_async_context(open_issues(settings, app[TRACES].client))
-        schemas = [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, table.SCHEMA]
+        schemas = [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, named.SCHEMA, table.SCHEMA]
         database = await Database.open(settings.data_dir, schemas)
         stack.push_async_callback(database.close)
         shared = await cluster.open_storage(settings)
@@ -131,6 +133,7 @@ async def components(app: web.Application) -> AsyncIterator[None]:
             settings.store_budget,
             metrics,
             evict=Eviction(registry),
+            max_image_bytes=settings.max_image_bytes,
             shared=shared.images,
         )
         stack.push_async_callback(images.close)
@@ -154,6 +157,7 @@ async def components(app: web.Application) -> AsyncIterator[None]:
         await stack.enter_async_context(running(archives.sweep_regularly()))
         await stack.enter_async_context(running(archives.beat_regularly()))
         app[DELIVERY] = Delivery(images, metrics)
+        app[NAMED] = NamedArchives(database)
         app[ASSISTANT] = await stack.enter_async_context(open_assistant(settings, app[STATS], app[TRACES].client))
         app[JOBS] = background = await open_jobs(stack, app, database, archives, orders)
         app[WEBHOOK_EVENTS] = webhook_events = WebhookEvents(

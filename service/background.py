@@ -15,5 +15,5 @@ async def repeat(name: str, work: Callable[[], Awaitable[None]], every: float) -
         try:
             await work()
         except Exception:
-            log.exception("work in the background failed", work=name)
+            log.exception("background task failed", work=name)
         await asyncio.sleep(every)

@@ -146,6 +146,8 @@ class Settings(BaseSettings):
     """Seconds for one image, from its first attempt to its last, waits between them included."""
     max_images_per_order: int = Field(100, ge=1)
     """A larger order is answered with 413; ask for a subset."""
+    max_image_bytes: int = Field(512 * MIB, gt=0)
+    """A larger image is reported as failed; so is one that takes more than a quarter of the disk space for images."""
     order_freshness: float = Field(10, ge=0)
     """Seconds for which an order document that is all done is used again."""
     archive_ttl: float = Field(3600, gt=0, le=_CENTURY_SECONDS)

@@ -35,5 +35,5 @@ async def report(request: web.Request) -> web.Response:
 async def _archive(request: web.Request) -> Archive:
     archive_id = request.match_info["archive_id"]
     if not _ID.fullmatch(archive_id):
-        raise ArchiveNotFound(f"{printable(archive_id)} is no archive's id.")
+        raise ArchiveNotFound(f"{printable(archive_id)} is not an archive id.")
     return await request.app[ARCHIVES].by_id(archive_id)

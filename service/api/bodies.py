@@ -25,7 +25,7 @@ async def read_body(request: web.Request) -> bytes:
     except web.HTTPRequestEntityTooLarge:
         raise PayloadTooLarge from None
     except (web.RequestPayloadError, HttpProcessingError):
-        raise BadRequest("The body is broken.") from None
+        raise BadRequest("The request body is malformed.") from None
 
 
 async def read_document(request: web.Request, kind: type[Document]) -> Document:
@@ -33,7 +33,7 @@ async def read_document(request: web.Request, kind: type[Document]) -> Document:
     try:
         document = json.loads(await read_body(request))
     except (ValueError, RecursionError):
-        raise BadRequest("The body is no JSON document.") from None
+        raise BadRequest("The body is not a JSON document.") from None
     try:
         return kind.model_validate(document)
     except ValidationError as error:

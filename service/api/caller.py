@@ -95,7 +95,7 @@ def is_administrator(request: web.Request) -> bool:
 def require_administrator(request: web.Request) -> None:
     """Raises `AdministratorsOnly` unless the caller is one."""
     if not is_administrator(request):
-        raise AdministratorsOnly("Send the token as X-Admin-Token, or sign in with it on the page.")
+        raise AdministratorsOnly("Send the token in X-Admin-Token, or sign in on the page.")
 
 
 def api_key(request: web.Request) -> str:

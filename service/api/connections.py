@@ -4,8 +4,8 @@ import asyncio
 import socket
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from typing import Any, NoReturn
+from contextlib import asynccontextmanager
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
@@ -14,17 +14,15 @@ from service.api.admission import Admission, connections_within, quiet_accept, r
 from service.api.base_path import taken_off
 from service.api.keys import SETTINGS, TIMEOUTS
 from service.api.responses import COMMON_HEADERS, problem_response
-from service.api.stalls import Progress
 from service.api.timeouts import Timeouts
-from service.archives.transmission import reset_at_close
 from service.problems import BadRequest, HeadersTooLarge, InternalError, Problem
 from service.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
 _BACKLOG = 512
-# So often do we look for callers who stopped reading while one may stop; they are found that much late at most.
-_LOOKS = 4
+# Of Linux: milliseconds that bytes may wait to be taken, then the connection ends with ETIMEDOUT.
+_TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 
 class CannotListen(Exception):
@@ -34,7 +32,7 @@ class CannotListen(Exception):
 class Connection(web.RequestHandler):
     """A connection to a caller."""
 
-    __slots__ = ("_address", "_admission", "_head_timer", "_progress", "_timeouts", "is_stalled")
+    __slots__ = ("_address", "_admission", "_head_timer", "_timeouts", "is_stalled")
 
     def __init__(self, server: web.Server, timeouts: Timeouts, admission: Admission) -> None:
         loop = asyncio.get_running_loop()
@@ -46,7 +44,6 @@ class Connection(web.RequestHandler):
         self._admission = admission
         self._address: str | None = None
         self._head_timer: asyncio.TimerHandle | None = None
-        self._progress = Progress()
         self.is_stalled = False
         """Whether it was ended because the caller stopped reading."""
 
@@ -58,10 +55,15 @@ class Connection(web.RequestHandler):
             self._abort()
             return
         self._address = address
+        connection = transport.get_extra_info("socket")
+        if _TCP_USER_TIMEOUT is not None and connection is not None:
+            milliseconds = max(1, int(self._timeouts.send * 1000))
+            connection.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, milliseconds)
         self._head_timer = asyncio.get_running_loop().call_later(self._timeouts.head, self._abort)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_head_timer()
+        self.is_stalled = isinstance(exc, TimeoutError)
         if self._address is not None:
             self._admission.leave(self, self._address)
             self._address = None
@@ -92,17 +94,6 @@ class Connection(web.RequestHandler):
             self._head_timer.cancel()
             self._head_timer = None
 
-    def end_if_stalled(self, now: float) -> None:
-        """End the connection if its caller has stopped reading for too long; `now` is the loop's time."""
-        if self.transport is None or self._progress.stalled_seconds(self.transport, now) < self._timeouts.send:
-            return
-        self.is_stalled = True
-        # Not `abort`: a file may be on its way through `sendfile`, behind the transport's back. This way the system
-        # tells whoever is about to write.
-        with suppress(OSError):  # it may have ended by itself just now
-            reset_at_close(self.transport)
-            self.transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
-
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -115,7 +106,7 @@ class Connection(web.RequestHandler):
             raise ConnectionError("the answer has begun")
         request_id = uuid.uuid4().hex
         if isinstance(exc, HttpProcessingError):
-            log.info("no request", request_id=request_id, kind=type(exc).__name__)
+            log.info("malformed request", request_id=request_id, kind=type(exc).__name__)
             problem: Problem = HeadersTooLarge() if isinstance(exc, LineTooLong) else BadRequest()
         else:
             log.error("connection failed", request_id=request_id, exc_info=exc)
@@ -129,7 +120,7 @@ class Connection(web.RequestHandler):
         """A body that cannot be read after its request was answered is no fault of ours."""
         error = kw.get("exc_info")
         if isinstance(error, web.RequestPayloadError):
-            log.info("no body", kind=type(error.__cause__ or error).__name__)
+            log.info("body not received", kind=type(error.__cause__ or error).__name__)
         else:
             super().log_exception(*args, **kw)
 
@@ -158,11 +149,9 @@ async def listening(app: web.Application, host: str, port: int, *, drain_seconds
         # So many are accepted in one go, before any of them is counted.
         backlog = min(_BACKLOG, files // 8)
         listener = await _listen(lambda: Connection(server, app[TIMEOUTS], admission), host, port, backlog)
-        watch = asyncio.create_task(_end_stalled(server, app[TIMEOUTS].send))
         try:
             yield [_address(each) for each in listener.sockets]
         finally:
-            watch.cancel()
             listener.close()
             loop.set_exception_handler(before)
     finally:
@@ -174,16 +163,6 @@ async def _listen(accept: Callable[[], Connection], host: str, port: int, backlo
         return await asyncio.get_running_loop().create_server(accept, host, port, backlog=backlog)
     except OSError as error:
         raise CannotListen(error.strerror or str(error)) from error
-
-
-async def _end_stalled(server: web.Server, patience: float) -> NoReturn:
-    """One look at every connection, now and then: nothing is set up per connection, let alone per byte."""
-    while True:
-        await asyncio.sleep(patience / _LOOKS)
-        now = asyncio.get_running_loop().time()
-        for connection in server.connections:
-            if isinstance(connection, Connection):
-                connection.end_if_stalled(now)
 
 
 def _address(listener: socket.socket) -> str:

@@ -5,7 +5,7 @@ import re
 from aiohttp import web
 
 from service.api.caller import identity
-from service.api.keys import ARCHIVES, DELIVERY, LIMITER, LOOKS, METRICS, ORDERS, SETTINGS
+from service.api.keys import ARCHIVES, DELIVERY, LIMITER, LOOKS, METRICS, NAMED, ORDERS, SETTINGS
 from service.api.query import read_options, read_order_id, read_query
 from service.archives.archive import Archive
 from service.archives.delivery import DeliveryOptions, headers, is_not_modified, not_modified
@@ -13,7 +13,15 @@ from service.archives.names import archive_filename, content_disposition
 from service.archives.options import Options
 from service.archives.plan import choose
 from service.archives.ranges import parse_range
-from service.problems import BreakerOpen, NotConfigured, Problem, UpstreamBusy, UpstreamError, UpstreamTimeout
+from service.problems import (
+    BreakerOpen,
+    NotConfigured,
+    Problem,
+    RangeUnsafe,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamTimeout,
+)
 from service.telemetry.metrics import CacheResult
 
 _TAG = re.compile('"([0-9a-f]{32})"')
@@ -32,7 +40,7 @@ async def download(request: web.Request) -> web.StreamResponse:
     delivery = DeliveryOptions(
         strict=options.on_failure == "strict",
         complete=options.delivery == "complete",
-        ranges_need_tag=True,
+        note_named=lambda archive_id: request.app[NAMED].add(order_id, options, archive_id),
         stale=result is CacheResult.STALE,
         waits=options.wait,
     )
@@ -49,25 +57,27 @@ async def describe(request: web.Request) -> web.StreamResponse:
     except _UPSTREAM_DOWN as problem:
         return head_of(request, await _stale(request, order_id, options, problem), stale=True)
     archive = await request.app[ARCHIVES].find(order_id, order, options)
+    named = await request.app[NAMED].find(order_id, options)
+    ranges = named is None or (named.is_only and (archive is None or archive.id == named.archive_id))
     if archive is not None:
-        return head_of(request, archive)
+        return head_of(request, archive, ranges=ranges)
     chosen = choose(order, options, request.app[SETTINGS].max_images_per_order)
     return empty(
         {
             "Content-Type": "application/zip",
             "Content-Disposition": content_disposition(archive_filename(order.name, order_id)),
-            "Accept-Ranges": "bytes",
+            "Accept-Ranges": "bytes" if ranges else "none",
             "Cache-Control": "private, no-transform",
             "X-Total-Images": str(len(chosen)),
         }
     )
 
 
-def head_of(request: web.Request, archive: Archive, *, stale: bool = False) -> web.StreamResponse:
+def head_of(request: web.Request, archive: Archive, *, stale: bool = False, ranges: bool = True) -> web.StreamResponse:
     """The answer to HEAD for a known archive. Raises `PreconditionFailed`."""
     if is_not_modified(request, archive):
         return not_modified(archive, stale=stale)
-    return empty(headers(archive, stale=stale), archive.length if archive.is_settled else None)
+    return empty(headers(archive, stale=stale, ranges=ranges), archive.length if archive.is_settled else None)
 
 
 def empty(response_headers: dict[str, str], length: int | None = None) -> web.StreamResponse:
@@ -87,13 +97,24 @@ def require_key(request: web.Request) -> None:
 async def _resumed(request: web.Request, order_id: str, options: Options) -> Archive | None:
     """The archive of which the caller holds a part and wants the rest.
 
-    It is as if the caller had asked at the archive's own address: nothing is begun, so nothing is counted, and
-    Autoenhance is not asked. A lost connection shall not cost a second download.
+    It is as if the caller had asked at the archive's own URL: nothing is started, so nothing is counted, and
+    Autoenhance is not asked. A lost connection shall not cost a second download. Without `If-Range` it is the only
+    archive that this URL has named; raises `RangeUnsafe` when there is none, or more than one.
     """
-    held = _TAG.fullmatch(request.headers.get("If-Range", "").strip())
-    if held is None or options.on_failure == "strict" or parse_range(request.headers.get("Range")) is None:
+    wanted = parse_range(request.headers.get("Range"))
+    if wanted is None or options.on_failure == "strict":
         return None
-    return await request.app[ARCHIVES].held(held[1], order_id, options)
+    if "If-Range" in request.headers:
+        held = _TAG.fullmatch(request.headers["If-Range"].strip())
+        return await request.app[ARCHIVES].held(held[1], order_id, options) if held else None
+    named = await request.app[NAMED].find(order_id, options)
+    if named is not None and named.is_only:
+        archive = await request.app[ARCHIVES].held(named.archive_id, order_id, options)
+        if archive is not None:
+            return archive
+    if not wanted.starts_at_zero:
+        raise RangeUnsafe
+    return None
 
 
 async def _archive(request: web.Request, order_id: str, options: Options) -> tuple[Archive, CacheResult]:

@@ -1,9 +1,8 @@
 """Background jobs: `POST /v1/orders/{order_id}/jobs`, `/v1/jobs/{job_id}` and what is below it."""
 
-import asyncio
 import re
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from aiohttp import web
 from multidict import MultiDict
@@ -39,7 +38,7 @@ from service.wrong_values import wrong_values
 _ID = re.compile(r"[0-9a-f]{32}")
 _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 _CURSOR = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)_([0-9a-f]{32})", re.ASCII)
-_LONGEST_URL = 2048
+_MAX_URL_LENGTH = 2048
 _ADMINISTRATOR = "administrator"
 _LOOK_AGAIN_SECONDS = 2
 
@@ -47,7 +46,9 @@ _LOOK_AGAIN_SECONDS = 2
 class NewJob(Options):
     """The body of a request for a job: the options of a download, where they do not fit an address."""
 
-    callback_url: str | None = Field(None, max_length=_LONGEST_URL, description="An https address to be told.")
+    callback_url: str | None = Field(
+        None, max_length=_MAX_URL_LENGTH, description="An https address to notify when the job ends."
+    )
 
 
 class JobQuery(BaseModel):
@@ -55,7 +56,9 @@ class JobQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    status: Status | None = Field(None, description="Only jobs in this state.")
+    status: Literal["queued", "processing", "complete", "error", "cancelled"] | None = Field(
+        None, description="Only jobs in this state."
+    )
     order_id: str | None = Field(None, description="Only jobs of this order.")
     cursor: str | None = Field(None, description="`next_cursor` of the page before.")
     limit: int = Field(50, ge=1, le=200, description="At most so many.")
@@ -82,15 +85,14 @@ async def find(request: web.Request) -> web.Response:
     query = _read_job_query(request)
     wanted = JobFilter(
         owner=None if is_administrator(request) else _owner(request),
-        status=query.status,
+        status=Status(query.status) if query.status else None,
         order_id=query.order_id and query.order_id.lower(),
         before=_read_cursor(query.cursor),
     )
     jobs = request.app[JOBS]
     found = await jobs.find(wanted, query.limit + 1)
     page = found[: query.limit]
-    documents = await asyncio.gather(*map(jobs.document, page))
-    items = [with_external_links(request, document) for document in documents]
+    items = [with_external_links(request, document) for document in await jobs.documents(page)]
     next_cursor = f"{page[-1].request.created!r}_{page[-1].id}" if len(found) > query.limit else None
     return _answer(request, {"items": items, "next_cursor": next_cursor})
 
@@ -139,17 +141,17 @@ async def _job(request: web.Request) -> Job:
     """The job, if it is the caller's. Raises `JobNotFound`, also for a job of somebody else."""
     job_id = request.match_info["job_id"]
     if not _ID.fullmatch(job_id):
-        raise JobNotFound(f"{printable(job_id)} is no job's id.")
+        raise JobNotFound(f"{printable(job_id)} is not a job id.")
     job = await request.app[JOBS].get(job_id)
     owner = job.request.owner
     has_callers = bool(request.app[SETTINGS].service_api_key)
     if owner is None or not has_callers or is_administrator(request) or owner == _owner(request):
         return job
-    raise JobNotFound(f"Nothing is known of job {job_id}.")
+    raise JobNotFound(f"There is no job {job_id}.")
 
 
 def _owner(request: web.Request) -> str | None:
-    """Whose jobs a request makes; None while callers are not told apart."""
+    """Whose jobs a request makes; None while callers are not distinguished."""
     if not request.app[SETTINGS].service_api_key:
         return None
     return tenant(request) or _ADMINISTRATOR
@@ -169,10 +171,10 @@ def _refuse(job: Job, document: dict[str, Any]) -> NoReturn:
         done = f", with {downloaded} of {total} images fetched" if total else ""
         raise JobUnfinished(f"Job {job.id} is {job.status}{done}.", retry_after=_LOOK_AGAIN_SECONDS)
     if job.is_expired:
-        raise JobExpired(f"Job {job.id} is done, and its ZIP was kept for a while.")
+        raise JobExpired(f"Job {job.id} is complete, but its ZIP has expired.")
     if job.error is not None:
         raise JobFailed(job.error, document["failures"])
-    raise JobCancelled(f"Job {job.id} was cancelled before its ZIP was whole.")
+    raise JobCancelled(f"Job {job.id} was cancelled before its ZIP was complete.")
 
 
 def _answer(
@@ -247,7 +249,7 @@ def _read_callback_url(request: web.Request, given: str | None) -> str | None:
         return None
     settings = request.app[SETTINGS]
     if not settings.callback_secret:
-        raise InvalidParameter("callback_url", "this service sends no callbacks: it has no CALLBACK_SECRET")
+        raise InvalidParameter("callback_url", "callbacks are not configured; the operator must set CALLBACK_SECRET")
     reason = _objection(given, allow_private=settings.callback_allow_private)
     if reason is not None:
         raise InvalidParameter("callback_url", reason)
@@ -261,8 +263,8 @@ def _objection(address: str, *, allow_private: bool) -> str | None:
         host, user = url.host, url.user or url.password
     except ValueError:
         return "is not a URL"
-    if not host or not address.isprintable() or len(address) > _LONGEST_URL:
-        return f"must be an absolute URL of at most {_LONGEST_URL} characters"
+    if not host or not address.isprintable() or len(address) > _MAX_URL_LENGTH:
+        return f"must be an absolute URL of at most {_MAX_URL_LENGTH} characters"
     schemes = ("http", "https") if allow_private else ("https",)
     if url.scheme not in schemes:
         return f"must be an {' or '.join(schemes)} address"

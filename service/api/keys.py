@@ -7,6 +7,7 @@ from service.api.limits import RateLimiter
 from service.api.timeouts import Timeouts
 from service.archives.archives import Archives
 from service.archives.delivery import Delivery
+from service.archives.named import NamedArchives
 from service.assistant.assistant import Assistant
 from service.images.store import ImageStore
 from service.jobs.jobs import Jobs
@@ -29,6 +30,7 @@ UPLOADS = web.AppKey("UPLOADS", Uploads)
 IMAGES = web.AppKey("IMAGES", ImageStore)
 ARCHIVES = web.AppKey("ARCHIVES", Archives)
 DELIVERY = web.AppKey("DELIVERY", Delivery)
+NAMED = web.AppKey("NAMED", NamedArchives)
 JOBS = web.AppKey("JOBS", Jobs)
 WEBHOOK_EVENTS = web.AppKey("WEBHOOK_EVENTS", WebhookEvents)
 LIMITER = web.AppKey("LIMITER", RateLimiter)

@@ -97,10 +97,10 @@ def _read_path(path: str, base: str) -> URL:
         url = URL(path)
         is_local = not (url.absolute or url.raw_fragment) and path.startswith("/")
     except ValueError:
-        raise InvalidParameter("path", "is no address") from None
+        raise InvalidParameter("path", "must be a path of this service") from None
     order = _ORDER.fullmatch(url.raw_path)
     if not is_local or not ((order and is_order_id(order[1])) or (_RESULT.fullmatch(url.raw_path) and not url.query)):
-        raise InvalidParameter("path", "must be that of an order's images, an archive or a job's download")
+        raise InvalidParameter("path", "must be the download of an order, an archive or a job")
     read_options(url.query)
     return url
 

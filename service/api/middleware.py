@@ -15,7 +15,7 @@ from service.api.keys import METRICS, PREPARED, REQUEST_ID, STATS
 from service.api.responses import COMMON_HEADERS, problem_response
 from service.api.tracing import PROBES, method_of, route_of
 from service.archives.delivery import LOG_FIELDS, STARTED
-from service.archives.transmission import cut
+from service.archives.transmission import STALLED, cut
 from service.disk import OutOfSpace
 from service.problems import (
     BadRequest,
@@ -113,7 +113,7 @@ def _answer(request: web.Request, problem: Problem) -> web.StreamResponse:
 def _from_http(request: web.Request, error: web.HTTPException) -> Problem:
     match error:
         case web.HTTPNotFound():
-            return NotFound(f"It is {printable(request.path)}.")
+            return NotFound(f"Nothing is at {printable(request.path)}.")
         case web.HTTPMethodNotAllowed():
             allowed = ", ".join(sorted(error.allowed_methods))
             return MethodNotAllowed(f"It takes {allowed}, not {method_of(request)}.", headers={"Allow": allowed})
@@ -129,7 +129,7 @@ def _from_http(request: web.Request, error: web.HTTPException) -> Problem:
 
 def _log_fields(request: web.Request, connection: object) -> dict[str, Any]:
     """What the log line tells besides the request itself; `status`: how one ended that began well."""
-    is_stalled = isinstance(connection, Connection) and connection.is_stalled
+    is_stalled = STALLED in request or (isinstance(connection, Connection) and connection.is_stalled)
     return {**request.get(LOG_FIELDS, {}), **({"outcome": "stalled"} if is_stalled else {})}
 
 

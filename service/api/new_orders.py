@@ -37,6 +37,8 @@ _MAX_NAME_LENGTH = 200
 _TAKEN = frozenset({"jpg", "png", "webp"})
 # Of one part besides its content: its headers and boundary.
 _AROUND = 16 * 1024
+# Fields, file fields that were left empty, and files beyond the limit, which are named in the answer.
+_SPARE_PARTS = 1_000
 _CAUSES: Mapping[UploadReason | None, type[NothingUploaded]] = {
     UploadReason.NOT_AN_IMAGE: NotAnImage,
     UploadReason.FILE_TOO_LARGE: FileTooLarge,
@@ -47,7 +49,7 @@ async def create(request: web.Request) -> web.Response:
     """Make an order from the files of a multipart/form-data request."""
     await _admit(request)
     max_files = request.app[SETTINGS].max_images_per_order
-    parts = Parts(request, max_files * (LARGEST_FILE + _AROUND))
+    parts = Parts(request, max_bytes=max_files * (LARGEST_FILE + _AROUND), max_parts=max_files + _SPARE_PARTS)
     async with NewOrder(request.app[UPLOADS]) as order:
         try:
             async for part in parts:
@@ -92,7 +94,7 @@ async def _take(request: web.Request, parts: Parts, part: BodyPartReader, order:
         order.refuse(safe_name(name), await _skip(parts, part), UploadReason.TOO_MANY_FILES)
         return
     async with AsyncExitStack() as held:
-        body = await held.enter_async_context(request.app[IMAGES].receive())
+        body = await held.enter_async_context(request.app[IMAGES].receive(2 * LARGEST_FILE))
         extension, size = await _receive(parts, part, body)
         if not name and not size:  # what a browser sends for a file field that was left empty
             return
@@ -157,7 +159,7 @@ def _answer(request: web.Request, order: NewOrder) -> web.Response:
     """201 when at least one file has arrived. Raises `NothingUploaded`, by its cause where all have the same."""
     files = [_outcome(file) for file in order.files]
     if not files:
-        raise BadRequest("There is no file in it.")
+        raise BadRequest("The form has no files.")
     if order.order_id is None or not order.uploaded:
         reasons = {file.reason for file in order.files}
         problem = _CAUSES.get(reasons.pop(), NothingUploaded) if len(reasons) == 1 else NothingUploaded

@@ -38,7 +38,7 @@ _HEADERS = {
     "Accept-Ranges": "`bytes`.",
     "Content-Disposition": "The ZIP's name, also as `filename*` (RFC 8187).",
     "Content-Length": "Bytes, when they are known.",
-    "Content-Range": "Which bytes these are; the whole length is `*` while it is not known.",
+    "Content-Range": "Which bytes these are; the total length is `*` while it is unknown.",
     "ETag": "The archive's id, as a strong entity tag.",
     "Link": 'The report (`rel="describedby"`).',
     "Location": "Where what was made is found.",

@@ -198,7 +198,12 @@ def _new_job() -> Json:
         problems=_NEW_JOB,
         parameters=[
             *_ORDER,
-            {"name": "callback_url", "in": "query", "schema": receiver, "description": "An https address to be told."},
+            {
+                "name": "callback_url",
+                "in": "query",
+                "schema": receiver,
+                "description": "An https address to notify when the job ends.",
+            },
             in_header("Idempotency-Key", "5c0ffe02", "The same key gives the same job, once."),
         ],
         body={**json_body(NewJob, {"quality": 80, "image": ["a3f6", "b7c1"]}), "required": False},
@@ -279,7 +284,7 @@ def _files() -> Json:
 
 def _zip(summary: str, name: str, parameters: list[Json], problems: Problems, *, counted: bool = False) -> Json:
     conditions = [
-        in_header("Range", "bytes=0-99", "One range; several are answered with the whole."),
+        in_header("Range", "bytes=0-99", "One range; a request for several gets the complete archive."),
         in_header("If-Range", f'"{ARCHIVE_EXAMPLE}"', "The tag of what is held; needed with `Range` on an order."),
         in_header("If-Match", f'"{ARCHIVE_EXAMPLE}"', "Only this archive; for any other 412."),
         in_header("If-None-Match", f'"{ARCHIVE_EXAMPLE}"', "Not this archive again; for it 304."),
@@ -287,7 +292,7 @@ def _zip(summary: str, name: str, parameters: list[Json], problems: Problems, *,
     body = {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
     headers = (*_ZIP_HEADERS, *(COUNTED if counted else ()))
     answers = {
-        "200": answer("The whole archive.", body, headers=headers),
+        "200": answer("The complete archive.", body, headers=headers),
         "206": answer("The part asked for.", body, headers=(*headers, "Content-Range")),
         "304": answer("The caller has this archive already (`If-None-Match`).", headers=headers),
     }

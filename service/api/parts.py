@@ -17,17 +17,17 @@ SILENCE_SECONDS = 30.0
 WHOLE_SECONDS = 3600.0
 
 _READ = 64 * 1024
-_BROKEN_MESSAGE = "The multipart body is broken."
+_BROKEN_MESSAGE = "The multipart body is malformed."
 _BROKEN = (ValueError, RuntimeError, RuntimeWarning, AssertionError, BadHttpMessage)
 
 
 class Parts:
     """Iterates over a request's parts. Read each to its end with `chunks` or `text` before the next.
 
-    Raises `UnsupportedMediaType`, `BadRequest`, `PayloadTooLarge` past `max_bytes`, and `UploadTimeout`.
+    Raises `UnsupportedMediaType`, `BadRequest`, `PayloadTooLarge` past `max_bytes` or `max_parts`, and `UploadTimeout`.
     """
 
-    def __init__(self, request: web.Request, max_bytes: int) -> None:
+    def __init__(self, request: web.Request, *, max_bytes: int, max_parts: int) -> None:
         if request.content_type != "multipart/form-data":
             raise UnsupportedMediaType
         if (request.content_length or 0) > max_bytes:
@@ -35,15 +35,21 @@ class Parts:
         try:
             self._reader = MultipartReader(request.headers, request.content)
         except _BROKEN:
-            raise BadRequest("The Content-Type names no boundary.") from None
+            raise BadRequest("The Content-Type has no boundary.") from None
         self._left = max_bytes
+        self._parts_left = max_parts
         self._deadline = time.monotonic() + WHOLE_SECONDS
 
     async def __aiter__(self) -> AsyncIterator[BodyPartReader]:
         while (part := await self._in_time(self._reader.next())) is not None:
             if not isinstance(part, BodyPartReader):
                 raise BadRequest("A part must not be multipart itself.")
+            self._parts_left -= 1
+            if self._parts_left < 0:
+                raise PayloadTooLarge
             yield part
+            # Parts that came in together are read without a pause: thousands of empty ones would hold everybody up.
+            await asyncio.sleep(0)
 
     async def chunks(self, part: BodyPartReader) -> AsyncIterator[bytes]:
         """A part's bytes, as they stand."""

@@ -23,7 +23,7 @@ def read_order_id(request: web.Request) -> str:
     """The order's id from the path, in lower case. Raises `InvalidOrderId`."""
     order_id = request.match_info["order_id"]
     if not is_order_id(order_id):
-        raise InvalidOrderId(f"{printable(order_id)} was given.")
+        raise InvalidOrderId(f"{printable(order_id)} is not valid.")
     return order_id.lower()
 
 
@@ -60,7 +60,7 @@ def read_options(query: MultiMapping[str]) -> Options:
 
 def _meant(name: str) -> str:
     close = get_close_matches(name.lower()[:64], Options.model_fields, n=1)
-    return f"; perhaps {close[0]} is meant" if close else ""
+    return f"; perhaps you mean {close[0]}" if close else ""
 
 
 def _given(value: object) -> str:

@@ -38,7 +38,7 @@ async def create(request: web.Request) -> web.Response:
     """Begin a session. Raises `AdministratorsOnly` for a wrong token, `RateLimited` after too many of them."""
     login = await read_document(request, Login)
     if not await is_token(request, login.token):
-        raise AdministratorsOnly("The token is wrong, or none is set for this service.")
+        raise AdministratorsOnly("The token is wrong, or this service has none.")
     response = web.json_response({"administrator": True}, headers=_UNCACHED)
     _set_cookie(request, response, await _value(request, int(time.time()) + LIFETIME_SECONDS), LIFETIME_SECONDS)
     return response

@@ -18,7 +18,7 @@ from service.images.blobs import Blob
 from service.images.fetch import FetchContext, ImageFailed
 from service.orders.schedule import PollSchedule
 from service.problems import ArchiveGone, ArchiveNotFound
-from service.telemetry.metrics import CacheResult
+from service.telemetry.metrics import CacheResult, Refetch
 from service.upstream.models import Order
 
 _SWEEP_SECONDS = 30.0
@@ -63,8 +63,10 @@ class Archives:
             return build.archive, CacheResult.JOINED
         if finished is not None:
             return finished, CacheResult.HIT
-        if interrupted is not None:
+        if interrupted is not None and not interrupted[1].is_settled:
             return self._resume(*interrupted, caller), CacheResult.HIT
+        if interrupted is not None and interrupted[1].state is State.COMPLETE:  # finished by somebody else meanwhile
+            return interrupted[1], CacheResult.HIT
         return self._start_new(plan, deadline, caller), CacheResult.MISS
 
     async def find(self, order_id: str, order: Order, options: Options) -> Archive | None:
@@ -91,14 +93,14 @@ class Archives:
             return build.archive
         record = await self._catalogue.load(archive_id)
         if record is None:
-            raise ArchiveNotFound(f"Nothing is known of archive {archive_id}.")
+            raise ArchiveNotFound(f"There is no archive {archive_id}.")
         if self._catalogue.is_expired(record):
-            raise ArchiveGone(f"The time of archive {archive_id} is over.")
+            raise ArchiveGone(f"Archive {archive_id} has expired.")
         archive = self._restore(record)
         lost = await self._store.missing(archive.blobs())
         if lost and not await self._repair(record, lost):
             await self._catalogue.drop(archive_id)
-            raise ArchiveGone(f"Some images of archive {archive_id} made room for others.")
+            raise ArchiveGone(f"Images of archive {archive_id} were removed to free space.")
         return archive if archive.is_settled else self._resume(record, archive)
 
     async def held(self, archive_id: str, order_id: str, options: Options) -> Archive | None:
@@ -110,6 +112,10 @@ class Archives:
         with suppress(ArchiveNotFound, ArchiveGone):
             return await self.by_id(archive_id)
         return None
+
+    def is_building(self, archive_id: str) -> bool:
+        """Whether this instance builds the archive, or follows its build."""
+        return archive_id in self._registry.builds
 
     async def keep(self, archive_id: str, until: float) -> None:
         """Do not drop an archive before `until` (epoch seconds), whether or not anybody uses it."""
@@ -182,6 +188,7 @@ class Archives:
             for member, _ in record.members
             if member.image_id in planned and member.blob.digest in lost
         ]
+        self._context.metrics.images_refetched.labels(Refetch.LOST).inc(len(images))
         fetches = [self._context.fetcher.fetch(record.plan.request(image), context) for image in images]
         try:
             await asyncio.gather(*fetches)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from service.archives.readers import Reader
 from service.archives.transmission import ClientLeft, cut, transmit
 from service.images.blobs import BlobLost, BlobUnreadable
 from service.images.store import ImageStore
-from service.problems import ImagesMissing, InternalError, PreconditionFailed, Problem, StillBuilding
+from service.problems import ImagesMissing, InternalError, PreconditionFailed, Problem, RangeUnsafe, StillBuilding
 from service.telemetry.metrics import Metrics
 from service.telemetry.traces import mark_failed, span
 
@@ -35,8 +36,9 @@ class DeliveryOptions:
     strict: bool = False
     complete: bool = False
     """Only when all is in."""
-    ranges_need_tag: bool = False
-    """Honour `Range` only together with a matching `If-Range`: the address may name other bytes tomorrow."""
+    note_named: Callable[[str], Awaitable[bool]] | None = None
+    """For a URL that may name other bytes tomorrow: notes that it names this archive now, and says whether it has
+    named no other."""
     stale: bool = False
     waits: bool = False
     """For images that are still in the making."""
@@ -67,7 +69,10 @@ class Delivery:
             else:
                 await self._until_known(archive, part)
                 response, start, stop = _part(archive, part)
-            response.headers.update(headers(archive, stale=options.stale))
+            ranges = options.note_named is None or await options.note_named(archive.id)
+            if part is not None and not ranges and "If-Range" not in request.headers:
+                raise RangeUnsafe
+            response.headers.update(headers(archive, stale=options.stale, ranges=ranges))
             # Who asked to wait is not served slowly: objectives and alerts stand on this.
             if part is None and not to_the_end and not options.waits:
                 self._metrics.archive_first_byte.observe(time.monotonic() - request[STARTED])
@@ -122,13 +127,13 @@ class Delivery:
         fields |= {"outcome": "client_left", "status": 499}
 
 
-def headers(archive: Archive, *, stale: bool = False) -> dict[str, str]:
-    """What every answer about the archive's bytes says of it."""
+def headers(archive: Archive, *, stale: bool = False, ranges: bool = True) -> dict[str, str]:
+    """What every answer about the archive's bytes says of it. `ranges`: whether a bare range is safe at its URL."""
     found = {
         "Content-Type": "application/zip",
         "Content-Disposition": content_disposition(archive_filename(archive.order_name, archive.order_id)),
         "ETag": f'"{archive.id}"',
-        "Accept-Ranges": "bytes",
+        "Accept-Ranges": "bytes" if ranges else "none",
         "Cache-Control": "private, no-transform",
         "Link": f'</v1/archives/{archive.id}/report>; rel="describedby"',
         "X-Accel-Buffering": "no",
@@ -178,8 +183,6 @@ def _wanted_range(request: web.Request, archive: Archive, options: DeliveryOptio
     if options.strict or request.method != "GET":
         return None
     if_range = request.headers.get("If-Range")
-    if if_range is None and options.ranges_need_tag:
-        return None
     if if_range is not None and if_range.strip() != f'"{archive.id}"':
         return None
     return parse_range(request.headers.get("Range"))

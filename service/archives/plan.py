@@ -125,7 +125,7 @@ def make_plan(
 def choose(order: Order, options: Options, max_images: int) -> list[ImageRecord]:
     """The records that `options` select, in the order's sequence. Raises as `make_plan` does."""
     if not order.images:
-        raise OrderEmpty("Autoenhance is still merging its brackets into images." if order.may_grow else None)
+        raise OrderEmpty("Autoenhance is still merging brackets into images." if order.may_grow else None)
     chosen = list(order.images)
     if subset := set(options.subset):
         unknown = subset - {image.image_id for image in order.images}

@@ -22,6 +22,11 @@ class ByteRange:
         """Whether it can only be answered when the whole length is known."""
         return self.last is None
 
+    @property
+    def starts_at_zero(self) -> bool:
+        """Whether it begins with the first byte."""
+        return self.suffix is None and self.first == 0
+
     def resolve(self, length: int) -> tuple[int, int]:
         """Start and stop (exclusive) within an archive of `length` bytes. Raises `RangeNotSatisfiable`."""
         if self.suffix is not None:

@@ -26,9 +26,9 @@ def report_text(order_id: str, results: Sequence[ImageResult]) -> str:
             _one_line(result.original_name) or "(no name)",
             f"  image id: {_one_line(result.image_id)}",
             f"  reason:   {code}: {code.advice}",
-            f"  to get it: GET /v1/orders/{order_id}/images?image={_one_line(result.image_id)}",
+            f"  get it:   GET /v1/orders/{order_id}/images?image={_one_line(result.image_id)}",
         ]
-    lines += ["", "Ask for the whole order again to get the missing images too: what is here is not fetched twice.", ""]
+    lines += ["", "Download the order again to get the missing images; stored images are not fetched again.", ""]
     return "\r\n".join(lines)
 
 

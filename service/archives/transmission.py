@@ -12,6 +12,9 @@ from service.archives.readers import Reader
 from service.images.blobs import BlobLost
 from service.images.store import ImageStore
 
+STALLED = web.RequestKey("STALLED", bool)
+"""Set when the connection was ended because the client stopped reading."""
+
 # So often does a reader's position move on while one large image is sent.
 _PIECE = 4 << 20
 # SO_LINGER on, 0 seconds: closing resets the connection.
@@ -82,7 +85,11 @@ async def _send_image(
         while done < piece.count:
             if transport.is_closing():
                 raise ConnectionResetError("the client left")
-            sent = await loop.sendfile(transport, opened.file, piece.offset + done, min(_PIECE, piece.count - done))
+            try:
+                sent = await loop.sendfile(transport, opened.file, piece.offset + done, min(_PIECE, piece.count - done))
+            except TimeoutError as error:  # the kernel's: bytes waited too long to be taken
+                request[STALLED] = True
+                raise ConnectionAbortedError("the client stopped reading") from error
             if not sent:  # the file became shorter since it was opened
                 raise BlobLost(piece.blob.digest)
             done += sent

@@ -161,13 +161,13 @@ class ClusterArchives:
             try:
                 announced = await self.watch(archive.id, tag)
             except KeyError:
-                raise ArchiveGone(f"Archive {archive.id} was dropped.") from None
+                raise ArchiveGone(f"The build of archive {archive.id} was abandoned.") from None
             may_claim = announced is None and time.monotonic() - heard > _SILENCE_SECONDS
             if announced is not None:
                 latest, tag, may_claim = announced
                 heard = time.monotonic()
                 if latest.state == GONE:
-                    raise ArchiveGone(f"Archive {archive.id} was dropped.")
+                    raise ArchiveGone(f"The build of archive {archive.id} was abandoned.")
                 extend(archive, latest)
                 if archive.is_settled:
                     await adopt(latest)

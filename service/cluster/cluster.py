@@ -70,12 +70,12 @@ async def open_engine(stack: AsyncExitStack, settings: Settings, database: Datab
     if settings.shared_url is None:
         with data_dir_needed():
             return await EmbeddedJobs.open(database)
-    from service.cluster.job_records import EarlierJobs
+    from service.cluster.job_records import IncompatibleJobs
     from service.cluster.jobs import SharedJobs
 
     try:
         return await stack.enter_async_context(SharedJobs.open(settings.shared_url.get_secret_value()))
-    except EarlierJobs as error:
+    except IncompatibleJobs as error:
         raise InvalidSettings(str(error)) from None
 
 

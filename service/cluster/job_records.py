@@ -52,7 +52,7 @@ return redis.call('HGET', KEYS[1], 'end')
 """
 
 
-class EarlierJobs(RuntimeError):
+class IncompatibleJobs(RuntimeError):
     """Redis holds unfinished jobs of a version that kept them otherwise."""
 
 
@@ -171,12 +171,12 @@ class JobRecords:
         waiting = [value.decode() for value in open_jobs]
         return {status: count + waiting.count(status) for status, count in zip(Status, ended[1::2], strict=True)}
 
-    async def refuse_earlier(self) -> None:
-        """Raises `EarlierJobs` when an earlier version has left unfinished jobs."""
+    async def require_compatible(self) -> None:
+        """Raises `IncompatibleJobs` when an earlier version has left unfinished jobs."""
         names = ("batch:status:queued", "batch:status:processing")
         count = sum([await call(lambda: self.redis.zcard(name)) for name in names])  # noqa: B023  # awaited at once
         if count:
-            raise EarlierJobs(
+            raise IncompatibleJobs(
                 f"SHARED_URL: {count} jobs of an earlier version are unfinished there. Let its instances finish them "
                 "with ROLE=worker before this version starts (Upgrading, in the operating guide)"
             )
@@ -198,7 +198,7 @@ async def call(command: Callable[[], Awaitable[T]]) -> T:
         await asyncio.sleep(_PAUSE_SECONDS)
 
 
-async def patiently(command: Callable[[], Awaitable[T]]) -> T:
+async def until_available(command: Callable[[], Awaitable[T]]) -> T:
     """Again and again while it raises `JobsUnavailable`: a job whose record cannot be kept waits for Redis."""
     while True:
         with suppress(JobsUnavailable):

@@ -17,7 +17,7 @@ from uuid import uuid4
 from docket import Docket, Retry, Worker
 from docket.dependencies import Dependency, current_worker
 
-from service.cluster.job_records import JobRecords, call, patiently
+from service.cluster.job_records import JobRecords, call, until_available
 from service.jobs.engine import JobEnded, JobFilter, Work
 from service.jobs.job import Callback, Job, JobRequest, Status
 from service.problems import JobsUnavailable, KeyReused
@@ -79,21 +79,20 @@ class SharedJobs:
         self._lease = lease
         self._work: Work | None = None
         self._runs: dict[str, asyncio.Task[Any]] = {}
-        self._is_stopping = False
         docket.register(self._run_job, names=[_RUN_JOB])
         docket.register(self._call_back, names=[_CALL_BACK])
 
     @classmethod
     @asynccontextmanager
     async def open(cls, url: str, lease: timedelta = LEASE) -> AsyncIterator["SharedJobs"]:
-        """Jobs at a Redis or Valkey, which need not be there yet. Raises `EarlierJobs`."""
+        """Jobs at a Redis or Valkey, which need not be there yet. Raises `IncompatibleJobs`."""
         logging.getLogger("docket").setLevel(logging.CRITICAL)  # what goes wrong is told by us, once
         async with AsyncExitStack() as stack:
             records = await stack.enter_async_context(JobRecords.open(url))
             docket = Docket(name="batch-jobs", url=url, heartbeat_interval=_HEARTBEAT)
             jobs = cls(records, await stack.enter_async_context(docket), lease)
             with suppress(JobsUnavailable):
-                await records.refuse_earlier()
+                await records.require_compatible()
             yield jobs
 
     async def submit(self, request: JobRequest, key: str | None = None) -> tuple[Job, bool]:
@@ -138,18 +137,18 @@ class SharedJobs:
 
     async def save(self, job: Job) -> None:
         """As `JobEngine`. Waits for Redis."""
-        if not await patiently(lambda: self._records.save(job)):
+        if not await until_available(lambda: self._records.save(job)):
             raise JobEnded
 
     async def end(self, job: Job) -> bool:
         """As `JobEngine`. Waits for Redis. The task that runs the job has its receiver told."""
-        return await patiently(lambda: self._records.end(job))
+        return await until_available(lambda: self._records.end(job))
 
     async def cancel(self, job: Job) -> bool:
         """As `JobEngine`."""
         is_first = await self._records.end(job)
         with suppress(JobsUnavailable):  # the end on record is what counts: whoever runs the job meets it
-            await self._tell_receiver(job)
+            await self._schedule_callback(job)
             await call(lambda: self._docket.cancel(job.id))
         return is_first
 
@@ -163,7 +162,7 @@ class SharedJobs:
         await call(lambda: again(job_id))
         return replace(job, callback=Callback())
 
-    async def _tell_receiver(self, job: Job) -> None:
+    async def _schedule_callback(self, job: Job) -> None:
         if job.callback_is_pending:
             await call(lambda: self._docket.add(_CALL_BACK, key=_callback_of(job.id))(job.id))
 
@@ -173,8 +172,8 @@ class SharedJobs:
 
     async def run(self, work: Work) -> None:
         """As `JobEngine`. Redis may come and go meanwhile."""
-        await patiently(self._records.refuse_earlier)
-        self._work, self._is_stopping = work, False
+        await until_available(self._records.require_compatible)
+        self._work = work
         worker = Worker(
             self._docket,
             name=f"batch-{uuid4().hex}",
@@ -192,7 +191,6 @@ class SharedJobs:
                 await asyncio.wait([working])
                 raise RuntimeError("the worker ended")
             finally:
-                self._is_stopping = True
                 working.cancel()  # first: of tasks that end cancelled from now on docket leaves the messages
                 runs = list(self._runs.values())
                 for run in runs:
@@ -208,16 +206,16 @@ class SharedJobs:
         session: asyncio.Event = _SESSION_END,  # type: ignore[assignment]  # docket injects both
     ) -> None:
         """docket's task: a job from start to end."""
-        job = await patiently(lambda: self.get(job_id))
+        job = await until_available(lambda: self.get(job_id))
         if job is None:
             if retry.attempt < _RECORD_ATTEMPTS:
                 retry.after(_RECORD_PAUSE)
             return
         if self._work is not None and not job.is_final:
             await self._within(session, job_id, self._work.run(job))
-            job = await patiently(lambda: self.get(job_id))
+            job = await until_available(lambda: self.get(job_id))
         if job is not None:
-            await patiently(lambda: self._tell_receiver(job))
+            await until_available(lambda: self._schedule_callback(job))
 
     async def _call_back(
         self,
@@ -226,11 +224,11 @@ class SharedJobs:
         session: asyncio.Event = _SESSION_END,  # type: ignore[assignment]  # docket injects both
     ) -> None:
         """docket's task: an attempt at a callback; the next one is the same task, later."""
-        job = await patiently(lambda: self.get(job_id))
+        job = await until_available(lambda: self.get(job_id))
         if self._work is None or job is None or not job.callback_is_pending:
             return
         callback = await self._within(session, _callback_of(job_id), self._work.call_back(job))
-        await patiently(lambda: self._records.write_callback(job_id, callback))
+        await until_available(lambda: self._records.write_callback(job_id, callback))
         if callback.next_at is not None:
             retry.at(datetime.fromtimestamp(callback.next_at, UTC))
 
@@ -254,7 +252,7 @@ class SharedJobs:
             raise
         finally:
             ending.cancel()
-        if self._is_stopping or not run.done():
+        if not run.done():
             raise asyncio.CancelledError
         try:
             return run.result()  # type: ignore[no-any-return]

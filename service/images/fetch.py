@@ -12,7 +12,7 @@ from service.images.body import Body, ImageTooLarge
 from service.images.store import ImageStore
 from service.reasons import Reason
 from service.telemetry.logs import get_logger
-from service.telemetry.metrics import Metrics
+from service.telemetry.metrics import Metrics, Refetch
 from service.telemetry.traces import span
 from service.upstream.answers import UpstreamFailure
 from service.upstream.breaker import CircuitOpen
@@ -129,7 +129,14 @@ class ImageFetcher:
 
         Raises `ImageFailed`, `OutOfSpace`, or `NotWanted` when its turn came and `context` did not want it any more.
         """
-        flight = self._flights.get(image.key) or self._start(image, context)
+        flight = self._flights.get(image.key)
+        if flight is None and (reason := context.refusal(image)) is not None:
+            if (stored := await self._stored(image, context)) is not None:
+                return Fetched(stored, 0)
+            flight = self._flights.get(image.key)
+            if flight is None:
+                raise ImageFailed(reason)
+        flight = flight or self._start(image, context)
         flight.waiting += 1
         try:
             return await asyncio.shield(flight.task)
@@ -210,6 +217,8 @@ class ImageFetcher:
                     )
                 raise ImageFailed(reason, attempts) from error
             blob = await self._store.publish(body, content, extension, (image.image_id, image.key), is_cut=is_cut)
+            if image.buys:
+                self._metrics.images_bought.inc()
             return Fetched(blob, download.attempts)
 
     async def _receive(
@@ -229,18 +238,19 @@ class ImageFetcher:
                 why = "no end, twice, and not the same bytes"
                 raise UpstreamFailure(Reason.TRUNCATED, why, circuit=download.reached)
             first = content
+            self._metrics.images_refetched.labels(Refetch.INCOMPLETE).inc()
             await body.restart()
             download.again()
 
     async def _attempt(self, image: ImageRequest, context: FetchContext, download: Download) -> str:
         """One attempt, in a slot; the waits between attempts hold none."""
         is_first = download.attempts == 0
-        slot = self._slots.slot(
-            context.caller, context.build, context.is_wanted if is_first else _always, first=not is_first
-        )
+
+        def is_wanted() -> bool:
+            return not is_first or (context.is_wanted() and context.refusal(image) is None)
+
+        slot = self._slots.slot(context.caller, context.build, is_wanted, first=not is_first)
         async with slot:
-            if (reason := context.refusal(image)) is not None:
-                raise ImageFailed(reason, download.attempts)
             download.deadline.extend(slot.waited)
             try:
                 with span("attempt", {"attempt": download.attempts + 1}):
@@ -253,10 +263,6 @@ class ImageFetcher:
             context.note(image, None)
             self._slots.succeeded()
             return extension
-
-
-def _always() -> bool:
-    return True
 
 
 def _reason(error: Exception) -> Reason:

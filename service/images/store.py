@@ -15,7 +15,7 @@ from typing import Protocol, Self
 from service.database import Database, data_dir_needed
 from service.disk import OutOfSpace, room_needed
 from service.images.blobs import Blob, BlobLost, Content, content_of, is_intact, stamp
-from service.images.body import Body
+from service.images.body import SMALL, Body
 from service.images.budget import StoreBudget
 from service.images.files import BlobFiles, OpenBlob
 from service.images.identity import split_key
@@ -68,7 +68,7 @@ _PUBLISHED = 10_000
 # Less than a probe waits.
 _USABLE_SECONDS = 2.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# One image may take so much of the store.
+# One image may take a quarter of the store.
 _LARGEST_SHARE = 4
 
 
@@ -140,7 +140,7 @@ class ImageStore:
         metrics: Metrics,
         *,
         evict: Evict,
-        max_image_bytes: int = 512 << 20,
+        max_image_bytes: int,
         shared: SharedImages | None = None,
     ) -> Self:
         """Open the store and sweep what a crash left. `limit` gives its budget from what it holds already (bytes).
@@ -167,7 +167,7 @@ class ImageStore:
             lambda make_room: StoreBudget(directory, bytes_limit, used, metrics, threads, make_room),
             metrics,
             boot=boot,
-            max_image_bytes=min(max_image_bytes, max(1, bytes_limit // _LARGEST_SHARE)),
+            max_image_bytes=min(max_image_bytes, max(SMALL, bytes_limit // _LARGEST_SHARE)),
             evict=evict,
             has_legacy=has_legacy,
             shared=shared,
@@ -180,9 +180,10 @@ class ImageStore:
         self._threads.shutdown(wait=False)
 
     @asynccontextmanager
-    async def receive(self) -> AsyncIterator[Body]:
-        """A place for one download's bytes; gone at the end of the block unless `publish` took it."""
-        body = Body(self._files.new_path(), self._budget, self._threads, self._max_image_bytes)
+    async def receive(self, max_bytes: int | None = None) -> AsyncIterator[Body]:
+        """A place for one body of at most `max_bytes`, else of as many as one image may have; gone at the end of the
+        block unless `publish` took it."""
+        body = Body(self._files.new_path(), self._budget, self._threads, max_bytes or self._max_image_bytes)
         try:
             yield body
         finally:

@@ -54,19 +54,19 @@ class Callbacks:
     async def attempt(self, job: Job) -> Callback:
         """As `Work.call_back`."""
         attempts = job.callback.attempts + 1 if job.callback else 1
-        status, error, wished = await self._send(job, job.request.callback_url or "")
+        status, error, requested = await self._send(job, job.request.callback_url or "")
         state = _state(status, attempts)
         next_at = None
         if state is CallbackState.PENDING:
             wait = RETRY_SECONDS[attempts - 1] * random.uniform(1, 1 + _JITTER)  # noqa: S311  # no secret
-            next_at = time.time() + max(wait, min(wished or 0, RETRY_SECONDS[-1]))
+            next_at = time.time() + max(wait, min(requested or 0, RETRY_SECONDS[-1]))
         callback = Callback(state=state, attempts=attempts, last_status=status, last_error=error, next_at=next_at)
         self._attempts.labels(_outcome(state)).inc()
         log.info("callback", job_id=job.id, host=URL(job.request.callback_url or "").host, **callback.document())
         return callback
 
     async def _send(self, job: Job, url: str) -> tuple[int | None, str | None, float | None]:
-        """The status of the answer, or what went wrong; and the seconds that the receiver wishes to have."""
+        """The status of the answer, or what went wrong; and the seconds that the receiver asks for."""
         if not self._keys:  # there was a secret when the job was accepted
             return None, "no_secret", None
         body = message(job)

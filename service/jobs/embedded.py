@@ -45,7 +45,7 @@ class EmbeddedJobs:
     @classmethod
     async def open(cls, database: Database) -> "EmbeddedJobs":
         """Jobs in a database that has `table.SCHEMA`; those of earlier versions are carried on."""
-        await database.run(table.carry_on, durable=True)
+        await database.run(table.migrate, durable=True)
         return cls(database)
 
     async def submit(self, request: JobRequest, key: str | None = None) -> tuple[Job, bool]:
@@ -81,13 +81,13 @@ class EmbeddedJobs:
 
     async def save(self, job: Job) -> None:
         """As `JobEngine`. Waits for room on the disk."""
-        if not await self._patiently(lambda connection: table.save(connection, job)):
+        if not await self._until_written(lambda connection: table.save(connection, job)):
             raise JobEnded
         self._changed.fire(job.id)
 
     async def end(self, job: Job) -> bool:
         """As `JobEngine`. Waits for room on the disk."""
-        is_first = await self._patiently(lambda connection: table.save(connection, job))
+        is_first = await self._until_written(lambda connection: table.save(connection, job))
         self._ended(job, is_first=is_first)
         return is_first
 
@@ -118,10 +118,10 @@ class EmbeddedJobs:
         self._work = work
         self._context = contextvars.copy_context()  # a job is not part of the request that creates it
         try:
-            for job in await self._patiently(table.unfinished):
+            for job in await self._until_written(table.unfinished):
                 self._start(job)
             while True:
-                await self._patiently(lambda connection: table.sweep(connection, time.time() - _REMEMBERED_SECONDS))
+                await self._until_written(lambda connection: table.sweep(connection, time.time() - _REMEMBERED_SECONDS))
                 await asyncio.sleep(_SWEEP_SECONDS)
         finally:
             self._work = None
@@ -165,7 +165,7 @@ class EmbeddedJobs:
         while known is not None and known.callback is not None and known.callback_is_pending:
             await asyncio.sleep(max(0.0, (known.callback.next_at or 0) - time.time()))
             callback = await work.call_back(known)
-            known = await self._patiently(lambda connection: table.save_callback(connection, job.id, callback))  # noqa: B023
+            known = await self._until_written(lambda connection: table.save_callback(connection, job.id, callback))  # noqa: B023
 
     def _ended(self, job: Job, *, is_first: bool) -> None:
         self._changed.fire(job.id)
@@ -180,7 +180,7 @@ class EmbeddedJobs:
             log.exception("job could not be recorded")
             raise JobsUnavailable from error
 
-    async def _patiently(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _until_written(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Again and again, until the disk has room."""
         while True:
             with suppress(*_UNWRITABLE):

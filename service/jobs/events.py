@@ -23,7 +23,7 @@ class JobEvent:
     name: str
     number: int
     data: dict[str, Any]
-    """The job's document; of its `failures` only the one that this event tells of, and all of them at the end."""
+    """The job's document; of its `failures` only the one that this event is about, and all of them at the end."""
 
 
 async def events(engine: JobEngine, archives: Archives, job_id: str, after: int) -> AsyncGenerator[JobEvent, None]:
@@ -35,13 +35,13 @@ async def events(engine: JobEngine, archives: Archives, job_id: str, after: int)
         if (job := await anext(records, None)) is None:
             return
         upcoming = asyncio.ensure_future(anext(records, None))
-        told: tuple[Any, ...] | None = None
+        reported: tuple[Any, ...] | None = None
         with ExitStack() as reading:
             progress = _Progress(after)
             try:
                 while True:
                     await progress.follow(archives, job, reading)
-                    if not job.is_final and told != (told := (job.status, job.archive_id, job.retry_at)):
+                    if not job.is_final and reported != (reported := (job.status, job.archive_id, job.retry_at)):
                         yield JobEvent("status", progress.number, progress.document(job))
                     for result in progress.take():
                         yield JobEvent("image", progress.number, progress.document(job, result))
@@ -64,7 +64,7 @@ def outcomes_of(job: Job) -> int:
 
 
 async def archive_of(archives: Archives, job: Job, seconds: float | None = None) -> Archive | None:
-    """The job's archive, wherever it is built; None when there is none, or it cannot be told within so many seconds."""
+    """The job's archive, wherever it is built; None when there is none, or no answer within so many seconds."""
     if job.archive_id is None:
         return None
     with suppress(Problem, TimeoutError):
@@ -74,42 +74,51 @@ async def archive_of(archives: Archives, job: Job, seconds: float | None = None)
 
 
 class _Progress:
-    """The outcomes of a job's archive that were told. They may be sorted anew meanwhile, so they are known by image."""
+    """The outcomes of a job's archive so far. They may be sorted anew meanwhile, so they are known by their image."""
 
     def __init__(self, after: int) -> None:
         self._skipped = after
         self._archive: Archive | None = None
         self._archive_id: str | None = None
-        self._sent: dict[str, ImageResult] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        self._seen: set[str] = set()
+        self._failed = self._bytes = 0
 
     @property
     def number(self) -> int:
-        """How many outcomes were told, by this stream or one before it."""
-        return len(self._sent)
+        """How many outcomes were sent, by this stream or one before it."""
+        return len(self._seen)
 
     async def follow(self, archives: Archives, job: Job, reading: ExitStack) -> None:
-        """Turn to the job's archive, if that is not what is followed."""
+        """Turn to the job's archive, if that is not what is followed; pass over what was sent before."""
         if self._archive is None or self._archive_id != job.archive_id:
-            await self._turn_to(archives, job, reading)
+            reading.close()
+            if self._archive_id not in (None, job.archive_id):  # another archive: all is sent anew
+                self._begin()
+                self._skipped = 0
+            self._archive_id = job.archive_id
+            self._archive = await archive_of(archives, job)
+            if self._archive is not None and not job.is_final:
+                reading.enter_context(self._archive.readers.reading(to_the_end=True))
         for result in self._archive.results[: self._skipped] if self._archive else ():
-            if len(self._sent) < self._skipped:
-                self._sent[result.image_id] = result
-
-    async def _turn_to(self, archives: Archives, job: Job, reading: ExitStack) -> None:
-        reading.close()
-        if self._archive_id not in (None, job.archive_id):  # another archive: all is sent anew
-            self._sent, self._skipped = {}, 0
-        self._archive_id = job.archive_id
-        self._archive = await archive_of(archives, job)
-        if self._archive is not None and not job.is_final:
-            reading.enter_context(self._archive.readers.reading(to_the_end=True))
+            if self.number < self._skipped:
+                self._count(result)
 
     def take(self) -> Iterator[ImageResult]:
         """Each outcome that was not sent yet, once."""
         for result in list(self._archive.results) if self._archive else ():
-            if result.image_id not in self._sent:
-                self._sent[result.image_id] = result
+            if self._count(result):
                 yield result
+
+    def _count(self, result: ImageResult) -> bool:
+        if result.image_id in self._seen:
+            return False
+        self._seen.add(result.image_id)
+        self._failed += result.code is not None
+        self._bytes += result.bytes
+        return True
 
     async def more(self) -> None:
         """Wait until there may be more outcomes."""
@@ -121,16 +130,15 @@ class _Progress:
             await asyncio.Event().wait()
         else:
             with suppress(Problem):
-                await archive.wait_until(lambda: len(archive.results) > len(self._sent))
+                await archive.wait_until(lambda: len(archive.results) > self.number)
 
     def document(self, job: Job, result: ImageResult | None = None) -> dict[str, Any]:
         """The job as it stood when so many outcomes were known; `result` is the latest."""
-        missing = sum(one.code is not None for one in self._sent.values())
         progress = {
             "total": self._archive.total if self._archive else 0,
-            "downloaded": len(self._sent) - missing,
-            "failed": missing,
-            "bytes": sum(one.bytes for one in self._sent.values()),
+            "downloaded": self.number - self._failed,
+            "failed": self._failed,
+            "bytes": self._bytes,
             "failures": [result.failure] if result is not None and result.code is not None else [],
         }
         if job.is_final:

@@ -66,7 +66,7 @@ class JobRequest:
     trace: str | None = None
     """Leads to the trace of the request that created it (a W3C `traceparent`)."""
     owner: str | None = None
-    """The caller whose job it is; None when callers were not told apart."""
+    """The caller whose job it is; None when callers were not distinguished."""
 
     def is_same_as(self, other: "JobRequest") -> bool:
         """Whether both ask for the same, each under its own id."""

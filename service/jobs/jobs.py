@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -24,7 +24,7 @@ log = get_logger(__name__)
 _COUNT_SECONDS = 10.0
 _RESTART_SECONDS = 1.0
 # A look at a job does not wait longer for its archive, which another instance may build.
-_LOOK_SECONDS = 2.0
+_LOOK_SECONDS = 1.0
 
 
 class Jobs:
@@ -67,7 +67,7 @@ class Jobs:
         """The job. Raises `JobNotFound`, and `JobsUnavailable` when that cannot be told."""
         job = await self._engine.get(job_id)
         if job is None:
-            raise JobNotFound(f"Nothing is known of job {job_id}.")
+            raise JobNotFound(f"There is no job {job_id}.")
         return job
 
     async def find(self, wanted: JobFilter, limit: int) -> list[Job]:
@@ -76,8 +76,18 @@ class Jobs:
 
     async def document(self, job: Job) -> dict[str, Any]:
         """The job as callers see it, with the progress of its archive while it runs."""
+        return job.document(await self._progress(job))
+
+    async def documents(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+        """As `document`, without following what other instances build: there, the progress of many is not worth it."""
+        return [job.document(await self._progress(job) if self._is_here(job) else None) for job in jobs]
+
+    def _is_here(self, job: Job) -> bool:
+        return job.archive_id is not None and self._archives.is_building(job.archive_id)
+
+    async def _progress(self, job: Job) -> dict[str, Any] | None:
         archive = None if job.is_final else await archive_of(self._archives, job, _LOOK_SECONDS)
-        return job.document(progress_of(archive) if archive else None)
+        return progress_of(archive) if archive else None
 
     def events(self, job_id: str, after: int) -> AsyncGenerator[JobEvent, None]:
         """The job's events after number `after`, to its end."""
@@ -87,12 +97,12 @@ class Jobs:
         """End a job that has not ended; only its own demand on the archive goes. Raises `JobsUnavailable`."""
         if job.is_final:
             return job
-        archive = await archive_of(self._archives, job, _LOOK_SECONDS)
+        progress = await self._progress(job)
         now = time.time()
         cancelled = replace(
             job,
             status=Status.CANCELLED,
-            summary=progress_of(archive) if archive else None,
+            summary=progress,
             retry_at=None,
             finished=now,
             expires=now + self._ttl,
@@ -112,7 +122,7 @@ class Jobs:
             raise JobUnfinished(f"Job {job_id} is {job.status}.")
         renewed = await self._engine.repeat_callback(job_id)
         if renewed is None:
-            raise JobNotFound(f"Nothing is known of job {job_id}.")
+            raise JobNotFound(f"There is no job {job_id}.")
         return renewed
 
     async def run(self, work: Work) -> None:

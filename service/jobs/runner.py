@@ -37,7 +37,7 @@ _MAX_CRASHES = 5
 _SUSPECT_CRASHES = 2
 # What is temporary has so long to pass; a job looks again at least this often, whatever `Retry-After` says.
 _RETRY_SECONDS = 900.0
-_MAX_PAUSE, _MIN_PAUSE, _USUAL_PAUSE = 60.0, 0.1, 5.0
+_MAX_PAUSE, _MIN_PAUSE, _DEFAULT_PAUSE = 60.0, 0.1, 5.0
 _AFTER_FAULT_SECONDS = 30.0
 # A stop waits no longer than this for a record; the next attempt then takes it for a crash.
 _STOP_SECONDS = 5.0
@@ -145,8 +145,8 @@ class JobRunner:
         left = since + _RETRY_SECONDS - now
         if left <= 0:
             return await self._end(job, Status.ERROR, problem, attempt.archive)
-        asked_for = problem.retry_after if isinstance(problem, RetryableProblem) else _USUAL_PAUSE
-        pause = min(max(asked_for, _MIN_PAUSE), _MAX_PAUSE, left)
+        requested = problem.retry_after if isinstance(problem, RetryableProblem) else _DEFAULT_PAUSE
+        pause = min(max(requested, _MIN_PAUSE), _MAX_PAUSE, left)
         log.info("job waits", job_id=job.id, order_id=job.request.order_id, code=problem.code, seconds=round(pause, 1))
         job = replace(job, status=Status.QUEUED, retry_at=now + pause, retrying_since=since)
         await self._engine.save(job)
@@ -206,14 +206,14 @@ class Attempt:
         try:
             await self._save(crashes=self._crashes_before + 1, started=self.job.started or time.time())
         except BaseException:
-            self._is_no_suspect()
+            self._release_suspects()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        self._is_no_suspect()
+        self._release_suspects()
         if error is None or isinstance(error, _ORDERLY):
             self.job = replace(self.job, crashes=self._crashes_before)
         if isinstance(error, asyncio.CancelledError):
@@ -234,7 +234,7 @@ class Attempt:
 
     async def note_progress(self, **changes: Any) -> None:
         """Begin anew to count crashes. Nothing is written for a job without a crash or a problem behind it."""
-        self._is_no_suspect()
+        self._release_suspects()
         self._crashes_before = 0
         if self._has_crashed or self.job.retrying_since is not None:
             await self._save(crashes=1, retrying_since=None, **changes)
@@ -243,7 +243,7 @@ class Attempt:
         self.job = replace(self.job, **changes)
         await self._engine.save(self.job)
 
-    def _is_no_suspect(self) -> None:
+    def _release_suspects(self) -> None:
         if self._suspects is not None:
             self._suspects.release()
             self._suspects = None

@@ -113,7 +113,7 @@ def _write(connection: sqlite3.Connection, job: Job) -> None:
     )
 
 
-def carry_on(connection: sqlite3.Connection) -> None:
+def migrate(connection: sqlite3.Connection) -> None:
     """Take over the tables of versions that kept a history of each job; they are gone then.
 
     Jobs that had ended stay readable, with what their history adds up to; the others begin anew: what they fetched is
@@ -124,12 +124,16 @@ def carry_on(connection: sqlite3.Connection) -> None:
         return
     for job_id, key, request_text in connection.execute("SELECT id, key, request FROM jobs").fetchall():
         rows = connection.execute("SELECT change FROM job_changes WHERE job_id = ? ORDER BY number", (job_id,))
-        insert(connection, _add_up(JobRequest.load(request_text), [json.loads(change) for (change,) in rows]), key)
+        insert(
+            connection,
+            _job_from_history(JobRequest.load(request_text), [json.loads(change) for (change,) in rows]),
+            key,
+        )
     connection.execute("DROP TABLE job_changes")
     connection.execute("DROP TABLE jobs")
 
 
-def _add_up(request: JobRequest, changes: list[dict[str, Any]]) -> Job:
+def _job_from_history(request: JobRequest, changes: list[dict[str, Any]]) -> Job:
     """The job that a history makes."""
     values: dict[str, Any] = {}
     summary: dict[str, Any] = {}

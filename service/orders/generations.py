@@ -69,7 +69,7 @@ class Generations:
         self._shared = shared
 
     async def observe(self, order_id: str, order: Order, refresh: Iterable[str] = ()) -> dict[str, int]:
-        """Take note of the order's images; returns the generation of each, by image id; of those that nothing is known of, none.
+        """Take note of the order's images; returns the generation of each image that anything is known of, by image id.
 
         Those of `refresh` are to be fetched anew: they count as made anew now.
         """

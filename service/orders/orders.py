@@ -180,5 +180,5 @@ class OrderWatch:
 
 def _existing(order_id: str, order: Order) -> Order:
     if order.is_deleted:
-        raise OrderNotFound(f"It says that order {order_id} was deleted.")
+        raise OrderNotFound(f"Order {order_id} was deleted.")
     return order

@@ -54,6 +54,14 @@ class PreconditionFailed(Problem):
     advice = "Send the request without If-Match, or to the address of the archive you have."
 
 
+class RangeUnsafe(Problem):
+    """This URL has named another archive, or none that is known here."""
+
+    status, code = HTTPStatus.PRECONDITION_FAILED, "range_unsafe"
+    title = "The rest of your download is not at this URL"
+    advice = "Delete the partial file and download again, or resume with If-Range or at /v1/archives/{archive_id}."
+
+
 class RangeNotSatisfiable(Problem):
     """`Content-Range` gives its length."""
 

@@ -98,7 +98,7 @@ def order_problem(failure: UpstreamFailure, order_id: str | None = None) -> Prob
     """What a caller is told when a call about an order failed."""
     match failure.reason:
         case Reason.IMAGE_NOT_FOUND | Reason.EXPIRED:
-            return OrderNotFound(f"It has no order {order_id}.")
+            return OrderNotFound(f"There is no order {order_id}.")
         case Reason.REFUSED:
             return UpstreamUnauthorized()
         case Reason.TIMEOUT:

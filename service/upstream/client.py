@@ -79,7 +79,7 @@ class Autoenhance:
     def image(self, image_id: str, rendition: Rendering, body: Body) -> Download:
         """The download of one enhanced image into `body`: its `attempt` is to be run by `retry`.
 
-        Raises `UpstreamFailure` for an id that no address can hold, `CircuitOpen` while calls are paused.
+        Raises `UpstreamFailure` for an id that cannot be part of a URL, `CircuitOpen` while calls are paused.
         """
         self.check_circuits()
         return Download(
@@ -153,7 +153,7 @@ class Autoenhance:
             # A lone dot or two would be read as a step in the path, whatever its encoding.
             segment = quote(image_id, safe="") if image_id.strip(".") else "-"
         except UnicodeEncodeError as error:
-            raise UpstreamFailure(Reason.REJECTED, "an id that no address can hold") from error
+            raise UpstreamFailure(Reason.REJECTED, "an id that cannot be part of a URL") from error
         query = "&".join(f"{name}={value}" for name, value in rendition.query().items())
         return URL(f"{self._base}/images/{segment}/enhanced?{query}", encoded=True)
 

@@ -137,7 +137,7 @@ class Download:
             self._etag, self._whole = etag, lengths.pop()
             return
         if not _has_an_end(response):
-            raise UpstreamFailure(Reason.TRUNCATED, "neither a length nor chunks: its end cannot be told from a break")
+            raise UpstreamFailure(Reason.TRUNCATED, "neither a length nor chunks: its end is unknown")
         self._extension = None
         # aiohttp undoes a content coding: neither the announced length nor a place in it is then the image's.
         self._whole = None if is_coded else response.content_length

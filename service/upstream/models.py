@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from io import BytesIO
 from math import isfinite
 from typing import Any, Literal
 
@@ -26,7 +25,6 @@ MAX_IMAGES = 10_000
 
 # `json.loads` holds every thread while it runs; up to here that is about 10 ms.
 _STREAMED_FROM = 1 << 20
-_MAX_DEPTH = 100
 
 _MAX_NAME = 1_000
 _MAX_ID = 255
@@ -220,6 +218,8 @@ _CLOSING = frozenset({"end_map", "end_array"})
 # Keys, values and brackets. A document of real records has a tenth of that in its 16 MiB.
 _MAX_PARTS = 3_000_000
 _MAX_RECORD_PARTS = 10_000
+# A text is copied once for each of these that it spans.
+_READ_BYTES = 256 << 10
 
 
 def _stream_order(body: bytes | bytearray) -> Order:
@@ -231,14 +231,14 @@ def _stream_order(body: bytes | bytearray) -> Order:
         _check_encoding(body)
         # `use_float`: ijson's C code goes astray when Python refuses to make a number of what it read. So a whole
         # number beyond 64 bits is nonsense here, which it is not to `json.loads`.
-        parts = ijson.basic_parse(BytesIO(body.removeprefix(b"\xef\xbb\xbf")), use_float=True)
+        parts = ijson.basic_parse(_Source(body.removeprefix(b"\xef\xbb\xbf")), buf_size=_READ_BYTES, use_float=True)
         for number, (event, content) in enumerate(parts):
             # How many containers this part lies in: 0 for the order itself, 1 for its fields, 2 for its images.
             depth -= event in _CLOSING
             level = depth
             depth += event in _OPENING
-            if depth > _MAX_DEPTH or number > _MAX_PARTS:
-                raise InvalidOrder("it is nested too deeply, or has too many parts")
+            if number > _MAX_PARTS:
+                raise InvalidOrder("it has too many parts")
             if level == 0:
                 if event not in ("start_map", "end_map"):
                     raise InvalidOrder("not a JSON object")
@@ -262,6 +262,18 @@ def _stream_order(body: bytes | bytearray) -> Order:
     except (ijson.JSONError, UnicodeDecodeError) as error:
         raise InvalidOrder("it is not JSON") from error
     return _order(fields, images)
+
+
+class _Source:
+    """A file of Python's: with each call of `read` other threads may get their turn, which they do not in ijson."""
+
+    def __init__(self, body: bytes | bytearray) -> None:
+        self._body = body
+        self._position = 0
+
+    def read(self, size: int) -> bytes:
+        start, self._position = self._position, self._position + size
+        return bytes(self._body[start : self._position])
 
 
 def _check_encoding(body: bytes | bytearray) -> None:
@@ -475,7 +487,7 @@ def _plain(value: object) -> object:
     if isinstance(value, int):
         return value
     text = _canonical(value)
-    return value if len(text) <= _MAX_SETTING else blake3(text.encode()).hexdigest()
+    return json.loads(text) if len(text) <= _MAX_SETTING else blake3(text.encode()).hexdigest()
 
 
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode

@@ -95,12 +95,15 @@ export class Order {
 
   /** Reload in the background: a failure changes nothing that is shown. */
   async #refresh() {
-    if (!this.#overview || this.#isFixed || !rendering()) return;
+    if (!this.#overview || this.#state === "done" || !rendering()) return;
     this.#loading?.abort(); // its response would be for older options or another order
     const loading = (this.#loading = new AbortController());
     try {
       const overview = await getJson(`/v1/orders/${this.#id}?${rendering()}`, { quiet: true, signal: loading.signal });
-      if (!this.#isFixed && !loading.signal.aborted) this.#show(overview);
+      if (loading.signal.aborted) return;
+      if (!this.#isFixed) return this.#show(overview);
+      this.#run.waitsFor(overview); // the list shows what the download made of the photos
+      if (overview.processing) this.#schedule();
     } catch {
       this.#schedule();
     }
@@ -130,7 +133,7 @@ export class Order {
 
   #schedule() {
     clearTimeout(this.#poll);
-    if (!this.#overview?.processing || this.#isFixed || document.hidden) return;
+    if (!this.#overview?.processing || this.#state === "done" || document.hidden) return;
     this.#poll = setTimeout(() => this.#refresh(), this.#pause);
     this.#pause = Math.min(this.#pause * 1.3, LONGEST_POLL);
   }
@@ -161,7 +164,11 @@ export class Order {
     if (this.#isFixed) {
       clearTimeout(this.#poll);
       this.#loading?.abort();
-      if (state === "collecting") this.#list.progress([]);
+      if (state === "collecting") {
+        this.#list.progress([]);
+        this.#pause = FIRST_POLL;
+        this.#schedule();
+      }
     } else {
       this.#pause = FIRST_POLL;
       void this.#refresh();

@@ -18,6 +18,7 @@ export class Run {
   #pace = new Pace();
   #spoken = 0;
   #isLost = false;
+  #isWaiting = false; // for photos that Autoenhance is still working on
   #savesItself = false; // a job that ended before the page was loaded is not saved again automatically
   #reporting = 0;
   #clock = 0;
@@ -74,7 +75,9 @@ export class Run {
 
   /** The order while the job waits for it: how much of it is ready. */
   waitsFor(overview) {
-    if (this.#job?.status !== "queued" || !overview.processing) return;
+    const job = this.#job;
+    if (!job || FINAL.has(job.status) || !overview.processing || job.downloaded + job.failed < overview.ready) return;
+    this.#isWaiting = true;
     write($("running-title"), "Waiting for Autoenhance");
     write($("running-line"), `${overview.ready} of ${photos(overview.total)} are enhanced. You can close this page and come back later.`);
   }
@@ -133,7 +136,7 @@ export class Run {
   #progress() {
     const job = this.#job;
     const settled = job.downloaded + job.failed;
-    this.#isLost = false;
+    this.#isLost = this.#isWaiting = false;
     this.#pace.note(settled, job.bytes, seconds());
     const part = job.total ? settled / job.total : 0;
     this.#hooks.onState(job.status === "queued" ? "waiting" : "collecting");
@@ -150,7 +153,7 @@ export class Run {
 
   #tick() {
     const job = this.#job;
-    if (!job || this.#isLost || job.status !== "processing" || !job.total) return;
+    if (!job || this.#isLost || this.#isWaiting || job.status !== "processing" || !job.total) return;
     const now = seconds();
     const speed = this.#pace.speed(now);
     const left = this.#pace.left(job.total - job.downloaded - job.failed, now);

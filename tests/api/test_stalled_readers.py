@@ -144,9 +144,9 @@ async def test_a_slow_reader_is_served(upstream: FakeUpstream, start_service: St
     async with connected(service) as caller:
         await caller.ask(f"/v1/archives/{whole.headers['X-Archive-Id']}")
         received = b""
-        for _ in range(30):
-            received += await caller.read(2000)
-            await asyncio.sleep(send / 20)
+        for _ in range(150):
+            received += await caller.read(4096)
+            await asyncio.sleep(send / 100)
         left = await metric(service, "batch_client_disconnects_total")
 
     assert left == 0

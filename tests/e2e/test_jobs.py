@@ -432,7 +432,7 @@ async def test_a_waiting_job_fetches_images_as_they_become_ready(
     upstream: FakeUpstream, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first one is here while the other is in the making; then it looks again, and delivers both."""
-    monkeypatch.setattr("service.archives.polling._FIRST_INTERVAL", 0.05)
+    monkeypatch.setattr("service.orders.schedule._FIRST_INTERVAL", 0.05)
     upstream.orders[ORDER] = BUSY
     job = await submit(service, wait="true")
     async with asyncio.timeout(PATIENCE), events(service, job) as stream:
@@ -529,7 +529,7 @@ async def test_a_job_outlasts_the_loss_of_its_archive(
     upstream: FakeUpstream, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An archive that is dropped while a job wants it is asked for anew; what was fetched is not fetched again."""
-    monkeypatch.setattr("service.jobs.runner._USUAL_PAUSE", 0.05)
+    monkeypatch.setattr("service.jobs.runner._DEFAULT_PAUSE", 0.05)
     keep = Archives.keep
     lost: list[str] = []
 

@@ -126,9 +126,9 @@ async def test_a_parameter_that_cannot_be_used_is_named(
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("qualty", "qualty: unknown parameter; perhaps quality is meant."),
-        ("Quality", "Quality: unknown parameter; perhaps quality is meant."),
-        ("image_id", "image_id: unknown parameter; perhaps image is meant."),
+        ("qualty", "qualty: unknown parameter; perhaps you mean quality."),
+        ("Quality", "Quality: unknown parameter; perhaps you mean quality."),
+        ("image_id", "image_id: unknown parameter; perhaps you mean image."),
         ("zoom", "zoom: unknown parameter."),
         ("quality", "quality: must be a whole number from 1 to 90, not 500."),
         ("scale", "scale: must be a number of more than 0 and at most 1, not 500."),

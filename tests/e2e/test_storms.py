@@ -248,24 +248,6 @@ class TestMoney:
         assert missing(answer) == dict.fromkeys(["i0", "i1", "i3", "i4"], "no_credit")
         assert [upstream.calls(f"i{number}") for number in range(6)] == [1, 0, 1, 0, 0, 1]
 
-    async def test_what_another_build_bought_meanwhile_is_delivered_without_credit(
-        self, upstream: FakeUpstream, start_service: StartService
-    ) -> None:
-        """After a 402 a build buys nothing more, but takes what is here when its turn comes."""
-        service = await start_service(order_freshness=0)
-        fill(upstream, ORDER, "i", 2)
-        upstream.images["i0"] = 402
-        upstream.orders[ORDER] = order([photo("i0"), photo("i1", status="processing")])
-        download = asyncio.create_task(service.download(preview="false", wait="true"))
-        await until(service, 'batch_image_failures_total{reason="no_credit"}', 1)
-
-        upstream.orders[ORDER] = order([photo("i0"), photo("i1")])
-        await service.download(preview="false", image="i1")
-        answer = await download
-
-        assert answer.images == {"i1.jpg": jpeg(1)}
-        assert upstream.calls("i1") == 1
-
     async def test_the_next_archive_buys_again(self, upstream: FakeUpstream, service: Service) -> None:
         """The account may have been topped up; what was bought is not bought twice."""
         fill(upstream, ORDER, "i", 3)

@@ -113,7 +113,7 @@ async def test_an_image_that_is_made_anew_while_waiting_is_in_the_next_archive(
     upstream: FakeUpstream, service: Service
 ) -> None:
     """The earlier picture is not taken for the later one."""
-    upstream.orders[ORDER] = [UNFINISHED, order([photo("a", vibrant=True), "b"])]
+    upstream.orders[ORDER] = [UNFINISHED, order([photo("a", updated_at="2026-04-01T10:00:00"), "b"])]
     upstream.images |= {"a": [jpeg(1), jpeg(3)], "b": jpeg(2)}
 
     await service.download(wait="true", wait_timeout="1")

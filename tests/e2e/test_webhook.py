@@ -114,7 +114,7 @@ async def test_it_wakes_a_waiting_download(
     upstream: FakeUpstream, start_service: StartService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By itself it would look again in an hour. News that does not help makes it look once, and wait on."""
-    monkeypatch.setattr("service.archives.polling._FIRST_INTERVAL", 3600.0)
+    monkeypatch.setattr("service.orders.schedule._FIRST_INTERVAL", 3600.0)
     service = await start_service(autoenhance_webhook_secret=SECRET)
     waiting = asyncio.create_task(service.download(wait="true", wait_timeout="3600"))
     await upstream.until(lambda: upstream.calls("a") == 1)
@@ -136,7 +136,7 @@ async def test_it_wakes_a_download_that_waits_for_its_first_image(
     upstream: FakeUpstream, start_service: StartService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The order lists nothing yet, because its brackets are being merged."""
-    monkeypatch.setattr("service.archives.polling._FIRST_INTERVAL", 3600.0)
+    monkeypatch.setattr("service.orders.schedule._FIRST_INTERVAL", 3600.0)
     upstream.orders[ORDER] = order([], is_merging=True)
     service = await start_service(autoenhance_webhook_secret=SECRET)
     waiting = asyncio.create_task(service.download(wait="true", wait_timeout="3600"))
@@ -153,7 +153,7 @@ async def test_it_wakes_a_waiting_job(
     upstream: FakeUpstream, start_service: StartService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By itself the job would look again in an hour; that of another order stays asleep."""
-    monkeypatch.setattr("service.archives.polling._FIRST_INTERVAL", 3600.0)
+    monkeypatch.setattr("service.orders.schedule._FIRST_INTERVAL", 3600.0)
     upstream.orders[OTHER_ORDER] = BUSY
     service = await start_service(autoenhance_webhook_secret=SECRET)
     job = await submit(service, wait="true", wait_timeout="3600")

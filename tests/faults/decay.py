@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import xxhash
 from aiohttp import ClientError
+from blake3 import blake3
 
 from service.sandbox import ImageSpec
 from service.sandbox.state import Order
@@ -124,7 +124,7 @@ def _is_blanked(body: bytes, whole: bytes) -> bool:
 
 def file_of(scene: Scene, image_id: str) -> Path:
     """Where the service keeps an image."""
-    digest = xxhash.xxh3_128_hexdigest(scene.control.expected(image_id, FULL_SIZE))
+    digest = blake3(scene.control.expected(image_id, FULL_SIZE)).hexdigest()
     return scene.data_dir / "images" / digest[:2] / digest
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import xxhash
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
+from blake3 import blake3
 from multidict import CIMultiDictProxy
 
 from service.sandbox import ImageSpec, Rendition, Sandbox, SandboxConfig
@@ -60,7 +60,7 @@ class Scene:
     def digests(self, order: Order) -> dict[str, str]:
         """Image ids by the name that their content has in the store."""
         return {
-            xxhash.xxh3_128_hexdigest(self.control.expected(image.image_id, FULL_SIZE)): image.image_id
+            blake3(self.control.expected(image.image_id, FULL_SIZE)).hexdigest(): image.image_id
             for image in order.images
         }
 

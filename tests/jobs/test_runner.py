@@ -10,16 +10,18 @@ import pytest
 
 from service.archives.archive import Archive, ImageResult, State
 from service.archives.archives import Archives
-from service.archives.demand import Demand
 from service.archives.options import Options
-from service.archives.signal import Signals
+from service.archives.readers import Readers
 from service.jobs.engine import JobEnded, JobEngine
 from service.jobs.job import Job, Status
 from service.jobs.runner import JobRunner
+from service.orders.orders import Orders
 from service.problems import ArchiveGone, BreakerOpen, NoImages, Problem
 from service.reasons import Reason
 from service.telemetry.metrics import CacheResult, Metrics
 from service.telemetry.traces import Traces
+from service.upstream.client import Autoenhance
+from service.upstream.models import Order
 from tests.jobs.conformance.work import ORDER, PATIENCE, TTL, request
 
 
@@ -63,7 +65,7 @@ class Builds:
         self.kept: list[str] = []
         self.begun = asyncio.Event()
 
-    async def request(self, order_id: str, options: Options) -> tuple[Archive, CacheResult]:
+    async def get_or_start(self, order_id: str, options: Options, caller: str = "") -> tuple[Archive, CacheResult]:
         assert order_id == ORDER
         self.asked.append(options)
         self.begun.set()
@@ -78,7 +80,7 @@ class Builds:
 
 def archive(*, total: int = 3, held: int = 0) -> Archive:
     """A building archive that has so many images already."""
-    found = Archive("f" * 32, key="k", order_id=ORDER, order_name=None, total=total, demand=Demand(1, 60))
+    found = Archive("f" * 32, key="k", order_id=ORDER, order_name=None, total=total, readers=Readers(1, 60))
     for _ in range(held):
         add(found)
     return found
@@ -87,11 +89,23 @@ def archive(*, total: int = 3, held: int = 0) -> Archive:
 def add(building: Archive, code: Reason | None = Reason.EXPIRED) -> None:
     """One more outcome."""
     image = f"i{len(building.results)}"
-    building.miss(ImageResult(image, image, None, 0, None, code, 1))
+    building.add_failure(ImageResult(image, image, None, 0, None, code, 1))
 
 
-def runner(records: Records, builds: Builds, answers: Signals | None = None) -> JobRunner:
-    return JobRunner(cast(JobEngine, records), cast(Archives, builds), answers or Signals(), Metrics(), Traces(), TTL)
+class Looks:
+    """Stands in for Autoenhance: every look at an order is answered."""
+
+    async def order(self, order_id: str) -> Order:
+        return Order(order_id=order_id)
+
+
+def some_orders() -> Orders:
+    return Orders(cast(Autoenhance, Looks()), 0)
+
+
+def runner(records: Records, builds: Builds, orders: Orders | None = None) -> JobRunner:
+    known = orders or some_orders()
+    return JobRunner(cast(JobEngine, records), cast(Archives, builds), known, Metrics(), Traces(), TTL)
 
 
 def job(crashes: int = 0, **options: Any) -> Job:
@@ -117,7 +131,7 @@ async def test_a_job_ends_with_its_archives_summary() -> None:
     builds = Builds(building)
     running = asyncio.create_task(runner(records, builds).run(job()))
     await records.until(lambda now: now.status is Status.PROCESSING)
-    wanted = building.demand.is_open(1 << 40)
+    wanted = building.readers.want_more(1 << 40)
     add(building)
     add(building, None)
     building.settle(State.PARTIAL, "")
@@ -125,7 +139,7 @@ async def test_a_job_ends_with_its_archives_summary() -> None:
 
     end = records.last
     assert wanted
-    assert not building.demand.readers
+    assert not building.readers.count
     assert (end.status, end.archive_id, builds.kept) == (Status.COMPLETE, building.id, [building.id])
     assert end.summary is not None
     assert (end.summary["downloaded"], end.summary["failed"], len(end.summary["failures"])) == (1, 1, 1)
@@ -184,13 +198,13 @@ async def test_an_outcome_that_was_reached_before_is_no_progress() -> None:
 @pytest.mark.parametrize(("options", "expected"), [({"wait": True}, 1), ({}, 5)])
 async def test_an_answer_that_a_job_waited_for_begins_the_count_anew(options: dict[str, Any], expected: int) -> None:
     """Not the first one, which every attempt gets; and none for a job that does not wait."""
-    records, answers = Records(), Signals()
-    running = asyncio.create_task(runner(records, Builds(archive()), answers).run(job(crashes=4, **options)))
+    records, orders = Records(), some_orders()
+    running = asyncio.create_task(runner(records, Builds(archive()), orders).run(job(crashes=4, **options)))
     await records.until(lambda now: now.status is Status.PROCESSING)
     counts = []
     await turns()
     for _ in range(2):
-        answers.fire(ORDER)
+        await orders.refresh(ORDER)
         await turns()
         counts.append(records.last.crashes)
     await stop(running)
@@ -205,7 +219,9 @@ async def test_jobs_that_may_have_crashed_take_turns() -> None:
     run = runner(records[0], builds)
     runs = []
     for each in range(3):
-        shared = JobRunner(cast(JobEngine, records[each]), cast(Archives, builds), Signals(), Metrics(), Traces(), TTL)
+        shared = JobRunner(
+            cast(JobEngine, records[each]), cast(Archives, builds), some_orders(), Metrics(), Traces(), TTL
+        )
         shared._suspects = run._suspects
         runs.append(asyncio.create_task(shared.run(job(crashes=(2, 2, 0)[each]))))
         await turns()
@@ -292,7 +308,7 @@ async def test_a_run_whose_job_has_ended_leaves_it_as_it_is() -> None:
 
     assert running.exception() is None
     assert len(records.states) == states + 1  # the end that was refused
-    assert not building.demand.readers
+    assert not building.readers.count
 
 
 async def test_a_job_waits_for_what_is_left_of_its_time() -> None:

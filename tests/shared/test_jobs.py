@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from service.cluster.job_records import EarlierJobs, JobRecords
+from service.cluster.job_records import IncompatibleJobs, JobRecords
 from service.jobs.engine import JobEnded, JobFilter
 from service.jobs.job import Job, Status
 from service.problems import JobsUnavailable
@@ -190,7 +190,7 @@ async def test_hundreds_of_jobs_begin_and_end_at_once(redis: RedisServer) -> Non
 async def test_jobs_of_an_earlier_version_are_not_lost_silently(redis: RedisServer, records: JobRecords) -> None:
     """While it has left unfinished ones, this version does not start; once they have ended, it does."""
     await records.redis.zadd("batch:status:processing", {"a" * 32: "+inf"})
-    with pytest.raises(EarlierJobs, match="1 jobs of an earlier version"):
+    with pytest.raises(IncompatibleJobs, match="1 jobs of an earlier version"):
         async with open_engine(f"shared:{redis.url}"):
             pass
 

@@ -80,7 +80,7 @@ async def test_news_wakes_who_waits_at_another_instance(
     upstream: FakeUpstream, start_member: StartService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Autoenhance calls one instance; a download that waits at the other looks at once, not in an hour."""
-    monkeypatch.setattr("service.archives.polling._FIRST_INTERVAL", 3600.0)
+    monkeypatch.setattr("service.orders.schedule._FIRST_INTERVAL", 3600.0)
     there = await start_member()
     here = await start_member(autoenhance_webhook_secret="s", role="web")
     upstream.orders[ORDER] = order(["a", photo("b", status="processing")], is_processing=True)

@@ -500,6 +500,17 @@ class TestBytes:
         with pytest.raises(InvalidOrder):
             read_order(body)
 
+    @pytest.mark.parametrize("field", ["metadata", "restage", "status_reason", "image_name", "downloaded"])
+    def test_a_deep_value_is_no_crash(self, field: str) -> None:
+        """It may be nothing; the image's other settings and the other images are read."""
+        deep = b'{"a":' * 2_000 + b"1" + b"}" * 2_000
+        images = b'{"image_id": "a", "upscale": true, "%s": %s}, {"image_id": "b"}' % (field.encode(), deep)
+
+        order = read_order(b'{"x": %s, "images": [%s]}%s' % (deep, images, b" " * models._STREAMED_FROM))
+
+        assert [image.image_id for image in order.images] == ["a", "b"]
+        assert order.images[0].settings().items() >= {("upscale", True)}
+
     def test_a_record_without_end_is_unreadable(self) -> None:
         """It is not built, and the rest of the order is read."""
         order = read_order(padded([record(1), record(2, metadata=[[]] * 10_000), record(3)]))

@@ -304,11 +304,18 @@ async def proxy() -> AsyncIterator[Proxy]:
         yield proxy
 
 
+@pytest.fixture
+def lookups() -> list[str]:
+    """The names that were looked up."""
+    return []
+
+
 @pytest.fixture(params=["127.0.0.1", "proxy.example"])
-def proxy_url(request: pytest.FixtureRequest, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> str:
+def proxy_url(request: pytest.FixtureRequest, proxy: Proxy, lookups: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
     """The proxy's address, spelled out or by a name that leads inwards; other names cannot be looked up here."""
 
     def getaddrinfo(host: str, port: int, *_: object, **__: object) -> Any:
+        lookups.append(host)
         if host not in ("proxy.example", "localhost"):
             raise socket.gaierror("no such name")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
@@ -317,7 +324,9 @@ def proxy_url(request: pytest.FixtureRequest, proxy: Proxy, monkeypatch: pytest.
     return f"http://user:secret@{request.param}:{proxy.port}"
 
 
-async def test_images_come_through_the_proxy(upstream: FakeUpstream, proxy: Proxy, proxy_url: str) -> None:
+async def test_images_come_through_the_proxy(
+    upstream: FakeUpstream, proxy: Proxy, proxy_url: str, lookups: list[str]
+) -> None:
     """Names are the proxy's business; its private address is no obstacle, and its password goes to nobody else."""
     upstream.images["a"] = jpeg()
     proxy.leads_to["api.example"] = URL(upstream.url)
@@ -327,6 +336,7 @@ async def test_images_come_through_the_proxy(upstream: FakeUpstream, proxy: Prox
         extension, attempts = await download(parts)
 
     assert (extension, attempts) == ("jpg", 1)
+    assert "api.example" not in lookups
     assert [method for method, _ in proxy.asked] == ["GET"] * len(proxy.asked)
     assert all(target.startswith("http://api.example/v3/images/a/enhanced?") for _, target in proxy.asked)
     assert set(proxy.authorization) == {"Basic " + base64.b64encode(b"user:secret").decode()}

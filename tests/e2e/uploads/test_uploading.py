@@ -1,6 +1,7 @@
 """What can go wrong on the way of files into the service, and what it costs."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -84,6 +85,18 @@ async def test_an_empty_file_field_is_no_file(service: Service) -> None:
     made = await make(service, body, headers={**ADMIN, "Content-Type": "multipart/form-data; boundary=x"})
 
     assert made.outcomes == {"a.jpg": "uploaded"}
+
+
+@pytest.mark.parametrize("name", ["", "x.jpg"], ids=["left empty", "empty files"])
+async def test_parts_without_end_are_refused(service: Service, name: str) -> None:
+    """Hundreds of thousands of them, small as they are, hold nobody up: 413 after some more than files are taken."""
+    part = f'--x\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n\r\n'.encode()
+    headers = {**ADMIN, "Content-Type": "multipart/form-data; boundary=x"}
+
+    made = await make(service, io.BytesIO(part * 200_000 + b"--x--\r\n"), headers=headers)
+
+    assert (made.status, made.document["code"]) == (413, "payload_too_large")
+    assert len(made.document.get("files", ())) <= 1_000 + 100
 
 
 async def test_a_body_announced_too_large_is_refused_unread(service: Service) -> None:
