@@ -1,0 +1,631 @@
+"""One archive for equal requests: found, joined, resumed or begun; and what becomes of it."""
+
+import asyncio
+import io
+import sqlite3
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from service.archives.archive import Archive, State
+from service.archives.options import Options
+from service.archives.registry import Registry
+from service.problems import (
+    ArchiveGone,
+    ArchiveNotFound,
+    BreakerOpen,
+    Draining,
+    NoImages,
+    OrderNotFound,
+    StoreFull,
+)
+from service.reasons import Reason
+from service.telemetry.metrics import CacheResult, Circuit
+from tests.archives.house import House, open_house
+from tests.archives.plans import archive_of, plan_of
+from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
+from tests.fakes.upstream import FakeUpstream, Reply
+from tests.upstream.helpers import PATIENCE, turns
+
+
+def names(data: bytes) -> list[str]:
+    return zipfile.ZipFile(io.BytesIO(data)).namelist()
+
+
+def _only(digest: str, _: sqlite3.Connection) -> list[str]:
+    return [digest]
+
+
+def fill(upstream: FakeUpstream, *image_ids: str) -> None:
+    """An order of these images, all of them ready."""
+    upstream.orders[ORDER] = order(image_ids)
+    upstream.images |= {image_id: jpeg(number) for number, image_id in enumerate(image_ids)}
+
+
+class TestFinished:
+    async def test_an_equal_request_finds_it(self, house: House, upstream: FakeUpstream) -> None:
+        """The same object, the same bytes, nothing fetched."""
+        fill(upstream, "a", "b")
+        archive = await house.finished()
+
+        again, result = await house.start()
+
+        assert (again is archive, result, archive.state) == (True, CacheResult.HIT, State.COMPLETE)
+        assert upstream.image_calls == 2
+        assert sorted(names(await house.bytes_of(archive))) == ["a.jpg", "b.jpg"]
+
+    async def test_what_changes_by_itself_is_no_change(self, house: House, upstream: FakeUpstream) -> None:
+        """Signed addresses, counters and purchases buy nothing again."""
+        fill(upstream, "a")
+        archive = await house.finished()
+        upstream.orders[ORDER] = order([photo("a", url="https://x.example/2", views=2, downloaded=True, version="2")])
+
+        again, result = await house.start()
+
+        assert (again.id, result) == (archive.id, CacheResult.HIT)
+
+    async def test_a_renamed_image_is_there_under_its_new_name(self, house: House, upstream: FakeUpstream) -> None:
+        """Another archive of the same stored image."""
+        fill(upstream, "a")
+        archive = await house.finished()
+        upstream.orders[ORDER] = order([photo("a", "renamed.jpg")])
+
+        again = await house.finished()
+
+        assert again.id != archive.id
+        assert names(await house.bytes_of(again)) == ["renamed.jpg"]
+        assert upstream.calls("a") == 1
+
+    async def test_an_image_that_was_made_anew_is_fetched_again(self, house: House, upstream: FakeUpstream) -> None:
+        """And the other is not."""
+        fill(upstream, "a", "b")
+        await house.finished()
+        upstream.orders[ORDER] = order([photo("a", version="2"), "b"])
+        upstream.images["a"] = jpeg(77)
+
+        again = await house.finished()
+
+        assert [upstream.calls(image_id) for image_id in "ab"] == [2, 1]
+        assert jpeg(77) in await house.bytes_of(again)
+
+    async def test_refresh_asks_for_all_anew(self, house: House, upstream: FakeUpstream) -> None:
+        """Once for all who ask at the same time."""
+        fill(upstream, "a")
+        archive = await house.finished()
+
+        again = [await house.finished(refresh=True) for _ in range(2)]
+
+        assert archive.id not in {one.id for one in again}
+        assert len({one.id for one in again}) == 1
+        assert upstream.calls("a") == 2
+
+    async def test_a_partial_one_is_not_used_again_and_its_images_are(
+        self, house: House, upstream: FakeUpstream
+    ) -> None:
+        """The retry costs only what failed."""
+        fill(upstream, "a", "b")
+        upstream.images["b"] = [500, jpeg(5)]
+        partial = await house.finished()
+
+        whole, result = await house.start()
+        await house.read_to_the_end(whole)
+
+        assert (partial.state, whole.state, result) == (State.PARTIAL, State.COMPLETE, CacheResult.MISS)
+        assert [upstream.calls(image_id) for image_id in "ab"] == [1, 2]
+
+    async def test_with_a_lost_image_it_is_made_again(self, house: House, upstream: FakeUpstream) -> None:
+        """A new archive; only what is lost is fetched."""
+        fill(upstream, "a", "b")
+        archive = await house.finished()
+        lost = next(member.blob for member in archive.members if member.image_id == "a")
+        house.images._files.path(lost.digest).unlink()
+
+        again = await house.finished()
+
+        assert again.id != archive.id
+        assert [upstream.calls(image_id) for image_id in "ab"] == [2, 1]
+
+    async def test_the_same_content_twice_is_two_members(self, house: House, upstream: FakeUpstream) -> None:
+        """Of one blob."""
+        fill(upstream, "a", "b")
+        upstream.images["b"] = upstream.images["a"]
+
+        archive = await house.finished()
+
+        assert sorted(names(await house.bytes_of(archive))) == ["a.jpg", "b.jpg"]
+        assert len({member.blob.digest for member in archive.members}) == 1
+
+
+class TestJoining:
+    async def test_who_comes_while_it_is_built_joins(self, house: House, upstream: FakeUpstream) -> None:
+        """However many, whenever; also all at once before there is anything."""
+        fill(upstream, "a")
+        gate = upstream.hold("a")
+        starts = await asyncio.gather(*(house.start() for _ in range(5)))
+        archive = starts[0][0]
+        with archive.readers.reading(to_the_end=True):
+            await upstream.until(lambda: upstream.calls("a") == 1)
+            late, result = await house.start()
+            gate.set()
+            await archive.wait_until(lambda: False)
+
+        assert {id(one) for one, _ in starts} == {id(archive)} == {id(late)}
+        assert sorted(result for _, result in starts) == [CacheResult.JOINED] * 4 + [CacheResult.MISS]
+        assert result is CacheResult.JOINED
+        assert upstream.calls("a") == 1
+
+    async def test_a_build_that_was_abandoned_is_not_joined(self, upstream: FakeUpstream, tmp_path: Path) -> None:
+        """Given an equal request that comes while it is being dropped, it has a build of its own, not a 410."""
+        fill(upstream, "a")
+        async with open_house(upstream, tmp_path / "data", grace=0) as house:
+            first, _ = await house.start()
+            dropping, go_on = asyncio.Event(), asyncio.Event()
+            really_forget = house.catalogue.forget
+
+            async def forget_slowly(archive_id: str) -> None:
+                dropping.set()
+                await go_on.wait()
+                await really_forget(archive_id)
+
+            house.catalogue.forget = forget_slowly  # type: ignore[method-assign]
+            await dropping.wait()
+            second, result = await house.start()
+            go_on.set()
+            await house.read_to_the_end(second)
+            await house.build_is_over(first)
+
+        assert (second is first, result, second.state) == (False, CacheResult.MISS, State.COMPLETE)
+        assert isinstance(first.failure, ArchiveGone)
+
+    async def test_who_waits_joins_only_a_build_that_waits_about_as_long(
+        self, house: House, upstream: FakeUpstream
+    ) -> None:
+        """At most five seconds longer, or any time shorter; its images are fetched once whoever wants them."""
+        upstream.orders[ORDER] = order([photo("a", status="processing"), "b"])
+        upstream.images["b"] = jpeg()
+        first, _ = await house.start(wait=True, wait_timeout=100)
+
+        others = {seconds: (await house.start(wait=True, wait_timeout=seconds))[0] for seconds in (1, 104, 200)}
+        impatient, _ = await house.start()
+
+        assert [others[seconds] is first for seconds in (1, 104, 200)] == [True, True, False]
+        assert impatient is not first
+
+    async def test_callers_keys_and_orders_are_told_apart(self, house: House, upstream: FakeUpstream) -> None:
+        """Another order, another archive."""
+        fill(upstream, "a")
+        upstream.orders[OTHER_ORDER] = order(["a"], order_id=OTHER_ORDER)
+        one, _ = await house.start()
+        other, _ = await house.start(OTHER_ORDER)
+
+        assert one is not other
+
+
+class TestRegistry:
+    async def test_nothing_of_a_build_stays_when_it_is_over(self, house: House, upstream: FakeUpstream) -> None:
+        """But for the archive itself, for a while."""
+        fill(upstream, "a")
+        archive = await house.finished()
+        await turns()
+
+        assert (house.registry.builds, house.registry._by_key, house.archives._tasks) == ({}, {}, set())
+        assert house.registry.known(archive.id) is archive
+
+    async def test_what_was_asked_for_longest_ago_is_forgotten_unless_it_is_used(
+        self, house: House, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever asks again gets it from the disk."""
+        monkeypatch.setattr("service.archives.registry._RECENT", 2)
+        fill(upstream, "a", "b", "c")
+        archives = [await house.finished(image=(image_id,)) for image_id in "ab"]
+        with archives[0].readers.reading():
+            await house.finished(image=("c",))
+            known = [house.registry.known(archive.id) is archive for archive in archives]
+        restored = await house.archives.by_id(archives[1].id)
+
+        assert known == [True, False]
+        assert restored is not archives[1]
+        assert await house.bytes_of(restored) == await house.bytes_of(archives[1])
+
+    def test_what_failed_is_not_known(self) -> None:
+        """Nobody may find it again."""
+        registry, archive = Registry(), archive_of(plan_of("a"))
+        registry.remember(archive)
+        archive.fail(ArchiveGone())
+
+        assert registry.known(archive.id) is None
+
+
+class TestById:
+    async def test_an_unknown_id_is_not_found(self, house: House) -> None:
+        """Nor was it ever here."""
+        with pytest.raises(ArchiveNotFound):
+            await house.archives.by_id("0" * 32)
+
+    async def test_after_a_restart_it_is_the_same_bytes(self, upstream: FakeUpstream, tmp_path: Path) -> None:
+        """With its report, when it is partial; and nothing is fetched."""
+        fill(upstream, "a", "b")
+        upstream.images["b"] = 404
+        async with open_house(upstream, tmp_path / "data") as house:
+            archive = await house.finished()
+            before = await house.bytes_of(archive)
+        upstream.received.clear()
+
+        async with open_house(upstream, tmp_path / "data") as house:
+            again = await house.archives.by_id(archive.id)
+            after = await house.bytes_of(again)
+
+        assert (again.state, again.results, after) == (State.PARTIAL, archive.results, before)
+        assert upstream.received == []
+
+    async def test_one_that_a_restart_interrupted_goes_on(self, upstream: FakeUpstream, tmp_path: Path) -> None:
+        """Its first bytes are what they were, and what was stored is not fetched again."""
+        fill(upstream, "a", "b")
+        upstream.hold("b")
+        async with open_house(upstream, tmp_path / "data") as house:
+            archive, _ = await house.start()
+            with archive.readers.reading(to_the_end=True):
+                await archive.wait_until(lambda: len(archive.members) == 1)
+                first = archive.members[0]
+                for flight in list(house.archives._context.fetcher._flights.values()):
+                    flight.task.cancel()
+                await house.archives.close()
+        assert isinstance(archive.failure, Draining)
+        upstream._gates.pop("b").set()
+
+        async with open_house(upstream, tmp_path / "data") as house:
+            again = await house.archives.by_id(archive.id)
+            await house.read_to_the_end(again)
+
+        assert (again.id, again.members[0], again.state) == (archive.id, first, State.COMPLETE)
+        assert upstream.calls("a") == 1
+
+    async def test_an_equal_request_resumes_it_too(self, upstream: FakeUpstream, tmp_path: Path) -> None:
+        """What was sent of it can be continued by its id."""
+        fill(upstream, "a", "b")
+        upstream.images["b"] = jpeg(5)
+        async with open_house(upstream, tmp_path / "data", concurrency=1, window=1) as house:
+            archive, _ = await house.start()
+            with archive.readers.reading():
+                await archive.wait_until(lambda: len(archive.members) == 1)
+            await house.archives.close()
+
+        async with open_house(upstream, tmp_path / "data") as house:
+            again, result = await house.start()
+            await house.read_to_the_end(again)
+
+        assert (again.id, result) == (archive.id, CacheResult.HIT)
+        assert [upstream.calls(image_id) for image_id in "ab"] == [1, 1]
+
+    async def test_lost_images_are_fetched_again_all_at_once(self, house: House, upstream: FakeUpstream) -> None:
+        """And when all of them are what they were, it is served."""
+        fill(upstream, "a", "b", "c")
+        archive = await house.finished()
+        before = await house.bytes_of(archive)
+        for member in archive.members:
+            await house.images.delete(partial(_only, member.blob.digest))
+        gates = [upstream.hold(image_id) for image_id in "abc"]
+        repairing = asyncio.create_task(house.archives.by_id(archive.id))
+        await upstream.until(lambda: upstream.image_calls == 6)
+        for gate in gates:
+            gate.set()
+
+        again = await repairing
+
+        assert await house.bytes_of(again) == before
+
+    async def test_with_other_bytes_it_is_gone(self, house: House, upstream: FakeUpstream) -> None:
+        """An id names one sequence of bytes for ever."""
+        fill(upstream, "a")
+        archive = await house.finished()
+        await house.images.delete(lambda _: [archive.members[0].blob.digest])
+        upstream.images["a"] = jpeg(99)
+
+        for _ in range(2):
+            with pytest.raises(ArchiveGone):
+                await house.archives.by_id(archive.id)
+
+    async def test_after_its_time_it_is_gone(self, upstream: FakeUpstream, tmp_path: Path) -> None:
+        """Unless it is kept for longer."""
+        fill(upstream, "a", "b")
+        async with open_house(upstream, tmp_path / "data", ttl=0) as house:
+            archives = [await house.finished(image=(image_id,)) for image_id in "ab"]
+            await house.archives.keep(archives[1].id, archives[1].created + 1_000)
+            await house.archives._sweep()
+
+            with pytest.raises(ArchiveGone):
+                await house.archives.by_id(archives[0].id)
+            assert (await house.archives.by_id(archives[1].id)).id == archives[1].id
+
+    async def test_one_that_is_read_is_not_swept(self, upstream: FakeUpstream, tmp_path: Path) -> None:
+        """Nobody is cut off in the middle because an hour is over."""
+        fill(upstream, "a")
+        async with open_house(upstream, tmp_path / "data", ttl=0) as house:
+            archive = await house.finished()
+            with archive.readers.reading():
+                await house.archives._sweep()
+                record = await house.catalogue.load(archive.id)
+
+        assert record is not None
+        assert record.state == "complete"
+
+    async def test_who_holds_a_part_finds_it_for_the_same_options_only(
+        self, house: House, upstream: FakeUpstream
+    ) -> None:
+        """Without asking Autoenhance."""
+        fill(upstream, "a")
+        archive = await house.finished()
+        upstream.received.clear()
+
+        found = [
+            await house.archives.held(archive.id, ORDER, Options()),
+            await house.archives.held(archive.id, ORDER, Options(quality=80)),
+            await house.archives.held(archive.id, OTHER_ORDER, Options()),
+            await house.archives.held("0" * 32, ORDER, Options()),
+        ]
+
+        assert found == [archive, None, None, None]
+        assert upstream.received == []
+
+
+class TestBuild:
+    async def test_new_downloads_start_only_while_somebody_wants_them(
+        self, upstream: FakeUpstream, tmp_path: Path
+    ) -> None:
+        """Given a reader with a window of one byte: one image after the other, as he takes them."""
+        fill(upstream, "a", "b", "c")
+        async with open_house(upstream, tmp_path / "data", window=1, concurrency=1) as house:
+            archive, _ = await house.start()
+            with archive.readers.reading() as reader:
+                seen = []
+                for count in (1, 2, 3):
+                    await archive.wait_until(lambda: len(archive.members) == count)  # noqa: B023
+                    await turns(50)
+                    seen.append(upstream.image_calls)
+                    reader.advance(archive.length)
+                await archive.wait_until(lambda: False)
+
+        assert seen == [1, 2, 3]
+
+    async def test_what_is_in_flight_when_the_last_reader_leaves_is_kept(
+        self, upstream: FakeUpstream, tmp_path: Path
+    ) -> None:
+        """It may have been paid for; the archive is dropped, the next request finds the image."""
+        fill(upstream, "a", "b")
+        gate = upstream.hold("a")
+        async with open_house(upstream, tmp_path / "data", concurrency=1, grace=0) as house:
+            archive, _ = await house.start()
+            with archive.readers.reading():
+                await upstream.until(lambda: upstream.calls("a") == 1)
+            gate.set()
+            await house.build_is_over(archive)
+            fetched = [upstream.calls(image_id) for image_id in "ab"]
+            again = await house.finished()
+
+        assert isinstance(archive.failure, ArchiveGone)
+        assert (fetched, again.state) == ([1, 0], State.COMPLETE)
+        assert [upstream.calls(image_id) for image_id in "ab"] == [1, 1]
+
+    async def test_a_failed_image_is_reported_and_the_rest_delivered(
+        self, house: House, upstream: FakeUpstream
+    ) -> None:
+        """In the plan's sequence, with reasons, and a report in the ZIP."""
+        upstream.orders[ORDER] = order(
+            ["a", photo("b", status="error"), photo("c", status="waiting"), "d", {"image_name": "lost.jpg"}]
+        )
+        upstream.images |= {"a": jpeg(), "d": 404}
+
+        archive = await house.finished()
+
+        assert [(result.image_id, result.code) for result in archive.results] == [
+            ("a", None),
+            ("b", Reason.ENHANCEMENT_FAILED),
+            ("c", Reason.NOT_UPLOADED),
+            ("d", Reason.IMAGE_NOT_FOUND),
+            ("unidentified-5", Reason.ENHANCEMENT_FAILED),
+        ]
+        assert names(await house.bytes_of(archive)) == ["a.jpg", "_download_report.txt"]
+        assert (archive.downloaded, archive.total) == (1, 5)
+
+    async def test_a_cut_image_is_delivered_and_named(self, house: House, upstream: FakeUpstream) -> None:
+        """The archive is partial; asked again, nothing is fetched again for it."""
+        fill(upstream, "a", "b")
+        upstream.images["a"] = jpeg()[:-2]
+
+        archive = await house.finished()
+        calls = upstream.calls("a")
+        again = await house.finished()
+
+        assert (archive.state, archive.downloaded) == (State.PARTIAL, 1)
+        assert [(result.image_id, result.code) for result in archive.failures] == [("a", Reason.INCOMPLETE)]
+        assert sorted(names(await house.bytes_of(again))) == ["_download_report.txt", "a.jpg", "b.jpg"]
+        assert (calls, upstream.calls("a")) == (2, 2)
+
+    async def test_nothing_usable_is_a_problem(self, house: House, upstream: FakeUpstream) -> None:
+        """With each failure; nothing of the archive stays."""
+        fill(upstream, "a", "b")
+        upstream.images |= {"a": 404, "b": 500}
+        archive, _ = await house.start()
+
+        with pytest.raises(NoImages) as raised:
+            await house.read_to_the_end(archive)
+
+        assert [failure["code"] for failure in raised.value.extra["failures"]] == ["image_not_found", "upstream_error"]
+        await house.build_is_over(archive)
+        assert await house.catalogue.load(archive.id) is None
+
+    async def test_while_calls_are_paused_that_is_the_problem(self, house: House, upstream: FakeUpstream) -> None:
+        """When it is the only one."""
+        fill(upstream, "a")
+        house.parts.breakers[Circuit.ASSETS].advise(60)
+        archive, _ = await house.start()
+
+        with pytest.raises(BreakerOpen):
+            await house.read_to_the_end(archive)
+
+    async def test_without_room_it_says_so(self, upstream: FakeUpstream, tmp_path: Path) -> None:
+        """And what is stored is still served."""
+        fill(upstream, "a", "b", "c", "d", "e")
+        async with open_house(upstream, tmp_path / "data", limit=8_500, concurrency=1) as house:
+            held = await house.finished(image=("a",))
+            with held.readers.reading():
+                archive, _ = await house.start()
+                with pytest.raises(StoreFull):
+                    await house.read_to_the_end(archive)
+                assert await house.bytes_of(held)
+
+    async def test_an_unknown_state_is_tried_by_those_in_a_hurry(self, house: House, upstream: FakeUpstream) -> None:
+        """A word of tomorrow may mean that it is finished."""
+        upstream.orders[ORDER] = order([photo("a", status="a word of tomorrow")])
+        upstream.images["a"] = jpeg()
+
+        assert (await house.finished()).state is State.COMPLETE
+
+    async def test_an_unknown_state_is_waited_for_by_those_who_wait(self, house: House, upstream: FakeUpstream) -> None:
+        """Until it is one that is known; not fetched before."""
+        unknown = order([photo("a", status="a word of tomorrow"), "b"])
+        upstream.orders[ORDER] = [unknown, unknown, order(["a", "b"])]
+        upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
+        archive, _ = await house.start(wait=True, wait_timeout=PATIENCE)
+        with archive.readers.reading(to_the_end=True):
+            await archive.wait_until(lambda: len(archive.members) == 1)
+            before = upstream.calls("a")
+            for _ in range(2):
+                calls = upstream.calls(ORDER)
+                house.orders.notify(ORDER)
+                await upstream.until(lambda: upstream.calls(ORDER) > calls)  # noqa: B023
+            await archive.wait_until(lambda: False)
+
+        assert (before, archive.state) == (0, State.COMPLETE)
+
+    async def test_at_the_deadline_an_unknown_state_is_tried_too(self, house: House, upstream: FakeUpstream) -> None:
+        """It would be reported as failed without having been asked for."""
+        upstream.orders[ORDER] = order([photo("a", status="a word of tomorrow"), photo("b", status="processing")])
+        upstream.images["a"] = jpeg()
+
+        archive = await house.finished(wait=True, wait_timeout=0)
+
+        assert [(result.image_id, result.code) for result in archive.results] == [("a", None), ("b", Reason.NOT_READY)]
+
+    async def test_images_are_fetched_as_they_become_ready(self, house: House, upstream: FakeUpstream) -> None:
+        """Each when a look shows it; what was made meanwhile is what the archive's key stands for."""
+        processing = {image_id: photo(image_id, status="processing") for image_id in "ab"}
+        upstream.orders[ORDER] = [
+            order(processing.values()), order(["a", processing["b"]]), order(["a", "b"]),
+        ]  # fmt: skip
+        upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
+        archive, _ = await house.start(wait=True, wait_timeout=PATIENCE)
+        with archive.readers.reading(to_the_end=True):
+            await turns(50)
+            house.orders.notify(ORDER)
+            await archive.wait_until(lambda: len(archive.members) == 1)
+            first = archive.members[0].image_id
+            house.orders.notify(ORDER)
+            await archive.wait_until(lambda: False)
+        again, result = await house.start()
+
+        assert (first, archive.state) == ("a", State.COMPLETE)
+        assert (again, result) == (archive, CacheResult.HIT)
+
+    async def test_an_order_that_is_gone_ends_the_wait(self, house: House, upstream: FakeUpstream) -> None:
+        """Unknown twice in a row: with nothing in, that is the problem."""
+        upstream.orders[ORDER] = [order([photo("a", status="processing")]), 404]
+        archive, _ = await house.start(wait=True, wait_timeout=10 * PATIENCE)
+        with archive.readers.reading(to_the_end=True), pytest.raises(OrderNotFound):
+            await _notify_until_settled(house, upstream, archive)
+
+        assert upstream.calls(ORDER) == 3
+
+    async def test_an_image_that_is_gone_from_its_order_is_not_waited_for(
+        self, house: House, upstream: FakeUpstream
+    ) -> None:
+        """It is reported, and the rest delivered."""
+        upstream.orders[ORDER] = [order(["a", photo("b", status="processing")]), order(["a"])]
+        upstream.images["a"] = jpeg()
+        archive, _ = await house.start(wait=True, wait_timeout=10 * PATIENCE)
+        with archive.readers.reading(to_the_end=True):
+            await _notify_until_settled(house, upstream, archive)
+
+        assert [(result.image_id, result.code) for result in archive.results] == [
+            ("a", None),
+            ("b", Reason.IMAGE_NOT_FOUND),
+        ]
+
+    async def test_while_nobody_reads_nobody_looks(self, upstream: FakeUpstream, tmp_path: Path) -> None:
+        """And the build is dropped after the grace."""
+        upstream.orders[ORDER] = order([photo("a", status="processing")])
+        async with open_house(upstream, tmp_path / "data", grace=0) as house:
+            archive, _ = await house.start(wait=True, wait_timeout=PATIENCE)
+            await house.build_is_over(archive)
+
+        assert isinstance(archive.failure, ArchiveGone)
+        assert upstream.calls(ORDER) == 1
+
+    async def test_an_image_that_was_evicted_before_it_was_appended_is_no_member(
+        self, house: House, upstream: FakeUpstream
+    ) -> None:
+        """The archive fails for want of room: it would name bytes that nobody has."""
+        fill(upstream, "a")
+        really_append = house.catalogue.append
+
+        async def evict_first(archive: Archive, members: list) -> bool:  # type: ignore[type-arg]
+            await house.images.delete(lambda _: [members[0][0].blob.digest])
+            return await really_append(archive, members)
+
+        house.catalogue.append = evict_first  # type: ignore[method-assign,assignment]
+        archive, _ = await house.start()
+
+        with pytest.raises(StoreFull):
+            await house.read_to_the_end(archive)
+
+    async def test_downloads_take_turns_by_caller(self, upstream: FakeUpstream, tmp_path: Path) -> None:
+        """Given one slot and a large build, another caller's single image is next but one."""
+        many = [f"i{number}" for number in range(8)]
+        fill(upstream, *many)
+        upstream.orders[OTHER_ORDER] = order(["single"], order_id=OTHER_ORDER)
+        upstream.images["single"] = jpeg(99)
+        gate = upstream.hold("i0")
+        async with open_house(upstream, tmp_path / "data", concurrency=1) as house:
+            large, _ = await house.start(caller="many")
+            with large.readers.reading(to_the_end=True):
+                await upstream.until(lambda: upstream.calls("i0") == 1)
+                small, _ = await house.start(OTHER_ORDER, caller="one")
+                reading = asyncio.create_task(house.read_to_the_end(small))
+                await turns(100)
+                gate.set()
+                await reading
+                fetched_before = sum(upstream.calls(image_id) for image_id in many)
+                await large.wait_until(lambda: False)
+
+        assert fetched_before <= 3
+
+
+async def _notify_until_settled(house: House, upstream: FakeUpstream, archive: Archive) -> None:
+    """As webhooks would: one after each look."""
+    settled = asyncio.create_task(archive.wait_until(lambda: False))
+    async with asyncio.timeout(PATIENCE):
+        while not settled.done():
+            house.orders.notify(ORDER)
+            await asyncio.wait([settled], timeout=0.02)
+    await settled
+
+
+async def test_a_running_build_needs_the_images_it_is_about_to_have(house: House, upstream: FakeUpstream) -> None:
+    """Also those that were made anew since it was planned; nothing once it is over."""
+    fill(upstream, "a", "b")
+    upstream.images["a"] = Reply(body=jpeg())
+    gate = upstream.hold("a")
+    archive, _ = await house.start()
+    with archive.readers.reading(to_the_end=True):
+        await upstream.until(lambda: upstream.calls("a") == 1)
+        needed = house.registry.needed()
+        gate.set()
+        await archive.wait_until(lambda: False)
+        await house.build_is_over(archive)
+    await turns()
+
+    assert {key.partition(".")[2] for key in needed} == {"0"}
+    assert len(needed) == 2
+    assert house.registry.needed() == set()

@@ -1,0 +1,266 @@
+"""The record of archives on disk: found by key, by options and by id, until their time is over."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from service.archives import catalogue as module
+from service.archives.archive import Archive, State
+from service.archives.catalogue import Catalogue
+from service.archives.layout import LAYOUT_VERSION, Member
+from service.archives.record import GONE
+from service.database import Database
+from service.images.blobs import Blob
+from tests.archives.plans import MOMENT, archive_of, plan_of
+from tests.images.helpers import open_store, put
+from tests.upstream.helpers import FakeClock
+
+TTL = 3_600.0
+
+
+@pytest.fixture
+def wall(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """The wall clock, as the catalogue sees it, to be turned by hand."""
+    clock.time = clock.__call__  # type: ignore[attr-defined]  # stands in for the module
+    clock.now = time.time()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def catalogue(database: Database, wall: FakeClock) -> Catalogue:
+    """Of archives that live an hour."""
+    return Catalogue(database, TTL)
+
+
+@pytest.fixture
+async def blob(tmp_path: Path, database: Database) -> Blob:
+    """One that is in the store."""
+    async with open_store(tmp_path, database) as images:
+        return await put(images, "a.0", b"photo")
+
+
+async def begun(catalogue: Catalogue, blob: Blob | None = None, key: str = "key") -> Archive:
+    """An archive that is being built; with a blob, that is its first member."""
+    made = plan_of("a", key=key)
+    archive = archive_of(made)
+    await catalogue.begin(archive, made)
+    if blob is not None:
+        member = Member("a.jpg", blob, MOMENT, "a")
+        assert await catalogue.append(archive, [(member, 2)])
+        archive.append(member)
+    return archive
+
+
+async def complete(catalogue: Catalogue, blob: Blob, state: State = State.COMPLETE, key: str = "key") -> Archive:
+    """A settled archive."""
+    archive = await begun(catalogue, blob, key=key)
+    await catalogue.settle(archive, state, "a comment")
+    return archive
+
+
+async def state(catalogue: Catalogue, archive: Archive) -> str | None:
+    record = await catalogue.load(archive.id)
+    return None if record is None else record.state
+
+
+async def test_it_gives_back_what_it_was_given(catalogue: Catalogue, blob: Blob) -> None:
+    """Members with the attempts they took, state, comment and times."""
+    archive = await complete(catalogue, blob)
+
+    record = await catalogue.load(archive.id)
+
+    assert record is not None
+    assert record.members == ((Member("a.jpg", blob, MOMENT, "a"), 2),)
+    assert (record.state, record.comment, record.created) == (State.COMPLETE, "a comment", archive.created)
+    assert record.plan == plan_of("a")
+
+
+async def test_a_member_whose_blob_is_gone_is_not_recorded(catalogue: Catalogue, blob: Blob) -> None:
+    """Nor are those that come with it."""
+    archive = await begun(catalogue)
+    lost = Blob("0" * 64, 1, 1, "jpg")
+
+    recorded = await catalogue.append(
+        archive, [(Member("a.jpg", blob, MOMENT, "a"), 1), (Member("b.jpg", lost, MOMENT, "b"), 1)]
+    )
+
+    record = await catalogue.load(archive.id)
+    assert record is not None
+    assert (recorded, record.members) == (False, ())
+
+
+async def test_members_keep_their_sequence(catalogue: Catalogue, blob: Blob) -> None:
+    """One call or several."""
+    archive = await begun(catalogue, blob)
+    members = [Member(f"{name}.jpg", blob, MOMENT, name) for name in "zyx"]
+    assert await catalogue.append(archive, [(member, 1) for member in members])
+
+    record = await catalogue.load(archive.id)
+
+    assert record is not None
+    assert [member.name for member, _ in record.members] == ["a.jpg", "z.jpg", "y.jpg", "x.jpg"]
+
+
+class TestFinding:
+    async def test_by_key_the_newest_complete_one(self, catalogue: Catalogue, blob: Blob, wall: FakeClock) -> None:
+        """Not one that is partial, being built, or for another key."""
+        await complete(catalogue, blob)
+        wall.advance(1)
+        newest = await complete(catalogue, blob)
+        wall.advance(1)
+        await complete(catalogue, blob, State.PARTIAL)
+        await complete(catalogue, blob, key="other")
+        await begun(catalogue, blob)
+
+        record = await catalogue.find_complete("key")
+
+        assert record is not None
+        assert record.id == newest.id
+
+    async def test_by_options_whatever_the_key(self, catalogue: Catalogue, blob: Blob) -> None:
+        """Given an order that has changed since, for when nothing newer can be had."""
+        archive = await complete(catalogue, blob, key="of an older order")
+
+        record = await catalogue.find_stale("options")
+
+        assert record is not None
+        assert record.id == archive.id
+        assert await catalogue.find_stale("other options") is None
+
+    @pytest.mark.parametrize("kept", [False, True])
+    async def test_after_its_time_it_answers_no_new_request(
+        self, catalogue: Catalogue, blob: Blob, wall: FakeClock, kept: bool
+    ) -> None:
+        """To the second; also when it is still kept for a job, which finds it by id."""
+        archive = await complete(catalogue, blob)
+        if kept:
+            await catalogue.keep(archive.id, wall() + 10 * TTL)
+        wall.advance(TTL)
+        before = [await catalogue.find_complete("key"), await catalogue.find_stale("options")]
+        wall.advance(0.01)
+        after = [await catalogue.find_complete("key"), await catalogue.find_stale("options")]
+        record = await catalogue.load(archive.id)
+
+        assert record is not None
+        assert None not in before
+        assert after == [None, None]
+        assert catalogue.is_expired(record) is not kept
+
+    async def test_an_unfinished_one_by_its_key(self, catalogue: Catalogue, blob: Blob, wall: FakeClock) -> None:
+        """The newest."""
+        await begun(catalogue, blob)
+        wall.advance(1)
+        newest = archive_of(plan_of("a"))
+        newest.created += 60
+        await catalogue.begin(newest, plan_of("a"))
+
+        record = await catalogue.find_unfinished("key")
+
+        assert record is not None
+        assert record.id == newest.id
+
+    async def test_one_of_another_layout_is_not_served(
+        self, catalogue: Catalogue, database: Database, blob: Blob
+    ) -> None:
+        """The same members would be other bytes under the same id."""
+        archive = await complete(catalogue, blob)
+        await database.run(
+            lambda connection: connection.execute("UPDATE archives SET layout = ?", [LAYOUT_VERSION + 1])
+        )
+
+        record = await catalogue.load(archive.id)
+
+        assert record is not None
+        assert catalogue.is_expired(record)
+        assert await catalogue.find_complete("key") is None
+        assert await catalogue.find_stale("options") is None
+
+    async def test_a_hit_counts_as_use(
+        self, catalogue: Catalogue, database: Database, blob: Blob, wall: FakeClock
+    ) -> None:
+        """By key, by options and by id: what is used is not the first to go."""
+        archive = await complete(catalogue, blob)
+        used = []
+        for find, value in (
+            (catalogue.find_complete, "key"), (catalogue.find_stale, "options"), (catalogue.load, archive.id),
+        ):  # fmt: skip
+            wall.advance(10)
+            await find(value)
+            used.append(await database.run(lambda c: c.execute("SELECT used FROM archives").fetchone()[0]) - wall())
+
+        assert used == pytest.approx([0, 0, 0])
+
+
+class TestLetting:
+    async def test_an_archive_that_was_dropped_is_remembered_as_gone(
+        self, catalogue: Catalogue, database: Database, blob: Blob
+    ) -> None:
+        """Without members, results and images: little is kept of it."""
+        archive = await complete(catalogue, blob)
+
+        await catalogue.drop(archive.id)
+
+        record = await catalogue.load(archive.id)
+        assert record is not None
+        assert (record.state, record.members, record.results, record.plan.images) == (GONE, (), (), ())
+        assert catalogue.is_expired(record)
+
+    async def test_one_that_nobody_was_told_of_leaves_no_trace(self, catalogue: Catalogue, blob: Blob) -> None:
+        """Its id is unknown."""
+        archive = await begun(catalogue, blob)
+
+        await catalogue.forget(archive.id)
+
+        assert await catalogue.load(archive.id) is None
+
+
+class TestSweep:
+    async def test_what_is_past_its_time_goes(self, catalogue: Catalogue, blob: Blob, wall: FakeClock) -> None:
+        """Settled ones an hour after they were; not those that are kept, or in use."""
+        old, used, kept = [await complete(catalogue, blob) for _ in range(3)]
+        await catalogue.keep(kept.id, wall() + 2 * TTL)
+        wall.advance(TTL / 2)
+        young = await complete(catalogue, blob)
+        wall.advance(TTL / 2 + 1)
+
+        await catalogue.sweep({used.id}, 0)
+
+        assert [await state(catalogue, one) for one in (old, used, kept, young)] == [GONE, *["complete"] * 3]
+
+    async def test_what_was_kept_goes_after_that(self, catalogue: Catalogue, blob: Blob, wall: FakeClock) -> None:
+        """The longest of the times for which it was kept counts."""
+        archive = await complete(catalogue, blob)
+        await catalogue.keep(archive.id, wall() + 3 * TTL)
+        await catalogue.keep(archive.id, wall() + 2 * TTL)
+        wall.advance(3 * TTL - 1)
+        await catalogue.sweep(set(), 0)
+        before = await state(catalogue, archive)
+        wall.advance(2)
+        await catalogue.sweep(set(), 0)
+
+        assert (before, await state(catalogue, archive)) == ("complete", GONE)
+
+    async def test_builds_that_nobody_came_back_for_go(self, catalogue: Catalogue, wall: FakeClock) -> None:
+        """Those of before a restart; not those that run, nor those that were used since."""
+        orphan, running, young = [await begun(catalogue) for _ in range(3)]
+        wall.advance(100)
+        await catalogue.load(young.id)
+
+        await catalogue.sweep({running.id}, wall() - 50)
+
+        assert [await state(catalogue, one) for one in (orphan, running, young)] == [GONE, "building", "building"]
+
+    async def test_an_id_that_is_gone_is_forgotten_after_a_day(
+        self, catalogue: Catalogue, database: Database, blob: Blob, wall: FakeClock
+    ) -> None:
+        """Nothing of the years stays: 410 becomes 404."""
+        archive = await complete(catalogue, blob)
+        await catalogue.drop(archive.id)
+        wall.advance(24 * 3_600 + 1)
+
+        await catalogue.sweep(set(), 0)
+
+        assert await state(catalogue, archive) is None
+        assert await database.run(lambda c: c.execute("SELECT count(*) FROM members").fetchone()[0]) == 0

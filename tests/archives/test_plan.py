@@ -1,0 +1,146 @@
+"""What an archive will hold, and when two requests want the same."""
+
+from typing import Any
+
+import pytest
+
+from service.archives.options import Options
+from service.archives.plan import Plan, make_plan, options_key
+from service.problems import OrderEmpty, TooManyImages, UnknownImage
+from service.upstream.models import ImageState, parse_order
+from tests.fakes.samples import ORDER, order, photo
+
+
+def plan(
+    images: list[Any], generations: dict[str, int] | None = None, *, max_images: int = 100, **options: Any
+) -> Plan:
+    """Of an order with these images (ids or records)."""
+    return make_plan(ORDER, parse_order(order(images)), generations or {}, Options(**options), max_images)
+
+
+def test_images_are_in_the_orders_sequence() -> None:
+    """Whatever the sequence in which they were chosen."""
+    assert [image.image_id for image in plan(["c", "a", "b"]).images] == ["c", "a", "b"]
+    assert [image.image_id for image in plan(["c", "a", "b"], image=("b", "c")).images] == ["c", "b"]
+
+
+@pytest.mark.parametrize(
+    ("images", "options"),
+    [
+        ([photo("a", rating=5), "b"], {}),
+        ([photo("a", downloaded=True), "b"], {}),
+        ([photo("a", url="https://assets.example/a?signature=2"), "b"], {}),
+        (["a", "b"], {"on_failure": "strict", "delivery": "complete", "refresh": True}),
+        (["a", "b"], {"wait_timeout": 5}),
+    ],
+    ids=["rating", "bought", "address", "delivery", "deadline of no wait"],
+)
+def test_who_wants_the_same_has_the_same_key(images: list[Any], options: dict[str, Any]) -> None:
+    """Whatever changes by itself, and however it is delivered."""
+    same = plan(images, **options)
+
+    assert (same.key, same.build_key) == (plan(["a", "b"]).key, plan(["a", "b"]).build_key)
+
+
+@pytest.mark.parametrize(
+    ("images", "generations", "options"),
+    [
+        (["a"], {}, {}),
+        (["b", "a"], {}, {}),
+        (["a", "b", "c"], {}, {}),
+        ([photo("a", "renamed.jpg"), "b"], {}, {}),
+        ([photo("a", enhance_type="warm"), "b"], {}, {}),
+        (["a", "b"], {"a": 1}, {}),
+        (["a", "b"], {}, {"preview": False}),
+        (["a", "b"], {}, {"image": ("a", "b")}),
+    ],
+    ids=["fewer", "sequence", "more", "renamed", "setting", "made anew", "rendition", "subset"],
+)
+def test_who_wants_something_else_has_another(
+    images: list[Any], generations: dict[str, int], options: dict[str, Any]
+) -> None:
+    """Each of these changes the bytes, or what is asked for. A renamed image is there under its new name."""
+    assert plan(images, generations, **options).key != plan(["a", "b"]).key
+
+
+def test_a_renamed_image_is_the_same_image() -> None:
+    """It is stored already, and nothing is bought again; the archive is another one."""
+    before, after = plan(["a"]), plan([photo("a", "renamed.jpg")])
+
+    assert before.images[0].key == after.images[0].key
+    assert after.images[0].name == "renamed.jpg"
+
+
+def test_who_waits_has_a_build_of_his_own() -> None:
+    """A finished archive serves both."""
+    waiting, other = plan(["a"], wait=True), plan(["a"])
+
+    assert waiting.key == other.key
+    assert waiting.build_key != other.build_key
+
+
+def test_the_options_key_outlives_changes_of_the_order() -> None:
+    """It finds a stale archive; other options, another subset or another order are not that."""
+    same = options_key(ORDER, Options())
+
+    assert plan(["a"]).options_key == plan(["b", "c"], {"b": 3}).options_key == same
+    others = [Options(quality=80), Options(image=("a",)), Options(preview=False)]
+    assert len({same, options_key("other", Options()), *(options_key(ORDER, one) for one in others)}) == 5
+    assert options_key(ORDER, Options(image=("a", "b", "a"))) == options_key(ORDER, Options(image=("b", "a")))
+
+
+def test_the_plan_can_be_made_again_from_a_newer_order() -> None:
+    """With the options it was made of."""
+    first = plan(["a", "b"], image=("a",), quality=80, wait=True, wait_timeout=7)
+    again = make_plan(ORDER, parse_order(order(["a", "b"])), {}, first.options(), 100)
+
+    assert again == first
+
+
+def test_it_is_kept_as_it_is() -> None:
+    """On the disk as in memory."""
+    made = plan([photo("a", status="processing"), "b"], image=("a", "b"))
+
+    assert Plan.model_validate_json(made.model_dump_json()) == made
+
+
+def test_images_that_cannot_be_told_apart_each_have_a_place() -> None:
+    """Those without an id cannot be fetched, and are reported."""
+    images = plan([{"image_name": "x.jpg"}, {"image_name": "y.jpg"}]).images
+
+    assert len({image.image_id for image in images}) == 2
+    assert [image.state for image in images] == [ImageState.FAILED] * 2
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_there_is_a_limit(count: int) -> None:
+    """Of the chosen images."""
+    images = [f"i{number}" for number in range(count)]
+    if count > 2:
+        with pytest.raises(TooManyImages):
+            plan(images, max_images=2)
+    assert len(plan(images, max_images=2, image=("i0", "i1")).images) == 2
+
+
+def test_what_cannot_be_planned() -> None:
+    """An order without images, and images that are not the order's."""
+    with pytest.raises(OrderEmpty):
+        plan([])
+    with pytest.raises(UnknownImage):
+        plan(["a"], image=("a", "z"))
+
+
+def test_a_bought_image_costs_nothing() -> None:
+    """Whatever the rendition; others do."""
+    made = plan([photo("a", downloaded=True), "b"], preview=False)
+
+    assert [made.request(image).buys for image in made.images] == [False, True]
+
+
+def test_keys_of_the_first_edition_only_where_it_left_something() -> None:
+    """Elsewhere nobody looks for them."""
+    document = parse_order(order(["a"]))
+    without, with_them = (make_plan(ORDER, document, {}, Options(), 100, has_legacy=has) for has in (False, True))
+
+    assert without.keys() == {without.images[0].key: None}
+    assert list(with_them.keys().values()) == [with_them.images[0].legacy_key] != [None]
