@@ -139,11 +139,11 @@ class TestRefresh:
         """Within them the second gets what the first has fetched; after them it fetches anew."""
         upstream.orders[ORDER] = order(["a"])
         upstream.images["a"] = [jpeg(number) for number in range(1, 9)]
-        right, offset = time.time, 0.0
-        monkeypatch.setattr(time, "time", lambda: right() + offset)
+        right = time.time
 
         calls = []
-        for offset in (0.0, 5.0, 11.0):
+        for later in (0.0, 5.0, 11.0):
+            monkeypatch.setattr(time, "time", lambda later=later: right() + later)
             answer = await service.download(refresh="true")
             assert answer.status == 200
             calls.append(upstream.calls("a"))

@@ -87,7 +87,7 @@ async def test_an_image_that_cannot_be_opened_is_not_damaged(
 async def without_descriptors(process: ServiceProcess) -> AsyncIterator[None]:
     """Within the block the process can open no file: it has as many as it may have."""
     soft, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
-    numbers = [int(entry.name) for entry in Path(f"/proc/{process.pid}/fd").iterdir()]
+    numbers = await asyncio.to_thread(lambda: {int(name) for name in os.listdir(f"/proc/{process.pid}/fd")})
     free = next(number for number in range(len(numbers) + 1) if number not in numbers)
     resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (free, hard))
     try:
@@ -97,9 +97,7 @@ async def without_descriptors(process: ServiceProcess) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("touched", [False, True], ids=["as they were", "to be checked again"])
-async def test_without_descriptors_nothing_is_deleted(
-    upstream: FakeUpstream, tmp_path: Path, *, touched: bool
-) -> None:
+async def test_without_descriptors_nothing_is_deleted(upstream: FakeUpstream, tmp_path: Path, *, touched: bool) -> None:
     """A process that has no file left to open, asked on a connection that it has: as above, without any trick."""
     wanted = fill(upstream, COUNT)
     settings = {
@@ -110,9 +108,16 @@ async def test_without_descriptors_nothing_is_deleted(
     data_dir = tmp_path / "kept"
     path = f"/v1/orders/{ORDER}/images"
     timeout = ClientTimeout(total=PATIENCE)
-    async with ServiceProcess(data_dir, **settings) as process, ClientSession(timeout=timeout) as session:
-        async with session.get(process.url + path, params=BUY) as response:
-            held = Answer(response.status, response.headers, await response.read())
+
+    async def download(process: ServiceProcess) -> Answer:
+        async with (
+            ClientSession(timeout=timeout) as session,
+            session.get(process.url + path, params=BUY) as response,
+        ):
+            return Answer(response.status, response.headers, await response.read())
+
+    async with ServiceProcess(data_dir, **settings) as process:
+        held = await download(process)
     if touched:
         await asyncio.to_thread(touch_all, data_dir / "images")
 
@@ -124,8 +129,7 @@ async def test_without_descriptors_nothing_is_deleted(
             with suppress(ClientError, TimeoutError):
                 async with asyncio.timeout(5), session.get(process.url + path, params=BUY) as response:
                     assert await response.read() != held.body
-        async with ClientSession(timeout=timeout) as later, later.get(process.url + path, params=BUY) as response:
-            after = Answer(response.status, response.headers, await response.read())
+        after = await download(process)
 
     assert (after.members, after.headers["ETag"]) == (wanted, held.headers["ETag"])
     assert upstream.image_calls == COUNT
