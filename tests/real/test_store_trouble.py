@@ -87,7 +87,8 @@ async def test_an_image_that_cannot_be_opened_is_not_damaged(
 async def without_descriptors(process: ServiceProcess) -> AsyncIterator[None]:
     """Within the block the process can open no file: it has as many as it may have."""
     soft, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
-    numbers = await asyncio.to_thread(lambda: {int(name) for name in os.listdir(f"/proc/{process.pid}/fd")})
+    folder = Path(f"/proc/{process.pid}/fd")
+    numbers = await asyncio.to_thread(lambda: {int(entry.name) for entry in folder.iterdir()})
     free = next(number for number in range(len(numbers) + 1) if number not in numbers)
     resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (free, hard))
     try:
