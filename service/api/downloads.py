@@ -8,7 +8,7 @@ from service.api.caller import CALLER, identity
 from service.api.keys import ARCHIVES, DELIVERY, LIMITER, LOOKS, METRICS, NAMED, ORDERS, SETTINGS
 from service.api.origins import is_prefetch
 from service.api.query import read_options, read_order_id, read_query
-from service.archives.archive import Archive
+from service.archives.archive import Archive, State
 from service.archives.delivery import DeliveryOptions, headers, is_not_modified, not_modified
 from service.archives.names import archive_filename, content_disposition
 from service.archives.options import Options
@@ -128,19 +128,26 @@ async def _resumed(request: web.Request, order_id: str, options: Options) -> Arc
     archive that this URL has named; raises `RangeUnsafe` when there is none, or more than one.
     """
     wanted = parse_range(request.headers.get("Range"))
-    if wanted is None or options.on_failure == "strict":
+    if wanted is None:
         return None
     if "If-Range" in request.headers:
         held = _TAG.fullmatch(request.headers["If-Range"].strip())
-        return await request.app[ARCHIVES].held(held[1], order_id, options) if held else None
+        return await _held(request, held[1], order_id, options) if held else None
     named = await request.app[NAMED].find(order_id, options)
     if named is not None and named.is_only:
-        archive = await request.app[ARCHIVES].held(named.archive_id, order_id, options)
+        archive = await _held(request, named.archive_id, order_id, options)
         if archive is not None:
             return archive
     if not wanted.starts_at_zero:
         raise RangeUnsafe
     return None
+
+
+async def _held(request: web.Request, archive_id: str, order_id: str, options: Options) -> Archive | None:
+    """The archive with this id, if the options ask for just it; `strict` asks for none that lacks an image."""
+    archive = await request.app[ARCHIVES].held(archive_id, order_id, options)
+    is_strict = options.on_failure == "strict"
+    return None if is_strict and archive is not None and archive.state is not State.COMPLETE else archive
 
 
 async def _archive(request: web.Request, order_id: str, options: Options) -> tuple[Archive, CacheResult]:

@@ -56,15 +56,17 @@ class Delivery:
         """Answer with the archive, or raise the `Problem` that keeps it from being answered with."""
         if is_not_modified(request, archive):
             return not_modified(archive, stale=options.stale)
-        part = _wanted_range(request, archive, options)
+        part = _wanted_range(request, archive)
         to_the_end = options.strict or options.complete or request.version < HttpVersion11
         if part is not None:
-            to_the_end = part.needs_end
+            to_the_end = options.strict or part.needs_end
         with archive.readers.reading(part.first if part else 0, to_the_end=to_the_end) as reader:
+            if options.strict:
+                await archive.wait_until(lambda: False)
+                if archive.failures or archive.unlisted:
+                    raise ImagesMissing([result.failure for result in archive.failures], archive.unlisted)
             if part is None:
                 await archive.wait_until(lambda: not to_the_end and bool(archive.members))
-                if options.strict and (archive.failures or archive.unlisted):
-                    raise ImagesMissing([result.failure for result in archive.failures], archive.unlisted)
                 response, start, stop = _whole(archive)
             else:
                 await self._until_known(archive, part)
@@ -179,8 +181,8 @@ def is_not_modified(request: web.Request, archive: Archive) -> bool:
     )
 
 
-def _wanted_range(request: web.Request, archive: Archive, options: DeliveryOptions) -> ByteRange | None:
-    if options.strict or request.method != "GET":
+def _wanted_range(request: web.Request, archive: Archive) -> ByteRange | None:
+    if request.method != "GET":
         return None
     if_range = request.headers.get("If-Range")
     if if_range is not None and if_range.strip() != f'"{archive.id}"':

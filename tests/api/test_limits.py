@@ -152,7 +152,6 @@ async def test_a_partial_archive_is_resumed_too(upstream: FakeUpstream, start_se
         (IMAGES, {"Range": "bytes=0-1,4-5"}),
         (IMAGES, {"Range": "nonsense"}),
         (f"{IMAGES}?format=png", {}),
-        (f"{IMAGES}?on_failure=strict", {}),
         (f"/v1/orders/{OTHER_ORDER}/images", {}),
     ],
 )
