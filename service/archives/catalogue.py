@@ -4,13 +4,13 @@ import json
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Protocol
 
 from service.archives.archive import Archive, State
 from service.archives.layout import LAYOUT_VERSION, Member
 from service.archives.plan import Plan
-from service.archives.record import GONE, Record, decode_member, decode_result, encode_member
+from service.archives.record import GONE, Record, decode_member, decode_result, encode_member, encode_result
 from service.database import Database
 
 SCHEMA = """
@@ -44,6 +44,12 @@ _INSERT_MEMBER = (
     "INSERT INTO members"
     " (archive_id, position, name, digest, size, crc, extension, modified, image_id, attempts, is_cut)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+# Only if its blob is in the store.
+_INSERT_MEMBER_OF_STORE = (
+    "INSERT INTO members"
+    " (archive_id, position, name, digest, size, crc, extension, modified, image_id, attempts, is_cut)"
+    " SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM blobs WHERE digest = ?)"
 )
 _UNFINISHED_BY_KEY = _SELECT + "WHERE key = ? AND state = 'building' ORDER BY created DESC LIMIT 1"
 
@@ -130,20 +136,16 @@ class Catalogue:
 
         Raises `TakenOver`.
         """
-        position = len(archive.members)
-        digests = {member.blob.digest for member, _ in members}
+        first = len(archive.members)
+        rows = [
+            (archive.id, first + at, *encode_member(*member), member[0].blob.digest)
+            for at, member in enumerate(members)
+        ]
 
         def insert(connection: sqlite3.Connection) -> bool:
-            query = "SELECT count(*) FROM blobs WHERE digest IN (SELECT value FROM json_each(?))"
-            if connection.execute(query, [json.dumps(list(digests))]).fetchone()[0] < len(digests):
-                return False
-            connection.executemany(
-                _INSERT_MEMBER,
-                [(archive.id, position + at, *encode_member(*member)) for at, member in enumerate(members)],
-            )
-            return True
+            return connection.executemany(_INSERT_MEMBER_OF_STORE, rows).rowcount == len(rows)
 
-        if not await self._database.run(insert):
+        if not await self._database.run(_all_or_none(insert), gather=True):
             return False
         if self.shared is not None:
             for member, attempts in members:
@@ -152,7 +154,7 @@ class Catalogue:
 
     async def settle(self, archive: Archive, state: State, comment: str) -> None:
         """Record that the archive is whole; from now on its key finds it, if it is complete. Raises `TakenOver`."""
-        results = json.dumps([asdict(result) for result in archive.results])
+        results = json.dumps([encode_result(result) for result in archive.results])
         now = time.time()
         if self.shared is not None:
             await self.shared.settle(archive, state, comment)
@@ -221,7 +223,7 @@ class Catalogue:
     async def adopt(self, record: Record) -> None:
         """Record what another instance told of an archive, in place of what was known of it here."""
         plan = record.plan
-        results = json.dumps([asdict(result) for result in record.results])
+        results = json.dumps([encode_result(result) for result in record.results])
         columns = (record.id, plan.key, plan.options_key, record.state, record.layout, plan.model_dump_json())
 
         def replace(connection: sqlite3.Connection) -> None:
@@ -320,6 +322,20 @@ def _read(connection: sqlite3.Connection, query: str, value: str) -> Record | No
         tuple(decode_member(columns) for columns in members),
         kept,
     )
+
+
+def _all_or_none(work: Callable[[sqlite3.Connection], bool]) -> Callable[[sqlite3.Connection], bool]:
+    """Takes back what `work` did when it was not all of it."""
+
+    def run(connection: sqlite3.Connection) -> bool:
+        connection.execute("SAVEPOINT members")
+        done = work(connection)
+        if not done:
+            connection.execute("ROLLBACK TO members")
+        connection.execute("RELEASE members")
+        return done
+
+    return run
 
 
 def mark_gone(connection: sqlite3.Connection, archive_id: str) -> None:

@@ -11,14 +11,14 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from service.archives.archive import Archive, ImageResult, State
 from service.archives.catalogue import TakenOver
 from service.archives.layout import LAYOUT_VERSION, Member
 from service.archives.plan import Plan
-from service.archives.record import GONE, Record, decode_member, decode_result, encode_member, extend
+from service.archives.record import GONE, Record, decode_member, decode_result, encode_member, encode_result, extend
 from service.cluster.objects import ObjectChanged, Objects, ObjectsUnavailable
 from service.problems import ArchiveGone, StillBuilding
 from service.telemetry.logs import get_logger
@@ -83,7 +83,7 @@ class ClusterArchives:
 
     async def settle(self, archive: Archive, state: State, comment: str) -> None:
         """Announce that the archive is whole; from now on its key finds it, if it is complete. Raises `TakenOver`."""
-        results = [asdict(result) for result in archive.results]
+        results = [encode_result(result) for result in archive.results]
         document = self._ours(archive.id)
         document.body |= {"state": state, "results": results, "comment": comment, "settled": time.time()}
         await self._write(archive.id)

@@ -41,7 +41,6 @@ CREATE TABLE IF NOT EXISTS variants (
     digest TEXT NOT NULL REFERENCES blobs ON DELETE CASCADE
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS variants_by_digest ON variants (digest);
-CREATE INDEX IF NOT EXISTS variants_by_image ON variants (image_id);
 -- The first edition's index, by keys that are no longer made.
 CREATE TABLE IF NOT EXISTS images (
     key TEXT PRIMARY KEY, digest TEXT NOT NULL REFERENCES blobs ON DELETE CASCADE
@@ -227,10 +226,9 @@ class ImageStore:
         def keep(connection: sqlite3.Connection) -> int:
             with room_needed():
                 if data is None:
-                    self._files.move(body.writer, blob.digest)
+                    size, mtime_ns = self._files.move(body.writer, blob.digest)
                 else:
-                    self._files.write(blob.digest, data)
-            size, mtime_ns = stamp(self._files.path(blob.digest)) or (0, 0)
+                    size, mtime_ns = self._files.write(blob.digest, data)
             is_known = connection.execute("SELECT 1 FROM blobs WHERE digest = ?", (blob.digest,)).fetchone()
             row = (blob.digest, size, blob.crc, blob.extension, blob.is_cut, mtime_ns, self._boot, time.time())
             connection.execute(_INSERT_BLOB, row)
@@ -240,7 +238,7 @@ class ImageStore:
             return 0 if is_known else size
 
         try:
-            grown = await self._database.run(keep)
+            grown = await self._database.run(keep, gather=True)
         except BaseException:
             await self._database.run(lambda connection: self._drop_unknown(connection, blob))
             raise
