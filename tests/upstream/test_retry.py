@@ -39,7 +39,7 @@ def sleeps(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Sleeps:
 
 
 @pytest.fixture
-def longest_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
+def full_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every wait is as long as its jitter can make it."""
     monkeypatch.setattr("random.uniform", lambda low, high: high)
 
@@ -173,7 +173,7 @@ class TestRetrying:
 
         assert asked == failures[:2]
 
-    @pytest.mark.usefixtures("longest_jitter")
+    @pytest.mark.usefixtures("full_jitter")
     async def test_waits_double_up_to_the_longest(self, clock: FakeClock, sleeps: Sleeps) -> None:
         """From half a second to eight."""
         with pytest.raises(UpstreamFailure):
@@ -203,18 +203,18 @@ class TestPolicy:
     @given(
         attempt=st.integers(1, 30),
         backoff=st.floats(0, 10),
-        longest=st.floats(0, 100),
+        max_backoff=st.floats(0, 100),
         wish=st.none() | st.floats(0, 1_000),
     )
     def test_a_wait_lies_between_upstreams_wish_and_the_jitters_bounds(
-        self, attempt: int, backoff: float, longest: float, wish: float | None
+        self, attempt: int, backoff: float, max_backoff: float, wish: float | None
     ) -> None:
         """Never less than asked for, never more than the larger of wish and bound."""
-        policy = RetryPolicy(3, backoff=backoff, max_backoff=longest)
+        policy = RetryPolicy(3, backoff=backoff, max_backoff=max_backoff)
 
         seconds = policy.wait(failure(retry_after=wish), attempt)
 
-        bound = min(longest, backoff * 2**attempt)
+        bound = min(max_backoff, backoff * 2**attempt)
         assert (wish or 0) <= seconds <= max(wish or 0, bound)
 
     @pytest.mark.parametrize(("attempt", "bound"), [(1, 0.5), (2, 1.0), (3, 2.0), (5, 8.0), (10, 8.0)])
@@ -235,9 +235,9 @@ class TestPolicy:
 
 class TestBudget:
     @staticmethod
-    def spent(budget: RetryBudget, most: int = 1_000) -> int:
+    def spent(budget: RetryBudget, limit: int = 1_000) -> int:
         """How many retries it grants now."""
-        return next((number for number in range(most) if not budget.spend()), most)
+        return next((number for number in range(limit) if not budget.spend()), limit)
 
     def test_a_quiet_service_has_the_floor(self, clock: FakeClock) -> None:
         """Twenty retries a minute without any traffic."""
