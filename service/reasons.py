@@ -32,6 +32,11 @@ class Reason(StrEnum):
         """What happened and the next step, in the words of no particular surface."""
         return _ADVICE[self]
 
+    @property
+    def explained(self) -> str:
+        """What happened, without a next step: for where Autoenhance says itself what stands in the way."""
+        return self.advice.partition(". ")[0].rstrip(".") + "."
+
 
 _ADVICE = {
     Reason.NOT_READY: "Autoenhance is still enhancing it. Try again later, or wait for it when you download.",

@@ -28,7 +28,7 @@ async def report(request: web.Request) -> web.Response:
     """What is in the archive, and what is missing, image by image."""
     archive = await _archive(request)
     images = [result.line() for result in archive.results]
-    document = {**archive.summary(), "archive_id": archive.id, "images": images}
+    document = {**archive.summary(), "archive_id": archive.id, "unlisted": archive.unlisted, "images": images}
     return web.json_response(document, headers={"Cache-Control": "private, no-cache"})
 
 

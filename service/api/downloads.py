@@ -4,8 +4,9 @@ import re
 
 from aiohttp import web
 
-from service.api.caller import identity
+from service.api.caller import CALLER, identity
 from service.api.keys import ARCHIVES, DELIVERY, LIMITER, LOOKS, METRICS, NAMED, ORDERS, SETTINGS
+from service.api.origins import is_prefetch
 from service.api.query import read_options, read_order_id, read_query
 from service.archives.archive import Archive
 from service.archives.delivery import DeliveryOptions, headers, is_not_modified, not_modified
@@ -15,7 +16,9 @@ from service.archives.plan import choose
 from service.archives.ranges import parse_range
 from service.problems import (
     BreakerOpen,
+    InvalidParameter,
     NotConfigured,
+    PrefetchRefused,
     Problem,
     RangeUnsafe,
     UpstreamBusy,
@@ -23,6 +26,7 @@ from service.problems import (
     UpstreamTimeout,
 )
 from service.telemetry.metrics import CacheResult
+from service.upstream.versions import required_version, takes_format
 
 _TAG = re.compile('"([0-9a-f]{32})"')
 _UPSTREAM_DOWN = (BreakerOpen, UpstreamBusy, UpstreamError, UpstreamTimeout)
@@ -30,8 +34,7 @@ _UPSTREAM_DOWN = (BreakerOpen, UpstreamBusy, UpstreamError, UpstreamTimeout)
 
 async def download(request: web.Request) -> web.StreamResponse:
     """Stream the ZIP of an order's images."""
-    order_id, options = read_order_id(request), read_options(read_query(request))
-    require_key(request)
+    order_id, options = _read(request)
     archive, result = await _resumed(request, order_id, options), CacheResult.HIT
     if archive is None:
         await request.app[LIMITER].count(request, identity(request))
@@ -49,8 +52,7 @@ async def download(request: web.Request) -> web.StreamResponse:
 
 async def describe(request: web.Request) -> web.StreamResponse:
     """Answer HEAD: the headers of the archive if there is one, else what the order tells. Begins nothing."""
-    order_id, options = read_order_id(request), read_options(read_query(request))
-    require_key(request)
+    order_id, options = _read(request)
     await request.app[LOOKS].count(request, identity(request))
     try:
         order = await request.app[ORDERS].get(order_id)
@@ -92,6 +94,30 @@ def require_key(request: web.Request) -> None:
     """Raises `NotConfigured` while the service has no Autoenhance key."""
     if request.app[SETTINGS].autoenhance_api_key is None:
         raise NotConfigured
+
+
+def _read(request: web.Request) -> tuple[str, Options]:
+    """The order's id and the options, if both can be served. Raises `InvalidOrderId`, `InvalidParameter`, ..."""
+    order_id, options = read_order_id(request), read_options(read_query(request))
+    require_key(request)
+    require_version(request, options)
+    if options.refresh and request.method == "GET":
+        if "Range" in request.headers:
+            raise InvalidParameter("refresh", "cannot be combined with Range: a part of what you have would not fit")
+        if request[CALLER].by_link:
+            raise InvalidParameter("refresh", "cannot be used with a signed link")
+        if is_prefetch(request):
+            raise PrefetchRefused
+    return order_id, options
+
+
+def require_version(request: web.Request, options: Options) -> None:
+    """Raises `InvalidParameter` for a format that the API's version does not have."""
+    if not takes_format(request.app[SETTINGS].autoenhance_api_version, options.format):
+        needed = required_version(options.format)
+        raise InvalidParameter(
+            "format", f"{options.format} needs AUTOENHANCE_API_VERSION={needed} or newer; ask for jpeg, png or webp"
+        )
 
 
 async def _resumed(request: web.Request, order_id: str, options: Options) -> Archive | None:

@@ -12,7 +12,7 @@ from yarl import URL
 from service.api.base_path import with_external_links
 from service.api.bodies import read_body, read_document
 from service.api.caller import identity, is_administrator, require_administrator, tenant
-from service.api.downloads import head_of, require_key
+from service.api.downloads import head_of, require_key, require_version
 from service.api.keys import ARCHIVES, DELIVERY, JOBS, LIFECYCLE, LIMITER, SETTINGS
 from service.api.query import is_order_id, read_options, read_order_id
 from service.api.server_events import send_events
@@ -70,6 +70,7 @@ async def create(request: web.Request) -> web.Response:
     options, callback_url = await _read_options(request)
     key = _read_key(request)
     require_key(request)
+    require_version(request, options)
     await request.app[LIMITER].count(request, identity(request))
     jobs = request.app[JOBS]
     job = await jobs.submit(order_id, options, callback_url=callback_url, key=key, owner=_owner(request))

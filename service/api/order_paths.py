@@ -49,7 +49,14 @@ _ORDER_CALL: Problems = (
     p.NotConfigured,
     p.UpstreamTimeout,
 )
-_BYTES: Problems = (p.LinkRefused, p.PreconditionFailed, p.RangeNotSatisfiable, p.StoreFull, p.StillBuilding)
+_BYTES: Problems = (
+    p.LinkRefused,
+    p.PreconditionFailed,
+    p.RangeUnsafe,
+    p.RangeNotSatisfiable,
+    p.StoreFull,
+    p.StillBuilding,
+)
 _DOWNLOAD: Problems = (*_ORDER_CALL, p.NoImages, p.ImagesMissing, *_BYTES, *FOREIGN, p.PrefetchRefused)
 _ARCHIVE: Problems = (p.ArchiveNotFound, p.ArchiveGone)
 _RESULT: Problems = (p.JobNotFound, p.JobUnfinished, p.JobFailed, p.JobCancelled, p.JobExpired, p.ArchiveGone)

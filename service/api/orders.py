@@ -5,26 +5,34 @@ from typing import Any
 from aiohttp import web
 
 from service.api.caller import identity
-from service.api.downloads import require_key
-from service.api.keys import ARCHIVES, LOOKS, ORDERS
+from service.api.downloads import require_key, require_version
+from service.api.keys import ARCHIVES, LOOKS, ORDERS, SETTINGS
 from service.api.query import read_options, read_order_id
 from service.archives.archive import ImageResult
 from service.archives.build import obstacle
 from service.archives.names import Names
-from service.archives.plan import Plan
+from service.archives.plan import Plan, parts_of
 from service.images.blobs import Blob
 from service.upstream.formats import FORMAT_EXTENSIONS
 from service.upstream.models import ImageState
+
+_HOPELESS = frozenset({ImageState.FAILED, ImageState.EXPIRED})
 
 
 async def overview(request: web.Request) -> web.Response:
     """What a download would hold now: counts, names, and what stands in the way."""
     order_id, options = read_order_id(request), read_options(request.query)
     require_key(request)
+    require_version(request, options)
     await request.app[LOOKS].count(request, identity(request))
     order = await request.app[ORDERS].get(order_id)
     plan, stored = await request.app[ARCHIVES].preview(order_id, order, options)
-    return web.json_response(_document(plan, stored), headers={"Cache-Control": "private, no-cache"})
+    more = {
+        "unlisted": order.unlisted,
+        "truncated": order.images_beyond > 0,
+        "parts": parts_of(order.image_count, request.app[SETTINGS].max_images_per_order),
+    }
+    return web.json_response(_document(plan, stored) | more, headers={"Cache-Control": "private, no-cache"})
 
 
 def _document(plan: Plan, stored: dict[str, Blob]) -> dict[str, Any]:
@@ -35,9 +43,9 @@ def _document(plan: Plan, stored: dict[str, Blob]) -> dict[str, Any]:
         states.count(ImageState.PROCESSING) + states.count(ImageState.WAITING) + states.count(ImageState.UNKNOWN)
     )
     hopeless = [
-        ImageResult(image.image_id, image.name, None, 0, None, obstacle(image), 0)
+        ImageResult(image.image_id, image.name, None, 0, None, obstacle(image), 0, image.status_reason)
         for image in plan.images
-        if image.state in (ImageState.FAILED, ImageState.EXPIRED)
+        if image.state in _HOPELESS
     ]
     return {
         "order_id": plan.order_id,
@@ -50,6 +58,10 @@ def _document(plan: Plan, stored: dict[str, Blob]) -> dict[str, Any]:
         "failed": len(hopeless),
         "bytes": sum(blob.size for blob in here.values()),
         "failures": [result.failure for result in hopeless],
+        "to_buy": sum(
+            plan.request(image).buys and image.key not in stored and image.state not in _HOPELESS
+            for image in plan.images
+        ),
         "images": [
             {
                 "image_id": image.image_id,

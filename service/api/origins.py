@@ -30,7 +30,7 @@ async def refuse_foreign(request: web.Request, handler: Handler) -> web.StreamRe
 
     Comes after the caller is known.
     """
-    if _may_buy(request) and _is_prefetch(request):
+    if _may_buy(request) and is_prefetch(request):
         raise PrefetchRefused
     settings, caller = request.app[SETTINGS], request[CALLER]
     is_open = not settings.service_api_key and not caller.is_administrator
@@ -72,7 +72,8 @@ def _may_buy(request: web.Request) -> bool:
     return (is_full_size or "rendition" in query) and not is_free
 
 
-def _is_prefetch(request: web.Request) -> bool:
+def is_prefetch(request: web.Request) -> bool:
+    """Whether a browser asks ahead of its user."""
     return any(word in request.headers.get(name, "").lower() for name, word in _PREFETCH)
 
 

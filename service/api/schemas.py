@@ -43,6 +43,10 @@ OVERVIEW = _object(
         "status": {"enum": ["processing", "ready"]},
         "ready": _COUNT,
         "processing": _COUNT,
+        "unlisted": {**_COUNT, "description": "Images that Autoenhance counts but does not list."},
+        "to_buy": {**_COUNT, "description": "Images that a download with these options would buy, a credit each."},
+        "truncated": {"type": "boolean", "description": "Whether the order has more images than are listed here."},
+        "parts": {**_COUNT, "description": "How many archives the order needs; ask for each with `part`."},
         "images": {
             "type": "array",
             "items": _object(
@@ -86,6 +90,7 @@ REPORT = _object(
         **_SUMMARY,
         "archive_id": _TEXT,
         "status": {"enum": [*State]},
+        "unlisted": {**_COUNT, "description": "Images that Autoenhance counts but does not list."},
         "images": {
             "type": "array",
             "items": _object(

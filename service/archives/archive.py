@@ -36,17 +36,29 @@ class ImageResult:
     code: Reason | None
     """Why it is missing or incomplete; None when all is well."""
     attempts: int
+    status_reason: str | None = None
+    """What Autoenhance says of the image's state, for its owner."""
+
+    @property
+    def explanation(self) -> str:
+        """What happened and the next step, for a person; empty when all is well."""
+        if self.code is None:
+            return ""
+        if self.status_reason is None:
+            return self.code.advice
+        return f"{self.code.explained} Autoenhance says: {self.status_reason}"
 
     @property
     def failure(self) -> dict[str, Any]:
         """The shape of a failure in every document."""
-        advice = self.code.advice if self.code else ""
-        return {"image_id": self.image_id, "name": self.original_name, "code": self.code, "reason": advice}
+        return {"image_id": self.image_id, "name": self.original_name, "code": self.code, "reason": self.explanation}
 
     def line(self) -> dict[str, Any]:
         """The shape of an image in the report resource."""
         outcome = "downloaded" if self.code is None else "failed" if self.name is None else "incomplete"
-        return {**asdict(self), "outcome": outcome}
+        line = asdict(self)
+        del line["status_reason"]
+        return {**line, "outcome": outcome}
 
 
 class Archive:
@@ -61,6 +73,7 @@ class Archive:
         order_name: str | None,
         total: int,
         readers: Readers,
+        unlisted: int = 0,
         created: float | None = None,
     ) -> None:
         self.id = archive_id
@@ -68,6 +81,8 @@ class Archive:
         self.order_id = order_id
         self.order_name = order_name
         self.total = total
+        self.unlisted = unlisted
+        """Images that Autoenhance counts but does not list."""
         self.created = created if created is not None else time.time()
         self.readers = readers
         self.state = State.BUILDING

@@ -76,8 +76,8 @@ class Archives:
         return build.archive if build else await self._finished(plan)
 
     async def preview(self, order_id: str, order: Order, options: Options) -> tuple[Plan, dict[str, Blob]]:
-        """What `get_or_start` would plan, and which of its images are stored, by key."""
-        plan = await self._planner.plan(order_id, order, options)
+        """What `get_or_start` would plan, of an order however large, and which of its images are stored, by key."""
+        plan = await self._planner.outline(order_id, order, options)
         return plan, await self._store.find(plan.keys())
 
     async def stale(self, order_id: str, options: Options) -> Archive | None:
@@ -195,7 +195,9 @@ class Archives:
         except ImageFailed:
             return False
         if any(member.image_id is None and member.blob.digest in lost for member, _ in record.members):
-            await self._store.add(report_text(record.plan.order_id, record.results).encode(), "txt")
+            await self._store.add(
+                report_text(record.plan.order_id, record.results, record.plan.unlisted).encode(), "txt"
+            )
         return not await self._store.missing(member.blob for member, _ in record.members)
 
     def _start_new(self, plan: Plan, deadline: float, caller: str) -> Archive:
@@ -230,6 +232,7 @@ class Archives:
             order_id=plan.order_id,
             order_name=plan.order_name,
             total=len(plan.images),
+            unlisted=plan.unlisted,
             readers=Readers(self._window, self._grace),
             created=created,
         )

@@ -228,7 +228,9 @@ class Build:
     def _add_failure(self, image: PlannedImage, reason: Reason, attempts: int = 0) -> None:
         self._metrics.images.labels(ImageOutcome.FAILED).inc()
         self._metrics.image_failures.labels(reason).inc()
-        self.archive.add_failure(ImageResult(image.image_id, image.name, None, 0, None, reason, attempts))
+        self.archive.add_failure(
+            ImageResult(image.image_id, image.name, None, 0, None, reason, attempts, _said(image, reason))
+        )
 
     async def _settle(self) -> None:
         archive = self.archive
@@ -260,7 +262,7 @@ class Build:
         return now.key if is_current else self.archive.key
 
     async def _append_report(self) -> None:
-        text = report_text(self.archive.order_id, self.archive.results).encode()
+        text = report_text(self.archive.order_id, self.archive.results, self.archive.unlisted).encode()
         blob = await self._store.add(text, "txt")
         member = Member(REPORT_NAME, blob, max(image.modified for image in self.plan.images), None)
         if not await self._catalogue.append(self.archive, [(member, 0)]):
@@ -307,6 +309,11 @@ class Build:
             bytes=archive.length,
             seconds=round(seconds, 3),
         )
+
+
+def _said(image: PlannedImage, reason: Reason) -> str | None:
+    """What Autoenhance says of an image that failed there."""
+    return image.status_reason if reason in (Reason.ENHANCEMENT_FAILED, Reason.EXPIRED) else None
 
 
 def obstacle(image: PlannedImage) -> Reason | None:

@@ -63,8 +63,8 @@ class Delivery:
         with archive.readers.reading(part.first if part else 0, to_the_end=to_the_end) as reader:
             if part is None:
                 await archive.wait_until(lambda: not to_the_end and bool(archive.members))
-                if options.strict and archive.failures:
-                    raise ImagesMissing([result.failure for result in archive.failures])
+                if options.strict and (archive.failures or archive.unlisted):
+                    raise ImagesMissing([result.failure for result in archive.failures], archive.unlisted)
                 response, start, stop = _whole(archive)
             else:
                 await self._until_known(archive, part)

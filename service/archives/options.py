@@ -1,8 +1,8 @@
 """What a caller asks for: the validated query of a download or a job."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticKnownError
 
 from service.upstream.models import Rendering
@@ -13,6 +13,9 @@ class Options(Rendering):
 
     scale: float | None = Field(None, gt=0, le=1, description="Of width and height. Left out: unchanged.")
     image: tuple[str, ...] = Field((), description="Only this image id; may be repeated. Left out: all images.")
+    part: int | None = Field(
+        None, ge=1, description="Of an order with more images than one archive may have: the first so many are part 1."
+    )
     wait: bool = Field(
         default=False, description="Fetch images as they become ready, instead of reporting them as missing."
     )
@@ -30,13 +33,19 @@ class Options(Rendering):
         description="`stream`: the ZIP goes out while images arrive. `complete`: once all is in, with its length.",
     )
 
-    @field_validator("quality", "max_width", mode="before")
+    @field_validator("quality", "max_width", "part", mode="before")
     @classmethod
     def _whole_number(cls, value: object) -> object:
         """Python's own ways to write one (`1_000`, `5.0`) are no number in a query."""
         if isinstance(value, str) and not value.strip().lstrip("+-").isdecimal():
             raise PydanticKnownError("int_parsing")
         return value
+
+    @model_validator(mode="after")
+    def _part_of_all(self) -> Self:
+        if self.part is not None and self.image:
+            raise ValueError("part: cannot be combined with image")
+        return self
 
     @property
     def rendition(self) -> Rendering:

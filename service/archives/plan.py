@@ -11,7 +11,7 @@ from service.images.fetch import ImageRequest
 from service.images.identity import digest, image_key, image_variant
 from service.images.legacy import legacy_key
 from service.orders.generations import Generations
-from service.problems import OrderEmpty, TooManyImages, UnknownImage
+from service.problems import InvalidParameter, OrderEmpty, TooManyImages, UnknownImage
 from service.upstream.models import ImageRecord, ImageState, Order, Rendering
 
 _NO_DATE = datetime(1980, 1, 1, tzinfo=UTC)
@@ -32,6 +32,8 @@ class PlannedImage(BaseModel):
     modified: datetime
     is_bought: bool = False
     """Fetching it costs nothing, whatever the rendition."""
+    status_reason: str | None = None
+    """What Autoenhance says of its state, for its owner."""
 
 
 class Plan(BaseModel):
@@ -48,6 +50,9 @@ class Plan(BaseModel):
     options_key: str = Field(validation_alias=AliasChoices("options_key", "family"))
     """Equal for requests that ask for the same, whatever the images are now."""
     subset: tuple[str, ...] = ()
+    part: int | None = None
+    unlisted: int = 0
+    """Images that Autoenhance counts but does not list."""
     wait: bool = False
     wait_timeout: float = 0
 
@@ -58,7 +63,13 @@ class Plan(BaseModel):
 
     def options(self) -> Options:
         """The options behind this plan, to make it again from a newer order."""
-        return Options(**self.rendition.model_dump(), image=self.subset, wait=self.wait, wait_timeout=self.wait_timeout)
+        return Options(
+            **self.rendition.model_dump(),
+            image=self.subset,
+            part=self.part,
+            wait=self.wait,
+            wait_timeout=self.wait_timeout,
+        )
 
     def request(self, image: PlannedImage) -> ImageRequest:
         """What is to be fetched for one of its images."""
@@ -71,7 +82,7 @@ class Plan(BaseModel):
 
 def options_key(order_id: str, options: Options) -> str:
     """The archive's identity without its images."""
-    return digest(order_id, options.rendition.model_dump(exclude_none=True), options.subset)
+    return digest(order_id, options.rendition.model_dump(exclude_none=True), options.subset, options.part)
 
 
 def make_plan(
@@ -106,6 +117,7 @@ def make_plan(
                 legacy_key=legacy_key(record, rendition, generation) if has_legacy else None,
                 modified=record.date_added or order.created_at or _NO_DATE,
                 is_bought=record.downloaded,
+                status_reason=record.status_reason,
             )
         )
     same_options = options_key(order_id, options)
@@ -117,6 +129,8 @@ def make_plan(
         key=digest(same_options, identity),
         options_key=same_options,
         subset=options.subset,
+        part=options.part,
+        unlisted=order.unlisted,
         wait=options.wait,
         wait_timeout=options.wait_timeout if options.wait else 0,
     )
@@ -132,9 +146,28 @@ def choose(order: Order, options: Options, max_images: int) -> list[ImageRecord]
         if unknown:
             raise UnknownImage(sorted(unknown))
         chosen = [image for image in order.images if image.image_id in subset]
+    if options.part is not None:
+        chosen = _part_of(order, options.part, max_images)
     if len(chosen) > max_images:
         raise TooManyImages(len(chosen), max_images)
     return chosen
+
+
+def parts_of(images: int, max_images: int) -> int:
+    """How many archives an order of so many images needs."""
+    return -(-images // max_images)
+
+
+def _part_of(order: Order, part: int, max_images: int) -> list[ImageRecord]:
+    """Part `part` (1, 2, ...) of an order: cut by date and id, in the order's own sequence."""
+    sequence = range(len(order.images))
+    records = order.images
+    by_date = sorted(sequence, key=lambda at: (records[at].date_added or _NO_DATE, records[at].image_id or ""))
+    chosen = set(by_date[(part - 1) * max_images : part * max_images])
+    if not chosen:
+        count = parts_of(len(order.images), max_images)
+        raise InvalidParameter("part", f"must be a whole number from 1 to {count}: this order has no more parts")
+    return [records[at] for at in sequence if at in chosen]
 
 
 class Planner:
@@ -145,6 +178,11 @@ class Planner:
         self._max_images = max_images
         self._has_legacy = has_legacy
 
+    @property
+    def max_images(self) -> int:
+        """How many images one archive may have."""
+        return self._max_images
+
     async def plan(self, order_id: str, order: Order, options: Options, *, refresh: bool = False) -> Plan:
         """The plan for these options. `refresh`: all chosen images are to be fetched anew. Raises as `make_plan`."""
         anew: list[str] = []
@@ -152,6 +190,12 @@ class Planner:
             anew = [image.image_id for image in choose(order, options, self._max_images) if image.image_id]
         generations = await self._generations.observe(order_id, order, anew)
         return make_plan(order_id, order, generations, options, self._max_images, has_legacy=self._has_legacy)
+
+    async def outline(self, order_id: str, order: Order, options: Options) -> Plan:
+        """As `plan`, of an order however large: what its owner is shown. No archive can be built from it."""
+        generations = await self._generations.observe(order_id, order)
+        limit = self._max_images if options.part is not None else max(self._max_images, len(order.images))
+        return make_plan(order_id, order, generations, options, limit, has_legacy=self._has_legacy)
 
     async def sweep(self) -> None:
         """Forget images that were not seen for long and are not stored."""

@@ -10,7 +10,7 @@ def comment(order_id: str, downloaded: int, total: int) -> str:
     return f"Autoenhance order {order_id}: {downloaded} of {total} images"
 
 
-def report_text(order_id: str, results: Sequence[ImageResult]) -> str:
+def report_text(order_id: str, results: Sequence[ImageResult], unlisted: int = 0) -> str:
     """The text of `_download_report.txt`."""
     missing = [(result, result.code) for result in results if result.code is not None]
     lines = [
@@ -20,12 +20,14 @@ def report_text(order_id: str, results: Sequence[ImageResult]) -> str:
         f"Images in this archive: {len(results) - len(missing)} of {len(results)}",
         f"Missing: {len(missing)}",
     ]
+    if unlisted:
+        lines.append(f"Counted by Autoenhance but not listed: {unlisted}")
     for result, code in missing:
         lines += [
             "",
             _one_line(result.original_name) or "(no name)",
             f"  image id: {_one_line(result.image_id)}",
-            f"  reason:   {code}: {code.advice}",
+            f"  reason:   {code}: {_one_line(result.explanation)}",
             f"  get it:   GET /v1/orders/{order_id}/images?image={_one_line(result.image_id)}",
         ]
     lines += ["", "Download the order again to get the missing images; stored images are not fetched again.", ""]

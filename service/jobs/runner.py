@@ -101,8 +101,8 @@ class JobRunner:
             with archive.readers.reading(to_the_end=True):
                 await attempt.begin(archive)
                 await self._follow(attempt, archive)
-        if options.on_failure == "strict" and archive.failures:
-            raise ImagesMissing([failure.failure for failure in archive.failures])
+        if options.on_failure == "strict" and (archive.failures or archive.unlisted):
+            raise ImagesMissing([failure.failure for failure in archive.failures], archive.unlisted)
         await self._archives.keep(archive.id, time.time() + self._ttl)
 
     async def _follow(self, attempt: "Attempt", archive: Archive) -> None:

@@ -1,5 +1,6 @@
 """Order documents: kept for seconds, so that a burst of requests is one call upstream, and waited for together."""
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,6 +19,8 @@ log = get_logger(__name__)
 
 # An order in progress may be finished at any moment; this only absorbs a burst.
 _UNSETTLED_SECONDS = 1.0
+_SHORT_SECONDS = 2.0
+_MAX_SHORT = 1000
 # Of memory for all documents that are kept.
 _MAX_BYTES = 16 << 20
 # So many times in a row an order that is waited for has to be unknown: one look may have met a lagging replica.
@@ -47,6 +50,8 @@ class Orders:
         self._kept_bytes = 0
         self._calls: SingleFlight[Order] = SingleFlight()
         self._looks: dict[str, _Looks] = {}
+        # Orders that list fewer images than they count, with both numbers.
+        self._short: OrderedDict[str, tuple[int | None, int]] = OrderedDict()
 
     async def get(self, order_id: str) -> Order:
         """The order's document, not older than the freshness allows. Raises `OrderNotFound` also for a deleted one."""
@@ -56,11 +61,26 @@ class Orders:
             age = time.monotonic() - fetched
             if age < (self._freshness if order.is_settled else min(self._freshness, _UNSETTLED_SECONDS)):
                 return _existing(order_id, order)
-        return await self.refresh(order_id)
+        order = await self.refresh(order_id)
+        return await self._look_twice(order_id, order) if self._is_short(order_id, order) else order
 
     async def refresh(self, order_id: str) -> Order:
         """The order's document past the cache; callers at the same time share one call. Raises as `get`."""
         return _existing(order_id, await self._look(order_id))
+
+    def _is_short(self, order_id: str, order: Order) -> bool:
+        """Whether it lists fewer images than it counts, and was not known to."""
+        return bool(order.unlisted) and not order.may_grow and self._short.get(order_id) != _counts(order)
+
+    async def _look_twice(self, order_id: str, order: Order) -> Order:
+        """A listing may lag behind its count: what is still so a moment later is how it is."""
+        await asyncio.sleep(_SHORT_SECONDS)
+        order = await self.refresh(order_id)
+        if order.unlisted:
+            self._short[order_id] = _counts(order)
+            if len(self._short) > _MAX_SHORT:
+                self._short.popitem(last=False)
+        return order
 
     @contextmanager
     def watch(self, order_id: str) -> Iterator["OrderWatch"]:
@@ -176,6 +196,10 @@ class OrderWatch:
             raise outcome
         assert outcome is not None  # noqa: S101  # a look has been taken
         return _existing(self._order_id, outcome)
+
+
+def _counts(order: Order) -> tuple[int | None, int]:
+    return order.total_images, order.image_count
 
 
 def _existing(order_id: str, order: Order) -> Order:

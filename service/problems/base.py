@@ -72,5 +72,8 @@ class ImagesFailed(Problem):
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
-    def __init__(self, failures: Sequence[Mapping[str, Any]]) -> None:
-        super().__init__(f"Images missing: {len(failures)}.", extra={"failures": list(failures)})
+    def __init__(self, failures: Sequence[Mapping[str, Any]], unlisted: int = 0) -> None:
+        said = f"Images missing: {len(failures) + unlisted}."
+        if unlisted:
+            said = f"{said} Autoenhance does not list {unlisted} of them."
+        super().__init__(said, extra={"failures": list(failures), **({"unlisted": unlisted} if unlisted else {})})

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import ClientResponse
 
-from tests.e2e.client import PATIENCE, Service
+from tests.e2e.client import PATIENCE, Service, StartService
 from tests.fakes.samples import ORDER, jpeg, order
 from tests.fakes.upstream import FakeUpstream
 
@@ -19,13 +19,45 @@ def two_images(upstream: FakeUpstream) -> None:
     upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
 
 
-async def test_a_range_alone_is_ignored_on_the_orders_address(service: Service) -> None:
-    """The order may give another archive each time, so a part of it would be a part of nothing known."""
+async def test_a_bare_range_is_a_part_of_the_only_archive_that_the_url_has_named(
+    upstream: FakeUpstream, service: Service
+) -> None:
+    """As download managers send it; nothing is asked of Autoenhance for it."""
     whole = await service.download()
+    asked = upstream.calls(ORDER)
 
-    answer = await service.download(headers={"Range": "bytes=0-9"})
+    answer = await service.download(headers={"Range": "bytes=1234-"})
 
-    assert (answer.status, answer.body) == (200, whole.body)
+    assert (answer.status, whole.body[:1234] + answer.body) == (206, whole.body)
+    assert whole.headers["Accept-Ranges"] == "bytes"
+    assert upstream.calls(ORDER) == asked
+
+
+@pytest.mark.parametrize("asked", ["bytes=10-", "bytes=10-19", "bytes=-10"])
+async def test_a_bare_range_of_nothing_known_is_refused(upstream: FakeUpstream, service: Service, asked: str) -> None:
+    """A download manager would join it with whatever it has: 412, and nothing is fetched for it."""
+    answer = await service.download(headers={"Range": asked})
+
+    assert (answer.status, answer.problem["code"]) == (412, "range_unsafe")
+    assert upstream.image_calls == 0
+
+
+async def test_a_bare_range_is_refused_once_the_url_has_named_two_archives(
+    upstream: FakeUpstream, start_service: StartService
+) -> None:
+    """The order has changed: `wget -c` would join the two and call it done. `If-Range` gets the rest of either."""
+    service = await start_service(order_freshness=0)
+    first = await service.download()
+    upstream.orders[ORDER] = order(["a", "b", "c"])
+    upstream.images["c"] = jpeg(3)
+    second = await service.download()
+
+    bare = await service.download(headers={"Range": "bytes=100-"})
+    rest = await service.download(headers={"Range": "bytes=100-", "If-Range": first.headers["ETag"]})
+
+    assert (bare.status, bare.problem["code"]) == (412, "range_unsafe")
+    assert second.headers["Accept-Ranges"] == "none"
+    assert first.body[:100] + rest.body == first.body
 
 
 async def test_a_broken_download_goes_on_at_the_orders_address(service: Service) -> None:

@@ -1,5 +1,7 @@
 """Every error is a problem document, says nothing that is not ours to say, and is as guarded as any answer."""
 
+import json
+
 import pytest
 
 from tests.e2e.client import Answer, Service
@@ -126,8 +128,8 @@ async def test_upstreams_words_about_an_order_stay_inside(
 
 
 async def test_upstreams_words_about_images_stay_inside(upstream: FakeUpstream, service: Service) -> None:
-    """Not in the report, not in the report resource, not in a 422: neither error bodies nor reasons in records."""
-    upstream.orders[ORDER] = order(["a", "b", "c", photo("d", status="error", status_reason=UPSTREAM_WORDS)])
+    """Error bodies are not in the report, not in the report resource, not in a 422."""
+    upstream.orders[ORDER] = order(["a", "b", "c"])
     upstream.orders[OTHER_ORDER] = order(["b", "c"], order_id=OTHER_ORDER)
     upstream.images |= {"a": jpeg(), "b": 403, "c": f"<html>{UPSTREAM_WORDS}</html>"}
 
@@ -139,6 +141,22 @@ async def test_upstreams_words_about_images_stay_inside(upstream: FakeUpstream, 
     for answer in (partial, report, nothing):
         assert UPSTREAM_WORDS not in answer.text
         assert API_KEY not in answer.text
+
+
+async def test_the_reason_in_an_images_record_reaches_its_owner(upstream: FakeUpstream, service: Service) -> None:
+    """It is part of the order's document: report, report resource and overview say it, on one line and bounded."""
+    reason = "Daily limit reached\n" + "x" * 500
+    upstream.orders[ORDER] = order(["a", photo("d", status="error", status_reason=reason)])
+    upstream.images |= {"a": jpeg()}
+
+    partial = await service.download()
+    report = await service.ask(f"/v1/archives/{partial.headers['X-Archive-Id']}/report")
+    overview = await service.ask(f"/v1/orders/{ORDER}")
+
+    said = [json.loads(answer.body)["failures"][0]["reason"] for answer in (report, overview)]
+    assert [text.count("Daily limit reached") for text in said] == [1, 1]
+    assert all("\n" not in text and len(text) < 300 and "Process it again" not in text for text in said)
+    assert "Daily limit reached" in partial.report
 
 
 async def test_the_key_is_in_no_public_document(service: Service) -> None:
