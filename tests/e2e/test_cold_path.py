@@ -1,9 +1,9 @@
 """How long the way of one cold download is: from its handler to the request for its image, and back to the socket.
 
-The service runs tasks: a handler begins a build, which begins a fetch, which begins a download that others may join. The
-way from the handler to the upstream request is therefore not one stack. Here every task remembers the stack on which it
-was created, and a way is a task's own stack, then that of its creator, up to the handler. Only frames of `service/`
-count; the middlewares in front of the handler do not.
+The service runs tasks: a handler begins a build, which begins a fetch, which begins a download that others may join.
+The way from the handler to the upstream request is therefore not one stack. Here every task remembers the stack on
+which it was created, and a way is a task's own stack, then that of its creator, up to the handler. Only frames
+of `service/` count; the middlewares in front of the handler do not.
 
 Modules are counted where they are on such a way at the moments that matter: a request to Autoenhance, work handed over
 to the database, bytes handed over to the connection. Leaves that are only called for a value (a settings class, a
@@ -12,7 +12,7 @@ parser, a metric) are on no such way.
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, FrameType
@@ -69,7 +69,10 @@ class Ways:
             self.seen.setdefault(moment, []).append(way[: way.index(HANDLER)])
 
     def create_task(
-        self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **options: Any
+        self,
+        loop: asyncio.AbstractEventLoop,
+        work: Coroutine[Any, Any, Any] | Generator[Any, None, Any],
+        **options: Any,
     ) -> asyncio.Task[Any]:
         """A task factory: the new task continues the way of whoever creates it."""
         task = asyncio.Task(work, loop=loop, **options)
