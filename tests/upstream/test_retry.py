@@ -181,6 +181,57 @@ class TestRetrying:
 
         assert sleeps.seconds == [0.5, 1, 2, 4, 8, 8, 8]
 
+    async def test_pauses_are_no_attempts(self, clock: FakeClock, sleeps: Sleeps) -> None:
+        """Given seven 429s and a failure between them, the two attempts that there are suffice."""
+        throttled = failure(Reason.RATE_LIMITED, status=429)
+        operation = Script(*[throttled] * 4, failure(), *[throttled] * 3, "done")
+
+        result = await run(operation, clock, attempts=2, seconds=1_000)
+
+        assert (result, operation.attempts) == ("done", 9)
+
+    async def test_pauses_end_with_the_time(self, clock: FakeClock, sleeps: Sleeps) -> None:
+        """And only with it."""
+        with pytest.raises(UpstreamFailure):
+            await run(Script(failure(Reason.RATE_LIMITED, status=429, retry_after=7)), clock, attempts=1, seconds=60)
+
+        assert sleeps.seconds[:5] == [7, 7, 7, pytest.approx(7, abs=2), pytest.approx(7, abs=2)]
+        assert 45 <= sum(sleeps.seconds) < 60
+
+    @pytest.mark.usefixtures("full_jitter")
+    async def test_pauses_and_attempts_grow_apart(self, clock: FakeClock, sleeps: Sleeps) -> None:
+        """Each kind by its own count."""
+        throttled = failure(Reason.RATE_LIMITED, status=429)
+
+        await run(Script(throttled, throttled, failure(), throttled, failure(), "done"), clock)
+
+        assert sleeps.seconds == [0.5, 1, 0.5, 2, 1]
+
+    async def test_a_pause_lasts_a_moment_at_least(
+        self, clock: FakeClock, sleeps: Sleeps, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A jitter of nothing would ask again at once."""
+        monkeypatch.setattr("random.uniform", lambda low, high: low)
+
+        await run(Script(failure(Reason.RATE_LIMITED, status=429), failure(), "done"), clock)
+
+        assert sleeps.seconds == [0.25, 0]
+
+    async def test_where_pauses_are_not_waited_out_they_are_attempts(self, clock: FakeClock, sleeps: Sleeps) -> None:
+        """Some limits last an hour."""
+        operation = Script(failure(Reason.RATE_LIMITED, status=429), "done")
+
+        with pytest.raises(UpstreamFailure):
+            await retry.retry(
+                operation,
+                policy=RetryPolicy(1),
+                deadline=Deadline(clock() + 60),
+                may_retry=lambda _: True,
+                waits_out_429=False,
+            )
+
+        assert operation.attempts == 1
+
     async def test_a_cancellation_is_not_an_outcome(self, clock: FakeClock) -> None:
         """Cancelled in the middle of an attempt, it ends at once and as cancelled."""
         operation = Script("never")
