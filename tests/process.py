@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 _ROOT = Path(__file__).parent.parent
-_LISTENING = re.compile(rb'"url": "http://127\.0\.0\.1:(\d+)"')
+_LISTENING = re.compile(rb'"(?:url|address)": "http://127\.0\.0\.1:(\d+)"')
 
 
 def clean_environment(**more: str) -> dict[str, str]:
