@@ -108,7 +108,7 @@ class Objects:
         import obstore
 
         async with self._uploads:
-            await _told_apart(
+            await _with_our_errors(
                 obstore.put_async(self._store, name, path, chunk_size=_PART, max_concurrency=_PARTS_AT_ONCE)
             )
 
@@ -121,7 +121,7 @@ class Objects:
             return bytes(await found.bytes_async()), found.meta["e_tag"] or ""
 
         try:
-            return await _told_apart(read())
+            return await _with_our_errors(read())
         except FileNotFoundError:
             return None
 
@@ -130,7 +130,7 @@ class Objects:
         import obstore
 
         try:
-            await _told_apart(obstore.head_async(self._store, name))
+            await _with_our_errors(obstore.head_async(self._store, name))
         except FileNotFoundError:
             return False
         return True
@@ -141,7 +141,7 @@ class Objects:
 
         while start < stop:
             end = min(start + _READ, stop)
-            piece = await _told_apart(obstore.get_range_async(self._store, name, start=start, end=end))
+            piece = await _with_our_errors(obstore.get_range_async(self._store, name, start=start, end=end))
             if len(piece) != end - start:
                 raise ObjectsUnavailable("an object is shorter than it should be")
             yield bytes(piece)
@@ -150,11 +150,11 @@ class Objects:
     async def _put(self, name: str, body: bytes, mode: object) -> str:
         import obstore
 
-        result = await _told_apart(obstore.put_async(self._store, name, body, mode=mode, use_multipart=False))  # type: ignore[arg-type]  # typed as one of literals
+        result = await _with_our_errors(obstore.put_async(self._store, name, body, mode=mode, use_multipart=False))  # type: ignore[arg-type]  # typed as one of literals
         return result["e_tag"] or ""
 
 
-async def _told_apart(call: Awaitable[T]) -> T:
+async def _with_our_errors(call: Awaitable[T]) -> T:
     """Await a call of the library, and raise our errors for its own. `FileNotFoundError` passes."""
     from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 

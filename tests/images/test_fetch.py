@@ -90,6 +90,15 @@ async def reason(task: asyncio.Task[Fetched]) -> tuple[Reason, int]:
     return raised.value.reason, raised.value.attempts
 
 
+_really_append = BlobWriter.append
+
+
+def append_slowly(writer: BlobWriter, chunks: list[bytes]) -> None:
+    """As a busy disk does."""
+    time.sleep(0.4)
+    _really_append(writer, chunks)
+
+
 def trickle(pieces: list[bytes], between: Callable[[int], Coroutine[Any, Any, Any]]) -> Handler:
     """An answer of known length that comes by pieces; before each but the first, `between(number)` is awaited."""
 
@@ -616,18 +625,26 @@ class TestTime:
     ) -> None:
         """Given writes that take longer than an image may, it is stored, no attempt is lost, no circuit hears of it."""
         upstream.images["a"] = jpeg(size=3 * MIB)
-        really_append = BlobWriter.append
-
-        def append_slowly(self: BlobWriter, chunks: list[bytes]) -> None:
-            time.sleep(0.4)
-            really_append(self, chunks)
-
+        monkeypatch.setattr(download_module, "_STEADY_SECONDS", 0.1)
         monkeypatch.setattr(BlobWriter, "append", append_slowly)
         async with scene_of(upstream, images, seconds=0.3, failures=1) as scene:
             fetched = await scene.fetch()
 
             assert not any(breaker.is_open for breaker in scene.parts.breakers.values())
         assert fetched.attempts == 1
+
+    async def test_a_slow_disk_takes_no_time_from_the_next_attempt(
+        self, upstream: FakeUpstream, images: ImageStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given a body that breaks off after writes that took longer than an image may, it is tried again."""
+        data = jpeg(size=3 * MIB)
+        upstream.images["a"] = [Reply(body=data, cut_after=2 * MIB + 1), data]
+        monkeypatch.setattr(BlobWriter, "append", append_slowly)
+        async with scene_of(upstream, images, seconds=0.3) as scene:
+            fetched = await scene.fetch()
+
+        assert fetched.attempts == 2
+        assert await read(images, fetched.blob) == data
 
 
 async def test_a_broken_store_is_our_own_error(
