@@ -4,7 +4,11 @@ from aiohttp import web
 
 from service import __version__
 from service.api.caller import is_administrator
-from service.api.keys import IMAGES, LIFECYCLE, SETTINGS, STATS
+from service.api.keys import IMAGES, LIFECYCLE, METRICS, SETTINGS, STATS
+from service.telemetry.metrics import Circuit, Shared
+
+# As `breaker_state` has them.
+_CIRCUITS = ("closed", "half-open", "open")
 
 
 async def livez(request: web.Request) -> web.Response:
@@ -23,9 +27,18 @@ async def readyz(request: web.Request) -> web.Response:
 
 
 async def health(request: web.Request) -> web.Response:
-    """The first generation's document."""
-    configured = request.app[SETTINGS].autoenhance_api_key is not None
-    return web.json_response({"status": "ok", "api_key_configured": configured, "version": __version__})
+    """The first generation's document, and how the parts stand: the store, each circuit, and what instances share."""
+    settings, metrics = request.app[SETTINGS], request.app[METRICS]
+    document: dict[str, object] = {
+        "status": "ok",
+        "api_key_configured": settings.autoenhance_api_key is not None,
+        "version": __version__,
+        "store": "ok" if await request.app[IMAGES].is_usable() else "unusable",
+        "circuits": {circuit: _CIRCUITS[int(metrics.value("breaker_state", circuit=circuit))] for circuit in Circuit},
+    }
+    if settings.shared_url is not None:
+        document |= {what: "ok" if metrics.value("shared_up", what=what) else "unavailable" for what in Shared}
+    return web.json_response(document)
 
 
 async def stats(request: web.Request) -> web.Response:

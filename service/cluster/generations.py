@@ -5,14 +5,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import astuple
 
-from service.cluster.objects import ObjectChanged, Objects, ObjectsUnavailable
+from service.cluster.link import Unavailable
+from service.cluster.objects import ObjectChanged, Objects
 from service.orders.generations import Sighting, look
 from service.telemetry.logs import get_logger
 from service.upstream.models import ImageRecord
 
 log = get_logger(__name__)
 
-_TRIES = 3
+_TRIES = 10
 
 
 class ClusterGenerations:
@@ -30,8 +31,9 @@ class ClusterGenerations:
             for _ in range(_TRIES):
                 with suppress(ObjectChanged):
                     return await self._merge(name, records, refresh)
-        except ObjectsUnavailable as error:
-            log.warning("shared storage unavailable", action="observe order", error=str(error))
+        except Unavailable:
+            return {}
+        log.warning("an order's images change too fast to be noted", order_id=order_id)
         return {}
 
     async def _merge(self, name: str, records: Mapping[str, ImageRecord], refresh: set[str]) -> dict[str, Sighting]:

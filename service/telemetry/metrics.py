@@ -234,6 +234,10 @@ class Metrics:
         for shared in Shared:
             self.shared_up.labels(shared)
 
+    def value(self, name: str, **labels: str) -> float:
+        """What a gauge or counter (its name without our prefix) shows now; 0 when it does not exist."""
+        return self.registry.get_sample_value(f"batch_{name}", labels) or 0.0
+
     def _declare_values(self) -> None:
         """Make every known label value exist from the start, so that rate() begins at zero, not at nothing."""
         for outcome in ArchiveOutcome:
