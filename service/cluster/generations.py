@@ -1,6 +1,8 @@
 """How images were last seen, by any of the instances that share a storage: one document per order."""
 
+import asyncio
 import json
+from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import astuple
@@ -14,6 +16,8 @@ from service.upstream.models import ImageRecord
 log = get_logger(__name__)
 
 _TRIES = 10
+_PATIENCE_SECONDS = 0.25
+_REMEMBERED = 10_000
 
 
 class ClusterGenerations:
@@ -21,11 +25,30 @@ class ClusterGenerations:
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
+        self._known: OrderedDict[str, None] = OrderedDict()
+        self._late: set[asyncio.Task[dict[str, Sighting]]] = set()
 
     async def observe(
         self, order_id: str, records: Mapping[str, ImageRecord], refresh: set[str]
     ) -> dict[str, Sighting]:
-        """The sightings after this look; empty when they cannot be told."""
+        """The sightings after this look; empty when they cannot be told.
+
+        For an order that is known here, whose images may be on the disk, a storage that is late is not waited for.
+        """
+        observing = asyncio.create_task(self._observe(order_id, records, refresh))
+        self._late.add(observing)
+        observing.add_done_callback(self._late.discard)
+        is_known = order_id in self._known and not refresh
+        await asyncio.wait([observing], timeout=_PATIENCE_SECONDS if is_known else None)
+        return observing.result() if observing.done() else {}
+
+    async def _observe(
+        self, order_id: str, records: Mapping[str, ImageRecord], refresh: set[str]
+    ) -> dict[str, Sighting]:
+        self._known[order_id] = None
+        self._known.move_to_end(order_id)
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
         name = f"generations/{order_id}"
         try:
             for _ in range(_TRIES):
