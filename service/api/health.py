@@ -5,7 +5,6 @@ from aiohttp import web
 from service import __version__
 from service.api.caller import is_administrator
 from service.api.keys import IMAGES, LIFECYCLE, METRICS, SETTINGS, STATS
-from service.telemetry.metrics import Circuit, Shared
 
 # As `breaker_state` has them.
 _CIRCUITS = ("closed", "half-open", "open")
@@ -29,15 +28,17 @@ async def readyz(request: web.Request) -> web.Response:
 async def health(request: web.Request) -> web.Response:
     """The first generation's document, and how the parts stand: the store, each circuit, and what instances share."""
     settings, metrics = request.app[SETTINGS], request.app[METRICS]
+    states = metrics.values(metrics.breaker_state)
     document: dict[str, object] = {
         "status": "ok",
         "api_key_configured": settings.autoenhance_api_key is not None,
         "version": __version__,
         "store": "ok" if await request.app[IMAGES].is_usable() else "unusable",
-        "circuits": {circuit: _CIRCUITS[int(metrics.value("breaker_state", circuit=circuit))] for circuit in Circuit},
+        "circuits": {circuit: _CIRCUITS[int(state)] for circuit, state in states.items()},
     }
     if settings.shared_url is not None:
-        document |= {what: "ok" if metrics.value("shared_up", what=what) else "unavailable" for what in Shared}
+        shared = metrics.values(metrics.shared_up)
+        document |= {what: "ok" if is_up else "unavailable" for what, is_up in shared.items()}
     return web.json_response(document)
 
 

@@ -25,6 +25,7 @@ from service.upstream.breaker import Breaker
 
 if TYPE_CHECKING:
     from service.cluster.archives import ClusterArchives
+    from service.cluster.generations import ClusterGenerations
     from service.cluster.images import ClusterImages
     from service.cluster.redis_link import RedisLink
 
@@ -35,6 +36,8 @@ CREATE TABLE IF NOT EXISTS instance (id TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS unshared_lists (
     archive_id TEXT PRIMARY KEY REFERENCES archives ON DELETE CASCADE
 ) WITHOUT ROWID;
+-- How this instance saw the images of an order while others could not be told.
+CREATE TABLE IF NOT EXISTS unshared_sightings (order_id TEXT PRIMARY KEY, image_ids TEXT NOT NULL) WITHOUT ROWID;
 -- Archives that are built here without a list in Redis.
 CREATE TABLE IF NOT EXISTS alone (archive_id TEXT PRIMARY KEY, since REAL NOT NULL) WITHOUT ROWID;
 """
@@ -68,7 +71,7 @@ class _Parts:
     images: "ClusterImages"
     leases: ImageLeases
     archives: "ClusterArchives"
-    generations: SharedGenerations
+    generations: "ClusterGenerations"
 
 
 class Cluster:
@@ -109,7 +112,7 @@ class Cluster:
         images, leases = ClusterImages(objects), RedisImageLeases(redis, objects.link)
         stack.push_async_callback(leases.close)
         archives = ClusterArchives(objects, redis, database, settings.archive_ttl, images.wake)
-        return cls(database, _Parts(redis, images, leases, archives, ClusterGenerations(objects)))
+        return cls(database, _Parts(redis, images, leases, archives, ClusterGenerations(objects, database)))
 
     def share(self, stack: AsyncExitStack, store: ImageStore) -> None:
         """From now on, give the other instances what is fetched and settled here; all of it before `stack` closes."""
@@ -117,7 +120,11 @@ class Cluster:
             from service.cluster.sharing import Sharing
 
             parts = self._parts
-            sharing = Sharing(parts.images, parts.leases, self._database, store.path, parts.archives.share_lists)
+
+            async def share_the_rest() -> bool:
+                return await parts.generations.share() and await parts.archives.share_lists()
+
+            sharing = Sharing(parts.images, parts.leases, self._database, store.path, share_the_rest)
             stack.push_async_callback(sharing.close)
 
     async def notify(self, order_id: str) -> None:

@@ -8,7 +8,8 @@ import asyncio
 import json
 import sqlite3
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from service.images.blobs import Blob, BlobLost
 from service.images.identity import split_key
 from service.signal import Signal
 
-# A member is told to others before its blob is shared, which takes moments.
+# A member is told to others before its blob is shared, which takes moments; and S3 may be away for some.
 _NOT_YET_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.5, 3.0)
 _REMEMBERED = 10_000
 _TRIES = 5
@@ -90,26 +91,35 @@ class ClusterImages:
                 return
         raise Unavailable(variant)
 
-    def present(self, digests: Iterable[str]) -> set[str]:
-        """As `SharedImages`: what is on a list was shared, until a read says otherwise."""
+    async def present(self, digests: Collection[str]) -> set[str]:
+        """As `SharedImages`: what is on a list was shared. Only when a read has missed one, all are looked for."""
+        if self._lost.isdisjoint(digests):
+            return set(digests)
+        await asyncio.gather(*map(self._look, digests))
         return set(digests) - self._lost
+
+    async def _look(self, digest: str) -> None:
+        with suppress(Unavailable):
+            if await self._objects.exists(_content(digest)):
+                self._lost.discard(digest)
+            else:
+                self._lost.add(digest)
 
     async def read(self, blob: Blob, start: int, stop: int) -> AsyncIterator[bytes]:
         """As `SharedImages`."""
-        position, pauses = start, iter(_NOT_YET_SECONDS)
+        position, pauses = start, iter(() if blob.digest in self._lost else _NOT_YET_SECONDS)
         while position < stop:
             try:
                 async for piece in self._objects.read(_content(blob.digest), position, stop):
                     yield piece
                     position += len(piece)
-            except FileNotFoundError as error:
+            except (FileNotFoundError, Unavailable) as error:
                 pause = next(pauses, None)
                 if pause is None:
-                    self._lost.add(blob.digest)
+                    if isinstance(error, FileNotFoundError):
+                        self._lost.add(blob.digest)
                     raise BlobLost(blob.digest) from error
                 await asyncio.sleep(pause)
-            except Unavailable as error:
-                raise BlobLost(blob.digest) from error
 
     def _remember(self, variant: str, entry: tuple[int, str] | None) -> None:
         self._entries[variant] = entry

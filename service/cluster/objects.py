@@ -140,6 +140,16 @@ class Objects:
         except FileNotFoundError:
             return None
 
+    async def exists(self, name: str) -> bool:
+        """Whether the object is there."""
+        import obstore
+
+        try:
+            await self.link.call(lambda: _told_apart(obstore.head_async(self._store, name)))
+        except FileNotFoundError:
+            return False
+        return True
+
     async def read(self, name: str, start: int, stop: int) -> AsyncIterator[bytes]:
         """The bytes from `start` to before `stop`, a few MiB at a time. Raises `FileNotFoundError`."""
         import obstore

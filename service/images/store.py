@@ -6,7 +6,7 @@ import sqlite3
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,7 +22,7 @@ from service.images.identity import split_key
 from service.images.legacy import has_legacy_name
 from service.single_flight import SingleFlight
 from service.telemetry.logs import get_logger
-from service.telemetry.metrics import Metrics
+from service.telemetry.metrics import Metrics, Refetch
 
 log = get_logger(__name__)
 
@@ -98,7 +98,7 @@ class SharedImages(Protocol):
     def wake(self) -> None:
         """Something was marked."""
 
-    def present(self, digests: Iterable[str]) -> set[str]:
+    async def present(self, digests: Collection[str]) -> set[str]:
         """Those of `digests` whose content may be there."""
 
     def read(self, blob: Blob, start: int, stop: int) -> AsyncIterator[bytes]:
@@ -127,6 +127,7 @@ class ImageStore:
         self._threads = threads
         self._budget = budget(self._make_room)
         self._evictions = metrics.store_evictions
+        self._refetched = metrics.images_refetched
         self._boot = boot
         self._max_image_bytes = max_image_bytes
         self._evict = evict
@@ -320,7 +321,9 @@ class ImageStore:
         try:
             await self._pull(blob, (image_id, key))
         except BlobLost:
-            return None, False
+            if is_lost := blob.digest not in await self._shared.present({blob.digest}):
+                self._refetched.labels(Refetch.LOST).inc()
+            return None, is_lost
         return blob, True
 
     def path(self, digest: str) -> Path:
@@ -356,7 +359,7 @@ class ImageStore:
         for blob in doubtful:
             if not await self._recheck(blob):
                 lost.add(blob.digest)
-        return lost - self._shared.present(lost) if self._shared is not None and lost else lost
+        return lost - await self._shared.present(lost) if self._shared is not None and lost else lost
 
     def _stamp(self, digest: str) -> tuple[int, int] | None:
         try:

@@ -234,9 +234,15 @@ class Metrics:
         for shared in Shared:
             self.shared_up.labels(shared)
 
-    def value(self, name: str, **labels: str) -> float:
-        """What a gauge or counter (its name without our prefix) shows now; 0 when it does not exist."""
-        return self.registry.get_sample_value(f"batch_{name}", labels) or 0.0
+    @staticmethod
+    def values(gauge: Gauge) -> dict[str, float]:
+        """What a gauge with one label shows now, by the label's value."""
+        return {
+            value: sample.value
+            for family in gauge.collect()
+            for sample in family.samples
+            for value in sample.labels.values()
+        }
 
     def _declare_values(self) -> None:
         """Make every known label value exist from the start, so that rate() begins at zero, not at nothing."""

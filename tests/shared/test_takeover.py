@@ -75,7 +75,7 @@ def cut(link: Link) -> None:
 
 def mend(link: Link) -> None:
     """Let calls succeed again."""
-    del link.call  # type: ignore[method-assign]
+    del link.call
     link.is_up = True
 
 
