@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import os
+import signal
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from aiohttp import ClientError, ClientResponse
 
 from service.sandbox import ImageSpec
@@ -102,3 +105,27 @@ async def test_a_replica_that_is_told_to_stop_finishes_what_it_has_bought(tmp_pa
 
     assert members(body) == fleet.expected(order)
     assert fetched == 8
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_replica_that_is_gone_is_taken_over(tmp_path: Path, sign: signal.Signals) -> None:
+    """Another one goes on with its archive, byte for byte; only what was in flight is fetched again."""
+    async with open_fleet(tmp_path, 2) as fleet:
+        order = fleet.add_order([ImageSpec(size=20_000, latency=0.3 * number) for number in range(1, 9)])
+        first, second = fleet.replicas
+        path, query = f"/v1/orders/{order.order_id}/images", {"preview": "false"}
+        async with fleet.session.get(first.url + path, params=query) as response:
+            head = await response.content.readexactly(30_000)
+            archive = f"/v1/archives/{response.headers['X-Archive-Id']}"
+            os.kill(first.pid, sign)
+            async with fleet.session.get(second.url + archive, headers={"Range": f"bytes={len(head)}-"}) as rest:
+                assert rest.status == 206
+                body = head + await rest.read()
+            if sign is signal.SIGSTOP:
+                os.kill(first.pid, signal.SIGCONT)
+                with suppress(ClientError):
+                    assert body.startswith(head + await response.read())
+        fetched = fleet.images_fetched
+
+    assert members(body) == fleet.expected(order)
+    assert fetched <= len(order.images) + 5

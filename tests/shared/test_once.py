@@ -152,3 +152,34 @@ async def test_what_its_holder_cannot_share_is_waited_for_only_if_it_costs(redis
 
         assert bool(done) is not buys
         waiting.cancel()
+
+
+async def test_what_is_waited_for_in_vain_is_not_bought_twice(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its holder lives and has it, but S3 does not come back: the caller is told."""
+    monkeypatch.setattr("service.cluster.image_leases._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("service.cluster.image_leases.BEAT_SECONDS", 0.05)
+    async with RedisLink.open(redis.url, "a", Metrics()) as a, RedisLink.open(redis.url, "b", Metrics()) as b:
+        await (await open_leases(a)).acquire("k", buys=True)
+
+        with pytest.raises(TimeoutError):
+            await (await open_leases(b, s3_is_up=False)).acquire("k", buys=True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [(("maxmemory-policy", "allkeys-lru"), "evicts"), (("appendonly", "no"), "does not keep"), (None, None)],
+)
+async def test_a_redis_that_may_lose_jobs_is_warned_of(
+    redis: RedisServer, caplog: pytest.LogCaptureFixture, setting: tuple[str, str] | None, told: str | None
+) -> None:
+    """In words that say what to set; of one that is right nothing is said."""
+    if setting is not None:
+        redis.command("CONFIG", "SET", *setting)
+    async with RedisLink.open(redis.url, "a", Metrics()) as a:
+        await a.warn()
+
+    warnings = [str(record.msg) for record in caplog.records if record.levelname == "WARNING"]
+    assert (told is None) is (warnings == [])
+    assert told is None or told in warnings[0]
