@@ -88,7 +88,7 @@ class ServiceProcess:
         assert self._process.stderr is not None
         while line := await self._process.stderr.readline():
             self.log.append(line.decode())
-            if found := _LISTENING.search(line):
+            if b"listening" in line and (found := _LISTENING.search(line)):
                 self.url = f"http://127.0.0.1:{found[1].decode()}"
                 break
         else:

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from service.disk import OutOfSpace
 from service.images.blobs import Blob, Content
 from service.images.body import Body, ImageTooLarge
+from service.images.leases import ImageLeases, NoLeases
 from service.images.store import ImageStore
 from service.reasons import Reason
 from service.telemetry.logs import get_logger
@@ -112,7 +113,15 @@ class _Flight:
 class ImageFetcher:
     """Fetches images; what has begun is finished, also when nobody waits any more: it may have been paid for."""
 
-    def __init__(self, upstream: Autoenhance, store: ImageStore, slots: DownloadSlots, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        upstream: Autoenhance,
+        store: ImageStore,
+        slots: DownloadSlots,
+        metrics: Metrics,
+        leases: ImageLeases | None = None,
+    ) -> None:
+        self._leases = leases or NoLeases()
         self._upstream = upstream
         self._store = store
         self._slots = slots
@@ -131,7 +140,10 @@ class ImageFetcher:
         """
         flight = self._flights.get(image.key)
         if flight is None and (reason := context.refusal(image)) is not None:
-            if (stored := await self._stored(image, context)) is not None:
+            stored = await self._store.find_published(image.key, context.looked_at)
+            if stored is None:
+                stored, _ = await self._store.find_shared(image.image_id, image.key)
+            if stored is not None:
                 return Fetched(stored, 0)
             flight = self._flights.get(image.key)
             if flight is None:
@@ -183,8 +195,8 @@ class ImageFetcher:
         with span("image", {"image.id": image.image_id}) as current:
             started = time.monotonic()
             try:
-                stored = await self._stored(image, context)
-                fetched = Fetched(stored, 0) if stored is not None else await self._download(image, context, flight)
+                stored = await self._store.find_published(image.key, context.looked_at)
+                fetched = Fetched(stored, 0) if stored is not None else await self._obtain(image, context, flight)
             except OutOfSpace:
                 self._metrics.image_failures.labels(Reason.STORE_FULL).inc()
                 raise
@@ -197,10 +209,27 @@ class ImageFetcher:
                 self._metrics.image_size.observe(fetched.blob.size)
             return fetched
 
-    async def _stored(self, image: ImageRequest, context: FetchContext) -> Blob | None:
-        """The image if it was published since its build looked, here or by another instance."""
-        here = await self._store.find_published(image.key, context.looked_at)
-        return here or await self._store.find_shared(image.image_id, image.key)
+    async def _obtain(self, image: ImageRequest, context: FetchContext, flight: _Flight) -> Fetched:
+        """The image as another instance shared it, else downloaded here: its lease is held until it is shared."""
+        try:
+            is_only_one = await self._leases.acquire(image.key, buys=image.buys)
+        except TimeoutError:
+            raise ImageFailed(Reason.TIMEOUT) from None
+        try:
+            shared, is_told = await self._store.find_shared(image.image_id, image.key)
+            if shared is None:
+                fetched = await self._download(image, context, flight)
+                if not (is_only_one and is_told):
+                    self._metrics.images_refetched.labels(Refetch.UNCOORDINATED).inc()
+                return fetched
+        except ImageTooLarge as error:
+            self._leases.release(image.key)
+            raise ImageFailed(Reason.TOO_LARGE) from error
+        except BaseException:
+            self._leases.release(image.key)
+            raise
+        self._leases.release(image.key)
+        return Fetched(shared, 0)
 
     async def _download(self, image: ImageRequest, context: FetchContext, flight: _Flight) -> Fetched:
         async with self._store.receive() as body:
