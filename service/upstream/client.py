@@ -141,6 +141,7 @@ class Autoenhance:
             headers={hdrs.ACCEPT: "application/json"},
             api_headers={},
             reach=operation.reach,
+            is_fresh=attempt > 1,
         ) as response:
             body = await read_body(response)
             try:
