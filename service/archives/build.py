@@ -197,8 +197,14 @@ class Build:
             log.warning("order could not be polled", order_id=self.plan.order_id, code=problem.code)
 
     async def _fetch(self, image: PlannedImage) -> None:
+        """Have an image fetched, while a reader wants it, and append it."""
+        fetched: Fetched | None = None
         try:
-            fetched = await self._fetch_while_wanted(image)
+            while fetched is None:
+                try:
+                    fetched = await self._fetcher.fetch(self.plan.request(image), self._fetches)
+                except NotWanted:
+                    await self.archive.readers.wait_for_demand(self.archive.length)
         except ImageFailed as failed:
             self._add_failure(image, failed.reason, failed.attempts)
         else:
@@ -206,13 +212,6 @@ class Build:
             await self._append_arrived()
         finally:
             self._free.release()
-
-    async def _fetch_while_wanted(self, image: PlannedImage) -> Fetched:
-        while True:
-            try:
-                return await self._fetcher.fetch(self.plan.request(image), self._fetches)
-            except NotWanted:
-                await self.archive.readers.wait_for_demand(self.archive.length)
 
     async def _append_arrived(self) -> None:
         """Append every image that has arrived; who comes while others are appended finds its own done with the rest.

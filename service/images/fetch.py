@@ -4,11 +4,12 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 
 from service.disk import OutOfSpace
 from service.images.blobs import Blob, Content
-from service.images.body import Body, ImageTooLarge
+from service.images.body import ImageTooLarge
 from service.images.leases import ImageLeases, NoLeases
 from service.images.store import ImageStore
 from service.reasons import Reason
@@ -20,7 +21,7 @@ from service.upstream.breaker import CircuitOpen
 from service.upstream.client import Autoenhance
 from service.upstream.concurrency import DownloadSlots
 from service.upstream.download import Download
-from service.upstream.models import Rendering
+from service.upstream.models import Rendition
 
 log = get_logger(__name__)
 
@@ -46,7 +47,7 @@ class ImageRequest:
 
     key: str
     image_id: str
-    rendition: Rendering
+    rendition: Rendition
     is_bought: bool = False
     """Fetching it costs nothing, whatever the rendition."""
 
@@ -232,11 +233,27 @@ class ImageFetcher:
         return Fetched(shared, 0)
 
     async def _download(self, image: ImageRequest, context: FetchContext, flight: _Flight) -> Fetched:
+        """Download and publish.
+
+        A body without the end that its format has is fetched once more; the same again is what upstream has.
+        """
+        first: Content | None = None
+        is_whole = False
         async with self._store.receive() as body:
             try:
                 flight.download = download = self._upstream.image(image.image_id, image.rendition, body)
                 with download.operation:
-                    extension, content, is_cut = await self._receive(image, context, download, body)
+                    while True:
+                        attempt = partial(self._attempt, image, context, download)
+                        extension = await self._upstream.retry(attempt, download.deadline)
+                        content, is_whole = await body.complete(extension)
+                        if is_whole or content == first:
+                            break
+                        _check_first(first, download)
+                        first = content
+                        self._metrics.images_refetched.labels(Refetch.INCOMPLETE).inc()
+                        await body.restart()
+                        download.again()
             except (CircuitOpen, ImageTooLarge, UpstreamFailure) as error:
                 reason = _reason(error)
                 attempts = flight.download.attempts if flight.download else 0
@@ -245,31 +262,11 @@ class ImageFetcher:
                         "image failed", image_id=image.image_id, reason=reason, attempts=attempts, detail=str(error)
                     )
                 raise ImageFailed(reason, attempts) from error
-            blob = await self._store.publish(body, content, extension, (image.image_id, image.key), is_cut=is_cut)
+            named = (image.image_id, image.key)
+            blob = await self._store.publish(body, content, extension, named, is_cut=not is_whole)
             if image.buys:
                 self._metrics.images_bought.inc()
             return Fetched(blob, download.attempts)
-
-    async def _receive(
-        self, image: ImageRequest, context: FetchContext, download: Download, body: Body
-    ) -> tuple[str, Content, bool]:
-        """The complete body: its extension, its checksums, and whether upstream's own file is cut.
-
-        A body without the end that its format has is fetched once more; the same again is what upstream has.
-        """
-        first: Content | None = None
-        while True:
-            extension = await self._upstream.retry(lambda: self._attempt(image, context, download), download.deadline)
-            content, is_whole = await body.complete(extension)
-            if is_whole or content == first:
-                return extension, content, not is_whole
-            if first is not None:
-                why = "no end, twice, and not the same bytes"
-                raise UpstreamFailure(Reason.TRUNCATED, why, circuit=download.reached)
-            first = content
-            self._metrics.images_refetched.labels(Refetch.INCOMPLETE).inc()
-            await body.restart()
-            download.again()
 
     async def _attempt(self, image: ImageRequest, context: FetchContext, download: Download) -> str:
         """One attempt, in a slot; the waits between attempts hold none."""
@@ -292,6 +289,12 @@ class ImageFetcher:
             context.note(image, None)
             self._slots.succeeded()
             return extension
+
+
+def _check_first(before: Content | None, download: Download) -> None:
+    """Raises `UpstreamFailure` when a body without its end is not the first one."""
+    if before is not None:
+        raise UpstreamFailure(Reason.TRUNCATED, "no end, twice, and not the same bytes", circuit=download.reached)
 
 
 def _reason(error: Exception) -> Reason:

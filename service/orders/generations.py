@@ -118,8 +118,12 @@ class Generations:
 
 
 def observable(order: Order) -> dict[str, ImageRecord]:
-    """The images of an order whose state says something, by id."""
-    return {image.image_id: image for image in order.images if image.image_id and image.state is not ImageState.UNKNOWN}
+    """The images of an order whose state says something of the picture, by id.
+
+    One that expired is no longer kept at Autoenhance; it was not made anew.
+    """
+    silent = (ImageState.UNKNOWN, ImageState.EXPIRED)
+    return {image.image_id: image for image in order.images if image.image_id and image.state not in silent}
 
 
 def look(records: Mapping[str, ImageRecord], known: Mapping[str, Sighting], refresh: set[str]) -> dict[str, Sighting]:

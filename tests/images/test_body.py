@@ -112,10 +112,10 @@ async def test_a_whole_download_is_kept_although_nobody_waits_for_it(
     moving, go_on = threading.Event(), threading.Event()
     really_move = BlobFiles.move
 
-    def move_slowly(self: BlobFiles, writer: BlobWriter, digest: str) -> None:
+    def move_slowly(self: BlobFiles, writer: BlobWriter, digest: str) -> tuple[int, int]:
         moving.set()
         go_on.wait(10)
-        really_move(self, writer, digest)
+        return really_move(self, writer, digest)
 
     monkeypatch.setattr(BlobFiles, "move", move_slowly)
 

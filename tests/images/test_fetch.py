@@ -20,7 +20,7 @@ from service.reasons import Reason
 from service.telemetry.metrics import Circuit
 from service.upstream import download as download_module
 from service.upstream.concurrency import DownloadSlots, NotWanted
-from service.upstream.models import Rendering
+from service.upstream.models import Rendition
 from tests.fakes.samples import jpeg
 from tests.fakes.upstream import FakeUpstream, Handler, Reply
 from tests.images.helpers import MIB, found, left_over, open_store, put, read
@@ -41,7 +41,7 @@ class Scene:
         self, image_id: str = "a", context: FetchContext | None = None, **rendition: Any
     ) -> asyncio.Task[Fetched]:
         """Begin to fetch an image of that id, for a build of its own unless told."""
-        request = ImageRequest(f"{image_id}.0", image_id, Rendering(**rendition))
+        request = ImageRequest(f"{image_id}.0", image_id, Rendition(**rendition))
         return self.start(self.fetcher.fetch(request, context or FetchContext("build")))
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -246,7 +246,7 @@ class TestFlights:
     async def test_another_rendition_is_another_download(self, scene: Scene, upstream: FakeUpstream) -> None:
         """Keys decide."""
         upstream.images["a"] = jpeg()
-        requests = [ImageRequest(f"k{number}.0", "a", Rendering()) for number in range(2)]
+        requests = [ImageRequest(f"k{number}.0", "a", Rendition()) for number in range(2)]
 
         await asyncio.gather(*(scene.fetcher.fetch(request, FetchContext("build")) for request in requests))
 
@@ -429,7 +429,7 @@ class TestCredit:
         first = await reason(scene.fetch("a", context, preview=False))
         second = await reason(scene.fetch("b", context, preview=False))
         free = await scene.fetch("c", context)
-        bought = ImageRequest("d.0", "d", Rendering(preview=False), is_bought=True)
+        bought = ImageRequest("d.0", "d", Rendition(preview=False), is_bought=True)
         paid = await scene.fetcher.fetch(bought, context)
         other = await scene.fetch("b", preview=False)
 

@@ -13,10 +13,10 @@ from service.cluster.live_lists import ListLost, LiveList, LiveLists, member_ent
 from service.cluster.redis_link import RedisLink
 from service.images.blobs import Blob
 from service.telemetry.metrics import Metrics
-from service.upstream.models import Rendering
+from service.upstream.models import Rendition
 from tests.redis_server import RedisServer
 
-PLAN = Plan(order_id="o", order_name=None, rendition=Rendering(), images=(), key="k", options_key="f")
+PLAN = Plan(order_id="o", order_name=None, rendition=Rendition(), images=(), key="k", options_key="f")
 ID, OTHER = "a" * 32, "b" * 32
 
 

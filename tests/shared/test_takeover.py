@@ -26,10 +26,10 @@ from service.images import store
 from service.images.blobs import Blob
 from service.problems import ArchiveGone, StillBuilding
 from service.telemetry.metrics import Metrics
-from service.upstream.models import Rendering
+from service.upstream.models import Rendition
 from tests.redis_server import RedisServer
 
-PLAN = Plan(order_id="o", order_name=None, rendition=Rendering(), images=(), key="k", options_key="f")
+PLAN = Plan(order_id="o", order_name=None, rendition=Rendition(), images=(), key="k", options_key="f")
 
 
 def member(number: int) -> Member:
