@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from service import __version__
-from service.upstream.models import Rendering
+from service.upstream.models import Rendition
 
 _EPILOG = """\
 Settings are environment variables (AUTOENHANCE_API_KEY, PORT, DATA_DIR, ...), also read from .env; see the README.
@@ -110,7 +110,7 @@ def _add_download(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
         epilog=_DOWNLOAD_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    formats = get_args(Rendering.model_fields["format"].annotation)
+    formats = get_args(Rendition.model_fields["format"].annotation)
     download.add_argument("order_id", metavar="ORDER_ID")
     download.add_argument(
         "-o", "--output", metavar="PATH", help="file or folder for the ZIP, or - for standard output (here)"

@@ -47,6 +47,7 @@ from service.archives.plan import Planner
 from service.archives.registry import Registry
 from service.assistant.assistant import open_assistant
 from service.cluster import cluster
+from service.cluster.cluster import Cluster
 from service.database import Database
 from service.images import store
 from service.images.fetch import ImageFetcher
@@ -122,10 +123,10 @@ async def components(app: web.Application) -> AsyncIterator[None]:
             export_traces(settings.traces_endpoint, URL(settings.autoenhance_api_base), sinks)
         )
         app[ISSUES] = await stack.enter_async_context(open_issues(settings, app[TRACES].client))
-        schemas = [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, named.SCHEMA, table.SCHEMA]
+        schemas = [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, named.SCHEMA, table.SCHEMA, cluster.SCHEMA]
         database = await Database.open(settings.data_dir, schemas)
         stack.push_async_callback(database.close)
-        shared = await cluster.open_storage(settings)
+        shared = await Cluster.open(stack, settings, database, metrics)
         registry = Registry()
         app[IMAGES] = images = await ImageStore.open(
             settings.data_dir / "images",
@@ -137,13 +138,15 @@ async def components(app: web.Application) -> AsyncIterator[None]:
             shared=shared.images,
         )
         stack.push_async_callback(images.close)
+        shared.share(stack, images)
         upstream = await stack.enter_async_context(autoenhance(settings, metrics, app[TRACES].client))
         app[UPLOADS] = upstream.uploads
         slots = DownloadSlots(settings.download_concurrency, metrics)
-        fetcher = ImageFetcher(upstream, images, slots, metrics)
+        fetcher = ImageFetcher(upstream, images, slots, metrics, shared.leases)
         stack.push_async_callback(fetcher.close)
         app[ORDERS] = orders = Orders(upstream, settings.order_freshness)
         stack.push_async_callback(orders.close)
+        shared.hear(orders)
         planner = Planner(
             Generations(database, shared.generations), settings.max_images_per_order, has_legacy=images.has_legacy
         )
@@ -155,13 +158,13 @@ async def components(app: web.Application) -> AsyncIterator[None]:
         )
         stack.push_async_callback(archives.close)
         await stack.enter_async_context(running(archives.sweep_regularly()))
-        await stack.enter_async_context(running(archives.beat_regularly()))
+        await stack.enter_async_context(running(archives.release_regularly()))
         app[DELIVERY] = Delivery(images, metrics)
         app[NAMED] = NamedArchives(database)
         app[ASSISTANT] = await stack.enter_async_context(open_assistant(settings, app[STATS], app[TRACES].client))
         app[JOBS] = background = await open_jobs(stack, app, database, archives, orders)
         app[WEBHOOK_EVENTS] = webhook_events = WebhookEvents(
-            background, archives, orders, auto_batch=settings.auto_batch
+            background, archives, orders, shared.notify, auto_batch=settings.auto_batch
         )
         stack.push_async_callback(webhook_events.close)
         await stack.enter_async_context(running(watch_loop(metrics)))

@@ -24,8 +24,10 @@ T = TypeVar("T")
 
 log = get_logger(__name__)
 
-# A group holds the loop's other work up until it is committed: enough to share a commit, too few to be noticed.
+# Enough to share a commit, few enough that nobody notices the wait for the others.
 _GROUP = 256
+# Work that may wait for company waits so long (seconds): a commit costs many times what one more row in it does.
+_GATHER_SECONDS = 0.005
 _LAYOUT = 2
 """Of the tables: a data directory written by newer code is refused."""
 
@@ -68,7 +70,9 @@ class Database:
         self._connection = connection
         self._lock = lock
         self._loop = loop
-        self._queue: SimpleQueue[_Work | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[_Work] | None] = SimpleQueue()
+        self._gathered: list[_Work] = []
+        self._gathering: asyncio.TimerHandle | None = None
         self._closed: Future[None] = Future()
 
     @classmethod
@@ -94,26 +98,45 @@ class Database:
         threading.Thread(target=serve, name="database", daemon=True).start()
         return await opened
 
-    async def run(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False) -> T:
+    async def run(self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False, gather: bool = False) -> T:
         """Run `work` in a transaction, shared with what else waits: committed when this returns, or rolled back when
         it raises.
 
         Once given it is carried through, also when the caller is cancelled; when a commit fails, it is run once more
         by itself. `durable`: on the disk itself when this returns, for what cannot be had again. It costs a wait for
-        the disk, too much for every single image. Raises `OutOfSpace`, or what `work` raises.
+        the disk, too much for every single image. `gather`: it may wait a moment for others to share its commit.
+        Raises `OutOfSpace`, or what `work` raises.
         """
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Work(work, durable, future))
+        self._give(_Work(work, durable, future), gather=gather)
         return await future
 
     def note(self, statement: str, values: Sequence[object]) -> None:
         """Execute a statement soon, after what was given before; nobody waits for it, and a full disk may forget it."""
-        self._queue.put(_Work(lambda connection: connection.execute(statement, values), durable=False, future=None))
+        work = _Work(lambda connection: connection.execute(statement, values), durable=False, future=None)
+        self._give(work, gather=True)
 
     async def close(self) -> None:
         """Finish what was given, then close and release the lock."""
+        self._hand_over()
         self._queue.put(None)
         await asyncio.wrap_future(self._closed)
+
+    def _give(self, work: _Work, *, gather: bool) -> None:
+        self._gathered.append(work)
+        if not gather or len(self._gathered) >= _GROUP:
+            self._hand_over()
+        elif self._gathering is None:
+            self._gathering = self._loop.call_later(_GATHER_SECONDS, self._hand_over)
+
+    def _hand_over(self) -> None:
+        """Give the thread what was gathered."""
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        if self._gathered:
+            group, self._gathered = self._gathered, []
+            self._queue.put(group)
 
     def _serve(self) -> None:
         is_open = True
@@ -121,8 +144,8 @@ class Database:
             group: list[_Work] = []
             waiting = self._queue.get()
             while waiting is not None:
-                group.append(waiting)
-                if len(group) == _GROUP:
+                group += waiting
+                if len(group) >= _GROUP:
                     break
                 try:
                     waiting = self._queue.get_nowait()
@@ -216,6 +239,8 @@ def _open(directory: Path, schemas: list[str]) -> tuple[sqlite3.Connection, IO[b
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
+        # A checkpoint writes every page once more and waits for the disk: rarely, then (pages of 4 KiB).
+        connection.execute("PRAGMA wal_autocheckpoint=4000")
         _add_new_columns(connection, schemas)
         for schema in schemas:
             connection.executescript(schema)

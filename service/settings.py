@@ -335,6 +335,8 @@ class Settings(BaseSettings):
     def _sharing_is_whole(self) -> Self:
         if self.shared_url is not None and self.store_url is None:
             raise ValueError("SHARED_URL needs STORE_URL too: a job's result must be readable by every instance")
+        if self.store_url is not None and self.shared_url is None:
+            raise ValueError("STORE_URL needs SHARED_URL too: instances must know what the others fetch and build")
         if self.role != "all" and self.shared_url is None:
             raise ValueError("ROLE needs SHARED_URL: an instance that stands alone does both")
         return self

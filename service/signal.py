@@ -54,3 +54,8 @@ class Signals:
         """Wake all who wait for this key now."""
         if (signal := self._signals.get(key)) is not None:
             signal.fire()
+
+    def fire_all(self) -> None:
+        """Wake all who wait, whatever for."""
+        for signal in self._signals.values():
+            signal.fire()

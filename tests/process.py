@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 _ROOT = Path(__file__).parent.parent
-_LISTENING = re.compile(rb'"url": "http://127\.0\.0\.1:(\d+)"')
+_LISTENING = re.compile(rb'"(?:url|address)": "http://127\.0\.0\.1:(\d+)"')
 
 
 def clean_environment(**more: str) -> dict[str, str]:
@@ -88,7 +88,7 @@ class ServiceProcess:
         assert self._process.stderr is not None
         while line := await self._process.stderr.readline():
             self.log.append(line.decode())
-            if found := _LISTENING.search(line):
+            if b"listening" in line and (found := _LISTENING.search(line)):
                 self.url = f"http://127.0.0.1:{found[1].decode()}"
                 break
         else:

@@ -52,7 +52,14 @@ class RedisServer:
     def thaw(self) -> None:
         """Let it go on."""
         assert self._process is not None
-        os.kill(self._process.pid, signal.SIGCONT)
+        if self._process.poll() is None:
+            os.kill(self._process.pid, signal.SIGCONT)
+
+    def command(self, *words: str) -> bytes:
+        """Let it do something; returns the first bytes of its answer."""
+        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            connection.sendall(" ".join(words).encode() + b"\r\n")
+            return connection.recv(1 << 16)
 
     def stop(self) -> None:
         """End it, in whatever state it is."""

@@ -30,7 +30,7 @@ def test_a_field_says_what_it_takes(model: type[BaseModel], name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("given", "expected"),
     [
         ({"quality": "95"}, "must be a whole number from 1 to 90"),
         ({"quality": "high"}, "must be a whole number from 1 to 90"),
@@ -40,9 +40,9 @@ def test_a_field_says_what_it_takes(model: type[BaseModel], name: str) -> None:
         ({"foo": "1"}, "unknown parameter"),
     ],
 )
-def test_what_is_allowed_is_said(given: dict[str, str], words: str) -> None:
+def test_what_is_allowed_is_said(given: dict[str, str], expected: str) -> None:
     """A caller can put it right without the docs."""
-    assert complaints(Options, given) == {next(iter(given)): words}
+    assert complaints(Options, given) == {next(iter(given)): expected}
 
 
 def complaints(model: type[BaseModel], given: dict[str, Any]) -> dict[str, str]:

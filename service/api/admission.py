@@ -59,11 +59,11 @@ def peer_group(address: str) -> str:
 
 
 class Admission:
-    """Bounds connections: `most` in all, a quarter of them from one address unless it is in `trusted`."""
+    """Bounds connections: `limit` in all, a quarter of them from one address unless it is in `trusted`."""
 
-    def __init__(self, most: int, trusted: Collection[Network] = ()) -> None:
-        self._most = most
-        self._most_of_one = max(1, most // 4)
+    def __init__(self, limit: int, trusted: Collection[Network] = ()) -> None:
+        self._limit = limit
+        self._limit_of_one = max(1, limit // 4)
         self._trusted = trusted
         self._counts: dict[str, int] = {}
         # In the sequence in which they became idle. (Dicts, for their order.)
@@ -75,8 +75,8 @@ class Admission:
     def admit(self, connection: Evictable, address: str) -> bool:
         """Take a new connection, which is idle, in. False when there is no room and none that could make some."""
         group = peer_group(address)
-        is_one_too_many = self._counts.get(group, 0) >= self._most_of_one and not self._is_trusted(address)
-        if is_one_too_many or self.total >= self._most:
+        is_one_too_many = self._counts.get(group, 0) >= self._limit_of_one and not self._is_trusted(address)
+        if is_one_too_many or self.total >= self._limit:
             self._note(address)
             idle = self._idle_of.get(group, {}) if is_one_too_many else self._idle
             victim = next(iter(idle), None)

@@ -32,7 +32,7 @@ class CannotListen(Exception):
 class Connection(web.RequestHandler):
     """A connection to a caller."""
 
-    __slots__ = ("_address", "_admission", "_head_timer", "_timeouts", "is_stalled")
+    __slots__ = ("_admission", "_head_timer", "_peer", "_timeouts", "is_stalled")
 
     def __init__(self, server: web.Server, timeouts: Timeouts, admission: Admission) -> None:
         loop = asyncio.get_running_loop()
@@ -42,7 +42,7 @@ class Connection(web.RequestHandler):
         )
         self._timeouts = timeouts
         self._admission = admission
-        self._address: str | None = None
+        self._peer: str | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self.is_stalled = False
         """Whether it was ended because the caller stopped reading."""
@@ -54,7 +54,7 @@ class Connection(web.RequestHandler):
         if not self._admission.admit(self, address):
             self._abort()
             return
-        self._address = address
+        self._peer = address
         connection = transport.get_extra_info("socket")
         if _TCP_USER_TIMEOUT is not None and connection is not None:
             milliseconds = max(1, int(self._timeouts.send * 1000))
@@ -64,29 +64,29 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_head_timer()
         self.is_stalled = isinstance(exc, TimeoutError)
-        if self._address is not None:
-            self._admission.leave(self, self._address)
-            self._address = None
+        if self._peer is not None:
+            self._admission.leave(self, self._peer)
+            self._peer = None
         super().connection_lost(exc)
 
     def head_received(self) -> None:
         """The head of a request has come in."""
         self._stop_head_timer()
-        if self._address is not None:
-            self._admission.busy(self, self._address)
+        if self._peer is not None:
+            self._admission.busy(self, self._peer)
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Send what is left of the answer; then the connection waits for another request."""
         finished = await super().finish_response(request, resp, start_time)
-        if self._address is not None:
-            self._admission.idle(self, self._address)
+        if self._peer is not None:
+            self._admission.idle(self, self._peer)
         return finished
 
     def evict(self) -> None:
         """End the connection, which is idle, to make room for another."""
-        self._address = None
+        self._peer = None
         self._abort()
 
     def _stop_head_timer(self) -> None:
@@ -150,7 +150,7 @@ async def listening(app: web.Application, host: str, port: int, *, drain_seconds
         backlog = min(_BACKLOG, files // 8)
         listener = await _listen(lambda: Connection(server, app[TIMEOUTS], admission), host, port, backlog)
         try:
-            yield [_address(each) for each in listener.sockets]
+            yield [_url_of(each) for each in listener.sockets]
         finally:
             listener.close()
             loop.set_exception_handler(before)
@@ -165,6 +165,6 @@ async def _listen(accept: Callable[[], Connection], host: str, port: int, backlo
         raise CannotListen(error.strerror or str(error)) from error
 
 
-def _address(listener: socket.socket) -> str:
+def _url_of(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -38,7 +38,11 @@ async def download(request: web.Request) -> web.StreamResponse:
     archive, result = await _resumed(request, order_id, options), CacheResult.HIT
     if archive is None:
         await request.app[LIMITER].count(request, identity(request))
-        archive, result = await _archive(request, order_id, options)
+        try:
+            archives = request.app[ARCHIVES]
+            archive, result = await archives.get_or_start(order_id, options, identity(request))
+        except _UPSTREAM_DOWN as problem:  # an older one is better than nothing
+            archive, result = await _stale(request, order_id, options, problem), CacheResult.STALE
     request.app[METRICS].cache_requests.labels(result).inc()
     delivery = DeliveryOptions(
         strict=options.on_failure == "strict",
@@ -148,14 +152,6 @@ async def _held(request: web.Request, archive_id: str, order_id: str, options: O
     archive = await request.app[ARCHIVES].held(archive_id, order_id, options)
     is_strict = options.on_failure == "strict"
     return None if is_strict and archive is not None and archive.state is not State.COMPLETE else archive
-
-
-async def _archive(request: web.Request, order_id: str, options: Options) -> tuple[Archive, CacheResult]:
-    """The archive asked for; while upstream is down, an older one is better than nothing."""
-    try:
-        return await request.app[ARCHIVES].get_or_start(order_id, options, identity(request))
-    except _UPSTREAM_DOWN as problem:
-        return await _stale(request, order_id, options, problem), CacheResult.STALE
 
 
 async def _stale(request: web.Request, order_id: str, options: Options, problem: Problem) -> Archive:

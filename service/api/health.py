@@ -4,7 +4,10 @@ from aiohttp import web
 
 from service import __version__
 from service.api.caller import is_administrator
-from service.api.keys import IMAGES, LIFECYCLE, SETTINGS, STATS
+from service.api.keys import IMAGES, LIFECYCLE, METRICS, SETTINGS, STATS
+
+# As `breaker_state` has them.
+_CIRCUITS = ("closed", "half-open", "open")
 
 
 async def livez(request: web.Request) -> web.Response:
@@ -23,9 +26,20 @@ async def readyz(request: web.Request) -> web.Response:
 
 
 async def health(request: web.Request) -> web.Response:
-    """The first generation's document."""
-    configured = request.app[SETTINGS].autoenhance_api_key is not None
-    return web.json_response({"status": "ok", "api_key_configured": configured, "version": __version__})
+    """The first generation's document, and how the parts stand: the store, each circuit, and what instances share."""
+    settings, metrics = request.app[SETTINGS], request.app[METRICS]
+    states = metrics.values(metrics.breaker_state)
+    document: dict[str, object] = {
+        "status": "ok",
+        "api_key_configured": settings.autoenhance_api_key is not None,
+        "version": __version__,
+        "store": "ok" if await request.app[IMAGES].is_usable() else "unusable",
+        "circuits": {circuit: _CIRCUITS[int(state)] for circuit, state in states.items()},
+    }
+    if settings.shared_url is not None:
+        shared = metrics.values(metrics.shared_up)
+        document |= {what: "ok" if is_up else "unavailable" for what, is_up in shared.items()}
+    return web.json_response(document)
 
 
 async def stats(request: web.Request) -> web.Response:

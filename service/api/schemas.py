@@ -201,7 +201,18 @@ LINK = _object(
 
 SESSION = _object({"administrator": {"type": "boolean"}})
 
-HEALTH = _object({"status": {"const": "ok"}, "api_key_configured": {"type": "boolean"}, "version": _TEXT})
+HEALTH = _object(
+    {
+        "status": {"const": "ok"},
+        "api_key_configured": {"type": "boolean"},
+        "version": _TEXT,
+        "store": {"enum": ["ok", "unusable"]},
+        "circuits": {"type": "object", "additionalProperties": {"enum": ["closed", "half-open", "open"]}},
+        "redis": {"enum": ["ok", "unavailable"]},
+        "s3": {"enum": ["ok", "unavailable"]},
+    },
+    optional=("redis", "s3"),
+)
 
 PROBLEM = _object(
     {

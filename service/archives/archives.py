@@ -3,7 +3,6 @@
 import asyncio
 import time
 from contextlib import suppress
-from uuid import uuid4
 
 from service.archives.archive import Archive, State
 from service.archives.build import Build, BuildContext
@@ -11,7 +10,7 @@ from service.archives.options import Options
 from service.archives.plan import Plan, options_key
 from service.archives.readers import Readers
 from service.archives.record import Record, extend
-from service.archives.registry import Registry
+from service.archives.registry import DEADLINE_SLACK, Registry
 from service.archives.report import report_text
 from service.background import repeat
 from service.images.blobs import Blob
@@ -23,6 +22,7 @@ from service.upstream.models import Order
 
 _SWEEP_SECONDS = 30.0
 _RELEASE_SECONDS = 5.0
+_UNWANTED_SECONDS = 2.0
 
 
 class Archives:
@@ -67,7 +67,7 @@ class Archives:
             return self._resume(*interrupted, caller), CacheResult.HIT
         if interrupted is not None and interrupted[1].state is State.COMPLETE:  # finished by somebody else meanwhile
             return interrupted[1], CacheResult.HIT
-        return self._start_new(plan, deadline, caller), CacheResult.MISS
+        return await self._begin(plan, deadline, caller)
 
     async def find(self, order_id: str, order: Order, options: Options) -> Archive | None:
         """The archive that `get_or_start` would give, if there is one; nothing is started."""
@@ -123,22 +123,22 @@ class Archives:
 
     async def close(self) -> None:
         """Stop all builds; they are resumed after a restart, if somebody comes back for them."""
-        tasks = list(self._tasks)
+        tasks, unfinished = list(self._tasks), list(self._registry.builds)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         with suppress(TimeoutError):
             async with asyncio.timeout(_RELEASE_SECONDS):
-                await self._catalogue.beat(())
+                await asyncio.gather(*map(self._catalogue.release, unfinished))
 
-    async def beat_regularly(self) -> None:
-        """Tell other instances, again and again, which archives are being built here."""
-        if (every := self._catalogue.beat_seconds) is not None:
-            await repeat("beat", lambda: self._catalogue.beat(self._wanted()), every=every)
+    async def release_regularly(self) -> None:
+        """Let other instances, again and again, go on with builds that nobody here wants any more."""
+        await repeat("release builds", self._release_unwanted, every=_UNWANTED_SECONDS)
 
-    def _wanted(self) -> set[str]:
-        builds = self._registry.builds
-        return {archive_id for archive_id, build in builds.items() if build.archive.readers.count}
+    async def _release_unwanted(self) -> None:
+        for archive_id, build in list(self._registry.builds.items()):
+            if not build.archive.readers.count:
+                await self._catalogue.release(archive_id)
 
     async def sweep_regularly(self) -> None:
         """Drop, again and again, what is past its time."""
@@ -153,7 +153,9 @@ class Archives:
         return await self._intact(await self._catalogue.find_complete(plan.key))
 
     async def _interrupted(self, plan: Plan) -> tuple[Record, Archive] | None:
-        """A build for this plan that was left unfinished, and can be continued."""
+        """A build for this plan that was left unfinished, and can be continued; where several share, see `_begin`."""
+        if self._catalogue.shared is not None:
+            return None
         record = await self._catalogue.find_unfinished(plan.key)
         if record is None or record.plan.wait != plan.wait or self._catalogue.is_expired(record):
             return None
@@ -200,10 +202,27 @@ class Archives:
             )
         return not await self._store.missing(member.blob for member, _ in record.members)
 
-    def _start_new(self, plan: Plan, deadline: float, caller: str) -> Archive:
-        archive = self._new_archive(plan, uuid4().hex, time.time())
-        self._start(Build(archive, plan, self._context, deadline=deadline, caller=caller, is_new=True))
-        return archive
+    async def _begin(self, plan: Plan, deadline: float, caller: str) -> tuple[Archive, CacheResult]:
+        """A new archive, unless somebody else is quicker, here or at another instance."""
+        created = time.time()
+        archive_id, record = await self._catalogue.announce(plan, created)
+        if record is not None and not await self._serves(record, plan):
+            archive_id, record = await self._catalogue.announce(plan, created, anyway=True)
+        if build := self._registry.builds.get(archive_id) or self._registry.joinable(plan.build_key, deadline):
+            return build.archive, CacheResult.JOINED
+        if record is None:
+            archive = self._new_archive(plan, archive_id, created)
+            self._start(Build(archive, plan, self._context, deadline=deadline, caller=caller, is_new=True))
+            return archive, CacheResult.MISS
+        archive = self._restore(record)
+        return archive if archive.is_settled else self._resume(record, archive, caller), CacheResult.JOINED
+
+    async def _serves(self, record: Record, plan: Plan) -> bool:
+        """Whether another instance's archive can be given to whoever asks now."""
+        if record.settled is not None:
+            return await self._intact(record) is not None
+        ends, theirs = time.time() + plan.wait_timeout, record.created + record.plan.wait_timeout
+        return not plan.wait or ends <= theirs + DEADLINE_SLACK
 
     def _resume(self, record: Record, archive: Archive, caller: str = "") -> Archive:
         if build := self._registry.builds.get(record.id):

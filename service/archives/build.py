@@ -104,9 +104,9 @@ class Build:
             try:
                 if self._is_new:
                     await self._catalogue.begin(archive, self.plan)
-                if self._is_new or await self._catalogue.continue_here(archive):
-                    await self._fill()
-                    await self._settle()
+                while self._is_new or await self._catalogue.continue_here(archive, self.plan):
+                    if await self._finish():
+                        break
             except asyncio.CancelledError:
                 archive.fail(Draining())
                 raise
@@ -119,6 +119,19 @@ class Build:
             if outcome is ArchiveOutcome.FAILURE and archive.failure is not None:
                 mark_failed(current, archive.failure.code)
             self._report(outcome)
+
+    async def _finish(self) -> bool:
+        """Fill and settle the archive; False when another instance goes on with it. Raises as `_fill`."""
+        try:
+            await self._fill()
+            await self._settle()
+        except Exception as error:
+            if not isinstance(_cause(error), TakenOver):
+                raise
+            self._is_new, self._arrived = False, []
+            self.archive.results = [result for result in self.archive.results if result.name is not None]
+            return False
+        return True
 
     async def _fill(self) -> None:
         """Append what is stored, fetch the rest as it becomes ready and while a reader wants it.
@@ -184,8 +197,14 @@ class Build:
             log.warning("order could not be polled", order_id=self.plan.order_id, code=problem.code)
 
     async def _fetch(self, image: PlannedImage) -> None:
+        """Have an image fetched, while a reader wants it, and append it."""
+        fetched: Fetched | None = None
         try:
-            fetched = await self._fetch_while_wanted(image)
+            while fetched is None:
+                try:
+                    fetched = await self._fetcher.fetch(self.plan.request(image), self._fetches)
+                except NotWanted:
+                    await self.archive.readers.wait_for_demand(self.archive.length)
         except ImageFailed as failed:
             self._add_failure(image, failed.reason, failed.attempts)
         else:
@@ -193,13 +212,6 @@ class Build:
             await self._append_arrived()
         finally:
             self._free.release()
-
-    async def _fetch_while_wanted(self, image: PlannedImage) -> Fetched:
-        while True:
-            try:
-                return await self._fetcher.fetch(self.plan.request(image), self._fetches)
-            except NotWanted:
-                await self.archive.readers.wait_for_demand(self.archive.length)
 
     async def _append_arrived(self) -> None:
         """Append every image that has arrived; who comes while others are appended finds its own done with the rest.

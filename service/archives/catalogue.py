@@ -3,14 +3,15 @@
 import json
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
+from uuid import uuid4
 
 from service.archives.archive import Archive, State
 from service.archives.layout import LAYOUT_VERSION, Member
 from service.archives.plan import Plan
-from service.archives.record import GONE, Record, decode_member, decode_result, encode_member
+from service.archives.record import GONE, Record, decode_member, decode_result, encode_member, encode_result
 from service.database import Database
 
 SCHEMA = """
@@ -45,8 +46,15 @@ _INSERT_MEMBER = (
     " (archive_id, position, name, digest, size, crc, extension, modified, image_id, attempts, is_cut)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+# Only if its blob is in the store.
+_INSERT_MEMBER_OF_STORE = (
+    "INSERT INTO members"
+    " (archive_id, position, name, digest, size, crc, extension, modified, image_id, attempts, is_cut)"
+    " SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM blobs WHERE digest = ?)"
+)
 _UNFINISHED_BY_KEY = _SELECT + "WHERE key = ? AND state = 'building' ORDER BY created DESC LIMIT 1"
 
+_SETTLED = (State.COMPLETE, State.PARTIAL)
 # How long an id that is no longer kept answers 410 instead of 404.
 _REMEMBERED_SECONDS = 24 * 3600.0
 
@@ -56,48 +64,51 @@ class TakenOver(Exception):
 
 
 class SharedArchives(Protocol):
-    """The record of archives that several instances share. Nothing raises when it is away, except as told."""
+    """The record of archives that several instances share."""
 
-    async def begin(self, archive: Archive, plan: Plan) -> None:
-        """Announce a new archive, without members."""
+    async def announce(self, plan: Plan, created: float, *, anyway: bool = False) -> tuple[str, Record | None]:
+        """The id for a new archive, or that of the one which some instance builds for the plan's build key, or has
+        built, and its record.
 
-    async def append(self, archive_id: str, member: Member, attempts: int) -> None:
-        """Announce the next member. Raises `TakenOver`."""
+        `anyway`: a new one, which later requests are then given.
+        """
+
+    async def append(self, archive_id: str, members: Sequence[tuple[Member, int]]) -> None:
+        """Announce the next members, with the attempts each took. Raises `TakenOver`, or `StillBuilding`."""
 
     async def settle(self, archive: Archive, state: State, comment: str) -> None:
-        """Announce that the archive is whole. Raises `TakenOver`."""
+        """Announce that the archive is whole. Raises as `append`."""
+
+    def mark(self, connection: sqlite3.Connection, archive_id: str) -> None:
+        """Within the transaction that keeps a settled archive: it is to be shared."""
+
+    def wake(self) -> None:
+        """Something was marked."""
 
     async def drop(self, archive_id: str) -> None:
-        """The archive is gone."""
+        """An archive that was built here is gone."""
+
+    async def release(self, archive_id: str) -> None:
+        """Nobody here wants what is built here: another instance may go on with it at once."""
 
     async def load(self, archive_id: str) -> Record | None:
-        """An archive as its builder last announced it; None when there is none, or when it cannot be told."""
+        """An archive as its builder last announced it, if any. Raises `StillBuilding` when it cannot be told."""
 
     async def keep(self, archive_id: str, until: float) -> None:
-        """Let no instance take the archive for expired before `until` (epoch seconds)."""
+        """Let no instance take the archive for expired before `until` (epoch seconds). Raises `StillBuilding`."""
 
     async def kept_until(self, archive_id: str) -> float:
         """Until when some instance keeps the archive; 0 when none does, or when it cannot be told."""
 
     async def find_complete(self, key: str) -> Record | None:
-        """The complete archive that was first published for `key` and is not too old."""
+        """The complete archive for a plan's key or its options; None also when it cannot be told."""
 
-    async def find_stale(self, options_key: str) -> Record | None:
-        """The newest complete archive for the same options, whatever its images are now."""
-
-    async def follow(self, archive: Archive, adopt: Callable[[Record], Awaitable[None]]) -> bool:
+    async def follow(self, archive: Archive, plan: Plan, adopt: Callable[[Record], Awaitable[None]]) -> bool:
         """Let an unfinished archive grow as its builder announces; True once this instance is to go on with it.
 
-        False when it was settled meanwhile. Raises `ArchiveGone`, `Abandoned`, or `StillBuilding` when it cannot be
-        told.
+        False when it was settled meanwhile; `adopt` records what was announced. Raises `ArchiveGone`, `Abandoned`, or
+        `StillBuilding` when it cannot be told.
         """
-
-    @property
-    def beat_seconds(self) -> float:
-        """How often `beat` is to be called."""
-
-    async def beat(self, wanted: Collection[str]) -> None:
-        """Say of the archives that are `wanted` here that their builder lives."""
 
 
 class Catalogue:
@@ -121,47 +132,53 @@ class Catalogue:
                 (*row, archive.created, archive.created),
             )
         )
-        if self.shared is not None:
-            await self.shared.begin(archive, plan)
+
+    async def announce(self, plan: Plan, created: float, *, anyway: bool = False) -> tuple[str, Record | None]:
+        """As `SharedArchives`; of one machine always a new id."""
+        if self.shared is None:
+            return uuid4().hex, None
+        return await self.shared.announce(plan, created, anyway=anyway)
 
     async def append(self, archive: Archive, members: Sequence[tuple[Member, int]]) -> bool:
         """Record the next members, each with the attempts its image took; False, and nothing recorded, when the blob
         of one is no longer in the store.
 
-        Raises `TakenOver`.
+        Raises as `SharedArchives.append`.
         """
-        position = len(archive.members)
-        digests = {member.blob.digest for member, _ in members}
+        if self.shared is not None:
+            await self.shared.append(archive.id, members)
+        first = len(archive.members)
+        rows = [
+            (archive.id, first + at, *encode_member(*member), member[0].blob.digest)
+            for at, member in enumerate(members)
+        ]
 
         def insert(connection: sqlite3.Connection) -> bool:
-            query = "SELECT count(*) FROM blobs WHERE digest IN (SELECT value FROM json_each(?))"
-            if connection.execute(query, [json.dumps(list(digests))]).fetchone()[0] < len(digests):
-                return False
-            connection.executemany(
-                _INSERT_MEMBER,
-                [(archive.id, position + at, *encode_member(*member)) for at, member in enumerate(members)],
-            )
-            return True
+            return connection.executemany(_INSERT_MEMBER_OF_STORE, rows).rowcount == len(rows)
 
-        if not await self._database.run(insert):
-            return False
-        if self.shared is not None:
-            for member, attempts in members:
-                await self.shared.append(archive.id, member, attempts)
-        return True
+        return await self._database.run(_all_or_none(insert), gather=True)
 
     async def settle(self, archive: Archive, state: State, comment: str) -> None:
-        """Record that the archive is whole; from now on its key finds it, if it is complete. Raises `TakenOver`."""
-        results = json.dumps([asdict(result) for result in archive.results])
+        """Record that the archive is whole; from now on its key finds it, if it is complete.
+
+        Raises as `SharedArchives.append`.
+        """
+        results = json.dumps([encode_result(result) for result in archive.results])
         now = time.time()
         if self.shared is not None:
             await self.shared.settle(archive, state, comment)
-        await self._database.run(
-            lambda connection: connection.execute(
+
+        def update(connection: sqlite3.Connection) -> None:
+            connection.execute(
                 "UPDATE archives SET key = ?, state = ?, results = ?, comment = ?, settled = ?, used = ? WHERE id = ?",
                 (archive.key, state, results, comment, now, now, archive.id),
             )
-        )
+            if self.shared is not None:
+                self.shared.mark(connection, archive.id)
+
+        await self._database.run(update)
+        if self.shared is not None:
+            self.shared.wake()
 
     async def forget(self, archive_id: str) -> None:
         """Remove every trace of an archive whose id nobody was told."""
@@ -194,7 +211,7 @@ class Catalogue:
         self._note_used(archive_id)
         if self.shared is None:
             return record
-        if record is None or record.state not in (State.COMPLETE, State.PARTIAL):
+        if record is None or record.state not in _SETTLED:
             record = await self._adopt_settled(await self.shared.load(archive_id)) or record
         if record is not None and self._is_old(record):
             record = replace(record, kept=max(record.kept, await self.shared.kept_until(archive_id)))
@@ -215,13 +232,13 @@ class Catalogue:
         """The newest complete archive for the same options, whatever its images are now."""
         record = await self._newest(_COMPLETE_BY_OPTIONS, options_key)
         if record is None and self.shared is not None:
-            record = await self._adopt_settled(await self.shared.find_stale(options_key))
+            record = await self._adopt_settled(await self.shared.find_complete(options_key))
         return record if record is not None and not self.is_expired(record) else None
 
     async def adopt(self, record: Record) -> None:
         """Record what another instance told of an archive, in place of what was known of it here."""
         plan = record.plan
-        results = json.dumps([asdict(result) for result in record.results])
+        results = json.dumps([encode_result(result) for result in record.results])
         columns = (record.id, plan.key, plan.options_key, record.state, record.layout, plan.model_dump_json())
 
         def replace(connection: sqlite3.Connection) -> None:
@@ -239,26 +256,21 @@ class Catalogue:
         await self._database.run(replace)
 
     async def _adopt_settled(self, record: Record | None) -> Record | None:
-        if record is not None and record.state in (State.COMPLETE, State.PARTIAL):
+        if record is not None and record.state in _SETTLED:
             await self.adopt(record)
         return record
 
-    async def continue_here(self, archive: Archive) -> bool:
+    async def continue_here(self, archive: Archive, plan: Plan) -> bool:
         """Whether this instance is to go on with an unfinished archive; while another builds it, the archive follows.
 
         Raises as `SharedArchives.follow`.
         """
-        return self.shared is None or await self.shared.follow(archive, self.adopt)
+        return self.shared is None or await self.shared.follow(archive, plan, self.adopt)
 
-    @property
-    def beat_seconds(self) -> float | None:
-        """How often `beat` is to be called; None when there is nobody to tell."""
-        return None if self.shared is None else self.shared.beat_seconds
-
-    async def beat(self, wanted: Collection[str]) -> None:
-        """Tell other instances which archives are being built here, as somebody wants them."""
+    async def release(self, archive_id: str) -> None:
+        """Let another instance go on with what is built here."""
         if self.shared is not None:
-            await self.shared.beat(wanted)
+            await self.shared.release(archive_id)
 
     async def sweep(self, running: set[str], orphaned_before: float) -> None:
         """Let go what is past its time: old archives, and builds from before a restart that nobody came back for."""
@@ -298,6 +310,11 @@ class Catalogue:
         self._database.note("UPDATE archives SET used = ? WHERE id = ?", (time.time(), archive_id))
 
 
+def read_record(connection: sqlite3.Connection, archive_id: str) -> Record | None:
+    """Within a transaction: an archive by its id."""
+    return _read(connection, _BY_ID, archive_id)
+
+
 def _read(connection: sqlite3.Connection, query: str, value: str) -> Record | None:
     row = connection.execute(query, (value,)).fetchone()
     if row is None:
@@ -320,6 +337,20 @@ def _read(connection: sqlite3.Connection, query: str, value: str) -> Record | No
         tuple(decode_member(columns) for columns in members),
         kept,
     )
+
+
+def _all_or_none(work: Callable[[sqlite3.Connection], bool]) -> Callable[[sqlite3.Connection], bool]:
+    """Takes back what `work` did when it was not all of it."""
+
+    def run(connection: sqlite3.Connection) -> bool:
+        connection.execute("SAVEPOINT members")
+        done = work(connection)
+        if not done:
+            connection.execute("ROLLBACK TO members")
+        connection.execute("RELEASE members")
+        return done
+
+    return run
 
 
 def mark_gone(connection: sqlite3.Connection, archive_id: str) -> None:

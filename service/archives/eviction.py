@@ -24,7 +24,7 @@ class Eviction:
     def __call__(self, missing: int, *, is_cache: bool) -> Callable[[sqlite3.Connection], list[str]]:
         """What chooses blobs of `missing` bytes together, within a transaction; none if so many cannot be freed.
 
-        `is_cache`: the images are also in a shared storage, so that no archive is lost with them.
+        `is_cache`: images that were shared are also elsewhere, so that no archive is lost with them.
         """
         live = json.dumps(list(self._registry.live()))
         needed = json.dumps([split_key(key)[0] for key in self._registry.needed()])
@@ -98,6 +98,7 @@ def _from_cache(connection: sqlite3.Connection, live: str, pinned: str, missing:
     freed = 0
     idle = connection.execute(
         "SELECT digest, size FROM blobs WHERE digest NOT IN (SELECT value FROM json_each(?))"
+        " AND digest NOT IN (SELECT digest FROM unshared)"
         " AND digest NOT IN"
         " (SELECT digest FROM members WHERE archive_id IN (SELECT value FROM json_each(?))) ORDER BY used",
         [pinned, live],

@@ -5,10 +5,10 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticKnownError
 
-from service.upstream.models import Rendering
+from service.upstream.models import Rendition
 
 
-class Options(Rendering):
+class Options(Rendition):
     """How to render the images, which of them, and how to deliver the archive."""
 
     scale: float | None = Field(None, gt=0, le=1, description="Of width and height. Left out: unchanged.")
@@ -48,9 +48,9 @@ class Options(Rendering):
         return self
 
     @property
-    def rendition(self) -> Rendering:
+    def rendition(self) -> Rendition:
         """The part that makes an image what it is."""
-        return Rendering(**{name: getattr(self, name) for name in Rendering.model_fields})
+        return Rendition(**{name: getattr(self, name) for name in Rendition.model_fields})
 
     @property
     def subset(self) -> tuple[str, ...]:

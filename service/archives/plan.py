@@ -12,7 +12,7 @@ from service.images.identity import digest, image_key, image_variant
 from service.images.legacy import legacy_key
 from service.orders.generations import Generations
 from service.problems import InvalidParameter, OrderEmpty, TooManyImages, UnknownImage
-from service.upstream.models import ImageRecord, ImageState, Order, Rendering
+from service.upstream.models import ImageRecord, ImageState, Order, Rendition
 
 _NO_DATE = datetime(1980, 1, 1, tzinfo=UTC)
 
@@ -43,7 +43,7 @@ class Plan(BaseModel):
 
     order_id: str
     order_name: str | None
-    rendition: Rendering = Field(validation_alias=AliasChoices("rendition", "rendering"))
+    rendition: Rendition = Field(validation_alias=AliasChoices("rendition", "rendering"))
     images: tuple[PlannedImage, ...]
     key: str
     """Equal for requests that ask for the same bytes of the same images."""

@@ -56,8 +56,13 @@ def decode_member(values: list[Any] | tuple[Any, ...]) -> tuple[Member, int]:
     return Member(name, Blob(digest, size, crc, extension, is_cut), moment, image_id), attempts
 
 
+def encode_result(result: ImageResult) -> dict[str, Any]:
+    """A line of the report as plain values: what `decode_result` takes."""
+    return {name: getattr(result, name) for name in ImageResult.__slots__}
+
+
 def decode_result(line: dict[str, Any]) -> ImageResult:
-    """A line of the report, as `dataclasses.asdict` gave it."""
+    """The reverse of `encode_result`."""
     return ImageResult(**{**line, "code": Reason(line["code"]) if line["code"] else None})
 
 

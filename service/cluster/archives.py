@@ -1,327 +1,288 @@
-"""The record of archives in the storage that several instances share.
+"""The archives of all instances. A running one's list is in Redis, and from its end in S3 too, as `archives/ID`.
 
-One document per archive, written anew with every member, and only over the version its writer knows. So an archive has
-one builder at a time: whoever claims it from a builder that is gone makes that builder's next write fail. Without the
-storage a build goes on, and its document follows when the storage is back.
+Whoever goes on with a list that another began, or without Redis, first writes `archives/ID` under a condition: one of
+them can. A build that is `alone` after that is nobody else's until it is settled.
 """
 
 import asyncio
-import json
+import sqlite3
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from uuid import uuid4
 
-from service.archives.archive import Archive, ImageResult, State
-from service.archives.catalogue import TakenOver
-from service.archives.layout import LAYOUT_VERSION, Member
+from service.archives.archive import Archive, State
+from service.archives.catalogue import TakenOver, read_record
+from service.archives.layout import Member
 from service.archives.plan import Plan
-from service.archives.record import GONE, Record, decode_member, decode_result, encode_member, extend
-from service.cluster.objects import ObjectChanged, Objects, ObjectsUnavailable
-from service.problems import ArchiveGone, StillBuilding
+from service.archives.record import Record
+from service.cluster import live_lists
+from service.cluster.documents import SETTLED, Documents
+from service.cluster.following import Follower
+from service.cluster.link import Unavailable
+from service.cluster.live_lists import ListLost, LiveList, LiveLists
+from service.cluster.objects import ObjectChanged, Objects
+from service.cluster.redis_link import BEAT_SECONDS, LEASE_SECONDS, RedisLink
+from service.database import Database
+from service.problems import StillBuilding
 from service.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-BEAT_SECONDS = 2.0
-"""How often a builder says that it is still there."""
-_POLL_SECONDS = 0.5
-# A builder that has said nothing for so long is taken for dead.
-_SILENCE_SECONDS = 4 * BEAT_SECONDS
-# With nothing announced and no way to take over for so long, the storage itself is away.
-_AWAY_SECONDS = 30.0
+_UNSHARED = "SELECT archive_id FROM unshared_lists"
+_ALONE, _NOT_ALONE = "INSERT OR REPLACE INTO alone VALUES (?, ?)", "DELETE FROM alone WHERE archive_id = ?"
+_SHARED = ("DELETE FROM unshared_lists WHERE archive_id = ?", _NOT_ALONE)
+_AGAIN_SECONDS = 0.5
+# So long a list waits for Redis before its builder goes on alone: most faults are over by then.
+_PATIENCE_SECONDS = 3.0
 
 
 @dataclass
-class _Document:
-    """An archive's document as this instance last wrote it."""
+class _Build:
+    """A build of this instance, as the others know it."""
 
-    body: dict[str, Any]
+    plan: Plan
+    position: int = 0
+    """Entries of its list in Redis; 0: it has none."""
     tag: str | None = None
-    is_dirty: bool = False
-    """It says something that the storage has not taken yet."""
+    """Of its document in S3, as it was last written here."""
+    is_alone: bool = False
+    is_released: bool = False
+    backlog: list[str] = field(default_factory=list)
+    """Entries that are to be in Redis when it is back."""
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class ClusterArchives:
-    """Archives of all instances, by id, by key and by options. Nothing raises when the storage is away."""
+    """As `SharedArchives`."""
 
-    def __init__(self, objects: Objects, ttl: float) -> None:
-        self._objects = objects
-        self._ttl = ttl
-        self._owner = uuid.uuid4().hex
-        self._documents: dict[str, _Document] = {}
+    def __init__(
+        self, objects: Objects, redis: RedisLink, database: Database, ttl: float, wake: Callable[[], None]
+    ) -> None:
+        self._documents = Documents(objects)
+        self._redis = redis
+        self._database = database
+        self._lists = LiveLists(redis, ttl)
+        self._follower = Follower(redis, self._lists, self._documents)
+        self._me = redis.instance
+        self._builds: dict[str, _Build] = {}
+        self._unpointed: dict[str, list[str]] = {}
+        self._unmarked: dict[str, int] = {}
+        self.wake = wake
 
-    async def begin(self, archive: Archive, plan: Plan) -> None:
-        """Announce a new archive, without members."""
-        self._documents[archive.id] = _Document(
-            {
-                "id": archive.id,
-                "owner": self._owner,
-                "state": State.BUILDING,
-                "layout": LAYOUT_VERSION,
-                "plan": plan.model_dump(mode="json"),
-                "members": [],
-                "results": [],
-                "comment": None,
-                "created": archive.created,
-                "settled": None,
-                "released": False,
-                "beat": 0,
-            }
-        )
-        await self._write(archive.id)
+    async def announce(self, plan: Plan, created: float, *, anyway: bool = False) -> tuple[str, Record | None]:
+        """As `SharedArchives`."""
+        archive_id = uuid4().hex
+        try:
+            known = await self._lists.begin(archive_id, plan, created, anyway=anyway)
+            if known != archive_id:
+                live = LiveList(known)
+                if await self._lists.read(live) and await self._follower.is_followable(live):
+                    return known, live.record()
+                await self._lists.begin(archive_id, plan, created, anyway=True)
+        except (Unavailable, ListLost):
+            archive_id = uuid4().hex  # the other one may be known already
+            self._builds[archive_id] = build = _Build(plan)
+            if not await self._go_alone(archive_id, build):
+                build.is_alone = True  # nobody else has heard of it
+                await self._note_alone(archive_id)
+        else:
+            self._builds[archive_id] = _Build(plan, position=1)
+        return archive_id, None
 
-    async def append(self, archive_id: str, member: Member, attempts: int) -> None:
-        """Announce the next member. Raises `TakenOver`."""
-        document = self._ours(archive_id)
-        document.body["members"].append(encode_member(member, attempts))
-        document.body["released"] = False
-        await self._write(archive_id)
+    async def append(self, archive_id: str, members: Sequence[tuple[Member, int]]) -> None:
+        """As `SharedArchives`."""
+        await self._commit(archive_id, [live_lists.member_entry(self._me, *member) for member in members])
 
     async def settle(self, archive: Archive, state: State, comment: str) -> None:
-        """Announce that the archive is whole; from now on its key finds it, if it is complete. Raises `TakenOver`."""
-        results = [asdict(result) for result in archive.results]
-        document = self._ours(archive.id)
-        document.body |= {"state": state, "results": results, "comment": comment, "settled": time.time()}
-        await self._write(archive.id)
+        """As `SharedArchives`."""
+        await self._commit(archive.id, [live_lists.settled_entry(self._me, archive, state, comment)])
+        build = self._builds.pop(archive.id)
+        plan = build.plan
+        if build.position and not build.backlog:
+            self._unmarked[archive.id] = build.position
+        try:
+            if state is not State.COMPLETE or archive.key != plan.build_key:
+                await self._lists.forget(plan.build_key, archive.id)
+        except Unavailable:
+            log.info("archive ended without Redis", archive_id=archive.id)
         if state is State.COMPLETE:
-            pointer = json.dumps({"id": archive.id, "settled": time.time()}).encode()
-            await self._point(_key(archive.key), pointer)
-            await self._point(_options(document.body["plan"]["options_key"]), pointer, newest_wins=True)
+            self._unpointed[archive.id] = [archive.key, plan.options_key]
+            await self._point(archive.id)
+
+    def mark(self, connection: sqlite3.Connection, archive_id: str) -> None:
+        """As `SharedArchives`."""
+        connection.execute("INSERT OR IGNORE INTO unshared_lists VALUES (?)", (archive_id,))
 
     async def drop(self, archive_id: str) -> None:
-        """The archive is gone, or nobody was told its id: it is no longer worked on here."""
-        document = self._documents.pop(archive_id, None)
-        if document is None:
+        """As `SharedArchives`."""
+        build = self._builds.pop(archive_id, None)
+        if build is None:
             return
-        document.body["state"] = GONE
-        async with document.writing:  # a write under way would leave what others take for a build to go on with
-            with suppress(TakenOver, ObjectsUnavailable):
-                await self._put(archive_id, document)
-
-    async def load(self, archive_id: str) -> Record | None:
-        """An archive as its builder last announced it; None when there is none, or when it cannot be told."""
-        found = await self._read(archive_id)
-        return _record(found[0]) if found else None
-
-    async def keep(self, archive_id: str, until: float) -> None:
-        """Let no instance take the archive for expired before `until` (epoch seconds)."""
-        try:
-            await self._objects.overwrite(_kept(archive_id), json.dumps(until).encode())
-        except ObjectsUnavailable as error:
-            log.warning("shared storage unavailable", action="keep archive", error=str(error))
-
-    async def kept_until(self, archive_id: str) -> float:
-        """Until when some instance keeps the archive; 0 when none does, or when it cannot be told."""
-        try:
-            found = await self._objects.get(_kept(archive_id))
-        except ObjectsUnavailable:
-            return 0
-        return float(json.loads(found[0])) if found else 0
-
-    async def find_complete(self, key: str) -> Record | None:
-        """The complete archive that was first published for `key` and is not too old."""
-        return await self._follow_pointer(_key(key))
-
-    async def find_stale(self, options_key: str) -> Record | None:
-        """The newest complete archive for the same options, whatever its images are now."""
-        return await self._follow_pointer(_options(options_key))
-
-    async def watch(self, archive_id: str, known_tag: str | None) -> tuple[Record, str, bool] | None:
-        """What another instance builds: its record, the document's tag, and whether its builder let go of it.
-
-        None while there is nothing newer than `known_tag`. Raises `KeyError` when it is gone.
-        """
-        try:
-            found = await self._objects.get(_name(archive_id))
-        except ObjectsUnavailable:
-            return None
-        if found is None:
-            raise KeyError(archive_id)
-        body, tag = found
-        document = json.loads(body)
-        return None if tag == known_tag else (_record(document), tag, bool(document["released"]))
-
-    async def follow(self, archive: Archive, adopt: Callable[[Record], Awaitable[None]]) -> bool:
-        """Let an unfinished archive grow as its builder announces; True once this instance is to go on with it.
-
-        False when it was settled meanwhile; `adopt` records what was announced. Raises `ArchiveGone`, `Abandoned` when
-        nobody here wants it any more, and `StillBuilding` when the storage is away.
-        """
-        if archive.id in self._documents:
-            return True
-        tag: str | None = None
-        latest: Record | None = None
-        heard = time.monotonic()
-        while True:
-            await archive.readers.wait_for_demand(archive.length)
-            try:
-                announced = await self.watch(archive.id, tag)
-            except KeyError:
-                raise ArchiveGone(f"The build of archive {archive.id} was abandoned.") from None
-            may_claim = announced is None and time.monotonic() - heard > _SILENCE_SECONDS
-            if announced is not None:
-                latest, tag, may_claim = announced
-                heard = time.monotonic()
-                if latest.state == GONE:
-                    raise ArchiveGone(f"The build of archive {archive.id} was abandoned.")
-                extend(archive, latest)
-                if archive.is_settled:
-                    await adopt(latest)
-                    return False
-            if may_claim and latest is not None and tag is not None and await self.claim(archive.id, tag):
-                await adopt(latest)
-                return True
-            if time.monotonic() - heard > _AWAY_SECONDS:
-                raise StillBuilding(retry_after=BEAT_SECONDS)
-            await asyncio.sleep(_POLL_SECONDS)
-
-    async def claim(self, archive_id: str, tag: str) -> bool:
-        """Become the builder of an archive whose document still has `tag`."""
-        found = await self._read(archive_id)
-        if found is None or found[1] != tag:
-            return False
-        document = _Document({**found[0], "owner": self._owner, "released": False}, tag)
-        try:
-            document.tag = await self._objects.replace(_name(archive_id), _encode(document.body), tag)
-        except (ObjectChanged, ObjectsUnavailable):
-            return False
-        self._documents[archive_id] = document
-        return True
-
-    @property
-    def beat_seconds(self) -> float:
-        """How often `beat` is to be called."""
-        return BEAT_SECONDS
+        if build.is_alone:
+            self._database.note(_NOT_ALONE, (archive_id,))
+        with suppress(Unavailable, TakenOver, ListLost):
+            await self._lists.forget(build.plan.build_key, archive_id)
+            if build.position:
+                await self._lists.append(archive_id, build.position, [live_lists.dropped_entry(self._me)])
 
     async def release(self, archive_id: str) -> None:
-        """Let another instance go on with an unfinished archive at once."""
-        document = self._documents.get(archive_id)
-        if document is None or document.body["state"] != State.BUILDING or document.body["released"]:
+        """As `SharedArchives`."""
+        build = self._builds.get(archive_id)
+        if build is None or build.is_alone or build.is_released:
             return
-        document.body["released"] = True
+        build.is_released = True
+        with suppress(Unavailable, TakenOver, ListLost):
+            async with build.writing:
+                await self._lists.append(archive_id, build.position, [live_lists.owner_entry("")])
+                build.position += 1
+
+    async def load(self, archive_id: str) -> Record | None:
+        """As `SharedArchives`."""
+        if await self._is_alone(archive_id):
+            return None
+        live, is_told = LiveList(archive_id), True
         try:
-            await self._write(archive_id)
-        except TakenOver:
-            return
+            if await self._lists.read(live) and (live.state not in SETTLED or await self._follower.is_shared(live)):
+                return live.record()
+            is_told = not live.position
+        except (Unavailable, ListLost) as error:
+            is_told = isinstance(error, ListLost)
+        with suppress(Unavailable):
+            document = await self._documents.get(archive_id)
+            if document is not None and document.record is not None:
+                return document.record
+            if document is None and is_told:
+                return None
+        raise StillBuilding("What became of this archive cannot be told at the moment.", retry_after=BEAT_SECONDS)
 
-    async def beat(self, wanted: Collection[str]) -> None:
-        """Say of the archives that are `wanted` here that their builder lives, and make up for failed writes."""
-        for archive_id, document in list(self._documents.items()):
-            is_building = document.body["state"] == State.BUILDING
+    async def keep(self, archive_id: str, until: float) -> None:
+        """As `SharedArchives`."""
+        try:
+            await self._lists.keep(archive_id, until)
+        except Unavailable:
+            raise StillBuilding("Others cannot be told to keep this archive.", retry_after=BEAT_SECONDS) from None
+
+    async def kept_until(self, archive_id: str) -> float:
+        """As `SharedArchives`."""
+        try:
+            return await self._lists.kept_until(archive_id)
+        except Unavailable:
+            return 0
+
+    async def find_complete(self, key: str) -> Record | None:
+        """As `SharedArchives`."""
+        with suppress(Unavailable, StillBuilding):
+            if (archive_id := await self._lists.archive_of(key)) is not None:
+                record = await self.load(archive_id)
+                return record if record is not None and record.state == State.COMPLETE else None
+        return None
+
+    async def follow(self, archive: Archive, plan: Plan, adopt: Callable[[Record], Awaitable[None]]) -> bool:
+        """As `SharedArchives`."""
+        if archive.id in self._builds:
+            return True
+        if await self._is_alone(archive.id):
+            self._builds[archive.id] = _Build(plan, is_alone=True)
+            return True
+        record, live, tag = await self._follower.follow(archive)
+        await adopt(record or live.record())
+        if record is None:
+            self._builds[archive.id] = _Build(plan, live.position, tag)
+        return record is None
+
+    async def share_lists(self) -> bool:
+        """Give others the settled archives that are marked; whether none is left."""
+        rows = await self._database.run(lambda connection: connection.execute(_UNSHARED).fetchall())
+        for (archive_id,) in rows:
+            record = await self._database.run(lambda connection: read_record(connection, archive_id))  # noqa: B023  # awaited at once
             try:
-                if is_building and archive_id in wanted:
-                    document.body["beat"] += 1
-                    await self._write(archive_id)
-                elif document.is_dirty:
-                    await self._write(archive_id)
-                elif is_building:
-                    await self.release(archive_id)
-            except TakenOver:
-                continue  # the builder finds out at its next member
-            if not is_building and not document.is_dirty:
-                self._documents.pop(archive_id, None)
+                if record is not None and record.state in SETTLED:
+                    await self._documents.publish(record, self._me)
+                await self._point(archive_id)
+                if (position := self._unmarked.pop(archive_id, None)) is not None:
+                    with suppress(TakenOver, ListLost):
+                        await self._lists.append(archive_id, position, [live_lists.shared_entry(self._me)])
+            except Unavailable:
+                return False
+            for statement in _SHARED:
+                self._database.note(statement, (archive_id,))
+        return True
 
-    def _ours(self, archive_id: str) -> _Document:
-        """Raises `TakenOver`, also when a beat was what met the other builder."""
-        document = self._documents.get(archive_id)
-        if document is None:
+    async def _point(self, archive_id: str) -> None:
+        """Let the keys of a complete archive find it, if they do not yet."""
+        if (keys := self._unpointed.get(archive_id)) is not None:
+            with suppress(Unavailable):
+                await self._lists.point(keys, archive_id)
+                del self._unpointed[archive_id]
+
+    async def _commit(self, archive_id: str, entries: list[str]) -> None:
+        """Have the entries where others find them, or this build where nobody else can go on with it.
+
+        Raises `TakenOver`, and `StillBuilding` when neither can be had for as long as others take it for alive.
+        """
+        if (build := self._builds.get(archive_id)) is None:
             raise TakenOver
-        return document
-
-    async def _write(self, archive_id: str) -> None:
-        document = self._ours(archive_id)
-        async with document.writing:
-            try:
-                document.tag = await self._put(archive_id, document)
-                document.is_dirty = False
-            except ObjectsUnavailable as error:
-                document.is_dirty = True
-                log.warning("shared storage unavailable", action="write archive", error=str(error))
-
-    async def _put(self, archive_id: str, document: _Document) -> str:
-        body = _encode(document.body)
-        try:
-            if document.tag is None:
-                return await self._objects.create(_name(archive_id), body)
-            return await self._objects.replace(_name(archive_id), body, document.tag)
-        except ObjectChanged:
-            # An earlier write of ours may have been taken although its answer was lost.
-            found = await self._read(archive_id)
-            if found is None or found[0]["owner"] != self._owner:
-                self._documents.pop(archive_id, None)
-                raise TakenOver from None
-            try:
-                return await self._objects.replace(_name(archive_id), body, found[1])
-            except ObjectChanged:
-                self._documents.pop(archive_id, None)
-                raise TakenOver from None
-
-    async def _point(self, name: str, pointer: bytes, *, newest_wins: bool = False) -> None:
-        try:
-            if newest_wins:
-                await self._objects.overwrite(name, pointer)
+        async with build.writing:
+            if not build.is_alone and await self._commit_to_list(archive_id, build, entries):
                 return
-            found = await self._objects.get(name)
-            if found is None:
-                await self._objects.create(name, pointer)
-            elif json.loads(found[0])["settled"] < time.time() - self._ttl:
-                await self._objects.replace(name, pointer, found[1])
-        except ObjectChanged:
-            return  # another builder was first
-        except ObjectsUnavailable as error:
-            log.warning("shared storage unavailable", action="publish archive", error=str(error))
+            build.backlog += entries
+            if build.position and self._redis.link.is_up:
+                with suppress(Unavailable, TakenOver, ListLost):
+                    await self._lists.append(archive_id, build.position, build.backlog)
+                    build.position, build.backlog = build.position + len(build.backlog), []
 
-    async def _follow_pointer(self, name: str) -> Record | None:
+    async def _commit_to_list(self, archive_id: str, build: _Build, entries: list[str]) -> bool:
+        """False when the build goes on alone from here."""
+        began = time.monotonic()
+        while True:
+            is_lost = False
+            try:
+                await self._lists.append(archive_id, build.position, entries)
+            except TakenOver:
+                self._builds.pop(archive_id, None)
+                raise
+            except Unavailable:
+                await asyncio.sleep(_AGAIN_SECONDS)
+            except ListLost:
+                is_lost = True
+            else:
+                build.position += len(entries)
+                return True
+            waited = time.monotonic() - began
+            if (is_lost or waited > _PATIENCE_SECONDS) and await self._go_alone(archive_id, build):
+                return False
+            if waited > LEASE_SECONDS:
+                self._builds.pop(archive_id, None)
+                raise StillBuilding(retry_after=BEAT_SECONDS)
+
+    async def _go_alone(self, archive_id: str, build: _Build) -> bool:
+        """Have S3 say that nobody else goes on with this build; False when S3 is away. Raises `TakenOver`."""
+        await self._note_alone(archive_id)
         try:
-            found = await self._objects.get(name)
-        except ObjectsUnavailable:
-            return None
-        record = await self.load(json.loads(found[0])["id"]) if found else None
-        return record if record is not None and record.state == State.COMPLETE else None
+            try:
+                build.tag = await self._documents.claim(archive_id, self._me, alone=True, tag=build.tag)
+            except ObjectChanged:  # by a write of ours whose answer was lost, or by another instance
+                document = await self._documents.get(archive_id)
+                if document is None or document.owner != self._me or document.record is not None:
+                    raise TakenOver from None
+                build.tag = await self._documents.claim(archive_id, self._me, alone=True, tag=document.tag)
+        except (Unavailable, ObjectChanged, TakenOver) as error:
+            await self._database.run(lambda connection: connection.execute(_NOT_ALONE, (archive_id,)))
+            if isinstance(error, Unavailable):
+                return False
+            self._builds.pop(archive_id, None)
+            raise TakenOver from None
+        build.is_alone = True
+        log.warning("an archive is built without Redis", archive_id=archive_id)
+        return True
 
-    async def _read(self, archive_id: str) -> tuple[dict[str, Any], str] | None:
-        try:
-            found = await self._objects.get(_name(archive_id))
-        except ObjectsUnavailable as error:
-            log.warning("shared storage unavailable", action="read archive", error=str(error))
-            return None
-        return (json.loads(found[0]), found[1]) if found else None
+    async def _note_alone(self, archive_id: str) -> None:
+        await self._database.run(lambda connection: connection.execute(_ALONE, (archive_id, time.time())))
 
+    async def _is_alone(self, archive_id: str) -> bool:
+        def look(connection: sqlite3.Connection) -> bool:
+            return connection.execute("SELECT 1 FROM alone WHERE archive_id = ?", (archive_id,)).fetchone() is not None
 
-def _record(body: dict[str, Any]) -> Record:
-    results: list[ImageResult] = [decode_result(line) for line in body["results"]]
-    return Record(
-        body["id"],
-        body["state"],
-        body["layout"],
-        Plan.model_validate(body["plan"]),
-        tuple(results),
-        body["comment"],
-        body["created"],
-        body["settled"],
-        tuple(decode_member(line) for line in body["members"]),
-    )
-
-
-def _encode(body: dict[str, Any]) -> bytes:
-    return json.dumps(body, separators=(",", ":")).encode()
-
-
-def _name(archive_id: str) -> str:
-    return f"archives/{archive_id}"
-
-
-def _kept(archive_id: str) -> str:
-    return f"kept/{archive_id}"
-
-
-def _key(key: str) -> str:
-    return f"keys/{key}"
-
-
-def _options(options_key: str) -> str:
-    return f"families/{options_key}"
+        return await self._database.run(look)

@@ -1,25 +1,53 @@
-"""What instances share, opened from the settings: a storage for images and archives, a Redis or Valkey for the rest.
+"""What instances share, opened from the settings: S3 for what is kept, a Redis or Valkey for what is in motion.
 
 Both come with extras that the default install does not have; nothing of them is imported before it is asked for.
 """
 
+import sqlite3
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib import import_module
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from service.api.shared_limits import SHARED_SECONDS, SharedWindow
-from service.cluster.archives import ClusterArchives
-from service.cluster.generations import ClusterGenerations
-from service.cluster.images import ClusterImages
-from service.cluster.objects import Objects
+from service.archives.catalogue import SharedArchives
 from service.database import Database, data_dir_needed
+from service.images.leases import ImageLeases
+from service.images.store import ImageStore, SharedImages
 from service.jobs.embedded import EmbeddedJobs
 from service.jobs.engine import JobEngine
+from service.orders.generations import SharedGenerations
+from service.orders.orders import Orders
 from service.settings import InvalidSettings, Settings
+from service.telemetry.metrics import Metrics
 from service.upstream.breaker import Breaker
 
-# By extra: the modules that stand on it.
-_EXTRAS = {"s3": ("obstore", "obstore.store"), "redis": ("service.cluster.jobs", "service.cluster.breaker_hints")}
+if TYPE_CHECKING:
+    from service.cluster.archives import ClusterArchives
+    from service.cluster.generations import ClusterGenerations
+    from service.cluster.images import ClusterImages
+    from service.cluster.redis_link import RedisLink
+
+SCHEMA = """
+-- Of this data directory: what it had begun before a restart it may go on with.
+CREATE TABLE IF NOT EXISTS instance (id TEXT PRIMARY KEY);
+-- Settled archives that other instances do not have yet.
+CREATE TABLE IF NOT EXISTS unshared_lists (
+    archive_id TEXT PRIMARY KEY REFERENCES archives ON DELETE CASCADE
+) WITHOUT ROWID;
+-- How this instance saw the images of an order while others could not be told.
+CREATE TABLE IF NOT EXISTS unshared_sightings (order_id TEXT PRIMARY KEY, image_ids TEXT NOT NULL) WITHOUT ROWID;
+-- Archives that are built here without a list in Redis.
+CREATE TABLE IF NOT EXISTS alone (archive_id TEXT PRIMARY KEY, since REAL NOT NULL) WITHOUT ROWID;
+"""
+
+_ORDER = "order:"
+# By setting: the extra that brings what it needs, and the modules that stand on it.
+_EXTRAS = {
+    "STORE_URL": ("s3", ("obstore", "obstore.store")),
+    "SHARED_URL": ("redis", ("service.cluster.jobs", "service.cluster.breaker_hints", "service.cluster.redis_link")),
+}
 
 
 def load_extras(settings: Settings) -> None:
@@ -27,37 +55,92 @@ def load_extras(settings: Settings) -> None:
 
     Raises `InvalidSettings` when it is not installed.
     """
-    for name, value, extra in (("STORE_URL", settings.store_url, "s3"), ("SHARED_URL", settings.shared_url, "redis")):
-        if value is None:
-            continue
+    if settings.shared_url is None:
+        return
+    for name, (extra, modules) in _EXTRAS.items():
         try:
-            for module in _EXTRAS[extra]:
+            for module in modules:
                 import_module(module)
         except ImportError:
             raise InvalidSettings(f"{name}: needs the extra: pip install 'autoenhance-batch[{extra}]'") from None
 
 
 @dataclass(frozen=True)
-class SharedStorage:
-    """What the storage that instances share holds; None of each where there is none."""
+class _Parts:
+    redis: "RedisLink"
+    images: "ClusterImages"
+    leases: ImageLeases
+    archives: "ClusterArchives"
+    generations: "ClusterGenerations"
 
-    images: ClusterImages | None = None
-    archives: ClusterArchives | None = None
-    generations: ClusterGenerations | None = None
 
+class Cluster:
+    """What takes the place of local parts; where an instance stands alone, nothing does."""
 
-async def open_storage(settings: Settings) -> SharedStorage:
-    """The storage that instances share. Raises `InvalidSettings` when it cannot serve as such."""
-    if settings.store_url is None:
-        return SharedStorage()
-    try:
-        objects = Objects.open(settings.store_url)
-        await objects.check()
-    except ValueError as error:
-        raise InvalidSettings(f"STORE_URL: {error}") from None
-    return SharedStorage(
-        ClusterImages(objects), ClusterArchives(objects, settings.archive_ttl), ClusterGenerations(objects)
-    )
+    def __init__(self, database: Database, parts: _Parts | None) -> None:
+        self._database = database
+        self._parts = parts
+        self.images: SharedImages | None = parts.images if parts else None
+        self.leases: ImageLeases | None = parts.leases if parts else None
+        self.archives: SharedArchives | None = parts.archives if parts else None
+        self.generations: SharedGenerations | None = parts.generations if parts else None
+
+    @classmethod
+    async def open(cls, stack: AsyncExitStack, settings: Settings, database: Database, metrics: Metrics) -> "Cluster":
+        """The parts that the settings ask for, closed with `stack`.
+
+        Raises `InvalidSettings` when the storage cannot be shared.
+        """
+        if settings.shared_url is None or settings.store_url is None:
+            return cls(database, None)
+        from service.cluster.archives import ClusterArchives
+        from service.cluster.generations import ClusterGenerations
+        from service.cluster.image_leases import RedisImageLeases
+        from service.cluster.images import ClusterImages
+        from service.cluster.objects import Objects
+        from service.cluster.redis_link import RedisLink
+
+        metrics.declare_shared()
+        try:
+            objects = Objects.open(settings.store_url, metrics)
+            await objects.check()
+        except ValueError as error:
+            raise InvalidSettings(f"STORE_URL: {error}") from None
+        url, instance = settings.shared_url.get_secret_value(), await database.run(_instance)
+        redis = await stack.enter_async_context(RedisLink.open(url, instance, metrics))
+        await redis.warn()
+        images, leases = ClusterImages(objects), RedisImageLeases(redis, objects.link)
+        stack.push_async_callback(leases.close)
+        archives = ClusterArchives(objects, redis, database, settings.archive_ttl, images.wake)
+        return cls(database, _Parts(redis, images, leases, archives, ClusterGenerations(objects, database)))
+
+    def share(self, stack: AsyncExitStack, store: ImageStore) -> None:
+        """From now on, give the other instances what is fetched and settled here; all of it before `stack` closes."""
+        if self._parts is not None:
+            from service.cluster.sharing import Sharing
+
+            parts = self._parts
+
+            async def share_the_rest() -> bool:
+                return await parts.generations.share() and await parts.archives.share_lists()
+
+            sharing = Sharing(parts.images, parts.leases, self._database, store.path, share_the_rest)
+            stack.push_async_callback(sharing.close)
+
+    async def notify(self, order_id: str) -> None:
+        """Something happened to an order: let whoever waits for it at another instance look at once."""
+        if self._parts is not None:
+            await self._parts.redis.publish(_ORDER + order_id)
+
+    def hear(self, orders: Orders) -> None:
+        """Hand on what other instances say of orders."""
+
+        def heard(topic: str) -> None:
+            if topic.startswith(_ORDER):
+                orders.notify(topic.removeprefix(_ORDER))
+
+        if self._parts is not None:
+            self._parts.redis.listeners.append(heard)
 
 
 def window(settings: Settings) -> SharedWindow | None:
@@ -91,3 +174,11 @@ async def exchange_hints(settings: Settings, breakers: list[Breaker]) -> None:
     # `BreakerHints` bounds its calls; redis-py's own bound loses cancellations (CPython #86296).
     async with Redis.from_url(url, socket_timeout=None, socket_connect_timeout=SHARED_SECONDS) as redis:
         await BreakerHints(redis, breakers).exchange_regularly()
+
+
+def _instance(connection: sqlite3.Connection) -> str:
+    row = connection.execute("SELECT id FROM instance").fetchone()
+    if row is None:
+        row = (uuid4().hex,)
+        connection.execute("INSERT INTO instance VALUES (?)", row)
+    return str(row[0])

@@ -1,16 +1,28 @@
-"""Images in the storage that several instances share: found by image key, read by content."""
+"""Images in the storage that several instances share: blobs by content, and an index by variant.
+
+blobs/AB/DIGEST     the bytes
+variants/AB/VARIANT the newest generation of an image in one rendition, and its blob; written conditionally
+"""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+import sqlite3
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Collection
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from service.cluster.objects import Objects, ObjectsUnavailable
+from service.cluster.link import Unavailable
+from service.cluster.objects import ObjectChanged, Objects
 from service.images.blobs import Blob, BlobLost
-from service.telemetry.logs import get_logger
+from service.images.identity import split_key
+from service.signal import Signal
 
-log = get_logger(__name__)
+# A member is told to others before its blob is shared, which takes moments; and S3 may be away for some.
+_NOT_YET_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.5, 3.0)
+_REMEMBERED = 10_000
+_TRIES = 5
 
 
 class ClusterImages:
@@ -18,54 +30,107 @@ class ClusterImages:
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
+        self.has_work = Signal()
+        """Fired when there is something to share."""
+        self._entries: OrderedDict[str, tuple[int, str] | None] = OrderedDict()
+        self._lost: set[str] = set()
 
-    async def find(self, key: str) -> Blob | None:
-        """The image that some instance fetched under this key; None when nobody did, or when it cannot be told."""
+    async def find(self, key: str) -> tuple[Blob | None, bool]:
+        """As `SharedImages`."""
+        variant, generation = split_key(key)
         try:
-            found = await self._objects.get(_index(key))
-        except ObjectsUnavailable as error:
-            log.warning("shared storage unavailable", action="find image", error=str(error))
-            return None
-        try:
-            return Blob(**json.loads(found[0])) if found else None
-        except (TypeError, ValueError):  # written by another version
-            return None
+            entry = await self._read(variant)
+        except Unavailable:
+            return None, False
+        return (entry[1] if entry is not None and entry[0] == generation else None), True
 
-    async def share(self, blob: Blob, path: Path, key: str | None) -> bool:
-        """Give others a stored image, and let `key` name it; False when the storage did not take it."""
-        try:
-            if not await self._objects.exists(_content(blob.digest)):
-                await self._objects.upload(_content(blob.digest), path)
-            if key is not None:
-                await self._objects.overwrite(_index(key), json.dumps(asdict(blob)).encode())
-        except (ObjectsUnavailable, OSError) as error:
-            log.warning("shared storage unavailable", action="share image", error=str(error))
-            return False
-        return True
+    async def _read(self, variant: str) -> tuple[int, Blob] | None:
+        """The newest generation that is shared, and its blob. Raises `Unavailable`."""
+        found = await self._objects.get(_index(variant))
+        entry = None
+        if found is not None:
+            document = json.loads(found[0])
+            entry = document["generation"], Blob(**document["blob"])
+        self._remember(variant, (entry[0], found[1]) if entry is not None and found is not None else None)
+        return entry
 
-    async def present(self, digests: Iterable[str]) -> set[str]:
-        """Those of `digests` whose content is here."""
+    def mark(self, connection: sqlite3.Connection, blob: Blob, key: str | None) -> None:
+        """As `SharedImages`."""
+        connection.execute("INSERT OR IGNORE INTO unshared (digest, key) VALUES (?, ?)", (blob.digest, key or ""))
 
-        async def look(digest: str) -> str | None:
+    def wake(self) -> None:
+        """As `SharedImages`."""
+        self.has_work.fire()
+
+    async def publish(self, blob: Blob, path: Path, key: str | None) -> None:
+        """Give others a stored image, and let `key` name it, unless a newer generation is there.
+
+        Raises `Unavailable`, or `OSError` when the file cannot be read just now.
+        """
+        await self._objects.upload(_content(blob.digest), path)
+        self._lost.discard(blob.digest)
+        if key is None:
+            return
+        variant, generation = split_key(key)
+        body = json.dumps({"generation": generation, "blob": asdict(blob)}).encode()
+        if variant not in self._entries:
+            await self._read(variant)
+        for _ in range(_TRIES):
+            known = self._entries.get(variant)
+            if known is not None and known[0] > generation:
+                return
             try:
-                return digest if await self._objects.exists(_content(digest)) else None
-            except ObjectsUnavailable:
-                return None
+                name = _index(variant)
+                tag = await (
+                    self._objects.create(name, body) if known is None else self._objects.replace(name, body, known[1])
+                )
+            except ObjectChanged:
+                await self._read(variant)
+            else:
+                self._remember(variant, (generation, tag))
+                return
+        raise Unavailable(variant)
 
-        return {digest for digest in await asyncio.gather(*map(look, digests)) if digest is not None}
+    async def present(self, digests: Collection[str]) -> set[str]:
+        """As `SharedImages`: what is on a list was shared. Only when a read has missed one, all are looked for."""
+        if self._lost.isdisjoint(digests):
+            return set(digests)
+        await asyncio.gather(*map(self._look, digests))
+        return set(digests) - self._lost
+
+    async def _look(self, digest: str) -> None:
+        with suppress(Unavailable):
+            if await self._objects.exists(_content(digest)):
+                self._lost.discard(digest)
+            else:
+                self._lost.add(digest)
 
     async def read(self, blob: Blob, start: int, stop: int) -> AsyncIterator[bytes]:
-        """Bytes `start` to before `stop` of an image. Raises `BlobLost`."""
-        try:
-            async for piece in self._objects.read(_content(blob.digest), start, stop):
-                yield piece
-        except (FileNotFoundError, ObjectsUnavailable) as error:
-            raise BlobLost(blob.digest) from error
+        """As `SharedImages`."""
+        position, pauses = start, iter(() if blob.digest in self._lost else _NOT_YET_SECONDS)
+        while position < stop:
+            try:
+                async for piece in self._objects.read(_content(blob.digest), position, stop):
+                    yield piece
+                    position += len(piece)
+            except (FileNotFoundError, Unavailable) as error:
+                pause = next(pauses, None)
+                if pause is None:
+                    if isinstance(error, FileNotFoundError):
+                        self._lost.add(blob.digest)
+                    raise BlobLost(blob.digest) from error
+                await asyncio.sleep(pause)
+
+    def _remember(self, variant: str, entry: tuple[int, str] | None) -> None:
+        self._entries[variant] = entry
+        self._entries.move_to_end(variant)
+        if len(self._entries) > _REMEMBERED:
+            self._entries.popitem(last=False)
 
 
 def _content(digest: str) -> str:
     return f"blobs/{digest[:2]}/{digest}"
 
 
-def _index(key: str) -> str:
-    return f"images/{key[:2]}/{key}"
+def _index(variant: str) -> str:
+    return f"variants/{variant[:2]}/{variant}"

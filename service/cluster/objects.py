@@ -6,7 +6,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from service.cluster.link import Link, Unavailable
 from service.telemetry.logs import get_logger
+from service.telemetry.metrics import Metrics, Shared
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -21,30 +23,32 @@ _PARTS_AT_ONCE = 4
 _UPLOADS_AT_ONCE = 4
 # One ranged read; each is bounded by the timeout, so a slow storage is noticed however large the object.
 _READ = 4 << 20
-_SECONDS = 15
-_CONNECT_SECONDS = 2
+_PIECE_SECONDS = 15.0
+_DOCUMENT_SECONDS, _PAUSE_SECONDS = 1.5, 3.0
+_CONNECT_SECONDS = 1
 _RETRIES = 2
 _PROBE = "probe"
 _OTHER_TAG = '"00000000000000000000000000000000"'
-
-
-class ObjectsUnavailable(Exception):
-    """The storage cannot be reached, refuses us, or does not answer in time."""
 
 
 class ObjectChanged(Exception):
     """The object is not, or no longer, what the writer took it for."""
 
 
-class Objects:
-    """Objects under one prefix. Everything raises `ObjectsUnavailable` when the storage fails."""
+class _Failed(Exception):
+    """The storage cannot be reached, refuses us, or does not answer in time."""
 
-    def __init__(self, store: "ObjectStore") -> None:
+
+class Objects:
+    """Objects under one prefix. Everything raises `Unavailable` when the storage fails, or failed a moment ago."""
+
+    def __init__(self, store: "ObjectStore", metrics: Metrics) -> None:
         self._store = store
         self._uploads = asyncio.Semaphore(_UPLOADS_AT_ONCE)
+        self.link = Link(Shared.S3, metrics, seconds=_DOCUMENT_SECONDS, pause=_PAUSE_SECONDS, failures=(_Failed,))
 
     @classmethod
-    def open(cls, url: str) -> "Objects":
+    def open(cls, url: str, metrics: Metrics) -> "Objects":
         """The storage at `s3://bucket/prefix`. Credentials, region and endpoint come from the usual `AWS_*` variables.
 
         Raises `ImportError` without the extra `s3`, `ValueError` for an address that is none. Connects to nothing yet.
@@ -57,32 +61,39 @@ class Objects:
             store = from_url(
                 url,
                 client_options={
-                    "timeout": timedelta(seconds=_SECONDS),
+                    "timeout": timedelta(seconds=_PIECE_SECONDS),
                     "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
                     "allow_http": True,  # an endpoint without TLS is the operator's own choice
                 },
                 retry_config={
                     "max_retries": _RETRIES,
-                    "retry_timeout": timedelta(seconds=_SECONDS),
+                    "retry_timeout": timedelta(seconds=_PIECE_SECONDS),
                     "backoff": {"init_backoff": pause, "max_backoff": pause * 20, "base": 2},
                 },
             )
         except BaseError as error:
             raise ValueError(f"cannot be used: {type(error).__name__}") from error
-        return cls(store)
+        return cls(store, metrics)
 
     async def check(self) -> None:
-        """Make sure that the storage honours conditional writes: without them two builders could mix an archive.
+        """Make sure that the storage lets us in, and honours conditional writes: without them two builders could mix an
+        archive.
 
         Raises `ValueError` when it does not. A storage that is away for the moment is given the benefit of the doubt.
         """
+        from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
+
         try:
             await self.overwrite(_PROBE, b"probe")
             for condition, mode in (("If-None-Match", "create"), ("If-Match", {"e_tag": _OTHER_TAG})):
                 if not await self._refuses(mode):
                     raise ValueError(f"this storage ignores conditional writes ({condition}), which sharing needs")
-        except ObjectsUnavailable as error:
-            log.warning("shared storage unavailable", action="start", error=str(error))
+        except Unavailable as error:
+            match error.__cause__.__cause__ if error.__cause__ else None:
+                case PermissionDeniedError() | UnauthenticatedError():
+                    raise ValueError("this storage refuses us: check the credentials and what they allow") from None
+                case FileNotFoundError():
+                    raise ValueError("there is no such bucket") from None
 
     async def _refuses(self, mode: object) -> bool:
         try:
@@ -104,12 +115,16 @@ class Objects:
         return await self._put(name, body, "overwrite")
 
     async def upload(self, name: str, path: Path) -> None:
-        """Write a file, in parts when it is large. It appears whole or not at all."""
+        """Write a file under the name of its content, in parts when it is large. It appears whole or not at all."""
         import obstore
 
         async with self._uploads:
-            await _told_apart(
-                obstore.put_async(self._store, name, path, chunk_size=_PART, max_concurrency=_PARTS_AT_ONCE)
+            seconds = _PIECE_SECONDS * (1 + (await asyncio.to_thread(path.stat)).st_size / _PART)
+            await self.link.call(
+                lambda: _written(
+                    obstore.put_async(self._store, name, path, chunk_size=_PART, max_concurrency=_PARTS_AT_ONCE)
+                ),
+                seconds,
             )
 
     async def get(self, name: str) -> tuple[bytes, str] | None:
@@ -121,7 +136,7 @@ class Objects:
             return bytes(await found.bytes_async()), found.meta["e_tag"] or ""
 
         try:
-            return await _told_apart(read())
+            return await self.link.call(lambda: _with_our_errors(read()))
         except FileNotFoundError:
             return None
 
@@ -130,7 +145,7 @@ class Objects:
         import obstore
 
         try:
-            await _told_apart(obstore.head_async(self._store, name))
+            await self.link.call(lambda: _with_our_errors(obstore.head_async(self._store, name)))
         except FileNotFoundError:
             return False
         return True
@@ -139,22 +154,36 @@ class Objects:
         """The bytes from `start` to before `stop`, a few MiB at a time. Raises `FileNotFoundError`."""
         import obstore
 
+        async def read_piece() -> bytes:
+            piece = await _with_our_errors(obstore.get_range_async(self._store, name, start=start, end=end))
+            if len(piece) != end - start:
+                raise _Failed("an object is shorter than it should be")
+            return bytes(piece)
+
         while start < stop:
             end = min(start + _READ, stop)
-            piece = await _told_apart(obstore.get_range_async(self._store, name, start=start, end=end))
-            if len(piece) != end - start:
-                raise ObjectsUnavailable("an object is shorter than it should be")
-            yield bytes(piece)
+            yield await self.link.call(read_piece, _PIECE_SECONDS)
             start = end
 
     async def _put(self, name: str, body: bytes, mode: object) -> str:
         import obstore
 
-        result = await _told_apart(obstore.put_async(self._store, name, body, mode=mode, use_multipart=False))  # type: ignore[arg-type]  # typed as one of literals
-        return result["e_tag"] or ""
+        def put() -> Awaitable[dict[str, str | None]]:
+            call = obstore.put_async(self._store, name, body, mode=mode, use_multipart=False)  # type: ignore[arg-type]  # typed as one of literals
+            return _written(call)  # type: ignore[arg-type]
+
+        return (await self.link.call(put))["e_tag"] or ""
 
 
-async def _told_apart(call: Awaitable[T]) -> T:
+async def _written(call: Awaitable[T]) -> T:
+    """As `_with_our_errors`, for a write: what is not there then is the bucket."""
+    try:
+        return await _with_our_errors(call)
+    except FileNotFoundError as error:
+        raise _Failed("no bucket") from error
+
+
+async def _with_our_errors(call: Awaitable[T]) -> T:
     """Await a call of the library, and raise our errors for its own. `FileNotFoundError` passes."""
     from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
@@ -163,4 +192,4 @@ async def _told_apart(call: Awaitable[T]) -> T:
     except (AlreadyExistsError, PreconditionError) as error:
         raise ObjectChanged from error
     except BaseError as error:
-        raise ObjectsUnavailable(type(error).__name__) from error
+        raise _Failed(type(error).__name__) from error

@@ -4,11 +4,13 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 
 from service.disk import OutOfSpace
 from service.images.blobs import Blob, Content
-from service.images.body import Body, ImageTooLarge
+from service.images.body import ImageTooLarge
+from service.images.leases import ImageLeases, NoLeases
 from service.images.store import ImageStore
 from service.reasons import Reason
 from service.telemetry.logs import get_logger
@@ -19,7 +21,7 @@ from service.upstream.breaker import CircuitOpen
 from service.upstream.client import Autoenhance
 from service.upstream.concurrency import DownloadSlots
 from service.upstream.download import Download
-from service.upstream.models import Rendering
+from service.upstream.models import Rendition
 
 log = get_logger(__name__)
 
@@ -45,7 +47,7 @@ class ImageRequest:
 
     key: str
     image_id: str
-    rendition: Rendering
+    rendition: Rendition
     is_bought: bool = False
     """Fetching it costs nothing, whatever the rendition."""
 
@@ -112,7 +114,15 @@ class _Flight:
 class ImageFetcher:
     """Fetches images; what has begun is finished, also when nobody waits any more: it may have been paid for."""
 
-    def __init__(self, upstream: Autoenhance, store: ImageStore, slots: DownloadSlots, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        upstream: Autoenhance,
+        store: ImageStore,
+        slots: DownloadSlots,
+        metrics: Metrics,
+        leases: ImageLeases | None = None,
+    ) -> None:
+        self._leases = leases or NoLeases()
         self._upstream = upstream
         self._store = store
         self._slots = slots
@@ -131,7 +141,10 @@ class ImageFetcher:
         """
         flight = self._flights.get(image.key)
         if flight is None and (reason := context.refusal(image)) is not None:
-            if (stored := await self._stored(image, context)) is not None:
+            stored = await self._store.find_published(image.key, context.looked_at)
+            if stored is None:
+                stored, _ = await self._store.find_shared(image.image_id, image.key)
+            if stored is not None:
                 return Fetched(stored, 0)
             flight = self._flights.get(image.key)
             if flight is None:
@@ -183,8 +196,8 @@ class ImageFetcher:
         with span("image", {"image.id": image.image_id}) as current:
             started = time.monotonic()
             try:
-                stored = await self._stored(image, context)
-                fetched = Fetched(stored, 0) if stored is not None else await self._download(image, context, flight)
+                stored = await self._store.find_published(image.key, context.looked_at)
+                fetched = Fetched(stored, 0) if stored is not None else await self._obtain(image, context, flight)
             except OutOfSpace:
                 self._metrics.image_failures.labels(Reason.STORE_FULL).inc()
                 raise
@@ -197,17 +210,50 @@ class ImageFetcher:
                 self._metrics.image_size.observe(fetched.blob.size)
             return fetched
 
-    async def _stored(self, image: ImageRequest, context: FetchContext) -> Blob | None:
-        """The image if it was published since its build looked, here or by another instance."""
-        here = await self._store.find_published(image.key, context.looked_at)
-        return here or await self._store.find_shared(image.image_id, image.key)
+    async def _obtain(self, image: ImageRequest, context: FetchContext, flight: _Flight) -> Fetched:
+        """The image as another instance shared it, else downloaded here: its lease is held until it is shared."""
+        try:
+            is_only_one = await self._leases.acquire(image.key, buys=image.buys)
+        except TimeoutError:
+            raise ImageFailed(Reason.TIMEOUT) from None
+        try:
+            shared, is_told = await self._store.find_shared(image.image_id, image.key)
+            if shared is None:
+                fetched = await self._download(image, context, flight)
+                if not (is_only_one and is_told):
+                    self._metrics.images_refetched.labels(Refetch.UNCOORDINATED).inc()
+                return fetched
+        except ImageTooLarge as error:
+            self._leases.release(image.key)
+            raise ImageFailed(Reason.TOO_LARGE) from error
+        except BaseException:
+            self._leases.release(image.key)
+            raise
+        self._leases.release(image.key)
+        return Fetched(shared, 0)
 
     async def _download(self, image: ImageRequest, context: FetchContext, flight: _Flight) -> Fetched:
+        """Download and publish.
+
+        A body without the end that its format has is fetched once more; the same again is what upstream has.
+        """
+        first: Content | None = None
+        is_whole = False
         async with self._store.receive() as body:
             try:
                 flight.download = download = self._upstream.image(image.image_id, image.rendition, body)
                 with download.operation:
-                    extension, content, is_cut = await self._receive(image, context, download, body)
+                    while True:
+                        attempt = partial(self._attempt, image, context, download)
+                        extension = await self._upstream.retry(attempt, download.deadline)
+                        content, is_whole = await body.complete(extension)
+                        if is_whole or content == first:
+                            break
+                        _check_first(first, download)
+                        first = content
+                        self._metrics.images_refetched.labels(Refetch.INCOMPLETE).inc()
+                        await body.restart()
+                        download.again()
             except (CircuitOpen, ImageTooLarge, UpstreamFailure) as error:
                 reason = _reason(error)
                 attempts = flight.download.attempts if flight.download else 0
@@ -216,31 +262,11 @@ class ImageFetcher:
                         "image failed", image_id=image.image_id, reason=reason, attempts=attempts, detail=str(error)
                     )
                 raise ImageFailed(reason, attempts) from error
-            blob = await self._store.publish(body, content, extension, (image.image_id, image.key), is_cut=is_cut)
+            named = (image.image_id, image.key)
+            blob = await self._store.publish(body, content, extension, named, is_cut=not is_whole)
             if image.buys:
                 self._metrics.images_bought.inc()
             return Fetched(blob, download.attempts)
-
-    async def _receive(
-        self, image: ImageRequest, context: FetchContext, download: Download, body: Body
-    ) -> tuple[str, Content, bool]:
-        """The complete body: its extension, its checksums, and whether upstream's own file is cut.
-
-        A body without the end that its format has is fetched once more; the same again is what upstream has.
-        """
-        first: Content | None = None
-        while True:
-            extension = await self._upstream.retry(lambda: self._attempt(image, context, download), download.deadline)
-            content, is_whole = await body.complete(extension)
-            if is_whole or content == first:
-                return extension, content, not is_whole
-            if first is not None:
-                why = "no end, twice, and not the same bytes"
-                raise UpstreamFailure(Reason.TRUNCATED, why, circuit=download.reached)
-            first = content
-            self._metrics.images_refetched.labels(Refetch.INCOMPLETE).inc()
-            await body.restart()
-            download.again()
 
     async def _attempt(self, image: ImageRequest, context: FetchContext, download: Download) -> str:
         """One attempt, in a slot; the waits between attempts hold none."""
@@ -263,6 +289,12 @@ class ImageFetcher:
             context.note(image, None)
             self._slots.succeeded()
             return extension
+
+
+def _check_first(before: Content | None, download: Download) -> None:
+    """Raises `UpstreamFailure` when a body without its end is not the first one."""
+    if before is not None:
+        raise UpstreamFailure(Reason.TRUNCATED, "no end, twice, and not the same bytes", circuit=download.reached)
 
 
 def _reason(error: Exception) -> Reason:

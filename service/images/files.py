@@ -2,9 +2,9 @@
 
 import asyncio
 import os
-import uuid
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -39,8 +39,10 @@ class BlobFiles:
 
     def __init__(self, directory: Path, threads: ThreadPoolExecutor) -> None:
         self._directory = directory
+        self._root = str(directory)
         self._incoming = directory / _INCOMING
         self._threads = threads
+        self._numbers = count()
         self._open: OrderedDict[str, OpenBlob] = OrderedDict()
         self._hot: OrderedDict[str, bytes] = OrderedDict()
         self._hot_bytes = 0
@@ -51,7 +53,7 @@ class BlobFiles:
 
     def new_path(self) -> Path:
         """A name of its own for a file until it is complete."""
-        return self._incoming / uuid.uuid4().hex
+        return self._incoming / str(next(self._numbers))
 
     def prepare(self, known: set[str]) -> None:
         """Make the folders, and remove what a crash left: unfinished downloads, and files that are not `known`."""
@@ -64,27 +66,47 @@ class BlobFiles:
         for number in range(256):
             (self._directory / f"{number:02x}").mkdir(exist_ok=True)
 
-    def write(self, digest: str, data: bytes) -> None:
-        """Put a small blob into its place. Raises `OSError`."""
-        path = self.new_path()
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+    def write(self, digest: str, data: bytes) -> tuple[int, int]:
+        """Put a small blob into its place; returns its size and modification time (ns). Raises `OSError`.
+
+        Until its row is committed nobody reads it, and a start removes it: it needs no other name meanwhile.
+        """
+        path = f"{self._root}/{digest[:2]}/{digest}"
+        try:
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        except FileExistsError:
+            return self._replace(path, data)
         try:
             write_all(file, [data])
+            status = os.fstat(file)
         except BaseException:
-            path.unlink()
+            os.unlink(path)  # noqa: PTH108  # as text: a path object costs as much as the call
             raise
         finally:
             os.close(file)
-        path.replace(self.path(digest))
+        return status.st_size, status.st_mtime_ns
 
-    def move(self, writer: BlobWriter, digest: str) -> None:
-        """Put a finished file into its place; done already when the work is repeated."""
+    def _replace(self, path: str, data: bytes) -> tuple[int, int]:
+        """Write a blob anew: what is there may be damaged, and may be read just now."""
+        other = self.new_path()
+        other.write_bytes(data)
+        status = other.stat()
+        other.replace(path)
+        return status.st_size, status.st_mtime_ns
+
+    def move(self, writer: BlobWriter, digest: str) -> tuple[int, int]:
+        """Put a finished file into its place; returns its size and modification time (ns). Raises `OSError`.
+
+        It is there already when the work is repeated.
+        """
         path = self.path(digest)
         try:
             writer.path.replace(path)
         except FileNotFoundError:
             if not path.exists():
                 raise
+        status = path.stat()
+        return status.st_size, status.st_mtime_ns
 
     def probe(self) -> None:
         """Make a file and remove it. Raises `OSError` where that cannot be done."""

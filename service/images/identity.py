@@ -4,12 +4,12 @@ import json
 
 from blake3 import blake3
 
-from service.upstream.models import ImageRecord, Rendering
+from service.upstream.models import ImageRecord, Rendition
 
 _BYTES = 16
 
 
-def image_variant(record: ImageRecord, rendition: Rendering) -> str:
+def image_variant(record: ImageRecord, rendition: Rendition) -> str:
     """Of an image in one rendition, with the settings it was enhanced with. Nothing unknown counts: counters and signed
     addresses change at every look."""
     return digest(record.image_id, record.settings_json, rendition.model_dump(exclude_none=True))

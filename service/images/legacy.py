@@ -4,7 +4,7 @@ import json
 
 import xxhash
 
-from service.upstream.models import ImageRecord, Rendering
+from service.upstream.models import ImageRecord, Rendition
 
 _DIGITS = 32
 
@@ -19,7 +19,7 @@ def has_legacy_name(digest: str) -> bool:
     return len(digest) == _DIGITS
 
 
-def legacy_key(record: ImageRecord, rendition: Rendering, generation: int) -> str:
+def legacy_key(record: ImageRecord, rendition: Rendition, generation: int) -> str:
     """The key under which the first edition stored an image."""
     parts = (record.image_id, record.first_edition_fingerprint, rendition.model_dump(exclude_none=True), generation)
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))

@@ -6,7 +6,7 @@ import sqlite3
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,14 +15,14 @@ from typing import Protocol, Self
 from service.database import Database, data_dir_needed
 from service.disk import OutOfSpace, room_needed
 from service.images.blobs import Blob, BlobLost, Content, content_of, is_intact, stamp
-from service.images.body import SMALL, Body
+from service.images.body import SMALL, Body, ImageTooLarge
 from service.images.budget import StoreBudget
 from service.images.files import BlobFiles, OpenBlob
 from service.images.identity import split_key
 from service.images.legacy import has_legacy_name
 from service.single_flight import SingleFlight
 from service.telemetry.logs import get_logger
-from service.telemetry.metrics import Metrics
+from service.telemetry.metrics import Metrics, Refetch
 
 log = get_logger(__name__)
 
@@ -41,7 +41,10 @@ CREATE TABLE IF NOT EXISTS variants (
     digest TEXT NOT NULL REFERENCES blobs ON DELETE CASCADE
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS variants_by_digest ON variants (digest);
-CREATE INDEX IF NOT EXISTS variants_by_image ON variants (image_id);
+-- What other instances do not have yet, by content and image key; '' where no key names it.
+CREATE TABLE IF NOT EXISTS unshared (
+    digest TEXT NOT NULL REFERENCES blobs ON DELETE CASCADE, key TEXT NOT NULL, PRIMARY KEY (digest, key)
+) WITHOUT ROWID;
 -- The first edition's index, by keys that are no longer made.
 CREATE TABLE IF NOT EXISTS images (
     key TEXT PRIMARY KEY, digest TEXT NOT NULL REFERENCES blobs ON DELETE CASCADE
@@ -85,14 +88,17 @@ class Evict(Protocol):
 class SharedImages(Protocol):
     """A storage of images behind the local one, which several instances share."""
 
-    async def find(self, key: str) -> Blob | None:
-        """The image that some instance fetched under this key; None when nobody did, or when it cannot be told."""
+    async def find(self, key: str) -> tuple[Blob | None, bool]:
+        """The image that some instance fetched under this key, if any, and whether that could be told."""
 
-    async def share(self, blob: Blob, path: Path, key: str | None) -> bool:
-        """Give others a stored image, and let `key` name it; False when the storage did not take it."""
+    def mark(self, connection: sqlite3.Connection, blob: Blob, key: str | None) -> None:
+        """Within the transaction that keeps an image: it is to be shared, and `key` to name it."""
 
-    async def present(self, digests: Iterable[str]) -> set[str]:
-        """Those of `digests` whose content is there."""
+    def wake(self) -> None:
+        """Something was marked."""
+
+    async def present(self, digests: Collection[str]) -> set[str]:
+        """Those of `digests` whose content may be there."""
 
     def read(self, blob: Blob, start: int, stop: int) -> AsyncIterator[bytes]:
         """Bytes `start` to before `stop` of an image. Raises `BlobLost`."""
@@ -120,6 +126,7 @@ class ImageStore:
         self._threads = threads
         self._budget = budget(self._make_room)
         self._evictions = metrics.store_evictions
+        self._refetched = metrics.images_refetched
         self._boot = boot
         self._max_image_bytes = max_image_bytes
         self._evict = evict
@@ -205,7 +212,7 @@ class ImageStore:
         blob = Blob(content.digest, content.size, content.crc, extension, is_cut)
         await self._keep_through(body, blob, image)
         if self._shared is not None:
-            await self._shared.share(blob, self._files.path(blob.digest), image[1] if image else None)
+            self._shared.wake()
         return blob
 
     async def add(self, data: bytes, extension: str) -> Blob:
@@ -215,32 +222,35 @@ class ImageStore:
             await body.expect(len(data))
             return await self.publish(body, content_of(data), extension)
 
-    async def _keep_through(self, body: Body, blob: Blob, image: tuple[str, str] | None) -> None:
-        keeping = asyncio.ensure_future(self._keep(body, blob, image))
+    async def _keep_through(
+        self, body: Body, blob: Blob, image: tuple[str, str] | None, *, is_shared: bool = False
+    ) -> None:
+        keeping = asyncio.ensure_future(self._keep(body, blob, image, is_shared=is_shared))
         body.publishing(keeping)
         await asyncio.shield(keeping)
 
-    async def _keep(self, body: Body, blob: Blob, image: tuple[str, str] | None) -> None:
+    async def _keep(self, body: Body, blob: Blob, image: tuple[str, str] | None, *, is_shared: bool = False) -> None:
         """File first, then rows; a file whose rows could not be committed goes again."""
         data = body.data() if body.is_small else None
 
         def keep(connection: sqlite3.Connection) -> int:
             with room_needed():
                 if data is None:
-                    self._files.move(body.writer, blob.digest)
+                    size, mtime_ns = self._files.move(body.writer, blob.digest)
                 else:
-                    self._files.write(blob.digest, data)
-            size, mtime_ns = stamp(self._files.path(blob.digest)) or (0, 0)
+                    size, mtime_ns = self._files.write(blob.digest, data)
             is_known = connection.execute("SELECT 1 FROM blobs WHERE digest = ?", (blob.digest,)).fetchone()
             row = (blob.digest, size, blob.crc, blob.extension, blob.is_cut, mtime_ns, self._boot, time.time())
             connection.execute(_INSERT_BLOB, row)
             if image is not None:
                 image_id, key = image
                 connection.execute(_INSERT_VARIANT, (*split_key(key), image_id, blob.digest))
+            if self._shared is not None and not is_shared:
+                self._shared.mark(connection, blob, image[1] if image else None)
             return 0 if is_known else size
 
         try:
-            grown = await self._database.run(keep)
+            grown = await self._database.run(keep, gather=True)
         except BaseException:
             await self._database.run(lambda connection: self._drop_unknown(connection, blob))
             raise
@@ -304,16 +314,27 @@ class ImageStore:
             blob = (await self.find({key: None})).get(key)
         return blob
 
-    async def find_shared(self, image_id: str, key: str) -> Blob | None:
-        """The image that another instance fetched under `key`, brought here. Raises `OutOfSpace`."""
-        blob = None if self._shared is None else await self._shared.find(key)
+    async def find_shared(self, image_id: str, key: str) -> tuple[Blob | None, bool]:
+        """The image that another instance fetched under `key`, brought here; whether that there is none is certain.
+
+        Raises `OutOfSpace`.
+        """
+        if self._shared is None:
+            return None, True
+        blob, is_told = await self._shared.find(key)
         if blob is None:
-            return None
+            return None, is_told
         try:
             await self._pull(blob, (image_id, key))
         except BlobLost:
-            return None
-        return blob
+            if is_lost := blob.digest not in await self._shared.present({blob.digest}):
+                self._refetched.labels(Refetch.LOST).inc()
+            return None, is_lost
+        return blob, True
+
+    def path(self, digest: str) -> Path:
+        """Where the blob of this digest is, or would be."""
+        return self._files.path(digest)
 
     async def missing(self, blobs: Iterable[Blob]) -> set[str]:
         """Digests of those among `blobs` that are not here, or not intact any more; their files are removed.
@@ -455,7 +476,7 @@ class ImageStore:
         try:
             await self._pull(blob, None)
             return await self._files.open(blob)
-        except (OutOfSpace, BlobLost):
+        except (OutOfSpace, ImageTooLarge, BlobLost):
             return None
 
     def read_shared(self, blob: Blob, start: int, stop: int) -> AsyncIterator[bytes]:
@@ -480,4 +501,4 @@ class ImageStore:
             content, _ = await body.complete(blob.extension)
             if content.digest != blob.digest and not has_legacy_name(blob.digest):
                 raise BlobLost(blob.digest)
-            await self._keep_through(body, blob, image)
+            await self._keep_through(body, blob, image, is_shared=True)

@@ -1,6 +1,7 @@
 """What Autoenhance's webhook says of an order: whoever waits for the order looks, and a batch may begin."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from service.archives.archives import Archives
 from service.archives.options import Options
@@ -21,16 +22,27 @@ _ANSWER_SECONDS = 3.0
 class WebhookEvents:
     """Hands on what the webhook brings. The same event twice does nothing more."""
 
-    def __init__(self, jobs: Jobs, archives: Archives, orders: Orders, *, auto_batch: bool) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        archives: Archives,
+        orders: Orders,
+        notify_others: Callable[[str], Awaitable[None]],
+        *,
+        auto_batch: bool,
+    ) -> None:
+        """`notify_others` lets other instances know that an order has changed."""
         self._jobs = jobs
         self._archives = archives
         self._orders = orders
+        self._notify_others = notify_others
         self._auto_batch = auto_batch
         self._confirming: dict[str, asyncio.Task[None]] = {}
 
     async def received(self, order_id: str, *, done: bool) -> None:
         """An order has changed; `done`: nothing in it is being processed any more."""
         self._orders.notify(order_id)
+        await self._notify_others(order_id)
         if done and self._auto_batch:
             await asyncio.wait([self._confirm(order_id)], timeout=_ANSWER_SECONDS)
 

@@ -60,6 +60,9 @@ class SharedGenerations(Protocol):
     ) -> dict[str, Sighting]:
         """The sightings after this look; empty when they cannot be told."""
 
+    def mark(self, connection: sqlite3.Connection, order_id: str, image_ids: Iterable[str]) -> None:
+        """Within the transaction that keeps sightings which could not be told: others are to know of them."""
+
 
 class Generations:
     """Remembers how each image was last seen, and counts how often it was made anew."""
@@ -79,7 +82,7 @@ class Generations:
         shared = await self._shared.observe(order_id, records, anew) if self._shared is not None and records else {}
 
         def update(connection: sqlite3.Connection) -> dict[str, int]:
-            known = _read(connection, listed)
+            known = read_sightings(connection, listed)
             now = shared or look(records, known, anew)
             changed = [(image_id, sighting) for image_id, sighting in now.items() if sighting != known.get(image_id)]
             moment = time.time()
@@ -91,6 +94,8 @@ class Generations:
                     for image_id, s in changed
                 ],
             )
+            if self._shared is not None and now and not shared:
+                self._shared.mark(connection, order_id, now)
             # One whose state says nothing now is what it was.
             return {image_id: sighting.generation for image_id, sighting in {**known, **now}.items()}
 
@@ -113,8 +118,12 @@ class Generations:
 
 
 def observable(order: Order) -> dict[str, ImageRecord]:
-    """The images of an order whose state says something, by id."""
-    return {image.image_id: image for image in order.images if image.image_id and image.state is not ImageState.UNKNOWN}
+    """The images of an order whose state says something of the picture, by id.
+
+    One that expired is no longer kept at Autoenhance; it was not made anew.
+    """
+    silent = (ImageState.UNKNOWN, ImageState.EXPIRED)
+    return {image.image_id: image for image in order.images if image.image_id and image.state not in silent}
 
 
 def look(records: Mapping[str, ImageRecord], known: Mapping[str, Sighting], refresh: set[str]) -> dict[str, Sighting]:
@@ -128,7 +137,8 @@ def look(records: Mapping[str, ImageRecord], known: Mapping[str, Sighting], refr
     }
 
 
-def _read(connection: sqlite3.Connection, image_ids: Iterable[str]) -> dict[str, Sighting]:
+def read_sightings(connection: sqlite3.Connection, image_ids: Iterable[str]) -> dict[str, Sighting]:
+    """Within a transaction: how images were last seen, by this instance's account."""
     rows = connection.execute(
         "SELECT image_id, finished, generation, marks, bought, refreshed FROM generations"
         " WHERE image_id IN (SELECT value FROM json_each(?))",

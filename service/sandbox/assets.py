@@ -6,7 +6,7 @@ from pathlib import Path
 from aiohttp import hdrs, web
 
 from .config import SandboxConfig
-from .content import Body, BytesBody, CutBody, Stored, format_of, looks_like_photo
+from .content import Body, BytesBody, CutBody, ImageFile, format_of, looks_like_photo
 from .context import CONTEXT, ENTRY, FAULT, Context
 from .errors import ApiError, StorageError
 from .faults import Fault, FaultKind
@@ -62,7 +62,7 @@ async def upload(request: web.Request) -> web.StreamResponse:
     target = _target(request)
     path = context.state.uploads / new_id()
     size, start = await _receive(request, path)
-    source = Stored(path, size, format_of(start) or "jpeg")
+    source = ImageFile(path, size, format_of(start) or "jpeg")
     if isinstance(target, Bracket):
         target.source, target.uploaded_at = source, context.state.clock.now()
     else:

@@ -51,7 +51,7 @@ class Synthetic:
 
 
 @dataclass(frozen=True)
-class Stored:
+class ImageFile:
     """An image that is a file."""
 
     path: Path
@@ -60,7 +60,7 @@ class Stored:
     """Of its content; `jpeg` for what is none of the formats that can be asked for."""
 
 
-Source = Synthetic | Stored
+Source = Synthetic | ImageFile
 
 
 @functools.cache
@@ -161,7 +161,7 @@ class CutBody:
 class FileBody:
     """A file as it is, read in a thread."""
 
-    def __init__(self, source: Stored, media_type: str) -> None:
+    def __init__(self, source: ImageFile, media_type: str) -> None:
         self.size = source.size
         self.tag = hashlib.sha256(f"{source.path.name}:{source.size}".encode()).hexdigest()[:32]
         self.media_type = media_type

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from .config import FIXED_FIELDS, SandboxConfig
-from .content import Source, Stored, Synthetic
+from .content import ImageFile, Source, Synthetic
 from .context import Context
 from .faults import Fault, FaultKind, operations
 from .log import Counters, Served
@@ -225,4 +225,4 @@ class Control:
         if spec.photo is None:
             return Synthetic(spec.size)
         path = self._state.photos[spec.photo]
-        return Stored(path, self._state.photo_sizes[spec.photo])
+        return ImageFile(path, self._state.photo_sizes[spec.photo])

@@ -5,7 +5,7 @@ from typing import Literal
 
 from aiohttp import web
 
-from .content import MEDIA_TYPES, Stored
+from .content import MEDIA_TYPES, ImageFile
 from .context import CONTEXT, Context, api_version
 from .endpoint import Handler
 from .errors import ApiError
@@ -40,7 +40,7 @@ async def original(request: web.Request) -> web.StreamResponse:
     asked = _asked(request)
     if image.source is None or image.status(context.state.clock.now()) == "expired":
         raise ApiError(404, "Image not found")
-    own_format = image.source.format if isinstance(image.source, Stored) else "jpeg"
+    own_format = image.source.format if isinstance(image.source, ImageFile) else "jpeg"
     asked = replace(asked, preview=bool(asked.preview), format=asked.format or own_format)
     rendition = _rendition(context, asked, "original")
     return _redirect(context, image, rendition)

@@ -11,7 +11,7 @@ from .content import (
     Body,
     BytesBody,
     FileBody,
-    Stored,
+    ImageFile,
     Synthetic,
     SyntheticBody,
     media_type_of,
@@ -72,7 +72,7 @@ class Renderer:
         """Wait for renderings under way: threads cannot be cancelled."""
         await asyncio.gather(*self._making.values(), return_exceptions=True)
 
-    async def _make(self, key: Key, source: Stored) -> Body:
+    async def _make(self, key: Key, source: ImageFile) -> Body:
         rendition = key[2]
         async with self._slots:
             rendered = await asyncio.to_thread(render, source, rendition, self._state.config.preview_width)
@@ -92,7 +92,7 @@ def synthetic_body(image: Image, size: int, rendition: Rendition) -> SyntheticBo
     return SyntheticBody(f"{image.image_id}/{image.version}/{rendition.kind}?{items}", size, rendition.format)
 
 
-def render(source: Stored, rendition: Rendition, preview_width: int) -> bytes | None:
+def render(source: ImageFile, rendition: Rendition, preview_width: int) -> bytes | None:
     """Render a file; None when it is wanted as it is, or cannot be read as a picture. Blocking."""
     if rendition == Rendition(kind="original", preview=False, format=source.format):
         return None
@@ -159,6 +159,6 @@ def _encode(picture: "Picture", rendition: Rendition) -> bytes:
     return out.getvalue()
 
 
-def _first_bytes(source: Stored) -> bytes:
+def _first_bytes(source: ImageFile) -> bytes:
     with source.path.open("rb") as file:
         return file.read(16)

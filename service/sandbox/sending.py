@@ -18,7 +18,7 @@ TICK = 0.05
 FLUSH_TRIES, FLUSH_PAUSE = 2000, 0.001
 
 
-class Pace(NamedTuple):
+class SendRate(NamedTuple):
     """Pieces of `size` bytes, `pause` seconds apart."""
 
     size: int
@@ -44,12 +44,12 @@ class Delivery:
             return size
         return size // 2 if self.fault.after_bytes is None else min(self.fault.after_bytes, size)
 
-    def pace(self) -> Pace:
+    def pace(self) -> SendRate:
         if self.fault is not None and self.fault.kind is FaultKind.DRIP:
-            return Pace(self.fault.chunk_bytes, self.fault.interval)
+            return SendRate(self.fault.chunk_bytes, self.fault.interval)
         if self.rate is not None:
-            return Pace(max(1, min(BLOCK, int(self.rate * TICK))), TICK)
-        return Pace(BLOCK, 0)
+            return SendRate(max(1, min(BLOCK, int(self.rate * TICK))), TICK)
+        return SendRate(BLOCK, 0)
 
 
 async def deliver(request: web.Request, delivery: Delivery) -> web.StreamResponse:

@@ -234,6 +234,16 @@ class Metrics:
         for shared in Shared:
             self.shared_up.labels(shared)
 
+    @staticmethod
+    def values(gauge: Gauge) -> dict[str, float]:
+        """What a gauge with one label shows now, by the label's value."""
+        return {
+            value: sample.value
+            for family in gauge.collect()
+            for sample in family.samples
+            for value in sample.labels.values()
+        }
+
     def _declare_values(self) -> None:
         """Make every known label value exist from the start, so that rate() begins at zero, not at nothing."""
         for outcome in ArchiveOutcome:

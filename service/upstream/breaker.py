@@ -116,7 +116,8 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self._trial_under_way = False
         if failure is None:
             self._failed_subjects.pop(subject or "", None)
-            self._state.call(lambda: None)
+            if self._state.fail_counter or self._state.current_state != pybreaker.STATE_CLOSED:
+                self._state.call(lambda: None)  # a success in a row of them changes nothing
             return
         if self._state.current_state == pybreaker.STATE_CLOSED and subject is not None:
             if subject in self._failed_subjects:

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from itertools import count
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from aiohttp import hdrs
@@ -18,7 +18,7 @@ from service.telemetry.traces import span
 from service.upstream.answers import UpstreamFailure, order_problem
 from service.upstream.breaker import Breaker, CircuitOpen, Operation
 from service.upstream.download import Body, Download
-from service.upstream.models import InvalidOrder, Order, Rendering, read_order
+from service.upstream.models import InvalidOrder, Order, Rendition, read_order
 from service.upstream.retry import Deadline, RetryBudget, RetryPolicy, retry
 from service.upstream.transport import Transport, read_body
 from service.upstream.uploads import Uploads
@@ -76,7 +76,7 @@ class Autoenhance:
             log.log(level, "order call failed", order_id=order_id, reason=failure.reason, detail=failure.detail)
             raise problem from failure
 
-    def image(self, image_id: str, rendition: Rendering, body: Body) -> Download:
+    def image(self, image_id: str, rendition: Rendition, body: Body) -> Download:
         """The download of one enhanced image into `body`: its `attempt` is to be run by `retry`.
 
         Raises `UpstreamFailure` for an id that cannot be part of a URL, `CircuitOpen` while calls are paused.
@@ -99,15 +99,15 @@ class Autoenhance:
         for breaker in self._breakers.values():
             breaker.check()
 
-    async def retry(
+    def retry(
         self,
         attempt: Callable[[], Awaitable[T]],
         deadline: Deadline,
         only: frozenset[Reason] = frozenset(Reason),
         *,
         waits_out_429: bool = True,
-    ) -> T:
-        """Run `attempt` again while that can help: after transient failures, within the retry budget of all traffic.
+    ) -> Coroutine[Any, Any, T]:
+        """Run `attempt`, and again while that can help: after transient failures, within all traffic's retry budget.
 
         Raises the last `UpstreamFailure`, or `CircuitOpen`.
         """
@@ -120,12 +120,13 @@ class Autoenhance:
             self._metrics.upstream_retries.labels(failure.reason).inc()
             return True
 
-        async def counted() -> T:
-            self._budget.count_call()
-            return await attempt()
-
-        return await retry(
-            counted, policy=self._policy, deadline=deadline, may_retry=may_retry, waits_out_429=waits_out_429
+        return retry(
+            attempt,
+            policy=self._policy,
+            deadline=deadline,
+            may_retry=may_retry,
+            count_call=self._budget.count_call,
+            waits_out_429=waits_out_429,
         )
 
     async def _repeat(
@@ -149,7 +150,7 @@ class Autoenhance:
             except InvalidOrder as error:
                 raise UpstreamFailure(Reason.UPSTREAM_ERROR, f"no order document: {error}") from error
 
-    def _image_url(self, image_id: str, rendition: Rendering) -> URL:
+    def _image_url(self, image_id: str, rendition: Rendition) -> URL:
         try:
             # A lone dot or two would be read as a step in the path, whatever its encoding.
             segment = quote(image_id, safe="") if image_id.strip(".") else "-"

@@ -384,9 +384,9 @@ def _text(value: object) -> str | None:
     return str(value).strip() or None
 
 
-def _clean(text: str | None, longest: int) -> str | None:
+def _clean(text: str | None, limit: int) -> str | None:
     """A text that can be written everywhere: JSON can hold half a surrogate pair, UTF-8 cannot."""
-    return None if text is None else text[:longest].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return None if text is None else text[:limit].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _name(value: object) -> str | None:
@@ -517,7 +517,7 @@ def _first_edition_fingerprint(entry: Mapping[str, Any]) -> str:
     return xxhash.xxh3_128_hexdigest(_canonical([fields]).encode())
 
 
-class Rendering(BaseModel):
+class Rendition(BaseModel):
     """How upstream shall render an image; part of the image's identity here.
 
     `preview=False` buys the full size with a credit, unless `dev_mode`.

@@ -91,6 +91,8 @@ class Proxies:
 
     def get(self, url: URL) -> URL | None:
         """The proxy that a request to `url` goes through; loopback is always reached directly."""
+        if not self._urls:
+            return None
         host = url.host or ""
         if _is_loopback(host) or proxy_bypass_environment(f"{host}:{url.port}", self._direct):
             return None

@@ -91,15 +91,17 @@ async def retry(
     policy: RetryPolicy,
     deadline: Deadline,
     may_retry: Callable[[UpstreamFailure], bool],
+    count_call: Callable[[], None] = lambda: None,
     waits_out_429: bool = True,
 ) -> T:
     """Run `attempt` until it succeeds, cannot be helped, or would begin past the deadline.
 
     A 429 is a pause, not an attempt: it costs nothing but time, unless not to be waited out: some limits last an hour.
-    Raises the last `UpstreamFailure`. `may_retry` is asked last, so that it can spend a budget.
+    Raises the last `UpstreamFailure`. `may_retry` is asked last, so that it can spend a budget that `count_call` fills.
     """
     throttled = failed = 0
     while True:
+        count_call()
         try:
             return await attempt()
         except UpstreamFailure as failure:

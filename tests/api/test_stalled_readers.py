@@ -34,10 +34,10 @@ class Caller:
         request = f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         await self._loop.sock_sendall(self._connection, request.encode())
 
-    async def read(self, most: int) -> bytes:
+    async def read(self, limit: int) -> bytes:
         """Some bytes, or none at the end. Raises `ConnectionResetError` when the service broke off."""
         async with asyncio.timeout(PATIENCE):
-            return await self._loop.sock_recv(self._connection, most)
+            return await self._loop.sock_recv(self._connection, limit)
 
     async def read_all(self) -> bytes:
         """Everything to the end."""

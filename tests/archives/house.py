@@ -28,6 +28,7 @@ from service.telemetry.metrics import CacheResult
 from service.upstream.concurrency import DownloadSlots
 from tests.fakes.samples import ORDER
 from tests.fakes.upstream import FakeUpstream
+from tests.images.helpers import open_store
 from tests.upstream.helpers import PATIENCE, Parts, open_client
 
 
@@ -99,10 +100,9 @@ async def open_house(
         stack.push_async_callback(database.close)
         parts = await stack.enter_async_context(open_client(upstream.url, attempts=attempts))
         registry = Registry()
-        images = await ImageStore.open(
-            data_dir / "images", database, lambda _: limit, parts.metrics, evict=Eviction(registry)
+        images = await stack.enter_async_context(
+            open_store(data_dir, database, parts.metrics, Eviction(registry), limit)
         )
-        stack.push_async_callback(images.close)
         fetcher = ImageFetcher(parts.client, images, DownloadSlots(concurrency, parts.metrics), parts.metrics)
         stack.push_async_callback(fetcher.close)
         orders = Orders(parts.client, freshness)

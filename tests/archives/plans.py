@@ -6,7 +6,7 @@ from uuid import uuid4
 from service.archives.archive import Archive
 from service.archives.plan import Plan, PlannedImage
 from service.archives.readers import Readers
-from service.upstream.models import ImageState, Rendering
+from service.upstream.models import ImageState, Rendition
 
 MOMENT = datetime(2026, 3, 2, 9, 15, 4, tzinfo=UTC)
 
@@ -22,7 +22,7 @@ def plan_of(*image_ids: str, key: str = "key", options_key: str = "options", wai
     return Plan(
         order_id="o",
         order_name=None,
-        rendition=Rendering(),
+        rendition=Rendition(),
         images=images,
         key=key,
         options_key=options_key,

@@ -483,6 +483,20 @@ class TestBuild:
 
         assert (await house.finished()).state is State.COMPLETE
 
+    async def test_what_is_stored_is_found_with_an_unknown_state_too(
+        self, upstream: FakeUpstream, tmp_path: Path
+    ) -> None:
+        """Also after a restart: nothing is bought again for a word that we do not know."""
+        fill(upstream, "a", "b")
+        async with open_house(upstream, tmp_path / "data") as house:
+            await house.finished(preview=False)
+        upstream.orders[ORDER] = order([photo("a", status="a word of tomorrow"), "b"])
+        async with open_house(upstream, tmp_path / "data") as house:
+            archive = await house.finished(preview=False, image=("a",))
+
+        assert archive.state is State.COMPLETE
+        assert upstream.image_calls == 2
+
     async def test_an_unknown_state_is_waited_for_by_those_who_wait(self, house: House, upstream: FakeUpstream) -> None:
         """Until it is one that is known; not fetched before."""
         unknown = order([photo("a", status="a word of tomorrow"), "b"])

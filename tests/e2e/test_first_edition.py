@@ -3,7 +3,6 @@
 import hashlib
 import sqlite3
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -32,7 +31,7 @@ BEGUN = "b720a44b0cbb4b9884ab3660efe72d88"
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Iterator[Path]:
+def data_dir(tmp_path: Path) -> Path:
     """As it was left a moment ago: four archives of five images, of which one is a second generation."""
     directory = tmp_path / "data"
     images = directory / "images"

@@ -47,10 +47,10 @@ async def test_at_most_five_images_are_fetched_at_once(upstream: FakeUpstream, s
 
     download = asyncio.create_task(service.download())
     await upstream.until(lambda: upstream.in_flight == 5)
-    for let_go, name in enumerate(_in_order_of_arrival(upstream), start=1):
+    for released, name in enumerate(_in_order_of_arrival(upstream), start=1):
         gates[name].set()
-        await upstream.until(lambda: upstream.image_calls == min(9, 5 + let_go))  # noqa: B023  # awaited at once
-        if let_go == 4:
+        await upstream.until(lambda: upstream.image_calls == min(9, 5 + released))  # noqa: B023  # awaited at once
+        if released == 4:
             break
     for gate in gates.values():
         gate.set()

@@ -28,8 +28,8 @@ class Caller:
         self.refused: list[int] = []
         """Statuses of answers that were no archive."""
 
-    async def go_on(self, way: Way = Way.BROWSER, *, base: str | None = None, most: int | None = None) -> bool:
-        """Ask for what is missing and take it, at most `most` bytes; False when it broke off.
+    async def go_on(self, way: Way = Way.BROWSER, *, base: str | None = None, limit: int | None = None) -> bool:
+        """Ask for what is missing and take it, at most `limit` bytes; False when it broke off.
 
         `base` is where the service is reached, if not directly.
         """
@@ -41,11 +41,11 @@ class Caller:
             else:
                 headers["If-Range"] = f'"{self.archive_id}"'
         try:
-            return await self._take((base or self._scene.service.url) + path, headers, most)
+            return await self._take((base or self._scene.service.url) + path, headers, limit)
         except (ClientError, ConnectionError):
             return False
 
-    async def _take(self, url: str, headers: dict[str, str], most: int | None) -> bool:
+    async def _take(self, url: str, headers: dict[str, str], limit: int | None) -> bool:
         query = {} if "/archives/" in url else QUERY
         async with self._scene.session.get(url, params=query, headers=headers) as response:
             if response.status == 416:  # all is here but the connection's proper end
@@ -57,7 +57,7 @@ class Caller:
                 self.restarts += self.archive_id is not None
                 self.body.clear()
             self.archive_id = response.headers["X-Archive-Id"]
-            goal = None if most is None else len(self.body) + most
+            goal = None if limit is None else len(self.body) + limit
             async for chunk in response.content.iter_any():
                 self.body += chunk
                 if goal is not None and len(self.body) >= goal:

@@ -16,7 +16,6 @@ from tests.faults.findings import Findings
 from tests.faults.nginx import nginx
 from tests.faults.scene import QUERY, Scene, eventually, members, open_scene
 
-_FIRST, _SECOND = 200_000, 12 << 20
 _LARGE = 24 << 20
 """More than the buffers between service and client hold."""
 _ROOM = 8 << 20
@@ -58,7 +57,8 @@ async def _fail_builds(findings: Findings, scene: Scene, ways: dict[str, str]) -
 
 
 def _failing_order(scene: Scene) -> str:
-    specs = [ImageSpec(size=_FIRST), ImageSpec(size=_SECOND, latency=0.3)]
+    # Each fits, all of them do not; the last ones come when the first is being read.
+    specs = [ImageSpec(size=_ROOM // 5), *[ImageSpec(size=_ROOM // 5, latency=0.3)] * 6]
     return scene.order_path(scene.add_order(specs))
 
 

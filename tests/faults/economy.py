@@ -57,7 +57,7 @@ class _Plan:
     async def follow(self, caller: Caller) -> bool:
         """Returns whether the caller has everything."""
         await asyncio.sleep(self._start)
-        if await caller.go_on(self._ways[0], most=self.leaves_after):
+        if await caller.go_on(self._ways[0], limit=self.leaves_after):
             return True
         if not self._comes_back:
             return False
@@ -91,7 +91,7 @@ async def _leave(findings: Findings, scene: Scene, rng: random.Random) -> tuple[
     order = scene.add_order(_images(rng, 12, slowest=0.2))
     caller = Caller(scene, order)
     left = await scene.metric("batch_client_disconnects_total")
-    await caller.go_on(most=1)
+    await caller.go_on(limit=1)
     noticed = await eventually(lambda: scene.metric("batch_client_disconnects_total"), left + 1)
     findings.hold("a caller who left is noticed and counted", noticed, order.order_id)
     # What is asked for later than this had its slot before: its request was on its way.

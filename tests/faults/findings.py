@@ -39,9 +39,9 @@ class Findings:
         """Note a measurement."""
         self._figures.append(Row(what, str(figure), passed))
 
-    def at_most(self, what: str, found: float, most: float) -> None:
-        """Note a measurement that is repeated; the largest is told, and that it may be `most`."""
-        self._most[what] = max(found, self._most.get(what, (found, most))[0]), most
+    def at_most(self, what: str, found: float, limit: float) -> None:
+        """Note a measurement that is repeated; the largest is told, and that it may be `limit`."""
+        self._most[what] = max(found, self._most.get(what, (found, limit))[0]), limit
 
     @property
     def rows(self) -> list[Row]:

@@ -35,16 +35,16 @@ def test_checksums_are_those_of_the_bytes(writer: BlobWriter) -> None:
     assert (writer.path.read_bytes(), writer.size) == (data, 3_000)
 
 
-@pytest.mark.parametrize("most", [1, 7, 999, 5_000])
-def test_a_short_write_is_continued(writer: BlobWriter, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+@pytest.mark.parametrize("taken", [1, 7, 999, 5_000])
+def test_a_short_write_is_continued(writer: BlobWriter, monkeypatch: pytest.MonkeyPatch, taken: int) -> None:
     """Given a system that takes fewer bytes than it is given, none is lost and none is doubled."""
     really_write = os.write
 
     def writev(file: int, chunks: Sequence[bytes]) -> int:
-        return really_write(file, b"".join(chunks)[:most])
+        return really_write(file, b"".join(chunks)[:taken])
 
     def write(file: int, data: bytes | memoryview) -> int:
-        return really_write(file, bytes(data)[:most])
+        return really_write(file, bytes(data)[:taken])
 
     monkeypatch.setattr(os, "writev", writev)
     monkeypatch.setattr(os, "write", write)

@@ -112,10 +112,10 @@ async def test_a_whole_download_is_kept_although_nobody_waits_for_it(
     moving, go_on = threading.Event(), threading.Event()
     really_move = BlobFiles.move
 
-    def move_slowly(self: BlobFiles, writer: BlobWriter, digest: str) -> None:
+    def move_slowly(self: BlobFiles, writer: BlobWriter, digest: str) -> tuple[int, int]:
         moving.set()
         go_on.wait(10)
-        really_move(self, writer, digest)
+        return really_move(self, writer, digest)
 
     monkeypatch.setattr(BlobFiles, "move", move_slowly)
 
@@ -237,10 +237,10 @@ async def test_an_image_may_be_so_large_and_no_larger(tmp_path: Path, database: 
 
 async def test_an_image_may_take_a_quarter_of_the_store(tmp_path: Path, database: Database) -> None:
     """Else one would drive out all others."""
-    async with open_store(tmp_path, database, limit=4_000) as images:
-        await put(images, "fits", bytes(1_000))
+    async with open_store(tmp_path, database, limit=8 * MIB) as images:
+        await put(images, "fits", bytes(2 * MIB))
         with pytest.raises(ImageTooLarge):
-            await put(images, "too large", bytes(1_001))
+            await put(images, "too large", bytes(2 * MIB + 1))
 
 
 async def test_without_an_announced_length_room_is_asked_for_by_steps(images: ImageStore) -> None:

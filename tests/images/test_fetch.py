@@ -20,7 +20,7 @@ from service.reasons import Reason
 from service.telemetry.metrics import Circuit
 from service.upstream import download as download_module
 from service.upstream.concurrency import DownloadSlots, NotWanted
-from service.upstream.models import Rendering
+from service.upstream.models import Rendition
 from tests.fakes.samples import jpeg
 from tests.fakes.upstream import FakeUpstream, Handler, Reply
 from tests.images.helpers import MIB, found, left_over, open_store, put, read
@@ -41,7 +41,7 @@ class Scene:
         self, image_id: str = "a", context: FetchContext | None = None, **rendition: Any
     ) -> asyncio.Task[Fetched]:
         """Begin to fetch an image of that id, for a build of its own unless told."""
-        request = ImageRequest(f"{image_id}.0", image_id, Rendering(**rendition))
+        request = ImageRequest(f"{image_id}.0", image_id, Rendition(**rendition))
         return self.start(self.fetcher.fetch(request, context or FetchContext("build")))
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -88,6 +88,15 @@ async def reason(task: asyncio.Task[Fetched]) -> tuple[Reason, int]:
     with pytest.raises(ImageFailed) as raised:
         await task
     return raised.value.reason, raised.value.attempts
+
+
+_really_append = BlobWriter.append
+
+
+def append_slowly(writer: BlobWriter, chunks: list[bytes]) -> None:
+    """As a busy disk does."""
+    time.sleep(0.4)
+    _really_append(writer, chunks)
 
 
 def trickle(pieces: list[bytes], between: Callable[[int], Coroutine[Any, Any, Any]]) -> Handler:
@@ -237,7 +246,7 @@ class TestFlights:
     async def test_another_rendition_is_another_download(self, scene: Scene, upstream: FakeUpstream) -> None:
         """Keys decide."""
         upstream.images["a"] = jpeg()
-        requests = [ImageRequest(f"k{number}.0", "a", Rendering()) for number in range(2)]
+        requests = [ImageRequest(f"k{number}.0", "a", Rendition()) for number in range(2)]
 
         await asyncio.gather(*(scene.fetcher.fetch(request, FetchContext("build")) for request in requests))
 
@@ -420,7 +429,7 @@ class TestCredit:
         first = await reason(scene.fetch("a", context, preview=False))
         second = await reason(scene.fetch("b", context, preview=False))
         free = await scene.fetch("c", context)
-        bought = ImageRequest("d.0", "d", Rendering(preview=False), is_bought=True)
+        bought = ImageRequest("d.0", "d", Rendition(preview=False), is_bought=True)
         paid = await scene.fetcher.fetch(bought, context)
         other = await scene.fetch("b", preview=False)
 
@@ -616,18 +625,26 @@ class TestTime:
     ) -> None:
         """Given writes that take longer than an image may, it is stored, no attempt is lost, no circuit hears of it."""
         upstream.images["a"] = jpeg(size=3 * MIB)
-        really_append = BlobWriter.append
-
-        def append_slowly(self: BlobWriter, chunks: list[bytes]) -> None:
-            time.sleep(0.4)
-            really_append(self, chunks)
-
+        monkeypatch.setattr(download_module, "_STEADY_SECONDS", 0.1)
         monkeypatch.setattr(BlobWriter, "append", append_slowly)
         async with scene_of(upstream, images, seconds=0.3, failures=1) as scene:
             fetched = await scene.fetch()
 
             assert not any(breaker.is_open for breaker in scene.parts.breakers.values())
         assert fetched.attempts == 1
+
+    async def test_a_slow_disk_takes_no_time_from_the_next_attempt(
+        self, upstream: FakeUpstream, images: ImageStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given a body that breaks off after writes that took longer than an image may, it is tried again."""
+        data = jpeg(size=3 * MIB)
+        upstream.images["a"] = [Reply(body=data, cut_after=2 * MIB + 1), data]
+        monkeypatch.setattr(BlobWriter, "append", append_slowly)
+        async with scene_of(upstream, images, seconds=0.3) as scene:
+            fetched = await scene.fetch()
+
+        assert fetched.attempts == 2
+        assert await read(images, fetched.blob) == data
 
 
 async def test_a_broken_store_is_our_own_error(

@@ -6,7 +6,7 @@ import pytest
 
 from service.images.identity import digest, image_key, image_variant, split_key
 from service.images.legacy import has_legacy_name, legacy_key
-from service.upstream.models import ENHANCEMENT_SETTINGS, ImageRecord, Rendering, parse_order
+from service.upstream.models import ENHANCEMENT_SETTINGS, ImageRecord, Rendition, parse_order
 
 
 def record(**fields: Any) -> ImageRecord:
@@ -15,7 +15,7 @@ def record(**fields: Any) -> ImageRecord:
 
 
 def variant(**fields: Any) -> str:
-    return image_variant(record(**fields), Rendering())
+    return image_variant(record(**fields), Rendition())
 
 
 # Whatever an image carries that says nothing about the picture; each set on the image itself.
@@ -72,15 +72,15 @@ def test_the_sequence_and_the_way_of_writing_settings_mean_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "rendering",
+    "rendition",
     [
         {"format": "png"}, {"quality": 80}, {"preview": False}, {"dev_mode": True}, {"max_width": 480}, {"scale": 0.5},
     ],
     ids=str,
 )  # fmt: skip
-def test_another_rendition_is_another_image(rendering: dict[str, Any]) -> None:
+def test_another_rendition_is_another_image(rendition: dict[str, Any]) -> None:
     """Every option of it counts."""
-    assert image_variant(record(), Rendering(**rendering)) != variant()
+    assert image_variant(record(), Rendition(**rendition)) != variant()
 
 
 def test_another_image_is_another_image() -> None:
@@ -138,8 +138,8 @@ class TestFirstEdition:
         """These were computed by its code."""
         (image,) = parse_order({"images": [entry]}).images
 
-        assert legacy_key(image, Rendering(), 0) == preview
-        assert legacy_key(image, Rendering(preview=False, format="png", quality=80), 2) == bought
+        assert legacy_key(image, Rendition(), 0) == preview
+        assert legacy_key(image, Rendition(preview=False, format="png", quality=80), 2) == bought
 
     def test_its_blobs_are_known_by_the_length_of_their_names(self) -> None:
         """128 bits then, 256 now."""

@@ -277,7 +277,9 @@ class TestOpening:
             held.append(used)
             return 1 << 30
 
-        again = await ImageStore.open(tmp_path / "images", database, limit, metrics, evict=Evictions())
+        again = await ImageStore.open(
+            tmp_path / "images", database, limit, metrics, evict=Evictions(), max_image_bytes=MIB
+        )
         await again.close()
 
         assert (held, stored_bytes(metrics)) == ([len(jpeg())], len(jpeg()))

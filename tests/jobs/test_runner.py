@@ -234,9 +234,9 @@ async def test_jobs_that_may_have_crashed_take_turns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("problem", "longest"), [(BreakerOpen(retry_after=3600), 60), (ArchiveGone(), 5), (BreakerOpen(retry_after=2), 2)]
+    ("problem", "limit"), [(BreakerOpen(retry_after=3600), 60), (ArchiveGone(), 5), (BreakerOpen(retry_after=2), 2)]
 )
-async def test_what_passes_is_waited_for(problem: Problem, longest: float) -> None:
+async def test_what_passes_is_waited_for(problem: Problem, limit: float) -> None:
     """For a minute at most, whatever is said of it; queued meanwhile, without a crash counted."""
     records = Records()
     running = asyncio.create_task(runner(records, Builds(problem)).run(job()))
@@ -247,7 +247,7 @@ async def test_what_passes_is_waited_for(problem: Problem, longest: float) -> No
     assert paused.retry_at is not None
     assert paused.retrying_since is not None
     assert (paused.status, paused.crashes) == (Status.QUEUED, 0)
-    assert paused.retry_at - paused.retrying_since == pytest.approx(longest, abs=0.01)
+    assert paused.retry_at - paused.retrying_since == pytest.approx(limit, abs=0.01)
 
 
 async def test_after_a_quarter_of_an_hour_what_passes_is_the_error() -> None:

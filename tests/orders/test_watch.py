@@ -127,6 +127,18 @@ async def test_a_notify_makes_who_waits_look_at_once(upstream: Upstream, orders:
     assert (before, upstream.calls) == ([], ["o"])
 
 
+async def test_a_notify_is_worth_one_look(upstream: Upstream, orders: Orders) -> None:
+    """After it the schedule is kept again."""
+    upstream.answer = UNSETTLED
+    waiter = Waiter(orders, Schedule(), is_settled)
+    await turns()
+    orders.notify("o")
+    await turns(50)
+
+    assert upstream.calls == ["o"]
+    waiter.task.cancel()
+
+
 async def test_a_notify_during_a_look_is_not_lost(upstream: Upstream, orders: Orders) -> None:
     """The look may have been answered before it happened: there is another one at once."""
     upstream.answer = UNSETTLED

@@ -1,4 +1,4 @@
-"""Rendering photos: formats, quality, widths, watermark. Needs the extra `sandbox`."""
+"""Rendition photos: formats, quality, widths, watermark. Needs the extra `sandbox`."""
 
 import io
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.sandbox import ImageSpec, Rendition, rendering
-from service.sandbox.content import JXL_PICTURE, Stored
+from service.sandbox.content import JXL_PICTURE, ImageFile
 from service.sandbox.rendering import render
 
 from .conftest import Answer, Caller, StartSandbox
@@ -147,7 +147,7 @@ async def test_a_rendition_is_made_once(caller: Caller, monkeypatch: pytest.Monk
     """The second request is served from memory."""
     made: list[Rendition] = []
 
-    def counted(source: Stored, rendition: Rendition, preview_width: int) -> bytes | None:
+    def counted(source: ImageFile, rendition: Rendition, preview_width: int) -> bytes | None:
         made.append(rendition)
         return render(source, rendition, preview_width)
 

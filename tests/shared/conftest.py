@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+import service.cluster.breaker_hints
+
 # Imported before there is an event loop, as the command line does it.
 import service.cluster.jobs
-import service.cluster.breaker_hints  # noqa: F401
+import service.cluster.redis_link  # noqa: F401
 from tests.e2e.client import Service, StartService
 from tests.e2e.conftest import start_service, upstream
 from tests.redis_server import RedisServer
@@ -44,21 +46,11 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def start_member(redis: RedisServer, start_replica: StartService) -> StartService:  # Redis outlives the instances
-    """A factory for instances that share a bucket and a Redis."""
-
-    async def start(**settings: object) -> Service:
-        return await start_replica(**({"shared_url": redis.url} | settings))
-
-    return start
-
-
-@pytest.fixture
-def start_replica(s3: S3Server, start_service: StartService) -> StartService:
-    """A factory for instances that share a bucket of their own; each has a data directory of its own."""
+def start_member(s3: S3Server, redis: RedisServer, start_service: StartService) -> StartService:
+    """A factory for instances that share a bucket and a Redis of their own; each has its own data directory."""
     bucket = s3.make_bucket()
 
     async def start(**settings: object) -> Service:
-        return await start_service(**({"store_url": bucket} | settings))
+        return await start_service(**({"store_url": bucket, "shared_url": redis.url} | settings))
 
     return start

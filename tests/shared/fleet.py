@@ -67,6 +67,11 @@ class Fleet:
         rendition = Rendition(preview=False)
         return {image.name: self._sandbox.control.expected(image.image_id, rendition) for image in order.images}
 
+    @property
+    def images_fetched(self) -> int:
+        """How often an image was requested from the sandbox, by any replica."""
+        return self._sandbox.control.counters.requests["enhanced"]
+
     async def start(self, replicas: int) -> None:
         """Start them side by side."""
         self._ports = [free_port() for _ in range(replicas)]

@@ -40,8 +40,8 @@ async def lose_s3(folder: Path, *, rounds: int, late: float = 2.0) -> Findings:
     async with S3Proxy() as proxy, open_fleet(folder, 2, proxy) as fleet:
         check = _Check(fleet)
         for _ in range(rounds):
-            await check.without_s3("S3 answers 500", proxy, is_broken=True, late=0)
-            await check.without_s3("S3 is slow", proxy, is_broken=False, late=late)
+            await check.without_s3("S3 answers 500", proxy, status=500, late=0)
+            await check.without_s3("S3 is slow", proxy, status=None, late=late)
         check.findings.figure("requests that S3 answered with 500", proxy.refused, passed=proxy.refused > 0)
     return check.findings
 
@@ -76,12 +76,12 @@ class _Check:
         self.findings.at_most(f"jobs accepted again after its return, s: Redis {how}", back, _BACK_SECONDS)
         self.findings.at_most(f"lag of the event loop under load, s (99 of 100): Redis {how}", late, _LAG_SECONDS)
 
-    async def without_s3(self, how: str, proxy: S3Proxy, *, is_broken: bool, late: float) -> None:
+    async def without_s3(self, how: str, proxy: S3Proxy, *, status: int | None, late: float) -> None:
         """One outage: what is answered meanwhile, and what the other replica has afterwards."""
         known, new, wish = (self._fleet.add_order(_IMAGES) for _ in range(3))
         first, second = self._fleet.replicas
         whole = await self._download(known, first.url)
-        proxy.is_broken, proxy.seconds = is_broken, late
+        proxy.status, proxy.seconds = status, late
         try:
             started = time.monotonic()
             again = await self._download(known, first.url)
@@ -92,7 +92,7 @@ class _Check:
             job_id = await self._create(wish)
             assert job_id is not None
         finally:
-            proxy.is_broken, proxy.seconds = False, 0.0
+            proxy.status, proxy.seconds = None, 0.0
         self.findings.equal("a job accepted meanwhile is complete", await self._end_of(job_id), "complete")
         started = time.monotonic()
         path = f"/v1/jobs/{job_id}/download"

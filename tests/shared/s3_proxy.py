@@ -1,6 +1,7 @@
-"""In front of an S3 server: passes everything on, or answers 500, or late."""
+"""In front of an S3 server: passes everything on, or answers an error, or late, or never."""
 
 import asyncio
+import io
 from typing import Self
 
 from aiohttp import ClientSession, web
@@ -15,12 +16,14 @@ class S3Proxy:
     def __init__(self, target: str = "") -> None:
         self.target = target
         self.url = ""
-        self.is_broken = False
-        """Answer 500 to everything."""
+        self.status: int | None = None
+        """Answer this to everything."""
         self.seconds = 0.0
         """How late every answer is."""
         self.refused = 0
-        """Requests that were answered with 500."""
+        """Requests that were answered with `status`."""
+        self.requests: list[str] = []
+        """Methods and paths, in the sequence in which they came."""
         self._runner: web.AppRunner | None = None
         self._session: ClientSession | None = None
 
@@ -43,14 +46,15 @@ class S3Proxy:
 
     async def _answer(self, request: web.Request) -> web.Response:
         assert self._session is not None
+        self.requests.append(f"{request.method} {request.path}")
         body = await request.read()
         await asyncio.sleep(self.seconds)
-        if self.is_broken:
+        if self.status is not None:
             self.refused += 1
-            return web.Response(status=500, text="<Error><Code>InternalError</Code></Error>")
+            return web.Response(status=self.status, text="<Error><Code>Refused</Code></Error>")
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
         url = URL(self.target + request.raw_path, encoded=True)
-        async with self._session.request(request.method, url, data=body, headers=headers) as response:
+        async with self._session.request(request.method, url, data=io.BytesIO(body), headers=headers) as response:
             kept = {name: value for name, value in response.headers.items() if name.lower() not in _HOP_BY_HOP}
             if request.method == "HEAD":
                 kept["Content-Length"] = response.headers.get("Content-Length", "0")

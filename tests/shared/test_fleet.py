@@ -1,9 +1,14 @@
 """Three replicas as processes of their own behind haproxy. The long form of the kills runs with the soak."""
 
+import asyncio
 import json
+import os
+import signal
+from contextlib import suppress
 from pathlib import Path
 
-from aiohttp import ClientResponse
+import pytest
+from aiohttp import ClientError, ClientResponse
 
 from service.sandbox import ImageSpec
 from tests.faults.scene import members
@@ -61,3 +66,66 @@ async def test_kills_of_replicas_lose_no_job(tmp_path: Path) -> None:
     findings = await kill_replicas(tmp_path, Plan(jobs=12, seed=5))
 
     findings.verify()
+
+
+async def test_equal_requests_at_all_replicas_buy_each_image_once(tmp_path: Path) -> None:
+    """Twenty orders, each asked for at three replicas at the same moment: sixty downloads, twenty archives."""
+    async with open_fleet(tmp_path) as fleet:
+        orders = [fleet.add_order([ImageSpec(size=20_000, latency=0.05)] * 5) for _ in range(20)]
+
+        async def download(order_id: str, url: str) -> tuple[str, bytes]:
+            path = f"{url}/v1/orders/{order_id}/images"
+            async with fleet.session.get(path, params={"preview": "false"}) as response:
+                assert response.status == 200
+                return response.headers["X-Archive-Id"], await response.read()
+
+        answers = await asyncio.gather(
+            *(download(order.order_id, replica.url) for order in orders for replica in fleet.replicas)
+        )
+        fetched = fleet.images_fetched
+
+    assert len(set(answers)) == len({archive_id for archive_id, _ in answers}) == len(orders)
+    assert fetched == 5 * len(orders)
+
+
+async def test_a_replica_that_is_told_to_stop_finishes_what_it_has_bought(tmp_path: Path) -> None:
+    """What was in flight is shared before it ends: another replica goes on, and buys nothing again."""
+    async with open_fleet(tmp_path, 2) as fleet:
+        order = fleet.add_order([ImageSpec(size=20_000, latency=1.5)] * 8)
+        path = f"/v1/orders/{order.order_id}/images"
+        async with fleet.session.get(fleet.replicas[0].url + path, params={"preview": "false"}) as response:
+            await response.content.readexactly(1_000)
+            stopping = asyncio.create_task(fleet.replicas[0].stop())
+            with suppress(ClientError):
+                await response.read()
+        async with fleet.session.get(fleet.replicas[1].url + path, params={"preview": "false"}) as response:
+            body = await response.read()
+        assert await stopping == 0
+        fetched = fleet.images_fetched
+
+    assert members(body) == fleet.expected(order)
+    assert fetched == 8
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_replica_that_is_gone_is_taken_over(tmp_path: Path, sign: signal.Signals) -> None:
+    """Another one goes on with its archive, byte for byte; only what was in flight is fetched again."""
+    async with open_fleet(tmp_path, 2) as fleet:
+        order = fleet.add_order([ImageSpec(size=20_000, latency=0.3 * number) for number in range(1, 9)])
+        first, second = fleet.replicas
+        path, query = f"/v1/orders/{order.order_id}/images", {"preview": "false"}
+        async with fleet.session.get(first.url + path, params=query) as response:
+            head = await response.content.readexactly(30_000)
+            archive = f"/v1/archives/{response.headers['X-Archive-Id']}"
+            os.kill(first.pid, sign)
+            async with fleet.session.get(second.url + archive, headers={"Range": f"bytes={len(head)}-"}) as rest:
+                assert rest.status == 206
+                body = head + await rest.read()
+            if sign is signal.SIGSTOP:
+                os.kill(first.pid, signal.SIGCONT)
+                with suppress(ClientError):
+                    assert body.startswith(head + await response.read())
+        fetched = fleet.images_fetched
+
+    assert members(body) == fleet.expected(order)
+    assert fetched <= len(order.images) + 5

@@ -75,7 +75,6 @@ async def test_a_job_belongs_to_all_instances(upstream: FakeUpstream, start_memb
     assert upstream.image_calls == len(IMAGES)
 
 
-@pytest.mark.xfail(reason="an order's changes are not told to other instances yet", run=False)
 async def test_news_wakes_who_waits_at_another_instance(
     upstream: FakeUpstream, start_member: StartService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,7 +257,12 @@ async def test_an_outage_in_the_middle_of_a_job_is_not_its_end(
 
 @pytest.mark.parametrize("is_shared", [False, True])
 async def test_a_full_database_puts_a_job_off(
-    redis: RedisServer, start_replica: StartService, monkeypatch: pytest.MonkeyPatch, *, is_shared: bool
+    redis: RedisServer,
+    start_service: StartService,
+    start_member: StartService,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_shared: bool,
 ) -> None:
     """It is tried again, and comes to its end once there is room."""
     keep = Archives.keep
@@ -272,7 +276,7 @@ async def test_a_full_database_puts_a_job_off(
 
     monkeypatch.setattr("service.jobs.runner.StoreFull", partial(StoreFull, retry_after=_PAUSE))
     monkeypatch.setattr(Archives, "keep", refuse_once)
-    service = await start_replica(**({"shared_url": redis.url} if is_shared else {}))
+    service = await (start_member if is_shared else start_service)()
 
     job = await ended(service, json.loads((await create(service)).body)["job_id"])
 

@@ -4,7 +4,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from service.images.objects import Objects
+from service.cluster.objects import Objects
+from service.telemetry.metrics import Metrics
+from tests.loopback import free_port
+from tests.s3_server import S3Server
 
 _CONDITIONS = frozenset({"If-None-Match", "If-Match"})
 
@@ -20,7 +23,7 @@ async def check_a_storage_that_honours(*conditions: str, monkeypatch: pytest.Mon
         login = {"AWS_ACCESS_KEY_ID": "access", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
         for name, value in {**login, "AWS_ENDPOINT_URL": str(server.make_url(""))}.items():
             monkeypatch.setenv(name, value)
-        await Objects.open("s3://bucket/prefix").check()
+        await Objects.open("s3://bucket/prefix", Metrics()).check()
 
 
 @pytest.mark.parametrize("ignored", sorted(_CONDITIONS))
@@ -33,3 +36,36 @@ async def test_a_storage_without_conditional_writes_is_refused(ignored: str, mon
 async def test_a_storage_with_conditional_writes_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     """It refuses both writes of the check."""
     await check_a_storage_that_honours(*_CONDITIONS, monkeypatch=monkeypatch)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_storage_that_refuses_us_stops_the_start(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Serving alone, as if with others, would buy everything again."""
+    with pytest.raises(ValueError, match="refuses us"):
+        await check_a_storage_that_answers(status, monkeypatch)
+
+
+async def test_a_bucket_that_is_not_there_stops_the_start(s3: S3Server) -> None:
+    """It is told as such."""
+    with pytest.raises(ValueError, match="no such bucket"):
+        await Objects.open("s3://there-is-none/prefix", Metrics()).check()
+
+
+async def test_a_storage_that_is_away_does_not_stop_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be back in a moment."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+
+    await Objects.open("s3://bucket/prefix", Metrics()).check()
+
+
+async def check_a_storage_that_answers(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=status, text="<Error><Code>AccessDenied</Code></Error>")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(app) as server:
+        login = {"AWS_ACCESS_KEY_ID": "access", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
+        for name, value in {**login, "AWS_ENDPOINT_URL": str(server.make_url(""))}.items():
+            monkeypatch.setenv(name, value)
+        await Objects.open("s3://bucket/prefix", Metrics()).check()

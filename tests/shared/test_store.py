@@ -25,10 +25,10 @@ def three_images(upstream: FakeUpstream) -> None:
 
 
 async def test_an_archive_of_one_instance_is_every_instances(
-    upstream: FakeUpstream, start_replica: StartService
+    upstream: FakeUpstream, start_member: StartService
 ) -> None:
     """The same bytes under the same id, without another image call."""
-    first, second = await start_replica(), await start_replica()
+    first, second = await start_member(), await start_member()
 
     built = await first.download()
     again = await second.download()
@@ -41,9 +41,9 @@ async def test_an_archive_of_one_instance_is_every_instances(
 
 
 @pytest.mark.parametrize("asked", ["bytes=0-99", "bytes=250000-320000", "bytes=-70", "bytes=400000-"])
-async def test_any_range_of_it_is_served_by_another_instance(start_replica: StartService, asked: str) -> None:
+async def test_any_range_of_it_is_served_by_another_instance(start_member: StartService, asked: str) -> None:
     """From the shared storage, byte for byte."""
-    first, second = await start_replica(), await start_replica()
+    first, second = await start_member(), await start_member()
     built = await first.download()
     path = f"/v1/archives/{built.headers['X-Archive-Id']}"
 
@@ -54,19 +54,19 @@ async def test_any_range_of_it_is_served_by_another_instance(start_replica: Star
     assert part.body == built.body[int(start) : int(stop) + 1]
 
 
-async def test_its_report_is_known_everywhere(upstream: FakeUpstream, start_replica: StartService) -> None:
+async def test_its_report_is_known_everywhere(upstream: FakeUpstream, start_member: StartService) -> None:
     """Image by image, failures included."""
     upstream.images["b"] = 404
-    first, second = await start_replica(), await start_replica()
+    first, second = await start_member(), await start_member()
     built = await first.download()
     path = f"/v1/archives/{built.headers['X-Archive-Id']}/report"
 
     assert (await second.ask(path)).body == (await first.ask(path)).body
 
 
-async def test_an_image_is_bought_once_by_all_instances(upstream: FakeUpstream, start_replica: StartService) -> None:
+async def test_an_image_is_bought_once_by_all_instances(upstream: FakeUpstream, start_member: StartService) -> None:
     """Also for another archive: here one of a part of the order."""
-    first, second = await start_replica(), await start_replica()
+    first, second = await start_member(), await start_member()
     await first.download(image="a", preview="false")
 
     whole = await second.download(preview="false")
@@ -76,10 +76,10 @@ async def test_an_image_is_bought_once_by_all_instances(upstream: FakeUpstream, 
 
 
 async def test_a_download_that_broke_off_goes_on_at_another_instance_while_it_is_built(
-    upstream: FakeUpstream, start_replica: StartService
+    upstream: FakeUpstream, start_member: StartService
 ) -> None:
     """The first instance still builds; the second follows what it announces."""
-    first, second = await start_replica(), await start_replica()
+    first, second = await start_member(), await start_member()
     gate = upstream.hold("c")
     async with first.request(f"/v1/orders/{ORDER}/images") as response:
         head = await response.content.readexactly(1_000)
@@ -95,11 +95,9 @@ async def test_a_download_that_broke_off_goes_on_at_another_instance_while_it_is
     assert upstream.image_calls == len(IMAGES)
 
 
-async def test_a_build_whose_instance_is_gone_is_taken_over(
-    upstream: FakeUpstream, start_replica: StartService
-) -> None:
+async def test_a_build_whose_instance_is_gone_is_taken_over(upstream: FakeUpstream, start_member: StartService) -> None:
     """Stopped in the middle, it lets go of its archive; the next one that is asked goes on with it."""
-    first, second = await start_replica(), await start_replica()
+    first, second = await start_member(), await start_member()
     gate = upstream.hold("c")
     async with first.request(f"/v1/orders/{ORDER}/images") as response:
         head = await response.content.readexactly(1_000)
@@ -120,10 +118,10 @@ async def test_a_build_whose_instance_is_gone_is_taken_over(
 
 
 async def test_what_one_instance_has_seen_of_an_image_all_know(
-    upstream: FakeUpstream, start_replica: StartService
+    upstream: FakeUpstream, start_member: StartService
 ) -> None:
     """Reprocessed while only the first looked, the image is a new one for the second too."""
-    first, second = await start_replica(order_freshness=0), await start_replica(order_freshness=0)
+    first, second = await start_member(order_freshness=0), await start_member(order_freshness=0)
     upstream.orders[ORDER] = order(["a"])
     await second.download()
     processing = order([{"image_id": "a", "image_name": "a.jpg", "status": "processing", "date_added": 1}])
@@ -138,10 +136,10 @@ async def test_what_one_instance_has_seen_of_an_image_all_know(
 
 
 async def test_images_that_were_evicted_here_are_read_from_there(
-    upstream: FakeUpstream, start_replica: StartService
+    upstream: FakeUpstream, start_member: StartService
 ) -> None:
     """The disk is a cache: what it lost, the archive has not."""
-    small = await start_replica(store_max_bytes=12_000_000)
+    small = await start_member(store_max_bytes=12_000_000)
     built = await small.download()
     other = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be002"
     upstream.orders[other] = order(["d"])
@@ -154,9 +152,9 @@ async def test_images_that_were_evicted_here_are_read_from_there(
     assert upstream.calls("c") == 1
 
 
-async def test_an_image_that_finds_no_room_here_is_passed_on_from_there(start_replica: StartService) -> None:
+async def test_an_image_that_finds_no_room_here_is_passed_on_from_there(start_member: StartService) -> None:
     """An instance with a tiny disk serves an archive it could never hold."""
-    large, tiny = await start_replica(), await start_replica(store_max_bytes=1_000_000)
+    large, tiny = await start_member(), await start_member(store_max_bytes=1_000_000)
     built = await large.download()
 
     passed_on = await tiny.ask(f"/v1/archives/{built.headers['X-Archive-Id']}")
@@ -165,11 +163,11 @@ async def test_an_image_that_finds_no_room_here_is_passed_on_from_there(start_re
 
 
 async def test_without_the_storage_an_instance_goes_on_alone(
-    start_replica: StartService, monkeypatch: pytest.MonkeyPatch
+    start_member: StartService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Downloads are served, and repeated, from the disk."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
-    alone: Service = await start_replica()
+    alone: Service = await start_member()
 
     built = await alone.download()
     again = await alone.download()
@@ -179,15 +177,15 @@ async def test_without_the_storage_an_instance_goes_on_alone(
 
 
 async def test_a_storage_that_fails_for_a_while_is_made_up_for(
-    s3: S3Server, start_replica: StartService, monkeypatch: pytest.MonkeyPatch
+    s3: S3Server, start_member: StartService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It answers 500 to everything while an order is built: the caller is served, and afterwards everybody has it."""
     async with S3Proxy(s3.url) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-        first, second = await start_replica(), await start_replica()
-        proxy.is_broken = True
+        first, second = await start_member(), await start_member()
+        proxy.status = 500
         built = await first.download()
-        proxy.is_broken = False
+        proxy.status = None
         async with asyncio.timeout(PATIENCE):
             while (later := await second.ask(f"/v1/archives/{built.headers['X-Archive-Id']}")).status != 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)

@@ -287,14 +287,14 @@ async def test_the_standard_variables_are_respected(
     assert collector.headers[0]["x-tenant"] == "ours"
 
 
-@pytest.mark.parametrize(("share", "fewest", "most"), [("0", 0, 0), ("0.1", 1, 60), ("1", 200, 200)])
+@pytest.mark.parametrize(("share", "fewest", "at_most"), [("0", 0, 0), ("0.1", 1, 60), ("1", 200, 200)])
 async def test_a_share_of_the_traces_is_recorded(
     start_service: StartService,
     collector: Collector,
     monkeypatch: pytest.MonkeyPatch,
     share: str,
     fewest: int,
-    most: int,
+    at_most: int,
 ) -> None:
     """As the standard variables say; of 200 at 10%, there is no chance of none or of 60."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
@@ -305,7 +305,7 @@ async def test_a_share_of_the_traces_is_recorded(
         assert (await service.download("no-uuid")).status == 400
     await service.stop()
 
-    assert fewest <= len(collector.named(DOWNLOAD)) <= most
+    assert fewest <= len(collector.named(DOWNLOAD)) <= at_most
 
 
 async def test_a_trace_is_recorded_whole_or_not_at_all(

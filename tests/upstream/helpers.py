@@ -15,7 +15,7 @@ from service.telemetry.metrics import Circuit, Metrics
 from service.upstream.answers import UpstreamFailure
 from service.upstream.breaker import Breaker, CircuitOpen
 from service.upstream.client import Autoenhance
-from service.upstream.models import Rendering
+from service.upstream.models import Rendition
 from service.upstream.network import AddressGuard, open_session
 from service.upstream.retry import RetryPolicy
 from service.upstream.transport import Transport
@@ -161,7 +161,7 @@ async def download(
     parts: Parts, image_id: str = "a", body: MemoryBody | None = None, **rendition: Any
 ) -> tuple[str, int]:
     """Fetch an image, as `images/fetch.py` does; its extension, and the attempts it took."""
-    fetched = parts.client.image(image_id, Rendering(**rendition), body or MemoryBody())
+    fetched = parts.client.image(image_id, Rendition(**rendition), body or MemoryBody())
     with fetched.operation:
         extension = await parts.client.retry(fetched.attempt, fetched.deadline)
     return extension, fetched.attempts
@@ -171,7 +171,7 @@ async def missing(parts: Parts, image_id: str = "a", **rendition: Any) -> tuple[
     """Why an image is missing, and the attempts it took."""
     fetched = None
     try:
-        fetched = parts.client.image(image_id, Rendering(**rendition), MemoryBody())
+        fetched = parts.client.image(image_id, Rendition(**rendition), MemoryBody())
         with fetched.operation:
             await parts.client.retry(fetched.attempt, fetched.deadline)
     except UpstreamFailure as failed:

@@ -181,13 +181,13 @@ class Bucket:
         return True
 
 
-def simulate(limit: float, most: int, files: int) -> tuple[float, float]:
+def simulate(limit: float, at_once: int, files: int) -> tuple[float, float]:
     """Fetch files of 100 ms (median) through a limit; share of the possible speed, and refusals per file.
 
     A refused file comes back after its `Retry-After` of 1 s, to the end of the line, as in the service.
     """
     clock, chance = FakeClock(0.0), random.Random(7)
-    pace, bucket = AdaptiveLimit(most, clock), Bucket(limit, clock)
+    pace, bucket = AdaptiveLimit(at_once, clock), Bucket(limit, clock)
     waiting, events, number = deque(range(files)), list[tuple[float, int, str, int]](), itertools.count()
     held = done = refusals = 0
     looking = False
@@ -220,16 +220,16 @@ def simulate(limit: float, most: int, files: int) -> tuple[float, float]:
                 waiting.append(file)
             case _:
                 looking = False
-    possible = max((files - limit) / limit, files * 0.1 / most)
+    possible = max((files - limit) / limit, files * 0.1 / at_once)
     return possible / clock.now, refusals / files
 
 
-@pytest.mark.parametrize("most", [5, 8, 16])
+@pytest.mark.parametrize("at_once", [5, 8, 16])
 @pytest.mark.parametrize("limit", [50, 10])
-def test_an_unknown_limit_is_nearly_used_up_and_hardly_ever_hit(limit: int, most: int) -> None:
+def test_an_unknown_limit_is_nearly_used_up_and_hardly_ever_hit(limit: int, at_once: int) -> None:
     """At least 85 % of what a limit allows, at most one refusal in twenty files (virtual time, figures printed)."""
-    share, refusals = simulate(limit, most, files=2_000)
+    share, refusals = simulate(limit, at_once, files=2_000)
 
-    print(f"limit {limit}/s, {most} at once: {share:.0%} of the possible speed, {refusals:.3f} refusals per file")
+    print(f"limit {limit}/s, {at_once} at once: {share:.0%} of the possible speed, {refusals:.3f} refusals per file")
     assert share >= 0.85
     assert refusals <= 0.05

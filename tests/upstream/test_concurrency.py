@@ -112,6 +112,33 @@ async def test_two_builds_of_a_caller_take_turns(metrics: Metrics) -> None:
     assert [name.split()[0] for name in served] == ["large"] + ["large", "small"] * 3 + ["large"] * 2
 
 
+async def test_two_callers_take_turns(metrics: Metrics) -> None:
+    """Among equals it is who has waited longest since its last turn."""
+    line = Line(DownloadSlots(1, metrics))
+    line.join_all([f"many {number}" for number in range(5)], "many")
+    await turns()
+    line.join_all([f"few {number}" for number in range(2)], "few")
+
+    served = await line.finish()
+
+    assert [name.split()[0] for name in served] == ["many", "many", "few", "many", "few", "many", "many"]
+
+
+async def test_of_a_callers_builds_the_one_that_holds_fewest_is_next(metrics: Metrics) -> None:
+    """Although another one's last turn is longer ago."""
+    line = Line(DownloadSlots(2, metrics))
+    line.join("a 1", build="a")
+    await turns()
+    line.join("b 1", build="b")
+    await turns()
+    line.join("a 2", build="a")
+    line.join("b 2", build="b")
+    await line.release("b 1")
+
+    assert line.holding == ["a 1", "b 2"]
+    await line.finish()
+
+
 async def test_callers_share_alike_however_many_builds_they_have(metrics: Metrics) -> None:
     """A caller with eighteen jobs has half of the slots when another wants the other half."""
     line = Line(DownloadSlots(4, metrics))

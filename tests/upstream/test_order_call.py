@@ -76,8 +76,8 @@ async def test_no_answer_becomes_a_problem(
         await lone.client.order(ORDER)
 
 
-@pytest.mark.parametrize(("asked", "told"), [("37", "37"), (None, "5")])
-async def test_a_slower_pace_is_passed_on(answers: aioresponses, asked: str | None, told: str) -> None:
+@pytest.mark.parametrize(("asked", "passed_on"), [("37", "37"), (None, "5")])
+async def test_a_slower_pace_is_passed_on(answers: aioresponses, asked: str | None, passed_on: str) -> None:
     """With upstream's own time where it gave one, once there is no time left for another try."""
     answers.get(ORDER_URL, status=429, headers={"Retry-After": asked} if asked else {}, repeat=True)
 
@@ -85,7 +85,7 @@ async def test_a_slower_pace_is_passed_on(answers: aioresponses, asked: str | No
         with pytest.raises(UpstreamBusy) as raised:
             await parts.client.order(ORDER)
 
-    assert raised.value.headers["Retry-After"] == told
+    assert raised.value.headers["Retry-After"] == passed_on
 
 
 @pytest.mark.parametrize("body", ["", "[]", "null", "{", "<html>", '{"images": 1}', "\x00", "[" * 20_000])

@@ -23,7 +23,7 @@ from service.upstream.answers import (
     retry_after,
     strong_etag,
 )
-from service.upstream.models import ImageState, InvalidOrder, Order, Rendering, parse_order
+from service.upstream.models import ImageState, InvalidOrder, Order, Rendition, parse_order
 from service.upstream.transport import url_from
 from tests.fakes.samples import ORDER
 from tests.upstream.helpers import KEY
@@ -67,7 +67,7 @@ def test_an_order_is_read_or_refused(document: object) -> None:
     assert (order.is_settled, order.may_grow) != (True, True)
     for image in order.images:
         assert image.state in ImageState
-        image_variant(image, Rendering())
+        image_variant(image, Rendition())
     try:
         plan = make_plan(ORDER, order, {}, Options(), max_images=100)
     except Problem:

@@ -39,7 +39,7 @@ def sleeps(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Sleeps:
 
 
 @pytest.fixture
-def longest_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
+def full_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every wait is as long as its jitter can make it."""
     monkeypatch.setattr("random.uniform", lambda low, high: high)
 
@@ -173,13 +173,64 @@ class TestRetrying:
 
         assert asked == failures[:2]
 
-    @pytest.mark.usefixtures("longest_jitter")
+    @pytest.mark.usefixtures("full_jitter")
     async def test_waits_double_up_to_the_longest(self, clock: FakeClock, sleeps: Sleeps) -> None:
         """From half a second to eight."""
         with pytest.raises(UpstreamFailure):
             await run(Script(failure()), clock, attempts=8)
 
         assert sleeps.seconds == [0.5, 1, 2, 4, 8, 8, 8]
+
+    async def test_pauses_are_no_attempts(self, clock: FakeClock, sleeps: Sleeps) -> None:
+        """Given seven 429s and a failure between them, the two attempts that there are suffice."""
+        throttled = failure(Reason.RATE_LIMITED, status=429)
+        operation = Script(*[throttled] * 4, failure(), *[throttled] * 3, "done")
+
+        result = await run(operation, clock, attempts=2, seconds=1_000)
+
+        assert (result, operation.attempts) == ("done", 9)
+
+    async def test_pauses_end_with_the_time(self, clock: FakeClock, sleeps: Sleeps) -> None:
+        """And only with it."""
+        with pytest.raises(UpstreamFailure):
+            await run(Script(failure(Reason.RATE_LIMITED, status=429, retry_after=7)), clock, attempts=1, seconds=60)
+
+        assert sleeps.seconds[:5] == [7, 7, 7, pytest.approx(7, abs=2), pytest.approx(7, abs=2)]
+        assert 45 <= sum(sleeps.seconds) < 60
+
+    @pytest.mark.usefixtures("full_jitter")
+    async def test_pauses_and_attempts_grow_apart(self, clock: FakeClock, sleeps: Sleeps) -> None:
+        """Each kind by its own count."""
+        throttled = failure(Reason.RATE_LIMITED, status=429)
+
+        await run(Script(throttled, throttled, failure(), throttled, failure(), "done"), clock)
+
+        assert sleeps.seconds == [0.5, 1, 0.5, 2, 1]
+
+    async def test_a_pause_lasts_a_moment_at_least(
+        self, clock: FakeClock, sleeps: Sleeps, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A jitter of nothing would ask again at once."""
+        monkeypatch.setattr("random.uniform", lambda low, high: low)
+
+        await run(Script(failure(Reason.RATE_LIMITED, status=429), failure(), "done"), clock)
+
+        assert sleeps.seconds == [0.25, 0]
+
+    async def test_where_pauses_are_not_waited_out_they_are_attempts(self, clock: FakeClock, sleeps: Sleeps) -> None:
+        """Some limits last an hour."""
+        operation = Script(failure(Reason.RATE_LIMITED, status=429), "done")
+
+        with pytest.raises(UpstreamFailure):
+            await retry.retry(
+                operation,
+                policy=RetryPolicy(1),
+                deadline=Deadline(clock() + 60),
+                may_retry=lambda _: True,
+                waits_out_429=False,
+            )
+
+        assert operation.attempts == 1
 
     async def test_a_cancellation_is_not_an_outcome(self, clock: FakeClock) -> None:
         """Cancelled in the middle of an attempt, it ends at once and as cancelled."""
@@ -203,18 +254,18 @@ class TestPolicy:
     @given(
         attempt=st.integers(1, 30),
         backoff=st.floats(0, 10),
-        longest=st.floats(0, 100),
+        max_backoff=st.floats(0, 100),
         wish=st.none() | st.floats(0, 1_000),
     )
     def test_a_wait_lies_between_upstreams_wish_and_the_jitters_bounds(
-        self, attempt: int, backoff: float, longest: float, wish: float | None
+        self, attempt: int, backoff: float, max_backoff: float, wish: float | None
     ) -> None:
         """Never less than asked for, never more than the larger of wish and bound."""
-        policy = RetryPolicy(3, backoff=backoff, max_backoff=longest)
+        policy = RetryPolicy(3, backoff=backoff, max_backoff=max_backoff)
 
         seconds = policy.wait(failure(retry_after=wish), attempt)
 
-        bound = min(longest, backoff * 2**attempt)
+        bound = min(max_backoff, backoff * 2**attempt)
         assert (wish or 0) <= seconds <= max(wish or 0, bound)
 
     @pytest.mark.parametrize(("attempt", "bound"), [(1, 0.5), (2, 1.0), (3, 2.0), (5, 8.0), (10, 8.0)])
@@ -235,9 +286,9 @@ class TestPolicy:
 
 class TestBudget:
     @staticmethod
-    def spent(budget: RetryBudget, most: int = 1_000) -> int:
+    def spent(budget: RetryBudget, limit: int = 1_000) -> int:
         """How many retries it grants now."""
-        return next((number for number in range(most) if not budget.spend()), most)
+        return next((number for number in range(limit) if not budget.spend()), limit)
 
     def test_a_quiet_service_has_the_floor(self, clock: FakeClock) -> None:
         """Twenty retries a minute without any traffic."""

@@ -5,10 +5,10 @@ from typing import get_args
 import pytest
 
 from service.settings import Settings
-from service.upstream.models import Rendering
+from service.upstream.models import Rendition
 from service.upstream.versions import required_version, takes_format
 
-FORMATS = get_args(Rendering.model_fields["format"].annotation)
+FORMATS = get_args(Rendition.model_fields["format"].annotation)
 
 
 @pytest.mark.parametrize(

@@ -82,9 +82,9 @@ class Visitor:
         if kind in ("error", "warning") and not any(words in text for words in self._expected):
             self.complaints.append(text)
 
-    def ignore(self, words: str) -> None:
-        """Complaints that hold these words are what the test is about."""
-        self._expected.append(words)
+    def ignore(self, text: str) -> None:
+        """Complaints that hold these text are what the test is about."""
+        self._expected.append(text)
 
     async def open(self, path: str = "/") -> None:
         """Load the page and wait until its scripts have run."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from aiohttp import ClientResponse, FormData
 
-from service.sandbox.content import Stored
+from service.sandbox.content import ImageFile
 from tests.e2e.client import PATIENCE, Service
 
 TOKEN = "token-of-the-administrator-0d5e"
@@ -49,7 +49,7 @@ async def read(response: ClientResponse) -> Made:
 
 def stored(source: object) -> bytes:
     """What the sandbox was sent."""
-    assert isinstance(source, Stored)
+    assert isinstance(source, ImageFile)
     return source.path.read_bytes()
 
 

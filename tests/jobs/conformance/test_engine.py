@@ -24,7 +24,7 @@ URL = "https://example.com/done"
 
 
 @pytest.fixture(params=list(OPENERS))
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where the engine keeps its jobs; empty at first."""
     if request.param == "embedded":
         yield f"embedded:{tmp_path}"
@@ -36,9 +36,9 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-async def engine(address: str) -> AsyncIterator[JobEngine]:
+async def engine(location: str) -> AsyncIterator[JobEngine]:
     """An open engine that runs nothing yet."""
-    async with open_engine(address) as opened:
+    async with open_engine(location) as opened:
         yield opened
 
 
@@ -65,22 +65,22 @@ async def when_callback(engine: JobEngine, job_id: str, state: CallbackState) ->
             await asyncio.sleep(_PAUSE)
 
 
-async def die_running(address: str, together: int = 1) -> None:
+async def die_running(location: str, together: int = 1) -> None:
     """A process of its own begins as many jobs, and is killed."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.jobs.conformance.worker", address, str(together), cwd=_ROOT
+        sys.executable, "-m", "tests.jobs.conformance.worker", location, str(together), cwd=_ROOT
     )
     async with asyncio.timeout(PATIENCE):
         assert await process.wait() == -9
 
 
-async def test_an_accepted_job_is_there_again(address: str) -> None:
+async def test_an_accepted_job_is_there_again(location: str) -> None:
     """What was accepted is found, as it was asked for, by the next process."""
     wanted = request(callback_url=URL, owner="somebody")
-    async with open_engine(address) as engine:
+    async with open_engine(location) as engine:
         accepted, is_new = await engine.submit(wanted)
 
-    async with open_engine(address) as engine:
+    async with open_engine(location) as engine:
         found = await known(engine, wanted.id)
 
     assert is_new
@@ -101,11 +101,11 @@ async def test_an_unknown_job_is_nobody(engine: JobEngine) -> None:
     assert await engine.get(nobody.id) is None
 
 
-async def test_a_key_names_one_job(address: str) -> None:
+async def test_a_key_names_one_job(location: str) -> None:
     """Eight equal submissions at once and one by the next process: one job, told as new once, and run once."""
-    async with open_engine(address) as engine:
+    async with open_engine(location) as engine:
         answers = await asyncio.gather(*(engine.submit(request(), "key") for _ in range(8)))
-    async with open_engine(address) as engine:
+    async with open_engine(location) as engine:
         later, is_new = await engine.submit(request(), "key")
         async with running(engine) as tasks:
             last, _ = await engine.submit(request())
@@ -318,41 +318,41 @@ async def test_a_callback_can_be_repeated(engine: JobEngine) -> None:
     assert [called.id for called in tasks.callbacks] == [waiting.id, job.id, job.id]
 
 
-async def test_callbacks_outlive_the_process(address: str) -> None:
+async def test_callbacks_outlive_the_process(location: str) -> None:
     """An attempt that is due after a stop is made by the next one; however long ago the job expired."""
-    async with open_engine(address) as engine:
+    async with open_engine(location) as engine:
         job, _ = await engine.submit(request(callback_url=URL))
         assert await engine.cancel(ended(job, Status.CANCELLED, expires=time.time() - 48 * HOUR))
 
-    async with open_engine(address) as engine, running(engine) as tasks:
+    async with open_engine(location) as engine, running(engine) as tasks:
         await tasks.until(lambda: len(tasks.callbacks) == 1)
 
     assert tasks.callbacks[0].id == job.id
 
 
-async def test_what_a_stop_interrupts_runs_again(address: str) -> None:
+async def test_what_a_stop_interrupts_runs_again(location: str) -> None:
     """Its run is cancelled; the next process begins it anew, with what the first one had kept."""
-    async with open_engine(address) as engine:
+    async with open_engine(location) as engine:
         job, _ = await engine.submit(request())
         async with running(engine) as before:
             before.gate.clear()
             await before.until(lambda: len(before.runs) == 1)
             await engine.save(replace(job, crashes=3, reached=7))
 
-    async with open_engine(address) as engine, running(engine) as after:
+    async with open_engine(location) as engine, running(engine) as after:
         await after.until(lambda: after.finished == [job.id])
 
     assert before.cancelled == [job.id]
     assert (after.runs[0].crashes, after.runs[0].reached) == (3, 7)
 
 
-async def test_what_a_dead_process_had_runs_again(address: str) -> None:
+async def test_what_a_dead_process_had_runs_again(location: str) -> None:
     """All that it ran, once each."""
-    async with open_engine(address) as engine:
+    async with open_engine(location) as engine:
         jobs = [(await engine.submit(request()))[0].id for _ in range(3)]
-    await die_running(address, together=3)
+    await die_running(location, together=3)
 
-    async with open_engine(address) as engine, running(engine) as tasks:
+    async with open_engine(location) as engine, running(engine) as tasks:
         await tasks.until(lambda: len(tasks.finished) == 3)
 
     assert sorted(tasks.finished) == sorted(jobs)

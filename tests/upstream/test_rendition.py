@@ -7,33 +7,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from service.upstream.models import Rendering
+from service.upstream.models import Rendition
 
 
 @pytest.mark.parametrize(
-    ("rendering", "query"),
+    ("rendition", "query"),
     [
-        (Rendering(), {"format": "jpeg", "preview": "true"}),
-        (Rendering(preview=False), {"format": "jpeg", "preview": "false"}),
-        (Rendering(dev_mode=True), {"format": "jpeg", "preview": "true"}),
+        (Rendition(), {"format": "jpeg", "preview": "true"}),
+        (Rendition(preview=False), {"format": "jpeg", "preview": "false"}),
+        (Rendition(dev_mode=True), {"format": "jpeg", "preview": "true"}),
         (
-            Rendering(format="avif", quality=90, max_width=1, scale=0.5),
+            Rendition(format="avif", quality=90, max_width=1, scale=0.5),
             {"format": "avif", "preview": "true", "quality": "90", "max_width": "1", "scale": "0.5"},
         ),
-        (Rendering(scale=0), {"format": "jpeg", "preview": "true", "scale": "0"}),
-        (Rendering(scale=1), {"format": "jpeg", "preview": "true", "scale": "1"}),
+        (Rendition(scale=0), {"format": "jpeg", "preview": "true", "scale": "0"}),
+        (Rendition(scale=1), {"format": "jpeg", "preview": "true", "scale": "1"}),
     ],
     ids=lambda value: str(value),
 )
-def test_its_query(rendering: Rendering, query: dict[str, str]) -> None:
+def test_its_query(rendition: Rendition, query: dict[str, str]) -> None:
     """`preview` is always said, in lower case; what was not asked for is left to upstream."""
-    assert rendering.query() == query
+    assert rendition.query() == query
 
 
 @given(scale=st.floats(0, 1))
 def test_a_scale_stays_one(scale: float) -> None:
     """However small, it is sent as a number from 0 to 1."""
-    sent = float(Rendering(scale=scale).query()["scale"])
+    sent = float(Rendition(scale=scale).query()["scale"])
 
     assert 0 <= sent <= 1
     assert sent == pytest.approx(scale, rel=1e-5)
@@ -45,7 +45,7 @@ def test_a_scale_stays_one(scale: float) -> None:
 )
 def test_what_costs_a_credit(preview: bool, dev_mode: bool, buys: bool) -> None:
     """Full size outside of dev mode, and nothing else."""
-    assert Rendering(preview=preview, dev_mode=dev_mode).buys is buys
+    assert Rendition(preview=preview, dev_mode=dev_mode).buys is buys
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_what_costs_a_credit(preview: bool, dev_mode: bool, buys: bool) -> None:
 def test_what_upstream_would_refuse_is_refused_here(fields: dict[str, Any]) -> None:
     """Values out of upstream's ranges, and options that do not exist."""
     with pytest.raises(ValidationError):
-        Rendering(**fields)
+        Rendition(**fields)

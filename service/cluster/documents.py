@@ -1,0 +1,98 @@
+"""Archives in S3: `archives/ID` is the list of a settled one, or says who may go on with one that is not."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from service.archives.archive import State
+from service.archives.plan import Plan
+from service.archives.record import Record, decode_member, decode_result, encode_member, encode_result
+from service.cluster.objects import ObjectChanged, Objects
+
+SETTLED = (State.COMPLETE, State.PARTIAL)
+
+
+@dataclass(frozen=True)
+class Document:
+    """What S3 says of an archive."""
+
+    owner: str
+    """Who wrote it."""
+    tag: str
+    is_alone: bool
+    """Its owner goes on without a list in Redis: nobody else can."""
+    record: Record | None
+    """Of a settled archive."""
+
+
+class Documents:
+    """Everything raises `Unavailable` when S3 does not answer."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    async def get(self, archive_id: str) -> Document | None:
+        """What is there."""
+        found = await self._objects.get(_name(archive_id))
+        if found is None:
+            return None
+        body = json.loads(found[0])
+        is_alone, record = bool(body.get("alone")), _record(body) if body["state"] in SETTLED else None
+        return Document(body["owner"], found[1], is_alone, record)
+
+    async def claim(self, archive_id: str, owner: str, *, alone: bool, tag: str | None) -> str:
+        """Say that `owner` goes on, if nobody wrote since `tag` (None: ever); returns the new tag.
+
+        Raises `ObjectChanged`.
+        """
+        return await self._write(archive_id, {"state": State.BUILDING, "owner": owner, "alone": alone}, tag)
+
+    async def publish(self, record: Record, owner: str) -> None:
+        """Write the list of an archive that is settled in the eyes of all, over whoever wanted to go on with it."""
+        body = {
+            "id": record.id,
+            "owner": owner,
+            "state": record.state,
+            "layout": record.layout,
+            "plan": record.plan.model_dump(mode="json"),
+            "members": [encode_member(*member) for member in record.members],
+            "results": [encode_result(result) for result in record.results],
+            "comment": record.comment,
+            "created": record.created,
+            "settled": record.settled,
+        }
+        tag: str | None = None
+        while True:
+            try:
+                await self._write(record.id, body, tag)
+            except ObjectChanged:
+                document = await self.get(record.id)
+                if document is not None and document.record is not None:
+                    return
+                tag = document.tag if document else None
+            else:
+                return
+
+    async def _write(self, archive_id: str, body: dict[str, Any], tag: str | None) -> str:
+        data = json.dumps(body, separators=(",", ":")).encode()
+        if tag is None:
+            return await self._objects.create(_name(archive_id), data)
+        return await self._objects.replace(_name(archive_id), data, tag)
+
+
+def _record(body: dict[str, Any]) -> Record:
+    return Record(
+        body["id"],
+        body["state"],
+        body["layout"],
+        Plan.model_validate(body["plan"]),
+        tuple(decode_result(line) for line in body["results"]),
+        body["comment"],
+        body["created"],
+        body["settled"],
+        tuple(decode_member(line) for line in body["members"]),
+    )
+
+
+def _name(archive_id: str) -> str:
+    return f"archives/{archive_id}"

@@ -1,0 +1,130 @@
+"""An archive that another instance builds grows here as its list does, and is gone on with when its builder is dead.
+
+Going on takes a conditional write in S3: one of all who try can. Then the list says whose it is, and what the builder
+of before would add behind it is refused.
+"""
+
+import asyncio
+import time
+from contextlib import suppress
+
+from service.archives.archive import Archive, State
+from service.archives.catalogue import TakenOver
+from service.archives.record import GONE, Record, extend
+from service.cluster import live_lists
+from service.cluster.documents import SETTLED, Documents
+from service.cluster.link import Unavailable
+from service.cluster.live_lists import ListLost, LiveList, LiveLists
+from service.cluster.objects import ObjectChanged
+from service.cluster.redis_link import BEAT_SECONDS, RedisLink
+from service.problems import ArchiveGone, StillBuilding
+
+# With nothing that says how the archive stands for so long, it is up to the caller to come again.
+_AWAY_SECONDS = 30.0
+# What is settled is in S3 moments later, unless S3 is away.
+_SHARED_SECONDS = 3.0
+
+
+class Follower:
+    """Follows archives."""
+
+    def __init__(self, redis: RedisLink, lists: LiveLists, documents: Documents) -> None:
+        self._redis = redis
+        self._lists = lists
+        self._documents = documents
+
+    async def follow(self, archive: Archive) -> tuple[Record | None, LiveList, str | None]:
+        """Let `archive` grow until it is settled: its record then. None once this instance is to go on with it.
+
+        With it the list as it is then, and the tag of the document by which this instance may go on. Raises
+        `ArchiveGone`, `Abandoned` when nobody here wants it any more, `StillBuilding` when it cannot be told.
+        """
+        live, told_at = LiveList(archive.id), time.monotonic()
+        with self._redis.messages.waiting(live_lists.topic_of(archive.id)) as grown:
+            while True:
+                await archive.readers.wait_for_demand(archive.length)
+                changed = grown.next()
+                with suppress(Unavailable):
+                    record, tag, is_ours = await self._look(live)
+                    told_at = time.monotonic()
+                    if record is not None and record.state == GONE:
+                        raise ArchiveGone(f"Archive {archive.id} was dropped.")
+                    if record is not None or live.plan is not None:
+                        extend(archive, record or live.record())
+                    if record is not None or is_ours:
+                        return record, live, tag
+                if time.monotonic() - told_at > _AWAY_SECONDS:
+                    raise StillBuilding(retry_after=BEAT_SECONDS)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(BEAT_SECONDS):
+                        await changed.wait()
+
+    async def is_followable(self, live: LiveList) -> bool:
+        """Whether a new request may be given this archive: its builder is there, or another may go on with it."""
+        if live.state == GONE:
+            return False
+        if live.state in SETTLED:
+            return await self.is_shared(live)
+        if live.owner == self._redis.instance or not await self._redis.is_dead(live.owner):
+            return True
+        document = await self._documents.get(live.id)
+        return document is None or not document.is_alone
+
+    async def is_shared(self, live: LiveList) -> bool:
+        """Whether all of a settled archive is where this instance can read it; waited for a little."""
+        with suppress(TimeoutError, Unavailable), self._redis.messages.waiting(live_lists.topic_of(live.id)) as grown:
+            async with asyncio.timeout(_SHARED_SECONDS):
+                while not (live.is_shared or live.owner == self._redis.instance):
+                    changed = grown.next()
+                    await self._lists.read(live)
+                    if not live.is_shared:
+                        await changed.wait()
+                return True
+        return False
+
+    async def _look(self, live: LiveList) -> tuple[Record | None, str | None, bool]:
+        """The record of a settled or dropped archive; else whether this instance is to go on, and by which tag.
+
+        Raises `Unavailable` when there is nothing to be told.
+        """
+        is_lost = False
+        try:
+            is_there = await self._lists.read(live)
+        except Unavailable:
+            is_there = False
+        except ListLost:
+            is_there, is_lost = False, True
+        else:
+            is_lost = not is_there
+        if not is_there:
+            document = await self._documents.get(live.id)
+            if document is not None and document.record is not None:
+                return document.record, None, False
+            if document is None and is_lost:
+                raise ArchiveGone(f"What was known of archive {live.id} was lost.")
+            raise Unavailable(live.id)
+        if live.state != State.BUILDING:
+            return live.record(), None, False
+        if live.owner == self._redis.instance:  # before it was started again
+            return None, None, True
+        if live.owner and not await self._redis.is_dead(live.owner):
+            return None, None, False
+        return await self._take_over(live)
+
+    async def _take_over(self, live: LiveList) -> tuple[Record | None, str | None, bool]:
+        me = self._redis.instance
+        document = await self._documents.get(live.id)
+        if document is not None and document.record is not None:
+            return document.record, None, False
+        if document is not None and document.owner != me:
+            if document.is_alone:
+                raise Unavailable(live.id)
+            if not await self._redis.is_dead(document.owner):
+                return None, None, False
+        try:
+            tag = await self._documents.claim(live.id, me, alone=False, tag=document.tag if document else None)
+            await self._lists.append(live.id, live.position, [live_lists.owner_entry(me)])
+        except (ObjectChanged, TakenOver, ListLost):
+            return None, None, False  # the next look tells why
+        live.add("owner", me, None)
+        return None, tag, True

@@ -1,0 +1,102 @@
+"""Who of several instances fetches an image: a lease per image key, which lives as long as its holder does."""
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Any
+
+from service.cluster.link import Link, Unavailable
+from service.cluster.redis_link import ALIVE_PREFIX, BEAT_SECONDS, CHANNEL, RedisLink
+
+TAKE = """
+-- Race: two that want an image at once, or find its holder dead at once. One of them gets it.
+-- KEYS: lease. ARGV: me, prefix of who is alive, seconds, whether silence says death.
+-- Returns the holder, and the one before.
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then
+  local state = redis.call('GET', ARGV[2] .. holder) or (ARGV[4] == '0' and 'alive')
+  if state == 'alive' then return {holder, holder} end
+end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[3])
+return {ARGV[1], holder or ''}
+"""
+RELEASE = """
+-- Race: a holder that was taken for dead, and gives back what is another's by now.
+-- KEYS: lease. ARGV: me, channel, topic.
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  redis.call('DEL', KEYS[1])
+  redis.call('PUBLISH', ARGV[2], ARGV[3])
+end
+"""
+# Only bounds what is left behind; who waits looks whether the holder lives.
+_KEPT_SECONDS = 24 * 3600
+# So long is waited for an image that is bought, and whose holder cannot share it.
+_PATIENCE_SECONDS = 60.0
+
+
+class RedisImageLeases:
+    """As `ImageLeases`. `s3` is the way to where the holders put what they fetched."""
+
+    def __init__(self, redis: RedisLink, s3: Link) -> None:
+        self._redis = redis
+        self._s3 = s3
+        self._take = redis.redis.register_script(TAKE)
+        self._release = redis.redis.register_script(RELEASE)
+        self._held: set[str] = set()
+        self._releasing: set[asyncio.Task[None]] = set()
+        redis.on_lost.append(self._retake)
+
+    async def acquire(self, key: str, *, buys: bool) -> bool:
+        """As `ImageLeases`."""
+        unshared_since: float | None = None
+        with self._redis.messages.waiting(key) as released:
+            while True:
+                told = released.next()
+                try:
+                    holder, before = await self._ask(key)
+                except Unavailable:
+                    return False
+                if holder == self._redis.instance:
+                    self._held.add(key)
+                    return before in ("", self._redis.instance)
+                if self._s3.is_up:
+                    unshared_since = None
+                elif not buys:
+                    return False
+                else:
+                    unshared_since = unshared_since or time.monotonic()
+                    if time.monotonic() - unshared_since > _PATIENCE_SECONDS:
+                        raise TimeoutError
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(BEAT_SECONDS):
+                        await told.wait()
+
+    async def _ask(self, key: str) -> tuple[str, str]:
+        arguments = [self._redis.instance, ALIVE_PREFIX, _KEPT_SECONDS, int(self._redis.silence_is_death)]
+        answer: list[bytes] = await self._redis.call(lambda: self._take(keys=[_lease(key)], args=arguments))
+        return answer[0].decode(), answer[1].decode()
+
+    def release(self, key: str) -> None:
+        """As `ImageLeases`."""
+        if key in self._held:
+            self._held.discard(key)
+            task = asyncio.create_task(self._give_back(key))
+            self._releasing.add(task)
+            task.add_done_callback(self._releasing.discard)
+
+    async def close(self) -> None:
+        """Wait until what was released is given back."""
+        await asyncio.gather(*self._releasing)
+
+    async def _give_back(self, key: str) -> None:
+        arguments: list[Any] = [self._redis.instance, CHANNEL, key]
+        with suppress(Unavailable):  # others take it over when this instance has left
+            await self._redis.call(lambda: self._release(keys=[_lease(key)], args=arguments))
+
+    async def _retake(self) -> None:
+        for key in list(self._held):
+            await self._ask(key)
+
+
+def _lease(key: str) -> str:
+    return f"batch:image:{key}"

@@ -1,0 +1,146 @@
+"""The Redis or Valkey of several instances: its connections, who is alive, and what instances tell each other."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.exceptions import RedisError
+
+from service.background import repeat
+from service.cluster.link import Link, Unavailable
+from service.signal import Signals
+from service.telemetry.logs import get_logger
+from service.telemetry.metrics import Metrics, Shared
+
+log = get_logger(__name__)
+
+T = TypeVar("T")
+
+CALL_SECONDS = 0.2
+BEAT_SECONDS = 2.0
+LEASE_SECONDS = 8.0
+"""After so long without a heartbeat an instance is taken for dead."""
+_PAUSE_SECONDS = 2.0
+_CONNECTIONS = 32
+CHANNEL = "batch:messages"
+_LISTEN_SECONDS = 5.0
+_ALIVE, _LEFT = "alive", "left"
+ALIVE_PREFIX = "batch:alive:"
+
+
+class RedisLink:
+    """`instance` is this instance's id. Everything raises `Unavailable` as `Link` does.
+
+    One heartbeat says that the instance is there, whatever it holds; one connection hears what others publish.
+    """
+
+    def __init__(self, redis: Any, instance: str, metrics: Metrics) -> None:
+        self.redis = redis  # typed by the library as if it could be the blocking one
+        self.instance = instance
+        self.link = Link(Shared.REDIS, metrics, seconds=CALL_SECONDS, pause=_PAUSE_SECONDS, failures=(RedisError,))
+        self.messages = Signals()
+        """By topic: what any instance has published."""
+        self.listeners: list[Callable[[str], None]] = []
+        """Told of every topic; of an empty one when messages may have been missed."""
+        self.on_lost: list[Callable[[], Awaitable[None]]] = []
+        """Awaited when Redis does not know this instance any more: it was taken for dead, or Redis lost its data."""
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str, instance: str, metrics: Metrics) -> AsyncIterator["RedisLink"]:
+        """Connections to a Redis that need not be there yet; hung up in the end."""
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=_CONNECTIONS,
+            timeout=CALL_SECONDS,
+            socket_timeout=None,  # calls are bounded here; redis-py's bound loses cancellations (CPython #86296)
+            socket_connect_timeout=CALL_SECONDS,
+        )
+        async with Redis.from_pool(pool) as redis:
+            link = cls(redis, instance, metrics)
+            await link.beat()
+            tasks = [asyncio.create_task(link.beat_regularly()), asyncio.create_task(link.listen())]
+            try:
+                yield link
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                with suppress(Unavailable):
+                    await link.leave()
+
+    async def call(self, command: Callable[[], Awaitable[T]]) -> T:
+        """What a command returns. Raises `Unavailable`."""
+        return await self.link.call(command)
+
+    async def publish(self, topic: str) -> None:
+        """Wake whoever waits for a topic, at every instance; those who cannot be reached look by themselves."""
+        with suppress(Unavailable):
+            await self.call(lambda: self.redis.publish(CHANNEL, topic))
+
+    async def beat_regularly(self) -> None:
+        """Say, again and again, that this instance is there."""
+        await repeat("heartbeat", self.beat, every=BEAT_SECONDS)
+
+    async def beat(self) -> None:
+        """Say that this instance is there."""
+        with suppress(Unavailable):
+            name, milliseconds = ALIVE_PREFIX + self.instance, int(LEASE_SECONDS * 1000)
+            known = await self.call(lambda: self.redis.set(name, _ALIVE, px=milliseconds, get=True))
+            if known is None:
+                for recover in self.on_lost:
+                    await recover()
+
+    async def leave(self) -> None:
+        """Others need not wait for the end of the lease."""
+        name, milliseconds = ALIVE_PREFIX + self.instance, int(LEASE_SECONDS * 1000)
+        await self.call(lambda: self.redis.set(name, _LEFT, px=milliseconds))
+        await self.publish("")
+
+    @property
+    def silence_is_death(self) -> bool:
+        """After Redis was away, nobody is taken for dead before it had the time to come back too."""
+        return time.monotonic() - self.link.up_since > LEASE_SECONDS
+
+    async def is_dead(self, instance: str) -> bool:
+        """Whether what an instance had begun may be gone on with: it left, or its lease has ended."""
+        state: bytes | None = await self.call(lambda: self.redis.get(ALIVE_PREFIX + instance))
+        return self.silence_is_death if state is None else state != _ALIVE.encode()
+
+    async def listen(self) -> None:
+        """Hear what instances publish, until cancelled."""
+        while True:
+            with suppress(RedisError, OSError, TimeoutError, ValueError):
+                async with self.redis.pubsub() as subscription:
+                    await subscription.subscribe(CHANNEL)
+                    self._tell("")
+                    while True:
+                        message = await subscription.get_message(timeout=_LISTEN_SECONDS)
+                        if message is None:
+                            await subscription.ping()
+                        elif message["type"] == "message":
+                            self._tell(message["data"].decode())
+            await asyncio.sleep(BEAT_SECONDS)
+
+    def _tell(self, topic: str) -> None:
+        if topic:
+            self.messages.fire(topic)
+        else:
+            self.messages.fire_all()
+        for listener in self.listeners:
+            listener(topic)
+
+    async def warn(self) -> None:
+        """Tell of a Redis that evicts, or does not persist."""
+        try:
+            memory = await self.call(lambda: self.redis.info("memory"))
+            persistence = await self.call(lambda: self.redis.info("persistence"))
+        except Unavailable:
+            return
+        if (policy := memory.get("maxmemory_policy", "noeviction")) != "noeviction":
+            log.warning("this Redis evicts keys, so jobs may be lost: set maxmemory-policy noeviction", policy=policy)
+        if not persistence.get("aof_enabled", 1):
+            log.warning("this Redis does not keep what it acknowledged, so jobs may be lost: set appendonly yes")

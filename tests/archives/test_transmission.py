@@ -1,0 +1,115 @@
+"""Bytes on their way to the caller: all of them, in sequence, and the reader's position moves with them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+from aiohttp import ClientSession, web
+
+from service.archives import transmission
+from service.archives.archive import Archive, State
+from service.archives.layout import Member
+from service.archives.readers import Reader, Readers
+from service.archives.transmission import cut, transmit
+from service.images.blobs import BlobLost
+from service.images.store import ImageStore
+from tests.archives.house import House
+from tests.archives.plans import MOMENT, archive_of, plan_of
+from tests.images.helpers import MIB, put
+from tests.loopback import serving
+
+
+@asynccontextmanager
+async def served(archive: Archive, images: ImageStore, *, chunked: bool) -> AsyncIterator[tuple[str, list[Reader]]]:
+    """The archive at an URL; its readers are kept in the list."""
+    readers: list[Reader] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        if chunked:
+            response.enable_chunked_encoding()
+        else:
+            response.content_length = archive.length
+        with archive.readers.reading() as reader:
+            readers.append(reader)
+            await response.prepare(request)
+            try:
+                await transmit(request, response, archive, images, start=0, stop=None, reader=reader)
+            except BlobLost:
+                cut(request)
+        return response
+
+    async with serving(web.get("/", answer)) as url:
+        yield url, readers
+
+
+async def archive_with(images: ImageStore, *sizes: int) -> Archive:
+    """A complete archive of images of these sizes."""
+    archive = archive_of(plan_of("a"), Readers(1 << 40, 60))
+    for number, size in enumerate(sizes):
+        blob = await put(images, f"{number}.0", bytes([number + 1]) * size)
+        archive.append(Member(f"{number}.jpg", blob, MOMENT, f"{number}"))
+    archive.settle(State.COMPLETE, "comment")
+    return archive
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_every_byte_arrives_in_sequence(house: House, chunked: bool) -> None:
+    """Small images from memory, large ones from their files, between headers and before the directory."""
+    archive = await archive_with(house.images, 10, 5 * MIB, 100_000, 1, 3 * MIB)
+    whole = await house.bytes_of(archive)
+
+    async with (
+        served(archive, house.images, chunked=chunked) as (url, readers),
+        ClientSession() as session,
+        session.get(url) as response,
+    ):
+        body = await response.read()
+
+    assert body == whole
+    assert readers[0].position >= len(whole) - 1_000
+
+
+async def test_within_one_large_image_the_position_moves(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build may go on while its reader is in the middle of an image that is larger than the window."""
+    monkeypatch.setattr(transmission, "_PIECE", MIB)
+    archive = await archive_with(house.images, 8 * MIB)
+    positions: list[int] = []
+    really_advance = Reader.advance
+
+    def advance(self: Reader, position: int) -> None:
+        positions.append(position)
+        really_advance(self, position)
+
+    monkeypatch.setattr(Reader, "advance", advance)
+    async with (
+        served(archive, house.images, chunked=False) as (url, _),
+        ClientSession() as session,
+        session.get(url) as response,
+    ):
+        await response.read()
+
+    header = positions[0] - MIB
+    assert 0 < header < 100
+    assert positions[:8] == [header + number * MIB for number in range(1, 9)]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_an_image_that_is_lost_on_the_way_is_never_a_clean_end(house: House, chunked: bool) -> None:
+    """Given a file that becomes shorter while it is open, every client sees an error."""
+    archive = await archive_with(house.images, 5 * MIB, 2 * MIB)
+    path = house.images._files.path(archive.members[1].blob.digest)
+    await asyncio.to_thread(path.write_bytes, bytes(MIB))
+
+    body = b""
+    ended_well = False
+    async with served(archive, house.images, chunked=chunked) as (url, _), ClientSession() as session:
+        with suppress(Exception):
+            async with session.get(url) as response:
+                async for piece in response.content.iter_any():
+                    body += piece
+            ended_well = True
+
+    assert not ended_well
+    assert len(body) < archive.length

@@ -1,0 +1,65 @@
+"""What sharing costs: requests to S3, and commands to Redis."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.e2e.client import PATIENCE, StartService
+from tests.fakes.samples import ORDER, jpeg, order
+from tests.fakes.upstream import FakeUpstream
+from tests.redis_server import RedisServer
+from tests.s3_server import S3Server
+from tests.shared.s3_proxy import S3Proxy
+
+IMAGES = {f"i{number}": jpeg(number, 20_000) for number in range(10)}
+# Of an order, whatever its images: its sightings read and written, and its list.
+_PER_ORDER = 3
+_IDLE_SECONDS = 10.0
+
+
+@pytest.fixture
+async def proxy(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[S3Proxy]:
+    """What instances take for S3."""
+    async with S3Proxy(s3.url) as between:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", between.url)
+        yield between
+
+
+async def test_requests_to_s3(upstream: FakeUpstream, proxy: S3Proxy, start_member: StartService) -> None:
+    """Three for a new image; for a repeat at another instance one, and one for each image."""
+    upstream.orders[ORDER] = order(IMAGES)
+    upstream.images |= IMAGES
+    first, second = await start_member(), await start_member()
+    proxy.requests.clear()
+
+    built = await first.download()
+    async with asyncio.timeout(PATIENCE):
+        while not any(request.startswith("PUT") and "/archives/" in request for request in proxy.requests):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    new = list(proxy.requests)
+    proxy.requests.clear()
+    again = await second.download()
+
+    assert again.body == built.body
+    assert sum("/blobs/" in request or "/variants/" in request for request in new) == 3 * len(IMAGES)
+    assert len(new) == 3 * len(IMAGES) + _PER_ORDER
+    assert len(proxy.requests) == 1 + len(IMAGES)
+
+
+async def test_commands_of_an_idle_instance(redis: RedisServer, start_member: StartService) -> None:
+    """Beside docket's own, which has connections of its own, at most five a second."""
+    await start_member(role="web")
+    before = commands(redis)
+    await asyncio.sleep(_IDLE_SECONDS)
+    after = commands(redis)
+
+    assert 0 < after - before <= 5 * _IDLE_SECONDS
+
+
+def commands(redis: RedisServer) -> int:
+    """How many commands Redis has had."""
+    (line,) = [
+        line for line in redis.command("INFO", "stats").decode().splitlines() if line.startswith("total_commands")
+    ]
+    return int(line.partition(":")[2])

@@ -1,0 +1,115 @@
+"""The lists of running archives in a real Redis: of two builders the second fails, and what is lost is noticed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+
+from service.archives.catalogue import TakenOver
+from service.archives.layout import Member
+from service.archives.plan import Plan
+from service.cluster.live_lists import ListLost, LiveList, LiveLists, member_entry, owner_entry
+from service.cluster.redis_link import RedisLink
+from service.images.blobs import Blob
+from service.telemetry.metrics import Metrics
+from service.upstream.models import Rendition
+from tests.redis_server import RedisServer
+
+PLAN = Plan(order_id="o", order_name=None, rendition=Rendition(), images=(), key="k", options_key="f")
+ID, OTHER = "a" * 32, "b" * 32
+
+
+def member(number: int) -> Member:
+    """Another one for each number."""
+    return Member(f"{number}.jpg", Blob("c" * 64, 5, number, "jpg"), datetime(2026, 1, 1, tzinfo=UTC), str(number))
+
+
+@pytest.fixture
+async def link(redis: RedisServer) -> AsyncIterator[RedisLink]:
+    """An instance's way to Redis."""
+    async with RedisLink.open(redis.url, "me", Metrics()) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def lists(link: RedisLink) -> LiveLists:
+    """With one list, begun."""
+    opened = LiveLists(link, 60)
+    await opened.begin(ID, PLAN, 1.0, anyway=False)
+    return opened
+
+
+async def test_equal_requests_are_given_one_id(lists: LiveLists) -> None:
+    """The one that was there first, at whatever moment they come."""
+    ids = await asyncio.gather(*(lists.begin(f"{number:032}", PLAN, 1.0, anyway=False) for number in range(20)))
+
+    assert set(ids) == {ID}
+
+
+async def test_a_request_that_cannot_use_it_begins_another_and_later_ones_get_that(lists: LiveLists) -> None:
+    """Say, because the first one does not wait for long enough."""
+    assert await lists.begin(OTHER, PLAN, 2.0, anyway=True) == OTHER
+    assert await lists.begin("c" * 32, PLAN, 3.0, anyway=False) == OTHER
+
+
+async def test_of_two_builders_the_second_is_refused(lists: LiveLists) -> None:
+    """Whatever it wants to add at a position that is taken; the list has only the first one's."""
+    await lists.append(ID, 1, [member_entry("me", member(1), 1)])
+
+    with pytest.raises(TakenOver):
+        await lists.append(ID, 1, [member_entry("other", member(1), 1)])
+
+    live = LiveList(ID)
+    assert await lists.read(live)
+    assert [found for found, _ in live.members] == [member(1)]
+
+
+async def test_what_is_added_again_after_a_lost_answer_is_there_once(lists: LiveLists) -> None:
+    """Also when others have been added behind it."""
+    entries = [member_entry("me", member(number), 1) for number in (1, 2)]
+    await lists.append(ID, 1, entries)
+    await lists.append(ID, 3, [owner_entry("")])
+
+    await lists.append(ID, 1, entries)
+
+    live = LiveList(ID)
+    await lists.read(live)
+    assert (live.position, len(live.members), live.owner) == (4, 2, "")
+
+
+async def test_a_list_that_redis_lost_is_not_begun_in_the_middle(link: RedisLink, lists: LiveLists) -> None:
+    """An append behind what is not there is refused."""
+    await link.redis.flushall()
+
+    with pytest.raises(ListLost):
+        await lists.append(ID, 1, [member_entry("me", member(1), 1)])
+    assert not await lists.read(LiveList(ID))
+
+
+async def test_a_gap_is_noticed_by_who_follows(link: RedisLink, lists: LiveLists) -> None:
+    """Entries that Redis lost out of the middle."""
+    await lists.append(ID, 1, [member_entry("me", member(number), 1) for number in (1, 2, 3)])
+    await link.redis.xdel(f"batch:list:{ID}", "3-0")
+
+    with pytest.raises(ListLost):
+        await lists.read(LiveList(ID))
+
+
+async def test_followers_are_told_at_once(link: RedisLink, lists: LiveLists) -> None:
+    """By a message, not by looking again and again."""
+    with link.messages.waiting(f"list:{ID}") as grown:
+        await asyncio.sleep(0)
+        heard = grown.next()
+        async with asyncio.timeout(10):
+            await lists.append(ID, 1, [member_entry("me", member(1), 1)])
+            await heard.wait()
+
+
+async def test_a_build_that_ends_does_not_forget_the_next_one(lists: LiveLists) -> None:
+    """Its key has another archive by now."""
+    await lists.begin(OTHER, PLAN, 2.0, anyway=True)
+
+    await lists.forget(PLAN.build_key, ID)
+
+    assert await lists.archive_of(PLAN.build_key) == OTHER

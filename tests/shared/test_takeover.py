@@ -1,0 +1,324 @@
+"""Who may go on with an archive: at every moment one instance, whatever the others can reach."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from obstore.store import MemoryStore
+
+from service.archives import catalogue
+from service.archives.archive import Archive, State
+from service.archives.catalogue import Catalogue, TakenOver
+from service.archives.layout import Member
+from service.archives.plan import Plan
+from service.archives.readers import Readers
+from service.cluster import cluster
+from service.cluster.archives import ClusterArchives
+from service.cluster.link import Link, Unavailable
+from service.cluster.objects import Objects
+from service.cluster.redis_link import RedisLink
+from service.database import Database
+from service.images import store
+from service.images.blobs import Blob
+from service.problems import ArchiveGone, StillBuilding
+from service.telemetry.metrics import Metrics
+from service.upstream.models import Rendition
+from tests.redis_server import RedisServer
+
+PLAN = Plan(order_id="o", order_name=None, rendition=Rendition(), images=(), key="k", options_key="f")
+
+
+def member(number: int) -> Member:
+    """Another one for each number."""
+    return Member(f"{number}.jpg", Blob("c" * 64, 5, number, "jpg"), datetime(2026, 1, 1, tzinfo=UTC), str(number))
+
+
+@dataclass
+class Instance:
+    """One of those that share; it can be cut off from Redis and from S3."""
+
+    redis: RedisLink
+    objects: Objects
+    archives: ClusterArchives
+    catalogue: Catalogue
+    database: Database
+
+    def begin_archive(self, archive_id: str) -> Archive:
+        """Its view of an archive, which somebody reads to the end."""
+        archive = Archive(archive_id, key="k", order_id="o", order_name=None, total=1, readers=Readers(1, 60))
+        archive.readers._enter(0, to_the_end=True)
+        return archive
+
+    async def follow(self, archive: Archive) -> bool:
+        """Whether it is to go on."""
+        return await self.catalogue.continue_here(archive, PLAN)
+
+    async def names(self, archive_id: str) -> list[str]:
+        """The members as it would give them to others."""
+        record = await self.archives.load(archive_id)
+        return [found.name for found, _ in record.members] if record else []
+
+
+def cut(link: Link) -> None:
+    """Let every call fail from now on."""
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise Unavailable
+
+    link.call = refuse  # type: ignore[method-assign,assignment]
+    link.is_up = False
+
+
+def mend(link: Link) -> None:
+    """Let calls succeed again."""
+    del link.call
+    link.is_up = True
+
+
+@pytest.fixture
+async def three(redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Instance]]:
+    """Three instances; those that do not beat are dead at once."""
+    monkeypatch.setattr("service.cluster.archives._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("service.cluster.archives._AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("service.cluster.following._AWAY_SECONDS", 1.0)
+    monkeypatch.setattr("service.cluster.following._SHARED_SECONDS", 0.2)
+    monkeypatch.setattr("service.cluster.following.BEAT_SECONDS", 0.05)
+    shared = MemoryStore()
+    async with AsyncExitStack() as stack:
+        instances = []
+        for name in ("a", "b", "c"):
+            metrics = Metrics()
+            link = await stack.enter_async_context(RedisLink.open(redis.url, name, metrics))
+            link.link.up_since -= 3600
+            schemas = [store.SCHEMA, catalogue.SCHEMA, cluster.SCHEMA]
+            database = await Database.open(tmp_path / name, schemas)
+            stack.push_async_callback(database.close)
+            objects = Objects(shared, metrics)
+            archives = ClusterArchives(objects, link, database, 60, lambda: None)
+            instances.append(Instance(link, objects, archives, Catalogue(database, 60, archives), database))
+        yield instances
+
+
+async def die(instance: Instance) -> None:
+    """In the eyes of the others."""
+    await instance.redis.redis.delete(f"batch:alive:{instance.redis.instance}")
+
+
+async def begin(instance: Instance) -> Archive:
+    """An archive with one member."""
+    archive_id, known = await instance.archives.announce(PLAN, 1.0)
+    assert known is None
+    archive = instance.begin_archive(archive_id)
+    await instance.catalogue.begin(archive, PLAN)
+    await instance.archives.append(archive_id, [(member(1), 1)])
+    archive.append(member(1))
+    return archive
+
+
+async def settle(instance: Instance, archive: Archive) -> None:
+    """Its end, as far as this instance can tell it."""
+    await instance.catalogue.settle(archive, State.COMPLETE, "")
+    for number, known in enumerate(archive.members):
+        row = (archive.id, number, known.name, known.blob.digest, 5, known.blob.crc, "jpg", known.modified.isoformat())
+        await instance.database.run(
+            lambda connection, row=row: connection.execute(  # type: ignore[misc]
+                "INSERT INTO members (archive_id, position, name, digest, size, crc, extension, modified, attempts)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1)",
+                row,
+            )
+        )
+    await instance.archives.share_lists()
+
+
+async def test_a_dead_builder_is_gone_on_with_by_one(three: list[Instance]) -> None:
+    """Of two that follow it; the other one follows that one."""
+    first, second, third = three
+    archive = await begin(first)
+    await die(first)
+
+    following = [
+        asyncio.create_task(instance.follow(instance.begin_archive(archive.id))) for instance in (second, third)
+    ]
+    done, waiting = await asyncio.wait(following, timeout=1)
+
+    assert [task.result() for task in done] == [True]
+    assert len(waiting) == 1
+    waiting.pop().cancel()
+
+
+async def test_a_builder_that_was_taken_for_dead_is_refused(three: list[Instance]) -> None:
+    """Frozen for a while, say: what it adds comes second."""
+    first, second, _ = three
+    archive = await begin(first)
+    await die(first)
+    assert await second.follow(second.begin_archive(archive.id))
+
+    with pytest.raises(TakenOver):
+        await first.archives.append(archive.id, [(member(2), 1)])
+    await second.archives.append(archive.id, [(member(3), 1)])
+
+    assert await second.names(archive.id) == ["1.jpg", "3.jpg"]
+
+
+async def test_a_builder_that_lost_redis_goes_on_and_nobody_else_does(three: list[Instance]) -> None:
+    """The others take it for dead, but S3 says that it is alone. From its end on they have its bytes."""
+    first, second, _ = three
+    archive = await begin(first)
+    cut(first.redis.link)
+    await first.archives.append(archive.id, [(member(2), 1)])
+    archive.append(member(2))
+    await die(first)
+
+    with pytest.raises(StillBuilding):
+        await second.follow(second.begin_archive(archive.id))
+    await settle(first, archive)
+
+    follower = second.begin_archive(archive.id)
+    assert not await second.follow(follower)
+    assert [known.name for known in follower.members] == ["1.jpg", "2.jpg"]
+
+
+async def test_a_builder_that_lost_redis_after_it_was_taken_over_cannot_go_on(three: list[Instance]) -> None:
+    """The other one wrote to S3 first."""
+    first, second, _ = three
+    archive = await begin(first)
+    await die(first)
+    assert await second.follow(second.begin_archive(archive.id))
+    cut(first.redis.link)
+
+    with pytest.raises(TakenOver):
+        await first.archives.append(archive.id, [(member(2), 1)])
+
+
+async def test_with_both_away_a_build_is_cut_after_its_lease(
+    three: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others may go on with it by then."""
+    monkeypatch.setattr("service.cluster.archives.LEASE_SECONDS", 0.1)
+    first = three[0]
+    archive = await begin(first)
+    cut(first.redis.link)
+    cut(first.objects.link)
+
+    with pytest.raises(StillBuilding):
+        await first.archives.append(archive.id, [(member(2), 1)])
+
+
+async def test_a_follower_without_redis_takes_nothing_over(three: list[Instance]) -> None:
+    """It cannot know whether the builder lives."""
+    first, second, _ = three
+    archive = await begin(first)
+    cut(second.redis.link)
+
+    with pytest.raises(StillBuilding):
+        await second.follow(second.begin_archive(archive.id))
+    await first.archives.append(archive.id, [(member(2), 1)])
+
+
+async def test_without_s3_nothing_is_taken_over(three: list[Instance]) -> None:
+    """The builder may have gone on alone."""
+    first, second, _ = three
+    archive = await begin(first)
+    await die(first)
+    cut(second.objects.link)
+
+    with pytest.raises(StillBuilding):
+        await second.follow(second.begin_archive(archive.id))
+
+
+async def test_nobody_is_taken_for_dead_right_after_an_outage(three: list[Instance]) -> None:
+    """The builder may be as late in coming back."""
+    first, second, _ = three
+    archive = await begin(first)
+    await die(first)
+    second.redis.link.up_since += 3600
+
+    following = asyncio.create_task(second.follow(second.begin_archive(archive.id)))
+    done, _ = await asyncio.wait([following], timeout=0.5)
+
+    assert not done
+    following.cancel()
+
+
+async def test_a_build_that_redis_lost_goes_on_under_its_id(three: list[Instance]) -> None:
+    """Alone from there, as with Redis away."""
+    first, second, _ = three
+    archive = await begin(first)
+    await first.redis.redis.flushall()
+
+    await first.archives.append(archive.id, [(member(2), 1)])
+    archive.append(member(2))
+    await settle(first, archive)
+
+    follower = second.begin_archive(archive.id)
+    assert not await second.follow(follower)
+    assert [known.name for known in follower.members] == ["1.jpg", "2.jpg"]
+
+
+async def test_what_redis_lost_and_nobody_builds_is_gone(three: list[Instance]) -> None:
+    """Its bytes can no longer be told."""
+    first, second, _ = three
+    archive = await begin(first)
+    await first.redis.redis.flushall()
+
+    with pytest.raises(ArchiveGone):
+        await second.follow(second.begin_archive(archive.id))
+
+
+@pytest.mark.parametrize("away", ["redis", "s3", "both"])
+async def test_what_cannot_be_told_is_not_unknown(three: list[Instance], away: str) -> None:
+    """An id that nothing is known of is that only if both say so."""
+    first = three[0]
+    assert await first.archives.load("d" * 32) is None
+    if away != "s3":
+        cut(first.redis.link)
+    if away != "redis":
+        cut(first.objects.link)
+
+    with pytest.raises(StillBuilding):
+        await first.archives.load("d" * 32)
+
+
+async def test_a_build_begun_alone_goes_on_after_a_restart(three: list[Instance]) -> None:
+    """With Redis and S3 away: nobody else has heard of it, and it is told to all at its end."""
+    first, second, _ = three
+    cut(first.redis.link)
+    cut(first.objects.link)
+    archive = await begin(first)
+
+    again = ClusterArchives(first.objects, first.redis, first.database, 60, lambda: None)
+    assert await again.follow(first.begin_archive(archive.id), PLAN, first.catalogue.adopt)
+    mend(first.redis.link)
+    mend(first.objects.link)
+    first.archives = first.catalogue.shared = again
+    await settle(first, archive)
+
+    assert await second.names(archive.id) == ["1.jpg"]
+
+
+async def test_a_build_that_is_released_is_gone_on_with_at_once(three: list[Instance]) -> None:
+    """Its instance lives, but nobody there wants it."""
+    first, second, _ = three
+    archive = await begin(first)
+
+    await first.archives.release(archive.id)
+
+    assert await second.follow(second.begin_archive(archive.id))
+
+
+async def test_a_new_request_does_not_wait_for_one_that_nobody_can_go_on_with(three: list[Instance]) -> None:
+    """Its builder went on alone and was not seen since: the request has an archive of its own."""
+    first, second, _ = three
+    archive = await begin(first)
+    cut(first.redis.link)
+    await first.archives.append(archive.id, [(member(2), 1)])
+    await die(first)
+
+    archive_id, known = await second.archives.announce(PLAN, 2.0)
+
+    assert known is None
+    assert archive_id != archive.id

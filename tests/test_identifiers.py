@@ -1,0 +1,98 @@
+"""Names are the field's own: none of the house's former private dialect is defined anywhere any more."""
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+SERVICE = ROOT / "service"
+
+# By what they were: a class, function, attribute, variable, parameter or module of this name must not be defined.
+GONE = frozenset(
+    {"Workshop", "Purse", "Wanted", "Stored", "Wish", "News", "Life", "Patience", "rooms", "_grown", "Readiness"}
+    | {"Demand", "linger", "Turns", "deaths", "blamed", "PutOff", "Withdrawn", "insist", "let_go", "take_up"}
+    | {"bring_up_to", "_take_in", "_told_apart", "Step", "Hint", "Pace", "Incoming", "Space", "running_key"}
+    | {"FACTS", "explain", "encourage"}
+)
+# Of archives, this is the key of their options; of sockets and metrics it is the field's own word.
+FAMILY = ("service/archives", "service/images", "service/orders", "service/cluster")
+# As names of parameters they said too little.
+GONE_PARAMETERS = frozenset({"words", "most", "longest", "told"})
+# Modules that were called by a word of the dialect, or by one that meant several things.
+GONE_MODULES = frozenset(
+    {"workshop", "purse", "wanted", "wish", "news", "life", "patience", "rooms", "readiness", "demand", "turns"}
+    | {"steps", "step", "hint", "pace", "incoming", "space", "sharing", "shared", "facts", "polling"}
+)
+# Files of these folders are called as what they serve, which is called the same elsewhere: a resource of this API or
+# of the one that the sandbox stands in for, a kind of record that instances share, a command.
+CALLED_AS_WHAT_THEY_SERVE = ("api", "cluster", "commands", "sandbox")
+
+
+def files() -> list[Path]:
+    """Every file of the service and its tests but this one."""
+    found = [path for folder in ("service", "tests") for path in (ROOT / folder).rglob("*.py")]
+    return sorted(path for path in found if path != Path(__file__))
+
+
+def defined(tree: ast.AST) -> Iterator[tuple[str, bool, int]]:
+    """Every name that is defined in a file: the name, whether it is a parameter, and the line."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
+                yield node.name, False, node.lineno
+            case ast.arg():
+                yield node.arg, True, node.lineno
+            case ast.Name(ctx=ast.Store()):
+                yield node.id, False, node.lineno
+            case ast.Attribute(ctx=ast.Store()):
+                yield node.attr, False, node.lineno
+            case ast.alias() if node.asname is not None:
+                yield node.asname, False, node.lineno
+
+
+def test_no_former_name_is_defined() -> None:
+    """Neither in the service nor in its tests."""
+    looked_at = 0
+    offences = []
+    for path in files():
+        for name, is_parameter, line in defined(ast.parse(path.read_text())):
+            looked_at += 1
+            place = str(path.relative_to(ROOT))
+            is_former = name in GONE or (name == "family" and place.startswith(FAMILY))
+            if is_former or (is_parameter and name in GONE_PARAMETERS):
+                offences.append(f"{place}:{line}: {name}")
+        if path.stem in GONE_MODULES or path.stem.removeprefix("test_") in GONE_MODULES:
+            offences.append(str(path.relative_to(ROOT)))
+
+    assert looked_at > 10_000
+    assert offences == []
+
+
+def test_no_two_modules_of_one_name_mean_different_things() -> None:
+    """What is called `archives` is one thing; a folder may hold the file that it is named after."""
+    modules: dict[str, list[str]] = defaultdict(list)
+    for path in SERVICE.rglob("*.py"):
+        place = path.relative_to(SERVICE)
+        if place.parts[0] not in CALLED_AS_WHAT_THEY_SERVE and path.stem not in ("__init__", "__main__"):
+            modules[path.stem].append(str(place))
+
+    assert len(modules) > 50
+    assert {stem: places for stem, places in modules.items() if len(places) > 1} == {}
+
+
+def test_an_address_is_not_a_word_for_two_things() -> None:
+    """Of a machine it is an IP address, of a resource a URL: no class, function or module is a bare `address`."""
+    bare = re.compile(r"_?address(es)?", re.IGNORECASE)
+    offences = []
+    for path in files():
+        if bare.fullmatch(path.stem.removeprefix("test_")):
+            offences.append(str(path.relative_to(ROOT)))
+        offences += [
+            f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}"
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and bare.fullmatch(node.name)
+        ]
+
+    assert offences == []
