@@ -222,7 +222,7 @@ class Archives:
         if record.settled is not None:
             return await self._intact(record) is not None
         ends, theirs = time.time() + plan.wait_timeout, record.created + record.plan.wait_timeout
-        return not plan.wait or ends <= theirs + DEADLINE_SLACK
+        return not plan.wait or abs(ends - theirs) <= DEADLINE_SLACK
 
     def _resume(self, record: Record, archive: Archive, caller: str = "") -> Archive:
         if build := self._registry.builds.get(record.id):

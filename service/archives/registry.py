@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 # Archives that nobody reads just now, kept so that their next reader need not restore them.
 _RECENT = 64
 DEADLINE_SLACK = 5.0
-"""A request joins a build whose own deadline is at most so many seconds before its own."""
+"""A request that waits joins a build whose deadline is at most so many seconds from its own: nobody waits much longer
+than asked for, nor less."""
 
 
 class Registry:
@@ -42,7 +43,7 @@ class Registry:
             archive = build.archive
             if archive.is_settled or archive.readers.is_abandoned:
                 continue
-            if not build.plan.wait or deadline <= build.deadline + DEADLINE_SLACK:
+            if not build.plan.wait or abs(deadline - build.deadline) <= DEADLINE_SLACK:
                 return build
         return None
 

@@ -122,7 +122,7 @@ class TestMemory:
                 assert await response.read() == known
             answered += 1
 
-        assert await running in (200, 404, 502)
+        assert await running in (200, 404, 502, 504)
         assert answered >= 3
         assert process.peak_memory < MOST_MEMORY + 2 * len(text)
 
@@ -234,9 +234,8 @@ class TestSmall:
         job = await jobs.ended(service, await jobs.submit(service))
 
         wanted = "Daily limit of 500 enhancements reached <b>tomorrow</b>"
-        documents = [overview.document, strict.problem, job]
+        documents = [overview.document, strict.problem, job, report.document]
         texts = [document["failures"][0]["reason"] for document in documents] + [answer.report]
-        texts += [str(image) for image in report.document["images"] if image["image_id"] == "b"]
         assert len(texts) == 5
         assert [text for text in texts if wanted not in text] == []
         assert not any("x" * 200 in text or "Process it again" in text for text in texts)
