@@ -55,10 +55,10 @@ class RedisServer:
         if self._process.poll() is None:
             os.kill(self._process.pid, signal.SIGCONT)
 
-    def command(self, *words: str) -> bytes:
+    def command(self, *parts: str) -> bytes:
         """Let it do something; returns the first bytes of its answer."""
         with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
-            connection.sendall(" ".join(words).encode() + b"\r\n")
+            connection.sendall(" ".join(parts).encode() + b"\r\n")
             return connection.recv(1 << 16)
 
     def stop(self) -> None:

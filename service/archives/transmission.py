@@ -54,11 +54,13 @@ async def transmit(
             else:
                 if header:
                     await response.write(header)
+                    reader.advance(position)
                 await _send_image(request, response, piece, store, reader, position)
             header = b""
             position += piece.count
             reader.advance(position)
         await response.write_eof(header)
+        reader.advance(position)
     except ConnectionError as error:
         raise ClientLeft from error
 

@@ -117,14 +117,14 @@ class Cluster:
     def share(self, stack: AsyncExitStack, store: ImageStore) -> None:
         """From now on, give the other instances what is fetched and settled here; all of it before `stack` closes."""
         if self._parts is not None:
-            from service.cluster.sharing import Sharing
+            from service.cluster.publishing import Publisher
 
             parts = self._parts
 
             async def share_the_rest() -> bool:
                 return await parts.generations.share() and await parts.archives.share_lists()
 
-            sharing = Sharing(parts.images, parts.leases, self._database, store.path, share_the_rest)
+            sharing = Publisher(parts.images, parts.leases, self._database, store.path, share_the_rest)
             stack.push_async_callback(sharing.close)
 
     async def notify(self, order_id: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import replace
 from itertools import count
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -135,20 +136,32 @@ class Autoenhance:
         return await self.retry(once, Deadline(deadline), only, waits_out_429=False)
 
     async def _order_once(self, url: URL, attempt: int, operation: Operation, deadline: Deadline) -> Order:
-        async with self._transport.get(
-            Call.ORDER,
-            url,
-            seconds=max(0.001, deadline.left),
-            headers={hdrs.ACCEPT: "application/json"},
-            api_headers={},
-            reach=operation.reach,
-            is_fresh=attempt > 1,
-        ) as response:
-            body = await read_body(response)
-            try:
-                return await _read_order(body)
-            except InvalidOrder as error:
-                raise UpstreamFailure(Reason.UPSTREAM_ERROR, f"no order document: {error}") from error
+        with span("attempt", {"attempt": attempt}):
+            async with self._transport.get(
+                Call.ORDER,
+                url,
+                seconds=max(0.001, deadline.left),
+                headers={hdrs.ACCEPT: "application/json"},
+                api_headers={},
+                reach=operation.reach,
+                is_fresh=attempt > 1,
+            ) as response:
+                body = await read_body(response)
+                try:
+                    return self._without_key(await _read_order(body))
+                except InvalidOrder as error:
+                    raise UpstreamFailure(Reason.UPSTREAM_ERROR, f"no order document: {error}") from error
+
+    def _without_key(self, order: Order) -> Order:
+        """The order, whose reasons are shown to callers: Autoenhance may quote what it was sent."""
+        if not any(image.status_reason for image in order.images):
+            return order
+        masked = self._transport.masked
+        images = tuple(
+            replace(image, status_reason=masked(image.status_reason)) if image.status_reason else image
+            for image in order.images
+        )
+        return replace(order, images=images)
 
     def _image_url(self, image_id: str, rendition: Rendition) -> URL:
         try:

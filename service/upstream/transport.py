@@ -172,6 +172,10 @@ class Transport:
         finally:
             self._metrics.upstream_call(operation, status, time.monotonic() - started)
 
+    def masked(self, text: str) -> str:
+        """A text of upstream's on one line, without our key."""
+        return for_the_log(text, self._key)
+
     async def _refuse(self, response: ClientResponse) -> None:
         if response.status == 206:
             return

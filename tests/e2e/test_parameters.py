@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.e2e.client import Params, Service
+from tests.e2e.client import Service, StartService
 from tests.fakes.samples import ORDER, jpeg, order
 from tests.fakes.upstream import FakeUpstream
 
@@ -22,7 +22,6 @@ def one_image(upstream: FakeUpstream) -> None:
         ({"preview": "false"}, {"preview": "false"}),
         ({"preview": "true"}, {"preview": "true"}),
         ({"format": "webp"}, {"format": "webp"}),
-        ({"format": "avif"}, {"format": "avif"}),
         ({"quality": "1"}, {"quality": "1"}),
         ({"quality": "90", "format": "png"}, {"quality": "90", "format": "png"}),
         ({"max_width": "640"}, {"max_width": "640"}),
@@ -37,6 +36,21 @@ async def test_rendering_options_reach_upstream(
     (request,) = upstream.requests("a")
     assert answer.status == 200
     assert request.query.items() >= ({"preview": "true"} | sent).items()
+
+
+@pytest.mark.parametrize("asked", ["avif", "jxl"])
+async def test_a_format_that_the_api_version_does_not_have_is_refused(
+    upstream: FakeUpstream, start_service: StartService, asked: str
+) -> None:
+    """It says which version has it; with that version the format is passed on."""
+    old = await start_service(autoenhance_api_version="2025-05-08")
+    refused = await old.ask(PATH, params={"format": asked})
+    new = await start_service(autoenhance_api_version="2026-10-01")
+    await new.ask(PATH, params={"format": asked})
+
+    assert (refused.status, refused.problem["parameter"]) == (400, "format")
+    assert "2026-10-01" in refused.problem["detail"]
+    assert [request.query["format"] for request in upstream.requests("a")] == [asked]
 
 
 @pytest.mark.parametrize(

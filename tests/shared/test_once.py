@@ -168,11 +168,11 @@ async def test_what_is_waited_for_in_vain_is_not_bought_twice(
 
 
 @pytest.mark.parametrize(
-    ("setting", "told"),
+    ("setting", "warning"),
     [(("maxmemory-policy", "allkeys-lru"), "evicts"), (("appendonly", "no"), "does not keep"), (None, None)],
 )
 async def test_a_redis_that_may_lose_jobs_is_warned_of(
-    redis: RedisServer, caplog: pytest.LogCaptureFixture, setting: tuple[str, str] | None, told: str | None
+    redis: RedisServer, caplog: pytest.LogCaptureFixture, setting: tuple[str, str] | None, warning: str | None
 ) -> None:
     """In words that say what to set; of one that is right nothing is said."""
     if setting is not None:
@@ -181,5 +181,5 @@ async def test_a_redis_that_may_lose_jobs_is_warned_of(
         await a.warn()
 
     warnings = [str(record.msg) for record in caplog.records if record.levelname == "WARNING"]
-    assert (told is None) is (warnings == [])
-    assert told is None or told in warnings[0]
+    assert (warning is None) is (warnings == [])
+    assert warning is None or warning in warnings[0]

@@ -28,7 +28,7 @@ _UNSHARED = (
 )
 
 
-class Sharing:
+class Publisher:
     """Shares images, each at `path` of its digest, then the lists that name them: `lists` returns whether it could."""
 
     def __init__(
