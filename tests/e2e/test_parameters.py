@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.e2e.client import Service, StartService
+from tests.e2e.client import Params, Service, StartService
 from tests.fakes.samples import ORDER, jpeg, order
 from tests.fakes.upstream import FakeUpstream
 
