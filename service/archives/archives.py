@@ -3,6 +3,7 @@
 import asyncio
 import time
 from contextlib import suppress
+from typing import Any
 
 from service.archives.archive import Archive, State
 from service.archives.build import Build, BuildContext
@@ -40,7 +41,7 @@ class Archives:
         self._planner = context.planner
         self._window = window
         self._grace = grace
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._started = time.monotonic()
 
     async def get_or_start(self, order_id: str, options: Options, caller: str = "") -> tuple[Archive, CacheResult]:
@@ -67,7 +68,10 @@ class Archives:
             return self._resume(*interrupted, caller), CacheResult.HIT
         if interrupted is not None and interrupted[1].state is State.COMPLETE:  # finished by somebody else meanwhile
             return interrupted[1], CacheResult.HIT
-        return await self._begin(plan, deadline, caller)
+        beginning = asyncio.create_task(self._begin(plan, deadline, caller))  # others may have heard of it by the time
+        self._tasks.add(beginning)  # that the caller leaves
+        beginning.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(beginning)
 
     async def find(self, order_id: str, order: Order, options: Options) -> Archive | None:
         """The archive that `get_or_start` would give, if there is one; nothing is started."""

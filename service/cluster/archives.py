@@ -69,6 +69,8 @@ class ClusterArchives:
         self._builds: dict[str, _Build] = {}
         self._unpointed: dict[str, list[str]] = {}
         self._unmarked: dict[str, int] = {}
+        self._orphans: dict[str, Plan] = {}
+        redis.on_beat.append(self._drop_orphans)
         self.wake = wake
 
     async def announce(self, plan: Plan, created: float, *, anyway: bool = False) -> tuple[str, Record | None]:
@@ -82,7 +84,8 @@ class ClusterArchives:
                     return known, live.record()
                 await self._lists.begin(archive_id, plan, created, anyway=True)
         except (Unavailable, ListLost):
-            archive_id = uuid4().hex  # the other one may be known already
+            self._orphans[archive_id] = plan  # Redis may have it all the same
+            archive_id = uuid4().hex
             self._builds[archive_id] = build = _Build(plan)
             if not await self._go_alone(archive_id, build):
                 build.is_alone = True  # nobody else has heard of it
@@ -216,6 +219,14 @@ class ClusterArchives:
             with suppress(Unavailable):
                 await self._lists.point(keys, archive_id)
                 del self._unpointed[archive_id]
+
+    async def _drop_orphans(self) -> None:
+        """Let nobody wait for archives that were begun in vain."""
+        for archive_id, plan in list(self._orphans.items()):
+            with suppress(TakenOver, ListLost):
+                await self._lists.forget(plan.build_key, archive_id)
+                await self._lists.append(archive_id, 1, [live_lists.dropped_entry(self._me)])
+            del self._orphans[archive_id]
 
     async def _commit(self, archive_id: str, entries: list[str]) -> None:
         """Have the entries where others find them, or this build where nobody else can go on with it.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from service.cluster.redis_link import RedisLink
 
 SCHEMA = """
--- Of this data directory: what it had begun before a restart it may go on with.
+-- The process that has this data directory: the next one says that it has ended.
 CREATE TABLE IF NOT EXISTS instance (id TEXT PRIMARY KEY);
 -- Settled archives that other instances do not have yet.
 CREATE TABLE IF NOT EXISTS unshared_lists (
@@ -106,8 +106,9 @@ class Cluster:
             await objects.check()
         except ValueError as error:
             raise InvalidSettings(f"STORE_URL: {error}") from None
-        url, instance = settings.shared_url.get_secret_value(), await database.run(_instance)
-        redis = await stack.enter_async_context(RedisLink.open(url, instance, metrics))
+        url, instance = settings.shared_url.get_secret_value(), uuid4().hex
+        before = await database.run(lambda connection: _replace_instance(connection, instance))
+        redis = await stack.enter_async_context(RedisLink.open(url, instance, metrics, before=before))
         await redis.warn()
         images, leases = ClusterImages(objects), RedisImageLeases(redis, objects.link)
         stack.push_async_callback(leases.close)
@@ -176,9 +177,8 @@ async def exchange_hints(settings: Settings, breakers: list[Breaker]) -> None:
         await BreakerHints(redis, breakers).exchange_regularly()
 
 
-def _instance(connection: sqlite3.Connection) -> str:
-    row = connection.execute("SELECT id FROM instance").fetchone()
-    if row is None:
-        row = (uuid4().hex,)
-        connection.execute("INSERT INTO instance VALUES (?)", row)
-    return str(row[0])
+def _replace_instance(connection: sqlite3.Connection, instance: str) -> str | None:
+    """Note the new process; returns the one before."""
+    row = connection.execute("DELETE FROM instance RETURNING id").fetchone()
+    connection.execute("INSERT INTO instance VALUES (?)", (instance,))
+    return None if row is None else str(row[0])

@@ -105,7 +105,7 @@ class Follower:
             raise Unavailable(live.id)
         if live.state != State.BUILDING:
             return live.record(), None, False
-        if live.owner == self._redis.instance:  # before it was started again
+        if live.owner == self._redis.instance:
             return None, None, True
         if live.owner and not await self._redis.is_dead(live.owner):
             return None, None, False

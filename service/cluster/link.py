@@ -16,6 +16,7 @@ T = TypeVar("T")
 # A timer that wakes us so late says that this process was held up, not the one that was asked.
 _LATE_SECONDS = 0.05
 _LATE_TIMES = 5
+_TRIES = 3
 
 
 class Unavailable(Exception):
@@ -26,6 +27,7 @@ class Link:
     """The way to Redis, or to S3. `seconds` bound a call; for `pause` seconds after a failure none is made.
 
     After the pause one call tries, the others fail until it has succeeded. `failures` are the exceptions that count.
+    What is called may be called again.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Link:
         self._failures: tuple[type[Exception], ...] = (*failures, OSError, TimeoutError)
         self._retry_at = 0.0
         self._is_trying = False
+        self._answered_at = 0.0
         self.is_up = True
         self.up_since = time.monotonic()
         """When calls last began to succeed again (of `time.monotonic`)."""
@@ -48,8 +51,7 @@ class Link:
             raise Unavailable(self._what)
         self._is_trying = is_trial = not self.is_up
         try:
-            async with bounded(seconds or self._seconds):
-                result = await command()
+            result = await self._try(command, seconds or self._seconds)
         except FileNotFoundError:
             self._succeeded()
             raise
@@ -65,8 +67,22 @@ class Link:
         self._succeeded()
         return result
 
+    async def _try(self, command: Callable[[], Awaitable[T]], seconds: float) -> T:
+        """Within the time; again where others were answered meanwhile: it is this call that was unlucky."""
+        for _ in range(_TRIES - 1):
+            began = time.monotonic()
+            try:
+                async with bounded(seconds):
+                    return await command()
+            except TimeoutError:
+                if self._answered_at <= began:
+                    raise
+        async with bounded(seconds):
+            return await command()
+
     def _succeeded(self) -> None:
         self._gauge.set(1)
+        self._answered_at = time.monotonic()
         if not self.is_up:
             self.is_up, self.up_since = True, time.monotonic()
             log.info("shared part is back", what=self._what)

@@ -32,7 +32,7 @@ ALIVE_PREFIX = "batch:alive:"
 
 
 class RedisLink:
-    """`instance` is this instance's id. Everything raises `Unavailable` as `Link` does.
+    """`instance` is this process's id. Everything raises `Unavailable` as `Link` does.
 
     One heartbeat says that the instance is there, whatever it holds; one connection hears what others publish.
     """
@@ -47,11 +47,18 @@ class RedisLink:
         """Told of every topic; of an empty one when messages may have been missed."""
         self.on_lost: list[Callable[[], Awaitable[None]]] = []
         """Awaited when Redis does not know this instance any more: it was taken for dead, or Redis lost its data."""
+        self.on_beat: list[Callable[[], Awaitable[None]]] = []
+        """Awaited after each heartbeat: Redis is there."""
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, instance: str, metrics: Metrics) -> AsyncIterator["RedisLink"]:
-        """Connections to a Redis that need not be there yet; hung up in the end."""
+    async def open(
+        cls, url: str, instance: str, metrics: Metrics, *, before: str | None = None
+    ) -> AsyncIterator["RedisLink"]:
+        """Connections to a Redis that need not be there yet; hung up in the end.
+
+        `before` is the id that this instance had before it was started again.
+        """
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=_CONNECTIONS,
@@ -61,6 +68,9 @@ class RedisLink:
         )
         async with Redis.from_pool(pool) as redis:
             link = cls(redis, instance, metrics)
+            with suppress(Unavailable):
+                if before is not None:
+                    await link.leave(before)
             await link.beat()
             tasks = [asyncio.create_task(link.beat_regularly()), asyncio.create_task(link.listen())]
             try:
@@ -70,7 +80,7 @@ class RedisLink:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
                 with suppress(Unavailable):
-                    await link.leave()
+                    await link.leave(instance)
 
     async def call(self, command: Callable[[], Awaitable[T]]) -> T:
         """What a command returns. Raises `Unavailable`."""
@@ -90,13 +100,12 @@ class RedisLink:
         with suppress(Unavailable):
             name, milliseconds = ALIVE_PREFIX + self.instance, int(LEASE_SECONDS * 1000)
             known = await self.call(lambda: self.redis.set(name, _ALIVE, px=milliseconds, get=True))
-            if known is None:
-                for recover in self.on_lost:
-                    await recover()
+            for work in (self.on_lost if known is None else []) + self.on_beat:
+                await work()
 
-    async def leave(self) -> None:
-        """Others need not wait for the end of the lease."""
-        name, milliseconds = ALIVE_PREFIX + self.instance, int(LEASE_SECONDS * 1000)
+    async def leave(self, instance: str) -> None:
+        """Others need not wait for the end of an instance's lease."""
+        name, milliseconds = ALIVE_PREFIX + instance, int(LEASE_SECONDS * 1000)
         await self.call(lambda: self.redis.set(name, _LEFT, px=milliseconds))
         await self.publish("")
 

@@ -107,8 +107,10 @@ async def test_a_replica_that_is_told_to_stop_finishes_what_it_has_bought(tmp_pa
     assert fetched == 8
 
 
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
-async def test_a_replica_that_is_gone_is_taken_over(tmp_path: Path, sign: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("sign", "comes_back"), [(signal.SIGKILL, False), (signal.SIGKILL, True), (signal.SIGSTOP, False)]
+)
+async def test_a_replica_that_is_gone_is_taken_over(tmp_path: Path, sign: signal.Signals, *, comes_back: bool) -> None:
     """Another one goes on with its archive, byte for byte; only what was in flight is fetched again."""
     async with open_fleet(tmp_path, 2) as fleet:
         order = fleet.add_order([ImageSpec(size=20_000, latency=0.3 * number) for number in range(1, 9)])
@@ -118,6 +120,9 @@ async def test_a_replica_that_is_gone_is_taken_over(tmp_path: Path, sign: signal
             head = await response.content.readexactly(30_000)
             archive = f"/v1/archives/{response.headers['X-Archive-Id']}"
             os.kill(first.pid, sign)
+            if comes_back:  # at once, with its disk
+                await first.stop()
+                await first.start()
             async with fleet.session.get(second.url + archive, headers={"Range": f"bytes={len(head)}-"}) as rest:
                 assert rest.status == 206
                 body = head + await rest.read()

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from obstore.store import MemoryStore
@@ -84,9 +85,11 @@ async def three(redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Three instances; those that do not beat are dead at once."""
     monkeypatch.setattr("service.cluster.archives._PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr("service.cluster.archives._AGAIN_SECONDS", 0.01)
-    monkeypatch.setattr("service.cluster.following._AWAY_SECONDS", 1.0)
+    monkeypatch.setattr("service.cluster.following._AWAY_SECONDS", 3.0)
     monkeypatch.setattr("service.cluster.following._SHARED_SECONDS", 0.2)
     monkeypatch.setattr("service.cluster.following.BEAT_SECONDS", 0.05)
+    for name in ("BEAT_SECONDS", "LEASE_SECONDS"):  # who is dead is up to the test
+        monkeypatch.setattr(f"service.cluster.redis_link.{name}", 600.0)
     shared = MemoryStore()
     async with AsyncExitStack() as stack:
         instances = []
@@ -322,3 +325,29 @@ async def test_a_new_request_does_not_wait_for_one_that_nobody_can_go_on_with(th
 
     assert known is None
     assert archive_id != archive.id
+
+
+async def test_an_archive_that_was_begun_although_the_answer_was_lost_holds_nobody_up(
+    three: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its instance lives, and does not build it: it says so as soon as it can."""
+    first, second, _ = three
+    begin_list = first.archives._lists.begin
+
+    async def lose_answer(*arguments: Any, **options: Any) -> str:
+        await begin_list(*arguments, **options)
+        raise Unavailable
+
+    monkeypatch.setattr(first.archives._lists, "begin", lose_answer)
+    mine, _ = await first.archives.announce(PLAN, 1.0)
+    orphan, known = await second.archives.announce(PLAN, 1.0)
+    assert known is not None
+    following = asyncio.create_task(second.follow(second.begin_archive(orphan)))
+
+    await first.redis.beat()
+
+    with pytest.raises(ArchiveGone):
+        await following
+    theirs, known = await second.archives.announce(PLAN, 1.0)
+    assert known is None
+    assert len({mine, orphan, theirs}) == 3

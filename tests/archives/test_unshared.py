@@ -1,0 +1,28 @@
+"""What other instances do not have yet is not evicted as if they had."""
+
+import sqlite3
+
+import pytest
+
+from service.archives import catalogue
+from service.archives.eviction import Eviction
+from service.archives.registry import Registry
+from service.images import store
+
+
+@pytest.fixture
+def connection() -> sqlite3.Connection:
+    """Two images that nobody uses; the older one is still to be shared."""
+    opened = sqlite3.connect(":memory:")
+    for schema in (store.SCHEMA, catalogue.SCHEMA):
+        opened.executescript(schema)
+    for number, digest in enumerate(("unshared", "shared")):
+        opened.execute("INSERT INTO blobs VALUES (?, 10, 0, 'jpg', 0, 'boot', ?, 0)", (digest, number))
+    opened.execute("INSERT INTO unshared VALUES ('unshared', 'v.0')")
+    return opened
+
+
+@pytest.mark.parametrize(("missing", "chosen"), [(10, ["shared"]), (20, [])])
+def test_only_what_is_shared_makes_room(connection: sqlite3.Connection, missing: int, chosen: list[str]) -> None:
+    """If that is not enough, nothing goes."""
+    assert Eviction(Registry())(missing, is_cache=True)(connection) == chosen

@@ -1,0 +1,105 @@
+"""Calls to what is shared: bounded, and after a failure not made for a while."""
+
+import asyncio
+import time
+
+import pytest
+
+from service.cluster.link import Link, Unavailable
+from service.telemetry.metrics import Metrics, Shared
+
+
+class Remote:
+    """What is asked: it answers, fails, or hangs."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.error: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def ask(self) -> str:
+        self.calls += 1
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return "answer"
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def link(metrics: Metrics) -> Link:
+    """To Redis."""
+    return Link(Shared.REDIS, metrics, seconds=0.2, pause=0.5, failures=(RuntimeError,))
+
+
+async def test_after_a_failure_it_is_not_asked_for_the_pause(link: Link, metrics: Metrics) -> None:
+    """Then one call tries while others fail, and once it has succeeded all are made again."""
+    remote = Remote()
+    remote.error = RuntimeError()
+    with pytest.raises(Unavailable):
+        await link.call(remote.ask)
+    remote.error = None
+    with pytest.raises(Unavailable):
+        await link.call(remote.ask)
+    assert (remote.calls, link.is_up, metrics.values(metrics.shared_up)) == (1, False, {"redis": 0})
+
+    await asyncio.sleep(0.5)
+    remote.gate.clear()
+    asyncio.get_running_loop().call_later(0.05, remote.gate.set)
+    answers = await asyncio.gather(*(link.call(remote.ask) for _ in range(3)), return_exceptions=True)
+
+    assert [answer == "answer" for answer in answers] == [True, False, False]
+    assert await link.call(remote.ask) == "answer"
+    assert (link.is_up, metrics.values(metrics.shared_up)) == (True, {"redis": 1})
+
+
+async def test_a_call_that_hangs_is_bounded(link: Link) -> None:
+    """It counts as a failure."""
+    remote = Remote()
+    remote.gate.clear()
+
+    with pytest.raises(Unavailable):
+        await link.call(remote.ask)
+    assert not link.is_up
+
+
+async def test_one_that_hangs_while_others_are_answered_is_made_again(link: Link) -> None:
+    """It was unlucky; nothing is wrong with what was asked."""
+    unlucky, lucky = Remote(), Remote()
+    unlucky.gate.clear()
+    calling = asyncio.create_task(link.call(unlucky.ask))
+    await asyncio.sleep(0.05)
+    await link.call(lucky.ask)
+    while unlucky.calls < 2:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    unlucky.gate.set()
+
+    assert await calling == "answer"
+    assert link.is_up
+
+
+async def test_time_in_which_the_loop_stood_still_is_not_the_others(link: Link) -> None:
+    """What had no chance to be read gets one."""
+    remote = Remote()
+    remote.gate.clear()
+    calling = asyncio.create_task(link.call(remote.ask))
+    await asyncio.sleep(0)
+    time.sleep(0.4)  # noqa: ASYNC251
+    asyncio.get_running_loop().call_later(0.05, remote.gate.set)
+
+    assert await calling == "answer"
+
+
+async def test_what_is_no_failure_passes(link: Link) -> None:
+    """It is an answer, as much as the one that was hoped for."""
+    remote = Remote()
+    remote.error = ValueError()
+
+    with pytest.raises(ValueError):  # noqa: PT011
+        await link.call(remote.ask)
+    assert link.is_up
