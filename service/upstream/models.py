@@ -314,7 +314,8 @@ class _Images:
 
     @property
     def is_full(self) -> bool:
-        return len(self.kept) == MAX_IMAGES
+        # Of a document that lists one image a million times, each entry would be read like any other.
+        return len(self.kept) == MAX_IMAGES or self.duplicates == MAX_IMAGES
 
     def add(self, entry: object) -> None:
         if self.is_full:

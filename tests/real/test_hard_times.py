@@ -92,7 +92,7 @@ class TestMemory:
         assert found == [(status, 8_000)] * 12
         assert process.peak_memory < MOST_MEMORY
 
-    @pytest.mark.parametrize("entry", ["{}", "1", '{"image_id":"x"}', "[]", "null"])
+    @pytest.mark.parametrize("entry", ["{}", "1", '{"id":"x"}', "[]", "null"])
     async def test_while_a_huge_document_is_read_others_are_answered(
         self, upstream: FakeUpstream, process: ServiceProcess, session: ClientSession, entry: str
     ) -> None:
@@ -122,7 +122,7 @@ class TestMemory:
                 assert await response.read() == known
             answered += 1
 
-        assert await running in (200, 404, 502, 504)
+        assert await running in (200, 404, 502)
         assert answered >= 3
         assert process.peak_memory < MOST_MEMORY + 2 * len(text)
 
