@@ -69,8 +69,8 @@ class ClusterArchives:
         self._builds: dict[str, _Build] = {}
         self._unpointed: dict[str, list[str]] = {}
         self._unmarked: dict[str, int] = {}
-        self._orphans: dict[str, Plan] = {}
-        redis.on_beat.append(self._drop_orphans)
+        self._late: dict[str, tuple[int, list[str]]] = {}
+        redis.on_beat.append(self._append_late)
         self.wake = wake
 
     async def announce(self, plan: Plan, created: float, *, anyway: bool = False) -> tuple[str, Record | None]:
@@ -84,7 +84,7 @@ class ClusterArchives:
                     return known, live.record()
                 await self._lists.begin(archive_id, plan, created, anyway=True)
         except (Unavailable, ListLost):
-            self._orphans[archive_id] = plan  # Redis may have it all the same
+            self._late[archive_id] = 1, [live_lists.dropped_entry(self._me)]  # Redis may have it all the same
             archive_id = uuid4().hex
             self._builds[archive_id] = build = _Build(plan)
             if not await self._go_alone(archive_id, build):
@@ -103,13 +103,13 @@ class ClusterArchives:
         await self._commit(archive.id, [live_lists.settled_entry(self._me, archive, state, comment)])
         build = self._builds.pop(archive.id)
         plan = build.plan
-        if build.position and not build.backlog:
+        if build.position and build.backlog:
+            self._late[archive.id] = build.position, build.backlog
+        elif build.position:
             self._unmarked[archive.id] = build.position
-        try:
+        with suppress(Unavailable):
             if state is not State.COMPLETE or archive.key != plan.build_key:
                 await self._lists.forget(plan.build_key, archive.id)
-        except Unavailable:
-            log.info("archive ended without Redis", archive_id=archive.id)
         if state is State.COMPLETE:
             self._unpointed[archive.id] = [archive.key, plan.options_key]
             await self._point(archive.id)
@@ -125,21 +125,22 @@ class ClusterArchives:
             return
         if build.is_alone:
             self._database.note(_NOT_ALONE, (archive_id,))
-        with suppress(Unavailable, TakenOver, ListLost):
+        if build.position:
+            self._late[archive_id] = build.position, [*build.backlog, live_lists.dropped_entry(self._me)]
+        with suppress(Unavailable):
+            await self._append_late()
             await self._lists.forget(build.plan.build_key, archive_id)
-            if build.position:
-                await self._lists.append(archive_id, build.position, [live_lists.dropped_entry(self._me)])
 
     async def release(self, archive_id: str) -> None:
         """As `SharedArchives`."""
         build = self._builds.get(archive_id)
         if build is None or build.is_alone or build.is_released:
             return
-        build.is_released = True
         with suppress(Unavailable, TakenOver, ListLost):
             async with build.writing:
                 await self._lists.append(archive_id, build.position, [live_lists.owner_entry("")])
                 build.position += 1
+                build.is_released = True
 
     async def load(self, archive_id: str) -> Record | None:
         """As `SharedArchives`."""
@@ -169,10 +170,9 @@ class ClusterArchives:
 
     async def kept_until(self, archive_id: str) -> float:
         """As `SharedArchives`."""
-        try:
+        with suppress(Unavailable):
             return await self._lists.kept_until(archive_id)
-        except Unavailable:
-            return 0
+        return 0
 
     async def find_complete(self, key: str) -> Record | None:
         """As `SharedArchives`."""
@@ -220,13 +220,12 @@ class ClusterArchives:
                 await self._lists.point(keys, archive_id)
                 del self._unpointed[archive_id]
 
-    async def _drop_orphans(self) -> None:
-        """Let nobody wait for archives that were begun in vain."""
-        for archive_id, plan in list(self._orphans.items()):
+    async def _append_late(self) -> None:
+        """Make up for what Redis was not there to be told: nobody may wait for a build that has ended here."""
+        for archive_id, (position, entries) in list(self._late.items()):
             with suppress(TakenOver, ListLost):
-                await self._lists.forget(plan.build_key, archive_id)
-                await self._lists.append(archive_id, 1, [live_lists.dropped_entry(self._me)])
-            del self._orphans[archive_id]
+                await self._lists.append(archive_id, position, entries)
+            del self._late[archive_id]
 
     async def _commit(self, archive_id: str, entries: list[str]) -> None:
         """Have the entries where others find them, or this build where nobody else can go on with it.
@@ -266,6 +265,7 @@ class ClusterArchives:
                 return False
             if waited > LEASE_SECONDS:
                 self._builds.pop(archive_id, None)
+                self._late[archive_id] = build.position, [live_lists.owner_entry("")]
                 raise StillBuilding(retry_after=BEAT_SECONDS)
 
     async def _go_alone(self, archive_id: str, build: _Build) -> bool:

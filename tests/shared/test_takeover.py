@@ -351,3 +351,40 @@ async def test_an_archive_that_was_begun_although_the_answer_was_lost_holds_nobo
     theirs, known = await second.archives.announce(PLAN, 1.0)
     assert known is None
     assert len({mine, orphan, theirs}) == 3
+
+
+async def test_who_follows_a_builder_that_lost_redis_is_told_when_it_is_back(three: list[Instance]) -> None:
+    """Its end too, although it came while Redis was away."""
+    first, second, _ = three
+    archive = await begin(first)
+    following = asyncio.create_task(second.follow(follower := second.begin_archive(archive.id)))
+    cut(first.redis.link)
+    await first.archives.append(archive.id, [(member(2), 1)])
+    archive.append(member(2))
+    await settle(first, archive)
+    mend(first.redis.link)
+
+    await first.redis.beat()
+
+    async with asyncio.timeout(10):
+        assert not await following
+    assert [known.name for known in follower.members] == ["1.jpg", "2.jpg"]
+
+
+async def test_a_build_that_was_cut_is_anybodys_when_redis_is_back(
+    three: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its instance lives, but has given up."""
+    monkeypatch.setattr("service.cluster.archives.LEASE_SECONDS", 0.1)
+    first, second, _ = three
+    archive = await begin(first)
+    cut(first.redis.link)
+    cut(first.objects.link)
+    with pytest.raises(StillBuilding):
+        await first.archives.append(archive.id, [(member(2), 1)])
+    mend(first.redis.link)
+
+    await first.redis.beat()
+
+    async with asyncio.timeout(10):
+        assert await second.follow(second.begin_archive(archive.id))
