@@ -21,7 +21,7 @@ from tests.process import ServiceProcess
 from tests.real.orders import fill
 
 COUNT = 10
-BUY = {"preview": "false"}
+BUY: dict[str, Any] = {"preview": "false"}
 
 
 @contextmanager
