@@ -20,20 +20,20 @@ async def download(request: web.Request) -> web.StreamResponse:
 
 
 async def describe(request: web.Request) -> web.StreamResponse:
-    """Answer HEAD."""
-    return head_of(request, await _archive(request))
+    """Answer HEAD. Begins nothing."""
+    return head_of(request, await _archive(request, begin=False))
 
 
 async def report(request: web.Request) -> web.Response:
     """What is in the archive, and what is missing, image by image."""
-    archive = await _archive(request)
+    archive = await _archive(request, begin=False)
     images = [result.line() for result in archive.results]
     document = {**archive.summary(), "archive_id": archive.id, "unlisted": archive.unlisted, "images": images}
     return web.json_response(document, headers={"Cache-Control": "private, no-cache"})
 
 
-async def _archive(request: web.Request) -> Archive:
+async def _archive(request: web.Request, *, begin: bool = True) -> Archive:
     archive_id = request.match_info["archive_id"]
     if not _ID.fullmatch(archive_id):
         raise ArchiveNotFound(f"{printable(archive_id)} is not an archive id.")
-    return await request.app[ARCHIVES].by_id(archive_id)
+    return await request.app[ARCHIVES].by_id(archive_id, begin=begin)

@@ -15,21 +15,17 @@ from service.archives.options import Options
 from service.archives.plan import choose
 from service.archives.ranges import parse_range
 from service.problems import (
-    BreakerOpen,
+    UPSTREAM_DOWN,
     InvalidParameter,
     NotConfigured,
     PrefetchRefused,
     Problem,
     RangeUnsafe,
-    UpstreamBusy,
-    UpstreamError,
-    UpstreamTimeout,
 )
 from service.telemetry.metrics import CacheResult
 from service.upstream.versions import required_version, takes_format
 
 _TAG = re.compile('"([0-9a-f]{32})"')
-_UPSTREAM_DOWN = (BreakerOpen, UpstreamBusy, UpstreamError, UpstreamTimeout)
 
 
 async def download(request: web.Request) -> web.StreamResponse:
@@ -41,7 +37,7 @@ async def download(request: web.Request) -> web.StreamResponse:
         try:
             archives = request.app[ARCHIVES]
             archive, result = await archives.get_or_start(order_id, options, identity(request))
-        except _UPSTREAM_DOWN as problem:  # an older one is better than nothing
+        except UPSTREAM_DOWN as problem:  # an older one is better than nothing
             archive, result = await _stale(request, order_id, options, problem), CacheResult.STALE
     request.app[METRICS].cache_requests.labels(result).inc()
     delivery = DeliveryOptions(
@@ -60,7 +56,7 @@ async def describe(request: web.Request) -> web.StreamResponse:
     await request.app[LOOKS].count(request, identity(request))
     try:
         order = await request.app[ORDERS].get(order_id)
-    except _UPSTREAM_DOWN as problem:
+    except UPSTREAM_DOWN as problem:
         return head_of(request, await _stale(request, order_id, options, problem), stale=True)
     archive = await request.app[ARCHIVES].find(order_id, order, options)
     named = await request.app[NAMED].find(order_id, options)
@@ -142,7 +138,7 @@ async def _resumed(request: web.Request, order_id: str, options: Options) -> Arc
         archive = await _held(request, named.archive_id, order_id, options)
         if archive is not None:
             return archive
-    if not wanted.starts_at_zero:
+    if not wanted.starts_at_zero or (named is not None and not named.is_only):
         raise RangeUnsafe
     return None
 

@@ -45,7 +45,7 @@ def _document(plan: Plan, stored: dict[str, Blob]) -> dict[str, Any]:
     hopeless = [
         ImageResult(image.image_id, image.name, None, 0, None, obstacle(image), 0, image.status_reason)
         for image in plan.images
-        if image.state in _HOPELESS
+        if image.state in _HOPELESS and image.image_id not in here
     ]
     return {
         "order_id": plan.order_id,

@@ -17,13 +17,17 @@ from service.background import repeat
 from service.images.blobs import Blob
 from service.images.fetch import FetchContext, ImageFailed
 from service.orders.schedule import PollSchedule
-from service.problems import ArchiveGone, ArchiveNotFound
+from service.problems import ArchiveGone, ArchiveNotFound, StillBuilding
+from service.reasons import Reason
 from service.telemetry.metrics import CacheResult, Refetch
 from service.upstream.models import Order
 
 _SWEEP_SECONDS = 30.0
 _RELEASE_SECONDS = 5.0
 _UNWANTED_SECONDS = 2.0
+_RETRY_SECONDS = 10.0
+# Why an image cannot be fetched any more; other failures may pass.
+_NOT_COMING_BACK = frozenset({Reason.IMAGE_NOT_FOUND, Reason.EXPIRED, Reason.REJECTED, Reason.TOO_LARGE})
 
 
 class Archives:
@@ -88,10 +92,11 @@ class Archives:
         """The newest complete archive for the same options, for when upstream cannot be asked."""
         return await self._intact(await self._catalogue.find_stale(options_key(order_id, options)))
 
-    async def by_id(self, archive_id: str) -> Archive:
-        """An archive by its id; a build that a restart interrupted is resumed.
+    async def by_id(self, archive_id: str, *, begin: bool = True) -> Archive:
+        """An archive by its id; a build that a restart interrupted is resumed, and lost images are fetched again.
 
-        Raises `ArchiveNotFound`, or `ArchiveGone` for one that was here.
+        Neither without `begin`. Raises `ArchiveNotFound`, `ArchiveGone` for one that was here, or `StillBuilding` while
+        it cannot be told whether its images come back.
         """
         if build := self._registry.builds.get(archive_id):
             return build.archive
@@ -101,6 +106,8 @@ class Archives:
         if self._catalogue.is_expired(record):
             raise ArchiveGone(f"Archive {archive_id} has expired.")
         archive = self._restore(record)
+        if not begin:
+            return archive
         lost = await self._store.missing(archive.blobs())
         if lost and not await self._repair(record, lost):
             await self._catalogue.drop(archive_id)
@@ -163,6 +170,8 @@ class Archives:
         record = await self._catalogue.find_unfinished(plan.key)
         if record is None or record.plan.wait != plan.wait or self._catalogue.is_expired(record):
             return None
+        if not await self._serves(record, plan):
+            return None
         archive = self._restore(record)
         if archive.has_report or archive.is_settled or record.id in self._registry.builds:
             return None
@@ -186,7 +195,10 @@ class Archives:
         return archive
 
     async def _repair(self, record: Record, lost: set[str]) -> bool:
-        """Fetch the images whose blobs are `lost` again, all at once; True when all are back, byte for byte."""
+        """Fetch the images whose blobs are `lost` again, all at once; True when all are back, byte for byte.
+
+        Raises `StillBuilding` when Autoenhance does not say whether they can come back.
+        """
         planned = {image.image_id: image for image in record.plan.images}
         context = FetchContext(record.id)
         images = [
@@ -194,12 +206,15 @@ class Archives:
             for member, _ in record.members
             if member.image_id in planned and member.blob.digest in lost
         ]
-        self._context.metrics.images_refetched.labels(Refetch.LOST).inc(len(images))
+        if self._catalogue.shared is None:  # else who misses them in the shared storage counts them
+            self._context.metrics.images_refetched.labels(Refetch.LOST).inc(len(images))
         fetches = [self._context.fetcher.fetch(record.plan.request(image), context) for image in images]
         try:
             await asyncio.gather(*fetches)
-        except ImageFailed:
-            return False
+        except ImageFailed as failed:
+            if failed.reason in _NOT_COMING_BACK:
+                return False
+            raise StillBuilding(retry_after=_RETRY_SECONDS) from None
         if any(member.image_id is None and member.blob.digest in lost for member, _ in record.members):
             await self._store.add(
                 report_text(record.plan.order_id, record.results, record.plan.unlisted).encode(), "txt"
@@ -222,7 +237,7 @@ class Archives:
         return archive if archive.is_settled else self._resume(record, archive, caller), CacheResult.JOINED
 
     async def _serves(self, record: Record, plan: Plan) -> bool:
-        """Whether another instance's archive can be given to whoever asks now."""
+        """Whether an archive that others had begun can be given to whoever asks now."""
         if record.settled is not None:
             return await self._intact(record) is not None
         ends, theirs = time.time() + plan.wait_timeout, record.created + record.plan.wait_timeout

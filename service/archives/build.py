@@ -49,6 +49,8 @@ _OBSTACLES = {
     ImageState.EXPIRED: Reason.EXPIRED,
 }
 _SETTLED = frozenset({ImageState.READY, ImageState.FAILED, ImageState.EXPIRED})
+# Autoenhance has finished them, or may have: what it made under the same key is what it would send now.
+_MAY_BE_STORED = frozenset({ImageState.READY, ImageState.UNKNOWN, ImageState.EXPIRED})
 _TAKEN_OVER_SECONDS = 2.0
 
 
@@ -88,7 +90,6 @@ class Build:
         self._is_new = is_new
         self._started = time.monotonic()
         self._fetches = FetchContext(archive.id, caller, lambda: archive.readers.want_more(archive.length))
-        self._free = asyncio.Semaphore(context.fetcher.concurrency)
         self._arrived: list[tuple[PlannedImage, Blob, int]] = []
         self._appending = asyncio.Lock()
         self._names = Names(
@@ -141,30 +142,27 @@ class Build:
         if self.archive.has_report:  # its build died before the end: what would follow could belie the report
             raise ArchiveGone
         left = await self._append_stored()
+        free = asyncio.Semaphore(self._fetcher.concurrency)
         async with asyncio.TaskGroup() as fetches, aclosing(self._ready_images(left)) as images:
             async for image, reason in images:
                 if reason is not None:
                     self._add_failure(image, reason)
                     continue
                 await self.archive.readers.wait_for_demand(self.archive.length)
-                await self._free.acquire()
-                fetches.create_task(self._fetch(image))
+                await free.acquire()
+                fetches.create_task(self._fetch(image)).add_done_callback(lambda _: free.release())
 
     async def _append_stored(self) -> list[PlannedImage]:
         """Append the images that need no download; returns the others."""
         here = {member.image_id for member in self.archive.members}
         left = [image for image in self.plan.images if image.image_id not in here]
         self._fetches.looked_at = time.monotonic()
-        ready = {image.key: image.legacy_key for image in left if self._is_ready(image)}
-        stored = await self._store.find(ready)
+        finished = {image.key: image.legacy_key for image in left if image.state in _MAY_BE_STORED}
+        stored = await self._store.find(finished)
         self._arrived += [(image, stored[image.key], 0) for image in left if image.key in stored]
         await self._append_arrived()
         here = {member.image_id for member in self.archive.members}
         return [image for image in left if image.image_id not in here]
-
-    def _is_ready(self, image: PlannedImage) -> bool:
-        """Whether an image can be fetched now. A state that nobody knows is taken for finished by those in a hurry."""
-        return image.state is ImageState.READY or (image.state is ImageState.UNKNOWN and not self.plan.wait)
 
     async def _ready_images(
         self, left: Sequence[PlannedImage]
@@ -210,8 +208,6 @@ class Build:
         else:
             self._arrived.append((image, fetched.blob, fetched.attempts))
             await self._append_arrived()
-        finally:
-            self._free.release()
 
     async def _append_arrived(self) -> None:
         """Append every image that has arrived; who comes while others are appended finds its own done with the rest.
@@ -246,6 +242,8 @@ class Build:
 
     async def _settle(self) -> None:
         archive = self.archive
+        if len(archive.results) != archive.total:  # a download was cancelled
+            raise Draining
         sequence = {image.image_id: index for index, image in enumerate(self.plan.images)}
         archive.results.sort(key=lambda result: sequence[result.image_id])
         failures = archive.failures
@@ -275,11 +273,13 @@ class Build:
 
     async def _append_report(self) -> None:
         text = report_text(self.archive.order_id, self.archive.results, self.archive.unlisted).encode()
-        blob = await self._store.add(text, "txt")
-        member = Member(REPORT_NAME, blob, max(image.modified for image in self.plan.images), None)
-        if not await self._catalogue.append(self.archive, [(member, 0)]):
-            raise OutOfSpace("the report was evicted before its archive had it")
-        self.archive.append(member)
+        newest = max(image.modified for image in self.plan.images)
+        for _ in range(2):  # no archive names it yet: want of room may take it at once
+            member = Member(REPORT_NAME, await self._store.add(text, "txt"), newest, None)
+            if await self._catalogue.append(self.archive, [(member, 0)]):
+                self.archive.append(member)
+                return
+        raise OutOfSpace("the report was evicted before its archive had it")
 
     async def _give_up(self, cause: BaseException) -> None:
         """First on disk, then to the readers: nobody who comes back at once may find the failed archive again."""
@@ -289,7 +289,8 @@ class Build:
             await (self._catalogue.drop if was_seen else self._catalogue.forget)(self.archive.id)
         except (OutOfSpace, sqlite3.Error):
             log.exception("archive could not be dropped", archive_id=self.archive.id)
-        self.archive.fail(_problem(cause))
+        finally:
+            self.archive.fail(_problem(cause))
 
     def _outcome(self) -> ArchiveOutcome:
         match self.archive.state:

@@ -60,7 +60,9 @@ class Delivery:
         to_the_end = options.strict or options.complete or request.version < HttpVersion11
         if part is not None:
             to_the_end = options.strict or part.needs_end
-        with archive.readers.reading(part.first if part else 0, to_the_end=to_the_end) as reader:
+        # Who waits for a part to its last byte wants all before it, however far ahead that is of what was read.
+        wanted = 0 if part is None else (part.first if part.last is None else part.last)
+        with archive.readers.reading(wanted, to_the_end=to_the_end) as reader:
             if options.strict:
                 await archive.wait_until(lambda: False)
                 if archive.failures or archive.unlisted:
@@ -71,6 +73,7 @@ class Delivery:
             else:
                 await self._until_known(archive, part)
                 response, start, stop = _part(archive, part)
+                reader.advance(start)
             ranges = options.note_named is None or await options.note_named(archive.id)
             if part is not None and not ranges and "If-Range" not in request.headers:
                 raise RangeUnsafe

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 from service.archives.options import Options
 from service.database import Database
+from service.disk import OutOfSpace
 from service.images.identity import digest
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS named (
     url_key TEXT PRIMARY KEY, archive_id TEXT NOT NULL, is_only INTEGER NOT NULL, seen REAL NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS named_by_seen ON named (seen);
 """
 
 _REMEMBERED_SECONDS = 30 * 24 * 3600.0
@@ -46,7 +48,7 @@ class NamedArchives:
         return await self._database.run(read)
 
     async def add(self, order_id: str, options: Options, archive_id: str) -> bool:
-        """It names this archive now; whether it has named no other."""
+        """It names this archive now; whether it has named no other. False too when there is no room to note it."""
         key, now = _key(order_id, options), time.time()
 
         def write(connection: sqlite3.Connection) -> bool:
@@ -59,7 +61,10 @@ class NamedArchives:
             ).fetchone()
             return bool(row[0])
 
-        return await self._database.run(write)
+        try:
+            return await self._database.run(write)
+        except OutOfSpace:
+            return False
 
 
 def _key(order_id: str, options: Options) -> str:

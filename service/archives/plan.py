@@ -178,11 +178,6 @@ class Planner:
         self._max_images = max_images
         self._has_legacy = has_legacy
 
-    @property
-    def max_images(self) -> int:
-        """How many images one archive may have."""
-        return self._max_images
-
     async def plan(self, order_id: str, order: Order, options: Options, *, refresh: bool = False) -> Plan:
         """The plan for these options. `refresh`: all chosen images are to be fetched anew. Raises as `make_plan`."""
         anew: list[str] = []

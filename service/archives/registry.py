@@ -51,9 +51,9 @@ class Registry:
         """Keep an archive for whoever asks for it next."""
         self._recent[archive.id] = archive
         self._recent.move_to_end(archive.id)
-        if len(self._recent) > _RECENT:
-            idle = (archive_id for archive_id, known in self._recent.items() if not self._is_used(known))
-            if (oldest := next(idle, None)) is not None:
+        if (surplus := len(self._recent) - _RECENT) > 0:
+            idle = [archive_id for archive_id, known in self._recent.items() if not self._is_used(known)]
+            for oldest in idle[:surplus]:
                 del self._recent[oldest]
 
     def known(self, archive_id: str) -> Archive | None:

@@ -19,7 +19,7 @@ from service.telemetry.traces import span
 from service.upstream.answers import UpstreamFailure
 from service.upstream.breaker import CircuitOpen
 from service.upstream.client import Autoenhance
-from service.upstream.concurrency import DownloadSlots
+from service.upstream.concurrency import DownloadSlots, NotWanted
 from service.upstream.download import Download
 from service.upstream.models import Rendition
 
@@ -69,12 +69,14 @@ class FetchContext:
     """When the build last looked for its images in the store (of `time.monotonic`)."""
     throttled_since: float | None = None
     """Since when Autoenhance has answered nothing but 429 (of `time.monotonic`)."""
+    throttled_seconds: float = 0.0
+    """How long after that it last did so."""
 
     def refusal(self, image: ImageRequest) -> Reason | None:
         """Why no further image is fetched for this build."""
         if self.out_of_credit and image.buys:
             return Reason.NO_CREDIT
-        if self.throttled_since is not None and time.monotonic() - self.throttled_since > _THROTTLED_SECONDS:
+        if self.throttled_since is not None and self.throttled_seconds > _THROTTLED_SECONDS:
             return Reason.RATE_LIMITED
         return None
 
@@ -82,8 +84,10 @@ class FetchContext:
         """Remember what one attempt says about those that are still to be fetched."""
         if failure is None or not failure.is_throttled:
             self.throttled_since = None
-        elif self.throttled_since is None:
-            self.throttled_since = time.monotonic()
+        else:
+            now = time.monotonic()
+            self.throttled_since = now if self.throttled_since is None else self.throttled_since
+            self.throttled_seconds = now - self.throttled_since
         if failure is not None and failure.reason is Reason.NO_CREDIT and image.buys:
             self.out_of_credit = True
 
@@ -201,7 +205,9 @@ class ImageFetcher:
             except OutOfSpace:
                 self._metrics.image_failures.labels(Reason.STORE_FULL).inc()
                 raise
-            except OSError as error:
+            except (ImageFailed, NotWanted):
+                raise
+            except Exception as error:  # one image never ends the others of its archive
                 log.exception("image could not be stored", image_id=image.image_id)
                 raise ImageFailed(Reason.INTERNAL_ERROR) from error
             current.set_attributes({"image.bytes": fetched.blob.size, "image.attempts": fetched.attempts})

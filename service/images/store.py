@@ -356,12 +356,11 @@ class ImageStore:
                 for digest, size, mtime_ns, boot in rows
                 if boot != self._boot or self._stamp(digest) not in ((size, mtime_ns), _UNKNOWN)
             ]
-            connection.execute(
-                "UPDATE blobs SET used = ? WHERE digest IN (SELECT value FROM json_each(?))", (time.time(), digests)
-            )
             return wanted.keys() - {row[0] for row in rows}, doubtful
 
         lost, doubtful = await self._database.run(compare)
+        in_use = "UPDATE blobs SET used = ? WHERE digest IN (SELECT value FROM json_each(?))"
+        self._database.note(in_use, (time.time(), digests))
         for blob in doubtful:
             if not await self._recheck(blob):
                 lost.add(blob.digest)

@@ -47,7 +47,7 @@ class Sighting:
         is_new = self.finished and (
             not finished or (self.marks is not None and marks != self.marks and not was_bought_now)
         )
-        refreshed = now if refresh and now - self.refreshed > _REFRESH_SECONDS else self.refreshed
+        refreshed = now if refresh and abs(now - self.refreshed) > _REFRESH_SECONDS else self.refreshed
         generation = self.generation + is_new + (refreshed != self.refreshed)
         return Sighting(finished, generation, marks, bought, refreshed)
 

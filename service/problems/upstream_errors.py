@@ -38,5 +38,5 @@ class BreakerOpen(RetryableProblem):
     advice = "Stored archives can still be downloaded. Try again in a minute."
 
 
-UPSTREAM_DOWN = (RetryableProblem, UpstreamError, UpstreamTimeout)
-"""Temporary problems, of Autoenhance or of this service."""
+UPSTREAM_DOWN = (BreakerOpen, UpstreamBusy, UpstreamError, UpstreamTimeout)
+"""Autoenhance cannot be asked just now."""

@@ -134,6 +134,8 @@ def _date(value: str | None) -> datetime | None:
 def for_the_log(text: str, key: str) -> str:
     """Upstream's text on one line, without our key, and without any piece of it that would help to guess the rest."""
     shortest = max(1, min(len(key), max(4, len(key) // 4)))
+    if not any(key[start : start + shortest] in text for start in range(len(key) - shortest + 1)):
+        shortest = len(key) + 1  # no piece of it, however long
     for length in range(len(key), shortest - 1, -1):
         for start in range(len(key) - length + 1):
             text = text.replace(key[start : start + length], "***")

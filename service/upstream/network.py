@@ -112,7 +112,10 @@ class Resolver(AbstractResolver):
         look_up = partial(
             socket.getaddrinfo, host, port, family, type=socket.SOCK_STREAM, flags=int(socket.AI_ADDRCONFIG)
         )
-        entries = await asyncio.get_running_loop().run_in_executor(self._pool, look_up)
+        try:
+            entries = await asyncio.get_running_loop().run_in_executor(self._pool, look_up)
+        except UnicodeError as error:
+            raise OSError("not a name that could have an address") from error
         return [_resolved(host, entry) for entry in entries]
 
     async def close(self) -> None:

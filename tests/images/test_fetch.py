@@ -516,11 +516,26 @@ class TestPace:
         await reason(scene.fetch("a", context))
         assert context.throttled_since is not None
         context.throttled_since -= 60
+        await reason(scene.fetch("a", context))
 
         outcome = await reason(scene.fetch("b", context))
         other = await scene.fetch("b", FetchContext("other"))
 
         assert (outcome, other.attempts, upstream.calls("b")) == ((Reason.RATE_LIMITED, 0), 1, 1)
+
+    async def test_a_minute_in_which_nothing_was_asked_is_no_minute_of_429s(
+        self, scene: Scene, upstream: FakeUpstream
+    ) -> None:
+        """Given one 429, and a minute in which no image was ready, the next one is fetched."""
+        upstream.images |= {"a": Reply(status=429, headers={"Retry-After": "100"}), "b": jpeg()}
+        context = FetchContext("build")
+        await reason(scene.fetch("a", context))
+        assert context.throttled_since is not None
+        context.throttled_since -= 60
+
+        fetched = await scene.fetch("b", context)
+
+        assert fetched.attempts == 1
 
     async def test_any_other_answer_begins_the_minute_anew(self, scene: Scene, upstream: FakeUpstream) -> None:
         """Also a failure: it was no 429."""
