@@ -10,10 +10,13 @@ SERVICE = Path(__file__).parent.parent / "service"
 # From the bottom up: a layer may see those of the lines below its own, and what its own line lets it. With a dot:
 # that module only.
 WORDS = {"hosts", "text", "wrong_values"}
-PLAIN = {"disk", "problems", "reasons", "settings", "signal", "single_flight"}
+PLAIN = {"computing", "disk", "problems", "reasons", "settings", "signal", "single_flight"}
 BASE = {"__version__", "background", "database", "telemetry"} | PLAIN | WORDS
 MAY_SEE: dict[str, set[str]] = {
-    **{layer: set() for layer in {"__init__", "signal", "single_flight", "disk", "reasons", "problems"} | WORDS},
+    **{
+        layer: set()
+        for layer in {"__init__", "computing", "signal", "single_flight", "disk", "reasons", "problems"} | WORDS
+    },
     "wrong_values": {"text"},
     "settings": {"hosts", "wrong_values"},
     "startup": {"__version__", "hosts", "settings"},
@@ -22,7 +25,7 @@ MAY_SEE: dict[str, set[str]] = {
     "database": {"disk", "telemetry"},
     "samples": set(),
     "docs": {"problems", "reasons", "settings"},
-    "upstream": {"__version__", "problems", "reasons", "settings", "telemetry"} | WORDS,
+    "upstream": {"__version__", "computing", "problems", "reasons", "settings", "telemetry"} | WORDS,
     "images": BASE | {"upstream"},
     "orders": BASE | {"images.identity", "upstream"},
     "archives": BASE | {"images", "orders", "upstream"},

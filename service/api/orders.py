@@ -1,5 +1,6 @@
 """An order before it is downloaded: `GET /v1/orders/{order_id}`."""
 
+import json
 from typing import Any
 
 from aiohttp import web
@@ -12,6 +13,7 @@ from service.archives.archive import ImageResult
 from service.archives.build import obstacle
 from service.archives.names import Names
 from service.archives.plan import Plan, parts_of
+from service.computing import MANY_IMAGES, compute
 from service.images.blobs import Blob
 from service.upstream.formats import FORMAT_EXTENSIONS
 from service.upstream.models import ImageState
@@ -32,7 +34,9 @@ async def overview(request: web.Request) -> web.Response:
         "truncated": order.images_beyond > 0,
         "parts": parts_of(order.image_count, request.app[SETTINGS].max_images_per_order),
     }
-    return web.json_response(_document(plan, stored) | more, headers={"Cache-Control": "private, no-cache"})
+    is_short = len(plan.images) <= MANY_IMAGES
+    text = await compute(lambda: json.dumps(_document(plan, stored) | more), is_short=is_short)
+    return web.json_response(text=text, headers={"Cache-Control": "private, no-cache"})
 
 
 def _document(plan: Plan, stored: dict[str, Blob]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from service.archives.options import Options
+from service.computing import MANY_IMAGES, compute
 from service.images.fetch import ImageRequest
 from service.images.identity import digest, image_key, image_variant
 from service.images.legacy import legacy_key
@@ -190,7 +191,11 @@ class Planner:
         """As `plan`, of an order however large: what its owner is shown. No archive can be built from it."""
         generations = await self._generations.observe(order_id, order)
         limit = self._max_images if options.part is not None else max(self._max_images, len(order.images))
-        return make_plan(order_id, order, generations, options, limit, has_legacy=self._has_legacy)
+        has_legacy = self._has_legacy
+        return await compute(
+            lambda: make_plan(order_id, order, generations, options, limit, has_legacy=has_legacy),
+            is_short=len(order.images) <= MANY_IMAGES,
+        )
 
     async def sweep(self) -> None:
         """Forget images that were not seen for long and are not stored."""

@@ -3,14 +3,16 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from itertools import count
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from aiohttp import hdrs
+from aiohttp import ClientResponse, hdrs
 from yarl import URL
 
+from service.computing import compute
 from service.problems import BreakerOpen, OrderNotFound
 from service.reasons import Reason
 from service.telemetry.logs import get_logger
@@ -31,6 +33,8 @@ T = TypeVar("T")
 _ORDER_SECONDS = 20.0
 # Reading so many bytes takes some milliseconds of the loop.
 _LONG_DOCUMENT = 256 << 10
+# So many long documents are held at once: each may take three times its 16 MiB.
+_LONG_AT_ONCE = 2
 
 
 class Autoenhance:
@@ -52,6 +56,7 @@ class Autoenhance:
         self._breakers = breakers
         self._policy = policy
         self._budget = RetryBudget()
+        self._long_documents = asyncio.Semaphore(_LONG_AT_ONCE)
         self._image_seconds = image_seconds
         self.uploads = Uploads(transport, base=base, breakers=breakers, repeat=self._repeat, seconds=image_seconds)
         """Makes orders and fills them; shares the circuits and the retry budget."""
@@ -146,9 +151,8 @@ class Autoenhance:
                 reach=operation.reach,
                 is_fresh=attempt > 1,
             ) as response:
-                body = await read_body(response)
                 try:
-                    return self._without_key(await _read_order(body))
+                    return await self._read_order(response)
                 except InvalidOrder as error:
                     raise UpstreamFailure(Reason.UPSTREAM_ERROR, f"no order document: {error}") from error
 
@@ -163,6 +167,12 @@ class Autoenhance:
         )
         return replace(order, images=images)
 
+    async def _read_order(self, response: ClientResponse) -> Order:
+        """The order; of long documents so many are held at once. Raises `InvalidOrder`."""
+        async with AsyncExitStack() as turn:
+            body = await read_body(response, _LONG_DOCUMENT, lambda: turn.enter_async_context(self._long_documents))
+            return await compute(lambda: self._without_key(read_order(body)), is_short=len(body) <= _LONG_DOCUMENT)
+
     def _image_url(self, image_id: str, rendition: Rendition) -> URL:
         try:
             # A lone dot or two would be read as a step in the path, whatever its encoding.
@@ -171,10 +181,3 @@ class Autoenhance:
             raise UpstreamFailure(Reason.REJECTED, "an id that cannot be part of a URL") from error
         query = "&".join(f"{name}={value}" for name, value in rendition.query().items())
         return URL(f"{self._base}/images/{segment}/enhanced?{query}", encoded=True)
-
-
-async def _read_order(body: bytearray) -> Order:
-    """The order, read on a thread when it is a long document. Raises `InvalidOrder`."""
-    if len(body) <= _LONG_DOCUMENT:
-        return read_order(body)
-    return await asyncio.to_thread(read_order, body)

@@ -219,7 +219,7 @@ _CLOSING = frozenset({"end_map", "end_array"})
 _MAX_PARTS = 3_000_000
 _MAX_RECORD_PARTS = 10_000
 # A text is copied once for each of these that it spans.
-_READ_BYTES = 256 << 10
+_READ_BYTES = 64 << 10
 
 
 def _stream_order(body: bytes | bytearray) -> Order:
@@ -231,7 +231,7 @@ def _stream_order(body: bytes | bytearray) -> Order:
         _check_encoding(body)
         # `use_float`: ijson's C code goes astray when Python refuses to make a number of what it read. So a whole
         # number beyond 64 bits is nonsense here, which it is not to `json.loads`.
-        parts = ijson.basic_parse(_Source(body.removeprefix(b"\xef\xbb\xbf")), buf_size=_READ_BYTES, use_float=True)
+        parts = ijson.basic_parse(_Source(body), buf_size=_READ_BYTES, use_float=True)
         for number, (event, content) in enumerate(parts):
             # How many containers this part lies in: 0 for the order itself, 1 for its fields, 2 for its images.
             depth -= event in _CLOSING
@@ -269,7 +269,7 @@ class _Source:
 
     def __init__(self, body: bytes | bytearray) -> None:
         self._body = body
-        self._position = 0
+        self._position = 3 if body.startswith(b"\xef\xbb\xbf") else 0
 
     def read(self, size: int) -> bytes:
         start, self._position = self._position, self._position + size

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
@@ -201,10 +201,18 @@ async def _first_text(response: ClientResponse) -> str:
         return ""
 
 
-async def read_body(response: ClientResponse) -> bytearray:
-    """A document's bytes. Raises `UpstreamFailure` when there are too many."""
+async def read_body(
+    response: ClientResponse, long: int = MAX_DOCUMENT_BYTES, wait: Callable[[], Awaitable[None]] | None = None
+) -> bytearray:
+    """A document's bytes. Before more than `long` are taken, `wait` is awaited.
+
+    Raises `UpstreamFailure` when there are too many.
+    """
     body = bytearray()
     async for chunk in response.content.iter_any():
+        if wait is not None and len(body) + len(chunk) > long:
+            await wait()
+            wait = None
         body += chunk
         if len(body) > MAX_DOCUMENT_BYTES:
             raise UpstreamFailure(Reason.REJECTED, "the document is too long")

@@ -1,6 +1,6 @@
 """What a check found: promises held or broken, and figures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Findings:
         self._details: dict[str, str] = {}
         self._figures: list[Row] = []
         self._most: dict[str, tuple[float, float]] = {}
+        self._rows: list[Row] = []
 
     def hold(self, promise: str, passed: bool, detail: object = "") -> None:
         """Note that a promise was kept once more, or broken."""
@@ -43,6 +44,10 @@ class Findings:
         """Note a measurement that is repeated; the largest is told, and that it may be `limit`."""
         self._most[what] = max(found, self._most.get(what, (found, limit))[0]), limit
 
+    def add(self, other: "Findings", name: str) -> None:
+        """Take the rows of another check over, each with its name."""
+        self._rows += [replace(row, what=f"{name}: {row.what}") for row in other.rows]
+
     @property
     def rows(self) -> list[Row]:
         """Everything that was found; promises first."""
@@ -53,7 +58,7 @@ class Findings:
         largest = [
             Row(f"{what} (at most {most:g})", f"{found:g}", found <= most) for what, (found, most) in self._most.items()
         ]
-        return promises + largest + self._figures
+        return promises + largest + self._figures + self._rows
 
     @property
     def passed(self) -> bool:

@@ -1,0 +1,25 @@
+"""A thread for what computes for long."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+# One: threads that compute keep the event loop waiting, each for its share of the interpreter.
+_thread = ThreadPoolExecutor(1, thread_name_prefix="computing")
+
+
+MANY_IMAGES = 300
+"""Work over so many takes some milliseconds."""
+
+
+async def compute(work: Callable[[], T], *, is_short: bool = False) -> T:
+    """Run on the one thread for it what would hold the event loop for more than some milliseconds.
+
+    What `is_short` is done at once: it shall not queue behind what is long.
+    """
+    if is_short:
+        return work()
+    return await asyncio.get_running_loop().run_in_executor(_thread, work)
