@@ -122,7 +122,7 @@ class Body:
 
         Carried through once begun, also when the caller is cancelled.
         """
-        if self._writer.has_file:
+        if self._writer.has_file or (self._running is not None and not self._running.done()):
             await asyncio.shield(self._remove_file())
         else:
             self.release_room()

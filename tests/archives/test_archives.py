@@ -6,12 +6,16 @@ import sqlite3
 import zipfile
 from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from service.archives.archive import Archive, State
 from service.archives.options import Options
 from service.archives.registry import Registry
+from service.images.blobs import Blob, Content
+from service.images.body import Body
 from service.problems import (
     ArchiveGone,
     ArchiveNotFound,
@@ -19,6 +23,7 @@ from service.problems import (
     Draining,
     NoImages,
     OrderNotFound,
+    StillBuilding,
     StoreFull,
 )
 from service.reasons import Reason
@@ -299,6 +304,58 @@ class TestById:
         assert (again.id, result) == (archive.id, CacheResult.HIT)
         assert [upstream.calls(image_id) for image_id in "ab"] == [1, 1]
 
+    async def test_who_waits_longer_does_not_resume_it(self, upstream: FakeUpstream, tmp_path: Path) -> None:
+        """Given a build whose time was nearly over, a request that waits for ten minutes waits for ten minutes."""
+        upstream.orders[ORDER] = order([photo("a"), photo("b", status="processing")])
+        upstream.images["a"] = jpeg()
+        async with open_house(upstream, tmp_path / "data") as house:
+            archive, _ = await house.start(wait=True, wait_timeout=3)
+            with archive.readers.reading(to_the_end=True):
+                await archive.wait_until(lambda: len(archive.members) == 1)
+                await house.archives.close()
+
+        async with open_house(upstream, tmp_path / "data") as house:
+            again, result = await house.start(wait=True, wait_timeout=600)
+
+        assert (again.id != archive.id, result) == (True, CacheResult.MISS)
+        assert upstream.calls("a") == 1
+
+    async def test_a_look_at_it_begins_nothing(self, upstream: FakeUpstream, tmp_path: Path) -> None:
+        """Neither its build, nor a download of what was lost."""
+        fill(upstream, "a", "b")
+        async with open_house(upstream, tmp_path / "data", concurrency=1, window=1) as house:
+            archive, _ = await house.start()
+            with archive.readers.reading():
+                await archive.wait_until(lambda: len(archive.members) == 1)
+            await house.archives.close()
+
+        async with open_house(upstream, tmp_path / "data") as house:
+            await house.images.delete(lambda _: [archive.members[0].blob.digest])
+            seen = await house.archives.by_id(archive.id, begin=False)
+            await turns()
+
+            assert (seen.id, seen.is_settled, house.registry.builds) == (archive.id, False, {})
+        assert upstream.image_calls == 1
+
+    @pytest.mark.parametrize("failure", [503, 500, 429, 402, 401])
+    async def test_while_lost_images_cannot_be_had_it_is_not_gone(
+        self, house: House, upstream: FakeUpstream, failure: int
+    ) -> None:
+        """A failure that may pass loses nothing: who comes back when it has passed is served."""
+        fill(upstream, "a", "b")
+        archive = await house.finished()
+        lost = next(member for member in archive.members if member.image_id == "a")
+        await house.images.delete(lambda _: [lost.blob.digest])
+        upstream.images["a"] = failure
+
+        with pytest.raises(StillBuilding):
+            await house.archives.by_id(archive.id)
+        upstream.images["a"] = jpeg(0)
+        again = await house.archives.by_id(archive.id)
+
+        assert again.id == archive.id
+        assert sorted(names(await house.bytes_of(again))) == ["a.jpg", "b.jpg"]
+
     async def test_lost_images_are_fetched_again_all_at_once(self, house: House, upstream: FakeUpstream) -> None:
         """And when all of them are what they were, it is served."""
         fill(upstream, "a", "b", "c")
@@ -443,6 +500,64 @@ class TestBuild:
         assert sorted(names(await house.bytes_of(again))) == ["_download_report.txt", "a.jpg", "b.jpg"]
         assert (calls, upstream.calls("a")) == (2, 2)
 
+    async def test_a_bad_redirect_of_one_image_does_not_end_the_others(
+        self, house: House, upstream: FakeUpstream
+    ) -> None:
+        """Whatever it is that cannot be done with it."""
+        fill(upstream, "a", "b")
+        upstream.images["b"] = Reply(status=302, headers={"Location": f"http://{'x' * 70}.example/b"})
+
+        archive = await house.finished()
+
+        assert archive.state is State.PARTIAL
+        assert [(result.image_id, result.code is None) for result in archive.results] == [("a", True), ("b", False)]
+
+    async def test_an_error_in_one_download_does_not_end_the_others(
+        self, house: House, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not one of those that are expected."""
+        fill(upstream, "a", "b")
+        publish = house.images.publish
+
+        async def broken(body: Body, content: Content, extension: str, image: Any = None, **more: Any) -> Blob:
+            if image is not None and image[0] == "b":
+                raise LookupError
+            return await publish(body, content, extension, image, **more)
+
+        monkeypatch.setattr(house.images, "publish", broken)
+
+        archive = await house.finished()
+
+        assert [result.code for result in archive.results] == [None, Reason.INTERNAL_ERROR]
+
+    async def test_a_download_that_is_cancelled_makes_no_whole_archive(
+        self, house: House, upstream: FakeUpstream
+    ) -> None:
+        """It fails instead."""
+        fill(upstream, "a", "b")
+        upstream.hold("b")
+        archive, _ = await house.start()
+        with archive.readers.reading(to_the_end=True):
+            await archive.wait_until(lambda: len(archive.members) == 1)
+            for flight in list(house.archives._context.fetcher._flights.values()):
+                flight.task.cancel()
+            with pytest.raises(Draining):
+                await archive.wait_until(lambda: False)
+
+    async def test_an_error_on_the_way_out_keeps_no_reader_waiting(
+        self, house: House, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given a failed build whose record cannot be removed."""
+        fill(upstream, "a")
+        upstream.images["a"] = 404
+        monkeypatch.setattr(house.catalogue, "forget", AsyncMock(side_effect=LookupError))
+        archive, _ = await house.start()
+
+        async with asyncio.timeout(PATIENCE):
+            with archive.readers.reading(to_the_end=True), pytest.raises(NoImages):
+                await archive.wait_until(lambda: False)
+        assert isinstance(next(iter(await asyncio.gather(*house.archives._tasks, return_exceptions=True))), LookupError)
+
     async def test_nothing_usable_is_a_problem(self, house: House, upstream: FakeUpstream) -> None:
         """With each failure; nothing of the archive stays."""
         fill(upstream, "a", "b")
@@ -483,16 +598,18 @@ class TestBuild:
 
         assert (await house.finished()).state is State.COMPLETE
 
-    async def test_what_is_stored_is_found_with_an_unknown_state_too(
-        self, upstream: FakeUpstream, tmp_path: Path
+    @pytest.mark.parametrize("status", ["a word of tomorrow", "expired"])
+    @pytest.mark.parametrize("how", [{}, {"wait": True, "wait_timeout": 0}])
+    async def test_what_is_stored_is_found_whatever_became_of_it_upstream(
+        self, upstream: FakeUpstream, tmp_path: Path, status: str, how: dict[str, Any]
     ) -> None:
-        """Also after a restart: nothing is bought again for a word that we do not know."""
+        """Also after a restart: nothing is bought again, or missing, for a word that came after it was stored."""
         fill(upstream, "a", "b")
         async with open_house(upstream, tmp_path / "data") as house:
             await house.finished(preview=False)
-        upstream.orders[ORDER] = order([photo("a", status="a word of tomorrow"), "b"])
+        upstream.orders[ORDER] = order([photo("a", status=status), "b"])
         async with open_house(upstream, tmp_path / "data") as house:
-            archive = await house.finished(preview=False, image=("a",))
+            archive = await house.finished(preview=False, image=("a",), **how)
 
         assert archive.state is State.COMPLETE
         assert upstream.image_calls == 2

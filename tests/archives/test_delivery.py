@@ -14,6 +14,10 @@ from service.archives.readers import Readers
 from service.images.store import ImageStore
 from service.problems import Problem
 from service.telemetry.metrics import Metrics
+from tests.archives.house import House
+from tests.fakes.samples import ORDER, jpeg, order
+from tests.fakes.upstream import FakeUpstream
+from tests.upstream.helpers import PATIENCE
 
 Client: TypeAlias = "TestClient[web.Request, web.Application]"
 
@@ -43,3 +47,27 @@ async def test_a_range_that_takes_too_long_is_sent_away_and_the_build_goes_on(
     assert (response.status, await response.text()) == (503, "still_building")
     assert int(response.headers["Retry-After"]) >= 1
     assert archive.readers.want_more(1 << 40)
+
+
+async def test_a_part_that_is_longer_than_a_build_may_be_ahead_is_built(
+    house: House, upstream: FakeUpstream, aiohttp_client: Callable[[web.Application], Awaitable[Client]]
+) -> None:
+    """Its last byte is wanted, however far that is from its first."""
+    upstream.orders[ORDER] = order("abcdefgh")
+    upstream.images |= {image_id: jpeg(number, 50_000) for number, image_id in enumerate("abcdefgh")}
+    house.archives._window = 100_000
+    archive, _ = await house.start()
+    delivery = Delivery(house.images, Metrics(), max_wait=PATIENCE)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        request[STARTED] = time.monotonic()
+        return await delivery.deliver(request, archive, DeliveryOptions())
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    client = await aiohttp_client(app)
+
+    response = await client.get("/", headers={"Range": "bytes=0-299999"})
+
+    assert (response.status, len(await response.read())) == (206, 300_000)
+    assert not archive.is_settled

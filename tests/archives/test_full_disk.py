@@ -1,0 +1,45 @@
+"""On a disk without a free byte, what is stored is served: reading needs no room."""
+
+import asyncio
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from service.archives.named import SCHEMA, NamedArchives
+from service.archives.options import Options
+from service.telemetry.metrics import CacheResult
+from tests.archives.house import open_house
+from tests.fakes.samples import ORDER, jpeg, order
+from tests.fakes.upstream import FakeUpstream
+from tests.faults.disk import small_disk
+
+
+def _take_the_rest(disk: Path) -> None:
+    for piece in (1 << 20, 512):
+        with suppress(OSError), (disk / f"ballast-{piece}").open("wb", buffering=0) as file:
+            while file.write(bytes(piece)) == piece:
+                pass
+
+
+async def test_what_is_stored_is_served_from_a_full_disk(upstream: FakeUpstream, tmp_path: Path) -> None:
+    """Found for its order and by its id, and told in the overview; only a bare range cannot be promised anew."""
+    upstream.orders[ORDER] = order(["a", "b"])
+    upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
+    async with small_disk(tmp_path / "disk") as disk, open_house(upstream, disk / "data") as house:
+        await house.database.run(lambda connection: [connection.execute(part) for part in SCHEMA.split(";")])
+        named = NamedArchives(house.database)
+        archive = await house.finished()
+        before = await house.bytes_of(archive)
+        await asyncio.to_thread(_take_the_rest, disk)
+        free = os.statvfs(disk).f_bavail
+
+        again, result = await house.start()
+        found = await house.archives.by_id(archive.id)
+        order_now = await house.orders.get(ORDER)
+        _, stored = await house.archives.preview(ORDER, order_now, Options())
+        is_only = await named.add(ORDER, Options(), archive.id)
+
+        assert (free, again.id, result, found.id) == (0, archive.id, CacheResult.HIT, archive.id)
+        assert len(stored) == 2
+        assert not is_only
+        assert await house.bytes_of(found) == before
