@@ -61,7 +61,7 @@ from service.jobs.webhook_events import WebhookEvents
 from service.orders import generations
 from service.orders.generations import Generations
 from service.orders.orders import Orders
-from service.settings import Settings
+from service.settings import InvalidSettings, Settings
 from service.telemetry.errors import report_errors
 from service.telemetry.exporting import export_traces
 from service.telemetry.issues import open_issues
@@ -72,7 +72,7 @@ from service.telemetry.stats import Stats
 from service.upstream.breaker import Breaker
 from service.upstream.client import Autoenhance
 from service.upstream.concurrency import DownloadSlots
-from service.upstream.network import AddressGuard, open_session
+from service.upstream.network import AddressGuard, Proxies, open_session
 from service.upstream.retry import RetryPolicy
 from service.upstream.transport import Transport
 
@@ -199,9 +199,12 @@ async def drain(app: web.Application) -> None:
 async def autoenhance(
     settings: Settings, metrics: Metrics, trace_configs: list[TraceConfig]
 ) -> AsyncIterator[Autoenhance]:
-    """The upstream client with its session."""
+    """The upstream client with its session. Raises `InvalidSettings` for a proxy that is none."""
     base = URL(settings.autoenhance_api_base)
-    guard = AddressGuard(base)
+    try:
+        guard = AddressGuard(base, Proxies())
+    except ValueError as error:
+        raise InvalidSettings(str(error)) from None
     key = settings.autoenhance_api_key
     breakers = {
         circuit: Breaker(circuit, failures=settings.breaker_failures, reset=settings.breaker_reset, metrics=metrics)

@@ -64,6 +64,14 @@ async def test_short_secrets_are_named_a_line_each(tmp_path: Path) -> None:
     assert [line.split(": ")[1] for line in ended.errors.splitlines()] == ["SERVICE_API_KEY", "ADMIN_TOKEN"]
 
 
+async def test_a_proxy_that_is_none_stops_the_start(tmp_path: Path) -> None:
+    """In a line that names the variable, and not the password in it."""
+    ended = await run("serve", folder=tmp_path, PORT="0", HTTPS_PROXY="socks5://user:secret@proxy.example:1080")
+
+    assert (ended.code, "Traceback" in ended.errors, "secret" in ended.errors) == (2, False, False)
+    assert "HTTPS_PROXY must be the address of an HTTP proxy" in ended.errors
+
+
 @pytest.mark.parametrize(
     ("host", "warned"), [(host, True) for host in EVERYWHERE] + [(host, False) for host in LOOPBACK]
 )

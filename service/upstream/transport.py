@@ -79,11 +79,11 @@ class Transport:
         `seconds` bounds it as a whole, or `limit`, which the caller has entered. `is_fresh` asks for new connections.
         Raises `UpstreamFailure` for anything else, also when reading the body fails inside the block.
         """
-        await self._guard.learn()
         at_api = True
         circuit = Circuit.API
         with translate_errors(lambda: circuit, self._key):
             async with asyncio.timeout(seconds) as own_limit:
+                await self._guard.learn()
                 for _ in range(_MAX_REDIRECTS + 1):
                     circuit = Circuit.API if at_api else Circuit.ASSETS
                     reach(circuit)
