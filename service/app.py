@@ -20,10 +20,10 @@ from service.api.keys import (
     JOBS,
     LIFECYCLE,
     LIMITER,
-    LOOKS,
     METRICS,
     NAMED,
     ORDERS,
+    OVERVIEW_LIMITER,
     QUESTIONS,
     SETTINGS,
     STATS,
@@ -99,7 +99,7 @@ def create_app(settings: Settings) -> web.Application:
     app[TIMEOUTS] = Timeouts(send=settings.send_timeout)
     window = cluster.window(settings)
     app[LIMITER] = RateLimiter(settings.rate_limit, metrics, "downloads", window)
-    app[LOOKS] = RateLimiter(limits.times(settings.rate_limit, 10), metrics, "overviews", window)
+    app[OVERVIEW_LIMITER] = RateLimiter(limits.times(settings.rate_limit, 10), metrics, "overviews", window)
     app[GUESSES] = Guesses(metrics, window)
     if window is not None:
         app.on_cleanup.append(window.close)

@@ -5,7 +5,7 @@ import re
 from aiohttp import web
 
 from service.api.caller import CALLER, identity
-from service.api.keys import ARCHIVES, DELIVERY, LIMITER, LOOKS, METRICS, NAMED, ORDERS, SETTINGS
+from service.api.keys import ARCHIVES, DELIVERY, LIMITER, METRICS, NAMED, ORDERS, OVERVIEW_LIMITER, SETTINGS
 from service.api.origins import is_prefetch
 from service.api.query import read_options, read_order_id, read_query
 from service.archives.archive import Archive, State
@@ -53,7 +53,7 @@ async def download(request: web.Request) -> web.StreamResponse:
 async def describe(request: web.Request) -> web.StreamResponse:
     """Answer HEAD: the headers of the archive if there is one, else what the order tells. Begins nothing."""
     order_id, options = _read(request)
-    await request.app[LOOKS].count(request, identity(request))
+    await request.app[OVERVIEW_LIMITER].count(request, identity(request))
     try:
         order = await request.app[ORDERS].get(order_id)
     except UPSTREAM_DOWN as problem:

@@ -34,7 +34,7 @@ NAMED = web.AppKey("NAMED", NamedArchives)
 JOBS = web.AppKey("JOBS", Jobs)
 WEBHOOK_EVENTS = web.AppKey("WEBHOOK_EVENTS", WebhookEvents)
 LIMITER = web.AppKey("LIMITER", RateLimiter)
-LOOKS = web.AppKey("LOOKS", RateLimiter)
+OVERVIEW_LIMITER = web.AppKey("OVERVIEW_LIMITER", RateLimiter)
 """Counts what begins nothing, but asks Autoenhance."""
 QUESTIONS = web.AppKey("QUESTIONS", RateLimiter)
 ASSISTANT = web.AppKey("ASSISTANT", Assistant)

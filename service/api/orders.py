@@ -7,7 +7,7 @@ from aiohttp import web
 
 from service.api.caller import identity
 from service.api.downloads import require_key, require_version
-from service.api.keys import ARCHIVES, LOOKS, ORDERS, SETTINGS
+from service.api.keys import ARCHIVES, ORDERS, OVERVIEW_LIMITER, SETTINGS
 from service.api.query import read_options, read_order_id
 from service.archives.archive import ImageResult
 from service.archives.build import obstacle
@@ -26,7 +26,7 @@ async def overview(request: web.Request) -> web.Response:
     order_id, options = read_order_id(request), read_options(request.query)
     require_key(request)
     require_version(request, options)
-    await request.app[LOOKS].count(request, identity(request))
+    await request.app[OVERVIEW_LIMITER].count(request, identity(request))
     order = await request.app[ORDERS].get(order_id)
     plan, stored = await request.app[ARCHIVES].preview(order_id, order, options)
     more = {

@@ -219,10 +219,7 @@ class Catalogue:
 
     async def find_complete(self, key: str) -> Record | None:
         """The newest complete archive for `key` that is not too old to be used again."""
-        record = await self._newest(_COMPLETE_BY_KEY, key)
-        if record is None and self.shared is not None:
-            record = await self._adopt_settled(await self.shared.find_complete(key))
-        return record if record is not None and not self.is_expired(record) else None
+        return await self._find_complete(_COMPLETE_BY_KEY, key)
 
     async def find_unfinished(self, key: str) -> Record | None:
         """The newest build for `key` that was left unfinished."""
@@ -230,9 +227,12 @@ class Catalogue:
 
     async def find_stale(self, options_key: str) -> Record | None:
         """The newest complete archive for the same options, whatever its images are now."""
-        record = await self._newest(_COMPLETE_BY_OPTIONS, options_key)
+        return await self._find_complete(_COMPLETE_BY_OPTIONS, options_key)
+
+    async def _find_complete(self, query: str, key: str) -> Record | None:
+        record = await self._newest(query, key)
         if record is None and self.shared is not None:
-            record = await self._adopt_settled(await self.shared.find_complete(options_key))
+            record = await self._adopt_settled(await self.shared.find_complete(key))
         return record if record is not None and not self.is_expired(record) else None
 
     async def adopt(self, record: Record) -> None:

@@ -146,18 +146,18 @@ class ClusterArchives:
         """As `SharedArchives`."""
         if await self._is_alone(archive_id):
             return None
-        live, is_told = LiveList(archive_id), True
+        live, is_certain = LiveList(archive_id), True
         try:
             if await self._lists.read(live) and (live.state not in SETTLED or await self._follower.is_shared(live)):
                 return live.record()
-            is_told = not live.position
+            is_certain = not live.position
         except (Unavailable, ListLost) as error:
-            is_told = isinstance(error, ListLost)
+            is_certain = isinstance(error, ListLost)
         with suppress(Unavailable):
             document = await self._documents.get(archive_id)
             if document is not None and document.record is not None:
                 return document.record
-            if document is None and is_told:
+            if document is None and is_certain:
                 return None
         raise StillBuilding("What became of this archive cannot be told at the moment.", retry_after=BEAT_SECONDS)
 

@@ -153,7 +153,7 @@ class ImageFetcher:
             flight = self._flights.get(image.key)
             if flight is None:
                 raise ImageFailed(reason)
-        flight = flight or self._start(image, context)
+        flight = flight or self._start_flight(image, context)
         flight.waiting += 1
         try:
             return await asyncio.shield(flight.task)
@@ -179,9 +179,9 @@ class ImageFetcher:
             flight.task.cancel()
         await asyncio.gather(*(flight.task for flight in flights), return_exceptions=True)
 
-    def _start(self, image: ImageRequest, context: FetchContext) -> _Flight:
+    def _start_flight(self, image: ImageRequest, context: FetchContext) -> _Flight:
         flight = _Flight()
-        flight.task = asyncio.create_task(self._fetch(image, context, flight), name=f"fetch {image.image_id}")
+        flight.task = asyncio.create_task(self._run_flight(image, context, flight), name=f"fetch {image.image_id}")
         self._flights[image.key] = flight
 
         def ended(task: asyncio.Task[Fetched]) -> None:
@@ -196,12 +196,14 @@ class ImageFetcher:
         if self._flights.get(key) is flight:
             del self._flights[key]
 
-    async def _fetch(self, image: ImageRequest, context: FetchContext, flight: _Flight) -> Fetched:
+    async def _run_flight(self, image: ImageRequest, context: FetchContext, flight: _Flight) -> Fetched:
         with span("image", {"image.id": image.image_id}) as current:
             started = time.monotonic()
             try:
                 stored = await self._store.find_published(image.key, context.looked_at)
-                fetched = Fetched(stored, 0) if stored is not None else await self._obtain(image, context, flight)
+                fetched = (
+                    Fetched(stored, 0) if stored is not None else await self._share_or_download(image, context, flight)
+                )
             except OutOfSpace:
                 self._metrics.image_failures.labels(Reason.STORE_FULL).inc()
                 raise
@@ -216,17 +218,17 @@ class ImageFetcher:
                 self._metrics.image_size.observe(fetched.blob.size)
             return fetched
 
-    async def _obtain(self, image: ImageRequest, context: FetchContext, flight: _Flight) -> Fetched:
+    async def _share_or_download(self, image: ImageRequest, context: FetchContext, flight: _Flight) -> Fetched:
         """The image as another instance shared it, else downloaded here: its lease is held until it is shared."""
         try:
             is_only_one = await self._leases.acquire(image.key, buys=image.buys)
         except TimeoutError:
             raise ImageFailed(Reason.TIMEOUT) from None
         try:
-            shared, is_told = await self._store.find_shared(image.image_id, image.key)
+            shared, is_certain = await self._store.find_shared(image.image_id, image.key)
             if shared is None:
                 fetched = await self._download(image, context, flight)
-                if not (is_only_one and is_told):
+                if not (is_only_one and is_certain):
                     self._metrics.images_refetched.labels(Refetch.UNCOORDINATED).inc()
                 return fetched
         except ImageTooLarge as error:
@@ -281,7 +283,7 @@ class ImageFetcher:
         def is_wanted() -> bool:
             return not is_first or (context.is_wanted() and context.refusal(image) is None)
 
-        slot = self._slots.slot(context.caller, context.build, is_wanted, first=not is_first)
+        slot = self._slots.slot(context.caller, context.build, is_wanted, ahead=not is_first)
         async with slot:
             download.deadline.extend(slot.waited)
             try:

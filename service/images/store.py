@@ -321,9 +321,9 @@ class ImageStore:
         """
         if self._shared is None:
             return None, True
-        blob, is_told = await self._shared.find(key)
+        blob, is_certain = await self._shared.find(key)
         if blob is None:
-            return None, is_told
+            return None, is_certain
         try:
             await self._pull(blob, (image_id, key))
         except BlobLost:

@@ -35,7 +35,7 @@ class _Looks:
     count: int = 0
     outcome: Order | Problem | None = None
     """Of the last one."""
-    has_news: bool = False
+    was_notified: bool = False
     """Something happened to the order that no look has seen."""
     changed: Signal = field(default_factory=Signal)
 
@@ -112,7 +112,7 @@ class Orders:
     def notify(self, order_id: str) -> None:
         """Something happened to the order: whoever waits for it looks at once."""
         if (looks := self._looks.get(order_id)) is not None:
-            looks.has_news = True
+            looks.was_notified = True
             looks.changed.fire()
 
     async def close(self) -> None:
@@ -124,7 +124,7 @@ class Orders:
 
     async def _fetch(self, order_id: str) -> Order:
         if (looks := self._looks.get(order_id)) is not None:
-            looks.has_news = False  # a call that was under way when it came may have been answered before it
+            looks.was_notified = False  # a call that was under way when it came may have been answered before it
         try:
             order = await self._upstream.order(order_id)
         except Problem as problem:
@@ -171,7 +171,7 @@ class OrderWatch:
         one that is unknown twice in a row; `UpstreamError` at the first time.
         """
         looks = self._looks
-        if looks.count == self._seen and not looks.has_news:
+        if looks.count == self._seen and not looks.was_notified:
             await looks.changed.wait_for(schedule.pause())
         if looks.count == self._seen:
             with suppress(Problem):

@@ -56,13 +56,13 @@ class DownloadSlots:
         self._show()
 
     def slot(
-        self, caller: str, build: str, is_wanted: Callable[[], bool] = lambda: True, *, first: bool = False
+        self, caller: str, build: str, is_wanted: Callable[[], bool] = lambda: True, *, ahead: bool = False
     ) -> "Slot":
         """A slot, to be held by `async with`; entering raises `NotWanted` if it is not wanted when its turn comes.
 
-        `first`: before the others of its build, for a download that has begun.
+        `ahead`: before the others of its build, for a download that has begun.
         """
-        return Slot(self, caller, build, is_wanted, first=first)
+        return Slot(self, caller, build, is_wanted, ahead=ahead)
 
     def succeeded(self) -> None:
         """A download went well."""
@@ -78,7 +78,7 @@ class DownloadSlots:
     async def _take(self, slot: "Slot") -> None:
         place = _Place(slot, asyncio.get_running_loop().create_future(), slot.is_wanted)
         places = self._queue(slot).places
-        places.appendleft(place) if slot.first else places.append(place)
+        places.appendleft(place) if slot.ahead else places.append(place)
         self._look_soon()
         try:
             await place.granted
@@ -185,12 +185,12 @@ class Slot:
     """One download's place, held within `async with`."""
 
     def __init__(
-        self, slots: DownloadSlots, caller: str, build: str, is_wanted: Callable[[], bool], *, first: bool
+        self, slots: DownloadSlots, caller: str, build: str, is_wanted: Callable[[], bool], *, ahead: bool
     ) -> None:
         self.caller = caller
         self.build = build
         self.is_wanted = is_wanted
-        self.first = first
+        self.ahead = ahead
         self.waited = 0.0
         """Seconds in the queue."""
         self._slots = slots

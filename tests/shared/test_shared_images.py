@@ -68,8 +68,8 @@ async def test_of_two_of_one_generation_at_once_one_is_named(
 
     await asyncio.gather(first.publish(blob(1), file, "v.1"), second.publish(blob(2), file, "v.1"))
 
-    found, is_told = await first.find("v.1")
-    assert is_told
+    found, is_certain = await first.find("v.1")
+    assert is_certain
     assert found in (blob(1), blob(2))
 
 

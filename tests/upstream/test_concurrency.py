@@ -25,9 +25,9 @@ class Line:
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.served: list[str] = []
 
-    def join(self, name: str, caller: str = "caller", build: str = "build", *, first: bool = False) -> None:
+    def join(self, name: str, caller: str = "caller", build: str = "build", *, ahead: bool = False) -> None:
         """One more download waits."""
-        slot = self._slots.slot(caller, build, first=first)
+        slot = self._slots.slot(caller, build, ahead=ahead)
         self.tasks[name] = asyncio.create_task(self._download(name, slot))
 
     def join_all(self, names: Iterable[str], caller: str, build: str = "build") -> None:
@@ -95,7 +95,7 @@ async def test_a_download_that_has_begun_goes_before_those_that_have_not(metrics
     line = Line(DownloadSlots(1, metrics))
     line.join_all("abc", "caller")
     await turns()
-    line.join("again", "caller", first=True)
+    line.join("again", "caller", ahead=True)
 
     assert await line.finish() == ["a", "again", "b", "c"]
 
