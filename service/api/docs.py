@@ -9,13 +9,11 @@ from string import Template
 import xxhash
 from aiohttp import web
 
-from service import __version__
 from service.api import page
 from service.api.openapi import TAGS
 from service.docs import library
 
-_PACKAGE = Path(__file__).parent.parent
-_WEB = _PACKAGE / "web"
+_WEB = Path(__file__).parent.parent / "web"
 _SWAGGER_UI = _WEB / "vendor" / "swagger-ui"
 _TEMPLATE = Template((_WEB / "docs" / "page.html").read_text("utf-8"))
 _FILES = {
@@ -29,7 +27,6 @@ _FILES = {
 }
 _VERSION = xxhash.xxh3_64_hexdigest(b"".join(path.read_bytes() for path in _FILES.values()))
 _PICTURES = {path.name: path for path in library.FOLDER.glob("*.svg")}
-_SOURCE = "/docs/source"
 # Swagger UI gives its groups these ids.
 _GROUPS = "".join(("<ul>", *(f'<li><a href="#operations-tag-{name}">{name}</a></li>' for name in TAGS), "</ul>"))
 _FOREVER = "public, max-age=31536000, immutable"
@@ -71,19 +68,6 @@ async def guide(request: web.Request) -> web.StreamResponse:
     return _page(request, await asyncio.to_thread(_guide, slug), _GUIDE_POLICY)
 
 
-async def source(request: web.Request) -> web.Response:
-    """`GET /docs/source`: the files of the program that runs here."""
-    return _page(request, await asyncio.to_thread(_source), _GUIDE_POLICY)
-
-
-async def source_file(request: web.Request) -> web.StreamResponse:
-    """`GET /docs/source/{path}`: one of them, as text."""
-    path = (await asyncio.to_thread(_sources)).get(request.match_info["path"])
-    if path is None:
-        raise web.HTTPNotFound
-    return web.FileResponse(path, headers={"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-cache"})
-
-
 async def file(request: web.Request) -> web.StreamResponse:
     """`GET /docs/files/{version}/{name}`. An older version's address gives today's file, not to be kept."""
     path = _FILES.get(request.match_info["name"])
@@ -118,24 +102,11 @@ def _reference() -> page.Asset:
     return _render("API reference", None, body, head=head, kind="wide-body")
 
 
-@cache
-def _sources() -> dict[str, Path]:
-    return {path.relative_to(_PACKAGE.parent).as_posix(): path for path in sorted(_PACKAGE.rglob("*.py"))}
-
-
-@cache
-def _source() -> page.Asset:
-    files = "".join(f'<li><a href="{_SOURCE}/{name}"><code>{name}</code></a></li>' for name in _sources())
-    intro = f"The program that runs here, version {__version__}, under the Apache License 2.0."
-    return _render("Source", "source", f"<h1>Source</h1><p>{intro}</p><ul>{files}</ul>", content="prose")
-
-
 def _render(
     title: str, current: str | None, body: str, *, head: str = "", kind: str = "", content: str = ""
 ) -> page.Asset:
     entries: list[tuple[str | None, str, str]] = [(None, "/docs", "API reference")]
     entries += [(slug, f"{library.ADDRESS}/{slug}", shown.title) for slug, shown in library.pages().items()]
-    entries.append(("source", _SOURCE, "Source"))
     html = _TEMPLATE.substitute(
         title=escape(title),
         head=head,

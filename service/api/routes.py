@@ -62,8 +62,6 @@ def for_role(role: str) -> list[web.RouteDef]:
         web.get("/docs/errors", docs.errors),
         web.get("/docs/guide", docs.first_page),
         web.get("/docs/guide/{page:[^/]+}", docs.guide),
-        web.get("/docs/source", docs.source),
-        web.get("/docs/source/{path:.+}", docs.source_file),
         web.get("/docs/files/{version:[0-9a-f]{16}}/{name:[^/]+}", docs.file),
         web.get("/metrics", metrics.metrics),
         # The first generation's paths.

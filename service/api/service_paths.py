@@ -120,15 +120,6 @@ def pages() -> Json:
                 in_path("page", "quick-start", "A page or picture of the guide."),
             )
         },
-        "/docs/source": {"get": _open("The files of the program that runs here", "source", text("text/html"))},
-        "/docs/source/{path}": {
-            "get": _file(
-                "One of these files",
-                "sourceFile",
-                text("text/plain"),
-                in_path("path", "service/app.py", "As `/docs/source` lists it."),
-            )
-        },
         "/openapi.json": {"get": _open("This document", "openapi", described)},
     }
 

@@ -13,7 +13,7 @@ from tests.docs.blocks import ROOT
 from tests.e2e.client import Service, StartService
 
 VENDOR = ROOT / "service" / "web" / "vendor" / "swagger-ui"
-ADDRESSES = ["/docs", "/docs/source", *(f"/docs/guide/{slug}" for slug in library.pages())]
+ADDRESSES = ["/docs", *(f"/docs/guide/{slug}" for slug in library.pages())]
 
 
 class Links(HTMLParser):
@@ -102,8 +102,8 @@ def test_what_ships_compressed_is_what_ships(name: str) -> None:
 @pytest.mark.parametrize(
     "address",
     [
-        "/docs/source/service/docs/faq.md",
-        "/docs/source/..%2Fpyproject.toml",
+        "/docs/source",
+        "/docs/..%2Fpyproject.toml",
         "/docs/guide/nothing",
         "/docs/guide/..%2Fquick-start",
         "/docs/files/0000000000000000/page.html",
@@ -113,14 +113,6 @@ def test_what_ships_compressed_is_what_ships(name: str) -> None:
 async def test_what_is_no_page_is_not_found(service: Service, address: str) -> None:
     """Only what was meant to be shown is."""
     assert (await service.ask(address)).status == HTTPStatus.NOT_FOUND
-
-
-async def test_the_source_is_that_of_the_program(service: Service) -> None:
-    """Shown as text, byte for byte."""
-    answer = await service.ask("/docs/source/service/app.py")
-
-    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
-    assert answer.body == (ROOT / "service" / "app.py").read_bytes()
 
 
 async def test_the_docs_need_no_key(start_service: StartService) -> None:

@@ -164,7 +164,7 @@ async def uploads(studio: Studio) -> None:
 
 async def docs(studio: Studio) -> None:
     """The guide and the reference: the top of each page, as it is first seen."""
-    for path in ("/docs", "/docs/source", *(f"{ADDRESS}/{slug}" for slug in pages())):
+    for path in ("/docs", *(f"{ADDRESS}/{slug}" for slug in pages())):
         for look, options in LOOKS.items():
             visitor = await Visitor.arrive(studio.browser, studio.site.url, **options)
             await visitor.open(path)
