@@ -64,7 +64,7 @@ class RedisLink:
             max_connections=_CONNECTIONS,
             timeout=CALL_SECONDS,
             socket_timeout=None,  # calls are bounded here; redis-py's bound loses cancellations (CPython #86296)
-            socket_connect_timeout=CALL_SECONDS,
+            socket_connect_timeout=BEAT_SECONDS,  # for the listener; calls are bounded as above
         )
         async with Redis.from_pool(pool) as redis:
             link = cls(redis, instance, metrics)
