@@ -158,7 +158,10 @@ class Autoenhance:
         """The order; of long documents so many are held at once. Raises `InvalidOrder`."""
         async with AsyncExitStack() as turn:
             body = await read_body(response, _LONG_DOCUMENT, lambda: turn.enter_async_context(self._long_documents))
-            return await compute(lambda: read_order(body), is_short=len(body) <= _LONG_DOCUMENT)
+            try:
+                return await compute(lambda: read_order(body), is_short=len(body) <= _LONG_DOCUMENT)
+            finally:
+                body.clear()  # whoever keeps an error with its traceback does not keep it
 
     def _image_url(self, image_id: str, rendition: Rendition) -> URL:
         try:

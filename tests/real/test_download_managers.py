@@ -98,7 +98,7 @@ class Manager:
 Start: TypeAlias = Callable[[Service, str], Manager]
 
 
-@pytest.fixture(params=TOOLS.values(), ids=TOOLS)
+@pytest.fixture(params=list(TOOLS.values()), ids=list(TOOLS))
 def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Start:
     """A download manager, to be pointed at a query of the order's URL."""
     folder = tmp_path / "downloads"
