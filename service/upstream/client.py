@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from itertools import count
 from typing import Any, TypeVar
@@ -171,7 +171,15 @@ class Autoenhance:
         """The order; of long documents so many are held at once. Raises `InvalidOrder`."""
         async with AsyncExitStack() as turn:
             body = await read_body(response, _LONG_DOCUMENT, lambda: turn.enter_async_context(self._long_documents))
-            return await compute(lambda: self._without_key(read_order(body)), is_short=len(body) <= _LONG_DOCUMENT)
+
+            def read() -> Order:
+                try:
+                    return self._without_key(read_order(body))
+                finally:
+                    with suppress(BufferError):
+                        body.clear()  # whoever keeps an error with its traceback does not keep it
+
+            return await compute(read, is_short=len(body) <= _LONG_DOCUMENT)
 
     def _image_url(self, image_id: str, rendition: Rendition) -> URL:
         try:

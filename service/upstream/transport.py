@@ -209,12 +209,15 @@ async def read_body(
     Raises `UpstreamFailure` when there are too many.
     """
     body = bytearray()
+    if (response.content_length or 0) > MAX_DOCUMENT_BYTES:
+        raise UpstreamFailure(Reason.REJECTED, "the document is too long")
     async for chunk in response.content.iter_any():
         if wait is not None and len(body) + len(chunk) > long:
             await wait()
             wait = None
         body += chunk
         if len(body) > MAX_DOCUMENT_BYTES:
+            body.clear()  # whoever keeps the error with its traceback does not keep it
             raise UpstreamFailure(Reason.REJECTED, "the document is too long")
     return body
 

@@ -28,7 +28,6 @@ def _text() -> str:
     return f"https://cdn.example/x.jpg?X-Amz-Signature={uuid.uuid4().hex}"
 
 
-QUERIES: list[dict[str, Any]] = [{}, {"refresh": "true"}, {}]
 VOLATILE: dict[str, dict[str, Any]] = {
     "a signed address": {"preview_url": _text},
     "several signed addresses": {"enhanced_url": _text, "urls": lambda: {"small": _text(), "large": _text()}},
@@ -128,7 +127,7 @@ class TestRefresh:
         upstream.orders[ORDER] = order(["a", "b"])
         upstream.images |= {"a": [jpeg(1), jpeg(3)], "b": [jpeg(2), jpeg(4)]}
 
-        seen = [(await service.download(**query)).members for query in QUERIES]
+        seen = [(await service.ask(PATH, params=query)).members for query in ({}, {"refresh": "true"}, {})]
 
         old, new = {"a.jpg": jpeg(1), "b.jpg": jpeg(2)}, {"a.jpg": jpeg(3), "b.jpg": jpeg(4)}
         assert seen == [old, new, new]

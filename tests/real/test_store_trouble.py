@@ -64,7 +64,7 @@ async def test_an_image_that_cannot_be_opened_is_not_damaged(
     data_dir = tmp_path / "kept"
     wanted = fill(upstream, COUNT)
     first = await start_service(data_dir=data_dir)
-    held = await first.download(**BUY)
+    held = await first.download(preview="false")
     await first.stop()
     service = await start_service(data_dir=data_dir, order_freshness=0)
     folder = data_dir / "images"
@@ -76,7 +76,7 @@ async def test_an_image_that_cannot_be_opened_is_not_damaged(
             with suppress(ClientError):
                 during = await service.ask(path, params=BUY if "orders" in path else None)
                 assert during.status >= 500
-    after = await service.download(**BUY)
+    after = await service.download(preview="false")
 
     assert (after.members, after.headers["ETag"]) == (wanted, held.headers["ETag"])
     assert upstream.image_calls == COUNT
@@ -152,12 +152,12 @@ async def test_an_endless_image_fails_alone(upstream: FakeUpstream, start_servic
     """It has a quarter of the store and no more: the others of its order are delivered, and no bought image goes."""
     service = await start_service(store_max_bytes=16 << 20)
     bought = fill(upstream, COUNT, script=lambda number: jpeg(number, size=1_000_000))
-    kept = await service.download(**BUY)
+    kept = await service.download(preview="false")
     upstream.orders[OTHER_ORDER] = order(["x", "endless", "y"], order_id=OTHER_ORDER)
     upstream.images |= {"x": jpeg(51), "endless": endless, "y": jpeg(52)}
 
-    answer = await service.download(OTHER_ORDER, **BUY)
-    again = await service.download(**BUY)
+    answer = await service.download(OTHER_ORDER, preview="false")
+    again = await service.download(preview="false")
 
     assert answer.images == {"x.jpg": jpeg(51), "y.jpg": jpeg(52)}
     assert "too_large" in answer.report

@@ -10,7 +10,7 @@ import service.cluster.breaker_hints
 # Imported before there is an event loop, as the command line does it.
 import service.cluster.jobs
 import service.cluster.redis_link  # noqa: F401
-from tests.e2e.client import Service, StartService
+from tests.e2e.client import PATIENCE, Service, StartService
 from tests.e2e.conftest import start_service, upstream
 from tests.redis_server import RedisServer
 from tests.s3_server import S3Server
@@ -43,6 +43,12 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No call to Redis is given up because this machine is busy."""
+    monkeypatch.setattr("service.cluster.redis_link.CALL_SECONDS", PATIENCE)
 
 
 @pytest.fixture

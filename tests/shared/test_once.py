@@ -19,7 +19,7 @@ ORDERS = [f"0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be{number:03}" for number in range(6)
 
 
 @pytest.fixture(autouse=True)
-def six_images(upstream: FakeUpstream) -> None:
+def six_images(upstream: FakeUpstream, patient: None) -> None:
     """Several orders of the same six images."""
     for order_id in {ORDER, *ORDERS}:
         upstream.orders[order_id] = order(IMAGES, order_id=order_id)
