@@ -174,7 +174,7 @@ async def test_a_stop_while_redis_hangs_loses_nothing(
         await tasks.until(lambda: tasks.finished == [job.id])
 
 
-async def test_hundreds_of_jobs_begin_and_end_at_once(redis: RedisServer) -> None:
+async def test_hundreds_of_jobs_begin_and_end_at_once(redis: RedisServer, patient: None) -> None:
     """More than docket has connections: all begin, and all end when what they wait for comes; each once."""
     async with open_engine(f"shared:{redis.url}") as engine, running(engine) as tasks:
         tasks.gate.clear()

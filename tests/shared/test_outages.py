@@ -59,7 +59,7 @@ async def metric(service: Service, line: str) -> float:
 
 async def served(service: Service, archive_id: str) -> Answer:
     """The archive by its id, as soon as it is served; until then it is said to be there in a moment."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(3 * PATIENCE):
         while (answer := await service.ask(f"/v1/archives/{archive_id}")).status != 200:
             assert (answer.status, answer.problem["code"]) == (503, "still_building")
             assert int(answer.headers["Retry-After"]) > 0
@@ -78,7 +78,7 @@ async def test_s3_away(
     await served(second, known.headers["X-Archive-Id"])
     proxy.status, proxy.seconds = status, late
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(3 * PATIENCE):
         again, new = await first.download(), await first.download(OTHER, preview="false")
     unknown = await second.ask(f"/v1/archives/{'0' * 32}")
     health = (await first.ask("/health")).document
