@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 # Test processes side by side: more than processors, for tests wait for other processes most of their time.
-WORKERS ?= 4
+WORKERS ?= 3
 
 .PHONY: help demo test coverage soak lint run lock clean
 
