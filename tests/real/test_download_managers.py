@@ -144,7 +144,7 @@ async def test_the_first_download_is_right(
     assert (second.code, second.members) == (0, wanted), second.words
 
 
-@pytest.mark.parametrize("kept", [1, 1_000_000, -1_000_000, -1])
+@pytest.mark.parametrize("kept", [1_000_000, -1])
 @pytest.mark.parametrize("query", QUERIES, ids=SHORT)
 async def test_without_a_change_it_ends_with_the_right_zip(
     upstream: FakeUpstream, service: Service, manager: Start, wanted: dict[str, object], query: str, kept: int
@@ -196,7 +196,7 @@ CHANGES: dict[str, Change] = {
 
 
 @pytest.mark.parametrize("others", [False, True], ids=["unseen", "downloaded by others"])
-@pytest.mark.parametrize("kept", [1_000_000, -1_000_000, None])
+@pytest.mark.parametrize("kept", [1_000_000, None])
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 async def test_after_a_change_no_broken_zip_is_called_done(
     upstream: FakeUpstream, service: Service, manager: Start, change: Change, kept: int | None, *, others: bool
