@@ -41,16 +41,14 @@ _SELECT = (
 _BY_ID = _SELECT + "WHERE id = ?"
 _COMPLETE_BY_KEY = _SELECT + "WHERE key = ? AND state = 'complete' ORDER BY settled DESC LIMIT 1"
 _COMPLETE_BY_OPTIONS = _SELECT + "WHERE family = ? AND state = 'complete' ORDER BY settled DESC LIMIT 1"
-_INSERT_MEMBER = (
+_INTO_MEMBERS = (
     "INSERT INTO members"
-    " (archive_id, position, name, digest, size, crc, extension, modified, image_id, attempts, is_cut)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " (archive_id, position, name, digest, size, crc, extension, modified, image_id, attempts, is_cut) "
 )
+_INSERT_MEMBER = _INTO_MEMBERS + "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # Only if its blob is in the store.
 _INSERT_MEMBER_OF_STORE = (
-    "INSERT INTO members"
-    " (archive_id, position, name, digest, size, crc, extension, modified, image_id, attempts, is_cut)"
-    " SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM blobs WHERE digest = ?)"
+    _INTO_MEMBERS + "SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM blobs WHERE digest = ?)"  # noqa: S608  # our own columns
 )
 _UNFINISHED_BY_KEY = _SELECT + "WHERE key = ? AND state = 'building' ORDER BY created DESC LIMIT 1"
 

@@ -64,7 +64,7 @@ class UpstreamFailure(Exception):
     def breaks_circuit(self) -> bool:
         """Whether it speaks against the dependency: a 5xx, no answer in time, no connection, a broken body.
 
-        Not its refusals, not its wish to be asked more slowly, not a document that cannot be read.
+        Not its refusals, not a request to slow down, not a document that cannot be read.
         """
         match self.reason:
             case Reason.UPSTREAM_ERROR:
