@@ -207,7 +207,8 @@ class TestStorm:
         sent = len(upstream.received)
         asked = len({request.path for request in upstream.received})
         print(f"{asked} asked for, {sent} requests: {sent - asked} retries")
-        assert [answer.status for answer in answers] == [422, 422]
+        # With a breaker: 503 for an order that has met nothing but the open circuit.
+        assert {answer.status for answer in answers} <= ({422, 503} if breaker_failures == 5 else {422})
         assert sent - asked <= 20 + 0.1 * sent + 1
         if breaker_failures == 5:
             assert asked < 100
