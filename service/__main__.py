@@ -1,4 +1,4 @@
-"""The command line: serve, sandbox, demo, download."""
+"""The command line: serve, sandbox, demo, download, config."""
 
 import argparse
 import sys
@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_sandbox(commands)
     _add_demo(commands)
     _add_download(commands)
+    _add_config(commands)
     return parser
 
 
@@ -135,6 +136,24 @@ def _add_download(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     download.set_defaults(run=_download)
 
 
+def _add_config(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    config = commands.add_parser("config", help="check the settings, or print a .env file with all of them")
+    actions = config.add_subparsers(required=True, metavar="ACTION")
+    check = actions.add_parser(
+        "check",
+        help="say what would start, and what looks wrong",
+        description="Read the settings of the environment and .env as `serve` does, and say what would start and what"
+        " looks wrong. Nothing is started or contacted. The exit code is 2 when `serve` would refuse the settings.",
+    )
+    check.set_defaults(run=_config_check)
+    example = actions.add_parser(
+        "example",
+        help="print a .env file",
+        description="Print a .env file with every setting, its meaning and its default, all commented out.",
+    )
+    example.set_defaults(run=_config_example)
+
+
 def _assignment(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
@@ -179,6 +198,18 @@ def _download(options: argparse.Namespace) -> int:
     pairs = [(name, str(value)) for name, value in query.items() if value is not None]
     pairs += [("image", image) for image in options.image or ()]
     return download(Request(options.url, options.order_id, tuple(pairs), options.api_key), Output(options.output))
+
+
+def _config_check(_: argparse.Namespace) -> int:
+    from service.commands.config import check
+
+    return check()
+
+
+def _config_example(_: argparse.Namespace) -> int:
+    from service.commands.config import print_example
+
+    return print_example()
 
 
 if __name__ == "__main__":

@@ -24,8 +24,14 @@ def summary(settings: Settings) -> dict[str, str]:
         "upstream": f"{_shown(settings.autoenhance_api_base)}, version {settings.autoenhance_api_version or 'unset'}",
         "data": f"{settings.data_dir.absolute()}, {_budget(settings)}",
         "callers": _callers(settings),
-        "on": ", ".join(_features(settings)) or "nothing else",
+        "on": ", ".join(on for on, _ in _features(settings) if on) or "nothing else",
+        "off": ", ".join(off for on, off in _features(settings) if off and not on) or "nothing",
     }
+
+
+def screen(facts: dict[str, str]) -> str:
+    """A summary as a person reads it: a line for each heading."""
+    return "\n".join(f"  {name:<9} {fact}" for name, fact in facts.items())
 
 
 def warnings(settings: Settings) -> Iterator[str]:
@@ -79,25 +85,21 @@ def _callers(settings: Settings) -> str:
     return ", ".join([*names, *([f"{others} without a name"] if others else [])])
 
 
-def _features(settings: Settings) -> Iterator[str]:
+def _features(settings: Settings) -> Iterator[tuple[str | None, str | None]]:
+    """What can be on or off: how it is said when it is on (None: it is off), and when it is off (None: not at all)."""
     limit = settings.rate_limit
-    if limit is not None:
-        yield f"rate limit ({limit.amount} in {limit.get_expiry()} s)"
-    if settings.admin_token is not None:
-        yield "administrators"
-    if settings.shared_url is not None:
-        yield f"several instances (role {settings.role})"
-    if settings.store_url is not None:
-        yield "shared storage"
-    if settings.callback_secret:
-        yield "callbacks"
-    if settings.autoenhance_webhook_secret is not None:
-        yield "webhook" + (" with AUTO_BATCH" if settings.auto_batch else "")
-    if settings.assistant_base_url is not None:
-        yield "assistant"
-    if settings.traces_endpoint is not None:
-        yield "traces"
-    if settings.sentry_dsn is not None:
-        yield "Sentry"
-    if settings.base_path:
-        yield f"below {settings.base_path}"
+    yield None if limit is None else f"rate limit ({limit.amount} in {limit.get_expiry()} s)", "rate limit"
+    yield _named("administrators", settings.admin_token), "administrators (ADMIN_TOKEN)"
+    yield _named(f"several instances (role {settings.role})", settings.shared_url), "several instances (SHARED_URL)"
+    yield _named("shared storage", settings.store_url), None
+    yield _named("callbacks", settings.callback_secret), "callbacks (CALLBACK_SECRET)"
+    webhook = "webhook" + (" with AUTO_BATCH" if settings.auto_batch else "")
+    yield _named(webhook, settings.autoenhance_webhook_secret), "webhook (AUTOENHANCE_WEBHOOK_SECRET)"
+    yield _named("assistant", settings.assistant_base_url), "assistant (ASSISTANT_BASE_URL)"
+    yield _named("traces", settings.traces_endpoint), "traces (OTEL_EXPORTER_OTLP_ENDPOINT)"
+    yield _named("Sentry", settings.sentry_dsn), "Sentry (SENTRY_DSN)"
+    yield _named(f"below {settings.base_path}", settings.base_path), None
+
+
+def _named(name: str, setting: object) -> str | None:
+    return name if setting else None

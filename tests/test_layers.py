@@ -35,7 +35,7 @@ MAY_SEE: dict[str, set[str]] = {
     "cluster": BASE | {"api", "archives", "images", "jobs", "orders", "upstream"},
     "app": BASE | {"api", "archives", "assistant", "cluster", "images", "jobs", "orders", "upstream"},
     "sandbox": {"samples", "text"},
-    "commands": BASE | {"api", "app", "archives", "samples", "sandbox", "startup", "upstream"},
+    "commands": BASE | {"api", "app", "archives", "docs", "samples", "sandbox", "startup", "upstream"},
     "__main__": BASE | {"commands", "sandbox", "upstream"},
 }
 LAYERS = sorted({path.relative_to(SERVICE).with_suffix("").parts[0] for path in SERVICE.rglob("*.py")})

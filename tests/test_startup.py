@@ -182,4 +182,23 @@ def test_everything_that_is_on_is_said(tmp_path: Path) -> None:
         "rate limit (5 in 3600 s), administrators, several instances (role all), shared storage, callbacks,"
         " webhook with AUTO_BATCH, assistant, traces, Sentry, below /batch"
     )
-    assert summary(settings(data_dir=tmp_path, rate_limit="off"))["on"] == "nothing else"
+    assert summary(everything)["off"] == "nothing"
+
+
+def test_what_is_off_is_said_with_the_setting_that_turns_it_on(tmp_path: Path) -> None:
+    """An operator need not read the whole list of settings to see what is missing."""
+    nothing = summary(settings(data_dir=tmp_path, rate_limit="off"))
+
+    assert nothing["on"] == "nothing else"
+    names = re.findall(r"\(([A-Z_]+)\)", nothing["off"])
+    assert {name.lower() for name in names} <= set(Settings.model_fields)
+    assert nothing["off"].startswith("rate limit, administrators (ADMIN_TOKEN), several instances (SHARED_URL)")
+
+
+async def test_the_last_line_says_that_it_stopped(tmp_path: Path) -> None:
+    """After everything is closed."""
+    service = ServiceProcess(tmp_path)
+    async with service:
+        pass
+
+    assert '"event": "stopped"' in service.log[-1]

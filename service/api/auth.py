@@ -10,7 +10,9 @@ from service.api.keys import SETTINGS
 from service.api.tracing import route_of
 from service.problems import Unauthorized
 
-_OPEN = frozenset({"/", "/docs", "/livez", "/readyz", "/health", "/metrics", "/openapi.json", "/v1/session"})
+_OPEN = frozenset(
+    {"/", "/docs", "/livez", "/readyz", "/health", "/metrics", "/version", "/openapi.json", "/v1/session"}
+)
 # Their handlers ask for an administrator, so that a key, or none, is told the same: 403.
 _ADMINISTRATORS = frozenset(
     {

@@ -13,6 +13,9 @@ from service.api import page
 from service.api.openapi import TAGS
 from service.docs import library
 
+FILES = "/docs/files/{version}/{name}"
+"""The route of `file`, as metrics and logs call it."""
+
 _WEB = Path(__file__).parent.parent / "web"
 _SWAGGER_UI = _WEB / "vendor" / "swagger-ui"
 _TEMPLATE = Template((_WEB / "docs" / "page.html").read_text("utf-8"))

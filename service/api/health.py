@@ -42,6 +42,11 @@ async def health(request: web.Request) -> web.Response:
     return web.json_response(document)
 
 
+async def version(request: web.Request) -> web.Response:
+    """Which version runs."""
+    return web.json_response({"version": __version__}, headers={"Cache-Control": "no-store"})
+
+
 async def stats(request: web.Request) -> web.Response:
     """Counters since the start; for administrators the last errors too."""
     settings = request.app[SETTINGS]

@@ -13,6 +13,8 @@ from service.api.base_path import base_path, in_html
 
 _FOLDER = Path(__file__).parent.parent / "web"
 _PREFIX = "/web/"
+ASSETS = _PREFIX + "{version}/{name}"
+"""The route of `asset`, as metrics and logs call it."""
 _TEXT = frozenset({".html", ".css", ".js", ".svg"})
 
 POLICY = "; ".join(

@@ -21,7 +21,7 @@ from service.api import (
 )
 
 # What an instance answers that only runs jobs.
-_WORKER_PATHS = frozenset({"/livez", "/readyz", "/health", "/metrics"})
+_WORKER_PATHS = frozenset({"/livez", "/readyz", "/health", "/metrics", "/version"})
 
 
 def for_role(role: str) -> list[web.RouteDef]:
@@ -55,6 +55,7 @@ def for_role(role: str) -> list[web.RouteDef]:
         web.get("/livez", health.livez),
         web.get("/readyz", health.readyz),
         web.get("/health", health.health),
+        web.get("/version", health.version),
         web.get("/", page.page),
         web.get("/web/{version:[0-9a-f]{16}}/{name:[^/]+}", page.asset),
         web.get("/openapi.json", openapi.openapi),

@@ -214,6 +214,8 @@ HEALTH = _object(
     optional=("redis", "s3"),
 )
 
+VERSION = _object({"version": _TEXT})
+
 PROBLEM = _object(
     {
         "type": {"type": "string", "format": "uri-reference"},
@@ -242,5 +244,6 @@ SCHEMAS = {
     "Link": LINK,
     "Session": SESSION,
     "Health": HEALTH,
+    "Version": VERSION,
     "Problem": PROBLEM,
 }

@@ -84,6 +84,7 @@ def operators() -> Json:
         "/api/sentry/issues": alias(failures),
         "/sentry-debug": {"get": failing},
         "/health": {"get": _open("The health document", "health", json_of("Health"))},
+        "/version": {"get": _open("The version that runs", "version", json_of("Version"))},
         "/livez": {"get": _open("200 while the event loop turns", "livez", text("text/plain"))},
         "/readyz": {"get": _open("503 while starting or stopping", "readyz", text("text/plain"), 503)},
         "/metrics": {"get": _open("Metrics for Prometheus", "metrics", _metrics())},

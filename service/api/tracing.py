@@ -7,7 +7,7 @@ from aiohttp.typedefs import Handler
 from service.api.keys import REQUEST_ID, TRACES
 from service.telemetry.traces import mark_failed
 
-PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics"})
+PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics", "/version"})
 """What is asked for every few seconds: in traces and logs it would bury what people ask for."""
 
 

@@ -10,7 +10,7 @@ from service.app import create_app
 from service.commands.refusal import refuse, why_not_listening
 from service.database import DataDirUnusable
 from service.settings import InvalidSettings, Settings
-from service.startup import summary, warnings
+from service.startup import screen, summary, warnings
 from service.telemetry.logs import configure_logs, get_logger
 from service.telemetry.scrub import Scrubber
 
@@ -50,6 +50,7 @@ async def _serve(settings: Settings) -> None:
             log.info("listening", url=url)
         await stop.wait()
         log.info("stopping: downloads in flight may finish; a second signal stops at once", seconds=DRAIN_SECONDS)
+    log.info("stopped")
 
 
 def _introduce(settings: Settings) -> None:
@@ -58,7 +59,7 @@ def _introduce(settings: Settings) -> None:
     if settings.log_format == "json":
         log.info("starting", **facts)
     else:
-        print("\n".join(f"  {name:<9} {fact}" for name, fact in facts.items()), file=sys.stderr)
+        print(screen(facts), file=sys.stderr)
     for warning in warnings(settings):
         log.warning(warning)
 

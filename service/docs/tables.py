@@ -27,7 +27,7 @@ def settings_table() -> str:
     return _table(
         ("Variable", "Meaning", "Default"),
         (
-            (f"`{name.upper()}`", " ".join((field.description or "").split()), _default(field))
+            (f"`{name.upper()}`", " ".join((field.description or "").split()), _code(default_of(field)))
             for name, field in Settings.model_fields.items()
         ),
     )
@@ -71,17 +71,21 @@ def _explanation(kind: type[Problem]) -> str:
     return " ".join([f"{kind.title}.", *cleandoc(kind.__dict__["__doc__"] or "").split()])
 
 
-def _default(field: FieldInfo) -> str:
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def default_of(field: FieldInfo) -> str:
+    """A setting's default as an environment variable says it; empty when it is unset."""
     value: Any = field.default
     match value:
         case None | ():
             return ""
         case bool():
-            shown = str(value).lower()
+            return str(value).lower()
         case RateLimitItem():
-            shown = f"{value.amount}/{value.GRANULARITY.name}"
+            return f"{value.amount}/{value.GRANULARITY.name}"
         case Path():
-            shown = f"./{value}"
+            return f"./{value}"
         case _:
-            shown = str(value)
-    return f"`{shown}`"
+            return str(value)

@@ -13,7 +13,7 @@ import pytest
 from tests.command_line import run
 from tests.process import ServiceProcess
 
-COMMANDS = ("serve", "sandbox", "demo", "download")
+COMMANDS = ("serve", "sandbox", "demo", "download", "config")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -234,3 +235,23 @@ def test_secrets_are_taken_out_of_documents() -> None:
         "n": 1,
         "none": None,
     }
+
+
+@pytest.mark.parametrize("level", ["INFO", "DEBUG"])
+async def test_files_of_the_page_are_logged_for_who_asks(
+    upstream: FakeUpstream, session: ClientSession, tmp_path: Path, level: str
+) -> None:
+    """A page view is one line, not one for each of its style sheets and scripts; one that is missing is told."""
+    async with service(upstream, tmp_path, LOG_LEVEL=level) as process:
+        async with session.get(f"{process.url}/") as response:
+            files = sorted(set(re.findall(r"/web/[0-9a-f]{16}/[^\"]+", await response.text())))
+        for path in [*files, "/version", files[0] + ".no", "/docs/guide"]:
+            async with session.get(process.url + path):
+                pass
+        assert await process.stop() == 0
+
+    told = [line["path"] for line in lines(process) if line["event"] == "request"]
+    assert len(files) > 10
+    everything = ["/", *files, "/version", files[0] + ".no", "/docs/guide"]
+    few = ["/", files[0] + ".no", "/docs/guide"]
+    assert [path for path in told if path in everything] == (everything if level == "DEBUG" else few)

@@ -1,0 +1,63 @@
+"""`config check` and `config example`: the settings, before anything starts."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from service.settings import Settings
+from tests.command_line import run
+
+ROOT = Path(__file__).parents[2]
+
+
+async def test_check_says_what_would_start_and_what_looks_wrong(tmp_path: Path) -> None:
+    """The same screen and warnings as a start; nothing is made or changed."""
+    (tmp_path / ".env").write_text("AUTOENHANCE_APIKEY=key-of-the-account\n")
+
+    ended = await run("config", "check", folder=tmp_path, ADMIN_TOKEN="token-of-the-administrator")
+
+    assert ended.code == 0
+    headings = re.findall(r"^  (\w+) ", ended.output, re.MULTILINE)
+    assert headings == ["version", "upstream", "data", "callers", "on", "off"]
+    assert "administrators" in ended.output
+    assert "perhaps AUTOENHANCE_API_KEY is meant" in ended.errors
+    assert "AUTOENHANCE_API_KEY is not set" in ended.errors
+    assert "token-of-the" not in ended.output + ended.errors
+    assert not (tmp_path / "data").exists()
+
+
+async def test_check_names_every_wrong_setting(tmp_path: Path) -> None:
+    """As the start would, with its exit code."""
+    checked = await run("config", "check", folder=tmp_path, PORT="70000", LOG_FORMAT="xml")
+    started = await run("serve", folder=tmp_path, PORT="70000", LOG_FORMAT="xml")
+
+    assert (checked.code, checked.errors) == (started.code, started.errors) == (2, started.errors)
+    assert "PORT: must be" in checked.errors
+
+
+@pytest.mark.parametrize(("path", "reason"), [("/dev/null/x", "is not a folder"), ("file/x", "is not a folder")])
+async def test_check_says_when_the_data_directory_cannot_be(tmp_path: Path, path: str, reason: str) -> None:
+    """A path below a file."""
+    (tmp_path / "file").touch()
+
+    ended = await run("config", "check", folder=tmp_path, DATA_DIR=path)
+
+    assert (ended.code, "DATA_DIR: " in ended.errors, reason in ended.errors) == (2, True, True)
+
+
+async def test_the_example_in_the_repository_is_the_one_that_is_printed(tmp_path: Path) -> None:
+    """`autoenhance-batch config example > .env.example` after every change of the settings."""
+    ended = await run("config", "example", folder=tmp_path)
+
+    assert ended.output == (ROOT / ".env.example").read_text()
+
+
+def test_the_example_has_every_setting_and_its_default(tmp_path: Path) -> None:
+    """With every line uncommented the settings are what they are without any."""
+    lines = [line[1:] for line in (ROOT / ".env.example").read_text().splitlines() if re.match(r"#[A-Z]", line)]
+    path = tmp_path / "all"
+    path.write_text("\n".join(lines))
+
+    assert [line.partition("=")[0].lower() for line in lines] == list(Settings.model_fields)
+    assert Settings.load(_env_file=path) == Settings.load(_env_file=None)
