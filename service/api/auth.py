@@ -1,11 +1,10 @@
-"""Who may call: a key, a signed link, or an administrator."""
+"""Who may call: a key, a session, a signed link, or an administrator."""
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from service.api import links, session
 from service.api.caller import CALLER, Caller, api_key
-from service.api.guesses import GUESSES
 from service.api.keys import SETTINGS
 from service.api.tracing import route_of
 from service.problems import Unauthorized
@@ -56,11 +55,10 @@ async def _caller(request: web.Request) -> Caller:
     keys = request.app[SETTINGS].service_keys
     if keys and links.is_link(request):
         return await links.maker_of(request)
-    token = request.headers.get("X-Admin-Token")
-    is_administrator = await (session.has_session(request) if token is None else session.is_token(request, token))
-    key = None
-    # Nothing depends on it where all are let in, and a webhook's secret looks like a key.
-    if keys and not _is_open(request) and (given := api_key(request)):
-        secret = await request.app[GUESSES].judge(request, [given], [key.secret for key in keys])
-        key = next((key for key in keys if key.secret == secret), None)
-    return Caller(key, is_administrator)
+    token, given = request.headers.get("X-Admin-Token"), api_key(request)
+    browser = await session.session_of(request)
+    is_administrator = browser.is_administrator if token is None else await session.is_token(request, token)
+    if not given or _is_open(request):
+        # Nothing depends on a key where all are let in, and a webhook's secret looks like one.
+        return Caller(browser.key, is_administrator)
+    return Caller(await session.find_key(request, given) if keys else None, is_administrator)

@@ -15,7 +15,7 @@ TAGS = {
     "Orders": "What an order holds, its images as one ZIP, and new orders.",
     "Jobs": "The same ZIP, built in the background: follow the build, fetch its result, be called when it ends.",
     "Archives": "A ZIP by its immutable id: resume it, take ranges of it, read its report.",
-    "Access": "Signed links for browsers, which must not be given a key, and the session of an administrator.",
+    "Access": "Signed links for browsers, which must not be given a key, and sessions of callers and administrators.",
     "State": "Live counters, recent errors, probes and metrics.",
     "Pages": "What people look at: the page, this reference, the guide, the help box.",
     "Aliases": "The paths of the first generation. They do the same and stay; new programs use those above.",

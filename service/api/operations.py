@@ -30,7 +30,7 @@ SECURITY_SCHEMES: Json = {
         "type": "apiKey",
         "in": "cookie",
         "name": "autoenhance_batch_session",
-        "description": "`POST /v1/session` sets it; for requests of the service's own page.",
+        "description": "`POST /v1/session` sets it, for a caller or an administrator; for the service's own page.",
     },
 }
 

@@ -199,7 +199,14 @@ LINK = _object(
     }
 )
 
-SESSION = _object({"administrator": {"type": "boolean"}})
+SESSION = _object(
+    {
+        "administrator": {"type": "boolean"},
+        "caller": {**_OPTIONAL, "description": "The name of the caller's key, if it has one."},
+        "may_call": {"type": "boolean", "description": "False where a key is needed and there is none."},
+        "has_administrators": {"type": "boolean", "description": "Whether this service has a token for them."},
+    }
+)
 
 HEALTH = _object(
     {

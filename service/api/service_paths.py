@@ -39,11 +39,11 @@ def callers() -> Json:
         },
         "/v1/session": {
             "post": operation(
-                "Sign in as an administrator",
+                "Sign in with a caller's key, or as an administrator",
                 "signIn",
                 {"200": answer("The cookie lasts 8 hours.", session, headers=("Set-Cookie",))},
-                problems=(*BODY, *FOREIGN, p.AdministratorsOnly),
-                body=json_body(Login, {"token": "ADMIN_TOKEN"}),
+                problems=(*BODY, *FOREIGN, p.AdministratorsOnly, p.Unauthorized),
+                body={**json_body(Login, {"key": "SERVICE_API_KEY"}), "required": False},
                 security=OPEN,
             ),
             "get": operation("Who is calling", "session", {"200": answer("Who.", session)}, security=OPEN),

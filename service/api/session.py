@@ -1,52 +1,74 @@
-"""An administrator in a browser: `/v1/session` trades the token for a cookie that is worth less than the token.
+"""A browser's session: `/v1/session` trades a caller's key or the administrators' token for a cookie.
 
-The cookie holds the time of its end and a signature by a key derived from `ADMIN_TOKEN`: every replica accepts it,
-nothing is kept here, and another `ADMIN_TOKEN` ends every session.
+An `<img>` or a plain link cannot send a header, and a page had better not keep a key. The cookie holds the time of its
+end and a signature by a key derived from what it was traded for: every replica accepts it, nothing is kept here, and it
+dies with that key or token.
 """
 
 import time
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from service.api.base_path import base_path
 from service.api.bodies import read_document
-from service.api.caller import is_administrator, is_https
+from service.api.caller import CALLER, Caller, api_key, is_https
 from service.api.guesses import GUESSES
 from service.api.keys import SETTINGS
 from service.api.origins import is_from_own_page
 from service.api.signatures import is_signed, sign, signing_key
-from service.problems import AdministratorsOnly
+from service.problems import AdministratorsOnly, InvalidParameter, Unauthorized
+from service.settings import ServiceKey
 
 COOKIE = "autoenhance_batch_session"
-# A working day: the token is asked for again the next morning.
+# A working day: the key or token is asked for again the next morning.
 LIFETIME_SECONDS = 8 * 3600
 
+# What is signed for a caller says nothing of an administrator, also where a key and the token are the same.
+_ADMINISTRATOR, _CALLER = "session", "caller session"
 _UNCACHED = {"Cache-Control": "no-store"}
 
 
 class Login(BaseModel):
-    """What an administrator sends to begin a session."""
+    """What begins a session: a caller's key, or the administrators' token."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    token: str = Field(min_length=1, max_length=1024, description="`ADMIN_TOKEN`.")
+    key: str = Field("", min_length=1, max_length=1024, description="One of `SERVICE_API_KEY`.")
+    token: str = Field("", min_length=1, max_length=1024, description="`ADMIN_TOKEN`.")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Whose a session is."""
+
+    key: ServiceKey | None = None
+    is_administrator: bool = False
 
 
 async def create(request: web.Request) -> web.Response:
-    """Begin a session. Raises `AdministratorsOnly` for a wrong token, `RateLimited` after too many of them."""
-    login = await read_document(request, Login)
-    if not await is_token(request, login.token):
-        raise AdministratorsOnly("The token is wrong, or this service has none.")
-    response = web.json_response({"administrator": True}, headers=_UNCACHED)
-    _set_cookie(request, response, await _value(request, int(time.time()) + LIFETIME_SECONDS), LIFETIME_SECONDS)
-    return response
+    """Begin a session, by a document or by the key in a header. Raises `Unauthorized` for a wrong key,
+    `AdministratorsOnly` for a wrong token, `RateLimited` after too many of them."""
+    login = Login(key=api_key(request)) if _is_by_header(request) else await read_document(request, Login)
+    if bool(login.key) == bool(login.token):
+        raise InvalidParameter("key", "send a caller's key or, as token, the administrators' token")
+    if login.token:
+        if not await is_token(request, login.token):
+            raise AdministratorsOnly("The token is wrong, or this service has none.")
+        return await _begun(request, Session(is_administrator=True), SecretStr(login.token), _ADMINISTRATOR)
+    if not request.app[SETTINGS].service_api_key:
+        raise InvalidParameter("key", "this service has no keys: callers need no session")
+    key = await find_key(request, login.key)
+    if key is None:
+        raise Unauthorized
+    return await _begun(request, Session(key), key.secret, _CALLER)
 
 
 async def read(request: web.Request) -> web.Response:
-    """Whether the caller is an administrator."""
-    return web.json_response({"administrator": is_administrator(request)}, headers=_UNCACHED)
+    """Who is calling, and how others may."""
+    return web.json_response(_document(request, request[CALLER]), headers=_UNCACHED)
 
 
 async def delete(request: web.Request) -> web.Response:
@@ -64,29 +86,57 @@ async def is_token(request: web.Request, given: str) -> bool:
     return await request.app[GUESSES].judge(request, [given], [token]) is not None
 
 
-async def has_session(request: web.Request) -> bool:
-    """Whether the request carries the cookie of a session that lasts, and comes from a page of ours (or from none).
+async def find_key(request: web.Request, given: str) -> ServiceKey | None:
+    """The configured key that was given. Raises `RateLimited` when this address guessed wrong too often."""
+    keys = request.app[SETTINGS].service_keys
+    secret = await request.app[GUESSES].judge(request, [given], [key.secret for key in keys])
+    return next((key for key in keys if key.secret == secret), None)
+
+
+async def session_of(request: web.Request) -> Session:
+    """Whose session the request's cookie is of, if that lasts and the request comes from a page of ours (or from none).
 
     Browsers keep the cookie from other sites (`SameSite=Strict`), but not from other hosts and ports of the same site.
     """
     value = request.cookies.get(COOKIE)
-    if value is None or request.app[SETTINGS].admin_token is None or not is_from_own_page(request):
-        return False
-    expires = value.partition(".")[0]
-    if not (expires.isascii() and expires.isdecimal() and len(expires) <= 12):
-        return False
-    return is_signed(await _key(request), expires, value.partition(".")[2]) and time.time() < int(expires)
+    if value is None or not is_from_own_page(request):
+        return Session()
+    expires, _, signature = value.partition(".")
+    is_moment = expires.isascii() and expires.isdecimal() and len(expires) <= 12
+    if not is_moment or time.time() >= int(expires):
+        return Session()
+    settings = request.app[SETTINGS]
+    if settings.admin_token is not None and await _is_of(settings.admin_token, _ADMINISTRATOR, expires, signature):
+        return Session(is_administrator=True)
+    found = [key for key in settings.service_keys if await _is_of(key.secret, _CALLER, expires, signature)]
+    return Session(found[0]) if found else Session()
 
 
-async def _value(request: web.Request, expires: int) -> str:
-    return f"{expires}.{sign(await _key(request), str(expires))}"
+def _is_by_header(request: web.Request) -> bool:
+    return not request.can_read_body and api_key(request) != ""
 
 
-async def _key(request: web.Request) -> bytes:
-    token = request.app[SETTINGS].admin_token
-    if token is None:
-        raise AdministratorsOnly
-    return await signing_key(token.get_secret_value(), "session")
+async def _is_of(secret: SecretStr, purpose: str, expires: str, signature: str) -> bool:
+    return is_signed(await signing_key(secret.get_secret_value(), purpose), expires, signature)
+
+
+async def _begun(request: web.Request, session: Session, secret: SecretStr, purpose: str) -> web.Response:
+    caller = Caller(session.key, session.is_administrator)
+    response = web.json_response(_document(request, caller), headers=_UNCACHED)
+    expires = str(int(time.time()) + LIFETIME_SECONDS)
+    signature = sign(await signing_key(secret.get_secret_value(), purpose), expires)
+    _set_cookie(request, response, f"{expires}.{signature}", LIFETIME_SECONDS)
+    return response
+
+
+def _document(request: web.Request, caller: Caller) -> dict[str, object]:
+    settings = request.app[SETTINGS]
+    return {
+        "administrator": caller.is_administrator,
+        "caller": caller.key and caller.key.name,
+        "may_call": not settings.service_api_key or caller.key is not None or caller.is_administrator,
+        "has_administrators": settings.admin_token is not None,
+    }
 
 
 def _set_cookie(request: web.Request, response: web.Response, value: str, seconds: int) -> None:

@@ -1,43 +1,57 @@
-// Requests to the service. The API key, where the service wants one, lives in this module and nowhere else.
+// Requests to the service. Where it wants a key, the person gives it once, and the browser carries the session's cookie.
 import { askKey } from "./key.js";
 import { Refusal } from "./problems.js";
 
 /** The path below which the service is offered: this module is at {base}/web/{version}/api.js. */
 export const base = new URL("../..", import.meta.url).pathname.replace(/\/$/, "");
 
-let key = "";
+let sessions = 0; // begun on this page
+let isKeyed = false;
 
-export const hasKey = () => key !== "";
+/** Whether this service wants a key. */
+export const needsKey = () => isKeyed;
 
-/** The headers that every request carries. */
-export function credentials() {
-  return key ? { "X-API-Key": key } : {};
+/** What to compare with later: whether a session was begun since. */
+export const session = () => sessions;
+
+/** Answer an "unauthorized": true when the request can be tried again, in a session begun after `since`. */
+export async function signIn(since) {
+  isKeyed = true;
+  return sessions !== since || askKey(beginSession);
 }
 
-/** Answer an "unauthorized": true when there is a new key to try. */
-export async function obtainKey(used) {
-  if (key !== used) return true;
-  const given = await askKey(used !== "");
-  if (given) key = given;
-  return given !== "";
+/** Who is here; null where that cannot be told. */
+export async function whoIsHere() {
+  const found = await getJson("/v1/session", { quiet: true }).catch(() => null);
+  if (found?.caller || found?.may_call === false) isKeyed = true;
+  return found;
 }
 
-export const currentKey = () => key;
+async function beginSession(key) {
+  try {
+    await postJson("/v1/session", { key }, { quiet: true });
+  } catch (error) {
+    if (error.status === 401) return "That key is not accepted. Check it, or ask the operator.";
+    return `${error.sentence} ${error.next}`;
+  }
+  sessions += 1;
+  return "";
+}
 
 /** An ok response. Throws `Refusal`. `quiet` requests never ask for the key: they can do without an answer. */
-export async function request(path, { quiet = false, headers = {}, ...options } = {}) {
+export async function request(path, { quiet = false, ...options } = {}) {
   for (;;) {
-    const used = key;
+    const since = sessions;
     let response;
     try {
-      response = await fetch(base + path, { ...options, headers: { ...headers, ...credentials() } });
+      response = await fetch(base + path, options);
     } catch (error) {
       if (options.signal?.aborted) throw error;
       throw Refusal.offline();
     }
     if (response.ok) return response;
     const refusal = await Refusal.of(response);
-    if (refusal.code !== "unauthorized" || quiet || !(await obtainKey(used))) throw refusal;
+    if (refusal.code !== "unauthorized" || quiet || !(await signIn(since))) throw refusal;
   }
 }
 
@@ -54,11 +68,10 @@ export async function postJson(path, document, options = {}) {
   });
 }
 
-/** Hand a file to the browser's own download manager, by a link that carries no key and soon expires. */
-export async function save(path) {
-  const url = key ? (await (await postJson("/v1/links", { path })).json()).url : base + path;
+/** Hand a file to the browser's own download manager. */
+export function save(path) {
   const anchor = document.createElement("a");
-  anchor.href = url;
+  anchor.href = base + path;
   anchor.download = ""; // the server names the file; an error never replaces the page
   anchor.click();
 }

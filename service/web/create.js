@@ -1,5 +1,5 @@
 // Creating an order, for administrators: from sample photos or uploaded files.
-import { getJson, postJson, request } from "./api.js";
+import { postJson, request, whoIsHere } from "./api.js";
 import { $, h, say, write } from "./dom.js";
 import { bytes, photos, shortened } from "./format.js";
 import { Refusal } from "./problems.js";
@@ -31,8 +31,9 @@ export function wireCreate(open) {
 }
 
 async function lookWhoIsHere() {
-  const session = await getJson("/v1/session", { quiet: true }).catch(() => null);
-  show(Boolean(session?.administrator));
+  const here = await whoIsHere();
+  $("create").hidden = !here?.has_administrators;
+  show(Boolean(here?.administrator));
 }
 
 async function signIn() {

@@ -1,27 +1,44 @@
-// Asking for the API key. It is handed to the caller and kept nowhere else.
+// Asking for the API key. It is traded for the session's cookie at once, and kept nowhere.
 import { $, write } from "./dom.js";
 
 let asking = null;
 
-/** The key that the person types, or "" when they would rather not. Several askers share one dialog. */
-export function askKey(wasWrong) {
-  asking ??= ask(wasWrong).finally(() => { asking = null; });
+/**
+ * Ask for the key until `accept(key)` is content with it (it resolves to a sentence that says what is wrong, or to "").
+ * Resolves to false when the person would rather not. Several askers share one dialog.
+ */
+export function askKey(accept) {
+  asking ??= ask(accept).finally(() => { asking = null; });
   return asking;
 }
 
-function ask(wasWrong) {
+function ask(accept) {
   const dialog = $("key-dialog");
   const input = $("key");
-  write($("key-problem"), wasWrong ? "That key is not accepted. Check it, or ask the operator." : "");
+  const problem = (words) => {
+    write($("key-problem"), words);
+    input.setAttribute("aria-invalid", String(words !== ""));
+  };
+  problem("");
   input.value = "";
-  input.setAttribute("aria-invalid", String(wasWrong));
   dialog.showModal();
   input.focus();
   return new Promise((resolve) => {
+    const end = new AbortController();
+    const { signal } = end;
+    $("key-form").addEventListener("submit", async (event) => {
+      if (event.submitter?.value === "cancel") return; // the dialog closes by itself
+      event.preventDefault();
+      const words = await accept(input.value.trim());
+      if (!words) return dialog.close("use");
+      problem(words);
+      input.select();
+    }, { signal });
     dialog.addEventListener("close", () => {
-      resolve(dialog.returnValue === "use" ? input.value.trim() : "");
+      resolve(dialog.returnValue === "use");
+      end.abort();
       input.value = "";
       dialog.returnValue = "";
-    }, { once: true });
+    }, { signal });
   });
 }

@@ -226,7 +226,7 @@ export class Run {
     const { signal } = this.#abort;
     try {
       await request(`${path}/report`); // is it still there? A download could not say so
-      await save(path);
+      save(path);
     } catch (error) {
       this.#fail(error, signal);
     }

@@ -1,15 +1,15 @@
 // The chosen options as a command and as a program, to copy.
-import { base, hasKey } from "./api.js";
+import { base, needsKey } from "./api.js";
 import { $, say, write } from "./dom.js";
 
 /** Show the lines for an order's download; `query` holds only what differs from the defaults. */
 export function showSnippets(orderId, query) {
   const search = query.toString();
   const url = `${location.origin}${base}/v1/orders/${orderId}/images${search ? `?${search}` : ""}`;
-  write($("curl"), hasKey()
+  write($("curl"), needsKey()
     ? `curl -fOJ -H "X-API-Key: $SERVICE_API_KEY" \\\n  '${url}'`
     : `curl -fOJ '${url}'`);
-  const opening = hasKey()
+  const opening = needsKey()
     ? [
         "import os",
         "import urllib.request",

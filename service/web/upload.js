@@ -1,15 +1,15 @@
 // Sending files: one request for the whole order, with the progress of each file in it.
-import { base, credentials, currentKey, obtainKey } from "./api.js";
+import { base, session, signIn } from "./api.js";
 import { Refusal } from "./problems.js";
 
 /** POST the files as one order. `onProgress(index, part)` hears how far each file is. Throws `Refusal`. */
 export async function uploadOrder(name, files, onProgress, signal) {
   for (;;) {
-    const used = currentKey();
+    const since = session();
     try {
       return await send(name, files, onProgress, signal);
     } catch (refusal) {
-      if (refusal.code !== "unauthorized" || !(await obtainKey(used))) throw refusal;
+      if (refusal.code !== "unauthorized" || !(await signIn(since))) throw refusal;
     }
   }
 }
@@ -21,7 +21,6 @@ function send(name, files, onProgress, signal) {
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest();
     xhr.open("POST", `${base}/v1/orders`);
-    for (const [header, value] of Object.entries(credentials())) xhr.setRequestHeader(header, value);
     xhr.upload.addEventListener("progress", (event) => spread(event.loaded, files, onProgress));
     xhr.addEventListener("load", () => {
       if (xhr.status >= 200 && xhr.status < 300) resolve(JSON.parse(xhr.responseText));

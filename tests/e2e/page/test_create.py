@@ -256,10 +256,18 @@ async def test_the_token_stays_out_of_the_page(visit: Visit) -> None:
     assert await visitor.context.cookies() == []
 
 
-@pytest.mark.parametrize("token", [ADMIN_TOKEN, None], ids=["wrong", "switched off"])
-async def test_a_token_that_is_not_accepted_is_said(visit: Visit, start_site: StartService, token: str | None) -> None:
-    """Wrong, or there is none on this service: the sentence is at the field, and nothing opens."""
-    visitor = await visit(await start_site(admin_token=token))
+async def test_without_administrators_nobody_is_asked_to_sign_in(visit: Visit, start_site: StartService) -> None:
+    """Where no token exists there is nothing to sign in with."""
+    visitor = await visit(await start_site(admin_token=None))
+    await visitor.open()
+    await visitor.counters()
+
+    await expect(visitor.page.locator("#create")).to_be_hidden()
+
+
+async def test_a_token_that_is_not_accepted_is_said(visit: Visit) -> None:
+    """The sentence is at the field, and nothing opens."""
+    visitor = await visit()
     await visitor.open()
 
     await visitor.page.get_by_label("Administrator token").fill("wrong")

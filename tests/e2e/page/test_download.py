@@ -316,7 +316,7 @@ async def test_cancelling_at_once_ends_the_job_too(visit: Visit, site: Service, 
 async def test_the_key_never_travels_in_an_address(
     visit: Visit, start_site: StartService, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Where callers need a key, the file is fetched by a link made for it; the key itself stays in headers."""
+    """Where callers need a key, the file is fetched in the browser's session; the key itself stays in one body."""
     order = sandbox.control.add_order(THREE)
     visitor = await visit(await start_site(service_api_key=CALLER_KEY))
     await visitor.open(f"/?order={order.order_id}")
