@@ -1,37 +1,32 @@
 """The manifests, as `kubectl kustomize` renders them."""
 
 import runpy
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from service.commands.serve import DRAIN_SECONDS
-from tests.tools import require_tool
+from tests.deploy.manifests import (
+    COMPONENTS,
+    DEPLOY,
+    Manifest,
+    documents,
+    of_kind,
+    one,
+    source,
+    with_component,
+)
+from tests.deploy.validity import assert_valid
 
-KUBERNETES = Path(__file__).parent.parent.parent / "deploy" / "kubernetes"
 OVERLAYS = ["single", "staging", "shared"]
-# The Prometheus operator's kinds, of which Kubernetes itself has no schema.
-FOREIGN = ("ServiceMonitor", "PrometheusRule")
 # For the last errors and spans, 3 seconds each, and files, after everything else has ended.
 LAST_SECONDS = 10
-
-Manifest = dict[str, Any]
-
-
-def rendered(overlay: str) -> str:
-    """What would be applied. Skips where kubectl is not installed."""
-    command = [require_tool("kubectl"), "kustomize", str(KUBERNETES / "overlays" / overlay)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def manifests(overlay: str) -> dict[str, Manifest]:
     """By kind; of several of one kind the first."""
     found: dict[str, Manifest] = {}
-    for manifest in yaml.safe_load_all(rendered(overlay)):
+    for manifest in documents(source(f"kustomize/{overlay}")):
         found.setdefault(manifest["kind"], manifest)
     return found
 
@@ -49,17 +44,7 @@ def bytes_of(quantity: str) -> int:
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_manifest_is_valid(tmp_path: Path, overlay: str) -> None:
     """Against Kubernetes' own schemas; a field or kind that nobody knows is an error."""
-    path = tmp_path / "manifests.yaml"
-    path.write_text(rendered(overlay))
-
-    checker = Path(sys.executable).with_name("kubernetes-validate")
-    ended = subprocess.run([checker, "--strict", str(path)], check=False, capture_output=True, text=True)
-
-    said = (ended.stdout + ended.stderr).splitlines()
-    doubts = [line for line in said if "WARN" in line and not any(kind in line for kind in FOREIGN)]
-    assert ended.returncode == 0, said
-    assert doubts == []
-    assert any("Deployment" in line or "deployment" in line for line in said)
+    assert_valid(tmp_path, source(f"kustomize/{overlay}"))
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -121,10 +106,68 @@ def test_no_secret_is_in_the_repository() -> None:
     assert all("Secret" not in manifests(overlay) for overlay in OVERLAYS)
 
 
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_namespace_comes_along_and_demands_what_the_pods_keep_to(overlay: str) -> None:
+    """`kubectl apply -k` on an empty cluster needs no other command; the strictest pod security standard holds."""
+    found = manifests(overlay)
+
+    assert found["Namespace"]["metadata"]["name"] == found["Deployment"]["metadata"]["namespace"]
+    assert found["Namespace"]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert pod(overlay)["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod(overlay)["containers"][0]["securityContext"]["allowPrivilegeEscalation"] is False
+
+
+@pytest.mark.parametrize("component", ["ingress-nginx", "ingress-traefik", "gateway"])
+def test_an_address_can_be_added(tmp_path: Path, component: str) -> None:
+    """By a component; it leads to the Service, by its port."""
+    text = with_component(tmp_path, "single", component)
+
+    service = one(text, "Service")
+    if component == "gateway":
+        (backend,) = one(text, "HTTPRoute")["spec"]["rules"][0]["backendRefs"]
+        found = (backend["name"], backend["port"])
+        wanted = (service["metadata"]["name"], service["spec"]["ports"][0]["port"])
+    else:
+        (path,) = one(text, "Ingress")["spec"]["rules"][0]["http"]["paths"]
+        found = (path["backend"]["service"]["name"], path["backend"]["service"]["port"]["name"])
+        wanted = (service["metadata"]["name"], service["spec"]["ports"][0]["name"])
+    assert found == wanted
+    assert_valid(tmp_path, text)
+
+
+def test_downloads_under_way_can_scale_too(tmp_path: Path) -> None:
+    """CPU decides by itself; the component adds what an adapter measures."""
+    plain = one(source("kustomize/shared"), "HorizontalPodAutoscaler")["spec"]["metrics"]
+    text = with_component(tmp_path, "shared", "download-metric")
+
+    metrics = one(text, "HorizontalPodAutoscaler")["spec"]["metrics"]
+
+    assert [metric["type"] for metric in plain] == ["Resource"]
+    assert metrics == [*plain, metrics[-1]]
+    assert metrics[-1]["pods"]["metric"]["name"] == "batch_downloads_in_flight"
+    assert_valid(tmp_path, text)
+
+
+def test_every_component_is_tested() -> None:
+    """The one for monitoring is part of two overlays."""
+    tested = {"ingress-nginx", "ingress-traefik", "gateway", "download-metric", "monitoring"}
+
+    assert {path.parent.name for path in COMPONENTS.glob("*/kustomization.yaml")} == tested
+
+
+def test_the_pods_are_scraped_as_the_job_that_alerts_look_for() -> None:
+    """By the pods' own label."""
+    (monitor,) = of_kind(source("kustomize/single"), "PodMonitor")
+    labels = one(source("kustomize/single"), "Deployment")["spec"]["template"]["metadata"]["labels"]
+
+    assert labels[monitor["spec"]["jobLabel"]] == "autoenhance-batch"
+    rules = (DEPLOY / "prometheus" / "rules" / "alerts.yml").read_text()
+    assert 'job="autoenhance-batch"' in rules
+
+
 def test_the_cluster_has_the_rules_that_are_tested() -> None:
     """`python deploy/prometheus/kubernetes.py` after every change of the rules."""
-    script = KUBERNETES.parent / "prometheus" / "kubernetes.py"
+    made = runpy.run_path(str(DEPLOY / "prometheus" / "kubernetes.py"))["made"]()
 
-    made = runpy.run_path(str(script))
-
-    assert made["TARGET"].read_text() == made["manifest"]()
+    assert made
+    assert {path: path.read_text() for path in made} == made
