@@ -36,6 +36,10 @@ class DataDirUnusable(RuntimeError):
     """Nothing can be kept in this data directory; the message says why."""
 
 
+class DatabaseClosed(RuntimeError):
+    """Work came after the end: nobody would ever do it."""
+
+
 @contextmanager
 def data_dir_needed() -> Iterator[None]:
     """Within the block every error of the disk is `DataDirUnusable`."""
@@ -73,6 +77,7 @@ class Database:
         self._queue: SimpleQueue[list[_Work] | None] = SimpleQueue()
         self._gathered: list[_Work] = []
         self._gathering: asyncio.TimerHandle | None = None
+        self._is_closed = False
         self._closed: Future[None] = Future()
 
     @classmethod
@@ -105,24 +110,34 @@ class Database:
         Once given it is carried through, also when the caller is cancelled; when a commit fails, it is run once more
         by itself. `durable`: on the disk itself when this returns, for what cannot be had again. It costs a wait for
         the disk, too much for every single image. `gather`: it may wait a moment for others to share its commit.
-        Raises `OutOfSpace`, or what `work` raises.
+        Raises `OutOfSpace`, what `work` raises, or `DatabaseClosed` after `close`.
         """
+        return await self.give(work, durable=durable, gather=gather)
+
+    def give(
+        self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False, gather: bool = False
+    ) -> asyncio.Future[T]:
+        """As `run`; what is returned is to be awaited, shielded where others wait for it too."""
         future: asyncio.Future[T] = self._loop.create_future()
-        self._give(_Work(work, durable, future), gather=gather)
-        return await future
+        self._add(_Work(work, durable, future), gather=gather)
+        return future
 
     def note(self, statement: str, values: Sequence[object]) -> None:
         """Execute a statement soon, after what was given before; nobody waits for it, and a full disk may forget it."""
-        work = _Work(lambda connection: connection.execute(statement, values), durable=False, future=None)
-        self._give(work, gather=True)
+        if not self._is_closed:
+            work = _Work(lambda connection: connection.execute(statement, values), durable=False, future=None)
+            self._add(work, gather=True)
 
     async def close(self) -> None:
         """Finish what was given, then close and release the lock."""
         self._hand_over()
+        self._is_closed = True
         self._queue.put(None)
         await asyncio.wrap_future(self._closed)
 
-    def _give(self, work: _Work, *, gather: bool) -> None:
+    def _add(self, work: _Work, *, gather: bool) -> None:
+        if self._is_closed:
+            raise DatabaseClosed
         self._gathered.append(work)
         if not gather or len(self._gathered) >= _GROUP:
             self._hand_over()

@@ -16,7 +16,6 @@ from service.archives.readers import Abandoned
 from service.archives.record import result_of
 from service.archives.report import comment, report_text
 from service.disk import OutOfSpace
-from service.images.blobs import Blob
 from service.images.fetch import FetchContext, Fetched, ImageFailed, ImageFetcher
 from service.images.store import ImageStore
 from service.orders.orders import Orders, OrderWatch
@@ -52,6 +51,9 @@ _SETTLED = frozenset({ImageState.READY, ImageState.FAILED, ImageState.EXPIRED})
 # Autoenhance has finished them, or may have: what it made under the same key is what it would send now.
 _MAY_BE_STORED = frozenset({ImageState.READY, ImageState.UNKNOWN, ImageState.EXPIRED})
 _TAKEN_OVER_SECONDS = 2.0
+# Images of one build that are under way, for each that may be downloaded at once: while some are being stored, the
+# downloads go on.
+_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -89,14 +91,20 @@ class Build:
         self._metrics = context.metrics
         self._is_new = is_new
         self._started = time.monotonic()
-        self._fetches = FetchContext(archive.id, caller, lambda: archive.readers.want_more(archive.length))
-        self._arrived: list[tuple[PlannedImage, Blob, int]] = []
-        self._appending = asyncio.Lock()
+        self._fetches = FetchContext(archive.id, caller, lambda: archive.readers.want_more(self._length()))
+        self._arrived: list[tuple[PlannedImage, Fetched]] = []
+        self._arrived_bytes = 0
+        """Of these, and of those that are being appended."""
+        self._is_appending = False
         self._names = Names(
             [(image.image_id, image.name) for image in plan.images], FORMAT_EXTENSIONS[plan.rendition.format]
         )
         self._keys = {image.image_id: image.key for image in plan.images}
         self._order_is_gone = False
+
+    def _length(self) -> int:
+        """Bytes of the archive with the images that are about to be in it."""
+        return self.archive.length + self._fetches.storing + self._arrived_bytes
 
     async def run(self) -> None:
         """Fetch every image and settle the archive, whatever happens."""
@@ -106,8 +114,13 @@ class Build:
                 if self._is_new:
                     await self._catalogue.begin(archive, self.plan)
                 while self._is_new or await self._catalogue.continue_here(archive, self.plan):
-                    if await self._finish():
+                    try:
+                        await self._fill()
+                        await self._settle()
                         break
+                    except* TakenOver:  # another instance goes on with it
+                        self._is_new, self._arrived, self._arrived_bytes = False, [], 0
+                        archive.results = [result for result in archive.results if result.name is not None]
             except asyncio.CancelledError:
                 archive.fail(Draining())
                 raise
@@ -121,19 +134,6 @@ class Build:
                 mark_failed(current, archive.failure.code)
             self._report(outcome)
 
-    async def _finish(self) -> bool:
-        """Fill and settle the archive; False when another instance goes on with it. Raises as `_fill`."""
-        try:
-            await self._fill()
-            await self._settle()
-        except Exception as error:
-            if not isinstance(_cause(error), TakenOver):
-                raise
-            self._is_new, self._arrived = False, []
-            self.archive.results = [result for result in self.archive.results if result.name is not None]
-            return False
-        return True
-
     async def _fill(self) -> None:
         """Append what is stored, fetch the rest as it becomes ready and while a reader wants it.
 
@@ -142,13 +142,13 @@ class Build:
         if self.archive.has_report:  # its build died before the end: what would follow could belie the report
             raise ArchiveGone
         left = await self._append_stored()
-        free = asyncio.Semaphore(self._fetcher.concurrency)
+        free = asyncio.Semaphore(_AT_ONCE * self._fetcher.concurrency)
         async with asyncio.TaskGroup() as fetches, aclosing(self._ready_images(left)) as images:
             async for image, reason in images:
                 if reason is not None:
                     self._add_failure(image, reason)
                     continue
-                await self.archive.readers.wait_for_demand(self.archive.length)
+                await self.archive.readers.wait_for_demand(self._length)
                 await free.acquire()
                 fetches.create_task(self._fetch(image)).add_done_callback(lambda _: free.release())
 
@@ -159,7 +159,9 @@ class Build:
         self._fetches.looked_at = time.monotonic()
         finished = {image.key: image.legacy_key for image in left if image.state in _MAY_BE_STORED}
         stored = await self._store.find(finished)
-        self._arrived += [(image, stored[image.key], 0) for image in left if image.key in stored]
+        for image in left:
+            if image.key in stored:
+                self._note_arrival(image, Fetched(stored[image.key], 0))
         await self._append_arrived()
         here = {member.image_id for member in self.archive.members}
         return [image for image in left if image.image_id not in here]
@@ -185,7 +187,7 @@ class Build:
 
     async def _look_again(self, watch: OrderWatch, schedule: PollSchedule) -> None:
         """Wait for the next look at the order, while somebody wants the archive. Raises `Abandoned`."""
-        await self.archive.readers.wait_for_demand(self.archive.length)
+        await self.archive.readers.wait_for_demand(self._length)
         try:
             order = await watch.next_look(schedule)
             self.current = await self._planner.plan(self.plan.order_id, order, self.plan.options())
@@ -202,36 +204,51 @@ class Build:
                 try:
                     fetched = await self._fetcher.fetch(self.plan.request(image), self._fetches)
                 except NotWanted:
-                    await self.archive.readers.wait_for_demand(self.archive.length)
+                    await self.archive.readers.wait_for_demand(self._length)
         except ImageFailed as failed:
             self._add_failure(image, failed.reason, failed.attempts)
         else:
-            self._arrived.append((image, fetched.blob, fetched.attempts))
+            self._note_arrival(image, fetched)
             await self._append_arrived()
 
+    def _note_arrival(self, image: PlannedImage, fetched: Fetched) -> None:
+        self._arrived.append((image, fetched))
+        self._arrived_bytes += fetched.blob.size
+
     async def _append_arrived(self) -> None:
-        """Append every image that has arrived; who comes while others are appended finds its own done with the rest.
+        """Append every image that has arrived; what arrives meanwhile is appended by whoever is at it.
 
         Raises `OutOfSpace` when one was evicted meanwhile.
         """
-        async with self._appending:
-            arrived, self._arrived = self._arrived, []
-            if not arrived:
-                return
-            members = [
-                Member(self._names.of(image.image_id, blob.extension), blob, image.modified, image.image_id)
-                for image, blob, _ in arrived
-            ]
-            attempts = [attempts for _, _, attempts in arrived]
-            if not await self._catalogue.append(self.archive, list(zip(members, attempts, strict=True))):
-                raise OutOfSpace("an image was evicted before its archive had it")
-            for (image, _, tries), member in zip(arrived, members, strict=True):
-                self.archive.append(member, result_of(image, member, tries))
-                self._keys[image.image_id] = image.key
-                outcome = ImageOutcome.DOWNLOADED if tries else ImageOutcome.STORED
-                self._metrics.images.labels(outcome).inc()
-                if member.blob.is_cut:
-                    self._metrics.image_failures.labels(Reason.INCOMPLETE).inc()
+        if self._is_appending:
+            return
+        self._is_appending = True
+        try:
+            while self._arrived:
+                arrived, self._arrived = self._arrived, []
+                await self._append(arrived)
+        finally:
+            self._is_appending = False
+
+    async def _append(self, arrived: Sequence[tuple[PlannedImage, Fetched]]) -> None:
+        members = [
+            (
+                Member(
+                    self._names.of(image.image_id, found.blob.extension), found.blob, image.modified, image.image_id
+                ),
+                found.attempts,
+            )
+            for image, found in arrived
+        ]
+        if not await self._catalogue.append(self.archive, members):
+            raise OutOfSpace("an image was evicted before its archive had it")
+        for (image, _), (member, attempts) in zip(arrived, members, strict=True):
+            self.archive.append(member, result_of(image, member, attempts))
+            self._arrived_bytes -= member.blob.size
+            self._keys[image.image_id] = image.key
+            self._metrics.images.labels(ImageOutcome.DOWNLOADED if attempts else ImageOutcome.STORED).inc()
+            if member.blob.is_cut:
+                self._metrics.image_failures.labels(Reason.INCOMPLETE).inc()
 
     def _add_failure(self, image: PlannedImage, reason: Reason, attempts: int = 0) -> None:
         self._metrics.images.labels(ImageOutcome.FAILED).inc()
@@ -239,6 +256,7 @@ class Build:
         self.archive.add_failure(
             ImageResult(image.image_id, image.name, None, 0, None, reason, attempts, _said(image, reason))
         )
+        self.archive.readers.moved()  # there is room for another one in place of it
 
     async def _settle(self) -> None:
         archive = self.archive

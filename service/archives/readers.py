@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from service.signal import Signal
@@ -66,9 +66,12 @@ class Readers:
         """Whether somebody wants bytes beyond the `built` ones."""
         return any(reader.to_the_end or built - reader.position < self._window for reader in self._readers)
 
-    async def wait_for_demand(self, built: int) -> None:
-        """Wait until somebody wants more than `built` bytes. Raises `Abandoned` when all left and none came back."""
-        while not self.want_more(built):
+    async def wait_for_demand(self, built: Callable[[], int]) -> None:
+        """Wait until somebody wants more bytes than are `built`; call `moved` when these become fewer.
+
+        Raises `Abandoned` when all left and none came back.
+        """
+        while not self.want_more(built()):
             left = None if self._readers else self._left_at + self._grace - time.monotonic()
             self._awaited += 1
             try:
@@ -82,7 +85,7 @@ class Readers:
                 self._awaited -= 1
 
     def moved(self) -> None:
-        """A reader has taken bytes, came or left."""
+        """A reader has taken bytes, came or left: look again who wants more."""
         if self._awaited:
             self._changed.fire()
 

@@ -42,7 +42,7 @@ class Follower:
         live, told_at = LiveList(archive.id), time.monotonic()
         with self._redis.messages.waiting(live_lists.topic_of(archive.id)) as grown:
             while True:
-                await archive.readers.wait_for_demand(archive.length)
+                await archive.readers.wait_for_demand(lambda: archive.length)
                 changed = grown.next()
                 with suppress(Unavailable):
                     record, tag, is_ours = await self._look(live)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 from service.images.blobs import BlobWriter, Content, content_of
 from service.images.budget import StoreBudget
@@ -28,7 +28,7 @@ class ImageTooLarge(Exception):
 class Body:
     """Takes the bytes of one download. Files are written on `threads`; the room for them comes from `budget`.
 
-    Nothing is left of it after `discard`, unless `ImageStore.publish` took it.
+    To be used with `async with`: nothing is left of it afterwards, unless `ImageStore.publish` took it.
     """
 
     def __init__(self, path: Path, budget: StoreBudget, threads: ThreadPoolExecutor, max_bytes: int) -> None:
@@ -41,6 +41,19 @@ class Body:
         self._batch: list[bytes] = []
         self._batched = 0
         self._running: asyncio.Future[Any] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        """Remove the file, unless it was moved to its place, and give the room back.
+
+        Carried through once begun, also when the caller is cancelled.
+        """
+        if self._writer.has_file or (self._running is not None and not self._running.done()):
+            await asyncio.shield(self._remove_file())
+        else:
+            self.release_room()
 
     @property
     def received(self) -> int:
@@ -103,7 +116,7 @@ class Body:
         return self._batch[0]
 
     async def file(self) -> Path:
-        """Write what is left; returns the file, which is there until `discard`."""
+        """Write what is left; returns the file, which is there until the end of the block."""
         if self._batch:
             await self.flush()
         return self._writer.path
@@ -113,19 +126,9 @@ class Body:
         """The file of a body that is not small."""
         return self._writer
 
-    def publishing(self, work: asyncio.Future[None]) -> None:
+    def publishing(self, work: asyncio.Future[Any]) -> None:
         """The store takes it: nothing else is done with the file before this is over."""
         self._running = work
-
-    async def discard(self) -> None:
-        """Remove the file, unless it was moved to its place, and give the room back.
-
-        Carried through once begun, also when the caller is cancelled.
-        """
-        if self._writer.has_file or (self._running is not None and not self._running.done()):
-            await asyncio.shield(self._remove_file())
-        else:
-            self.release_room()
 
     async def _remove_file(self) -> None:
         try:

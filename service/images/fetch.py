@@ -1,10 +1,8 @@
 """Fetching an image into the store: one download per image in the process, whoever asks for it."""
 
-import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from service.disk import OutOfSpace
@@ -13,6 +11,7 @@ from service.images.body import ImageTooLarge
 from service.images.leases import ImageLeases, NoLeases
 from service.images.store import ImageStore
 from service.reasons import Reason
+from service.single_flight import SingleFlight
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Metrics, Refetch
 from service.telemetry.traces import span
@@ -65,6 +64,8 @@ class FetchContext:
     caller: str = ""
     is_wanted: Callable[[], bool] = lambda: True
     out_of_credit: bool = False
+    storing: int = 0
+    """Bytes that were downloaded and are being stored."""
     looked_at: float = 0.0
     """When the build last looked for its images in the store (of `time.monotonic`)."""
     throttled_since: float | None = None
@@ -101,13 +102,15 @@ class Fetched:
     """0 when it was there already."""
 
 
-@dataclass(eq=False, slots=True)
-class _Flight:
-    """One download, and who waits for it."""
+@dataclass(slots=True)
+class _Progress:
+    """How far one fetch has come."""
 
-    task: "asyncio.Task[Fetched]" = field(init=False)
     download: Download | None = None
-    waiting: int = 0
+    is_leased: bool = False
+    """No other instance may fetch the image now."""
+    is_only_one: bool = True
+    """It is certain that none does, or has."""
 
     @property
     def has_begun(self) -> bool:
@@ -131,7 +134,7 @@ class ImageFetcher:
         self._store = store
         self._slots = slots
         self._metrics = metrics
-        self._flights: dict[str, _Flight] = {}
+        self._flights: SingleFlight[Fetched] = SingleFlight()
 
     @property
     def concurrency(self) -> int:
@@ -143,73 +146,48 @@ class ImageFetcher:
 
         Raises `ImageFailed`, `OutOfSpace`, or `NotWanted` when its turn came and `context` did not want it any more.
         """
-        flight = self._flights.get(image.key)
-        if flight is None and (reason := context.refusal(image)) is not None:
+        if (reason := context.refusal(image)) is not None and not self._flights.is_running(image.key):
             stored = await self._store.find_published(image.key, context.looked_at)
             if stored is None:
                 stored, _ = await self._store.find_shared(image.image_id, image.key)
             if stored is not None:
                 return Fetched(stored, 0)
-            flight = self._flights.get(image.key)
-            if flight is None:
+            if not self._flights.is_running(image.key):
                 raise ImageFailed(reason)
-        flight = flight or self._start_flight(image, context)
-        flight.waiting += 1
+        progress = _Progress()
         try:
-            return await asyncio.shield(flight.task)
+            return await self._flights.join(
+                image.key,
+                lambda: self._find_or_download(image, context, progress),
+                "fetch",
+                may_stop=lambda: not progress.has_begun,
+            )
         except ImageFailed as failed:
             if failed.reason is Reason.NO_CREDIT and image.buys:
                 context.out_of_credit = True  # also of a download that another build began
             raise
-        finally:
-            flight.waiting -= 1
-            if not flight.waiting and not flight.has_begun:
-                flight.task.cancel()
-                self._end(image.key, flight)  # nobody may join it from here on
 
     async def close(self) -> None:
         """Finish what has begun, as far as the grace goes; cancel the rest and wait for it."""
-        flights = list(self._flights.values())
-        for flight in flights:
-            if not flight.has_begun:
-                flight.task.cancel()  # first, else it would begin as soon as a slot comes free
-        if begun := [flight.task for flight in flights if flight.has_begun]:
-            await asyncio.wait(begun, timeout=_GRACE_SECONDS)
-        for flight in flights:
-            flight.task.cancel()
-        await asyncio.gather(*(flight.task for flight in flights), return_exceptions=True)
+        await self._flights.close(_GRACE_SECONDS)
 
-    def _start_flight(self, image: ImageRequest, context: FetchContext) -> _Flight:
-        flight = _Flight()
-        flight.task = asyncio.create_task(self._run_flight(image, context, flight), name=f"fetch {image.image_id}")
-        self._flights[image.key] = flight
-
-        def ended(task: asyncio.Task[Fetched]) -> None:
-            self._end(image.key, flight)
-            if not task.cancelled():
-                task.exception()  # seen, so that a failure nobody waited for is not reported as forgotten
-
-        flight.task.add_done_callback(ended)
-        return flight
-
-    def _end(self, key: str, flight: _Flight) -> None:
-        if self._flights.get(key) is flight:
-            del self._flights[key]
-
-    async def _run_flight(self, image: ImageRequest, context: FetchContext, flight: _Flight) -> Fetched:
+    async def _find_or_download(self, image: ImageRequest, context: FetchContext, progress: _Progress) -> Fetched:
+        """The image from here, from another instance, or from Autoenhance; once per image at a time."""
         with span("image", {"image.id": image.image_id}) as current:
             started = time.monotonic()
             try:
-                stored = await self._store.find_published(image.key, context.looked_at)
-                fetched = (
-                    Fetched(stored, 0) if stored is not None else await self._share_or_download(image, context, flight)
-                )
-            except OutOfSpace:
-                self._metrics.image_failures.labels(Reason.STORE_FULL).inc()
-                raise
-            except (ImageFailed, NotWanted):
-                raise
-            except Exception as error:  # one image never ends the others of its archive
+                stored = await self._find(image, context, progress)
+                fetched = Fetched(stored, 0) if stored is not None else await self._download(image, context, progress)
+            except BaseException as error:
+                if progress.is_leased:  # else it is held until the image is shared
+                    self._leases.release(image.key)
+                if isinstance(error, OutOfSpace):
+                    self._metrics.image_failures.labels(Reason.STORE_FULL).inc()
+                if not isinstance(error, Exception) or isinstance(error, ImageFailed | NotWanted | OutOfSpace):
+                    raise
+                if isinstance(error, ImageTooLarge):  # what another instance took may be more than this one does
+                    raise ImageFailed(Reason.TOO_LARGE) from error
+                # One image never ends the others of its archive.
                 log.exception("image could not be stored", image_id=image.image_id)
                 raise ImageFailed(Reason.INTERNAL_ERROR) from error
             current.set_attributes({"image.bytes": fetched.blob.size, "image.attempts": fetched.attempts})
@@ -218,42 +196,51 @@ class ImageFetcher:
                 self._metrics.image_size.observe(fetched.blob.size)
             return fetched
 
-    async def _share_or_download(self, image: ImageRequest, context: FetchContext, flight: _Flight) -> Fetched:
-        """The image as another instance shared it, else downloaded here: its lease is held until it is shared."""
+    async def _find(self, image: ImageRequest, context: FetchContext, progress: _Progress) -> Blob | None:
+        """The image if somebody has stored it meanwhile; else nobody but this instance is to fetch it."""
+        if (stored := await self._store.find_published(image.key, context.looked_at)) is not None:
+            return stored
         try:
             is_only_one = await self._leases.acquire(image.key, buys=image.buys)
         except TimeoutError:
             raise ImageFailed(Reason.TIMEOUT) from None
-        try:
-            shared, is_certain = await self._store.find_shared(image.image_id, image.key)
-            if shared is None:
-                fetched = await self._download(image, context, flight)
-                if not (is_only_one and is_certain):
-                    self._metrics.images_refetched.labels(Refetch.UNCOORDINATED).inc()
-                return fetched
-        except ImageTooLarge as error:
+        progress.is_leased = True
+        shared, is_certain = await self._store.find_shared(image.image_id, image.key)
+        progress.is_only_one = is_only_one and is_certain
+        if shared is not None:
             self._leases.release(image.key)
-            raise ImageFailed(Reason.TOO_LARGE) from error
-        except BaseException:
-            self._leases.release(image.key)
-            raise
-        self._leases.release(image.key)
-        return Fetched(shared, 0)
+        return shared
 
-    async def _download(self, image: ImageRequest, context: FetchContext, flight: _Flight) -> Fetched:
-        """Download and publish.
+    async def _download(self, image: ImageRequest, context: FetchContext, progress: _Progress) -> Fetched:
+        """Download, check and publish: attempts in a slot each; the waits between them hold none.
 
         A body without the end that its format has is fetched once more; the same again is what upstream has.
         """
         first: Content | None = None
-        is_whole = False
         async with self._store.receive() as body:
             try:
-                flight.download = download = self._upstream.image(image.image_id, image.rendition, body)
+                progress.download = download = self._upstream.image(image.image_id, image.rendition, body)
+                retries = self._upstream.retries(download.deadline)
                 with download.operation:
                     while True:
-                        attempt = partial(self._attempt, image, context, download)
-                        extension = await self._upstream.retry(attempt, download.deadline)
+                        slot = self._slots.slot(
+                            context.caller,
+                            context.build,
+                            # What has begun is finished.
+                            lambda: download.attempts > 0 or (context.is_wanted() and context.refusal(image) is None),
+                            ahead=download.attempts > 0,
+                        )
+                        try:
+                            async with slot:
+                                download.deadline.extend(slot.waited)
+                                with span("attempt", {"attempt": download.attempts + 1}):
+                                    extension = await download.attempt(slot.begin_overtime)
+                        except UpstreamFailure as failure:
+                            self._note_failure(image, context, failure)
+                            await retries.pause(failure)
+                            continue
+                        context.note(image, None)
+                        self._slots.succeeded()
                         content, is_whole = await body.complete(extension)
                         if is_whole or content == first:
                             break
@@ -262,41 +249,26 @@ class ImageFetcher:
                         self._metrics.images_refetched.labels(Refetch.INCOMPLETE).inc()
                         await body.restart()
                         download.again()
+                        retries = self._upstream.retries(download.deadline)
             except (CircuitOpen, ImageTooLarge, UpstreamFailure) as error:
-                reason = _reason(error)
-                attempts = flight.download.attempts if flight.download else 0
-                if reason is not Reason.BREAKER_OPEN:
-                    log.warning(
-                        "image failed", image_id=image.image_id, reason=reason, attempts=attempts, detail=str(error)
-                    )
-                raise ImageFailed(reason, attempts) from error
+                attempts = progress.download.attempts if progress.download else 0
+                raise _failed(image, error, attempts) from error
             named = (image.image_id, image.key)
-            blob = await self._store.publish(body, content, extension, named, is_cut=not is_whole)
+            context.storing += content.size
+            try:
+                blob = await self._store.publish(body, content, extension, named, is_cut=not is_whole)
+            finally:
+                context.storing -= content.size
             if image.buys:
                 self._metrics.images_bought.inc()
+            if not progress.is_only_one:
+                self._metrics.images_refetched.labels(Refetch.UNCOORDINATED).inc()
             return Fetched(blob, download.attempts)
 
-    async def _attempt(self, image: ImageRequest, context: FetchContext, download: Download) -> str:
-        """One attempt, in a slot; the waits between attempts hold none."""
-        is_first = download.attempts == 0
-
-        def is_wanted() -> bool:
-            return not is_first or (context.is_wanted() and context.refusal(image) is None)
-
-        slot = self._slots.slot(context.caller, context.build, is_wanted, ahead=not is_first)
-        async with slot:
-            download.deadline.extend(slot.waited)
-            try:
-                with span("attempt", {"attempt": download.attempts + 1}):
-                    extension = await download.attempt(slot.begin_overtime)
-            except UpstreamFailure as failure:
-                context.note(image, failure)
-                if failure.status == HTTPStatus.SERVICE_UNAVAILABLE or failure.reason in _OVERLOADED:
-                    self._slots.refused(image.image_id, throttled=failure.is_throttled)
-                raise
-            context.note(image, None)
-            self._slots.succeeded()
-            return extension
+    def _note_failure(self, image: ImageRequest, context: FetchContext, failure: UpstreamFailure) -> None:
+        context.note(image, failure)
+        if failure.status == HTTPStatus.SERVICE_UNAVAILABLE or failure.reason in _OVERLOADED:
+            self._slots.refused(image.image_id, throttled=failure.is_throttled)
 
 
 def _check_first(before: Content | None, download: Download) -> None:
@@ -305,11 +277,14 @@ def _check_first(before: Content | None, download: Download) -> None:
         raise UpstreamFailure(Reason.TRUNCATED, "no end, twice, and not the same bytes", circuit=download.reached)
 
 
-def _reason(error: Exception) -> Reason:
+def _failed(image: ImageRequest, error: Exception, attempts: int) -> ImageFailed:
+    """Why the image is missing; told to the log too, unless calls are paused."""
     match error:
         case UpstreamFailure():
-            return error.reason
+            reason = error.reason
         case ImageTooLarge():
-            return Reason.TOO_LARGE
+            reason = Reason.TOO_LARGE
         case _:
-            return Reason.BREAKER_OPEN
+            return ImageFailed(Reason.BREAKER_OPEN, attempts)
+    log.warning("image failed", image_id=image.image_id, reason=reason, attempts=attempts, detail=str(error))
+    return ImageFailed(reason, attempts)

@@ -8,7 +8,6 @@ import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -186,15 +185,10 @@ class ImageStore:
         self._files.close()
         self._threads.shutdown(wait=False)
 
-    @asynccontextmanager
-    async def receive(self, max_bytes: int | None = None) -> AsyncIterator[Body]:
-        """A place for one body of at most `max_bytes`, else of as many as one image may have; gone at the end of the
+    def receive(self, max_bytes: int | None = None) -> Body:
+        """A place for one body of at most `max_bytes`, else of as many as one image may have; gone at the end of its
         block unless `publish` took it."""
-        body = Body(self._files.new_path(), self._budget, self._threads, max_bytes or self._max_image_bytes)
-        try:
-            yield body
-        finally:
-            await body.discard()
+        return Body(self._files.new_path(), self._budget, self._threads, max_bytes or self._max_image_bytes)
 
     async def publish(
         self,
@@ -210,7 +204,7 @@ class ImageStore:
         Carried through once begun, also when the caller is cancelled. Raises `OutOfSpace`, or `OSError`.
         """
         blob = Blob(content.digest, content.size, content.crc, extension, is_cut)
-        await self._keep_through(body, blob, image)
+        await self._keep(body, blob, image)
         if self._shared is not None:
             self._shared.wake()
         return blob
@@ -222,15 +216,11 @@ class ImageStore:
             await body.expect(len(data))
             return await self.publish(body, content_of(data), extension)
 
-    async def _keep_through(
-        self, body: Body, blob: Blob, image: tuple[str, str] | None, *, is_shared: bool = False
-    ) -> None:
-        keeping = asyncio.ensure_future(self._keep(body, blob, image, is_shared=is_shared))
-        body.publishing(keeping)
-        await asyncio.shield(keeping)
-
     async def _keep(self, body: Body, blob: Blob, image: tuple[str, str] | None, *, is_shared: bool = False) -> None:
-        """File first, then rows; a file whose rows could not be committed goes again."""
+        """File first, then rows; a file whose rows could not be committed goes again.
+
+        Carried through once begun, also when the caller is cancelled.
+        """
         data = body.data() if body.is_small else None
 
         def keep(connection: sqlite3.Connection) -> int:
@@ -249,22 +239,29 @@ class ImageStore:
                 self._shared.mark(connection, blob, image[1] if image else None)
             return 0 if is_known else size
 
+        def kept(grown: asyncio.Future[int]) -> None:
+            if grown.exception() is not None:
+                return
+            body.release_room()
+            self._budget.add(grown.result())
+            if image is not None:
+                self._published[image[1]] = blob
+                if len(self._published) > _PUBLISHED:
+                    self._published.popitem(last=False)
+                    self._forgotten_at = time.monotonic()
+            if data is not None:
+                self._files.keep_hot(blob.digest, data)
+            elif (file := body.writer.take_file()) is not None:
+                self._files.keep_open(blob.digest, file)
+
+        keeping = self._database.give(keep, gather=True)
+        keeping.add_done_callback(kept)
+        body.publishing(keeping)
         try:
-            grown = await self._database.run(keep, gather=True)
-        except BaseException:
+            await asyncio.shield(keeping)
+        except Exception:
             await self._database.run(lambda connection: self._drop_unknown(connection, blob))
             raise
-        body.release_room()
-        self._budget.add(grown)
-        if image is not None:
-            self._published[image[1]] = blob
-            if len(self._published) > _PUBLISHED:
-                self._published.popitem(last=False)
-                self._forgotten_at = time.monotonic()
-        if data is not None:
-            self._files.keep_hot(blob.digest, data)
-        elif (file := body.writer.take_file()) is not None:
-            self._files.keep_open(blob.digest, file)
 
     def _drop_unknown(self, connection: sqlite3.Connection, blob: Blob) -> None:
         if connection.execute("SELECT 1 FROM blobs WHERE digest = ?", (blob.digest,)).fetchone() is None:
@@ -500,4 +497,4 @@ class ImageStore:
             content, _ = await body.complete(blob.extension)
             if content.digest != blob.digest and not has_legacy_name(blob.digest):
                 raise BlobLost(blob.digest)
-            await self._keep_through(body, blob, image, is_shared=True)
+            await self._keep(body, blob, image, is_shared=True)

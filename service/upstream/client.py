@@ -2,11 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
-from itertools import count
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
 from aiohttp import ClientResponse, hdrs
@@ -22,7 +21,7 @@ from service.upstream.answers import UpstreamFailure, order_problem
 from service.upstream.breaker import Breaker, CircuitOpen, Operation
 from service.upstream.download import Body, Download
 from service.upstream.models import InvalidOrder, Order, Rendition, read_order
-from service.upstream.retry import Deadline, RetryBudget, RetryPolicy, retry
+from service.upstream.retry import Deadline, Retries, RetryBudget, RetryPolicy
 from service.upstream.transport import Transport, read_body
 from service.upstream.uploads import Uploads
 
@@ -69,10 +68,16 @@ class Autoenhance:
         """
         url = URL(f"{self._base}/orders/{quote(order_id, safe='')}", encoded=True)
         deadline = Deadline.after(min(_ORDER_SECONDS, self._image_seconds))
-        attempts = count(1)
+        retries = self.retries(deadline)
+        attempt = 0
         try:
             with span("order", {"order.id": order_id}), Operation(self._breakers, subject=order_id) as operation:
-                return await self.retry(lambda: self._order_once(url, next(attempts), operation, deadline), deadline)
+                while True:
+                    attempt += 1
+                    try:
+                        return await self._order_once(url, attempt, operation, deadline)
+                    except UpstreamFailure as failure:
+                        await retries.pause(failure)
         except CircuitOpen as error:
             raise BreakerOpen(retry_after=error.retry_after) from error
         except UpstreamFailure as failure:
@@ -83,7 +88,7 @@ class Autoenhance:
             raise problem from failure
 
     def image(self, image_id: str, rendition: Rendition, body: Body) -> Download:
-        """The download of one enhanced image into `body`: its `attempt` is to be run by `retry`.
+        """The download of one enhanced image into `body`, to be run in attempts.
 
         Raises `UpstreamFailure` for an id that cannot be part of a URL, `CircuitOpen` while calls are paused.
         """
@@ -105,17 +110,12 @@ class Autoenhance:
         for breaker in self._breakers.values():
             breaker.check()
 
-    def retry(
-        self,
-        attempt: Callable[[], Awaitable[T]],
-        deadline: Deadline,
-        only: frozenset[Reason] = frozenset(Reason),
-        *,
-        waits_out_429: bool = True,
-    ) -> Coroutine[Any, Any, T]:
-        """Run `attempt`, and again while that can help: after transient failures, within all traffic's retry budget.
+    def retries(
+        self, deadline: Deadline, only: frozenset[Reason] = frozenset(Reason), *, waits_out_429: bool = True
+    ) -> Retries:
+        """The attempts of an operation, within all traffic's retry budget; none while the circuit is open.
 
-        Raises the last `UpstreamFailure`, or `CircuitOpen`.
+        `only` failures for these reasons are worth another.
         """
 
         def may_retry(failure: UpstreamFailure) -> bool:
@@ -126,10 +126,9 @@ class Autoenhance:
             self._metrics.upstream_retries.labels(failure.reason).inc()
             return True
 
-        return retry(
-            attempt,
-            policy=self._policy,
-            deadline=deadline,
+        return Retries(
+            self._policy,
+            deadline,
             may_retry=may_retry,
             count_call=self._budget.count_call,
             waits_out_429=waits_out_429,
@@ -138,7 +137,12 @@ class Autoenhance:
     async def _repeat(
         self, once: Callable[[], Awaitable[T]], deadline: float, only: frozenset[Reason] = frozenset(Reason)
     ) -> T:
-        return await self.retry(once, Deadline(deadline), only, waits_out_429=False)
+        retries = self.retries(Deadline(deadline), only, waits_out_429=False)
+        while True:
+            try:
+                return await once()
+            except UpstreamFailure as failure:
+                await retries.pause(failure)
 
     async def _order_once(self, url: URL, attempt: int, operation: Operation, deadline: Deadline) -> Order:
         with span("attempt", {"attempt": attempt}):

@@ -4,13 +4,10 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from service.upstream.answers import UpstreamFailure
-
-T = TypeVar("T")
 
 _WINDOW = 60.0
 
@@ -85,31 +82,41 @@ class Deadline:
         self.at += seconds
 
 
-async def retry(
-    attempt: Callable[[], Awaitable[T]],
-    *,
-    policy: RetryPolicy,
-    deadline: Deadline,
-    may_retry: Callable[[UpstreamFailure], bool],
-    count_call: Callable[[], None] = lambda: None,
-    waits_out_429: bool = True,
-) -> T:
-    """Run `attempt` until it succeeds, cannot be helped, or would begin past the deadline.
+class Retries:
+    """The attempts of one operation: whether another one can help, and when.
 
     A 429 is a pause, not an attempt: it costs nothing but time, unless not to be waited out: some limits last an hour.
-    Raises the last `UpstreamFailure`. `may_retry` is asked last, so that it can spend a budget that `count_call` fills.
+    `may_retry` is asked last, so that it can spend a budget that `count_call` fills.
     """
-    throttled = failed = 0
-    while True:
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        deadline: Deadline,
+        *,
+        may_retry: Callable[[UpstreamFailure], bool],
+        count_call: Callable[[], None] = lambda: None,
+        waits_out_429: bool = True,
+    ) -> None:
+        self._policy = policy
+        self._deadline = deadline
+        self._may_retry = may_retry
+        self._count_call = count_call
+        self._waits_out_429 = waits_out_429
+        self._throttled = self._failed = 0
         count_call()
-        try:
-            return await attempt()
-        except UpstreamFailure as failure:
-            if not failure.is_transient:
-                raise
-            is_pause = failure.is_throttled and waits_out_429
-            throttled, failed = throttled + is_pause, failed + (not is_pause)
-            pause = policy.wait(failure, throttled if is_pause else failed)
-            if failed >= policy.attempts or pause >= deadline.left or not may_retry(failure):
-                raise
-        await asyncio.sleep(pause)
+
+    async def pause(self, failure: UpstreamFailure) -> None:
+        """Wait until the next attempt. Raises `failure` when it cannot be helped, or not within the deadline."""
+        if not failure.is_transient:
+            raise failure
+        if failure.is_throttled and self._waits_out_429:
+            self._throttled += 1
+            seconds = self._policy.wait(failure, self._throttled)
+        else:
+            self._failed += 1
+            seconds = self._policy.wait(failure, self._failed)
+        if self._failed >= self._policy.attempts or seconds >= self._deadline.left or not self._may_retry(failure):
+            raise failure
+        await asyncio.sleep(seconds)
+        self._count_call()

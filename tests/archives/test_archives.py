@@ -274,7 +274,7 @@ class TestById:
             with archive.readers.reading(to_the_end=True):
                 await archive.wait_until(lambda: len(archive.members) == 1)
                 first = archive.members[0]
-                for flight in list(house.archives._context.fetcher._flights.values()):
+                for flight in list(house.archives._context.fetcher._flights._flights.values()):
                     flight.task.cancel()
                 await house.archives.close()
         assert isinstance(archive.failure, Draining)
@@ -539,7 +539,7 @@ class TestBuild:
         archive, _ = await house.start()
         with archive.readers.reading(to_the_end=True):
             await archive.wait_until(lambda: len(archive.members) == 1)
-            for flight in list(house.archives._context.fetcher._flights.values()):
+            for flight in list(house.archives._context.fetcher._flights._flights.values()):
                 flight.task.cancel()
             with pytest.raises(Draining):
                 await archive.wait_until(lambda: False)
@@ -726,8 +726,9 @@ class TestBuild:
                 reading = asyncio.create_task(house.read_to_the_end(small))
                 await turns(100)
                 gate.set()
-                await reading
+                await upstream.until(lambda: upstream.calls("single") == 1)
                 fetched_before = sum(upstream.calls(image_id) for image_id in many)
+                await reading
                 await large.wait_until(lambda: False)
 
         assert fetched_before <= 3

@@ -53,8 +53,8 @@ async def test_a_part_that_is_longer_than_a_build_may_be_ahead_is_built(
     house: House, upstream: FakeUpstream, aiohttp_client: Callable[[web.Application], Awaitable[Client]]
 ) -> None:
     """Its last byte is wanted, however far that is from its first."""
-    upstream.orders[ORDER] = order("abcdefgh")
-    upstream.images |= {image_id: jpeg(number, 50_000) for number, image_id in enumerate("abcdefgh")}
+    upstream.orders[ORDER] = order("abcdefghijklmnop")
+    upstream.images |= {image_id: jpeg(number, 50_000) for number, image_id in enumerate("abcdefghijklmnop")}
     house.archives._window = 100_000
     archive, _ = await house.start()
     delivery = Delivery(house.images, Metrics(), max_wait=PATIENCE)

@@ -74,7 +74,7 @@ def test_who_needs_the_end_wants_all(readers: Readers) -> None:
 async def test_a_wait_ends_when_a_reader_moves_on_or_comes(readers: Readers) -> None:
     """Each as soon as it wants more."""
     with readers.reading() as reader:
-        waiting = asyncio.create_task(readers.wait_for_demand(150))
+        waiting = asyncio.create_task(readers.wait_for_demand(lambda: 150))
         await turns()
         reader.advance(50)
         await turns()
@@ -82,7 +82,7 @@ async def test_a_wait_ends_when_a_reader_moves_on_or_comes(readers: Readers) -> 
         reader.advance(51)
         await turns()
         moved = waiting.done()
-    waiting_again = asyncio.create_task(readers.wait_for_demand(0))
+    waiting_again = asyncio.create_task(readers.wait_for_demand(lambda: 0))
     await turns()
     with readers.reading():
         await turns()
@@ -102,7 +102,7 @@ async def test_the_grace_counts_from_when_the_last_reader_left(
     clock.advance(15)
 
     with pytest.raises(Abandoned):
-        await readers.wait_for_demand(0)
+        await readers.wait_for_demand(lambda: 0)
 
     assert waits == [GRACE - 15]
     assert readers.is_abandoned
@@ -115,7 +115,7 @@ async def test_an_archive_that_nobody_reads_at_first_is_given_the_grace(
     clock.advance(20)
 
     with pytest.raises(Abandoned):
-        await readers.wait_for_demand(0)
+        await readers.wait_for_demand(lambda: 0)
 
     assert waits == [GRACE - 20]
 
@@ -123,7 +123,7 @@ async def test_an_archive_that_nobody_reads_at_first_is_given_the_grace(
 async def test_a_reader_who_is_there_may_be_as_slow_as_he_likes(readers: Readers, waits: list[float | None]) -> None:
     """There is no limit while somebody reads."""
     with readers.reading():
-        waiting = asyncio.create_task(readers.wait_for_demand(150))
+        waiting = asyncio.create_task(readers.wait_for_demand(lambda: 150))
         await turns()
         assert (waits, waiting.done()) == ([None], False)
         waiting.cancel()
@@ -134,12 +134,12 @@ async def test_a_reader_who_comes_back_in_time_goes_on(readers: Readers, clock: 
     with readers.reading():
         pass
     clock.advance(GRACE - 1)
-    waiting = asyncio.create_task(readers.wait_for_demand(0))
+    waiting = asyncio.create_task(readers.wait_for_demand(lambda: 0))
     await turns()
     with readers.reading():
         await waiting
     clock.advance(GRACE - 1)
-    again = asyncio.create_task(readers.wait_for_demand(0))
+    again = asyncio.create_task(readers.wait_for_demand(lambda: 0))
     await turns()
 
     assert not again.done()

@@ -29,9 +29,9 @@ from tests.fakes.upstream import FakeUpstream
 SERVICE = Path(__file__).parent.parent.parent / "service"
 HANDLER = "api/downloads.py:download"
 # Of the task that sends the request alone; and over all tasks, up to the handler.
-TASK_FRAMES = 12
-FRAMES = 20
-MODULES = 17
+TASK_FRAMES = 6
+FRAMES = 12
+MODULES = 16
 
 
 def own_frames(frame: FrameType | None) -> list[str]:

@@ -290,11 +290,13 @@ class TestFlights:
             await turns()
             waiters[0].cancel()
             await turns()
-            still_there = set(scene.fetcher._flights)
+            still_there = scene.fetcher._flights.is_running("a.0")
             waiters[1].cancel()
             await turns()
 
-            assert (still_there, set(scene.fetcher._flights)) == ({"held.0", "a.0"}, {"held.0"})
+            assert still_there
+            assert not scene.fetcher._flights.is_running("a.0")
+            assert scene.fetcher._flights.is_running("held.0")
             gate.set()
             await held
             assert upstream.calls("a") == 0
@@ -345,7 +347,7 @@ class TestFlights:
         await turns()
         gate.set()
         await upstream.until(lambda: upstream.calls("a") == 2)
-        flight = scene.fetcher._flights["a.0"]
+        flight = scene.fetcher._flights._flights["a.0"]
 
         assert (await flight.task).attempts == 2
 

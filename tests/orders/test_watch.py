@@ -317,4 +317,4 @@ async def test_a_flight_that_has_ended_is_not_joined() -> None:
     assert await flights.join("k", work, "work") == 1
     assert await waiting == 2
     await turns()
-    assert flights.running("k") is None
+    assert not flights.is_running("k")

@@ -15,6 +15,7 @@ from service.telemetry.metrics import Circuit, Metrics
 from service.upstream.answers import UpstreamFailure
 from service.upstream.breaker import Breaker, CircuitOpen
 from service.upstream.client import Autoenhance
+from service.upstream.download import Download
 from service.upstream.models import Rendition
 from service.upstream.network import AddressGuard, open_session
 from service.upstream.retry import RetryPolicy
@@ -162,9 +163,18 @@ async def download(
 ) -> tuple[str, int]:
     """Fetch an image, as `images/fetch.py` does; its extension, and the attempts it took."""
     fetched = parts.client.image(image_id, Rendition(**rendition), body or MemoryBody())
+    return await in_attempts(parts, fetched), fetched.attempts
+
+
+async def in_attempts(parts: Parts, fetched: Download) -> str:
+    """Run a download to its end; its extension."""
+    retries = parts.client.retries(fetched.deadline)
     with fetched.operation:
-        extension = await parts.client.retry(fetched.attempt, fetched.deadline)
-    return extension, fetched.attempts
+        while True:
+            try:
+                return await fetched.attempt()
+            except UpstreamFailure as failed:
+                await retries.pause(failed)
 
 
 async def missing(parts: Parts, image_id: str = "a", **rendition: Any) -> tuple[Reason, int]:
@@ -172,8 +182,7 @@ async def missing(parts: Parts, image_id: str = "a", **rendition: Any) -> tuple[
     fetched = None
     try:
         fetched = parts.client.image(image_id, Rendition(**rendition), MemoryBody())
-        with fetched.operation:
-            await parts.client.retry(fetched.attempt, fetched.deadline)
+        await in_attempts(parts, fetched)
     except UpstreamFailure as failed:
         return failed.reason, fetched.attempts if fetched else 0
     except CircuitOpen:

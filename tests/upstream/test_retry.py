@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from service.reasons import Reason
 from service.upstream import retry
 from service.upstream.answers import UpstreamFailure
-from service.upstream.retry import Deadline, RetryBudget, RetryPolicy
+from service.upstream.retry import Deadline, Retries, RetryBudget, RetryPolicy
 from tests.upstream.helpers import FakeClock, failure
 
 TRANSIENT = [reason for reason in Reason if failure(reason).is_transient]
@@ -66,9 +66,15 @@ async def run(
     attempts: int = 3,
     seconds: float = 60,
     may_retry: Callable[[UpstreamFailure], bool] = lambda _: True,
+    waits_out_429: bool = True,
 ) -> str:
     deadline = Deadline(clock() + seconds)
-    return await retry.retry(operation, policy=RetryPolicy(attempts), deadline=deadline, may_retry=may_retry)
+    retries = Retries(RetryPolicy(attempts), deadline, may_retry=may_retry, waits_out_429=waits_out_429)
+    while True:
+        try:
+            return await operation()
+        except UpstreamFailure as failed:
+            await retries.pause(failed)
 
 
 class TestRetrying:
@@ -222,13 +228,7 @@ class TestRetrying:
         operation = Script(failure(Reason.RATE_LIMITED, status=429), "done")
 
         with pytest.raises(UpstreamFailure):
-            await retry.retry(
-                operation,
-                policy=RetryPolicy(1),
-                deadline=Deadline(clock() + 60),
-                may_retry=lambda _: True,
-                waits_out_429=False,
-            )
+            await run(operation, clock, attempts=1, waits_out_429=False)
 
         assert operation.attempts == 1
 
