@@ -9,7 +9,7 @@ from aiohttp import TraceConfig, web
 from limits import parse
 from yarl import URL
 
-from service.api import auth, base_path, cors, limits, middleware, openapi, origins, routes
+from service.api import aliases, auth, base_path, cors, limits, middleware, openapi, order_requests, origins, routes
 from service.api.guesses import GUESSES, Guesses
 from service.api.keys import (
     ARCHIVES,
@@ -22,6 +22,7 @@ from service.api.keys import (
     LIMITER,
     METRICS,
     NAMED,
+    ORDER_REQUESTS,
     ORDERS,
     OVERVIEW_LIMITER,
     QUESTIONS,
@@ -104,7 +105,9 @@ def create_app(settings: Settings) -> web.Application:
     if window is not None:
         app.on_cleanup.append(window.close)
     app[QUESTIONS] = RateLimiter(QUESTION_LIMIT, metrics, "questions")
-    app.on_response_prepare.extend([middleware.add_headers, limits.add_headers, base_path.complete_headers])
+    app.on_response_prepare.extend(
+        [middleware.add_headers, limits.add_headers, base_path.complete_headers, aliases.add_headers]
+    )
     app.cleanup_ctx.append(components)
     app.on_shutdown.append(drain)
     app.add_routes(routes.for_role(settings.role))
@@ -123,7 +126,8 @@ async def components(app: web.Application) -> AsyncIterator[None]:
             export_traces(settings.traces_endpoint, URL(settings.autoenhance_api_base), sinks)
         )
         app[ISSUES] = await stack.enter_async_context(open_issues(settings, app[TRACES].client))
-        schemas = [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, named.SCHEMA, table.SCHEMA, cluster.SCHEMA]
+        schemas = [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, named.SCHEMA, table.SCHEMA]
+        schemas += [order_requests.SCHEMA, cluster.SCHEMA]
         database = await Database.open(settings.data_dir, schemas)
         stack.push_async_callback(database.close)
         shared = await Cluster.open(stack, settings, database, metrics)
@@ -141,6 +145,7 @@ async def components(app: web.Application) -> AsyncIterator[None]:
         shared.share(stack, images)
         upstream = await stack.enter_async_context(autoenhance(settings, metrics, app[TRACES].client))
         app[UPLOADS] = upstream.uploads
+        app[ORDER_REQUESTS] = shared.order_requests
         slots = DownloadSlots(settings.download_concurrency, metrics)
         fetcher = ImageFetcher(upstream, images, slots, metrics, shared.leases)
         stack.push_async_callback(fetcher.close)

@@ -13,13 +13,13 @@ from service.api.base_path import with_external_links
 from service.api.bodies import read_body, read_document
 from service.api.caller import identity, is_administrator, require_administrator, tenant
 from service.api.downloads import head_of, require_key, require_version
+from service.api.idempotency import REPLAYED, read_key
 from service.api.keys import ARCHIVES, DELIVERY, JOBS, LIFECYCLE, LIMITER, SETTINGS
 from service.api.query import is_order_id, read_options, read_order_id
 from service.api.server_events import send_events
 from service.archives.archive import Archive
 from service.archives.delivery import DeliveryOptions
 from service.archives.options import Options
-from service.images.identity import digest
 from service.jobs.engine import JobFilter
 from service.jobs.events import outcomes_of
 from service.jobs.job import Job, Status
@@ -36,7 +36,6 @@ from service.upstream.network import is_public_host
 from service.wrong_values import wrong_values
 
 _ID = re.compile(r"[0-9a-f]{32}")
-_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 _CURSOR = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)_([0-9a-f]{32})", re.ASCII)
 _MAX_URL_LENGTH = 2048
 _ADMINISTRATOR = "administrator"
@@ -68,13 +67,13 @@ async def create(request: web.Request) -> web.Response:
     """Accept a job. When the answer goes out, it is kept safe."""
     order_id = read_order_id(request)
     options, callback_url = await _read_options(request)
-    key = _read_key(request)
+    key = read_key(request)
     require_key(request)
     require_version(request, options)
     await request.app[LIMITER].count(request, identity(request))
     jobs = request.app[JOBS]
-    job = await jobs.submit(order_id, options, callback_url=callback_url, key=key, owner=_owner(request))
-    headers = {"Location": f"/v1/jobs/{job.id}", **_retry_after(job)}
+    job, is_new = await jobs.submit(order_id, options, callback_url=callback_url, key=key, owner=_owner(request))
+    headers = {"Location": f"/v1/jobs/{job.id}", **_retry_after(job), **({} if is_new else REPLAYED)}
     return _answer(request, await jobs.document(job), status=HTTPStatus.ACCEPTED, headers=headers)
 
 
@@ -232,16 +231,6 @@ def _read_cursor(cursor: str | None) -> tuple[float, str] | None:
     if found is None:
         raise InvalidParameter("cursor", "must be the next_cursor of a page")
     return float(found[1]), found[2]
-
-
-def _read_key(request: web.Request) -> str | None:
-    """What names the caller's job: its `Idempotency-Key`, apart from those of callers with another API key."""
-    given = request.headers.getall("Idempotency-Key", [])
-    if not given:
-        return None
-    if len(given) > 1 or not _KEY.fullmatch(given[0]):
-        raise InvalidParameter("Idempotency-Key", "must be one value of 1 to 255 printable ASCII characters")
-    return digest(tenant(request), given[0])
 
 
 def _read_callback_url(request: web.Request, given: str | None) -> str | None:

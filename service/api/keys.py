@@ -4,6 +4,7 @@ from aiohttp import web
 
 from service.api.lifecycle import Lifecycle
 from service.api.limits import RateLimiter
+from service.api.order_requests import OrderRequests
 from service.api.timeouts import Timeouts
 from service.archives.archives import Archives
 from service.archives.delivery import Delivery
@@ -27,6 +28,7 @@ ISSUES = web.AppKey("ISSUES", Issues)
 TRACES = web.AppKey("TRACES", Traces)
 ORDERS = web.AppKey("ORDERS", Orders)
 UPLOADS = web.AppKey("UPLOADS", Uploads)
+ORDER_REQUESTS = web.AppKey[OrderRequests]("ORDER_REQUESTS")
 IMAGES = web.AppKey("IMAGES", ImageStore)
 ARCHIVES = web.AppKey("ARCHIVES", Archives)
 DELIVERY = web.AppKey("DELIVERY", Delivery)

@@ -18,7 +18,9 @@ from service import samples
 from service.api.base_path import with_external_links
 from service.api.caller import identity, require_administrator
 from service.api.downloads import require_key
-from service.api.keys import IMAGES, LIMITER, SETTINGS, UPLOADS
+from service.api.idempotency import REPLAYED, read_key
+from service.api.keys import IMAGES, LIMITER, ORDER_REQUESTS, SETTINGS, UPLOADS
+from service.api.order_requests import working_on
 from service.api.parts import Parts, file_name
 from service.archives.names import safe_name, safe_stem
 from service.disk import OutOfSpace
@@ -31,6 +33,8 @@ from service.upstream.new_order import NewFile, NewOrder
 
 log = get_logger(__name__)
 
+# Of the keys of requests: the same key may be used for both.
+_SCOPE, _SAMPLE_SCOPE = "order", "sample order"
 SAMPLE_NAME = "Sample: 12 Harbour Lane"
 LARGEST_FILE = 20 * 1000 * 1000
 _MAX_NAME_LENGTH = 200
@@ -47,7 +51,13 @@ _CAUSES: Mapping[UploadReason | None, type[NothingUploaded]] = {
 
 async def create(request: web.Request) -> web.Response:
     """Make an order from the files of a multipart/form-data request."""
+    key = read_key(request, _SCOPE)
     await _admit(request)
+    async with working_on(request.app[ORDER_REQUESTS], key) as answer:
+        return _replay(request, answer) if answer is not None else await _create(request, key)
+
+
+async def _create(request: web.Request, key: str | None) -> web.Response:
     max_files = request.app[SETTINGS].max_images_per_order
     parts = Parts(request, max_bytes=max_files * (LARGEST_FILE + _AROUND), max_parts=max_files + _SPARE_PARTS)
     async with NewOrder(request.app[UPLOADS]) as order:
@@ -61,18 +71,24 @@ async def create(request: web.Request) -> web.Response:
                 problem.extra |= {"order_id": order.order_id, "files": [_outcome(file) for file in order.files]}
             raise problem from None
         await order.finish()
-    return _answer(request, order)
+    return await _answer(request, order, key)
 
 
 async def create_sample(request: web.Request) -> web.Response:
     """Make an order from the sample photos."""
+    key = read_key(request, _SAMPLE_SCOPE)
     await _admit(request)
+    async with working_on(request.app[ORDER_REQUESTS], key) as answer:
+        return _replay(request, answer) if answer is not None else await _create_sample(request, key)
+
+
+async def _create_sample(request: web.Request, key: str | None) -> web.Response:
     async with NewOrder(request.app[UPLOADS]) as order:
         order.name = SAMPLE_NAME
         for name, path, size in await asyncio.to_thread(_samples):
             await order.add(name, path, size, AsyncExitStack())
         await order.finish()
-    return _answer(request, order)
+    return await _answer(request, order, key)
 
 
 def _samples() -> list[tuple[str, Path, int]]:
@@ -155,8 +171,11 @@ def _outcome(file: NewFile) -> dict[str, Any]:
     }
 
 
-def _answer(request: web.Request, order: NewOrder) -> web.Response:
-    """201 when at least one file has arrived. Raises `NothingUploaded`, by its cause where all have the same."""
+async def _answer(request: web.Request, order: NewOrder, key: str | None) -> web.Response:
+    """201 when at least one file has arrived; kept for who sends the request again with its key.
+
+    Raises `NothingUploaded`, by its cause where all have the same.
+    """
     files = [_outcome(file) for file in order.files]
     if not files:
         raise BadRequest("The form has no files.")
@@ -175,5 +194,16 @@ def _answer(request: web.Request, order: NewOrder) -> web.Response:
         "files": files,
         "links": {"overview": overview, "images": f"{overview}/images"},
     }
-    headers = {"Location": overview, "Cache-Control": "no-store"}
+    if key is not None:
+        await request.app[ORDER_REQUESTS].finish(key, document)
+    return _created(request, document, {})
+
+
+def _replay(request: web.Request, document: dict[str, Any]) -> web.Response:
+    log.info("order was created before", order_id=document["order_id"])
+    return _created(request, document, REPLAYED)
+
+
+def _created(request: web.Request, document: dict[str, Any], more: Mapping[str, str]) -> web.Response:
+    headers = {"Location": document["links"]["overview"], "Cache-Control": "no-store", **more}
     return web.json_response(with_external_links(request, document), status=HTTPStatus.CREATED, headers=headers)

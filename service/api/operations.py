@@ -39,8 +39,10 @@ _HEADERS = {
     "Content-Disposition": "The ZIP's name, also as `filename*` (RFC 8187).",
     "Content-Length": "Bytes, when they are known.",
     "Content-Range": "Which bytes these are; the total length is `*` while it is unknown.",
+    "Deprecation": "Since when the path is deprecated (RFC 9745).",
     "ETag": "The archive's id, as a strong entity tag.",
-    "Link": 'The report (`rel="describedby"`).',
+    "Idempotent-Replayed": "`true`: a request with this `Idempotency-Key` was answered before, with this.",
+    "Link": 'The report (`rel="describedby"`); of an alias its successor (`rel="successor-version"`).',
     "Location": "Where what was made is found.",
     "RateLimit": "Where the caller stands: `r` left, for `t` seconds.",
     "RateLimit-Policy": "The limit: `q` in `w` seconds.",
@@ -126,9 +128,19 @@ def headers_only(found: Json) -> Json:
 def alias(item: Json) -> Json:
     """The first generation's path for the same thing."""
     return {
-        method: {**found, "operationId": f"{found['operationId']}Alias", "deprecated": True}
+        method: {
+            **found,
+            "operationId": f"{found['operationId']}Alias",
+            "deprecated": True,
+            "responses": {status: _of_alias(response) for status, response in found["responses"].items()},
+        }
         for method, found in item.items()
     }
+
+
+def _of_alias(response: Json) -> Json:
+    named = {name: {"$ref": f"#/components/headers/{name}"} for name in ("Deprecation", "Link")}
+    return {**response, "headers": {**response["headers"], **named}}
 
 
 def tagged(tag: str, paths: Json) -> Json:

@@ -73,6 +73,9 @@ _NEW_JOB: Problems = (
 )
 _NEW_ORDER: Problems = (
     p.AdministratorsOnly,
+    p.InvalidParameter,
+    p.RequestUnfinished,
+    p.RequestsUnavailable,
     *FOREIGN,
     p.UpstreamUnauthorized,
     p.UpstreamError,
@@ -199,7 +202,7 @@ def _new_job() -> Json:
             "202": answer(
                 "The job is on record; it outlives this connection and this process.",
                 json_of("Job"),
-                headers=("Location", "Retry-After", *COUNTED),
+                headers=("Location", "Retry-After", "Idempotent-Replayed", *COUNTED),
             )
         },
         problems=_NEW_JOB,
@@ -267,8 +270,9 @@ def _webhook() -> Json:
 
 def _made(summary: str, name: str, problems: Problems, body: Json | None = None) -> Json:
     description = "At least one file has arrived; `files` tells of each."
-    made = {"201": answer(description, json_of("NewOrder"), headers=("Location", *COUNTED))}
-    return operation(summary, name, made, problems=problems, body=body, security=ADMINISTRATORS)
+    made = {"201": answer(description, json_of("NewOrder"), headers=("Location", "Idempotent-Replayed", *COUNTED))}
+    key = in_header("Idempotency-Key", "5c0ffe02", "The same key gives the same order, once, for a day.")
+    return operation(summary, name, made, problems=problems, parameters=[key], body=body, security=ADMINISTRATORS)
 
 
 def _files() -> Json:

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from service.api.order_requests import LocalOrderRequests, OrderRequests
 from service.api.shared_limits import SHARED_SECONDS, SharedWindow
 from service.archives.catalogue import SharedArchives
 from service.database import Database, data_dir_needed
@@ -72,6 +73,7 @@ class _Parts:
     leases: ImageLeases
     archives: "ClusterArchives"
     generations: "ClusterGenerations"
+    order_requests: OrderRequests
 
 
 class Cluster:
@@ -84,6 +86,7 @@ class Cluster:
         self.leases: ImageLeases | None = parts.leases if parts else None
         self.archives: SharedArchives | None = parts.archives if parts else None
         self.generations: SharedGenerations | None = parts.generations if parts else None
+        self.order_requests: OrderRequests = parts.order_requests if parts else LocalOrderRequests(database)
 
     @classmethod
     async def open(cls, stack: AsyncExitStack, settings: Settings, database: Database, metrics: Metrics) -> "Cluster":
@@ -98,6 +101,7 @@ class Cluster:
         from service.cluster.image_leases import RedisImageLeases
         from service.cluster.images import ClusterImages
         from service.cluster.objects import Objects
+        from service.cluster.order_requests import SharedOrderRequests
         from service.cluster.redis_link import RedisLink
 
         metrics.declare_shared()
@@ -113,7 +117,10 @@ class Cluster:
         images, leases = ClusterImages(objects), RedisImageLeases(redis, objects.link)
         stack.push_async_callback(leases.close)
         archives = ClusterArchives(objects, redis, database, settings.archive_ttl, images.wake)
-        return cls(database, _Parts(redis, images, leases, archives, ClusterGenerations(objects, database)))
+        return cls(
+            database,
+            _Parts(redis, images, leases, archives, ClusterGenerations(objects, database), SharedOrderRequests(redis)),
+        )
 
     def share(self, stack: AsyncExitStack, store: ImageStore) -> None:
         """From now on, give the other instances what is fetched and settled here; all of it before `stack` closes."""

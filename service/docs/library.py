@@ -20,6 +20,7 @@ _ORDER = (
     "recipes",
     "faq",
     "errors",
+    "versions",
     "settings",
     "architecture",
     "design-notes",

@@ -44,8 +44,8 @@ class Jobs:
         callback_url: str | None = None,
         key: str | None = None,
         owner: str | None = None,
-    ) -> Job:
-        """A job for this request: a new one, or the one that `key` names. It is kept safe when this returns.
+    ) -> tuple[Job, bool]:
+        """A job for this request, new or the one that `key` names, and whether it is new. It is safe when this returns.
 
         Raises `KeyReused`, `JobsUnavailable`.
         """
@@ -61,7 +61,7 @@ class Jobs:
         job, is_new = await self._engine.submit(request, key)
         if is_new:
             log.info("job accepted", job_id=job.id, order_id=order_id)
-        return job
+        return job, is_new
 
     async def get(self, job_id: str) -> Job:
         """The job. Raises `JobNotFound`, and `JobsUnavailable` when that cannot be told."""

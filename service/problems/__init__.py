@@ -60,6 +60,8 @@ from service.problems.upload_errors import (
     FileTooLarge,
     NotAnImage,
     NothingUploaded,
+    RequestsUnavailable,
+    RequestUnfinished,
     UnsupportedMediaType,
 )
 from service.problems.upstream_errors import (
@@ -115,6 +117,8 @@ __all__ = [
     "RangeNotSatisfiable",
     "RangeUnsafe",
     "RateLimited",
+    "RequestUnfinished",
+    "RequestsUnavailable",
     "RetryableProblem",
     "StillBuilding",
     "StoreFull",

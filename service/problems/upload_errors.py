@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from service.problems.base import Problem
+from service.problems.base import Problem, RetryableProblem
 
 
 class UnsupportedMediaType(Problem):
@@ -38,3 +38,15 @@ class FileTooLarge(NothingUploaded):
     status, code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "file_too_large"
     title = "Files may have at most 20 MB each"
     advice = "Reduce the size of the listed files, then upload them again."
+
+
+class RequestUnfinished(RetryableProblem):
+    status, code = HTTPStatus.CONFLICT, "request_unfinished"
+    title = "The first request with this Idempotency-Key has not ended yet"
+    advice = "Send it again in a few seconds, with the same key, to get its answer."
+
+
+class RequestsUnavailable(RetryableProblem):
+    code = "requests_unavailable"
+    title = "It cannot be told at the moment whether a request with this Idempotency-Key was answered before"
+    advice = "Send it again in a few seconds, with the same key."

@@ -298,6 +298,15 @@ async def test_cancelling_what_has_ended_changes_nothing(service: Service) -> No
     assert (await service.ask(f"/v1/jobs/{job['job_id']}/download")).status == 200
 
 
+async def test_a_repeated_request_says_that_it_is_one(service: Service) -> None:
+    """By a header, which the first one does not have."""
+    path, headers = f"/v1/orders/{ORDER}/jobs", {"Idempotency-Key": "once"}
+
+    answers = [await service.ask(path, method="POST", headers=headers) for _ in range(2)]
+
+    assert [answer.headers.get("Idempotent-Replayed") for answer in answers] == [None, "true"]
+
+
 async def test_the_same_key_is_the_same_job(upstream: FakeUpstream, service: Service) -> None:
     """A repeated POST starts nothing, also when the job has ended; the query may be written differently."""
     first = await submit(service, headers={"Idempotency-Key": "once"}, quality="80")

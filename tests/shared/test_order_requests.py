@@ -1,0 +1,95 @@
+"""`Idempotency-Key` of requests that make an order, at several instances."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from service.cluster.order_requests import SharedOrderRequests
+from service.cluster.redis_link import ALIVE_PREFIX, RedisLink
+from service.problems import RequestsUnavailable, RequestUnfinished
+from service.telemetry.metrics import Metrics
+from tests.redis_server import RedisServer
+
+ANSWER = {"order_id": "o", "links": {"overview": "/v1/orders/o"}}
+
+pytestmark = pytest.mark.usefixtures("patient")
+
+
+@pytest.fixture
+async def instances(redis: RedisServer) -> AsyncIterator[tuple[RedisLink, RedisLink]]:
+    """Two that share a Redis."""
+    async with (
+        RedisLink.open(redis.url, "one", Metrics()) as one,
+        RedisLink.open(redis.url, "two", Metrics()) as two,
+    ):
+        yield one, two
+
+
+async def test_one_instance_works_on_it_and_all_have_its_answer(instances: tuple[RedisLink, RedisLink]) -> None:
+    """The others are told to come back."""
+    first, second = map(SharedOrderRequests, instances)
+
+    assert await first.begin("key") is None
+    for requests in (first, second):
+        with pytest.raises(RequestUnfinished):
+            await requests.begin("key")
+    await first.finish("key", ANSWER)
+
+    assert [await requests.begin("key") for requests in (first, second)] == [ANSWER, ANSWER]
+    assert await second.begin("another") is None
+
+
+async def test_of_two_at_the_same_moment_one_begins(instances: tuple[RedisLink, RedisLink]) -> None:
+    """Whoever was second is refused."""
+    parts = [SharedOrderRequests(link) for link in instances * 3]
+
+    begun = await asyncio.gather(*(part.begin("key") for part in parts), return_exceptions=True)
+
+    assert begun.count(None) == 1
+    assert sum(isinstance(one, RequestUnfinished) for one in begun) == 5
+
+
+async def test_what_failed_may_be_begun_anywhere(instances: tuple[RedisLink, RedisLink]) -> None:
+    """Its key is free."""
+    first, second = map(SharedOrderRequests, instances)
+    await first.begin("key")
+
+    await first.release("key")
+
+    assert await second.begin("key") is None
+
+
+async def test_what_a_dead_instance_had_begun_is_begun_anew(instances: tuple[RedisLink, RedisLink]) -> None:
+    """By one of those who ask."""
+    one, two = instances
+    first, second, third = SharedOrderRequests(one), SharedOrderRequests(two), SharedOrderRequests(two)
+    await first.begin("key")
+    await one.leave("one")
+    assert await two.is_dead("one")
+
+    begun = await asyncio.gather(second.begin("key"), third.begin("key"), return_exceptions=True)
+
+    assert begun.count(None) == 1
+    assert sum(isinstance(each, RequestUnfinished) for each in begun) == 1
+    await first.release("key")  # what it takes back is no longer its own
+    with pytest.raises(RequestUnfinished):
+        await SharedOrderRequests(two).begin("key")
+
+
+async def test_without_redis_nobody_can_tell(redis: RedisServer, instances: tuple[RedisLink, RedisLink]) -> None:
+    """A 503, for an order is not made twice; an answer that was begun before is given all the same."""
+    first, second = map(SharedOrderRequests, instances)
+    await first.begin("key")
+    redis.kill()
+
+    await first.finish("key", ANSWER)
+    with pytest.raises(RequestsUnavailable) as refused:
+        await second.begin("another")
+
+    assert refused.value.headers["Retry-After"]
+
+
+def test_the_names_in_redis_are_the_services_own() -> None:
+    """As the operating guide says."""
+    assert ALIVE_PREFIX.startswith("batch:")
