@@ -63,6 +63,28 @@ STORE = Row(
     ],
 )
 
+SHARED = Row(
+    "What do the instances share?",
+    [
+        lines(
+            "Redis and S3",
+            "Whether the last call was answered, at the instance that fares worst; empty where one stands alone.",
+            "none",
+            {"{{what}}": 'min by (what) (batch_shared_up{job="$job"})'},
+            states=("away", "there"),
+            top=1,
+            span=12,
+        ),
+        lines(
+            "Images fetched without the others",
+            "Redis or S3 was away, so another instance may have fetched them too.",
+            PER_SECOND,
+            {"{{instance}}": rate("batch_images_refetched_total", "instance", matching='why="uncoordinated"')},
+            span=12,
+        ),
+    ],
+)
+
 JOBS = Row(
     "How are the jobs?",
     [
@@ -117,4 +139,4 @@ CALLERS = Row(
 )
 
 
-ROWS = (STORE, JOBS, CALLERS)
+ROWS = (STORE, SHARED, JOBS, CALLERS)

@@ -74,7 +74,7 @@ class Plan(BaseModel):
 
     def request(self, image: PlannedImage) -> ImageRequest:
         """What is to be fetched for one of its images."""
-        return ImageRequest(image.key, image.image_id, self.rendition, image.is_bought)
+        return ImageRequest(image.key, image.image_id, self.rendition, image.is_bought, image.legacy_key)
 
     def keys(self) -> dict[str, str | None]:
         """The store's key of each image, and the one that the first edition gave it."""

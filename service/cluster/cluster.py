@@ -115,6 +115,7 @@ class Cluster:
         redis = await stack.enter_async_context(RedisLink.open(url, instance, metrics, before=before))
         await redis.warn()
         images, leases = ClusterImages(objects), RedisImageLeases(redis, objects.link)
+        await images.look_for_legacy()
         stack.push_async_callback(leases.close)
         archives = ClusterArchives(objects, redis, database, settings.archive_ttl, images.wake)
         return cls(

@@ -2,6 +2,7 @@
 
 blobs/AB/DIGEST     the bytes
 variants/AB/VARIANT the newest generation of an image in one rendition, and its blob; written conditionally
+images/AB/KEY       the first edition's index, by keys that are no longer made
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from service.signal import Signal
 _NOT_YET_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.5, 3.0)
 _REMEMBERED = 10_000
 _TRIES = 5
+_LEGACY = "images/"
 
 
 class ClusterImages:
@@ -34,15 +36,36 @@ class ClusterImages:
         """Fired when there is something to share."""
         self._entries: OrderedDict[str, tuple[int, str] | None] = OrderedDict()
         self._lost: set[str] = set()
+        self.has_legacy = False
+        """Whether the first edition's index is there."""
 
-    async def find(self, key: str) -> tuple[Blob | None, bool]:
+    async def look_for_legacy(self) -> None:
+        """See whether the first edition's index is there; if that cannot be told, it may be."""
+        try:
+            self.has_legacy = await self._objects.has_any(_LEGACY)
+        except Unavailable:
+            self.has_legacy = True
+
+    async def find(self, key: str, legacy_key: str | None = None) -> tuple[Blob | None, bool]:
         """As `SharedImages`."""
         variant, generation = split_key(key)
         try:
             entry = await self._read(variant)
+            if entry is None and legacy_key is not None and self.has_legacy:
+                entry = await self._adopt_legacy(key, legacy_key)
         except Unavailable:
             return None, False
         return (entry[1] if entry is not None and entry[0] == generation else None), True
+
+    async def _adopt_legacy(self, key: str, legacy_key: str) -> tuple[int, Blob] | None:
+        """What the first edition's index names, found by its key from now on. Raises `Unavailable`."""
+        found = await self._objects.get(f"{_LEGACY}{legacy_key[:2]}/{legacy_key}")
+        if found is None:
+            return None
+        blob, (variant, generation) = Blob(**json.loads(found[0])), split_key(key)
+        with suppress(ObjectChanged):
+            self._remember(variant, (generation, await self._objects.create(_index(variant), _entry(generation, blob))))
+        return generation, blob
 
     async def _read(self, variant: str) -> tuple[int, Blob] | None:
         """The newest generation that is shared, and its blob. Raises `Unavailable`."""
@@ -72,7 +95,7 @@ class ClusterImages:
         if key is None:
             return
         variant, generation = split_key(key)
-        body = json.dumps({"generation": generation, "blob": asdict(blob)}).encode()
+        body = _entry(generation, blob)
         if variant not in self._entries:
             await self._read(variant)
         for _ in range(_TRIES):
@@ -130,6 +153,10 @@ class ClusterImages:
 
 def _content(digest: str) -> str:
     return f"blobs/{digest[:2]}/{digest}"
+
+
+def _entry(generation: int, blob: Blob) -> bytes:
+    return json.dumps({"generation": generation, "blob": asdict(blob)}).encode()
 
 
 def _index(variant: str) -> str:

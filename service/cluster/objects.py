@@ -1,7 +1,7 @@
 """S3-compatible storage that several instances share: objects by name, written whole, some only if unchanged."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -11,6 +11,7 @@ from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Metrics, Shared
 
 if TYPE_CHECKING:
+    from obstore import ListStream, ObjectMeta
     from obstore.store import ObjectStore
 
 log = get_logger(__name__)
@@ -150,6 +151,12 @@ class Objects:
             return False
         return True
 
+    async def has_any(self, prefix: str) -> bool:
+        """Whether there are objects whose names begin so."""
+        import obstore
+
+        return await self.link.call(lambda: _with_our_errors(_first_page(obstore.list(self._store, prefix)))) != []
+
     async def read(self, name: str, start: int, stop: int) -> AsyncIterator[bytes]:
         """The bytes from `start` to before `stop`, a few MiB at a time. Raises `FileNotFoundError`."""
         import obstore
@@ -173,6 +180,10 @@ class Objects:
             return _written(call)  # type: ignore[arg-type]
 
         return (await self.link.call(put))["e_tag"] or ""
+
+
+async def _first_page(pages: "ListStream[Sequence[ObjectMeta]]") -> "Sequence[ObjectMeta]":
+    return await anext(aiter(pages), [])
 
 
 async def _written(call: Awaitable[T]) -> T:

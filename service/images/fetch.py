@@ -49,6 +49,8 @@ class ImageRequest:
     rendition: Rendition
     is_bought: bool = False
     """Fetching it costs nothing, whatever the rendition."""
+    legacy_key: str | None = None
+    """The key that the first edition gave it, where its images are still stored."""
 
     @property
     def buys(self) -> bool:
@@ -149,7 +151,7 @@ class ImageFetcher:
         if (reason := context.refusal(image)) is not None and not self._flights.is_running(image.key):
             stored = await self._store.find_published(image.key, context.looked_at)
             if stored is None:
-                stored, _ = await self._store.find_shared(image.image_id, image.key)
+                stored, _ = await self._store.find_shared(image.image_id, image.key, image.legacy_key)
             if stored is not None:
                 return Fetched(stored, 0)
             if not self._flights.is_running(image.key):
@@ -205,7 +207,7 @@ class ImageFetcher:
         except TimeoutError:
             raise ImageFailed(Reason.TIMEOUT) from None
         progress.is_leased = True
-        shared, is_certain = await self._store.find_shared(image.image_id, image.key)
+        shared, is_certain = await self._store.find_shared(image.image_id, image.key, image.legacy_key)
         progress.is_only_one = is_only_one and is_certain
         if shared is not None:
             self._leases.release(image.key)

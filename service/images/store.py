@@ -87,8 +87,14 @@ class Evict(Protocol):
 class SharedImages(Protocol):
     """A storage of images behind the local one, which several instances share."""
 
-    async def find(self, key: str) -> tuple[Blob | None, bool]:
-        """The image that some instance fetched under this key, if any, and whether that could be told."""
+    has_legacy: bool
+    """Whether images of the first edition are there."""
+
+    async def find(self, key: str, legacy_key: str | None = None) -> tuple[Blob | None, bool]:
+        """The image that some instance fetched under this key, if any, and whether that could be told.
+
+        `legacy_key` is the one that the first edition gave it.
+        """
 
     def mark(self, connection: sqlite3.Connection, blob: Blob, key: str | None) -> None:
         """Within the transaction that keeps an image: it is to be shared, and `key` to name it."""
@@ -134,7 +140,7 @@ class ImageStore:
         # What was published of late, by key: looking in the database would cost every fetch a hop to its thread.
         self._published: OrderedDict[str, Blob] = OrderedDict()
         self._forgotten_at = time.monotonic()
-        self.has_legacy = has_legacy
+        self.has_legacy = has_legacy or (shared is not None and shared.has_legacy)
         """Whether images of the first edition are here, to be found by the keys they had."""
 
     @classmethod
@@ -311,14 +317,16 @@ class ImageStore:
             blob = (await self.find({key: None})).get(key)
         return blob
 
-    async def find_shared(self, image_id: str, key: str) -> tuple[Blob | None, bool]:
+    async def find_shared(self, image_id: str, key: str, legacy_key: str | None) -> tuple[Blob | None, bool]:
         """The image that another instance fetched under `key`, brought here; whether that there is none is certain.
+
+        `legacy_key` is the one that the first edition gave it.
 
         Raises `OutOfSpace`.
         """
         if self._shared is None:
             return None, True
-        blob, is_certain = await self._shared.find(key)
+        blob, is_certain = await self._shared.find(key, legacy_key)
         if blob is None:
             return None, is_certain
         try:
@@ -495,6 +503,11 @@ class ImageStore:
                 if body.append(piece):
                     await body.flush()
             content, _ = await body.complete(blob.extension)
-            if content.digest != blob.digest and not has_legacy_name(blob.digest):
+            is_the_same = (
+                (content.size, content.crc) == (blob.size, blob.crc)
+                if has_legacy_name(blob.digest)
+                else content.digest == blob.digest
+            )
+            if not is_the_same:
                 raise BlobLost(blob.digest)
             await self._keep(body, blob, image, is_shared=True)
