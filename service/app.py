@@ -165,7 +165,7 @@ async def components(app: web.Application) -> AsyncIterator[None]:
         await stack.enter_async_context(running(archives.sweep_regularly()))
         await stack.enter_async_context(running(archives.release_regularly()))
         app[DELIVERY] = Delivery(images, metrics)
-        app[NAMED] = NamedArchives(database)
+        app[NAMED] = NamedArchives(database, shared.names)
         app[ASSISTANT] = await stack.enter_async_context(open_assistant(settings, app[STATS], app[TRACES].client))
         app[JOBS] = background = await open_jobs(stack, app, database, archives, orders)
         app[WEBHOOK_EVENTS] = webhook_events = WebhookEvents(

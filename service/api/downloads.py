@@ -21,6 +21,7 @@ from service.problems import (
     PrefetchRefused,
     Problem,
     RangeUnsafe,
+    StillBuilding,
 )
 from service.telemetry.metrics import CacheResult
 from service.upstream.versions import required_version, takes_format
@@ -59,8 +60,7 @@ async def describe(request: web.Request) -> web.StreamResponse:
     except UPSTREAM_DOWN as problem:
         return head_of(request, await _stale(request, order_id, options, problem), stale=True)
     archive = await request.app[ARCHIVES].find(order_id, order, options)
-    named = await request.app[NAMED].find(order_id, options)
-    ranges = named is None or (named.is_only and (archive is None or archive.id == named.archive_id))
+    ranges = await _takes_ranges(request, archive, order_id, options)
     if archive is not None:
         return head_of(request, archive, ranges=ranges)
     chosen = choose(order, options, request.app[SETTINGS].max_images_per_order)
@@ -73,6 +73,15 @@ async def describe(request: web.Request) -> web.StreamResponse:
             "X-Total-Images": str(len(chosen)),
         }
     )
+
+
+async def _takes_ranges(request: web.Request, archive: Archive | None, order_id: str, options: Options) -> bool:
+    """Whether a bare `Range` would be honoured."""
+    try:
+        named = await request.app[NAMED].find(order_id, options)
+    except StillBuilding:
+        return False
+    return named is None or (named.is_only and (archive is None or archive.id == named.archive_id))
 
 
 def head_of(request: web.Request, archive: Archive, *, stale: bool = False, ranges: bool = True) -> web.StreamResponse:
@@ -125,7 +134,8 @@ async def _resumed(request: web.Request, order_id: str, options: Options) -> Arc
 
     It is as if the caller had asked at the archive's own URL: nothing is started, so nothing is counted, and
     Autoenhance is not asked. A lost connection shall not cost a second download. Without `If-Range` it is the only
-    archive that this URL has named; raises `RangeUnsafe` when there is none, or more than one.
+    archive that this URL has named; raises `RangeUnsafe` when there is none, or more than one, and `StillBuilding` when
+    that cannot be told.
     """
     wanted = parse_range(request.headers.get("Range"))
     if wanted is None:

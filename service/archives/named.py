@@ -6,6 +6,7 @@ Download managers join what they have with what a bare range brings, whatever it
 import sqlite3
 import time
 from dataclasses import dataclass
+from typing import Protocol
 
 from service.archives.options import Options
 from service.database import Database
@@ -19,7 +20,7 @@ CREATE TABLE IF NOT EXISTS named (
 CREATE INDEX IF NOT EXISTS named_by_seen ON named (seen);
 """
 
-_REMEMBERED_SECONDS = 30 * 24 * 3600.0
+REMEMBERED_SECONDS = 30 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,29 +31,50 @@ class Named:
     is_only: bool
 
 
+class SharedNames(Protocol):
+    """Where several instances note what each of them has named. `url_key` stands for an order's path and query."""
+
+    async def find(self, order_id: str, url_key: str) -> Named | None:
+        """What any of them has named; None for nothing. Raises `StillBuilding` when it cannot be told."""
+
+    async def add(self, order_id: str, url_key: str, archive_id: str) -> bool | None:
+        """It names this archive now; whether it has named no other, or None when that cannot be told yet."""
+
+
 class NamedArchives:
     """Remembers for 30 days what each order's path and query have named."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, shared: SharedNames | None = None) -> None:
         self._database = database
+        self._shared = shared
 
     async def find(self, order_id: str, options: Options) -> Named | None:
-        """What this order's path with these options has named; None for nothing."""
+        """What this order's path with these options has named; None for nothing.
+
+        Raises `StillBuilding` when what other instances have named cannot be told.
+        """
         key = _key(order_id, options)
 
         def read(connection: sqlite3.Connection) -> Named | None:
             query = "SELECT archive_id, is_only FROM named WHERE url_key = ? AND seen > ?"
-            row = connection.execute(query, (key, time.time() - _REMEMBERED_SECONDS)).fetchone()
+            row = connection.execute(query, (key, time.time() - REMEMBERED_SECONDS)).fetchone()
             return Named(row[0], bool(row[1])) if row else None
 
-        return await self._database.run(read)
+        here = await self._database.run(read)
+        if self._shared is None:
+            return here
+        anywhere = await self._shared.find(order_id, key)
+        if here is None or anywhere is None:
+            return anywhere or here
+        is_only = here == anywhere and here.is_only
+        return Named(anywhere.archive_id, is_only)
 
     async def add(self, order_id: str, options: Options, archive_id: str) -> bool:
-        """It names this archive now; whether it has named no other. False too when there is no room to note it."""
+        """It names this archive now; whether it has named no other. False too when that cannot be noted."""
         key, now = _key(order_id, options), time.time()
 
         def write(connection: sqlite3.Connection) -> bool:
-            connection.execute("DELETE FROM named WHERE seen <= ?", (now - _REMEMBERED_SECONDS,))
+            connection.execute("DELETE FROM named WHERE seen <= ?", (now - REMEMBERED_SECONDS,))
             row = connection.execute(
                 "INSERT INTO named (url_key, archive_id, is_only, seen) VALUES (?, ?, 1, ?) ON CONFLICT (url_key)"
                 " DO UPDATE SET is_only = is_only AND archive_id = excluded.archive_id,"
@@ -62,9 +84,12 @@ class NamedArchives:
             return bool(row[0])
 
         try:
-            return await self._database.run(write)
+            is_only = await self._database.run(write)
+            if self._shared is not None and not await self._shared.add(order_id, key, archive_id):
+                return False
         except OutOfSpace:
             return False
+        return is_only
 
 
 def _key(order_id: str, options: Options) -> str:

@@ -13,6 +13,7 @@ from uuid import uuid4
 from service.api.order_requests import LocalOrderRequests, OrderRequests
 from service.api.shared_limits import SHARED_SECONDS, SharedWindow
 from service.archives.catalogue import SharedArchives
+from service.archives.named import SharedNames
 from service.database import Database, data_dir_needed
 from service.images.leases import ImageLeases
 from service.images.store import ImageStore, SharedImages
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from service.cluster.archives import ClusterArchives
     from service.cluster.generations import ClusterGenerations
     from service.cluster.images import ClusterImages
+    from service.cluster.named import ClusterNames
     from service.cluster.redis_link import RedisLink
 
 SCHEMA = """
@@ -39,6 +41,10 @@ CREATE TABLE IF NOT EXISTS unshared_lists (
 ) WITHOUT ROWID;
 -- How this instance saw the images of an order while others could not be told.
 CREATE TABLE IF NOT EXISTS unshared_sightings (order_id TEXT PRIMARY KEY, image_ids TEXT NOT NULL) WITHOUT ROWID;
+-- What addresses have named here while others could not be told.
+CREATE TABLE IF NOT EXISTS unshared_names (
+    url_key TEXT NOT NULL, archive_id TEXT NOT NULL, order_id TEXT NOT NULL, PRIMARY KEY (url_key, archive_id)
+) WITHOUT ROWID;
 -- Archives that are built here without a list in Redis.
 CREATE TABLE IF NOT EXISTS alone (archive_id TEXT PRIMARY KEY, since REAL NOT NULL) WITHOUT ROWID;
 """
@@ -74,6 +80,7 @@ class _Parts:
     archives: "ClusterArchives"
     generations: "ClusterGenerations"
     order_requests: OrderRequests
+    names: "ClusterNames"
 
 
 class Cluster:
@@ -87,6 +94,7 @@ class Cluster:
         self.archives: SharedArchives | None = parts.archives if parts else None
         self.generations: SharedGenerations | None = parts.generations if parts else None
         self.order_requests: OrderRequests = parts.order_requests if parts else LocalOrderRequests(database)
+        self.names: SharedNames | None = parts.names if parts else None
 
     @classmethod
     async def open(cls, stack: AsyncExitStack, settings: Settings, database: Database, metrics: Metrics) -> "Cluster":
@@ -100,8 +108,10 @@ class Cluster:
         from service.cluster.generations import ClusterGenerations
         from service.cluster.image_leases import RedisImageLeases
         from service.cluster.images import ClusterImages
+        from service.cluster.named import ClusterNames
         from service.cluster.objects import Objects
         from service.cluster.order_requests import SharedOrderRequests
+        from service.cluster.orders import OrderDocuments
         from service.cluster.redis_link import RedisLink
 
         metrics.declare_shared()
@@ -118,10 +128,9 @@ class Cluster:
         await images.look_for_legacy()
         stack.push_async_callback(leases.close)
         archives = ClusterArchives(objects, redis, database, settings.archive_ttl, images.wake)
-        return cls(
-            database,
-            _Parts(redis, images, leases, archives, ClusterGenerations(objects, database), SharedOrderRequests(redis)),
-        )
+        documents = OrderDocuments(objects)
+        sightings, names = ClusterGenerations(documents, database), ClusterNames(documents, database)
+        return cls(database, _Parts(redis, images, leases, archives, sightings, SharedOrderRequests(redis), names))
 
     def share(self, stack: AsyncExitStack, store: ImageStore) -> None:
         """From now on, give the other instances what is fetched and settled here; all of it before `stack` closes."""
@@ -131,7 +140,8 @@ class Cluster:
             parts = self._parts
 
             async def share_the_rest() -> bool:
-                return await parts.generations.share() and await parts.archives.share_lists()
+                shares = (parts.generations.share, parts.names.share, parts.archives.share_lists)
+                return all([await share() for share in shares])
 
             sharing = Publisher(parts.images, parts.leases, self._database, store.path, share_the_rest)
             stack.push_async_callback(sharing.close)

@@ -1,32 +1,27 @@
-"""How images were last seen, by any of the instances that share a storage: one document per order."""
+"""How images were last seen, by any of the instances that share a storage."""
 
 import asyncio
 import json
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import astuple
+from dataclasses import replace
 
 from service.cluster.link import Unavailable
-from service.cluster.objects import ObjectChanged, Objects
+from service.cluster.orders import OrderDocument, OrderDocuments
 from service.database import Database
 from service.orders.generations import Sighting, look, read_sightings
-from service.telemetry.logs import get_logger
 from service.upstream.models import ImageRecord
 
-log = get_logger(__name__)
-
-_TRIES = 10
 _PATIENCE_SECONDS = 0.25
 _REMEMBERED = 10_000
 
 
 class ClusterGenerations:
-    """Written only over the version its writer has read, so that no sighting is lost."""
+    """As `SharedGenerations`: written only over the version its writer has read, so that no sighting is lost."""
 
-    def __init__(self, objects: Objects, database: Database) -> None:
-        self._objects = objects
+    def __init__(self, documents: OrderDocuments, database: Database) -> None:
+        self._documents = documents
         self._database = database
         self._known: OrderedDict[str, None] = OrderedDict()
         self._late: set[asyncio.Task[dict[str, Sighting]]] = set()
@@ -52,15 +47,18 @@ class ClusterGenerations:
         self._known.move_to_end(order_id)
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
-        name = f"generations/{order_id}"
+        now: dict[str, Sighting] = {}
+
+        def note(document: OrderDocument) -> OrderDocument:
+            nonlocal now
+            now = look(records, document.sightings, refresh)
+            return replace(document, sightings=document.sightings | now)
+
         try:
-            for _ in range(_TRIES):
-                with suppress(ObjectChanged):
-                    return await self._merge(name, records, refresh)
+            await self._documents.update(order_id, note)
         except Unavailable:
             return {}
-        log.warning("an order's images change too fast to be noted", order_id=order_id)
-        return {}
+        return now
 
     def mark(self, connection: sqlite3.Connection, order_id: str, image_ids: Iterable[str]) -> None:
         """As `SharedGenerations`."""
@@ -75,42 +73,22 @@ class ClusterGenerations:
             ours = await self._database.run(
                 lambda connection: read_sightings(connection, json.loads(image_ids))  # noqa: B023  # awaited at once
             )
+
+            def add(document: OrderDocument, ours: Mapping[str, Sighting] = ours) -> OrderDocument:
+                """What others do not know: images they have not seen, or not in their newest generation."""
+                known = document.sightings
+                newer = {
+                    image_id: sighting
+                    for image_id, sighting in ours.items()
+                    if image_id not in known or sighting.generation > known[image_id].generation
+                }
+                return replace(document, sightings=known | newer)
+
             try:
-                while True:
-                    with suppress(ObjectChanged):
-                        await self._add(f"generations/{order_id}", ours)
-                        break
+                await self._documents.update(order_id, add)
             except Unavailable:
                 return False
             self._database.note(
                 "DELETE FROM unshared_sightings WHERE order_id = ? AND image_ids = ?", (order_id, image_ids)
             )
         return True
-
-    async def _add(self, name: str, ours: Mapping[str, Sighting]) -> None:
-        """Note what others do not know: images they have not seen, or not in their newest generation."""
-        known, tag = await self._read(name)
-        newer = {
-            image_id: sighting
-            for image_id, sighting in ours.items()
-            if image_id not in known or sighting.generation > known[image_id].generation
-        }
-        if newer:
-            await self._write(name, known | newer, tag)
-
-    async def _merge(self, name: str, records: Mapping[str, ImageRecord], refresh: set[str]) -> dict[str, Sighting]:
-        known, tag = await self._read(name)
-        now = look(records, known, refresh)
-        if any(sighting != known.get(image_id) for image_id, sighting in now.items()):
-            await self._write(name, known | now, tag)
-        return now
-
-    async def _read(self, name: str) -> tuple[dict[str, Sighting], str | None]:
-        found = await self._objects.get(name)
-        if found is None:
-            return {}, None
-        return {image_id: Sighting(*values) for image_id, values in json.loads(found[0]).items()}, found[1]
-
-    async def _write(self, name: str, sightings: Mapping[str, Sighting], tag: str | None) -> None:
-        body = json.dumps({image_id: astuple(sighting) for image_id, sighting in sightings.items()}).encode()
-        await (self._objects.create(name, body) if tag is None else self._objects.replace(name, body, tag))

@@ -13,8 +13,8 @@ from tests.s3_server import S3Server
 from tests.shared.s3_proxy import S3Proxy
 
 IMAGES = {f"i{number}": jpeg(number, 20_000) for number in range(10)}
-# Of an order, whatever its images: its sightings read and written, and its list.
-_PER_ORDER = 3
+# Of an order, whatever its images: its sightings read and written, the name of its archive, its list.
+_PER_ORDER = 4
 _IDLE_SECONDS = 10.0
 
 
@@ -26,7 +26,9 @@ async def proxy(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
         yield between
 
 
-async def test_requests_to_s3(upstream: FakeUpstream, proxy: S3Proxy, start_member: StartService) -> None:
+async def test_requests_to_s3(
+    upstream: FakeUpstream, proxy: S3Proxy, start_member: StartService, patient: None
+) -> None:
     """Three for a new image; for a repeat at another instance one, and one for each image."""
     upstream.orders[ORDER] = order(IMAGES)
     upstream.images |= IMAGES

@@ -1,0 +1,120 @@
+"""What instances know of an order together: one document in S3, `generations/ORDER_ID`, written conditionally.
+
+It says how each of the order's images was last seen, and which archives the order's addresses have named.
+"""
+
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import astuple, dataclass, field
+
+from service.archives.named import REMEMBERED_SECONDS
+from service.cluster.link import Unavailable
+from service.cluster.objects import ObjectChanged, Objects
+from service.orders.generations import Sighting
+from service.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+_TRIES = 10
+# What was read of late need not be read again to be written; so much of it is kept.
+_RECENT, _RECENT_BYTES = 256, 64 * 1024
+# No image has this id.
+_NAMES = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """The archive that an address named last, whether it has named no other, and when (epoch seconds)."""
+
+    archive_id: str
+    is_only: bool
+    seen: float
+
+
+@dataclass(frozen=True, slots=True)
+class OrderDocument:
+    """The images by id, the names by the key of their address."""
+
+    sightings: dict[str, Sighting] = field(default_factory=dict)
+    names: dict[str, Naming] = field(default_factory=dict)
+
+
+class OrderDocuments:
+    """Everything raises `Unavailable` when S3 does not answer."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._recent: OrderedDict[str, tuple[bytes, str | None]] = OrderedDict()
+
+    async def read(self, order_id: str) -> OrderDocument:
+        """The document as it is now; an empty one where there is none."""
+        body, _ = await self._get(order_id)
+        return _decode(body)
+
+    async def update(
+        self, order_id: str, change: Callable[[OrderDocument], OrderDocument], *, may_be_recent: bool = False
+    ) -> OrderDocument:
+        """Write what `change` makes of the document, if that is another one; it is called again when another instance
+        was quicker. Returns what is there now.
+
+        `may_be_recent`: where nothing is to be changed, what was read of late will do.
+        """
+        for attempt in range(_TRIES):
+            recent = self._recent.get(order_id) if may_be_recent and not attempt else None
+            body, tag = recent or await self._get(order_id)
+            document = _decode(body)
+            changed = change(document)
+            if changed == document:
+                return document
+            try:
+                await self._put(order_id, changed, tag)
+            except ObjectChanged:
+                continue
+            return changed
+        log.warning("an order's document changes too fast to be written", order_id=order_id)
+        raise Unavailable(order_id)
+
+    def is_recent(self, order_id: str) -> bool:
+        """Whether the document was read or written of late."""
+        return order_id in self._recent
+
+    async def _get(self, order_id: str) -> tuple[bytes, str | None]:
+        found = await self._objects.get(_name(order_id)) or (b"{}", None)
+        self._keep(order_id, *found)
+        return found
+
+    async def _put(self, order_id: str, document: OrderDocument, tag: str | None) -> None:
+        body, name = _encode(document), _name(order_id)
+        tag = await (self._objects.create(name, body) if tag is None else self._objects.replace(name, body, tag))
+        self._keep(order_id, body, tag)
+
+    def _keep(self, order_id: str, body: bytes, tag: str | None) -> None:
+        self._recent.pop(order_id, None)
+        if len(body) <= _RECENT_BYTES:
+            self._recent[order_id] = body, tag
+        if len(self._recent) > _RECENT:
+            self._recent.popitem(last=False)
+
+
+def _decode(body: bytes) -> OrderDocument:
+    values = json.loads(body)
+    names = values.pop(_NAMES, {})
+    return OrderDocument(
+        {image_id: Sighting(*sighting) for image_id, sighting in values.items()},
+        {key: Naming(*naming) for key, naming in names.items()},
+    )
+
+
+def _encode(document: OrderDocument) -> bytes:
+    """Without the names that are too old to be remembered."""
+    values: dict[str, object] = {image_id: astuple(sighting) for image_id, sighting in document.sightings.items()}
+    oldest = time.time() - REMEMBERED_SECONDS
+    if names := {key: astuple(naming) for key, naming in document.names.items() if naming.seen > oldest}:
+        values[_NAMES] = names
+    return json.dumps(values).encode()
+
+
+def _name(order_id: str) -> str:
+    return f"generations/{order_id}"
