@@ -30,7 +30,11 @@ from service.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-_UNSHARED = "SELECT archive_id FROM unshared_lists"
+# Only when all that they name is shared.
+_UNSHARED = (
+    "SELECT archive_id, EXISTS (SELECT 1 FROM members JOIN unshared USING (digest)"
+    " WHERE members.archive_id = unshared_lists.archive_id) FROM unshared_lists"
+)
 _ALONE, _NOT_ALONE = "INSERT OR REPLACE INTO alone VALUES (?, ?)", "DELETE FROM alone WHERE archive_id = ?"
 _SHARED = ("DELETE FROM unshared_lists WHERE archive_id = ?", _NOT_ALONE)
 _AGAIN_SECONDS = 0.5
@@ -198,7 +202,9 @@ class ClusterArchives:
     async def share_lists(self) -> bool:
         """Give others the settled archives that are marked; whether none is left."""
         rows = await self._database.run(lambda connection: connection.execute(_UNSHARED).fetchall())
-        for (archive_id,) in rows:
+        for archive_id, must_wait in rows:
+            if must_wait:
+                continue
             record = await self._database.run(lambda connection: read_record(connection, archive_id))  # noqa: B023  # awaited at once
             try:
                 if record is not None and record.state in SETTLED:
@@ -211,7 +217,7 @@ class ClusterArchives:
                 return False
             for statement in _SHARED:
                 self._database.note(statement, (archive_id,))
-        return True
+        return not any(must_wait for _, must_wait in rows)
 
     async def _point(self, archive_id: str) -> None:
         """Let the keys of a complete archive find it, if they do not yet."""

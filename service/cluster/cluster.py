@@ -141,9 +141,9 @@ class Cluster:
 
             async def share_the_rest() -> bool:
                 shares = (parts.generations.share, parts.names.share, parts.archives.share_lists)
-                return all([await share() for share in shares])
+                return all([await share() for share in shares]) and await parts.images.is_there()
 
-            sharing = Publisher(parts.images, parts.leases, self._database, store.path, share_the_rest)
+            sharing = Publisher(parts.images, parts.leases, self._database, store, share_the_rest)
             stack.push_async_callback(sharing.close)
 
     async def notify(self, order_id: str) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from contextlib import suppress
-from typing import Any
 
 from service.cluster.link import Link, Unavailable
 from service.cluster.redis_link import ALIVE_PREFIX, BEAT_SECONDS, CHANNEL, RedisLink
@@ -22,14 +21,16 @@ return {ARGV[1], holder or ''}
 """
 RELEASE = """
 -- Race: a holder that was taken for dead, and gives back what is another's by now.
--- KEYS: lease. ARGV: me, channel, topic.
-if redis.call('GET', KEYS[1]) == ARGV[1] then
-  redis.call('DEL', KEYS[1])
-  redis.call('PUBLISH', ARGV[2], ARGV[3])
+-- KEYS: leases. ARGV: me, channel, topics.
+for _, key in ipairs(KEYS) do
+  if redis.call('GET', key) == ARGV[1] then redis.call('DEL', key) end
 end
+redis.call('PUBLISH', ARGV[2], ARGV[3])
 """
 # Only bounds what is left behind; who waits looks whether the holder lives.
 _KEPT_SECONDS = 24 * 3600
+# What is released within so many seconds is given back together.
+_GATHER_SECONDS = 0.01
 # So long is waited for an image that is bought, and whose holder cannot share it.
 _PATIENCE_SECONDS = 60.0
 
@@ -43,7 +44,8 @@ class RedisImageLeases:
         self._take = redis.redis.register_script(TAKE)
         self._release = redis.redis.register_script(RELEASE)
         self._held: set[str] = set()
-        self._releasing: set[asyncio.Task[None]] = set()
+        self._released: list[str] = []
+        self._giving_back: asyncio.Task[None] | None = None
         redis.on_lost.append(self._retake)
 
     async def acquire(self, key: str, *, buys: bool) -> bool:
@@ -80,18 +82,23 @@ class RedisImageLeases:
         """As `ImageLeases`."""
         if key in self._held:
             self._held.discard(key)
-            task = asyncio.create_task(self._give_back(key))
-            self._releasing.add(task)
-            task.add_done_callback(self._releasing.discard)
+            self._released.append(key)
+            if self._giving_back is None:
+                self._giving_back = asyncio.create_task(self._give_back())
 
     async def close(self) -> None:
         """Wait until what was released is given back."""
-        await asyncio.gather(*self._releasing)
+        while self._giving_back is not None:
+            await self._giving_back
 
-    async def _give_back(self, key: str) -> None:
-        arguments: list[Any] = [self._redis.instance, CHANNEL, key]
-        with suppress(Unavailable):  # others take it over when this instance has left
-            await self._redis.call(lambda: self._release(keys=[_lease(key)], args=arguments))
+    async def _give_back(self) -> None:
+        while self._released:
+            await asyncio.sleep(_GATHER_SECONDS)
+            released, self._released = self._released, []
+            keys, arguments = [_lease(key) for key in released], [self._redis.instance, CHANNEL, "\n".join(released)]
+            with suppress(Unavailable):  # others take it over when this instance has left
+                await self._redis.call(lambda: self._release(keys=keys, args=arguments))  # noqa: B023  # awaited at once
+        self._giving_back = None
 
     async def _retake(self) -> None:
         for key in list(self._held):

@@ -33,7 +33,9 @@ class ClusterImages:
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
         self.has_work = Signal()
-        """Fired when there is something to share."""
+        """Fired when something else than an image is to be shared, or may be by now."""
+        self.marked: asyncio.Queue[tuple[Blob, str | None]] = asyncio.Queue()
+        """What is to be shared, and the keys that are to name it."""
         self._entries: OrderedDict[str, tuple[int, str] | None] = OrderedDict()
         self._lost: set[str] = set()
         self.has_legacy = False
@@ -81,16 +83,24 @@ class ClusterImages:
         """As `SharedImages`."""
         connection.execute("INSERT OR IGNORE INTO unshared (digest, key) VALUES (?, ?)", (blob.digest, key or ""))
 
-    def wake(self) -> None:
+    def stored(self, blob: Blob, key: str | None) -> None:
         """As `SharedImages`."""
+        self.marked.put_nowait((blob, key))
+
+    def wake(self) -> None:
+        """Something was marked, or a list may be shared by now."""
         self.has_work.fire()
 
-    async def publish(self, blob: Blob, path: Path, key: str | None) -> None:
+    async def is_there(self) -> bool:
+        """Whether the storage answers; it is asked only if it did not answer before."""
+        return await self._objects.is_there()
+
+    async def publish(self, blob: Blob, content: Path | bytes, key: str | None) -> None:
         """Give others a stored image, and let `key` name it, unless a newer generation is there.
 
-        Raises `Unavailable`, or `OSError` when the file cannot be read just now.
+        Raises `Unavailable`, `FileNotFoundError`, or `OSError` when the file cannot be read just now.
         """
-        await self._objects.upload(_content(blob.digest), path)
+        await self._objects.upload(_content(blob.digest), content, blob.size)
         self._lost.discard(blob.digest)
         if key is None:
             return

@@ -1,7 +1,9 @@
 """S3-compatible storage that several instances share: objects by name, written whole, some only if unchanged."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -28,6 +30,7 @@ _PIECE_SECONDS = 15.0
 _DOCUMENT_SECONDS, _PAUSE_SECONDS = 1.5, 3.0
 _CONNECT_SECONDS = 1
 _RETRIES = 2
+_ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT")
 _PROBE = "probe"
 _OTHER_TAG = '"00000000000000000000000000000000"'
 
@@ -61,6 +64,8 @@ class Objects:
         try:
             store = from_url(
                 url,
+                # TLS protects what is sent; to sign all of it as well would cost as much as to send it.
+                config={} if _endpoint_is_plain() else {"unsigned_payload": True},
                 client_options={
                     "timeout": timedelta(seconds=_PIECE_SECONDS),
                     "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
@@ -115,18 +120,32 @@ class Objects:
         """Write an object, whatever is there; returns its tag."""
         return await self._put(name, body, "overwrite")
 
-    async def upload(self, name: str, path: Path) -> None:
-        """Write a file under the name of its content, in parts when it is large. It appears whole or not at all."""
+    async def upload(self, name: str, content: Path | bytes, size: int) -> None:
+        """Write a file, or bytes, under the name of its content, in parts when it is large.
+
+        It appears whole or not at all. Raises `FileNotFoundError` when there is no such file.
+        """
         import obstore
 
+        async def put() -> None:
+            try:
+                await _with_our_errors(
+                    obstore.put_async(self._store, name, content, chunk_size=_PART, max_concurrency=_PARTS_AT_ONCE)
+                )
+            except FileNotFoundError as error:
+                if isinstance(content, Path) and not await asyncio.to_thread(content.exists):
+                    raise
+                raise _Failed("no bucket") from error
+
         async with self._uploads:
-            seconds = _PIECE_SECONDS * (1 + (await asyncio.to_thread(path.stat)).st_size / _PART)
-            await self.link.call(
-                lambda: _written(
-                    obstore.put_async(self._store, name, path, chunk_size=_PART, max_concurrency=_PARTS_AT_ONCE)
-                ),
-                seconds,
-            )
+            await self.link.call(put, _PIECE_SECONDS * (1 + size / _PART))
+
+    async def is_there(self) -> bool:
+        """Whether the storage answers; it is asked only if it did not answer before."""
+        if not self.link.is_up:
+            with suppress(Unavailable):
+                await self.exists(_PROBE)
+        return self.link.is_up
 
     async def get(self, name: str) -> tuple[bytes, str] | None:
         """A small object's bytes and tag; None when there is none."""
@@ -180,6 +199,11 @@ class Objects:
             return _written(call)  # type: ignore[arg-type]
 
         return (await self.link.call(put))["e_tag"] or ""
+
+
+def _endpoint_is_plain() -> bool:
+    """Whether what is sent to the storage is not encrypted."""
+    return any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS)
 
 
 async def _first_page(pages: "ListStream[Sequence[ObjectMeta]]") -> "Sequence[ObjectMeta]":

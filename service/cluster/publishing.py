@@ -7,7 +7,6 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from service.cluster.images import ClusterImages
@@ -15,105 +14,99 @@ from service.cluster.link import Unavailable
 from service.database import Database
 from service.images.blobs import Blob
 from service.images.leases import ImageLeases
+from service.images.store import ImageStore
 from service.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
 _AT_ONCE = 8
 _RETRY_SECONDS = 1.0
+# With nothing to do, it is looked so often whether there is something.
+_IDLE_SECONDS = 10.0
 # A stop waits no longer for what is still to be shared: it is shared after the next start.
 _STOP_SECONDS = 10.0
-_UNSHARED = (
-    "SELECT digest, size, crc, extension, is_cut, key FROM unshared JOIN blobs USING (digest) ORDER BY used LIMIT 500"
-)
+_UNSHARED = "SELECT digest, size, crc, extension, is_cut, key FROM unshared JOIN blobs USING (digest) ORDER BY used"
 
 
 class Publisher:
-    """Shares images, each at `path` of its digest, then the lists that name them: `lists` returns whether it could."""
+    """Shares the images of `store`, and what `share_rest` shares, which returns whether nothing is left."""
 
     def __init__(
         self,
         images: ClusterImages,
         leases: ImageLeases,
         database: Database,
-        path: Callable[[str], Path],
-        lists: Callable[[], Awaitable[bool]],
+        store: ImageStore,
+        share_rest: Callable[[], Awaitable[bool]],
     ) -> None:
         self._images = images
         self._leases = leases
         self._database = database
-        self._path = path
-        self._share_lists = lists
-        self._slots = asyncio.Semaphore(_AT_ONCE)
-        self._is_stopping = False
-        self._task = asyncio.create_task(self._share_regularly(), name="sharing")
+        self._store = store
+        self._share_rest = share_rest
+        self._stopping = asyncio.Event()
+        self._is_waiting = False
+        self._rest = asyncio.create_task(self._share_rest_regularly(), name="sharing")
+        self._workers = [asyncio.create_task(self._share_images(), name="sharing images") for _ in range(_AT_ONCE)]
+        self._loading = asyncio.create_task(self._load_marked())
 
     async def close(self) -> None:
         """Share what is left, as far as the time goes."""
-        self._is_stopping = True
-        self._images.wake()
-        await asyncio.wait([self._task], timeout=_STOP_SECONDS)
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                self._stopping.set()
+                await self._images.marked.join()
+                self._images.wake()
+                await self._rest
+        tasks = [self._loading, self._rest, *self._workers]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _share_regularly(self) -> None:
+    async def _load_marked(self) -> None:
+        """What the process before has left."""
+
+        def read(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
+            return connection.execute(_UNSHARED).fetchall()
+
+        for *columns, key in await self._database.run(read):
+            self._images.marked.put_nowait((Blob(*columns), key or None))
+
+    async def _share_images(self) -> None:
         while True:
-            more = self._images.has_work.next()
-            is_done = False
+            blob, key = await self._images.marked.get()
+            while not await self._share(blob, key) and not self._stopping.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_RETRY_SECONDS):
+                        await self._stopping.wait()
+            self._images.marked.task_done()
+            if self._is_waiting:  # a list, perhaps for this image
+                self._images.wake()
+
+    async def _share(self, blob: Blob, key: str | None) -> bool:
+        """Whether there is nothing left to be done for this image."""
+        try:
+            await self._images.publish(blob, self._store.hot(blob) or self._store.path(blob.digest), key)
+        except FileNotFoundError:
+            log.warning("stored image was lost before it was shared")
+        except (Unavailable, OSError):
+            return False
+        self._database.note("DELETE FROM unshared WHERE digest = ? AND key = ?", (blob.digest, key or ""))
+        if key is not None:
+            self._leases.release(key)
+        return True
+
+    async def _share_rest_regularly(self) -> None:
+        while True:
+            is_last, more = self._stopping.is_set(), self._images.has_work.next()
+            is_done, self._is_waiting = False, True
             try:
-                is_done = await self._share_images() and await self._share_lists()
-            except (OSError, sqlite3.Error) as error:
+                is_done = await self._share_rest()
+            except sqlite3.Error as error:
                 log.warning("not shared yet", error=type(error).__name__)
-            if self._is_stopping:
+            self._is_waiting = not is_done
+            if is_last:
                 return
             with suppress(TimeoutError):
-                async with asyncio.timeout(None if is_done else _RETRY_SECONDS):
+                async with asyncio.timeout(_IDLE_SECONDS if is_done else _RETRY_SECONDS):
                     await more.wait()
-
-    async def _share_images(self) -> bool:
-        """Share all that is marked, also what comes meanwhile; False when the storage did not take one."""
-        busy: dict[tuple[str, str], asyncio.Task[bool]] = {}
-        try:
-            while True:
-                more = self._images.has_work.next()
-                for *columns, key in await self._database.run(_read_marked):
-                    blob = Blob(*columns)
-                    if (blob.digest, key) not in busy:
-                        busy[blob.digest, key] = asyncio.create_task(self._share(blob, key), name=f"share {key}")
-                if not busy:
-                    return True
-                waiting = asyncio.create_task(more.wait())
-                await asyncio.wait([waiting, *busy.values()], return_when=asyncio.FIRST_COMPLETED)
-                waiting.cancel()
-                ended = {name: task for name, task in busy.items() if task.done()}
-                if not all(task.result() for task in ended.values()):
-                    await asyncio.gather(*busy.values())  # one of them may be the one that finds the storage back
-                    return False
-                for name in ended:
-                    del busy[name]
-        finally:
-            for task in busy.values():
-                task.cancel()
-            await asyncio.gather(*busy.values(), return_exceptions=True)
-
-    async def _share(self, blob: Blob, key: str) -> bool:
-        async with self._slots:
-            path = self._path(blob.digest)
-            try:
-                if await asyncio.to_thread(path.exists):
-                    await self._images.publish(blob, path, key or None)
-                else:
-                    log.warning("stored image was lost before it was shared")
-            except Unavailable:
-                return False
-
-            def unmark(connection: sqlite3.Connection) -> None:
-                connection.execute("DELETE FROM unshared WHERE digest = ? AND key = ?", (blob.digest, key))
-
-            await self._database.run(unmark)
-            self._leases.release(key)
-            return True
-
-
-def _read_marked(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
-    return connection.execute(_UNSHARED).fetchall()

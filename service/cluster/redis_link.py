@@ -131,7 +131,8 @@ class RedisLink:
                         if message is None:
                             await subscription.ping()
                         elif message["type"] == "message":
-                            self._tell(message["data"].decode())
+                            for topic in message["data"].decode().split("\n"):
+                                self._tell(topic)
             await asyncio.sleep(BEAT_SECONDS)
 
     def _tell(self, topic: str) -> None:

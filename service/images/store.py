@@ -99,8 +99,8 @@ class SharedImages(Protocol):
     def mark(self, connection: sqlite3.Connection, blob: Blob, key: str | None) -> None:
         """Within the transaction that keeps an image: it is to be shared, and `key` to name it."""
 
-    def wake(self) -> None:
-        """Something was marked."""
+    def stored(self, blob: Blob, key: str | None) -> None:
+        """An image that was marked is kept."""
 
     async def present(self, digests: Collection[str]) -> set[str]:
         """Those of `digests` whose content may be there."""
@@ -212,7 +212,7 @@ class ImageStore:
         blob = Blob(content.digest, content.size, content.crc, extension, is_cut)
         await self._keep(body, blob, image)
         if self._shared is not None:
-            self._shared.wake()
+            self._shared.stored(blob, image[1] if image else None)
         return blob
 
     async def add(self, data: bytes, extension: str) -> Blob:
