@@ -18,6 +18,8 @@ _IMAGE = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _ZIP = re.compile(r"\.zip$", re.IGNORECASE)
+# Most names are like this: nothing in them is harmful, wherever it stands.
+_PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9 _.()-]{0,98}[A-Za-z0-9_-]")
 _RESERVED = frozenset('<>:"/\\|?*')
 _SEPARATOR = re.compile(r"[/\\]")
 _NO_FOLDER = re.compile(r"\.{0,2}|[A-Za-z]:")
@@ -98,9 +100,11 @@ def content_disposition(filename: str) -> str:
 
 def _safe(name: str, ending: re.Pattern[str] | None = None) -> str:
     """The name without `ending`, and without folders and characters that could do harm; empty if nothing is left."""
-    parts = _SEPARATOR.split(name[:_MAX_CHARACTERS])
-    text = "_".join(part for part in parts if not _NO_FOLDER.fullmatch(part))
-    text = "".join(map(_harmless, _INVISIBLE.sub("", text))).rstrip(" .")
+    text = name
+    if not _PLAIN.fullmatch(name):
+        parts = _SEPARATOR.split(name[:_MAX_CHARACTERS])
+        text = "_".join(part for part in parts if not _NO_FOLDER.fullmatch(part))
+        text = "".join(map(_harmless, _INVISIBLE.sub("", text))).rstrip(" .")
     text = ending.sub("", text) if ending else text
     stem = _cut(unicodedata.normalize("NFC", text).strip(" ."), _STEM_BYTES)
     if _DEVICE.fullmatch(stem.partition(".")[0].rstrip()):

@@ -65,11 +65,19 @@ class Body:
         """Whether all of it is in memory."""
         return self._writer.size == 0
 
-    async def expect(self, length: int) -> None:
-        """Ask for room for `length` bytes in all. Raises `OutOfSpace`, or `ImageTooLarge`."""
+    def has_room(self, length: int) -> bool:
+        """Whether there is room for `length` bytes in all; else `expect` asks for it. Raises `ImageTooLarge`."""
         if length > self._max_bytes:
             raise ImageTooLarge(f"{length} bytes")
         if length > self._promised:
+            if not self._budget.reserve_now(length - self._promised):
+                return False
+            self._promised = length
+        return True
+
+    async def expect(self, length: int) -> None:
+        """Ask for room for `length` bytes in all. Raises `OutOfSpace`, or `ImageTooLarge`."""
+        if not self.has_room(length):
             await self._budget.reserve(length - self._promised)
             self._promised = length
 

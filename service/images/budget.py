@@ -46,10 +46,16 @@ class StoreBudget:
         self._gauge.set(used)
         metrics.store_limit.set(limit)
 
+    def reserve_now(self, size: int) -> bool:
+        """Promise `size` bytes to a download if there is plenty; else `reserve` has to look."""
+        is_ample = self._is_ample(size)
+        if is_ample:
+            self._promised += size
+        return is_ample
+
     async def reserve(self, size: int) -> None:
         """Promise `size` bytes to a download. Raises `OutOfSpace` when they cannot be had."""
-        if self._is_ample(size):
-            self._promised += size
+        if self.reserve_now(size):
             return
         async with self._reserving:  # else one is promised the room that another one had made
             missing = await self._missing(size)

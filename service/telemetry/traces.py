@@ -84,6 +84,8 @@ def trace_id() -> str | None:
 
 def exemplar() -> dict[str, str] | None:
     """What leads from a measurement to the trace it was made in, if that trace is recorded."""
+    if _tracer.get() is None:
+        return None
     current = trace.get_current_span().get_span_context()
     return {"trace_id": trace.format_trace_id(current.trace_id)} if current.trace_flags.sampled else None
 

@@ -54,6 +54,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self._opened_at = clock()
         self._epoch = 0
         self._trial_under_way = False
+        self._is_closed = True
         self._failed_subjects: OrderedDict[str, None] = OrderedDict()
         self._gauge = metrics.breaker_state.labels(circuit)
         self._transitions = metrics.breaker_transitions
@@ -69,6 +70,8 @@ class Breaker(pybreaker.CircuitBreakerListener):
     @property
     def retry_after(self) -> float:
         """Seconds until a call may be admitted; 0 when one would be now."""
+        if self._is_closed:
+            return 0.0
         if self._state.current_state == pybreaker.STATE_OPEN:
             return max(0.0, self._opened_at + self._reset - self._clock())
         return 1.0 if self._trial_under_way else 0.0
@@ -93,15 +96,17 @@ class Breaker(pybreaker.CircuitBreakerListener):
 
     def admit(self) -> "Admission":
         """Let one call begin. Raises `CircuitOpen`. Whoever is admitted must settle or abandon the admission."""
-        self.check()
-        if self._state.current_state == pybreaker.STATE_OPEN:
-            self._state.half_open()
-        self._trial_under_way = self._state.current_state == pybreaker.STATE_HALF_OPEN
+        if not self._is_closed:
+            self.check()
+            if self._state.current_state == pybreaker.STATE_OPEN:
+                self._state.half_open()
+            self._trial_under_way = self._state.current_state == pybreaker.STATE_HALF_OPEN
         return Admission(self, self._epoch)
 
     def state_change(self, cb: object, old_state: object, new_state: Any) -> None:
         """Called by pybreaker: a new state begins, and outcomes of calls admitted before it are void."""
         self._epoch += 1
+        self._is_closed = new_state.name == pybreaker.STATE_CLOSED
         self._trial_under_way = False
         self._failed_subjects.clear()
         self._opened_at = self._clock()
@@ -116,7 +121,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self._trial_under_way = False
         if failure is None:
             self._failed_subjects.pop(subject or "", None)
-            if self._state.fail_counter or self._state.current_state != pybreaker.STATE_CLOSED:
+            if self._state.fail_counter or not self._is_closed:
                 self._state.call(lambda: None)  # a success in a row of them changes nothing
             return
         if self._state.current_state == pybreaker.STATE_CLOSED and subject is not None:

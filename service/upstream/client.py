@@ -149,7 +149,7 @@ class Autoenhance:
             async with self._transport.get(
                 Call.ORDER,
                 url,
-                seconds=max(0.001, deadline.left),
+                timeout=asyncio.timeout(max(0.001, deadline.left)),
                 headers={hdrs.ACCEPT: "application/json"},
                 api_headers={},
                 reach=operation.reach,

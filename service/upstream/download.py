@@ -14,6 +14,7 @@ from service.telemetry.metrics import Call, Circuit
 from service.upstream import formats
 from service.upstream.answers import UpstreamFailure, content_range, strong_etag
 from service.upstream.breaker import Operation
+from service.upstream.network import STALL_SECONDS
 from service.upstream.retry import Deadline
 from service.upstream.transport import Transport
 
@@ -21,6 +22,8 @@ from service.upstream.transport import Transport
 _STEADY_BYTES = 64 * 1024
 _STEADY_SECONDS = 10.0
 _STEADY_FACTOR = 10
+# The timer is moved at most so often.
+_SET_SECONDS = 1.0
 
 
 class Body(Protocol):
@@ -30,8 +33,11 @@ class Body(Protocol):
     def received(self) -> int:
         """Bytes appended since the last restart."""
 
+    def has_room(self, length: int) -> bool:
+        """Upstream announced `length` bytes in all; False when `expect` is to be awaited for them."""
+
     async def expect(self, length: int) -> None:
-        """Upstream announced `length` bytes in all."""
+        """Make room for `length` bytes in all."""
 
     def append(self, chunk: bytes) -> bool:
         """Take a chunk; True when `flush` is to be awaited before the next one."""
@@ -68,6 +74,7 @@ class Download:
         self._extension: str | None = None
         self._needs_fresh_connection = False
         self._is_sent = False
+        self._limit: _TimeLimit | None = None
         self.operation = operation
         self.attempts = 0
         """Those that asked upstream."""
@@ -86,23 +93,19 @@ class Download:
         self._is_sent = False
         before = self._body.received
         try:
-            async with asyncio.timeout_at(self.deadline.at) as limit:
-                async with self._transport.get(
-                    Call.IMAGE,
-                    self._url,
-                    headers=headers,
-                    api_headers=self._api_headers,
-                    reach=self._reach,
-                    limit=limit,
-                    is_fresh=self._needs_fresh_connection,
-                ) as response:
-                    self._begin(response)
-                    await self._receive(response, _TimeLimit(limit, self, begin_overtime))
-                    return self._finish()
-        except TimeoutError as error:
-            raise UpstreamFailure(
-                Reason.TIMEOUT, "total time", circuit=self.reached, has_begun=self._body.received != before
-            ) from error
+            self._limit = limit = _TimeLimit(self.deadline, self._seconds, begin_overtime)
+            async with self._transport.get(
+                Call.IMAGE,
+                self._url,
+                headers=headers,
+                api_headers=self._api_headers,
+                reach=self._reach,
+                timeout=limit.timeout,
+                is_fresh=self._needs_fresh_connection,
+            ) as response:
+                self._begin(response)
+                await self._receive(response, limit)
+                return self._finish()
         except UpstreamFailure as failure:
             failure.has_begun = failure.has_begun or self._body.received != before
             self._needs_fresh_connection = failure.reason is Reason.UNREACHABLE
@@ -116,6 +119,8 @@ class Download:
         self._etag = None
 
     def _reach(self, circuit: Circuit) -> None:
+        if self._limit is not None:
+            self._limit.moved()
         self.reached = circuit
         self.operation.reach(circuit)
         if not self._is_sent:
@@ -178,23 +183,36 @@ class Download:
             raise UpstreamFailure(Reason.NOT_AN_IMAGE, "no image signature")
         if self._body.received:
             await limit.pause(self._body.restart())
-        if self._whole is not None:
+        if self._whole is not None and not self._body.has_room(self._whole):
             await limit.pause(self._body.expect(self._whole))
 
 
 class _TimeLimit:
-    """The time of one attempt: to the image's deadline, or longer while its body keeps arriving."""
+    """The time of one attempt: to the image's deadline, longer while its body keeps arriving, less when nothing comes.
 
-    def __init__(self, limit: asyncio.Timeout, download: Download, begin_overtime: Callable[[], bool]) -> None:
-        self._limit = limit
-        self._deadline = download.deadline
-        self._end = download.deadline.at + download._seconds * (_STEADY_FACTOR - 1)
+    One timer, which is moved only now and then: aiohttp's own would be set anew with every packet.
+    """
+
+    def __init__(self, deadline: Deadline, seconds: float, begin_overtime: Callable[[], bool]) -> None:
+        self._deadline = deadline
+        self._until = deadline.at
+        self._end = deadline.at + seconds * (_STEADY_FACTOR - 1)
         self._begin_overtime = begin_overtime
         self._is_overtime = False
         self._bytes = 0
+        self._set_at = time.monotonic()
+        self.timeout = asyncio.timeout_at(min(self._until, self._set_at + STALL_SECONDS))
+
+    def moved(self) -> None:
+        """Something is coming or about to: the stall begins anew."""
+        now = time.monotonic()
+        if now - self._set_at >= _SET_SECONDS:
+            self._set_at = now
+            self._set()
 
     def received(self, count: int) -> None:
         """So many bytes came in. Raises `TimeoutError` when the time is over and there is no overtime to be had."""
+        self.moved()
         self._bytes += count
         if self._bytes < _STEADY_BYTES:
             return
@@ -206,18 +224,23 @@ class _TimeLimit:
             self._is_overtime = self._begin_overtime()
             if not self._is_overtime:
                 raise TimeoutError
-        self._limit.reschedule(min(self._end, now + _STEADY_SECONDS))
+        self._until = min(self._end, now + _STEADY_SECONDS)
+        self._set()
 
     async def pause(self, work: Awaitable[None]) -> None:
         """Await our own disk: its time is not upstream's."""
         started = time.monotonic()
-        until = self._limit.when()
-        self._limit.reschedule(None)
+        self.timeout.reschedule(None)
         await work
         spent = time.monotonic() - started
         self._deadline.extend(spent)
+        self._until += spent
         self._end += spent
-        self._limit.reschedule(None if until is None else until + spent)
+        self._set_at += spent
+        self._set()
+
+    def _set(self) -> None:
+        self.timeout.reschedule(min(self._until, self._set_at + STALL_SECONDS))
 
 
 def _has_an_end(response: ClientResponse) -> bool:

@@ -207,7 +207,7 @@ def open_session(
         connector = TCPConnector(limit=0, force_close=True, resolver=guard, socket_factory=guard.open_socket)
     return ClientSession(
         connector=connector,
-        timeout=ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS),
+        timeout=ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
         cookie_jar=DummyCookieJar(),
         read_bufsize=_READ_BUFFER_BYTES,
         max_line_size=_MAX_HEADER_BYTES,

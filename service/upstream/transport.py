@@ -23,7 +23,7 @@ from service.reasons import Reason
 from service.telemetry.metrics import Call, Circuit, Metrics
 from service.upstream.answers import UpstreamFailure, for_the_log, refusal
 from service.upstream.models import MAX_DOCUMENT_BYTES
-from service.upstream.network import AddressGuard, ForbiddenAddress
+from service.upstream.network import CONNECT_SECONDS, STALL_SECONDS, AddressGuard, ForbiddenAddress
 
 _MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -31,6 +31,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SMALL_BODY = 16 * 1024
 _LOGGED_BODY = 300
 _TEXT_SECONDS = 2.0
+# aiohttp's timer for a stall is set anew with every packet: who calls `get` has one of its own.
+_UNTIMED = ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
 # What storage says of a stored object.
 _DONE = frozenset({200, 201, 204})
 
@@ -56,7 +58,7 @@ class Transport:
         self._fresh = fresh
         self._guard = guard
         self._metrics = metrics
-        self._base = base
+        self._origin = base.origin()
         self._key = key
         self._api_headers = {"x-api-key": key} | ({"x-api-version": version} if version else {})
 
@@ -69,20 +71,19 @@ class Transport:
         headers: Mapping[str, str],
         api_headers: Mapping[str, str],
         reach: Callable[[Circuit], None],
-        seconds: float | None = None,
-        limit: asyncio.Timeout | None = None,
+        timeout: asyncio.Timeout,
         is_fresh: bool = False,
     ) -> AsyncIterator[ClientResponse]:
         """The answer at the end of the redirects, with status 200 or 206; its body is read within this block.
 
         `api_headers` go to the API's origin only; `headers` go along all the way. `reach` is asked before each hop.
-        `seconds` bounds it as a whole, or `limit`, which the caller has entered. `is_fresh` asks for new connections.
-        Raises `UpstreamFailure` for anything else, also when reading the body fails inside the block.
+        `timeout`, which is entered here, bounds it as a whole; nothing else but connecting is timed. `is_fresh` asks
+        for new connections. Raises `UpstreamFailure` for anything else, also when the body cannot be read.
         """
         at_api = True
         circuit = Circuit.API
         with translate_errors(lambda: circuit, self._key):
-            async with asyncio.timeout(seconds) as own_limit:
+            async with timeout:
                 await self._guard.learn()
                 for _ in range(_MAX_REDIRECTS + 1):
                     circuit = Circuit.API if at_api else Circuit.ASSETS
@@ -91,9 +92,9 @@ class Transport:
                     async with await self._request(
                         operation if at_api else Call.ASSET,
                         url,
-                        None,
+                        _UNTIMED,
                         {**headers, **own},
-                        limit=limit or own_limit,
+                        limit=timeout,
                         is_fresh=is_fresh,
                     ) as response:
                         if response.status not in _REDIRECTS:
@@ -101,7 +102,7 @@ class Transport:
                             yield response
                             return
                         url = _next_url(url, response)
-                        at_api = at_api and url.origin() == self._base.origin()
+                        at_api = at_api and url.origin() == self._origin
                         await _drain(response)
                 raise UpstreamFailure(Reason.BAD_REDIRECT, "too many redirects")
 
@@ -113,7 +114,7 @@ class Transport:
         await self._guard.learn()
         with translate_errors(lambda: Circuit.API, self._key):
             async with await self._request(
-                operation, url, seconds, self._api_headers, method=hdrs.METH_POST, json=document
+                operation, url, _within(seconds), self._api_headers, method=hdrs.METH_POST, json=document
             ) as response:
                 await self._check(response)
                 return await read_document(response)
@@ -125,7 +126,7 @@ class Transport:
         await self._guard.learn()
         with translate_errors(lambda: Circuit.ASSETS, self._key):
             async with await self._request(
-                operation, url, seconds, headers, method=hdrs.METH_PUT, data=body
+                operation, url, _within(seconds), headers, method=hdrs.METH_PUT, data=body
             ) as response:
                 await self._check(response)
 
@@ -139,7 +140,7 @@ class Transport:
         self,
         operation: str,
         url: URL,
-        seconds: float | None,
+        timeout: ClientTimeout,
         headers: Mapping[str, str],
         *,
         method: str = hdrs.METH_GET,
@@ -158,7 +159,7 @@ class Transport:
                 headers=headers,
                 allow_redirects=False,
                 proxy=self._guard.proxy(url),
-                timeout=_timeout(session.timeout, seconds),
+                timeout=timeout,
                 **body,
             )
             status = str(response.status)
@@ -187,6 +188,8 @@ class Transport:
 
 async def _drain(response: ClientResponse) -> None:
     """Read a small body, so that its connection can be used again."""
+    if response.connection is None:  # it came with the head
+        return
     if response.content_length is not None and response.content_length <= _SMALL_BODY:
         with suppress(ClientError):  # where to go next is known without it
             await response.read()
@@ -255,8 +258,8 @@ def _reason(error: Exception) -> Reason:
     return Reason.BAD_REDIRECT if isinstance(error, InvalidURL) else Reason.UNREACHABLE
 
 
-def _timeout(defaults: ClientTimeout, seconds: float | None) -> ClientTimeout:
-    return ClientTimeout(total=seconds, sock_connect=defaults.sock_connect, sock_read=defaults.sock_read)
+def _within(seconds: float) -> ClientTimeout:
+    return ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS, sock_read=STALL_SECONDS)
 
 
 def _next_url(url: URL, response: ClientResponse) -> URL:

@@ -1,5 +1,6 @@
 """Single calls through the transport."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ async def get(parts: Parts, url: str, *, seconds: float = PATIENCE, headers: dic
     async with parts.transport.get(
         "image",
         URL(url, encoded=True),
-        seconds=seconds,
+        timeout=asyncio.timeout(seconds),
         headers=headers or {},
         api_headers={"x-dev-mode": "true"},
         reach=reached.append,
@@ -37,7 +38,8 @@ async def get(parts: Parts, url: str, *, seconds: float = PATIENCE, headers: dic
 
 def get_with(parts: Parts, url: str, reach: Callable[[Circuit], None]) -> AbstractAsyncContextManager[ClientResponse]:
     """The answer itself, with a say in each hop."""
-    return parts.transport.get("image", URL(url), seconds=PATIENCE, headers={}, api_headers={}, reach=reach)
+    timeout = asyncio.timeout(PATIENCE)
+    return parts.transport.get("image", URL(url), timeout=timeout, headers={}, api_headers={}, reach=reach)
 
 
 async def refused(parts: Parts, url: str, *, seconds: float = PATIENCE) -> UpstreamFailure:

@@ -59,6 +59,10 @@ class MemoryBody:
         """Bytes written since the last restart."""
         return len(self.content)
 
+    def has_room(self, length: int) -> bool:
+        """Never at once: `expect` is to keep the announcement."""
+        return False
+
     async def expect(self, length: int) -> None:
         """Keep the announcement."""
         self.expected.append(length)
