@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 # Test processes side by side: more than processors, for tests wait for other processes most of their time.
 WORKERS ?= 3
 
-.PHONY: help demo test coverage soak lint run lock clean
+.PHONY: help demo test coverage soak bench bench-all lint run lock clean
 
 help:  ## List the commands
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,14 @@ coverage: test  ## Run all tests and list the lines that none reached; slower
 
 soak: $(VENV)/dev.stamp  ## Run the long checks (CHECKS="kills disk": only these) and write tests/RESULTS.md
 	$(RUN) -m tests.soak $(CHECKS)
+
+bench: $(VENV)/dev.stamp  ## Compare with other ways to do it, and measure the cost of a download (needs nginx and curl)
+	$(RUN) -m tests.bench.comparison
+	$(RUN) -m tests.bench.path_cost --quick
+
+bench-all: $(VENV)/dev.stamp  ## The same at full length
+	$(RUN) -m tests.bench.comparison --rounds 7
+	$(RUN) -m tests.bench.path_cost
 
 lint: $(VENV)/dev.stamp  ## Check style and types
 	$(VENV)/bin/ruff check .

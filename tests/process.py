@@ -24,6 +24,12 @@ def cpu_seconds(pid: int) -> float:
     return time.clock_gettime(~pid << 3 | 2)  # the kernel's name for the CPU clock of a process
 
 
+def peak_memory(pid: int) -> int:
+    """The most bytes a process has had in memory at once. Linux only."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
+
+
 async def end_of(process: asyncio.subprocess.Process, seconds: float) -> tuple[bytes, bytes]:
     """Both outputs of a program that ends by itself. Kills it and raises `TimeoutError` when it does not in time."""
     try:
@@ -58,8 +64,7 @@ class ServiceProcess:
     @property
     def peak_memory(self) -> int:
         """The most bytes the process has had in memory at once."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
+        return peak_memory(self.pid)
 
     @property
     def memory(self) -> int:

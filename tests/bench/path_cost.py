@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -27,17 +26,18 @@ from typing import NamedTuple, TypeAlias
 
 from aiohttp import ClientSession
 
+from tests.bench import rivals
 from tests.bench.upstream import BenchOrder, Upstream, open_upstream
 from tests.docs.blocks import ROOT
 from tests.faults.curl import curl
 from tests.faults.findings import Findings
-from tests.process import ServiceProcess, clean_environment, cpu_seconds
+from tests.process import ServiceProcess, cpu_seconds
 
 _LINKS = 5  # DOWNLOAD_CONCURRENCY's default
 _DOWNLOAD_SECONDS = 240
 # For each case and checkout: no further round begins after this time.
 _FULL_SECONDS, _QUICK_SECONDS = 50.0, 8.0
-_SETTINGS = {
+SETTINGS = {
     "AUTOENHANCE_API_KEY": "bench",
     "MAX_IMAGES_PER_ORDER": "100000",
     "RATE_LIMIT": "off",
@@ -136,7 +136,7 @@ async def download(url: str, size: int) -> float:
 async def service(upstream: Upstream, checkout: Path, api: str, warm_up: BenchOrder) -> AsyncIterator[ServiceProcess]:
     """A service that has made one download, and has nothing else in its store."""
     with tempfile.TemporaryDirectory(dir=upstream.folder) as folder:
-        settings = _SETTINGS | {"AUTOENHANCE_API_BASE": api, "PYTHONPATH": str(checkout)}
+        settings = SETTINGS | {"AUTOENHANCE_API_BASE": api, "PYTHONPATH": str(checkout)}
         async with ServiceProcess(Path(folder), **settings) as process:
             await download(process.url + warm_up.path, warm_up.size)
             await cpu_at_rest(process.pid)
@@ -145,19 +145,10 @@ async def service(upstream: Upstream, checkout: Path, api: str, warm_up: BenchOr
 
 @asynccontextmanager
 async def pass_through(api: str, warm_up: BenchOrder) -> AsyncIterator[tuple[int, str]]:
-    """A rival that has made one download; gives its process id and address."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.bench.pass_through", api, env=clean_environment(), stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        assert process.stdout is not None
-        url = (await process.stdout.readline()).decode().strip()
+    """The pass-through once it has made a download; gives its process id and address."""
+    async with rivals.running("pass-through", api) as (pid, url):
         await download(url + warm_up.path, warm_up.size)
-        yield process.pid, url
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        yield pid, url
 
 
 async def cpu_at_rest(pid: int) -> float:
@@ -233,11 +224,11 @@ async def measure_wall(upstream: Upstream, checkouts: Sequence[Path], amount: Am
     for checkout in checkouts:
         async with service(upstream, checkout, upstream.slow_api, warm_up) as process:
             ours.append(await download(process.url + order.path, order.size))
-    theirs = await _bare_links(upstream.slow_api, order)
+    theirs = await bare_links(upstream.slow_api, order)
     return [(Pair(seconds, theirs),) for seconds in ours]
 
 
-async def _bare_links(api: str, order: BenchOrder) -> float:
+async def bare_links(api: str, order: BenchOrder) -> float:
     """Seconds that five links take who do nothing but fetch."""
     started = time.perf_counter()
     async with ClientSession() as session:
@@ -347,12 +338,18 @@ def _print_line(result: Result) -> None:
     print(_LINE.format(figure.title, result.checkout, ours, theirs, result.spread, aim, verdict, rounds), flush=True)
 
 
-def _document(results: Sequence[Result]) -> dict[str, object]:
+def machine() -> dict[str, object]:
+    """When and with what the figures were made."""
     nginx = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=False).stderr.strip()
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.release()} {platform.machine()}",
         "versions": {"python": platform.python_version(), "nginx": nginx.rpartition("/")[2]},
+    }
+
+
+def _document(results: Sequence[Result]) -> dict[str, object]:
+    return machine() | {
         "results": [
             {
                 **asdict(result.figure),
