@@ -11,10 +11,12 @@ from yarl import URL
 
 from service.api import aliases, auth, base_path, cors, limits, middleware, openapi, order_requests, origins, routes
 from service.api.guesses import GUESSES, Guesses
+from service.api.images import FETCH_LIMIT
 from service.api.keys import (
     ARCHIVES,
     ASSISTANT,
     DELIVERY,
+    IMAGE_LIMITER,
     IMAGES,
     ISSUES,
     JOBS,
@@ -27,6 +29,7 @@ from service.api.keys import (
     OVERVIEW_LIMITER,
     QUESTIONS,
     SETTINGS,
+    SINGLE_IMAGES,
     STATS,
     TIMEOUTS,
     TRACES,
@@ -46,6 +49,7 @@ from service.archives.eviction import Eviction
 from service.archives.named import NamedArchives
 from service.archives.plan import Planner
 from service.archives.registry import Registry
+from service.archives.single_image import SingleImages
 from service.assistant.assistant import open_assistant
 from service.cluster import cluster
 from service.cluster.cluster import Cluster
@@ -101,6 +105,7 @@ def create_app(settings: Settings) -> web.Application:
     window = cluster.window(settings)
     app[LIMITER] = RateLimiter(settings.rate_limit, metrics, "downloads", window)
     app[OVERVIEW_LIMITER] = RateLimiter(limits.times(settings.rate_limit, 10), metrics, "overviews", window)
+    app[IMAGE_LIMITER] = RateLimiter(FETCH_LIMIT, metrics, "images", window)
     app[GUESSES] = Guesses(metrics, window)
     if window is not None:
         app.on_cleanup.append(window.close)
@@ -166,6 +171,7 @@ async def components(app: web.Application) -> AsyncIterator[None]:
         await stack.enter_async_context(running(archives.release_regularly()))
         app[DELIVERY] = Delivery(images, metrics)
         app[NAMED] = NamedArchives(database, shared.names)
+        app[SINGLE_IMAGES] = SingleImages(context)
         app[ASSISTANT] = await stack.enter_async_context(open_assistant(settings, app[STATS], app[TRACES].client))
         app[JOBS] = background = await open_jobs(stack, app, database, archives, orders)
         app[WEBHOOK_EVENTS] = webhook_events = WebhookEvents(

@@ -24,6 +24,7 @@ from service.problems import (
     StillBuilding,
 )
 from service.telemetry.metrics import CacheResult
+from service.upstream.models import Rendition
 from service.upstream.versions import required_version, takes_format
 
 _TAG = re.compile('"([0-9a-f]{32})"')
@@ -120,7 +121,7 @@ def _read(request: web.Request) -> tuple[str, Options]:
     return order_id, options
 
 
-def require_version(request: web.Request, options: Options) -> None:
+def require_version(request: web.Request, options: Rendition) -> None:
     """Raises `InvalidParameter` for a format that the API's version does not have."""
     if not takes_format(request.app[SETTINGS].autoenhance_api_version, options.format):
         needed = required_version(options.format)

@@ -9,6 +9,7 @@ from service.api.timeouts import Timeouts
 from service.archives.archives import Archives
 from service.archives.delivery import Delivery
 from service.archives.named import NamedArchives
+from service.archives.single_image import SingleImages
 from service.assistant.assistant import Assistant
 from service.images.store import ImageStore
 from service.jobs.jobs import Jobs
@@ -33,11 +34,14 @@ IMAGES = web.AppKey("IMAGES", ImageStore)
 ARCHIVES = web.AppKey("ARCHIVES", Archives)
 DELIVERY = web.AppKey("DELIVERY", Delivery)
 NAMED = web.AppKey("NAMED", NamedArchives)
+SINGLE_IMAGES = web.AppKey("SINGLE_IMAGES", SingleImages)
 JOBS = web.AppKey("JOBS", Jobs)
 WEBHOOK_EVENTS = web.AppKey("WEBHOOK_EVENTS", WebhookEvents)
 LIMITER = web.AppKey("LIMITER", RateLimiter)
 OVERVIEW_LIMITER = web.AppKey("OVERVIEW_LIMITER", RateLimiter)
 """Counts what begins nothing, but asks Autoenhance."""
+IMAGE_LIMITER = web.AppKey("IMAGE_LIMITER", RateLimiter)
+"""Counts what single images ask of Autoenhance."""
 QUESTIONS = web.AppKey("QUESTIONS", RateLimiter)
 ASSISTANT = web.AppKey("ASSISTANT", Assistant)
 TIMEOUTS = web.AppKey("TIMEOUTS", Timeouts)

@@ -18,8 +18,9 @@ from service.api.base_path import base_path, external
 from service.api.bodies import read_document
 from service.api.caller import CALLER, Caller
 from service.api.keys import SETTINGS
-from service.api.query import is_order_id, read_options
+from service.api.query import is_order_id, read_as
 from service.api.signatures import is_signed, sign, signing_key
+from service.archives.options import ImageOptions, Options
 from service.problems import InvalidParameter, LinkRefused, Unauthorized
 from service.settings import ServiceKey
 
@@ -28,7 +29,7 @@ from service.settings import ServiceKey
 LIFETIME_SECONDS = 600
 
 _EXPIRES, _SIGNATURE = "expires", "signature"
-_ORDER = re.compile(r"(?:/v1)?/orders/([^/]+)/images")
+_ORDER = re.compile(r"(?:/v1)?/orders/([^/]+)/images(/[^/]+)?")
 _RESULT = re.compile(r"/v1/archives/[0-9a-f]{32}|(?:/v1)?/jobs/[0-9a-f]{32}/download")
 
 
@@ -40,8 +41,8 @@ class NewLink(BaseModel):
     path: str = Field(
         min_length=1,
         max_length=7000,
-        description="`/v1/orders/{order_id}/images` with its query, `/v1/archives/{archive_id}` or "
-        "`/v1/jobs/{job_id}/download`.",
+        description="`/v1/orders/{order_id}/images` or `/v1/orders/{order_id}/images/{image_id}` with its query, "
+        "`/v1/archives/{archive_id}` or `/v1/jobs/{job_id}/download`.",
     )
 
 
@@ -100,8 +101,9 @@ def _read_path(path: str, base: str) -> URL:
         raise InvalidParameter("path", "must be a path of this service") from None
     order = _ORDER.fullmatch(url.raw_path)
     if not is_local or not ((order and is_order_id(order[1])) or (_RESULT.fullmatch(url.raw_path) and not url.query)):
-        raise InvalidParameter("path", "must be the download of an order, an archive or a job")
-    read_options(url.query)
+        raise InvalidParameter("path", "must be the download of an order, an image, an archive or a job")
+    if order:
+        read_as(ImageOptions if order[2] else Options, url.query)
     return url
 
 

@@ -36,11 +36,11 @@ SECURITY_SCHEMES: Json = {
 
 _HEADERS = {
     "Accept-Ranges": "`bytes`.",
-    "Content-Disposition": "The ZIP's name, also as `filename*` (RFC 8187).",
+    "Content-Disposition": "The file's name, also as `filename*` (RFC 8187).",
     "Content-Length": "Bytes, when they are known.",
     "Content-Range": "Which bytes these are; the total length is `*` while it is unknown.",
     "Deprecation": "Since when the path is deprecated (RFC 9745).",
-    "ETag": "The archive's id, as a strong entity tag.",
+    "ETag": "The archive's id, or the digest of an image, as a strong entity tag.",
     "Idempotent-Replayed": "`true`: a request with this `Idempotency-Key` was answered before, with this.",
     "Link": 'The report (`rel="describedby"`); of an alias its successor (`rel="successor-version"`).',
     "Location": "Where what was made is found.",

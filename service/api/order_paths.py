@@ -22,7 +22,8 @@ from service.api.operations import (
     json_of,
     operation,
 )
-from service.archives.options import Options
+from service.archives.options import ImageOptions, Options
+from service.upstream.formats import FORMAT_EXTENSIONS, media_type
 
 ARCHIVE_EXAMPLE = "0f0be2aed9df4adc84e0e913b1e03013"
 
@@ -35,19 +36,37 @@ _ORDER_ID = in_path(
 _JOB_ID = in_path("job_id", "3c1f9a0be2aed94a8adc0e913b1e8403", "What beginning the job answered.")
 _ARCHIVE_ID = in_path("archive_id", ARCHIVE_EXAMPLE, "`X-Archive-Id` of a download, or `archive_id` of a job.")
 _ORDER = [_ORDER_ID, *in_query(Options)]
-_ORDER_CALL: Problems = (
+_IMAGE = [
+    _ORDER_ID,
+    in_path("image_id", "a", "The image's id; the overview of the order lists them."),
+    *in_query(ImageOptions),
+]
+_IMAGE_TAG = '"2b7e151628aed2a6abf7158809cf4f3c762e7160f38b4da56a784d9045190cfe"'
+_IMAGE_BODY: Json = {
+    kind: {"schema": {"type": "string", "format": "binary"}} for kind in map(media_type, FORMAT_EXTENSIONS.values())
+}
+_IMAGE_HEADERS = ("Accept-Ranges", "Content-Disposition", "Content-Length", "ETag", *COUNTED)
+_LOOK: Problems = (
     p.InvalidOrderId,
     p.InvalidParameter,
-    p.UnknownImage,
     p.UpstreamUnauthorized,
     p.OrderNotFound,
-    p.OrderEmpty,
-    p.TooManyImages,
     p.UpstreamError,
     p.UpstreamBusy,
     p.BreakerOpen,
     p.NotConfigured,
     p.UpstreamTimeout,
+)
+_ORDER_CALL: Problems = (*_LOOK, p.UnknownImage, p.OrderEmpty, p.TooManyImages)
+_IMAGE_CALL: Problems = (*_LOOK, p.ImageNotFound, p.LinkRefused, p.PreconditionFailed)
+_IMAGE_FETCH: Problems = (
+    p.ImageNotReady,
+    p.ImageExpired,
+    p.NoImages,
+    p.RangeNotSatisfiable,
+    p.StoreFull,
+    *FOREIGN,
+    p.PrefetchRefused,
 )
 _BYTES: Problems = (
     p.LinkRefused,
@@ -115,11 +134,45 @@ def orders() -> Json:
         problems=_ORDER_CALL,
         parameters=_ORDER,
     )
+    image = {
+        "get": operation(
+            "One image by itself",
+            "image",
+            {
+                "200": answer("The image.", _IMAGE_BODY, headers=_IMAGE_HEADERS),
+                "206": answer("The part asked for.", _IMAGE_BODY, headers=(*_IMAGE_HEADERS, "Content-Range")),
+                "304": answer("The caller has this image already (`If-None-Match`).", headers=_IMAGE_HEADERS),
+            },
+            problems=(*_IMAGE_CALL, *_IMAGE_FETCH),
+            parameters=[
+                *_IMAGE,
+                in_header("Range", "bytes=0-99", "One range; a request for several gets the whole image."),
+                in_header("If-Range", _IMAGE_TAG, "The tag of what is held."),
+                in_header("If-Match", _IMAGE_TAG, "Only this content; for any other 412."),
+                in_header("If-None-Match", _IMAGE_TAG, "Not this content again; for it 304."),
+            ],
+            security=DOWNLOADERS,
+        ),
+        "head": headers_only(
+            operation(
+                "What is known of one image; nothing is fetched",
+                "describeImage",
+                {
+                    "200": answer("As far as it is known.", headers=_IMAGE_HEADERS),
+                    "304": answer("The caller has this image already.", headers=_IMAGE_HEADERS),
+                },
+                problems=_IMAGE_CALL,
+                parameters=_IMAGE,
+                security=DOWNLOADERS,
+            )
+        ),
+    }
     upload = {"post": _made("Make an order from files", "createOrder", (*_UPLOADS, *_NEW_ORDER), _files())}
     sample = {"post": _made("Make an order from the sample photos", "createSampleOrder", _NEW_ORDER)}
     return {
         "/v1/orders/{order_id}/images": download,
         "/orders/{order_id}/images": alias(download),
+        "/v1/orders/{order_id}/images/{image_id}": image,
         "/v1/orders/{order_id}": {"get": overview},
         "/v1/orders": upload,
         "/v1/orders/sample": sample,

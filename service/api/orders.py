@@ -5,8 +5,10 @@ from typing import Any
 
 from aiohttp import web
 
+from service.api.base_path import base_path
 from service.api.caller import identity
 from service.api.downloads import require_key, require_version
+from service.api.images import image_path
 from service.api.keys import ARCHIVES, ORDERS, OVERVIEW_LIMITER, SETTINGS
 from service.api.query import read_options, read_order_id
 from service.archives.archive import ImageResult
@@ -35,11 +37,12 @@ async def overview(request: web.Request) -> web.Response:
         "parts": parts_of(order.image_count, request.app[SETTINGS].max_images_per_order),
     }
     is_short = len(plan.images) <= MANY_IMAGES
-    text = await compute(lambda: json.dumps(_document(plan, stored) | more), is_short=is_short)
+    base = base_path(request)
+    text = await compute(lambda: json.dumps(_document(plan, stored, base) | more), is_short=is_short)
     return web.json_response(text=text, headers={"Cache-Control": "private, no-cache"})
 
 
-def _document(plan: Plan, stored: dict[str, Blob]) -> dict[str, Any]:
+def _document(plan: Plan, stored: dict[str, Blob], base: str) -> dict[str, Any]:
     names = Names([(image.image_id, image.name) for image in plan.images], FORMAT_EXTENSIONS[plan.rendition.format])
     here = {image.image_id: stored[image.key] for image in plan.images if image.key in stored}
     states = [image.state for image in plan.images]
@@ -73,6 +76,7 @@ def _document(plan: Plan, stored: dict[str, Blob]) -> dict[str, Any]:
                 "file_name": names.of(image.image_id),
                 "status": image.state,
                 "bytes": here[image.image_id].size if image.image_id in here else None,
+                "link": base + image_path(plan.order_id, image.image_id, plan.rendition),
             }
             for image in plan.images
         ],

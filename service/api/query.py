@@ -2,17 +2,19 @@
 
 import re
 from difflib import get_close_matches
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
 
 from aiohttp import web
 from multidict import MultiDict, MultiMapping
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from service.api.caller import CALLER
 from service.archives.options import Options
 from service.problems import InvalidOrderId, InvalidParameter
 from service.text import printable
 from service.wrong_values import wrong_values
+
+Query = TypeVar("Query", bound=BaseModel)
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _REPEATABLE = frozenset({"image"})
@@ -40,6 +42,11 @@ def read_query(request: web.Request) -> MultiMapping[str]:
 
 
 def read_options(query: MultiMapping[str]) -> Options:
+    """The validated query of a download or a job. Raises as `read_as`."""
+    return read_as(Options, query)
+
+
+def read_as(model: type[Query], query: MultiMapping[str]) -> Query:
     """The validated query. Raises `InvalidParameter`, which names the first parameter that is wrong."""
     values: dict[str, object] = {}
     for name in query:
@@ -51,15 +58,15 @@ def read_options(query: MultiMapping[str]) -> Options:
         else:
             values[name] = given[0]
     try:
-        return Options.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
-        name, reason = next(wrong_values(Options, error, what="parameter"))
-        hint = _given(values.get(name)) if name in Options.model_fields else _meant(name)
+        name, reason = next(wrong_values(model, error, what="parameter"))
+        hint = _given(values.get(name)) if name in model.model_fields else _meant(name, model)
         raise InvalidParameter(printable(name), f"{reason}{hint}") from None
 
 
-def _meant(name: str) -> str:
-    close = get_close_matches(name.lower()[:64], Options.model_fields, n=1)
+def _meant(name: str, model: type[BaseModel]) -> str:
+    close = get_close_matches(name.lower()[:64], model.model_fields, n=1)
     return f"; perhaps you mean {close[0]}" if close else ""
 
 

@@ -56,6 +56,7 @@ OVERVIEW = _object(
                     "file_name": {**_TEXT, "description": "In the ZIP."},
                     "status": {"enum": [*ImageState]},
                     "bytes": {"type": ["integer", "null"], "description": "Null while it is not here."},
+                    "link": {"type": "string", "format": "uri-reference", "description": "The image by itself."},
                 }
             ),
         },

@@ -48,8 +48,8 @@ _OBSTACLES = {
     ImageState.EXPIRED: Reason.EXPIRED,
 }
 _SETTLED = frozenset({ImageState.READY, ImageState.FAILED, ImageState.EXPIRED})
-# Autoenhance has finished them, or may have: what it made under the same key is what it would send now.
-_MAY_BE_STORED = frozenset({ImageState.READY, ImageState.UNKNOWN, ImageState.EXPIRED})
+MAY_BE_STORED = frozenset({ImageState.READY, ImageState.UNKNOWN, ImageState.EXPIRED})
+"""Autoenhance has finished them, or may have: what it made under the same key is what it would send now."""
 _TAKEN_OVER_SECONDS = 2.0
 # Images of one build that are under way, for each that may be downloaded at once: while some are being stored, the
 # downloads go on.
@@ -157,7 +157,7 @@ class Build:
         here = {member.image_id for member in self.archive.members}
         left = [image for image in self.plan.images if image.image_id not in here]
         self._fetches.looked_at = time.monotonic()
-        finished = {image.key: image.legacy_key for image in left if image.state in _MAY_BE_STORED}
+        finished = {image.key: image.legacy_key for image in left if image.state in MAY_BE_STORED}
         stored = await self._store.find(finished)
         for image in left:
             if image.key in stored:
@@ -253,9 +253,7 @@ class Build:
     def _add_failure(self, image: PlannedImage, reason: Reason, attempts: int = 0) -> None:
         self._metrics.images.labels(ImageOutcome.FAILED).inc()
         self._metrics.image_failures.labels(reason).inc()
-        self.archive.add_failure(
-            ImageResult(image.image_id, image.name, None, 0, None, reason, attempts, _said(image, reason))
-        )
+        self.archive.add_failure(image_failure(image, reason, attempts))
         self.archive.readers.moved()  # there is room for another one in place of it
 
     async def _settle(self) -> None:
@@ -342,9 +340,10 @@ class Build:
         )
 
 
-def _said(image: PlannedImage, reason: Reason) -> str | None:
-    """What Autoenhance says of an image that failed there."""
-    return image.status_reason if reason in (Reason.ENHANCEMENT_FAILED, Reason.EXPIRED) else None
+def image_failure(image: PlannedImage, reason: Reason, attempts: int = 0) -> ImageResult:
+    """How an image turned out that cannot be had; of one that failed at Autoenhance, with what that says of it."""
+    said = image.status_reason if reason in (Reason.ENHANCEMENT_FAILED, Reason.EXPIRED) else None
+    return ImageResult(image.image_id, image.name, None, 0, None, reason, attempts, said)
 
 
 def obstacle(image: PlannedImage) -> Reason | None:

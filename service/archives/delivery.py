@@ -2,11 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import HttpVersion11, web
+from opentelemetry.trace import Span
 
 from service.archives.archive import Archive
 from service.archives.names import archive_filename, content_disposition
@@ -56,7 +58,7 @@ class Delivery:
         """Answer with the archive, or raise the `Problem` that keeps it from being answered with."""
         if is_not_modified(request, archive):
             return not_modified(archive, stale=options.stale)
-        part = _wanted_range(request, archive)
+        part = wanted_range(request, archive.id)
         to_the_end = options.strict or options.complete or request.version < HttpVersion11
         if part is not None:
             to_the_end = options.strict or part.needs_end
@@ -102,34 +104,49 @@ class Delivery:
         stop: int | None,
         reader: Reader,
     ) -> web.StreamResponse:
-        fields = request[LOG_FIELDS] = {"archive_id": archive.id, "outcome": "cut"}
+        fields = request[LOG_FIELDS] = {"archive_id": archive.id}
         with span("stream", {"archive.id": archive.id}) as current:
             try:
-                await response.prepare(request)
-                await transmit(request, response, archive, self._store, start=start, stop=stop, reader=reader)
-                self._metrics.archives_served.inc()
-                fields["outcome"] = "sent"
-            except (ClientLeft, ConnectionError):
-                self._note_left(fields)
-                cut(request)
-            except (Problem, BlobLost, BlobUnreadable) as error:
-                mark_failed(current, type(error).__name__)
-                cause = error if isinstance(error, Problem) else InternalError()
-                fields |= {"reason": type(error).__name__, "code": cause.code, "status": max(cause.status, 500)}
-                cut(request)
-            except BaseException:
-                if request.transport is None or request.transport.is_closing():
-                    self._note_left(fields)
-                cut(request)
-                raise
+                with cut_on_error(request, self._metrics, fields, current):
+                    await response.prepare(request)
+                    await transmit(request, response, archive, self._store, start=start, stop=stop, reader=reader)
+                    self._metrics.archives_served.inc()
             finally:
                 fields |= {"bytes": reader.position - start, "images": archive.total, "failed": len(archive.failures)}
-                current.set_attributes({"stream.outcome": fields["outcome"], "stream.bytes": fields["bytes"]})
+                current.set_attribute("stream.bytes", fields["bytes"])
         return response
 
-    def _note_left(self, fields: dict[str, Any]) -> None:
-        self._metrics.client_disconnects.inc()
-        fields |= {"outcome": "client_left", "status": 499}
+
+@contextmanager
+def cut_on_error(request: web.Request, metrics: Metrics, fields: dict[str, Any], current: Span) -> Iterator[None]:
+    """Around the sending of a body: whatever ends it before the last byte, the client sees an error.
+
+    `fields` of the log and the `current` span tell how it ended.
+    """
+    fields["outcome"] = "cut"
+
+    def note_left() -> None:
+        metrics.client_disconnects.inc()
+        fields.update({"outcome": "client_left", "status": 499})
+
+    try:
+        yield
+        fields["outcome"] = "sent"
+    except (ClientLeft, ConnectionError):
+        note_left()
+        cut(request)
+    except (Problem, BlobLost, BlobUnreadable) as error:
+        mark_failed(current, type(error).__name__)
+        cause = error if isinstance(error, Problem) else InternalError()
+        fields.update({"reason": type(error).__name__, "code": cause.code, "status": max(cause.status, 500)})
+        cut(request)
+    except BaseException:
+        if request.transport is None or request.transport.is_closing():
+            note_left()
+        cut(request)
+        raise
+    finally:
+        current.set_attribute("stream.outcome", fields["outcome"])
 
 
 def headers(archive: Archive, *, stale: bool = False, ranges: bool = True) -> dict[str, str]:
@@ -174,20 +191,27 @@ def not_modified(archive: Archive, *, stale: bool = False) -> web.Response:
 
 def is_not_modified(request: web.Request, archive: Archive) -> bool:
     """Evaluate `If-Match` (raises `PreconditionFailed`) and `If-None-Match`."""
-    if request.if_match is not None and not any(
-        tag.value in (archive.id, "*") and not tag.is_weak for tag in request.if_match
-    ):
-        raise PreconditionFailed(f"This is archive {archive.id}.")
     # A star means any archive that exists, and one that has just begun does not exist yet.
-    return any(
-        tag.value == archive.id or (tag.value == "*" and archive.is_settled) for tag in request.if_none_match or ()
-    )
+    return is_held(request, archive.id, f"This is archive {archive.id}.", exists=archive.is_settled)
 
 
-def _wanted_range(request: web.Request, archive: Archive) -> ByteRange | None:
+def is_held(request: web.Request, tag: str, occurrence: str, *, exists: bool = True) -> bool:
+    """Whether the caller has what `tag` names (`If-None-Match`).
+
+    Raises `PreconditionFailed` with the `occurrence` when `If-Match` asks for something else.
+    """
+    if request.if_match is not None and not any(
+        given.value in (tag, "*") and not given.is_weak for given in request.if_match
+    ):
+        raise PreconditionFailed(occurrence)
+    return any(given.value == tag or (given.value == "*" and exists) for given in request.if_none_match or ())
+
+
+def wanted_range(request: web.Request, tag: str) -> ByteRange | None:
+    """The range that a GET asks for, if it asks for one of what `tag` names."""
     if request.method != "GET":
         return None
     if_range = request.headers.get("If-Range")
-    if if_range is not None and if_range.strip() != f'"{archive.id}"':
+    if if_range is not None and if_range.strip() != f'"{tag}"':
         return None
     return parse_range(request.headers.get("Range"))

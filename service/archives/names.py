@@ -86,16 +86,16 @@ def archive_filename(order_name: str | None, order_id: str) -> str:
     return f"{stem}.zip"
 
 
-def content_disposition(filename: str) -> str:
+def content_disposition(filename: str, *, inline: bool = False) -> str:
     """The header's value for a download: ASCII for old clients, the true name (RFC 8187) for all others.
 
-    `filename` ends in an extension; nothing else is asked of it.
+    `filename` ends in an extension; nothing else is asked of it. `inline`: to be shown, and saved under that name.
     """
     stem, _, extension = _ascii(filename).rpartition(".")
     if not any(character.isalnum() for character in stem):
-        stem = "archive"
+        stem = "image" if inline else "archive"
     encoded = quote(filename, safe="!#$&+-.^_`|~", errors="replace")
-    return f"attachment; filename=\"{stem}.{extension}\"; filename*=UTF-8''{encoded}"
+    return f"{'inline' if inline else 'attachment'}; filename=\"{stem}.{extension}\"; filename*=UTF-8''{encoded}"
 
 
 def _safe(name: str, ending: re.Pattern[str] | None = None) -> str:

@@ -8,10 +8,36 @@ from pydantic_core import PydanticKnownError
 from service.upstream.models import Rendition
 
 
-class Options(Rendition):
-    """How to render the images, which of them, and how to deliver the archive."""
+class RenditionOptions(Rendition):
+    """How to render the images, as a query has it."""
 
     scale: float | None = Field(None, gt=0, le=1, description="Of width and height. Left out: unchanged.")
+
+    @field_validator("quality", "max_width", "part", mode="before", check_fields=False)
+    @classmethod
+    def _whole_number(cls, value: object) -> object:
+        """Python's own ways to write one (`1_000`, `5.0`) are no number in a query."""
+        if isinstance(value, str) and not value.strip().lstrip("+-").isdecimal():
+            raise PydanticKnownError("int_parsing")
+        return value
+
+    @property
+    def rendition(self) -> Rendition:
+        """The part that makes an image what it is."""
+        return Rendition(**{name: getattr(self, name) for name in Rendition.model_fields})
+
+
+class ImageOptions(RenditionOptions):
+    """How to render one image that is asked for by itself, and what it is for."""
+
+    download: bool = Field(
+        default=False, description="For a browser to save as a file, instead of showing it (`Content-Disposition`)."
+    )
+
+
+class Options(RenditionOptions):
+    """How to render the images, which of them, and how to deliver the archive."""
+
     image: tuple[str, ...] = Field((), description="Only this image id; may be repeated. Left out: all images.")
     part: int | None = Field(
         None, ge=1, description="Of an order with more images than one archive may have: the first so many are part 1."
@@ -33,24 +59,11 @@ class Options(Rendition):
         description="`stream`: the ZIP goes out while images arrive. `complete`: once all is in, with its length.",
     )
 
-    @field_validator("quality", "max_width", "part", mode="before")
-    @classmethod
-    def _whole_number(cls, value: object) -> object:
-        """Python's own ways to write one (`1_000`, `5.0`) are no number in a query."""
-        if isinstance(value, str) and not value.strip().lstrip("+-").isdecimal():
-            raise PydanticKnownError("int_parsing")
-        return value
-
     @model_validator(mode="after")
     def _part_of_all(self) -> Self:
         if self.part is not None and self.image:
             raise ValueError("part: cannot be combined with image")
         return self
-
-    @property
-    def rendition(self) -> Rendition:
-        """The part that makes an image what it is."""
-        return Rendition(**{name: getattr(self, name) for name in Rendition.model_fields})
 
     @property
     def subset(self) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
+from contextlib import nullcontext
 
 from aiohttp import web
 
@@ -10,6 +12,7 @@ from service.archives.archive import Archive
 from service.archives.layout import BlobSlice
 from service.archives.readers import Reader
 from service.images.blobs import BlobLost
+from service.images.files import OpenBlob
 from service.images.store import ImageStore
 
 STALLED = web.RequestKey("STALLED", bool)
@@ -73,41 +76,53 @@ async def _send_image(
     reader: Reader,
     position: int,
 ) -> None:
+    opened = await store.open_blob(piece.blob, whole=piece.count == piece.blob.size)
+    with opened or nullcontext():
+        await send_file(
+            request, response, piece, store, opened=opened, advance=lambda done: reader.advance(position + done)
+        )
+
+
+async def send_file(
+    request: web.Request,
+    response: web.StreamResponse,
+    piece: BlobSlice,
+    store: ImageStore,
+    *,
+    opened: OpenBlob | None,
+    advance: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Send a part of an image from its open file; None when it is only in the shared storage.
+
+    `advance` is told how many bytes have gone. Raises `BlobLost`, or `ConnectionError`.
+    """
+    if opened is None:
+        done = 0
+        async for block in store.read_shared(piece.blob, piece.offset, piece.offset + piece.count):
+            await response.write(block)
+            done += len(block)
+            advance(done)
+        return
     loop = asyncio.get_running_loop()
     transport = _open_transport(request)
-    opened = await store.open_blob(piece.blob, whole=piece.count == piece.blob.size)
-    if opened is None:
-        await _relay_image(response, piece, store, reader, position)
-        return
-    with opened:
-        if response.chunked:
-            # aiohttp has no way to send a file as one chunk of a chunked body, so the chunk's frame is written here.
-            transport.write(b"%x\r\n" % piece.count)
-        done = 0
-        while done < piece.count:
-            if transport.is_closing():
-                raise ConnectionResetError("the client left")
-            try:
-                sent = await loop.sendfile(transport, opened.file, piece.offset + done, min(_PIECE, piece.count - done))
-            except TimeoutError as error:  # the kernel's: bytes waited too long to be taken
-                request[STALLED] = True
-                raise ConnectionAbortedError("the client stopped reading") from error
-            if not sent:  # the file became shorter since it was opened
-                raise BlobLost(piece.blob.digest)
-            done += sent
-            reader.advance(position + done)
+    if response.chunked:
+        # aiohttp has no way to send a file as one chunk of a chunked body, so the chunk's frame is written here.
+        transport.write(b"%x\r\n" % piece.count)
+    done = 0
+    while done < piece.count:
+        if transport.is_closing():
+            raise ConnectionResetError("the client left")
+        try:
+            sent = await loop.sendfile(transport, opened.file, piece.offset + done, min(_PIECE, piece.count - done))
+        except TimeoutError as error:  # the kernel's: bytes waited too long to be taken
+            request[STALLED] = True
+            raise ConnectionAbortedError("the client stopped reading") from error
+        if not sent:  # the file became shorter since it was opened
+            raise BlobLost(piece.blob.digest)
+        done += sent
+        advance(done)
     if response.chunked:
         transport.write(b"\r\n")
-
-
-async def _relay_image(
-    response: web.StreamResponse, piece: BlobSlice, store: ImageStore, reader: Reader, position: int
-) -> None:
-    """Send an image that is only in the shared storage."""
-    async for block in store.read_shared(piece.blob, piece.offset, piece.offset + piece.count):
-        await response.write(block)
-        position += len(block)
-        reader.advance(position)
 
 
 def cut(request: web.Request) -> None:

@@ -18,7 +18,7 @@ from service.telemetry.traces import span
 from service.upstream.answers import UpstreamFailure
 from service.upstream.breaker import CircuitOpen
 from service.upstream.client import Autoenhance
-from service.upstream.concurrency import DownloadSlots, NotWanted
+from service.upstream.concurrency import DownloadSlots, NotWanted, Slot
 from service.upstream.download import Download
 from service.upstream.models import Rendition
 
@@ -65,6 +65,8 @@ class FetchContext:
     build: str
     caller: str = ""
     is_wanted: Callable[[], bool] = lambda: True
+    behind: bool = False
+    """After all other downloads, in few slots: for thumbnails."""
     out_of_credit: bool = False
     storing: int = 0
     """Bytes that were downloaded and are being stored."""
@@ -108,6 +110,9 @@ class Fetched:
 class _Progress:
     """How far one fetch has come."""
 
+    behind: bool = False
+    """Its slot is one of the few behind all others."""
+    slot: Slot | None = None
     download: Download | None = None
     is_leased: bool = False
     """No other instance may fetch the image now."""
@@ -118,6 +123,12 @@ class _Progress:
     def has_begun(self) -> bool:
         """Whether upstream was asked: it is finished then, also when nobody waits any more."""
         return self.download is not None and self.download.attempts > 0
+
+    def bring_forward(self) -> None:
+        """It is no longer wanted by thumbnails alone."""
+        self.behind = False
+        if self.slot is not None:
+            self.slot.bring_forward()
 
 
 class ImageFetcher:
@@ -137,6 +148,7 @@ class ImageFetcher:
         self._slots = slots
         self._metrics = metrics
         self._flights: SingleFlight[Fetched] = SingleFlight()
+        self._behind: dict[str, _Progress] = {}
 
     @property
     def concurrency(self) -> int:
@@ -156,7 +168,9 @@ class ImageFetcher:
                 return Fetched(stored, 0)
             if not self._flights.is_running(image.key):
                 raise ImageFailed(reason)
-        progress = _Progress()
+        if not context.behind and (waiting := self._behind.get(image.key)) is not None:
+            waiting.bring_forward()
+        progress = _Progress(context.behind)
         try:
             return await self._flights.join(
                 image.key,
@@ -177,6 +191,8 @@ class ImageFetcher:
         """The image from here, from another instance, or from Autoenhance; once per image at a time."""
         with span("image", {"image.id": image.image_id}) as current:
             started = time.monotonic()
+            if progress.behind:
+                self._behind[image.key] = progress
             try:
                 stored = await self._find(image, context, progress)
                 fetched = Fetched(stored, 0) if stored is not None else await self._download(image, context, progress)
@@ -192,6 +208,8 @@ class ImageFetcher:
                 # One image never ends the others of its archive.
                 log.exception("image could not be stored", image_id=image.image_id)
                 raise ImageFailed(Reason.INTERNAL_ERROR) from error
+            finally:
+                self._behind.pop(image.key, None)
             current.set_attributes({"image.bytes": fetched.blob.size, "image.attempts": fetched.attempts})
             if fetched.attempts:
                 self._metrics.image_download.observe(time.monotonic() - started)
@@ -225,12 +243,13 @@ class ImageFetcher:
                 retries = self._upstream.retries(download.deadline)
                 with download.operation:
                     while True:
-                        slot = self._slots.slot(
+                        progress.slot = slot = self._slots.slot(
                             context.caller,
                             context.build,
                             # What has begun is finished.
                             lambda: download.attempts > 0 or (context.is_wanted() and context.refusal(image) is None),
                             ahead=download.attempts > 0,
+                            behind=progress.behind,
                         )
                         try:
                             async with slot:

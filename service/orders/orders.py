@@ -55,14 +55,14 @@ class Orders:
 
     async def get(self, order_id: str) -> Order:
         """The order's document, not older than the freshness allows. Raises `OrderNotFound` also for a deleted one."""
-        kept = self._kept.get(order_id)
-        if kept is not None:
-            fetched, order = kept
-            age = time.monotonic() - fetched
-            if age < (self._freshness if order.is_settled else min(self._freshness, _UNSETTLED_SECONDS)):
-                return _existing(order_id, order)
+        if (kept := self._fresh(order_id)) is not None:
+            return _existing(order_id, kept)
         order = await self.refresh(order_id)
         return await self._look_twice(order_id, order) if self._is_short(order_id, order) else order
+
+    def is_kept(self, order_id: str) -> bool:
+        """Whether `get` answers without asking Autoenhance."""
+        return self._fresh(order_id) is not None
 
     async def refresh(self, order_id: str) -> Order:
         """The order's document past the cache; callers at the same time share one call. Raises as `get`."""
@@ -147,6 +147,14 @@ class Orders:
         self._kept_bytes += order.memory_bytes
         while self._kept_bytes > _MAX_BYTES and len(self._kept) > 1:
             self._drop(next(iter(self._kept)))
+
+    def _fresh(self, order_id: str) -> Order | None:
+        kept = self._kept.get(order_id)
+        if kept is None:
+            return None
+        fetched, order = kept
+        freshness = self._freshness if order.is_settled else min(self._freshness, _UNSETTLED_SECONDS)
+        return order if time.monotonic() - fetched < freshness else None
 
     def _drop(self, order_id: str) -> None:
         kept = self._kept.pop(order_id, None)

@@ -1,7 +1,8 @@
 """Errors of an order, its images and its archive."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 from service.problems.base import ImagesFailed, Problem, RetryableProblem
 
@@ -20,6 +21,37 @@ class UnknownImage(Problem):
             f"Not in this order: {', '.join(image_ids)}.",
             extra={"parameter": "image", "image_ids": list(image_ids)},
         )
+
+
+class ImageNotFound(Problem):
+    status, code = HTTPStatus.NOT_FOUND, "image_not_found"
+    title = "There is no such image in this order"
+    advice = "GET /v1/orders/{order_id} lists the ids of the order's images."
+
+
+class ImageNotReady(RetryableProblem):
+    """`failures` has the reason."""
+
+    status, code = HTTPStatus.CONFLICT, "image_not_ready"
+    title = "The image is not finished yet"
+    advice = "Try again later."
+    detail_has_advice = False
+
+    def __init__(self, failure: Mapping[str, Any]) -> None:
+        super().__init__(failure["reason"], retry_after=10)
+        self.extra["failures"] = [dict(failure)]
+
+
+class ImageExpired(Problem):
+    """`failures` has the reason."""
+
+    status, code = HTTPStatus.GONE, "image_expired"
+    title = "Autoenhance no longer has this image"
+    advice = "Upload it again."
+    detail_has_advice = False
+
+    def __init__(self, failure: Mapping[str, Any]) -> None:
+        super().__init__(failure["reason"], extra={"failures": [dict(failure)]})
 
 
 class OrderNotFound(Problem):
@@ -50,7 +82,7 @@ class PreconditionFailed(Problem):
     """`If-Match` names another one."""
 
     status, code = HTTPStatus.PRECONDITION_FAILED, "precondition_failed"
-    title = "This is not the archive you have"
+    title = "This is not the file you have"
     advice = "Send the request without If-Match, or to the address of the archive you have."
 
 
@@ -66,11 +98,11 @@ class RangeNotSatisfiable(Problem):
     """`Content-Range` gives its length."""
 
     status, code = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "range_not_satisfiable"
-    title = "The range starts after the end of the archive"
+    title = "The range starts after the end of the file"
     advice = "If your file already has that size, it is complete."
 
     def __init__(self, length: int) -> None:
-        super().__init__(f"The archive has {length} bytes.", headers={"Content-Range": f"bytes */{length}"})
+        super().__init__(f"The file has {length} bytes.", headers={"Content-Range": f"bytes */{length}"})
 
 
 class TooManyImages(Problem):

@@ -13,6 +13,8 @@ from service.upstream.adaptive_limit import AdaptiveLimit
 
 # Downloads that outlast their time but keep arriving give their slot back; so many may.
 _OVERTIME = 5
+# Of the slots, so many may hold what comes behind all other downloads.
+_BEHIND = 2
 
 
 class NotWanted(Exception):
@@ -36,19 +38,78 @@ class _Queue:
     places: deque[_Place] = field(default_factory=deque)
 
 
+class _Line:
+    """The downloads that wait for a slot or hold one, by caller and by build of that caller."""
+
+    def __init__(self) -> None:
+        self.held = 0
+        self._callers: OrderedDict[str, OrderedDict[str, _Queue]] = OrderedDict()
+
+    def queue(self, slot: "Slot") -> _Queue:
+        """Those of the slot's build."""
+        builds = self._callers.setdefault(slot.caller, OrderedDict())
+        return builds.setdefault(slot.build, _Queue())
+
+    def hold(self, slot: "Slot") -> None:
+        """The slot is granted: its caller and its build have had their turn."""
+        self.queue(slot).held += 1
+        self.held += 1
+        self._callers.move_to_end(slot.caller)
+        self._callers[slot.caller].move_to_end(slot.build)
+
+    def release(self, slot: "Slot") -> None:
+        """The slot is given back."""
+        self.queue(slot).held -= 1
+        self.held -= 1
+        self._tidy(slot)
+
+    def forget(self, slot: "Slot") -> _Place | None:
+        """The download does not wait any more; returns its place, if it had one."""
+        queue = self.queue(slot)
+        place = next((place for place in queue.places if place.slot is slot), None)
+        if place is not None:
+            queue.places.remove(place)
+        self._tidy(slot)
+        return place
+
+    def next(self) -> _Queue | None:
+        """The queue of the build whose turn it is."""
+        if len(self._callers) == 1:
+            builds = next(iter(self._callers.values()))
+        else:
+            waiting = [
+                (sum(queue.held for queue in builds.values()), builds)
+                for builds in self._callers.values()
+                if any(queue.places for queue in builds.values())
+            ]
+            if not waiting:
+                return None
+            builds = min(waiting, key=lambda caller: caller[0])[1]
+        queues = [queue for queue in builds.values() if queue.places]
+        return min(queues, key=lambda queue: queue.held) if queues else None
+
+    def _tidy(self, slot: "Slot") -> None:
+        """Forget a party that neither holds a slot nor waits for one."""
+        builds = self._callers[slot.caller]
+        queue = builds[slot.build]
+        if not queue.held and not queue.places:
+            del builds[slot.build]
+        if not builds:
+            del self._callers[slot.caller]
+
+
 class DownloadSlots:
     """At most `limit` downloads at once, fewer while upstream cannot keep up.
 
     A free slot goes to the caller who holds the fewest, and of that caller to the build that holds the fewest; among
     equals to who has waited longest since its last turn. So one caller's many builds keep nobody else waiting for more
-    than one image.
+    than one image. What comes `behind` all that holds at most two slots, and leaves one free.
     """
 
     def __init__(self, limit: int, metrics: Metrics, adaptive: AdaptiveLimit | None = None) -> None:
         self.limit = limit
         self._adaptive = adaptive or AdaptiveLimit(limit)
-        self._callers: OrderedDict[str, OrderedDict[str, _Queue]] = OrderedDict()
-        self._held = 0
+        self._line, self._behind = _Line(), _Line()
         self._overtime = 0
         self._next_look: asyncio.Handle | None = None
         self._metrics = metrics
@@ -56,13 +117,23 @@ class DownloadSlots:
         self._show()
 
     def slot(
-        self, caller: str, build: str, is_wanted: Callable[[], bool] = lambda: True, *, ahead: bool = False
+        self,
+        caller: str,
+        build: str,
+        is_wanted: Callable[[], bool] = lambda: True,
+        *,
+        ahead: bool = False,
+        behind: bool = False,
     ) -> "Slot":
         """A slot, to be held by `async with`; entering raises `NotWanted` if it is not wanted when its turn comes.
 
-        `ahead`: before the others of its build, for a download that has begun.
+        `ahead`: before the others of its build, for a download that has begun. `behind`: after all that are not.
         """
-        return Slot(self, caller, build, is_wanted, ahead=ahead)
+        return Slot(self, self._behind if behind else self._line, caller, build, is_wanted, ahead=ahead)
+
+    @property
+    def _held(self) -> int:
+        return self._line.held + self._behind.held
 
     def succeeded(self) -> None:
         """A download went well."""
@@ -77,7 +148,7 @@ class DownloadSlots:
 
     async def _take(self, slot: "Slot") -> None:
         place = _Place(slot, asyncio.get_running_loop().create_future(), slot.is_wanted)
-        places = self._queue(slot).places
+        places = slot.line.queue(slot).places
         places.appendleft(place) if slot.ahead else places.append(place)
         self._look_soon()
         try:
@@ -86,13 +157,18 @@ class DownloadSlots:
             if place.granted.done() and not place.granted.cancelled() and place.granted.exception() is None:
                 self._give_back(slot)  # it was granted just now
             else:
-                self._forget(slot, place)
+                slot.line.forget(slot)
             raise
 
+    def _bring_forward(self, slot: "Slot") -> None:
+        """What waits behind all others queues with them."""
+        if slot.line is self._behind and (place := self._behind.forget(slot)) is not None:
+            slot.line = self._line
+            self._line.queue(slot).places.append(place)
+            self._look_soon()
+
     def _give_back(self, slot: "Slot") -> None:
-        self._held -= 1
-        self._queue(slot).held -= 1
-        self._tidy(slot)
+        slot.line.release(slot)
         self._metrics.downloads_in_flight.set(self._held + self._overtime)
         self._look_soon()
 
@@ -106,25 +182,6 @@ class DownloadSlots:
     def _end_overtime(self) -> None:
         self._overtime -= 1
         self._metrics.downloads_in_flight.set(self._held + self._overtime)
-
-    def _queue(self, slot: "Slot") -> _Queue:
-        builds = self._callers.setdefault(slot.caller, OrderedDict())
-        return builds.setdefault(slot.build, _Queue())
-
-    def _forget(self, slot: "Slot", place: _Place) -> None:
-        queue = self._queue(slot)
-        if place in queue.places:
-            queue.places.remove(place)
-        self._tidy(slot)
-
-    def _tidy(self, slot: "Slot") -> None:
-        """Forget a party that neither holds a slot nor waits for one."""
-        builds = self._callers[slot.caller]
-        queue = builds[slot.build]
-        if not queue.held and not queue.places:
-            del builds[slot.build]
-        if not builds:
-            del self._callers[slot.caller]
 
     def _look_soon(self) -> None:
         """Look whose turn it is once everybody who is awake now has queued: nobody takes several turns at once."""
@@ -148,29 +205,17 @@ class DownloadSlots:
                 self._next_look = asyncio.get_running_loop().call_later(delay, self._admit)
                 return
             queue.places.popleft()
-            queue.held += 1
-            self._held += 1
-            self._callers.move_to_end(place.slot.caller)
-            self._callers[place.slot.caller].move_to_end(place.slot.build)
+            place.slot.line.hold(place.slot)
             place.granted.set_result(None)
             self._adaptive.started()
         self._metrics.downloads_in_flight.set(self._held + self._overtime)
 
     def _next_queue(self) -> _Queue | None:
-        """The queue of the build whose turn it is."""
-        if len(self._callers) == 1:
-            builds = next(iter(self._callers.values()))
-        else:
-            waiting = [
-                (sum(queue.held for queue in builds.values()), builds)
-                for builds in self._callers.values()
-                if any(queue.places for queue in builds.values())
-            ]
-            if not waiting:
-                return None
-            builds = min(waiting, key=lambda caller: caller[0])[1]
-        queues = [queue for queue in builds.values() if queue.places]
-        return min(queues, key=lambda queue: queue.held) if queues else None
+        """The queue of the build whose turn it is; what is behind has none while it could keep another waiting."""
+        queue = self._line.next()
+        if queue is None and self._behind.held < _BEHIND and (not self._held or self._held + 1 < self._adaptive.cap):
+            queue = self._behind.next()
+        return queue
 
     def _show(self) -> None:
         """Export what was learned, if it changed."""
@@ -185,8 +230,9 @@ class Slot:
     """One download's place, held within `async with`."""
 
     def __init__(
-        self, slots: DownloadSlots, caller: str, build: str, is_wanted: Callable[[], bool], *, ahead: bool
+        self, slots: DownloadSlots, line: _Line, caller: str, build: str, is_wanted: Callable[[], bool], *, ahead: bool
     ) -> None:
+        self.line = line
         self.caller = caller
         self.build = build
         self.is_wanted = is_wanted
@@ -201,6 +247,10 @@ class Slot:
         self._is_overtime = self._slots._begin_overtime(self)
         self._is_held = not self._is_overtime
         return self._is_overtime
+
+    def bring_forward(self) -> None:
+        """Wait no longer behind all others: somebody wants it who is not to be kept waiting."""
+        self._slots._bring_forward(self)
 
     async def __aenter__(self) -> Self:
         started = time.monotonic()

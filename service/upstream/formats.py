@@ -11,6 +11,8 @@ Data = bytes | bytearray | memoryview | mmap
 FORMAT_EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp", "avif": "avif", "jxl": "jxl"}
 """The extension for each value of the API's `format`."""
 
+_MEDIA_SUBTYPES = {"jpg": "jpeg"}  # all others are called as their extension
+
 SIGNATURE_BYTES = 64
 """How much of a file's start `extension` looks at: room for the 12 brands that an ISO file may list."""
 
@@ -49,6 +51,11 @@ def extension(head: bytes) -> str | None:
         if pattern.match(head):
             return known
     return _heif_extension(head) if head[4:8] == b"ftyp" else None
+
+
+def media_type(extension: str) -> str:
+    """What the bytes of an image with this extension, as the function of that name says it, are called in HTTP."""
+    return f"image/{_MEDIA_SUBTYPES.get(extension, extension)}"
 
 
 def is_whole(data: Data, extension: str) -> bool:

@@ -96,6 +96,13 @@ async def test_a_job_is_followed_by_what_it_says(below: Below) -> None:
     assert (await below.ask(report[1])).document["downloaded"] == 1
 
 
+async def test_the_overview_leads_to_images_below_it(below: Below) -> None:
+    """Each image by itself."""
+    (image,) = (await below.ask(f"{BASE}/v1/orders/{ORDER}")).document["images"]
+
+    assert (await below.ask(image["link"])).body == jpeg()
+
+
 @pytest.mark.parametrize("given", [BASE, ""])
 async def test_a_signed_link_works_below_it(below: Below, given: str) -> None:
     """Whichever address it was asked for."""

@@ -16,6 +16,7 @@ BUYS_OR_CHANGES = [
     ("GET", f"{IMAGES}?preview=false"),
     ("GET", f"{IMAGES}?preview=0&format=png"),
     ("GET", f"/orders/{ORDER}/images?preview=no"),
+    ("GET", f"{IMAGES}/a?preview=false"),
     ("POST", JOBS),
     ("POST", f"/orders/{ORDER}/jobs"),
     ("POST", "/v1/ask"),

@@ -233,6 +233,17 @@ async def test_without_keys_a_signature_is_an_unknown_parameter(start_service: S
     assert (answer.status, answer.problem["code"]) == (400, "invalid_parameter")
 
 
+async def test_a_single_image_can_be_signed(service: Service) -> None:
+    """With the parameters that it has, and no others."""
+    made = await make(service, f"{IMAGES}/a?max_width=480&download=true")
+    refused = await make(service, f"{IMAGES}/a?wait=true")
+
+    answer = await service.ask(made.document["url"])
+
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "image/jpeg")
+    assert (refused.status, refused.problem["parameter"]) == (400, "wait")
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -49,6 +49,13 @@ class Scene:
         self.tasks.append(task)
         return task
 
+    def queued(self) -> list[int]:
+        """How many wait for a slot: in the line, and behind it."""
+        lines = (self.slots._line, self.slots._behind)
+        return [
+            sum(len(queue.places) for builds in line._callers.values() for queue in builds.values()) for line in lines
+        ]
+
     def in_flight(self) -> float:
         return sample(self.parts.metrics.registry, "batch_downloads_in_flight")
 
@@ -242,6 +249,28 @@ class TestFlights:
 
         assert len(set(outcomes)) == 1
         assert upstream.calls("a") == 1
+
+    async def test_who_joins_a_thumbnail_does_not_wait_behind_all_others(
+        self, upstream: FakeUpstream, images: ImageStore
+    ) -> None:
+        """A build wants what a page had asked for only as a thumbnail: it takes its turn with the downloads."""
+        upstream.images |= {image_id: jpeg(seed) for seed, image_id in enumerate("abcd")}
+        gate = upstream.hold("a")
+        build, page = FetchContext("build"), FetchContext("page", behind=True)
+        async with scene_of(upstream, images, limit=1) as scene:
+            fetches = [scene.fetch("a", build)]
+            await upstream.until(lambda: upstream.calls("a") == 1)
+            for image_id, context in (("b", page), ("c", page), ("c", build), ("d", build)):
+                fetches.append(scene.fetch(image_id, context))
+                await turns()
+            async with asyncio.timeout(PATIENCE):
+                while scene.queued() != [2, 1]:  # noqa: ASYNC110  # they look in the store first
+                    await asyncio.sleep(0.01)
+            gate.set()
+            await asyncio.gather(*fetches)
+
+        asked = [request.path.split("/")[-2] for request in upstream.received]
+        assert (sorted(asked[:3]), asked[3:]) == (["a", "c", "d"], ["b"])
 
     async def test_another_rendition_is_another_download(self, scene: Scene, upstream: FakeUpstream) -> None:
         """Keys decide."""

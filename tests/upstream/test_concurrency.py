@@ -23,11 +23,14 @@ class Line:
         self._slots = slots
         self._holding: list[tuple[str, asyncio.Event]] = []
         self.tasks: dict[str, asyncio.Task[None]] = {}
+        self.slots: dict[str, Slot] = {}
         self.served: list[str] = []
 
-    def join(self, name: str, caller: str = "caller", build: str = "build", *, ahead: bool = False) -> None:
+    def join(
+        self, name: str, caller: str = "caller", build: str = "build", *, ahead: bool = False, behind: bool = False
+    ) -> None:
         """One more download waits."""
-        slot = self._slots.slot(caller, build, ahead=ahead)
+        self.slots[name] = slot = self._slots.slot(caller, build, ahead=ahead, behind=behind)
         self.tasks[name] = asyncio.create_task(self._download(name, slot))
 
     def join_all(self, names: Iterable[str], caller: str, build: str = "build") -> None:
@@ -252,14 +255,14 @@ async def test_parties_that_are_gone_are_forgotten(metrics: Metrics) -> None:
     slots = DownloadSlots(2, metrics)
     line = Line(slots)
     for number in range(5):
-        line.join(f"{number}", f"caller {number}", f"build {number}")
+        line.join(f"{number}", f"caller {number}", f"build {number}", behind=number == 4)
     line.join("leaving", "leaving", "leaving")
     await turns()
     line.tasks.pop("leaving").cancel()
     await turns()
     await line.finish()
 
-    assert slots._callers == {}
+    assert slots._line._callers == slots._behind._callers == {}
 
 
 async def test_the_time_in_the_queue_is_told(
@@ -359,3 +362,84 @@ async def test_a_learned_rate_delays_the_next_start_and_loses_nobody(metrics: Me
 
     async with asyncio.timeout(20), slots.slot("caller", "build"):
         assert in_flight(metrics) == 1
+
+
+async def test_what_is_behind_holds_two_slots_at_most(metrics: Metrics) -> None:
+    """Four thumbnails and five free slots: two are fetched."""
+    line = Line(DownloadSlots(5, metrics))
+    for name in ("t1", "t2", "t3", "t4"):
+        line.join(name, behind=True)
+    await turns()
+
+    assert line.holding == ["t1", "t2"]
+    assert await line.finish() == ["t1", "t2", "t3", "t4"]
+
+
+@pytest.mark.parametrize(("limit", "begun"), [(1, 1), (2, 1), (3, 2)])
+async def test_what_is_behind_leaves_one_slot_free(metrics: Metrics, limit: int, begun: int) -> None:
+    """A download that comes then need not wait for it, unless there is one slot in all."""
+    line = Line(DownloadSlots(limit, metrics))
+    for name in ("t1", "t2", "t3"):
+        line.join(name, behind=True)
+    await turns()
+
+    assert len(line.holding) == begun
+    assert len(await line.finish()) == 3
+
+
+async def test_what_is_behind_does_not_take_the_last_slot_beside_a_download(metrics: Metrics) -> None:
+    """Two slots, one is held by a download: the other one stays free for the next."""
+    line = Line(DownloadSlots(2, metrics))
+    line.join("photo")
+    await turns()
+    line.join("thumbnail", behind=True)
+    await turns()
+    beside = line.holding
+    line.join("next photo", "another")
+    await turns()
+
+    assert beside == ["photo"]
+    assert line.holding == ["photo", "next photo"]
+    assert await line.finish() == ["photo", "next photo", "thumbnail"]
+
+
+async def test_all_downloads_go_before_what_is_behind(metrics: Metrics) -> None:
+    """However late they came, and whoever wants them."""
+    line = Line(DownloadSlots(2, metrics))
+    line.join_all(["a", "b"], "one")
+    await turns()
+    line.join("thumbnail", "other", behind=True)
+    await turns()
+    line.join_all(["c", "d"], "one")
+    await turns()
+
+    assert await line.finish() == ["a", "b", "c", "d", "thumbnail"]
+
+
+async def test_what_is_brought_forward_waits_behind_nobody(metrics: Metrics) -> None:
+    """Somebody downloads what was only a thumbnail."""
+    line = Line(DownloadSlots(1, metrics))
+    line.join("running")
+    await turns()
+    line.join("t1", behind=True)
+    line.join("t2", behind=True)
+    await turns()
+    line.slots["t2"].bring_forward()
+    line.join("photo", "other")
+    await turns()
+
+    assert (await line.finish())[-1] == "t1"
+
+
+async def test_bringing_forward_what_waits_no_more_changes_nothing(metrics: Metrics) -> None:
+    """It runs, or has ended; its slot comes back either way."""
+    slots = DownloadSlots(3, metrics)
+    line = Line(slots)
+    line.join("thumbnail", behind=True)
+    await turns()
+    line.slots["thumbnail"].bring_forward()
+    await line.finish()
+    line.slots["thumbnail"].bring_forward()
+
+    assert slots._line._callers == slots._behind._callers == {}
+    assert in_flight(metrics) == 0
