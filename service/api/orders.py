@@ -4,8 +4,10 @@ import json
 from typing import Any
 
 from aiohttp import web
+from multidict import MultiDict
+from yarl import URL
 
-from service.api.base_path import base_path
+from service.api.base_path import base_path, external
 from service.api.caller import identity
 from service.api.downloads import require_key, require_version
 from service.api.images import image_path
@@ -34,12 +36,30 @@ async def overview(request: web.Request) -> web.Response:
     more = {
         "unlisted": order.unlisted,
         "truncated": order.images_beyond > 0,
-        "parts": parts_of(order.image_count, request.app[SETTINGS].max_images_per_order),
+        "parts": _parts(request, order_id, len(order.images)),
     }
     is_short = len(plan.images) <= MANY_IMAGES
     base = base_path(request)
     text = await compute(lambda: json.dumps(_document(plan, stored, base) | more), is_short=is_short)
     return web.json_response(text=text, headers={"Cache-Control": "private, no-cache"})
+
+
+def _parts(request: web.Request, order_id: str, images: int) -> list[dict[str, Any]]:
+    """The downloads that so many images take, with the options of this request."""
+    size = request.app[SETTINGS].max_images_per_order
+    count = parts_of(images, size)
+    query = MultiDict(request.query)
+    for name in ("part", "image"):
+        query.popall(name, None)
+
+    def link(part: int) -> str:
+        asked = [*query.items(), *([("part", str(part))] if count > 1 else [])]
+        return external(request, str(URL(f"/v1/orders/{order_id}/images").with_query(asked)))
+
+    return [
+        {"part": part, "images": min(size, images - (part - 1) * size), "link": link(part)}
+        for part in range(1, count + 1)
+    ]
 
 
 def _document(plan: Plan, stored: dict[str, Blob], base: str) -> dict[str, Any]:

@@ -46,7 +46,17 @@ OVERVIEW = _object(
         "unlisted": {**_COUNT, "description": "Images that Autoenhance counts but does not list."},
         "to_buy": {**_COUNT, "description": "Images that a download with these options would buy, a credit each."},
         "truncated": {"type": "boolean", "description": "Whether the order has more images than are listed here."},
-        "parts": {**_COUNT, "description": "How many archives the order needs; ask for each with `part`."},
+        "parts": {
+            "type": "array",
+            "description": "The downloads that the order takes: one, unless it has too many images for one archive.",
+            "items": _object(
+                {
+                    "part": {"type": "integer", "minimum": 1},
+                    "images": _COUNT,
+                    "link": {"type": "string", "format": "uri-reference", "description": "The download."},
+                }
+            ),
+        },
         "images": {
             "type": "array",
             "items": _object(

@@ -110,7 +110,7 @@ class TooManyImages(Problem):
 
     status, code = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_many_images"
     title = "Too many images for one archive"
-    advice = "Download it in parts: part=1, part=2 and so on. The overview of the order says how many it needs."
+    advice = "Download it in parts: part=1, part=2 and so on. The overview of the order links them."
 
     def __init__(self, images: int, limit: int) -> None:
         super().__init__(

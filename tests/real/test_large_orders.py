@@ -24,7 +24,9 @@ async def test_the_overview_is_never_too_large(service: Service, query: dict[str
     answer = await service.ask(f"/v1/orders/{ORDER}", params=query)
 
     listed = {"{}": COUNT, "{'part': '2'}": LIMIT, "{'image': 'i7'}": 1}.get(str(query), COUNT)
-    assert (answer.status, answer.document["parts"], answer.document["truncated"]) == (200, 3, False)
+    parts = [(part["part"], part["images"]) for part in answer.document["parts"]]
+    assert (answer.status, answer.document["truncated"]) == (200, False)
+    assert parts == [(1, LIMIT), (2, LIMIT), (3, COUNT - 2 * LIMIT)]
     assert answer.document["total"] == len(answer.document["images"]) == listed
     assert len({image["file_name"] for image in answer.document["images"]}) == listed
 
@@ -42,6 +44,26 @@ async def test_the_parts_give_each_image_once(service: Service, wanted: dict[str
     assert [len(part) for part in members] == [LIMIT, LIMIT, COUNT - 2 * LIMIT]
     assert {**members[0], **members[1], **members[2]} == wanted
     assert (beyond.status, beyond.problem["parameter"]) == (400, "part")
+
+
+async def test_the_overview_leads_to_each_part(service: Service) -> None:
+    """With the options that it was asked with; what it lists itself says nothing of the parts."""
+    query = {"format": "png", "image": "i7", "preview": "true"}
+
+    overview = (await service.ask(f"/v1/orders/{ORDER}", params=query)).document
+    answers = [await service.ask(part["link"]) for part in overview["parts"]]
+
+    assert overview["parts"][1]["link"] == f"{PATH}?format=png&preview=true&part=2"
+    assert [len(answer.members) for answer in answers] == [part["images"] for part in overview["parts"]]
+
+
+async def test_an_order_that_fits_is_one_download(upstream: FakeUpstream, service: Service) -> None:
+    """Which is that of the order."""
+    upstream.orders[ORDER] = order(["i1", "i2"])
+
+    (part,) = (await service.ask(f"/v1/orders/{ORDER}")).document["parts"]
+
+    assert part == {"part": 1, "images": 2, "link": PATH}
 
 
 async def test_the_parts_of_an_order_that_is_listed_otherwise_are_the_same(
@@ -91,10 +113,10 @@ async def test_as_many_ids_as_an_archive_may_have_fit(service: Service, wanted: 
 
 
 async def test_images_beyond_ten_thousand_are_counted(upstream: FakeUpstream, service: Service) -> None:
-    """An overview of 12,000 lists 10,000 of them and says so."""
+    """An overview of 12,000 lists 10,000 of them, and the parts that can be had, and says so."""
     upstream.orders[ORDER] = order([f"i{number}" for number in range(12_000)])
 
     answer = await service.ask(f"/v1/orders/{ORDER}")
 
-    assert (answer.status, answer.document["truncated"], answer.document["parts"]) == (200, True, 120)
-    assert len(answer.document["images"]) == 10_000
+    assert (answer.status, answer.document["truncated"]) == (200, True)
+    assert len(answer.document["images"]) == 100 * len(answer.document["parts"]) == 10_000
