@@ -127,6 +127,9 @@ def _add_download(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     download.add_argument("--max-width", type=int, metavar="PIXELS")
     download.add_argument("--scale", type=float, metavar="0-1")
     download.add_argument("--full-size", action="store_true", help="full size instead of previews: SPENDS CREDITS")
+    download.add_argument(
+        "--max-credits", type=int, metavar="N", help="refuse to buy more images than this, a credit each"
+    )
     download.add_argument("--dev-mode", action="store_true", help="no credits, watermarked")
     download.add_argument("--image", action="append", metavar="ID", help="only this image; can be repeated")
     download.add_argument(
@@ -190,6 +193,7 @@ def _download(options: argparse.Namespace) -> int:
         "max_width": options.max_width,
         "scale": options.scale,
         "preview": "false" if options.full_size else None,
+        "max_credits": options.max_credits,
         "dev_mode": "true" if options.dev_mode else None,
         "wait": "true" if options.wait is not None else None,
         "wait_timeout": options.wait,

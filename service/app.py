@@ -30,6 +30,7 @@ from service.api.keys import (
     QUESTIONS,
     SETTINGS,
     SINGLE_IMAGES,
+    SPENDING,
     STATS,
     TIMEOUTS,
     TRACES,
@@ -54,8 +55,9 @@ from service.assistant.assistant import open_assistant
 from service.cluster import cluster
 from service.cluster.cluster import Cluster
 from service.database import Database
-from service.images import store
+from service.images import spending, store
 from service.images.fetch import ImageFetcher
+from service.images.spending import LocalSpending
 from service.images.store import ImageStore
 from service.jobs import table
 from service.jobs.callbacks import Callbacks, open_callback_session
@@ -131,7 +133,7 @@ async def components(app: web.Application) -> AsyncIterator[None]:
             export_traces(settings.traces_endpoint, URL(settings.autoenhance_api_base), sinks)
         )
         app[ISSUES] = await stack.enter_async_context(open_issues(settings, app[TRACES].client))
-        schemas = [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, named.SCHEMA, table.SCHEMA]
+        schemas = [store.SCHEMA, spending.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, named.SCHEMA, table.SCHEMA]
         schemas += [order_requests.SCHEMA, cluster.SCHEMA]
         database = await Database.open(settings.data_dir, schemas)
         stack.push_async_callback(database.close)
@@ -152,7 +154,8 @@ async def components(app: web.Application) -> AsyncIterator[None]:
         app[UPLOADS] = upstream.uploads
         app[ORDER_REQUESTS] = shared.order_requests
         slots = DownloadSlots(settings.download_concurrency, metrics)
-        fetcher = ImageFetcher(upstream, images, slots, metrics, shared.leases)
+        app[SPENDING] = spent = shared.spending or LocalSpending(database, settings.max_credits_per_day)
+        fetcher = ImageFetcher(upstream, images, slots, metrics, spent, shared.leases)
         stack.push_async_callback(fetcher.close)
         app[ORDERS] = orders = Orders(upstream, settings.order_freshness)
         stack.push_async_callback(orders.close)

@@ -12,6 +12,7 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     IMAGE_NOT_FOUND = "image_not_found"
     NO_CREDIT = "no_credit"
+    CREDIT_LIMIT = "credit_limit"
     REFUSED = "refused"
     REJECTED = "rejected"
     RATE_LIMITED = "rate_limited"
@@ -45,6 +46,10 @@ _ADVICE = {
     Reason.EXPIRED: "Autoenhance no longer has it. Upload it again.",
     Reason.IMAGE_NOT_FOUND: "Autoenhance does not know this image. Check whether it was deleted.",
     Reason.NO_CREDIT: "The Autoenhance account has no credits left. Add credits, then try again.",
+    Reason.CREDIT_LIMIT: (
+        "This service has spent what it may spend today. Try again tomorrow (UTC); the operator can raise"
+        " MAX_CREDITS_PER_DAY."
+    ),
     Reason.REFUSED: "Autoenhance denies this service's API key access to it. The operator must check the key.",
     Reason.REJECTED: "Autoenhance rejected the request for it. Try other options.",
     Reason.RATE_LIMITED: "Autoenhance is limiting our requests. Try again in a minute.",

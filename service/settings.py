@@ -148,6 +148,9 @@ class Settings(BaseSettings):
     """A larger order is answered with 413; ask for a subset."""
     max_image_bytes: int = Field(512 * MIB, gt=0)
     """A larger image is reported as failed; so is one that takes more than a quarter of the disk space for images."""
+    max_credits_per_day: int | None = Field(None, ge=0)
+    """Images that may be bought in a day (UTC), a credit each, by all callers and instances together; unset = no limit.
+    Beyond it images are missing with `credit_limit`; what is stored is served."""
     order_freshness: float = Field(10, ge=0)
     """Seconds for which an order document that is all done is used again."""
     archive_ttl: float = Field(3600, gt=0, le=_CENTURY_SECONDS)

@@ -4,7 +4,7 @@ from aiohttp import web
 
 from service import __version__
 from service.api.caller import is_administrator
-from service.api.keys import IMAGES, LIFECYCLE, METRICS, SETTINGS, STATS
+from service.api.keys import IMAGES, LIFECYCLE, METRICS, SETTINGS, SPENDING, STATS
 
 # As `breaker_state` has them.
 _CIRCUITS = ("closed", "half-open", "open")
@@ -57,4 +57,7 @@ async def stats(request: web.Request) -> web.Response:
     document = {**request.app[STATS].snapshot(), "limits": limits}
     if is_administrator(request):
         document["recent_errors"] = request.app[STATS].recent_errors()
+        limit, spent = request.app[SPENDING].limit, await request.app[SPENDING].spent()
+        left = None if limit is None or spent is None else max(0, limit - spent)
+        document["credits"] = {"spent_today": spent, "limit": limit, "left": left}
     return web.json_response(document, headers={"Cache-Control": "no-store"})

@@ -11,6 +11,7 @@ from service.archives.delivery import Delivery
 from service.archives.named import NamedArchives
 from service.archives.single_image import SingleImages
 from service.assistant.assistant import Assistant
+from service.images.spending import Spending
 from service.images.store import ImageStore
 from service.jobs.jobs import Jobs
 from service.jobs.webhook_events import WebhookEvents
@@ -31,6 +32,7 @@ ORDERS = web.AppKey("ORDERS", Orders)
 UPLOADS = web.AppKey("UPLOADS", Uploads)
 ORDER_REQUESTS = web.AppKey[OrderRequests]("ORDER_REQUESTS")
 IMAGES = web.AppKey("IMAGES", ImageStore)
+SPENDING = web.AppKey("SPENDING", Spending)
 ARCHIVES = web.AppKey("ARCHIVES", Archives)
 DELIVERY = web.AppKey("DELIVERY", Delivery)
 NAMED = web.AppKey("NAMED", NamedArchives)

@@ -62,6 +62,7 @@ _IMAGE_CALL: Problems = (*_LOOK, p.ImageNotFound, p.LinkRefused, p.PreconditionF
 _IMAGE_FETCH: Problems = (
     p.ImageNotReady,
     p.ImageExpired,
+    p.CreditLimit,
     p.NoImages,
     p.RangeNotSatisfiable,
     p.StoreFull,
@@ -76,7 +77,16 @@ _BYTES: Problems = (
     p.StoreFull,
     p.StillBuilding,
 )
-_DOWNLOAD: Problems = (*_ORDER_CALL, p.NoImages, p.ImagesMissing, *_BYTES, *FOREIGN, p.PrefetchRefused)
+_DOWNLOAD: Problems = (
+    *_ORDER_CALL,
+    p.MaxCreditsExceeded,
+    p.CreditLimit,
+    p.NoImages,
+    p.ImagesMissing,
+    *_BYTES,
+    *FOREIGN,
+    p.PrefetchRefused,
+)
 _ARCHIVE: Problems = (p.ArchiveNotFound, p.ArchiveGone)
 _RESULT: Problems = (p.JobNotFound, p.JobUnfinished, p.JobFailed, p.JobCancelled, p.JobExpired, p.ArchiveGone)
 _JOB_DOCUMENT: Problems = (p.JobNotFound, p.JobsUnavailable)

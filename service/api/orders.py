@@ -85,10 +85,7 @@ def _document(plan: Plan, stored: dict[str, Blob], base: str) -> dict[str, Any]:
         "failed": len(hopeless),
         "bytes": sum(blob.size for blob in here.values()),
         "failures": [result.failure for result in hopeless],
-        "to_buy": sum(
-            plan.request(image).buys and image.key not in stored and image.state not in _HOPELESS
-            for image in plan.images
-        ),
+        "to_buy": plan.to_buy(stored),
         "images": [
             {
                 "image_id": image.image_id,

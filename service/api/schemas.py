@@ -199,8 +199,18 @@ STATS = _object(
             "description": "For administrators only.",
             "items": _object({"time": _TEXT, "code": _TEXT, "route": _TEXT, "request_id": _TEXT}),
         },
+        "credits": {
+            **_object(
+                {
+                    "spent_today": {"type": ["integer", "null"], "description": "Null when it cannot be told."},
+                    "limit": {"type": ["integer", "null"], "description": "`MAX_CREDITS_PER_DAY`; null: none."},
+                    "left": {"type": ["integer", "null"], "description": "Of the limit, until midnight UTC."},
+                }
+            ),
+            "description": "For administrators only: images that were bought today (UTC), or are being bought.",
+        },
     },
-    optional=("recent_errors",),
+    optional=("recent_errors", "credits"),
 )
 
 LINK = _object(

@@ -17,7 +17,7 @@ from service.background import repeat
 from service.images.blobs import Blob
 from service.images.fetch import FetchContext, ImageFailed
 from service.orders.schedule import PollSchedule
-from service.problems import ArchiveGone, ArchiveNotFound, StillBuilding
+from service.problems import ArchiveGone, ArchiveNotFound, MaxCreditsExceeded, StillBuilding
 from service.reasons import Reason
 from service.telemetry.metrics import CacheResult, Refetch
 from service.upstream.models import Order
@@ -52,13 +52,14 @@ class Archives:
         """The archive for a request: finished, running, interrupted, or started now. `caller` is whose turn its
         downloads take.
 
-        Raises what the order call raises, `OrderEmpty`, `UnknownImage` or `TooManyImages`.
+        Raises what the order call raises, `OrderEmpty`, `UnknownImage`, `TooManyImages` or `MaxCreditsExceeded`.
         """
         deadline = time.monotonic() + options.wait_timeout
         if options.wait:
             order = await self._orders.wait_until_listed(order_id, PollSchedule(deadline))
         else:
             order = await self._orders.get(order_id)
+        await self._check_price(order_id, order, options)
         plan = await self._planner.plan(order_id, order, options, refresh=options.refresh)
         if build := self._registry.joinable(plan.build_key, deadline):
             return build.archive, CacheResult.JOINED
@@ -76,6 +77,15 @@ class Archives:
         self._tasks.add(beginning)  # that the caller leaves
         beginning.add_done_callback(self._tasks.discard)
         return await asyncio.shield(beginning)
+
+    async def _check_price(self, order_id: str, order: Order, options: Options) -> None:
+        """Raises `MaxCreditsExceeded` when the archive would buy more than its caller wants, whoever builds it."""
+        if options.max_credits is None:
+            return
+        plan = await self._planner.plan(order_id, order, options)  # no refresh: nothing is new before that is decided
+        stored = {} if options.refresh else await self._store.find(plan.keys())
+        if (to_buy := plan.to_buy(stored)) > options.max_credits:
+            raise MaxCreditsExceeded(to_buy, options.max_credits)
 
     async def find(self, order_id: str, order: Order, options: Options) -> Archive | None:
         """The archive that `get_or_start` would give, if there is one; nothing is started."""

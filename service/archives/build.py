@@ -17,12 +17,14 @@ from service.archives.record import result_of
 from service.archives.report import comment, report_text
 from service.disk import OutOfSpace
 from service.images.fetch import FetchContext, Fetched, ImageFailed, ImageFetcher
+from service.images.spending import until_tomorrow
 from service.images.store import ImageStore
 from service.orders.orders import Orders, OrderWatch
 from service.orders.schedule import PollSchedule
 from service.problems import (
     ArchiveGone,
     BreakerOpen,
+    CreditLimit,
     Draining,
     InternalError,
     NoImages,
@@ -276,8 +278,11 @@ class Build:
     def _nothing_usable(self, failures: Sequence[ImageResult]) -> Problem:
         if self._order_is_gone:
             return OrderNotFound(f"It no longer has order {self.plan.order_id}.")
-        if all(result.code is Reason.BREAKER_OPEN for result in failures):
+        reasons = {result.code for result in failures}
+        if reasons == {Reason.BREAKER_OPEN}:
             return BreakerOpen()
+        if reasons == {Reason.CREDIT_LIMIT}:
+            return CreditLimit(retry_after=until_tomorrow())
         return NoImages([result.failure for result in failures])
 
     def _final_key(self) -> str:

@@ -13,7 +13,7 @@ class RenditionOptions(Rendition):
 
     scale: float | None = Field(None, gt=0, le=1, description="Of width and height. Left out: unchanged.")
 
-    @field_validator("quality", "max_width", "part", mode="before", check_fields=False)
+    @field_validator("quality", "max_width", "part", "max_credits", mode="before", check_fields=False)
     @classmethod
     def _whole_number(cls, value: object) -> object:
         """Python's own ways to write one (`1_000`, `5.0`) are no number in a query."""
@@ -50,6 +50,9 @@ class Options(RenditionOptions):
     )
     refresh: bool = Field(
         default=False, description="Fetch the images anew, past what is stored. Full-size images may be bought again."
+    )
+    max_credits: int | None = Field(
+        None, ge=0, description="Refuse, with a 409, what would buy more images than this. Left out: no limit."
     )
     on_failure: Literal["partial", "strict"] = Field(
         "partial", description="`partial`: deliver what there is, with a report. `strict`: all images, or a 422."

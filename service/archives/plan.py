@@ -1,6 +1,6 @@
 """What an archive will hold, decided before anything is fetched."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -75,6 +75,14 @@ class Plan(BaseModel):
     def request(self, image: PlannedImage) -> ImageRequest:
         """What is to be fetched for one of its images."""
         return ImageRequest(image.key, image.image_id, self.rendition, image.is_bought, image.legacy_key)
+
+    def to_buy(self, stored: Collection[str]) -> int:
+        """Images that a build would buy, a credit each, if those under the keys in `stored` are stored."""
+        hopeless = (ImageState.FAILED, ImageState.EXPIRED)
+        return sum(
+            image.state not in hopeless and image.key not in stored and self.request(image).buys
+            for image in self.images
+        )
 
     def keys(self) -> dict[str, str | None]:
         """The store's key of each image, and the one that the first edition gave it."""

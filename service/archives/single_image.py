@@ -7,7 +7,17 @@ from service.archives.options import Options
 from service.archives.plan import Plan
 from service.images.blobs import Blob
 from service.images.fetch import FetchContext, Fetched, ImageFailed
-from service.problems import BreakerOpen, ImageExpired, ImageNotFound, ImageNotReady, NoImages, Problem, StoreFull
+from service.images.spending import until_tomorrow
+from service.problems import (
+    BreakerOpen,
+    CreditLimit,
+    ImageExpired,
+    ImageNotFound,
+    ImageNotReady,
+    NoImages,
+    Problem,
+    StoreFull,
+)
 from service.reasons import Reason
 from service.telemetry.metrics import ImageOutcome
 from service.upstream.concurrency import NotWanted
@@ -44,7 +54,8 @@ class SingleImages:
     async def fetch(self, plan: Plan, caller: str) -> Blob:
         """The image, once it is in the store; `caller` is whose turn it takes.
 
-        Raises `ImageNotReady`, `ImageExpired`, `ImageNotFound`, `NoImages`, `BreakerOpen`, `StoreFull`, `OutOfSpace`.
+        Raises `ImageNotReady`, `ImageExpired`, `ImageNotFound`, `NoImages`, `BreakerOpen`, `CreditLimit`, `StoreFull`,
+        or `OutOfSpace`.
         """
         image = plan.images[0]
         reason = obstacle(image)
@@ -77,6 +88,8 @@ class SingleImages:
                 return ImageNotFound()
             case Reason.BREAKER_OPEN:
                 return BreakerOpen()
+            case Reason.CREDIT_LIMIT:
+                return CreditLimit(retry_after=until_tomorrow())
             case Reason.STORE_FULL:
                 return StoreFull()
         return NoImages([failure])

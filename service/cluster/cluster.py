@@ -16,6 +16,7 @@ from service.archives.catalogue import SharedArchives
 from service.archives.named import SharedNames
 from service.database import Database, data_dir_needed
 from service.images.leases import ImageLeases
+from service.images.spending import Spending
 from service.images.store import ImageStore, SharedImages
 from service.jobs.embedded import EmbeddedJobs
 from service.jobs.engine import JobEngine
@@ -81,6 +82,7 @@ class _Parts:
     generations: "ClusterGenerations"
     order_requests: OrderRequests
     names: "ClusterNames"
+    spending: Spending
 
 
 class Cluster:
@@ -90,6 +92,7 @@ class Cluster:
         self._database = database
         self._parts = parts
         self.images: SharedImages | None = parts.images if parts else None
+        self.spending: Spending | None = parts.spending if parts else None
         self.leases: ImageLeases | None = parts.leases if parts else None
         self.archives: SharedArchives | None = parts.archives if parts else None
         self.generations: SharedGenerations | None = parts.generations if parts else None
@@ -113,6 +116,7 @@ class Cluster:
         from service.cluster.order_requests import SharedOrderRequests
         from service.cluster.orders import OrderDocuments
         from service.cluster.redis_link import RedisLink
+        from service.cluster.spending import SharedSpending
 
         metrics.declare_shared()
         try:
@@ -130,7 +134,8 @@ class Cluster:
         archives = ClusterArchives(objects, redis, database, settings.archive_ttl, images.wake)
         documents = OrderDocuments(objects)
         sightings, names = ClusterGenerations(documents, database), ClusterNames(documents, database)
-        return cls(database, _Parts(redis, images, leases, archives, sightings, SharedOrderRequests(redis), names))
+        requests, spending = SharedOrderRequests(redis), SharedSpending(redis, settings.max_credits_per_day)
+        return cls(database, _Parts(redis, images, leases, archives, sightings, requests, names, spending))
 
     def share(self, stack: AsyncExitStack, store: ImageStore) -> None:
         """From now on, give the other instances what is fetched and settled here; all of it before `stack` closes."""

@@ -1,7 +1,9 @@
 """Fetching an image into the store: one download per image in the process, whoever asks for it."""
 
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -9,11 +11,12 @@ from service.disk import OutOfSpace
 from service.images.blobs import Blob, Content
 from service.images.body import ImageTooLarge
 from service.images.leases import ImageLeases, NoLeases
+from service.images.spending import Spending
 from service.images.store import ImageStore
 from service.reasons import Reason
 from service.single_flight import SingleFlight
 from service.telemetry.logs import get_logger
-from service.telemetry.metrics import Metrics, Refetch
+from service.telemetry.metrics import Circuit, Metrics, Refetch
 from service.telemetry.traces import span
 from service.upstream.answers import UpstreamFailure
 from service.upstream.breaker import CircuitOpen
@@ -114,6 +117,12 @@ class _Progress:
     """Its slot is one of the few behind all others."""
     slot: Slot | None = None
     download: Download | None = None
+    paid_on: str | None = None
+    """The day on which a credit is counted for it."""
+    may_be_bought: bool = False
+    """Autoenhance was asked to sell it, and has not refused."""
+    is_sold: bool = False
+    """Autoenhance has sold it, even if its bytes did not arrive."""
     is_leased: bool = False
     """No other instance may fetch the image now."""
     is_only_one: bool = True
@@ -140,8 +149,10 @@ class ImageFetcher:
         store: ImageStore,
         slots: DownloadSlots,
         metrics: Metrics,
+        spending: Spending,
         leases: ImageLeases | None = None,
     ) -> None:
+        self._spending = spending
         self._leases = leases or NoLeases()
         self._upstream = upstream
         self._store = store
@@ -197,6 +208,7 @@ class ImageFetcher:
                 stored = await self._find(image, context, progress)
                 fetched = Fetched(stored, 0) if stored is not None else await self._download(image, context, progress)
             except BaseException as error:
+                await self._settle(image, progress)
                 if progress.is_leased:  # else it is held until the image is shared
                     self._leases.release(image.key)
                 if isinstance(error, OutOfSpace):
@@ -251,12 +263,16 @@ class ImageFetcher:
                             ahead=download.attempts > 0,
                             behind=progress.behind,
                         )
+                        may_be_bought = progress.may_be_bought
                         try:
                             async with slot:
                                 download.deadline.extend(slot.waited)
+                                await self._reserve(image, progress)
                                 with span("attempt", {"attempt": download.attempts + 1}):
                                     extension = await download.attempt(slot.begin_overtime)
                         except UpstreamFailure as failure:
+                            progress.is_sold = progress.is_sold or download.reached is Circuit.ASSETS
+                            progress.may_be_bought = may_be_bought or not failure.is_refusal
                             self._note_failure(image, context, failure)
                             await retries.pause(failure)
                             continue
@@ -280,11 +296,33 @@ class ImageFetcher:
                 blob = await self._store.publish(body, content, extension, named, is_cut=not is_whole)
             finally:
                 context.storing -= content.size
-            if image.buys:
-                self._metrics.images_bought.inc()
+            progress.is_sold = True
+            await self._settle(image, progress)
             if not progress.is_only_one:
                 self._metrics.images_refetched.labels(Refetch.UNCOORDINATED).inc()
             return Fetched(blob, download.attempts)
+
+    async def _reserve(self, image: ImageRequest, progress: _Progress) -> None:
+        """Count the credit that an image takes, before it is asked for. Raises `ImageFailed` when there is none."""
+        if not image.buys:
+            return
+        if progress.paid_on is None:
+            progress.paid_on = await self._spending.reserve(image.key)
+            if progress.paid_on is None:
+                raise ImageFailed(Reason.CREDIT_LIMIT)
+        progress.may_be_bought = True
+
+    async def _settle(self, image: ImageRequest, progress: _Progress) -> None:
+        """The credit is spent, or not; where that cannot be told it stays counted."""
+        day, progress.paid_on = progress.paid_on, None
+        if day is None:
+            return
+        with suppress(OutOfSpace, sqlite3.Error):  # it stays counted then
+            if progress.is_sold:
+                if await self._spending.confirm(day, image.key):
+                    self._metrics.images_bought.inc()
+            elif not progress.may_be_bought or (progress.download and not progress.download.attempts):
+                await self._spending.release(day, image.key)
 
     def _note_failure(self, image: ImageRequest, context: FetchContext, failure: UpstreamFailure) -> None:
         context.note(image, failure)

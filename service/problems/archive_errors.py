@@ -119,6 +119,28 @@ class TooManyImages(Problem):
         )
 
 
+class MaxCreditsExceeded(Problem):
+    """`to_buy` is the number of images that would be bought. Nothing was bought."""
+
+    status, code = HTTPStatus.CONFLICT, "max_credits_exceeded"
+    title = "This would buy more images than max_credits allows"
+    advice = "Raise max_credits to the number in `to_buy`, or ask for fewer images."
+
+    def __init__(self, to_buy: int, max_credits: int) -> None:
+        super().__init__(
+            f"It would buy {to_buy} images, a credit each; max_credits is {max_credits}.",
+            extra={"to_buy": to_buy, "max_credits": max_credits},
+        )
+
+
+class CreditLimit(RetryableProblem):
+    """What is stored can still be downloaded."""
+
+    code = "credit_limit"
+    title = "This service may spend no more credits today"
+    advice = "Try again tomorrow (UTC). The operator can raise MAX_CREDITS_PER_DAY."
+
+
 class NoImages(ImagesFailed):
     """`failures` lists them."""
 

@@ -56,6 +56,11 @@ class UpstreamFailure(Exception):
         return self.reason in _TRANSIENT or self.status in _PASSING
 
     @property
+    def is_refusal(self) -> bool:
+        """Whether the API itself said no: then it has sold nothing."""
+        return self.circuit is Circuit.API and (self.status or 0) >= HTTPStatus.BAD_REQUEST
+
+    @property
     def is_throttled(self) -> bool:
         """Whether upstream only asks to slow down."""
         return self.reason is Reason.RATE_LIMITED

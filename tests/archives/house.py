@@ -18,8 +18,9 @@ from service.archives.options import Options
 from service.archives.plan import Planner
 from service.archives.registry import Registry
 from service.database import Database
-from service.images import store
+from service.images import spending, store
 from service.images.fetch import ImageFetcher
+from service.images.spending import LocalSpending
 from service.images.store import ImageStore
 from service.orders import generations
 from service.orders.generations import Generations
@@ -92,10 +93,11 @@ async def open_house(
     concurrency: int = 5,
     attempts: int = 1,
     max_images: int = 100,
+    credits_a_day: int | None = None,
 ) -> AsyncIterator[House]:
     """All of it on this data directory; closed as the service closes it. Every order call goes to upstream."""
     async with AsyncExitStack() as stack:
-        schemas = [store.SCHEMA, generations.SCHEMA, catalogue.SCHEMA]
+        schemas = [store.SCHEMA, spending.SCHEMA, generations.SCHEMA, catalogue.SCHEMA]
         database = await Database.open(data_dir, schemas)
         stack.push_async_callback(database.close)
         parts = await stack.enter_async_context(open_client(upstream.url, attempts=attempts))
@@ -103,7 +105,8 @@ async def open_house(
         images = await stack.enter_async_context(
             open_store(data_dir, database, parts.metrics, Eviction(registry), limit)
         )
-        fetcher = ImageFetcher(parts.client, images, DownloadSlots(concurrency, parts.metrics), parts.metrics)
+        slots = DownloadSlots(concurrency, parts.metrics)
+        fetcher = ImageFetcher(parts.client, images, slots, parts.metrics, LocalSpending(database, credits_a_day))
         stack.push_async_callback(fetcher.close)
         orders = Orders(parts.client, freshness)
         stack.push_async_callback(orders.close)

@@ -15,6 +15,7 @@ from service.disk import OutOfSpace
 from service.images import fetch as fetch_module
 from service.images.blobs import BlobWriter
 from service.images.fetch import FetchContext, Fetched, ImageFailed, ImageFetcher, ImageRequest
+from service.images.spending import LocalSpending
 from service.images.store import ImageStore
 from service.reasons import Reason
 from service.telemetry.metrics import Circuit
@@ -35,6 +36,7 @@ class Scene:
     images: ImageStore
     slots: DownloadSlots
     parts: Parts
+    spending: LocalSpending
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
 
     def fetch(
@@ -69,11 +71,15 @@ async def scene_of(
     attempts: int = 3,
     seconds: float = PATIENCE,
     failures: int = 1_000,
+    credits_a_day: int | None = None,
 ) -> AsyncIterator[Scene]:
     """A fetcher with so many slots; the other arguments are those of `open_client`."""
     async with open_client(upstream.url, attempts=attempts, seconds=seconds, failures=failures) as parts:
         slots = DownloadSlots(limit, parts.metrics)
-        scene = Scene(ImageFetcher(parts.client, images, slots, parts.metrics), images, slots, parts)
+        spending = LocalSpending(images._database, credits_a_day)
+        scene = Scene(
+            ImageFetcher(parts.client, images, slots, parts.metrics, spending), images, slots, parts, spending
+        )
         try:
             yield scene
         finally:

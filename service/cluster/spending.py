@@ -1,0 +1,85 @@
+"""What several instances spend together: the images bought in a day, in a Redis or Valkey."""
+
+from typing import Any
+
+from service.cluster.link import Unavailable
+from service.cluster.redis_link import RedisLink
+from service.images.spending import today
+from service.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+RESERVE = """
+-- Race: two that want the last credit of a day. One of them gets it.
+-- KEYS: the day. ARGV: image key, limit (-1: none), seconds to keep. Returns whether it may be bought.
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then return 1 end
+if tonumber(ARGV[2]) >= 0 and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], 'reserved')
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return 1
+"""
+CONFIRM = """
+-- KEYS: the day. ARGV: image key. Returns whether it was not known to be bought.
+if redis.call('HGET', KEYS[1], ARGV[1]) == 'bought' then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], 'bought')
+return 1
+"""
+RELEASE = """
+-- Race: one that is refused what another one has bought meanwhile.
+-- KEYS: the day. ARGV: image key.
+if redis.call('HGET', KEYS[1], ARGV[1]) == 'reserved' then redis.call('HDEL', KEYS[1], ARGV[1]) end
+"""
+# A download may outlast midnight.
+_KEPT_SECONDS = 2 * 24 * 3600
+
+
+class SharedSpending:
+    """As `Spending`. While Redis is away nothing is bought where there is a limit; without one, nothing is counted."""
+
+    def __init__(self, redis: RedisLink, limit: int | None) -> None:
+        self.limit = limit
+        self._redis = redis
+        self._reserve = redis.redis.register_script(RESERVE)
+        self._confirm = redis.redis.register_script(CONFIRM)
+        self._release = redis.redis.register_script(RELEASE)
+
+    async def reserve(self, key: str) -> str | None:
+        """As `Spending`."""
+        day = today()
+        limit = -1 if self.limit is None else self.limit
+        try:
+            may_buy = await self._call(self._reserve, day, [key, limit, _KEPT_SECONDS])
+        except Unavailable:
+            if self.limit is not None:
+                log.warning("nothing is bought while Redis cannot tell what was spent today")
+            return day if self.limit is None else None
+        return day if may_buy else None
+
+    async def confirm(self, day: str, key: str) -> bool:
+        """As `Spending`."""
+        try:
+            return bool(await self._call(self._confirm, day, [key]))
+        except Unavailable:
+            return True  # as is most likely: an image is bought once
+
+    async def release(self, day: str, key: str) -> None:
+        """As `Spending`."""
+        try:
+            await self._call(self._release, day, [key])
+        except Unavailable:
+            log.warning("a credit that was not spent stays counted until tomorrow")
+
+    async def spent(self) -> int | None:
+        """As `Spending`."""
+        day = today()
+        try:
+            return int(await self._redis.call(lambda: self._redis.redis.hlen(_name(day))))
+        except Unavailable:
+            return None
+
+    async def _call(self, script: Any, day: str, arguments: list[Any]) -> Any:
+        return await self._redis.call(lambda: script(keys=[_name(day)], args=arguments))
+
+
+def _name(day: str) -> str:
+    return f"batch:credits:{day}"
