@@ -20,7 +20,8 @@ from service.telemetry.traces import span
 from service.upstream.answers import UpstreamFailure, order_problem
 from service.upstream.breaker import Breaker, CircuitOpen, Operation
 from service.upstream.download import Body, Download
-from service.upstream.models import InvalidOrder, Order, Rendition, read_order
+from service.upstream.models import Order, Rendition
+from service.upstream.order_document import InvalidOrder, read_order
 from service.upstream.retry import Deadline, Retries, RetryBudget, RetryPolicy
 from service.upstream.transport import Transport, read_body
 from service.upstream.uploads import Uploads

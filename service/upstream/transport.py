@@ -22,8 +22,8 @@ from yarl import URL
 from service.reasons import Reason
 from service.telemetry.metrics import Call, Circuit, Metrics
 from service.upstream.answers import UpstreamFailure, for_the_log, refusal
-from service.upstream.models import MAX_DOCUMENT_BYTES
 from service.upstream.network import CONNECT_SECONDS, STALL_SECONDS, AddressGuard, ForbiddenAddress
+from service.upstream.order_document import MAX_DOCUMENT_BYTES
 
 _MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})

@@ -7,7 +7,8 @@ import pytest
 from service.archives.options import Options
 from service.archives.plan import Plan, make_plan, options_key
 from service.problems import OrderEmpty, TooManyImages, UnknownImage
-from service.upstream.models import ImageState, parse_order
+from service.upstream.models import ImageState
+from service.upstream.order_document import parse_order
 from tests.fakes.samples import ORDER, order, photo
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from service.images.identity import digest, image_key, image_variant, split_key
 from service.images.legacy import has_legacy_name, legacy_key
-from service.upstream.models import ENHANCEMENT_SETTINGS, ImageRecord, Rendition, parse_order
+from service.upstream.models import ENHANCEMENT_SETTINGS, ImageRecord, Rendition
+from service.upstream.order_document import parse_order
 
 
 def record(**fields: Any) -> ImageRecord:

@@ -8,7 +8,8 @@ import pytest
 from service.database import Database
 from service.orders import generations as module
 from service.orders.generations import Generations
-from service.upstream.models import Order, parse_order
+from service.upstream.models import Order
+from service.upstream.order_document import parse_order
 from tests.upstream.helpers import FakeClock
 
 DAY = 86_400.0

@@ -8,7 +8,8 @@ import pytest
 from service.orders import orders as orders_module
 from service.orders.orders import Orders
 from service.problems import OrderNotFound, UpstreamError
-from service.upstream.models import Order, parse_order
+from service.upstream.models import Order
+from service.upstream.order_document import parse_order
 from tests.orders.upstream import SETTLED, UNSETTLED, Upstream
 from tests.upstream.helpers import FakeClock, turns
 

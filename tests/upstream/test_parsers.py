@@ -23,7 +23,8 @@ from service.upstream.answers import (
     retry_after,
     strong_etag,
 )
-from service.upstream.models import ImageState, InvalidOrder, Order, Rendition, parse_order
+from service.upstream.models import ImageState, Order, Rendition
+from service.upstream.order_document import InvalidOrder, parse_order
 from service.upstream.transport import url_from
 from tests.fakes.samples import ORDER
 from tests.upstream.helpers import KEY

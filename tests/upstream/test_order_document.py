@@ -12,18 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.sandbox.documents import DEFAULT_SETTINGS, ECHOED
-from service.upstream import models
-from service.upstream.models import (
-    ENHANCEMENT_SETTINGS,
-    MAX_DOCUMENT_BYTES,
-    MAX_IMAGES,
-    ImageRecord,
-    ImageState,
-    InvalidOrder,
-    Order,
-    parse_order,
-    read_order,
-)
+from service.upstream import order_document
+from service.upstream.models import ENHANCEMENT_SETTINGS, MAX_IMAGES, ImageRecord, ImageState, Order
+from service.upstream.order_document import MAX_DOCUMENT_BYTES, InvalidOrder, parse_order, read_order
 
 MOMENT = datetime(2026, 3, 2, 9, 15, 4, tzinfo=UTC)
 EPOCH = 1_772_442_904
@@ -421,7 +412,7 @@ class TestIdentity:
 def padded(images: Iterable[object] | None, **fields: Any) -> bytes:
     """The document of an order, long enough to be streamed."""
     entries = None if images is None else list(images)
-    return json.dumps({"padding": "x" * models._STREAMED_FROM, "images": entries} | fields).encode()
+    return json.dumps({"padding": "x" * order_document._STREAMED_FROM, "images": entries} | fields).encode()
 
 
 def record(number: int, **fields: Any) -> dict[str, Any]:
@@ -506,7 +497,7 @@ class TestBytes:
         deep = b'{"a":' * 2_000 + b"1" + b"}" * 2_000
         images = b'{"image_id": "a", "upscale": true, "%s": %s}, {"image_id": "b"}' % (field.encode(), deep)
 
-        order = read_order(b'{"x": %s, "images": [%s]}%s' % (deep, images, b" " * models._STREAMED_FROM))
+        order = read_order(b'{"x": %s, "images": [%s]}%s' % (deep, images, b" " * order_document._STREAMED_FROM))
 
         assert [image.image_id for image in order.images] == ["a", "b"]
         assert order.images[0].settings().items() >= {("upscale", True)}
