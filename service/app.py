@@ -9,7 +9,20 @@ from aiohttp import TraceConfig, web
 from limits import parse
 from yarl import URL
 
-from service.api import aliases, auth, base_path, cors, limits, middleware, openapi, order_requests, origins, routes
+from service.api import (
+    aliases,
+    auth,
+    base_path,
+    cors,
+    delivery_page,
+    limits,
+    middleware,
+    openapi,
+    order_requests,
+    origins,
+    routes,
+    share_links,
+)
 from service.api.guesses import GUESSES, Guesses
 from service.api.images import FETCH_LIMIT
 from service.api.keys import (
@@ -39,6 +52,7 @@ from service.api.keys import (
 )
 from service.api.lifecycle import Lifecycle
 from service.api.limits import RateLimiter
+from service.api.share_links import SHARE_LINKS, LocalShareLinks
 from service.api.timeouts import Timeouts
 from service.api.tracing import trace
 from service.archives import catalogue, named
@@ -115,6 +129,7 @@ def create_app(settings: Settings) -> web.Application:
     app.on_response_prepare.extend(
         [middleware.add_headers, limits.add_headers, base_path.complete_headers, aliases.add_headers]
     )
+    app.on_response_prepare.append(delivery_page.add_headers)
     app.cleanup_ctx.append(components)
     app.on_shutdown.append(drain)
     app.add_routes(routes.for_role(settings.role))
@@ -134,7 +149,7 @@ async def components(app: web.Application) -> AsyncIterator[None]:
         )
         app[ISSUES] = await stack.enter_async_context(open_issues(settings, app[TRACES].client))
         schemas = [store.SCHEMA, spending.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, named.SCHEMA, table.SCHEMA]
-        schemas += [order_requests.SCHEMA, cluster.SCHEMA]
+        schemas += [order_requests.SCHEMA, share_links.SCHEMA, cluster.SCHEMA]
         database = await Database.open(settings.data_dir, schemas)
         stack.push_async_callback(database.close)
         shared = await Cluster.open(stack, settings, database, metrics)
@@ -175,6 +190,7 @@ async def components(app: web.Application) -> AsyncIterator[None]:
         app[DELIVERY] = Delivery(images, metrics)
         app[NAMED] = NamedArchives(database, shared.names)
         app[SINGLE_IMAGES] = SingleImages(context)
+        app[SHARE_LINKS] = shared.share_links or LocalShareLinks(database)
         app[ASSISTANT] = await stack.enter_async_context(open_assistant(settings, app[STATS], app[TRACES].client))
         app[JOBS] = background = await open_jobs(stack, app, database, archives, orders)
         app[WEBHOOK_EVENTS] = webhook_events = WebhookEvents(

@@ -119,6 +119,8 @@ class Settings(BaseSettings):
     proxy may say it as `X-Forwarded-Prefix` instead."""
     data_dir: Path = Path("data")
     """Where images and the catalogue are kept; one process at a time."""
+    brand_name: str = Field("", max_length=100)
+    """The name that the page behind a share link shows, such as a studio's; unset = none."""
     role: Literal["all", "web", "worker"] = "all"
     """With `SHARED_URL`: whether this instance answers requests, runs jobs, or both."""
 

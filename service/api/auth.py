@@ -3,7 +3,7 @@
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from service.api import links, session
+from service.api import delivery_page, links, session
 from service.api.caller import CALLER, Caller, api_key
 from service.api.keys import SETTINGS
 from service.api.tracing import route_of
@@ -26,7 +26,8 @@ _ADMINISTRATORS = frozenset(
     }
 )
 # The webhook has a secret of its own.
-_OPEN_PREFIXES = ("/web/", "/docs/", "/v1/webhooks/")
+# A share link is its own permission; its handlers look at it.
+_OPEN_PREFIXES = ("/web/", "/docs/", "/v1/webhooks/", delivery_page.PREFIX)
 
 
 @web.middleware
@@ -51,7 +52,10 @@ def _is_for_administrators(request: web.Request) -> bool:
 
 
 async def _caller(request: web.Request) -> Caller:
-    """Judge what the request carries. Raises `LinkRefused`, and `RateLimited` for too many wrong keys or tokens."""
+    """Judge what the request carries. Raises `LinkRefused`, `LinksUnavailable`, and `RateLimited` for too many wrong
+    keys or tokens."""
+    if request.path.startswith(delivery_page.PREFIX):
+        return await delivery_page.maker_of(request)
     keys = request.app[SETTINGS].service_keys
     if keys and links.is_link(request):
         return await links.maker_of(request)

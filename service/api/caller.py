@@ -82,9 +82,14 @@ def tenant(request: web.Request) -> str | None:
     caller = request[CALLER]
     if caller.key is None:
         return "administrator" if caller.by_link else None
-    if caller.key.name is not None:
-        return f"caller:{caller.key.name}"
-    return f"key:{hashlib.sha256(caller.key.secret.get_secret_value().encode()).hexdigest()[:32]}"
+    return tenant_of(caller.key)
+
+
+def tenant_of(key: ServiceKey) -> str:
+    """Whose things those of a key's caller are."""
+    if key.name is not None:
+        return f"caller:{key.name}"
+    return f"key:{hashlib.sha256(key.secret.get_secret_value().encode()).hexdigest()[:32]}"
 
 
 def is_administrator(request: web.Request) -> bool:

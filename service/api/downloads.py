@@ -32,7 +32,16 @@ _TAG = re.compile('"([0-9a-f]{32})"')
 
 async def download(request: web.Request) -> web.StreamResponse:
     """Stream the ZIP of an order's images."""
-    order_id, options = _read(request)
+    return await send_archive(request, *_read(request))
+
+
+async def describe(request: web.Request) -> web.StreamResponse:
+    """Answer HEAD: the headers of the archive if there is one, else what the order tells. Begins nothing."""
+    return await describe_archive(request, *_read(request))
+
+
+async def send_archive(request: web.Request, order_id: str, options: Options) -> web.StreamResponse:
+    """Answer with the archive of an order, or the range of it that is asked for."""
     archive, result = await _resumed(request, order_id, options), CacheResult.HIT
     if archive is None:
         await request.app[LIMITER].count(request, identity(request))
@@ -52,9 +61,8 @@ async def download(request: web.Request) -> web.StreamResponse:
     return await request.app[DELIVERY].deliver(request, archive, delivery)
 
 
-async def describe(request: web.Request) -> web.StreamResponse:
-    """Answer HEAD: the headers of the archive if there is one, else what the order tells. Begins nothing."""
-    order_id, options = _read(request)
+async def describe_archive(request: web.Request, order_id: str, options: Options) -> web.StreamResponse:
+    """Answer HEAD for an order."""
     await request.app[OVERVIEW_LIMITER].count(request, identity(request))
     try:
         order = await request.app[ORDERS].get(order_id)

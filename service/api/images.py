@@ -23,8 +23,18 @@ FETCH_LIMIT = parse("600/minute")
 
 
 async def image(request: web.Request) -> web.StreamResponse:
-    """Send the image from the store, or fetch it first."""
-    options, plan = await _plan(request)
+    """Send the image."""
+    return await send_image(request, *_read(request))
+
+
+async def describe(request: web.Request) -> web.StreamResponse:
+    """Answer HEAD: what is known of the image. Fetches nothing."""
+    return await describe_image(request, *_read(request))
+
+
+async def send_image(request: web.Request, order_id: str, image_id: str, options: ImageOptions) -> web.StreamResponse:
+    """Send an image of an order from the store, or fetch it first."""
+    plan = await _plan(request, order_id, image_id, options)
     images, store, metrics = request.app[SINGLE_IMAGES], request.app[IMAGES], request.app[METRICS]
     for _ in range(2):  # nothing keeps it from being evicted before its first byte is sent
         blob = await images.find(plan)
@@ -40,9 +50,11 @@ async def image(request: web.Request) -> web.StreamResponse:
     raise StoreFull
 
 
-async def describe(request: web.Request) -> web.StreamResponse:
-    """Answer HEAD: what is known of the image. Fetches nothing."""
-    options, plan = await _plan(request)
+async def describe_image(
+    request: web.Request, order_id: str, image_id: str, options: ImageOptions
+) -> web.StreamResponse:
+    """Answer HEAD for an image of an order."""
+    plan = await _plan(request, order_id, image_id, options)
     blob = await request.app[SINGLE_IMAGES].find(plan)
     if blob is None:
         extension = FORMAT_EXTENSIONS[options.format]
@@ -61,17 +73,21 @@ def _written(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-async def _plan(request: web.Request) -> tuple[ImageOptions, Plan]:
-    """Read the request and plan its image. Raises what the order call raises, and `ImageNotFound`."""
+def _read(request: web.Request) -> tuple[str, str, ImageOptions]:
+    """The order's id, the image's, and the options. Raises `InvalidOrderId`, `InvalidParameter`."""
     order_id, options = read_order_id(request), read_as(ImageOptions, read_query(request))
+    return order_id, request.match_info["image_id"], options
+
+
+async def _plan(request: web.Request, order_id: str, image_id: str, options: ImageOptions) -> Plan:
+    """Plan the image. Raises what the order call raises, and `ImageNotFound`."""
     require_key(request)
     require_version(request, options)
     orders = request.app[ORDERS]
     if not orders.is_kept(order_id):
         await request.app[IMAGE_LIMITER].count(request, f"{identity(request)} orders")
     order = await orders.get(order_id)
-    image_id = request.match_info["image_id"]
-    return options, await request.app[SINGLE_IMAGES].plan(order_id, order, image_id, options.rendition)
+    return await request.app[SINGLE_IMAGES].plan(order_id, order, image_id, options.rendition)
 
 
 def _name(plan: Plan, extension: str) -> str:

@@ -1,7 +1,8 @@
 """Links that a browser can download by: `POST /v1/links`. They carry no key, open one address, and expire.
 
-A link is signed for the caller who asked for it, with its key or the administrators' token: it counts as that caller's,
-every replica accepts it, and it dies with that key.
+One that is to last for days is a record, see `link_sharing`; the others are not kept. Such a link is signed for the
+caller who asked for it, with its key or the administrators' token: it counts as that caller's, every replica accepts
+it, and it dies with that key.
 """
 
 import re
@@ -18,7 +19,9 @@ from service.api.base_path import base_path, external
 from service.api.bodies import read_document
 from service.api.caller import CALLER, Caller
 from service.api.keys import SETTINGS
+from service.api.link_sharing import share
 from service.api.query import is_order_id, read_as
+from service.api.share_links import LONGEST_SECONDS
 from service.api.signatures import is_signed, sign, signing_key
 from service.archives.options import ImageOptions, Options
 from service.problems import InvalidParameter, LinkRefused, Unauthorized
@@ -29,7 +32,7 @@ from service.settings import ServiceKey
 LIFETIME_SECONDS = 600
 
 _EXPIRES, _SIGNATURE = "expires", "signature"
-_ORDER = re.compile(r"(?:/v1)?/orders/([^/]+)/images(/[^/]+)?")
+_ORDER = re.compile(r"(?:/v1)?/orders/([^/]+)/images(?:/([^/]+))?")
 _RESULT = re.compile(r"/v1/archives/[0-9a-f]{32}|(?:/v1)?/jobs/[0-9a-f]{32}/download")
 
 
@@ -44,11 +47,22 @@ class NewLink(BaseModel):
         description="`/v1/orders/{order_id}/images` or `/v1/orders/{order_id}/images/{image_id}` with its query, "
         "`/v1/archives/{archive_id}` or `/v1/jobs/{job_id}/download`.",
     )
+    expires_in: int | None = Field(
+        None,
+        strict=True,
+        ge=1,
+        le=LONGEST_SECONDS,
+        description="Seconds, up to 30 days: makes a share link to an order or an image, with a page of its own, which "
+        "can be revoked. Left out: a signed address for 10 minutes.",
+    )
 
 
 async def create(request: web.Request) -> web.Response:
-    """Sign an address. In a service without keys it works as it is, for ever."""
-    url = _read_path((await read_document(request, NewLink)).path, base_path(request))
+    """Make a share link, or sign an address. In a service without keys the latter works as it is, for ever."""
+    wanted = await read_document(request, NewLink)
+    url = _read_path(wanted.path, base_path(request))
+    if wanted.expires_in is not None:
+        return await share(request, url, wanted.expires_in)
     expires = None
     settings, caller = request.app[SETTINGS], request[CALLER]
     if settings.service_api_key:

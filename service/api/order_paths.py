@@ -36,11 +36,8 @@ _ORDER_ID = in_path(
 _JOB_ID = in_path("job_id", "3c1f9a0be2aed94a8adc0e913b1e8403", "What beginning the job answered.")
 _ARCHIVE_ID = in_path("archive_id", ARCHIVE_EXAMPLE, "`X-Archive-Id` of a download, or `archive_id` of a job.")
 _ORDER = [_ORDER_ID, *in_query(Options)]
-_IMAGE = [
-    _ORDER_ID,
-    in_path("image_id", "a", "The image's id; the overview of the order lists them."),
-    *in_query(ImageOptions),
-]
+_IMAGE_ID = in_path("image_id", "a", "The image's id; the overview of the order lists them.")
+_IMAGE = [_ORDER_ID, _IMAGE_ID, *in_query(ImageOptions)]
 _IMAGE_TAG = '"2b7e151628aed2a6abf7158809cf4f3c762e7160f38b4da56a784d9045190cfe"'
 _IMAGE_BODY: Json = {
     kind: {"schema": {"type": "string", "format": "binary"}} for kind in map(media_type, FORMAT_EXTENSIONS.values())
@@ -57,7 +54,7 @@ _LOOK: Problems = (
     p.NotConfigured,
     p.UpstreamTimeout,
 )
-_ORDER_CALL: Problems = (*_LOOK, p.UnknownImage, p.OrderEmpty, p.TooManyImages)
+ORDER_CALL: Problems = (*_LOOK, p.UnknownImage, p.OrderEmpty, p.TooManyImages)
 _IMAGE_CALL: Problems = (*_LOOK, p.ImageNotFound, p.LinkRefused, p.PreconditionFailed)
 _IMAGE_FETCH: Problems = (
     p.ImageNotReady,
@@ -78,7 +75,7 @@ _BYTES: Problems = (
     p.StillBuilding,
 )
 _DOWNLOAD: Problems = (
-    *_ORDER_CALL,
+    *ORDER_CALL,
     p.MaxCreditsExceeded,
     p.CreditLimit,
     p.NoImages,
@@ -134,14 +131,14 @@ def orders() -> Json:
     download = {
         "get": _zip("Download an order's images as one ZIP", "download", _ORDER, _DOWNLOAD, counted=True),
         "head": _head(
-            "What a download would be, as far as it is known", "describeDownload", _ORDER, _ORDER_CALL, counted=True
+            "What a download would be, as far as it is known", "describeDownload", _ORDER, ORDER_CALL, counted=True
         ),
     }
     overview = operation(
         "What a download would hold",
         "overview",
         {"200": answer("As it stands.", json_of("Overview"), headers=COUNTED)},
-        problems=_ORDER_CALL,
+        problems=ORDER_CALL,
         parameters=_ORDER,
     )
     image = {
@@ -188,6 +185,56 @@ def orders() -> Json:
         "/v1/orders/sample": sample,
         "/api/create-order": alias(upload),
         "/api/create-sample-order": alias(sample),
+    }
+
+
+def shared_downloads(token: Json) -> Json:
+    """The photos behind a share link, and their ZIP."""
+    image = {
+        "200": answer("The image.", _IMAGE_BODY, headers=_IMAGE_HEADERS),
+        "206": answer("The part asked for.", _IMAGE_BODY, headers=(*_IMAGE_HEADERS, "Content-Range")),
+        "304": answer("The caller has this image already (`If-None-Match`).", headers=_IMAGE_HEADERS),
+    }
+    one, problems = [token, _IMAGE_ID, *in_query(ImageOptions)], (p.LinkNotFound, p.LinksUnavailable)
+    return {
+        "/s/{token}/images/{image_id}": {
+            "get": operation(
+                "One shared photo: as it was shared, or with `preview=true&max_width=480`",
+                "sharedImage",
+                image,
+                problems=(*_IMAGE_CALL, *_IMAGE_FETCH, *problems),
+                parameters=one,
+                security=OPEN,
+            ),
+            "head": headers_only(
+                operation(
+                    "What is known of one shared photo",
+                    "describeSharedImage",
+                    {"200": image["200"], "304": image["304"]},
+                    problems=(*_IMAGE_CALL, *problems),
+                    parameters=one,
+                    security=OPEN,
+                )
+            ),
+        },
+        "/s/{token}/download": {
+            "get": _zip(
+                "All that was shared as one ZIP",
+                "sharedDownload",
+                [token],
+                (*_DOWNLOAD, *problems),
+                counted=True,
+                security=OPEN,
+            ),
+            "head": _head(
+                "What the ZIP would be",
+                "describeSharedDownload",
+                [token],
+                (*ORDER_CALL, *problems),
+                counted=True,
+                security=OPEN,
+            ),
+        },
     }
 
 
@@ -356,7 +403,15 @@ def _files() -> Json:
     return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
 
 
-def _zip(summary: str, name: str, parameters: list[Json], problems: Problems, *, counted: bool = False) -> Json:
+def _zip(
+    summary: str,
+    name: str,
+    parameters: list[Json],
+    problems: Problems,
+    *,
+    counted: bool = False,
+    security: list[Json] = DOWNLOADERS,
+) -> Json:
     conditions = [
         in_header("Range", "bytes=0-99", "One range; a request for several gets the complete archive."),
         in_header("If-Range", f'"{ARCHIVE_EXAMPLE}"', "The tag of what is held; needed with `Range` on an order."),
@@ -371,11 +426,19 @@ def _zip(summary: str, name: str, parameters: list[Json], problems: Problems, *,
         "304": answer("The caller has this archive already (`If-None-Match`).", headers=headers),
     }
     return operation(
-        summary, name, answers, problems=problems, parameters=[*parameters, *conditions], security=DOWNLOADERS
+        summary, name, answers, problems=problems, parameters=[*parameters, *conditions], security=security
     )
 
 
-def _head(summary: str, name: str, parameters: list[Json], problems: Problems, *, counted: bool = False) -> Json:
+def _head(
+    summary: str,
+    name: str,
+    parameters: list[Json],
+    problems: Problems,
+    *,
+    counted: bool = False,
+    security: list[Json] = DOWNLOADERS,
+) -> Json:
     headers = (*_ZIP_HEADERS, *(COUNTED if counted else ()))
     found = {"200": answer("As far as it is known.", headers=headers)}
     return headers_only(
@@ -385,6 +448,6 @@ def _head(summary: str, name: str, parameters: list[Json], problems: Problems, *
             found,
             problems=(*problems, p.LinkRefused),
             parameters=parameters,
-            security=DOWNLOADERS,
+            security=security,
         )
     )

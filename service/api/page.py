@@ -15,6 +15,7 @@ _FOLDER = Path(__file__).parent.parent / "web"
 _PREFIX = "/web/"
 ASSETS = _PREFIX + "{version}/{name}"
 """The route of `asset`, as metrics and logs call it."""
+INDEX, DELIVERY = "index.html", "delivery.html"
 _TEXT = frozenset({".html", ".css", ".js", ".svg"})
 
 POLICY = "; ".join(
@@ -34,6 +35,9 @@ POLICY = "; ".join(
 """Nothing inline, nothing from another host, and no text ever becomes markup."""
 
 
+PAGE_HEADERS = {"Content-Security-Policy": POLICY, "Cross-Origin-Opener-Policy": "same-origin"}
+
+
 @dataclass(frozen=True, slots=True)
 class Asset:
     """A file, or a page, as it is served."""
@@ -48,8 +52,9 @@ def _load() -> tuple[str, dict[str, Asset]]:
     bodies = {path.name: path.read_bytes() for path in sorted(_FOLDER.iterdir()) if path.suffix in _TEXT}
     version = xxhash.xxh3_64_hexdigest(b"".join(bodies.values()))
     # The address of a file changes with any of them, so that browsers may keep it for good and never mix two versions.
-    html = bodies["index.html"].decode().replace("<!-- modules -->", _preloads(bodies))
-    bodies["index.html"] = html.replace(_PREFIX, f"{_PREFIX}{version}/").encode()
+    for name in (INDEX, DELIVERY):
+        html = bodies[name].decode().replace("<!-- modules -->", _preloads(bodies))
+        bodies[name] = html.replace(_PREFIX, f"{_PREFIX}{version}/").encode()
     return version, {
         name: Asset(body, mimetypes.types_map[Path(name).suffix], xxhash.xxh3_64_hexdigest(body))
         for name, body in bodies.items()
@@ -65,6 +70,11 @@ def _preloads(names: Iterable[str]) -> str:
 _VERSION, _ASSETS = _load()
 
 
+def delivery_template() -> str:
+    """The page behind a share link, with places for what it shows."""
+    return _ASSETS[DELIVERY].body.decode()
+
+
 def url(name: str) -> str:
     """The URL path of a file of the page, such as `base.css`; the docs use some of them too."""
     return f"{_PREFIX}{_VERSION}/{name}"
@@ -72,16 +82,16 @@ def url(name: str) -> str:
 
 async def page(request: web.Request) -> web.Response:
     """`GET /`."""
-    response = answer(request, _ASSETS["index.html"], "no-cache")
-    response.headers["Content-Security-Policy"] = POLICY
-    response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    response = answer(request, _ASSETS[INDEX], "no-cache")
+    response.headers.update(PAGE_HEADERS)
     return response
 
 
 async def asset(request: web.Request) -> web.Response:
     """`GET /web/{version}/{name}`. Whoever still holds an older page gets today's file, and is not to keep it."""
-    found = _ASSETS.get(request.match_info["name"])
-    if found is None or found is _ASSETS["index.html"]:
+    name = request.match_info["name"]
+    found = _ASSETS.get(name)
+    if found is None or name in (INDEX, DELIVERY):
         raise web.HTTPNotFound
     is_current = request.match_info["version"] == _VERSION
     return answer(request, found, "public, max-age=31536000, immutable" if is_current else "no-cache")

@@ -217,6 +217,32 @@ LINK = _object(
     {
         "url": {"type": "string", "format": "uri-reference", "description": "To be asked for as it stands."},
         "expires_at": {"type": ["string", "null"], "format": "date-time"},
+        "link_id": {**_TEXT, "description": "Of a share link: revokes it."},
+        "page": {"type": "string", "format": "uri-reference", "description": "Of a share link: the page to send on."},
+    },
+    optional=("link_id", "page"),
+)
+
+SHARE_LINKS = _object(
+    {
+        "items": {
+            "type": "array",
+            "maxItems": 200,
+            "items": _object(
+                {
+                    "link_id": _TEXT,
+                    "url": {"type": "string", "format": "uri-reference"},
+                    "page": {"type": "string", "format": "uri-reference"},
+                    "expires_at": {"type": "string", "format": "date-time"},
+                    "created_at": {"type": "string", "format": "date-time"},
+                    "order_id": _TEXT,
+                    "name": {**_OPTIONAL, "description": "The order's."},
+                    "total": {**_COUNT, "description": "Photos that it shares."},
+                    "query": {**_TEXT, "description": "How they are rendered and packed."},
+                }
+            ),
+        },
+        "next_cursor": {**_LINK, "description": "Asks for the next page; null on the last."},
     }
 )
 
@@ -270,6 +296,7 @@ SCHEMAS = {
     "Stats": STATS,
     "Errors": ERRORS,
     "Link": LINK,
+    "ShareLinks": SHARE_LINKS,
     "Session": SESSION,
     "Health": HEALTH,
     "Version": VERSION,

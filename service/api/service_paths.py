@@ -2,6 +2,7 @@
 
 from service import problems as p
 from service.api.ask import Question
+from service.api.link_sharing import LinkQuery
 from service.api.links import NewLink
 from service.api.operations import (
     ADMINISTRATORS,
@@ -14,12 +15,13 @@ from service.api.operations import (
     answer,
     events,
     in_path,
+    in_query,
     json_body,
     json_of,
     operation,
     text,
 )
-from service.api.order_paths import ARCHIVE_EXAMPLE
+from service.api.order_paths import ARCHIVE_EXAMPLE, ORDER_CALL, shared_downloads
 from service.api.session import Login
 
 
@@ -30,11 +32,33 @@ def callers() -> Json:
     return {
         "/v1/links": {
             "post": operation(
-                "Sign the address of a download, for a browser that must not be given a key",
+                "Sign the address of a download for a browser that must not be given a key; or share it for days",
                 "createLink",
-                {"201": answer("The address; without keys it is as it was, and has no end.", json_of("Link"))},
-                problems=(*BODY, *FOREIGN),
+                {
+                    "201": answer(
+                        "The address; without keys and `expires_in` it is as it was, and has no end.",
+                        json_of("Link"),
+                        headers=COUNTED,
+                    )
+                },
+                problems=(*BODY, *FOREIGN, *ORDER_CALL, p.LinksUnavailable),
                 body=json_body(NewLink, {"path": path}),
+            ),
+            "get": operation(
+                "The caller's share links that still work, newest first",
+                "links",
+                {"200": answer("A page of them. Administrators see all.", json_of("ShareLinks"))},
+                problems=(p.InvalidParameter, p.AdministratorsOnly, p.LinksUnavailable),
+                parameters=in_query(LinkQuery),
+            ),
+        },
+        "/v1/links/{link_id}": {
+            "delete": operation(
+                "Revoke a share link",
+                "revokeLink",
+                {"204": answer("It opens nothing any more.")},
+                problems=(*FOREIGN, p.LinkNotFound, p.LinksUnavailable),
+                parameters=[in_path("link_id", "967e5bb1c0a4c0e9d0b54cb47bb8ad3d", "What making it answered.")],
             )
         },
         "/v1/session": {
@@ -56,6 +80,16 @@ def callers() -> Json:
             ),
         },
     }
+
+
+def shared() -> Json:
+    """What is behind a share link."""
+    token = in_path("token", "aSmpwX3J5bC1jL0dQ2fXkq8VbWn7hT4Z", "Of the share link.")
+    shown = answer("The photos; it works without scripts.", text("text/html"))
+    missing = answer("A page that says that the link does not work, or no longer.", text("text/html"))
+    found = operation("The page of a share link", "sharePage", {"200": shown}, parameters=[token], security=OPEN)
+    found["responses"]["404"] = missing
+    return {"/s/{token}": {"get": found}, **shared_downloads(token)}
 
 
 def operators() -> Json:

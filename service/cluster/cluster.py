@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from service.api.order_requests import LocalOrderRequests, OrderRequests
+from service.api.share_links import ShareLinks
 from service.api.shared_limits import SHARED_SECONDS, SharedWindow
 from service.archives.catalogue import SharedArchives
 from service.archives.named import SharedNames
@@ -83,6 +84,7 @@ class _Parts:
     order_requests: OrderRequests
     names: "ClusterNames"
     spending: Spending
+    share_links: ShareLinks
 
 
 class Cluster:
@@ -98,6 +100,7 @@ class Cluster:
         self.generations: SharedGenerations | None = parts.generations if parts else None
         self.order_requests: OrderRequests = parts.order_requests if parts else LocalOrderRequests(database)
         self.names: SharedNames | None = parts.names if parts else None
+        self.share_links: ShareLinks | None = parts.share_links if parts else None
 
     @classmethod
     async def open(cls, stack: AsyncExitStack, settings: Settings, database: Database, metrics: Metrics) -> "Cluster":
@@ -116,6 +119,7 @@ class Cluster:
         from service.cluster.order_requests import SharedOrderRequests
         from service.cluster.orders import OrderDocuments
         from service.cluster.redis_link import RedisLink
+        from service.cluster.share_links import ClusterShareLinks
         from service.cluster.spending import SharedSpending
 
         metrics.declare_shared()
@@ -135,7 +139,8 @@ class Cluster:
         documents = OrderDocuments(objects)
         sightings, names = ClusterGenerations(documents, database), ClusterNames(documents, database)
         requests, spending = SharedOrderRequests(redis), SharedSpending(redis, settings.max_credits_per_day)
-        return cls(database, _Parts(redis, images, leases, archives, sightings, requests, names, spending))
+        links = ClusterShareLinks(objects)
+        return cls(database, _Parts(redis, images, leases, archives, sightings, requests, names, spending, links))
 
     def share(self, stack: AsyncExitStack, store: ImageStore) -> None:
         """From now on, give the other instances what is fetched and settled here; all of it before `stack` closes."""

@@ -160,6 +160,21 @@ class Objects:
         except FileNotFoundError:
             return None
 
+    async def names(self, prefix: str, after: str, limit: int) -> list[str]:
+        """The names below `prefix` that come after `after`, in their order, without it; at most `limit`."""
+        import obstore
+
+        async def read() -> list[str]:
+            found: list[str] = []
+            stream = obstore.list(self._store, prefix, offset=f"{prefix}{after}" if after else None)
+            async for chunk in stream:
+                found += [str(entry["path"]).removeprefix(prefix) for entry in chunk]
+                if len(found) >= limit:
+                    break
+            return sorted(found)[:limit]
+
+        return await self.link.call(lambda: _with_our_errors(read()))
+
     async def exists(self, name: str) -> bool:
         """Whether the object is there."""
         import obstore

@@ -43,6 +43,22 @@ class LinkRefused(CredentialsRequired):
     advice = "Ask for a new link; programs create one with POST /v1/links."
 
 
+class LinkNotFound(Problem):
+    """It never existed, has expired, or was revoked: nobody is told which."""
+
+    status, code = HTTPStatus.NOT_FOUND, "link_not_found"
+    title = "This link does not work, or no longer"
+    advice = "Ask whoever sent it for a new one."
+
+
+class LinksUnavailable(RetryableProblem):
+    """The storage that keeps links cannot be reached."""
+
+    code = "links_unavailable"
+    title = "Links cannot be looked up at the moment"
+    advice = "Try again after the number of seconds in Retry-After."
+
+
 class WebhookUnauthorized(CredentialsRequired):
     code = "webhook_unauthorized"
     title = "Missing or invalid webhook secret"

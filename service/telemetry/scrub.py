@@ -13,6 +13,8 @@ _SHORTEST = 4
 _QUERY = re.compile(r"""(\bhttps?://[^\s?"'<>\\]+)\?[^\s"'<>\\]+""")
 _NAMES = r"(?:x-amz-|x-goog-)?(?:signature|sig|security-token|token|secret|api[_-]?key)"
 _PAIR = re.compile(rf"""(?i)\b({_NAMES}=)[^&\s"'<>\\]+""")
+# The token of a share link is the whole of its secret.
+_SHARED = re.compile(r"(/s/)[A-Za-z0-9_-]{16,}")
 
 
 class Scrubber:
@@ -27,6 +29,7 @@ class Scrubber:
         """The text without them."""
         if self._known is not None:
             text = self._known.sub(MASK, text)
+        text = _SHARED.sub(rf"\1{MASK}", text)
         return _PAIR.sub(rf"\1{MASK}", _QUERY.sub(rf"\1?{MASK}", text))
 
     def document(self, value: Any) -> Any:

@@ -43,9 +43,10 @@ GUARDS = {
     "x-accel-buffering",
     "x-content-type-options",
     "x-frame-options",
+    "x-robots-tag",
 }
-# What a document cannot give an example of: the id of an archive or a job of this service, files, a token, a Sentry,
-# an upstream that takes uploads; and the one that fails on purpose.
+# What a document cannot give an example of: the id of an archive, a job or a link of this service, files, a token, a
+# Sentry, an upstream that takes uploads; and the one that fails on purpose.
 NEED_MORE = {
     "archive",
     "cancelJob",
@@ -53,12 +54,18 @@ NEED_MORE = {
     "createSampleOrder",
     "describeArchive",
     "describeJob",
+    "describeSharedDownload",
+    "describeSharedImage",
     "downloadJob",
     "job",
     "jobEvents",
     "recentErrors",
     "repeatCallback",
     "report",
+    "revokeLink",
+    "sharePage",
+    "sharedDownload",
+    "sharedImage",
     "signIn",
     "testError",
 }

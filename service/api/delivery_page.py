@@ -1,0 +1,212 @@
+"""Behind a share link: `/s/{token}`, its photos and their download. Nothing else can be reached by it."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import cache
+from html import escape
+from http import HTTPStatus
+from string import Template
+from urllib.parse import parse_qsl, quote
+
+from aiohttp import web
+from multidict import MultiDict
+
+from service.api import page
+from service.api.base_path import base_path, in_html
+from service.api.caller import Caller, tenant_of
+from service.api.downloads import describe_archive, send_archive
+from service.api.images import describe_image, send_image
+from service.api.keys import ORDERS, SETTINGS
+from service.api.origins import is_prefetch
+from service.api.query import read_as, read_options
+from service.api.share_links import (
+    ADMINISTRATOR,
+    ANYBODY,
+    SHARE_LINKS,
+    SharedImage,
+    ShareLink,
+    is_token_of,
+    link_id_of,
+)
+from service.archives.options import ImageOptions, Options
+from service.problems import (
+    UPSTREAM_DOWN,
+    ImageNotFound,
+    InvalidParameter,
+    LinkNotFound,
+    OrderEmpty,
+    PrefetchRefused,
+)
+from service.settings import Settings
+from service.upstream.models import Rendition
+
+SHARED = web.RequestKey("SHARED", ShareLink)
+"""The link that a request comes by; not set where there is none that works."""
+PREFIX = "/s/"
+
+_PREVIEW = Rendition(preview=True, max_width=480)
+_PREVIEW_QUERY = "preview=true&max_width=480"
+_HEADERS = {"X-Robots-Tag": "noindex, nofollow", "Referrer-Policy": "no-referrer"}
+
+
+async def maker_of(request: web.Request) -> Caller:
+    """On whose account the request comes, which is by a share link; `SHARED` is set if that works."""
+    token = request.path.removeprefix(PREFIX).partition("/")[0]
+    link_id = link_id_of(token)
+    link = await request.app[SHARE_LINKS].get(link_id) if link_id else None
+    maker = None if link is None or not is_token_of(link, token) else _maker(request.app[SETTINGS], link.maker)
+    if link is None or maker is None:
+        return Caller()
+    request[SHARED] = link
+    return maker
+
+
+async def show(request: web.Request) -> web.Response:
+    """The page: the order's name, its photos, each to be saved, and all of them in one ZIP."""
+    settings = request.app[SETTINGS]
+    link = request.get(SHARED)
+    status = HTTPStatus.OK if link else HTTPStatus.NOT_FOUND
+    title, body = _gone() if link is None else _gallery(link, settings.brand_name)
+    html = _template().substitute(title=escape(title), body=body).encode()
+    html = in_html(html, base_path(request))
+    response = web.Response(body=html, status=status, content_type="text/html", charset="utf-8")
+    response.headers.update({**page.PAGE_HEADERS, "Cache-Control": "no-store"})
+    response.enable_compression()
+    return response
+
+
+async def image(request: web.Request) -> web.StreamResponse:
+    """One of the photos, as it was shared or as a small preview."""
+    return await send_image(request, *_read_image(request))
+
+
+async def describe_one(request: web.Request) -> web.StreamResponse:
+    """Answer HEAD for one of the photos."""
+    return await describe_image(request, *_read_image(request))
+
+
+async def download(request: web.Request) -> web.StreamResponse:
+    """All of the photos in one ZIP."""
+    return await send_archive(request, *await _read_download(request))
+
+
+async def describe(request: web.Request) -> web.StreamResponse:
+    """Answer HEAD for the ZIP."""
+    return await describe_archive(request, *await _read_download(request))
+
+
+async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Signal handler: nothing behind a link is for search engines."""
+    if isinstance(request, web.Request) and request.path.startswith(PREFIX):
+        response.headers.update(_HEADERS)
+
+
+def _maker(settings: Settings, maker: str) -> Caller | None:
+    """On whose account a link is; None when its maker may call no more."""
+    if maker == ANYBODY:
+        return None if settings.service_api_key else Caller()
+    if maker == ADMINISTRATOR:
+        return None if settings.admin_token is None else Caller(by_link=True)
+    keys = [key for key in settings.service_keys if tenant_of(key) == maker]
+    return Caller(keys[0], by_link=True) if keys else None
+
+
+def _shared(request: web.Request) -> ShareLink:
+    """The link that the request comes by. Raises `LinkNotFound`, and `PrefetchRefused` for what would buy."""
+    if SHARED not in request:
+        raise LinkNotFound
+    link = request[SHARED]
+    if is_prefetch(request) and not _options(link).preview:
+        raise PrefetchRefused
+    return link
+
+
+def _options(link: ShareLink) -> Options:
+    """How the link renders and packs its images."""
+    return read_options(MultiDict(parse_qsl(link.query)))
+
+
+def _read_image(request: web.Request) -> tuple[str, str, ImageOptions]:
+    """Raises `ImageNotFound` for any other image, `InvalidParameter` for any other rendition."""
+    link, image_id = _shared(request), request.match_info["image_id"]
+    if image_id not in {shared.image_id for shared in link.images}:
+        raise ImageNotFound
+    shared = _options(link).rendition
+    wanted = read_as(ImageOptions, request.query)
+    given = {name for name in request.query if name in Rendition.model_fields}
+    rendition = wanted.rendition if given else shared
+    if rendition not in (shared, _PREVIEW):
+        raise InvalidParameter(min(given), f"this link opens its photos as they were shared, or with {_PREVIEW_QUERY}")
+    return link.order_id, image_id, ImageOptions(**rendition.model_dump(), download=wanted.download)
+
+
+async def _read_download(request: web.Request) -> tuple[str, Options]:
+    """Raises `InvalidParameter` for any option, what the order call raises, and `OrderEmpty` if all images are gone."""
+    link = _shared(request)
+    for name in request.query:
+        raise InvalidParameter(name[:64], "this link downloads what was shared, and takes no options")
+    chosen = [shared.image_id for shared in link.images]
+    try:
+        order = await request.app[ORDERS].get(link.order_id)
+    except UPSTREAM_DOWN:
+        pass  # an older archive may be here
+    else:
+        listed = {record.image_id for record in order.images}
+        chosen = [image_id for image_id in chosen if image_id in listed]
+        if not chosen:
+            raise OrderEmpty
+    return link.order_id, _options(link).model_copy(update={"image": tuple(chosen)})
+
+
+@cache
+def _template() -> Template:
+    return Template(page.delivery_template())
+
+
+def _gallery(link: ShareLink, brand: str) -> tuple[str, str]:
+    """The title and the body of the page, as HTML."""
+    title = link.order_name or "Your photos"
+    ends = datetime.fromtimestamp(link.expires, UTC)
+    count = f"{len(link.images)} photo{'' if len(link.images) == 1 else 's'}"
+    until = f"{ends.day} {ends:%B %Y}, {ends:%H:%M} UTC"
+    base = f"{PREFIX}{link.token}"
+    body = [
+        '<main class="delivery">',
+        '<header class="delivery-head">',
+        f'<p class="from">{escape(brand)}</p>' if brand else "",
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="until">{count}. This page is here until <time datetime="{ends.isoformat()}">{until}</time>.</p>',
+        "</header>",
+        f'<ul class="gallery" aria-label="Photos">{"".join(_photos(link, base))}</ul>',
+        '<div class="delivery-bar"><div>',
+        f'<a class="button primary" href="{base}/download" download>{_save_all(len(link.images))}</a>',
+        "<p>Or save single photos above.</p>" if len(link.images) > 1 else "",
+        "</div></div>",
+        "</main>",
+    ]
+    return " - ".join(part for part in (title, brand) if part), "\n".join(part for part in body if part)
+
+
+def _save_all(count: int) -> str:
+    return "Save the photo as a ZIP" if count == 1 else f"Save all {count} photos in one ZIP"
+
+
+def _photos(link: ShareLink, base: str) -> Iterator[str]:
+    for shared in link.images:
+        yield _photo(shared, f"{base}/images/{quote(shared.image_id, safe='')}")
+
+
+def _photo(shared: SharedImage, path: str) -> str:
+    name = escape(shared.name)
+    return (
+        f'<li><a class="gallery-photo" href="{path}"><img src="{path}?{escape(_PREVIEW_QUERY)}" alt="{name}" '
+        'width="480" height="320" loading="lazy" decoding="async"></a>'
+        f'<div class="gallery-line"><span class="gallery-name" title="{name}">{name}</span>'
+        f'<a class="button small" href="{path}?download=true" download aria-label="Save {name}">Save</a></div></li>'
+    )
+
+
+def _gone() -> tuple[str, str]:
+    return LinkNotFound.title, (
+        f'<main class="gone"><h1>{escape(LinkNotFound.title)}</h1><p>{escape(LinkNotFound.advice)}</p></main>'
+    )

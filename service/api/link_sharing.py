@@ -1,0 +1,161 @@
+"""Making, listing and revoking share links: `/v1/links`."""
+
+import re
+import time
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlencode
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from yarl import URL
+
+from service.api.base_path import external
+from service.api.caller import CALLER, identity, is_administrator, require_administrator, tenant_of
+from service.api.downloads import require_key, require_version
+from service.api.keys import ORDERS, OVERVIEW_LIMITER, SETTINGS
+from service.api.query import read_as
+from service.api.share_links import (
+    ADMINISTRATOR,
+    ANYBODY,
+    SHARE_LINKS,
+    SharedImage,
+    ShareLink,
+    link_id_of,
+    new_token,
+)
+from service.archives.names import Names
+from service.archives.options import ImageOptions, Options
+from service.archives.plan import choose
+from service.problems import InvalidParameter, LinkNotFound, Unauthorized
+from service.upstream.formats import FORMAT_EXTENSIONS
+
+_ORDER = re.compile(r"(?:/v1)?/orders/([^/]+)/images(?:/([^/]+))?")
+_ID = re.compile(r"[0-9a-f]{32}")
+# A link stands for the same photos to its end.
+_UNSHARED = ("refresh", "since")
+_UNCACHED = {"Cache-Control": "no-store"}
+
+
+class LinkQuery(BaseModel):
+    """Which share links to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cursor: str = Field("", description="`next_cursor` of the page before.")
+    limit: int = Field(50, ge=1, le=200, description="At most so many.")
+
+    @field_validator("cursor")
+    @classmethod
+    def _is_id(cls, value: str) -> str:
+        if not _ID.fullmatch(value):
+            raise ValueError("must be next_cursor of a page before")
+        return value
+
+
+async def share(request: web.Request, url: URL, seconds: int) -> web.Response:
+    """Make a share link to the download at `url`, whose query is valid.
+
+    Raises `InvalidParameter` for what cannot be shared, and what the order call raises.
+    """
+    path = _ORDER.fullmatch(url.path)
+    if path is None:
+        raise InvalidParameter("path", "must be the download of an order or an image to be shared for longer")
+    for name in _UNSHARED:
+        if name in url.query:
+            raise InvalidParameter("path", f"{name} cannot be shared: a link always opens the same photos")
+    options = _options(url, path[2])
+    require_key(request)
+    require_version(request, options)
+    await request.app[OVERVIEW_LIMITER].count(request, identity(request))
+    order_id = path[1].lower()
+    order = await request.app[ORDERS].get(order_id)
+    chosen = choose(order, options, request.app[SETTINGS].max_images_per_order)
+    images = [(image.image_id, image.image_name or image.image_id) for image in chosen if image.image_id]
+    names = Names(images, FORMAT_EXTENSIONS[options.format])
+    token, now = new_token(), time.time()
+    link = ShareLink(
+        link_id=link_id_of(token) or "",
+        token=token,
+        maker=_maker(request),
+        order_id=order_id,
+        order_name=order.name,
+        query=urlencode([(name, value) for name, value in url.query.items() if name in _kept_parameters()]),
+        images=tuple(SharedImage(image_id=image_id, name=names.of(image_id)) for image_id, _ in images),
+        created=now,
+        expires=now + seconds,
+    )
+    await request.app[SHARE_LINKS].add(link)
+    return web.json_response(_document(request, link), status=HTTPStatus.CREATED, headers=_UNCACHED)
+
+
+async def find(request: web.Request) -> web.Response:
+    """The caller's own share links that still work; administrators see all."""
+    if not request.app[SETTINGS].service_api_key:
+        require_administrator(request)
+    query = read_as(LinkQuery, request.query)
+    maker = None if is_administrator(request) else _maker(request)
+    found = await request.app[SHARE_LINKS].find(maker, query.cursor, query.limit + 1)
+    page = found[: query.limit]
+    next_cursor = page[-1].link_id if len(found) > query.limit else None
+    document = {"items": [_item(request, link) for link in page], "next_cursor": next_cursor}
+    return web.json_response(document, headers=_UNCACHED)
+
+
+async def revoke(request: web.Request) -> web.Response:
+    """End a share link of the caller's at once; administrators may end any. Raises `LinkNotFound`."""
+    link_id = request.match_info["link_id"]
+    link = await request.app[SHARE_LINKS].get(link_id) if _ID.fullmatch(link_id) else None
+    if link is None or not (is_administrator(request) or link.maker == _maker(request)):
+        raise LinkNotFound
+    await request.app[SHARE_LINKS].revoke(link)
+    return web.Response(status=HTTPStatus.NO_CONTENT, headers=_UNCACHED)
+
+
+def _options(url: URL, image_id: str | None) -> Options:
+    if image_id is None:
+        return read_as(Options, url.query)
+    rendition = read_as(ImageOptions, url.query).rendition
+    return Options(**rendition.model_dump(), image=(image_id,))
+
+
+def _kept_parameters() -> set[str]:
+    """Those that say how images are rendered and packed; which of them is in the record."""
+    return set(Options.model_fields) - {"image", "part"}
+
+
+def _maker(request: web.Request) -> str:
+    caller = request[CALLER]
+    if caller.key is not None:
+        return tenant_of(caller.key)
+    if caller.is_administrator:
+        return ADMINISTRATOR
+    if request.app[SETTINGS].service_api_key:
+        raise Unauthorized
+    return ANYBODY
+
+
+def _document(request: web.Request, link: ShareLink) -> dict[str, Any]:
+    page = external(request, f"/s/{link.token}")
+    return {
+        "link_id": link.link_id,
+        "url": f"{page}/download",
+        "page": page,
+        "expires_at": _moment(link.expires),
+    }
+
+
+def _item(request: web.Request, link: ShareLink) -> dict[str, Any]:
+    return {
+        **_document(request, link),
+        "order_id": link.order_id,
+        "name": link.order_name,
+        "total": len(link.images),
+        "query": link.query,
+        "created_at": _moment(link.created),
+    }
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()

@@ -1,0 +1,71 @@
+"""Share links in S3: `links/ID` is the record, `links-by/MAKER/ID` says whose it is. They are never only in Redis.
+
+Nothing is deleted there: a link that was revoked keeps an empty record, until the storage's own rules remove it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+
+from service.api.share_links import ShareLink
+from service.cluster.link import Unavailable
+from service.cluster.objects import ObjectChanged, Objects
+from service.images.identity import digest
+from service.problems import LinksUnavailable
+
+_RECORDS, _MAKERS = "links/", "links-by/"
+_REVOKED = b""
+_RETRY_AFTER_SECONDS = 5.0
+
+
+class ClusterShareLinks:
+    """As `ShareLinks`, for instances that share a storage."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    async def add(self, link: ShareLink) -> None:
+        """As `ShareLinks`."""
+        async with _told():
+            # Its maker's first: what is listed nowhere could not be revoked.
+            await self._objects.create(f"{_MAKERS}{digest(link.maker)}/{link.link_id}", b"")
+            await self._objects.create(_RECORDS + link.link_id, link.model_dump_json().encode())
+
+    async def get(self, link_id: str) -> ShareLink | None:
+        """As `ShareLinks`."""
+        async with _told():
+            found = await self._objects.get(_RECORDS + link_id)
+        if found is None or found[0] == _REVOKED:
+            return None
+        link = ShareLink.model_validate_json(found[0])
+        return None if link.has_ended else link
+
+    async def find(self, maker: str | None, after: str, limit: int) -> Sequence[ShareLink]:
+        """As `ShareLinks`."""
+        prefix = _RECORDS if maker is None else f"{_MAKERS}{digest(maker)}/"
+        links: list[ShareLink] = []
+        while len(links) < limit:
+            async with _told():
+                names = await self._objects.names(prefix, after, limit)
+            found = await asyncio.gather(*map(self.get, names))
+            links += [link for link in found if link is not None]
+            if len(names) < limit:
+                break
+            after = names[-1]
+        return links[:limit]
+
+    async def revoke(self, link: ShareLink) -> None:
+        """As `ShareLinks`."""
+        name = _RECORDS + link.link_id
+        async with _told():
+            while (found := await self._objects.get(name)) is not None and found[0] != _REVOKED:
+                with suppress(ObjectChanged):
+                    await self._objects.replace(name, _REVOKED, found[1])
+
+
+@asynccontextmanager
+async def _told() -> AsyncIterator[None]:
+    try:
+        yield
+    except Unavailable:
+        raise LinksUnavailable(retry_after=_RETRY_AFTER_SECONDS) from None

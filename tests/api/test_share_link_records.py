@@ -1,0 +1,162 @@
+"""Where share links are kept: the same promises in SQLite and in S3."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from obstore.store import MemoryStore
+
+from service.api.share_links import (
+    SCHEMA,
+    LocalShareLinks,
+    SharedImage,
+    ShareLink,
+    ShareLinks,
+    is_token_of,
+    link_id_of,
+    new_token,
+)
+from service.cluster.link import Unavailable
+from service.cluster.objects import Objects
+from service.cluster.share_links import ClusterShareLinks
+from service.database import Database
+from service.problems import LinksUnavailable
+from service.telemetry.metrics import Metrics
+from service.telemetry.scrub import Scrubber
+
+DAY = 24 * 3600.0
+
+
+@pytest.fixture(params=["sqlite", "s3"])
+async def links(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ShareLinks]:
+    """An empty place for links."""
+    if request.param == "s3":
+        yield ClusterShareLinks(Objects(MemoryStore(), Metrics()))
+        return
+    database = await Database.open(tmp_path, [SCHEMA])
+    yield LocalShareLinks(database)
+    await database.close()
+
+
+def made(maker: str = "caller:studio", *, age: float = 0, lasts: float = DAY) -> ShareLink:
+    """A link made `age` seconds ago."""
+    with clock(time.time() - age):
+        token = new_token()
+    return ShareLink(
+        link_id=link_id_of(token) or "",
+        token=token,
+        maker=maker,
+        order_id="6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11",
+        order_name="12 Harbour Lane",
+        query="preview=false",
+        images=(SharedImage(image_id="a", name="kitchen.jpg"),),
+        created=time.time() - age,
+        expires=time.time() - age + lasts,
+    )
+
+
+@contextmanager
+def clock(moment: float) -> Iterator[None]:
+    """The clock stands at a moment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time", lambda: moment)
+        yield
+
+
+async def test_a_link_is_kept_as_it_was_made(links: ShareLinks) -> None:
+    """Every word of it."""
+    link = made()
+
+    await links.add(link)
+
+    assert await links.get(link.link_id) == link
+    assert await links.get("0" * 32) is None
+
+
+async def test_a_link_that_has_ended_is_not_there(links: ShareLinks) -> None:
+    """Neither by its id nor in a list."""
+    link = made(age=100, lasts=99)
+
+    await links.add(link)
+
+    assert await links.get(link.link_id) is None
+    assert list(await links.find(None, "", 10)) == []
+
+
+async def test_a_revoked_link_is_not_there(links: ShareLinks) -> None:
+    """From the moment on; to revoke it again changes nothing."""
+    link, other = made(), made()
+    await links.add(link)
+    await links.add(other)
+
+    await links.revoke(link)
+    await links.revoke(link)
+
+    assert await links.get(link.link_id) is None
+    assert list(await links.find("caller:studio", "", 10)) == [other]
+
+
+async def test_links_are_found_by_maker_newest_first(links: ShareLinks) -> None:
+    """Page by page; those that have ended leave no gap in a page."""
+    mine = [made(age=age) for age in (30, 20, 10, 0)]
+    ended = [made(age=25 + number, lasts=5) for number in range(3)]
+    for link in (*mine, *ended, made("caller:other")):
+        await links.add(link)
+
+    first = list(await links.find("caller:studio", "", 2))
+    rest = list(await links.find("caller:studio", first[-1].link_id, 10))
+
+    assert first + rest == mine[::-1]
+    assert len(await links.find(None, "", 10)) == 5
+
+
+async def test_a_revocation_holds_whoever_else_revokes(links: ShareLinks) -> None:
+    """At the same moment, at several instances."""
+    link = made()
+    await links.add(link)
+
+    await asyncio.gather(*(links.revoke(link) for _ in range(5)))
+
+    assert await links.get(link.link_id) is None
+
+
+async def test_what_cannot_be_told_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With S3 away a link is not unknown: whoever asks is to come again."""
+    objects = Objects(MemoryStore(), Metrics())
+    links = ClusterShareLinks(objects)
+    link = made()
+    await links.add(link)
+
+    async def away(*_: object) -> None:
+        raise Unavailable("s3")
+
+    monkeypatch.setattr(objects.link, "call", away)
+
+    for asked in (links.get(link.link_id), links.find(None, "", 5), links.revoke(link), links.add(made())):
+        with pytest.raises(LinksUnavailable):
+            await asked
+
+
+def test_tokens_are_never_the_same_and_tell_nothing_of_their_record() -> None:
+    """160 bits of chance; the record's id does not lead back to them."""
+    tokens = {new_token() for _ in range(1000)}
+
+    assert len(tokens) == 1000
+    assert len({link_id_of(token) for token in tokens}) == 1000
+    assert all(len(token) == 32 and token[8:] not in str(link_id_of(token)) for token in tokens)
+    link = made()
+    assert is_token_of(link, link.token)
+    assert not is_token_of(link, link.token.swapcase())
+
+
+def test_tokens_are_masked_in_what_leaves_the_process() -> None:
+    """In paths and addresses, in logs as in error reports."""
+    token = new_token()
+
+    scrubbed = Scrubber()(f'GET /s/{token}/images/a "https://photos.example/batch/s/{token}?x" and /s/{token}')
+
+    assert token not in scrubbed
+    assert scrubbed.startswith("GET /s/***/images/a")
