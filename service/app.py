@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from typing import Any
 
 from aiohttp import TraceConfig, web
-from limits import parse
 from yarl import URL
 
 from service.api import (
@@ -24,23 +23,19 @@ from service.api import (
     share_links,
 )
 from service.api.guesses import GUESSES, Guesses
-from service.api.images import FETCH_LIMIT
 from service.api.keys import (
     ARCHIVES,
     ASSISTANT,
     DELIVERY,
-    IMAGE_LIMITER,
     IMAGES,
     ISSUES,
     JOBS,
     LIFECYCLE,
-    LIMITER,
+    LIMITERS,
     METRICS,
     NAMED,
     ORDER_REQUESTS,
     ORDERS,
-    OVERVIEW_LIMITER,
-    QUESTIONS,
     SETTINGS,
     SINGLE_IMAGES,
     SPENDING,
@@ -51,7 +46,6 @@ from service.api.keys import (
     WEBHOOK_EVENTS,
 )
 from service.api.lifecycle import Lifecycle
-from service.api.limits import RateLimiter
 from service.api.share_links import SHARE_LINKS, LocalShareLinks
 from service.api.timeouts import Timeouts
 from service.api.tracing import trace
@@ -100,7 +94,6 @@ from service.upstream.transport import Transport
 log = get_logger(__name__)
 
 LARGEST_BODY = 64 * 1024
-QUESTION_LIMIT = parse("20/minute")
 
 
 def create_app(settings: Settings) -> web.Application:
@@ -119,22 +112,17 @@ def create_app(settings: Settings) -> web.Application:
     app[LIFECYCLE] = Lifecycle()
     app[TIMEOUTS] = Timeouts(send=settings.send_timeout)
     window = cluster.window(settings)
-    app[LIMITER] = RateLimiter(settings.rate_limit, metrics, "downloads", window)
-    app[OVERVIEW_LIMITER] = RateLimiter(limits.times(settings.rate_limit, 10), metrics, "overviews", window)
-    app[IMAGE_LIMITER] = RateLimiter(FETCH_LIMIT, metrics, "images", window)
+    app[LIMITERS] = limits.limiters(settings.rate_limit, metrics, window)
     app[GUESSES] = Guesses(metrics, window)
     if window is not None:
         app.on_cleanup.append(window.close)
-    app[QUESTIONS] = RateLimiter(QUESTION_LIMIT, metrics, "questions")
     app.on_response_prepare.extend(
         [middleware.add_headers, limits.add_headers, base_path.complete_headers, aliases.add_headers]
     )
     app.on_response_prepare.append(delivery_page.add_headers)
     app.cleanup_ctx.append(components)
     app.on_shutdown.append(drain)
-    app.add_routes(routes.for_role(settings.role))
-    known = {resource.canonical for resource in app.router.resources()}
-    metrics.declare_failures(failure for failure in openapi.failures() if failure[0] in known)
+    metrics.declare_failures(openapi.failures(routes.add_routes(app, settings.role)))
     cors.allow_origins(app, settings.allowed_origins)
     return app
 

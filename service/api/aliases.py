@@ -5,19 +5,7 @@ from urllib.parse import quote
 from aiohttp import hdrs, web
 
 from service.api.base_path import external
-from service.api.tracing import route_of
-
-SUCCESSORS = {
-    "/orders/{order_id}/images": "/v1/orders/{order_id}/images",
-    "/orders/{order_id}/jobs": "/v1/orders/{order_id}/jobs",
-    "/jobs/{job_id}": "/v1/jobs/{job_id}",
-    "/jobs/{job_id}/download": "/v1/jobs/{job_id}/download",
-    "/api/stats": "/v1/stats",
-    "/api/create-order": "/v1/orders",
-    "/api/create-sample-order": "/v1/orders/sample",
-    "/api/sentry/issues": "/v1/errors",
-}
-"""By route. `/sentry-debug` has kept its path."""
+from service.api.route import policy_of
 
 # RFC 9745: since when, in seconds since 1970. That of the first version with /v1, 28 November 2026.
 _DEPRECATION = "@1795824000"
@@ -29,7 +17,7 @@ async def add_headers(request: web.BaseRequest, response: web.StreamResponse) ->
     """Signal handler: `Deprecation`, and a `Link` to the same thing under `/v1`."""
     if not isinstance(request, web.Request):
         return
-    if (successor := SUCCESSORS.get(route_of(request))) is None:
+    if (successor := policy_of(request).successor) is None:
         return
     # Where ids stand in the path, the successor is the path below /v1.
     path = f"/v1{quote(request.rel_url.raw_path, safe=_SAFE)}" if request.match_info else successor

@@ -1,17 +1,44 @@
 """Archives by their immutable id: `GET /v1/archives/{archive_id}` and its report."""
 
 import re
+from typing import Literal
 
 from aiohttp import web
+from pydantic import Field
 
-from service.api.downloads import head_of
+from service.api.documents import Count, Document, Summary, answer
+from service.api.downloads import BYTES, CONDITIONS, HEAD_ANSWERS, ZIP_ANSWERS, head_of
 from service.api.keys import ARCHIVES, DELIVERY
-from service.archives.archive import Archive
+from service.api.route import Answer, Route, Who
+from service.archives.archive import Archive, State
 from service.archives.delivery import DeliveryOptions
-from service.problems import ArchiveNotFound
+from service.problems import ArchiveGone, ArchiveNotFound, PreconditionFailed
+from service.reasons import Reason
 from service.text import printable
 
 _ID = re.compile(r"[0-9a-f]{32}")
+
+
+class ReportLine(Document):
+    """How an image turned out."""
+
+    image_id: str
+    original_name: str
+    name: str | None = Field(description="In the ZIP; null when missing there.")
+    bytes: Count
+    crc: int | None = Field(description="CRC-32.")
+    outcome: Literal["downloaded", "failed"]
+    code: Reason | None
+    attempts: Count = Field(description="0: the image was here already.")
+
+
+class Report(Summary):
+    """What is in an archive, and what is missing."""
+
+    archive_id: str
+    status: State
+    unlisted: Count = Field(description="Images that Autoenhance counts but does not list.")
+    images: list[ReportLine]
 
 
 async def download(request: web.Request) -> web.StreamResponse:
@@ -29,7 +56,7 @@ async def report(request: web.Request) -> web.Response:
     archive = await _archive(request, begin=False)
     images = [result.line() for result in archive.results]
     document = {**archive.summary(), "archive_id": archive.id, "unlisted": archive.unlisted, "images": images}
-    return web.json_response(document, headers={"Cache-Control": "private, no-cache"})
+    return answer(document, headers={"Cache-Control": "private, no-cache"})
 
 
 async def _archive(request: web.Request, *, begin: bool = True) -> Archive:
@@ -37,3 +64,42 @@ async def _archive(request: web.Request, *, begin: bool = True) -> Archive:
     if not _ID.fullmatch(archive_id):
         raise ArchiveNotFound(f"{printable(archive_id)} is not an archive id.")
     return await request.app[ARCHIVES].by_id(archive_id, begin=begin)
+
+
+_PROBLEMS = (ArchiveNotFound, ArchiveGone)
+
+ROUTES = (
+    Route(
+        "GET",
+        "/v1/archives/{archive_id}",
+        download,
+        name="archive",
+        summary="The same ZIP by its immutable id",
+        tag="Archives",
+        who=Who.DOWNLOADER,
+        headers=CONDITIONS,
+        answers=ZIP_ANSWERS,
+        problems=(*_PROBLEMS, *BYTES),
+    ),
+    Route(
+        "HEAD",
+        "/v1/archives/{archive_id}",
+        describe,
+        name="describeArchive",
+        summary="The archive's headers",
+        tag="Archives",
+        who=Who.DOWNLOADER,
+        answers=HEAD_ANSWERS,
+        problems=(*_PROBLEMS, PreconditionFailed),
+    ),
+    Route(
+        "GET",
+        "/v1/archives/{archive_id}/report",
+        report,
+        name="report",
+        summary="What is in the archive and what is missing",
+        tag="Archives",
+        answers=(Answer(200, "Image by image.", Report),),
+        problems=_PROBLEMS,
+    ),
+)

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from service.api.base_path import external
 from service.api.bodies import read_document
-from service.api.caller import identity
-from service.api.keys import ASSISTANT, QUESTIONS
+from service.api.keys import ASSISTANT
+from service.api.limits import Counts
+from service.api.route import EVENTS, Answer, Body, Route, count
 from service.assistant.assistant import Done, Event, Words
 from service.docs.library import Passage
 
@@ -29,7 +30,7 @@ class Question(BaseModel):
 async def ask(request: web.Request) -> web.StreamResponse:
     """Answer a question: `passage` events, `token` events, and `done`."""
     question = (await read_document(request, Question)).question
-    await request.app[QUESTIONS].count(request, identity(request))
+    await count(request)
     response = web.StreamResponse(
         headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     )
@@ -55,3 +56,24 @@ def _sent(request: web.Request, event: Event) -> bytes:
 
 def _event(name: str, **data: str) -> bytes:
     return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+ROUTES = (
+    Route(
+        "POST",
+        "/v1/ask",
+        ask,
+        name="ask",
+        summary="Ask about the service and its state",
+        tag="Pages",
+        counts=Counts.QUESTIONS,
+        body=Body(Question, {"question": "Why was my ZIP partial?"}),
+        answers=(
+            Answer(
+                200,
+                "`passage` events (`title`, `url`, `text`), `token` events (`text`), and one `done` (`source`).",
+                EVENTS,
+            ),
+        ),
+    ),
+)

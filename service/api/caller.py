@@ -12,7 +12,6 @@ from pydantic import SecretStr
 
 from service.api.admission import Network, peer_group
 from service.api.keys import SETTINGS
-from service.problems import AdministratorsOnly
 from service.settings import ServiceKey
 
 
@@ -95,12 +94,6 @@ def tenant_of(key: ServiceKey) -> str:
 def is_administrator(request: web.Request) -> bool:
     """Whether the caller is one. Nobody is while there is no `ADMIN_TOKEN`."""
     return request[CALLER].is_administrator
-
-
-def require_administrator(request: web.Request) -> None:
-    """Raises `AdministratorsOnly` unless the caller is one."""
-    if not is_administrator(request):
-        raise AdministratorsOnly("Send the token in X-Admin-Token, or sign in on the page.")
 
 
 def api_key(request: web.Request) -> str:

@@ -11,14 +11,24 @@ from urllib.parse import parse_qsl, quote
 from aiohttp import web
 from multidict import MultiDict
 
-from service.api import page
+from service.api import images, page
 from service.api.base_path import base_path, in_html
 from service.api.caller import Caller, tenant_of
-from service.api.downloads import describe_archive, send_archive
+from service.api.downloads import (
+    BYTES,
+    CONDITIONS,
+    HEAD_ANSWERS,
+    ORDER_CALL,
+    ZIP_ANSWERS,
+    describe_archive,
+    send_archive,
+)
 from service.api.images import describe_image, send_image
 from service.api.keys import ORDERS, SETTINGS
+from service.api.limits import Counts
 from service.api.origins import is_prefetch
 from service.api.query import read_as, read_options
+from service.api.route import Answer, Problems, Route, Who, text
 from service.api.share_links import (
     ADMINISTRATOR,
     ANYBODY,
@@ -31,9 +41,14 @@ from service.api.share_links import (
 from service.archives.options import ImageOptions, Options
 from service.problems import (
     UPSTREAM_DOWN,
+    CreditLimit,
     ImageNotFound,
+    ImagesMissing,
     InvalidParameter,
     LinkNotFound,
+    LinksUnavailable,
+    MaxCreditsExceeded,
+    NoImages,
     OrderEmpty,
     PrefetchRefused,
 )
@@ -210,3 +225,77 @@ def _gone() -> tuple[str, str]:
     return LinkNotFound.title, (
         f'<main class="gone"><h1>{escape(LinkNotFound.title)}</h1><p>{escape(LinkNotFound.advice)}</p></main>'
     )
+
+
+_PROBLEMS: Problems = (LinkNotFound, LinksUnavailable)
+
+ROUTES = (
+    Route(
+        "GET",
+        "/s/{token}",
+        show,
+        name="sharePage",
+        summary="The page of a share link",
+        tag="Sharing",
+        who=Who.SHARED,
+        answers=(
+            Answer(200, "The photos; it works without scripts.", text("text/html")),
+            Answer(404, "A page that says that the link does not work, or no longer.", text("text/html")),
+        ),
+        problems=(LinksUnavailable,),
+    ),
+    Route(
+        "GET",
+        "/s/{token}/images/{image_id}",
+        image,
+        name="sharedImage",
+        summary="One shared photo: as it was shared, or with `preview=true&max_width=480`",
+        tag="Sharing",
+        who=Who.SHARED,
+        counts=Counts.IMAGES,
+        buys=True,
+        query=ImageOptions,
+        headers=images.CONDITIONS,
+        answers=images.IMAGE_ANSWERS,
+        problems=(*images.IMAGE_CALL, *images.IMAGE_FETCH, *_PROBLEMS),
+    ),
+    Route(
+        "HEAD",
+        "/s/{token}/images/{image_id}",
+        describe_one,
+        name="describeSharedImage",
+        summary="What is known of one shared photo",
+        tag="Sharing",
+        who=Who.SHARED,
+        counts=Counts.IMAGES,
+        query=ImageOptions,
+        answers=images.HEAD_ANSWERS,
+        problems=(*images.IMAGE_CALL, *_PROBLEMS),
+    ),
+    Route(
+        "GET",
+        "/s/{token}/download",
+        download,
+        name="sharedDownload",
+        summary="All that was shared as one ZIP",
+        tag="Sharing",
+        who=Who.SHARED,
+        counts=Counts.DOWNLOADS,
+        buys=True,
+        headers=CONDITIONS,
+        answers=ZIP_ANSWERS,
+        problems=(*ORDER_CALL, MaxCreditsExceeded, CreditLimit, NoImages, ImagesMissing, *BYTES, *_PROBLEMS),
+    ),
+    Route(
+        "HEAD",
+        "/s/{token}/download",
+        describe,
+        name="describeSharedDownload",
+        summary="What the ZIP would be",
+        tag="Sharing",
+        who=Who.SHARED,
+        counts=Counts.OVERVIEWS,
+        answers=HEAD_ANSWERS,
+        problems=(*ORDER_CALL, *_PROBLEMS),
+    ),
+)

@@ -10,11 +10,10 @@ import xxhash
 from aiohttp import web
 
 from service.api import page
-from service.api.openapi import TAGS
+from service.api.openapi import TAGS, openapi
+from service.api.route import Answer, Json, Route, Who, text
 from service.docs import library
-
-FILES = "/docs/files/{version}/{name}"
-"""The route of `file`, as metrics and logs call it."""
+from service.problems import NotFound
 
 _WEB = Path(__file__).parent.parent / "web"
 _SWAGGER_UI = _WEB / "vendor" / "swagger-ui"
@@ -135,3 +134,68 @@ def _link(url: str, label: str, *, is_current: bool, below: str = "") -> str:
 
 def _file_url(name: str) -> str:
     return f"/docs/files/{_VERSION}/{name}"
+
+
+_THERE = (Answer(302, "It is there.", headers=("Location",)),)
+_GUIDE_PAGE = "A page of the guide, or a picture in it"
+_GUIDE_FILE = text("text/html", "image/svg+xml")
+_DESCRIBED: dict[str, Json] = {"application/json": {"schema": {"type": "object"}}}
+
+ROUTES = (
+    Route(
+        "GET",
+        "/docs",
+        reference,
+        name="reference",
+        summary="This reference, to read and try out",
+        tag="Pages",
+        who=Who.OPEN,
+        answers=(Answer(200, "The reference.", text("text/html")),),
+    ),
+    Route(
+        "GET",
+        "/docs/errors",
+        errors,
+        name="errorTypes",
+        summary="The explanation of an error, by its code",
+        tag="Pages",
+        who=Who.OPEN,
+        answers=_THERE,
+    ),
+    Route(
+        "GET",
+        "/docs/guide",
+        first_page,
+        name="guide",
+        summary="The first page of the guide",
+        tag="Pages",
+        who=Who.OPEN,
+        answers=_THERE,
+    ),
+    Route(
+        "GET",
+        "/docs/guide/{page}",
+        guide,
+        name="guidePage",
+        summary=_GUIDE_PAGE,
+        tag="Pages",
+        who=Who.OPEN,
+        answers=(
+            Answer(200, _GUIDE_PAGE, _GUIDE_FILE, ("Accept-Ranges",)),
+            Answer(206, "The part asked for.", _GUIDE_FILE, ("Accept-Ranges", "Content-Range")),
+            Answer(304, "The caller has it already.", _GUIDE_FILE, ("Accept-Ranges",)),
+        ),
+        problems=(NotFound,),
+    ),
+    Route("GET", "/docs/files/{version:[0-9a-f]+}/{name}", file, who=Who.OPEN, routine=True),
+    Route(
+        "GET",
+        "/openapi.json",
+        openapi,
+        name="openapi",
+        summary="This document",
+        tag="Pages",
+        who=Who.OPEN,
+        answers=(Answer(200, "The document.", _DESCRIBED),),
+    ),
+)

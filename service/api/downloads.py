@@ -5,9 +5,11 @@ import re
 from aiohttp import web
 
 from service.api.caller import CALLER, identity
-from service.api.keys import ARCHIVES, DELIVERY, LIMITER, METRICS, NAMED, ORDERS, OVERVIEW_LIMITER, SETTINGS
+from service.api.keys import ARCHIVES, DELIVERY, METRICS, NAMED, ORDERS, SETTINGS
+from service.api.limits import Counts
 from service.api.origins import is_prefetch
 from service.api.query import read_options, read_order_id, read_query
+from service.api.route import Answer, Parameter, Problems, Route, Who, count
 from service.archives.archive import Archive, State
 from service.archives.delivery import DeliveryOptions, headers, is_not_modified, not_modified
 from service.archives.names import archive_filename, content_disposition
@@ -16,12 +18,29 @@ from service.archives.plan import choose
 from service.archives.ranges import parse_range
 from service.problems import (
     UPSTREAM_DOWN,
+    BreakerOpen,
+    CreditLimit,
+    ImagesMissing,
+    InvalidOrderId,
     InvalidParameter,
+    MaxCreditsExceeded,
+    NoImages,
     NotConfigured,
+    OrderEmpty,
+    OrderNotFound,
+    PreconditionFailed,
     PrefetchRefused,
     Problem,
+    RangeNotSatisfiable,
     RangeUnsafe,
     StillBuilding,
+    StoreFull,
+    TooManyImages,
+    UnknownImage,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnauthorized,
 )
 from service.telemetry.metrics import CacheResult
 from service.upstream.models import Rendition
@@ -44,7 +63,7 @@ async def send_archive(request: web.Request, order_id: str, options: Options) ->
     """Answer with the archive of an order, or the range of it that is asked for."""
     archive, result = await _resumed(request, order_id, options), CacheResult.HIT
     if archive is None:
-        await request.app[LIMITER].count(request, identity(request))
+        await count(request)
         try:
             archives = request.app[ARCHIVES]
             archive, result = await archives.get_or_start(order_id, options, identity(request))
@@ -63,7 +82,7 @@ async def send_archive(request: web.Request, order_id: str, options: Options) ->
 
 async def describe_archive(request: web.Request, order_id: str, options: Options) -> web.StreamResponse:
     """Answer HEAD for an order."""
-    await request.app[OVERVIEW_LIMITER].count(request, identity(request))
+    await count(request)
     try:
         order = await request.app[ORDERS].get(order_id)
     except UPSTREAM_DOWN as problem:
@@ -175,3 +194,80 @@ async def _stale(request: web.Request, order_id: str, options: Options, problem:
     if archive is None:
         raise problem from None
     return archive
+
+
+ARCHIVE_EXAMPLE = "0f0be2aed9df4adc84e0e913b1e03013"
+_ZIP_HEADERS = (
+    "Accept-Ranges",
+    "Content-Disposition",
+    "Content-Length",
+    "ETag",
+    "Link",
+    "X-Archive-Id",
+    "X-Archive-Stale",
+    "X-Downloaded",
+    "X-Failed",
+    "X-Total-Images",
+)
+_ZIP = {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
+ZIP_ANSWERS = (
+    Answer(200, "The complete archive.", _ZIP, _ZIP_HEADERS),
+    Answer(206, "The part asked for.", _ZIP, (*_ZIP_HEADERS, "Content-Range")),
+    Answer(304, "The caller has this archive already (`If-None-Match`).", headers=_ZIP_HEADERS),
+)
+HEAD_ANSWERS = (Answer(200, "As far as it is known.", headers=_ZIP_HEADERS),)
+CONDITIONS = (
+    Parameter("Range", "bytes=0-99", "One range; a request for several gets the complete archive."),
+    Parameter("If-Range", f'"{ARCHIVE_EXAMPLE}"', "The tag of what is held; needed with `Range` on an order."),
+    Parameter("If-Match", f'"{ARCHIVE_EXAMPLE}"', "Only this archive; for any other 412."),
+    Parameter("If-None-Match", f'"{ARCHIVE_EXAMPLE}"', "Not this archive again; for it 304."),
+)
+LOOK: Problems = (
+    InvalidOrderId,
+    InvalidParameter,
+    UpstreamUnauthorized,
+    OrderNotFound,
+    UpstreamError,
+    UpstreamBusy,
+    BreakerOpen,
+    NotConfigured,
+    UpstreamTimeout,
+)
+"""What can be wrong with asking for an order."""
+ORDER_CALL: Problems = (*LOOK, UnknownImage, OrderEmpty, TooManyImages)
+"""What can be wrong with an order."""
+BYTES: Problems = (PreconditionFailed, RangeUnsafe, RangeNotSatisfiable, StoreFull, StillBuilding)
+"""What can keep an archive's bytes from going out."""
+
+ROUTES = (
+    Route(
+        "GET",
+        "/v1/orders/{order_id}/images",
+        download,
+        name="download",
+        summary="Download an order's images as one ZIP",
+        tag="Orders",
+        alias="/orders/{order_id}/images",
+        who=Who.DOWNLOADER,
+        counts=Counts.DOWNLOADS,
+        buys=True,
+        query=Options,
+        headers=CONDITIONS,
+        answers=ZIP_ANSWERS,
+        problems=(*ORDER_CALL, MaxCreditsExceeded, CreditLimit, NoImages, ImagesMissing, *BYTES),
+    ),
+    Route(
+        "HEAD",
+        "/v1/orders/{order_id}/images",
+        describe,
+        name="describeDownload",
+        summary="What a download would be, as far as it is known",
+        tag="Orders",
+        alias="/orders/{order_id}/images",
+        who=Who.DOWNLOADER,
+        counts=Counts.OVERVIEWS,
+        query=Options,
+        answers=HEAD_ANSWERS,
+        problems=ORDER_CALL,
+    ),
+)

@@ -1,23 +1,68 @@
 """For administrators: recent errors, and a way to see one arrive."""
 
 from aiohttp import web
+from pydantic import Field
 
-from service.api.caller import require_administrator
+from service.api.documents import Document, answer
 from service.api.keys import ISSUES
+from service.api.route import Answer, Route, Who
+from service.problems import ErrorsNotConfigured, ErrorsUnavailable
 
 
 class TestError(RuntimeError):
     """Raised on purpose."""
 
 
+class Issue(Document):
+    """An error that nobody expected, as Sentry has it."""
+
+    id: str | None
+    title: str | None
+    culprit: str | None
+    level: str | None
+    count: int | None
+    first_seen: str | None
+    last_seen: str | None
+    link: str | None
+
+
+class Issues(Document):
+    """The newest errors."""
+
+    issues: list[Issue] = Field(max_length=25)
+
+
 async def recent(request: web.Request) -> web.Response:
     """`GET /v1/errors`: unresolved issues, as Sentry has them."""
-    require_administrator(request)
     issues = await request.app[ISSUES].recent()
-    return web.json_response({"issues": issues}, headers={"Cache-Control": "no-store"})
+    return answer({"issues": issues})
 
 
 async def fail(request: web.Request) -> web.Response:
     """`GET /sentry-debug`: an error that nobody handles, to see it arrive."""
-    require_administrator(request)
     raise TestError("An administrator asked for this error.")
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/v1/errors",
+        recent,
+        name="recentErrors",
+        summary="Errors that nobody expected, as Sentry has them; at most a minute old",
+        tag="State",
+        alias="/api/sentry/issues",
+        who=Who.ADMINISTRATOR,
+        answers=(Answer(200, "The newest first.", Issues),),
+        problems=(ErrorsUnavailable, ErrorsNotConfigured),
+    ),
+    Route(
+        "GET",
+        "/sentry-debug",
+        fail,
+        name="testError",
+        summary="Fail on purpose, to see the error arrive at Sentry",
+        tag="State",
+        who=Who.ADMINISTRATOR,
+    ),
+)

@@ -1,13 +1,76 @@
 """Probes, the first generation's health document, live counters."""
 
+from typing import Literal
+
 from aiohttp import web
+from pydantic import Field
 
 from service import __version__
 from service.api.caller import is_administrator
+from service.api.documents import Count, Document, Moment, answer
 from service.api.keys import IMAGES, LIFECYCLE, METRICS, SETTINGS, SPENDING, STATS
+from service.api.route import EVERY_ROLE, Answer, Route, Who, text
+
+CircuitState = Literal["closed", "half-open", "open"]
+Availability = Literal["ok", "unavailable"]
 
 # As `breaker_state` has them.
-_CIRCUITS = ("closed", "half-open", "open")
+_CIRCUITS: tuple[CircuitState, ...] = ("closed", "half-open", "open")
+
+
+class Health(Document):
+    """The first generation's document, and how the parts stand."""
+
+    status: Literal["ok"]
+    api_key_configured: bool
+    version: str
+    store: Literal["ok", "unusable"]
+    circuits: dict[str, CircuitState]
+    redis: Availability = Field("ok", description="Where several instances share.")
+    s3: Availability = Field("ok", description="Where several instances share.")
+
+
+class Version(Document):
+    """What runs."""
+
+    version: str
+
+
+class StatsLimits(Document):
+    """What the service keeps to."""
+
+    max_concurrent_downloads: Count
+    max_images_per_order: Count
+
+
+class RecentError(Document):
+    """An answer that was our fault or upstream's."""
+
+    time: Moment
+    code: str
+    route: str
+    request_id: str
+
+
+class StatsCredits(Document):
+    """Images that were bought today (UTC), or are being bought."""
+
+    spent_today: int | None = Field(description="Null when it cannot be told.")
+    limit: int | None = Field(description="`MAX_CREDITS_PER_DAY`; null: none.")
+    left: int | None = Field(description="Of the limit, until midnight UTC.")
+
+
+class StatsDocument(Document):
+    """Counters since the start."""
+
+    uptime_seconds: Count
+    orders_processed: Count
+    images_downloaded: Count
+    images_failed: Count
+    zips_served: Count
+    limits: StatsLimits
+    recent_errors: list[RecentError] = Field([], description="For administrators only.")
+    credits: StatsCredits | None = Field(None, description="For administrators only.")
 
 
 async def livez(request: web.Request) -> web.Response:
@@ -29,22 +92,23 @@ async def health(request: web.Request) -> web.Response:
     """The first generation's document, and how the parts stand: the store, each circuit, and what instances share."""
     settings, metrics = request.app[SETTINGS], request.app[METRICS]
     states = metrics.values(metrics.breaker_state)
-    document: dict[str, object] = {
-        "status": "ok",
-        "api_key_configured": settings.autoenhance_api_key is not None,
-        "version": __version__,
-        "store": "ok" if await request.app[IMAGES].is_usable() else "unusable",
-        "circuits": {circuit: _CIRCUITS[int(state)] for circuit, state in states.items()},
-    }
+    document = Health(
+        status="ok",
+        api_key_configured=settings.autoenhance_api_key is not None,
+        version=__version__,
+        store="ok" if await request.app[IMAGES].is_usable() else "unusable",
+        circuits={circuit: _CIRCUITS[int(state)] for circuit, state in states.items()},
+    )
     if settings.shared_url is not None:
-        shared = metrics.values(metrics.shared_up)
-        document |= {what: "ok" if is_up else "unavailable" for what, is_up in shared.items()}
-    return web.json_response(document)
+        is_up = metrics.values(metrics.shared_up)
+        document.redis = "ok" if is_up["redis"] else "unavailable"
+        document.s3 = "ok" if is_up["s3"] else "unavailable"
+    return answer(document)
 
 
 async def version(request: web.Request) -> web.Response:
     """Which version runs."""
-    return web.json_response({"version": __version__}, headers={"Cache-Control": "no-store"})
+    return answer(Version(version=__version__))
 
 
 async def stats(request: web.Request) -> web.Response:
@@ -54,10 +118,79 @@ async def stats(request: web.Request) -> web.Response:
         "max_concurrent_downloads": settings.download_concurrency,
         "max_images_per_order": settings.max_images_per_order,
     }
-    document = {**request.app[STATS].snapshot(), "limits": limits}
+    document: dict[str, object] = {**request.app[STATS].snapshot(), "limits": limits}
     if is_administrator(request):
         document["recent_errors"] = request.app[STATS].recent_errors()
         limit, spent = request.app[SPENDING].limit, await request.app[SPENDING].spent()
         left = None if limit is None or spent is None else max(0, limit - spent)
         document["credits"] = {"spent_today": spent, "limit": limit, "left": left}
-    return web.json_response(document, headers={"Cache-Control": "no-store"})
+    return answer(document)
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/v1/stats",
+        stats,
+        name="stats",
+        summary="Live counters",
+        tag="State",
+        alias="/api/stats",
+        answers=(Answer(200, "Since the start.", StatsDocument),),
+    ),
+    Route(
+        "GET",
+        "/health",
+        health,
+        name="health",
+        summary="The health document",
+        tag="State",
+        who=Who.OPEN,
+        traced=False,
+        routine=True,
+        roles=EVERY_ROLE,
+        answers=(Answer(200, "How the parts stand.", Health),),
+    ),
+    Route(
+        "GET",
+        "/version",
+        version,
+        name="version",
+        summary="The version that runs",
+        tag="State",
+        who=Who.OPEN,
+        traced=False,
+        routine=True,
+        roles=EVERY_ROLE,
+        answers=(Answer(200, "The version.", Version),),
+    ),
+    Route(
+        "GET",
+        "/livez",
+        livez,
+        name="livez",
+        summary="200 while the event loop turns",
+        tag="State",
+        who=Who.OPEN,
+        traced=False,
+        routine=True,
+        roles=EVERY_ROLE,
+        answers=(Answer(200, "It turns.", text("text/plain")),),
+    ),
+    Route(
+        "GET",
+        "/readyz",
+        readyz,
+        name="readyz",
+        summary="503 while starting or stopping",
+        tag="State",
+        who=Who.OPEN,
+        traced=False,
+        routine=True,
+        roles=EVERY_ROLE,
+        answers=(
+            Answer(200, "It takes requests.", text("text/plain")),
+            Answer(503, "It takes none now.", text("text/plain")),
+        ),
+    ),
+)

@@ -3,23 +3,30 @@
 from urllib.parse import quote, urlencode
 
 from aiohttp import web
-from limits import parse
 
 from service.api.caller import identity
-from service.api.downloads import empty, require_key, require_version
-from service.api.keys import IMAGE_LIMITER, IMAGES, METRICS, ORDERS, SINGLE_IMAGES
+from service.api.downloads import LOOK, empty, require_key, require_version
+from service.api.keys import IMAGES, METRICS, ORDERS, SINGLE_IMAGES
+from service.api.limits import Counts
 from service.api.query import read_as, read_order_id, read_query
+from service.api.route import Answer, Parameter, Problems, Route, Who, count
 from service.archives.image_delivery import ImageFile, deliver_image, image_headers
 from service.archives.names import safe_stem
 from service.archives.options import ImageOptions
 from service.archives.plan import Plan
 from service.images.blobs import BlobLost
-from service.problems import StoreFull
-from service.upstream.formats import FORMAT_EXTENSIONS
+from service.problems import (
+    CreditLimit,
+    ImageExpired,
+    ImageNotFound,
+    ImageNotReady,
+    NoImages,
+    PreconditionFailed,
+    RangeNotSatisfiable,
+    StoreFull,
+)
+from service.upstream.formats import FORMAT_EXTENSIONS, media_type
 from service.upstream.models import Rendition
-
-FETCH_LIMIT = parse("600/minute")
-"""Of images that are not stored, per caller, whatever `RATE_LIMIT` is: a page full of photos asks for each."""
 
 
 async def image(request: web.Request) -> web.StreamResponse:
@@ -39,9 +46,8 @@ async def send_image(request: web.Request, order_id: str, image_id: str, options
     for _ in range(2):  # nothing keeps it from being evicted before its first byte is sent
         blob = await images.find(plan)
         if blob is None:
-            caller = identity(request)
-            await request.app[IMAGE_LIMITER].count(request, caller)
-            blob = await images.fetch(plan, caller)
+            await count(request)
+            blob = await images.fetch(plan, identity(request))
         found = ImageFile(blob, _name(plan, blob.extension), options.download)
         try:
             return await deliver_image(request, found, store, metrics)
@@ -85,7 +91,7 @@ async def _plan(request: web.Request, order_id: str, image_id: str, options: Ima
     require_version(request, options)
     orders = request.app[ORDERS]
     if not orders.is_kept(order_id):
-        await request.app[IMAGE_LIMITER].count(request, f"{identity(request)} orders")
+        await count(request, apart="orders")
     order = await orders.get(order_id)
     return await request.app[SINGLE_IMAGES].plan(order_id, order, image_id, options.rendition)
 
@@ -93,3 +99,60 @@ async def _plan(request: web.Request, order_id: str, image_id: str, options: Ima
 def _name(plan: Plan, extension: str) -> str:
     """What a browser saves the image as."""
     return f"{safe_stem(plan.images[0].name, plan.images[0].image_id)}.{extension}"
+
+
+_TAG = '"2b7e151628aed2a6abf7158809cf4f3c762e7160f38b4da56a784d9045190cfe"'
+_BODY = {
+    kind: {"schema": {"type": "string", "format": "binary"}} for kind in map(media_type, FORMAT_EXTENSIONS.values())
+}
+_HEADERS = ("Accept-Ranges", "Content-Disposition", "Content-Length", "ETag")
+CONDITIONS = (
+    Parameter("Range", "bytes=0-99", "One range; a request for several gets the whole image."),
+    Parameter("If-Range", _TAG, "The tag of what is held."),
+    Parameter("If-Match", _TAG, "Only this content; for any other 412."),
+    Parameter("If-None-Match", _TAG, "Not this content again; for it 304."),
+)
+IMAGE_ANSWERS = (
+    Answer(200, "The image.", _BODY, _HEADERS),
+    Answer(206, "The part asked for.", _BODY, (*_HEADERS, "Content-Range")),
+    Answer(304, "The caller has this image already (`If-None-Match`).", headers=_HEADERS),
+)
+HEAD_ANSWERS = (
+    Answer(200, "As far as it is known.", headers=_HEADERS),
+    Answer(304, "The caller has this image already.", headers=_HEADERS),
+)
+IMAGE_CALL: Problems = (*LOOK, ImageNotFound, PreconditionFailed)
+"""What can be wrong with an image, or with asking for its order."""
+IMAGE_FETCH: Problems = (ImageNotReady, ImageExpired, CreditLimit, NoImages, RangeNotSatisfiable, StoreFull)
+"""What can keep an image's bytes from going out."""
+
+ROUTES = (
+    Route(
+        "GET",
+        "/v1/orders/{order_id}/images/{image_id}",
+        image,
+        name="image",
+        summary="One image by itself",
+        tag="Orders",
+        who=Who.DOWNLOADER,
+        counts=Counts.IMAGES,
+        buys=True,
+        query=ImageOptions,
+        headers=CONDITIONS,
+        answers=IMAGE_ANSWERS,
+        problems=(*IMAGE_CALL, *IMAGE_FETCH),
+    ),
+    Route(
+        "HEAD",
+        "/v1/orders/{order_id}/images/{image_id}",
+        describe,
+        name="describeImage",
+        summary="What is known of one image; nothing is fetched",
+        tag="Orders",
+        who=Who.DOWNLOADER,
+        counts=Counts.IMAGES,
+        query=ImageOptions,
+        answers=HEAD_ANSWERS,
+        problems=IMAGE_CALL,
+    ),
+)

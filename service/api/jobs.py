@@ -11,25 +11,35 @@ from yarl import URL
 
 from service.api.base_path import with_external_links
 from service.api.bodies import read_body, read_document
-from service.api.caller import identity, is_administrator, require_administrator, tenant
-from service.api.downloads import head_of, require_key, require_version
+from service.api.caller import is_administrator, tenant
+from service.api.documents import Count, Document, Moment, Reference, Summary
+from service.api.documents import answer as answer_document
+from service.api.downloads import BYTES, CONDITIONS, HEAD_ANSWERS, ZIP_ANSWERS, head_of, require_key, require_version
 from service.api.idempotency import REPLAYED, read_key
-from service.api.keys import ARCHIVES, DELIVERY, JOBS, LIFECYCLE, LIMITER, SETTINGS
+from service.api.keys import ARCHIVES, DELIVERY, JOBS, LIFECYCLE, SETTINGS
+from service.api.limits import Counts
 from service.api.query import is_order_id, read_options, read_order_id
+from service.api.route import EVENTS, Answer, Body, Callback, Parameter, Problems, Route, Who, count
 from service.api.server_events import send_events
 from service.archives.archive import Archive
 from service.archives.delivery import DeliveryOptions
 from service.archives.options import Options
 from service.jobs.engine import JobFilter
 from service.jobs.events import outcomes_of
-from service.jobs.job import Job, Status
+from service.jobs.job import CallbackState, Job, Status
 from service.problems import (
+    ArchiveGone,
+    InvalidOrderId,
     InvalidParameter,
     JobCancelled,
     JobExpired,
     JobFailed,
     JobNotFound,
+    JobsUnavailable,
     JobUnfinished,
+    KeyReused,
+    NoCallback,
+    NotConfigured,
 )
 from service.text import printable
 from service.upstream.network import is_public_host
@@ -46,8 +56,75 @@ class NewJob(Options):
     """The body of a request for a job: the options of a download, where they do not fit an address."""
 
     callback_url: str | None = Field(
-        None, max_length=_MAX_URL_LENGTH, description="An https address to notify when the job ends."
+        None,
+        max_length=_MAX_URL_LENGTH,
+        description="An https address to notify when the job ends.",
+        json_schema_extra={"format": "uri"},
     )
+
+
+class JobError(Document):
+    """Why a job failed; the codes are those of problems."""
+
+    code: str
+    title: str
+    detail: str
+
+
+class JobCallback(Document):
+    """The attempts to tell a job's receiver how it ended."""
+
+    state: CallbackState
+    attempts: Count
+    last_status: int | None
+    last_error: str | None
+    next_at: Moment | None
+
+
+class JobLinks(Document):
+    """Where to go on from a job."""
+
+    self: Reference
+    events: Reference
+    download: Reference | None
+    archive: Reference | None
+    report: Reference | None
+
+
+class JobResult(Summary):
+    """A job, as its callback tells it."""
+
+    job_id: str
+    status: Status
+    archive_id: str | None = Field(description="Known from the start of the build on.")
+    error: JobError | None = Field(description="Why the job failed.")
+    created_at: Moment
+    started_at: Moment | None
+    finished_at: Moment | None
+    expires_at: Moment | None = Field(description="Until when the ZIP is kept.")
+    retry_at: Moment | None = Field(description="When it is tried again, after a problem that passes by itself.")
+    links: JobLinks
+
+
+class JobDocument(JobResult):
+    """A job as it stands."""
+
+    callback: JobCallback | None
+
+
+class JobPage(Document):
+    """Some jobs of a caller."""
+
+    items: list[JobDocument] = Field(max_length=200)
+    next_cursor: str | None = Field(description="Asks for the next page; null on the last.")
+
+
+class JobEnded(BaseModel):
+    """What the receiver of a callback is sent."""
+
+    type: Literal["job.complete", "job.error", "job.cancelled"]
+    timestamp: Moment
+    data: JobResult
 
 
 class JobQuery(BaseModel):
@@ -70,7 +147,7 @@ async def create(request: web.Request) -> web.Response:
     key = read_key(request)
     require_key(request)
     require_version(request, options)
-    await request.app[LIMITER].count(request, identity(request))
+    await count(request)
     jobs = request.app[JOBS]
     job, is_new = await jobs.submit(order_id, options, callback_url=callback_url, key=key, owner=_owner(request))
     headers = {"Location": f"/v1/jobs/{job.id}", **_retry_after(job), **({} if is_new else REPLAYED)}
@@ -79,9 +156,6 @@ async def create(request: web.Request) -> web.Response:
 
 async def find(request: web.Request) -> web.Response:
     """The caller's own jobs, newest first; administrators see all."""
-    settings = request.app[SETTINGS]
-    if not settings.service_api_key:
-        require_administrator(request)
     query = _read_job_query(request)
     wanted = JobFilter(
         owner=None if is_administrator(request) else _owner(request),
@@ -131,7 +205,6 @@ async def describe(request: web.Request) -> web.StreamResponse:
 
 async def repeat_callback(request: web.Request) -> web.Response:
     """Send the job's callback once more; for administrators."""
-    require_administrator(request)
     jobs = request.app[JOBS]
     job = await jobs.repeat_callback((await _job(request)).id)
     return _answer(request, await jobs.document(job), status=HTTPStatus.ACCEPTED)
@@ -186,7 +259,7 @@ def _answer(
 ) -> web.Response:
     if "links" in document:
         document = with_external_links(request, document)
-    return web.json_response(document, status=status, headers={"Cache-Control": "no-store", **(headers or {})})
+    return answer_document(document, status=status, headers=headers or {})
 
 
 def _retry_after(job: Job) -> dict[str, str]:
@@ -263,3 +336,137 @@ def _objection(address: str, *, allow_private: bool) -> str | None:
     if not allow_private and not is_public_host(host):
         return "must not be a private address"
     return None
+
+
+_STANDING = (Answer(200, "The job.", JobDocument, ("Retry-After",)),)
+_DOCUMENT: Problems = (JobNotFound, JobsUnavailable)
+_RESULT: Problems = (JobNotFound, JobUnfinished, JobFailed, JobCancelled, JobExpired, ArchiveGone)
+_ENDED = Callback(
+    "{$request.query.callback_url}",
+    "The job has ended",
+    JobEnded,
+    (
+        Parameter("webhook-id", "msg_3c1f9a0b", "The same for every attempt."),
+        Parameter("webhook-signature", "v1,K5oZfzN95Z9UVu1EsfQm", "With `webhook-timestamp`, as Standard Webhooks."),
+    ),
+    (
+        ("2XX", "It was heard. Any other answer is tried again, for three days."),
+        ("410", "Never again for this job."),
+    ),
+)
+
+ROUTES = (
+    Route(
+        "POST",
+        "/v1/orders/{order_id}/jobs",
+        create,
+        name="createJob",
+        summary="Build an order's ZIP in the background",
+        tag="Jobs",
+        alias="/orders/{order_id}/jobs",
+        counts=Counts.DOWNLOADS,
+        query=NewJob,
+        headers=(Parameter("Idempotency-Key", "5c0ffe02", "The same key gives the same job, once."),),
+        body=Body(NewJob, {"quality": 80, "image": ["a3f6", "b7c1"]}, required=False),
+        answers=(
+            Answer(
+                202,
+                "The job is on record; it outlives this connection and this process.",
+                JobDocument,
+                ("Location", "Retry-After", "Idempotent-Replayed"),
+            ),
+        ),
+        problems=(InvalidOrderId, KeyReused, NotConfigured, JobsUnavailable),
+        callback=_ENDED,
+    ),
+    Route(
+        "GET",
+        "/v1/jobs",
+        find,
+        name="jobs",
+        summary="The caller's jobs, newest first",
+        tag="Jobs",
+        who=Who.NAMED,
+        query=JobQuery,
+        answers=(Answer(200, "A page of them. Administrators see all; without keys only they do.", JobPage),),
+        problems=(InvalidParameter, JobsUnavailable),
+    ),
+    Route(
+        "GET",
+        "/v1/jobs/{job_id}",
+        status,
+        name="job",
+        summary="The job as it stands",
+        tag="Jobs",
+        alias="/jobs/{job_id}",
+        answers=_STANDING,
+        problems=_DOCUMENT,
+    ),
+    Route(
+        "DELETE",
+        "/v1/jobs/{job_id}",
+        cancel,
+        name="cancelJob",
+        summary="Cancel the job; what has ended stays as it is",
+        tag="Jobs",
+        alias="/jobs/{job_id}",
+        answers=_STANDING,
+        problems=_DOCUMENT,
+    ),
+    Route(
+        "GET",
+        "/v1/jobs/{job_id}/download",
+        download,
+        name="downloadJob",
+        summary="The ZIP of a job that is complete",
+        tag="Jobs",
+        alias="/jobs/{job_id}/download",
+        who=Who.DOWNLOADER,
+        headers=CONDITIONS,
+        answers=ZIP_ANSWERS,
+        problems=(*_RESULT, *BYTES),
+    ),
+    Route(
+        "HEAD",
+        "/v1/jobs/{job_id}/download",
+        describe,
+        name="describeJob",
+        summary="The headers of the job's ZIP",
+        tag="Jobs",
+        alias="/jobs/{job_id}/download",
+        who=Who.DOWNLOADER,
+        answers=HEAD_ANSWERS,
+        problems=_RESULT,
+    ),
+    Route(
+        "GET",
+        "/v1/jobs/{job_id}/events",
+        events,
+        name="jobEvents",
+        summary="Follow the job",
+        tag="Jobs",
+        head=False,
+        headers=(Parameter("Last-Event-ID", "3", "Go on after this one."),),
+        answers=(
+            Answer(
+                200,
+                "`image` events, one per outcome, and `status` events; the id is the number of outcomes,"
+                " at the end one more.",
+                EVENTS,
+            ),
+            Answer(204, "The caller has the last event; nothing more will come."),
+        ),
+        problems=_DOCUMENT,
+    ),
+    Route(
+        "POST",
+        "/v1/jobs/{job_id}/callback",
+        repeat_callback,
+        name="repeatCallback",
+        summary="Send the job's callback once more",
+        tag="Jobs",
+        who=Who.ADMINISTRATOR,
+        answers=(Answer(202, "It will be sent now.", JobDocument),),
+        problems=(*_DOCUMENT, JobUnfinished, NoCallback),
+    ),
+)

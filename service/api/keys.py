@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from service.api.lifecycle import Lifecycle
-from service.api.limits import RateLimiter
+from service.api.limits import Counts, RateLimiter
 from service.api.order_requests import OrderRequests
 from service.api.timeouts import Timeouts
 from service.archives.archives import Archives
@@ -39,12 +39,7 @@ NAMED = web.AppKey("NAMED", NamedArchives)
 SINGLE_IMAGES = web.AppKey("SINGLE_IMAGES", SingleImages)
 JOBS = web.AppKey("JOBS", Jobs)
 WEBHOOK_EVENTS = web.AppKey("WEBHOOK_EVENTS", WebhookEvents)
-LIMITER = web.AppKey("LIMITER", RateLimiter)
-OVERVIEW_LIMITER = web.AppKey("OVERVIEW_LIMITER", RateLimiter)
-"""Counts what begins nothing, but asks Autoenhance."""
-IMAGE_LIMITER = web.AppKey("IMAGE_LIMITER", RateLimiter)
-"""Counts what single images ask of Autoenhance."""
-QUESTIONS = web.AppKey("QUESTIONS", RateLimiter)
+LIMITERS = web.AppKey("LIMITERS", dict[Counts, RateLimiter])
 ASSISTANT = web.AppKey("ASSISTANT", Assistant)
 TIMEOUTS = web.AppKey("TIMEOUTS", Timeouts)
 LIFECYCLE = web.AppKey("LIFECYCLE", Lifecycle)

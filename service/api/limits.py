@@ -4,10 +4,11 @@ import math
 import time
 from collections import deque
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from aiohttp import web
-from limits import RateLimitItem
+from limits import RateLimitItem, parse
 
 from service.problems import RateLimited
 from service.telemetry.metrics import Metrics
@@ -15,8 +16,22 @@ from service.telemetry.metrics import Metrics
 RATE_LIMIT = web.RequestKey("RATE_LIMIT", dict[str, str])
 """The headers that tell the caller where it stands (draft-ietf-httpapi-ratelimit-headers)."""
 
+# Of images that are not stored, whatever `RATE_LIMIT` is: a page full of photos asks for each.
+_IMAGE_LIMIT = parse("600/minute")
+_QUESTION_LIMIT = parse("20/minute")
 # Callers who have not come for a whole window are forgotten at every so many hits.
 _SWEEP_AFTER = 1_000
+
+
+class Counts(StrEnum):
+    """What the requests of a route are counted as; each has a limit of its own."""
+
+    DOWNLOADS = "downloads"
+    OVERVIEWS = "overviews"
+    """What begins nothing, but asks Autoenhance."""
+    IMAGES = "images"
+    """What single images ask of Autoenhance."""
+    QUESTIONS = "questions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +148,17 @@ class RateLimiter:
             )
 
 
-def times(limit: RateLimitItem | None, factor: int) -> RateLimitItem | None:
+def limiters(rate_limit: RateLimitItem | None, metrics: Metrics, window: Window | None) -> dict[Counts, RateLimiter]:
+    """One for each thing that is counted. Questions are counted by each instance for itself."""
+    return {
+        Counts.DOWNLOADS: RateLimiter(rate_limit, metrics, Counts.DOWNLOADS, window),
+        Counts.OVERVIEWS: RateLimiter(_times(rate_limit, 10), metrics, Counts.OVERVIEWS, window),
+        Counts.IMAGES: RateLimiter(_IMAGE_LIMIT, metrics, Counts.IMAGES, window),
+        Counts.QUESTIONS: RateLimiter(_QUESTION_LIMIT, metrics, Counts.QUESTIONS),
+    }
+
+
+def _times(limit: RateLimitItem | None, factor: int) -> RateLimitItem | None:
     """A limit that allows so many times as much."""
     return None if limit is None else type(limit)(limit.amount * factor, limit.multiples)
 

@@ -4,7 +4,6 @@ import re
 import time
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -12,10 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from yarl import URL
 
 from service.api.base_path import external
-from service.api.caller import CALLER, identity, is_administrator, require_administrator, tenant_of
+from service.api.caller import CALLER, is_administrator, tenant_of
+from service.api.documents import Count, Document, Moment, Reference, answer
 from service.api.downloads import require_key, require_version
-from service.api.keys import ORDERS, OVERVIEW_LIMITER, SETTINGS
+from service.api.keys import ORDERS, SETTINGS
 from service.api.query import read_as
+from service.api.route import Answer, Route, Who, count
 from service.api.share_links import (
     ADMINISTRATOR,
     ANYBODY,
@@ -28,14 +29,43 @@ from service.api.share_links import (
 from service.archives.names import Names
 from service.archives.options import ImageOptions, Options
 from service.archives.plan import choose
-from service.problems import InvalidParameter, LinkNotFound, Unauthorized
+from service.problems import InvalidParameter, LinkNotFound, LinksUnavailable, Unauthorized
 from service.upstream.formats import FORMAT_EXTENSIONS
 
 _ORDER = re.compile(r"(?:/v1)?/orders/([^/]+)/images(?:/([^/]+))?")
 _ID = re.compile(r"[0-9a-f]{32}")
 # A link stands for the same photos to its end.
 _UNSHARED = ("refresh", "since")
-_UNCACHED = {"Cache-Control": "no-store"}
+
+
+class Link(Document):
+    """An address that can be downloaded from without a key."""
+
+    url: Reference = Field(description="To be asked for as it stands.")
+    expires_at: Moment | None
+    link_id: str | None = Field(None, description="Of a share link: revokes it.")
+    page: Reference | None = Field(None, description="Of a share link: the page to send on.")
+
+
+class ShareLinkDocument(Document):
+    """A share link that works."""
+
+    link_id: str
+    url: Reference
+    page: Reference
+    expires_at: Moment
+    created_at: Moment
+    order_id: str
+    name: str | None = Field(description="The order's.")
+    total: Count = Field(description="Photos that it shares.")
+    query: str = Field(description="How they are rendered and packed.")
+
+
+class ShareLinkPage(Document):
+    """Some share links of a caller."""
+
+    items: list[ShareLinkDocument] = Field(max_length=200)
+    next_cursor: str | None = Field(description="Asks for the next page; null on the last.")
 
 
 class LinkQuery(BaseModel):
@@ -68,7 +98,7 @@ async def share(request: web.Request, url: URL, seconds: int) -> web.Response:
     options = _options(url, path[2])
     require_key(request)
     require_version(request, options)
-    await request.app[OVERVIEW_LIMITER].count(request, identity(request))
+    await count(request)
     order_id = path[1].lower()
     order = await request.app[ORDERS].get(order_id)
     chosen = choose(order, options, request.app[SETTINGS].max_images_per_order)
@@ -87,20 +117,19 @@ async def share(request: web.Request, url: URL, seconds: int) -> web.Response:
         expires=now + seconds,
     )
     await request.app[SHARE_LINKS].add(link)
-    return web.json_response(_document(request, link), status=HTTPStatus.CREATED, headers=_UNCACHED)
+    page = external(request, link.page)
+    made = Link(link_id=link.link_id, url=f"{page}/download", page=page, expires_at=_moment(link.expires))
+    return answer(made, status=HTTPStatus.CREATED)
 
 
 async def find(request: web.Request) -> web.Response:
     """The caller's own share links that still work; administrators see all."""
-    if not request.app[SETTINGS].service_api_key:
-        require_administrator(request)
     query = read_as(LinkQuery, request.query)
     maker = None if is_administrator(request) else _maker(request)
     found = await request.app[SHARE_LINKS].find(maker, query.cursor, query.limit + 1)
     page = found[: query.limit]
     next_cursor = page[-1].link_id if len(found) > query.limit else None
-    document = {"items": [_item(request, link) for link in page], "next_cursor": next_cursor}
-    return web.json_response(document, headers=_UNCACHED)
+    return answer(ShareLinkPage(items=[_item(request, link) for link in page], next_cursor=next_cursor))
 
 
 async def revoke(request: web.Request) -> web.Response:
@@ -110,7 +139,7 @@ async def revoke(request: web.Request) -> web.Response:
     if link is None or not (is_administrator(request) or link.maker == _maker(request)):
         raise LinkNotFound
     await request.app[SHARE_LINKS].revoke(link)
-    return web.Response(status=HTTPStatus.NO_CONTENT, headers=_UNCACHED)
+    return web.Response(status=HTTPStatus.NO_CONTENT, headers={"Cache-Control": "no-store"})
 
 
 def _options(url: URL, image_id: str | None) -> Options:
@@ -136,26 +165,46 @@ def _maker(request: web.Request) -> str:
     return ANYBODY
 
 
-def _document(request: web.Request, link: ShareLink) -> dict[str, Any]:
-    page = external(request, f"/s/{link.token}")
-    return {
-        "link_id": link.link_id,
-        "url": f"{page}/download",
-        "page": page,
-        "expires_at": _moment(link.expires),
-    }
+def _item(request: web.Request, link: ShareLink) -> ShareLinkDocument:
+    page = external(request, link.page)
+    return ShareLinkDocument(
+        link_id=link.link_id,
+        url=f"{page}/download",
+        page=page,
+        expires_at=_moment(link.expires),
+        created_at=_moment(link.created),
+        order_id=link.order_id,
+        name=link.order_name,
+        total=len(link.images),
+        query=link.query,
+    )
 
 
-def _item(request: web.Request, link: ShareLink) -> dict[str, Any]:
-    return {
-        **_document(request, link),
-        "order_id": link.order_id,
-        "name": link.order_name,
-        "total": len(link.images),
-        "query": link.query,
-        "created_at": _moment(link.created),
-    }
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat()
+ROUTES = (
+    Route(
+        "GET",
+        "/v1/links",
+        find,
+        name="links",
+        summary="The caller's share links that still work, newest first",
+        tag="Access",
+        who=Who.NAMED,
+        query=LinkQuery,
+        answers=(Answer(200, "A page of them. Administrators see all.", ShareLinkPage),),
+        problems=(InvalidParameter, LinksUnavailable),
+    ),
+    Route(
+        "DELETE",
+        "/v1/links/{link_id}",
+        revoke,
+        name="revokeLink",
+        summary="Revoke a share link",
+        tag="Access",
+        answers=(Answer(204, "It opens nothing any more."),),
+        problems=(LinkNotFound, LinksUnavailable),
+    ),
+)

@@ -18,13 +18,17 @@ from yarl import URL
 from service.api.base_path import base_path, external
 from service.api.bodies import read_document
 from service.api.caller import CALLER, Caller
+from service.api.documents import answer
+from service.api.downloads import ARCHIVE_EXAMPLE, ORDER_CALL
 from service.api.keys import SETTINGS
-from service.api.link_sharing import share
+from service.api.limits import Counts
+from service.api.link_sharing import Link, share
 from service.api.query import is_order_id, read_as
+from service.api.route import Answer, Body, Route
 from service.api.share_links import LONGEST_SECONDS
 from service.api.signatures import is_signed, sign, signing_key
 from service.archives.options import ImageOptions, Options
-from service.problems import InvalidParameter, LinkRefused, Unauthorized
+from service.problems import InvalidParameter, LinkRefused, LinksUnavailable, Unauthorized
 from service.settings import ServiceKey
 
 # Only the beginning of a request is judged, so a download may go on for longer. But a browser that lost the connection
@@ -72,14 +76,8 @@ async def create(request: web.Request) -> web.Response:
         if secret is None:
             raise Unauthorized
         url = url.extend_query({_SIGNATURE: sign(await _signing_key(secret), _signed(url))})
-    return web.json_response(
-        {
-            "url": external(request, str(url)),
-            "expires_at": expires and datetime.fromtimestamp(expires, UTC).isoformat(),
-        },
-        status=HTTPStatus.CREATED,
-        headers={"Cache-Control": "no-store"},
-    )
+    expires_at = datetime.fromtimestamp(expires, UTC) if expires else None
+    return answer(Link(url=external(request, str(url)), expires_at=expires_at), status=HTTPStatus.CREATED)
 
 
 def is_link(request: web.Request) -> bool:
@@ -129,3 +127,19 @@ def _signed(url: URL) -> str:
     """What the signature stands for: the path and every parameter but itself, in their order."""
     parameters = [(name, value) for name, value in url.query.items() if name != _SIGNATURE]
     return f"{url.raw_path}?{urlencode(parameters, errors='surrogatepass')}"
+
+
+ROUTES = (
+    Route(
+        "POST",
+        "/v1/links",
+        create,
+        name="createLink",
+        summary="Sign the address of a download for a browser that must not be given a key; or share it for days",
+        tag="Access",
+        counts=Counts.OVERVIEWS,
+        body=Body(NewLink, {"path": f"/v1/archives/{ARCHIVE_EXAMPLE}"}),
+        answers=(Answer(201, "The address; without keys and `expires_in` it is as it was, and has no end.", Link),),
+        problems=(*ORDER_CALL, LinksUnavailable),
+    ),
+)

@@ -10,11 +10,11 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from service.api import docs, page
 from service.api.connections import Connection
 from service.api.keys import METRICS, PREPARED, REQUEST_ID, STATS
 from service.api.responses import COMMON_HEADERS, problem_response
-from service.api.tracing import PROBES, method_of, route_of
+from service.api.route import policy_of
+from service.api.tracing import method_of, route_of
 from service.archives.delivery import LOG_FIELDS, STARTED
 from service.archives.transmission import STALLED, cut
 from service.disk import OutOfSpace
@@ -36,8 +36,6 @@ from service.text import printable
 log = get_logger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
-# Successes at these routes are logged at DEBUG: a page view asks for some 25 files.
-_ROUTINE = PROBES | {page.ASSETS, docs.FILES}
 
 
 async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
@@ -74,7 +72,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
         labels = (route, method_of(request), str(status))
         metrics.http_requests.labels(*labels).inc()
         metrics.http_duration.labels(*labels).observe(seconds)
-        note = log.debug if route in _ROUTINE and status < HTTPStatus.BAD_REQUEST else log.info
+        note = log.debug if policy_of(request).routine and status < HTTPStatus.BAD_REQUEST else log.info
         note(
             "request",
             method=request.method,

@@ -10,22 +10,44 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from aiohttp import BodyPartReader, web
+from pydantic import BaseModel, ConfigDict, Field
 
 from service import samples
 from service.api.base_path import with_external_links
-from service.api.caller import identity, require_administrator
+from service.api.documents import Count, Document, Reference, answer
 from service.api.downloads import require_key
 from service.api.idempotency import REPLAYED, read_key
-from service.api.keys import IMAGES, LIMITER, ORDER_REQUESTS, SETTINGS, UPLOADS
+from service.api.keys import IMAGES, ORDER_REQUESTS, SETTINGS, UPLOADS
+from service.api.limits import Counts
 from service.api.order_requests import working_on
 from service.api.parts import Parts, file_name
+from service.api.route import Answer, Body, Parameter, Problems, Route, Who, count
 from service.archives.names import safe_name, safe_stem
 from service.disk import OutOfSpace
-from service.images.body import Body
-from service.problems import BadRequest, FileTooLarge, InvalidParameter, NotAnImage, NothingUploaded, Problem, StoreFull
+from service.images import body as files
+from service.problems import (
+    BadRequest,
+    BreakerOpen,
+    FileTooLarge,
+    InvalidParameter,
+    NotAnImage,
+    NotConfigured,
+    NothingUploaded,
+    PayloadTooLarge,
+    Problem,
+    RequestsUnavailable,
+    RequestUnfinished,
+    StoreFull,
+    UnsupportedMediaType,
+    UploadTimeout,
+    UpstreamBusy,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnauthorized,
+)
 from service.reasons import UploadReason
 from service.telemetry.logs import get_logger
 from service.upstream import formats
@@ -49,12 +71,53 @@ _CAUSES: Mapping[UploadReason | None, type[NothingUploaded]] = {
 }
 
 
+class Upload(BaseModel):
+    """The form of a new order."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str | None = Field(None, max_length=_MAX_NAME_LENGTH, description="The order's name; before the files.")
+    files: list[Annotated[str, Field(json_schema_extra={"format": "binary"})]] = Field(
+        min_length=1, description="JPEG, PNG or WebP, at most 20 MB each."
+    )
+
+
+class UploadedFile(Document):
+    """How one file of a new order fared."""
+
+    name: str = Field(description="As it is called in the order.")
+    bytes: Count
+    image_id: str | None = Field(description="Null when Autoenhance does not know it.")
+    status: Literal["uploaded", "failed"]
+    code: UploadReason | None
+    reason: str | None = Field(description="One sentence for a person, with the next step.")
+
+
+class CreatedOrderLinks(Document):
+    """Where to go on from a new order."""
+
+    overview: Reference
+    images: Reference
+
+
+class CreatedOrder(Document):
+    """A new order, and what came of its files."""
+
+    order_id: str
+    name: str | None
+    total: Count
+    uploaded: Count
+    failed: Count
+    files: list[UploadedFile]
+    links: CreatedOrderLinks
+
+
 async def create(request: web.Request) -> web.Response:
     """Make an order from the files of a multipart/form-data request."""
     key = read_key(request, _SCOPE)
     await _admit(request)
-    async with working_on(request.app[ORDER_REQUESTS], key) as answer:
-        return _replay(request, answer) if answer is not None else await _create(request, key)
+    async with working_on(request.app[ORDER_REQUESTS], key) as earlier:
+        return _replay(request, earlier) if earlier is not None else await _create(request, key)
 
 
 async def _create(request: web.Request, key: str | None) -> web.Response:
@@ -78,8 +141,8 @@ async def create_sample(request: web.Request) -> web.Response:
     """Make an order from the sample photos."""
     key = read_key(request, _SAMPLE_SCOPE)
     await _admit(request)
-    async with working_on(request.app[ORDER_REQUESTS], key) as answer:
-        return _replay(request, answer) if answer is not None else await _create_sample(request, key)
+    async with working_on(request.app[ORDER_REQUESTS], key) as earlier:
+        return _replay(request, earlier) if earlier is not None else await _create_sample(request, key)
 
 
 async def _create_sample(request: web.Request, key: str | None) -> web.Response:
@@ -96,9 +159,8 @@ def _samples() -> list[tuple[str, Path, int]]:
 
 
 async def _admit(request: web.Request) -> None:
-    require_administrator(request)
     require_key(request)
-    await request.app[LIMITER].count(request, identity(request))
+    await count(request)
 
 
 async def _take(request: web.Request, parts: Parts, part: BodyPartReader, order: NewOrder) -> None:
@@ -131,7 +193,7 @@ async def _take_field(parts: Parts, part: BodyPartReader, order: NewOrder) -> No
     order.name = await parts.text(part, "name", _MAX_NAME_LENGTH) or None
 
 
-async def _receive(parts: Parts, part: BodyPartReader, body: Body) -> tuple[str | None, int]:
+async def _receive(parts: Parts, part: BodyPartReader, body: files.Body) -> tuple[str | None, int]:
     """Take a part onto the disk, if it is an image and not too large; returns its kind and its size."""
     head, size, extension = b"", 0, None
     async for chunk in parts.chunks(part):
@@ -205,5 +267,68 @@ def _replay(request: web.Request, document: dict[str, Any]) -> web.Response:
 
 
 def _created(request: web.Request, document: dict[str, Any], more: Mapping[str, str]) -> web.Response:
-    headers = {"Location": document["links"]["overview"], "Cache-Control": "no-store", **more}
-    return web.json_response(with_external_links(request, document), status=HTTPStatus.CREATED, headers=headers)
+    headers = {"Location": document["links"]["overview"], **more}
+    return answer(with_external_links(request, document), status=HTTPStatus.CREATED, headers=headers)
+
+
+_KEY = Parameter("Idempotency-Key", "5c0ffe02", "The same key gives the same order, once, for a day.")
+_CREATED = (
+    Answer(
+        201,
+        "At least one file has arrived; `files` tells of each.",
+        CreatedOrder,
+        headers=("Location", "Idempotent-Replayed"),
+    ),
+)
+_PROBLEMS: Problems = (
+    InvalidParameter,
+    RequestUnfinished,
+    RequestsUnavailable,
+    UpstreamUnauthorized,
+    UpstreamError,
+    UpstreamBusy,
+    BreakerOpen,
+    NotConfigured,
+    UpstreamTimeout,
+    NothingUploaded,
+)
+_FORM: Problems = (
+    PayloadTooLarge,
+    UploadTimeout,
+    FileTooLarge,
+    UnsupportedMediaType,
+    NotAnImage,
+    StoreFull,
+)
+
+ROUTES = (
+    Route(
+        "POST",
+        "/v1/orders",
+        create,
+        name="createOrder",
+        summary="Make an order from files",
+        tag="Orders",
+        alias="/api/create-order",
+        who=Who.ADMINISTRATOR,
+        counts=Counts.DOWNLOADS,
+        headers=(_KEY,),
+        body=Body(Upload, media_type="multipart/form-data"),
+        answers=_CREATED,
+        problems=(*_FORM, *_PROBLEMS),
+    ),
+    Route(
+        "POST",
+        "/v1/orders/sample",
+        create_sample,
+        name="createSampleOrder",
+        summary="Make an order from the sample photos",
+        tag="Orders",
+        alias="/api/create-sample-order",
+        who=Who.ADMINISTRATOR,
+        counts=Counts.DOWNLOADS,
+        headers=(_KEY,),
+        answers=_CREATED,
+        problems=_PROBLEMS,
+    ),
+)

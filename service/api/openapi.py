@@ -1,15 +1,19 @@
-"""The OpenAPI 3.1 document, made from the models that validate requests and the problems that answer them."""
+"""The OpenAPI 3.1 document, made from the routes: their policy, the models that they name, and their problems."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from typing import Any
 
 from aiohttp import web
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
 from service import __version__
-from service.api import order_paths, service_paths
+from service import problems as p
+from service.api import documents
 from service.api.base_path import base_path
-from service.api.operations import HEADERS, SECURITY_SCHEMES, Json, tagged
-from service.api.schemas import SCHEMAS
+from service.api.route import POLICIES, Answer, Json, Parameter, Problems, Route, Who
 
 TAGS = {
     "Orders": "What an order holds, its images as one ZIP, and new orders.",
@@ -23,16 +27,104 @@ TAGS = {
 }
 """The groups of operations, in the sequence in which they are shown."""
 
+HEADERS = {
+    "Accept-Ranges": "`bytes`.",
+    "Content-Disposition": "The file's name, also as `filename*` (RFC 8187).",
+    "Content-Length": "Bytes, when they are known.",
+    "Content-Range": "Which bytes these are; the total length is `*` while it is unknown.",
+    "Deprecation": "Since when the path is deprecated (RFC 9745).",
+    "ETag": "The archive's id, or the digest of an image, as a strong entity tag.",
+    "Idempotent-Replayed": "`true`: a request with this `Idempotency-Key` was answered before, with this.",
+    "Link": 'The report (`rel="describedby"`); of an alias its successor (`rel="successor-version"`).',
+    "Location": "Where what was made is found.",
+    "RateLimit": "Where the caller stands: `r` left, for `t` seconds.",
+    "RateLimit-Policy": "The limit: `q` in `w` seconds.",
+    "Retry-After": "After how many seconds to try again.",
+    "Set-Cookie": "The session.",
+    "WWW-Authenticate": "What is missing.",
+    "X-Archive-Id": "The archive's id.",
+    "X-Archive-Stale": "`true`: Autoenhance is down, and this archive is older than the order may be.",
+    "X-Downloaded": "Images in the archive, once that is final.",
+    "X-Failed": "Images missing, once that is final.",
+    "X-Request-Id": "Names this request in the log; the caller's own, if it sent one.",
+    "X-Total-Images": "Images asked for.",
+}
+"""Every header that says something besides what HTTP says."""
+
+_PATH = {
+    parameter.name: parameter
+    for parameter in (
+        Parameter("order_id", "6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11", "The order's id at Autoenhance.", "path", "uuid"),
+        Parameter("job_id", "3c1f9a0be2aed94a8adc0e913b1e8403", "What beginning the job answered.", "path"),
+        Parameter(
+            "archive_id",
+            "0f0be2aed9df4adc84e0e913b1e03013",
+            "`X-Archive-Id` of a download, or `archive_id` of a job.",
+            "path",
+        ),
+        Parameter("image_id", "a", "The image's id; the overview of the order lists them.", "path"),
+        Parameter("link_id", "967e5bb1c0a4c0e9d0b54cb47bb8ad3d", "What making it answered.", "path"),
+        Parameter("token", "aSmpwX3J5bC1jL0dQ2fXkq8VbWn7hT4Z", "Of the share link.", "path"),
+        Parameter("page", "quick-start", "A page or picture of the guide.", "path"),
+    )
+}
+"""Every part of a path that a caller fills in."""
+
+_SECURITY_SCHEMES: Json = {
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "One of `SERVICE_API_KEY`."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The same key as `Authorization: Bearer`."},
+    "link": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "signature",
+        "description": "Of a signed link, with its `expires`: `POST /v1/links` makes them. Opens that address alone.",
+    },
+    "administrator": {"type": "apiKey", "in": "header", "name": "X-Admin-Token", "description": "`ADMIN_TOKEN`."},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "autoenhance_batch_session",
+        "description": "`POST /v1/session` sets it, for a caller or an administrator; for the service's own page.",
+    },
+}
+# The empty one: everybody, while the service has no keys.
+_SECURITY: Mapping[Who, list[Json]] = {
+    Who.OPEN: [],
+    Who.WEBHOOK: [],
+    Who.SHARED: [],
+    Who.CALLER: [{"key": []}, {"bearer": []}, {"administrator": []}, {"session": []}, {}],
+    Who.DOWNLOADER: [{"key": []}, {"bearer": []}, {"link": []}, {"administrator": []}, {"session": []}, {}],
+    Who.NAMED: [{"key": []}, {"bearer": []}, {"administrator": []}, {"session": []}],
+    Who.ADMINISTRATOR: [{"administrator": []}, {"session": []}],
+}
+_COUNTED = ("RateLimit", "RateLimit-Policy")
+_EXPLAINED = {
+    401: ("WWW-Authenticate",),
+    409: ("Retry-After",),
+    416: ("Content-Range",),
+    429: ("Retry-After", *_COUNTED),
+    503: ("Retry-After",),
+}
+# Whatever is asked: it may be no request, guess at a token, or meet a fault.
+_ALWAYS: Problems = (p.BadRequest, p.HeadersTooLarge, p.RateLimited, p.InternalError)
+
 
 async def openapi(request: web.Request) -> web.Response:
     """`GET /openapi.json`."""
-    return web.json_response({**document(), "servers": [{"url": base_path(request) or "/"}]})
+    found = await asyncio.to_thread(document, tuple(request.app[POLICIES].values()))
+    return web.json_response({**found, "servers": [{"url": base_path(request) or "/"}]})
 
 
 @cache
-def document() -> Json:
-    """The whole document. The same in every process of one version."""
-    return {
+def document(routes: tuple[Route, ...]) -> Json:
+    """The whole document; `routes` are those of all roles, aliases included. Takes some 50 ms, once."""
+    groups = list(TAGS)
+    described = sorted((route for route in routes if route.name), key=lambda route: groups.index(_tag(route)))
+    schemas = _Schemas(described)
+    paths: Json = {}
+    for route in described:
+        paths.setdefault(route.canonical, {})[route.method.lower()] = _operation(route, schemas)
+    found: Json = {
         "openapi": "3.1.0",
         "info": {
             "title": "Autoenhance Batch",
@@ -41,24 +133,202 @@ def document() -> Json:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "paths": {
-            **tagged("Orders", order_paths.orders()),
-            **tagged("Jobs", order_paths.jobs()),
-            **tagged("Archives", order_paths.archives()),
-            **tagged("Access", service_paths.callers()),
-            **tagged("Sharing", service_paths.shared()),
-            **tagged("State", service_paths.operators()),
-            **tagged("Pages", service_paths.pages()),
-        },
+        "paths": paths,
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
-        "components": {"schemas": SCHEMAS, "headers": HEADERS, "securitySchemes": SECURITY_SCHEMES},
+        "components": {
+            "schemas": schemas.components,
+            "parameters": schemas.parameters,
+            "headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()},
+            "securitySchemes": _SECURITY_SCHEMES,
+        },
+    }
+    return found
+
+
+def problems_of(route: Route) -> Problems:
+    """Everything that can go wrong: in the handler, and by the route's policy and body."""
+    found = [*route.problems]
+    if route.body is not None and route.body.media_type == "application/json":
+        found += [p.InvalidParameter, p.PayloadTooLarge, p.UploadTimeout]
+    if _SECURITY[route.who]:
+        found.append(p.Unauthorized)
+    if route.who in (Who.NAMED, Who.ADMINISTRATOR):
+        found.append(p.AdministratorsOnly)
+    elif route.changes or route.buys:
+        found += [p.OriginRefused, p.HostRefused]
+    if route.who is Who.DOWNLOADER:
+        found.append(p.LinkRefused)
+    if route.buys:
+        found.append(p.PrefetchRefused)
+    return tuple(dict.fromkeys((*found, *_ALWAYS)))
+
+
+def failures(routes: Iterable[Route]) -> Iterator[tuple[str, str, str]]:
+    """Canonical path, method and status of every answer that says that the service failed."""
+    for route in routes:
+        if route.name:
+            statuses = {*(problem.status for problem in problems_of(route)), *(one.status for one in route.answers)}
+            yield from ((route.canonical, route.method, str(int(status))) for status in statuses if status >= 500)
+
+
+class _PlainSchema(GenerateJsonSchema):
+    """Without a title for each member, which would repeat its name."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+class _Schemas:
+    """The components that operations share: a schema for each model and each set of words, and the parameters."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        wanted: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {(documents.Problem, "serialization"): None}
+        for route in routes:
+            models = [route.query] if route.query else []
+            models += [route.body.model] if route.body else []
+            models += [route.callback.model] if route.callback else []
+            wanted |= dict.fromkeys((model, "validation") for model in models)
+            contents = [answer.content for answer in route.answers]
+            wanted |= dict.fromkeys((model, "serialization") for model in contents if isinstance(model, type))
+        self._references, found = models_json_schema(
+            list(wanted), ref_template="#/components/schemas/{model}", schema_generator=_PlainSchema
+        )
+        self.components: Json = found["$defs"]
+        self._words: dict[tuple[object, ...], str] = {
+            tuple(schema["enum"]): name for name, schema in self.components.items() if "enum" in schema
+        }
+        queries = dict.fromkeys(route.query for route in routes if route.query is not None)
+        for name, schema in [*self.components.items()]:
+            self._name_words("" if name in map(self._name_of, queries) else name, schema.get("properties", {}))
+        self.parameters: Json = {}
+        self._queries = {
+            model: [self._share(model, self._query(name, field)) for name, field in self._members(model)]
+            for model in queries
+        }
+        for model in queries.keys() - {route.body.model for route in routes if route.body is not None}:
+            del self.components[self._name_of(model)]
+
+    def of(self, model: type[BaseModel], mode: JsonSchemaMode = "serialization") -> Json:
+        """A reference to a model's schema."""
+        return dict(self._references[(model, mode)])
+
+    def query(self, model: type[BaseModel] | None) -> list[Json]:
+        """References to the parameters that a query's model reads."""
+        return self._queries[model] if model is not None else []
+
+    def parameter(self, parameter: Parameter) -> Json:
+        """A reference to a parameter of the path or a header."""
+        schema = {"type": "string", **({"format": parameter.format} if parameter.format else {})}
+        return self._share(
+            None,
+            {
+                "name": parameter.name,
+                "in": parameter.where,
+                **({"required": True} if parameter.where == "path" else {}),
+                "description": parameter.description,
+                "schema": schema,
+                "example": parameter.example,
+            },
+        )
+
+    def _name_of(self, model: type[BaseModel]) -> str:
+        return str(self._references[(model, "validation")]["$ref"]).rpartition("/")[2]
+
+    def _members(self, model: type[BaseModel]) -> Iterator[tuple[str, Json]]:
+        yield from self.components[self._name_of(model)]["properties"].items()
+
+    def _query(self, name: str, field: Json) -> Json:
+        """A query cannot say null, and a parameter that is left out is null already."""
+        kinds = [kind for kind in field.get("anyOf", ()) if kind.get("type") != "null"]
+        is_left_out = kinds or field.get("default") == []
+        dropped = {"anyOf", "description"} | ({"default"} if is_left_out else set())
+        schema = {key: value for key, value in (field | (kinds[0] if kinds else {})).items() if key not in dropped}
+        return {"name": name, "in": "query", "description": field.get("description", ""), "schema": schema}
+
+    def _share(self, model: type[BaseModel] | None, parameter: Json) -> Json:
+        key = str(parameter["name"])
+        if self.parameters.get(key, parameter) != parameter:
+            key = f"{model.__name__ if model else parameter['in']}_{key}"
+        self.parameters[key] = parameter
+        return {"$ref": f"#/components/parameters/{key}"}
+
+    def _name_words(self, owner: str, members: Json) -> None:
+        """Make each set of words that a member may be a schema of its own, so that programs have one type for it."""
+        for name, field in members.items():
+            for schema in (field, *field.get("anyOf", ()), field.get("items", {})):
+                if len(schema.get("enum", ())) > 1:
+                    words = tuple(schema.pop("enum"))
+                    if words not in self._words:
+                        self._words[words] = owner + "".join(part.capitalize() for part in name.split("_"))
+                        self.components[self._words[words]] = {"type": "string", "enum": list(words)}
+                    schema.pop("type", None)
+                    schema["$ref"] = f"#/components/schemas/{self._words[words]}"
+
+
+def _tag(route: Route) -> str:
+    return "Aliases" if route.successor else route.tag
+
+
+def _operation(route: Route, schemas: _Schemas) -> Json:
+    counted = _COUNTED if route.counts is not None else ()
+    answers = {str(answer.status): _answer(answer, schemas, counted) for answer in route.answers}
+    responses = dict(sorted((_refusals(problems_of(route)) | answers).items()))
+    if route.method == "HEAD":
+        for response in responses.values():
+            response.pop("content", None)
+    if route.successor:
+        for response in responses.values():
+            response["headers"] |= _named(("Deprecation", "Link"))
+    parts = [schemas.parameter(_PATH[name]) for name in route.parts]
+    found: Json = {
+        "summary": route.summary,
+        "operationId": f"{route.name}Alias" if route.successor else route.name,
+        "tags": [_tag(route)],
+        **({"deprecated": True} if route.successor else {}),
+        "parameters": [*parts, *schemas.query(route.query), *map(schemas.parameter, route.headers)],
+        "responses": responses,
+        "security": _SECURITY[route.who],
+    }
+    if (body := route.body) is not None:
+        example = {"example": body.example} if body.example is not None else {}
+        content = {body.media_type: {"schema": schemas.of(body.model, "validation"), **example}}
+        found["requestBody"] = {"required": body.required, "content": content}
+    if (callback := route.callback) is not None:
+        sent: Json = {
+            "summary": callback.summary,
+            "parameters": [*map(schemas.parameter, callback.parameters)],
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": schemas.of(callback.model, "validation")}},
+            },
+            "responses": {status: {"description": text} for status, text in callback.answers},
+        }
+        found["callbacks"] = {"ended": {callback.address: {"post": sent}}}
+    return found
+
+
+def _answer(answer: Answer, schemas: _Schemas, counted: tuple[str, ...]) -> Json:
+    content = answer.content
+    if isinstance(content, type):
+        content = {"application/json": {"schema": schemas.of(content)}}
+    return _response(answer.description, content, (*answer.headers, *(counted if answer.status < 300 else ())))
+
+
+def _refusals(problems: Problems) -> Json:
+    descriptions: dict[int, list[str]] = {}
+    for problem in problems:
+        descriptions.setdefault(int(problem.status), []).append(f"`{problem.code}`: {problem.title}.")
+    content = {p.PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        str(status): _response(" ".join(each), content, _EXPLAINED.get(status, ()))
+        for status, each in descriptions.items()
     }
 
 
-def failures() -> Iterator[tuple[str, str, str]]:
-    """Route, method and status of every answer that says that the service failed."""
-    for path, item in document()["paths"].items():
-        for method, found in item.items():
-            for status in found["responses"]:
-                if status.startswith("5"):
-                    yield path, method.upper(), status
+def _response(description: str, content: Mapping[str, Json] | None, headers: Iterable[str]) -> Json:
+    named = _named(("X-Request-Id", *headers))
+    return {"description": description, "headers": named, **({"content": dict(content)} if content else {})}
+
+
+def _named(headers: Iterable[str]) -> Json:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in headers}

@@ -1,21 +1,25 @@
 """An order before it is downloaded: `GET /v1/orders/{order_id}`."""
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 from aiohttp import web
 from multidict import MultiDict
+from pydantic import Field
 from yarl import URL
 
 from service.api.base_path import base_path, external
-from service.api.caller import identity
-from service.api.downloads import require_key, require_version
+from service.api.documents import Count, Document, Reference, Summary
+from service.api.downloads import ORDER_CALL, require_key, require_version
 from service.api.images import image_path
-from service.api.keys import ARCHIVES, ORDERS, OVERVIEW_LIMITER, SETTINGS
+from service.api.keys import ARCHIVES, ORDERS, SETTINGS
+from service.api.limits import Counts
 from service.api.query import read_options, read_order_id
+from service.api.route import Answer, Route, count
 from service.archives.archive import ImageResult
 from service.archives.build import obstacle
 from service.archives.names import Names
+from service.archives.options import Options
 from service.archives.plan import Plan, parts_of
 from service.computing import MANY_IMAGES, compute
 from service.images.blobs import Blob
@@ -25,12 +29,47 @@ from service.upstream.models import ImageState
 _HOPELESS = frozenset({ImageState.FAILED, ImageState.EXPIRED})
 
 
+class OverviewImage(Document):
+    """An image of an order."""
+
+    image_id: str
+    name: str
+    file_name: str = Field(description="In the ZIP.")
+    status: ImageState
+    bytes: int | None = Field(description="Null while it is not here.")
+    link: Reference = Field(description="The image by itself.")
+
+
+class OrderPart(Document):
+    """One of the downloads that an order takes."""
+
+    part: int = Field(ge=1)
+    images: Count
+    link: Reference = Field(description="The download.")
+
+
+class Overview(Summary):
+    """An order, and what a download of it would hold."""
+
+    name: str | None
+    status: Literal["processing", "ready"]
+    ready: Count
+    processing: Count
+    unlisted: Count = Field(description="Images that Autoenhance counts but does not list.")
+    to_buy: Count = Field(description="Images that a download with these options would buy, a credit each.")
+    truncated: bool = Field(description="Whether the order has more images than are listed here.")
+    parts: list[OrderPart] = Field(
+        description="The downloads that the order takes: one, unless it has too many images for one archive."
+    )
+    images: list[OverviewImage]
+
+
 async def overview(request: web.Request) -> web.Response:
     """What a download would hold now: counts, names, and what stands in the way."""
     order_id, options = read_order_id(request), read_options(request.query)
     require_key(request)
     require_version(request, options)
-    await request.app[OVERVIEW_LIMITER].count(request, identity(request))
+    await count(request)
     order = await request.app[ORDERS].get(order_id)
     plan, stored = await request.app[ARCHIVES].preview(order_id, order, options)
     more = {
@@ -98,3 +137,19 @@ def _document(plan: Plan, stored: dict[str, Blob], base: str) -> dict[str, Any]:
             for image in plan.images
         ],
     }
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/v1/orders/{order_id}",
+        overview,
+        name="overview",
+        summary="What a download would hold",
+        tag="Orders",
+        counts=Counts.OVERVIEWS,
+        query=Options,
+        answers=(Answer(200, "As it stands.", Overview),),
+        problems=ORDER_CALL,
+    ),
+)

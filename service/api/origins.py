@@ -12,16 +12,13 @@ from yarl import URL
 
 from service.api.caller import CALLER
 from service.api.keys import SETTINGS
-from service.api.tracing import route_of
+from service.api.route import policy_of
 from service.hosts import is_loopback
 from service.problems import HostRefused, OriginRefused, PrefetchRefused
 from service.text import printable
 
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _TRUE = frozenset({"true", "1", "yes", "on", "t", "y"})
 _PREFETCH = (("Sec-Purpose", "prefetch"), ("Purpose", "prefetch"), ("X-Moz", "prefetch"))
-# Judged by a secret of its own; its sender is no browser.
-_WEBHOOKS = "/v1/webhooks/"
 
 
 @web.middleware
@@ -59,12 +56,12 @@ def is_from_own_page(request: web.Request) -> bool:
 
 def _may_change(request: web.Request) -> bool:
     is_route = request.match_info.route.resource is not None
-    return is_route and request.method not in _SAFE and not request.path.startswith(_WEBHOOKS)
+    return is_route and request.method != "OPTIONS" and policy_of(request).changes
 
 
 def _may_buy(request: web.Request) -> bool:
     """Whether it is a download that spends credits where images are not here yet."""
-    if request.method != "GET" or "/images" not in route_of(request):
+    if not policy_of(request).buys:
         return False
     query = request.query
     is_full_size = any(value.strip().lower() not in _TRUE for value in query.getall("preview", ()))

@@ -10,11 +10,10 @@ import xxhash
 from aiohttp import ETag, web
 
 from service.api.base_path import base_path, in_html
+from service.api.route import Answer, Route, Who, text
 
 _FOLDER = Path(__file__).parent.parent / "web"
 _PREFIX = "/web/"
-ASSETS = _PREFIX + "{version}/{name}"
-"""The route of `asset`, as metrics and logs call it."""
 INDEX, DELIVERY = "index.html", "delivery.html"
 _TEXT = frozenset({".html", ".css", ".js", ".svg"})
 
@@ -117,3 +116,18 @@ def answer(request: web.Request, found: Asset, caching: str) -> web.Response:
     response.headers["Cache-Control"] = caching
     response.headers["Vary"] = "Accept-Encoding"
     return response
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/",
+        page,
+        name="page",
+        summary="The page",
+        tag="Pages",
+        who=Who.OPEN,
+        answers=(Answer(200, "The page.", text("text/html")),),
+    ),
+    Route("GET", "/web/{version:[0-9a-f]+}/{name}", asset, who=Who.OPEN, routine=True),
+)

@@ -15,9 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from service.api.base_path import base_path
 from service.api.bodies import read_document
 from service.api.caller import CALLER, Caller, api_key, is_https
+from service.api.documents import Document, answer
 from service.api.guesses import GUESSES
 from service.api.keys import SETTINGS
 from service.api.origins import is_from_own_page
+from service.api.route import Answer, Body, Route, Who
 from service.api.signatures import is_signed, sign, signing_key
 from service.problems import AdministratorsOnly, InvalidParameter, Unauthorized
 from service.settings import ServiceKey
@@ -28,7 +30,6 @@ LIFETIME_SECONDS = 8 * 3600
 
 # What is signed for a caller says nothing of an administrator, also where a key and the token are the same.
 _ADMINISTRATOR, _CALLER = "session", "caller session"
-_UNCACHED = {"Cache-Control": "no-store"}
 
 
 class Login(BaseModel):
@@ -36,8 +37,17 @@ class Login(BaseModel):
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    key: str = Field("", min_length=1, max_length=1024, description="One of `SERVICE_API_KEY`.")
-    token: str = Field("", min_length=1, max_length=1024, description="`ADMIN_TOKEN`.")
+    key: str = Field(default_factory=str, min_length=1, max_length=1024, description="One of `SERVICE_API_KEY`.")
+    token: str = Field(default_factory=str, min_length=1, max_length=1024, description="`ADMIN_TOKEN`.")
+
+
+class SessionDocument(Document):
+    """Who is calling, and how others may."""
+
+    administrator: bool
+    caller: str | None = Field(description="The name of the caller's key, if it has one.")
+    may_call: bool = Field(description="False where a key is needed and there is none.")
+    has_administrators: bool = Field(description="Whether this service has a token for them.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +78,12 @@ async def create(request: web.Request) -> web.Response:
 
 async def read(request: web.Request) -> web.Response:
     """Who is calling, and how others may."""
-    return web.json_response(_document(request, request[CALLER]), headers=_UNCACHED)
+    return answer(_document(request, request[CALLER]))
 
 
 async def delete(request: web.Request) -> web.Response:
     """End the session in this browser."""
-    response = web.Response(status=HTTPStatus.NO_CONTENT, headers=_UNCACHED)
+    response = web.Response(status=HTTPStatus.NO_CONTENT, headers={"Cache-Control": "no-store"})
     _set_cookie(request, response, "", 0)
     return response
 
@@ -122,21 +132,21 @@ async def _is_of(secret: SecretStr, purpose: str, expires: str, signature: str) 
 
 async def _begun(request: web.Request, session: Session, secret: SecretStr, purpose: str) -> web.Response:
     caller = Caller(session.key, session.is_administrator)
-    response = web.json_response(_document(request, caller), headers=_UNCACHED)
+    response = answer(_document(request, caller))
     expires = str(int(time.time()) + LIFETIME_SECONDS)
     signature = sign(await signing_key(secret.get_secret_value(), purpose), expires)
     _set_cookie(request, response, f"{expires}.{signature}", LIFETIME_SECONDS)
     return response
 
 
-def _document(request: web.Request, caller: Caller) -> dict[str, object]:
+def _document(request: web.Request, caller: Caller) -> SessionDocument:
     settings = request.app[SETTINGS]
-    return {
-        "administrator": caller.is_administrator,
-        "caller": caller.key and caller.key.name,
-        "may_call": not settings.service_api_key or caller.key is not None or caller.is_administrator,
-        "has_administrators": settings.admin_token is not None,
-    }
+    return SessionDocument(
+        administrator=caller.is_administrator,
+        caller=caller.key.name if caller.key else None,
+        may_call=not settings.service_api_key or caller.key is not None or caller.is_administrator,
+        has_administrators=settings.admin_token is not None,
+    )
 
 
 def _set_cookie(request: web.Request, response: web.Response, value: str, seconds: int) -> None:
@@ -149,3 +159,39 @@ def _set_cookie(request: web.Request, response: web.Response, value: str, second
         samesite="Strict",
         secure=is_https(request),
     )
+
+
+ROUTES = (
+    Route(
+        "POST",
+        "/v1/session",
+        create,
+        name="signIn",
+        summary="Sign in with a caller's key, or as an administrator",
+        tag="Access",
+        who=Who.OPEN,
+        body=Body(Login, {"key": "SERVICE_API_KEY"}, required=False),
+        answers=(Answer(200, "The cookie lasts 8 hours.", SessionDocument, ("Set-Cookie",)),),
+        problems=(AdministratorsOnly, Unauthorized),
+    ),
+    Route(
+        "GET",
+        "/v1/session",
+        read,
+        name="session",
+        summary="Who is calling",
+        tag="Access",
+        who=Who.OPEN,
+        answers=(Answer(200, "Who.", SessionDocument),),
+    ),
+    Route(
+        "DELETE",
+        "/v1/session",
+        delete,
+        name="signOut",
+        summary="Sign out",
+        tag="Access",
+        who=Who.OPEN,
+        answers=(Answer(204, "The cookie is gone.", headers=("Set-Cookie",)),),
+    ),
+)

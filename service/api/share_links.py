@@ -65,6 +65,11 @@ class ShareLink(BaseModel):
     expires: float
 
     @property
+    def page(self) -> str:
+        """The path of its page."""
+        return f"/s/{self.token}"
+
+    @property
     def has_ended(self) -> bool:
         """Whether its time is over."""
         return time.time() >= self.expires

@@ -5,16 +5,14 @@ from aiohttp.hdrs import METH_ALL
 from aiohttp.typedefs import Handler
 
 from service.api.keys import REQUEST_ID, TRACES
+from service.api.route import policy_of
 from service.telemetry.traces import mark_failed
-
-PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics", "/version"})
-"""What is asked for every few seconds: in traces and logs it would bury what people ask for."""
 
 
 @web.middleware
 async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Everything that is done for a request is one trace."""
-    if request.path in PROBES:
+    if not policy_of(request).traced:
         return await handler(request)
     method, route = method_of(request), route_of(request)
     # Names of the semantic conventions before 1.23, which Sentry reads too. No path: a link's token stands in it.

@@ -2,13 +2,17 @@
 
 import json
 import re
+from typing import Literal
 
 from aiohttp import web
+from pydantic import BaseModel, ConfigDict
 
 from service.api.bodies import read_body
+from service.api.documents import Document, answer
 from service.api.guesses import GUESSES
 from service.api.keys import SETTINGS, WEBHOOK_EVENTS
 from service.api.query import is_order_id
+from service.api.route import Answer, Body, Parameter, Route, Who
 from service.problems import BadRequest, NotFound, WebhookUnauthorized
 from service.telemetry.logs import get_logger
 
@@ -16,6 +20,20 @@ log = get_logger(__name__)
 
 _BEARER = re.compile(r"bearer +", re.IGNORECASE)
 _KNOWN = frozenset({"image_processed", "image_registered"})
+
+
+class WebhookEvent(BaseModel):
+    """What Autoenhance tells. What nobody here knows is welcome too."""
+
+    model_config = ConfigDict(extra="allow")
+
+    event: str
+
+
+class Taken(Document):
+    """That it was heard."""
+
+    status: Literal["ok"] = "ok"
 
 
 async def autoenhance(request: web.Request) -> web.Response:
@@ -29,7 +47,7 @@ async def autoenhance(request: web.Request) -> web.Response:
             raise BadRequest("order_id is not a UUID.")
         done = name == "image_processed" and event.get("order_is_processing") is False
         await request.app[WEBHOOK_EVENTS].received(order_id.lower(), done=done)
-    return web.json_response({"status": "ok"})
+    return answer(Taken(status="ok"))
 
 
 async def _require_secret(request: web.Request) -> None:
@@ -54,3 +72,20 @@ async def _read(request: web.Request) -> dict[str, object]:
     if not isinstance(event, dict) or not isinstance(event.get("event"), str):
         raise BadRequest("The body is not an event.")
     return event
+
+
+ROUTES = (
+    Route(
+        "POST",
+        "/v1/webhooks/autoenhance",
+        autoenhance,
+        name="webhook",
+        summary="Autoenhance tells that images are done",
+        tag="Jobs",
+        who=Who.WEBHOOK,
+        headers=(Parameter("Authentication", "AUTOENHANCE_WEBHOOK_SECRET", "What is configured at Autoenhance."),),
+        body=Body(WebhookEvent, {"event": "webhook_updated"}, required=False),
+        answers=(Answer(200, "Taken.", Taken),),
+        problems=(WebhookUnauthorized, NotFound),
+    ),
+)

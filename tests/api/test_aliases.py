@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from service.api.aliases import SUCCESSORS
+from service.api.routes import ROUTES
 from service.app import create_app
 from service.settings import Settings
 from tests.e2e.client import Service, StartService
@@ -12,6 +12,7 @@ from tests.fakes.samples import ORDER, jpeg, order
 from tests.fakes.upstream import FakeUpstream
 
 JOB = "0" * 32
+SUCCESSORS = {route.canonical: route.successor for route in ROUTES if route.successor}
 
 
 def test_every_alias_is_the_same_route_as_its_successor() -> None:

@@ -22,8 +22,6 @@ BUYS_OR_CHANGES = [
     ("POST", "/v1/ask"),
     ("POST", "/v1/links"),
     ("POST", "/v1/session"),
-    ("POST", "/v1/orders"),
-    ("POST", "/v1/orders/sample"),
     ("DELETE", f"/v1/jobs/{'0' * 32}"),
 ]
 FOREIGN: list[dict[str, str]] = [
@@ -71,6 +69,15 @@ async def test_a_page_of_another_site_buys_and_changes_nothing(
 
     assert (answer.status, code(answer)) == (403, "origin_refused")
     assert not upstream.calls("a")
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+@pytest.mark.parametrize("path", ["/v1/orders", "/v1/orders/sample"])
+async def test_a_page_of_another_site_is_no_administrator(service: Service, path: str, headers: dict[str, str]) -> None:
+    """What is for administrators asks for one first, wherever the request comes from."""
+    answer = await service.ask(path, method="POST", headers=headers)
+
+    assert (answer.status, code(answer)) == (403, "administrators_only")
 
 
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)

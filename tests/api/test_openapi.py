@@ -10,7 +10,9 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from service import problems
+from service.api.limits import Counts
 from service.api.openapi import document
+from service.api.routes import ROUTES
 from service.app import create_app
 from service.problems import Problem
 from service.settings import Settings
@@ -70,6 +72,7 @@ NEED_MORE = {
     "testError",
 }
 TOKEN, KEY = "token-of-the-administrator", "key-of-a-caller"
+CREDENTIALS = {"X-API-Key": KEY, "X-Admin-Token": TOKEN, "Authentication": "secret"}
 
 
 class Operation(NamedTuple):
@@ -85,9 +88,11 @@ class Operation(NamedTuple):
 
 def operations() -> Iterator[Operation]:
     """All of them."""
-    for path, item in document()["paths"].items():
+    shared = document(ROUTES)["components"]["parameters"]
+    for path, item in document(ROUTES)["paths"].items():
         for method, facts in item.items():
-            yield Operation(path, method, facts)
+            parameters = [shared[each["$ref"].rpartition("/")[2]] for each in facts["parameters"]]
+            yield Operation(path, method, {**facts, "parameters": parameters})
 
 
 OPERATIONS = list(operations())
@@ -95,7 +100,7 @@ OPERATIONS = list(operations())
 
 def test_the_document_is_valid() -> None:
     """By the rules of OpenAPI 3.1."""
-    assert [str(error) for error in OpenAPIV31SpecValidator(document()).iter_errors()] == []
+    assert [str(error) for error in OpenAPIV31SpecValidator(document(ROUTES)).iter_errors()] == []
 
 
 def test_the_document_knows_every_route_and_no_other() -> None:
@@ -111,14 +116,14 @@ def test_the_document_knows_every_route_and_no_other() -> None:
     }
     assert set(routes) >= PARTS
 
-    described = {path: set(item) for path, item in document()["paths"].items()}
+    described = {path: set(item) for path, item in document(ROUTES)["paths"].items()}
 
     assert described == served
 
 
 def test_every_operation_is_in_one_group_that_is_explained() -> None:
     """Whoever reads the reference finds what belongs together; no group is empty."""
-    explained = [tag["name"] for tag in document()["tags"] if tag["description"]]
+    explained = [tag["name"] for tag in document(ROUTES)["tags"] if tag["description"]]
 
     assert {len(operation.facts["tags"]) for operation in OPERATIONS} == {1}
     assert {operation.facts["tags"][0] for operation in OPERATIONS} == set(explained)
@@ -142,7 +147,7 @@ def test_operations_have_names_of_their_own() -> None:
 @pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 def test_every_status_says_what_it_means(operation: Operation) -> None:
     """In words; and who may call is said, or that everybody may."""
-    schemes = document()["components"]["securitySchemes"]
+    schemes = document(ROUTES)["components"]["securitySchemes"]
 
     assert all(response["description"] for response in operation.facts["responses"].values())
     assert operation.facts["summary"]
@@ -168,16 +173,14 @@ def test_every_problem_is_the_answer_to_something() -> None:
 @pytest.fixture
 async def service(upstream: FakeUpstream, start_service: StartService) -> Service:
     """A service that knows the example order."""
-    example = str(_parameter("order_id")["example"])
-    upstream.orders[example] = order(["a"], order_id=example)
-    upstream.images["a"] = jpeg()
+    _know_example(upstream)
     return await start_service(service_api_key=KEY, admin_token=TOKEN, autoenhance_webhook_secret="secret")
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=str)
 async def test_every_example_is_answered_as_described(service: Service, operation: Operation) -> None:
     """With and without credentials: status, media type, document and headers are those of the document."""
-    for headers in ({}, {"X-API-Key": KEY, "X-Admin-Token": TOKEN, "Authentication": "secret"}):
+    for headers in ({}, CREDENTIALS):
         answer = await _run(service, operation, headers)
 
         response = operation.facts["responses"].get(str(answer.status))
@@ -185,11 +188,52 @@ async def test_every_example_is_answered_as_described(service: Service, operatio
         _assert_described(answer, response)
 
 
+async def test_what_a_route_counts_is_counted_and_nothing_else(
+    upstream: FakeUpstream, start_service: StartService
+) -> None:
+    """The answer tells where the caller stands exactly where the route says what it counts against."""
+    _know_example(upstream)
+    service = await start_service(rate_limit="1000/minute", service_api_key=KEY, admin_token=TOKEN)
+    counted = {}
+    for operation in OPERATIONS:
+        answer = await _run(service, operation, CREDENTIALS)
+        if answer.status < 400:
+            counted[str(operation)] = "RateLimit" in answer.headers
+
+    policies = {f"{route.method.lower()} {route.canonical}": route.counts for route in ROUTES}
+    assert len(counted) > 20
+    assert {policies[name] for name, is_counted in counted.items() if is_counted} >= {*Counts} - {Counts.IMAGES}
+    # Of images only what asks Autoenhance is counted, of links only those that are to last.
+    sometimes = {name for name, counts in policies.items() if counts is Counts.IMAGES} | {"post /v1/links"}
+    assert counted == {
+        name: policies[name] is not None and (name not in sometimes or counted[name]) for name in counted
+    }
+
+
+async def test_answers_are_what_their_models_say(service: Service) -> None:
+    """Also those that are built as plain mappings: dates are dates, words are of their set, nothing is left out."""
+    models = {
+        (route.method.lower(), route.canonical, one.status): one.content
+        for route in ROUTES
+        for one in route.answers
+        if isinstance(one.content, type)
+    }
+    seen = set()
+    for operation in OPERATIONS:
+        answer = await _run(service, operation, CREDENTIALS)
+        model = models.get((operation.method, operation.path, answer.status))
+        if model is not None:
+            model.model_validate_json(answer.body)
+            seen.add(model.__name__)
+
+    assert seen >= {"Overview", "JobDocument", "JobPage", "Link", "SessionDocument", "StatsDocument", "Health"}
+
+
 async def test_the_examples_are_not_all_errors(service: Service) -> None:
     """Whoever sends them as they stand gets what is described; where that cannot be, the reason is known."""
     fine = set()
     for operation in OPERATIONS:
-        answer = await _run(service, operation, {"X-API-Key": KEY, "X-Admin-Token": TOKEN, "Authentication": "secret"})
+        answer = await _run(service, operation, CREDENTIALS)
         if answer.status < 400:
             fine.add(operation.facts["operationId"])
 
@@ -236,10 +280,16 @@ def _assert_described(answer: Answer, response: dict[str, Any]) -> None:
     if answer.body:
         schema = response["content"][kind]["schema"]
         if kind.endswith("json"):
-            jsonschema.validate(answer.document, {**schema, "components": document()["components"]})
+            jsonschema.validate(answer.document, {**schema, "components": document(ROUTES)["components"]})
     undocumented = {name.lower() for name in answer.headers} - SAID_BY_HTTP - GUARDS
     assert undocumented <= {name.lower() for name in response["headers"]}
 
 
 def _parameter(name: str) -> dict[str, Any]:
     return next(one for operation in OPERATIONS for one in operation.facts["parameters"] if one["name"] == name)
+
+
+def _know_example(upstream: FakeUpstream) -> None:
+    example = str(_parameter("order_id")["example"])
+    upstream.orders[example] = order(["a"], order_id=example)
+    upstream.images["a"] = jpeg()

@@ -2,7 +2,7 @@
 
 import re
 
-from service.api.aliases import SUCCESSORS
+from service.api.routes import ROUTES
 from tests.docs.blocks import ROOT
 
 
@@ -13,4 +13,4 @@ def test_every_deprecated_path_is_listed_beside_its_successor() -> None:
 
     listed = {pair for row in rows for pair in zip(row[: len(row) // 2], row[len(row) // 2 :], strict=True)}
 
-    assert listed == set(SUCCESSORS.items())
+    assert listed == {(route.canonical, route.successor) for route in ROUTES if route.successor}
