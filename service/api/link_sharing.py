@@ -31,9 +31,11 @@ from service.archives.options import ImageOptions, Options
 from service.archives.plan import choose
 from service.problems import InvalidParameter, LinkNotFound, LinksUnavailable, Unauthorized
 from service.upstream.formats import FORMAT_EXTENSIONS
+from service.upstream.models import ImageState
 
 _ORDER = re.compile(r"(?:/v1)?/orders/([^/]+)/images(?:/([^/]+))?")
 _ID = re.compile(r"[0-9a-f]{32}")
+_HOPELESS = frozenset({ImageState.WAITING, ImageState.FAILED, ImageState.EXPIRED})
 # A link stands for the same photos to its end.
 _UNSHARED = ("refresh", "since")
 
@@ -102,7 +104,13 @@ async def share(request: web.Request, url: URL, seconds: int) -> web.Response:
     order_id = path[1].lower()
     order = await request.app[ORDERS].get(order_id)
     chosen = choose(order, options, request.app[SETTINGS].max_images_per_order)
-    images = [(image.image_id, image.image_name or image.image_id) for image in chosen if image.image_id]
+    images = [
+        (image.image_id, image.image_name or image.image_id)
+        for image in chosen
+        if image.image_id and image.state not in _HOPELESS
+    ]
+    if not images:
+        raise InvalidParameter("path", "none of these images can be had from Autoenhance")
     names = Names(images, FORMAT_EXTENSIONS[options.format])
     token, now = new_token(), time.time()
     link = ShareLink(

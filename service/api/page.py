@@ -4,12 +4,14 @@ import mimetypes
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from http import HTTPStatus
 from pathlib import Path
 
 import xxhash
 from aiohttp import ETag, web
 
 from service.api.base_path import base_path, in_html
+from service.api.query import find_order_id
 from service.api.route import Answer, Route, Who, text
 
 _FOLDER = Path(__file__).parent.parent / "web"
@@ -80,7 +82,9 @@ def url(name: str) -> str:
 
 
 async def page(request: web.Request) -> web.Response:
-    """`GET /`."""
+    """`GET /`. Without scripts the form on it leads to the ZIP of the previews."""
+    if "download" in request.query and (order_id := find_order_id(request.query.get("order", ""))):
+        return web.Response(status=HTTPStatus.SEE_OTHER, headers={"Location": f"/v1/orders/{order_id}/images"})
     response = answer(request, _ASSETS[INDEX], "no-cache")
     response.headers.update(PAGE_HEADERS)
     return response
@@ -127,7 +131,10 @@ ROUTES = (
         summary="The page",
         tag="Pages",
         who=Who.OPEN,
-        answers=(Answer(200, "The page.", text("text/html")),),
+        answers=(
+            Answer(200, "The page.", text("text/html")),
+            Answer(303, "With `order` and `download`, as its form sends them: the ZIP is there.", None, ("Location",)),
+        ),
     ),
     Route("GET", "/web/{version:[0-9a-f]+}/{name}", asset, who=Who.OPEN, routine=True),
 )

@@ -34,6 +34,12 @@ def is_order_id(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and _UUID.fullmatch(value) is not None
 
 
+def find_order_id(text: str) -> str | None:
+    """The first order id in some text, such as an address, in lower case."""
+    found = _UUID.search(text)
+    return found[0].lower() if found else None
+
+
 def read_query(request: web.Request) -> MultiMapping[str]:
     """The query, without what makes it a signed link; a caller by any other way has no such parameters."""
     if not request[CALLER].by_link:

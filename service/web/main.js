@@ -2,7 +2,9 @@
 import { wireAsk } from "./ask.js";
 import { wireCreate } from "./create.js";
 import { $, write } from "./dom.js";
+import { choose } from "./options.js";
 import { findOrderId, Order } from "./order.js";
+import { wireRecent } from "./recent.js";
 import { wireSnippets } from "./snippets.js";
 import { startStats } from "./stats.js";
 
@@ -19,6 +21,7 @@ function openFromAddress() {
   $("order-id").value = wanted ?? "";
   problem("");
   if (!wanted) return order.close();
+  choose(search);
   return find({ jobId: search.get("job") ?? "", isAsked: false });
 }
 
@@ -42,6 +45,7 @@ addEventListener("popstate", () => void openFromAddress());
 
 wireSnippets();
 wireAsk();
+wireRecent();
 wireCreate((orderId) => {
   $("order-id").value = orderId;
   return find();

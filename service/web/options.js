@@ -2,27 +2,83 @@
 import { $, write } from "./dom.js";
 import { credits, photos } from "./format.js";
 
+/** What Autoenhance is still working on. */
+export const BUSY = new Set(["processing", "unknown"]);
+
 const form = () => $("options").elements;
 
-/** The query that says how images are rendered; null while a field holds nonsense. */
+/** The query that says how images are rendered, and which part of a large order; null while a field holds nonsense. */
 export function rendering() {
   const query = new URLSearchParams();
-  const { format, quality, preview, dev_mode: test } = form();
+  const { format, quality, preview, dev_mode: test, part } = form();
   const isValid = quality.validity.valid;
   quality.setAttribute("aria-invalid", String(!isValid));
   write($("quality-problem"), isValid ? "" : "Enter a whole number from 1 to 90, or leave it empty.");
-  if (!isValid) return null;
+  if (!isValid) {
+    $("more").open = true;
+    return null;
+  }
   if (format.value !== "jpeg") query.set("format", format.value);
   if (quality.value) query.set("quality", quality.value);
   if (preview.value === "false") query.set("preview", "false");
   if (test.checked) query.set("dev_mode", "true");
+  if (part.value) query.set("part", part.value);
   return query;
 }
+
+/** Choose what an address names; `{}` chooses the defaults. */
+export function choose(search) {
+  const { format, quality, preview, dev_mode: test, wait } = form();
+  format.value = search.get("format") ?? "";
+  if (!format.value) format.value = "jpeg";
+  quality.value = search.get("quality") ?? "";
+  preview.value = search.get("preview") === "false" ? "false" : "true";
+  test.checked = search.get("dev_mode") === "true";
+  wait.value = search.get("wait_timeout") ?? "";
+  if (wait.selectedIndex < 0) wait.value = "";
+  offerParts(Number(search.get("part")) || 1, Number(search.get("part")) || 1);
+  showMore();
+}
+
+/** Let a part be chosen where the order has several. */
+export function offerParts(count, chosen = Number(form().part.value) || 1) {
+  $("part-field").hidden = count < 2;
+  const parts = Array.from({ length: count < 2 ? 0 : count }, (_, at) => {
+    const option = document.createElement("option");
+    option.value = String(at + 1);
+    option.textContent = `Part ${at + 1} of ${count}`;
+    return option;
+  });
+  if (parts.length !== $("part").length) $("part").replaceChildren(...parts);
+  if (parts.length) $("part").value = String(Math.min(chosen, count));
+}
+
+/** Say beside the folded options which of them are not the usual ones. */
+export function showMore() {
+  const { format, quality, dev_mode: test, wait } = form();
+  const words = [format.selectedOptions[0].textContent];
+  if (quality.value) words.push(`quality ${quality.value}`);
+  if (wait.value) words.push("waits for what is not ready");
+  if (test.checked) words.push("test mode");
+  write($("more-words"), words.join(", "));
+}
+
+/** How one photo is saved by itself: its query, and what the button says. */
+export function saving() {
+  const query = rendering() ?? new URLSearchParams();
+  query.delete("part");
+  const words = buysPhotos() ? "Save in full size (up to 1 credit)" : "Save this photo";
+  return { query: String(query), words };
+}
+
+/** Whether the options buy. */
+export const buysPhotos = () => form().preview.value === "false" && !form().dev_mode.checked;
 
 /** The whole query of a download. `chosen` is empty for all images. */
 export function downloadQuery(chosen) {
   const query = rendering();
   if (!query) return null;
+  if (chosen.length) query.delete("part"); // the ids say it
   for (const id of chosen) query.append("image", id);
   if (form().wait.value) {
     query.set("wait", "true");
@@ -35,16 +91,24 @@ export function downloadQuery(chosen) {
 export function showCost(chosen) {
   const waits = form().wait.value !== "";
   const ready = chosen.filter((image) => image.status === "ready");
-  const busy = chosen.filter((image) => ["processing", "waiting", "unknown"].includes(image.status));
+  const busy = chosen.filter((image) => BUSY.has(image.status));
   const count = ready.length + (waits ? busy.length : 0);
   const here = ready.filter((image) => image.bytes !== null).length;
   $("go").disabled = count === 0;
   write($("go-label"), count ? `Download ${photos(count)}` : "Nothing ready yet");
-  const buys = form().preview.value === "false" && !form().dev_mode.checked;
+  const buys = buysPhotos();
   $("cost").dataset.kind = buys && count > here ? "warn" : "";
   const lost = chosen.length - ready.length - busy.length;
+  $("share").disabled = ready.length === 0;
   write($("cost"), price(count, here, buys));
   write($("left-out"), leftOut(busy.length, lost, waits, count).join("\n"));
+  showMore();
+}
+
+/** What a share link of these images would be: how many, and what they may cost; null for previews. */
+export function shareable(chosen) {
+  const some = chosen.filter((image) => image.status === "ready" || BUSY.has(image.status));
+  return { count: some.length, cost: buysPhotos() ? some.filter((image) => image.bytes === null).length : null };
 }
 
 function price(count, here, buys) {
@@ -61,6 +125,6 @@ function leftOut(busy, lost, waits, count) {
   const lines = [];
   if (busy && !waits && count) lines.push(`${photos(busy)} ${are(busy)} not ready yet and will be left out.`);
   if (busy && !count) lines.push(`${photos(busy)} ${are(busy)} not ready yet. This page updates automatically.`);
-  if (lost) lines.push(`${photos(lost)} could not be enhanced and will be left out.`);
+  if (lost) lines.push(`${photos(lost)} cannot be had and will be left out.`);
   return lines;
 }

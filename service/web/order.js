@@ -2,10 +2,12 @@
 import { base, getJson } from "./api.js";
 import { $, say, write } from "./dom.js";
 import { photos } from "./format.js";
-import { downloadQuery, rendering, showCost } from "./options.js";
+import { BUSY, choose, downloadQuery, offerParts, rendering, saving, shareable, showCost } from "./options.js";
 import { PhotoList } from "./photos.js";
 import { Refusal } from "./problems.js";
+import { rememberOrder, showRecent } from "./recent.js";
 import { Run } from "./run.js";
+import { wireShare } from "./share.js";
 import { showSnippets } from "./snippets.js";
 import { refreshAfterDownload } from "./stats.js";
 
@@ -21,17 +23,19 @@ export function findOrderId(text) {
 
 export class Order {
   #id = "";
+  #jobId = "";
   #overview = null;
   #loading = null;
   #poll = 0;
   #pause = FIRST_POLL;
   #settle = 0;
   #state = ""; // of the download: "waiting" for photos, "collecting" them, "done", or none
-  #list = new PhotoList(() => this.#chosen());
+  #list = new PhotoList({ onChange: () => this.#chosen(), saving });
   #run = new Run({
     onJob: (jobId) => this.#remember(jobId),
     onSettled: (lines, other) => this.#list.progress(lines, other),
     onState: (state) => this.#running(state),
+    onPart: (part) => this.#entitle(part),
     retry: () => this.#download(),
   });
 
@@ -41,8 +45,13 @@ export class Order {
       event.preventDefault();
       void this.#download();
     });
+    wireShare(() => {
+      const query = downloadQuery(this.#list.chosenIds);
+      return query && { orderId: this.#id, query: String(query), ...shareable(this.#list.chosen) };
+    });
     $("options").addEventListener("input", () => {
       this.#chosen();
+      this.#remember(this.#jobId);
       clearTimeout(this.#settle);
       this.#settle = setTimeout(() => this.#refresh(), OPTIONS_SETTLE);
     });
@@ -51,8 +60,11 @@ export class Order {
 
   /** Show an order. `jobId`: a download to continue. `isAsked`: whether the user just asked for it, so it gets the focus. */
   async open(orderId, { jobId = "", isAsked = true } = {}) {
+    const isOther = this.#id !== orderId;
     this.#leave();
     this.#id = orderId;
+    if (isOther && isAsked) offerParts(1);
+    document.documentElement.dataset.order = "shown";
     this.#pause = FIRST_POLL;
     this.#remember(jobId);
     this.#skeleton();
@@ -65,6 +77,9 @@ export class Order {
   /** Show no order. */
   close() {
     this.#leave();
+    choose(new URLSearchParams());
+    delete document.documentElement.dataset.order;
+    showRecent((orderId) => this.open(orderId));
     document.title = "Autoenhance Batch";
     $("order").hidden = $("order-problem").hidden = true;
     $("empty").hidden = false;
@@ -84,6 +99,8 @@ export class Order {
     try {
       const query = String(rendering() ?? "");
       const overview = await getJson(`/v1/orders/${this.#id}?${query}`, { signal: loading.signal });
+      offerParts(overview.parts.length);
+      if (overview.parts.length > 1 && query !== String(rendering() ?? query)) return this.#load(); // one part at a time
       this.#show(overview);
       if (query !== String(rendering() ?? query)) void this.#refresh(); // the options were changed meanwhile
       return true;
@@ -116,15 +133,19 @@ export class Order {
     $("order").setAttribute("aria-busy", "false");
     write($("order-title"), title(overview));
     write($("order-number"), overview.name ? overview.order_id : "");
-    document.title = `${title(overview)} - Autoenhance Batch`;
+    this.#entitle();
+    rememberOrder(overview);
+    offerParts(overview.parts.length);
     const [kind, words] = state(overview);
     $("order-state").dataset.kind = kind;
     write($("order-state"), words);
-    write($("total-all"), String(overview.total));
-    write($("total-ready"), String(overview.ready));
-    write($("total-processing"), String(overview.processing));
-    write($("total-failed"), String(overview.failed));
-    this.#list.show(overview.images, before === null);
+    const waiting = overview.images.filter((image) => image.status === "waiting").length;
+    total("all", overview.total);
+    total("ready", overview.ready);
+    total("processing", overview.processing - waiting);
+    total("waiting", waiting);
+    total("failed", overview.failed);
+    this.#list.show(overview, before === null);
     this.#chosen();
     this.#run.waitsFor(overview);
     if (before?.processing && !overview.processing) say("All photos are ready to download.");
@@ -177,7 +198,9 @@ export class Order {
 
   #remember(jobId) {
     if (!this.#id) return;
+    this.#jobId = jobId;
     const search = new URLSearchParams({ order: this.#id, ...(jobId && { job: jobId }) });
+    for (const [name, value] of downloadQuery([]) ?? []) search.set(name, value);
     const address = `${base}/?${search}`;
     if (location.pathname + location.search === address) return;
     const isSameOrder = new URLSearchParams(location.search).get("order") === this.#id;
@@ -186,13 +209,13 @@ export class Order {
 
   #skeleton() {
     clearTimeout(this.#poll);
-    $("empty").hidden = $("order-problem").hidden = true;
+    $("empty").hidden = $("recent").hidden = $("order-problem").hidden = true;
     $("order").hidden = false;
     $("order").setAttribute("aria-busy", "true");
     write($("order-title"), "Loading…");
     write($("order-number"), this.#id);
     write($("order-state"), "");
-    for (const name of ["all", "ready", "processing", "failed"]) write($(`total-${name}`), "–");
+    for (const name of ["all", "ready", "processing", "waiting", "failed"]) total(name, 0);
     $("photo-list").replaceChildren();
     write($("all-label"), "All photos");
     write($("photos-size"), "");
@@ -200,6 +223,13 @@ export class Order {
     write($("go-label"), "Download ZIP");
     write($("cost"), "");
     write($("left-out"), "");
+  }
+
+  /** The tab's title; while a download runs, with how far it is. */
+  #entitle(part = null) {
+    if (!this.#overview) return;
+    const far = part === null ? "" : `${Math.floor(part * 100)}% - `;
+    document.title = `${far}${title(this.#overview)} - Autoenhance Batch`;
   }
 
   #refused(error) {
@@ -213,10 +243,16 @@ export class Order {
   }
 }
 
+/** A number of the order's head; those that are nothing are left out. */
+function total(name, count) {
+  write($(`total-${name}`), String(count));
+  $(`total-${name}`).parentElement.hidden = count === 0;
+}
+
 const title = (overview) => overview.name || `Order ${overview.order_id.slice(0, 8)}`;
 
 function state(overview) {
-  if (overview.processing) return ["busy", "Being enhanced"];
+  if (overview.images.some((image) => BUSY.has(image.status))) return ["busy", "Being enhanced"];
   if (!overview.ready) return ["bad", "Nothing to download"];
   return ["good", overview.failed ? "Ready, some failed" : "Ready"];
 }

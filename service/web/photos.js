@@ -1,39 +1,54 @@
-// The list of an order's photos: the state of each, and which are chosen.
+// The photos of an order: a picture and the state of each, and which are chosen. As a grid, or as a list of names.
+import { base } from "./api.js";
 import { $, h, write } from "./dom.js";
 import { bytes, photos } from "./format.js";
+import { Lightbox } from "./lightbox.js";
 
 const STATES = {
-  ready: ["", "Ready"],
+  ready: ["", ""],
   processing: ["busy", "Being enhanced"],
-  waiting: ["busy", "Not uploaded yet"],
+  waiting: ["bad", "Never uploaded"],
   unknown: ["busy", "Being enhanced"],
   failed: ["bad", "Could not be enhanced"],
-  expired: ["bad", "Expired"],
+  expired: ["bad", "No longer at Autoenhance"],
 };
+const VIEW = "photos-as-list";
 
 export class PhotoList {
+  #orderId = "";
   #rows = new Map();
   #images = [];
-  #onChange;
+  #lightbox = new Lightbox();
+  #isRunning = false;
+  #hooks;
 
-  constructor(onChange) {
-    this.#onChange = onChange;
+  /** Hooks: `onChange()` of what is chosen, `saving()`: the query and the words with which one photo is saved. */
+  constructor(hooks) {
+    this.#hooks = hooks;
     $("photo-list").addEventListener("change", () => this.#changed());
+    $("photo-list").addEventListener("click", (event) => this.#clicked(event));
     $("all").addEventListener("change", (event) => {
       for (const row of this.#rows.values()) row.box.checked = event.target.checked;
       this.#changed();
     });
+    $("view").addEventListener("click", () => this.#view($("view").getAttribute("aria-pressed") !== "true"));
+    this.#view(remembered() === "true");
   }
 
   /** Show the images of an overview. Ticks survive; a new order begins with all of them ticked. */
-  show(images, isNew) {
+  show({ order_id: orderId, images, failures }, isNew) {
     if (isNew) this.#rows.clear();
+    this.#orderId = orderId;
     this.#images = images;
+    const reasons = new Map(failures.map((failure) => [failure.image_id, failure.reason]));
     const rows = images.map((image) => this.#row(image));
     const list = $("photo-list");
     const same = rows.length === list.children.length && rows.every((row, at) => row.item === list.children[at]);
     if (!same) list.replaceChildren(...rows.map((row) => row.item));
-    for (const image of images) this.#state(image.image_id, ...describe(image));
+    for (const image of images) {
+      this.#state(image.image_id, ...(STATES[image.status] ?? STATES.unknown));
+      this.#picture(image, reasons.get(image.image_id) ?? "");
+    }
     this.#summarise();
   }
 
@@ -54,16 +69,20 @@ export class PhotoList {
     for (const image of this.chosen) {
       const line = known.get(image.image_id);
       if (!line) this.#state(image.image_id, "", other);
-      else if (line.outcome === "downloaded") this.#state(image.image_id, "done", bytes(line.bytes));
+      else if (line.outcome === "downloaded") this.#state(image.image_id, "done", "In the ZIP");
       else this.#state(image.image_id, "bad", "Failed");
     }
   }
 
   /** Ticks cannot be changed while a download runs. */
   set isRunning(running) {
-    $("photos").disabled = running;
+    this.#isRunning = running;
+    $("all").disabled = running;
     $("photos").classList.toggle("is-running", running);
-    for (const row of this.#rows.values()) row.item.dataset.in = String(row.box.checked);
+    for (const row of this.#rows.values()) {
+      row.box.disabled = running;
+      row.item.dataset.in = String(row.box.checked);
+    }
   }
 
   #row(image) {
@@ -71,14 +90,41 @@ export class PhotoList {
     if (!row) {
       const box = h("input", { type: "checkbox" });
       box.checked = true;
+      box.disabled = this.#isRunning;
       const name = h("span", { class: "photo-name" });
       const state = h("span", { class: "photo-state" });
-      row = { box, name, state, item: h("li", {}, h("label", {}, box, name, state)) };
+      const why = h("span", { class: "photo-why" });
+      const open = h("button", { type: "button", class: "photo-open", "data-id": image.image_id });
+      row = { box, name, state, why, open, img: null, item: h("li", {}, open, h("label", {}, box, name), state) };
       this.#rows.set(image.image_id, row);
     }
     write(row.name, image.file_name);
     row.name.title = image.name;
     return row;
+  }
+
+  /** The picture of a photo that is ready; of any other why there is none. */
+  #picture(image, reason) {
+    const row = this.#rows.get(image.image_id);
+    const isReady = image.status === "ready";
+    row.open.disabled = !isReady;
+    if (isReady) row.open.setAttribute("aria-label", `Look at ${image.file_name}`);
+    else row.open.removeAttribute("aria-label"); // it says why there is no picture
+    if (isReady && !row.img) {
+      row.img = h("img", { alt: "", width: 480, height: 320, loading: "lazy", decoding: "async", src: this.#address(image, "preview=true&max_width=480") });
+      row.img.addEventListener("error", () => { row.item.dataset.picture = "none"; });
+      row.img.addEventListener("load", () => { row.item.dataset.picture = "here"; });
+      row.open.replaceChildren(row.img);
+    } else if (!isReady) {
+      row.img = null;
+      delete row.item.dataset.picture;
+      write(row.why, reason || "No picture yet");
+      row.open.replaceChildren(row.why);
+    }
+  }
+
+  #address(image, query) {
+    return `${base}/v1/orders/${this.#orderId}/images/${encodeURIComponent(image.image_id)}?${query}`;
   }
 
   #state(imageId, kind, words) {
@@ -87,9 +133,39 @@ export class PhotoList {
     write(row.state, words);
   }
 
+  #clicked(event) {
+    const open = event.target.closest(".photo-open");
+    if (!open) return;
+    const ready = this.#images.filter((image) => image.status === "ready");
+    const { query, words } = this.#hooks.saving();
+    const items = ready.map((image) => {
+      const { box } = this.#rows.get(image.image_id);
+      return {
+        name: image.file_name,
+        small: this.#address(image, "preview=true&max_width=480"),
+        large: this.#address(image, "preview=true"),
+        save: this.#address(image, `${query}${query && "&"}download=true`),
+        saveWords: words,
+        box: this.#isRunning ? null : box,
+        onTick: () => this.#changed(),
+      };
+    });
+    this.#lightbox.open(items, ready.findIndex((image) => image.image_id === open.dataset.id));
+  }
+
+  #view(isList) {
+    $("photo-list").className = isList ? "list" : "grid";
+    $("view").setAttribute("aria-pressed", String(isList));
+    try {
+      localStorage.setItem(VIEW, String(isList));
+    } catch {
+      // Nothing can be kept in this browser.
+    }
+  }
+
   #changed() {
     this.#summarise();
-    this.#onChange();
+    this.#hooks.onChange();
   }
 
   #summarise() {
@@ -100,11 +176,14 @@ export class PhotoList {
     write($("all-label"), all ? `All ${photos(chosen.length)}` : `${chosen.length} of ${photos(this.#images.length)}`);
     const here = chosen.filter((image) => image.bytes !== null);
     const size = here.reduce((sum, image) => sum + image.bytes, 0);
-    write($("photos-size"), here.length ? `${here.length} already stored, ${bytes(size)}` : "");
+    write($("photos-size"), here.length === chosen.length && here.length ? `${bytes(size)} in all` : "");
   }
 }
 
-function describe(image) {
-  const [kind, words] = STATES[image.status] ?? STATES.unknown;
-  return [kind, image.status === "ready" && image.bytes !== null ? `Ready, ${bytes(image.bytes)}` : words];
+function remembered() {
+  try {
+    return localStorage.getItem(VIEW);
+  } catch {
+    return null;
+  }
 }

@@ -9,6 +9,9 @@ import { Refusal } from "./problems.js";
 const FINAL = new Set(["complete", "error", "cancelled"]);
 const REPORT_AFTER = 400; // milliseconds
 const SPOKEN_STEPS = 4; // progress is announced in quarters
+// Trying again can change nothing about these; about others it can.
+const LASTING = new Set(["not_uploaded", "enhancement_failed", "expired", "image_not_found", "rejected", "too_large", "incomplete", "no_credit", "refused"]);
+const NAMES = 3; // of photos in one line
 const CANCELLED = "cancelled"; // why a run was aborted; otherwise its job continues
 
 export class Run {
@@ -26,7 +29,7 @@ export class Run {
 
   /**
    * Hooks: `onJob(jobId, or "")`, `onSettled(reportLines, wordsForTheOthers)`,
-   * `onState("", "waiting", "collecting" or "done")`, `retry()`.
+   * `onState("", "waiting", "collecting" or "done")`, `onPart(how much is done, or null)`, `retry()`.
    */
   constructor(hooks) {
     this.#hooks = hooks;
@@ -70,6 +73,7 @@ export class Run {
     this.#job = null;
     this.#show("options");
     this.#hooks.onState("");
+    this.#hooks.onPart(null);
     this.#hooks.onJob("");
   }
 
@@ -136,11 +140,13 @@ export class Run {
   #progress() {
     const job = this.#job;
     const settled = job.downloaded + job.failed;
+    if (this.#isWaiting) this.#pace = new Pace(); // what was waited for says nothing of what comes
     this.#isLost = this.#isWaiting = false;
     this.#pace.note(settled, job.bytes, seconds());
     const part = job.total ? settled / job.total : 0;
     this.#hooks.onState(job.status === "queued" ? "waiting" : "collecting");
     if (job.total) $("bar").value = part;
+    this.#hooks.onPart(job.total ? part : null);
     write($("running-title"), job.status === "queued" ? "Waiting" : "Preparing your ZIP");
     write($("running-percent"), job.total ? `${Math.floor(part * 100)}%` : "");
     this.#tick();
@@ -192,31 +198,36 @@ export class Run {
     } else if (job.status === "error") {
       const refusal = new Refusal(job.error ?? {}, 0);
       this.#outcome("bad", refusal.message, refusal.next);
-    } else if (job.failed) {
-      const some = `${job.downloaded} of ${photos(job.total)} are ready`;
-      this.#outcome("warn", some, `${photos(job.failed)} could not be downloaded. The others are stored and will not be downloaded again.`);
     } else {
-      const all = job.total === 1 ? "Your photo is in the ZIP" : `All ${photos(job.total)} are in the ZIP`;
-      this.#outcome("good", all, `${bytes(job.bytes)}. ${this.#savesItself ? "Your browser is saving it now." : "It is ready to save."}`);
+      const { saved, left } = { saved: photos(job.downloaded), left: job.failed };
+      const isLasting = job.failures.every((failure) => LASTING.has(failure.code));
+      const words = job.downloaded === 1 && !left ? "Your photo is in the ZIP" : `${left ? saved : `All ${saved}`} ${job.downloaded === 1 ? "is" : "are"} in the ZIP`;
+      const where = this.#savesItself ? "It is in your browser's downloads." : "It is ready to save.";
+      const without = left ? ` ${photos(left)} ${left === 1 ? "is" : "are"} left out:` : "";
+      this.#outcome(isLasting ? "good" : "warn", words, `${bytes(job.bytes)}. ${where}${without}`);
       if (this.#savesItself) void this.#save();
     }
   }
 
   #outcome(kind, title, text, reference = "") {
-    const { downloaded, failures, status } = this.#job;
+    const { failures, status } = this.#job;
+    const worthATry = failures.filter((failure) => !LASTING.has(failure.code));
+    const canRetry = worthATry.length > 0 || (status !== "complete" && failures.length === 0);
+    const isSaved = status === "complete";
     $("outcome").dataset.kind = kind;
     write($("outcome-title"), title);
     write($("outcome-text"), text);
     write($("outcome-reference"), reference);
-    $("failures").replaceChildren(...failures.map(failureLine));
-    $("save").hidden = status !== "complete";
-    write($("save"), kind === "good" ? (this.#savesItself ? "Save again" : "Save ZIP") : `Save ${photos(downloaded)}`);
-    $("save").classList.toggle("primary", kind === "good");
-    $("retry").hidden = kind === "good";
-    write($("retry"), failures.length ? `Retry ${photos(failures.length)}` : "Try again");
-    $("retry").classList.toggle("primary", kind !== "good");
+    $("failures").replaceChildren(...failureLines(failures));
+    $("save").hidden = !isSaved;
+    write($("save"), this.#savesItself ? "Save again" : "Save ZIP");
+    $("save").classList.toggle("primary", isSaved && !canRetry);
+    $("retry").hidden = !canRetry;
+    write($("retry"), worthATry.length ? `Retry ${photos(worthATry.length)}` : "Try again");
+    $("retry").classList.toggle("primary", canRetry);
     this.#show("outcome");
     this.#hooks.onState("done");
+    this.#hooks.onPart(null);
     if (status === "error") this.#hooks.onSettled(failures, "Not downloaded");
     $("outcome-title").focus();
   }
@@ -228,7 +239,9 @@ export class Run {
       await request(`${path}/report`); // is it still there? A download could not say so
       save(path);
     } catch (error) {
-      this.#fail(error, signal);
+      // No longer kept: it is made anew, from the photos that are stored.
+      if (error.status === 404 || error.status === 410) this.#hooks.retry();
+      else this.#fail(error, signal);
     }
   }
 
@@ -236,14 +249,15 @@ export class Run {
     const jobId = this.#jobId;
     this.#abort.abort(CANCELLED);
     this.#toOptions();
-    say("Cancelled.");
+    write($("cost"), "Cancelled. What has arrived is kept: downloading again continues there.");
+    say("Cancelled. What has arrived is kept.");
     if (jobId) await cancelJob(jobId);
   }
 
   /** The button that was pressed is hidden with its section, so keyboard users continue at the options. */
   #toOptions() {
     this.reset();
-    $("options").querySelector("[name=preview]:checked").focus();
+    $("go").focus();
   }
 
   #fail(error, signal) {
@@ -262,7 +276,8 @@ export class Run {
   }
 
   #show(part) {
-    $("options").hidden = part !== "options";
+    $("choices").disabled = part !== "options";
+    $("go-bar").hidden = part !== "options";
     $("running").hidden = part !== "running";
     $("outcome").hidden = part !== "outcome";
   }
@@ -272,8 +287,19 @@ async function cancelJob(jobId) {
   await request(`/v1/jobs/${jobId}`, { method: "DELETE", quiet: true }).catch(() => {});
 }
 
-function failureLine({ name, reason }) {
-  return h("li", {}, h("b", {}, shortened(name || "(no name)", 90)), h("span", {}, reason));
+/** What failed for the same reason is one line. */
+function failureLines(failures) {
+  return [...grouped(failures)].map(([reason, same]) => {
+    const names = same.map(({ name }) => shortened(name || "(no name)", 60));
+    const shown = same.length > NAMES + 1 ? [...names.slice(0, NAMES), `${same.length - NAMES} others`] : names;
+    return h("li", { title: names.join(", ") }, h("b", {}, shown.join(", ")), h("span", {}, reason));
+  });
+}
+
+function grouped(failures) {
+  const found = new Map();
+  for (const failure of failures) found.set(failure.reason, [...(found.get(failure.reason) ?? []), failure]);
+  return found;
 }
 
 const seconds = () => performance.now() / 1000;

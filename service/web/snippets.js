@@ -1,6 +1,6 @@
 // The chosen options as a command and as a program, to copy.
 import { base, needsKey } from "./api.js";
-import { $, say, write } from "./dom.js";
+import { $, h, say, write } from "./dom.js";
 
 /** Show the lines for an order's download; `query` holds only what differs from the defaults. */
 export function showSnippets(orderId, query) {
@@ -31,7 +31,7 @@ export function wireSnippets() {
   for (const button of document.querySelectorAll("[data-copy]")) {
     const label = button.firstChild;
     button.addEventListener("click", async () => {
-      await copy($(button.dataset.copy));
+      await copyText($(button.dataset.copy).textContent);
       label.data = "Copied";
       say("Copied.");
       setTimeout(() => { label.data = "Copy"; }, 2000);
@@ -39,12 +39,17 @@ export function wireSnippets() {
   }
 }
 
-async function copy(code) {
+/** Put text on the clipboard. */
+export async function copyText(text) {
   try {
-    await navigator.clipboard.writeText(code.textContent);
+    await navigator.clipboard.writeText(text);
   } catch {
-    // Only secure origins have a clipboard; elsewhere the selection is copied.
-    getSelection().selectAllChildren(code);
+    // Only secure origins have a clipboard; elsewhere a selection is copied.
+    const area = h("textarea", { class: "visually-hidden" });
+    area.value = text;
+    (document.querySelector("dialog[open]") ?? document.body).append(area);
+    area.select();
     document.execCommand("copy");
+    area.remove();
   }
 }

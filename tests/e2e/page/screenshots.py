@@ -81,6 +81,26 @@ async def empty(studio: Studio) -> None:
         await studio.shoot(await studio.visit(**options), f"empty{look}")
 
 
+async def gallery(studio: Studio) -> None:
+    """The sample photos as a grid, one at a time, and what is shared of them."""
+    order = studio.sandbox.control.add_sample_order()
+    for look, options in LOOKS.items():
+        visitor = await studio.visit(f"/?order={order.order_id}", **options)
+        page = visitor.page
+        await expect(page.locator("#photo-list li[data-picture=here]").first).to_be_visible()
+        await page.screenshot(path=studio.folder / f"gallery{look}.png")
+        await page.locator(".photo-open").first.click()
+        await expect(page.locator(".lightbox")).to_be_visible()
+        await page.screenshot(path=studio.folder / f"lightbox{look}.png")
+        await page.keyboard.press("Escape")
+        await page.get_by_role("button", name="Share").click()
+        await page.get_by_role("button", name="Make a link").click()
+        address = await page.locator(".share-address").first.get_attribute("href")
+        await page.screenshot(path=studio.folder / f"share{look}.png")
+        await page.goto(str(address))
+        await studio.shoot(visitor, f"delivery{look}", whole=False)
+
+
 async def overview(studio: Studio) -> None:
     """An order, a question, and what full size costs."""
     odd = [ImageSpec(name="garage.jpg", status="processing"), ImageSpec(name="terrace.jpg", status="error")]
@@ -195,6 +215,7 @@ async def readme(studio: Studio) -> None:
 
 STATES: tuple[Callable[[Studio], Awaitable[None]], ...] = (
     empty,
+    gallery,
     overview,
     downloading,
     partial,

@@ -100,6 +100,10 @@ class Visitor:
         """Wait until an order is shown."""
         await expect(self.page.locator("#order[aria-busy=false]")).to_be_visible()
 
+    async def unfold(self) -> None:
+        """Open the options that are folded at first."""
+        await self.page.get_by_text("Format and other options").click()
+
     async def counters(self) -> None:
         """Wait until the live counters are there."""
         await expect(self.page.locator("[data-stat=uptime_seconds]")).to_have_text(re.compile(r"\d"))

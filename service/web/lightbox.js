@@ -1,0 +1,88 @@
+// Photos one at a time, large: by keys, by buttons, by swiping. The page of an order and that of a share link use it.
+import { h, write } from "./dom.js";
+
+const SWIPE = 40; // pixels
+
+export class Lightbox {
+  #items = [];
+  #at = 0;
+  #dialog;
+  #picture = h("img", { alt: "", decoding: "async" });
+  #name = h("h2", { id: "lightbox-name" });
+  #place = h("p", { class: "lightbox-place", "aria-live": "polite" });
+  #save = h("a", { class: "button small", download: true }, "Save this photo");
+  #box = h("input", { type: "checkbox" });
+  #tick = h("label", { class: "check" }, this.#box, h("span", {}, "In the ZIP"));
+
+  constructor() {
+    const button = (kind, label, words, step) => {
+      const made = h("button", { type: "button", class: `lightbox-${kind}`, "aria-label": label }, words);
+      made.addEventListener("click", step);
+      return made;
+    };
+    const close = button("close", "Close", "×", () => this.#dialog.close());
+    const figure = h(
+      "div",
+      { class: "lightbox-figure" },
+      button("step before", "Photo before", "‹", () => this.#go(-1)),
+      this.#picture,
+      button("step after", "Next photo", "›", () => this.#go(1)),
+    );
+    const foot = h("div", { class: "lightbox-foot" }, this.#tick, this.#save, this.#place);
+    this.#dialog = h("dialog", { class: "lightbox", "aria-labelledby": "lightbox-name" }, h("header", {}, this.#name, close), figure, foot);
+    document.body.append(this.#dialog);
+    this.#dialog.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (step) this.#go(step);
+    });
+    this.#box.addEventListener("change", () => {
+      const item = this.#items[this.#at];
+      item.box.checked = this.#box.checked;
+      item.onTick();
+    });
+    this.#wireSwipe(figure);
+  }
+
+  /**
+   * Show `items[at]`. Each is `{ name, small, large, save, saveWords }`, with `box` and `onTick` where it can be ticked.
+   */
+  open(items, at) {
+    this.#items = items;
+    this.#at = at;
+    this.#show();
+    this.#dialog.showModal();
+  }
+
+  #go(step) {
+    this.#at = (this.#at + step + this.#items.length) % this.#items.length;
+    this.#show();
+  }
+
+  #show() {
+    const item = this.#items[this.#at];
+    write(this.#name, item.name);
+    write(this.#place, `${this.#at + 1} of ${this.#items.length}`);
+    write(this.#save, item.saveWords);
+    this.#save.href = item.save;
+    this.#tick.hidden = !item.box;
+    if (item.box) this.#box.checked = item.box.checked;
+    this.#picture.alt = item.name;
+    this.#picture.src = item.small; // is here already
+    const large = new Image();
+    large.addEventListener("load", () => {
+      if (this.#items[this.#at] === item) this.#picture.src = large.src;
+    }, { once: true });
+    large.src = item.large;
+  }
+
+  #wireSwipe(figure) {
+    let from = null;
+    figure.addEventListener("touchstart", (event) => { from = event.touches.length === 1 ? event.touches[0] : null; }, { passive: true });
+    figure.addEventListener("touchend", (event) => {
+      const to = event.changedTouches[0];
+      const across = from ? to.clientX - from.clientX : 0;
+      if (from && Math.abs(across) > SWIPE && Math.abs(across) > 2 * Math.abs(to.clientY - from.clientY)) this.#go(across < 0 ? 1 : -1);
+      from = null;
+    });
+  }
+}

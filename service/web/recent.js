@@ -1,0 +1,51 @@
+// Orders looked at lately. They are kept in this browser only, and can be forgotten.
+import { base } from "./api.js";
+import { $, h } from "./dom.js";
+import { photos } from "./format.js";
+
+const KEY = "recent-orders";
+const MOST = 8;
+
+export function rememberOrder({ order_id: id, name, total }) {
+  keep([{ id, name, total }, ...recent().filter((order) => order.id !== id)].slice(0, MOST));
+}
+
+/** Show them, or hide their place where there are none. `open(orderId)` is called for the one that is chosen. */
+export function showRecent(open) {
+  const orders = recent();
+  $("recent").hidden = orders.length === 0;
+  $("recent-list").replaceChildren(...orders.map(({ id, name, total }) => {
+    const link = h("a", { href: `${base}/?order=${id}` }, name || `Order ${id.slice(0, 8)}`);
+    link.addEventListener("click", (event) => {
+      if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+      event.preventDefault();
+      open(id);
+    });
+    return h("li", {}, link, h("span", { class: "hint" }, photos(total)));
+  }));
+}
+
+export function wireRecent() {
+  $("recent-clear").addEventListener("click", () => {
+    keep([]);
+    $("recent").hidden = true;
+    $("order-id").focus();
+  });
+}
+
+function recent() {
+  try {
+    const kept = JSON.parse(localStorage.getItem(KEY));
+    return Array.isArray(kept) ? kept : [];
+  } catch {
+    return [];
+  }
+}
+
+function keep(orders) {
+  try {
+    localStorage.setItem(KEY, JSON.stringify(orders));
+  } catch {
+    // Nothing can be kept in this browser.
+  }
+}

@@ -1,0 +1,125 @@
+// Share links of the order that is shown: making one, copying it, taking it back.
+import { getJson, needsKey, postJson, request } from "./api.js";
+import { $, h, say, write } from "./dom.js";
+import { credits, photos } from "./format.js";
+import { Refusal } from "./problems.js";
+import { copyText } from "./snippets.js";
+
+const DAY = 24 * 3600;
+const KEY = "shared-links"; // of this browser, for services where only administrators may list them
+
+let shared = null; // what would be shared: { orderId, query, count, cost }
+
+/** `now()` tells what would be shared: `{ orderId, query, count, cost }`, or null for nothing. */
+export function wireShare(now) {
+  $("share").addEventListener("click", () => {
+    shared = now();
+    if (shared) void open();
+  });
+  $("share-close").addEventListener("click", () => $("share-dialog").close());
+  $("share-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    void make();
+  });
+}
+
+async function open() {
+  const { count, cost } = shared;
+  const what = cost === null ? `${photos(count)} as free previews` : `${photos(count)} in full size`;
+  const price = cost ? ` Downloading them spends up to ${credits(cost)} of your account.` : "";
+  write($("share-what"), `Whoever has the link sees and saves ${what}, and nothing else. No key is needed.${price}`);
+  write($("share-problem"), "");
+  list([]);
+  $("share-dialog").showModal();
+  await refresh();
+}
+
+async function make() {
+  const path = `/v1/orders/${shared.orderId}/images${shared.query && "?"}${shared.query}`;
+  $("share-make").disabled = true;
+  write($("share-problem"), "");
+  try {
+    const made = await (await postJson("/v1/links", { path, expires_in: Number($("share-days").value) * DAY })).json();
+    if (!needsKey()) keep([{ ...made, order_id: shared.orderId, total: shared.count }, ...kept()]);
+    await refresh(made.link_id);
+  } catch (error) {
+    const refusal = error instanceof Refusal ? error : Refusal.ofPage();
+    write($("share-problem"), `${refusal.sentence} ${refusal.next}`);
+  } finally {
+    $("share-make").disabled = false;
+  }
+}
+
+/** Show the links that work; `newest` is copied and gets the focus. */
+async function refresh(newest = "") {
+  let links;
+  try {
+    links = (await getJson("/v1/links?limit=200", { quiet: true })).items;
+  } catch {
+    links = kept();
+  }
+  const now = Date.now();
+  list(links.filter((link) => link.order_id === shared.orderId && new Date(link.expires_at) > now), newest);
+}
+
+function list(links, newest = "") {
+  $("share-list-title").hidden = links.length === 0;
+  $("share-list").replaceChildren(...links.map(line));
+  const first = newest && document.querySelector(`[data-link="${newest}"] button`);
+  if (first) {
+    first.focus();
+    say("The link is ready. Copy it, and send it to your client.");
+  }
+}
+
+function line(link) {
+  const address = new URL(link.page, location.origin).href;
+  const until = new Date(link.expires_at).toLocaleDateString(undefined, { day: "numeric", month: "long", year: "numeric" });
+  const copy = h("button", { type: "button", class: "button small primary" }, "Copy");
+  const revoke = h("button", { type: "button", class: "button small quiet" }, "Revoke");
+  const words = `${photos(link.total)}, until ${until}`;
+  copy.append(h("span", { class: "visually-hidden" }, ` the link to ${words}`));
+  revoke.append(h("span", { class: "visually-hidden" }, ` the link to ${words}`));
+  copy.addEventListener("click", async () => {
+    await copyText(address);
+    copy.firstChild.data = "Copied";
+    say("Copied.");
+  });
+  revoke.addEventListener("click", () => void end(link.link_id));
+  return h(
+    "li",
+    { "data-link": link.link_id },
+    h("div", {}, h("a", { href: address, target: "_blank", rel: "noopener", class: "share-address" }, address), h("span", { class: "hint" }, words)),
+    copy,
+    revoke,
+  );
+}
+
+async function end(linkId) {
+  try {
+    await request(`/v1/links/${linkId}`, { method: "DELETE" });
+  } catch (error) {
+    if (error.status !== 404) return write($("share-problem"), `${error.sentence} ${error.next}`);
+  }
+  keep(kept().filter((link) => link.link_id !== linkId));
+  await refresh();
+  $("share-make").focus();
+  say("The link no longer works.");
+}
+
+function kept() {
+  try {
+    const links = JSON.parse(localStorage.getItem(KEY));
+    return Array.isArray(links) ? links.filter((link) => new Date(link.expires_at) > Date.now()) : [];
+  } catch {
+    return [];
+  }
+}
+
+function keep(links) {
+  try {
+    localStorage.setItem(KEY, JSON.stringify(links));
+  } catch {
+    // Nothing can be kept in this browser.
+  }
+}

@@ -1,0 +1,119 @@
+"""A studio sends its client a link; the client opens it on a phone."""
+
+import pytest
+from playwright.async_api import Page, expect
+
+from service.sandbox import ImageSpec, Sandbox
+from tests.e2e.client import Service, StartService
+from tests.e2e.page.conftest import Visit
+from tests.e2e.page.visitor import PHONE, Visitor
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+CALLER_KEY = "key-of-a-caller"
+
+
+async def share(visitor: Visitor, *, days: str = "14") -> str:
+    """Make a link to the order that is shown; its address."""
+    page = visitor.page
+    await page.get_by_role("button", name="Share").click()
+    dialog = page.get_by_role("dialog", name="Share with your client")
+    await dialog.get_by_label("The link works for").select_option(days)
+    await dialog.get_by_role("button", name="Make a link").click()
+    address = await dialog.locator(".share-address").first.get_attribute("href")
+    assert address is not None
+    return address
+
+
+async def saved(page: Page, name: str) -> str:
+    """Save what a link on the page offers; the name of the file."""
+    async with page.expect_download() as download:
+        await page.get_by_role("link", name=name).click()
+    assert await (await download.value).failure() is None
+    return (await download.value).suggested_filename
+
+
+async def test_from_the_order_to_the_clients_phone(visit: Visit, start_site: StartService, sandbox: Sandbox) -> None:
+    """Open, see, choose, share; the client sees just those photos, and saves two of them and all, without any key."""
+    site = await start_site(service_api_key=CALLER_KEY, brand_name="Lumen Studio")
+    order = sandbox.control.add_sample_order()
+    studio = await visit(site)
+    await studio.open(f"/?order={order.order_id}")
+    await studio.page.get_by_role("dialog").get_by_label("API key").fill(CALLER_KEY)
+    await studio.page.keyboard.press("Enter")
+    await studio.overview()
+    await studio.page.get_by_role("checkbox", name="terrace.jpg").uncheck()
+    address = await share(studio, days="30")
+    assert await studio.axe() == []
+
+    client = await visit(site, viewport=PHONE, has_touch=True, is_mobile=True)
+    await client.page.goto(address)
+    page = client.page
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Sample: 12 Harbour Lane")
+    await expect(page.get_by_text("Lumen Studio")).to_be_visible()
+    await expect(page.get_by_role("list", name="Photos").get_by_role("listitem")).to_have_count(6)
+    await expect(page.locator(".gallery img").first).to_have_js_property("naturalWidth", 480)
+    assert await page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    assert await client.axe() == []
+    files = [await saved(page, f"Save {name}") for name in ("kitchen.jpg", "bathroom.jpg")]
+    files.append(await saved(page, "Save all 6 photos in one ZIP"))
+    assert files == ["kitchen.jpg", "bathroom.jpg", "Sample_ 12 Harbour Lane.zip"]
+    assert sandbox.control.counters.purchases.total() == 0
+
+    await studio.page.get_by_role("button", name="Revoke").click()
+    await expect(studio.page.locator("#share-list")).to_be_empty()
+    await page.reload()
+    await expect(page.get_by_role("heading", name="This link does not work, or no longer")).to_be_visible()
+    assert await client.axe() == []
+
+
+async def test_a_link_is_copied_and_found_again(visit: Visit, sandbox: Sandbox) -> None:
+    """In a service without keys too, where nobody lists the links of others: this browser remembers its own."""
+    order = sandbox.control.add_order([ImageSpec()])
+    other = sandbox.control.add_order([ImageSpec()])
+    visitor = await visit(permissions=["clipboard-read", "clipboard-write"])
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+    address = await share(visitor)
+    page = visitor.page
+
+    await page.get_by_role("button", name="Copy the link").click()
+    assert await page.evaluate("navigator.clipboard.readText()") == address
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+    await page.get_by_role("button", name="Share").click()
+    await expect(page.locator(".share-address")).to_have_attribute("href", address)
+    await visitor.open(f"/?order={other.order_id}")
+    await visitor.overview()
+    await page.get_by_role("button", name="Share").click()
+    await expect(page.locator("#share-list li")).to_have_count(0)
+
+
+async def test_sharing_says_what_it_shares_and_may_cost(visit: Visit, sandbox: Sandbox) -> None:
+    """Previews are free; full size is on the studio's account."""
+    order = sandbox.control.add_order([ImageSpec(), ImageSpec(), ImageSpec(status="error")])
+    visitor = await visit()
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+    page = visitor.page
+
+    await page.get_by_role("button", name="Share").click()
+    await expect(page.locator("#share-what")).to_contain_text("2 photos as free previews")
+    await page.get_by_role("button", name="Close").click()
+    await page.get_by_role("radio", name="Full size").check()
+    await page.get_by_role("button", name="Share").click()
+    await expect(page.locator("#share-what")).to_contain_text("up to 2 credits of your account")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_the_clients_page_needs_no_scripts(visit: Visit, site: Service, sandbox: Sandbox, scheme: str) -> None:
+    """Whatever the client's browser is: photos, single files, all of them."""
+    order = sandbox.control.add_sample_order()
+    path = f"/v1/orders/{order.order_id}/images"
+    async with site.session.post(f"{site.url}/v1/links", json={"path": path, "expires_in": 600}) as response:
+        address = (await response.json())["page"]
+    visitor = await visit(java_script_enabled=False, color_scheme=scheme)
+    await visitor.open(address)
+
+    assert await saved(visitor.page, "Save kitchen.jpg") == "kitchen.jpg"
+    assert await saved(visitor.page, "Save all 7 photos in one ZIP") == "Sample_ 12 Harbour Lane.zip"
