@@ -17,6 +17,8 @@ from service.api.route import Answer, Route, Who, text
 _FOLDER = Path(__file__).parent.parent / "web"
 _PREFIX = "/web/"
 INDEX, DELIVERY = "index.html", "delivery.html"
+# Scripts that the page asks for by itself, or not at all.
+_ALONE = frozenset({"main.js", "theme.js", "delivery.js"})
 _TEXT = frozenset({".html", ".css", ".js", ".svg"})
 
 POLICY = "; ".join(
@@ -64,7 +66,7 @@ def _load() -> tuple[str, dict[str, Asset]]:
 
 def _preloads(names: Iterable[str]) -> str:
     """All modules are fetched at once, not each when an earlier one turns out to need it."""
-    modules = (name for name in names if name.endswith(".js") and name not in ("main.js", "theme.js"))
+    modules = (name for name in names if name.endswith(".js") and name not in _ALONE)
     return "\n  ".join(f'<link rel="modulepreload" href="{_PREFIX}{name}">' for name in modules)
 
 

@@ -9,7 +9,7 @@ export class Lightbox {
   #dialog;
   #picture = h("img", { alt: "", decoding: "async" });
   #name = h("h2", { id: "lightbox-name" });
-  #place = h("p", { class: "lightbox-place", "aria-live": "polite" });
+  #place = h("p", { class: "lightbox-place", role: "status" });
   #save = h("a", { class: "button small", download: true }, "Save this photo");
   #box = h("input", { type: "checkbox" });
   #tick = h("label", { class: "check" }, this.#box, h("span", {}, "In the ZIP"));

@@ -40,7 +40,7 @@ NAMES = (
 )
 NOWHERE = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be001"
 DARK: dict[str, Any] = {"color_scheme": "dark"}
-README: dict[str, Any] = {"viewport": {"width": 1280, "height": 960}}
+README: dict[str, Any] = {"viewport": {"width": 1280, "height": 820}}
 LOOKS: dict[str, dict[str, Any]] = {"": {}, "-dark": DARK, "-phone": {"viewport": PHONE}}
 
 
@@ -102,7 +102,7 @@ async def gallery(studio: Studio) -> None:
 
 
 async def overview(studio: Studio) -> None:
-    """An order, a question, and what full size costs."""
+    """An order with odd photos, a question, and what full size costs."""
     odd = [ImageSpec(name="garage.jpg", status="processing"), ImageSpec(name="terrace.jpg", status="error")]
     path = f"/?order={studio.order('12 Harbour Lane', *odd).order_id}"
     for look, options in LOOKS.items():
@@ -194,23 +194,31 @@ async def docs(studio: Studio) -> None:
 
 
 async def readme(studio: Studio) -> None:
-    """The two of the README, as it shows them."""
-    odd = [ImageSpec(name="garage.jpg", status="processing"), ImageSpec(name="terrace.jpg", status="error")]
-    visitor = await studio.visit(f"/?order={studio.order('12 Harbour Lane', *odd).order_id}", **README)
-    await visitor.page.get_by_role("radio", name="Full size").check()
+    """The two of the README, as it shows them: the sample photos of an order, and as a client sees them."""
+    order = studio.sandbox.control.add_sample_order()
+    visitor = await studio.visit(f"/?order={order.order_id}", **README)
+    page = visitor.page
+    await expect(page.locator("#photo-list li[data-picture=here]")).to_have_count(len(order.images))
+    await page.get_by_role("button", name="Share").click()
+    await page.get_by_role("button", name="Make a link").click()
+    address = str(await page.locator(".share-address").first.get_attribute("href"))
+    await page.get_by_role("button", name="Close").click()
+    await page.get_by_role("radio", name="Full size").check()
+    await page.locator("#order-title").focus()
     await studio.shoot(visitor, "page-order", whole=False)
 
-    order = studio.order("7 Mill Street", size=1_100_000, rate=800_000)
-    visitor = await studio.visit(f"/?order={order.order_id}", **README, **DARK)
-    await visitor.page.locator("#go").click()
-    await expect(visitor.page.locator("#running-line")).to_contain_text("left")
-    await expect(visitor.page.locator("#photo-list li[data-state=done]").nth(1)).to_be_visible()
-    await studio.shoot(visitor, "page-download", whole=False)
+    visitor = await studio.visit(**README, **DARK)
+    await visitor.page.goto(address)
+    pictures = visitor.page.locator(".gallery img")
+    await pictures.last.scroll_into_view_if_needed()
+    for picture in await pictures.all():
+        await expect(picture).to_have_js_property("naturalWidth", 480)
+    await studio.shoot(visitor, "page-client", whole=False)
 
-    for picture in (studio.folder / "page-order.png", studio.folder / "page-download.png"):
-        with Image.open(picture) as shot:
-            shot.convert("RGB").save(picture.with_suffix(".webp"), quality=88, method=6)
-        picture.unlink()
+    for shot in (studio.folder / "page-order.png", studio.folder / "page-client.png"):
+        with Image.open(shot) as image:
+            image.convert("RGB").save(shot.with_suffix(".webp"), quality=86, method=6)
+        shot.unlink()
 
 
 STATES: tuple[Callable[[Studio], Awaitable[None]], ...] = (

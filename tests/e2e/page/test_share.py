@@ -55,6 +55,10 @@ async def test_from_the_order_to_the_clients_phone(visit: Visit, start_site: Sta
     await expect(page.locator(".gallery img").first).to_have_js_property("naturalWidth", 480)
     assert await page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
     assert await client.axe() == []
+    await page.get_by_role("link", name="bathroom.jpg", exact=True).tap()
+    await expect(page.locator(".lightbox").get_by_role("heading", name="bathroom.jpg")).to_be_visible()
+    assert await client.axe() == []
+    await page.get_by_role("button", name="Close").tap()
     files = [await saved(page, f"Save {name}") for name in ("kitchen.jpg", "bathroom.jpg")]
     files.append(await saved(page, "Save all 6 photos in one ZIP"))
     assert files == ["kitchen.jpg", "bathroom.jpg", "Sample_ 12 Harbour Lane.zip"]

@@ -1,0 +1,17 @@
+// The page behind a share link: it works without this, which shows its photos one at a time.
+import { Lightbox } from "./lightbox.js";
+
+const links = [...document.querySelectorAll(".gallery-photo")];
+const lightbox = links.length ? new Lightbox() : null;
+const items = links.map((link) => {
+  const picture = link.querySelector("img");
+  return { name: picture.alt, small: picture.src, large: link.href, save: `${link.href}?download=true`, saveWords: "Save this photo" };
+});
+
+links.forEach((link, at) => {
+  link.addEventListener("click", (event) => {
+    if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+    event.preventDefault();
+    lightbox.open(items, at);
+  });
+});
