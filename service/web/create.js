@@ -122,6 +122,7 @@ async function makeUpload(signal) {
 
 function busy(isBusy) {
   $("sample").disabled = $("upload-start").disabled = $("files").disabled = isBusy;
+  for (const { remove } of chosen) remove.hidden = isBusy;
   write($("upload-clear"), isBusy ? "Cancel" : "Clear");
 }
 
@@ -150,6 +151,7 @@ function add(files) {
     if (!TYPES.has(file.type)) refused.push(`${file.name} is not a JPEG, PNG or WebP photo.`);
     else if (!file.size) refused.push(`${file.name} is empty.`);
     else if (file.size > LARGEST) refused.push(`${file.name} is larger than 20 MB.`);
+    else if (chosen.some((line) => isSame(line.file, file))) refused.push(`${file.name} is chosen already.`);
     else chosen.push(line(file));
   }
   $("files").value = "";
@@ -160,8 +162,30 @@ function add(files) {
 function line(file) {
   const state = h("span", { class: "upload-state" }, bytes(file.size));
   const bar = h("progress", { max: 1, value: 0, hidden: true, "aria-label": `Upload of ${file.name}` });
-  const head = h("div", { class: "upload-line" }, h("span", { class: "upload-name" }, file.name), state);
-  return { file, state, bar, item: h("li", {}, head, bar) };
+  const remove = h("button", { type: "button", class: "button small quiet", "aria-label": `Remove ${file.name}` }, "×");
+  const picture = h("canvas", { class: "upload-picture", width: 96, height: 64, "aria-hidden": "true" });
+  const head = h("div", { class: "upload-line" }, picture, h("span", { class: "upload-name" }, file.name), state, remove);
+  const made = { file, state, bar, remove, item: h("li", {}, head, bar) };
+  remove.addEventListener("click", () => {
+    chosen = chosen.filter((other) => other !== made);
+    list();
+    $("files").focus();
+  });
+  void draw(file, picture);
+  return made;
+}
+
+const isSame = (one, other) => one.name === other.name && one.size === other.size && one.lastModified === other.lastModified;
+
+/** A small picture of a file; one that cannot be read has none. */
+async function draw(file, canvas) {
+  try {
+    const whole = await createImageBitmap(file, { resizeWidth: canvas.width, resizeQuality: "medium" });
+    canvas.getContext("2d").drawImage(whole, 0, (canvas.height - whole.height) / 2);
+    whole.close();
+  } catch {
+    // The upload will say what is wrong with it.
+  }
 }
 
 function list() {

@@ -1,7 +1,7 @@
 // An order: its overview, kept up to date until everything is ready, and the download of it.
 import { base, getJson } from "./api.js";
 import { $, say, write } from "./dom.js";
-import { photos } from "./format.js";
+import { credits, photos } from "./format.js";
 import { BUSY, choose, downloadQuery, offerParts, rendering, saving, shareable, showCost } from "./options.js";
 import { PhotoList } from "./photos.js";
 import { Refusal } from "./problems.js";
@@ -15,6 +15,7 @@ const UUID = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/i;
 const FIRST_POLL = 2000;
 const LONGEST_POLL = 15_000;
 const OPTIONS_SETTLE = 250;
+const MANY_CREDITS = 20; // more are spent only when asked twice
 
 /** The order id in pasted text, such as an address; null if there is none. */
 export function findOrderId(text) {
@@ -169,7 +170,10 @@ export class Order {
   async #download() {
     const query = downloadQuery(this.#list.chosenIds);
     if (!query) return $("quality").focus();
-    await this.#run.start(this.#id, query);
+    const { cost } = shareable(this.#list.chosen);
+    if (cost > MANY_CREDITS && !(await confirms(cost))) return;
+    // What buys, or waits for photos, is saved at its end: until then it can be cancelled here.
+    await this.#run.start(this.#id, query, !cost && !query.has("wait"));
   }
 
   /** Whether the list shows the progress of a download, not the state of the order. */
@@ -241,6 +245,20 @@ export class Order {
     write($("order-problem-reference"), refusal.reference);
     $("order-problem").hidden = false;
   }
+}
+
+/** Ask once more before many credits are spent. */
+function confirms(cost) {
+  const dialog = $("confirm-dialog");
+  write($("confirm-title"), `Spend up to ${credits(cost)}?`);
+  write($("confirm-go"), `Buy ${photos(cost)}`);
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => {
+      resolve(dialog.returnValue === "buy");
+      dialog.returnValue = "";
+    }, { once: true });
+  });
 }
 
 /** A number of the order's head; those that are nothing are left out. */

@@ -23,6 +23,8 @@ export class Run {
   #isLost = false;
   #isWaiting = false; // for photos that Autoenhance is still working on
   #savesItself = false; // a job that ended before the page was loaded is not saved again automatically
+  #isEarly = false; // whether it is saved from its first photo on
+  #saving = ""; // the archive that the browser is saving already
   #reporting = 0;
   #clock = 0;
   #hooks;
@@ -39,10 +41,11 @@ export class Run {
     $("change").addEventListener("click", () => this.#toOptions());
   }
 
-  /** Start a job for the order and follow it to its end. */
-  async start(orderId, query) {
+  /** Start a job for the order and follow it to its end. `isEarly`: its file is saved from its first photo on. */
+  async start(orderId, query, isEarly) {
     const signal = this.#begin();
     this.#savesItself = true;
+    this.#isEarly = isEarly;
     try {
       const response = await request(`/v1/orders/${orderId}/jobs?${query}`, { method: "POST" });
       const { job_id: jobId } = await response.json();
@@ -59,6 +62,7 @@ export class Run {
     try {
       const job = await getJson(`/v1/jobs/${jobId}`, { signal });
       this.#savesItself = !FINAL.has(job.status);
+      this.#saving = kept(jobId);
       await this.#follow(jobId, signal);
     } catch (error) {
       if (error.status === 404 && !signal.aborted) this.reset(); // an old address: the job is no longer kept
@@ -92,6 +96,8 @@ export class Run {
     this.#pace = new Pace();
     this.#jobId = jobId;
     this.#job = null;
+    this.#isEarly = false;
+    this.#saving = "";
     this.#spoken = 0;
     this.#show("running");
     this.#hooks.onState("waiting");
@@ -121,6 +127,7 @@ export class Run {
       this.#job = job;
       if (isPutOff) this.#putOff();
       this.#progress();
+      this.#saveEarly();
       if (FINAL.has(job.status)) {
         await this.#report();
         if (!signal.aborted) this.#finish();
@@ -137,6 +144,15 @@ export class Run {
     write($("running-line"), "The download is paused and continues automatically.");
   }
 
+  /** The browser begins to save once the first photo is in: the others follow in its file while they arrive. */
+  #saveEarly() {
+    const { archive_id: archive, downloaded } = this.#job;
+    if (!this.#isEarly || this.#saving || !archive || !downloaded) return;
+    this.#saving = archive;
+    keep(this.#jobId, archive);
+    save(`/v1/archives/${archive}`);
+  }
+
   #progress() {
     const job = this.#job;
     const settled = job.downloaded + job.failed;
@@ -147,7 +163,7 @@ export class Run {
     this.#hooks.onState(job.status === "queued" ? "waiting" : "collecting");
     if (job.total) $("bar").value = part;
     this.#hooks.onPart(job.total ? part : null);
-    write($("running-title"), job.status === "queued" ? "Waiting" : "Preparing your ZIP");
+    write($("running-title"), job.status === "queued" ? "Waiting" : this.#saving ? "Saving your ZIP" : "Preparing your ZIP");
     write($("running-percent"), job.total ? `${Math.floor(part * 100)}%` : "");
     this.#tick();
     const step = Math.floor(part * SPOKEN_STEPS);
@@ -205,7 +221,7 @@ export class Run {
       const where = this.#savesItself ? "It is in your browser's downloads." : "It is ready to save.";
       const without = left ? ` ${photos(left)} ${left === 1 ? "is" : "are"} left out:` : "";
       this.#outcome(isLasting ? "good" : "warn", words, `${bytes(job.bytes)}. ${where}${without}`);
-      if (this.#savesItself) void this.#save();
+      if (this.#savesItself && this.#saving !== job.archive_id) void this.#save();
     }
   }
 
@@ -246,10 +262,11 @@ export class Run {
   }
 
   async #cancel() {
-    const jobId = this.#jobId;
+    const { jobId, saving } = { jobId: this.#jobId, saving: this.#saving };
     this.#abort.abort(CANCELLED);
     this.#toOptions();
-    write($("cost"), "Cancelled. What has arrived is kept: downloading again continues there.");
+    const also = saving ? " Stop it in your browser's downloads, too." : "";
+    write($("cost"), `Cancelled.${also} What has arrived is kept: downloading again continues there.`);
     say("Cancelled. What has arrived is kept.");
     if (jobId) await cancelJob(jobId);
   }
@@ -300,6 +317,24 @@ function grouped(failures) {
   const found = new Map();
   for (const failure of failures) found.set(failure.reason, [...(found.get(failure.reason) ?? []), failure]);
   return found;
+}
+
+/** What this tab is saving: after a reload it is not saved once more. */
+function keep(jobId, archive) {
+  try {
+    sessionStorage.setItem("saving", JSON.stringify([jobId, archive]));
+  } catch {
+    // Nothing can be kept in this browser.
+  }
+}
+
+function kept(jobId) {
+  try {
+    const [job, archive] = JSON.parse(sessionStorage.getItem("saving")) ?? [];
+    return job === jobId ? archive : "";
+  } catch {
+    return "";
+  }
 }
 
 const seconds = () => performance.now() / 1000;

@@ -311,3 +311,17 @@ async def test_administrators_see_what_sentry_has(visit: Visit, start_site: Star
         await expect(link).to_have_attribute("href", ISSUE)
         await expect(link).to_have_attribute("rel", "noreferrer")
         assert sentry.asked == [f"Bearer {TOKEN}"]
+
+
+async def test_chosen_files_are_seen_and_can_be_taken_out(visit: Visit) -> None:
+    """Each with a small picture; the same one is not taken twice."""
+    visitor = await visit()
+    await sign_in(visitor)
+    page = visitor.page
+
+    await page.get_by_label("Choose photos").set_input_files([photo("a.jpg"), photo("b.jpg")])
+    await expect(page.locator(".upload-picture")).to_have_count(2)
+    await page.get_by_role("button", name="Remove a.jpg").click()
+
+    await expect(page.get_by_role("list", name="Chosen photos").get_by_role("listitem")).to_have_count(1)
+    await expect(page.get_by_role("button", name="Upload 1 photo")).to_be_visible()

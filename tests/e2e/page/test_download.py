@@ -80,7 +80,8 @@ async def test_progress_moves_while_photos_arrive(visit: Visit, sandbox: Sandbox
     page = visitor.page
 
     async with HeldImage(sandbox, order.images[3]) as last:
-        await page.get_by_role("button", name="Download 4 photos").click()
+        async with page.expect_download() as saved:  # with its first photo
+            await page.get_by_role("button", name="Download 4 photos").click()
 
         await expect(page.locator("#running-percent")).to_have_text("75%")
         await expect(page.locator("#running-line")).to_contain_text("3 of 4 photos")
@@ -89,8 +90,8 @@ async def test_progress_moves_while_photos_arrive(visit: Visit, sandbox: Sandbox
         assert await page.locator("#bar").evaluate("(bar) => bar.value") == 0.75
         assert await visitor.axe() == []
 
-        async with page.expect_download():
-            last.release()
+        last.release()
+        assert await (await saved.value).failure() is None
 
     await expect(page.get_by_role("heading", name="All 4 photos are in the ZIP")).to_be_visible()
 
@@ -211,14 +212,19 @@ async def test_a_reload_goes_on_with_the_download(visit: Visit, sandbox: Sandbox
     order = sandbox.control.add_order([*THREE, ImageSpec(name="last.jpg")])
     visitor = await at_order(visit, order)
     async with HeldImage(sandbox, order.images[3]) as last:
-        await visitor.page.locator("#go").click()
+        async with visitor.page.expect_download() as saved:
+            await visitor.page.locator("#go").click()
         await expect(visitor.page.locator("#running-percent")).to_have_text("75%")
 
         await visitor.page.reload()
         await expect(visitor.page.locator("#running-percent")).to_have_text("75%")
-        async with visitor.page.expect_download():
-            last.release()
+        again: list[Download] = []
+        visitor.page.on("download", lambda download: again.append(download))
+        last.release()
+        assert await (await saved.value).failure() is None
+        await expect(visitor.page.get_by_role("heading", name="All 4 photos are in the ZIP")).to_be_visible()
 
+    assert again == []
     assert len([request for request in visitor.requests if request.method == "POST"]) == 1
 
 
@@ -273,11 +279,54 @@ async def test_events_go_on_after_a_lost_connection(visit: Visit, site: Service,
 
         async with visitor.page.expect_request("**/events") as again:
             proxy.hang_up()
-        async with visitor.page.expect_download():
-            last.release()
+        last.release()
+        await expect(visitor.page.get_by_role("heading", name="All 4 photos are in the ZIP")).to_be_visible()
 
     assert int((await again.value).headers["last-event-id"]) > 0
     await expect(visitor.page.get_by_role("heading", name="All 4 photos are in the ZIP")).to_be_visible()
+
+
+async def test_the_first_photo_is_saved_while_others_arrive(visit: Visit, sandbox: Sandbox, tmp_path: Path) -> None:
+    """The file begins at once where nothing is bought, and one that buys is saved at its end: it can be cancelled."""
+    order = sandbox.control.add_order([*THREE, ImageSpec(name="last.jpg")])
+    visitor = await at_order(visit, order)
+    page = visitor.page
+    async with HeldImage(sandbox, order.images[3]) as last:
+        async with page.expect_download() as early:
+            await page.locator("#go").click()
+        await expect(page.get_by_role("heading", name="Saving your ZIP")).to_be_visible()
+        last.release()
+        assert len(await members(await early.value, tmp_path)) == 4
+
+    await page.get_by_role("button", name="Back").click()
+    await page.get_by_role("radio", name="Full size").check()
+    started: list[Download] = []
+    page.on("download", lambda download: started.append(download))
+    async with HeldImage(sandbox, order.images[3]) as last:
+        await page.locator("#go").click()
+        await expect(page.locator("#running-percent")).to_have_text("75%")
+        assert started == []
+        async with page.expect_download():
+            last.release()
+
+
+async def test_many_credits_are_spent_only_when_asked_twice(visit: Visit, sandbox: Sandbox) -> None:
+    """Above twenty, the page asks once more, and says how many."""
+    order = sandbox.control.add_order([ImageSpec(size=2_000) for _ in range(21)])
+    visitor = await at_order(visit, order)
+    page = visitor.page
+    await page.get_by_role("radio", name="Full size").check()
+
+    await page.locator("#go").click()
+    asked = page.get_by_role("dialog", name="Spend up to 21 credits?")
+    assert await visitor.axe() == []
+    await asked.get_by_role("button", name="Cancel").click()
+    assert sandbox.control.counters.purchases.total() == 0
+
+    await page.locator("#go").click()
+    async with page.expect_download():
+        await asked.get_by_role("button", name="Buy 21 photos").click()
+    assert sandbox.control.counters.purchases.total() == 21
 
 
 async def test_cancelling_ends_the_job_and_shows_the_options_again(
