@@ -28,8 +28,15 @@ log = get_logger(__name__)
 _GROUP = 256
 # Work that may wait for company waits so long (seconds): a commit costs many times what one more row in it does.
 _GATHER_SECONDS = 0.005
-_LAYOUT = 2
+_LAYOUT = 3
 """Of the tables: a data directory written by newer code is refused."""
+# What earlier versions called them.
+_RENAMED_TABLES = {"unshared_sightings": "unshared_observations"}
+_RENAMED_COLUMNS = (
+    ("archives", "family", "options_key"),
+    ("blobs", "is_cut", "is_incomplete"),
+    ("members", "is_cut", "is_incomplete"),
+)
 
 
 class DataDirUnusable(RuntimeError):
@@ -256,6 +263,7 @@ def _open(directory: Path, schemas: list[str]) -> tuple[sqlite3.Connection, IO[b
         connection.execute("PRAGMA foreign_keys=ON")
         # A checkpoint writes every page once more and waits for the disk: rarely, then (pages of 4 KiB).
         connection.execute("PRAGMA wal_autocheckpoint=4000")
+        _rename(connection)
         _add_new_columns(connection, schemas)
         for schema in schemas:
             connection.executescript(schema)
@@ -274,13 +282,27 @@ def _check_layout(connection: sqlite3.Connection, directory: Path) -> None:
         raise DataDirUnusable(f"{directory} was written by a newer version of this service")
 
 
+def _rename(connection: sqlite3.Connection) -> None:
+    """Give tables and columns that an earlier version made their names of today."""
+    for old, new in _RENAMED_TABLES.items():
+        if _columns(connection, old):
+            connection.execute(f"ALTER TABLE {old} RENAME TO {new}")
+    for table, old, new in _RENAMED_COLUMNS:
+        if old in _columns(connection, table):
+            connection.execute(f"ALTER TABLE {table} RENAME COLUMN {old} TO {new}")
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
+    return {name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")}
+
+
 def _add_new_columns(connection: sqlite3.Connection, schemas: list[str]) -> None:
     """Give tables that an earlier version made the columns which came since, with their defaults."""
     with closing(sqlite3.connect(":memory:")) as model:
         for schema in schemas:
             model.executescript(schema)
         for (table,) in model.execute("SELECT name FROM sqlite_schema WHERE type = 'table'"):
-            there = {name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")}
+            there = _columns(connection, table)
             for _, name, kind, not_null, default, _ in model.execute(f"PRAGMA table_info({table})"):
                 if there and name not in there:
                     rule = f"NOT NULL DEFAULT {default}" if not_null else ""

@@ -4,12 +4,17 @@ import asyncio
 import sqlite3
 import stat
 import threading
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from service.database import Database, DataDirUnusable
+from service.archives import catalogue
+from service.cluster import cluster
+from service.database import Database, DatabaseClosed, DataDirUnusable
 from service.disk import OutOfSpace
+from service.images import store
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS notes (text TEXT NOT NULL);"
 
@@ -114,6 +119,51 @@ async def test_want_of_room_of_one_does_not_fail_the_others(tmp_path: Path) -> N
     assert not isinstance(results[2], BaseException)
     assert await database.run(count) == 1
     await database.close()
+
+
+async def test_names_of_an_earlier_version_become_those_of_today(tmp_path: Path) -> None:
+    """Given a data directory in which tables and columns are called as they were, with rows: the rows are kept."""
+    schemas = [store.SCHEMA, catalogue.SCHEMA, cluster.SCHEMA]
+    database = await Database.open(tmp_path, schemas)
+    await database.close()
+    with closing(sqlite3.connect(tmp_path / "batch.sqlite3")) as connection:
+        connection.executescript(
+            "INSERT INTO blobs VALUES ('b', 1, 2, 'jpg', 3, 'boot', 4, 1);"
+            "INSERT INTO archives VALUES ('a', 'k', 'o', 'complete', 1, '{}', NULL, NULL, 1, 2, 3);"
+            "INSERT INTO members VALUES ('a', 0, 'i', 'n', 'b', 1, 2, 'jpg', 'm', 1, 1);"
+            "INSERT INTO unshared_observations VALUES ('o', '[]');"
+            "ALTER TABLE archives RENAME COLUMN options_key TO family;"
+            "ALTER TABLE blobs RENAME COLUMN is_incomplete TO is_cut;"
+            "ALTER TABLE members RENAME COLUMN is_incomplete TO is_cut;"
+            "ALTER TABLE unshared_observations RENAME TO unshared_sightings;"
+            "DROP INDEX archives_by_options; CREATE INDEX archives_by_family ON archives (family, state);"
+            "PRAGMA user_version = 2;"
+        )
+
+    def read(connection: sqlite3.Connection) -> list[list[Any]]:
+        queries = (
+            "SELECT options_key FROM archives",
+            "SELECT is_incomplete FROM blobs UNION ALL SELECT is_incomplete FROM members",
+            "SELECT order_id FROM unshared_observations",
+            "SELECT name FROM sqlite_schema WHERE name LIKE 'archives_by_%' ORDER BY name",
+        )
+        return [connection.execute(query).fetchall() for query in queries]
+
+    database = await Database.open(tmp_path, schemas)
+    kept = await database.run(read)
+    await database.close()
+
+    assert kept == [[("o",)], [(1,), (1,)], [("o",)], [("archives_by_key",), ("archives_by_options",)]]
+
+
+async def test_nothing_is_given_to_a_closed_database(tmp_path: Path) -> None:
+    """Work that comes after the end is refused at once; a note is forgotten."""
+    database = await Database.open(tmp_path, [_SCHEMA])
+    await database.close()
+
+    with pytest.raises(DatabaseClosed):
+        await database.run(count)
+    database.note("INSERT INTO notes VALUES (?)", ("late",))
 
 
 async def test_a_layout_of_newer_code_is_refused(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ class Archives:
         if finished is not None:
             return finished, CacheResult.HIT
         if interrupted is not None and not interrupted[1].is_settled:
-            return self._resume(*interrupted, caller), CacheResult.HIT
+            return self._continue(*interrupted, caller), CacheResult.HIT
         if interrupted is not None and interrupted[1].state is State.COMPLETE:  # finished by somebody else meanwhile
             return interrupted[1], CacheResult.HIT
         beginning = asyncio.create_task(self._begin(plan, deadline, caller))  # others may have heard of it by the time
@@ -122,7 +122,7 @@ class Archives:
         if lost and not await self._repair(record, lost):
             await self._catalogue.drop(archive_id)
             raise ArchiveGone(f"Images of archive {archive_id} were removed to free space.")
-        return archive if archive.is_settled else self._resume(record, archive)
+        return archive if archive.is_settled else self._continue(record, archive)
 
     async def held(self, archive_id: str, order_id: str, options: Options) -> Archive | None:
         """The archive that a caller says it has a part of; None unless it is here and for just these options."""
@@ -245,7 +245,7 @@ class Archives:
             self._keep_until_over(build, asyncio.create_task(build.run(), name=f"build {archive_id}"))
             return archive, CacheResult.MISS
         archive = self._restore(record)
-        return archive if archive.is_settled else self._resume(record, archive, caller), CacheResult.JOINED
+        return archive if archive.is_settled else self._continue(record, archive, caller), CacheResult.JOINED
 
     async def _serves(self, record: Record, plan: Plan) -> bool:
         """Whether an archive that others had begun can be given to whoever asks now."""
@@ -254,7 +254,7 @@ class Archives:
         ends, theirs = time.time() + plan.wait_timeout, record.created + record.plan.wait_timeout
         return not plan.wait or abs(ends - theirs) <= DEADLINE_SLACK
 
-    def _resume(self, record: Record, archive: Archive, caller: str = "") -> Archive:
+    def _continue(self, record: Record, archive: Archive, caller: str = "") -> Archive:
         if build := self._registry.builds.get(record.id):
             return build.archive
         # No more than was asked for, wherever the wall clock has jumped to since.

@@ -176,22 +176,22 @@ class Build:
         schedule = PollSchedule(self.deadline)
         with self._orders.watch(self.plan.order_id) as watch:
             while True:
-                is_last_look = not self.plan.wait or schedule.is_over or self._order_is_gone
+                is_last_poll = not self.plan.wait or schedule.is_over or self._order_is_gone
                 now = {} if self._order_is_gone else {image.image_id: image for image in self.current.images}
                 for image_id, image in list(waiting.items()):
                     current = now.get(image_id)
-                    if current is None or current.state in _SETTLED or is_last_look:
+                    if current is None or current.state in _SETTLED or is_last_poll:
                         del waiting[image_id]
                         yield (current, obstacle(current)) if current else (image, Reason.IMAGE_NOT_FOUND)
-                if not waiting or is_last_look:
+                if not waiting or is_last_poll:
                     return
-                await self._look_again(watch, schedule)
+                await self._poll_order(watch, schedule)
 
-    async def _look_again(self, watch: OrderWatch, schedule: PollSchedule) -> None:
+    async def _poll_order(self, watch: OrderWatch, schedule: PollSchedule) -> None:
         """Wait for the next look at the order, while somebody wants the archive. Raises `Abandoned`."""
         await self.archive.readers.wait_for_demand(self._length)
         try:
-            order = await watch.next_look(schedule)
+            order = await watch.next_poll(schedule)
             self.current = await self._planner.plan(self.plan.order_id, order, self.plan.options())
         except OrderNotFound:
             self._order_is_gone = True
@@ -249,7 +249,7 @@ class Build:
             self._arrived_bytes -= member.blob.size
             self._keys[image.image_id] = image.key
             self._metrics.images.labels(ImageOutcome.DOWNLOADED if attempts else ImageOutcome.STORED).inc()
-            if member.blob.is_cut:
+            if member.blob.is_incomplete:
                 self._metrics.image_failures.labels(Reason.INCOMPLETE).inc()
 
     def _add_failure(self, image: PlannedImage, reason: Reason, attempts: int = 0) -> None:

@@ -16,16 +16,17 @@ from service.database import Database
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS archives (
-    id TEXT PRIMARY KEY, key TEXT NOT NULL, family TEXT NOT NULL, state TEXT NOT NULL, layout INTEGER NOT NULL,
+    id TEXT PRIMARY KEY, key TEXT NOT NULL, options_key TEXT NOT NULL, state TEXT NOT NULL, layout INTEGER NOT NULL,
     plan TEXT NOT NULL, results TEXT, comment TEXT, created REAL NOT NULL, settled REAL, used REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS archives_by_key ON archives (key, state);
-CREATE INDEX IF NOT EXISTS archives_by_family ON archives (family, state);
+DROP INDEX IF EXISTS archives_by_family;  -- its name in the first edition
+CREATE INDEX IF NOT EXISTS archives_by_options ON archives (options_key, state);
 CREATE TABLE IF NOT EXISTS members (
     archive_id TEXT NOT NULL REFERENCES archives ON DELETE CASCADE, position INTEGER NOT NULL,
     image_id TEXT, name TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL, crc INTEGER NOT NULL,
-    extension TEXT NOT NULL, modified TEXT NOT NULL, attempts INTEGER NOT NULL, is_cut INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (archive_id, position)
+    extension TEXT NOT NULL, modified TEXT NOT NULL, attempts INTEGER NOT NULL,
+    is_incomplete INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (archive_id, position)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS members_by_digest ON members (digest);
 -- Archives that are the result of something which lives until then.
@@ -40,10 +41,10 @@ _SELECT = (
 )
 _BY_ID = _SELECT + "WHERE id = ?"
 _COMPLETE_BY_KEY = _SELECT + "WHERE key = ? AND state = 'complete' ORDER BY settled DESC LIMIT 1"
-_COMPLETE_BY_OPTIONS = _SELECT + "WHERE family = ? AND state = 'complete' ORDER BY settled DESC LIMIT 1"
+_COMPLETE_BY_OPTIONS = _SELECT + "WHERE options_key = ? AND state = 'complete' ORDER BY settled DESC LIMIT 1"
 _INTO_MEMBERS = (
     "INSERT INTO members"
-    " (archive_id, position, name, digest, size, crc, extension, modified, image_id, attempts, is_cut) "
+    " (archive_id, position, name, digest, size, crc, extension, modified, image_id, attempts, is_incomplete) "
 )
 _INSERT_MEMBER = _INTO_MEMBERS + "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # Only if its blob is in the store.
@@ -125,7 +126,7 @@ class Catalogue:
         row = (archive.id, plan.key, plan.options_key, State.BUILDING, LAYOUT_VERSION, plan.model_dump_json())
         await self._database.run(
             lambda connection: connection.execute(
-                "INSERT INTO archives (id, key, family, state, layout, plan, created, used)"
+                "INSERT INTO archives (id, key, options_key, state, layout, plan, created, used)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (*row, archive.created, archive.created),
             )
@@ -242,7 +243,8 @@ class Catalogue:
         def replace(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM archives WHERE id = ?", (record.id,))
             connection.execute(
-                "INSERT INTO archives (id, key, family, state, layout, plan, results, comment, created, settled, used)"
+                "INSERT INTO archives"
+                " (id, key, options_key, state, layout, plan, results, comment, created, settled, used)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*columns, results, record.comment, record.created, record.settled, time.time()),
             )
@@ -319,7 +321,7 @@ def _read(connection: sqlite3.Connection, query: str, value: str) -> Record | No
         return None
     archive_id, state, layout, plan, results, comment, created, settled, kept = row
     members = connection.execute(
-        "SELECT name, digest, size, crc, extension, modified, image_id, attempts, is_cut FROM members"
+        "SELECT name, digest, size, crc, extension, modified, image_id, attempts, is_incomplete FROM members"
         " WHERE archive_id = ? ORDER BY position",
         (archive_id,),
     )

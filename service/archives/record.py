@@ -44,16 +44,16 @@ def encode_member(member: Member, attempts: int) -> list[Any]:
         member.modified.isoformat(),
         member.image_id,
         attempts,
-        blob.is_cut,
+        blob.is_incomplete,
     ]
 
 
 def decode_member(values: list[Any] | tuple[Any, ...]) -> tuple[Member, int]:
     """The member, and the attempts its image took."""
     name, digest, size, crc, extension, modified, image_id, attempts, *more = values
-    is_cut = bool(more and more[0])  # what the first edition shared ends before it
+    is_incomplete = bool(more and more[0])  # what the first edition shared ends before it
     moment = datetime.fromisoformat(modified).astimezone(UTC)
-    return Member(name, Blob(digest, size, crc, extension, is_cut), moment, image_id), attempts
+    return Member(name, Blob(digest, size, crc, extension, is_incomplete), moment, image_id), attempts
 
 
 def encode_result(result: ImageResult) -> dict[str, Any]:
@@ -80,5 +80,5 @@ def extend(archive: Archive, record: Record) -> None:
 def result_of(image: PlannedImage, member: Member, attempts: int) -> ImageResult:
     """The result of an image that is in the archive."""
     blob = member.blob
-    code = Reason.INCOMPLETE if blob.is_cut else None
+    code = Reason.INCOMPLETE if blob.is_incomplete else None
     return ImageResult(image.image_id, image.name, member.name, blob.size, blob.crc, code, attempts)

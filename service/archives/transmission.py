@@ -50,7 +50,7 @@ async def transmit(
                 header += piece
                 position += len(piece)
                 continue
-            data = store.hot(piece.blob)
+            data = store.in_memory(piece.blob)
             if data is not None:
                 part = memoryview(data)[piece.offset : piece.offset + piece.count]
                 await response.write(b"".join((header, part)))

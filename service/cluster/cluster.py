@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS unshared_lists (
     archive_id TEXT PRIMARY KEY REFERENCES archives ON DELETE CASCADE
 ) WITHOUT ROWID;
 -- How this instance saw the images of an order while others could not be told.
-CREATE TABLE IF NOT EXISTS unshared_sightings (order_id TEXT PRIMARY KEY, image_ids TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS unshared_observations (order_id TEXT PRIMARY KEY, image_ids TEXT NOT NULL) WITHOUT ROWID;
 -- What addresses have named here while others could not be told.
 CREATE TABLE IF NOT EXISTS unshared_names (
     url_key TEXT NOT NULL, archive_id TEXT NOT NULL, order_id TEXT NOT NULL, PRIMARY KEY (url_key, archive_id)
@@ -137,10 +137,10 @@ class Cluster:
         stack.push_async_callback(leases.close)
         archives = ClusterArchives(objects, redis, database, settings.archive_ttl, images.wake)
         documents = OrderDocuments(objects)
-        sightings, names = ClusterGenerations(documents, database), ClusterNames(documents, database)
+        observations, names = ClusterGenerations(documents, database), ClusterNames(documents, database)
         requests, spending = SharedOrderRequests(redis), SharedSpending(redis, settings.max_credits_per_day)
         links = ClusterShareLinks(objects)
-        return cls(database, _Parts(redis, images, leases, archives, sightings, requests, names, spending, links))
+        return cls(database, _Parts(redis, images, leases, archives, observations, requests, names, spending, links))
 
     def share(self, stack: AsyncExitStack, store: ImageStore) -> None:
         """From now on, give the other instances what is fetched and settled here; all of it before `stack` closes."""

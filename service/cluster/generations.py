@@ -10,7 +10,7 @@ from dataclasses import replace
 from service.cluster.link import Unavailable
 from service.cluster.orders import OrderDocument, OrderDocuments
 from service.database import Database
-from service.orders.generations import Sighting, look, read_sightings
+from service.orders.generations import Observation, observed, read_observations
 from service.upstream.models import ImageRecord
 
 _PATIENCE_SECONDS = 0.25
@@ -18,18 +18,18 @@ _REMEMBERED = 10_000
 
 
 class ClusterGenerations:
-    """As `SharedGenerations`: written only over the version its writer has read, so that no sighting is lost."""
+    """As `SharedGenerations`: written only over the version its writer has read, so that no observation is lost."""
 
     def __init__(self, documents: OrderDocuments, database: Database) -> None:
         self._documents = documents
         self._database = database
         self._known: OrderedDict[str, None] = OrderedDict()
-        self._late: set[asyncio.Task[dict[str, Sighting]]] = set()
+        self._late: set[asyncio.Task[dict[str, Observation]]] = set()
 
     async def observe(
         self, order_id: str, records: Mapping[str, ImageRecord], refresh: set[str]
-    ) -> dict[str, Sighting]:
-        """The sightings after this look; empty when they cannot be told.
+    ) -> dict[str, Observation]:
+        """The observations as of now; empty when they cannot be told.
 
         For an order that is known here, whose images may be on the disk, a storage that is late is not waited for.
         """
@@ -42,17 +42,17 @@ class ClusterGenerations:
 
     async def _observe(
         self, order_id: str, records: Mapping[str, ImageRecord], refresh: set[str]
-    ) -> dict[str, Sighting]:
+    ) -> dict[str, Observation]:
         self._known[order_id] = None
         self._known.move_to_end(order_id)
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
-        now: dict[str, Sighting] = {}
+        now: dict[str, Observation] = {}
 
         def note(document: OrderDocument) -> OrderDocument:
             nonlocal now
-            now = look(records, document.sightings, refresh)
-            return replace(document, sightings=document.sightings | now)
+            now = observed(records, document.observations, refresh)
+            return replace(document, observations=document.observations | now)
 
         try:
             await self._documents.update(order_id, note)
@@ -63,32 +63,32 @@ class ClusterGenerations:
     def mark(self, connection: sqlite3.Connection, order_id: str, image_ids: Iterable[str]) -> None:
         """As `SharedGenerations`."""
         connection.execute(
-            "INSERT OR REPLACE INTO unshared_sightings VALUES (?, ?)", (order_id, json.dumps([*image_ids]))
+            "INSERT OR REPLACE INTO unshared_observations VALUES (?, ?)", (order_id, json.dumps([*image_ids]))
         )
 
     async def share(self) -> bool:
-        """Give others the sightings that are marked; whether none is left."""
-        marked = "SELECT order_id, image_ids FROM unshared_sightings"
+        """Give others the observations that are marked; whether none is left."""
+        marked = "SELECT order_id, image_ids FROM unshared_observations"
         for order_id, image_ids in await self._database.run(lambda connection: connection.execute(marked).fetchall()):
             ours = await self._database.run(
-                lambda connection: read_sightings(connection, json.loads(image_ids))  # noqa: B023  # awaited at once
+                lambda connection: read_observations(connection, json.loads(image_ids))  # noqa: B023  # awaited at once
             )
 
-            def add(document: OrderDocument, ours: Mapping[str, Sighting] = ours) -> OrderDocument:
+            def add(document: OrderDocument, ours: Mapping[str, Observation] = ours) -> OrderDocument:
                 """What others do not know: images they have not seen, or not in their newest generation."""
-                known = document.sightings
+                known = document.observations
                 newer = {
-                    image_id: sighting
-                    for image_id, sighting in ours.items()
-                    if image_id not in known or sighting.generation > known[image_id].generation
+                    image_id: observation
+                    for image_id, observation in ours.items()
+                    if image_id not in known or observation.generation > known[image_id].generation
                 }
-                return replace(document, sightings=known | newer)
+                return replace(document, observations=known | newer)
 
             try:
                 await self._documents.update(order_id, add)
             except Unavailable:
                 return False
             self._database.note(
-                "DELETE FROM unshared_sightings WHERE order_id = ? AND image_ids = ?", (order_id, image_ids)
+                "DELETE FROM unshared_observations WHERE order_id = ? AND image_ids = ?", (order_id, image_ids)
             )
         return True

@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass, field
 from service.archives.named import REMEMBERED_SECONDS
 from service.cluster.link import Unavailable
 from service.cluster.objects import ObjectChanged, Objects
-from service.orders.generations import Sighting
+from service.orders.generations import Observation
 from service.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -37,7 +37,7 @@ class Naming:
 class OrderDocument:
     """The images by id, the names by the key of their address."""
 
-    sightings: dict[str, Sighting] = field(default_factory=dict)
+    observations: dict[str, Observation] = field(default_factory=dict)
     names: dict[str, Naming] = field(default_factory=dict)
 
 
@@ -102,14 +102,16 @@ def _decode(body: bytes) -> OrderDocument:
     values = json.loads(body)
     names = values.pop(_NAMES, {})
     return OrderDocument(
-        {image_id: Sighting(*sighting) for image_id, sighting in values.items()},
+        {image_id: Observation(*observation) for image_id, observation in values.items()},
         {key: Naming(*naming) for key, naming in names.items()},
     )
 
 
 def _encode(document: OrderDocument) -> bytes:
     """Without the names that are too old to be remembered."""
-    values: dict[str, object] = {image_id: astuple(sighting) for image_id, sighting in document.sightings.items()}
+    values: dict[str, object] = {
+        image_id: astuple(observation) for image_id, observation in document.observations.items()
+    }
     oldest = time.time() - REMEMBERED_SECONDS
     if names := {key: astuple(naming) for key, naming in document.names.items() if naming.seen > oldest}:
         values[_NAMES] = names

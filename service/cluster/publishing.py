@@ -25,7 +25,9 @@ _RETRY_SECONDS = 1.0
 _IDLE_SECONDS = 10.0
 # A stop waits no longer for what is still to be shared: it is shared after the next start.
 _STOP_SECONDS = 10.0
-_UNSHARED = "SELECT digest, size, crc, extension, is_cut, key FROM unshared JOIN blobs USING (digest) ORDER BY used"
+_UNSHARED = (
+    "SELECT digest, size, crc, extension, is_incomplete, key FROM unshared JOIN blobs USING (digest) ORDER BY used"
+)
 
 
 class Publisher:
@@ -86,7 +88,7 @@ class Publisher:
     async def _share(self, blob: Blob, key: str | None) -> bool:
         """Whether there is nothing left to be done for this image."""
         try:
-            await self._images.publish(blob, self._store.hot(blob) or self._store.path(blob.digest), key)
+            await self._images.publish(blob, self._store.in_memory(blob) or self._store.path(blob.digest), key)
         except FileNotFoundError:
             log.warning("stored image was lost before it was shared")
         except (Unavailable, OSError):

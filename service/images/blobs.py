@@ -37,7 +37,7 @@ class Blob:
     crc: int
     """CRC-32 as ZIP has it."""
     extension: str
-    is_cut: bool = False
+    is_incomplete: bool = False
     """It ends before its format says it should, and upstream has no more of it."""
 
 

@@ -293,7 +293,7 @@ class ImageFetcher:
             named = (image.image_id, image.key)
             context.storing += content.size
             try:
-                blob = await self._store.publish(body, content, extension, named, is_cut=not is_whole)
+                blob = await self._store.publish(body, content, extension, named, is_incomplete=not is_whole)
             finally:
                 context.storing -= content.size
             progress.is_sold = True

@@ -14,7 +14,7 @@ _INCOMING = "incoming"
 # Open files of large blobs that were just written, for the readers who follow.
 _KEPT_OPEN = 16
 # Bytes of small blobs that were just written, or read.
-_HOT_BYTES = 16 << 20
+_MEMORY_BYTES = 16 << 20
 
 
 class OpenBlob:
@@ -35,7 +35,7 @@ class OpenBlob:
 
 
 class BlobFiles:
-    """Where blobs are. All but `open`, `hot` and `forget` blocks: it runs on threads."""
+    """Where blobs are. All but `open`, `in_memory` and `forget` blocks: it runs on threads."""
 
     def __init__(self, directory: Path, threads: ThreadPoolExecutor) -> None:
         self._directory = directory
@@ -44,8 +44,8 @@ class BlobFiles:
         self._threads = threads
         self._numbers = count()
         self._open: OrderedDict[str, OpenBlob] = OrderedDict()
-        self._hot: OrderedDict[str, bytes] = OrderedDict()
-        self._hot_bytes = 0
+        self._in_memory: OrderedDict[str, bytes] = OrderedDict()
+        self._memory_bytes = 0
 
     def path(self, digest: str) -> Path:
         """Where the blob of this digest is, or would be."""
@@ -114,21 +114,21 @@ class BlobFiles:
         probe.touch()
         probe.unlink()
 
-    def hot(self, digest: str) -> bytes | None:
+    def in_memory(self, digest: str) -> bytes | None:
         """A small blob that is still in memory."""
-        data = self._hot.get(digest)
+        data = self._in_memory.get(digest)
         if data is not None:
-            self._hot.move_to_end(digest)
+            self._in_memory.move_to_end(digest)
         return data
 
-    def keep_hot(self, digest: str, data: bytes) -> None:
+    def keep_in_memory(self, digest: str, data: bytes) -> None:
         """Keep a small blob in memory for a while."""
-        if digest in self._hot:
+        if digest in self._in_memory:
             return
-        self._hot[digest] = data
-        self._hot_bytes += len(data)
-        while self._hot_bytes > _HOT_BYTES:
-            self._hot_bytes -= len(self._hot.popitem(last=False)[1])
+        self._in_memory[digest] = data
+        self._memory_bytes += len(data)
+        while self._memory_bytes > _MEMORY_BYTES:
+            self._memory_bytes -= len(self._in_memory.popitem(last=False)[1])
 
     def keep_open(self, digest: str, file: int) -> None:
         """Keep a descriptor for those who read the blob now."""
@@ -140,7 +140,7 @@ class BlobFiles:
 
     def forget(self, digest: str) -> None:
         """The blob is deleted: nothing of it stays in memory, nothing holds its room on the disk."""
-        self._hot_bytes -= len(self._hot.pop(digest, b""))
+        self._memory_bytes -= len(self._in_memory.pop(digest, b""))
         self._close(self._open.pop(digest, None))
 
     def close(self) -> None:

@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS blobs (
     -- a file that changed since, or may have lost its last pages to a power cut, is read and checked again.
     mtime_ns INTEGER NOT NULL, boot TEXT NOT NULL, used REAL NOT NULL,
     -- Upstream's own file ends before its format says it should: it is not fetched again.
-    is_cut INTEGER NOT NULL DEFAULT 0
+    is_incomplete INTEGER NOT NULL DEFAULT 0
 );
 -- The newest generation of each variant of an image.
 CREATE TABLE IF NOT EXISTS variants (
@@ -52,7 +52,8 @@ CREATE INDEX IF NOT EXISTS images_by_digest ON images (digest);
 """
 
 _INSERT_BLOB = (
-    "INSERT INTO blobs (digest, size, crc, extension, is_cut, mtime_ns, boot, used) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO blobs (digest, size, crc, extension, is_incomplete, mtime_ns, boot, used)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (digest) DO UPDATE SET mtime_ns = excluded.mtime_ns, boot = excluded.boot, used = excluded.used"
 )
 # A late download of an older generation does not replace a newer one.
@@ -61,7 +62,7 @@ _INSERT_VARIANT = (
     " DO UPDATE SET generation = excluded.generation, digest = excluded.digest"
     " WHERE excluded.generation >= generation"
 )
-_BLOB = "digest, size, crc, extension, is_cut"
+_BLOB = "digest, size, crc, extension, is_incomplete"
 # What a file looks like that cannot be looked at just now.
 _UNKNOWN = (-1, -1)
 
@@ -203,13 +204,13 @@ class ImageStore:
         extension: str,
         image: tuple[str, str] | None = None,
         *,
-        is_cut: bool = False,
+        is_incomplete: bool = False,
     ) -> Blob:
         """Keep a complete body, and let an image's key name it from now on: `image` is its id and key.
 
         Carried through once begun, also when the caller is cancelled. Raises `OutOfSpace`, or `OSError`.
         """
-        blob = Blob(content.digest, content.size, content.crc, extension, is_cut)
+        blob = Blob(content.digest, content.size, content.crc, extension, is_incomplete)
         await self._keep(body, blob, image)
         if self._shared is not None:
             self._shared.stored(blob, image[1] if image else None)
@@ -236,7 +237,7 @@ class ImageStore:
                 else:
                     size, mtime_ns = self._files.write(blob.digest, data)
             is_known = connection.execute("SELECT 1 FROM blobs WHERE digest = ?", (blob.digest,)).fetchone()
-            row = (blob.digest, size, blob.crc, blob.extension, blob.is_cut, mtime_ns, self._boot, time.time())
+            row = (blob.digest, size, blob.crc, blob.extension, blob.is_incomplete, mtime_ns, self._boot, time.time())
             connection.execute(_INSERT_BLOB, row)
             if image is not None:
                 image_id, key = image
@@ -256,7 +257,7 @@ class ImageStore:
                     self._published.popitem(last=False)
                     self._forgotten_at = time.monotonic()
             if data is not None:
-                self._files.keep_hot(blob.digest, data)
+                self._files.keep_in_memory(blob.digest, data)
             elif (file := body.writer.take_file()) is not None:
                 self._files.keep_open(blob.digest, file)
 
@@ -460,9 +461,9 @@ class ImageStore:
             return False
         return True
 
-    def hot(self, blob: Blob) -> bytes | None:
+    def in_memory(self, blob: Blob) -> bytes | None:
         """The bytes of a small image that was written just now."""
-        return self._files.hot(blob.digest)
+        return self._files.in_memory(blob.digest)
 
     async def open_blob(self, blob: Blob, *, whole: bool = True) -> OpenBlob | None:
         """The image's file, to be entered at once. Raises `BlobLost`, or `BlobUnreadable`.

@@ -31,7 +31,7 @@ _REMEMBERED_SECONDS = 30 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class Observation:
     """An image as it was last seen."""
 
     finished: bool
@@ -40,7 +40,7 @@ class Sighting:
     bought: bool | None = None
     refreshed: float = 0.0
 
-    def next(self, record: ImageRecord, now: float, *, refresh: bool) -> "Sighting":
+    def next(self, record: ImageRecord, now: float, *, refresh: bool) -> "Observation":
         """The image as it is seen now."""
         finished, marks, bought = record.state is ImageState.READY, _marks(record), record.downloaded
         was_bought_now = bought and not self.bought
@@ -49,7 +49,7 @@ class Sighting:
         )
         refreshed = now if refresh and abs(now - self.refreshed) > _REFRESH_SECONDS else self.refreshed
         generation = self.generation + is_new + (refreshed != self.refreshed)
-        return Sighting(finished, generation, marks, bought, refreshed)
+        return Observation(finished, generation, marks, bought, refreshed)
 
 
 class SharedGenerations(Protocol):
@@ -57,11 +57,11 @@ class SharedGenerations(Protocol):
 
     async def observe(
         self, order_id: str, records: Mapping[str, ImageRecord], refresh: set[str]
-    ) -> dict[str, Sighting]:
-        """The sightings after this look; empty when they cannot be told."""
+    ) -> dict[str, Observation]:
+        """The observations as of now; empty when they cannot be told."""
 
     def mark(self, connection: sqlite3.Connection, order_id: str, image_ids: Iterable[str]) -> None:
-        """Within the transaction that keeps sightings which could not be told: others are to know of them."""
+        """Within the transaction that keeps observations which could not be told: others are to know of them."""
 
 
 class Generations:
@@ -82,9 +82,9 @@ class Generations:
         shared = await self._shared.observe(order_id, records, anew) if self._shared is not None and records else {}
 
         def update(connection: sqlite3.Connection) -> dict[str, int]:
-            known = read_sightings(connection, listed)
-            now = shared or look(records, known, anew)
-            changed = [(image_id, sighting) for image_id, sighting in now.items() if sighting != known.get(image_id)]
+            known = read_observations(connection, listed)
+            now = shared or observed(records, known, anew)
+            changed = [(image_id, new) for image_id, new in now.items() if new != known.get(image_id)]
             moment = time.time()
             connection.executemany(
                 "INSERT OR REPLACE INTO generations (image_id, finished, generation, marks, bought, refreshed, seen)"
@@ -97,7 +97,7 @@ class Generations:
             if self._shared is not None and now and not shared:
                 self._shared.mark(connection, order_id, now)
             # One whose state says nothing now is what it was.
-            return {image_id: sighting.generation for image_id, sighting in {**known, **now}.items()}
+            return {image_id: observation.generation for image_id, observation in {**known, **now}.items()}
 
         return await self._database.run(update)
 
@@ -126,18 +126,20 @@ def observable(order: Order) -> dict[str, ImageRecord]:
     return {image.image_id: image for image in order.images if image.image_id and image.state not in silent}
 
 
-def look(records: Mapping[str, ImageRecord], known: Mapping[str, Sighting], refresh: set[str]) -> dict[str, Sighting]:
+def observed(
+    records: Mapping[str, ImageRecord], known: Mapping[str, Observation], refresh: set[str]
+) -> dict[str, Observation]:
     """The images as they are seen now, after how they were seen last."""
     now = time.time()
     return {
-        image_id: known.get(image_id, Sighting(finished=False, generation=0)).next(
+        image_id: known.get(image_id, Observation(finished=False, generation=0)).next(
             record, now, refresh=image_id in refresh
         )
         for image_id, record in records.items()
     }
 
 
-def read_sightings(connection: sqlite3.Connection, image_ids: Iterable[str]) -> dict[str, Sighting]:
+def read_observations(connection: sqlite3.Connection, image_ids: Iterable[str]) -> dict[str, Observation]:
     """Within a transaction: how images were last seen, by this instance's account."""
     rows = connection.execute(
         "SELECT image_id, finished, generation, marks, bought, refreshed FROM generations"
@@ -145,7 +147,7 @@ def read_sightings(connection: sqlite3.Connection, image_ids: Iterable[str]) -> 
         [json.dumps(list(image_ids))],
     )
     return {
-        image_id: Sighting(bool(finished), generation, marks, None if bought is None else bool(bought), refreshed)
+        image_id: Observation(bool(finished), generation, marks, None if bought is None else bool(bought), refreshed)
         for image_id, finished, generation, marks, bought, refreshed in rows
     }
 

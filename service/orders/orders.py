@@ -23,20 +23,20 @@ _SHORT_SECONDS = 2.0
 _MAX_SHORT = 1000
 # Of memory for all documents that are kept.
 _MAX_BYTES = 16 << 20
-# So many times in a row an order that is waited for has to be unknown: one look may have met a lagging replica.
+# So many times in a row an order that is waited for has to be unknown: one poll may have met a lagging replica.
 _MISSED_LOOKS = 2
 
 
 @dataclass(eq=False)
-class _Looks:
-    """The looks at an order that some wait for."""
+class _Polls:
+    """The polls of an order that some wait for."""
 
     watches: int = 0
     count: int = 0
     outcome: Order | Problem | None = None
     """Of the last one."""
     was_notified: bool = False
-    """Something happened to the order that no look has seen."""
+    """Something happened to the order that no poll has seen."""
     changed: Signal = field(default_factory=Signal)
 
 
@@ -49,7 +49,7 @@ class Orders:
         self._kept: OrderedDict[str, tuple[float, Order]] = OrderedDict()
         self._kept_bytes = 0
         self._calls: SingleFlight[Order] = SingleFlight()
-        self._looks: dict[str, _Looks] = {}
+        self._polls: dict[str, _Polls] = {}
         # Orders that list fewer images than they count, with both numbers.
         self._short: OrderedDict[str, tuple[int | None, int]] = OrderedDict()
 
@@ -58,7 +58,7 @@ class Orders:
         if (kept := self._fresh(order_id)) is not None:
             return _existing(order_id, kept)
         order = await self.refresh(order_id)
-        return await self._look_twice(order_id, order) if self._is_short(order_id, order) else order
+        return await self._poll_twice(order_id, order) if self._is_short(order_id, order) else order
 
     def is_kept(self, order_id: str) -> bool:
         """Whether `get` answers without asking Autoenhance."""
@@ -66,13 +66,13 @@ class Orders:
 
     async def refresh(self, order_id: str) -> Order:
         """The order's document past the cache; callers at the same time share one call. Raises as `get`."""
-        return _existing(order_id, await self._look(order_id))
+        return _existing(order_id, await self._poll(order_id))
 
     def _is_short(self, order_id: str, order: Order) -> bool:
         """Whether it lists fewer images than it counts, and was not known to."""
         return bool(order.unlisted) and not order.may_grow and self._short.get(order_id) != _counts(order)
 
-    async def _look_twice(self, order_id: str, order: Order) -> Order:
+    async def _poll_twice(self, order_id: str, order: Order) -> Order:
         """A listing may lag behind its count: what is still so a moment later is how it is."""
         await asyncio.sleep(_SHORT_SECONDS)
         order = await self.refresh(order_id)
@@ -84,15 +84,15 @@ class Orders:
 
     @contextmanager
     def watch(self, order_id: str) -> Iterator["OrderWatch"]:
-        """Wait for an order within the block: it misses neither a look nor a `notify`."""
-        looks = self._looks.setdefault(order_id, _Looks())
-        looks.watches += 1
+        """Wait for an order within the block: it misses neither a poll nor a `notify`."""
+        polls = self._polls.setdefault(order_id, _Polls())
+        polls.watches += 1
         try:
-            yield OrderWatch(looks, lambda: self._look(order_id), order_id)
+            yield OrderWatch(polls, lambda: self._poll(order_id), order_id)
         finally:
-            looks.watches -= 1
-            if not looks.watches:
-                del self._looks[order_id]
+            polls.watches -= 1
+            if not polls.watches:
+                del self._polls[order_id]
 
     async def wait_until_listed(self, order_id: str, schedule: PollSchedule) -> Order:
         """The order as soon as its images are listed, or as it is when the schedule ends.
@@ -103,28 +103,28 @@ class Orders:
             order = await self.get(order_id)
             while order.may_grow and not order.images and not schedule.is_over:
                 try:
-                    order = await watch.next_look(schedule)
+                    order = await watch.next_poll(schedule)
                 except UPSTREAM_DOWN:
                     if schedule.is_over:
                         raise
         return order
 
     def notify(self, order_id: str) -> None:
-        """Something happened to the order: whoever waits for it looks at once."""
-        if (looks := self._looks.get(order_id)) is not None:
-            looks.was_notified = True
-            looks.changed.fire()
+        """Something happened to the order: whoever waits for it polls at once."""
+        if (polls := self._polls.get(order_id)) is not None:
+            polls.was_notified = True
+            polls.changed.fire()
 
     async def close(self) -> None:
         """Cancel what is under way and wait for it."""
         await self._calls.close()
 
-    async def _look(self, order_id: str) -> Order:
+    async def _poll(self, order_id: str) -> Order:
         return await self._calls.join(order_id, lambda: self._fetch(order_id), "order")
 
     async def _fetch(self, order_id: str) -> Order:
-        if (looks := self._looks.get(order_id)) is not None:
-            looks.was_notified = False  # a call that was under way when it came may have been answered before it
+        if (polls := self._polls.get(order_id)) is not None:
+            polls.was_notified = False  # a call that was under way when it came may have been answered before it
         try:
             order = await self._upstream.order(order_id)
         except Problem as problem:
@@ -135,11 +135,11 @@ class Orders:
         return order
 
     def _tell(self, order_id: str, outcome: Order | Problem) -> None:
-        """Hand the outcome of a look to all who wait for one."""
-        if (looks := self._looks.get(order_id)) is not None:
-            looks.count += 1
-            looks.outcome = outcome
-            looks.changed.fire()
+        """Hand the outcome of a poll to all who wait for one."""
+        if (polls := self._polls.get(order_id)) is not None:
+            polls.count += 1
+            polls.outcome = outcome
+            polls.changed.fire()
 
     def _keep(self, order_id: str, order: Order) -> None:
         self._drop(order_id)
@@ -165,34 +165,34 @@ class Orders:
 class OrderWatch:
     """One party that waits for an order."""
 
-    def __init__(self, looks: _Looks, look: Callable[[], Awaitable[Order]], order_id: str) -> None:
-        self._looks = looks
-        self._look = look
+    def __init__(self, polls: _Polls, poll: Callable[[], Awaitable[Order]], order_id: str) -> None:
+        self._polls = polls
+        self._poll = poll
         self._order_id = order_id
-        self._seen = looks.count
+        self._seen = polls.count
         self._missed = 0
 
-    async def next_look(self, schedule: PollSchedule) -> Order:
-        """The order at the next look that anybody takes: when `schedule` says so, or at once after a `notify`.
+    async def next_poll(self, schedule: PollSchedule) -> Order:
+        """The order at the next poll, whoever takes it: when `schedule` says so, or at once after a `notify`.
 
-        However many wait, one of them looks. Raises what a look raises: `OrderNotFound` for a deleted order, and for
+        However many wait, one of them polls. Raises what a poll raises: `OrderNotFound` for a deleted order, and for
         one that is unknown twice in a row; `UpstreamError` at the first time.
         """
-        looks = self._looks
-        if looks.count == self._seen and not looks.was_notified:
-            await looks.changed.wait_for(schedule.pause())
-        if looks.count == self._seen:
+        polls = self._polls
+        if polls.count == self._seen and not polls.was_notified:
+            await polls.changed.wait_for(schedule.pause())
+        if polls.count == self._seen:
             with suppress(Problem):
-                await self._look()
-        self._seen = looks.count
-        return self._read(looks.outcome)
+                await self._poll()
+        self._seen = polls.count
+        return self._read(polls.outcome)
 
     async def next_answer(self) -> None:
-        """Wait for the next look that Autoenhance answers, whoever takes it and whenever."""
-        seen = self._looks.count
-        while self._looks.count == seen or isinstance(self._looks.outcome, Problem):
-            seen = self._looks.count
-            await self._looks.changed.wait()
+        """Wait for the next poll that Autoenhance answers, whoever takes it and whenever."""
+        seen = self._polls.count
+        while self._polls.count == seen or isinstance(self._polls.outcome, Problem):
+            seen = self._polls.count
+            await self._polls.changed.wait()
 
     def _read(self, outcome: Order | Problem | None) -> Order:
         if isinstance(outcome, OrderNotFound):
@@ -202,7 +202,7 @@ class OrderWatch:
         if isinstance(outcome, Problem):
             log.warning("order could not be polled", order_id=self._order_id, code=outcome.code)
             raise outcome
-        assert outcome is not None  # noqa: S101  # a look has been taken
+        assert outcome is not None  # noqa: S101  # a poll has been taken
         return _existing(self._order_id, outcome)
 
 

@@ -61,13 +61,13 @@ async def fill(body: Body, data: bytes, piece: int = 64 << 10) -> None:
             await body.flush()
 
 
-async def put(images: ImageStore, key: str, data: bytes, *, image_id: str = "a", is_cut: bool = False) -> Blob:
+async def put(images: ImageStore, key: str, data: bytes, *, image_id: str = "a", is_incomplete: bool = False) -> Blob:
     """Store `data` as an image under `key`."""
     async with images.receive() as body:
         await body.expect(len(data))
         await fill(body, data)
         content, _ = await body.complete("txt")
-        return await images.publish(body, content, "jpg", (image_id, key), is_cut=is_cut)
+        return await images.publish(body, content, "jpg", (image_id, key), is_incomplete=is_incomplete)
 
 
 async def found(images: ImageStore, *keys: str) -> dict[str, Blob]:

@@ -214,7 +214,7 @@ class TestCutImages:
 
         fetched = await scene.fetch()
 
-        assert (fetched.blob.is_cut, fetched.attempts) == (True, 2)
+        assert (fetched.blob.is_incomplete, fetched.attempts) == (True, 2)
         assert await read(scene.images, fetched.blob) == cut
         assert all("Range" not in request.headers for request in upstream.requests("a"))
 
@@ -224,7 +224,7 @@ class TestCutImages:
 
         fetched = await scene.fetch()
 
-        assert not fetched.blob.is_cut
+        assert not fetched.blob.is_incomplete
         assert await read(scene.images, fetched.blob) == jpeg(size=3 * MIB)
 
     @pytest.mark.parametrize("hops", [0, 1])

@@ -97,27 +97,27 @@ async def test_so_many_descriptors_are_kept_and_no_more(images: ImageStore, monk
     assert await read(images, blobs[0]) == bytes(MIB + 1)
 
 
-async def test_small_images_are_hot_within_a_bound(images: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_small_images_are_in_memory_within_a_bound(images: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that was read longest ago goes first."""
-    monkeypatch.setattr(files_module, "_HOT_BYTES", 250)
+    monkeypatch.setattr(files_module, "_MEMORY_BYTES", 250)
     first = await put(images, "k1", b"1" * 100)
     second = await put(images, "k2", b"2" * 100)
-    assert images.hot(first) == b"1" * 100
+    assert images.in_memory(first) == b"1" * 100
 
     third = await put(images, "k3", b"3" * 100)
 
-    assert [images.hot(blob) for blob in (first, second, third)] == [b"1" * 100, None, b"3" * 100]
+    assert [images.in_memory(blob) for blob in (first, second, third)] == [b"1" * 100, None, b"3" * 100]
     assert await read(images, second) == b"2" * 100
 
 
-async def test_what_is_deleted_is_not_hot(images: ImageStore) -> None:
+async def test_what_is_deleted_is_not_in_memory(images: ImageStore) -> None:
     """Nor does it take any of the bound."""
     blob = await put(images, "k", b"photo")
 
     await images.delete(lambda _: [blob.digest])
 
-    assert images.hot(blob) is None
-    assert images._files._hot_bytes == 0
+    assert images.in_memory(blob) is None
+    assert images._files._memory_bytes == 0
 
 
 @pytest.mark.parametrize("is_there", [False, True])

@@ -92,9 +92,9 @@ class TestFound:
 
     async def test_that_upstreams_file_is_cut_is_remembered(self, images: ImageStore, tmp_path: Path) -> None:
         """So that it is not fetched again."""
-        await put(images, "k.0", jpeg()[:-2], is_cut=True)
+        await put(images, "k.0", jpeg()[:-2], is_incomplete=True)
 
-        assert (await found(images, "k.0"))["k.0"].is_cut
+        assert (await found(images, "k.0"))["k.0"].is_incomplete
 
     async def test_a_hit_counts_as_use(self, images: ImageStore, database: Database) -> None:
         """What is used is not the first to go."""

@@ -57,7 +57,7 @@ class Waiter:
         with orders.watch("o") as watch:
             while True:
                 try:
-                    order = await watch.next_look(schedule)
+                    order = await watch.next_poll(schedule)
                 except Problem as problem:
                     self.outcomes.append(problem)
                     if isinstance(problem, OrderNotFound):
@@ -221,7 +221,7 @@ async def test_nothing_is_kept_of_orders_that_nobody_waits_for(upstream: Upstrea
     await asyncio.wait([waiter.task])
     orders.notify("o")
 
-    assert orders._looks == {}
+    assert orders._polls == {}
 
 
 class TestNextAnswer:

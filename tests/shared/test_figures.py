@@ -13,7 +13,7 @@ from tests.s3_server import S3Server
 from tests.shared.s3_proxy import S3Proxy
 
 IMAGES = {f"i{number}": jpeg(number, 20_000) for number in range(10)}
-# Of an order, whatever its images: its sightings read and written, the name of its archive, its list.
+# Of an order, whatever its images: its observations read and written, the name of its archive, its list.
 _PER_ORDER = 4
 _IDLE_SECONDS = 10.0
 
