@@ -61,7 +61,7 @@ async def deliver_image(
     response.content_length = stop - start
     if request.method == "HEAD":
         return response
-    data = store.hot(blob)
+    data = store.in_memory(blob)
     opened = None if data is not None else await store.open_blob(blob, whole=part is None)
     fields = request[LOG_FIELDS] = {"image_bytes": stop - start}
     with opened or nullcontext(), span("stream") as current, cut_on_error(request, metrics, fields, current):

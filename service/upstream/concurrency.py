@@ -111,7 +111,7 @@ class DownloadSlots:
         self._adaptive = adaptive or AdaptiveLimit(limit)
         self._line, self._behind = _Line(), _Line()
         self._overtime = 0
-        self._next_look: asyncio.Handle | None = None
+        self._next_admission: asyncio.Handle | None = None
         self._metrics = metrics
         self._shown: tuple[int, float] | None = None
         self._show()
@@ -185,12 +185,12 @@ class DownloadSlots:
 
     def _look_soon(self) -> None:
         """Look whose turn it is once everybody who is awake now has queued: nobody takes several turns at once."""
-        if self._next_look is None:
-            self._next_look = asyncio.get_running_loop().call_soon(self._admit)
+        if self._next_admission is None:
+            self._next_admission = asyncio.get_running_loop().call_soon(self._admit)
 
     def _admit(self) -> None:
         """Let those in whose turn it is; come back by itself when only the learned rate is in the way."""
-        self._next_look = None
+        self._next_admission = None
         while self._held < self._adaptive.cap and (queue := self._next_queue()) is not None:
             place = queue.places[0]
             if place.granted.done():
@@ -202,7 +202,7 @@ class DownloadSlots:
                 continue
             delay = self._adaptive.delay()
             if delay > 0:
-                self._next_look = asyncio.get_running_loop().call_later(delay, self._admit)
+                self._next_admission = asyncio.get_running_loop().call_later(delay, self._admit)
                 return
             queue.places.popleft()
             place.slot.line.hold(place.slot)
