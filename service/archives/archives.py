@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -100,7 +101,7 @@ class Archives:
 
     async def stale(self, order_id: str, options: Options) -> Archive | None:
         """The newest complete archive for the same options, for when upstream cannot be asked."""
-        return await self._intact(await self._catalogue.find_stale(options_key(order_id, options)))
+        return await self._first_intact(await self._catalogue.find_stale(options_key(order_id, options)))
 
     async def by_id(self, archive_id: str, *, begin: bool = True) -> Archive:
         """An archive by its id; a build that a restart interrupted is resumed, and lost images are fetched again.
@@ -118,6 +119,7 @@ class Archives:
         archive = self._restore(record)
         if not begin:
             return archive
+        archive.readers.expect_one()
         lost = await self._store.missing(archive.blobs())
         if lost and not await self._repair(record, lost):
             await self._catalogue.drop(archive_id)
@@ -171,7 +173,7 @@ class Archives:
         await self._planner.sweep()
 
     async def _finished(self, plan: Plan) -> Archive | None:
-        return await self._intact(await self._catalogue.find_complete(plan.key))
+        return await self._first_intact(await self._catalogue.find_complete(plan.key))
 
     async def _interrupted(self, plan: Plan) -> tuple[Record, Archive] | None:
         """A build for this plan that was left unfinished, and can be continued; where several share, see `_begin`."""
@@ -187,10 +189,17 @@ class Archives:
             return None
         return None if await self._store.missing(archive.blobs()) else (record, archive)
 
-    async def _intact(self, record: Record | None) -> Archive | None:
-        if record is None:
-            return None
+    async def _first_intact(self, records: Sequence[Record]) -> Archive | None:
+        for record in records:
+            if (archive := await self._intact(record)) is not None:
+                self._catalogue.note_used(record.id)
+                return archive
+        return None
+
+    async def _intact(self, record: Record) -> Archive | None:
+        """The complete archive, to be read at once; None when an image of it is lost."""
         archive = self._restore(record)
+        archive.readers.expect_one()
         if archive.state is not State.COMPLETE or await self._store.missing(archive.blobs()):
             return None
         return archive

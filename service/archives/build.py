@@ -195,8 +195,8 @@ class Build:
             self.current = await self._planner.plan(self.plan.order_id, order, self.plan.options())
         except OrderNotFound:
             self._order_is_gone = True
-        except Problem as problem:
-            log.warning("order could not be polled", order_id=self.plan.order_id, code=problem.code)
+        except Problem:
+            pass  # the watch has told the log
 
     async def _fetch(self, image: PlannedImage) -> None:
         """Have an image fetched, while a reader wants it, and append it."""

@@ -5,7 +5,7 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
 from service.archives.archive import Archive, State
@@ -40,8 +40,8 @@ _SELECT = (
     " FROM archives LEFT JOIN kept ON archive_id = id "
 )
 _BY_ID = _SELECT + "WHERE id = ?"
-_COMPLETE_BY_KEY = _SELECT + "WHERE key = ? AND state = 'complete' ORDER BY settled DESC LIMIT 1"
-_COMPLETE_BY_OPTIONS = _SELECT + "WHERE options_key = ? AND state = 'complete' ORDER BY settled DESC LIMIT 1"
+_COMPLETE_BY_KEY = _SELECT + "WHERE key = ? AND state = 'complete' ORDER BY settled DESC"
+_COMPLETE_BY_OPTIONS = _SELECT + "WHERE options_key = ? AND state = 'complete' ORDER BY settled DESC"
 _INTO_MEMBERS = (
     "INSERT INTO members"
     " (archive_id, position, name, digest, size, crc, extension, modified, image_id, attempts, is_incomplete) "
@@ -207,7 +207,7 @@ class Catalogue:
     async def load(self, archive_id: str) -> Record | None:
         """An archive by id, `GONE` ones included; notes that it is used."""
         record = await self._database.run(lambda connection: _read(connection, _BY_ID, archive_id))
-        self._note_used(archive_id)
+        self.note_used(archive_id)
         if self.shared is None:
             return record
         if record is None or record.state not in _SETTLED:
@@ -216,23 +216,25 @@ class Catalogue:
             record = replace(record, kept=max(record.kept, await self.shared.kept_until(archive_id)))
         return record
 
-    async def find_complete(self, key: str) -> Record | None:
-        """The newest complete archive for `key` that is not too old to be used again."""
+    async def find_complete(self, key: str) -> list[Record]:
+        """The complete archives for `key` that are not too old to be used again, the newest first."""
         return await self._find_complete(_COMPLETE_BY_KEY, key)
 
     async def find_unfinished(self, key: str) -> Record | None:
         """The newest build for `key` that was left unfinished."""
         return await self._database.run(lambda connection: _read(connection, _UNFINISHED_BY_KEY, key))
 
-    async def find_stale(self, options_key: str) -> Record | None:
-        """The newest complete archive for the same options, whatever its images are now."""
+    async def find_stale(self, options_key: str) -> list[Record]:
+        """The complete archives for the same options, whatever their images are now, the newest first."""
         return await self._find_complete(_COMPLETE_BY_OPTIONS, options_key)
 
-    async def _find_complete(self, query: str, key: str) -> Record | None:
-        record = await self._newest(query, key)
-        if record is None and self.shared is not None:
+    async def _find_complete(self, query: str, key: str) -> list[Record]:
+        records = await self._database.run(lambda connection: _read_all(connection, query, key))
+        records = [record for record in records if not (self.is_expired(record) or self._is_old(record))]
+        if not records and self.shared is not None:
             record = await self._adopt_settled(await self.shared.find_complete(key))
-        return record if record is not None and not self.is_expired(record) else None
+            return [] if record is None or self.is_expired(record) else [record]
+        return records
 
     async def adopt(self, record: Record) -> None:
         """Record what another instance told of an archive, in place of what was known of it here."""
@@ -299,14 +301,8 @@ class Catalogue:
         """Whether it is too old to answer a new request."""
         return record.settled is not None and record.settled < time.time() - self._ttl
 
-    async def _newest(self, query: str, value: str) -> Record | None:
-        record = await self._database.run(lambda connection: _read(connection, query, value))
-        if record is None or self.is_expired(record) or self._is_old(record):
-            return None
-        self._note_used(record.id)
-        return record
-
-    def _note_used(self, archive_id: str) -> None:
+    def note_used(self, archive_id: str) -> None:
+        """It is not the first to go when room is needed."""
         self._database.note("UPDATE archives SET used = ? WHERE id = ?", (time.time(), archive_id))
 
 
@@ -316,9 +312,14 @@ def read_record(connection: sqlite3.Connection, archive_id: str) -> Record | Non
 
 
 def _read(connection: sqlite3.Connection, query: str, value: str) -> Record | None:
-    row = connection.execute(query, (value,)).fetchone()
-    if row is None:
-        return None
+    return next(iter(_read_all(connection, query, value)), None)
+
+
+def _read_all(connection: sqlite3.Connection, query: str, value: str) -> list[Record]:
+    return [_record(connection, row) for row in connection.execute(query, (value,)).fetchall()]
+
+
+def _record(connection: sqlite3.Connection, row: tuple[Any, ...]) -> Record:
     archive_id, state, layout, plan, results, comment, created, settled, kept = row
     members = connection.execute(
         "SELECT name, digest, size, crc, extension, modified, image_id, attempts, is_incomplete FROM members"

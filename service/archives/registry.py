@@ -70,4 +70,4 @@ class Registry:
         return {image.key for build in self.builds.values() for image in build.current.images}
 
     def _is_used(self, archive: Archive) -> bool:
-        return archive.id in self.builds or archive.readers.count > 0
+        return archive.id in self.builds or archive.readers.is_used

@@ -417,7 +417,7 @@ class ImageStore:
             return chosen, freed
 
         async def settle() -> int:
-            chosen, freed = await self._database.run(remove)
+            chosen, freed = await removing
             for digest in chosen:
                 self._files.forget(digest)
             gone = set(chosen)
@@ -426,6 +426,8 @@ class ImageStore:
             self._budget.add(-freed)
             return freed
 
+        # Given before anything is awaited: who is found to be in use now is so when this is done.
+        removing = self._database.give(remove)
         return await asyncio.shield(settle())
 
     async def _make_room(self, missing: int) -> None:

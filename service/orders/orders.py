@@ -24,7 +24,7 @@ _MAX_SHORT = 1000
 # Of memory for all documents that are kept.
 _MAX_BYTES = 16 << 20
 # So many times in a row an order that is waited for has to be unknown: one poll may have met a lagging replica.
-_MISSED_LOOKS = 2
+_MISSED_POLLS = 2
 
 
 @dataclass(eq=False)
@@ -195,13 +195,10 @@ class OrderWatch:
             await self._polls.changed.wait()
 
     def _read(self, outcome: Order | Problem | None) -> Order:
-        if isinstance(outcome, OrderNotFound):
-            self._missed += 1
-            raise outcome if self._missed >= _MISSED_LOOKS else UpstreamError()
-        self._missed = 0
+        self._missed = self._missed + 1 if isinstance(outcome, OrderNotFound) else 0
         if isinstance(outcome, Problem):
             log.warning("order could not be polled", order_id=self._order_id, code=outcome.code)
-            raise outcome
+            raise UpstreamError() if 0 < self._missed < _MISSED_POLLS else outcome
         assert outcome is not None  # noqa: S101  # a poll has been taken
         return _existing(self._order_id, outcome)
 

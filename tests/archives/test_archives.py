@@ -4,6 +4,8 @@ import asyncio
 import io
 import sqlite3
 import zipfile
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from tests.archives.house import House, open_house
 from tests.archives.plans import archive_of, plan_of
 from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
 from tests.fakes.upstream import FakeUpstream, Reply
+from tests.images.helpers import put
 from tests.upstream.helpers import PATIENCE, turns
 
 
@@ -50,6 +53,48 @@ def fill(upstream: FakeUpstream, *image_ids: str) -> None:
 
 
 class TestFinished:
+    async def test_one_that_lost_an_image_hides_no_older_one(self, house: House, upstream: FakeUpstream) -> None:
+        """Given two for the same key, of which the newer one lacks a blob: the older one is served."""
+        fill(upstream, "a")
+        older = await house.finished()
+        record = await house.catalogue.load(older.id)
+        assert record is not None
+        newer = archive_of(record.plan)
+        await house.catalogue.begin(newer, record.plan)
+        member = replace(older.members[0], blob=await put(house.images, "b.0", jpeg(9)))
+        assert await house.catalogue.append(newer, [(member, 1)])
+        newer.append(member)
+        await house.catalogue.settle(newer, State.COMPLETE, "")
+        await house.images.delete(partial(_only, member.blob.digest))
+
+        found, result = await house.start()
+
+        assert (found.id, result, upstream.image_calls) == (older.id, CacheResult.HIT, 1)
+
+    @pytest.mark.parametrize("by_id", [False, True])
+    async def test_one_that_was_found_is_not_evicted_before_it_is_read(
+        self, house: House, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, by_id: bool
+    ) -> None:
+        """Given want of room between the two."""
+        fill(upstream, "a")
+        archive = await house.finished()
+        before = await house.bytes_of(archive)
+        really_missing = house.images.missing
+
+        async def missing_then_evict(blobs: Iterable[Blob]) -> set[str]:
+            lost = await really_missing(blobs)
+            await house.images._make_room(1)
+            return lost
+
+        monkeypatch.setattr(house.images, "missing", missing_then_evict)
+        found = await house.archives.by_id(archive.id) if by_id else (await house.start())[0]
+        with found.readers.reading():
+            await house.images._make_room(1)
+
+        assert await house.bytes_of(found) == before
+        await house.images._make_room(1)
+        assert await really_missing(archive.blobs())
+
     async def test_an_equal_request_finds_it(self, house: House, upstream: FakeUpstream) -> None:
         """The same object, the same bytes, nothing fetched."""
         fill(upstream, "a", "b")
