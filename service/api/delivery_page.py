@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote
 from aiohttp import web
 from multidict import MultiDict
 
-from service.api import images, page
+from service.api import downloads, images, page
 from service.api.base_path import base_path, in_html
 from service.api.caller import Caller, tenant_of
 from service.api.downloads import (
@@ -20,8 +20,6 @@ from service.api.downloads import (
     HEAD_ANSWERS,
     ORDER_CALL,
     ZIP_ANSWERS,
-    describe_archive,
-    send_archive,
 )
 from service.api.images import describe_image, send_image
 from service.api.keys import ORDERS, SETTINGS
@@ -102,12 +100,12 @@ async def describe_one(request: web.Request) -> web.StreamResponse:
 
 async def download(request: web.Request) -> web.StreamResponse:
     """All of the photos in one ZIP."""
-    return await send_archive(request, *await _read_download(request))
+    return await downloads.download(request, await _read_download(request))
 
 
 async def describe(request: web.Request) -> web.StreamResponse:
     """Answer HEAD for the ZIP."""
-    return await describe_archive(request, *await _read_download(request))
+    return await downloads.describe(request, await _read_download(request))
 
 
 async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:

@@ -11,11 +11,12 @@ from service.api.origins import is_prefetch
 from service.api.query import read_options, read_order_id, read_query
 from service.api.route import Answer, Parameter, Problems, Route, Who, count
 from service.archives.archive import Archive, State
-from service.archives.delivery import DeliveryOptions, headers, is_not_modified, not_modified
+from service.archives.delivery import DeliveryOptions
 from service.archives.names import archive_filename, content_disposition
 from service.archives.options import Options
 from service.archives.plan import choose
 from service.archives.ranges import parse_range
+from service.archives.response_heads import headers, is_not_modified, not_modified
 from service.problems import (
     UPSTREAM_DOWN,
     BreakerOpen,
@@ -49,18 +50,9 @@ from service.upstream.versions import required_version, takes_format
 _TAG = re.compile('"([0-9a-f]{32})"')
 
 
-async def download(request: web.Request) -> web.StreamResponse:
-    """Stream the ZIP of an order's images."""
-    return await send_archive(request, *_read(request))
-
-
-async def describe(request: web.Request) -> web.StreamResponse:
-    """Answer HEAD: the headers of the archive if there is one, else what the order tells. Begins nothing."""
-    return await describe_archive(request, *_read(request))
-
-
-async def send_archive(request: web.Request, order_id: str, options: Options) -> web.StreamResponse:
-    """Answer with the archive of an order, or the range of it that is asked for."""
+async def download(request: web.Request, asked: tuple[str, Options] | None = None) -> web.StreamResponse:
+    """Stream the ZIP of an order's images. `asked`: the order's id and the options, where the request names neither."""
+    order_id, options = asked or _read(request)
     archive, result = await _resumed(request, order_id, options), CacheResult.HIT
     if archive is None:
         await count(request)
@@ -80,8 +72,9 @@ async def send_archive(request: web.Request, order_id: str, options: Options) ->
     return await request.app[DELIVERY].deliver(request, archive, delivery)
 
 
-async def describe_archive(request: web.Request, order_id: str, options: Options) -> web.StreamResponse:
-    """Answer HEAD for an order."""
+async def describe(request: web.Request, asked: tuple[str, Options] | None = None) -> web.StreamResponse:
+    """Answer HEAD: the headers of the archive if there is one, else what the order tells. Begins nothing."""
+    order_id, options = asked or _read(request)
     await count(request)
     try:
         order = await request.app[ORDERS].get(order_id)

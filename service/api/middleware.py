@@ -15,8 +15,8 @@ from service.api.keys import METRICS, PREPARED, REQUEST_ID, STATS
 from service.api.responses import COMMON_HEADERS, problem_response
 from service.api.route import policy_of
 from service.api.tracing import method_of, route_of
+from service.archives.cutting import STALLED, cut
 from service.archives.delivery import LOG_FIELDS, STARTED
-from service.archives.transmission import STALLED, cut
 from service.disk import OutOfSpace
 from service.problems import (
     BadRequest,

@@ -1,25 +1,29 @@
-"""Answers a request with an archive: whole or a range of it, finished or still growing (RFC 9110 13 and 14)."""
+"""Answers a request with an archive: whole or a range of it, finished or still growing.
+
+Headers and the directory go from memory, images by `sendfile` from their files.
+"""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import HttpVersion11, web
-from opentelemetry.trace import Span
 
 from service.archives.archive import Archive
-from service.archives.names import archive_filename, content_disposition
-from service.archives.ranges import ByteRange, parse_range
+from service.archives.cutting import STALLED, ClientLeft, cut_on_error
+from service.archives.layout import BlobSlice
+from service.archives.ranges import ByteRange
 from service.archives.readers import Reader
-from service.archives.transmission import ClientLeft, cut, transmit
-from service.images.blobs import BlobLost, BlobUnreadable
+from service.archives.response_heads import headers, is_not_modified, not_modified, part_of, wanted_range, whole
+from service.images.blobs import BlobLost
+from service.images.files import OpenBlob
 from service.images.store import ImageStore
-from service.problems import ImagesMissing, InternalError, PreconditionFailed, Problem, RangeUnsafe, StillBuilding
+from service.problems import ImagesMissing, RangeUnsafe, StillBuilding
 from service.telemetry.metrics import Metrics
-from service.telemetry.traces import mark_failed, span
+from service.telemetry.traces import span
 
 STARTED = web.RequestKey("STARTED", float)
 """When the request came in (`time.monotonic`)."""
@@ -29,6 +33,10 @@ LOG_FIELDS = web.RequestKey("LOG_FIELDS", dict[str, Any])
 # How long a range that needs the end waits for it; below the idle limit (60 s) of common proxies.
 _WAIT_FOR_END = 45.0
 _RETRY_AFTER = 5.0
+# So many bytes are sent with one write, if they are there.
+_TOGETHER = 64 << 10
+# So often does a reader's position move on while one large image is sent.
+_PIECE = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -71,10 +79,10 @@ class Delivery:
                     raise ImagesMissing([result.failure for result in archive.failures], archive.unlisted)
             if part is None:
                 await archive.wait_until(lambda: not to_the_end and bool(archive.members))
-                response, start, stop = _whole(archive)
+                response, start, stop = whole(archive)
             else:
                 await self._until_known(archive, part)
-                response, start, stop = _part(archive, part)
+                response, start, stop = part_of(archive, part)
                 reader.advance(start)
             ranges = options.note_named is None or await options.note_named(archive.id)
             if part is not None and not ranges and "If-Range" not in request.headers:
@@ -117,101 +125,105 @@ class Delivery:
         return response
 
 
-@contextmanager
-def cut_on_error(request: web.Request, metrics: Metrics, fields: dict[str, Any], current: Span) -> Iterator[None]:
-    """Around the sending of a body: whatever ends it before the last byte, the client sees an error.
+async def transmit(
+    request: web.Request,
+    response: web.StreamResponse,
+    archive: Archive,
+    store: ImageStore,
+    *,
+    start: int,
+    stop: int | None,
+    reader: Reader,
+) -> None:
+    """Send the archive's bytes from `start` to before `stop` (None: to the end) as the body of a prepared response.
 
-    `fields` of the log and the `current` span tell how it ended.
+    Raises `ClientLeft`, the archive's problem if it fails on the way, or `BlobLost`. The caller must `cut` then.
     """
-    fields["outcome"] = "cut"
-
-    def note_left() -> None:
-        metrics.client_disconnects.inc()
-        fields.update({"outcome": "client_left", "status": 499})
-
+    position = start
+    together: list[bytes | memoryview] = []  # headers and small images that are sent with one write
+    pending = 0
     try:
-        yield
-        fields["outcome"] = "sent"
-    except (ClientLeft, ConnectionError):
-        note_left()
-        cut(request)
-    except (Problem, BlobLost, BlobUnreadable) as error:
-        mark_failed(current, type(error).__name__)
-        cause = error if isinstance(error, Problem) else InternalError()
-        fields.update({"reason": type(error).__name__, "code": cause.code, "status": max(cause.status, 500)})
-        cut(request)
-    except BaseException:
-        if request.transport is None or request.transport.is_closing():
-            note_left()
-        cut(request)
-        raise
-    finally:
-        current.set_attribute("stream.outcome", fields["outcome"])
+        async for piece in archive.slices(start, stop):
+            data = piece if isinstance(piece, bytes) else store.in_memory(piece.blob)
+            count = len(piece) if isinstance(piece, bytes) else piece.count
+            if data is not None:
+                together.append(data if isinstance(piece, bytes) else memoryview(data)[piece.offset :][:count])
+                position, pending = position + count, pending + count
+                if pending < _TOGETHER and position < archive.length:
+                    continue
+            if together:
+                await response.write(b"".join(together))
+                together, pending = [], 0
+                reader.advance(position)
+            if data is None and not isinstance(piece, bytes):
+                await _send_image(request, response, piece, store, reader, position)
+                position += count
+                reader.advance(position)
+        await response.write_eof(b"".join(together))
+        reader.advance(position)
+    except ConnectionError as error:
+        raise ClientLeft from error
 
 
-def headers(archive: Archive, *, stale: bool = False, ranges: bool = True) -> dict[str, str]:
-    """What every answer about the archive's bytes says of it. `ranges`: whether a bare range is safe at its URL."""
-    found = {
-        "Content-Type": "application/zip",
-        "Content-Disposition": content_disposition(archive_filename(archive.order_name, archive.order_id)),
-        "ETag": f'"{archive.id}"',
-        "Accept-Ranges": "bytes" if ranges else "none",
-        "Cache-Control": "private, no-transform",
-        "Link": f'</v1/archives/{archive.id}/report>; rel="describedby"',
-        "X-Accel-Buffering": "no",
-        "X-Archive-Id": archive.id,
-        "X-Total-Images": str(archive.total),
-    }
-    if archive.is_settled:
-        found |= {"X-Downloaded": str(archive.downloaded), "X-Failed": str(len(archive.failures))}
-    return found | ({"X-Archive-Stale": "true"} if stale else {})
+async def _send_image(
+    request: web.Request,
+    response: web.StreamResponse,
+    piece: BlobSlice,
+    store: ImageStore,
+    reader: Reader,
+    position: int,
+) -> None:
+    opened = await store.open_blob(piece.blob, whole=piece.count == piece.blob.size)
+    with opened or nullcontext():
+        await send_file(
+            request, response, piece, store, opened=opened, advance=lambda done: reader.advance(position + done)
+        )
 
 
-def _whole(archive: Archive) -> tuple[web.StreamResponse, int, int | None]:
-    response = web.StreamResponse()
-    if archive.is_settled:
-        response.content_length = archive.length
-    else:
-        response.enable_chunked_encoding()
-    return response, 0, archive.length if archive.is_settled else None
+async def send_file(
+    request: web.Request,
+    response: web.StreamResponse,
+    piece: BlobSlice,
+    store: ImageStore,
+    *,
+    opened: OpenBlob | None,
+    advance: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Send a part of an image from its open file; None when it is only in the shared storage.
 
-
-def _part(archive: Archive, span: ByteRange) -> tuple[web.StreamResponse, int, int]:
-    start, stop = span.resolve(archive.length)
-    total = str(archive.length) if archive.is_settled else "*"
-    response = web.StreamResponse(status=206, headers={"Content-Range": f"bytes {start}-{stop - 1}/{total}"})
-    response.content_length = stop - start
-    return response, start, stop
-
-
-def not_modified(archive: Archive, *, stale: bool = False) -> web.Response:
-    """The caller has these bytes."""
-    return web.Response(status=304, headers=headers(archive, stale=stale))
-
-
-def is_not_modified(request: web.Request, archive: Archive) -> bool:
-    """Evaluate `If-Match` (raises `PreconditionFailed`) and `If-None-Match`."""
-    # A star means any archive that exists, and one that has just begun does not exist yet.
-    return is_held(request, archive.id, f"This is archive {archive.id}.", exists=archive.is_settled)
-
-
-def is_held(request: web.Request, tag: str, occurrence: str, *, exists: bool = True) -> bool:
-    """Whether the caller has what `tag` names (`If-None-Match`).
-
-    Raises `PreconditionFailed` with the `occurrence` when `If-Match` asks for something else.
+    `advance` is told how many bytes have gone. Raises `BlobLost`, or `ConnectionError`.
     """
-    if request.if_match is not None and not any(
-        given.value in (tag, "*") and not given.is_weak for given in request.if_match
-    ):
-        raise PreconditionFailed(occurrence)
-    return any(given.value == tag or (given.value == "*" and exists) for given in request.if_none_match or ())
+    if opened is None:
+        done = 0
+        async for block in store.read_shared(piece.blob, piece.offset, piece.offset + piece.count):
+            await response.write(block)
+            done += len(block)
+            advance(done)
+        return
+    loop = asyncio.get_running_loop()
+    transport = _open_transport(request)
+    if response.chunked:
+        # aiohttp has no way to send a file as one chunk of a chunked body, so the chunk's frame is written here.
+        transport.write(b"%x\r\n" % piece.count)
+    done = 0
+    while done < piece.count:
+        if transport.is_closing():
+            raise ConnectionResetError("the client left")
+        try:
+            sent = await loop.sendfile(transport, opened.file, piece.offset + done, min(_PIECE, piece.count - done))
+        except TimeoutError as error:  # the kernel's: bytes waited too long to be taken
+            request[STALLED] = True
+            raise ConnectionAbortedError("the client stopped reading") from error
+        if not sent:  # the file became shorter since it was opened
+            raise BlobLost(piece.blob.digest)
+        done += sent
+        advance(done)
+    if response.chunked:
+        transport.write(b"\r\n")
 
 
-def wanted_range(request: web.Request, tag: str) -> ByteRange | None:
-    """The range that a GET asks for, if it asks for one of what `tag` names."""
-    if request.method != "GET":
-        return None
-    if_range = request.headers.get("If-Range")
-    if if_range is not None and if_range.strip() != f'"{tag}"':
-        return None
-    return parse_range(request.headers.get("Range"))
+def _open_transport(request: web.Request) -> asyncio.Transport:
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError("the client left")
+    return transport

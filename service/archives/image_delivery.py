@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from service.archives.delivery import LOG_FIELDS, cut_on_error, is_held, wanted_range
+from service.archives.cutting import cut_on_error
+from service.archives.delivery import LOG_FIELDS, send_file
 from service.archives.layout import BlobSlice
 from service.archives.names import content_disposition
-from service.archives.transmission import send_file
+from service.archives.response_heads import is_held, wanted_range
 from service.images.blobs import Blob
 from service.images.store import ImageStore
 from service.telemetry.metrics import Metrics

@@ -106,9 +106,9 @@ def _safe(name: str, ending: re.Pattern[str] | None = None) -> str:
         text = "_".join(part for part in parts if not _NO_FOLDER.fullmatch(part))
         text = "".join(map(_harmless, _INVISIBLE.sub("", text))).rstrip(" .")
     text = ending.sub("", text) if ending else text
-    stem = _cut(unicodedata.normalize("NFC", text).strip(" ."), _STEM_BYTES)
+    stem = _shortened(unicodedata.normalize("NFC", text).strip(" ."), _STEM_BYTES)
     if _DEVICE.fullmatch(stem.partition(".")[0].rstrip()):
-        return _cut(f"_{stem}", _STEM_BYTES)
+        return _shortened(f"_{stem}", _STEM_BYTES)
     return stem
 
 
@@ -121,7 +121,7 @@ def _harmless(character: str) -> str:
     return "_" if category in _NEUTRALISED or character in _RESERVED else character
 
 
-def _cut(stem: str, size: int) -> str:
+def _shortened(stem: str, size: int) -> str:
     """At most `size` bytes of UTF-8 from the start: whole characters, and no space or dot at the end."""
     return stem.encode()[:size].decode(errors="ignore").rstrip(" .")
 
@@ -136,7 +136,7 @@ def _unique(stems: Sequence[str]) -> Iterator[str]:
         while (key := _comparable(unique)) in taken or (unique != stem and key in originals):
             numbers[original] = number = numbers.get(original, 0) + 1
             suffix = f"_{number}"
-            unique = _cut(stem, _STEM_BYTES - len(suffix)) + suffix
+            unique = _shortened(stem, _STEM_BYTES - len(suffix)) + suffix
         taken.add(key)
         yield unique
 

@@ -168,7 +168,7 @@ def parts_of(images: int, max_images: int) -> int:
 
 
 def _part_of(order: Order, part: int, max_images: int) -> list[ImageRecord]:
-    """Part `part` (1, 2, ...) of an order: cut by date and id, in the order's own sequence."""
+    """Part `part` (1, 2, ...) of an order: by date and id, in the order's own sequence."""
     sequence = range(len(order.images))
     records = order.images
     by_date = sorted(sequence, key=lambda at: (records[at].date_added or _NO_DATE, records[at].image_id or ""))

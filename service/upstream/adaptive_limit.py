@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-_CUT = 0.7
+_DECREASE = 0.7
 # Steepness of the cubic recovery, as the AWS SDKs have it.
 _SCALE = 0.4
 _SLOWEST = 2.0
@@ -29,7 +29,7 @@ class AdaptiveLimit:
         self._cap = float(limit)
         self._refused: deque[tuple[float, str]] = deque()
         self._started: deque[float] = deque()
-        self._cut_at = -_SETTLE
+        self._decreased_at = -_SETTLE
         self._best_rate: float | None = None
         self._throttled_at = 0.0
         self._next_start = 0.0
@@ -44,7 +44,7 @@ class AdaptiveLimit:
         """Starts per second; None while no 429 was ever met, or once its lesson is outgrown."""
         if self._best_rate is None:
             return None
-        seconds_to_best = math.cbrt(self._best_rate * (1 - _CUT) / _SCALE)
+        seconds_to_best = math.cbrt(self._best_rate * (1 - _DECREASE) / _SCALE)
         since = self._clock() - self._throttled_at
         return max(_SLOWEST, _SCALE * (since - seconds_to_best) ** 3 + self._best_rate)
 
@@ -74,10 +74,10 @@ class AdaptiveLimit:
         self._refused.append((now, image_id))
         while self._refused[0][0] < now - _WINDOW:
             self._refused.popleft()
-        if len({image for _, image in self._refused}) < 2 or now - self._cut_at < _SETTLE:
+        if len({image for _, image in self._refused}) < 2 or now - self._decreased_at < _SETTLE:
             return
-        self._cut_at = now
-        self._cap = max(1.0, self._cap * _CUT)
+        self._decreased_at = now
+        self._cap = max(1.0, self._cap * _DECREASE)
         if throttled:
             self._best_rate = max(_SLOWEST, min(self._measured_rate(), self.rate or float("inf")))
             self._throttled_at = now

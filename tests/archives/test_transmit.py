@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from aiohttp import ClientSession, web
 
-from service.archives import transmission
+from service.archives import delivery
 from service.archives.archive import Archive, State
+from service.archives.cutting import cut
+from service.archives.delivery import transmit
 from service.archives.layout import Member
 from service.archives.readers import Reader, Readers
-from service.archives.transmission import cut, transmit
 from service.images.blobs import BlobLost
 from service.images.store import ImageStore
 from tests.archives.house import House
@@ -73,7 +74,7 @@ async def test_every_byte_arrives_in_sequence(house: House, chunked: bool) -> No
 
 async def test_within_one_large_image_the_position_moves(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """A build may go on while its reader is in the middle of an image that is larger than the window."""
-    monkeypatch.setattr(transmission, "_PIECE", MIB)
+    monkeypatch.setattr(delivery, "_PIECE", MIB)
     archive = await archive_with(house.images, 8 * MIB)
     positions: list[int] = []
     really_advance = Reader.advance
