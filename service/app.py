@@ -163,11 +163,14 @@ async def components(app: web.Application) -> AsyncIterator[None]:
         app[ORDERS] = orders = Orders(upstream, settings.order_freshness)
         stack.push_async_callback(orders.close)
         shared.hear(orders)
-        planner = Planner(
-            Generations(database, shared.generations), settings.max_images_per_order, has_legacy=images.has_legacy
-        )
         context = BuildContext(
-            fetcher, images, Catalogue(database, settings.archive_ttl, shared.archives), orders, planner, metrics
+            fetcher,
+            images,
+            Catalogue(database, settings.archive_ttl, shared.archives),
+            orders,
+            Generations(database, shared.generations),
+            Planner(settings.max_images_per_order, images.has_legacy),
+            metrics,
         )
         app[ARCHIVES] = archives = Archives(
             context, registry, window=settings.read_ahead_bytes, grace=settings.resume_grace

@@ -43,6 +43,7 @@ class Archives:
         self._catalogue = context.catalogue
         self._store = context.store
         self._orders = context.orders
+        self._generations = context.generations
         self._planner = context.planner
         self._window = window
         self._grace = grace
@@ -61,7 +62,9 @@ class Archives:
         else:
             order = await self._orders.get(order_id)
         await self._check_price(order_id, order, options)
-        plan = await self._planner.plan(order_id, order, options, refresh=options.refresh)
+        anew = self._planner.chosen(order, options) if options.refresh else ()
+        generations = await self._generations.observe(order_id, order, anew)
+        plan = self._planner.plan(order_id, order, generations, options)
         if build := self._registry.joinable(plan.build_key, deadline):
             return build.archive, CacheResult.JOINED
         finished = await self._finished(plan)
@@ -83,20 +86,22 @@ class Archives:
         """Raises `MaxCreditsExceeded` when the archive would buy more than its caller wants, whoever builds it."""
         if options.max_credits is None:
             return
-        plan = await self._planner.plan(order_id, order, options)  # no refresh: nothing is new before that is decided
+        generations = await self._generations.observe(order_id, order)  # nothing is new before that is decided
+        plan = self._planner.plan(order_id, order, generations, options)
         stored = {} if options.refresh else await self._store.find(plan.keys())
         if (to_buy := plan.to_buy(stored)) > options.max_credits:
             raise MaxCreditsExceeded(to_buy, options.max_credits)
 
     async def find(self, order_id: str, order: Order, options: Options) -> Archive | None:
         """The archive that `get_or_start` would give, if there is one; nothing is started."""
-        plan = await self._planner.plan(order_id, order, options)
+        plan = self._planner.plan(order_id, order, await self._generations.observe(order_id, order), options)
         build = self._registry.joinable(plan.build_key, time.monotonic() + options.wait_timeout)
         return build.archive if build else await self._finished(plan)
 
     async def preview(self, order_id: str, order: Order, options: Options) -> tuple[Plan, dict[str, Blob]]:
         """What `get_or_start` would plan, of an order however large, and which of its images are stored, by key."""
-        plan = await self._planner.outline(order_id, order, options)
+        generations = await self._generations.observe(order_id, order)
+        plan = await self._planner.outline(order_id, order, generations, options)
         return plan, await self._store.find(plan.keys())
 
     async def stale(self, order_id: str, options: Options) -> Archive | None:
@@ -170,7 +175,7 @@ class Archives:
     async def _sweep(self) -> None:
         orphaned_before = time.time() - self._grace if time.monotonic() - self._started > self._grace else 0
         await self._catalogue.sweep(self._registry.live(), orphaned_before)
-        await self._planner.sweep()
+        await self._generations.sweep()
 
     async def _finished(self, plan: Plan) -> Archive | None:
         return await self._first_intact(await self._catalogue.find_complete(plan.key))

@@ -19,6 +19,7 @@ from service.disk import OutOfSpace
 from service.images.fetch import FetchContext, Fetched, ImageFailed, ImageFetcher
 from service.images.spending import until_tomorrow
 from service.images.store import ImageStore
+from service.orders.generations import Generations
 from service.orders.orders import Orders, OrderWatch
 from service.orders.schedule import PollSchedule
 from service.problems import (
@@ -66,6 +67,7 @@ class BuildContext:
     store: ImageStore
     catalogue: Catalogue
     orders: Orders
+    generations: Generations
     planner: Planner
     metrics: Metrics
 
@@ -89,6 +91,7 @@ class Build:
         self._store = context.store
         self._catalogue = context.catalogue
         self._orders = context.orders
+        self._generations = context.generations
         self._planner = context.planner
         self._metrics = context.metrics
         self._is_new = is_new
@@ -192,7 +195,8 @@ class Build:
         await self.archive.readers.wait_for_demand(self._length)
         try:
             order = await watch.next_poll(schedule)
-            self.current = await self._planner.plan(self.plan.order_id, order, self.plan.options())
+            generations = await self._generations.observe(self.plan.order_id, order)
+            self.current = self._planner.plan(self.plan.order_id, order, generations, self.plan.options())
         except OrderNotFound:
             self._order_is_gone = True
         except Problem:

@@ -1,6 +1,7 @@
 """What an archive will hold, decided before anything is fetched."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,6 @@ from service.computing import MANY_IMAGES, compute
 from service.images.fetch import ImageRequest
 from service.images.identity import digest, image_key, image_variant
 from service.images.legacy import legacy_key
-from service.orders.generations import Generations
 from service.problems import InvalidParameter, OrderEmpty, TooManyImages, UnknownImage
 from service.upstream.models import ImageRecord, ImageState, Order, Rendition
 
@@ -179,32 +179,28 @@ def _part_of(order: Order, part: int, max_images: int) -> list[ImageRecord]:
     return [records[at] for at in sequence if at in chosen]
 
 
+@dataclass(frozen=True)
 class Planner:
-    """Makes plans from an order's document and what was seen of its images before."""
+    """Makes plans from an order's document and the generations of its images. Plans have at most `max_images`.
 
-    def __init__(self, generations: Generations, max_images: int, *, has_legacy: bool = False) -> None:
-        self._generations = generations
-        self._max_images = max_images
-        self._has_legacy = has_legacy
+    `has_legacy`: the store holds images of the first edition.
+    """
 
-    async def plan(self, order_id: str, order: Order, options: Options, *, refresh: bool = False) -> Plan:
-        """The plan for these options. `refresh`: all chosen images are to be fetched anew. Raises as `make_plan`."""
-        anew: list[str] = []
-        if refresh:
-            anew = [image.image_id for image in choose(order, options, self._max_images) if image.image_id]
-        generations = await self._generations.observe(order_id, order, anew)
-        return make_plan(order_id, order, generations, options, self._max_images, has_legacy=self._has_legacy)
+    max_images: int
+    has_legacy: bool = False
 
-    async def outline(self, order_id: str, order: Order, options: Options) -> Plan:
+    def plan(self, order_id: str, order: Order, generations: Mapping[str, int], options: Options) -> Plan:
+        """The plan for these options. Raises as `make_plan`."""
+        return make_plan(order_id, order, generations, options, self.max_images, has_legacy=self.has_legacy)
+
+    def chosen(self, order: Order, options: Options) -> list[str]:
+        """The ids of the images that a plan would have. Raises as `make_plan`."""
+        return [image.image_id for image in choose(order, options, self.max_images) if image.image_id]
+
+    async def outline(self, order_id: str, order: Order, generations: Mapping[str, int], options: Options) -> Plan:
         """As `plan`, of an order however large: what its owner is shown. No archive can be built from it."""
-        generations = await self._generations.observe(order_id, order)
-        limit = self._max_images if options.part is not None else max(self._max_images, len(order.images))
-        has_legacy = self._has_legacy
+        limit = self.max_images if options.part is not None else max(self.max_images, len(order.images))
         return await compute(
-            lambda: make_plan(order_id, order, generations, options, limit, has_legacy=has_legacy),
+            lambda: make_plan(order_id, order, generations, options, limit, has_legacy=self.has_legacy),
             is_short=len(order.images) <= MANY_IMAGES,
         )
-
-    async def sweep(self) -> None:
-        """Forget images that were not seen for long and are not stored."""
-        await self._generations.sweep()

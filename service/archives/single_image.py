@@ -35,6 +35,7 @@ class SingleImages:
     def __init__(self, context: BuildContext) -> None:
         self._fetcher = context.fetcher
         self._store = context.store
+        self._generations = context.generations
         self._planner = context.planner
         self._metrics = context.metrics
 
@@ -44,7 +45,8 @@ class SingleImages:
         if record is None:
             raise ImageNotFound
         options = Options(**rendition.model_dump(), image=(image_id,))
-        return await self._planner.plan(order_id, replace(order, images=(record,)), options)
+        alone = replace(order, images=(record,))
+        return self._planner.plan(order_id, alone, await self._generations.observe(order_id, alone), options)
 
     async def find(self, plan: Plan) -> Blob | None:
         """The image, if it is stored as Autoenhance would send it now."""

@@ -31,7 +31,7 @@ HANDLER = "api/downloads.py:download"
 # Of the task that sends the request alone; and over all tasks, up to the handler.
 TASK_FRAMES = 6
 FRAMES = 12
-MODULES = 16
+MODULES = 14
 
 
 def own_frames(frame: FrameType | None) -> list[str]:
