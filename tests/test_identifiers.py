@@ -14,16 +14,36 @@ GONE = frozenset(
     {"Workshop", "Purse", "Wanted", "Stored", "Wish", "News", "Life", "Patience", "rooms", "_grown", "Readiness"}
     | {"Demand", "linger", "Turns", "deaths", "blamed", "PutOff", "Withdrawn", "insist", "let_go", "take_up"}
     | {"bring_up_to", "_take_in", "_told_apart", "Step", "Hint", "Pace", "Incoming", "Space", "running_key"}
-    | {"FACTS", "explain", "encourage"}
+    | {
+        "FACTS",
+        "explain",
+        "encourage",
+        "Looks",
+        "_Looks",
+        "next_look",
+        "Sighting",
+        "sightings",
+        "hot",
+        "keep_hot",
+        "is_cut",
+    }
 )
 # Of archives, this is the key of their options; of sockets and metrics it is the field's own word.
 FAMILY = ("service/archives", "service/images", "service/orders", "service/cluster")
+# What was said to people in no native speaker's words.
+GONE_PHRASES = (
+    "given a rest",
+    "how-manieth",
+    "background work broke",
+    "there is no such parameter",
+    "of no use any more",
+)
 # As names of parameters they said too little.
 GONE_PARAMETERS = frozenset({"words", "most", "longest", "told"})
 # Modules that were called by a word of the dialect, or by one that meant several things.
 GONE_MODULES = frozenset(
     {"workshop", "purse", "wanted", "wish", "news", "life", "patience", "rooms", "readiness", "demand", "turns"}
-    | {"steps", "step", "hint", "pace", "incoming", "space", "sharing", "shared", "facts", "polling"}
+    | {"steps", "step", "hint", "pace", "incoming", "space", "sharing", "shared", "facts", "polling", "transmission"}
 )
 # Files of these folders are called as what they serve, which is called the same elsewhere: a resource of this API or
 # of the one that the sandbox stands in for, a kind of record that instances share, a command.
@@ -67,6 +87,21 @@ def test_no_former_name_is_defined() -> None:
             offences.append(str(path.relative_to(ROOT)))
 
     assert looked_at > 10_000
+    assert offences == []
+
+
+def test_no_former_phrase_is_said() -> None:
+    """In a text of the service: a message, a log line, a title."""
+    looked_at = 0
+    offences = []
+    for path in SERVICE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                looked_at += 1
+                said = [phrase for phrase in GONE_PHRASES if phrase in node.value.lower()]
+                offences += [f"{path.relative_to(ROOT)}:{node.lineno}: {phrase}" for phrase in said]
+
+    assert looked_at > 5_000
     assert offences == []
 
 

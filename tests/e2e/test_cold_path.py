@@ -6,8 +6,9 @@ which it was created, and a way is a task's own stack, then that of its creator,
 of `service/` count; the middlewares in front of the handler do not.
 
 Modules are counted where they are on such a way at the moments that matter: a request to Autoenhance, work handed over
-to the database, bytes handed over to the connection. Leaves that are only called for a value (a settings class, a
-parser, a metric) are on no such way.
+to the database, bytes handed over to the connection. The way ends there, in aiohttp or in `service/database.py`: they
+are not counted. Neither are leaves, which are called for a value and return before anything of this happens: a settings
+class, a parser, a plan, a metric, a retry's pause, a slot.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ from tests.fakes.upstream import FakeUpstream
 
 SERVICE = Path(__file__).parent.parent.parent / "service"
 HANDLER = "api/downloads.py:download"
-# Of the task that sends the request alone; and over all tasks, up to the handler.
+# Of the task that sends the request alone; and over all tasks, to the handler, which is not one of them.
 TASK_FRAMES = 6
 FRAMES = 12
 MODULES = 14

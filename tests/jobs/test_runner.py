@@ -92,7 +92,7 @@ def add(building: Archive, code: Reason | None = Reason.EXPIRED) -> None:
     building.add_failure(ImageResult(image, image, None, 0, None, code, 1))
 
 
-class Looks:
+class Polls:
     """Stands in for Autoenhance: every look at an order is answered."""
 
     async def order(self, order_id: str) -> Order:
@@ -100,7 +100,7 @@ class Looks:
 
 
 def some_orders() -> Orders:
-    return Orders(cast(Autoenhance, Looks()), 0)
+    return Orders(cast(Autoenhance, Polls()), 0)
 
 
 def runner(records: Records, builds: Builds, orders: Orders | None = None) -> JobRunner:
