@@ -1,12 +1,15 @@
-"""The command line: serve, sandbox, demo, download, config."""
+"""The command line."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args
 
 from service import __version__
+from service.commands.arguments import add_jobs, add_report, add_service, add_show, add_upload, wrong_usage
+from service.commands.client import Service, Usage, read_order
 from service.upstream.models import Rendition
 
 _EPILOG = """\
@@ -16,12 +19,16 @@ examples:
   autoenhance-batch demo
   autoenhance-batch serve --port 8000
   autoenhance-batch download 6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11 -o house.zip
+  autoenhance-batch show https://batch.example.com/?order=6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11
+  autoenhance-batch jobs list --status processing
+  source <(autoenhance-batch completion bash)
 """
 
 _DOWNLOAD_EPILOG = """\
 Interrupted downloads resume automatically, at once and when the command is run again: the partial file is kept as
 FILE.part. The finished file is verified, then moved into place. A symbolic link is followed; standard output (-), a
-device or a FIFO gets the ZIP once it is complete and verified.
+device or a FIFO gets the ZIP once it is complete and verified. With several orders, -o is a folder. When the service
+asks to wait (429), the command waits. Orders come first, then flags.
 
 exit codes:
   0  all images are in the ZIP
@@ -29,6 +36,8 @@ exit codes:
   2  the command line or a setting is wrong
   3  the ZIP is valid, but some images are missing; they are listed
   4  the service refused the request; the message says why
+130  Ctrl-C; run the same command again to resume it
+With several orders, the highest one.
 """
 
 
@@ -38,9 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(options)
+        code = run(options)
+        sys.stdout.flush()
+        return code
+    except Usage as error:
+        return wrong_usage(error)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # of a reader that has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed into nothing
+        return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,7 +72,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_sandbox(commands)
     _add_demo(commands)
     _add_download(commands)
+    add_show(commands)
+    add_jobs(commands)
+    add_report(commands)
+    add_upload(commands)
     _add_config(commands)
+    _add_completion(commands)
     return parser
 
 
@@ -106,18 +127,20 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 def _add_download(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     download = commands.add_parser(
         "download",
-        help="download an order's ZIP from a running service",
-        description="Download an order's ZIP from a running service, with progress.",
+        help="download orders' ZIPs from a running service",
+        description="Download the ZIPs of orders from a running service, with progress.",
         epilog=_DOWNLOAD_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     formats = get_args(Rendition.model_fields["format"].annotation)
-    download.add_argument("order_id", metavar="ORDER_ID")
+    download.add_argument("orders", metavar="ORDER", nargs="+", help="an order's id, or the address of its page")
     download.add_argument(
         "-o", "--output", metavar="PATH", help="file or folder for the ZIP, or - for standard output (here)"
     )
-    download.add_argument("--url", default="http://127.0.0.1:8000", help="URL of the service (%(default)s)")
-    download.add_argument("--api-key", help="API key of the service (SERVICE_API_KEY)")
+    add_service(download)
+    download.add_argument("-q", "--quiet", action="store_true", help="say nothing but what went wrong")
+    download.add_argument("--no-progress", action="store_true", help="no progress bars")
+    download.add_argument("--json", action="store_true", dest="as_json", help="print a line of JSON for each ZIP")
     download.add_argument(
         "--format",
         choices=formats,
@@ -132,6 +155,9 @@ def _add_download(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     )
     download.add_argument("--dev-mode", action="store_true", help="no credits, watermarked")
     download.add_argument("--image", action="append", metavar="ID", help="only this image; can be repeated")
+    download.add_argument(
+        "--part", type=_part, metavar="N|all", help="part N of an order too large for one ZIP, or all of them"
+    )
     download.add_argument(
         "--wait", type=float, metavar="SECONDS", help="wait this long for images that are still being enhanced"
     )
@@ -155,6 +181,24 @@ def _add_config(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         description="Print a .env file with every setting, its meaning and its default, all commented out.",
     )
     example.set_defaults(run=_config_example)
+
+
+def _add_completion(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    completion = commands.add_parser(
+        "completion",
+        help="print what makes a shell complete commands and flags",
+        description="Print what makes a shell complete commands and flags: for bash and zsh to be sourced"
+        " (source <(autoenhance-batch completion bash)), for fish to be kept as"
+        " ~/.config/fish/completions/autoenhance-batch.fish.",
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+    completion.set_defaults(run=_completion)
+
+
+def _part(text: str) -> str:
+    if text == "all" or (text.isdecimal() and int(text) > 0):
+        return text
+    raise argparse.ArgumentTypeError(f"{text} is neither a number from 1 on nor all")
 
 
 def _assignment(text: str) -> tuple[str, str]:
@@ -184,9 +228,10 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _download(options: argparse.Namespace) -> int:
-    from service.commands.download import Request, download
+    from service.commands.download import Request, Talk, download
     from service.commands.output import Output
 
+    orders = [read_order(order, options.url) for order in options.orders]
     query = {
         "format": options.format,
         "quality": options.quality,
@@ -194,6 +239,7 @@ def _download(options: argparse.Namespace) -> int:
         "scale": options.scale,
         "preview": "false" if options.full_size else None,
         "max_credits": options.max_credits,
+        "part": options.part,
         "dev_mode": "true" if options.dev_mode else None,
         "wait": "true" if options.wait is not None else None,
         "wait_timeout": options.wait,
@@ -201,7 +247,15 @@ def _download(options: argparse.Namespace) -> int:
     }
     pairs = [(name, str(value)) for name, value in query.items() if value is not None]
     pairs += [("image", image) for image in options.image or ()]
-    return download(Request(options.url, options.order_id, tuple(pairs), options.api_key), Output(options.output))
+    requests = [Request(Service.of(url, options.api_key), order_id, tuple(pairs)) for order_id, url in orders]
+    talk = Talk.of(quiet=options.quiet, as_json=options.as_json, progress=not options.no_progress)
+    return download(requests, Output(options.output), talk)
+
+
+def _completion(options: argparse.Namespace) -> int:
+    from service.commands.completion import completion
+
+    return completion(_parser(), options.shell)
 
 
 def _config_check(_: argparse.Namespace) -> int:

@@ -12,9 +12,11 @@ from rich.console import Console
 
 from service.api.connections import listening
 from service.app import create_app
+from service.commands.client import Interrupted, Refused, Service
 from service.commands.display import Display
-from service.commands.download import ALL, BROKEN, Interrupted, Partial, Refused, Request, fetch
+from service.commands.download import ALL, BROKEN, Request, Talk, fetch
 from service.commands.output import Output
+from service.commands.partial import Partial
 from service.sandbox import Sandbox, SandboxConfig
 from service.settings import Settings
 from service.telemetry.logs import configure_logs
@@ -59,12 +61,12 @@ async def _run(folder: Path, console: Console) -> Path:
                 order_id = await _create_sample_order(url, admin_token)
                 console.print(f"3. A sample order was created: {order_id}")
                 console.print("4. One request, one ZIP; it waits for images that are still being enhanced:")
-                request = Request(url, order_id, (("wait", "true"),))
+                request = Request(Service(url), order_id, (("wait", "true"),))
                 console.print(f"   GET {request.url}\n", soft_wrap=True, highlight=False)
                 target = folder / "sample-order.zip"
                 part = Partial(target.with_name(target.name + ".part"), request.identity)
                 with Display(console) as display:
-                    fetched = await fetch(request, part, display)
+                    fetched = await fetch(request, part, display, Talk(console))
                 await asyncio.to_thread(part.deliver, Output(str(target)), fetched.name)
                 return target
 

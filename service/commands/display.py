@@ -1,4 +1,4 @@
-"""The progress of a download on a terminal: of the current image, and of the whole archive."""
+"""The progress of a download on a terminal: of the whole archive, and of the image that arrives."""
 
 from typing import Self
 
@@ -19,9 +19,12 @@ from service.commands.zip_progress import ZipProgress
 
 
 class Display:
-    """One line for the whole archive, one for each image as it arrives."""
+    """One bar for the whole archive, and below it one for the image that is arriving; nothing at all if not `visible`.
 
-    def __init__(self, console: Console) -> None:
+    Speeds are of what came over the connection: not of what an earlier run had received.
+    """
+
+    def __init__(self, console: Console, *, visible: bool = True) -> None:
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -30,10 +33,12 @@ class Display:
             TimeRemainingColumn(),
             TimeElapsedColumn(),
             console=console,
+            disable=not visible,
         )
         self._whole = self._progress.add_task("waiting for the first image", total=None)
         self._image: TaskID | None = None
         self._images: int | None = None
+        self._skipped = 0
         self._zip = ZipProgress()
 
     def __enter__(self) -> Self:
@@ -51,7 +56,17 @@ class Display:
     def restart(self) -> None:
         """The download starts again."""
         self._zip = ZipProgress()
-        self._progress.update(self._whole, completed=0)
+        self._skipped = 0
+        self._finish_image()
+        self._progress.reset(self._whole)
+
+    def skip(self, chunk: bytes) -> None:
+        """Account for bytes of the archive that were there before."""
+        for _ in self._zip.feed(chunk):
+            pass
+        self._skipped += len(chunk)
+        # A reset forgets the time and the bytes that the speed is computed from.
+        self._progress.reset(self._whole, completed=self._skipped, description=self._description())
 
     def feed(self, chunk: bytes) -> None:
         """Account for the next bytes of the archive."""
@@ -61,17 +76,19 @@ class Display:
             self._image = self._progress.add_task(f"  {label}", total=self._zip.size)
         if self._image is not None:
             self._progress.update(self._image, completed=self._zip.received)
-        of = f" of {self._images}" if self._images is not None else ""
-        self._progress.update(self._whole, advance=len(chunk), description=f"image {self._zip.members}{of}")
+        self._progress.update(self._whole, advance=len(chunk), description=self._description())
 
     def finish(self) -> None:
         """The archive is complete."""
         self._finish_image()
-        task = self._progress.tasks[self._whole]
+        task = self._progress.tasks[0]
         self._progress.update(self._whole, description="done", total=task.completed)
+
+    def _description(self) -> str:
+        of = f" of {self._images}" if self._images is not None else ""
+        return f"image {self._zip.members}{of}"
 
     def _finish_image(self) -> None:
         if self._image is not None:
-            total = self._progress.tasks[self._image].total
-            self._progress.update(self._image, completed=total)
+            self._progress.remove_task(self._image)
             self._image = None

@@ -20,8 +20,10 @@ class Output:
 
     name: str | None = None
 
-    def problem(self) -> str | None:
-        """Why nothing could be written there; None when it looks right."""
+    def problem(self, *, several: bool = False) -> str | None:
+        """Why nothing could be written there; None when it looks right. `several` files need a folder."""
+        if several and self.name is not None and not Path(self.name).is_dir():
+            return "--output: several ZIPs need a folder that exists."
         if self.is_stdout:
             redirect = "--output: standard output is a terminal. Redirect it to a file or another program."
             return redirect if sys.stdout.isatty() else None

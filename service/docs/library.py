@@ -18,6 +18,7 @@ ADDRESS = "/docs/guide"
 _ORDER = (
     "quick-start",
     "recipes",
+    "command-line",
     "faq",
     "errors",
     "versions",

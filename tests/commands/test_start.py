@@ -13,7 +13,18 @@ import pytest
 from tests.command_line import run
 from tests.process import ServiceProcess
 
-COMMANDS = ("serve", "sandbox", "demo", "download", "config")
+COMMANDS = (
+    "serve",
+    "sandbox",
+    "demo",
+    "download",
+    "show",
+    "jobs",
+    "report",
+    "upload",
+    "config",
+    "completion",
+)
 
 
 @pytest.mark.parametrize(

@@ -80,11 +80,9 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def command_line(folder: Path) -> None:
-    """Put an `autoenhance-batch` into a folder that downloads from the service at $SERVICE_URL."""
+    """Put an `autoenhance-batch` into a folder that asks the service at $SERVICE_URL."""
     script = folder / "autoenhance-batch"
-    script.write_text(
-        f'#!/bin/sh\n[ "$1" = download ] && set -- "$@" --url "$SERVICE_URL"\nexec {sys.executable} -m service "$@"\n'
-    )
+    script.write_text(f'#!/bin/sh\nAUTOENHANCE_BATCH_URL="$SERVICE_URL" exec {sys.executable} -m service "$@"\n')
     script.chmod(0o755)
 
 

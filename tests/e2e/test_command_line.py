@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import sys
 import zipfile
 from pathlib import Path
@@ -10,15 +11,17 @@ import pytest
 from aiohttp import web
 
 from tests.command_line import Outcome, run
-from tests.e2e.client import Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order, photo
+from tests.e2e.client import PATIENCE, Service, StartService
+from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
 from tests.fakes.upstream import FakeUpstream
 from tests.loopback import free_port, serving
 from tests.process import clean_environment
 
 
-async def download(service: Service, folder: Path, *arguments: str, **environment: str) -> Outcome:
-    return await run("download", ORDER, "--url", service.url, *arguments, folder=folder, **environment)
+async def download(
+    service: Service, folder: Path, *arguments: str, orders: tuple[str, ...] = (ORDER,), **environment: str
+) -> Outcome:
+    return await run("download", *orders, "--url", service.url, *arguments, folder=folder, **environment)
 
 
 def images_in(path: Path) -> dict[str, bytes]:
@@ -291,3 +294,149 @@ async def test_an_answer_that_is_no_archive_leaves_no_file_that_looks_whole(tmp_
     assert ended.code != 0
     assert "Traceback" not in ended.errors
     assert not (tmp_path / "x.zip").exists()
+
+
+async def test_a_host_that_is_not_there_fails_at_once(tmp_path: Path) -> None:
+    """It is asked for once; running the command again would not help."""
+    ended = await run("download", ORDER, "--url", "http://no.such.host.invalid", folder=tmp_path)
+
+    assert ended.code == 1
+    assert "There is no host no.such.host.invalid" in " ".join(ended.errors.split())
+
+
+async def test_several_orders_are_downloaded_into_a_folder(
+    upstream: FakeUpstream, service: Service, tmp_path: Path
+) -> None:
+    """Two of one name do not replace each other; one that is refused does not end the others."""
+    upstream.orders[OTHER_ORDER] = order(["a"])
+    nobody = "00000000-0000-4000-8000-000000000000"
+    (tmp_path / "zips").mkdir()
+
+    ended = await download(service, tmp_path, "-o", "zips", orders=(ORDER, nobody, OTHER_ORDER))
+
+    assert ended.code == 4, ended.errors
+    assert "order_not_found" in ended.errors
+    assert images_in(tmp_path / "zips" / "12 Harbour Lane.zip").keys() == {"a.jpg", "b.jpg"}
+    assert images_in(tmp_path / "zips" / "12 Harbour Lane (2).zip").keys() == {"a.jpg"}
+
+
+@pytest.mark.parametrize("output", ["house.zip", "-"])
+async def test_several_orders_do_not_fit_one_file(service: Service, tmp_path: Path, output: str) -> None:
+    """Exit code 2, before anything is asked."""
+    ended = await download(service, tmp_path, "-o", output, orders=(ORDER, OTHER_ORDER))
+
+    assert (ended.code, "several ZIPs need a folder" in ended.errors) == (2, True)
+
+
+async def test_an_order_is_downloaded_in_its_parts(
+    upstream: FakeUpstream, start_service: StartService, tmp_path: Path
+) -> None:
+    """`--part all` asks how many there are; one part by itself is asked for by its number."""
+    upstream.orders[ORDER] = order(["a", "b", "c"])
+    upstream.images["c"] = jpeg(3)
+    service = await start_service(max_images_per_order=2)
+
+    refused = await download(service, tmp_path)
+    whole = await download(service, tmp_path, "--part", "all", "--json")
+    second = await download(service, tmp_path, "--part", "2", "-o", "second.zip")
+    wrong = await download(service, tmp_path, "--part", "0")
+
+    assert (refused.code, whole.code, second.code, wrong.code) == (4, 0, 0, 2), whole.errors
+    assert "--part" in refused.errors
+    lines = [json.loads(line) for line in whole.output.splitlines()]
+    assert [line["part"] for line in lines] == [1, 2]
+    found = [images_in(tmp_path / line["file"]).keys() for line in lines]
+    assert found == [{"a.jpg", "b.jpg"}, {"c.jpg"}]
+    assert images_in(tmp_path / "second.zip").keys() == {"c.jpg"}
+
+
+async def test_programs_are_told_in_json(upstream: FakeUpstream, service: Service, tmp_path: Path) -> None:
+    """A line for each archive: what is in it, what is missing, and why there is none."""
+    upstream.images["b"] = 404
+    nobody = "00000000-0000-4000-8000-000000000000"
+
+    ended = await download(service, tmp_path, "--json", orders=(ORDER, nobody))
+
+    found, refused = map(json.loads, ended.output.splitlines())
+    assert ended.code == 4
+    assert (found["order_id"], found["file"], found["complete"]) == (ORDER, "12 Harbour Lane.zip", False)
+    assert (found["images"], found["total"]) == (1, 2)
+    assert found["bytes"] == (tmp_path / "12 Harbour Lane.zip").stat().st_size
+    assert [(failure["image_id"], failure["code"]) for failure in found["failures"]] == [("b", "image_not_found")]
+    assert (refused["order_id"], refused["error"]["code"]) == (nobody, "order_not_found")
+
+
+async def test_quiet_says_only_what_went_wrong(service: Service, tmp_path: Path) -> None:
+    """Nothing on either output when all went well."""
+    well = await download(service, tmp_path, "-q")
+    badly = await download(service, tmp_path, "-q", orders=("00000000-0000-4000-8000-000000000000",))
+
+    assert (well.code, well.output, well.errors) == (0, "", "")
+    assert (badly.code, "order_not_found" in badly.errors) == (4, True)
+
+
+async def test_no_progress_leaves_the_summary(service: Service, tmp_path: Path) -> None:
+    """One line."""
+    ended = await download(service, tmp_path, "--no-progress")
+
+    assert ended.errors == "12 Harbour Lane.zip: 2 of 2 images\n"
+
+
+async def test_a_limit_is_waited_out(service: Service, tmp_path: Path) -> None:
+    """After the time that the service names, and the command says that it waits."""
+    asked = 0
+
+    async def busy(request: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        asked += 1
+        if asked <= 7:  # more often than a broken connection is tried
+            return web.json_response({"code": "rate_limited"}, status=429, headers={"Retry-After": "0"})
+        raise web.HTTPFound(service.url + request.path_qs)
+
+    async with serving(web.get("/{path:.*}", busy)) as url:
+        ended = await run("download", ORDER, "--url", url, folder=tmp_path)
+
+    assert ended.code == 0, ended.errors
+    assert ended.errors.count("The service asks to wait 0 s") == 7
+
+
+async def test_a_limit_of_hours_is_not_waited_out(tmp_path: Path) -> None:
+    """The message of the service is shown."""
+
+    async def busy(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"code": "rate_limited"}, status=429, headers={"Retry-After": "7200"})
+
+    async with serving(web.get("/{path:.*}", busy)) as url:
+        ended = await run("download", ORDER, "--url", url, folder=tmp_path)
+
+    assert (ended.code, "rate_limited" in ended.errors) == (4, True)
+
+
+async def test_ctrl_c_leaves_what_the_next_run_resumes(
+    upstream: FakeUpstream, service: Service, tmp_path: Path
+) -> None:
+    """It says so, and the next run says at which byte."""
+    upstream.images["a"] = jpeg(1, 600_000)
+    gate = upstream.hold("b")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service", "download", ORDER, "--url", service.url, "-o", "house.zip"),
+        cwd=tmp_path,
+        env=clean_environment(),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    part = tmp_path / "house.zip.part"
+    async with asyncio.timeout(PATIENCE):
+        while not part.exists() or part.stat().st_size < 600_000:  # noqa: ASYNC110  # a folder announces nothing
+            await asyncio.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = await process.communicate()
+    size = part.stat().st_size
+    gate.set()
+    again = await download(service, tmp_path, "-o", "house.zip")
+
+    assert process.returncode == 130
+    assert b"Interrupted. Run the same command again to resume the download." in b" ".join(errors.split())
+    assert b"Traceback" not in errors
+    assert again.code == 0, again.errors
+    assert f"Resuming at byte {size:,}." in again.errors
+    assert images_in(tmp_path / "house.zip").keys() == {"a.jpg", "b.jpg"}

@@ -1,0 +1,161 @@
+"""The flags of the commands that ask a running service, besides `download`."""
+
+import argparse
+from pathlib import Path
+from typing import TypeAlias
+
+from service.commands.client import Service, Usage, read_order
+from service.commands.refusal import refuse
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+USAGE = 2
+JOB_STATUSES = ("queued", "processing", "complete", "error", "cancelled")
+
+
+def add_service(command: argparse.ArgumentParser, *, administrators: bool = False) -> None:
+    """The flags that say where the service is, and who calls."""
+    command.add_argument("--url", help="URL of the service (AUTOENHANCE_BATCH_URL, http://127.0.0.1:8000)")
+    command.add_argument("--api-key", help="API key of the service (AUTOENHANCE_BATCH_KEY, SERVICE_API_KEY)")
+    if administrators:
+        command.add_argument(
+            "--admin-token", help="token of its administrators (AUTOENHANCE_BATCH_ADMIN_TOKEN, ADMIN_TOKEN)"
+        )
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", dest="as_json", help="print JSON, for programs")
+
+
+def add_show(commands: Commands) -> None:
+    """`show`."""
+    show = commands.add_parser("show", help="say what an order holds", description="Say what an order holds.")
+    show.add_argument("order", metavar="ORDER", help="its id, or the address of its page")
+    add_service(show)
+    _add_json(show)
+    show.set_defaults(run=_show)
+
+
+def add_report(commands: Commands) -> None:
+    """`report`."""
+    report = commands.add_parser(
+        "report",
+        help="say what became of each image of an archive",
+        description="Say what became of each image of an archive. The exit code is 3 when some are missing.",
+    )
+    report.add_argument("archive_id", metavar="ARCHIVE_ID", help="X-Archive-Id of a download, archive_id of a job")
+    add_service(report)
+    _add_json(report)
+    report.set_defaults(run=_report)
+
+
+def add_upload(commands: Commands) -> None:
+    """`upload`."""
+    upload = commands.add_parser(
+        "upload",
+        help="make an order of photos; for administrators",
+        description="Make an order of photos (JPEG, PNG, WebP; at most 20 MB each) and print its id."
+        " The exit code is 3 when some could not be uploaded.",
+    )
+    upload.add_argument("files", metavar="FILE", type=Path, nargs="+")
+    upload.add_argument("--name", help="name of the order")
+    add_service(upload, administrators=True)
+    _add_json(upload)
+    upload.set_defaults(run=_upload)
+
+
+def add_jobs(commands: Commands) -> None:
+    """`jobs`."""
+    jobs = commands.add_parser("jobs", help="start, list, follow and cancel background jobs")
+    actions = jobs.add_subparsers(required=True, metavar="ACTION")
+    start = actions.add_parser("start", help="build an order's ZIP in the background, and print the job's id")
+    start.add_argument("order", metavar="ORDER", help="its id, or the address of its page")
+    start.add_argument("--full-size", action="store_true", help="full size instead of previews: SPENDS CREDITS")
+    start.add_argument("--wait", type=float, metavar="SECONDS", help="wait for images that are still being enhanced")
+    start.set_defaults(run=_start)
+    found = actions.add_parser("list", help="list your jobs, newest first")
+    found.add_argument("--status", choices=JOB_STATUSES, help="only jobs in this state")
+    found.add_argument("--order", metavar="ORDER", help="only jobs of this order")
+    found.add_argument("--limit", type=int, metavar="1-200", help="at most so many (50)")
+    found.set_defaults(run=_find)
+    follow = actions.add_parser(
+        "follow",
+        help="print a job's changes until it ends",
+        description="Print a job's changes until it ends."
+        " The exit code is 3 when images are missing, 4 when it failed or was cancelled.",
+    )
+    cancel = actions.add_parser("cancel", help="cancel a job")
+    for action, run in ((follow, _follow), (cancel, _cancel)):
+        action.add_argument("job_id", metavar="JOB_ID")
+        action.set_defaults(run=run)
+    for action in (start, found, follow, cancel):
+        add_service(action, administrators=True)
+        _add_json(action)
+
+
+def _service(options: argparse.Namespace) -> Service:
+    return Service.of(options.url, options.api_key, getattr(options, "admin_token", None))
+
+
+def _order(options: argparse.Namespace) -> tuple[Service, str]:
+    order_id, url = read_order(options.order, options.url)
+    return Service.of(url, options.api_key, getattr(options, "admin_token", None)), order_id
+
+
+def _show(options: argparse.Namespace) -> int:
+    from service.commands.show import show
+
+    service, order_id = _order(options)
+    return show(service, order_id, as_json=options.as_json)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from service.commands.show import report
+
+    return report(_service(options), options.archive_id, as_json=options.as_json)
+
+
+def _upload(options: argparse.Namespace) -> int:
+    from service.commands.upload import upload
+
+    return upload(_service(options), options.files, options.name, as_json=options.as_json)
+
+
+def _start(options: argparse.Namespace) -> int:
+    from service.commands.jobs import start
+
+    service, order_id = _order(options)
+    query = {
+        "preview": "false" if options.full_size else None,
+        "wait": "true" if options.wait is not None else None,
+        "wait_timeout": options.wait,
+    }
+    pairs = tuple((name, str(value)) for name, value in query.items() if value is not None)
+    return start(service, order_id, pairs, as_json=options.as_json)
+
+
+def _find(options: argparse.Namespace) -> int:
+    from service.commands.jobs import find
+
+    url, query = options.url, {"status": options.status, "limit": options.limit}
+    if options.order is not None:
+        query["order_id"], url = read_order(options.order, url)
+    pairs = tuple((name, str(value)) for name, value in query.items() if value is not None)
+    return find(Service.of(url, options.api_key, options.admin_token), pairs, as_json=options.as_json)
+
+
+def _follow(options: argparse.Namespace) -> int:
+    from service.commands.jobs import follow
+
+    return follow(_service(options), options.job_id, as_json=options.as_json)
+
+
+def _cancel(options: argparse.Namespace) -> int:
+    from service.commands.jobs import cancel
+
+    return cancel(_service(options), options.job_id, as_json=options.as_json)
+
+
+def wrong_usage(error: Usage) -> int:
+    """Say what is wrong with a command; returns its exit code."""
+    return refuse(error, code=USAGE)

@@ -1,0 +1,210 @@
+"""Requests of the command line to a running service, and what its refusals mean here."""
+
+import os
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import (
+    ClientConnectorCertificateError,
+    ClientConnectorDNSError,
+    ClientConnectorError,
+    ClientError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+)
+from yarl import URL
+
+from service import hosts
+from service.reasons import Reason
+
+Document = dict[str, Any]
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+URL_VARIABLE = "AUTOENHANCE_BATCH_URL"
+# The second of each is what the service itself reads.
+KEY_VARIABLES = ("AUTOENHANCE_BATCH_KEY", "SERVICE_API_KEY")
+TOKEN_VARIABLES = ("AUTOENHANCE_BATCH_ADMIN_TOKEN", "ADMIN_TOKEN")
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+# Seconds without a byte after which a request is given up; the first byte may wait for images.
+_STALL = 120.0
+_CONNECT_SECONDS = 10.0
+# A longer `Retry-After` is not waited out.
+LONGEST_WAIT = 600
+
+# In the words of the command line, where the service's own message names headers and query parameters.
+_MESSAGES = {
+    "unauthorized": "The service requires an API key. Give one with --api-key, or in AUTOENHANCE_BATCH_KEY.",
+    "administrators_only": "That is for administrators. Give their token with --admin-token, or in"
+    " AUTOENHANCE_BATCH_ADMIN_TOKEN.",
+    "too_many_images": "The order has too many images for one archive. Download its parts, with --part all.",
+    "unknown_image": "The order has no image with an id given with --image.",
+    "images_missing": "Some images could not be downloaded. Run the command without --strict to get the others.",
+}
+_FLAGS = {
+    r"GET \S*[?&]image=(\S+)": r"run the command with --image \1",
+    r"wait=true": "--wait SECONDS",
+}
+STILL_ENHANCING = "To wait for images that are still being enhanced, run the command again with --wait SECONDS."
+
+
+class Refused(Exception):
+    """The service answered with a problem that does not go away by itself. `code` is what programs look at."""
+
+    def __init__(self, message: str, code: str = "refused") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Interrupted(Exception):
+    """The connection broke, or the service is not ready yet: it can be tried again after `wait` seconds."""
+
+    def __init__(self, reason: str, wait: float = 1.0) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+class Busy(Interrupted):
+    """The service asks its caller to wait, which is no failure."""
+
+
+class Usage(Exception):
+    """What is wrong with the command itself, so that running it again would not help."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running service: its address, and what it lets its callers in by."""
+
+    url: str
+    api_key: str | None = None
+    admin_token: str | None = None
+
+    @classmethod
+    def of(cls, url: str | None, api_key: str | None, admin_token: str | None = None) -> "Service":
+        """From flags, else from the environment. Raises `Usage`."""
+        url = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
+        parts = hosts.split(url)
+        if parts is None or parts.scheme not in ("http", "https"):
+            raise Usage(f"--url: {url} is not a URL such as {DEFAULT_URL}.")
+        key = api_key or _first_key(_of_environment(KEY_VARIABLES))
+        return cls(url, key, admin_token or _of_environment(TOKEN_VARIABLES))
+
+    def __truediv__(self, path: str) -> URL:
+        """The address of something of it."""
+        return URL(self.url) / path
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[ClientSession]:
+        """Connections that carry what the service asks its callers for."""
+        headers = {}
+        if self.api_key:
+            headers["X-API-Key"] = self.api_key
+        if self.admin_token:
+            headers["X-Admin-Token"] = self.admin_token
+        timeout = ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_STALL)
+        async with ClientSession(timeout=timeout, headers=headers) as session:
+            yield session
+
+    async def ask(self, session: ClientSession, method: str, path: str, **more: Any) -> Document:
+        """The document that answers a request. Raises `Refused`, `Interrupted`, `ClientError`, `TimeoutError`."""
+        async with session.request(method, self / path, **more) as response:
+            if not response.ok:
+                await refuse(response)
+            try:
+                document: Any = await response.json(content_type=None)
+            except ValueError:
+                document = None
+            if not isinstance(document, dict):
+                raise Refused(f"{self.url} answered, but not as this service does. Is --url its URL?")
+            return document
+
+
+def read_order(text: str, url: str | None) -> tuple[str, str | None]:
+    """An order's id, and the service's address: `text` is an id, or an address of the page or the API with one in it.
+
+    A `url` that was given wins. Raises `Usage`.
+    """
+    if re.fullmatch(_UUID, text):
+        return text.lower(), url
+    parts = hosts.split(text)
+    found = _UUID.search(text)
+    if parts is None or parts.scheme not in ("http", "https") or found is None:
+        raise Usage(f"{text[:200]} is neither an order id (a UUID) nor the address of an order.")
+    base = re.sub(r"(?:/v1)?/orders/.*", "", parts.path).rstrip("/")
+    return found[0].lower(), url or f"{parts.scheme}://{parts.netloc}{base}"
+
+
+def _of_environment(names: Iterable[str]) -> str | None:
+    return next((value for name in names if (value := os.environ.get(name, "").strip())), None)
+
+
+def _first_key(keys: str | None) -> str | None:
+    """The first of several that a service is given, each perhaps with its caller's name."""
+    first = (keys or "").partition(",")[0].strip()
+    return re.sub(r"^[A-Za-z0-9._-]{1,64}:(?=.)", "", first) or None
+
+
+async def refuse(response: ClientResponse) -> None:
+    """Raise what a problem document means: try again later, or give up."""
+    try:
+        problem: Document = await response.json(content_type=None)
+    except (ValueError, ClientError):
+        problem = {}
+    code = str(problem.get("code", response.status))
+    detail = str(problem.get("detail") or f"The service answered with status {response.status}.")
+    wait = _number(response.headers.get("Retry-After"))
+    if response.status == 503 and code == "still_building" and wait is not None:
+        raise Interrupted(detail, wait=wait)
+    if response.status == 429 and wait is not None and wait <= LONGEST_WAIT:
+        raise Busy(f"The service asks to wait {wait} s: too many requests.", wait=wait)
+    if "title" in problem:
+        detail = f"{problem['title']}. {detail}"
+    failures: list[Document] = problem.get("failures", [])
+    lines = [f"{_MESSAGES.get(code, detail)} ({code})"]
+    lines += [f"  {failure.get('name')}: {in_flags(str(failure.get('reason')))}" for failure in failures]
+    if any(failure.get("code") == Reason.NOT_READY for failure in failures):
+        lines.append(STILL_ENHANCING)
+    raise Refused("\n".join(lines), code)
+
+
+def in_flags(text: str) -> str:
+    """The service's advice with this command's flags in place of query parameters."""
+    for parameter, flag in _FLAGS.items():
+        text = re.sub(parameter, flag, text)
+    return text
+
+
+def why(error: Exception, url: str) -> str:
+    """Why a request has no answer, in one sentence."""
+    match error:
+        case ClientConnectorDNSError():
+            return f"There is no host {URL(url).host}. Is --url right?"
+        case ClientConnectorCertificateError():
+            return f"The certificate of {URL(url).host} cannot be trusted."
+        case ClientConnectorError():
+            return f"There is no answer from {url}. Is the service running there?"
+        case Interrupted():
+            return str(error)
+        case _:
+            return f"The connection failed ({type(error).__name__})."
+
+
+def is_unreachable(error: Exception) -> bool:
+    """Whether there was no connection at all."""
+    return isinstance(error, ClientConnectorError)
+
+
+def suggested_name(headers: Mapping[str, str]) -> str | None:
+    """The file name the service suggests, without any folder."""
+    match = re.search(r'filename="([^"]+)"', headers.get("Content-Disposition", ""))
+    name = re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", match[1]).lstrip(".") if match else ""
+    return name or None
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdigit() else None

@@ -1,0 +1,62 @@
+"""Where the commands find the service, and how an order may be named."""
+
+import pytest
+
+from service.commands.arguments import JOB_STATUSES
+from service.commands.client import DEFAULT_URL, Service, Usage, read_order
+from service.telemetry.metrics import JobStatus
+from tests.fakes.samples import ORDER
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the developer's."""
+    for name in ("URL", "KEY", "ADMIN_TOKEN"):
+        monkeypatch.delenv(f"AUTOENHANCE_BATCH_{name}", raising=False)
+    for name in ("SERVICE_API_KEY", "ADMIN_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        (ORDER, None),
+        (ORDER.upper(), None),
+        (f"https://batch.example.com/?order={ORDER}", "https://batch.example.com"),
+        (f"https://example.com:8443/batch/?order={ORDER}&preview=false#x", "https://example.com:8443/batch"),
+        (f"http://127.0.0.1:8000/v1/orders/{ORDER}/images?quality=80", "http://127.0.0.1:8000"),
+        (f"https://example.com/batch/v1/orders/{ORDER}", "https://example.com/batch"),
+        (f"https://example.com/orders/{ORDER}/images", "https://example.com"),
+    ],
+)
+def test_an_order_is_named_by_its_id_or_by_an_address_with_it(text: str, url: str | None) -> None:
+    """As it is pasted from the browser; the address says where the service is, too."""
+    assert read_order(text, None) == (ORDER, url)
+    assert read_order(text, "http://other.example") == (ORDER, "http://other.example")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nonsense", "../../etc", "https://batch.example.com/", f"ftp://x/{ORDER}", "http://["]
+)
+def test_what_names_no_order_is_a_wrong_command(text: str) -> None:
+    """It is repeated, so that a slip of the pen is seen."""
+    with pytest.raises(Usage, match="is neither an order id"):
+        read_order(text, None)
+
+
+def test_the_environment_says_where_and_who(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flag wins over it; ours win over those that the service reads."""
+    assert Service.of(None, None) == Service(DEFAULT_URL)
+    monkeypatch.setenv("SERVICE_API_KEY", "studio:first, second")
+    monkeypatch.setenv("ADMIN_TOKEN", "token")
+    assert Service.of(None, None) == Service(DEFAULT_URL, "first", "token")
+    monkeypatch.setenv("AUTOENHANCE_BATCH_URL", "https://batch.example.com")
+    monkeypatch.setenv("AUTOENHANCE_BATCH_KEY", "mine")
+    monkeypatch.setenv("AUTOENHANCE_BATCH_ADMIN_TOKEN", "theirs")
+    assert Service.of(None, None) == Service("https://batch.example.com", "mine", "theirs")
+    assert Service.of("http://flag.example", "k", "t") == Service("http://flag.example", "k", "t")
+
+
+def test_the_states_of_a_job_are_those_of_the_service() -> None:
+    """`jobs list --status`."""
+    assert set(JOB_STATUSES) == {str(status) for status in JobStatus}

@@ -1,0 +1,213 @@
+"""`show`, `jobs`, `report`, `upload` and `completion` on the command line, before a running service."""
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from service.sandbox import Sandbox, SandboxConfig
+from tests.command_line import Outcome, run
+from tests.e2e.client import Service, StartService
+from tests.fakes.samples import ORDER, jpeg, order, photo
+from tests.fakes.upstream import FakeUpstream
+from tests.loopback import free_port, serving
+from tests.process import clean_environment
+from tests.tools import require_tool
+
+TOKEN = "token-of-the-administrator-0d5e"
+
+Command = Callable[..., Coroutine[Any, Any, Outcome]]
+
+
+@pytest.fixture(autouse=True)
+def two_images(upstream: FakeUpstream) -> None:
+    """An order of two images, both in good health."""
+    upstream.orders[ORDER] = order(["a", "b"])
+    upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
+
+
+@pytest.fixture
+def command(service: Service, tmp_path: Path) -> Command:
+    """Run a command whose service the environment names."""
+
+    async def ask(*arguments: str, **environment: str) -> Outcome:
+        return await run(*arguments, folder=tmp_path, **{"AUTOENHANCE_BATCH_URL": service.url, **environment})
+
+    return ask
+
+
+async def test_show_says_what_an_order_holds(upstream: FakeUpstream, command: Command) -> None:
+    """A line for each image, its name in the ZIP, and how it stands."""
+    upstream.orders[ORDER] = order(["a", photo("b", status="processing")])
+
+    ended = await command("show", ORDER)
+
+    assert ended.code == 0, ended.errors
+    assert "12 Harbour Lane: 2 images, 1 ready, 1 processing" in ended.output
+    rows = [line.split() for line in ended.output.splitlines()]
+    assert ["b", "b.jpg", "b.jpg", "processing"] in rows
+
+
+async def test_show_takes_the_address_of_the_page_and_gives_json(service: Service, command: Command) -> None:
+    """As the service has it."""
+    ended = await command("show", f"{service.url}/?order={ORDER}", "--json", AUTOENHANCE_BATCH_URL="")
+
+    overview = json.loads(ended.output)
+    assert overview == json.loads((await service.ask(f"/v1/orders/{ORDER}")).body)
+
+
+async def test_an_unknown_order_is_exit_code_4(upstream: FakeUpstream, command: Command) -> None:
+    """In the service's words."""
+    del upstream.orders[ORDER]
+
+    ended = await command("show", ORDER)
+
+    assert (ended.code, ended.output) == (4, "")
+    assert "order_not_found" in ended.errors
+
+
+@pytest.mark.parametrize("arguments", [("show", ORDER), ("jobs", "list"), ("jobs", "follow", "0" * 32)])
+async def test_a_service_that_is_not_there_is_exit_code_1(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """In one line; no host has such a name."""
+    nobody = f"http://127.0.0.1:{free_port()}"
+
+    ended = await run(*arguments, "--url", nobody, folder=tmp_path)
+    unknown = await run(*arguments, "--url", "http://no.such.host.invalid", folder=tmp_path)
+
+    assert (ended.code, unknown.code) == (1, 1)
+    assert f"There is no answer from {nobody}" in ended.errors
+    assert "There is no host no.such.host.invalid. Is --url right?" in " ".join(unknown.errors.split())
+    assert "Traceback" not in ended.errors + unknown.errors
+
+
+async def test_an_answer_of_something_else_is_told(tmp_path: Path) -> None:
+    """A wrong address that answers 200."""
+
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text="<html>hello</html>", content_type="text/html")
+
+    async with serving(web.get("/{path:.*}", page)) as url:
+        ended = await run("show", ORDER, "--url", url, folder=tmp_path)
+
+    assert (ended.code, "Is --url its URL?" in " ".join(ended.errors.split())) == (4, True)
+
+
+async def test_a_job_is_started_followed_listed_and_reported(
+    upstream: FakeUpstream, start_service: StartService, tmp_path: Path
+) -> None:
+    """From its id to what became of each image; missing ones are exit code 3."""
+    upstream.images["b"] = 404
+    service = await start_service(service_api_key="key-of-a-caller-0")
+    where = {"AUTOENHANCE_BATCH_URL": service.url, "AUTOENHANCE_BATCH_KEY": "key-of-a-caller-0"}
+
+    started = await run("jobs", "start", ORDER, folder=tmp_path, **where)
+    job_id = started.output.strip()
+    followed = await run("jobs", "follow", job_id, folder=tmp_path, **where)
+    as_json = await run("jobs", "follow", job_id, "--json", folder=tmp_path, **where)
+    listed = await run("jobs", "list", "--status", "complete", "--order", ORDER, folder=tmp_path, **where)
+    last = json.loads(as_json.output.splitlines()[-1])
+    reported = await run("report", last["archive_id"], folder=tmp_path, **where)
+
+    assert (started.code, followed.code, as_json.code, listed.code, reported.code) == (0, 3, 3, 0, 3)
+    assert followed.output.splitlines()[-1] == "complete: 1 of 2 images, 1 failed"
+    assert last["status"] == "complete"
+    assert [job_id, ORDER, "complete", "1/2", "1"] in [line.split()[:5] for line in listed.output.splitlines()]
+    assert "image_not_found" in reported.output
+
+
+async def test_a_job_can_be_cancelled_while_it_is_followed(upstream: FakeUpstream, command: Command) -> None:
+    """Whoever follows is told, by exit code 4 too."""
+    upstream.hold("a")
+    job_id = (await command("jobs", "start", ORDER)).output.strip()
+    following = asyncio.create_task(command("jobs", "follow", job_id))
+    await upstream.until(lambda: upstream.calls("a") > 0)
+
+    cancelled = await command("jobs", "cancel", job_id)
+    followed = await following
+
+    assert (cancelled.code, cancelled.output) == (0, f"{job_id}: cancelled\n")
+    assert (followed.code, followed.output.splitlines()[-1].partition(":")[0]) == (4, "cancelled")
+
+
+async def test_files_become_an_order(start_service: StartService, tmp_path: Path) -> None:
+    """Its id is what is printed; a file that is no picture is named, and exit code 3."""
+    (tmp_path / "kitchen.jpg").write_bytes(jpeg())
+    (tmp_path / "notes.txt").write_text("no picture")
+    async with Sandbox(SandboxConfig(image_delay=0)) as sandbox:
+        service = await start_service(
+            autoenhance_api_base=sandbox.api_base, autoenhance_api_key=sandbox.api_key, admin_token=TOKEN
+        )
+        where = {"AUTOENHANCE_BATCH_URL": service.url}
+        made = await run(
+            "upload",
+            "kitchen.jpg",
+            "notes.txt",
+            "--name",
+            "12 Harbour Lane",
+            "--admin-token",
+            TOKEN,
+            folder=tmp_path,
+            **where,
+        )
+        refused = await run("upload", "kitchen.jpg", folder=tmp_path, **where)
+        missing = await run("upload", "nowhere.jpg", "--admin-token", TOKEN, folder=tmp_path, **where)
+        (made_order,) = sandbox.control.state.orders.values()
+
+    assert (made.code, made.output) == (3, f"{made_order.order_id}\n")
+    assert made_order.name == "12 Harbour Lane"
+    assert "notes" in made.errors
+    assert "not_an_image" in made.errors
+    assert (refused.code, "--admin-token" in refused.errors) == (4, True)
+    assert (missing.code, "There is no file nowhere.jpg" in missing.errors) == (2, True)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+async def test_completion_is_printed_for_each_shell(tmp_path: Path, shell: str) -> None:
+    """Where the shell is there, it takes it without a word."""
+    ended = await run("completion", shell, folder=tmp_path)
+
+    assert (ended.code, ended.errors) == (0, "")
+    assert "download" in ended.output
+    if path := shutil.which(shell):
+        script = tmp_path / f"completion.{shell}"
+        script.write_text(ended.output)
+        checked = subprocess.run([path, "-n", script], capture_output=True, text=True, check=False)  # noqa: ASYNC221
+        assert (checked.returncode, checked.stderr) == (0, "")
+
+
+async def test_bash_completes_commands_and_flags(tmp_path: Path) -> None:
+    """As it is typed."""
+    bash = require_tool("bash")
+    ended = await run("completion", "bash", folder=tmp_path)
+    script = tmp_path / "completion.bash"
+    script.write_text(
+        ended.output + '\ncomplete_for() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=();'
+        ' $(complete -p autoenhance-batch | sed -E "s/.* -F (\\S+) .*/\\1/"); echo "${COMPREPLY[@]}"; }\n'
+        "complete_for autoenhance-batch down\ncomplete_for autoenhance-batch download --no-p\n"
+        "complete_for autoenhance-batch jobs f\n"
+    )
+
+    done = subprocess.run([bash, script], capture_output=True, text=True, check=False)  # noqa: ASYNC221
+
+    assert done.stdout.split() == ["download", "--no-progress", "follow"], done.stderr
+
+
+async def test_a_reader_that_has_seen_enough_is_no_error(service: Service, tmp_path: Path) -> None:
+    """`show ... | head -1`."""
+    script = 'exec "$0" -m service show "$1" --url "$2" | true; exit "${PIPESTATUS[0]}"'
+    done = await asyncio.create_subprocess_exec(
+        *(require_tool("bash"), "-c", script, sys.executable, ORDER, service.url),
+        cwd=tmp_path,
+        env=clean_environment(),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await done.communicate()
+
+    assert (done.returncode, errors) == (0, b"")
