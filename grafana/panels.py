@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from grafana_foundation_sdk.builders import common, prometheus, stat, timeseries
+from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, timeseries
+from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.common import (
     BigValueColorMode,
     BigValueGraphMode,
     GraphDrawStyle,
+    GraphTresholdsStyleMode,
     LegendDisplayMode,
     LegendPlacement,
     LineInterpolation,
@@ -16,9 +18,13 @@ from grafana_foundation_sdk.models.common import (
     VisibilityMode,
 )
 from grafana_foundation_sdk.models.dashboard import (
+    DashboardLink,
+    DashboardLinkType,
     DataSourceRef,
     DynamicConfigValue,
     FieldColorModeId,
+    Threshold,
+    ThresholdsMode,
     ValueMap,
     ValueMapping,
     ValueMappingResult,
@@ -40,8 +46,42 @@ _COLORS = {
     "^(cancelled|stopped|none)$": "purple",
 }
 
+CHOSEN = 'job="$job",instance=~"$instance"'
+"""Selects what the variables of the dashboard select."""
+RUNBOOKS = "${service}/docs/guide/runbooks"
+"""The address of the runbooks, at the service that the variable names."""
+
+_GOOD, _FAIR, _BAD = "green", "orange", "red"
+
 Queries = Mapping[str, str]
 """Expressions by legend; `{{label}}` stands for a label's value."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From where on a value is no longer good: `fair` asks for attention, `bad` for action.
+
+    `low`: less is worse. `runbook`: the section that says what to do.
+    """
+
+    fair: float | None
+    bad: float
+    low: bool = False
+    runbook: str | None = None
+
+    def thresholds(self) -> dashboard.ThresholdsConfig:
+        """The same for Grafana, where each colour holds from its value up."""
+        above = [(self.fair, _FAIR), (self.bad, _BAD)] if not self.low else [(self.bad, _FAIR), (self.fair, _GOOD)]
+        steps = [Threshold(value=None, color=_BAD if self.low else _GOOD)]
+        steps += [Threshold(value=value, color=color) for value, color in above if value is not None]
+        return dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
+
+    def links(self) -> list[Builder[DashboardLink]]:
+        """To the runbook."""
+        if self.runbook is None:
+            return []
+        link = dashboard.DashboardLink("Runbook").type(DashboardLinkType.LINK)
+        return [link.url(f"{RUNBOOKS}#{self.runbook}").target_blank(target_blank=True)]
 
 
 @dataclass(frozen=True)
@@ -63,7 +103,7 @@ def rate(series: str, by: str = "", matching: str = "") -> str:
 
 
 def _of_job(series: str, matching: str) -> str:
-    return f'{series}{{job="$job"{"," + matching if matching else ""}}}'
+    return f"{series}{{{CHOSEN}{',' + matching if matching else ''}}}"
 
 
 def occurred(series: str, by: str, matching: str = "") -> str:
@@ -75,7 +115,7 @@ def occurred(series: str, by: str, matching: str = "") -> str:
 
 def quantiles(histogram: str) -> Queries:
     """P50, P95 and P99 of a histogram over all instances."""
-    buckets = f'sum by (le) (rate({histogram}_bucket{{job="$job"}}[$__rate_interval]))'
+    buckets = rate(f"{histogram}_bucket", "le")
     return {f"P{percent}": f"histogram_quantile(0.{percent}, {buckets})" for percent in (50, 95, 99)}
 
 
@@ -89,8 +129,12 @@ def lines(
     stacked: bool = False,
     top: float | None = None,
     states: Sequence[str] = (),
+    limits: Limits | None = None,
 ) -> timeseries.Panel:
-    """Values over time. `states` are names of values: 0 is shown as the first, 1 as the second."""
+    """Values over time. `states` are names of values: 0 is shown as the first, 1 as the second.
+
+    `limits` are shown as lines behind them.
+    """
     panel = (
         timeseries.Panel()
         .title(title)
@@ -120,6 +164,9 @@ def lines(
         names = {str(value): ValueMappingResult(text=state, index=value) for value, state in enumerate(states)}
         mapping: list[ValueMapping] = [ValueMap(options=names)]
         panel = panel.mappings(mapping).decimals(0).line_interpolation(LineInterpolation.STEP_AFTER)
+    if limits is not None:
+        dashed = common.GraphThresholdsStyleConfig().mode(GraphTresholdsStyleMode.DASHED)
+        panel = panel.thresholds(limits.thresholds()).thresholds_style(dashed).links(limits.links())
     for legend, color in _COLORS.items():
         shades = DynamicConfigValue("color", {"mode": FieldColorModeId.SHADES.value, "fixedColor": color})
         panel = panel.override_by_regexp(legend, [shades])
@@ -128,9 +175,18 @@ def lines(
     return panel
 
 
-def figure(title: str, sentence: str, unit: str, expression: str, *, span: int = 4, decimals: int = 0) -> stat.Panel:
-    """One number, now, with its recent course behind it."""
-    return (
+def figure(
+    title: str,
+    sentence: str,
+    unit: str,
+    expression: str,
+    *,
+    span: int = 4,
+    decimals: int = 0,
+    limits: Limits | None = None,
+) -> stat.Panel:
+    """One number, now, with its recent course behind it; with `limits` its colour says whether it is good."""
+    panel = (
         stat.Panel()
         .title(title)
         .description(sentence)
@@ -139,10 +195,11 @@ def figure(title: str, sentence: str, unit: str, expression: str, *, span: int =
         .decimals(decimals)
         .height(HEIGHT // 2)
         .span(span)
-        .color_mode(BigValueColorMode.NONE)
+        .color_mode(BigValueColorMode.NONE if limits is None else BigValueColorMode.VALUE)
         .graph_mode(BigValueGraphMode.AREA)
         .with_target(_target(0, title, expression))
     )
+    return panel if limits is None else panel.thresholds(limits.thresholds()).links(limits.links())
 
 
 def _target(index: int, legend: str, expression: str) -> prometheus.Dataquery:

@@ -1,6 +1,6 @@
 """The rows of the dashboard that is looked at first, in the sequence in which an operator asks."""
 
-from grafana.panels import PER_SECOND, Row, figure, lines, occurred, quantiles, rate, share
+from grafana.panels import CHOSEN, PER_SECOND, Limits, Row, figure, lines, occurred, quantiles, rate, share
 
 # The requests that the objective is about, as in deploy/prometheus/rules/recording.yml: no probes, no pages.
 _WORK = 'route=~"(/v1)?/(orders|jobs|archives)(/.*)?"'
@@ -8,7 +8,13 @@ _WORK = 'route=~"(/v1)?/(orders|jobs|archives)(/.*)?"'
 SERVING = Row(
     "Is it serving?",
     [
-        figure("Instances up", "Instances that Prometheus reaches.", "none", 'sum(up{job="$job"})'),
+        figure(
+            "Instances up",
+            "Instances that Prometheus reaches.",
+            "none",
+            f"sum(up{{{CHOSEN}}})",
+            limits=Limits(1, 1, low=True, runbook="batchinstancedown"),
+        ),
         figure("Requests", "Requests answered per second.", "reqps", rate("batch_http_requests_total"), decimals=1),
         figure(
             "Archives per minute",
@@ -26,18 +32,20 @@ SERVING = Row(
                 rate("batch_http_requests_total", matching=_WORK),
             ),
             decimals=2,
+            limits=Limits(0.005, 0.05, runbook="batcherrorbudgetburnsfast"),
         ),
         figure(
             "Circuits open",
             "Dependencies that are given a rest after failing repeatedly, over all instances.",
             "none",
-            'sum(batch_breaker_state{job="$job"} == bool 2)',
+            f"sum(batch_breaker_state{{{CHOSEN}}} == bool 2)",
+            limits=Limits(None, 1, runbook="batchbreakeropen"),
         ),
         figure(
             "Since the last start",
             "How long ago an instance was started, the one that was last.",
             "s",
-            'time() - max(process_start_time_seconds{job="$job"})',
+            f"time() - max(process_start_time_seconds{{{CHOSEN}}})",
         ),
         lines(
             "Archives by outcome",
@@ -71,6 +79,7 @@ SPEED = Row(
             "From a request to its first byte: the order call, and the first image. Without those that asked to wait.",
             "s",
             quantiles("batch_archive_first_byte_seconds"),
+            limits=Limits(5, 10, runbook="batchfirstbyteslow"),
         ),
         lines(
             "Whole archive",
@@ -83,6 +92,7 @@ SPEED = Row(
             "The download of one image from Autoenhance, retries and waits included.",
             "s",
             quantiles("batch_image_download_seconds"),
+            limits=Limits(10, 20, runbook="batchupstreamslow"),
         ),
     ],
 )
@@ -117,10 +127,11 @@ UPSTREAM = Row(
             "Circuit breaker",
             "Closed: all is well. Open: nothing is sent, and what is stored is served. Between them one call is tried.",
             "none",
-            {"{{circuit}} {{instance}}": 'batch_breaker_state{job="$job"}'},
+            {"{{circuit}} {{instance}}": f"batch_breaker_state{{{CHOSEN}}}"},
             top=2,
             states=("closed", "trying", "open"),
             span=6,
+            limits=Limits(1, 2, runbook="batchbreakeropen"),
         ),
         lines(
             "Retries by reason",
@@ -135,8 +146,8 @@ UPSTREAM = Row(
             "Under way, and how many may be: the limit shrinks when Autoenhance cannot keep up, and grows back.",
             "none",
             {
-                "under way": 'sum(batch_downloads_in_flight{job="$job"})',
-                "allowed": 'sum(batch_download_concurrency_limit{job="$job"})',
+                "under way": f"sum(batch_downloads_in_flight{{{CHOSEN}}})",
+                "allowed": f"sum(batch_download_concurrency_limit{{{CHOSEN}}})",
             },
             span=6,
         ),
@@ -144,7 +155,7 @@ UPSTREAM = Row(
             "Rate limit of downloads",
             "How many may start per second, learned when Autoenhance asks to slow down; 0: no limit.",
             PER_SECOND,
-            {"{{instance}}": 'batch_download_rate_limit{job="$job"}'},
+            {"{{instance}}": f"batch_download_rate_limit{{{CHOSEN}}}"},
             span=6,
         ),
     ],
@@ -157,28 +168,31 @@ OBJECTIVES = Row(
             "Error budget left (30 days)",
             "Half a percent of requests may fail. Below zero the objective is missed.",
             "percentunit",
-            f'1 - (sum(increase(batch_http_requests_total{{job="$job",{_WORK},status=~"5.."}}[30d])) or vector(0))'
-            f' / (0.005 * sum(increase(batch_http_requests_total{{job="$job",{_WORK}}}[30d])))',
+            f'1 - (sum(increase(batch_http_requests_total{{{CHOSEN},{_WORK},status=~"5.."}}[30d])) or vector(0))'
+            f" / (0.005 * sum(increase(batch_http_requests_total{{{CHOSEN},{_WORK}}}[30d])))",
             span=8,
             decimals=1,
+            limits=Limits(0.25, 0, low=True, runbook="batcherrorbudgetburnsslowly"),
         ),
         figure(
             "First bytes within 10 s (30 days)",
             "The objective is 95%.",
             "percentunit",
-            'sum(increase(batch_archive_first_byte_seconds_bucket{job="$job",le="10.0"}[30d]))'
-            ' / sum(increase(batch_archive_first_byte_seconds_count{job="$job"}[30d]))',
+            f'sum(increase(batch_archive_first_byte_seconds_bucket{{{CHOSEN},le="10.0"}}[30d]))'
+            f" / sum(increase(batch_archive_first_byte_seconds_count{{{CHOSEN}}}[30d]))",
             span=8,
             decimals=2,
+            limits=Limits(0.95, 0.9, low=True, runbook="batchfirstbyteslow"),
         ),
         figure(
             "Archives with all images (30 days)",
             "Of those that were finished.",
             "percentunit",
-            'sum(increase(batch_archives_total{job="$job",outcome="success"}[30d]))'
-            ' / sum(increase(batch_archives_total{job="$job",outcome!="cancelled"}[30d]))',
+            f'sum(increase(batch_archives_total{{{CHOSEN},outcome="success"}}[30d]))'
+            f' / sum(increase(batch_archives_total{{{CHOSEN},outcome!="cancelled"}}[30d]))',
             span=8,
             decimals=2,
+            limits=Limits(0.95, 0.8, low=True, runbook="batcharchivespartial"),
         ),
         lines(
             "Burn rate",
@@ -190,6 +204,7 @@ OBJECTIVES = Row(
                 "6 hours": 'job:batch_request_errors:ratio_rate6h{job="$job"} / 0.005',
             },
             span=24,
+            limits=Limits(6, 14.4, runbook="batcherrorbudgetburnsfast"),
         ),
     ],
 )
@@ -197,6 +212,17 @@ OBJECTIVES = Row(
 SATURATION = Row(
     "Is there room?",
     [
+        lines(
+            "Download slots in use",
+            "Share of the downloads that may be under way; at 1 for long, others wait in turn.",
+            "percentunit",
+            {
+                "{{instance}}": f"batch_downloads_in_flight{{{CHOSEN}}}"
+                f" / (batch_download_concurrency_limit{{{CHOSEN}}} > 0)"
+            },
+            top=1,
+            span=24,
+        ),
         lines(
             "Event loop lag (P99)",
             "How late the loop wakes a timer: above 0.1 s something holds it up.",
@@ -207,12 +233,13 @@ SATURATION = Row(
                 + ")"
             },
             span=6,
+            limits=Limits(0.1, 0.25, runbook="batchsaturated"),
         ),
         lines(
             "Memory",
             "What the process has in memory; about 90 MB, whatever the size of the images.",
             "bytes",
-            {"{{instance}}": 'process_resident_memory_bytes{job="$job"}'},
+            {"{{instance}}": f"process_resident_memory_bytes{{{CHOSEN}}}"},
             span=6,
         ),
         lines(
@@ -221,13 +248,15 @@ SATURATION = Row(
             "none",
             {"{{instance}}": rate("process_cpu_seconds_total", "instance")},
             span=6,
+            limits=Limits(0.7, 0.95, runbook="batchsaturated"),
         ),
         lines(
             "Open files",
             "Connections and image files, as a share of how many there may be.",
             "percentunit",
-            {"{{instance}}": 'process_open_fds{job="$job"} / process_max_fds{job="$job"}'},
+            {"{{instance}}": f"process_open_fds{{{CHOSEN}}} / process_max_fds{{{CHOSEN}}}"},
             span=6,
+            limits=Limits(0.6, 0.8, runbook="batchsaturated"),
         ),
     ],
 )

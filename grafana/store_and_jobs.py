@@ -1,17 +1,40 @@
 """The rows of the dashboard for whoever looks closer: the store, jobs and callers."""
 
-from grafana.panels import PER_SECOND, Row, lines, occurred, quantiles, rate, share
+from grafana.panels import CHOSEN, PER_SECOND, Limits, Row, figure, lines, occurred, quantiles, rate, share
 
 STORE = Row(
     "What does the store hold?",
     [
+        figure(
+            "Store in use",
+            "Images on disk, as a share of what they may take, at the fullest instance. Full is normal for a cache.",
+            "percentunit",
+            f"max(batch_store_bytes{{{CHOSEN}}} / batch_store_limit_bytes{{{CHOSEN}}})",
+            span=8,
+        ),
+        figure(
+            "Hours until the store is replaced",
+            "At the rate of the last hours: with fewer, archives go before their time, and images are fetched again.",
+            "h",
+            'min(job_instance:batch_store_turnover:hours{job="$job"})',
+            span=8,
+            limits=Limits(6, 2, low=True, runbook="batchstorenearlyfull"),
+        ),
+        figure(
+            "Images without room, last hour",
+            "Downloads failed because nothing in the store could be removed.",
+            "none",
+            f'sum(increase(batch_image_failures_total{{{CHOSEN},reason="store_full"}}[1h]))',
+            span=8,
+            limits=Limits(None, 1, runbook="batchstorefull"),
+        ),
         lines(
             "Store",
             "Images on disk, and how much they may take.",
             "bytes",
             {
-                "{{instance}}": 'batch_store_bytes{job="$job"}',
-                "limit {{instance}}": 'batch_store_limit_bytes{job="$job"}',
+                "{{instance}}": f"batch_store_bytes{{{CHOSEN}}}",
+                "limit {{instance}}": f"batch_store_limit_bytes{{{CHOSEN}}}",
             },
         ),
         lines(
@@ -63,6 +86,54 @@ STORE = Row(
     ],
 )
 
+_CREDITS = "batch_images_bought_total"
+
+COST = Row(
+    "What does it cost?",
+    [
+        figure(
+            "Credits in the last hour",
+            "Images bought: full size, that had not been bought before.",
+            "none",
+            f"sum(increase({_CREDITS}{{{CHOSEN}}}[1h]))",
+            span=6,
+        ),
+        figure(
+            "Credits in the last 24 hours",
+            "The same, for a day.",
+            "none",
+            f"sum(increase({_CREDITS}{{{CHOSEN}}}[24h]))",
+            span=6,
+        ),
+        figure(
+            "Credits against the week",
+            "The last hour, as a multiple of an hour of the last seven days on average.",
+            "none",
+            f"(sum(increase({_CREDITS}{{{CHOSEN}}}[1h])) > 0 or vector(0))"
+            f" / (sum(increase({_CREDITS}{{{CHOSEN}}}[7d])) / 168 > 0 or vector(1))",
+            span=6,
+            decimals=1,
+            limits=Limits(2, 4, runbook="batchcreditsspentfast"),
+        ),
+        figure(
+            "Images not bought for want of credits, last hour",
+            "The account has none left.",
+            "none",
+            f'sum(increase(batch_image_failures_total{{{CHOSEN},reason="no_credit"}}[1h]))',
+            span=6,
+            limits=Limits(None, 1, runbook="batchnocredit"),
+        ),
+        lines(
+            "Credits per hour",
+            "At the rate of the moment.",
+            "none",
+            {"{{instance}}": "3600 * " + rate(_CREDITS, "instance")},
+            stacked=True,
+            span=24,
+        ),
+    ],
+)
+
 SHARED = Row(
     "What do the instances share?",
     [
@@ -70,10 +141,11 @@ SHARED = Row(
             "Redis and S3",
             "Whether the last call was answered, at the instance that fares worst; empty where one stands alone.",
             "none",
-            {"{{what}}": 'min by (what) (batch_shared_up{job="$job"})'},
+            {"{{what}}": f"min by (what) (batch_shared_up{{{CHOSEN}}})"},
             states=("away", "there"),
             top=1,
             span=12,
+            limits=Limits(1, 1, low=True, runbook="batchsharedpartaway"),
         ),
         lines(
             "Images fetched without the others",
@@ -92,7 +164,7 @@ JOBS = Row(
             "Open jobs",
             "Jobs that have not ended, by status.",
             "none",
-            {"{{status}}": 'max by (status) (batch_jobs_open{job="$job"})'},
+            {"{{status}}": f"max by (status) (batch_jobs_open{{{CHOSEN}}})"},
         ),
         lines(
             "Jobs ended",
@@ -139,4 +211,4 @@ CALLERS = Row(
 )
 
 
-ROWS = (STORE, SHARED, JOBS, CALLERS)
+ROWS = (STORE, COST, SHARED, JOBS, CALLERS)

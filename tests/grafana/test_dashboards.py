@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from grafana.make import DASHBOARDS, FOLDER, make
+from service.docs import library
 from tests.docs.blocks import ROOT
 
 
@@ -31,6 +32,41 @@ def test_every_panel_says_what_it_shows(name: str) -> None:
         assert panel["description"].endswith(".")
         assert panel["fieldConfig"]["defaults"]["unit"]
         assert all(target["expr"] for target in panel["targets"])
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_what_is_judged_leads_to_what_to_do(name: str) -> None:
+    """A panel with limits has a link to a section of the runbooks that exists."""
+    text = (ROOT / "service" / "docs" / "runbooks.md").read_text()
+    sections = {library.anchor(title) for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+    judged = [
+        panel
+        for panel in panels(name)
+        if len(panel["fieldConfig"]["defaults"].get("thresholds", {}).get("steps", [])) > 1
+    ]
+
+    assert len(judged) >= 5
+    for panel in judged:
+        (link,) = panel["links"]
+        address, _, anchor = link["url"].partition("#")
+        assert (address, anchor in sections) == ("${service}/docs/guide/runbooks", True), panel["title"]
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_what_can_be_chosen_selects(name: str) -> None:
+    """Every panel of series of ours is of the job, and of the instances where series have one."""
+    document = json.loads((FOLDER / f"{name}.json").read_text())
+
+    assert [variable["name"] for variable in document["templating"]["list"]] == ["job", "instance", "service"]
+    for panel in panels(name):
+        for target in panel["targets"]:
+            selectors = re.findall(r"(\S+?)\{([^}]*)\}", target["expr"])
+            assert selectors
+            for series, selector in selectors:
+                assert 'job="$job"' in selector
+                assert ('instance=~"$instance"' in selector) is not series.rpartition("(")[2].startswith(
+                    ("job:", "job_")
+                )
 
 
 def test_titles_differ() -> None:

@@ -18,7 +18,14 @@ from tests.telemetry.collector import Collector
 from tests.telemetry.prometheus import FOLDER, JOB, Prometheus, run_prometheus
 
 SCRAPES = 6
-VARIABLES = {"$job": JOB, "$__rate_interval": "10s", "$__range": "1m"}
+VARIABLES = {
+    "$job": JOB,
+    "$instance": ".*",
+    "$__rate_interval": "10s",
+    "$__range": "1m",
+    "$__interval_ms": "15000",
+    "$__interval": "15s",
+}
 REFUSED = 'increase(batch_upstream_requests_total{operation="order", status="401"}[1m]) > 0'
 _SHARED = "batch_shared_up"  # which one instance by itself does not have
 SPEC = ImageSpec(size=40_000)
@@ -30,9 +37,21 @@ def panels() -> Iterator[tuple[str, str]]:
         for panel in json.loads(path.read_text())["panels"]:
             for target in panel.get("targets", []):
                 expression = target["expr"].partition(" or on () ")[0]  # what is shown while there is nothing
-                for variable, value in VARIABLES.items():
-                    expression = expression.replace(variable, value)
-                yield f"{path.stem}: {panel['title']}", expression
+                yield f"{path.stem}: {panel['title']}", filled(expression)
+
+
+def annotations() -> Iterator[tuple[str, str]]:
+    """Name and expression of every annotation; the first release that is scraped is one."""
+    for path in sorted((ROOT / "grafana" / "dashboards").glob("*.json")):
+        for annotation in json.loads(path.read_text())["annotations"]["list"]:
+            yield f"{path.stem}: {annotation['name']}", filled(annotation["expr"])
+
+
+def filled(expression: str) -> str:
+    """With values in place of Grafana's variables."""
+    for variable, value in VARIABLES.items():
+        expression = expression.replace(variable, value)
+    return expression
 
 
 def recordings() -> Iterator[tuple[str, str]]:
@@ -50,7 +69,7 @@ def conditions() -> Iterator[tuple[str, str]]:
     for group in yaml.safe_load((FOLDER / "rules" / "alerts.yml").read_text())["groups"]:
         for rule in group["rules"]:
             expression = re.sub(
-                r" (>|<|==) ", r" \1 bool ", rule["expr"].replace(" offset 1d", "").replace(":1m]", ":1s]")
+                r" (>|<|==) ", r" \1 bool ", re.sub(" offset 1[dh]", "", rule["expr"]).replace(":1m]", ":1s]")
             )
             yield rule["alert"], expression
 
@@ -69,12 +88,14 @@ async def test_every_expression_has_data(tmp_path: Path, collector: Collector) -
         async with load(scene, faults=True):
             await prometheus.until(REFUSED)
             empty = [found async for found in _empty(prometheus)]
+            marks = {name: await prometheus.query(expression) for name, expression in annotations()}
         exemplars = await _exemplars(prometheus)
 
     rules = [rule for group in groups for rule in group["rules"]]
     assert {rule["name"]: rule["lastError"] for rule in rules if rule["health"] != "ok"} == {}
     assert [rule["name"] for rule in rules if rule["type"] == "alerting" and rule["state"] != "inactive"] == []
     assert empty == []
+    assert {name.partition(": ")[2] for name in marks} == {"Restarts", "Releases"}
     assert exemplars & {span.trace_id for span in collector.spans}
 
 

@@ -41,6 +41,29 @@ def test_each_alert_is_quiet_and_then_fires() -> None:
     promtool("test", "rules", str(TESTS))
 
 
+def test_alertmanager_accepts_the_example_and_sends_each_severity_its_way() -> None:
+    """A page to the pager, a ticket to the tickets; every alert that is named there exists."""
+    path = FOLDER / "alertmanager.yml"
+    amtool = require_tool("amtool")
+
+    subprocess.run([amtool, "check-config", path], check=True, capture_output=True)
+    ways = {
+        severity: subprocess.run(
+            [amtool, "config", "routes", "test", f"--config.file={path}", f"severity={severity}"],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+        for severity in ("page", "ticket")
+    }
+
+    assert ways == {"page": "pager", "ticket": "tickets"}
+    names = {alert["alert"] for alert in alerts()}
+    patterns = [part for found in re.findall(r'alertname=~?"([^"]+)"', path.read_text()) for part in found.split("|")]
+    assert patterns
+    assert [pattern for pattern in patterns if not any(re.fullmatch(pattern, name) for name in names)] == []
+
+
 def test_no_alert_is_untested() -> None:
     """Each has a minute in which it is quiet, and the next one, in which it fires."""
     tests = {test["name"]: test["alert_rule_test"] for test in yaml.safe_load(TESTS.read_text())["tests"]}
