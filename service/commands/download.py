@@ -156,7 +156,7 @@ async def _count_parts(request: Request) -> int:
             overview = await service.ask(session, "GET", f"v1/orders/{request.order_id}")
     except (ClientError, TimeoutError) as error:
         raise Interrupted(why(error, service.url)) from error
-    return max(1, int(overview.get("parts", 1)))
+    return max(1, len(overview["parts"]))
 
 
 class _Names:

@@ -31,8 +31,8 @@ def report(service: Service, archive_id: str, *, as_json: bool) -> int:
 
 def _print_overview(overview: Document) -> None:
     print(f"{overview.get('name') or overview['order_id']}: {overview['total']} images, {_counts(overview)}")
-    if overview.get("parts", 1) > 1:
-        print(f"It needs {overview['parts']} ZIPs: download --part all, or --part 1 to --part {overview['parts']}.")
+    if (parts := len(overview["parts"])) > 1:
+        print(f"It needs {parts} ZIPs: download it with --part all, or with --part 1 to --part {parts}.")
     print_table(
         ("IMAGE", "NAME", "FILE", "STATUS", "BYTES"),
         (

@@ -5,10 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import Settings
 from tests.command_line import run
-
-ROOT = Path(__file__).parents[2]
 
 
 async def test_check_says_what_would_start_and_what_looks_wrong(tmp_path: Path) -> None:
@@ -44,20 +41,3 @@ async def test_check_says_when_the_data_directory_cannot_be(tmp_path: Path, path
     ended = await run("config", "check", folder=tmp_path, DATA_DIR=path)
 
     assert (ended.code, "DATA_DIR: " in ended.errors, reason in ended.errors) == (2, True, True)
-
-
-async def test_the_example_in_the_repository_is_the_one_that_is_printed(tmp_path: Path) -> None:
-    """`autoenhance-batch config example > .env.example` after every change of the settings."""
-    ended = await run("config", "example", folder=tmp_path)
-
-    assert ended.output == (ROOT / ".env.example").read_text()
-
-
-def test_the_example_has_every_setting_and_its_default(tmp_path: Path) -> None:
-    """With every line uncommented the settings are what they are without any."""
-    lines = [line[1:] for line in (ROOT / ".env.example").read_text().splitlines() if re.match(r"#[A-Z]", line)]
-    path = tmp_path / "all"
-    path.write_text("\n".join(lines))
-
-    assert [line.partition("=")[0].lower() for line in lines] == list(Settings.model_fields)
-    assert Settings.load(_env_file=path) == Settings.load(_env_file=None)
