@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 # Test processes side by side: more than processors, for tests wait for other processes most of their time.
 WORKERS ?= 3
 
-.PHONY: help demo test coverage soak bench bench-all lint run lock clean
+.PHONY: help demo test coverage soak bench bench-all lint run lock sbom clean
 
 help:  ## List the commands
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,17 @@ lock:  ## Resolve the dependencies anew (needs uv)
 		--extra redis --extra s3 -c locks/runtime.txt -o locks/shared.txt
 	uv pip compile -q --universal --generate-hashes --no-header --no-strip-extras --python-version 3.11 pyproject.toml \
 		--all-extras --group dev -c locks/sandbox.txt -o locks/dev.txt
+	uv pip compile -q --universal --generate-hashes --no-header --no-strip-extras --python-version 3.11 \
+		--group sbom -o locks/sbom.txt
+
+sbom: locks/runtime.txt locks/sbom.txt  ## List what the service is made of, with licences (build/sbom.json, CycloneDX)
+	$(PYTHON) -m venv --clear build/sbom
+	build/sbom/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement locks/sbom.txt
+	$(PYTHON) -m venv --clear --without-pip build/runtime
+	build/sbom/bin/pip --python build/runtime/bin/python install --quiet --disable-pip-version-check \
+		--require-hashes --requirement locks/runtime.txt
+	build/sbom/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+		--output-file build/sbom.json build/runtime/bin/python
 
 clean:  ## Remove what the commands made
 	rm -rf $(VENV) demo build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

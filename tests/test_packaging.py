@@ -1,15 +1,22 @@
 """What is installed is what is in the repository, and enough to serve."""
 
+import asyncio
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
-from importlib.metadata import packages_distributions
+import zipfile
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
 
 from aiohttp import ClientSession
 
+from service.samples import PHOTOS
 from tests.process import ServiceProcess
 
 ROOT = Path(__file__).parent.parent
+FREE = re.compile(r"MIT|BSD|Apache|PSF|Python Software Foundation|ISC|MPL|Mozilla|LGPL|CC0|Unlicense|0BSD")
 
 
 def test_every_file_of_the_package_ships() -> None:
@@ -39,6 +46,66 @@ async def test_a_default_install_serves(tmp_path: Path) -> None:
                 statuses.append(response.status)
 
     assert statuses == [200] * 5
+
+
+async def test_the_wheel_serves_without_the_source(tmp_path: Path) -> None:
+    """Given what `pip wheel` makes of a copy of the repository, unpacked where no source is: it starts and is whole."""
+    source, site = tmp_path / "source", tmp_path / "site"
+    await asyncio.to_thread(_build_wheel, source, site)
+
+    async with (
+        ServiceProcess(tmp_path / "data", PYTHONPATH=str(site)) as service,
+        ClientSession() as session,
+    ):
+        statuses = []
+        for path in ("/readyz", "/", "/docs", "/docs/guide/quick-start", "/openapi.json", "/metrics", "/version"):
+            async with session.get(service.url + path) as response:
+                statuses.append(response.status)
+
+    assert statuses == [200] * 7
+    entry = next(site.glob("autoenhance_batch-*.dist-info/entry_points.txt")).read_text()
+    assert "autoenhance-batch = service.__main__:main" in entry
+    assert len(list((site / "service" / "samples").glob("*.jpg"))) == len(list(PHOTOS.glob("*.jpg")))
+
+
+def _build_wheel(source: Path, site: Path) -> None:
+    """Copy the source, make a wheel of it without any index, unpack that, and remove the copy."""
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    shutil.copytree(ROOT / "service", source / "service", ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*command, "--wheel-dir", str(site), str(source)], check=True, capture_output=True, timeout=100)
+    (wheel,) = site.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    shutil.rmtree(source)
+
+
+def test_what_it_is_made_of_may_be_used_freely() -> None:
+    """Each library that is installed with the service has a licence that is known here."""
+    found = {name: licence_of(name) for name in sorted(locked("runtime")) if is_installed(name)}
+
+    assert len(found) > 30
+    assert {name: licence for name, licence in found.items() if not FREE.search(licence)} == {}
+    assert {name for name, licence in found.items() if "LGPL" in licence} == {"zipstream-ng"}
+    assert not any(re.search(r"(?<!L)GPL|AGPL", licence) for licence in found.values())
+
+
+def is_installed(name: str) -> bool:
+    """Whether it is here: some are for other systems."""
+    try:
+        return bool(distribution(name))
+    except PackageNotFoundError:
+        return False
+
+
+def licence_of(name: str) -> str:
+    """As the library's own metadata have it."""
+    facts = distribution(name).metadata
+    classifiers = [value.rpartition(" :: ")[2] for value in facts.get_all("Classifier", []) if "License" in value]
+    named = [value[:100] for field in ("License-Expression", "License") for value in facts.get_all(field, [])]
+    return " / ".join([*named, *classifiers])
 
 
 def only_in_development() -> set[str]:

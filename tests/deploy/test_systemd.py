@@ -1,0 +1,60 @@
+"""The unit for systemd, judged by systemd's own tools."""
+
+import re
+import subprocess
+from pathlib import Path
+
+from service.commands.serve import DRAIN_SECONDS
+from tests.deploy.manifests import DEPLOY
+from tests.deploy.test_kubernetes import LAST_SECONDS
+from tests.tools import require_tool
+
+UNIT = DEPLOY / "systemd" / "autoenhance-batch.service"
+# Of systemd's own scale of 0 (safe) to 10.
+EXPOSURE = 2.0
+
+
+def values(name: str) -> list[str]:
+    """What the unit sets a directive to."""
+    return re.findall(rf"^{name}=(.*)$", UNIT.read_text(), re.MULTILINE)
+
+
+def test_systemd_understands_it(tmp_path: Path) -> None:
+    """Without a word: what it does not know it would pass over. A program that is there stands for ours."""
+    unit = tmp_path / UNIT.name
+    unit.write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", UNIT.read_text(), flags=re.MULTILINE))
+
+    ended = subprocess.run(
+        [require_tool("systemd-analyze"), "verify", str(unit)], check=False, capture_output=True, text=True
+    )
+
+    assert (ended.returncode, ended.stdout + ended.stderr) == (0, "")
+
+
+def test_it_may_do_little() -> None:
+    """By systemd's own count."""
+    ended = subprocess.run(
+        [require_tool("systemd-analyze"), "security", "--offline=true", "--no-pager", str(UNIT)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    (level,) = re.findall(r"exposure level for \S+: ([\d.]+)", ended.stdout)
+    assert float(level) <= EXPOSURE
+
+
+def test_a_stop_is_given_the_time_that_it_takes() -> None:
+    """Two drains, and the last spans; what fails is started again."""
+    assert [float(value) for value in values("TimeoutStopSec")] == [2 * DRAIN_SECONDS + LAST_SECONDS]
+    assert values("Restart") == ["on-failure"]
+
+
+def test_it_starts_the_command_with_a_directory_that_it_may_write_to() -> None:
+    """`DATA_DIR` is the state directory; the working directory, where `.env` would be read, is not."""
+    (state,) = values("StateDirectory")
+    environment = dict(pair.split("=") for line in values("Environment") for pair in line.split())
+
+    assert values("ExecStart") == ["/opt/autoenhance-batch/bin/autoenhance-batch serve"]
+    assert environment["DATA_DIR"] == f"/var/lib/{state}"
+    assert values("WorkingDirectory") == ["/opt/autoenhance-batch"]
