@@ -16,6 +16,7 @@ from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
 from tests.fakes.upstream import FakeUpstream
 from tests.loopback import free_port, serving
 from tests.process import clean_environment
+from tests.tools import require_tool
 
 
 async def download(
@@ -419,6 +420,8 @@ async def test_ctrl_c_leaves_what_the_next_run_resumes(
     upstream.images["a"] = jpeg(1, 600_000)
     gate = upstream.hold("b")
     process = await asyncio.create_subprocess_exec(
+        # Where tests run in the background of a shell, SIGINT is ignored.
+        *(require_tool("env"), "--default-signal=INT"),
         *(sys.executable, "-m", "service", "download", ORDER, "--url", service.url, "-o", "house.zip"),
         cwd=tmp_path,
         env=clean_environment(),
