@@ -43,6 +43,7 @@ from service.api.keys import (
     TIMEOUTS,
     TRACES,
     UPLOADS,
+    UPSTREAM,
     WEBHOOK_EVENTS,
 )
 from service.api.lifecycle import Lifecycle
@@ -154,7 +155,7 @@ async def components(app: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(images.close)
         shared.share(stack, images)
         upstream = await stack.enter_async_context(autoenhance(settings, metrics, app[TRACES].client))
-        app[UPLOADS] = upstream.uploads
+        app[UPSTREAM], app[UPLOADS] = upstream, upstream.uploads
         app[ORDER_REQUESTS] = shared.order_requests
         slots = DownloadSlots(settings.download_concurrency, metrics)
         app[SPENDING] = spent = shared.spending or LocalSpending(database, settings.max_credits_per_day)

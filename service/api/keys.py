@@ -21,6 +21,7 @@ from service.telemetry.issues import Issues
 from service.telemetry.metrics import Metrics
 from service.telemetry.stats import Stats
 from service.telemetry.traces import Traces
+from service.upstream.client import Autoenhance
 from service.upstream.uploads import Uploads
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
@@ -29,6 +30,7 @@ STATS = web.AppKey("STATS", Stats)
 ISSUES = web.AppKey("ISSUES", Issues)
 TRACES = web.AppKey("TRACES", Traces)
 ORDERS = web.AppKey("ORDERS", Orders)
+UPSTREAM = web.AppKey("UPSTREAM", Autoenhance)
 UPLOADS = web.AppKey("UPLOADS", Uploads)
 ORDER_REQUESTS = web.AppKey[OrderRequests]("ORDER_REQUESTS")
 IMAGES = web.AppKey("IMAGES", ImageStore)

@@ -95,6 +95,7 @@ class Call(StrEnum):
     ORDER = "order"
     IMAGE = "image"
     ASSET = "asset"
+    LIST_ORDERS = "list_orders"
     CREATE_ORDER = "create_order"
     REGISTER_IMAGE = "register_image"
     UPLOAD = "upload"

@@ -12,7 +12,7 @@ from aiohttp import ClientResponse, hdrs
 from yarl import URL
 
 from service.computing import compute
-from service.problems import BreakerOpen, OrderNotFound
+from service.problems import BreakerOpen, OrderNotFound, UpstreamError
 from service.reasons import Reason
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Call, Circuit, Metrics
@@ -20,8 +20,8 @@ from service.telemetry.traces import span
 from service.upstream.answers import UpstreamFailure, order_problem
 from service.upstream.breaker import Breaker, CircuitOpen, Operation
 from service.upstream.download import Body, Download
-from service.upstream.models import Order, Rendition
-from service.upstream.order_document import InvalidOrder, read_order
+from service.upstream.models import Order, OrdersPage, Rendition
+from service.upstream.order_document import InvalidOrder, read_order, read_orders
 from service.upstream.retry import Deadline, Retries, RetryBudget, RetryPolicy
 from service.upstream.transport import Transport, read_body
 from service.upstream.uploads import Uploads
@@ -31,10 +31,16 @@ log = get_logger(__name__)
 T = TypeVar("T")
 
 _ORDER_SECONDS = 20.0
+# The most that a page of the list of orders may have.
+_PER_PAGE = 15
 # Reading so many bytes takes some milliseconds of the loop.
 _LONG_DOCUMENT = 256 << 10
 # So many long documents are held at once: each may take three times its 16 MiB.
 _LONG_AT_ONCE = 2
+
+
+class UnknownOffset(Exception):
+    """Autoenhance does not know this place in its list of orders."""
 
 
 class Autoenhance:
@@ -68,25 +74,56 @@ class Autoenhance:
         `BreakerOpen`.
         """
         url = URL(f"{self._base}/orders/{quote(order_id, safe='')}", encoded=True)
-        deadline = Deadline.after(min(_ORDER_SECONDS, self._image_seconds))
-        retries = self.retries(deadline)
-        attempt = 0
         try:
-            with span("order", {"order.id": order_id}), Operation(self._breakers, subject=order_id) as operation:
-                while True:
-                    attempt += 1
-                    try:
-                        return await self._order_once(url, attempt, operation, deadline)
-                    except UpstreamFailure as failure:
-                        await retries.pause(failure)
-        except CircuitOpen as error:
-            raise BreakerOpen(retry_after=error.retry_after) from error
+            with span("order", {"order.id": order_id}):
+                return await self._document(Call.ORDER, url, self._read_order, subject=order_id)
         except UpstreamFailure as failure:
             problem = order_problem(failure, order_id)
             # An id that Autoenhance does not know is its caller's mistake.
             level = logging.INFO if isinstance(problem, OrderNotFound) else logging.WARNING
             log.log(level, "order call failed", order_id=order_id, reason=failure.reason, detail=failure.detail)
             raise problem from failure
+
+    async def orders(self, search: str = "", offset: str | None = None) -> OrdersPage:
+        """A page of the account's orders, newest first, at most 15; those whose name contains `search`.
+
+        `offset` is the `next_offset` of the page before. Raises `UnknownOffset`, and what `order` raises.
+        """
+        query = {"per_page": str(_PER_PAGE), "sort": "-date"}
+        query |= ({"q": search} if search else {}) | ({"offset": offset} if offset is not None else {})
+        url = URL(f"{self._base}/orders/").with_query(query)
+        try:
+            with span("orders"):
+                return await self._document(Call.LIST_ORDERS, url, self._read_orders)
+        except UpstreamFailure as failure:
+            if failure.reason is Reason.REJECTED and offset is not None:
+                raise UnknownOffset from failure
+            log.warning("list of orders failed", reason=failure.reason, detail=failure.detail)
+            is_none = failure.reason in (Reason.IMAGE_NOT_FOUND, Reason.EXPIRED)  # an API without such a list
+            raise (UpstreamError() if is_none else order_problem(failure)) from failure
+
+    async def _document(
+        self,
+        call: Call,
+        url: URL,
+        read: Callable[[ClientResponse], Awaitable[T]],
+        *,
+        subject: str | None = None,
+    ) -> T:
+        """What the API says at `url`. Raises `UpstreamFailure`, or `BreakerOpen`."""
+        deadline = Deadline.after(min(_ORDER_SECONDS, self._image_seconds))
+        retries = self.retries(deadline)
+        attempt = 0
+        try:
+            with Operation(self._breakers, subject=subject) as operation:
+                while True:
+                    attempt += 1
+                    try:
+                        return await self._document_once(call, url, read, attempt, operation, deadline)
+                    except UpstreamFailure as failure:
+                        await retries.pause(failure)
+        except CircuitOpen as error:
+            raise BreakerOpen(retry_after=error.retry_after) from error
 
     def image(self, image_id: str, rendition: Rendition, body: Body) -> Download:
         """The download of one enhanced image into `body`, to be run in attempts.
@@ -145,10 +182,18 @@ class Autoenhance:
             except UpstreamFailure as failure:
                 await retries.pause(failure)
 
-    async def _order_once(self, url: URL, attempt: int, operation: Operation, deadline: Deadline) -> Order:
+    async def _document_once(
+        self,
+        call: Call,
+        url: URL,
+        read: Callable[[ClientResponse], Awaitable[T]],
+        attempt: int,
+        operation: Operation,
+        deadline: Deadline,
+    ) -> T:
         with span("attempt", {"attempt": attempt}):
             async with self._transport.get(
-                Call.ORDER,
+                call,
                 url,
                 timeout=asyncio.timeout(max(0.001, deadline.left)),
                 headers={hdrs.ACCEPT: "application/json"},
@@ -157,7 +202,7 @@ class Autoenhance:
                 is_fresh=attempt > 1,
             ) as response:
                 try:
-                    return await self._read_order(response)
+                    return await read(response)
                 except InvalidOrder as error:
                     raise UpstreamFailure(Reason.UPSTREAM_ERROR, f"no order document: {error}") from error
 
@@ -173,13 +218,19 @@ class Autoenhance:
         return replace(order, images=images)
 
     async def _read_order(self, response: ClientResponse) -> Order:
-        """The order; of long documents so many are held at once. Raises `InvalidOrder`."""
+        return await self._read(response, lambda body: self._without_key(read_order(body)))
+
+    async def _read_orders(self, response: ClientResponse) -> OrdersPage:
+        return await self._read(response, read_orders)
+
+    async def _read(self, response: ClientResponse, parse: Callable[[bytearray], T]) -> T:
+        """What `parse` makes of a document; of long documents so many are held at once. Raises `InvalidOrder`."""
         async with AsyncExitStack() as turn:
             body = await read_body(response, _LONG_DOCUMENT, lambda: turn.enter_async_context(self._long_documents))
 
-            def read() -> Order:
+            def read() -> T:
                 try:
-                    return self._without_key(read_order(body))
+                    return parse(body)
                 finally:
                     with suppress(BufferError):
                         body.clear()  # whoever keeps an error with its traceback does not keep it

@@ -146,6 +146,15 @@ class Order:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class OrdersPage:
+    """A part of the account's list of orders; their images are not kept."""
+
+    orders: tuple[Order, ...]
+    next_offset: str | None
+    """Where the next page begins; None after the last one."""
+
+
 # Measured, with an id, a short name and dates of its own; settings are shared by the images that have the same.
 _RECORD_BYTES = 800
 

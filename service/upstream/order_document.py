@@ -22,7 +22,7 @@ from service.upstream.fields import (
     as_text,
     as_word,
 )
-from service.upstream.models import ENHANCEMENT_SETTINGS, MAX_IMAGES, ImageRecord, Order
+from service.upstream.models import ENHANCEMENT_SETTINGS, MAX_IMAGES, ImageRecord, Order, OrdersPage
 
 MAX_DOCUMENT_BYTES = 16 << 20
 """Of an order's document."""
@@ -70,6 +70,36 @@ def parse_order(document: object) -> Order:
     for entry in entries:
         images.add(entry)
     return _order(document, images)
+
+
+def read_orders(body: bytes | bytearray) -> OrdersPage:
+    """Read a page of the list of orders; a long one takes time, as for `read_order`. Raises `InvalidOrder`."""
+    orders: list[Order] = []
+    fields: dict[str, Any] = {}
+    next_offset: str | None = None
+    is_list = False
+    try:
+        _check_encoding(body)
+        parts = ijson.parse(_Source(body), buf_size=_READ_BYTES, use_float=True)
+        for number, (prefix, event, content) in enumerate(parts):
+            if number > _MAX_PARTS:
+                raise InvalidOrder("it has too many parts")
+            if prefix == "orders" and event == "start_array":
+                is_list = True
+            elif prefix == "orders.item" and event == "end_map":
+                orders.append(_order(fields, _Images()))
+                fields = {}
+            elif prefix == "pagination.next_offset" and event in ("string", "number"):
+                next_offset = as_text(int(content) if isinstance(content, float) and content.is_integer() else content)
+            elif event in ("string", "number", "boolean") and prefix.startswith("orders.item."):
+                name = prefix.removeprefix("orders.item.")
+                if name in _ORDER_FIELDS:
+                    fields[name] = content
+    except (ijson.JSONError, UnicodeDecodeError) as error:
+        raise InvalidOrder("it is not JSON") from error
+    if not is_list:
+        raise InvalidOrder("it has no list of orders")
+    return OrdersPage(tuple(orders), next_offset)
 
 
 _OPENING = frozenset({"start_map", "start_array"})

@@ -48,7 +48,7 @@ GUARDS = {
     "x-robots-tag",
 }
 # What a document cannot give an example of: the id of an archive, a job or a link of this service, files, a token, a
-# Sentry, an upstream that takes uploads; and the one that fails on purpose.
+# Sentry, an upstream that takes uploads or lists orders; and the one that fails on purpose.
 NEED_MORE = {
     "archive",
     "cancelJob",
@@ -61,6 +61,7 @@ NEED_MORE = {
     "downloadJob",
     "job",
     "jobEvents",
+    "orders",
     "recentErrors",
     "repeatCallback",
     "report",
