@@ -70,6 +70,7 @@ from service.images.spending import LocalSpending
 from service.images.store import ImageStore
 from service.jobs import table
 from service.jobs.callbacks import Callbacks, open_callback_session
+from service.jobs.deliveries import Deliveries
 from service.jobs.engine import Work
 from service.jobs.jobs import Jobs
 from service.jobs.runner import JobRunner
@@ -204,7 +205,8 @@ async def open_jobs(
         open_callback_session(allow_private=settings.callback_allow_private, trace_configs=app[TRACES].client)
     )
     runner = JobRunner(engine, archives, orders, metrics, app[TRACES], settings.archive_ttl)
-    work = Work(runner.run, Callbacks(session, settings.callback_keys, metrics).attempt)
+    callbacks = Callbacks(session, settings.callback_keys, metrics)
+    work = Work(runner.run, callbacks.attempt, Deliveries(session, archives, app[IMAGES], metrics).attempt)
     background = Jobs(engine, archives, metrics, settings.archive_ttl)
     if settings.role != "web":
         await stack.enter_async_context(running(background.run(work)))

@@ -26,7 +26,7 @@ from service.archives.delivery import DeliveryOptions
 from service.archives.options import Options
 from service.jobs.engine import JobFilter
 from service.jobs.events import outcomes_of
-from service.jobs.job import CallbackState, Job, Status
+from service.jobs.job import CallbackState, DeliveryState, Job, Status
 from service.problems import (
     ArchiveGone,
     InvalidOrderId,
@@ -47,7 +47,9 @@ from service.wrong_values import wrong_values
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _CURSOR = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)_([0-9a-f]{32})", re.ASCII)
-_MAX_URL_LENGTH = 2048
+# A presigned address holds a signature, and often a session's token.
+_MAX_URL_LENGTH, _MAX_PRESIGNED_LENGTH = 2048, 8000
+_ADDRESSES = ("callback_url", "deliver_to")
 _ADMINISTRATOR = "administrator"
 _LOOK_AGAIN_SECONDS = 2
 
@@ -59,6 +61,13 @@ class NewJob(Options):
         None,
         max_length=_MAX_URL_LENGTH,
         description="An https address to notify when the job ends.",
+        json_schema_extra={"format": "uri"},
+    )
+    deliver_to: str | None = Field(
+        None,
+        max_length=_MAX_PRESIGNED_LENGTH,
+        description="A presigned https address that the finished ZIP is put to, better in the body, since proxies log"
+        " queries. Shown to nobody afterwards.",
         json_schema_extra={"format": "uri"},
     )
 
@@ -78,6 +87,15 @@ class JobCallback(Document):
     attempts: Count
     last_status: int | None
     last_error: str | None
+    next_at: Moment | None
+
+
+class JobDelivery(Document):
+    """The attempts to put a job's ZIP into the storage that `deliver_to` named."""
+
+    status: DeliveryState
+    attempts: Count
+    error: str | None = Field(description="Of the last attempt, in a word.")
     next_at: Moment | None
 
 
@@ -103,6 +121,7 @@ class JobResult(Summary):
     finished_at: Moment | None
     expires_at: Moment | None = Field(description="Until when the ZIP is kept.")
     retry_at: Moment | None = Field(description="When it is tried again, after a problem that passes by itself.")
+    delivery: JobDelivery | None
     links: JobLinks
 
 
@@ -143,13 +162,15 @@ class JobQuery(BaseModel):
 async def create(request: web.Request) -> web.Response:
     """Accept a job. When the answer goes out, it is kept safe."""
     order_id = read_order_id(request)
-    options, callback_url = await _read_options(request)
+    options, callback_url, deliver_to = await _read_options(request)
     key = read_key(request)
     require_key(request)
     require_version(request, options)
     await count(request)
     jobs = request.app[JOBS]
-    job, is_new = await jobs.submit(order_id, options, callback_url=callback_url, key=key, owner=_owner(request))
+    job, is_new = await jobs.submit(
+        order_id, options, callback_url=callback_url, deliver_to=deliver_to, key=key, owner=_owner(request)
+    )
     headers = {"Location": f"/v1/jobs/{job.id}", **_retry_after(job), **({} if is_new else REPLAYED)}
     return _answer(request, await jobs.document(job), status=HTTPStatus.ACCEPTED, headers=headers)
 
@@ -266,21 +287,29 @@ def _retry_after(job: Job) -> dict[str, str]:
     return {} if job.is_final else {"Retry-After": str(_LOOK_AGAIN_SECONDS)}
 
 
-async def _read_options(request: web.Request) -> tuple[Options, str | None]:
-    """Options and callback address, from the query, a JSON body, or both. Raises `InvalidParameter`, `BadRequest`."""
+async def _read_options(request: web.Request) -> tuple[Options, str | None, str | None]:
+    """Options, callback address and storage address, from the query, a JSON body, or both.
+
+    Raises `InvalidParameter`, `BadRequest`.
+    """
     query = MultiDict(request.query)
-    given = query.popall("callback_url", [])
-    if len(given) > 1:
-        raise InvalidParameter("callback_url", "may be given only once")
+    addresses: dict[str, str | None] = {}
+    for name in _ADDRESSES:
+        given = query.popall(name, [])
+        if len(given) > 1:
+            raise InvalidParameter(name, "may be given only once")
+        if given:
+            addresses[name] = given[0]
     options = read_options(query)
-    if not (request.can_read_body and await read_body(request)):
-        return options, _read_callback_url(request, given[0] if given else None)
-    body = await read_document(request, NewJob)
-    twice = body.model_fields_set & {*options.model_fields_set, *(["callback_url"] if given else [])}
-    if twice:
-        raise InvalidParameter(min(twice), "is given in the query and in the body")
-    both = options.model_dump(exclude_unset=True) | body.model_dump(exclude_unset=True, exclude={"callback_url"})
-    return Options.model_validate(both), _read_callback_url(request, given[0] if given else body.callback_url)
+    if request.can_read_body and await read_body(request):
+        body = await read_document(request, NewJob)
+        if twice := body.model_fields_set & {*options.model_fields_set, *addresses}:
+            raise InvalidParameter(min(twice), "is given in the query and in the body")
+        both = options.model_dump(exclude_unset=True) | body.model_dump(exclude_unset=True, exclude={*_ADDRESSES})
+        options = Options.model_validate(both)
+        addresses |= body.model_dump(include={*_ADDRESSES} & body.model_fields_set)
+    callback_url, deliver_to = (_read_address(request, name, addresses.get(name)) for name in _ADDRESSES)
+    return options, callback_url, deliver_to
 
 
 def _read_job_query(request: web.Request) -> JobQuery:
@@ -306,28 +335,29 @@ def _read_cursor(cursor: str | None) -> tuple[float, str] | None:
     return float(found[1]), found[2]
 
 
-def _read_callback_url(request: web.Request, given: str | None) -> str | None:
-    """The receiver's address, as far as it can be judged without looking it up. Raises `InvalidParameter`."""
+def _read_address(request: web.Request, name: str, given: str | None) -> str | None:
+    """Where something is to be sent, as far as it can be judged without looking it up. Raises `InvalidParameter`."""
     if given is None:
         return None
     settings = request.app[SETTINGS]
-    if not settings.callback_secret:
-        raise InvalidParameter("callback_url", "callbacks are not configured; the operator must set CALLBACK_SECRET")
-    reason = _objection(given, allow_private=settings.callback_allow_private)
+    if name == "callback_url" and not settings.callback_secret:
+        raise InvalidParameter(name, "callbacks are not configured; the operator must set CALLBACK_SECRET")
+    max_length = _MAX_URL_LENGTH if name == "callback_url" else _MAX_PRESIGNED_LENGTH
+    reason = _objection(given, max_length, allow_private=settings.callback_allow_private)
     if reason is not None:
-        raise InvalidParameter("callback_url", reason)
+        raise InvalidParameter(name, reason)
     return given
 
 
-def _objection(address: str, *, allow_private: bool) -> str | None:
+def _objection(address: str, max_length: int, *, allow_private: bool) -> str | None:
     """What is wrong with a receiver's address."""
     try:
         url = URL(address)
         host, user = url.host, url.user or url.password
     except ValueError:
         return "is not a URL"
-    if not host or not address.isprintable() or len(address) > _MAX_URL_LENGTH:
-        return f"must be an absolute URL of at most {_MAX_URL_LENGTH} characters"
+    if not host or not address.isprintable() or len(address) > max_length:
+        return f"must be an absolute URL of at most {max_length} characters"
     schemes = ("http", "https") if allow_private else ("https",)
     if url.scheme not in schemes:
         return f"must be an {' or '.join(schemes)} address"

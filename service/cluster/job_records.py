@@ -1,6 +1,6 @@
 """Jobs in Redis or Valkey: what is known of them. `cluster/jobs.py` runs them.
 
-batch:jobs:record:ID     hash: request; state and, once it has ended, end; callback. Goes by its TTL
+batch:jobs:record:ID     hash: request; state and, once it has ended, end; callback; delivery. Goes by its TTL
 batch:jobs:key:KEY       the job that an idempotency key names
 batch:jobs:all, :of:OWNER  sorted sets of ids, by creation
 batch:jobs:open          hash: the state of each job that has not ended
@@ -18,7 +18,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from service.jobs.engine import JobFilter
-from service.jobs.job import Callback, Job, Status
+from service.jobs.job import Callback, Delivery, Job, Status
 from service.problems import JobsUnavailable
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ _CALL_SECONDS, _PAUSE_SECONDS = 0.8, 0.2
 _DAY = 24 * 3600
 _KEPT_OPEN, _KEPT_KEY, _KEPT_WITH_CALLBACK = 30 * _DAY, 2 * _DAY, 4 * _DAY
 _PAGE = 100
-_FIELDS = ("request", "state", "end", "callback")
+_FIELDS = ("request", "state", "end", "callback", "delivery")
 
 SAVE = """
 -- Race: a run that saves while the job is ended by a cancel, or by another run of it. What has ended stays as it is.
@@ -96,6 +96,8 @@ class JobRecords:
             pipeline.hsetnx(record, "state", job.dump())
             if job.callback is not None:
                 pipeline.hsetnx(record, "callback", job.callback.dump())
+            if job.delivery is not None:
+                pipeline.hsetnx(record, "delivery", job.delivery.dump())
             pipeline.expire(record, _KEPT_OPEN, nx=True)
             pipeline.hsetnx("batch:jobs:open", job.id, job.status)
             for index in ("batch:jobs:all", *([f"batch:jobs:of:{owner}"] if owner else [])):
@@ -155,6 +157,10 @@ class JobRecords:
 
         await call(write)
 
+    async def write_delivery(self, job_id: str, delivery: Delivery) -> None:
+        """Keep the state of a job's delivery."""
+        await call(lambda: self.redis.hset(_record(job_id), "delivery", delivery.dump()))
+
     async def counts(self) -> Mapping[Status, int]:
         """As `JobEngine`."""
         now = time.time()
@@ -211,7 +217,7 @@ def _record(job_id: str) -> str:
 
 
 def _job_of(fields: list[bytes | None]) -> Job | None:
-    request, state, end, callback = (field.decode() if field is not None else None for field in fields)
+    request, state, end, callback, delivery = (field.decode() if field is not None else None for field in fields)
     if request is None or state is None:
         return None
-    return Job.load(request, end or state, callback)
+    return Job.load(request, end or state, callback, delivery)

@@ -1,8 +1,9 @@
 """The job engine of several instances: docket over Redis or Valkey.
 
-One docket task runs a job from start to end, another one makes the attempts at its callback; docket's keys, schedule,
-retries and redelivery do the rest. A job's message is added before its record is written (`job_records`), and runs only
-once there is a record: what a caller was not told of is not run, what it was told of is not lost.
+One docket task runs a job from start to end, another one makes the attempts at its delivery and its callback; docket's
+keys, schedule, retries and redelivery do the rest. A job's message is added before its record is written
+(`job_records`), and runs only once there is a record: what a caller was not told of is not run, what it was told of is
+not lost.
 """
 
 import asyncio
@@ -163,7 +164,7 @@ class SharedJobs:
         return replace(job, callback=Callback())
 
     async def _schedule_callback(self, job: Job) -> None:
-        if job.callback_is_pending:
+        if job.follow_up_due is not None:
             await call(lambda: self._docket.add(_CALL_BACK, key=_callback_of(job.id))(job.id))
 
     async def counts(self) -> Mapping[Status, int]:
@@ -223,8 +224,14 @@ class SharedJobs:
         retry: Retry = _RETRY,
         session: asyncio.Event = _SESSION_END,  # type: ignore[assignment]  # docket injects both
     ) -> None:
-        """docket's task: an attempt at a callback; the next one is the same task, later."""
+        """docket's task: an attempt at a delivery, or a callback; the next one is the same task, later."""
         job = await until_available(lambda: self.get(job_id))
+        if self._work is not None and job is not None and job.delivery_is_pending:
+            delivery = await self._within(session, _callback_of(job_id), self._work.deliver(job))
+            await until_available(lambda: self._records.write_delivery(job_id, delivery))
+            if delivery.next_at is not None:
+                retry.at(datetime.fromtimestamp(delivery.next_at, UTC))
+            job = replace(job, delivery=delivery)
         if self._work is None or job is None or not job.callback_is_pending:
             return
         callback = await self._within(session, _callback_of(job_id), self._work.call_back(job))

@@ -70,11 +70,12 @@ class Callbacks:
         if not self._keys:  # there was a secret when the job was accepted
             return None, "no_secret", None
         body = message(job)
-        headers = signing.headers(message_id(job), int(time.time()), body, self._keys)
+        signature = signing.headers(message_id(job), int(time.time()), body, self._keys)
+        headers = {"Content-Type": "application/json", **signature}
         try:
             async with (
                 asyncio.timeout(_ANSWER_SECONDS),
-                self._session.post(_as_given(url), data=body, headers=headers, allow_redirects=False) as response,
+                self._session.post(as_given(url), data=body, headers=headers, allow_redirects=False) as response,
             ):
                 return response.status, None, retry_after(response.headers.get("Retry-After"))
         except TimeoutError:
@@ -102,7 +103,7 @@ def message(job: Job) -> bytes:
 async def open_callback_session(
     *, allow_private: bool, trace_configs: list[TraceConfig]
 ) -> AsyncIterator[ClientSession]:
-    """The session that callbacks are sent with: to public addresses only, unless told otherwise.
+    """The session that callbacks and deliveries are sent with: to public addresses only, unless told otherwise.
 
     The address is checked where the connection is made, so it is the very one that is connected to, however often the
     name's address changes.
@@ -120,7 +121,7 @@ async def open_callback_session(
             connector=connector,
             timeout=ClientTimeout(total=_ANSWER_SECONDS),
             cookie_jar=DummyCookieJar(),
-            headers={"Content-Type": "application/json", "User-Agent": "autoenhance-batch"},
+            headers={"User-Agent": "autoenhance-batch"},
             trace_configs=trace_configs,
         ) as session:
             yield session
@@ -159,7 +160,7 @@ class PoolResolver(AbstractResolver):
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _as_given(address: str) -> URL:
+def as_given(address: str) -> URL:
     """The address with every byte as its receiver gave it; one that no request line can hold is encoded."""
     return URL(address, encoded=_VISIBLE_ASCII.fullmatch(address) is not None)
 

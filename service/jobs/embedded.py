@@ -104,7 +104,7 @@ class EmbeddedJobs:
         job = await self._durably(lambda connection: table.save_callback(connection, job_id, Callback()))
         if job is None:
             return await self.get(job_id)
-        if (task := self._tasks.pop(_callback_of(job), None)) is not None:
+        if (task := self._tasks.pop(_follow_up_of(job), None)) is not None:
             task.cancel()
         self._start(job)
         return job
@@ -136,8 +136,8 @@ class EmbeddedJobs:
             return
         if not job.is_final:
             self._begin(job.id, self._run(job, self._work))
-        elif job.callback_is_pending:
-            self._begin(_callback_of(job), self._call_back(job, self._work))
+        elif job.follow_up_due is not None:
+            self._begin(_follow_up_of(job), self._follow_up(job, self._work))
 
     def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         if name in self._tasks:
@@ -160,12 +160,17 @@ class EmbeddedJobs:
             await asyncio.sleep(_AFTER_FAULT_SECONDS)
             job = await self.get(job.id) or job
 
-    async def _call_back(self, job: Job, work: Work) -> None:
+    async def _follow_up(self, job: Job, work: Work) -> None:
+        """Deliver the job's ZIP, then tell its receiver."""
         known: Job | None = job
-        while known is not None and known.callback is not None and known.callback_is_pending:
-            await asyncio.sleep(max(0.0, (known.callback.next_at or 0) - time.time()))
-            callback = await work.call_back(known)
-            known = await self._until_written(lambda connection: table.save_callback(connection, job.id, callback))  # noqa: B023
+        while known is not None and (due := known.follow_up_due) is not None:
+            await asyncio.sleep(max(0.0, due - time.time()))
+            if known.delivery_is_pending:
+                delivery = await work.deliver(known)
+                known = await self._until_written(lambda connection: table.save_delivery(connection, job.id, delivery))  # noqa: B023
+            else:
+                callback = await work.call_back(known)
+                known = await self._until_written(lambda connection: table.save_callback(connection, job.id, callback))  # noqa: B023
 
     def _ended(self, job: Job, *, is_first: bool) -> None:
         self._changed.fire(job.id)
@@ -189,5 +194,5 @@ class EmbeddedJobs:
             await asyncio.sleep(_DISK_FULL_SECONDS)
 
 
-def _callback_of(job: Job) -> str:
-    return f"callback of {job.id}"
+def _follow_up_of(job: Job) -> str:
+    return f"follow-up of {job.id}"

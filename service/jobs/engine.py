@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from service.jobs.job import Callback, Job, JobRequest, Status
+from service.jobs.job import Callback, Delivery, Job, JobRequest, Status
 
 
 class JobEnded(Exception):
@@ -32,12 +32,14 @@ class JobFilter:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What an engine calls for its jobs. Both may be called twice for the same, also at the same time."""
+    """What an engine calls for its jobs. All may be called twice for the same, also at the same time."""
 
     run: Callable[[Job], Coroutine[Any, Any, None]]
     """Takes a job from start to end: it returns once the job has ended. Cancelled, it leaves the job to a later run."""
     call_back: Callable[[Job], Coroutine[Any, Any, Callback]]
     """Makes one attempt at the callback of a job that has ended; `next_at` says when to call again."""
+    deliver: Callable[[Job], Coroutine[Any, Any, Delivery]]
+    """Makes one attempt at the delivery of a job that is complete, likewise; the callback comes when that has ended."""
 
 
 class JobEngine(Protocol):
@@ -63,7 +65,8 @@ class JobEngine(Protocol):
         """Keep the state of a job that runs. Raises `JobEnded`, and changes nothing, when it has ended."""
 
     async def end(self, job: Job) -> bool:
-        """Keep a job's final state, and have its receiver told. False, and nothing changes, when it had ended."""
+        """Keep a job's final state, and have it delivered and its receiver told. False, and nothing changes, when it
+        had ended."""
 
     async def cancel(self, job: Job) -> bool:
         """As `end`, and stop the run of the job, wherever it is. Raises `JobsUnavailable`."""

@@ -53,6 +53,40 @@ class Callback:
         return {**asdict(self), "next_at": moment(self.next_at)}
 
 
+class DeliveryState(StrEnum):
+    """Where the delivery of a job's ZIP into storage stands. `failed`: given up."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """The attempts to send a job's ZIP to the storage that it named."""
+
+    status: DeliveryState = DeliveryState.PENDING
+    attempts: int = 0
+    error: str | None = None
+    """Why the last attempt failed, in a word."""
+    next_at: float | None = None
+    """When the next attempt is made (epoch seconds)."""
+
+    def dump(self) -> str:
+        """As JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def load(cls, text: str) -> Self:
+        """The reverse of `dump`."""
+        values = json.loads(text)
+        return cls(**{**values, "status": DeliveryState(values["status"])})
+
+    def document(self) -> dict[str, Any]:
+        """As part of the job's document."""
+        return {**asdict(self), "next_at": moment(self.next_at)}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
     """What was asked for. `options` are those of a download that differ from their defaults."""
@@ -61,6 +95,8 @@ class JobRequest:
     order_id: str
     options: dict[str, Any]
     callback_url: str | None = None
+    deliver_to: str | None = None
+    """Where in a storage the ZIP is to be put. Whoever knows the address may write there: it is shown to nobody."""
     created: float
     """Epoch seconds, as all times here."""
     trace: str | None = None
@@ -70,7 +106,8 @@ class JobRequest:
 
     def is_same_as(self, other: "JobRequest") -> bool:
         """Whether both ask for the same, each under its own id."""
-        return (self.order_id, self.options, self.callback_url) == (other.order_id, other.options, other.callback_url)
+        mine, theirs = asdict(self), asdict(other)
+        return all(mine[name] == theirs[name] for name in ("order_id", "options", "callback_url", "deliver_to"))
 
     def dump(self) -> str:
         """As JSON."""
@@ -106,6 +143,7 @@ class Job:
     expires: float | None = None
     """Until when the result is kept."""
     callback: Callback | None = None
+    delivery: Delivery | None = None
 
     @property
     def id(self) -> str:
@@ -123,23 +161,41 @@ class Job:
         return self.expires is not None and self.expires < time.time()
 
     @property
+    def delivery_is_pending(self) -> bool:
+        """Whether there are attempts to be made at its delivery."""
+        is_pending = self.delivery is not None and self.delivery.status is DeliveryState.PENDING
+        return is_pending and self.status is Status.COMPLETE
+
+    @property
     def callback_is_pending(self) -> bool:
-        """Whether there are attempts to be made at its callback."""
-        return self.is_final and self.callback is not None and self.callback.state is CallbackState.PENDING
+        """Whether there are attempts to be made at its callback, which tells of its delivery too."""
+        is_pending = self.callback is not None and self.callback.state is CallbackState.PENDING
+        return is_pending and self.is_final and not self.delivery_is_pending
+
+    @property
+    def follow_up_due(self) -> float | None:
+        """When the next attempt at its delivery or callback is due (epoch seconds; 0: now); None: there is none."""
+        if self.delivery is not None and self.delivery_is_pending:
+            return self.delivery.next_at or 0.0
+        return (self.callback.next_at or 0.0) if self.callback is not None and self.callback_is_pending else None
 
     @classmethod
     def new(cls, request: JobRequest) -> Self:
         """A job that was just accepted."""
-        return cls(request=request, callback=Callback() if request.callback_url is not None else None)
+        return cls(
+            request=request,
+            callback=None if request.callback_url is None else Callback(),
+            delivery=None if request.deliver_to is None else Delivery(),
+        )
 
     def dump(self) -> str:
-        """As JSON, without request and callback: those are kept beside it, for they change by themselves."""
-        state = asdict(replace(self, callback=None))
+        """As JSON, without request, callback and delivery: those are kept beside it, for they change by themselves."""
+        state = asdict(replace(self, callback=None, delivery=None))
         return json.dumps({name: value for name, value in state.items() if name != "request" and value is not None})
 
     @classmethod
-    def load(cls, request: str, state: str, callback: str | None) -> Self:
-        """The reverse of the `dump` of the job, its request and its callback."""
+    def load(cls, request: str, state: str, callback: str | None, delivery: str | None = None) -> Self:
+        """The reverse of the `dump` of the job, its request, its callback and its delivery."""
         values = json.loads(state)
         return cls(
             **{
@@ -147,6 +203,7 @@ class Job:
                 "status": Status(values["status"]),
                 "request": JobRequest.load(request),
                 "callback": Callback.load(callback) if callback else None,
+                "delivery": Delivery.load(delivery) if delivery else None,
             }
         )
 
@@ -168,6 +225,7 @@ class Job:
             "expires_at": moment(self.expires),
             "retry_at": moment(self.retry_at),
             "callback": self.callback.document() if self.callback else None,
+            "delivery": self.delivery.document() if self.delivery else None,
             "links": {
                 "self": path,
                 "events": f"{path}/events",

@@ -42,6 +42,7 @@ class Jobs:
         options: Options,
         *,
         callback_url: str | None = None,
+        deliver_to: str | None = None,
         key: str | None = None,
         owner: str | None = None,
     ) -> tuple[Job, bool]:
@@ -54,6 +55,7 @@ class Jobs:
             order_id=order_id,
             options=options.model_dump(mode="json", exclude_defaults=True),
             callback_url=callback_url,
+            deliver_to=deliver_to,
             created=time.time(),
             trace=link(),
             owner=owner,
@@ -120,6 +122,8 @@ class Jobs:
             raise NoCallback
         if not job.is_final:
             raise JobUnfinished(f"Job {job_id} is {job.status}.")
+        if job.delivery_is_pending:
+            raise JobUnfinished(f"The ZIP of job {job_id} is still being delivered; the callback follows that.")
         renewed = await self._engine.repeat_callback(job_id)
         if renewed is None:
             raise JobNotFound(f"There is no job {job_id}.")

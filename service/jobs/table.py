@@ -6,15 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 from service.jobs.engine import JobFilter
-from service.jobs.job import FINAL, Callback, Job, JobRequest, Status
+from service.jobs.job import FINAL, Callback, Delivery, Job, JobRequest, Status
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS job_records (
     id TEXT PRIMARY KEY, idempotency_key TEXT UNIQUE, order_id TEXT NOT NULL, owner TEXT, created REAL NOT NULL,
     request TEXT NOT NULL, status TEXT NOT NULL, state TEXT NOT NULL, expires REAL,
     callback TEXT,
-    -- When the next attempt at the callback is due; null: there is none to make.
-    callback_due REAL
+    -- When the next attempt at the delivery or the callback is due; null: there is none to make.
+    callback_due REAL,
+    delivery TEXT
 );
 CREATE INDEX IF NOT EXISTS job_records_by_created ON job_records (created, id);
 CREATE INDEX IF NOT EXISTS job_records_by_order ON job_records (order_id);
@@ -23,7 +24,7 @@ CREATE INDEX IF NOT EXISTS job_records_by_expiry ON job_records (expires);
 CREATE INDEX IF NOT EXISTS job_records_by_callback ON job_records (callback_due) WHERE callback_due IS NOT NULL;
 """
 
-_COLUMNS = "request, state, callback"
+_COLUMNS = "request, state, callback, delivery"
 _OPEN = f"status NOT IN ({', '.join(f'{status.value!r}' for status in sorted(FINAL))})"
 
 
@@ -63,6 +64,17 @@ def save_callback(connection: sqlite3.Connection, job_id: str, callback: Callbac
     return job
 
 
+def save_delivery(connection: sqlite3.Connection, job_id: str, delivery: Delivery) -> Job | None:
+    """Write the state of a job's delivery; the job, if it is known and has ended."""
+    job = read(connection, job_id)
+    if job is None or not job.is_final:
+        return None
+    connection.execute("UPDATE job_records SET delivery = ? WHERE id = ?", (delivery.dump(), job_id))
+    job = replace(job, delivery=delivery)
+    _write(connection, job)
+    return job
+
+
 def read(connection: sqlite3.Connection, job_id: str) -> Job | None:
     """A job as it stands."""
     query = f"SELECT {_COLUMNS} FROM job_records WHERE id = ?"  # noqa: S608  # our own words
@@ -71,7 +83,7 @@ def read(connection: sqlite3.Connection, job_id: str) -> Job | None:
 
 
 def unfinished(connection: sqlite3.Connection) -> list[Job]:
-    """All jobs that have not ended, the oldest first, then those with a pending callback."""
+    """All jobs that have not ended, the oldest first, then those with a pending delivery or callback."""
     where = f"{_OPEN} OR callback_due IS NOT NULL ORDER BY callback_due IS NOT NULL, created"
     query = f"SELECT {_COLUMNS} FROM job_records WHERE {where}"  # noqa: S608  # our own words
     return [Job.load(*row) for row in connection.execute(query)]
@@ -105,20 +117,24 @@ def sweep(connection: sqlite3.Connection, expired_before: float) -> None:
 
 
 def _write(connection: sqlite3.Connection, job: Job) -> None:
-    due = (job.callback.next_at or 0.0) if job.callback and job.callback_is_pending else None
+    callback, delivery = (one and one.dump() for one in (job.callback, job.delivery))
     connection.execute(
-        "UPDATE job_records SET status = ?, state = ?, expires = ?, callback = coalesce(callback, ?), callback_due = ?"
-        " WHERE id = ?",
-        (job.status, job.dump(), job.expires, job.callback and job.callback.dump(), due, job.id),
+        "UPDATE job_records SET status = ?, state = ?, expires = ?, callback = coalesce(callback, ?),"
+        " delivery = coalesce(delivery, ?), callback_due = ? WHERE id = ?",
+        (job.status, job.dump(), job.expires, callback, delivery, job.follow_up_due, job.id),
     )
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Take over the tables of versions that kept a history of each job; they are gone then.
+    """Take over the tables of earlier versions: of those that knew of no delivery, and of those that kept a history of
+    each job, whose own are gone then.
 
     Jobs that had ended stay readable, with what their history adds up to; the others begin anew: what they fetched is
     in the store.
     """
+    columns = {row[1] for row in connection.execute("PRAGMA table_info(job_records)")}
+    if "delivery" not in columns:
+        connection.execute("ALTER TABLE job_records ADD COLUMN delivery TEXT")
     names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     if not {"jobs", "job_changes"} <= names:
         return

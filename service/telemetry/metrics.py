@@ -82,6 +82,14 @@ class CallbackOutcome(StrEnum):
     FAILED = "failed"
 
 
+class DeliveryOutcome(StrEnum):
+    """How one attempt to deliver a job's ZIP into storage ended."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    FAILED = "failed"
+
+
 class Circuit(StrEnum):
     """The dependencies that have a circuit breaker each."""
 
@@ -204,6 +212,7 @@ class Metrics:
         self.jobs_open = gauge("jobs_open", "Background jobs that have not ended, by status.", ("status",))
         self.jobs_ended = counter("jobs", "Background jobs ended, by outcome.", ("outcome",))
         self.callbacks = counter("callbacks", "Callbacks attempted, by outcome.", ("outcome",))
+        self.deliveries = counter("deliveries", "Deliveries into storage attempted, by outcome.", ("outcome",))
         self.store_bytes = gauge("store_bytes", "Bytes of images kept on disk.")
         self.store_limit = gauge("store_limit_bytes", "Bytes of images that may be kept on disk.")
         self.store_evictions = counter("store_evictions", "Images removed to make room.")
@@ -263,6 +272,8 @@ class Metrics:
             self.images_refetched.labels(refetch)
         for callback_outcome in CallbackOutcome:
             self.callbacks.labels(callback_outcome)
+        for delivery_outcome in DeliveryOutcome:
+            self.deliveries.labels(delivery_outcome)
         for result in CacheResult:
             self.cache_requests.labels(result)
         for call in Call:

@@ -17,6 +17,8 @@ ADDRESS = "http://127.0.0.1:8000"
 """Where the docs say that the service is."""
 RECEIVER = "9000"
 """The port at which the docs receive callbacks."""
+STORAGE = "9001"
+"""The port at which the docs have a storage."""
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ASSIGNMENT = re.compile(r"^\w+=\$\(.*\)$", re.MULTILINE)

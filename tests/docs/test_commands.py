@@ -11,7 +11,7 @@ import pytest
 
 from service.samples import PHOTOS
 from service.sandbox import Sandbox
-from tests.docs.blocks import ADDRESS, PAGES, RECEIVER, Block, blocks, command_line, environment
+from tests.docs.blocks import ADDRESS, PAGES, RECEIVER, STORAGE, Block, blocks, command_line, environment
 from tests.fakes.samples import jpeg
 from tests.loopback import free_port
 from tests.process import ServiceProcess
@@ -51,8 +51,7 @@ async def test_the_commands_of_a_page_work(page: Path, service: ServiceProcess, 
         tmp_path, SERVICE_URL=service.url, ADMIN_TOKEN=TOKEN, SERVICE_API_KEY="any", CALLBACK_SECRET=SECRET
     )
 
-    port = free_port()
-    places = {ADDRESS: service.url, RECEIVER: str(port)}
+    places = {ADDRESS: service.url, RECEIVER: str(free_port()), STORAGE: str(free_port())}
     shell: list[str] = []
     receivers: list[asyncio.Task[str]] = []
     for block in blocks(page):
@@ -60,14 +59,14 @@ async def test_the_commands_of_a_page_work(page: Path, service: ServiceProcess, 
         run = told(block).run(folder, variables, places, shell)
         if "handle_request()" in block.text:
             receivers.append(asyncio.create_task(run))
-            await taken(port)
+            await taken(int(places[RECEIVER if RECEIVER in block.text else STORAGE]))
         else:
             await run
         interrupt(block, folder)
         shell += block.assignments
 
     for receiver in receivers:
-        assert "job.complete" in await receiver
+        assert "complete" in await receiver
     for path in folder.glob("*.zip"):
         with zipfile.ZipFile(path) as archive:
             assert len(archive.namelist()) == len(list(PHOTOS.glob("*.jpg")))

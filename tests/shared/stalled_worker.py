@@ -7,7 +7,7 @@ import asyncio
 import sys
 
 from service.jobs.engine import Work
-from service.jobs.job import Callback, Job, Status
+from service.jobs.job import Callback, Delivery, Job, Status
 from tests.jobs.conformance.engines import open_engine
 from tests.jobs.conformance.work import ended
 
@@ -26,7 +26,10 @@ async def main(address: str) -> None:
         async def call_back(job: Job) -> Callback:
             raise AssertionError(job)
 
-        running = asyncio.create_task(engine.run(Work(run, call_back)))
+        async def deliver(job: Job) -> Delivery:
+            raise AssertionError(job)
+
+        running = asyncio.create_task(engine.run(Work(run, call_back, deliver)))
         await done.wait()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -54,6 +54,7 @@ CONTRACT: dict[str, dict[str, set[str]]] = {
     "jobs_open": {"status": {"queued", "processing"}},
     "jobs_total": {"outcome": {"complete", "error", "cancelled"}},
     "callbacks_total": {"outcome": {"delivered", "retry", "stopped", "failed"}},
+    "deliveries_total": {"outcome": {"delivered", "retry", "failed"}},
     "rate_limited_total": {},
     "client_disconnects_total": {},
     "event_loop_lag_seconds": {},

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from service.jobs.engine import JobEnded, JobEngine, JobFilter
-from service.jobs.job import Callback, CallbackState, Job, JobRequest, Status
+from service.jobs.job import Callback, CallbackState, Delivery, DeliveryState, Job, JobRequest, Status
 from service.problems import KeyReused
 from tests.jobs.conformance.engines import OPENERS, open_engine
-from tests.jobs.conformance.work import DELIVERED, ORDER, OTHER_ORDER, PATIENCE, ended, request, running
+from tests.jobs.conformance.work import ARRIVED, DELIVERED, ORDER, OTHER_ORDER, PATIENCE, ended, request, running
 from tests.redis_server import RedisServer
 
 _ROOT = Path(__file__).parents[3]
@@ -373,3 +373,67 @@ async def test_work_that_fails_does_not_take_others_along(engine: JobEngine) -> 
         await tasks.until(lambda: tasks.finished == [other.id])
 
     assert (await known(engine, failing.id)).status is Status.QUEUED
+
+
+async def test_a_job_is_delivered_before_its_receiver_is_told(engine: JobEngine) -> None:
+    """The callback comes when the delivery has ended, and tells of it."""
+    async with running(engine) as tasks:
+        tasks.delivery_gate.clear()
+        job, _ = await engine.submit(request(callback_url=URL, deliver_to=URL))
+        await tasks.until(lambda: bool(tasks.deliveries))
+        during = await known(engine, job.id)
+        called_too_early = list(tasks.callbacks)
+        tasks.delivery_gate.set()
+        await when_callback(engine, job.id, CallbackState.DELIVERED)
+
+    assert (during.status, during.delivery, called_too_early) == (Status.COMPLETE, Delivery(), [])
+    assert [called.delivery for called in tasks.callbacks] == [ARRIVED]
+    assert (await known(engine, job.id)).delivery == ARRIVED
+
+
+async def test_a_delivery_is_attempted_again_when_it_says_so(engine: JobEngine) -> None:
+    """Each attempt knows of the one before; one that is given up ends it, and the receiver is told."""
+    again = Delivery(attempts=1, error="timeout", next_at=time.time() + 0.5)
+    given_up = Delivery(status=DeliveryState.FAILED, attempts=2, error="status_403")
+    async with running(engine) as tasks:
+        tasks.delivered = [again, given_up]
+        job, _ = await engine.submit(request(callback_url=URL, deliver_to=URL))
+        await when_callback(engine, job.id, CallbackState.DELIVERED)
+
+    assert [one.delivery for one in tasks.deliveries] == [Delivery(), again]
+    assert [one.delivery for one in tasks.callbacks] == [given_up]
+
+
+async def test_only_what_is_complete_is_delivered(engine: JobEngine) -> None:
+    """The receiver of a cancelled job is told at once."""
+    async with running(engine) as tasks:
+        tasks.gate.clear()
+        job, _ = await engine.submit(request(callback_url=URL, deliver_to=URL))
+        await tasks.until(lambda: bool(tasks.runs))
+        await engine.cancel(ended(job, Status.CANCELLED))
+        await when_callback(engine, job.id, CallbackState.DELIVERED)
+
+    assert tasks.deliveries == []
+
+
+async def test_deliveries_outlive_the_process(location: str) -> None:
+    """What was being delivered when the process stopped is delivered by the next."""
+    async with open_engine(location) as engine, running(engine) as tasks:
+        tasks.delivery_gate.clear()
+        job, _ = await engine.submit(request(deliver_to=URL))
+        await tasks.until(lambda: bool(tasks.deliveries))
+    async with open_engine(location) as engine, running(engine) as tasks:
+        await tasks.until(lambda: bool(tasks.deliveries))
+        async with asyncio.timeout(PATIENCE):
+            while (await known(engine, job.id)).delivery != ARRIVED:  # noqa: ASYNC110  # engines know of no event
+                await asyncio.sleep(_PAUSE)
+
+    assert [one.id for one in tasks.deliveries] == [job.id]
+
+
+async def test_a_key_is_not_for_another_storage(engine: JobEngine) -> None:
+    """Another place to deliver to is another request."""
+    await engine.submit(request(deliver_to=URL), "key")
+
+    with pytest.raises(KeyReused):
+        await engine.submit(request(deliver_to="https://example.com/other"), "key")

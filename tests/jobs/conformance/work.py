@@ -8,19 +8,25 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 from service.jobs.engine import JobEnded, JobEngine, Work
-from service.jobs.job import Callback, CallbackState, Job, JobRequest, Status
+from service.jobs.job import Callback, CallbackState, Delivery, DeliveryState, Job, JobRequest, Status
 
 PATIENCE = 30.0
 TTL = 3600.0
 ORDER = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be001"
 OTHER_ORDER = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be002"
+ARRIVED = Delivery(status=DeliveryState.DELIVERED, attempts=1)
 DELIVERED = Callback(state=CallbackState.DELIVERED, attempts=1, last_status=204)
 
 _numbers = itertools.count(1)
 
 
 def request(
-    order_id: str = ORDER, *, quality: int = 80, callback_url: str | None = None, owner: str | None = None
+    order_id: str = ORDER,
+    *,
+    quality: int = 80,
+    callback_url: str | None = None,
+    deliver_to: str | None = None,
+    owner: str | None = None,
 ) -> JobRequest:
     """A request under a new id."""
     return JobRequest(
@@ -28,6 +34,7 @@ def request(
         order_id=order_id,
         options={"quality": quality},
         callback_url=callback_url,
+        deliver_to=deliver_to,
         created=time.time(),
         owner=owner,
     )
@@ -53,8 +60,13 @@ class Tasks:
         self.then: Callable[[Job], None] | None = None
         self.answers: list[Callback] = []
         """What attempts at callbacks come to, one after the other; then all are delivered."""
+        self.deliveries: list[Job] = []
+        self.delivered: list[Delivery] = []
+        """What attempts at deliveries come to, one after the other; then all arrive."""
+        self.delivery_gate = asyncio.Event()
+        self.delivery_gate.set()
         self._changed = asyncio.Event()
-        self.work = Work(self._run, self._call_back)
+        self.work = Work(self._run, self._call_back, self._deliver)
 
     async def _run(self, job: Job) -> None:
         self.runs.append(job)
@@ -77,6 +89,12 @@ class Tasks:
         self.callbacks.append(job)
         self._changed.set()
         return self.answers.pop(0) if self.answers else DELIVERED
+
+    async def _deliver(self, job: Job) -> Delivery:
+        self.deliveries.append(job)
+        self._changed.set()
+        await self.delivery_gate.wait()
+        return self.delivered.pop(0) if self.delivered else ARRIVED
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition on what was seen. Raises `TimeoutError`."""

@@ -9,7 +9,7 @@ import signal
 import sys
 
 from service.jobs.engine import Work
-from service.jobs.job import Callback, Job
+from service.jobs.job import Callback, Delivery, Job
 from tests.jobs.conformance.engines import open_engine
 
 
@@ -27,7 +27,10 @@ async def main(address: str, together: int = 1) -> None:
         async def call_back(job: Job) -> Callback:
             raise AssertionError(job)
 
-        await engine.run(Work(die, call_back))
+        async def deliver(job: Job) -> Delivery:
+            raise AssertionError(job)
+
+        await engine.run(Work(die, call_back, deliver))
 
 
 if __name__ == "__main__":

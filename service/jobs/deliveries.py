@@ -1,0 +1,126 @@
+"""Sends a job's ZIP to the storage that it named: one PUT to a presigned address, again after a while if that fails."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
+
+from aiohttp import ClientConnectorError, ClientError, ClientSession, ClientTimeout
+from yarl import URL
+
+from service.archives.archive import Archive
+from service.archives.archives import Archives
+from service.archives.reading import pieces_of
+from service.images.store import ImageStore
+from service.jobs.callbacks import as_given
+from service.jobs.job import Delivery, DeliveryState, Job
+from service.problems import ArchiveGone, ArchiveNotFound, Problem
+from service.telemetry.logs import get_logger
+from service.telemetry.metrics import DeliveryOutcome, Metrics
+from service.upstream.answers import retry_after
+from service.upstream.network import ForbiddenAddress
+
+log = get_logger(__name__)
+
+# Seconds from a failed attempt to the next: within the hour for which a presigned address is usually good.
+RETRY_SECONDS = (5, 30, 120, 600, 1800)
+# Storages that were down together shall not be asked together.
+_JITTER = 0.1
+# A storage that takes no piece for so long has gone; when it has all of them it may think for a while.
+_STALL_SECONDS = 60.0
+_ANSWER_SECONDS = 120.0
+_CONNECT_SECONDS = 10.0
+# Statuses of the 4xx class that pass by themselves.
+_PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+
+
+class _Failed(Exception):
+    """An attempt failed: `error` says why, in a word; `may_pass`, whether another one can help."""
+
+    def __init__(self, error: str, *, may_pass: bool = True, wait: float | None = None) -> None:
+        super().__init__(error)
+        self.error = error
+        self.may_pass = may_pass
+        self.wait = wait
+
+
+class Deliveries:
+    """Attempts deliveries. An attempt may be repeated after a crash: it writes the same bytes to the same place."""
+
+    def __init__(self, session: ClientSession, archives: Archives, store: ImageStore, metrics: Metrics) -> None:
+        self._session = session
+        self._archives = archives
+        self._store = store
+        self._attempts = metrics.deliveries
+
+    async def attempt(self, job: Job) -> Delivery:
+        """As `Work.deliver`. The address holds a secret: no more than its host is told to anybody."""
+        attempts = job.delivery.attempts + 1 if job.delivery else 1
+        try:
+            await self._send(job)
+            delivery = Delivery(status=DeliveryState.DELIVERED, attempts=attempts)
+        except _Failed as failed:
+            delivery = Delivery(status=DeliveryState.FAILED, attempts=attempts, error=failed.error)
+            if failed.may_pass and attempts <= len(RETRY_SECONDS):
+                wait = RETRY_SECONDS[attempts - 1] * random.uniform(1, 1 + _JITTER)  # noqa: S311  # no secret
+                next_at = time.time() + max(wait, min(failed.wait or 0, RETRY_SECONDS[-1]))
+                delivery = Delivery(attempts=attempts, error=failed.error, next_at=next_at)
+        self._attempts.labels(_outcome(delivery.status)).inc()
+        log.info("delivery", job_id=job.id, host=URL(job.request.deliver_to or "").host, **delivery.document())
+        return delivery
+
+    async def _send(self, job: Job) -> None:
+        """Raises `_Failed`."""
+        try:
+            archive = await self._archives.by_id(job.archive_id or "")
+        except (ArchiveGone, ArchiveNotFound):
+            raise _Failed("archive_gone", may_pass=False) from None
+        except Problem as problem:
+            raise _Failed(problem.code) from None
+        with archive.readers.reading(to_the_end=True):
+            try:
+                await self._put(job.request.deliver_to or "", archive)
+            except Problem as problem:
+                raise _Failed(problem.code) from None
+            except TimeoutError:
+                raise _Failed("timeout") from None
+            except ClientConnectorError as error:
+                is_forbidden = isinstance(error.os_error, ForbiddenAddress)
+                raise _Failed("forbidden_address" if is_forbidden else "unreachable") from None
+            except (ClientError, OSError, ValueError):
+                raise _Failed("interrupted") from None
+
+    async def _put(self, address: str, archive: Archive) -> None:
+        await archive.wait_until(lambda: False)
+        clock = asyncio.get_running_loop().time
+        url = as_given(address)
+        headers = {"Content-Length": str(archive.length)}
+        if "Signature" not in url.query:  # of the older way to sign, which signs this header too, as absent
+            headers["Content-Type"] = "application/zip"
+        async with asyncio.timeout(_STALL_SECONDS) as limit:
+            pieces = self._pieces(archive, lambda seconds: limit.reschedule(clock() + seconds))
+            async with self._session.put(
+                url,
+                data=pieces,
+                headers=headers,
+                allow_redirects=False,
+                skip_auto_headers=("Content-Type",),
+                timeout=ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
+            ) as response:
+                status = response.status
+                if status // 100 != 2:
+                    may_pass = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _PASSING
+                    wait = retry_after(response.headers.get("Retry-After"))
+                    raise _Failed(f"status_{status}", may_pass=may_pass, wait=wait)
+
+    async def _pieces(self, archive: Archive, extend: Callable[[float], None]) -> AsyncIterator[bytes]:
+        """The archive's bytes; with each piece that is taken there is time for the next."""
+        async for piece in pieces_of(archive, self._store):
+            extend(_STALL_SECONDS)
+            yield piece
+        extend(_ANSWER_SECONDS)
+
+
+def _outcome(status: DeliveryState) -> DeliveryOutcome:
+    return DeliveryOutcome.RETRY if status is DeliveryState.PENDING else DeliveryOutcome(status)
