@@ -19,7 +19,7 @@ class Spending(Protocol):
     """What is spent on images, by image key and day (UTC). One key counts once a day, however often it is fetched."""
 
     limit: int | None
-    """Spending that may be spent in a day; None: any number."""
+    """Credits that may be spent in a day; None: any number."""
 
     async def reserve(self, key: str) -> str | None:
         """Count a credit for an image that is about to be bought; returns the day that it is counted on.
@@ -34,7 +34,7 @@ class Spending(Protocol):
         """Autoenhance has refused: nothing was bought. What was confirmed stays."""
 
     async def spent(self) -> int | None:
-        """Spending that are counted today; None when it cannot be told."""
+        """Credits that are counted today; None when it cannot be told."""
 
 
 class LocalSpending:

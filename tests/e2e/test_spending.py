@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from multidict import CIMultiDict
 
+from service.sandbox import ImageSpec, Sandbox, SandboxConfig
 from tests.e2e import jobs
 from tests.e2e.client import PATIENCE, Answer, Service, StartService
 from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
@@ -219,3 +220,25 @@ async def test_a_job_beyond_the_limit_waits(upstream: FakeUpstream, start_servic
 
     assert waiting["status"] == "queued"
     assert upstream.image_calls == 0
+
+
+async def test_autoenhance_sells_what_was_counted(start_service: StartService) -> None:
+    """After a mix of downloads, single images and jobs that want more than the day has."""
+    async with Sandbox(SandboxConfig(image_delay=0, credits=8)) as sandbox:
+        service = await start_service(
+            autoenhance_api_base=sandbox.api_base,
+            autoenhance_api_key=sandbox.api_key,
+            max_credits_per_day=5,
+            admin_token=TOKEN,
+        )
+        orders = [sandbox.control.add_order([ImageSpec()] * 4) for _ in range(2)]
+        image = orders[1].images[0].image_id
+
+        await asyncio.gather(
+            *(service.ask(f"/v1/orders/{one.order_id}/images?preview=false") for one in orders * 2),
+            service.ask(f"/v1/orders/{orders[1].order_id}/images/{image}?preview=false"),
+            jobs.submit(service, orders[0].order_id, preview="false", on_failure="partial"),
+        )
+
+        spent = 8 - sandbox.control.credits
+        assert spent == await bought(service) == 5
