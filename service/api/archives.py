@@ -27,7 +27,7 @@ class ReportLine(Document):
     name: str | None = Field(description="In the ZIP; null when missing there.")
     bytes: Count
     crc: int | None = Field(description="CRC-32.")
-    outcome: Literal["downloaded", "failed"]
+    outcome: Literal["downloaded", "incomplete", "failed"]
     code: Reason | None
     attempts: Count = Field(description="0: the image was here already.")
 

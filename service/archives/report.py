@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from service.archives.archive import ImageResult
+from service.text import one_line
 
 
 def comment(order_id: str, downloaded: int, total: int) -> str:
@@ -25,14 +26,10 @@ def report_text(order_id: str, results: Sequence[ImageResult], unlisted: int = 0
     for result, code in missing:
         lines += [
             "",
-            _one_line(result.original_name) or "(no name)",
-            f"  image id: {_one_line(result.image_id)}",
-            f"  reason:   {code}: {_one_line(result.explanation)}",
-            f"  get it:   GET /v1/orders/{order_id}/images?image={_one_line(result.image_id)}",
+            one_line(result.original_name).strip() or "(no name)",
+            f"  image id: {one_line(result.image_id)}",
+            f"  reason:   {code}: {one_line(result.explanation)}",
+            f"  get it:   GET /v1/orders/{order_id}/images?image={one_line(result.image_id)}",
         ]
     lines += ["", "Download the order again to get the missing images; stored images are not fetched again.", ""]
     return "\r\n".join(lines)
-
-
-def _one_line(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text).strip()

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from service.problems import OrderNotFound, Problem, UpstreamBusy, UpstreamError, UpstreamTimeout, UpstreamUnauthorized
 from service.reasons import Reason
 from service.telemetry.metrics import Circuit
+from service.text import one_line
 
 _TRANSIENT = frozenset(
     {Reason.RATE_LIMITED, Reason.UPSTREAM_ERROR, Reason.TIMEOUT, Reason.UNREACHABLE, Reason.TRUNCATED}
@@ -144,7 +145,7 @@ def for_the_log(text: str, key: str) -> str:
     for length in range(len(key), shortest - 1, -1):
         for start in range(len(key) - length + 1):
             text = text.replace(key[start : start + length], "***")
-    return "".join(character if character.isprintable() else " " for character in text)
+    return one_line(text)
 
 
 def strong_etag(value: str | None) -> str | None:

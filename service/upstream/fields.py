@@ -5,6 +5,8 @@ import sys
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from service.text import one_line
+
 _MAX_NAME = 1_000
 _MAX_ID = 255
 _MAX_WORD = 100
@@ -44,7 +46,7 @@ def as_word(value: object) -> str | None:
 def as_reason(value: object) -> str | None:
     """One printable line."""
     text = _clean(as_text(value), 10 * _MAX_REASON) or ""
-    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    line = " ".join(one_line(text).split())
     return line[:_MAX_REASON].rstrip() or None
 
 

@@ -1,0 +1,23 @@
+"""Text of others, made fit to be shown."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.text import one_line, printable
+
+
+@given(st.text())
+def test_one_line_is_printable_and_as_long(text: str) -> None:
+    """Only what cannot be shown is replaced."""
+    line = one_line(text)
+
+    assert line.isprintable()
+    assert len(line) == len(text)
+    assert all(was == now for was, now in zip(text, line, strict=True) if was.isprintable())
+
+
+def test_what_is_cut_off_is_said() -> None:
+    """Text of just the length that is shown is whole."""
+    assert printable("x" * 64) == "x" * 64
+    assert printable("x" * 65) == "x" * 64 + "..."
+    assert printable("a\nb") == "a?b"
