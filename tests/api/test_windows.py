@@ -1,0 +1,93 @@
+"""The moving windows that callers are counted in, with time turned by hand."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from limits import parse
+
+from service.api import limits
+from service.api.limits import LocalWindow
+from tests.upstream.helpers import FakeClock
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """Stands in for the time that windows are measured with."""
+    clock = FakeClock()
+    monkeypatch.setattr(limits, "time", clock)
+    return clock
+
+
+@pytest.mark.parametrize(("limit", "seconds"), [("3/second", 1), ("3/minute", 60), ("3/hour", 3600)])
+async def test_the_time_told_is_when_there_is_room_again(clock: FakeClock, limit: str, seconds: int) -> None:
+    """Not a moment earlier, nor later than needed."""
+    window, item = LocalWindow(), parse(limit)
+    for _ in range(3):
+        assert (await window.hit("me", item)).allowed
+        clock.advance(seconds / 10)
+
+    refused = await window.hit("me", item)
+
+    assert (refused.allowed, refused.remaining) == (False, 0)
+    assert refused.seconds == pytest.approx(seconds * 0.7)
+    clock.advance(refused.seconds - seconds / 100)
+    assert not (await window.hit("me", item)).allowed
+    clock.advance(seconds / 100)
+    assert (await window.hit("me", item)).allowed
+
+
+async def test_what_was_refused_does_not_count(clock: FakeClock) -> None:
+    """Who asks again and again is let in all the same when there is room."""
+    window, item = LocalWindow(), parse("1/minute")
+    await window.hit("me", item)
+    for _ in range(59):
+        clock.advance(1)
+        assert not (await window.hit("me", item)).allowed
+    clock.advance(1)
+
+    assert (await window.hit("me", item)).allowed
+
+
+async def test_a_test_counts_nothing(clock: FakeClock) -> None:
+    """However often it is made."""
+    window, item = LocalWindow(), parse("1/minute")
+
+    assert [(await window.test("me", item)).allowed for _ in range(3)] == [True] * 3
+    assert (await window.hit("me", item)).allowed
+    assert not (await window.test("me", item)).allowed
+
+
+async def test_callers_are_counted_apart(clock: FakeClock) -> None:
+    """One that is over its limit keeps nobody else out."""
+    window, item = LocalWindow(), parse("1/minute")
+    await window.hit("me", item)
+
+    assert not (await window.hit("me", item)).allowed
+    assert (await window.hit("you", item)).allowed
+
+
+@given(st.lists(st.floats(0, 30, allow_nan=False), max_size=60))
+async def test_no_minute_ever_has_more_than_the_limit(pauses: list[float]) -> None:
+    """Wherever the minute begins: it is no fixed one."""
+    clock, let_in = FakeClock(), list[float]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "time", clock)
+        window, item = LocalWindow(), parse("5/minute")
+        for pause in pauses:
+            clock.advance(pause)
+            if (await window.hit("me", item)).allowed:
+                let_in.append(clock.now)
+
+    for moment in let_in:
+        assert sum(moment <= other < moment + 60 for other in let_in) <= 5
+
+
+async def test_callers_who_stay_away_are_forgotten(clock: FakeClock) -> None:
+    """Else the addresses of years would stay in memory."""
+    window, item = LocalWindow(), parse("1/minute")
+    for number in range(999):
+        await window.hit(str(number), item)
+    clock.advance(61)
+    await window.hit("late", item)
+
+    assert set(window._hits) == {"late"}

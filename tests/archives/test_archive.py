@@ -1,0 +1,111 @@
+"""An archive that grows: who waits hears of every member, of the end, and of a failure."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from service.archives.archive import Archive, ImageResult, State
+from service.archives.layout import BlobSlice, Member
+from service.images.blobs import Blob
+from service.problems import NoImages
+from service.reasons import Reason
+from tests.archives.plans import MOMENT, archive_of, plan_of
+from tests.upstream.helpers import PATIENCE, turns
+
+
+def member(name: str, size: int = 50) -> Member:
+    return Member(f"{name}.jpg", Blob(name * 64, size, 1, "jpg"), MOMENT, name)
+
+
+def result(name: str, code: Reason | None = None, size: int = 50) -> ImageResult:
+    return ImageResult(name, f"{name}.jpg", f"{name}.jpg" if size else None, size, 1, code, 1)
+
+
+@pytest.fixture
+def archive() -> Archive:
+    """Being built, with nothing in it."""
+    return archive_of(plan_of("a", "b", "c"))
+
+
+async def taken(archive: Archive, start: int = 0, stop: int | None = None) -> int:
+    """How many bytes a reader is given."""
+    return sum(
+        [piece.count if isinstance(piece, BlobSlice) else len(piece) async for piece in archive.slices(start, stop)]
+    )
+
+
+async def test_a_reader_is_given_every_byte_in_sequence(archive: Archive) -> None:
+    """Those of members that come while it reads, and the directory at the end."""
+    reading = asyncio.create_task(taken(archive))
+    for name in "abc":
+        archive.append(member(name), result(name))
+        await turns()
+    archive.settle(State.COMPLETE, "")
+
+    async with asyncio.timeout(PATIENCE):
+        assert await reading == archive.length
+
+
+async def test_what_was_added_at_once_with_the_end_is_read_too(archive: Archive) -> None:
+    """A reader that was held up finds the archive settled, and more in it than it knew."""
+    archive.append(member("a"), result("a"))
+    pieces = archive.slices(0, None)
+    seen = [await anext(pieces), await anext(pieces)]
+    archive.append(member("b"), result("b"))
+    archive.settle(State.COMPLETE, "")
+
+    async with asyncio.timeout(PATIENCE):
+        seen += [piece async for piece in pieces]
+
+    assert sum(len(piece) if isinstance(piece, bytes) else piece.count for piece in seen) == archive.length
+
+
+async def test_a_part_ends_where_it_was_to_end(archive: Archive) -> None:
+    """It waits for its last byte, and for nothing after it."""
+    reading = asyncio.create_task(taken(archive, 10, 60))
+    await turns()
+    assert not reading.done()
+    archive.append(member("a"), result("a"))
+
+    async with asyncio.timeout(PATIENCE):
+        assert await reading == 50
+
+
+@pytest.mark.parametrize("wait", ["until", "slices"])
+async def test_whoever_waits_is_told_of_a_failure(archive: Archive, wait: str) -> None:
+    """A reader that has begun, and one that has not."""
+    waiting: asyncio.Task[Any] = asyncio.create_task(
+        archive.wait_until(lambda: False) if wait == "until" else taken(archive)
+    )
+    await turns()
+    archive.fail(NoImages([]))
+
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(NoImages):
+            await waiting
+    assert archive.is_settled
+
+
+async def test_a_failure_is_an_outcome_to_those_who_wait(archive: Archive) -> None:
+    """They look again, as at a new member."""
+    waiting = asyncio.create_task(archive.wait_until(lambda: len(archive.results) == 1))
+    await turns()
+    archive.add_failure(result("a", Reason.TIMEOUT, 0))
+
+    async with asyncio.timeout(PATIENCE):
+        await waiting
+
+
+def test_the_summary_counts_what_is_whole(archive: Archive) -> None:
+    """An image that is in the archive without its end has failed, and its bytes count."""
+    archive.append(member("a"), result("a"))
+    archive.append(member("b"), result("b", Reason.INCOMPLETE))
+    archive.add_failure(result("c", Reason.TIMEOUT, 0))
+
+    summary = archive.summary()
+
+    assert [summary[name] for name in ("total", "downloaded", "failed", "bytes")] == [3, 1, 2, 100]
+    assert [failure["code"] for failure in summary["failures"]] == [Reason.INCOMPLETE, Reason.TIMEOUT]
+    outcomes = [each.line()["outcome"] for each in archive.results]
+    assert outcomes == ["downloaded", "incomplete", "failed"]

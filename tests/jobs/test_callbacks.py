@@ -1,0 +1,92 @@
+"""What one attempt at a callback comes to, and when the next one is due."""
+
+import time
+from dataclasses import replace
+
+import pytest
+from aiohttp import ClientSession, web
+
+from service.jobs.callbacks import RETRY_SECONDS, Callbacks, message, message_id
+from service.jobs.job import Callback, CallbackState, Job
+from service.telemetry.metrics import Metrics
+from tests.jobs.conformance.work import ended, request
+from tests.loopback import serving
+
+KEYS = (b"k" * 24,)
+
+
+def ended_job(url: str, attempts: int = 0) -> Job:
+    return replace(ended(Job.new(request(callback_url=url))), callback=Callback(attempts=attempts))
+
+
+async def attempt(status: int, *, attempts: int = 0, retry_after: str | None = None) -> Callback:
+    """One attempt, after so many others, at a receiver that answers so."""
+
+    async def hear(asked: web.Request) -> web.Response:
+        return web.Response(status=status, headers={"Retry-After": retry_after} if retry_after else {})
+
+    async with serving(web.post("/", hear)) as url, ClientSession() as session:
+        return await Callbacks(session, KEYS, Metrics()).attempt(ended_job(url, attempts))
+
+
+@pytest.mark.parametrize("number", range(len(RETRY_SECONDS)))
+async def test_each_wait_is_the_one_of_its_turn(number: int) -> None:
+    """The first repetition comes after the first wait, the last after the last; a tenth more at most."""
+    before = time.time()
+
+    found = await attempt(500, attempts=number)
+
+    assert (found.state, found.attempts, found.last_status) == (CallbackState.PENDING, number + 1, 500)
+    assert found.next_at is not None
+    assert RETRY_SECONDS[number] <= found.next_at - before
+    assert found.next_at - time.time() <= RETRY_SECONDS[number] * 1.1
+
+
+async def test_after_the_last_repetition_it_has_failed() -> None:
+    """Nothing is due any more."""
+    found = await attempt(500, attempts=len(RETRY_SECONDS))
+
+    assert (found.state, found.next_at) == (CallbackState.FAILED, None)
+
+
+@pytest.mark.parametrize(("status", "state"), [(204, CallbackState.DELIVERED), (410, CallbackState.STOPPED)])
+async def test_a_receiver_that_heard_or_wants_no_more_is_left_alone(status: int, state: CallbackState) -> None:
+    """Any 2xx, and 410."""
+    found = await attempt(status)
+
+    assert (found.state, found.next_at) == (state, None)
+
+
+@pytest.mark.parametrize(("asked", "seconds"), [("100", 100), ("999999", RETRY_SECONDS[-1]), ("1", RETRY_SECONDS[0])])
+async def test_a_receiver_may_ask_for_more_time(asked: str, seconds: int) -> None:
+    """Never for less than the schedule has, nor for more than its longest wait."""
+    before = time.time()
+
+    found = await attempt(503, retry_after=asked)
+
+    assert found.next_at is not None
+    assert seconds <= found.next_at - before
+    assert found.next_at - time.time() <= seconds * 1.1
+
+
+async def test_a_receiver_that_cannot_be_reached_is_tried_again() -> None:
+    """No status then, but a word for it."""
+
+    async def never(asked: web.Request) -> web.Response:
+        return web.Response()
+
+    async with serving(web.post("/", never)) as url:
+        pass  # it is gone
+    async with ClientSession() as session:
+        found = await Callbacks(session, KEYS, Metrics()).attempt(ended_job(url))
+
+    assert (found.state, found.last_status, found.last_error) == (CallbackState.PENDING, None, "unreachable")
+
+
+def test_every_attempt_says_the_same_under_the_same_id() -> None:
+    """Receivers know a repetition by it; how often it was tried is no part of it."""
+    job = ended_job("https://receiver.example/")
+    later = replace(job, callback=Callback(attempts=3))
+
+    assert (message_id(job), message(job)) == (message_id(later), message(later))
+    assert b'"callback"' not in message(job)

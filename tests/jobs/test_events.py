@@ -1,0 +1,121 @@
+"""What a job's stream says: each outcome once, with its number, and the end."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import cast
+
+from service.archives.archive import Archive
+from service.archives.archives import Archives
+from service.archives.readers import Readers
+from service.jobs.engine import JobEngine
+from service.jobs.events import JobEvent, events, outcomes_of
+from service.jobs.job import Job, Status
+from service.problems import ArchiveNotFound
+from service.reasons import Reason
+from tests.jobs.conformance.work import ORDER, PATIENCE, request
+from tests.jobs.test_runner import add
+
+SUMMARY = {"total": 3, "downloaded": 1, "failed": 2, "bytes": 9, "failures": []}
+
+
+class Records:
+    """An engine whose job changes when the test says so."""
+
+    def __init__(self, job: Job) -> None:
+        self._states: asyncio.Queue[Job] = asyncio.Queue()
+        self._states.put_nowait(job)
+
+    def become(self, job: Job) -> None:
+        self._states.put_nowait(job)
+
+    async def watch(self, job_id: str) -> AsyncGenerator[Job, None]:
+        while True:
+            job = await self._states.get()
+            yield job
+            if job.is_final:
+                return
+
+
+class Kept:
+    """Knows one archive."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+
+    async def by_id(self, archive_id: str) -> Archive:
+        if archive_id != self._archive.id:
+            raise ArchiveNotFound
+        return self._archive
+
+
+def running(archive: Archive) -> Job:
+    return replace(Job.new(request()), status=Status.PROCESSING, archive_id=archive.id)
+
+
+def ended(job: Job) -> Job:
+    return replace(job, status=Status.COMPLETE, summary=SUMMARY)
+
+
+def building() -> Archive:
+    return Archive("f" * 32, key="k", order_id=ORDER, order_name=None, total=3, readers=Readers(1, 60))
+
+
+def stream(records: Records, archive: Archive, after: int = 0) -> AsyncGenerator[JobEvent, None]:
+    return events(cast(JobEngine, records), cast(Archives, Kept(archive)), "j", after)
+
+
+async def rest(found: AsyncGenerator[JobEvent, None]) -> list[JobEvent]:
+    async with asyncio.timeout(PATIENCE):
+        return [event async for event in found]
+
+
+async def test_each_outcome_is_sent_once_with_its_number_and_the_end_has_one_more() -> None:
+    """So a caller that reconnects with the last number is sent nothing twice, and knows the end from the last image."""
+    archive = building()
+    records = Records(running(archive))
+    found = stream(records, archive)
+    async with asyncio.timeout(PATIENCE):
+        first = await anext(found)
+        seen = []
+        for code in (None, Reason.TIMEOUT, Reason.EXPIRED):
+            add(archive, code)
+            seen.append(await anext(found))
+    records.become(ended(running(archive)))
+
+    last = await rest(found)
+
+    assert (first.name, first.number) == ("status", 0)
+    assert [(event.name, event.number) for event in seen] == [("image", 1), ("image", 2), ("image", 3)]
+    assert [event.data["failed"] for event in seen] == [0, 1, 2]
+    assert [len(event.data["failures"]) for event in seen] == [0, 1, 1]
+    assert [(event.name, event.number) for event in last] == [("status", 4)]
+
+
+async def test_what_was_sent_before_is_passed_over() -> None:
+    """After a reconnect only the outcomes behind the last number are sent."""
+    archive = building()
+    for code in (None, Reason.TIMEOUT, Reason.EXPIRED):
+        add(archive, code)
+    records = Records(running(archive))
+    records.become(ended(running(archive)))
+
+    found = await rest(stream(records, archive, after=2))
+
+    assert [(event.name, event.number) for event in found if event.name == "image"] == [("image", 3)]
+
+
+async def test_a_job_that_has_ended_says_only_so() -> None:
+    """With all that is missing in one document."""
+    archive = building()
+    records = Records(ended(running(archive)))
+
+    found = await rest(stream(records, archive))
+
+    assert [(event.name, event.number) for event in found] == [("status", 4)]
+    assert found[0].data["status"] == Status.COMPLETE
+
+
+def test_the_outcomes_of_a_job_that_never_began_are_none() -> None:
+    """It has no summary."""
+    assert outcomes_of(Job.new(request())) == 0

@@ -1,0 +1,70 @@
+"""Who may fetch an image, in a real Redis: one instance at a time, and what a dead one may have done is told."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from service.cluster.image_leases import RedisImageLeases
+from service.cluster.link import Link
+from service.cluster.redis_link import RedisLink
+from service.telemetry.metrics import Metrics, Shared
+from tests.e2e.client import PATIENCE
+from tests.redis_server import RedisServer
+
+KEY = "image.0"
+
+
+def leases_of(link: RedisLink) -> RedisImageLeases:
+    return RedisImageLeases(link, Link(Shared.S3, Metrics(), seconds=1, pause=1, failures=()))
+
+
+@pytest.fixture
+async def mine(redis: RedisServer, patient: None) -> AsyncIterator[RedisLink]:
+    """An instance's way to Redis."""
+    async with RedisLink.open(redis.url, "mine", Metrics()) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def other(redis: RedisServer, patient: None) -> AsyncIterator[RedisLink]:
+    """Another instance's."""
+    async with RedisLink.open(redis.url, "other", Metrics()) as opened:
+        yield opened
+
+
+async def test_the_second_waits_until_the_first_has_given_back(mine: RedisLink, other: RedisLink) -> None:
+    """And both are sure that nobody else has fetched it meanwhile."""
+    first, second = leases_of(mine), leases_of(other)
+    assert await first.acquire(KEY, buys=True)
+    waiting = asyncio.create_task(second.acquire(KEY, buys=True))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+
+    first.release(KEY)
+
+    async with asyncio.timeout(PATIENCE):
+        assert await waiting
+
+
+async def test_what_a_dead_holder_may_have_done_is_told(mine: RedisLink, other: RedisLink) -> None:
+    """Its lease is taken over, but it is not certain that it has fetched nothing."""
+    first, second = leases_of(mine), leases_of(other)
+    await first.acquire(KEY, buys=True)
+    await mine.leave("mine")
+
+    async with asyncio.timeout(PATIENCE):
+        assert not await second.acquire(KEY, buys=True)
+
+
+async def test_a_lease_that_is_anothers_by_now_stays_the_others(mine: RedisLink, other: RedisLink) -> None:
+    """One that was taken for dead wakes up and gives back what it no longer has."""
+    first, second = leases_of(mine), leases_of(other)
+    await first.acquire(KEY, buys=True)
+    await mine.leave("mine")
+    await second.acquire(KEY, buys=True)
+
+    first.release(KEY)
+    await first.close()
+
+    assert await mine.call(lambda: mine.redis.keys("*image.0*"))
