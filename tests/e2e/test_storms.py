@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import re
-import time
 from collections.abc import Callable
 
 import pytest
@@ -68,7 +67,6 @@ class TestBreaker:
         codes = missing(answer)
         refused = [image_id for image_id in ids if codes.get(image_id) == "breaker_open"]
         failed = [image_id for image_id in ids if codes.get(image_id) == "upstream_error"]
-        print(f"10 delivered, {len(failed)} failed, {len(refused)} not asked for")
         assert answer.status == 200
         assert answer.images == {f"i{number}.jpg": jpeg(number) for number in range(10)}
         assert 5 <= len(failed) <= 9  # those under way together with the fifth
@@ -145,23 +143,15 @@ class TestFairness:
         """Started in the middle of 100 images, three are fetched in turn with them and done long before."""
         large = fill(upstream, ORDER, "large", 100, slowly)
         fill(upstream, OTHER_ORDER, "small", 3, slowly)
-        fill(upstream, THIRD_ORDER, "alone", 3, slowly)
-        started = time.monotonic()
-        await service.download(THIRD_ORDER)
-        alone = time.monotonic() - started
-
         crowd = asyncio.create_task(service.download(ORDER))
         await upstream.until(lambda: sum(upstream.calls(image_id) for image_id in large) >= 10)
-        started = time.monotonic()
         answer = await service.download(OTHER_ORDER)
-        beside = time.monotonic() - started
         asked_by_then = sum(upstream.calls(image_id) for image_id in large)
         whole = await crowd
 
         names = [request.path.split("/")[3] for request in upstream.received if "/images/" in request.path]
         first, last = names.index("small0"), names.index("small2")
         between = [name for name in names[first:last] if name.startswith("large")]
-        print(f"alone {alone:.3f} s, beside 100 images {beside:.3f} s, {asked_by_then} of them asked for by then")
         assert len(answer.images) == 3
         assert len(between) <= 4  # one of the large order's in each turn
         assert asked_by_then < 60
@@ -185,7 +175,6 @@ class TestPace:
 
         answer = await service.download()
 
-        print(f"limit: {limits[0]:g} at first, {min(limits):g} at the least, {limits[-1]:g} in the end")
         assert len(answer.images) == 60
         assert limits[0] == 5
         assert min(limits) < 5
@@ -206,7 +195,6 @@ class TestStorm:
 
         sent = len(upstream.received)
         asked = len({request.path for request in upstream.received})
-        print(f"{asked} asked for, {sent} requests: {sent - asked} retries")
         # With a breaker: 503 for an order that has met nothing but the open circuit.
         assert {answer.status for answer in answers} <= ({422, 503} if breaker_failures == 5 else {422})
         assert sent - asked <= 20 + 0.1 * sent + 1

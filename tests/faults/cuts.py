@@ -1,6 +1,7 @@
 """A failed archive looks failed to every client: curl, aiohttp, raw HTTP/1.0, and through nginx."""
 
 import asyncio
+import os
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,11 +27,11 @@ async def notice_cuts(folder: Path, *, rounds: int) -> Findings:
     """Builds that run out of room after their first bytes, and archives that lose an image."""
     findings = Findings()
     async with open_scene(folder / "full", STORE_MAX_BYTES=str(_ROOM)) as scene, _ways(scene) as ways:
-        for _ in range(rounds):
-            await _fail_builds(findings, scene, ways)
+        cuts = [await _fail_builds(findings, scene, ways) for _ in range(rounds)]
+        findings.hold("some builds failed after their first bytes", any(cuts), cuts)
     async with open_scene(folder / "losing") as scene, _ways(scene) as ways:
-        for _ in range(rounds):
-            await _lose_images(findings, scene, ways)
+        cuts = [await _lose_images(findings, scene, ways) for _ in range(rounds)]
+        findings.hold("some images were lost before they were sent", any(cuts), cuts)
     return findings
 
 
@@ -42,8 +43,9 @@ async def _ways(scene: Scene) -> AsyncIterator[dict[str, str]]:
         yield {"the service itself": url, "through nginx with HTTP/1.0": old, "through nginx with HTTP/1.1": new}
 
 
-async def _fail_builds(findings: Findings, scene: Scene, ways: dict[str, str]) -> None:
-    """No client may see a 200 that ends well."""
+async def _fail_builds(findings: Findings, scene: Scene, ways: dict[str, str]) -> int:
+    """No client may see a 200 that ends well. Returns how many were cut."""
+    cuts = 0
     for what, base in ways.items():
         path = _failing_order(scene)
         code, status = await curl("-o", "/dev/null", "-w", "%{http_code}", f"{base}{path}?preview=false")
@@ -51,9 +53,11 @@ async def _fail_builds(findings: Findings, scene: Scene, ways: dict[str, str]) -
         path = _failing_order(scene)
         how = await _read(scene, base + path)
         findings.hold(f"aiohttp sees that a build failed: {what}", how in ("cut", "503"), how)
+        cuts += (code != 0) + (how == "cut")
     path = _failing_order(scene)
     code, status = await curl("--http1.0", "-o", "/dev/null", "-w", "%{http_code}", f"{scene.service.url}{path}")
     findings.equal("HTTP/1.0 is answered 503, for nothing was sent", (code, status), (0, "503"))
+    return cuts
 
 
 def _failing_order(scene: Scene) -> str:
@@ -62,8 +66,9 @@ def _failing_order(scene: Scene) -> str:
     return scene.order_path(scene.add_order(specs))
 
 
-async def _lose_images(findings: Findings, scene: Scene, ways: dict[str, str]) -> None:
-    """The archive is whole, but its last image vanishes from the disk while the first is sent."""
+async def _lose_images(findings: Findings, scene: Scene, ways: dict[str, str]) -> int:
+    """The archive is whole, but its last image loses half of its bytes while the first is sent. Returns the cuts."""
+    cuts = 0
     for what, base in ways.items():
         for version in ("--http1.0", "--http1.1"):
             order = scene.add_order([ImageSpec(size=_LARGE), ImageSpec(size=_LARGE + 1)])
@@ -73,23 +78,26 @@ async def _lose_images(findings: Findings, scene: Scene, ways: dict[str, str]) -
                 file = Path(folder) / "archive.zip"
                 reading = asyncio.create_task(curl(version, "--limit-rate", "16M", "-o", str(file), url))
                 await eventually(lambda: _has_begun(file), True)  # noqa: B023  # awaited at once
-                await asyncio.to_thread(_remove_last, scene, order, whole.body)
+                await asyncio.to_thread(_damage_last, scene, order, whole.body)
                 code, _ = await reading
                 got = await asyncio.to_thread(file.read_bytes)
-            # On a busy machine all may have gone out before the image vanished: then the archive is a true one.
+            # On a busy machine all may have gone out before that: then the archive is a true one.
             told = code != 0 or got == whole.body
+            cuts += code != 0
             findings.hold(f"curl sees that an image was lost: {what}", told, f"{version}, {len(got)} bytes")
             again = await scene.ask(f"/v1/archives/{whole.headers['X-Archive-Id']}")
             findings.hold("and the archive is mended for the next", members(again.body) == scene.expected(order))
+    return cuts
 
 
 async def _has_begun(file: Path) -> bool:
     return await asyncio.to_thread(lambda: file.exists() and file.stat().st_size > 0)
 
 
-def _remove_last(scene: Scene, order: Order, whole: bytes) -> None:
+def _damage_last(scene: Scene, order: Order, whole: bytes) -> None:
     last = max(order.images, key=lambda image: whole.index(image.name.encode()))
-    file_of(scene, last.image_id).unlink()
+    # Not merely unlinked: the service keeps files open that it has just written.
+    os.truncate(file_of(scene, last.image_id), _LARGE // 2)
 
 
 async def _read(scene: Scene, url: str) -> str:

@@ -24,6 +24,7 @@ class Findings:
         self._figures: list[Row] = []
         self._most: dict[str, tuple[float, float]] = {}
         self._rows: list[Row] = []
+        self._is_judged = False
 
     def hold(self, promise: str, passed: bool, detail: object = "") -> None:
         """Note that a promise was kept once more, or broken."""
@@ -36,9 +37,10 @@ class Findings:
         """Note whether two values are equal; both are told when they are not."""
         self.hold(promise, found == wanted, f"{found!r:.300} in place of {wanted!r:.300}")
 
-    def figure(self, what: str, figure: object, *, passed: bool = True) -> None:
-        """Note a measurement."""
-        self._figures.append(Row(what, str(figure), passed))
+    def figure(self, what: str, figure: object, *, passed: bool | None = None) -> None:
+        """Note a measurement; `passed` says whether it is as it has to be, if anything can be said of that."""
+        self._figures.append(Row(what, str(figure), passed is not False))
+        self._is_judged = self._is_judged or passed is not None
 
     def at_most(self, what: str, found: float, limit: float) -> None:
         """Note a measurement that is repeated; the largest is told, and that it may be `limit`."""
@@ -62,8 +64,13 @@ class Findings:
 
     @property
     def passed(self) -> bool:
-        """Whether every promise was kept."""
-        return all(row.passed for row in self.rows)
+        """Whether every promise was kept, of which there is one: a check that looked at nothing has not passed."""
+        return self.has_promises and all(row.passed for row in self.rows)
+
+    @property
+    def has_promises(self) -> bool:
+        """Whether anything was looked at that could have been broken."""
+        return bool(self._tried or self._most or self._rows or self._is_judged)
 
     def print(self) -> None:
         """Print all rows."""
@@ -71,7 +78,8 @@ class Findings:
             print(f"{'ok  ' if row.passed else 'FAIL'} {row.what}: {row.figure} {row.detail}", flush=True)
 
     def verify(self) -> None:
-        """Print all rows; raises AssertionError when a promise was broken."""
+        """Print all rows; raises AssertionError when a promise was broken, or nothing was looked at."""
         self.print()
+        assert self.has_promises, "nothing was looked at"
         broken = [f"{row.what}: {row.figure} {row.detail}" for row in self.rows if not row.passed]
         assert not broken, "\n".join(broken)

@@ -141,7 +141,7 @@ async def _resume_bodies(findings: Findings, folder: Path) -> None:
         sent = sum(entry.sent for entry in scene.control.log if entry.operation == "storage")
         ratio = sent / sum(len(body) for body in scene.expected(order).values())
     findings.equal("images that broke off are whole", verdict.ending, Ending.WHOLE)
-    findings.figure("bytes fetched of images that broke off once, by their size (at most 1.1)", f"{ratio:.3f}")
+    findings.at_most("bytes fetched of images that broke off once, by their size", ratio, 1.1)
 
 
 async def share_fairly(folder: Path, *, rounds: int) -> Findings:
