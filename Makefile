@@ -5,16 +5,28 @@ RUN := $(VENV)/bin/python
 # Test processes side by side: more than processors, for tests wait for other processes most of their time.
 WORKERS ?= 3
 
-.PHONY: help demo test coverage soak bench bench-all lint run lock sbom clean
+# The unit tests, and those of the API; without what waits for seconds or starts programs.
+FAST := tests/api tests/archives tests/assistant tests/images tests/jobs tests/mutants tests/orders tests/telemetry/test_logs.py \
+	tests/telemetry/test_metrics.py tests/telemetry/test_scrub.py tests/telemetry/test_spans.py tests/upstream $(wildcard tests/test_*.py) \
+	--ignore tests/api/test_slow_callers.py --ignore tests/api/test_stalled_readers.py --ignore tests/api/test_many_connections.py \
+	--ignore tests/api/test_shared_limits.py --ignore tests/jobs/test_kills.py --ignore tests/test_packaging.py --ignore tests/test_startup.py
+
+.PHONY: help demo test test-fast mutants coverage soak bench bench-all lint run lock sbom clean
 
 help:  ## List the commands
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/sandbox.stamp  ## Download a sample order from the embedded sandbox; ends with a real ZIP
 	$(RUN) -m service demo
 
 test: $(VENV)/dev.stamp  ## Run all tests
 	$(RUN) -m pytest -n $(WORKERS) --dist worksteal $(COVERAGE)
+
+test-fast: $(VENV)/dev.stamp  ## Run the unit tests and those of the API: what a developer runs at every change
+	$(RUN) -m pytest -n $(WORKERS) --dist worksteal $(FAST)
+
+mutants: $(VENV)/dev.stamp  ## Apply small changes to the core and say which no test notices (WORDS="images/ retry": only some)
+	$(RUN) -m tests.mutants $(WORDS)
 
 coverage: COVERAGE := --cov --cov-report=term-missing:skip-covered
 coverage: test  ## Run all tests and list the lines that none reached; slower

@@ -358,8 +358,8 @@ JOBS = (
     Mutant(
         "jobs/callbacks.py",
         "max(wait, min(requested or 0, RETRY_SECONDS[-1]))",
-        "max(wait, requested or 0)",
-        "no receiver puts a callback off for longer than the longest wait",
+        "min(requested or wait, RETRY_SECONDS[-1])",
+        "no receiver asks for a callback earlier than its turn",
         "tests/jobs/test_callbacks.py",
         "tests/e2e/test_callbacks.py",
     ),
