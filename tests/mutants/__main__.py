@@ -118,6 +118,9 @@ def main() -> int:
     chosen = [mutant for mutant in CORE if not words or any(word in mutant.file + mutant.promise for word in words)]
     if not chosen:
         raise SystemExit("no change has these words")
+    for mutant in [mutant for mutant in chosen if not mutant.fits]:
+        print(f"STALE     {mutant.file}: {mutant.promise}")
+        chosen.remove(mutant)
     if not passes(sorted({test for mutant in chosen for test in mutant.unit.split()}), ROOT):
         raise SystemExit("unit tests fail without any change")
     found = run(chosen)

@@ -25,6 +25,14 @@ class Mutant:
         """The file, within the project."""
         return Path("service") / self.file
 
+    @property
+    def fits(self) -> bool:
+        """Whether the code still has the place, and the tests that are to notice the change are there."""
+        file = ROOT / self.path
+        tests = f"{self.unit} {self.beyond}".split()
+        is_there = file.exists() and file.read_text().count(self.before) == 1
+        return is_there and all((ROOT / test).exists() for test in tests)
+
     def applied(self, text: str) -> str:
         """The file's text with the change. Raises `ValueError` unless there is just one place for it."""
         if text.count(self.before) != 1:
