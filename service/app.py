@@ -64,7 +64,7 @@ from service.assistant.assistant import open_assistant
 from service.cluster import cluster
 from service.cluster.cluster import Cluster
 from service.database import Database
-from service.images import spending, store
+from service.images import blob_index, spending
 from service.images.fetch import ImageFetcher
 from service.images.spending import LocalSpending
 from service.images.store import ImageStore
@@ -138,7 +138,7 @@ async def components(app: web.Application) -> AsyncIterator[None]:
             export_traces(settings.traces_endpoint, URL(settings.autoenhance_api_base), sinks)
         )
         app[ISSUES] = await stack.enter_async_context(open_issues(settings, app[TRACES].client))
-        schemas = [store.SCHEMA, spending.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, named.SCHEMA, table.SCHEMA]
+        schemas = [blob_index.SCHEMA, spending.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, named.SCHEMA, table.SCHEMA]
         schemas += [order_requests.SCHEMA, share_links.SCHEMA, cluster.SCHEMA]
         database = await Database.open(settings.data_dir, schemas)
         stack.push_async_callback(database.close)

@@ -17,8 +17,9 @@ from service.archives.catalogue import SharedArchives
 from service.archives.named import SharedNames
 from service.database import Database, data_dir_needed
 from service.images.leases import ImageLeases
+from service.images.protocols import SharedImages
 from service.images.spending import Spending
-from service.images.store import ImageStore, SharedImages
+from service.images.store import ImageStore
 from service.jobs.embedded import EmbeddedJobs
 from service.jobs.engine import JobEngine
 from service.orders.generations import SharedGenerations

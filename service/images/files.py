@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections import OrderedDict
+from collections.abc import Container
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -55,7 +56,7 @@ class BlobFiles:
         """A name of its own for a file until it is complete."""
         return self._incoming / str(next(self._numbers))
 
-    def prepare(self, known: set[str]) -> None:
+    def prepare(self, known: Container[str]) -> None:
         """Make the folders, and remove what a crash left: unfinished downloads, and files that are not `known`."""
         self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in self._incoming.iterdir():

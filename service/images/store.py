@@ -1,68 +1,30 @@
 """The image store: content-addressed files, and an index from image keys to them."""
 
 import asyncio
-import json
 import sqlite3
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 from service.database import Database, data_dir_needed
 from service.disk import OutOfSpace, room_needed
+from service.images import blob_index
 from service.images.blobs import Blob, BlobLost, Content, content_of, is_intact, stamp
 from service.images.body import SMALL, Body, ImageTooLarge
 from service.images.budget import StoreBudget
 from service.images.files import BlobFiles, OpenBlob
-from service.images.identity import split_key
 from service.images.legacy import has_legacy_name
+from service.images.protocols import Evict, SharedImages
 from service.single_flight import SingleFlight
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Metrics, Refetch
 
 log = get_logger(__name__)
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS blobs (
-    digest TEXT PRIMARY KEY, size INTEGER NOT NULL, crc INTEGER NOT NULL, extension TEXT NOT NULL,
-    -- What the file looked like when its content was last known to be right, and in which boot of the machine:
-    -- a file that changed since, or may have lost its last pages to a power cut, is read and checked again.
-    mtime_ns INTEGER NOT NULL, boot TEXT NOT NULL, used REAL NOT NULL,
-    -- Upstream's own file ends before its format says it should: it is not fetched again.
-    is_incomplete INTEGER NOT NULL DEFAULT 0
-);
--- The newest generation of each variant of an image.
-CREATE TABLE IF NOT EXISTS variants (
-    variant TEXT PRIMARY KEY, generation INTEGER NOT NULL, image_id TEXT NOT NULL,
-    digest TEXT NOT NULL REFERENCES blobs ON DELETE CASCADE
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS variants_by_digest ON variants (digest);
--- What other instances do not have yet, by content and image key; '' where no key names it.
-CREATE TABLE IF NOT EXISTS unshared (
-    digest TEXT NOT NULL REFERENCES blobs ON DELETE CASCADE, key TEXT NOT NULL, PRIMARY KEY (digest, key)
-) WITHOUT ROWID;
--- The first edition's index, by keys that are no longer made.
-CREATE TABLE IF NOT EXISTS images (
-    key TEXT PRIMARY KEY, digest TEXT NOT NULL REFERENCES blobs ON DELETE CASCADE
-);
-CREATE INDEX IF NOT EXISTS images_by_digest ON images (digest);
-"""
-
-_INSERT_BLOB = (
-    "INSERT INTO blobs (digest, size, crc, extension, is_incomplete, mtime_ns, boot, used)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (digest) DO UPDATE SET mtime_ns = excluded.mtime_ns, boot = excluded.boot, used = excluded.used"
-)
-# A late download of an older generation does not replace a newer one.
-_INSERT_VARIANT = (
-    "INSERT INTO variants (variant, generation, image_id, digest) VALUES (?, ?, ?, ?) ON CONFLICT (variant)"
-    " DO UPDATE SET generation = excluded.generation, digest = excluded.digest"
-    " WHERE excluded.generation >= generation"
-)
-_BLOB = "digest, size, crc, extension, is_incomplete"
 # What a file looks like that cannot be looked at just now.
 _UNKNOWN = (-1, -1)
 
@@ -73,41 +35,6 @@ _USABLE_SECONDS = 2.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # One image may take a quarter of the store.
 _LARGEST_SHARE = 4
-
-
-class Evict(Protocol):
-    """Chooses what the store deletes to make room."""
-
-    def __call__(self, missing: int, *, is_cache: bool) -> Callable[[sqlite3.Connection], list[str]]:
-        """What gives, within a transaction, blobs of `missing` bytes together; none if so many cannot be freed.
-
-        `is_cache`: what is here is in a shared storage too.
-        """
-
-
-class SharedImages(Protocol):
-    """A storage of images behind the local one, which several instances share."""
-
-    has_legacy: bool
-    """Whether images of the first edition are there."""
-
-    async def find(self, key: str, legacy_key: str | None = None) -> tuple[Blob | None, bool]:
-        """The image that some instance fetched under this key, if any, and whether that could be told.
-
-        `legacy_key` is the one that the first edition gave it.
-        """
-
-    def mark(self, connection: sqlite3.Connection, blob: Blob, key: str | None) -> None:
-        """Within the transaction that keeps an image: it is to be shared, and `key` to name it."""
-
-    def stored(self, blob: Blob, key: str | None) -> None:
-        """An image that was marked is kept."""
-
-    async def present(self, digests: Collection[str]) -> set[str]:
-        """Those of `digests` whose content may be there."""
-
-    def read(self, blob: Blob, start: int, stop: int) -> AsyncIterator[bytes]:
-        """Bytes `start` to before `stop` of an image. Raises `BlobLost`."""
 
 
 class ImageStore:
@@ -165,11 +92,11 @@ class ImageStore:
         files = BlobFiles(directory, threads)
 
         def prepare(connection: sqlite3.Connection) -> tuple[int, int, str, bool]:
-            files.prepare({row[0] for row in connection.execute("SELECT digest FROM blobs")})
-            used = connection.execute("SELECT coalesce(sum(size), 0) FROM blobs").fetchone()[0]
-            has_legacy = connection.execute("SELECT 1 FROM images LIMIT 1").fetchone() is not None
+            sizes = blob_index.sizes(connection)
+            files.prepare(sizes.keys())
+            used = sum(sizes.values())
             boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else uuid.uuid4().hex
-            return used, limit(used), boot, has_legacy
+            return used, limit(used), boot, blob_index.has_legacy(connection)
 
         with data_dir_needed():
             used, bytes_limit, boot, has_legacy = await database.run(prepare)
@@ -236,15 +163,10 @@ class ImageStore:
                     size, mtime_ns = self._files.move(body.writer, blob.digest)
                 else:
                     size, mtime_ns = self._files.write(blob.digest, data)
-            is_known = connection.execute("SELECT 1 FROM blobs WHERE digest = ?", (blob.digest,)).fetchone()
-            row = (blob.digest, size, blob.crc, blob.extension, blob.is_incomplete, mtime_ns, self._boot, time.time())
-            connection.execute(_INSERT_BLOB, row)
-            if image is not None:
-                image_id, key = image
-                connection.execute(_INSERT_VARIANT, (*split_key(key), image_id, blob.digest))
+            is_new = blob_index.insert(connection, blob, image, (size, mtime_ns), self._boot)
             if self._shared is not None and not is_shared:
                 self._shared.mark(connection, blob, image[1] if image else None)
-            return 0 if is_known else size
+            return size if is_new else 0
 
         def kept(grown: asyncio.Future[int]) -> None:
             if grown.exception() is not None:
@@ -271,7 +193,7 @@ class ImageStore:
             raise
 
     def _drop_unknown(self, connection: sqlite3.Connection, blob: Blob) -> None:
-        if connection.execute("SELECT 1 FROM blobs WHERE digest = ?", (blob.digest,)).fetchone() is None:
+        if not blob_index.is_known(connection, blob.digest):
             self._files.path(blob.digest).unlink(missing_ok=True)
 
     async def find(self, keys: Mapping[str, str | None]) -> dict[str, Blob]:
@@ -281,35 +203,11 @@ class ImageStore:
         """
         if not keys:
             return {}
-        variants = {split_key(key)[0]: key for key in keys}
-
-        def look_up(connection: sqlite3.Connection) -> dict[str, Blob]:
-            rows = connection.execute(
-                f"SELECT variant, generation, {_BLOB} FROM variants JOIN blobs USING (digest)"  # noqa: S608  # our own columns
-                " WHERE variant IN (SELECT value FROM json_each(?))",
-                [json.dumps(list(variants))],
-            )
-            found = {
-                variants[variant]: Blob(*columns)
-                for variant, generation, *columns in rows
-                if split_key(variants[variant])[1] == generation
-            }
-            return found | self._find_legacy(connection, {key: keys[key] for key in keys if key not in found})
-
-        found = await self._database.run(look_up)
+        found = await self._database.run(
+            lambda connection: blob_index.find(connection, keys, with_legacy=self.has_legacy)
+        )
         lost = await self.missing(found.values())
         return {key: blob for key, blob in found.items() if blob.digest not in lost}
-
-    def _find_legacy(self, connection: sqlite3.Connection, keys: Mapping[str, str | None]) -> dict[str, Blob]:
-        legacy = {old: key for key, old in keys.items() if old is not None}
-        if not self.has_legacy or not legacy:
-            return {}
-        rows = connection.execute(
-            f"SELECT key, {_BLOB} FROM images JOIN blobs USING (digest)"  # noqa: S608  # our own columns
-            " WHERE key IN (SELECT value FROM json_each(?))",
-            [json.dumps(list(legacy))],
-        )
-        return {legacy[old]: Blob(*columns) for old, *columns in rows}
 
     async def find_published(self, key: str, since: float) -> Blob | None:
         """The image if it was published after `since` (of `time.monotonic`), when its caller last looked."""
@@ -350,13 +248,9 @@ class ImageStore:
         wanted = {blob.digest: blob for blob in blobs}
         if not wanted:
             return set()
-        digests = json.dumps(list(wanted))
 
         def compare(connection: sqlite3.Connection) -> tuple[set[str], list[Blob]]:
-            rows = connection.execute(
-                "SELECT digest, size, mtime_ns, boot FROM blobs WHERE digest IN (SELECT value FROM json_each(?))",
-                [digests],
-            ).fetchall()
+            rows = blob_index.stamps(connection, wanted)
             doubtful = [
                 wanted[digest]
                 for digest, size, mtime_ns, boot in rows
@@ -365,8 +259,7 @@ class ImageStore:
             return wanted.keys() - {row[0] for row in rows}, doubtful
 
         lost, doubtful = await self._database.run(compare)
-        in_use = "UPDATE blobs SET used = ? WHERE digest IN (SELECT value FROM json_each(?))"
-        self._database.note(in_use, (time.time(), digests))
+        self._database.note(*blob_index.used(wanted))
         for blob in doubtful:
             if not await self._recheck(blob):
                 lost.add(blob.digest)
@@ -393,9 +286,7 @@ class ImageStore:
 
         def mark(connection: sqlite3.Connection) -> None:
             _, mtime_ns = stamp(path) or (0, 0)
-            connection.execute(
-                "UPDATE blobs SET mtime_ns = ?, boot = ? WHERE digest = ?", (mtime_ns, self._boot, blob.digest)
-            )
+            blob_index.restamp(connection, blob.digest, mtime_ns, self._boot)
 
         await self._database.run(mark)
         return True
@@ -411,9 +302,8 @@ class ImageStore:
             freed = 0
             chosen = list(choose(connection))
             for digest in chosen:
-                row = connection.execute("DELETE FROM blobs WHERE digest = ? RETURNING size", (digest,)).fetchone()
+                freed += blob_index.remove(connection, digest)
                 self._files.path(digest).unlink(missing_ok=True)
-                freed += row[0] if row else 0
             return chosen, freed
 
         async def settle() -> int:
@@ -452,7 +342,7 @@ class ImageStore:
         """Whether files can be made here, and the database answers in time."""
 
         def try_both(connection: sqlite3.Connection) -> None:
-            connection.execute("SELECT 1 FROM blobs LIMIT 1").fetchone()
+            blob_index.is_known(connection, "")
             self._files.probe()
 
         try:

@@ -8,7 +8,7 @@ import pytest
 from service.archives import catalogue
 from service.archives.registry import Registry
 from service.database import Database
-from service.images import spending, store
+from service.images import blob_index, spending
 from service.orders import generations
 from service.telemetry.metrics import Metrics
 from tests.archives.house import House, open_house
@@ -37,7 +37,7 @@ def registry() -> Registry:
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     """With the tables of images, generations and archives."""
-    database = await Database.open(tmp_path, [store.SCHEMA, spending.SCHEMA, generations.SCHEMA, catalogue.SCHEMA])
+    database = await Database.open(tmp_path, [blob_index.SCHEMA, spending.SCHEMA, generations.SCHEMA, catalogue.SCHEMA])
     yield database
     await database.close()
 

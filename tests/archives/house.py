@@ -18,7 +18,7 @@ from service.archives.options import Options
 from service.archives.plan import Planner
 from service.archives.registry import Registry
 from service.database import Database
-from service.images import spending, store
+from service.images import blob_index, spending
 from service.images.fetch import ImageFetcher
 from service.images.spending import LocalSpending
 from service.images.store import ImageStore
@@ -97,7 +97,7 @@ async def open_house(
 ) -> AsyncIterator[House]:
     """All of it on this data directory; closed as the service closes it. Every order call goes to upstream."""
     async with AsyncExitStack() as stack:
-        schemas = [store.SCHEMA, spending.SCHEMA, generations.SCHEMA, catalogue.SCHEMA]
+        schemas = [blob_index.SCHEMA, spending.SCHEMA, generations.SCHEMA, catalogue.SCHEMA]
         database = await Database.open(data_dir, schemas)
         stack.push_async_callback(database.close)
         parts = await stack.enter_async_context(open_client(upstream.url, attempts=attempts))

@@ -7,14 +7,14 @@ import pytest
 from service.archives import catalogue
 from service.archives.eviction import Eviction
 from service.archives.registry import Registry
-from service.images import store
+from service.images import blob_index
 
 
 @pytest.fixture
 def connection() -> sqlite3.Connection:
     """Two images that nobody uses; the older one is still to be shared."""
     opened = sqlite3.connect(":memory:")
-    for schema in (store.SCHEMA, catalogue.SCHEMA):
+    for schema in (blob_index.SCHEMA, catalogue.SCHEMA):
         opened.executescript(schema)
     for number, digest in enumerate(("unshared", "shared")):
         opened.execute("INSERT INTO blobs VALUES (?, 10, 0, 'jpg', 0, 'boot', ?, 0)", (digest, number))

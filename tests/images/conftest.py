@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.database import Database
-from service.images import spending, store
+from service.images import blob_index, spending
 from service.images.store import ImageStore
 from service.orders import generations
 from service.telemetry.metrics import Metrics
@@ -30,7 +30,7 @@ def metrics() -> Metrics:
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     """With the tables of images."""
-    database = await Database.open(tmp_path, [store.SCHEMA, spending.SCHEMA, generations.SCHEMA])
+    database = await Database.open(tmp_path, [blob_index.SCHEMA, spending.SCHEMA, generations.SCHEMA])
     yield database
     await database.close()
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from service.database import Database
 from service.images.blobs import Blob
 from service.images.body import Body
-from service.images.store import Evict, ImageStore
+from service.images.protocols import Evict
+from service.images.store import ImageStore
 from service.telemetry.metrics import Metrics
 
 MIB = 1 << 20

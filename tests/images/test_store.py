@@ -11,7 +11,7 @@ import pytest
 
 from service.database import Database
 from service.disk import OutOfSpace
-from service.images import blobs
+from service.images import blob_index, blobs
 from service.images import store as store_module
 from service.images.blobs import Blob, BlobUnreadable, content_of
 from service.images.files import BlobFiles
@@ -290,7 +290,7 @@ class TestPublishing:
         self, images: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The caller gets the error, and nothing is found."""
-        monkeypatch.setattr(store_module, "_INSERT_VARIANT", "INSERT INTO nowhere VALUES (?, ?, ?, ?)")
+        monkeypatch.setattr(blob_index, "_INSERT_VARIANT", "INSERT INTO nowhere VALUES (?, ?, ?, ?)")
         for size in (10, 2 * MIB):
             with pytest.raises(sqlite3.OperationalError):
                 await put(images, "k.0", bytes(size))
@@ -305,7 +305,7 @@ class TestPublishing:
         """The file belongs to the row that is there."""
         blob = await put(images, "k.0", jpeg())
 
-        monkeypatch.setattr(store_module, "_INSERT_VARIANT", "INSERT INTO nowhere VALUES (?, ?, ?, ?)")
+        monkeypatch.setattr(blob_index, "_INSERT_VARIANT", "INSERT INTO nowhere VALUES (?, ?, ?, ?)")
         with pytest.raises(sqlite3.OperationalError):
             await put(images, "l.0", jpeg())
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.database import Database
-from service.images import store
+from service.images import blob_index
 from service.orders import generations
 from tests.upstream.helpers import FakeClock
 
@@ -20,6 +20,6 @@ def clock() -> FakeClock:
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     """With the tables of images and generations."""
-    database = await Database.open(tmp_path, [store.SCHEMA, generations.SCHEMA])
+    database = await Database.open(tmp_path, [blob_index.SCHEMA, generations.SCHEMA])
     yield database
     await database.close()

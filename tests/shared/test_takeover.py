@@ -23,7 +23,7 @@ from service.cluster.link import Link, Unavailable
 from service.cluster.objects import Objects
 from service.cluster.redis_link import RedisLink
 from service.database import Database
-from service.images import store
+from service.images import blob_index
 from service.images.blobs import Blob
 from service.problems import ArchiveGone, StillBuilding
 from service.telemetry.metrics import Metrics
@@ -97,7 +97,7 @@ async def three(redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             metrics = Metrics()
             link = await stack.enter_async_context(RedisLink.open(redis.url, name, metrics))
             link.link.up_since -= 3600
-            schemas = [store.SCHEMA, catalogue.SCHEMA, cluster.SCHEMA]
+            schemas = [blob_index.SCHEMA, catalogue.SCHEMA, cluster.SCHEMA]
             database = await Database.open(tmp_path / name, schemas)
             stack.push_async_callback(database.close)
             objects = Objects(shared, metrics)
