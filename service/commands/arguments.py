@@ -71,6 +71,9 @@ def add_jobs(commands: Commands) -> None:
     start = actions.add_parser("start", help="build an order's ZIP in the background, and print the job's id")
     start.add_argument("order", metavar="ORDER", help="its id, or the address of its page")
     start.add_argument("--full-size", action="store_true", help="full size instead of previews: SPENDS CREDITS")
+    start.add_argument(
+        "--max-credits", type=int, metavar="N", help="refuse to buy more images than this, a credit each"
+    )
     start.add_argument("--wait", type=float, metavar="SECONDS", help="wait for images that are still being enhanced")
     start.set_defaults(run=_start)
     found = actions.add_parser("list", help="list your jobs, newest first")
@@ -127,6 +130,7 @@ def _start(options: argparse.Namespace) -> int:
     service, order_id = _order(options)
     query = {
         "preview": "false" if options.full_size else None,
+        "max_credits": options.max_credits,
         "wait": "true" if options.wait is not None else None,
         "wait_timeout": options.wait,
     }

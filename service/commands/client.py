@@ -48,6 +48,7 @@ _MESSAGES = {
 _FLAGS = {
     r"GET \S*[?&]image=(\S+)": r"run the command with --image \1",
     r"wait=true": "--wait SECONDS",
+    r"\bmax_credits\b": "--max-credits",
 }
 STILL_ENHANCING = "To wait for images that are still being enhanced, run the command again with --wait SECONDS."
 
@@ -165,7 +166,7 @@ async def refuse(response: ClientResponse) -> None:
     if "title" in problem:
         detail = f"{problem['title']}. {detail}"
     failures: list[Document] = problem.get("failures", [])
-    lines = [f"{_MESSAGES.get(code, detail)} ({code})"]
+    lines = [f"{_MESSAGES.get(code) or in_flags(detail)} ({code})"]
     lines += [f"  {failure.get('name')}: {in_flags(str(failure.get('reason')))}" for failure in failures]
     if any(failure.get("code") == Reason.NOT_READY for failure in failures):
         lines.append(STILL_ENHANCING)

@@ -185,12 +185,26 @@ async def test_the_key_comes_from_the_environment(start_service: StartService, t
 
 async def test_options_reach_upstream(upstream: FakeUpstream, service: Service, tmp_path: Path) -> None:
     """As the query of the download."""
-    ended = await download(service, tmp_path, "-o", "x.zip", "--quality", "70", "--full-size", "--image", "a")
+    ended = await download(
+        service, tmp_path, "-o", "x.zip", "--quality", "70", "--full-size", "--image", "a", "--max-credits", "1"
+    )
 
     assert ended.code == 0, ended.errors
     (asked,) = upstream.requests("a")
     assert (asked.query["quality"], asked.query["preview"]) == ("70", "false")
     assert upstream.calls("b") == 0
+
+
+async def test_too_many_credits_are_refused_before_they_are_spent(
+    upstream: FakeUpstream, service: Service, tmp_path: Path
+) -> None:
+    """With the number, in the words of this command."""
+    ended = await download(service, tmp_path, "-o", "x.zip", "--full-size", "--max-credits", "1")
+
+    assert ended.code == 4
+    assert "--max-credits" in ended.errors
+    assert "max_credits_exceeded" in ended.errors
+    assert upstream.image_calls == 0
 
 
 class Breaking:
