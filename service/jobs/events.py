@@ -142,7 +142,13 @@ class _Progress:
             "failures": [result.failure] if result is not None and result.code is not None else [],
         }
         if job.is_final:
-            job = Job(request=job.request, archive_id=job.archive_id, started=job.started, callback=job.callback)
+            job = Job(
+                request=job.request,
+                archive_id=job.archive_id,
+                started=job.started,
+                callback=job.callback,
+                delivery=job.delivery,
+            )
         return (replace(job, status=Status.PROCESSING) if result else job).document(progress)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from limits import parse
 
-from service import app as app_module
+from service.api import limits
 from service.images.blobs import Blob, BlobLost
 from service.images.store import ImageStore
 from tests.e2e.client import Answer, Service, StartService
@@ -223,7 +223,7 @@ async def test_fetches_of_single_images_have_a_limit_of_their_own(
     start_service: StartService, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is stored is not counted."""
-    monkeypatch.setattr(app_module, "FETCH_LIMIT", parse("2/minute"))
+    monkeypatch.setattr(limits, "_IMAGE_LIMIT", parse("2/minute"))
     service = await start_service(order_freshness=60)
 
     fetched = [await get(service, quality=str(quality)) for quality in (10, 20, 30)]
