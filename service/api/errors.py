@@ -26,7 +26,7 @@ class Issue(Document):
     link: str | None
 
 
-class Issues(Document):
+class IssueList(Document):
     """The newest errors."""
 
     issues: list[Issue] = Field(max_length=25)
@@ -53,7 +53,7 @@ ROUTES = (
         tag="State",
         alias="/api/sentry/issues",
         who=Who.ADMINISTRATOR,
-        answers=(Answer(200, "The newest first.", Issues),),
+        answers=(Answer(200, "The newest first.", IssueList),),
         problems=(ErrorsUnavailable, ErrorsNotConfigured),
     ),
     Route(
