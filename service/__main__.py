@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from service import __version__
-from service.commands.arguments import add_jobs, add_report, add_service, add_show, add_upload, wrong_usage
+from service.commands.arguments import add_jobs, add_report, add_service, add_share, add_show, add_upload, wrong_usage
 from service.commands.client import Service, Usage, read_order
 from service.upstream.models import Rendition
 
@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     add_show(commands)
     add_jobs(commands)
     add_report(commands)
+    add_share(commands)
     add_upload(commands)
     _add_config(commands)
     _add_completion(commands)

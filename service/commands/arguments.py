@@ -96,6 +96,52 @@ def add_jobs(commands: Commands) -> None:
         _add_json(action)
 
 
+def add_share(commands: Commands) -> None:
+    """`share`."""
+    share = commands.add_parser("share", help="make, list and revoke links for people without a key")
+    actions = share.add_subparsers(required=True, metavar="ACTION")
+    create = actions.add_parser(
+        "create",
+        help="make a link to an order's photos, and print the address of its page",
+        description="Make a link to an order's photos, and print the address of its page. Whoever has it sees the"
+        " photos and downloads them, without a key, until it expires or is revoked.",
+    )
+    create.add_argument("order", metavar="ORDER", help="its id, or the address of its page")
+    create.add_argument("--days", type=float, default=7.0, metavar="1-30", help="how long it lasts (%(default)g)")
+    create.add_argument(
+        "--full-size", action="store_true", help="full size instead of previews: its downloads SPEND your CREDITS"
+    )
+    create.set_defaults(run=_share)
+    found = actions.add_parser("list", help="list your links that still work")
+    found.set_defaults(run=_shared)
+    revoke = actions.add_parser("revoke", help="end a link at once")
+    revoke.add_argument("link_id", metavar="LINK_ID")
+    revoke.set_defaults(run=_revoke)
+    for action in (create, found, revoke):
+        add_service(action, administrators=True)
+        _add_json(action)
+
+
+def _share(options: argparse.Namespace) -> int:
+    from service.commands.share import create
+
+    service, order_id = _order(options)
+    query = (("preview", "false"),) if options.full_size else ()
+    return create(service, order_id, query, options.days, as_json=options.as_json)
+
+
+def _shared(options: argparse.Namespace) -> int:
+    from service.commands.share import find
+
+    return find(_service(options), as_json=options.as_json)
+
+
+def _revoke(options: argparse.Namespace) -> int:
+    from service.commands.share import revoke
+
+    return revoke(_service(options), options.link_id, as_json=options.as_json)
+
+
 def _service(options: argparse.Namespace) -> Service:
     return Service.of(options.url, options.api_key, getattr(options, "admin_token", None))
 

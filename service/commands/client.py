@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import (
@@ -116,6 +117,8 @@ class Service:
         async with session.request(method, self / path, **more) as response:
             if not response.ok:
                 await refuse(response)
+            if response.status == HTTPStatus.NO_CONTENT:
+                return {}
             try:
                 document: Any = await response.json(content_type=None)
             except ValueError:

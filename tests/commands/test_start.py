@@ -21,6 +21,7 @@ COMMANDS = (
     "show",
     "jobs",
     "report",
+    "share",
     "upload",
     "config",
     "completion",

@@ -211,3 +211,25 @@ async def test_a_reader_that_has_seen_enough_is_no_error(service: Service, tmp_p
     _, errors = await done.communicate()
 
     assert (done.returncode, errors) == (0, b"")
+
+
+async def test_an_order_is_shared_by_a_link_that_can_be_revoked(start_service: StartService, tmp_path: Path) -> None:
+    """Its page opens without a key, it is listed, and after it was revoked it opens nothing."""
+    service = await start_service(service_api_key="key-of-a-caller-0")
+    where = {"AUTOENHANCE_BATCH_URL": service.url, "AUTOENHANCE_BATCH_KEY": "key-of-a-caller-0"}
+
+    made = await run("share", "create", ORDER, "--days", "2", folder=tmp_path, **where)
+    page = made.output.strip()
+    opened = await service.ask(page.removeprefix(service.url))
+    listed = await run("share", "list", "--json", folder=tmp_path, **where)
+    (link,) = json.loads(listed.output)["items"]
+    table = await run("share", "list", folder=tmp_path, **where)
+    revoked = await run("share", "revoke", link["link_id"], folder=tmp_path, **where)
+    gone = await service.ask(page.removeprefix(service.url))
+    again = await run("share", "revoke", link["link_id"], folder=tmp_path, **where)
+
+    assert made.code == 0, made.errors
+    assert page.startswith(f"{service.url}/s/")
+    assert (opened.status, link["order_id"], page in table.output) == (200, ORDER, True)
+    assert (revoked.code, revoked.output) == (0, f"{link['link_id']}: revoked\n")
+    assert (gone.status, again.code) == (404, 4)
