@@ -229,8 +229,9 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _download(options: argparse.Namespace) -> int:
-    from service.commands.download import Request, Talk, download
+    from service.commands.download import Request, download
     from service.commands.output import Output
+    from service.commands.talk import Talk
 
     orders = [read_order(order, options.url) for order in options.orders]
     query = {

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from service.commands.client import Busy, Document, Interrupted, Refused, Service, why
-from service.commands.download import BROKEN, REFUSED
+from service.commands.talk import BROKEN, REFUSED
 
 _ATTEMPTS = 3
 _WIDEST = 10_000

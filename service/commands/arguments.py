@@ -6,10 +6,10 @@ from typing import TypeAlias
 
 from service.commands.client import Service, Usage, read_order
 from service.commands.refusal import refuse
+from service.commands.talk import USAGE
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
-USAGE = 2
 JOB_STATUSES = ("queued", "processing", "complete", "error", "cancelled")
 
 

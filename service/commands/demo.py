@@ -14,9 +14,10 @@ from service.api.connections import listening
 from service.app import create_app
 from service.commands.client import Interrupted, Refused, Service
 from service.commands.display import Display
-from service.commands.download import ALL, BROKEN, Request, Talk, fetch
+from service.commands.download import Request, fetch
 from service.commands.output import Output
 from service.commands.partial import Partial
+from service.commands.talk import ALL, BROKEN, Talk
 from service.sandbox import Sandbox, SandboxConfig
 from service.settings import Settings
 from service.telemetry.logs import configure_logs

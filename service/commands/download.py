@@ -1,19 +1,14 @@
 """`download`: orders' ZIPs from a running service: with progress, resumed when interrupted, verified in the end."""
 
 import asyncio
-import json
 import re
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 from aiohttp import ClientError, ClientResponse, ClientSession
-from rich.console import Console
 from yarl import URL
 
-from service.archives.names import REPORT_NAME
 from service.commands.client import (
     STILL_ENHANCING,
     Busy,
@@ -27,14 +22,13 @@ from service.commands.client import (
     suggested_name,
     why,
 )
+from service.commands.contents import Contents, first_broken, read_contents
 from service.commands.display import Display
 from service.commands.output import Output
 from service.commands.partial import Partial
+from service.commands.talk import ALL, BROKEN, PARTIAL, REFUSED, STOPPED, USAGE, Talk
 from service.reasons import Reason
 
-ALL, BROKEN, USAGE, PARTIAL, REFUSED = range(5)
-STOPPED = 130
-"""Exit codes, as `download --help` explains them."""
 ALL_PARTS = "all"
 
 _ATTEMPTS = 5
@@ -72,35 +66,6 @@ class Fetched:
     name: str
     total: int | None
     failures: tuple[Document, ...] = ()
-
-
-@dataclass(frozen=True)
-class Talk:
-    """What is said: progress and summaries to people, or a line of JSON for each archive to programs."""
-
-    console: Console
-    quiet: bool = False
-    as_json: bool = False
-    progress: bool = True
-
-    @classmethod
-    def of(cls, *, quiet: bool, as_json: bool, progress: bool) -> "Talk":
-        """From flags."""
-        return cls(Console(stderr=True), quiet, as_json, progress and not quiet)
-
-    def say(self, text: str, style: str | None = None) -> None:
-        """For people."""
-        if not (self.quiet or self.as_json):
-            self.console.print(text, style=style, markup=False, highlight=False)
-
-    def fail(self, text: str) -> None:
-        """Always said."""
-        self.console.print(text, style="red", markup=False)
-
-    def tell(self, document: Mapping[str, object]) -> None:
-        """For programs."""
-        if self.as_json:
-            print(json.dumps(document), flush=True)
 
 
 def download(requests: Iterable[Request], output: Output, talk: Talk) -> int:
@@ -182,7 +147,7 @@ def _download(request: Request, output: Output, talk: Talk, names: _Names) -> in
             part = Partial(path, request.identity)
             with Display(talk.console, visible=talk.progress) as display:
                 fetched = asyncio.run(fetch(request, part, display, talk))
-            contents = _contents(path)
+            contents = read_contents(path)
             size, archive_id = part.size, part.archive_id
             target = part.deliver(output, names.unused(fetched.name))
     except Refused as refusal:
@@ -295,38 +260,16 @@ async def _finish(
     talk: Talk,
 ) -> Fetched:
     """Verify the whole file."""
-    broken = await asyncio.to_thread(_first_broken, part.path)
+    broken = await asyncio.to_thread(first_broken, part.path)
     if broken is not None:
         part.restart()
         raise Interrupted(f"The file was not a valid ZIP ({broken}).")
     display.finish()
     failures: tuple[Document, ...] = ()
-    if talk.as_json and (await asyncio.to_thread(_contents, part.path)).report is not None:
+    if talk.as_json and (await asyncio.to_thread(read_contents, part.path)).report is not None:
         report = await request.service.ask(session, "GET", f"v1/archives/{part.archive_id}/report")
         failures = tuple(report["failures"])
     return Fetched(suggested_name(headers) or f"{request.order_id}.zip", part.total, failures)
-
-
-def _first_broken(path: Path) -> str | None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip()
-    except (zipfile.BadZipFile, OSError) as error:
-        return str(error)
-
-
-class Contents(NamedTuple):
-    """What is in an archive: the number of its images, and its report on those that are missing."""
-
-    images: int
-    report: str | None
-
-
-def _contents(path: Path) -> Contents:
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        report = archive.read(REPORT_NAME).decode() if REPORT_NAME in names else None
-    return Contents(len(names) - names.count(REPORT_NAME), report)
 
 
 def _summarise(contents: Contents, target: Path | None, total: int | None, talk: Talk) -> int:

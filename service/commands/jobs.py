@@ -9,7 +9,7 @@ from aiohttp import ClientError, ClientSession
 
 from service.commands.answers import answered, patiently, print_json, print_table
 from service.commands.client import Document, Interrupted, Service, in_flags, is_unreachable, refuse, why
-from service.commands.download import ALL, PARTIAL, REFUSED
+from service.commands.talk import ALL, PARTIAL, REFUSED
 
 _ATTEMPTS = 5
 _FINAL = frozenset({"complete", "error", "cancelled"})

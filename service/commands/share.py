@@ -7,7 +7,7 @@ from yarl import URL
 
 from service.commands.answers import answered, patiently, print_json, print_table
 from service.commands.client import Service
-from service.commands.download import ALL
+from service.commands.talk import ALL
 
 DAY_SECONDS = 86_400
 

@@ -4,7 +4,7 @@ from aiohttp import ClientSession
 
 from service.commands.answers import answered, patiently, print_json, print_table
 from service.commands.client import Document, Service, in_flags
-from service.commands.download import ALL, PARTIAL
+from service.commands.talk import ALL, PARTIAL
 
 
 def show(service: Service, order_id: str, *, as_json: bool) -> int:

@@ -8,8 +8,8 @@ from aiohttp import ClientSession, FormData
 
 from service.commands.answers import answered, print_json
 from service.commands.client import Service
-from service.commands.download import ALL, PARTIAL, USAGE
 from service.commands.refusal import refuse
+from service.commands.talk import ALL, PARTIAL, USAGE
 
 
 def upload(service: Service, files: list[Path], name: str | None, *, as_json: bool) -> int:

@@ -1,0 +1,40 @@
+"""What commands say, to people and to programs, and how they end."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rich.console import Console
+
+ALL, BROKEN, USAGE, PARTIAL, REFUSED = range(5)
+STOPPED = 130
+"""Exit codes, as `download --help` explains them."""
+
+
+@dataclass(frozen=True)
+class Talk:
+    """What is said: progress and summaries to people, or a line of JSON for each archive to programs."""
+
+    console: Console
+    quiet: bool = False
+    as_json: bool = False
+    progress: bool = True
+
+    @classmethod
+    def of(cls, *, quiet: bool, as_json: bool, progress: bool) -> "Talk":
+        """From flags."""
+        return cls(Console(stderr=True), quiet, as_json, progress and not quiet)
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """For people."""
+        if not (self.quiet or self.as_json):
+            self.console.print(text, style=style, markup=False, highlight=False)
+
+    def fail(self, text: str) -> None:
+        """Always said."""
+        self.console.print(text, style="red", markup=False)
+
+    def tell(self, document: Mapping[str, object]) -> None:
+        """For programs."""
+        if self.as_json:
+            print(json.dumps(document), flush=True)
