@@ -155,6 +155,22 @@ def _add_download(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
         "--max-credits", type=int, metavar="N", help="refuse to buy more images than this, a credit each"
     )
     download.add_argument("--dev-mode", action="store_true", help="no credits, watermarked")
+    download.add_argument(
+        "--rendition",
+        action="append",
+        metavar="NAME",
+        help="several renditions, a folder each; can be repeated: print and mls (full size: SPEND CREDITS), web, or"
+        " NAME,KEY=VALUE,... such as flyer,max_width=1200",
+    )
+    download.add_argument(
+        "--names", metavar="TEMPLATE", help="names of the files, made of {seq}, {name}, {order}, {image_id} and text"
+    )
+    download.add_argument(
+        "--include",
+        action="append",
+        choices=("original", "manifest"),
+        help="what else is in the ZIP: the unaltered photos, a _manifest.json; can be repeated",
+    )
     download.add_argument("--image", action="append", metavar="ID", help="only this image; can be repeated")
     download.add_argument(
         "--part", type=_part, metavar="N|all", help="part N of an order too large for one ZIP, or all of them"
@@ -241,6 +257,7 @@ def _download(options: argparse.Namespace) -> int:
         "scale": options.scale,
         "preview": "false" if options.full_size else None,
         "max_credits": options.max_credits,
+        "names": options.names,
         "part": options.part,
         "dev_mode": "true" if options.dev_mode else None,
         "wait": "true" if options.wait is not None else None,
@@ -249,6 +266,8 @@ def _download(options: argparse.Namespace) -> int:
     }
     pairs = [(name, str(value)) for name, value in query.items() if value is not None]
     pairs += [("image", image) for image in options.image or ()]
+    pairs += [("rendition", rendition) for rendition in options.rendition or ()]
+    pairs += [("include", more) for more in options.include or ()]
     requests = [Request(Service.of(url, options.api_key), order_id, tuple(pairs)) for order_id, url in orders]
     talk = Talk.of(quiet=options.quiet, as_json=options.as_json, progress=not options.no_progress)
     return download(requests, Output(options.output), talk)

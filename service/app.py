@@ -36,6 +36,7 @@ from service.api.keys import (
     NAMED,
     ORDER_REQUESTS,
     ORDERS,
+    PRESETS,
     SETTINGS,
     SINGLE_IMAGES,
     SPENDING,
@@ -59,6 +60,7 @@ from service.archives.eviction import Eviction
 from service.archives.named import NamedArchives
 from service.archives.plan import Planner
 from service.archives.registry import Registry
+from service.archives.renditions import Presets, read_presets
 from service.archives.single_image import SingleImages
 from service.assistant.assistant import open_assistant
 from service.cluster import cluster
@@ -101,7 +103,7 @@ LARGEST_BODY = 64 * 1024
 def create_app(settings: Settings) -> web.Application:
     """The service as an aiohttp application. Nothing is opened before it starts.
 
-    Raises `InvalidSettings` when an extra is missing.
+    Raises `InvalidSettings` when an extra is missing, or a setting is wrong that others decide about.
     """
     cluster.load_extras(settings)
     app = web.Application(
@@ -109,6 +111,7 @@ def create_app(settings: Settings) -> web.Application:
         client_max_size=LARGEST_BODY,
     )
     app[SETTINGS] = settings
+    app[PRESETS] = presets(settings)
     app[METRICS] = metrics = Metrics()
     app[STATS] = Stats(metrics)
     app[LIFECYCLE] = Lifecycle()
@@ -127,6 +130,14 @@ def create_app(settings: Settings) -> web.Application:
     metrics.declare_failures(openapi.failures(routes.add_routes(app, settings.role)))
     cors.allow_origins(app, settings.allowed_origins)
     return app
+
+
+def presets(settings: Settings) -> Presets:
+    """The renditions that have a name. Raises `InvalidSettings` for an operator's own that cannot be used."""
+    try:
+        return read_presets(settings.renditions or {})
+    except ValueError as error:
+        raise InvalidSettings(f"RENDITIONS: {error}") from None
 
 
 async def components(app: web.Application) -> AsyncIterator[None]:

@@ -1,13 +1,14 @@
 """Every setting, read once from the environment (and `.env`, when present)."""
 
 import base64
+import json
 import re
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from limits import RateLimitItem, parse
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -153,6 +154,9 @@ class Settings(BaseSettings):
     max_credits_per_day: int | None = Field(None, ge=0)
     """Images that may be bought in a day (UTC), a credit each, by all callers and instances together; unset = no limit.
     Beyond it images are missing with `credit_limit`; what is stored is served."""
+    renditions: Annotated[dict[str, Any] | None, NoDecode] = None
+    """Presets for `rendition=` besides `print`, `mls` and `web`, or in their place, as JSON:
+    `{"flyer": {"preview": false, "max_width": 1200, "quality": 85}}`."""
     order_freshness: float = Field(10, ge=0)
     """Seconds for which an order document that is all done is used again."""
     archive_ttl: float = Field(3600, gt=0, le=_CENTURY_SECONDS)
@@ -274,6 +278,16 @@ class Settings(BaseSettings):
             if limit.amount > 0:
                 return limit
         raise ValueError("must be like 10/minute, or off")
+
+    @field_validator("renditions", mode="before")
+    @classmethod
+    def _parse_json(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        with suppress(ValueError, RecursionError):
+            if isinstance(found := json.loads(value), dict):
+                return found
+        raise ValueError("must be a JSON object of presets by name")
 
     @field_validator("autoenhance_api_base")
     @classmethod

@@ -30,6 +30,8 @@ class ReportLine(Document):
     outcome: Literal["downloaded", "incomplete", "failed"]
     code: Reason | None
     attempts: Count = Field(description="0: the image was here already.")
+    rendition: str | None = Field(description="Which of several, or `original`; null for an only one.")
+    blake3: str | None = Field(description="Of its content (256 bits, hexadecimal), where that is known.")
 
 
 class Report(Summary):

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -28,14 +28,22 @@ async def read_body(request: web.Request) -> bytes:
         raise BadRequest("The request body is malformed.") from None
 
 
-async def read_document(request: web.Request, kind: type[Document]) -> Document:
-    """The JSON document sent. Raises as `read_body` does, and `InvalidParameter` for the first member that is wrong."""
+async def read_document(request: web.Request, kind: type[Document], context: dict[str, Any] | None = None) -> Document:
+    """The JSON document sent, validated in this context.
+
+    Raises as `read_body` does, and `InvalidParameter` for the first member that is wrong.
+    """
     try:
         document = json.loads(await read_body(request))
     except (ValueError, RecursionError):
         raise BadRequest("The body is not a JSON document.") from None
+    return checked(kind, document, context)
+
+
+def checked(kind: type[Document], document: object, context: dict[str, Any] | None = None) -> Document:
+    """The document as a model. Raises `InvalidParameter` for the first member that is wrong."""
     try:
-        return kind.model_validate(document)
+        return kind.model_validate(document, context=context)
     except ValidationError as error:
         name, reason = next(wrong_values(kind, error, what="member"))
         raise InvalidParameter(name[:64] or "body", reason) from None

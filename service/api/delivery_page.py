@@ -22,7 +22,7 @@ from service.api.downloads import (
     ZIP_ANSWERS,
 )
 from service.api.images import describe_image, send_image
-from service.api.keys import ORDERS, SETTINGS
+from service.api.keys import ORDERS, PRESETS, SETTINGS
 from service.api.limits import Counts
 from service.api.origins import is_prefetch
 from service.api.query import read_as, read_options
@@ -129,14 +129,14 @@ def _shared(request: web.Request) -> ShareLink:
     if SHARED not in request:
         raise LinkNotFound
     link = request[SHARED]
-    if is_prefetch(request) and not _options(link).preview:
+    if is_prefetch(request) and not all(one.preview for one in _options(request, link).renditions.values()):
         raise PrefetchRefused
     return link
 
 
-def _options(link: ShareLink) -> Options:
+def _options(request: web.Request, link: ShareLink) -> Options:
     """How the link renders and packs its images."""
-    return read_options(MultiDict(parse_qsl(link.query)))
+    return read_options(MultiDict(parse_qsl(link.query)), request.app[PRESETS])
 
 
 def _read_image(request: web.Request) -> tuple[str, str, ImageOptions]:
@@ -144,10 +144,10 @@ def _read_image(request: web.Request) -> tuple[str, str, ImageOptions]:
     link, image_id = _shared(request), request.match_info["image_id"]
     if image_id not in {shared.image_id for shared in link.images}:
         raise ImageNotFound
-    shared = _options(link).rendition
+    shared = next(iter(_options(request, link).renditions.values()))
     wanted = read_as(ImageOptions, request.query)
     given = {name for name in request.query if name in Rendition.model_fields}
-    rendition = wanted.rendition if given else shared
+    rendition = wanted.plain if given else shared
     if rendition not in (shared, _PREVIEW):
         raise InvalidParameter(min(given), f"this link opens its photos as they were shared, or with {_PREVIEW_QUERY}")
     return link.order_id, image_id, ImageOptions(**rendition.model_dump(), download=wanted.download)
@@ -168,7 +168,7 @@ async def _read_download(request: web.Request) -> tuple[str, Options]:
         chosen = [image_id for image_id in chosen if image_id in listed]
         if not chosen:
             raise OrderEmpty
-    return link.order_id, _options(link).model_copy(update={"image": tuple(chosen)})
+    return link.order_id, _options(request, link).model_copy(update={"image": tuple(chosen)})
 
 
 @cache

@@ -28,6 +28,7 @@ class Failure(Document):
     name: str = Field(description="As the order has it.")
     code: Reason
     reason: str = Field(description="One sentence for a person, with the next step.")
+    rendition: str = Field("", description="Which of several it is missing in; left out for an only one.")
 
 
 class Summary(Document):

@@ -5,7 +5,7 @@ import re
 from aiohttp import web
 
 from service.api.caller import CALLER, identity
-from service.api.keys import ARCHIVES, DELIVERY, METRICS, NAMED, ORDERS, SETTINGS
+from service.api.keys import ARCHIVES, DELIVERY, METRICS, NAMED, ORDERS, PRESETS, SETTINGS
 from service.api.limits import Counts
 from service.api.origins import is_prefetch
 from service.api.query import read_options, read_order_id, read_query
@@ -16,6 +16,7 @@ from service.archives.names import archive_filename, content_disposition
 from service.archives.options import Options
 from service.archives.plan import choose
 from service.archives.ranges import parse_range
+from service.archives.renditions import RenditionOptions
 from service.archives.response_heads import headers, is_not_modified, not_modified
 from service.problems import (
     UPSTREAM_DOWN,
@@ -44,7 +45,6 @@ from service.problems import (
     UpstreamUnauthorized,
 )
 from service.telemetry.metrics import CacheResult
-from service.upstream.models import Rendition
 from service.upstream.versions import required_version, takes_format
 
 _TAG = re.compile('"([0-9a-f]{32})"')
@@ -91,7 +91,7 @@ async def describe(request: web.Request, asked: tuple[str, Options] | None = Non
             "Content-Disposition": content_disposition(archive_filename(order.name, order_id)),
             "Accept-Ranges": "bytes" if ranges else "none",
             "Cache-Control": "private, no-transform",
-            "X-Total-Images": str(len(chosen)),
+            "X-Total-Images": str(len(chosen) * options.files_per_image),
         }
     )
 
@@ -128,7 +128,7 @@ def require_key(request: web.Request) -> None:
 
 def _read(request: web.Request) -> tuple[str, Options]:
     """The order's id and the options, if both can be served. Raises `InvalidOrderId`, `InvalidParameter`, ..."""
-    order_id, options = read_order_id(request), read_options(read_query(request))
+    order_id, options = read_order_id(request), read_options(read_query(request), request.app[PRESETS])
     require_key(request)
     require_version(request, options)
     if options.refresh and request.method == "GET":
@@ -141,13 +141,17 @@ def _read(request: web.Request) -> tuple[str, Options]:
     return order_id, options
 
 
-def require_version(request: web.Request, options: Rendition) -> None:
+def require_version(request: web.Request, options: RenditionOptions) -> None:
     """Raises `InvalidParameter` for a format that the API's version does not have."""
-    if not takes_format(request.app[SETTINGS].autoenhance_api_version, options.format):
-        needed = required_version(options.format)
-        raise InvalidParameter(
-            "format", f"{options.format} needs AUTOENHANCE_API_VERSION={needed} or newer; ask for jpeg, png or webp"
-        )
+    several = isinstance(options, Options) and bool(options.rendition)
+    renditions = options.renditions.values() if isinstance(options, Options) else (options,)
+    for rendition in renditions:
+        if not takes_format(request.app[SETTINGS].autoenhance_api_version, rendition.format):
+            needed = required_version(rendition.format)
+            raise InvalidParameter(
+                "rendition" if several else "format",
+                f"{rendition.format} needs AUTOENHANCE_API_VERSION={needed} or newer; ask for jpeg, png or webp",
+            )
 
 
 async def _resumed(request: web.Request, order_id: str, options: Options) -> Archive | None:

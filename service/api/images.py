@@ -93,7 +93,7 @@ async def _plan(request: web.Request, order_id: str, image_id: str, options: Ima
     if not orders.is_kept(order_id):
         await count(request, apart="orders")
     order = await orders.get(order_id)
-    return await request.app[SINGLE_IMAGES].plan(order_id, order, image_id, options.rendition)
+    return await request.app[SINGLE_IMAGES].plan(order_id, order, image_id, options.plain)
 
 
 def _name(plan: Plan, extension: str) -> str:

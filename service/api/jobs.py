@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from yarl import URL
 
 from service.api.base_path import with_external_links
-from service.api.bodies import read_body, read_document
+from service.api.bodies import checked, read_body, read_document
 from service.api.caller import is_administrator, tenant
 from service.api.documents import Count, Document, Moment, Reference, Summary
 from service.api.documents import answer as answer_document
 from service.api.downloads import BYTES, CONDITIONS, HEAD_ANSWERS, ZIP_ANSWERS, head_of, require_key, require_version
 from service.api.idempotency import REPLAYED, read_key
-from service.api.keys import ARCHIVES, DELIVERY, JOBS, LIFECYCLE, SETTINGS
+from service.api.keys import ARCHIVES, DELIVERY, JOBS, LIFECYCLE, PRESETS, SETTINGS
 from service.api.limits import Counts
 from service.api.query import is_order_id, read_options, read_order_id
 from service.api.route import EVENTS, Answer, Body, Callback, Parameter, Problems, Route, Who, count
@@ -24,6 +24,7 @@ from service.api.server_events import send_events
 from service.archives.archive import Archive
 from service.archives.delivery import DeliveryOptions
 from service.archives.options import Options
+from service.archives.renditions import PRESETS_OF_CONTEXT
 from service.jobs.engine import JobFilter
 from service.jobs.events import outcomes_of
 from service.jobs.job import CallbackState, DeliveryState, Job, Status
@@ -300,13 +301,14 @@ async def _read_options(request: web.Request) -> tuple[Options, str | None, str 
             raise InvalidParameter(name, "may be given only once")
         if given:
             addresses[name] = given[0]
-    options = read_options(query)
+    presets = request.app[PRESETS]
+    options = read_options(query, presets)
     if request.can_read_body and await read_body(request):
-        body = await read_document(request, NewJob)
+        body = await read_document(request, NewJob, {PRESETS_OF_CONTEXT: presets})
         if twice := body.model_fields_set & {*options.model_fields_set, *addresses}:
             raise InvalidParameter(min(twice), "is given in the query and in the body")
         both = options.model_dump(exclude_unset=True) | body.model_dump(exclude_unset=True, exclude={*_ADDRESSES})
-        options = Options.model_validate(both)
+        options = checked(Options, both)
         addresses |= body.model_dump(include={*_ADDRESSES} & body.model_fields_set)
     callback_url, deliver_to = (_read_address(request, name, addresses.get(name)) for name in _ADDRESSES)
     return options, callback_url, deliver_to

@@ -9,6 +9,7 @@ from service.api.timeouts import Timeouts
 from service.archives.archives import Archives
 from service.archives.delivery import Delivery
 from service.archives.named import NamedArchives
+from service.archives.renditions import Presets
 from service.archives.single_image import SingleImages
 from service.assistant.assistant import Assistant
 from service.images.spending import Spending
@@ -25,6 +26,7 @@ from service.upstream.client import Autoenhance
 from service.upstream.uploads import Uploads
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
+PRESETS: web.AppKey[Presets] = web.AppKey("PRESETS")
 METRICS = web.AppKey("METRICS", Metrics)
 STATS = web.AppKey("STATS", Stats)
 ISSUES = web.AppKey("ISSUES", Issues)

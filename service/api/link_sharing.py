@@ -14,8 +14,8 @@ from service.api.base_path import external
 from service.api.caller import CALLER, is_administrator, tenant_of
 from service.api.documents import Count, Document, Moment, Reference, answer
 from service.api.downloads import require_key, require_version
-from service.api.keys import ORDERS, SETTINGS
-from service.api.query import read_as
+from service.api.keys import ORDERS, PRESETS, SETTINGS
+from service.api.query import read_as, read_options
 from service.api.route import Answer, Route, Who, count
 from service.api.share_links import (
     ADMINISTRATOR,
@@ -29,6 +29,7 @@ from service.api.share_links import (
 from service.archives.names import Names
 from service.archives.options import ImageOptions, Options
 from service.archives.plan import choose
+from service.archives.renditions import Presets
 from service.problems import InvalidParameter, LinkNotFound, LinksUnavailable, Unauthorized
 from service.upstream.formats import FORMAT_EXTENSIONS
 from service.upstream.models import ImageState
@@ -97,7 +98,7 @@ async def share(request: web.Request, url: URL, seconds: int) -> web.Response:
     for name in _UNSHARED:
         if name in url.query:
             raise InvalidParameter("path", f"{name} cannot be shared: a link always opens the same photos")
-    options = _options(url, path[2])
+    options = _options(url, path[2], request.app[PRESETS])
     require_key(request)
     require_version(request, options)
     await count(request)
@@ -111,7 +112,9 @@ async def share(request: web.Request, url: URL, seconds: int) -> web.Response:
     ]
     if not images:
         raise InvalidParameter("path", "none of these images can be had from Autoenhance")
-    names = Names(images, FORMAT_EXTENSIONS[options.format])
+    names, rendition = Names(images), next(iter(options.renditions.values()))
+    kept = [(name, value) for name, value in url.query.items() if name in _kept_parameters()]
+    kept += [("rendition", one.text) for one in options.rendition]  # presets may be others tomorrow
     token, now = new_token(), time.time()
     link = ShareLink(
         link_id=link_id_of(token) or "",
@@ -119,8 +122,11 @@ async def share(request: web.Request, url: URL, seconds: int) -> web.Response:
         maker=_maker(request),
         order_id=order_id,
         order_name=order.name,
-        query=urlencode([(name, value) for name, value in url.query.items() if name in _kept_parameters()]),
-        images=tuple(SharedImage(image_id=image_id, name=names.of(image_id)) for image_id, _ in images),
+        query=urlencode(kept),
+        images=tuple(
+            SharedImage(image_id=image_id, name=names.of(image_id, FORMAT_EXTENSIONS[rendition.format]))
+            for image_id, _ in images
+        ),
         created=now,
         expires=now + seconds,
     )
@@ -150,16 +156,16 @@ async def revoke(request: web.Request) -> web.Response:
     return web.Response(status=HTTPStatus.NO_CONTENT, headers={"Cache-Control": "no-store"})
 
 
-def _options(url: URL, image_id: str | None) -> Options:
+def _options(url: URL, image_id: str | None, presets: Presets) -> Options:
     if image_id is None:
-        return read_as(Options, url.query)
-    rendition = read_as(ImageOptions, url.query).rendition
+        return read_options(url.query, presets)
+    rendition = read_as(ImageOptions, url.query).plain
     return Options(**rendition.model_dump(), image=(image_id,))
 
 
 def _kept_parameters() -> set[str]:
     """Those that say how images are rendered and packed; which of them is in the record."""
-    return set(Options.model_fields) - {"image", "part"}
+    return set(Options.model_fields) - {"image", "part", "rendition"}
 
 
 def _maker(request: web.Request) -> str:

@@ -20,14 +20,15 @@ from service.api.bodies import read_document
 from service.api.caller import CALLER, Caller
 from service.api.documents import answer
 from service.api.downloads import ARCHIVE_EXAMPLE, ORDER_CALL
-from service.api.keys import SETTINGS
+from service.api.keys import PRESETS, SETTINGS
 from service.api.limits import Counts
 from service.api.link_sharing import Link, share
-from service.api.query import is_order_id, read_as
+from service.api.query import is_order_id, read_as, read_options
 from service.api.route import Answer, Body, Route
 from service.api.share_links import LONGEST_SECONDS
 from service.api.signatures import is_signed, sign, signing_key
-from service.archives.options import ImageOptions, Options
+from service.archives.options import ImageOptions
+from service.archives.renditions import Presets
 from service.problems import InvalidParameter, LinkRefused, LinksUnavailable, Unauthorized
 from service.settings import ServiceKey
 
@@ -64,7 +65,7 @@ class NewLink(BaseModel):
 async def create(request: web.Request) -> web.Response:
     """Make a share link, or sign an address. In a service without keys the latter works as it is, for ever."""
     wanted = await read_document(request, NewLink)
-    url = _read_path(wanted.path, base_path(request))
+    url = _read_path(wanted.path, base_path(request), request.app[PRESETS])
     if wanted.expires_in is not None:
         return await share(request, url, wanted.expires_in)
     expires = None
@@ -99,7 +100,7 @@ async def maker_of(request: web.Request) -> Caller:
     return Caller(found[0], by_link=True)
 
 
-def _read_path(path: str, base: str) -> URL:
+def _read_path(path: str, base: str, presets: Presets) -> URL:
     """The address to sign, which may be given with the path that the service is below.
 
     Raises `InvalidParameter` unless it is a download of ours with a query that can be used.
@@ -114,8 +115,10 @@ def _read_path(path: str, base: str) -> URL:
     order = _ORDER.fullmatch(url.raw_path)
     if not is_local or not ((order and is_order_id(order[1])) or (_RESULT.fullmatch(url.raw_path) and not url.query)):
         raise InvalidParameter("path", "must be the download of an order, an image, an archive or a job")
-    if order:
-        read_as(ImageOptions if order[2] else Options, url.query)
+    if order and order[2]:
+        read_as(ImageOptions, url.query)
+    elif order:
+        read_options(url.query, presets)
     return url
 
 

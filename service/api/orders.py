@@ -12,15 +12,15 @@ from service.api.base_path import base_path, external
 from service.api.documents import Count, Document, Reference, Summary
 from service.api.downloads import ORDER_CALL, require_key, require_version
 from service.api.images import image_path
-from service.api.keys import ARCHIVES, ORDERS, SETTINGS
+from service.api.keys import ARCHIVES, ORDERS, PRESETS, SETTINGS
 from service.api.limits import Counts
 from service.api.query import read_options, read_order_id
 from service.api.route import Answer, Route, count
 from service.archives.archive import ImageResult
 from service.archives.build import obstacle
-from service.archives.names import Names
+from service.archives.names import own_extension
 from service.archives.options import Options
-from service.archives.plan import Plan, parts_of
+from service.archives.plan import Plan, PlannedImage, parts_of
 from service.computing import MANY_IMAGES, compute
 from service.images.blobs import Blob
 from service.upstream.formats import FORMAT_EXTENSIONS
@@ -37,7 +37,8 @@ class OverviewImage(Document):
     file_name: str = Field(description="In the ZIP.")
     status: ImageState
     bytes: int | None = Field(description="Null while it is not here.")
-    link: Reference = Field(description="The image by itself.")
+    link: Reference = Field("", description="The image by itself; left out for an original.")
+    rendition: str = Field("", description="Which of several, or `original`: an image is listed once for each.")
 
 
 class OrderPart(Document):
@@ -66,7 +67,7 @@ class Overview(Summary):
 
 async def overview(request: web.Request) -> web.Response:
     """What a download would hold now: counts, names, and what stands in the way."""
-    order_id, options = read_order_id(request), read_options(request.query)
+    order_id, options = read_order_id(request), read_options(request.query, request.app[PRESETS])
     require_key(request)
     require_version(request, options)
     await count(request)
@@ -102,16 +103,18 @@ def _parts(request: web.Request, order_id: str, images: int) -> list[dict[str, A
 
 
 def _document(plan: Plan, stored: dict[str, Blob], base: str) -> dict[str, Any]:
-    names = Names([(image.image_id, image.name) for image in plan.images], FORMAT_EXTENSIONS[plan.rendition.format])
-    here = {image.image_id: stored[image.key] for image in plan.images if image.key in stored}
+    names = plan.names
+    here = [stored[image.key] for image in plan.images if image.key in stored]
     states = [image.state for image in plan.images]
     processing = (
         states.count(ImageState.PROCESSING) + states.count(ImageState.WAITING) + states.count(ImageState.UNKNOWN)
     )
     hopeless = [
-        ImageResult(image.image_id, image.name, None, 0, None, obstacle(image), 0, image.status_reason)
+        ImageResult(
+            image.image_id, image.name, None, 0, None, obstacle(image), 0, image.status_reason, image.rendition or None
+        )
         for image in plan.images
-        if image.state in _HOPELESS and image.image_id not in here
+        if image.state in _HOPELESS and image.key not in stored
     ]
     return {
         "order_id": plan.order_id,
@@ -122,21 +125,32 @@ def _document(plan: Plan, stored: dict[str, Blob], base: str) -> dict[str, Any]:
         "processing": processing,
         "downloaded": len(here),
         "failed": len(hopeless),
-        "bytes": sum(blob.size for blob in here.values()),
+        "bytes": sum(blob.size for blob in here),
         "failures": [result.failure for result in hopeless],
         "to_buy": plan.to_buy(stored),
         "images": [
             {
                 "image_id": image.image_id,
                 "name": image.name,
-                "file_name": names.of(image.image_id),
+                "file_name": plan.file_name(image, names, _extension(plan, image)),
                 "status": image.state,
-                "bytes": here[image.image_id].size if image.image_id in here else None,
-                "link": base + image_path(plan.order_id, image.image_id, plan.rendition),
+                "bytes": stored[image.key].size if image.key in stored else None,
+                **({"rendition": image.rendition} if image.rendition else {}),
+                **(_link(plan, image, base) if not image.is_original else {}),
             }
             for image in plan.images
         ],
     }
+
+
+def _extension(plan: Plan, image: PlannedImage) -> str:
+    """Of the format asked for; an original comes as it is, and its name tells what that may be."""
+    is_raw = image.is_original and own_extension(image.name, "tif") != "tif"
+    return "tif" if is_raw else FORMAT_EXTENSIONS[plan.rendition(image).format]
+
+
+def _link(plan: Plan, image: PlannedImage, base: str) -> dict[str, str]:
+    return {"link": base + image_path(plan.order_id, image.image_id, plan.rendition(image))}
 
 
 ROUTES = (

@@ -2,7 +2,7 @@
 
 import re
 from difflib import get_close_matches
-from typing import TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from aiohttp import web
 from multidict import MultiDict, MultiMapping
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from service.api.caller import CALLER
 from service.archives.options import Options
+from service.archives.renditions import PRESETS_OF_CONTEXT, Presets
 from service.problems import InvalidOrderId, InvalidParameter
 from service.text import printable
 from service.wrong_values import wrong_values
@@ -17,7 +18,7 @@ from service.wrong_values import wrong_values
 Query = TypeVar("Query", bound=BaseModel)
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_REPEATABLE = frozenset({"image"})
+_REPEATABLE = frozenset({"image", "include", "rendition"})
 LINK_PARAMETERS = frozenset({"expires", "signature"})
 
 
@@ -47,12 +48,12 @@ def read_query(request: web.Request) -> MultiMapping[str]:
     return MultiDict((name, value) for name, value in request.query.items() if name not in LINK_PARAMETERS)
 
 
-def read_options(query: MultiMapping[str]) -> Options:
+def read_options(query: MultiMapping[str], presets: Presets) -> Options:
     """The validated query of a download or a job. Raises as `read_as`."""
-    return read_as(Options, query)
+    return read_as(Options, query, {PRESETS_OF_CONTEXT: presets})
 
 
-def read_as(model: type[Query], query: MultiMapping[str]) -> Query:
+def read_as(model: type[Query], query: MultiMapping[str], context: dict[str, Any] | None = None) -> Query:
     """The validated query. Raises `InvalidParameter`, which names the first parameter that is wrong."""
     values: dict[str, object] = {}
     for name in query:
@@ -64,7 +65,7 @@ def read_as(model: type[Query], query: MultiMapping[str]) -> Query:
         else:
             values[name] = given[0]
     try:
-        return model.model_validate(values)
+        return model.model_validate(values, context=context)
     except ValidationError as error:
         name, reason = next(wrong_values(model, error, what="parameter"))
         hint = _given(values.get(name)) if name in model.model_fields else _meant(name, model)

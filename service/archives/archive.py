@@ -8,6 +8,7 @@ from typing import Any
 
 from service.archives.layout import BlobSlice, Layout, Member
 from service.archives.readers import Readers
+from service.archives.renditions import ORIGINAL
 from service.images.blobs import Blob
 from service.problems import Problem
 from service.reasons import Reason
@@ -38,6 +39,15 @@ class ImageResult:
     attempts: int
     status_reason: str | None = None
     """What Autoenhance says of the image's state, for its owner."""
+    rendition: str | None = None
+    """Which of several, or `original`."""
+    blake3: str | None = None
+    """Of its content, where that is known."""
+
+    @property
+    def is_original(self) -> bool:
+        """Whether it is the unaltered photo."""
+        return self.rendition == ORIGINAL
 
     @property
     def explanation(self) -> str:
@@ -51,7 +61,9 @@ class ImageResult:
     @property
     def failure(self) -> dict[str, Any]:
         """The shape of a failure in every document."""
-        return {"image_id": self.image_id, "name": self.original_name, "code": self.code, "reason": self.explanation}
+        which = {} if self.rendition is None else {"rendition": self.rendition}
+        failure = {"image_id": self.image_id, "name": self.original_name, "code": self.code, "reason": self.explanation}
+        return failure | which
 
     def line(self) -> dict[str, Any]:
         """The shape of an image in the report resource."""

@@ -7,19 +7,18 @@ from contextlib import suppress
 from typing import Any
 
 from service.archives.archive import Archive, State
-from service.archives.build import Build, BuildContext
+from service.archives.build import FOR_GOOD, Build, BuildContext
 from service.archives.options import Options
-from service.archives.plan import Plan, options_key
+from service.archives.plan import Plan, PlannedImage, options_key
 from service.archives.readers import Readers
 from service.archives.record import Record, extend
 from service.archives.registry import DEADLINE_SLACK, Registry
-from service.archives.report import report_text
+from service.archives.report import texts_of
 from service.background import repeat
 from service.images.blobs import Blob
 from service.images.fetch import FetchContext, ImageFailed
 from service.orders.schedule import PollSchedule
 from service.problems import ArchiveGone, ArchiveNotFound, MaxCreditsExceeded, StillBuilding
-from service.reasons import Reason
 from service.telemetry.metrics import CacheResult, Refetch
 from service.upstream.models import Order
 
@@ -27,8 +26,6 @@ _SWEEP_SECONDS = 30.0
 _RELEASE_SECONDS = 5.0
 _UNWANTED_SECONDS = 2.0
 _RETRY_SECONDS = 10.0
-# Why an image cannot be fetched any more; other failures may pass.
-_NOT_COMING_BACK = frozenset({Reason.IMAGE_NOT_FOUND, Reason.EXPIRED, Reason.REJECTED, Reason.TOO_LARGE})
 
 
 class Archives:
@@ -223,12 +220,12 @@ class Archives:
 
         Raises `StillBuilding` when Autoenhance does not say whether they can come back.
         """
-        planned = {image.image_id: image for image in record.plan.images}
+        planned: dict[tuple[str | None, str], PlannedImage] = {image.place: image for image in record.plan.images}
         context = FetchContext(record.id)
         images = [
-            planned[member.image_id]
+            planned[member.place]
             for member, _ in record.members
-            if member.image_id in planned and member.blob.digest in lost
+            if member.place in planned and member.blob.digest in lost
         ]
         if self._catalogue.shared is None:  # else who misses them in the shared storage counts them
             self._context.metrics.images_refetched.labels(Refetch.LOST).inc(len(images))
@@ -236,13 +233,13 @@ class Archives:
         try:
             await asyncio.gather(*fetches)
         except ImageFailed as failed:
-            if failed.reason in _NOT_COMING_BACK:
+            if failed.reason in FOR_GOOD:
                 return False
             raise StillBuilding(retry_after=_RETRY_SECONDS) from None
-        if any(member.image_id is None and member.blob.digest in lost for member, _ in record.members):
-            await self._store.add(
-                report_text(record.plan.order_id, record.results, record.plan.unlisted).encode(), "txt"
-            )
+        texts = texts_of(record.plan, record.results)
+        for member, _ in record.members:
+            if member.image_id is None and member.blob.digest in lost and member.name in texts:
+                await self._store.add(texts[member.name], member.blob.extension)
         return not await self._store.missing(member.blob for member, _ in record.members)
 
     async def _begin(self, plan: Plan, deadline: float, caller: str) -> tuple[Archive, CacheResult]:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from service.archives.archive import Archive, ImageResult, State
 from service.archives.catalogue import Catalogue, TakenOver
 from service.archives.layout import Member
-from service.archives.names import REPORT_NAME, Names
 from service.archives.plan import Plan, PlannedImage, Planner
 from service.archives.readers import Abandoned
 from service.archives.record import result_of
-from service.archives.report import comment, report_text
+from service.archives.report import comment, texts_of
 from service.disk import OutOfSpace
 from service.images.fetch import FetchContext, Fetched, ImageFailed, ImageFetcher
 from service.images.spending import until_tomorrow
@@ -39,7 +38,6 @@ from service.telemetry.logs import get_logger
 from service.telemetry.metrics import ArchiveOutcome, ImageOutcome, Metrics
 from service.telemetry.traces import mark_failed, span
 from service.upstream.concurrency import NotWanted
-from service.upstream.formats import FORMAT_EXTENSIONS
 from service.upstream.models import ImageState
 
 log = get_logger(__name__)
@@ -53,6 +51,8 @@ _OBSTACLES = {
 _SETTLED = frozenset({ImageState.READY, ImageState.FAILED, ImageState.EXPIRED})
 MAY_BE_STORED = frozenset({ImageState.READY, ImageState.UNKNOWN, ImageState.EXPIRED})
 """Autoenhance has finished them, or may have: what it made under the same key is what it would send now."""
+FOR_GOOD = frozenset({Reason.IMAGE_NOT_FOUND, Reason.EXPIRED, Reason.REJECTED, Reason.TOO_LARGE})
+"""Why an image cannot be fetched any more; other failures may pass."""
 _TAKEN_OVER_SECONDS = 2.0
 # Images of one build that are under way, for each that may be downloaded at once: while some are being stored, the
 # downloads go on.
@@ -101,10 +101,8 @@ class Build:
         self._arrived_bytes = 0
         """Of these, and of those that are being appended."""
         self._is_appending = False
-        self._names = Names(
-            [(image.image_id, image.name) for image in plan.images], FORMAT_EXTENSIONS[plan.rendition.format]
-        )
-        self._keys = {image.image_id: image.key for image in plan.images}
+        self._names = plan.names
+        self._keys = {image.place: image.key for image in plan.images}
         self._order_is_gone = False
 
     def _length(self) -> int:
@@ -159,8 +157,8 @@ class Build:
 
     async def _append_stored(self) -> list[PlannedImage]:
         """Append the images that need no download; returns the others."""
-        here = {member.image_id for member in self.archive.members}
-        left = [image for image in self.plan.images if image.image_id not in here]
+        here = {member.place for member in self.archive.members}
+        left = [image for image in self.plan.images if image.place not in here]
         self._fetches.looked_at = time.monotonic()
         finished = {image.key: image.legacy_key for image in left if image.state in MAY_BE_STORED}
         stored = await self._store.find(finished)
@@ -168,23 +166,23 @@ class Build:
             if image.key in stored:
                 self._note_arrival(image, Fetched(stored[image.key], 0))
         await self._append_arrived()
-        here = {member.image_id for member in self.archive.members}
-        return [image for image in left if image.image_id not in here]
+        here = {member.place for member in self.archive.members}
+        return [image for image in left if image.place not in here]
 
     async def _ready_images(
         self, left: Sequence[PlannedImage]
     ) -> AsyncGenerator[tuple[PlannedImage, Reason | None], None]:
         """Each image of `left` once: with None when it can be fetched, else with the reason why not."""
-        waiting = {image.image_id: image for image in left}
+        waiting = {image.place: image for image in left}
         schedule = PollSchedule(self.deadline)
         with self._orders.watch(self.plan.order_id) as watch:
             while True:
                 is_last_poll = not self.plan.wait or schedule.is_over or self._order_is_gone
-                now = {} if self._order_is_gone else {image.image_id: image for image in self.current.images}
-                for image_id, image in list(waiting.items()):
-                    current = now.get(image_id)
+                now = {} if self._order_is_gone else {image.place: image for image in self.current.images}
+                for place, image in list(waiting.items()):
+                    current = now.get(place)
                     if current is None or current.state in _SETTLED or is_last_poll:
-                        del waiting[image_id]
+                        del waiting[place]
                         yield (current, obstacle(current)) if current else (image, Reason.IMAGE_NOT_FOUND)
                 if not waiting or is_last_poll:
                     return
@@ -196,7 +194,7 @@ class Build:
         try:
             order = await watch.next_poll(schedule)
             generations = await self._generations.observe(self.plan.order_id, order)
-            self.current = self._planner.plan(self.plan.order_id, order, generations, self.plan.options())
+            self.current = self._planner.plan(self.plan.order_id, order, generations, self.plan.options)
         except OrderNotFound:
             self._order_is_gone = True
         except Problem:
@@ -213,6 +211,10 @@ class Build:
                     await self.archive.readers.wait_for_demand(self._length)
         except ImageFailed as failed:
             self._add_failure(image, failed.reason, failed.attempts)
+        except OutOfSpace:
+            if not image.is_original:
+                raise
+            self._add_failure(image, Reason.STORE_FULL)
         else:
             self._note_arrival(image, fetched)
             await self._append_arrived()
@@ -240,7 +242,10 @@ class Build:
         members = [
             (
                 Member(
-                    self._names.of(image.image_id, found.blob.extension), found.blob, image.modified, image.image_id
+                    self.plan.file_name(image, self._names, found.blob.extension),
+                    found.blob,
+                    image.modified,
+                    image.image_id,
                 ),
                 found.attempts,
             )
@@ -251,7 +256,7 @@ class Build:
         for (image, _), (member, attempts) in zip(arrived, members, strict=True):
             self.archive.append(member, result_of(image, member, attempts))
             self._arrived_bytes -= member.blob.size
-            self._keys[image.image_id] = image.key
+            self._keys[image.place] = image.key
             self._metrics.images.labels(ImageOutcome.DOWNLOADED if attempts else ImageOutcome.STORED).inc()
             if member.blob.is_incomplete:
                 self._metrics.image_failures.labels(Reason.INCOMPLETE).inc()
@@ -266,16 +271,18 @@ class Build:
         archive = self.archive
         if len(archive.results) != archive.total:  # a download was cancelled
             raise Draining
-        sequence = {image.image_id: index for index, image in enumerate(self.plan.images)}
-        archive.results.sort(key=lambda result: sequence[result.image_id])
+        sequence = {(image.image_id, image.rendition or None): at for at, image in enumerate(self.plan.images)}
+        archive.results.sort(key=lambda result: sequence[result.image_id, result.rendition])
         failures = archive.failures
         if not archive.members:
             raise self._nothing_usable(failures)
-        if failures:
-            await self._append_report()
-        state = State.PARTIAL if failures else State.COMPLETE
+        await self._append_texts()
+        # A missing original is reported, and the archive is complete without it.
+        state = State.COMPLETE if all(result.is_original for result in failures) else State.PARTIAL
         summary = comment(archive.order_id, archive.downloaded, archive.total)
         archive.key = self._final_key()
+        if state is State.COMPLETE and any(result.code not in FOR_GOOD for result in failures):
+            archive.key += "/original missing"  # which may come yet: the next request asks again
         await self._catalogue.settle(archive, state, summary)
         archive.settle(state, summary)
 
@@ -292,17 +299,24 @@ class Build:
     def _final_key(self) -> str:
         """Of the order as it is now, if the archive holds just that; else of the order as it was asked for."""
         now = self.current
-        held = [(image.image_id, image.name, self._keys[image.image_id]) for image in self.plan.images]
-        is_current = held == [(image.image_id, image.name, image.key) for image in now.images]
+        held = [(*image.place, image.name, image.stem, self._keys[image.place]) for image in self.plan.images]
+        is_current = held == [(*image.place, image.name, image.stem, image.key) for image in now.images]
         return now.key if is_current else self.archive.key
 
-    async def _append_report(self) -> None:
-        text = report_text(self.archive.order_id, self.archive.results, self.archive.unlisted).encode()
+    async def _append_texts(self) -> None:
+        """Append the report and the manifest, together, as far as there are to be any."""
+        texts = texts_of(self.plan, self.archive.results)
+        if not texts:
+            return
         newest = max(image.modified for image in self.plan.images)
-        for _ in range(2):  # no archive names it yet: want of room may take it at once
-            member = Member(REPORT_NAME, await self._store.add(text, "txt"), newest, None)
-            if await self._catalogue.append(self.archive, [(member, 0)]):
-                self.archive.append(member)
+        for _ in range(2):  # no archive names them yet: want of room may take them at once
+            members = [
+                Member(name, await self._store.add(text, name.rpartition(".")[2]), newest, None)
+                for name, text in texts.items()
+            ]
+            if await self._catalogue.append(self.archive, [(member, 0) for member in members]):
+                for member in members:
+                    self.archive.append(member)
                 return
         raise OutOfSpace("the report was evicted before its archive had it")
 
@@ -352,7 +366,7 @@ class Build:
 def image_failure(image: PlannedImage, reason: Reason, attempts: int = 0) -> ImageResult:
     """How an image turned out that cannot be had; of one that failed at Autoenhance, with what that says of it."""
     said = image.status_reason if reason in (Reason.ENHANCEMENT_FAILED, Reason.EXPIRED) else None
-    return ImageResult(image.image_id, image.name, None, 0, None, reason, attempts, said)
+    return ImageResult(image.image_id, image.name, None, 0, None, reason, attempts, said, image.rendition or None)
 
 
 def obstacle(image: PlannedImage) -> Reason | None:

@@ -123,7 +123,14 @@ class Catalogue:
 
     async def begin(self, archive: Archive, plan: Plan) -> None:
         """Record a new archive, without members."""
-        row = (archive.id, plan.key, plan.options_key, State.BUILDING, LAYOUT_VERSION, plan.model_dump_json())
+        row = (
+            archive.id,
+            plan.key,
+            plan.options_key,
+            State.BUILDING,
+            LAYOUT_VERSION,
+            plan.model_dump_json(exclude_defaults=True),
+        )
         await self._database.run(
             lambda connection: connection.execute(
                 "INSERT INTO archives (id, key, options_key, state, layout, plan, created, used)"
@@ -240,7 +247,14 @@ class Catalogue:
         """Record what another instance told of an archive, in place of what was known of it here."""
         plan = record.plan
         results = json.dumps([encode_result(result) for result in record.results])
-        columns = (record.id, plan.key, plan.options_key, record.state, record.layout, plan.model_dump_json())
+        columns = (
+            record.id,
+            plan.key,
+            plan.options_key,
+            record.state,
+            record.layout,
+            plan.model_dump_json(exclude_defaults=True),
+        )
 
         def replace(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM archives WHERE id = ?", (record.id,))

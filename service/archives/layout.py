@@ -22,6 +22,11 @@ class Member:
     image_id: str | None
     """None for the report."""
 
+    @property
+    def place(self) -> tuple[str | None, str]:
+        """What tells it from the others: its image and its folder, for an image may be there in several renditions."""
+        return self.image_id, self.name.rpartition("/")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class BlobSlice:

@@ -6,10 +6,14 @@ where case and accents' encoding do not count. And it is settled by the order al
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Self
 from urllib.parse import quote
 
 REPORT_NAME = "_download_report.txt"
+MANIFEST_NAME = "_manifest.json"
+ANY_NAME = "{name}"
+"""The template of names as they are."""
 MAX_BYTES = 150  # of a whole name, in UTF-8: leaves room for a long folder within Windows' 260
 
 _IMAGE = re.compile(
@@ -17,6 +21,11 @@ _IMAGE = re.compile(
     r"|dcr|dng|erf|fff|gpr|iiq|kdc|mef|mos|mrw|nef|nrw|orf|pef|raf|rw2|rwl|sr2|srf|srw|x3f)$",
     re.IGNORECASE | re.ASCII,
 )
+_PLACEHOLDER = re.compile(r"\{(seq|name|order|image_id)\}")
+_MIN_DIGITS = 2
+# So much of a name stays, whatever stands around it; and so much of an order's, beside the rest.
+_MIN_NAME_BYTES = 20
+_MAX_ORDER_BYTES = 80
 _ZIP = re.compile(r"\.zip$", re.IGNORECASE)
 # Most names are like this: nothing in them is harmful, wherever it stands.
 _PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9 _.()-]{0,98}[A-Za-z0-9_-]")
@@ -59,25 +68,78 @@ def safe_name(name: str) -> str:
 class Names:
     """The names of one archive's members, fixed when the archive begins.
 
-    `originals` holds (image id, original name) in the order of the order document, `extension` the format asked for.
-    An id that comes twice counts once. Extensions are ours ("jpg", "webp"): lower case, no dot, at most four letters.
+    `originals` holds (image id, original name) in the order of the order document. An id that comes twice counts once.
     """
 
-    def __init__(self, originals: Sequence[tuple[str, str]], extension: str) -> None:
-        self._extension = extension
+    def __init__(self, originals: Iterable[tuple[str, str]]) -> None:
         stems: dict[str, str] = {}
         for image_id, name in originals:
             if image_id not in stems:
                 stems[image_id] = safe_stem(name, image_id)
-        self._stems = dict(zip(stems, _unique(list(stems.values())), strict=True))
+        self.stems = _each_once(stems)
+        """Each image's name without folder and extension."""
 
-    def of(self, image_id: str, extension: str | None = None) -> str:
-        """The image's name in the archive, in the format asked for or, where it differs, in the one delivered.
+    @classmethod
+    def by_template(
+        cls, template: str, originals: Iterable[tuple[str, str]], places: Mapping[str, int], *, order: str, total: int
+    ) -> Self:
+        """Names made of a template that `check_template` has passed.
 
-        Stems are unique by themselves, so neither the extension nor the moment of asking changes any other name.
-        Raises `KeyError` for an id that is not of this archive.
+        `places` are the images' places in the whole order (1, 2, ...), which has `total`; `order` is what it is called.
         """
-        return f"{self._stems[image_id]}.{extension or self._extension}"
+        digits = max(_MIN_DIGITS, len(str(total)))
+        template = _IMAGE.sub("", template)
+        known = {"order": _shortened(safe_name(order), _MAX_ORDER_BYTES)}
+        stems: dict[str, str] = {}
+        for image_id, name in originals:
+            if image_id in stems:
+                continue
+            values = known | {"seq": f"{places[image_id]:0{digits}}", "image_id": image_id, "name": ""}
+            rest = len(_filled(template, values).encode(errors="replace"))
+            values["name"] = _shortened(safe_stem(name, image_id), max(_MIN_NAME_BYTES, _STEM_BYTES - rest))
+            stems[image_id] = _safe(_filled(template, values)) or safe_stem(image_id, "")
+        return cls.settled(_each_once(stems))
+
+    @classmethod
+    def settled(cls, stems: Mapping[str, str]) -> Self:
+        """Names that were fixed before, by image id."""
+        names = cls(())
+        names.stems = dict(stems)
+        return names
+
+    def of(self, image_id: str, extension: str, folder: str = "") -> str:
+        """The image's name in the archive, in the format that is delivered.
+
+        Extensions are ours ("jpg", "webp"): lower case, no dot, at most four letters. Stems are unique by themselves,
+        so neither the extension nor the moment of asking changes any other name. Raises `KeyError` for an id that is
+        not of this archive.
+        """
+        name = f"{self.stems[image_id]}.{extension}"
+        return f"{folder}/{name}" if folder else name
+
+
+# Raw formats that are built as TIFF: their names tell them apart.
+_BUILT_AS_TIFF = frozenset(
+    {"3fr", "arw", "cr2", "dcr", "dng", "erf", "fff", "gpr", "iiq", "kdc", "mef", "mos", "nef", "nrw", "orf", "pef"}
+    | {"rw2", "rwl", "sr2", "srf", "srw", "tif", "tiff"}
+)
+
+
+def own_extension(name: str, extension: str) -> str:
+    """The extension of an unaltered photo: what its bytes say, or of a TIFF the raw format that its name tells."""
+    given = name.rpartition(".")[2].strip().lower()
+    return given if extension == "tif" and given in _BUILT_AS_TIFF else extension
+
+
+def check_template(template: str) -> None:
+    """Raises `ValueError`, which says what is allowed, unless names can be made of a template."""
+    text = _PLACEHOLDER.sub("", template)
+    if any(character in "{}/\\" for character in text) or not template.strip():
+        raise ValueError("must be made of {seq}, {name}, {order}, {image_id} and text without braces and slashes")
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    return _PLACEHOLDER.sub(lambda found: values[found[1]], template)
 
 
 def archive_filename(order_name: str | None, order_id: str) -> str:
@@ -126,10 +188,14 @@ def _shortened(stem: str, size: int) -> str:
     return stem.encode()[:size].decode(errors="ignore").rstrip(" .")
 
 
+def _each_once(stems: Mapping[str, str]) -> dict[str, str]:
+    return dict(zip(stems, _unique(list(stems.values())), strict=True))
+
+
 def _unique(stems: Sequence[str]) -> Iterator[str]:
     """The stems in their order; from the second equal one on with the first number that makes it no other's name."""
     originals = {_comparable(stem) for stem in stems}
-    taken = {_comparable(REPORT_NAME.removesuffix(".txt"))}
+    taken = {_comparable(REPORT_NAME.removesuffix(".txt")), _comparable(MANIFEST_NAME.removesuffix(".json"))}
     numbers: dict[str, int] = {}
     for stem in stems:
         unique, original = stem, _comparable(stem)

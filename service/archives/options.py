@@ -1,30 +1,19 @@
 """What a caller asks for: the validated query of a download or a job."""
 
-from typing import Literal, Self
+from functools import cached_property
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
-from pydantic_core import PydanticKnownError
+from pydantic import Field, ValidationError, WithJsonSchema, field_validator, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from service.upstream.models import Rendition
+from service.archives.names import ANY_NAME, check_template
+from service.archives.renditions import NamedRendition, RenditionOptions
+from service.upstream.models import Original, Rendition
 
-
-class RenditionOptions(Rendition):
-    """How to render the images, as a query has it."""
-
-    scale: float | None = Field(None, gt=0, le=1, description="Of width and height. Left out: unchanged.")
-
-    @field_validator("quality", "max_width", "part", "max_credits", mode="before", check_fields=False)
-    @classmethod
-    def _whole_number(cls, value: object) -> object:
-        """Python's own ways to write one (`1_000`, `5.0`) are no number in a query."""
-        if isinstance(value, str) and not value.strip().lstrip("+-").isdecimal():
-            raise PydanticKnownError("int_parsing")
-        return value
-
-    @property
-    def rendition(self) -> Rendition:
-        """The part that makes an image what it is."""
-        return Rendition(**{name: getattr(self, name) for name in Rendition.model_fields})
+MAX_RENDITIONS = 5
+_OF_ONE_RENDITION = frozenset({"format", "quality", "preview", "max_width", "scale"})
+_OF_DELIVERY = frozenset({"refresh", "max_credits", "on_failure", "delivery"})
+_RENDITION_TEXT = {"type": "string", "examples": ["print", "print,quality=85", "flyer,format=png,max_width=1200"]}
 
 
 class ImageOptions(RenditionOptions):
@@ -38,6 +27,23 @@ class ImageOptions(RenditionOptions):
 class Options(RenditionOptions):
     """How to render the images, which of them, and how to deliver the archive."""
 
+    rendition: tuple[Annotated[NamedRendition, WithJsonSchema(_RENDITION_TEXT)], ...] = Field(
+        (),
+        description="Several renditions, a folder each; may be repeated, up to 5 times. `print` (full size), `mls`"
+        " (full size, 2048 pixels wide, quality 80), `web` (preview, WebP), a preset of this service, or"
+        " `name,key=value,...` with format, quality, preview, max_width, scale; `print,quality=85` changes a preset.",
+    )
+    names: str = Field(
+        ANY_NAME,
+        min_length=1,
+        max_length=100,
+        description="What files are called: `{seq}` (place in the order), `{name}`, `{order}`, `{image_id}` and text.",
+    )
+    include: tuple[Literal["original", "manifest"], ...] = Field(
+        (),
+        description="What else is in the ZIP; may be repeated. `original`: the unaltered photo of each image, in"
+        " `originals/`, under the same name. `manifest`: `_manifest.json`, which tells what each file is.",
+    )
     image: tuple[str, ...] = Field((), description="Only this image id; may be repeated. Left out: all images.")
     part: int | None = Field(
         None, ge=1, description="Of an order with more images than one archive may have: the first so many are part 1."
@@ -62,13 +68,75 @@ class Options(RenditionOptions):
         description="`stream`: the ZIP goes out while images arrive. `complete`: once all is in, with its length.",
     )
 
+    @field_validator("names")
+    @classmethod
+    def _template(cls, value: str) -> str:
+        check_template(value)
+        return value
+
+    @field_validator("rendition")
+    @classmethod
+    def _each_once(cls, value: tuple[NamedRendition, ...]) -> tuple[NamedRendition, ...]:
+        if len(value) > MAX_RENDITIONS:
+            raise ValueError(f"at most {MAX_RENDITIONS} can be given")
+        if len({rendition.name for rendition in value}) < len(value):
+            raise ValueError("two have the same name; write name,key=value,... to name one yourself")
+        return tuple(sorted(value, key=lambda rendition: rendition.name))
+
+    @field_validator("include")
+    @classmethod
+    def _in_one_sequence(cls, value: tuple[Literal["original", "manifest"], ...]) -> tuple[str, ...]:
+        return tuple(sorted(set(value)))
+
     @model_validator(mode="after")
-    def _part_of_all(self) -> Self:
+    def _fit_together(self) -> Self:
         if self.part is not None and self.image:
-            raise ValueError("part: cannot be combined with image")
+            raise _conflict("part", "cannot be combined with image")
+        if self.rendition and (twice := sorted(_OF_ONE_RENDITION & self.model_fields_set)):
+            example = f"{self.rendition[0].name},{twice[0]}=..."
+            raise _conflict("rendition", f"cannot be combined with {twice[0]}: write rendition={example}")
         return self
+
+    @cached_property
+    def renditions(self) -> dict[str, Rendition]:
+        """What makes an image what it is, by the rendition's name; an only one has none."""
+        if not self.rendition:
+            return {"": self.plain}
+        all_of_them = {one.name: one.plain.model_copy(update={"dev_mode": self.dev_mode}) for one in self.rendition}
+        return all_of_them if len(all_of_them) > 1 else {"": all_of_them.popitem()[1]}
+
+    @cached_property
+    def original(self) -> Original | None:
+        """What the unaltered photos are, if they are wanted: full size where any other is."""
+        if "original" not in self.include:
+            return None
+        return Original(preview=all(one.preview for one in self.renditions.values()), dev_mode=self.dev_mode)
+
+    @property
+    def files_per_image(self) -> int:
+        """How many files of an archive come from one image."""
+        return len(self.renditions) + (self.original is not None)
 
     @property
     def subset(self) -> tuple[str, ...]:
         """The chosen image ids, each once, in one sequence for equal choices."""
         return tuple(sorted(set(self.image)))
+
+    @property
+    def of_plan(self) -> "Options":
+        """What decides which images an archive holds and how long they are waited for; not how it is delivered."""
+        asked = self.model_fields_set - {
+            "refresh",
+            "max_credits",
+            "on_failure",
+            "delivery",
+            *(() if self.wait else ("wait_timeout",)),
+        }
+        values = {name: getattr(self, name) for name in asked}
+        return Options.model_construct(asked, **{**values, "image": self.subset})
+
+
+def _conflict(name: str, reason: str) -> ValidationError:
+    """The error of a parameter that another one excludes."""
+    kind = PydanticCustomError("value_error", "{error}", {"error": reason})
+    return ValidationError.from_exception_data("Options", [InitErrorDetails(type=kind, loc=(name,), input=None)])

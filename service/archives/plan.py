@@ -1,25 +1,27 @@
 """What an archive will hold, decided before anything is fetched."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_serializer, model_validator
 
+from service.archives.names import ANY_NAME, Names, own_extension
 from service.archives.options import Options
+from service.archives.renditions import ORIGINAL, ORIGINALS_FOLDER
 from service.computing import MANY_IMAGES, compute
 from service.images.fetch import ImageRequest
 from service.images.identity import digest, image_key, image_variant
 from service.images.legacy import legacy_key
 from service.problems import InvalidParameter, OrderEmpty, TooManyImages, UnknownImage
-from service.upstream.models import ImageRecord, ImageState, Order, Rendition
+from service.upstream.models import ImageRecord, ImageState, Order, Original, Rendition
 
 _NO_DATE = datetime(1980, 1, 1, tzinfo=UTC)
 
 
 class PlannedImage(BaseModel):
-    """One image of the archive."""
+    """One image of the archive in one rendition."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,53 +37,107 @@ class PlannedImage(BaseModel):
     """Fetching it costs nothing, whatever the rendition."""
     status_reason: str | None = None
     """What Autoenhance says of its state, for its owner."""
+    rendition: str = ""
+    """Which of the plan's; an only one has no name."""
+    folder: str = ""
+    """In the archive."""
+    source_id: str | None = None
+    """Of an unaltered photo: the image that was uploaded, where this one was made from that."""
+    stem: str | None = None
+    """Its name in the archive, without folder and extension, where the names of all images do not tell it."""
+
+    @property
+    def is_original(self) -> bool:
+        """Whether it is the unaltered photo."""
+        return self.rendition == ORIGINAL
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What tells it from the others of its archive, as `Member.place`."""
+        return self.image_id, self.folder
 
 
 class Plan(BaseModel):
-    """The images of one archive in the order's sequence, and their rendition. Kept with the archive."""
+    """The images of one archive, rendition by rendition in the order's sequence. Kept with the archive."""
 
     model_config = ConfigDict(frozen=True)
 
     order_id: str
     order_name: str | None
-    rendition: Rendition = Field(validation_alias=AliasChoices("rendition", "rendering"))
+    options: Options
+    """What it was made of, as `Options.of_plan`."""
     images: tuple[PlannedImage, ...]
     key: str
     """Equal for requests that ask for the same bytes of the same images."""
     options_key: str = Field(validation_alias=AliasChoices("options_key", "family"))
     """Equal for requests that ask for the same, whatever the images are now."""
-    subset: tuple[str, ...] = ()
-    part: int | None = None
     unlisted: int = 0
     """Images that Autoenhance counts but does not list."""
-    wait: bool = False
-    wait_timeout: float = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_earlier_version(cls, values: object) -> object:
+        """Those had one rendition each, and the parts of their options by themselves."""
+        if not isinstance(values, dict) or "options" in values:
+            return values
+        rendition: dict[str, Any] = values.get("rendition") or values.get("rendering") or {}
+        options = {**rendition, "image": tuple(values.get("subset") or ()), "part": values.get("part")}
+        if values.get("wait"):
+            options |= {"wait": True, "wait_timeout": values.get("wait_timeout", 0)}
+        # Its scale may be 0, which is asked for no more.
+        return values | {"options": Options.model_construct(set(options), **options)}
+
+    @field_serializer("options")
+    def _as_asked(self, options: Options) -> dict[str, Any]:
+        """Defaults are not what somebody asked for: some options exclude others."""
+        return options.model_dump(mode="json", exclude_unset=True)
+
+    @property
+    def wait(self) -> bool:
+        """Whether images that are not ready are waited for."""
+        return self.options.wait
+
+    @property
+    def wait_timeout(self) -> float:
+        """For how many seconds."""
+        return self.options.wait_timeout if self.options.wait else 0
 
     @property
     def build_key(self) -> str:
         """Equal for requests that may share a build: those that wait for images, and those that do not."""
         return f"{self.key}/wait" if self.wait else self.key
 
-    def options(self) -> Options:
-        """The options behind this plan, to make it again from a newer order."""
-        return Options(
-            **self.rendition.model_dump(),
-            image=self.subset,
-            part=self.part,
-            wait=self.wait,
-            wait_timeout=self.wait_timeout,
-        )
+    @property
+    def names(self) -> Names:
+        """What its images are called in the archive."""
+        stems = {image.image_id: image.stem for image in self.images if image.stem is not None}
+        return Names.settled(stems) if stems else Names((image.image_id, image.name) for image in self.images)
+
+    def rendition(self, image: PlannedImage) -> Rendition:
+        """The rendition of one of its images."""
+        original = self.options.original
+        return original if image.is_original and original else self.options.renditions[image.rendition]
 
     def request(self, image: PlannedImage) -> ImageRequest:
         """What is to be fetched for one of its images."""
-        return ImageRequest(image.key, image.image_id, self.rendition, image.is_bought, image.legacy_key)
+        image_id = image.source_id or image.image_id
+        return ImageRequest(image.key, image_id, self.rendition(image), image.is_bought, image.legacy_key)
+
+    def file_name(self, image: PlannedImage, names: Names, extension: str) -> str:
+        """What one of its images is called in the archive; `extension` is that of its bytes."""
+        if image.is_original:
+            extension = own_extension(image.name, extension)
+        return names.of(image.image_id, extension, image.folder)
 
     def to_buy(self, stored: Collection[str]) -> int:
         """Images that a build would buy, a credit each, if those under the keys in `stored` are stored."""
         hopeless = (ImageState.FAILED, ImageState.EXPIRED)
-        return sum(
-            image.state not in hopeless and image.key not in stored and self.request(image).buys
-            for image in self.images
+        return len(
+            {
+                image.image_id
+                for image in self.images
+                if image.state not in hopeless and image.key not in stored and self.request(image).buys
+            }
         )
 
     def keys(self) -> dict[str, str | None]:
@@ -91,7 +147,11 @@ class Plan(BaseModel):
 
 def options_key(order_id: str, options: Options) -> str:
     """The archive's identity without its images."""
-    return digest(order_id, options.rendition.model_dump(exclude_none=True), options.subset, options.part)
+    renditions = {name: one.model_dump(exclude_none=True) for name, one in options.renditions.items()}
+    more: dict[str, Any] = {"names": options.names} if options.names != ANY_NAME else {}
+    if options.include:
+        more["include"] = options.include
+    return digest(order_id, renditions.get("", renditions), options.subset, options.part, *([more] if more else []))
 
 
 def make_plan(
@@ -107,42 +167,100 @@ def make_plan(
 
     Raises `OrderEmpty`, `UnknownImage` for a subset that is not part of the order, `TooManyImages`.
     """
-    chosen = choose(order, options, max_images)
-    rendition = options.rendition
+    chosen = [
+        (record.image_id or f"unidentified-{at}", record)
+        for at, record in enumerate(choose(order, options, max_images), 1)
+    ]
+    stems = _stems(order_id, order, chosen, options)
     identity: list[tuple[Any, ...]] = []
     images = []
-    for index, record in enumerate(chosen):
-        image_id = record.image_id or f"unidentified-{index + 1}"
-        generation = generations.get(image_id, 0)
-        key = image_key(image_variant(record, rendition), generation)
-        name = record.image_name or image_id
-        identity.append((image_id, name, key))
-        images.append(
-            PlannedImage(
-                image_id=image_id,
-                name=name,
-                state=record.state if record.image_id else ImageState.FAILED,
-                key=key,
-                legacy_key=legacy_key(record, rendition, generation) if has_legacy else None,
-                modified=record.date_added or order.created_at or _NO_DATE,
-                is_bought=record.downloaded,
-                status_reason=record.status_reason,
+    for rendition_name, rendition in options.renditions.items():
+        for image_id, record in chosen:
+            generation = generations.get(image_id, 0)
+            key = image_key(image_variant(record, rendition), generation)
+            name = record.image_name or image_id
+            stem = stems.get(image_id)
+            identity.append((image_id, name, key) if stem is None else (image_id, name, key, stem))
+            images.append(
+                PlannedImage(
+                    image_id=image_id,
+                    name=name,
+                    state=record.state if record.image_id else ImageState.FAILED,
+                    key=key,
+                    legacy_key=legacy_key(record, rendition, generation) if has_legacy else None,
+                    modified=record.date_added or order.created_at or _NO_DATE,
+                    is_bought=record.downloaded,
+                    status_reason=record.status_reason,
+                    rendition=rendition_name,
+                    folder=rendition_name,
+                    stem=stem,
+                )
             )
-        )
+    if options.original is not None:
+        originals = _originals(order, chosen, generations, options.original, stems)
+        identity += [(image.image_id, image.name, image.key, image.folder) for image in originals]
+        images += originals
     same_options = options_key(order_id, options)
     return Plan(
         order_id=order_id,
         order_name=order.name,
-        rendition=rendition,
+        options=options.of_plan,
         images=tuple(images),
         key=digest(same_options, identity),
         options_key=same_options,
-        subset=options.subset,
-        part=options.part,
         unlisted=order.unlisted,
-        wait=options.wait,
-        wait_timeout=options.wait_timeout if options.wait else 0,
     )
+
+
+def _originals(
+    order: Order,
+    chosen: Sequence[tuple[str, ImageRecord]],
+    generations: Mapping[str, int],
+    rendition: Original,
+    stems: Mapping[str, str],
+) -> list[PlannedImage]:
+    """The unaltered photo of each image: of one that was made from another image, that one's."""
+    by_id = {record.image_id: record for record in order.images}
+    found = []
+    for image_id, record in chosen:
+        source = record
+        for _ in order.images:  # at most: they may name each other in a circle
+            if source.parent_image_id is None or source.parent_image_id not in by_id:
+                break
+            source = by_id[source.parent_image_id]
+        source_id = source.parent_image_id or source.image_id or image_id
+        variant = image_variant(replace(source, image_id=source_id), rendition)
+        # It is there as soon as it is uploaded, whatever becomes of the enhanced one.
+        state = source.state if source.state in (ImageState.WAITING, ImageState.EXPIRED) else ImageState.READY
+        found.append(
+            PlannedImage(
+                image_id=image_id,
+                name=record.image_name or image_id,
+                state=state if record.image_id else ImageState.FAILED,
+                key=image_key(variant, generations.get(source_id, 0)),
+                modified=source.date_added or order.created_at or _NO_DATE,
+                status_reason=source.status_reason,
+                rendition=ORIGINAL,
+                folder=ORIGINALS_FOLDER,
+                source_id=None if source_id == image_id else source_id,
+                stem=stems.get(image_id),
+            )
+        )
+    return found
+
+
+def _stems(order_id: str, order: Order, chosen: Sequence[tuple[str, ImageRecord]], options: Options) -> dict[str, str]:
+    """The names by the caller's template; none where names are what they are."""
+    if options.names == ANY_NAME:
+        return {}
+    places = {id(record): place for place, record in enumerate(order.images, 1)}
+    return Names.by_template(
+        options.names,
+        [(image_id, record.image_name or image_id) for image_id, record in chosen],
+        {image_id: places[id(record)] for image_id, record in chosen},
+        order=order.name or f"order-{order_id}",
+        total=order.image_count,
+    ).stems
 
 
 def choose(order: Order, options: Options, max_images: int) -> list[ImageRecord]:

@@ -8,6 +8,7 @@ from service.archives.archive import Archive, ImageResult, State
 from service.archives.layout import Member
 from service.archives.plan import Plan, PlannedImage
 from service.images.blobs import Blob
+from service.images.legacy import has_legacy_name
 from service.reasons import Reason
 
 GONE = "gone"
@@ -68,9 +69,9 @@ def decode_result(line: dict[str, Any]) -> ImageResult:
 
 def extend(archive: Archive, record: Record) -> None:
     """Append the members that `record` has beyond the archive's own, and settle it if the record is settled."""
-    planned = {image.image_id: image for image in record.plan.images}
+    planned: dict[tuple[str | None, str], PlannedImage] = {image.place: image for image in record.plan.images}
     for member, attempts in record.members[len(archive.members) :]:
-        image = planned.get(member.image_id or "")
+        image = planned.get(member.place)
         archive.append(member, result_of(image, member, attempts) if image else None)
     if record.state in (State.COMPLETE, State.PARTIAL):
         archive.results = list(record.results)
@@ -81,4 +82,14 @@ def result_of(image: PlannedImage, member: Member, attempts: int) -> ImageResult
     """The result of an image that is in the archive."""
     blob = member.blob
     code = Reason.INCOMPLETE if blob.is_incomplete else None
-    return ImageResult(image.image_id, image.name, member.name, blob.size, blob.crc, code, attempts)
+    return ImageResult(
+        image.image_id,
+        image.name,
+        member.name,
+        blob.size,
+        blob.crc,
+        code,
+        attempts,
+        rendition=image.rendition or None,
+        blake3=None if has_legacy_name(blob.digest) else blob.digest,
+    )

@@ -63,7 +63,7 @@ class SingleImages:
         reason = obstacle(image)
         if reason is not None:
             raise self._problem(plan, reason)
-        context = FetchContext(_BUILD, caller, behind=is_thumbnail(plan.rendition))
+        context = FetchContext(_BUILD, caller, behind=is_thumbnail(plan.rendition(image)))
         fetched: Fetched | None = None
         try:
             while fetched is None:

@@ -47,6 +47,8 @@ _MESSAGES = {
     "images_missing": "Some images could not be downloaded. Run the command without --strict to get the others.",
 }
 _FLAGS = {
+    r"GET \S*[?&]image=([^\s&]+)&rendition=(\S+)": r"run the command with --image \1 --rendition \2",
+    r"GET \S*[?&]image=([^\s&]+)&include=original": r"run the command with --image \1 --include original",
     r"GET \S*[?&]image=(\S+)": r"run the command with --image \1",
     r"wait=true": "--wait SECONDS",
     r"\bmax_credits\b": "--max-credits",

@@ -4,7 +4,7 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-from service.archives.names import REPORT_NAME
+from service.archives.names import MANIFEST_NAME, REPORT_NAME
 
 
 def first_broken(path: Path) -> str | None:
@@ -28,4 +28,4 @@ def read_contents(path: Path) -> Contents:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         report = archive.read(REPORT_NAME).decode() if REPORT_NAME in names else None
-    return Contents(len(names) - names.count(REPORT_NAME), report)
+    return Contents(len(names) - names.count(REPORT_NAME) - names.count(MANIFEST_NAME), report)

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from service.disk import OutOfSpace
 from service.images.blobs import Blob, Content
 from service.images.body import ImageTooLarge
+from service.images.identity import image_key, split_key
 from service.images.leases import ImageLeases, NoLeases
 from service.images.spending import Spending
 from service.images.store import ImageStore
@@ -59,6 +60,11 @@ class ImageRequest:
     def buys(self) -> bool:
         """Whether fetching it spends a credit."""
         return self.rendition.buys and not self.is_bought
+
+    @property
+    def purchase(self) -> str:
+        """What a credit buys: one generation of the image, in whatever rendition."""
+        return image_key(self.image_id, split_key(self.key)[1])
 
 
 @dataclass(slots=True)
@@ -307,7 +313,7 @@ class ImageFetcher:
         if not image.buys:
             return
         if progress.paid_on is None:
-            progress.paid_on = await self._spending.reserve(image.key)
+            progress.paid_on = await self._spending.reserve(image.purchase)
             if progress.paid_on is None:
                 raise ImageFailed(Reason.CREDIT_LIMIT)
         progress.may_be_bought = True
@@ -319,10 +325,10 @@ class ImageFetcher:
             return
         with suppress(OutOfSpace, sqlite3.Error):  # it stays counted then
             if progress.is_sold:
-                if await self._spending.confirm(day, image.key):
+                if await self._spending.confirm(day, image.purchase):
                     self._metrics.images_bought.inc()
             elif not progress.may_be_bought or (progress.download and not progress.download.attempts):
-                await self._spending.release(day, image.key)
+                await self._spending.release(day, image.purchase)
 
     def _note_failure(self, image: ImageRequest, context: FetchContext, failure: UpstreamFailure) -> None:
         context.note(image, failure)

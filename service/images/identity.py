@@ -12,6 +12,8 @@ _BYTES = 16
 def image_variant(record: ImageRecord, rendition: Rendition) -> str:
     """Of an image in one rendition, with the settings it was enhanced with. Nothing unknown counts: counters and signed
     addresses change at every look."""
+    if rendition.is_original:  # whatever it was enhanced with
+        return digest(record.image_id, "original", rendition.preview, rendition.dev_mode)
     return digest(record.image_id, record.settings_json, rendition.model_dump(exclude_none=True))
 
 

@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS credits (
 
 
 class Spending(Protocol):
-    """What is spent on images, by image key and day (UTC). One key counts once a day, however often it is fetched."""
+    """What is spent on images, by what is bought and day (UTC). It counts once a day, however often it is fetched."""
 
     limit: int | None
     """Credits that may be spent in a day; None: any number."""

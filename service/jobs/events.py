@@ -74,7 +74,7 @@ async def archive_of(archives: Archives, job: Job, seconds: float | None = None)
 
 
 class _Progress:
-    """The outcomes of a job's archive so far. They may be sorted anew meanwhile, so they are known by their image."""
+    """The outcomes of a job's archive so far. They may be sorted anew meanwhile: each is known by what it is of."""
 
     def __init__(self, after: int) -> None:
         self._skipped = after
@@ -83,7 +83,7 @@ class _Progress:
         self._begin()
 
     def _begin(self) -> None:
-        self._seen: set[str] = set()
+        self._seen: set[tuple[str, str | None]] = set()
         self._failed = self._bytes = 0
 
     @property
@@ -113,9 +113,10 @@ class _Progress:
                 yield result
 
     def _count(self, result: ImageResult) -> bool:
-        if result.image_id in self._seen:
+        which = result.image_id, result.rendition
+        if which in self._seen:
             return False
-        self._seen.add(result.image_id)
+        self._seen.add(which)
         self._failed += result.code is not None
         self._bytes += result.bytes
         return True

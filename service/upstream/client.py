@@ -17,6 +17,7 @@ from service.reasons import Reason
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Call, Circuit, Metrics
 from service.telemetry.traces import span
+from service.upstream import formats
 from service.upstream.answers import UpstreamFailure, order_problem
 from service.upstream.breaker import Breaker, CircuitOpen, Operation
 from service.upstream.download import Body, Download
@@ -33,6 +34,8 @@ T = TypeVar("T")
 _ORDER_SECONDS = 20.0
 # The most that a page of the list of orders may have.
 _PER_PAGE = 15
+# All of them count as one subject of the circuits: that they fail must not keep enhanced images from being fetched.
+_ORIGINALS = "originals"
 # Reading so many bytes takes some milliseconds of the loop.
 _LONG_DOCUMENT = 256 << 10
 # So many long documents are held at once: each may take three times its 16 MiB.
@@ -135,8 +138,9 @@ class Autoenhance:
             self._transport,
             self._image_url(image_id, rendition),
             body,
-            operation=Operation(self._breakers, subject=image_id),
+            operation=Operation(self._breakers, subject=_ORIGINALS if rendition.is_original else image_id),
             dev_mode=rendition.dev_mode,
+            recognise=formats.original_extension if rendition.is_original else formats.extension,
             seconds=self._image_seconds,
         )
 
@@ -244,4 +248,5 @@ class Autoenhance:
         except UnicodeEncodeError as error:
             raise UpstreamFailure(Reason.REJECTED, "an id that cannot be part of a URL") from error
         query = "&".join(f"{name}={value}" for name, value in rendition.query().items())
-        return URL(f"{self._base}/images/{segment}/enhanced?{query}", encoded=True)
+        route = "original" if rendition.is_original else "enhanced"
+        return URL(f"{self._base}/images/{segment}/{route}?{query}", encoded=True)

@@ -61,12 +61,14 @@ class Download:
         operation: Operation,
         dev_mode: bool,
         seconds: float,
+        recognise: Callable[[bytes], str | None] = formats.extension,
     ) -> None:
         self._transport = transport
         self._url = url
         self._body = body
         self._api_headers = {"x-dev-mode": "true"} if dev_mode else {}
         self._seconds = seconds
+        self._extension_of = recognise
         self.reached = Circuit.API
         """The last dependency that was asked."""
         self._etag: str | None = None
@@ -178,7 +180,7 @@ class Download:
         Only now is room made for it: whatever is awaited before the first chunk is taken may lose it to a broken
         connection.
         """
-        self._extension = formats.extension(head[: formats.SIGNATURE_BYTES])
+        self._extension = self._extension_of(head[: formats.SIGNATURE_BYTES])
         if self._extension is None:
             raise UpstreamFailure(Reason.NOT_AN_IMAGE, "no image signature")
         if self._body.received:

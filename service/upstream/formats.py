@@ -58,6 +58,24 @@ def media_type(extension: str) -> str:
     return f"image/{_MEDIA_SUBTYPES.get(extension, extension)}"
 
 
+# What cameras write. TIFF is what most raw formats are built as: which one it is, is told by the file's name.
+_ORIGINAL_SIGNATURES: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (re.compile(rb"II\x2a\x00|MM\x00\x2a|II\x2b\x00|MM\x00\x2b"), "tif"),
+    (re.compile(rb"....ftypcrx ", re.DOTALL), "cr3"),
+    (re.compile(rb"FUJIFILMCCD-RAW"), "raf"),
+    (re.compile(rb"II\x55\x00"), "rw2"),
+    (re.compile(rb"IIR[OS]|MMOR"), "orf"),
+    (re.compile(rb"FOVb"), "x3f"),
+    (re.compile(rb"GIF8[79]a"), "gif"),
+    (re.compile(rb"BM"), "bmp"),
+)
+
+
+def original_extension(head: bytes) -> str | None:
+    """As `extension`, of what may have been uploaded: also raw files, TIFF, GIF and BMP."""
+    return extension(head) or next((known for pattern, known in _ORIGINAL_SIGNATURES if pattern.match(head)), None)
+
+
 def is_whole(data: Data, extension: str) -> bool:
     """Whether an image has the end that its format prescribes. Bytes behind that end are no fault.
 

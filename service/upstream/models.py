@@ -178,6 +178,11 @@ class Rendition(BaseModel):
     scale: float | None = Field(None, ge=0, le=1, description="Of width and height. Left out: unchanged.")
 
     @property
+    def is_original(self) -> bool:
+        """Whether it is the photo as it was uploaded, instead of the enhanced one."""
+        return False
+
+    @property
     def buys(self) -> bool:
         """Whether fetching spends a credit."""
         return not self.preview and not self.dev_mode
@@ -193,3 +198,24 @@ class Rendition(BaseModel):
             # Every digit, and never an exponent.
             query["scale"] = f"{Decimal(repr(self.scale)).normalize():f}"
         return query
+
+
+class Original(Rendition):
+    """The photo as it was uploaded, in its own format; only `preview` and `dev_mode` count.
+
+    Autoenhance does not say that it costs anything.
+    """
+
+    @property
+    def is_original(self) -> bool:
+        """It is."""
+        return True
+
+    @property
+    def buys(self) -> bool:
+        """As far as is known, it does not."""
+        return False
+
+    def query(self) -> dict[str, str]:
+        """The query of the download call."""
+        return {"preview": "true" if self.preview else "false"}

@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from service.archives.archive import Archive
+from service.archives.options import Options
 from service.archives.plan import Plan, PlannedImage
 from service.archives.readers import Readers
-from service.upstream.models import ImageState, Rendition
+from service.upstream.models import ImageState
 
 MOMENT = datetime(2026, 3, 2, 9, 15, 4, tzinfo=UTC)
 
@@ -22,12 +23,10 @@ def plan_of(*image_ids: str, key: str = "key", options_key: str = "options", wai
     return Plan(
         order_id="o",
         order_name=None,
-        rendition=Rendition(),
+        options=Options(wait=True) if wait else Options(),
         images=images,
         key=key,
         options_key=options_key,
-        wait=wait,
-        wait_timeout=300 if wait else 0,
     )
 
 

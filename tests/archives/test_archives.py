@@ -332,6 +332,24 @@ class TestById:
         assert (again.id, again.members[0], again.state) == (archive.id, first, State.COMPLETE)
         assert upstream.calls("a") == 1
 
+    async def test_one_of_several_renditions_goes_on_too(self, upstream: FakeUpstream, tmp_path: Path) -> None:
+        """With the files that it lacks: an image that is there in one rendition is fetched in the other."""
+        fill(upstream, "a", "b")
+        renditions = ["web", "flyer,quality=3"]
+        async with open_house(upstream, tmp_path / "data", concurrency=1, window=1) as house:
+            archive, _ = await house.start(rendition=renditions)
+            with archive.readers.reading():
+                await archive.wait_until(lambda: len(archive.members) == 1)
+            await house.archives.close()
+
+        async with open_house(upstream, tmp_path / "data") as house:
+            again = await house.archives.by_id(archive.id)
+            await house.read_to_the_end(again)
+
+        assert (again.id, again.state, again.downloaded) == (archive.id, State.COMPLETE, 4)
+        assert [result.name for result in again.results] == ["flyer/a.jpg", "flyer/b.jpg", "web/a.jpg", "web/b.jpg"]
+        assert [upstream.calls(image_id) for image_id in "ab"] == [2, 2]
+
     async def test_an_equal_request_resumes_it_too(self, upstream: FakeUpstream, tmp_path: Path) -> None:
         """What was sent of it can be continued by its id."""
         fill(upstream, "a", "b")

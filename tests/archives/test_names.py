@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.archives.names import REPORT_NAME, Names, archive_filename, content_disposition, safe_stem
+from service.archives.names import (
+    REPORT_NAME,
+    Names,
+    archive_filename,
+    check_template,
+    content_disposition,
+    safe_stem,
+)
 
 EXTENSIONS = ["jpg", "png", "webp", "avif", "jxl"]
 DEVICES = [
@@ -32,8 +39,8 @@ any_names = st.lists(any_name, max_size=12)
 
 def named(*originals: str, extension: str = "jpg") -> list[str]:
     """The names given to images with these original names, in their order."""
-    names = Names([(str(number), original) for number, original in enumerate(originals)], extension)
-    return [names.of(str(number)) for number in range(len(originals))]
+    names = Names((str(number), original) for number, original in enumerate(originals))
+    return [names.of(str(number), extension) for number in range(len(originals))]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +146,7 @@ def test_of_all_unicode_only_what_is_seen_stays() -> None:
 @pytest.mark.parametrize("original", ["", ".", "..", "...", " ", "/", "\\..\\", ".jpg", ". .png", "\u200b.jpg", "C:"])
 def test_an_empty_name_becomes_the_image_id(original: str) -> None:
     """Where nothing of a name is left, the id names the image, and "image" where that is of no use either."""
-    assert Names([("3f2a", original)], "jpg").of("3f2a") == "3f2a.jpg"
+    assert Names([("3f2a", original)]).of("3f2a", "jpg") == "3f2a.jpg"
     assert safe_stem(original, "..") == "image"
 
 
@@ -188,7 +195,7 @@ def test_the_same_name_is_given_once(originals: list[str], names: list[str]) -> 
 @pytest.mark.parametrize("original", ["_download_report.txt", "_DOWNLOAD_REPORT.TXT", "_download_report.jpg"])
 def test_the_reports_name_stays_free(original: str) -> None:
     """No image can take it, not even one delivered as text."""
-    names = Names([("a", original)], "jpg")
+    names = Names([("a", original)])
 
     given_out = [names.of("a", extension).casefold() for extension in ("jpg", "txt")]
 
@@ -198,7 +205,7 @@ def test_the_reports_name_stays_free(original: str) -> None:
 def test_another_format_changes_the_extension_alone() -> None:
     """A name is a matter of the order: neither what was delivered nor when it was asked for moves a number."""
     order = [("1", "a.jpg"), ("2", "a.jpg"), ("3", "a.png.jpg"), ("4", "a.jpg")]
-    forward, backward = Names(order, "jpg"), Names(order, "jpg")
+    forward, backward = Names(order), Names(order)
 
     first = [forward.of("2", "png"), forward.of("1", "png"), forward.of("4", "jpg"), forward.of("3", "jpg")]
     second = [backward.of("3", "jpg"), backward.of("4", "jpg"), backward.of("1", "png"), backward.of("2", "png")]
@@ -210,20 +217,20 @@ def test_another_format_changes_the_extension_alone() -> None:
 
 def test_an_image_listed_twice_has_one_name() -> None:
     """The first mention counts; an id that the order does not hold is an error."""
-    names = Names([("1", "a.jpg"), ("1", "b.jpg"), ("2", "b.jpg")], "jpg")
+    names = Names([("1", "a.jpg"), ("1", "b.jpg"), ("2", "b.jpg")])
 
-    assert [names.of("1"), names.of("2")] == ["a.jpg", "b.jpg"]
+    assert [names.of("1", "jpg"), names.of("2", "jpg")] == ["a.jpg", "b.jpg"]
     with pytest.raises(KeyError):
-        names.of("3")
+        names.of("3", "jpg")
 
 
 def test_long_names_are_cut_between_characters() -> None:
     """The end of a long name goes, never half a character or the extension; a number still fits."""
-    names = Names([(str(n), "é" * 100 + ".jpg") for n in range(11)] + [("x", "a" * 144 + " ." + "b.jpg")], "jpg")
+    names = Names([(str(n), "é" * 100 + ".jpg") for n in range(11)] + [("x", "a" * 144 + " ." + "b.jpg")])
 
     assert names.of("0", "webp") == "é" * 72 + ".webp"
     assert names.of("10", "webp") == "é" * 71 + "_10.webp"
-    assert names.of("x") == "a" * 144 + ".jpg"
+    assert names.of("x", "jpg") == "a" * 144 + ".jpg"
 
 
 @pytest.mark.parametrize("piece", ["\u0301\u0316", " ", ".", "\u200b", "CON.", "🏠", "../", "\ud800"])
@@ -235,7 +242,7 @@ def test_a_huge_name_is_only_work_for_a_moment(piece: str) -> None:
 @given(any_names, st.sampled_from(EXTENSIONS), st.data())
 def test_any_names_become_safe_ones(originals: list[str], expected: str, data: st.DataObject) -> None:
     """Whatever an order calls its images: each name can be written by any system, and by no other's side effects."""
-    names = Names([(f"id-{number}", original) for number, original in enumerate(originals)], expected)
+    names = Names((f"id-{number}", original) for number, original in enumerate(originals))
 
     extensions = [data.draw(st.sampled_from(EXTENSIONS)) for _ in originals]
     given_out = [names.of(f"id-{number}", extension) for number, extension in enumerate(extensions)]
@@ -254,6 +261,75 @@ def test_any_names_become_safe_ones(originals: list[str], expected: str, data: s
             alike = {unicodedata.normalize(form, spelling(unicodedata.normalize(form, name))) for name in given_out}
             assert len(alike) == len(originals)
             assert REPORT_NAME not in alike
+
+
+def by_template(template: str, *originals: str, order: str = "12 Harbour Lane", total: int | None = None) -> list[str]:
+    """The stems that a template makes of these names, in their order."""
+    images = [(f"id-{number}", original) for number, original in enumerate(originals)]
+    places = {image_id: place for place, (image_id, _) in enumerate(images, 1)}
+    made = Names.by_template(template, images, places, order=order, total=total or len(images))
+    return list(made.stems.values())
+
+
+@pytest.mark.parametrize(
+    ("template", "stem"),
+    [
+        ("{seq}_{name}", "01_kitchen"),
+        ("{name}", "kitchen"),
+        ("{order} - {seq}", "12 Harbour Lane - 01"),
+        ("{image_id}", "id-0"),
+        ("{seq}_{name}.jpg", "01_kitchen"),
+        ("{seq}.v2", "01.v2"),
+        ("no place", "no place"),
+        ("<{name}>", "_kitchen_"),
+        ("...{seq}...", "01"),
+    ],
+)
+def test_a_template_makes_the_names(template: str, stem: str) -> None:
+    """What stands in it is as harmless as a name."""
+    assert by_template(template, "kitchen.dng") == [stem]
+
+
+def test_numbers_have_as_many_digits_as_the_order_needs() -> None:
+    """At least two, so that they sort as they are."""
+    assert by_template("{seq}", "a", total=9) == ["01"]
+    assert by_template("{seq}", "a", total=99) == ["01"]
+    assert by_template("{seq}", "a", total=100) == ["001"]
+
+
+def test_names_of_a_template_are_unique() -> None:
+    """Where it does not make them so, a number does."""
+    assert by_template("photo", "a", "b") == ["photo", "photo_1"]
+    assert by_template("{name}", "a.jpg", "a.png") == ["a", "a_1"]
+    assert by_template("_manifest", "a") == ["_manifest_1"]
+
+
+def test_a_long_name_leaves_the_rest_of_the_template() -> None:
+    """The number at the end is what tells such names apart."""
+    (stem,) = by_template("{order}_{name}_{seq}", "n" * 300, order="o" * 300)
+
+    assert stem == "o" * 80 + "_" + "n" * 61 + "_01"
+
+
+@given(
+    st.lists(st.sampled_from(["{seq}", "{name}", "{order}", "{image_id}"]) | any_name, max_size=4), any_names, any_name
+)
+def test_any_template_makes_safe_names(pieces: list[str], originals: list[str], order: str) -> None:
+    """Whatever it is made of, each name can be written by any system, once."""
+    template = "".join(pieces)
+    try:
+        check_template(template)
+    except ValueError:
+        return
+    stems = by_template(template, *originals, order=order)
+
+    for stem in stems:
+        name = f"{stem}.webp"
+        assert len(name.encode()) <= 150
+        assert stem == stem.strip(" .") != ""
+        assert not FORBIDDEN.intersection(name)
+        assert stem.split(".")[0].strip().upper() not in DEVICES
+    assert len({unicodedata.normalize("NFD", stem).casefold() for stem in stems}) == len(originals)
 
 
 @given(any_name | st.none())

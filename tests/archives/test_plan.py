@@ -1,5 +1,6 @@
 """What an archive will hold, and when two requests want the same."""
 
+import json
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from service.archives.options import Options
 from service.archives.plan import Plan, make_plan, options_key
 from service.problems import OrderEmpty, TooManyImages, UnknownImage
-from service.upstream.models import ImageState
+from service.upstream.models import ImageState, Rendition
 from service.upstream.order_document import parse_order
 from tests.fakes.samples import ORDER, order, photo
 
@@ -54,14 +55,81 @@ def test_who_wants_the_same_has_the_same_key(images: list[Any], options: dict[st
         (["a", "b"], {"a": 1}, {}),
         (["a", "b"], {}, {"preview": False}),
         (["a", "b"], {}, {"image": ("a", "b")}),
+        (["a", "b"], {}, {"rendition": ["print", "web"]}),
+        (["a", "b"], {}, {"names": "{seq}"}),
     ],
-    ids=["fewer", "sequence", "more", "renamed", "setting", "made anew", "rendition", "subset"],
+    ids=[
+        *("fewer", "sequence", "more", "renamed", "setting", "made anew", "rendition", "subset", "renditions", "names"),
+    ],
 )
 def test_who_wants_something_else_has_another(
     images: list[Any], generations: dict[str, int], options: dict[str, Any]
 ) -> None:
     """Each of these changes the bytes, or what is asked for. A renamed image is there under its new name."""
     assert plan(images, generations, **options).key != plan(["a", "b"]).key
+
+
+def test_an_image_has_a_place_in_each_rendition() -> None:
+    """Rendition by rendition, under the same name, in a folder each; an only one has none."""
+    made = plan(["a", "b"], rendition=["web", "print"])
+
+    assert [image.place for image in made.images] == [("a", "print"), ("b", "print"), ("a", "web"), ("b", "web")]
+    assert len({image.key for image in made.images}) == 4
+    assert [made.rendition(image) for image in made.images[1:3]] == [Rendition(preview=False), Rendition(format="webp")]
+    assert [image.place for image in plan(["a"], rendition=["web"]).images] == [("a", "")]
+
+
+def test_an_image_is_the_same_in_whatever_archive_it_is() -> None:
+    """A rendition that is stored is not fetched again because it is one of several now."""
+    several, one = plan(["a"], rendition=["print", "web"]), plan(["a"], preview=False)
+
+    assert several.images[0].key == one.images[0].key
+    assert plan(["a"], rendition=["print"]).key == one.key
+
+
+def test_the_limit_counts_the_orders_images() -> None:
+    """However many renditions there are of each."""
+    assert len(plan(["a", "b"], max_images=2, rendition=["print", "web"]).images) == 4
+
+
+def test_names_are_made_of_the_place_in_the_whole_order() -> None:
+    """With as many digits as the order's count, at least two; also in a part, or of some images."""
+    images = [photo(f"i{number}", date_added=1_772_442_904 + number) for number in range(130)]
+
+    assert plan(["a", "b"], names="{seq}_{name}").names.stems == {"a": "01_a", "b": "02_b"}
+    assert plan(images, names="{seq}", image=("i5", "i98")).names.stems == {"i5": "006", "i98": "099"}
+    second = plan(images, names="{order} {seq} {image_id}", part=2).names.stems
+    assert list(second.values()) == [f"12 Harbour Lane {number + 1} i{number}" for number in range(100, 130)]
+
+
+def test_an_order_that_grew_has_other_numbers() -> None:
+    """So it is another archive, although the image is the same."""
+    before = plan(["b"], names="{seq}", image=("b",))
+    after = plan(["a", "b"], names="{seq}", image=("b",))
+
+    assert before.images[0].key == after.images[0].key
+    assert before.key != after.key
+
+
+def test_a_plan_of_an_earlier_version_is_read() -> None:
+    """Of the first edition, and of one that kept the parts of its options one by one."""
+    made = plan(["a", "b"], quality=80, image=("a",), wait=True, wait_timeout=7)
+    kept = json.loads(made.model_dump_json())
+    del kept["options"]
+    for image in kept["images"]:
+        for name in ("rendition", "folder", "stem"):
+            del image[name]
+    rendition = Rendition(quality=80).model_dump()
+    more = {"subset": ["a"], "wait": True, "wait_timeout": 7}
+    first = {name: value for name, value in kept.items() if name != "options_key"} | {"family": kept["options_key"]}
+
+    assert Plan.model_validate(kept | more | {"rendition": rendition}).images == made.images
+    assert Plan.model_validate_json(json.dumps(kept | more | {"rendition": rendition})).request(
+        made.images[0]
+    ) == made.request(made.images[0])
+    old = Plan.model_validate(first | more | {"rendering": rendition})
+    assert (old.options.subset, old.wait, old.wait_timeout, old.options_key) == (("a",), True, 7, made.options_key)
+    assert make_plan(ORDER, parse_order(order(["a", "b"])), {}, old.options, 100).key == made.key
 
 
 def test_a_renamed_image_is_the_same_image() -> None:
@@ -93,16 +161,17 @@ def test_the_options_key_outlives_changes_of_the_order() -> None:
 def test_the_plan_can_be_made_again_from_a_newer_order() -> None:
     """With the options it was made of."""
     first = plan(["a", "b"], image=("a",), quality=80, wait=True, wait_timeout=7)
-    again = make_plan(ORDER, parse_order(order(["a", "b"])), {}, first.options(), 100)
+    again = make_plan(ORDER, parse_order(order(["a", "b"])), {}, first.options, 100)
 
     assert again == first
 
 
 def test_it_is_kept_as_it_is() -> None:
     """On the disk as in memory."""
-    made = plan([photo("a", status="processing"), "b"], image=("a", "b"))
+    made = plan([photo("a", status="processing"), "b"], image=("a", "b"), rendition=["print", "web"], names="{seq}")
 
     assert Plan.model_validate_json(made.model_dump_json()) == made
+    assert Plan.model_validate_json(made.model_dump_json(exclude_defaults=True)) == made
 
 
 def test_images_that_cannot_be_told_apart_each_have_a_place() -> None:

@@ -56,13 +56,15 @@ class FakeUpstream(Watched):
 
     `orders` and `images` map an id to its script: bytes or a document (200), raw text (200, HTML), a status (with an
     error body that holds `UPSTREAM_WORDS` and echoes the key), a `Reply`, a handler, or a list of these for successive
-    requests, of which the last one stays. An unknown id gets 404. `hops` is the number of redirects per image id.
+    requests, of which the last one stays. `originals` has those of unaltered photos, and counts their calls under
+    `original/ID`. An unknown id gets 404. `hops` is the number of redirects per image id.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.orders: dict[str, Script] = {}
         self.images: dict[str, Script] = {}
+        self.originals: dict[str, Script] = {}
         self.hops: dict[str, int] = {}
         self.received: list[Received] = []
         self.in_flight = 0
@@ -75,7 +77,9 @@ class FakeUpstream(Watched):
         self.assets_url = ""
 
     async def __aenter__(self) -> Self:
-        api = serving(web.get("/v3/orders/{id}", self._order), web.get("/v3/images/{id}/enhanced", self._image))
+        api = serving(
+            web.get("/v3/orders/{id}", self._order), web.get("/v3/images/{id}/{kind:enhanced|original}", self._image)
+        )
         self.url = f"{await self._servers.enter_async_context(api)}/v3"
         assets = serving(web.get("/assets/{id}", self._asset))
         self.assets_url = (await self._servers.enter_async_context(assets)).replace("127.0.0.1", "localhost")
@@ -111,6 +115,9 @@ class FakeUpstream(Watched):
 
     async def _image(self, request: web.Request) -> web.StreamResponse:
         image_id = self._note("api", request)
+        if request.match_info["kind"] == "original":
+            self._calls[f"original/{image_id}"] += 1
+            return await self._answer(request, self.originals.get(image_id, 404))
         self._calls[image_id] += 1
         with self._under_way():
             if self.hops.get(image_id, 0) > 0:

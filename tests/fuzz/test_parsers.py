@@ -12,12 +12,17 @@ from service.api.query import is_order_id, read_options
 from service.api.signatures import is_signed, sign
 from service.archives.options import Options
 from service.archives.ranges import parse_range
+from service.archives.renditions import PRESETS
 from service.problems import InvalidParameter, RangeNotSatisfiable
 
 NAMES = st.sampled_from([*Options.model_fields, "unknown", "", "expires", "signature"])
 NUMBERS = st.one_of(st.integers(), st.floats()).map(str)
 WORDS = st.sampled_from(
-    ["true", "false", "1", "0", "nan", "inf", "-inf", "1e400", "\u0663", "0x10", "1_0", " 1", "jpeg", "strict"]
+    [
+        *("true", "false", "1", "0", "nan", "inf", "-inf", "1e400", "\u0663", "0x10", "1_0", " 1", "jpeg", "strict"),
+        *("print", "print,quality=85", "a,scale=0", "x,format=png,format=png", "con,quality=1", ",", "mls,quality=1e9"),
+        *("{seq}_{name}", "{", "{seq", "a/b", "{{seq}}", " "),
+    ]
 )
 VALUES = st.one_of(st.text(), NUMBERS, WORDS)
 HEADERS = st.text(st.characters(max_codepoint=255))
@@ -27,7 +32,7 @@ HEADERS = st.text(st.characters(max_codepoint=255))
 def test_a_query_gives_options_or_names_what_is_wrong(pairs: list[tuple[str, str]]) -> None:
     """Valid options within their bounds, or a parameter by a name that can be printed."""
     try:
-        options = read_options(MultiDict(pairs))
+        options = read_options(MultiDict(pairs), PRESETS)
     except InvalidParameter as error:
         problem: InvalidParameter | None = error
     else:

@@ -8,15 +8,15 @@ import pytest
 
 from service.archives.catalogue import TakenOver
 from service.archives.layout import Member
+from service.archives.options import Options
 from service.archives.plan import Plan
 from service.cluster.live_lists import ListLost, LiveList, LiveLists, member_entry, owner_entry
 from service.cluster.redis_link import RedisLink
 from service.images.blobs import Blob
 from service.telemetry.metrics import Metrics
-from service.upstream.models import Rendition
 from tests.redis_server import RedisServer
 
-PLAN = Plan(order_id="o", order_name=None, rendition=Rendition(), images=(), key="k", options_key="f")
+PLAN = Plan(order_id="o", order_name=None, options=Options(), images=(), key="k", options_key="f")
 ID, OTHER = "a" * 32, "b" * 32
 
 

@@ -15,6 +15,7 @@ from service.archives import catalogue
 from service.archives.archive import Archive, State
 from service.archives.catalogue import Catalogue, TakenOver
 from service.archives.layout import Member
+from service.archives.options import Options
 from service.archives.plan import Plan
 from service.archives.readers import Readers
 from service.cluster import cluster
@@ -27,10 +28,9 @@ from service.images import blob_index
 from service.images.blobs import Blob
 from service.problems import ArchiveGone, StillBuilding
 from service.telemetry.metrics import Metrics
-from service.upstream.models import Rendition
 from tests.redis_server import RedisServer
 
-PLAN = Plan(order_id="o", order_name=None, rendition=Rendition(), images=(), key="k", options_key="f")
+PLAN = Plan(order_id="o", order_name=None, options=Options(), images=(), key="k", options_key="f")
 
 
 def member(number: int) -> Member:
