@@ -172,6 +172,7 @@ def _add_download(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
         help="what else is in the ZIP: the unaltered photos, a _manifest.json; can be repeated",
     )
     download.add_argument("--image", action="append", metavar="ID", help="only this image; can be repeated")
+    download.add_argument("--since", metavar="ARCHIVE", help="only what is not in this archive, by its id")
     download.add_argument(
         "--part", type=_part, metavar="N|all", help="part N of an order too large for one ZIP, or all of them"
     )
@@ -259,6 +260,7 @@ def _download(options: argparse.Namespace) -> int:
         "max_credits": options.max_credits,
         "names": options.names,
         "part": options.part,
+        "since": options.since,
         "dev_mode": "true" if options.dev_mode else None,
         "wait": "true" if options.wait is not None else None,
         "wait_timeout": options.wait,

@@ -1,6 +1,7 @@
 """An order's archive: `GET /v1/orders/{order_id}/images`."""
 
 import re
+from http import HTTPStatus
 
 from aiohttp import web
 
@@ -28,6 +29,7 @@ from service.problems import (
     MaxCreditsExceeded,
     NoImages,
     NotConfigured,
+    NothingNew,
     OrderEmpty,
     OrderNotFound,
     PreconditionFailed,
@@ -59,6 +61,8 @@ async def download(request: web.Request, asked: tuple[str, Options] | None = Non
         try:
             archives = request.app[ARCHIVES]
             archive, result = await archives.get_or_start(order_id, options, identity(request))
+        except NothingNew:
+            return web.Response(status=HTTPStatus.NO_CONTENT)
         except UPSTREAM_DOWN as problem:  # an older one is better than nothing
             archive, result = await _stale(request, order_id, options, problem), CacheResult.STALE
     request.app[METRICS].cache_requests.labels(result).inc()
@@ -80,7 +84,10 @@ async def describe(request: web.Request, asked: tuple[str, Options] | None = Non
         order = await request.app[ORDERS].get(order_id)
     except UPSTREAM_DOWN as problem:
         return head_of(request, await _stale(request, order_id, options, problem), stale=True)
-    archive = await request.app[ARCHIVES].find(order_id, order, options)
+    try:
+        archive = await request.app[ARCHIVES].find(order_id, order, options)
+    except NothingNew:
+        return web.Response(status=HTTPStatus.NO_CONTENT)
     ranges = await _takes_ranges(request, archive, order_id, options)
     if archive is not None:
         return head_of(request, archive, ranges=ranges)
@@ -182,7 +189,9 @@ async def _held(request: web.Request, archive_id: str, order_id: str, options: O
     """The archive with this id, if the options ask for just it; `strict` asks for none that lacks an image."""
     archive = await request.app[ARCHIVES].held(archive_id, order_id, options)
     is_strict = options.on_failure == "strict"
-    return None if is_strict and archive is not None and archive.state is not State.COMPLETE else archive
+    if is_strict and archive is not None and (archive.state is not State.COMPLETE or archive.failures):
+        return None
+    return archive
 
 
 async def _stale(request: web.Request, order_id: str, options: Options, problem: Problem) -> Archive:
@@ -212,6 +221,7 @@ ZIP_ANSWERS = (
     Answer(206, "The part asked for.", _ZIP, (*_ZIP_HEADERS, "Content-Range")),
     Answer(304, "The caller has this archive already (`If-None-Match`).", headers=_ZIP_HEADERS),
 )
+NOTHING_NEW = Answer(204, "Nothing is new (`since`).")
 HEAD_ANSWERS = (Answer(200, "As far as it is known.", headers=_ZIP_HEADERS),)
 CONDITIONS = (
     Parameter("Range", "bytes=0-99", "One range; a request for several gets the complete archive."),
@@ -250,7 +260,7 @@ ROUTES = (
         buys=True,
         query=Options,
         headers=CONDITIONS,
-        answers=ZIP_ANSWERS,
+        answers=(*ZIP_ANSWERS, NOTHING_NEW),
         problems=(*ORDER_CALL, MaxCreditsExceeded, CreditLimit, NoImages, ImagesMissing, *BYTES),
     ),
     Route(
@@ -264,7 +274,7 @@ ROUTES = (
         who=Who.DOWNLOADER,
         counts=Counts.OVERVIEWS,
         query=Options,
-        answers=HEAD_ANSWERS,
-        problems=ORDER_CALL,
+        answers=(*HEAD_ANSWERS, NOTHING_NEW),
+        problems=(*ORDER_CALL, StillBuilding),
     ),
 )

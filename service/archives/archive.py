@@ -43,6 +43,8 @@ class ImageResult:
     """Which of several, or `original`."""
     blake3: str | None = None
     """Of its content, where that is known."""
+    key: str | None = None
+    """Of the image in the store, where it is in the archive."""
 
     @property
     def is_original(self) -> bool:
@@ -69,7 +71,7 @@ class ImageResult:
         """The shape of an image in the report resource."""
         outcome = "downloaded" if self.code is None else "failed" if self.name is None else "incomplete"
         line = asdict(self)
-        del line["status_reason"]
+        del line["status_reason"], line["key"]
         return {**line, "outcome": outcome}
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -18,7 +18,14 @@ from service.background import repeat
 from service.images.blobs import Blob
 from service.images.fetch import FetchContext, ImageFailed
 from service.orders.schedule import PollSchedule
-from service.problems import ArchiveGone, ArchiveNotFound, MaxCreditsExceeded, StillBuilding
+from service.problems import (
+    ArchiveGone,
+    ArchiveNotFound,
+    InvalidParameter,
+    MaxCreditsExceeded,
+    NothingNew,
+    StillBuilding,
+)
 from service.telemetry.metrics import CacheResult, Refetch
 from service.upstream.models import Order
 
@@ -26,6 +33,16 @@ _SWEEP_SECONDS = 30.0
 _RELEASE_SECONDS = 5.0
 _UNWANTED_SECONDS = 2.0
 _RETRY_SECONDS = 10.0
+
+
+def _without(plan: Plan, held: Collection[bytes]) -> Plan:
+    """The plan without what is held already. Raises `NothingNew` when that is everything."""
+    if not held:
+        return plan
+    plan = plan.without(held)
+    if not plan.images:
+        raise NothingNew
+    return plan
 
 
 class Archives:
@@ -58,10 +75,11 @@ class Archives:
             order = await self._orders.wait_until_listed(order_id, PollSchedule(deadline))
         else:
             order = await self._orders.get(order_id)
+        held = await self._held_since(order_id, options)
         await self._check_price(order_id, order, options)
         anew = self._planner.chosen(order, options) if options.refresh else ()
         generations = await self._generations.observe(order_id, order, anew)
-        plan = self._planner.plan(order_id, order, generations, options)
+        plan = _without(self._planner.plan(order_id, order, generations, options), held)
         if build := self._registry.joinable(plan.build_key, deadline):
             return build.archive, CacheResult.JOINED
         finished = await self._finished(plan)
@@ -85,13 +103,27 @@ class Archives:
             return
         generations = await self._generations.observe(order_id, order)  # nothing is new before that is decided
         plan = self._planner.plan(order_id, order, generations, options)
+        plan = plan.without(await self._held_since(order_id, options))
         stored = {} if options.refresh else await self._store.find(plan.keys())
         if (to_buy := plan.to_buy(stored)) > options.max_credits:
             raise MaxCreditsExceeded(to_buy, options.max_credits)
 
+    async def _held_since(self, order_id: str, options: Options) -> Collection[bytes]:
+        """Keys of the images that a caller has already. Raises `InvalidParameter`, or `StillBuilding`."""
+        if options.since is None:
+            return ()
+        if options.since in self._registry.builds:
+            raise StillBuilding(retry_after=_UNWANTED_SECONDS)
+        found = await self._catalogue.held(options.since)
+        if found is None or found[0] != order_id:
+            raise InvalidParameter("since", "must be an archive of this order, at most 30 days old")
+        return found[1]
+
     async def find(self, order_id: str, order: Order, options: Options) -> Archive | None:
         """The archive that `get_or_start` would give, if there is one; nothing is started."""
+        held = await self._held_since(order_id, options)
         plan = self._planner.plan(order_id, order, await self._generations.observe(order_id, order), options)
+        plan = _without(plan, held)
         build = self._registry.joinable(plan.build_key, time.monotonic() + options.wait_timeout)
         return build.archive if build else await self._finished(plan)
 
@@ -99,6 +131,8 @@ class Archives:
         """What `get_or_start` would plan, of an order however large, and which of its images are stored, by key."""
         generations = await self._generations.observe(order_id, order)
         plan = await self._planner.outline(order_id, order, generations, options)
+        if options.since is not None:
+            plan = plan.without(await self._held_since(order_id, options))
         return plan, await self._store.find(plan.keys())
 
     async def stale(self, order_id: str, options: Options) -> Archive | None:

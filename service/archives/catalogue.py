@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 from uuid import uuid4
@@ -13,6 +13,7 @@ from service.archives.layout import LAYOUT_VERSION, Member
 from service.archives.plan import Plan
 from service.archives.record import GONE, Record, decode_member, decode_result, encode_member, encode_result
 from service.database import Database
+from service.images.identity import key_digest
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS archives (
@@ -29,6 +30,11 @@ CREATE TABLE IF NOT EXISTS members (
     is_incomplete INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (archive_id, position)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS members_by_digest ON members (digest);
+-- Which images an archive held, long after it is gone.
+CREATE TABLE IF NOT EXISTS held (
+    archive_id TEXT PRIMARY KEY, order_id TEXT NOT NULL, keys BLOB NOT NULL, settled REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS held_by_age ON held (settled);
 -- Archives that are the result of something which lives until then.
 CREATE TABLE IF NOT EXISTS kept (
     archive_id TEXT PRIMARY KEY REFERENCES archives ON DELETE CASCADE, until REAL NOT NULL
@@ -56,6 +62,9 @@ _UNFINISHED_BY_KEY = _SELECT + "WHERE key = ? AND state = 'building' ORDER BY cr
 _SETTLED = (State.COMPLETE, State.PARTIAL)
 # How long an id that is no longer kept answers 410 instead of 404.
 _REMEMBERED_SECONDS = 24 * 3600.0
+# How long it is remembered which images an archive held, by so many bytes for each.
+_HELD_SECONDS = 30 * 24 * 3600.0
+_KEY_BYTES = 8
 
 
 class TakenOver(Exception):
@@ -170,6 +179,7 @@ class Catalogue:
         Raises as `SharedArchives.append`.
         """
         results = json.dumps([encode_result(result) for result in archive.results])
+        held = held_keys(result.key for result in archive.results if result.code is None and result.key)
         now = time.time()
         if self.shared is not None:
             await self.shared.settle(archive, state, comment)
@@ -179,12 +189,31 @@ class Catalogue:
                 "UPDATE archives SET key = ?, state = ?, results = ?, comment = ?, settled = ?, used = ? WHERE id = ?",
                 (archive.key, state, results, comment, now, now, archive.id),
             )
+            connection.execute(
+                "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)", (archive.id, archive.order_id, b"".join(held), now)
+            )
             if self.shared is not None:
                 self.shared.mark(connection, archive.id)
 
         await self._database.run(update)
         if self.shared is not None:
             self.shared.wake()
+
+    async def held(self, archive_id: str) -> tuple[str, Collection[bytes]] | None:
+        """The order of an archive that was settled in the last 30 days, and the keys (as `key_digest`) of the images
+        that it holds.
+
+        Raises `StillBuilding` when it cannot be told.
+        """
+        query = "SELECT order_id, keys FROM held WHERE archive_id = ?"
+        row = await self._database.run(lambda connection: connection.execute(query, (archive_id,)).fetchone())
+        if row is not None:
+            return row[0], {row[1][at : at + _KEY_BYTES] for at in range(0, len(row[1]), _KEY_BYTES)}
+        record = await self.load(archive_id)
+        if record is None or record.state not in _SETTLED:
+            return None
+        known = [result.key for result in record.results if result.code is None and result.key]
+        return record.plan.order_id, held_keys(known or record.keys)
 
     async def forget(self, archive_id: str) -> None:
         """Remove every trace of an archive whose id nobody was told."""
@@ -303,6 +332,7 @@ class Catalogue:
                 if archive_id not in running:
                     mark_gone(connection, archive_id)
             connection.execute("DELETE FROM archives WHERE state = ? AND used < ?", (GONE, now - _REMEMBERED_SECONDS))
+            connection.execute("DELETE FROM held WHERE settled < ?", (now - _HELD_SECONDS,))
 
         await self._database.run(clean)
 
@@ -318,6 +348,11 @@ class Catalogue:
     def note_used(self, archive_id: str) -> None:
         """It is not the first to go when room is needed."""
         self._database.note("UPDATE archives SET used = ? WHERE id = ?", (time.time(), archive_id))
+
+
+def held_keys(keys: Iterable[str]) -> set[bytes]:
+    """Keys of images as they are remembered."""
+    return set(map(key_digest, keys))
 
 
 def read_record(connection: sqlite3.Connection, archive_id: str) -> Record | None:

@@ -1,5 +1,6 @@
 """What a caller asks for: the validated query of a download or a job."""
 
+import re
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
@@ -11,6 +12,7 @@ from service.archives.renditions import NamedRendition, RenditionOptions
 from service.upstream.models import Original, Rendition
 
 MAX_RENDITIONS = 5
+_ARCHIVE_ID = re.compile(r"[0-9a-f]{32}")
 _OF_ONE_RENDITION = frozenset({"format", "quality", "preview", "max_width", "scale"})
 _OF_DELIVERY = frozenset({"refresh", "max_credits", "on_failure", "delivery"})
 _RENDITION_TEXT = {"type": "string", "examples": ["print", "print,quality=85", "flyer,format=png,max_width=1200"]}
@@ -48,6 +50,11 @@ class Options(RenditionOptions):
     part: int | None = Field(
         None, ge=1, description="Of an order with more images than one archive may have: the first so many are part 1."
     )
+    since: str | None = Field(
+        None,
+        description="The id of an archive of this order, at most 30 days old: leave out what it holds unchanged; 204 if"
+        " that is everything. Names are those of the whole.",
+    )
     wait: bool = Field(
         default=False, description="Fetch images as they become ready, instead of reporting them as missing."
     )
@@ -83,6 +90,13 @@ class Options(RenditionOptions):
             raise ValueError("two have the same name; write name,key=value,... to name one yourself")
         return tuple(sorted(value, key=lambda rendition: rendition.name))
 
+    @field_validator("since")
+    @classmethod
+    def _is_an_archive(cls, value: str | None) -> str | None:
+        if value is not None and not _ARCHIVE_ID.fullmatch(value):
+            raise ValueError("must be the id of an archive")
+        return value
+
     @field_validator("include")
     @classmethod
     def _in_one_sequence(cls, value: tuple[Literal["original", "manifest"], ...]) -> tuple[str, ...]:
@@ -92,6 +106,8 @@ class Options(RenditionOptions):
     def _fit_together(self) -> Self:
         if self.part is not None and self.image:
             raise _conflict("part", "cannot be combined with image")
+        if self.part is not None and self.since is not None:
+            raise _conflict("since", "cannot be combined with part")
         if self.rendition and (twice := sorted(_OF_ONE_RENDITION & self.model_fields_set)):
             example = f"{self.rendition[0].name},{twice[0]}=..."
             raise _conflict("rendition", f"cannot be combined with {twice[0]}: write rendition={example}")

@@ -12,7 +12,7 @@ from service.archives.options import Options
 from service.archives.renditions import ORIGINAL, ORIGINALS_FOLDER
 from service.computing import MANY_IMAGES, compute
 from service.images.fetch import ImageRequest
-from service.images.identity import digest, image_key, image_variant
+from service.images.identity import digest, image_key, image_variant, key_digest
 from service.images.legacy import legacy_key
 from service.problems import InvalidParameter, OrderEmpty, TooManyImages, UnknownImage
 from service.upstream.models import ImageRecord, ImageState, Order, Original, Rendition
@@ -123,6 +123,16 @@ class Plan(BaseModel):
         image_id = image.source_id or image.image_id
         return ImageRequest(image.key, image_id, self.rendition(image), image.is_bought, image.legacy_key)
 
+    def without(self, held: Collection[bytes]) -> "Plan":
+        """The plan without images whose keys (as `key_digest`) are held already; names are those of the whole."""
+        stems = self.names.stems
+        images = tuple(
+            image.model_copy(update={"stem": stems[image.image_id]})
+            for image in self.images
+            if key_digest(image.key) not in held
+        )
+        return self.model_copy(update={"images": images})
+
     def file_name(self, image: PlannedImage, names: Names, extension: str) -> str:
         """What one of its images is called in the archive; `extension` is that of its bytes."""
         if image.is_original:
@@ -151,6 +161,8 @@ def options_key(order_id: str, options: Options) -> str:
     more: dict[str, Any] = {"names": options.names} if options.names != ANY_NAME else {}
     if options.include:
         more["include"] = options.include
+    if options.since is not None:
+        more["since"] = options.since
     return digest(order_id, renditions.get("", renditions), options.subset, options.part, *([more] if more else []))
 
 

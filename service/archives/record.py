@@ -32,6 +32,16 @@ class Record:
     kept: float = 0
     """Until when it is kept, however old it is."""
 
+    @property
+    def keys(self) -> list[str]:
+        """Of the images that it holds, and that are whole."""
+        planned: dict[tuple[str | None, str], PlannedImage] = {image.place: image for image in self.plan.images}
+        return [
+            planned[member.place].key
+            for member, _ in self.members
+            if member.place in planned and not member.blob.is_incomplete
+        ]
+
 
 def encode_member(member: Member, attempts: int) -> list[Any]:
     """A member as a list of plain values: what `decode_member` takes."""
@@ -92,4 +102,5 @@ def result_of(image: PlannedImage, member: Member, attempts: int) -> ImageResult
         attempts,
         rendition=image.rendition or None,
         blake3=None if has_legacy_name(blob.digest) else blob.digest,
+        key=image.key,
     )

@@ -59,6 +59,10 @@ class Request:
         return ("part", ALL_PARTS) in self.query
 
 
+class NothingNew(Exception):
+    """The archive named with --since holds everything as it is."""
+
+
 @dataclass(frozen=True)
 class Fetched:
     """A whole, verified archive: the name that the service suggests for it, and the number of images in the order."""
@@ -150,6 +154,10 @@ def _download(request: Request, output: Output, talk: Talk, names: _Names) -> in
             contents = read_contents(path)
             size, archive_id = part.size, part.archive_id
             target = part.deliver(output, names.unused(fetched.name))
+    except NothingNew:
+        talk.say("Nothing is new since that archive.")
+        talk.tell({"order_id": request.order_id, "file": None, "images": 0, "complete": True, "failures": []})
+        return ALL
     except Refused as refusal:
         return _refused(request, refusal, talk)
     except (Interrupted, OSError) as error:
@@ -219,6 +227,8 @@ async def _attempt(session: ClientSession, request: Request, part: Partial, disp
         if response.status in (404, 410) and part.archive_id is not None:
             part.restart()
             raise Interrupted("The archive has expired; starting again.", wait=0)
+        if response.status == 204:
+            raise NothingNew
         if response.status not in (200, 206):
             await refuse(response)
         if "X-Archive-Id" not in response.headers:

@@ -28,6 +28,11 @@ def split_key(key: str) -> tuple[str, int]:
     return variant, int(generation or 0)
 
 
+def key_digest(key: str) -> bytes:
+    """A key in the fewest bytes (8) by which keys are told apart."""
+    return blake3(key.encode()).digest(length=8)
+
+
 def digest(*parts: object) -> str:
     """A 128-bit digest of JSON-like values, the same in every process."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)

@@ -23,6 +23,14 @@ class UnknownImage(Problem):
         )
 
 
+class NothingNew(Problem):
+    """A download answers without a body; for a job it is the error."""
+
+    status, code = HTTPStatus.NO_CONTENT, "nothing_new"
+    title = "Nothing is new since that archive"
+    advice = "It holds all of the order's images as they are; leave out since to have them again."
+
+
 class ImageNotFound(Problem):
     status, code = HTTPStatus.NOT_FOUND, "image_not_found"
     title = "There is no such image in this order"
