@@ -71,6 +71,8 @@ async def test_the_commands_of_a_page_work(page: Path, service: ServiceProcess, 
     for path in folder.glob("*.zip"):
         with zipfile.ZipFile(path) as archive:
             folders = Counter(name.rpartition("/")[0] for name in archive.namelist() if name[0] != "_")
+            if path.name == "delivery.zip":
+                assert set(folders) == {"mls", "originals", "print"}
             assert set(folders.values()) == {len(list(PHOTOS.glob("*.jpg")))}
             assert archive.testzip() is None
 

@@ -164,4 +164,5 @@ def extracted(extract: Callable[[Path], object]) -> dict[str, str]:
         folder = Path(temporary) / "members"
         folder.mkdir()
         extract(folder)
-        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

@@ -75,6 +75,16 @@ def plain() -> Members:
     return photos(["kitchen.jpg"], 70_000) | photos(["bath.jpg", "bath_1.jpg"], 120_000) | report
 
 
+def folders() -> Members:
+    """A delivery: renditions in folders with equal names, originals, a report and a manifest."""
+    names = [f"{number:02}_kitchen" for number in range(1, 4)]
+    members: Members = {}
+    for number, folder in enumerate(("mls", "print", "originals")):
+        extension = "dng" if folder == "originals" else "jpg"
+        members |= photos([f"{folder}/{name}.{extension}" for name in names], 3_000 + number)
+    return members | {"_download_report.txt": b"1 missing\r\n", "_manifest.json": b'{"files": []}\n'}
+
+
 def non_ascii() -> Members:
     """Names in many scripts, beside one in ASCII."""
     return photos(["Küche.jpg", "寝室.webp", "кухня.jpg", "حمام.png", "🏠 view.avif", "hall.jpg"], 5_000)
