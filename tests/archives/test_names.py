@@ -13,6 +13,7 @@ from service.archives.names import (
     archive_filename,
     check_template,
     content_disposition,
+    own_extension,
     safe_stem,
 )
 
@@ -390,3 +391,20 @@ def test_no_name_breaks_the_header(filename: str) -> None:
     assert header.isprintable()
     assert header.count('"') == 2
     assert "\\" not in header
+
+
+@pytest.mark.parametrize(
+    ("name", "extension", "own"),
+    [
+        ("photo.DNG", "tif", "dng"),
+        ("photo.cr2", "tif", "cr2"),
+        ("photo.cr2", "jpg", "jpg"),
+        ("photo.jpg", "tif", "tif"),
+        ("photo", "tif", "tif"),
+        ("photo.exe", "tif", "tif"),
+        ("photo.jpg", "heic", "heic"),
+    ],
+)
+def test_an_original_keeps_its_own_extension(name: str, extension: str, own: str) -> None:
+    """Bytes decide; many raw formats are TIFF by their bytes, and the name tells which."""
+    assert own_extension(name, extension) == own

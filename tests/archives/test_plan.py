@@ -4,11 +4,14 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.archives.options import Options
 from service.archives.plan import Plan, make_plan, options_key
+from service.images.identity import key_digest
 from service.problems import OrderEmpty, TooManyImages, UnknownImage
-from service.upstream.models import ImageState, Rendition
+from service.upstream.models import ImageState, Original, Rendition
 from service.upstream.order_document import parse_order
 from tests.fakes.samples import ORDER, order, photo
 
@@ -100,6 +103,70 @@ def test_names_are_made_of_the_place_in_the_whole_order() -> None:
     assert plan(images, names="{seq}", image=("i5", "i98")).names.stems == {"i5": "006", "i98": "099"}
     second = plan(images, names="{order} {seq} {image_id}", part=2).names.stems
     assert list(second.values()) == [f"12 Harbour Lane {number + 1} i{number}" for number in range(100, 130)]
+
+
+def test_an_original_is_planned_beside_each_image() -> None:
+    """Last of all; whatever the image was enhanced with, and as soon as it is uploaded."""
+    made = plan(["a", photo("b", status="processing"), photo("c", status="waiting")], include=("original",))
+    warm = plan([photo("a", enhance_type="warm")], {"a": 0}, include=("original",), quality=5)
+
+    assert [image.place for image in made.images[3:]] == [(one, "originals") for one in "abc"]
+    assert [image.state for image in made.images[3:]] == [ImageState.READY, ImageState.READY, ImageState.WAITING]
+    assert made.request(made.images[3]).rendition == Original()
+    assert warm.images[1].key == made.images[3].key != made.images[0].key
+    assert not plan(["a"], include=("original",), preview=False).request(warm.images[1]).buys
+
+
+@pytest.mark.parametrize(
+    ("parents", "source"),
+    [({"b": "a"}, "a"), ({"b": "a", "c": "b"}, "a"), ({"b": "gone"}, "gone"), ({"a": "b", "b": "a"}, "b")],
+)
+def test_a_sub_image_has_its_parents_original(parents: dict[str, str], source: str) -> None:
+    """Also a sub-image of one, one of a parent that is not listed, and whatever a broken list says."""
+    records = [photo(one, parent_image_id=parents.get(one)) for one in "abc"]
+    made = plan(records, include=("original",))
+    last = made.images[3:][max("abc".index(one) for one in parents)]
+
+    assert made.request(last).image_id == source
+
+
+def test_what_is_held_is_left_out_under_the_names_of_the_whole() -> None:
+    """And the plan is kept with them."""
+    made = plan([photo("a", "kitchen.jpg"), photo("b", "kitchen.jpg")], since="0" * 32)
+
+    rest = made.without({key_digest(made.images[0].key)})
+
+    assert [(image.image_id, rest.names.stems[image.image_id]) for image in rest.images] == [("b", "kitchen_1")]
+    assert Plan.model_validate_json(rest.model_dump_json(exclude_defaults=True)) == rest
+    assert made.key == rest.key != plan([photo("a", "kitchen.jpg"), photo("b", "kitchen.jpg")]).key
+
+
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "rendition": st.sampled_from([("web",), ("print", "web"), ("mls", "x,quality=3")]),
+        "names": st.sampled_from(["{name}", "{seq}", "{seq}_{name}"]),
+        "include": st.sampled_from([(), ("original",), ("manifest",), ("original", "manifest")]),
+        "image": st.sampled_from([(), ("a",), ("a", "b")]),
+        "since": st.sampled_from([None, "0" * 32, "1" * 32]),
+        "dev_mode": st.booleans(),
+    },
+)
+
+
+@given(OPTIONS, OPTIONS)
+def test_one_key_for_one_wish(first: dict[str, Any], second: dict[str, Any]) -> None:
+    """Equal plans have one key and differing ones each their own, over all options that decide what is in the ZIP."""
+    one, other = plan(["a", "b"], **first), plan(["a", "b"], **second)
+
+    def wish(made: Plan) -> tuple[Any, ...]:
+        options = made.options
+        return options.renditions, options.names, options.include, options.subset, options.since
+
+    assert (one.key == other.key) == (wish(one) == wish(other))
+    assert (one.options_key == other.options_key) == (wish(one) == wish(other))
+    assert Plan.model_validate_json(one.model_dump_json(exclude_defaults=True)) == one
+    assert make_plan(ORDER, parse_order(order(["a", "b"])), {}, one.options, 100).key == one.key
 
 
 def test_an_order_that_grew_has_other_numbers() -> None:

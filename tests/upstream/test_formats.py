@@ -338,3 +338,24 @@ def test_endless_parts_are_given_up(data: bytes, known: str, monkeypatch: pytest
     monkeypatch.setattr(formats, "_MAX_PARTS", 50)
 
     assert not is_whole(data, known)
+
+
+@pytest.mark.parametrize(
+    ("head", "extension"),
+    [
+        (b"II*\x00\x10\x00", "tif"),
+        (b"MM\x00*\x00\x00", "tif"),
+        (b"\x00\x00\x00\x18ftypcrx \x00\x00\x00\x01", "cr3"),
+        (b"FUJIFILMCCD-RAW 0201", "raf"),
+        (b"IIU\x00\x18\x00", "rw2"),
+        (b"IIRO\x08\x00", "orf"),
+        (b"GIF89a", "gif"),
+        (b"\xff\xd8\xff\xe0", "jpg"),
+        (b'{"message": "no"}', None),
+        (b"<!doctype html>", None),
+    ],
+)
+def test_what_was_uploaded_may_be_what_cameras_write(head: bytes, extension: str | None) -> None:
+    """An enhanced image never is, so there it stays unknown."""
+    assert formats.original_extension(head) == extension
+    assert formats.extension(head) == (extension if extension == "jpg" else None)
