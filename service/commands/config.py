@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+from service.app import presets
 from service.commands.refusal import refuse
 from service.docs.example import example
 from service.settings import InvalidSettings, Settings
@@ -16,6 +17,7 @@ def check() -> int:
     """Say what would start, and what looks wrong; returns 0 when the service would start, else 2."""
     try:
         settings = Settings.load()
+        presets(settings)
     except InvalidSettings as error:
         return refuse(error, code=WRONG)
     print(screen(summary(settings)))

@@ -33,6 +33,24 @@ async def test_check_names_every_wrong_setting(tmp_path: Path) -> None:
     assert "PORT: must be" in checked.errors
 
 
+@pytest.mark.parametrize("command", [("config", "check"), ("serve",)])
+@pytest.mark.parametrize(
+    ("presets", "reason"),
+    [
+        ("[]", "RENDITIONS: must be a JSON object of presets by name"),
+        ('{"flyer": {"quality": 91}}', "RENDITIONS: flyer: quality must be a whole number from 1 to 90"),
+    ],
+)
+async def test_a_preset_that_cannot_be_used_is_named(
+    tmp_path: Path, command: tuple[str, ...], presets: str, reason: str
+) -> None:
+    """In one line, and nothing starts."""
+    ended = await run(*command, folder=tmp_path, RENDITIONS=presets)
+
+    assert (ended.code, reason in ended.errors) == (2, True)
+    assert "Traceback" not in ended.errors
+
+
 @pytest.mark.parametrize(("path", "reason"), [("/dev/null/x", "is not a folder"), ("file/x", "is not a folder")])
 async def test_check_says_when_the_data_directory_cannot_be(tmp_path: Path, path: str, reason: str) -> None:
     """A path below a file."""
