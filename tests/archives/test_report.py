@@ -1,13 +1,24 @@
 """The report in an archive: what is missing, and why, one fact a line."""
 
+import json
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.archives.archive import ImageResult
-from service.archives.report import comment, report_text
+from service.archives.options import Options
+from service.archives.plan import Plan
+from service.archives.report import comment, manifest_text, report_text, texts_of
 from service.reasons import Reason
+from tests.archives.plans import plan_of
 
 ORDER = "6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11"
+
+
+def plan(unlisted: int = 0) -> Plan:
+    """Of the order; its images are not looked at."""
+    return plan_of().model_copy(update={"order_id": ORDER, "unlisted": unlisted})
 
 
 def missing(name: str, image_id: str = "a1", status_reason: str | None = None) -> ImageResult:
@@ -18,7 +29,7 @@ def test_each_missing_image_is_named_with_its_reason_and_the_way_to_get_it() -> 
     """What is here is only counted."""
     here = ImageResult("b2", "bath.jpg", "bath.jpg", 5, 1, None, 1)
 
-    lines = report_text(ORDER, [here, missing("kitchen.jpg")]).split("\r\n")
+    lines = report_text(plan(), [here, missing("kitchen.jpg")]).split("\r\n")
 
     assert "Images in this archive: 1 of 2" in lines
     assert "Missing: 1" in lines
@@ -30,16 +41,16 @@ def test_each_missing_image_is_named_with_its_reason_and_the_way_to_get_it() -> 
 
 def test_images_that_are_not_listed_are_told() -> None:
     """Only where there are some."""
-    assert "Counted by Autoenhance but not listed: 2" in report_text(ORDER, [], 2)
-    assert "not listed" not in report_text(ORDER, [])
+    assert "Counted by Autoenhance but not listed: 2" in report_text(plan(2), [])
+    assert "not listed" not in report_text(plan(), [])
 
 
 @given(st.text(), st.text(), st.text())
 def test_no_name_id_or_reason_adds_a_line(name: str, image_id: str, status_reason: str) -> None:
     """Whatever line breaks somebody put there, each fact has one line of its own."""
-    plain = report_text(ORDER, [missing("kitchen.jpg", status_reason="too dark")])
+    plain = report_text(plan(), [missing("kitchen.jpg", status_reason="too dark")])
 
-    text = report_text(ORDER, [missing(name, image_id, status_reason)])
+    text = report_text(plan(), [missing(name, image_id, status_reason)])
 
     assert len(text.splitlines()) == len(plain.splitlines())
     assert all(line.isprintable() for line in text.split("\r\n"))
@@ -47,9 +58,59 @@ def test_no_name_id_or_reason_adds_a_line(name: str, image_id: str, status_reaso
 
 def test_an_image_without_a_name_is_named_so() -> None:
     """A name of blanks alone is none."""
-    assert "(no name)" in report_text(ORDER, [missing(" \n ")]).split("\r\n")
+    assert "(no name)" in report_text(plan(), [missing(" \n ")]).split("\r\n")
 
 
 def test_the_comment_counts_what_is_in() -> None:
     """Not what was asked for."""
     assert comment(ORDER, 2, 3) == f"Autoenhance order {ORDER}: 2 of 3 images"
+
+
+def test_a_missing_rendition_is_named_with_the_way_to_get_it() -> None:
+    """In full, whatever the presets are by then; an original by what includes it."""
+    options = Options(rendition=["mls", "web"], include=("original",))
+    several = plan().model_copy(update={"options": options})
+
+    lines = report_text(
+        several, [replace(missing("a.jpg"), rendition="mls"), replace(missing("b.jpg"), rendition="original")]
+    ).split("\r\n")
+
+    path = f"  get it:   GET /v1/orders/{ORDER}/images?image=a1"
+    assert lines[lines.index("a.jpg") + 2] == "  as:       mls"
+    assert f"{path}&rendition=mls,format=jpeg,quality=80,preview=false,max_width=2048" in lines
+    assert lines[lines.index("b.jpg") + 2] == "  as:       original"
+    assert f"{path}&include=original" in lines
+
+
+def test_texts_are_those_that_are_wanted() -> None:
+    """A report where something is missing, a manifest where it was asked for, in one sequence."""
+    here = ImageResult("b2", "bath.jpg", "bath.jpg", 5, 1, None, 1)
+    listed = plan().model_copy(update={"options": Options(include=("manifest",))})
+
+    assert list(texts_of(plan(), [here])) == []
+    assert list(texts_of(plan(), [missing("a.jpg")])) == ["_download_report.txt"]
+    assert list(texts_of(listed, [here])) == ["_manifest.json"]
+    assert list(texts_of(listed, [missing("a.jpg")])) == ["_download_report.txt", "_manifest.json"]
+
+
+def test_a_manifest_is_the_same_however_many_attempts_it_took() -> None:
+    """So it can be made again, byte for byte."""
+    here = ImageResult("b2", "bath.jpg", "bath.jpg", 5, 1, None, 1, key="k.0")
+    listed = plan().model_copy(update={"options": Options(include=("manifest",))})
+
+    text = manifest_text(listed, [here])
+
+    assert text == manifest_text(listed, [replace(here, attempts=3)])
+    assert json.loads(text)["files"] == [
+        {
+            "image_id": "b2",
+            "original_name": "bath.jpg",
+            "name": "bath.jpg",
+            "bytes": 5,
+            "crc": 1,
+            "code": None,
+            "rendition": None,
+            "blake3": None,
+            "outcome": "downloaded",
+        }
+    ]
