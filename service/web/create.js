@@ -3,6 +3,7 @@ import { postJson, request, whoIsHere } from "./api.js";
 import { $, h, say, write } from "./dom.js";
 import { bytes, photos, shortened } from "./format.js";
 import { Refusal } from "./problems.js";
+import { allowSearch } from "./search.js";
 import { refreshStats } from "./stats.js";
 import { uploadOrder } from "./upload.js";
 
@@ -61,6 +62,7 @@ async function signOut() {
 }
 
 function show(isAdministrator) {
+  allowSearch(isAdministrator);
   $("signin").hidden = isAdministrator;
   $("making").hidden = !isAdministrator;
 }

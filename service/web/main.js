@@ -5,6 +5,7 @@ import { $, write } from "./dom.js";
 import { choose } from "./options.js";
 import { findOrderId, Order } from "./order.js";
 import { wireRecent } from "./recent.js";
+import { canSearch, clearFound, searchOrders } from "./search.js";
 import { wireSnippets } from "./snippets.js";
 import { startStats } from "./stats.js";
 
@@ -28,6 +29,8 @@ function openFromAddress() {
 async function find(how) {
   const given = $("order-id").value.trim();
   const orderId = findOrderId(given);
+  clearFound();
+  if (!orderId && given && canSearch()) return findByName(given);
   if (!orderId) {
     problem(`${given ? "That is not an order id." : "Paste an order id first."} One looks like ${$("order-id").placeholder}.`);
     return $("order-id").focus();
@@ -35,6 +38,19 @@ async function find(how) {
   problem("");
   $("order-id").value = orderId;
   return order.open(orderId, how);
+}
+
+async function findByName(text) {
+  problem("");
+  try {
+    const open = (orderId) => {
+      $("order-id").value = orderId;
+      return order.open(orderId);
+    };
+    if (!(await searchOrders(text, open))) problem("No order has this in its name.");
+  } catch (error) {
+    problem(`${error.sentence ?? "Something went wrong."} ${error.next ?? ""}`);
+  }
 }
 
 $("find-form").addEventListener("submit", (event) => {

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.async_api import FilePayload, Route, expect
 
-from service.sandbox import Sandbox
+from service.sandbox import ImageSpec, Sandbox
 from tests.e2e.client import Service, StartService
 from tests.e2e.page.conftest import ADMIN_TOKEN, Visit
 from tests.e2e.page.visitor import Visitor
@@ -325,3 +325,25 @@ async def test_chosen_files_are_seen_and_can_be_taken_out(visit: Visit) -> None:
 
     await expect(page.get_by_role("list", name="Chosen photos").get_by_role("listitem")).to_have_count(1)
     await expect(page.get_by_role("button", name="Upload 1 photo")).to_be_visible()
+
+
+async def test_administrators_find_orders_by_name(visit: Visit, sandbox: Sandbox) -> None:
+    """Part of the name will do; others are told that it is no id."""
+    for name in ("12 Harbour Lane", "7 Mill Street", "14 Harbour Lane"):
+        sandbox.control.add_order([ImageSpec()], name=name)
+    visitor = await visit()
+    await sign_in(visitor)
+    page = visitor.page
+
+    await page.get_by_label("Order id or name").fill("harbour")
+    await page.keyboard.press("Enter")
+    found = page.get_by_role("list", name="Orders of this name").get_by_role("link")
+    await expect(found).to_have_count(2)
+    assert await visitor.axe() == []
+    await found.filter(has_text="12 Harbour Lane").click()
+    await expect(page.get_by_role("heading", name="12 Harbour Lane")).to_be_visible()
+    await expect(found).to_have_count(0)
+
+    await page.get_by_label("Order id or name").fill("nowhere")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#find-problem")).to_have_text("No order has this in its name.")

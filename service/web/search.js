@@ -1,0 +1,36 @@
+// Orders by name, for administrators: the account's own list.
+import { base, getJson } from "./api.js";
+import { $, h, say, write } from "./dom.js";
+import { photos } from "./format.js";
+
+const MOST = 20;
+
+let isAllowed = false;
+
+/** Whether orders are found by name: administrators may. */
+export function allowSearch(isAdministrator) {
+  isAllowed = isAdministrator;
+  write($("order-id-label"), isAdministrator ? "Order id or name" : "Order id");
+  if (!isAdministrator) clearFound();
+}
+
+export const canSearch = () => isAllowed;
+
+export const clearFound = () => $("found").replaceChildren();
+
+/** List the orders whose name contains a text; resolves to whether there are any. `open(orderId)` is for the chosen one. */
+export async function searchOrders(text, open) {
+  const { items } = await getJson(`/v1/orders?q=${encodeURIComponent(text)}&limit=${MOST}`);
+  $("found").replaceChildren(...items.map(({ order_id: id, name, total }) => {
+    const link = h("a", { href: `${base}/?order=${id}` }, name || `Order ${id.slice(0, 8)}`);
+    link.addEventListener("click", (event) => {
+      if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+      event.preventDefault();
+      clearFound();
+      open(id);
+    });
+    return h("li", {}, link, h("span", { class: "hint" }, total === null ? "" : photos(total)));
+  }));
+  if (items.length) say(`${items.length} orders found.`);
+  return items.length > 0;
+}
