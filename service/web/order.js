@@ -26,6 +26,7 @@ export class Order {
   #id = "";
   #jobId = "";
   #overview = null;
+  #toldOf = ""; // the options that the overview is of
   #loading = null;
   #poll = 0;
   #pause = FIRST_POLL;
@@ -48,7 +49,7 @@ export class Order {
     });
     wireShare(() => {
       const query = downloadQuery(this.#list.chosenIds);
-      return query && { orderId: this.#id, query: String(query), ...shareable(this.#list.chosen) };
+      return query && { orderId: this.#id, query: String(query), ...shareable(this.#images) };
     });
     $("options").addEventListener("input", () => {
       this.#chosen();
@@ -102,7 +103,7 @@ export class Order {
       const overview = await getJson(`/v1/orders/${this.#id}?${query}`, { signal: loading.signal });
       offerParts(overview.parts.length);
       if (overview.parts.length > 1 && query !== String(rendering() ?? query)) return this.#load(); // one part at a time
-      this.#show(overview);
+      this.#show(overview, query);
       if (query !== String(rendering() ?? query)) void this.#refresh(); // the options were changed meanwhile
       return true;
     } catch (error) {
@@ -117,9 +118,10 @@ export class Order {
     this.#loading?.abort(); // its response would be for older options or another order
     const loading = (this.#loading = new AbortController());
     try {
-      const overview = await getJson(`/v1/orders/${this.#id}?${rendering()}`, { quiet: true, signal: loading.signal });
+      const query = String(rendering());
+      const overview = await getJson(`/v1/orders/${this.#id}?${query}`, { quiet: true, signal: loading.signal });
       if (loading.signal.aborted) return;
-      if (!this.#isFixed) return this.#show(overview);
+      if (!this.#isFixed) return this.#show(overview, query);
       this.#run.waitsFor(overview); // the list shows what the download made of the photos
       if (overview.processing) this.#schedule();
     } catch {
@@ -127,7 +129,8 @@ export class Order {
     }
   }
 
-  #show(overview) {
+  #show(overview, query) {
+    this.#toldOf = query;
     const before = this.#overview;
     this.#overview = overview;
     $("order").hidden = false;
@@ -162,15 +165,21 @@ export class Order {
 
   #chosen() {
     if (!this.#overview) return;
-    showCost(this.#list.chosen);
+    showCost(this.#images);
     const query = downloadQuery(this.#list.chosenIds);
     if (query) showSnippets(this.#id, query);
+  }
+
+  /** The images that are ticked. For options that the overview does not tell of yet, none counts as bought. */
+  get #images() {
+    const { chosen } = this.#list;
+    return String(rendering()) === this.#toldOf ? chosen : chosen.map((image) => ({ ...image, bytes: null }));
   }
 
   async #download() {
     const query = downloadQuery(this.#list.chosenIds);
     if (!query) return $("quality").focus();
-    const { cost } = shareable(this.#list.chosen);
+    const { cost } = shareable(this.#images);
     if (cost > MANY_CREDITS && !(await confirms(cost))) return;
     // What buys, or waits for photos, is saved at its end: until then it can be cancelled here.
     await this.#run.start(this.#id, query, !cost && !query.has("wait"));
