@@ -46,6 +46,8 @@ class ServiceProcess:
 
     below: tuple[str, ...] = ()
     """The program, with its arguments, that starts it."""
+    module = "service"
+    """What Python is to run."""
 
     def __init__(self, data_dir: Path, **settings: str) -> None:
         own = {"DATA_DIR": str(data_dir), "PORT": "0", "LOG_FORMAT": "json"}
@@ -83,7 +85,7 @@ class ServiceProcess:
             *self.below,
             sys.executable,
             "-m",
-            "service",
+            self.module,
             "serve",
             env=self._environment,
             cwd=self._environment["DATA_DIR"],  # no .env of the developer's

@@ -16,15 +16,19 @@ class _NotEnough(Exception):
 
 
 class Eviction:
-    """Least recently used first; never what a live or kept archive needs, or a running build is about to have."""
+    """Least recently used first; never what a live archive needs, or a running build is about to have.
+
+    Nor what is kept as the result of a job, up to half of the store; more results than that go last.
+    """
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    def __call__(self, missing: int, *, is_cache: bool) -> Callable[[sqlite3.Connection], list[str]]:
+    def __call__(self, missing: int, *, limit: int, is_cache: bool) -> Callable[[sqlite3.Connection], list[str]]:
         """What chooses blobs of `missing` bytes together, within a transaction; none if so many cannot be freed.
 
-        `is_cache`: images that were shared are also elsewhere, so that no archive is lost with them.
+        `limit`: bytes that the store may take. `is_cache`: images that were shared are also elsewhere, so that no
+        archive is lost with them.
         """
         live = json.dumps(list(self._registry.live()))
         needed = json.dumps([split_key(key)[0] for key in self._registry.needed()])
@@ -33,7 +37,9 @@ class Eviction:
             pinned = _pinned(connection, needed)
             try:
                 connection.execute("SAVEPOINT eviction")
-                return (_from_cache if is_cache else _from_archives)(connection, live, pinned, missing)
+                if is_cache:
+                    return _from_cache(connection, live, pinned, missing)
+                return _from_archives(connection, live, pinned, missing, _results(connection, limit // 2))
             except _NotEnough:
                 connection.execute("ROLLBACK TO eviction")
                 return []
@@ -51,7 +57,18 @@ def _pinned(connection: sqlite3.Connection, variants: str) -> str:
     return json.dumps([digest for (digest,) in found])
 
 
-def _from_archives(connection: sqlite3.Connection, live: str, pinned: str, missing: int) -> list[str]:
+def _results(connection: sqlite3.Connection, max_bytes: int) -> str:
+    """Kept archives of at most so many bytes together, those that were used last; as JSON, for queries."""
+    kept = connection.execute(
+        "SELECT archive_id, sum(size) OVER (ORDER BY used DESC, archive_id) FROM"
+        " (SELECT archive_id, archives.used, sum(size) AS size FROM kept JOIN archives ON id = archive_id"
+        " JOIN members USING (archive_id) WHERE until > ? GROUP BY archive_id)",
+        (time.time(),),
+    )
+    return json.dumps([archive_id for archive_id, together in kept if together <= max_bytes])
+
+
+def _from_archives(connection: sqlite3.Connection, live: str, pinned: str, missing: int, results: str) -> list[str]:
     chosen: list[str] = []
     freed = 0
     unnamed = connection.execute(
@@ -66,10 +83,11 @@ def _from_archives(connection: sqlite3.Connection, live: str, pinned: str, missi
         freed += size
     idle = connection.execute(
         "SELECT id FROM archives WHERE state != ? AND id NOT IN (SELECT value FROM json_each(?))"
-        " AND id NOT IN (SELECT archive_id FROM kept WHERE until > ?)"
+        " AND id NOT IN (SELECT value FROM json_each(?))"
         " AND EXISTS (SELECT 1 FROM members WHERE archive_id = id AND image_id IS NOT NULL"
-        " AND digest NOT IN (SELECT value FROM json_each(?))) ORDER BY used",
-        (GONE, live, time.time(), pinned),
+        " AND digest NOT IN (SELECT value FROM json_each(?)))"
+        " ORDER BY id IN (SELECT archive_id FROM kept WHERE until > ?), used",
+        (GONE, live, results, pinned, time.time()),
     ).fetchall()
     for (archive_id,) in idle:
         if freed >= missing:

@@ -47,12 +47,14 @@ class ClusterGenerations:
         self._known.move_to_end(order_id)
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
+        ours = await self._database.run(lambda connection: read_observations(connection, records))
         now: dict[str, Observation] = {}
 
         def note(document: OrderDocument) -> OrderDocument:
             nonlocal now
-            now = observed(records, document.observations, refresh)
-            return replace(document, observations=document.observations | now)
+            known = document.observations | _newer(ours, document.observations)  # what is there may have been lost
+            now = observed(records, known, refresh)
+            return replace(document, observations=known | now)
 
         try:
             await self._documents.update(order_id, note)
@@ -75,14 +77,7 @@ class ClusterGenerations:
             )
 
             def add(document: OrderDocument, ours: Mapping[str, Observation] = ours) -> OrderDocument:
-                """What others do not know: images they have not seen, or not in their newest generation."""
-                known = document.observations
-                newer = {
-                    image_id: observation
-                    for image_id, observation in ours.items()
-                    if image_id not in known or observation.generation > known[image_id].generation
-                }
-                return replace(document, observations=known | newer)
+                return replace(document, observations=document.observations | _newer(ours, document.observations))
 
             try:
                 await self._documents.update(order_id, add)
@@ -92,3 +87,12 @@ class ClusterGenerations:
                 "DELETE FROM unshared_observations WHERE order_id = ? AND image_ids = ?", (order_id, image_ids)
             )
         return True
+
+
+def _newer(ours: Mapping[str, Observation], known: Mapping[str, Observation]) -> dict[str, Observation]:
+    """What others do not know: images they have not seen, or not in their newest generation."""
+    return {
+        image_id: observation
+        for image_id, observation in ours.items()
+        if image_id not in known or observation.generation > known[image_id].generation
+    }

@@ -323,7 +323,7 @@ class ImageStore:
     async def _make_room(self, missing: int) -> None:
         """Free at least `missing` bytes, or none if that cannot be done."""
         evicted = 0
-        evict = self._evict(missing, is_cache=self._shared is not None)
+        evict = self._evict(missing, limit=self._budget.limit, is_cache=self._shared is not None)
 
         def choose(connection: sqlite3.Connection) -> list[str]:
             nonlocal evicted

@@ -129,6 +129,25 @@ async def test_an_archive_that_is_read_stays(shelf: Shelf) -> None:
         assert await shelf.left(*"abcdefghij") == set("abcdef")
 
 
+async def test_results_of_jobs_hold_at_most_half_the_store(shelf: Shelf) -> None:
+    """Given six images of results, and four of an archive used later: that goes first, then the oldest result."""
+    blobs = await shelf.add(*"abcdefghij")
+    oldest, older, newer, idle = [await shelf.archive(*blobs[at:to]) for at, to in ((0, 2), (2, 4), (4, 6), (6, 10))]
+    for used, archive in enumerate((oldest, older, newer, idle)):
+        await shelf.age(archive, used)
+    for result in (oldest, older, newer):
+        await shelf.catalogue.keep(result.id, time.time() + 60)
+
+    await shelf.need(4 * SIZE)
+    before = await shelf.left(*"abcdefghij")
+    await shelf.need(6 * SIZE)
+
+    assert before == set("abcdef")
+    assert await shelf.left(*"abcdefghij") == set("cdef")
+    with pytest.raises(OutOfSpace):
+        await shelf.need(7 * SIZE)
+
+
 async def test_an_image_that_a_build_is_about_to_take_stays(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given an old one that no archive has yet, but a running build will: younger ones that nobody needs go."""
     await shelf.add(*"abcdefghij")
@@ -145,7 +164,7 @@ async def test_nobody_loses_an_image_for_nothing(shelf: Shelf, monkeypatch: pyte
     archive = await shelf.archive(blobs[9])
     monkeypatch.setattr(Registry, "needed", lambda _: {f"{name}.0" for name in "abcdefg"})
 
-    freed = await shelf.images.delete(Eviction(shelf.registry)(4 * SIZE, is_cache=False))
+    freed = await shelf.images.delete(Eviction(shelf.registry)(4 * SIZE, limit=10 * SIZE, is_cache=False))
 
     assert freed == 0
     assert await shelf.left(*"abcdefghij") == set("abcdefghij")
@@ -175,7 +194,7 @@ async def test_a_cache_lets_archives_keep_their_names(
     monkeypatch.setattr(Registry, "needed", lambda _: pinned)
 
     with live.readers.reading():
-        await shelf.images.delete(Eviction(registry)(2 * SIZE, is_cache=True))
+        await shelf.images.delete(Eviction(registry)(2 * SIZE, limit=10 * SIZE, is_cache=True))
 
     assert await shelf.left(*"abcdefghij") == (set("abefghij") if pinned else set("bdefghij"))
     record = await shelf.catalogue.load(archive.id)

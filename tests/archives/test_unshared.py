@@ -25,4 +25,4 @@ def connection() -> sqlite3.Connection:
 @pytest.mark.parametrize(("missing", "chosen"), [(10, ["shared"]), (20, [])])
 def test_only_what_is_shared_makes_room(connection: sqlite3.Connection, missing: int, chosen: list[str]) -> None:
     """If that is not enough, nothing goes."""
-    assert Eviction(Registry())(missing, is_cache=True)(connection) == chosen
+    assert Eviction(Registry())(missing, limit=0, is_cache=True)(connection) == chosen

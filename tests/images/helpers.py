@@ -24,7 +24,7 @@ class Evictions:
         self.digests: list[str] = []
         self.missing: list[int] = []
 
-    def __call__(self, missing: int, *, is_cache: bool) -> Callable[[sqlite3.Connection], list[str]]:
+    def __call__(self, missing: int, *, limit: int, is_cache: bool) -> Callable[[sqlite3.Connection], list[str]]:
         """All of them, once."""
         self.missing.append(missing)
         chosen, self.digests = self.digests, []

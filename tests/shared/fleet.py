@@ -9,6 +9,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 
 from service.sandbox import ImageSpec, Rendition, Sandbox, SandboxConfig
 from service.sandbox.state import Order
+from tests.faults.proxy import FaultProxy
 from tests.loopback import free_port
 from tests.process import ServiceProcess
 from tests.redis_server import RedisServer
@@ -47,6 +48,9 @@ class Fleet:
         session: ClientSession,
         environment: dict[str, str],
         redis: RedisServer,
+        own: Sequence[dict[str, str]] = (),
+        *,
+        is_patient: bool = True,
     ) -> None:
         self.url = ""
         self.session = session
@@ -55,6 +59,8 @@ class Fleet:
         self._folder = folder
         self._sandbox = sandbox
         self._environment = environment
+        self._own = own
+        self._is_patient = is_patient
         self._ports: list[int] = []
         self._started = 0
 
@@ -75,12 +81,18 @@ class Fleet:
     async def start(self, replicas: int) -> None:
         """Start them side by side."""
         self._ports = [free_port() for _ in range(replicas)]
-        self.replicas = list(await asyncio.gather(*map(self._new, self._ports)))
+        self.replicas = list(await asyncio.gather(*map(self._new, range(replicas))))
 
     async def replace(self, index: int) -> None:
         """Kill a replica (-9), and start another in its place, with an empty disk."""
         await self.replicas[index].kill()
-        self.replicas[index] = await self._new(self._ports[index])
+        self.replicas[index] = await self._new(index)
+
+    async def renew(self, index: int) -> int:
+        """Tell a replica to stop, and start another in its place, with an empty disk; returns the exit code."""
+        code = await self.replicas[index].stop()
+        self.replicas[index] = await self._new(index)
+        return code
 
     async def stop(self) -> None:
         """Let all of them end at once."""
@@ -113,20 +125,33 @@ class Fleet:
             except ClientError:
                 await asyncio.sleep(0.05)
 
-    async def _new(self, port: int) -> ServiceProcess:
+    async def _new(self, index: int) -> ServiceProcess:
         self._started += 1
         data_dir = self._folder / f"replica-{self._started}"
         await asyncio.to_thread(data_dir.mkdir)
-        replica = ServiceProcess(data_dir, **self._environment, PORT=str(port))
+        own = self._own[index] if self._own else {}
+        replica = ServiceProcess(data_dir, **(self._environment | own), PORT=str(self._ports[index]))
+        if self._is_patient:
+            replica.module = "tests.shared.patient"
         await replica.start()
         return replica
 
 
 @asynccontextmanager
 async def open_fleet(
-    folder: Path, replicas: int = 3, proxy: S3Proxy | None = None, **settings: str
+    folder: Path,
+    replicas: int = 3,
+    proxy: S3Proxy | None = None,
+    *,
+    ways: Sequence[tuple[S3Proxy, FaultProxy]] = (),
+    is_patient: bool = True,
+    **settings: str,
 ) -> AsyncIterator[Fleet]:
-    """Everything, running; `settings` are environment variables of the replicas, which reach S3 through `proxy`."""
+    """Everything, running; `settings` are environment variables of the replicas, which reach S3 through `proxy`.
+
+    With `ways`, each replica has a way to S3 and one to Redis of its own. One that `is_patient` takes nothing for lost
+    because an answer is late.
+    """
     async with AsyncExitStack() as stack:
         redis, s3 = RedisServer(folder), S3Server()
         stack.callback(s3.stop)
@@ -135,6 +160,12 @@ async def open_fleet(
         sandbox = await stack.enter_async_context(Sandbox(SandboxConfig(credits=1_000_000)))
         if proxy is not None:
             proxy.target = s3.url
+        for to_s3, to_redis in ways:
+            to_s3.target, to_redis.target = s3.url, redis.url
+        own = [
+            {"AWS_ENDPOINT_URL": to_s3.url, "SHARED_URL": to_redis.url.replace("http://", "redis://")}
+            for to_s3, to_redis in ways
+        ]
         environment = {
             **s3.environment,
             "AWS_ENDPOINT_URL": proxy.url if proxy else s3.url,
@@ -150,7 +181,7 @@ async def open_fleet(
         session = await stack.enter_async_context(
             ClientSession(connector=connector, timeout=ClientTimeout(total=PATIENCE))
         )
-        fleet = Fleet(folder, sandbox, session, environment, redis)
+        fleet = Fleet(folder, sandbox, session, environment, redis, own, is_patient=is_patient)
         stack.push_async_callback(fleet.stop)
         await fleet.start(replicas)
         await stack.enter_async_context(fleet.balancer())

@@ -1,4 +1,4 @@
-"""A random replica is killed every few seconds while jobs are created, run and fetched through a balancer."""
+"""A random replica is killed every few seconds while jobs and downloads are made through a balancer."""
 
 import asyncio
 import random
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from aiohttp import ClientError
+from aiohttp import ClientError, ClientResponse
 
 from service.cluster.jobs import LEASE
 from service.sandbox import ImageSpec
@@ -21,30 +21,39 @@ from tests.shared.fleet import Fleet, open_fleet
 _SPREAD = 0.5
 _SIZES = (20_000, 60_000, 200_000)
 _PAUSE = 0.2
+_AT_ONCE = 5
 # Kills go on while a job waits: many leases, one after the other.
 _PATIENCE = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How many jobs, how fast, and how they are disturbed."""
+    """How many jobs and downloads, how fast, and how they are disturbed."""
 
     jobs: int
+    downloads: int = 0
     seed: int
     images: int = 3
     pace: float = 0.5
-    """Seconds from one new job to the next."""
+    """Seconds from one new job or download to the next."""
     at_once: int = 100
-    """At most so many jobs that have not ended."""
+    """At most so many that have not ended."""
     kill_seconds: float = 2.0
     """From one kill to the next, on average."""
 
 
 async def kill_replicas(folder: Path, plan: Plan) -> Findings:
-    """Create jobs while replicas die and are replaced; none may be lost, or built differently."""
-    async with open_fleet(folder) as fleet:
+    """Create jobs while replicas die and are replaced; none may be lost, built differently, or paid for twice."""
+    async with open_fleet(folder, DOWNLOAD_CONCURRENCY=str(_AT_ONCE)) as fleet:
         check = _Check(fleet, plan)
         await check.run()
+        again = fleet.images_fetched - check.images
+    check.findings.at_most(
+        f"images bought again: the {_AT_ONCE} that a killed replica may have had in flight",
+        again,
+        check.kills * _AT_ONCE,
+    )
+    check.findings.figure("images", check.images)
     check.findings.figure("replicas killed", check.kills, passed=check.kills > 0)
     waited = sum(seconds > LEASE.total_seconds() for seconds in check.seconds)
     check.findings.figure("jobs that took longer than a lease (a kill struck them)", waited)
@@ -57,7 +66,7 @@ async def kill_replicas(folder: Path, plan: Plan) -> Findings:
 class _Check:
     def __init__(self, fleet: Fleet, plan: Plan) -> None:
         self.findings = Findings()
-        self.kills = self.repeated = self.struck = 0
+        self.kills = self.repeated = self.struck = self.images = 0
         self.seconds: list[float] = []
         self._fleet = fleet
         self._plan = plan
@@ -67,12 +76,15 @@ class _Check:
         self._replacing: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
-        """Kills go on until the last job was created; the end is in peace."""
+        """Kills go on until the last job or download was begun; the end is in peace."""
         killing = asyncio.create_task(self._kill_regularly())
+        begun = [self._judge(f"job-{number}") for number in range(self._plan.jobs)]
+        begun += [self._judge_download() for _ in range(self._plan.downloads)]
+        self._rng.shuffle(begun)
         async with asyncio.TaskGroup() as running:
-            for number in range(self._plan.jobs):
+            for work in begun:
                 await self._slots.acquire()
-                running.create_task(self._judge(f"job-{number}")).add_done_callback(lambda _: self._slots.release())
+                running.create_task(work).add_done_callback(lambda _: self._slots.release())
                 await asyncio.sleep(self._plan.pace)
             killing.cancel()
         await asyncio.gather(*self._replacing)
@@ -92,18 +104,14 @@ class _Check:
 
     async def _judge(self, key: str) -> None:
         """A job from its creation to its ZIP, as a caller who does not give up sees it."""
-        images = [
-            ImageSpec(size=self._rng.choice(_SIZES), latency=self._rng.uniform(0, 0.8))
-            for _ in range(self._plan.images)
-        ]
-        order = self._fleet.add_order(images)
+        order = self._add_order()
         started = time.monotonic()
         try:
             async with asyncio.timeout(_PATIENCE):
                 job_id = (await self._insist("POST", f"/v1/orders/{order.order_id}/jobs?preview=false", key))["job_id"]
                 job = await self._until_its_end(job_id)
                 self.seconds.append(time.monotonic() - started)
-                body = await self._fetch(job_id) if job["status"] == "complete" else b""
+                body = await self._fetch(f"/v1/jobs/{job_id}/download") if job["status"] == "complete" else b""
         except TimeoutError:
             self.findings.hold("no job is lost: each ends", False, key)
             return
@@ -114,6 +122,27 @@ class _Check:
             self._compare(order, body)
         elif error == "job_crashed":
             self.struck += 1
+
+    def _add_order(self) -> Order:
+        images = [
+            ImageSpec(size=self._rng.choice(_SIZES), latency=self._rng.uniform(0, 0.8))
+            for _ in range(self._plan.images)
+        ]
+        self.images += len(images)
+        return self._fleet.add_order(images)
+
+    async def _judge_download(self) -> None:
+        """A download that is continued by its id wherever it broke off, and begun anew only if that id is gone."""
+        order = self._add_order()
+        path = f"/v1/orders/{order.order_id}/images?preview=false"
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                body = await self._fetch(path)
+        except TimeoutError:
+            self.findings.hold("no download is lost", False, order.order_id)
+            return
+        self.findings.hold("no download is lost", True)
+        self._compare(order, body)
 
     def _compare(self, order: Order, body: bytes) -> None:
         try:
@@ -146,19 +175,30 @@ class _Check:
             self.repeated += 1
             await asyncio.sleep(_PAUSE)
 
-    async def _fetch(self, job_id: str) -> bytes:
-        """The ZIP, continued where it broke off."""
-        body = bytearray()
+    async def _fetch(self, path: str) -> bytes:
+        """The ZIP, continued by its id where it broke off."""
+        body, archive = bytearray(), ""
         while True:
+            headers = {"Range": f"bytes={len(body)}-"} if archive else {}
             try:
-                async with self._fleet.session.get(
-                    f"{self._fleet.url}/v1/jobs/{job_id}/download", headers={"Range": f"bytes={len(body)}-"}
-                ) as response:
-                    if response.status == 206:
+                async with self._fleet.session.get(self._fleet.url + (archive or path), headers=headers) as response:
+                    if response.status in (200, 206):
+                        if not archive:
+                            archive = f"/v1/archives/{response.headers['X-Archive-Id']}"
+                        self.findings.equal(
+                            "no gap: a part begins where the one before ended", _start(response), len(body)
+                        )
                         async for block in response.content.iter_any():
                             body += block
                         return bytes(body)
+                    if response.status == 410:
+                        body, archive = bytearray(), ""
             except ClientError:
                 pass
             self.repeated += 1
             await asyncio.sleep(_PAUSE)
+
+
+def _start(response: ClientResponse) -> int:
+    """The first byte of what is sent."""
+    return int(response.headers["Content-Range"].split()[1].partition("-")[0]) if response.status == 206 else 0

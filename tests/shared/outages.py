@@ -26,7 +26,7 @@ _QUERY = {"preview": "false"}
 
 async def lose_redis(folder: Path, *, rounds: int) -> Findings:
     """Redis killed and started again, and Redis frozen, by turns, while archives are downloaded."""
-    async with open_fleet(folder, 2, RATE_LIMIT="100000/minute") as fleet:
+    async with open_fleet(folder, 2, is_patient=False, RATE_LIMIT="100000/minute") as fleet:
         check = _Check(fleet)
         redis = fleet.redis
         for _ in range(rounds):
@@ -37,7 +37,7 @@ async def lose_redis(folder: Path, *, rounds: int) -> Findings:
 
 async def lose_s3(folder: Path, *, rounds: int, late: float = 2.0) -> Findings:
     """S3 that answers 500, and S3 that is `late` (seconds), by turns."""
-    async with S3Proxy() as proxy, open_fleet(folder, 2, proxy) as fleet:
+    async with S3Proxy() as proxy, open_fleet(folder, 2, proxy, is_patient=False) as fleet:
         check = _Check(fleet)
         for _ in range(rounds):
             await check.without_s3("S3 answers 500", proxy, status=500, late=0)

@@ -1,4 +1,4 @@
-"""In front of an S3 server: passes everything on, or answers an error, or late, or never."""
+"""In front of an S3 server: passes everything on, or answers an error, or late, or never, or hangs up."""
 
 import asyncio
 import io
@@ -20,6 +20,8 @@ class S3Proxy:
         """Answer this to everything."""
         self.seconds = 0.0
         """How late every answer is."""
+        self.is_stopped = False
+        """Hang up on everybody."""
         self.refused = 0
         """Requests that were answered with `status`."""
         self.requests: list[str] = []
@@ -47,6 +49,8 @@ class S3Proxy:
     async def _answer(self, request: web.Request) -> web.Response:
         assert self._session is not None
         self.requests.append(f"{request.method} {request.path}")
+        if self.is_stopped and request.transport is not None:
+            request.transport.abort()
         body = await request.read()
         await asyncio.sleep(self.seconds)
         if self.status is not None:

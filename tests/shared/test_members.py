@@ -17,6 +17,8 @@ from service.disk import OutOfSpace
 from service.jobs.job import Job
 from service.problems import StoreFull
 from service.settings import InvalidSettings, Settings
+from tests.api.conftest import FIRST, TOKEN
+from tests.api.test_guessing import SECRET, WAYS
 from tests.e2e.client import Answer, Service, StartService
 from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
 from tests.fakes.upstream import FakeUpstream
@@ -132,6 +134,18 @@ async def test_callers_are_counted_together(start_member: StartService) -> None:
     statuses = [(await service.download()).status for service in (first, second) * 4]
 
     assert statuses == [200] * 4 + [429] * 4
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_wrong_secrets_are_counted_together(start_member: StartService, patient: None, way: str) -> None:
+    """Two instances let an address guess no more often than one would: ten times a minute."""
+    settings = {"service_api_key": FIRST, "admin_token": TOKEN, "autoenhance_webhook_secret": SECRET}
+    services = [await start_member(**settings), await start_member(**settings)]
+    guess, _, refused = WAYS[way]
+
+    statuses = [(await guess(services[number % 2], f"guess-of-a-secret-{number}")).status for number in range(14)]
+
+    assert statuses == [refused] * 10 + [429] * 4
 
 
 async def test_without_redis_downloads_go_on_and_jobs_say_when_to_come_again(

@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 from aiohttp import ClientPayloadError
 from obstore.store import S3Store
 
 from tests.e2e.client import PATIENCE, Answer, Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order
+from tests.fakes.samples import ORDER, jpeg, order, photo
 from tests.fakes.upstream import FakeUpstream
 from tests.redis_server import RedisServer
 from tests.s3_server import S3Server
@@ -67,23 +68,35 @@ async def served(service: Service, archive_id: str) -> Answer:
     return answer
 
 
-@pytest.mark.parametrize(("status", "late"), [(500, 0), (503, 0), (403, 0), (None, 2.0), (None, _HANGING)])
+async def ended(service: Service, job_id: str) -> str:
+    """How a job ended."""
+    async with asyncio.timeout(3 * PATIENCE):
+        while (status := (await service.ask(f"/v1/jobs/{job_id}")).document["status"]) in ("queued", "processing"):  # noqa: ASYNC110  # a job's end is looked for from outside
+            await asyncio.sleep(0.1)
+    return str(status)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [{"is_stopped": True}, {"status": 500}, {"status": 503}, {"status": 403}, {"seconds": 2.0}, {"seconds": _HANGING}],
+    ids=str,
+)
 async def test_s3_away(
-    upstream: FakeUpstream, proxy: S3Proxy, start_member: StartService, status: int | None, late: float
+    upstream: FakeUpstream, proxy: S3Proxy, start_member: StartService, trouble: dict[str, Any]
 ) -> None:
     """What is new is fetched, what is on the disk repeated; afterwards others have all of it, and nothing is fetched
     again."""
     first, second = await start_member(), await start_member()
     known = await first.download()
     await served(second, known.headers["X-Archive-Id"])
-    proxy.status, proxy.seconds = status, late
+    vars(proxy).update(trouble)
 
     async with asyncio.timeout(3 * PATIENCE):
         again, new = await first.download(), await first.download(OTHER, preview="false")
     unknown = await second.ask(f"/v1/archives/{'0' * 32}")
     health = (await first.ask("/health")).document
     up = await metric(first, 'shared_up{what="s3"}')
-    proxy.status, proxy.seconds = None, 0.0
+    proxy.is_stopped, proxy.status, proxy.seconds = False, None, 0.0
     there = await served(second, new.headers["X-Archive-Id"])
     repeated = await second.download(OTHER, preview="false")
 
@@ -134,6 +147,67 @@ async def test_objects_that_are_lost_are_fetched_again(
     assert again.body == built.body
     assert upstream.image_calls == 2 * len(IMAGES)
     assert await metric(second, 'images_refetched_total{why="lost"}') == len(IMAGES)
+
+
+async def empty(proxy: S3Proxy) -> int:
+    """Delete every object that was written; returns how many there were."""
+    names = {name.removeprefix("PUT /") for name in proxy.requests if name.startswith("PUT")}
+    bucket = S3Store(next(iter(names)).partition("/")[0], client_options={"allow_http": True})
+    for name in names:
+        await bucket.delete_async(name.partition("/")[2])
+    return len(names)
+
+
+async def test_a_bucket_that_was_emptied_is_filled_again(
+    upstream: FakeUpstream, proxy: S3Proxy, start_member: StartService
+) -> None:
+    """What is on a disk is served from there; elsewhere a download is cut once, then fetched again; no old picture
+    returns."""
+    first, second = await start_member(order_freshness=0), await start_member(order_freshness=0)
+    await first.download()
+    upstream.orders[ORDER] = order([photo("a", status="processing"), "b", "c"])
+    await first.ask(f"/v1/orders/{ORDER}")
+    upstream.orders[ORDER] = order(IMAGES)
+    upstream.images["a"] = jpeg(9, 5_000)
+    built = await first.download()
+    await served(second, built.headers["X-Archive-Id"])
+    other = await start_member(order_freshness=0)
+    calls = upstream.image_calls
+
+    assert await empty(proxy) > len(IMAGES)
+    again = [await service.download() for service in (first, second)]
+    assert upstream.image_calls == calls
+    with pytest.raises(ClientPayloadError):
+        await other.download()
+    there, new = await other.download(), await other.download(OTHER)
+
+    assert [answer.body for answer in again] == [built.body] * 2
+    assert built.images["a.jpg"] == jpeg(9, 5_000)
+    assert there.images == built.images
+    assert (there.headers["ETag"] == built.headers["ETag"]) is (there.body == built.body)
+    assert new.images == {f"{name}.jpg": body for name, body in OTHERS.items()}
+    assert upstream.image_calls == calls + len(OTHERS) + len(IMAGES)
+
+
+async def test_a_redis_that_lost_everything_is_used_again(
+    upstream: FakeUpstream, redis: RedisServer, start_member: StartService
+) -> None:
+    """Its jobs are lost, and so is what its keys named; archives stay, no image is fetched again, new jobs run."""
+    first, second = await start_member(), await start_member()
+    built = await first.download()
+    old = (await first.ask(f"/v1/orders/{ORDER}/jobs", method="POST")).document["job_id"]
+    await ended(first, old)
+    redis.command("FLUSHALL")
+
+    again = [await service.download() for service in (first, second)]
+    lost = await second.ask(f"/v1/jobs/{old}")
+    new = await second.ask(f"/v1/orders/{ORDER}/jobs", method="POST")
+
+    assert [answer.images for answer in again] == [EXPECTED] * 2
+    assert (await served(second, built.headers["X-Archive-Id"])).body == built.body
+    assert lost.status == 404
+    assert await ended(first, new.document["job_id"]) == "complete"
+    assert upstream.image_calls == len(IMAGES)
 
 
 def full(redis: RedisServer) -> None:

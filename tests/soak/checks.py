@@ -27,6 +27,8 @@ from tests.shared.crashes import kill_running, stall_running, stop_poison
 from tests.shared.kills import Plan, kill_replicas
 from tests.shared.limits import count_callers
 from tests.shared.outages import lose_redis, lose_s3
+from tests.shared.partitions import part_fleet
+from tests.shared.rolling import roll_replicas
 
 Check = Callable[[Path], Awaitable[Findings]]
 
@@ -39,7 +41,15 @@ CHECKS: Mapping[str, tuple[str, Check]] = {
     "mending": ("Partial, then upstream mended", lambda to: economy.mend_partial(to, rounds=100, seed=16)),
     "decay": ("Stored images that were damaged", lambda to: decay.damage_files(to, rounds=200, seed=17)),
     "loss": ("Images lost while they are sent", lambda to: decay.damage_while_sending(to, rounds=15, seed=18)),
-    "fleet": ("A random one of three replicas killed every 2 s", lambda to: kill_replicas(to, Plan(jobs=200, seed=20))),
+    "fleet": (
+        "A random one of three replicas killed every 2 s",
+        lambda to: kill_replicas(to, Plan(jobs=200, downloads=100, seed=20)),
+    ),
+    "rolling": ("Replicas stopped and replaced one by one, under load", lambda to: roll_replicas(to, rounds=3)),
+    "partitions": (
+        "One of three replicas alone loses Redis, or S3, or stands still for 30 s",
+        lambda to: part_fleet(to, rounds=3, seconds=30, seed=26),
+    ),
     "jobs": ("kill -9 in jobs of one process", lambda to: kill_jobs(to, jobs=1000, kills=100, seed=23)),
     "jobs-shared": (
         "kill -9 in jobs of three replicas, at random points",

@@ -1,0 +1,50 @@
+"""Callers take turns, however much one of them wants."""
+
+import asyncio
+
+from aiohttp import web
+
+from tests.api.conftest import FIRST, SECOND
+from tests.e2e.client import StartService
+from tests.fakes.samples import ORDER, jpeg, order
+from tests.fakes.upstream import FakeUpstream
+
+JOBS, IMAGES, SLOTS = 18, 10, 5
+ORDERS = [f"0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be{number:03}" for number in range(100, 100 + JOBS)]
+
+
+async def test_eighteen_jobs_of_one_caller_keep_no_image_of_another_waiting(
+    upstream: FakeUpstream, start_service: StartService
+) -> None:
+    """Given 180 images that one wants: a few of them are answered, then the one of the other is asked for."""
+    answers = asyncio.Semaphore(0)
+
+    async def answer(_: web.Request) -> web.Response:
+        await answers.acquire()
+        return web.Response(body=jpeg(), content_type="image/jpeg")
+
+    for order_id in ORDERS:
+        names = [f"{order_id}-{number}" for number in range(IMAGES)]
+        upstream.orders[order_id] = order(names, order_id=order_id)
+        upstream.images |= dict.fromkeys(names, answer)
+    upstream.orders[ORDER], upstream.images["one"] = order(["one"]), jpeg(2)
+    service = await start_service(service_api_key=f"{FIRST},{SECOND}", download_concurrency=SLOTS)
+    for order_id in ORDERS:
+        accepted = await service.ask(f"/v1/orders/{order_id}/jobs", method="POST", headers={"X-API-Key": FIRST})
+        assert accepted.status == 202
+    await upstream.until(lambda: upstream.image_calls == SLOTS)
+
+    downloading = asyncio.create_task(service.download(headers={"X-API-Key": SECOND}))
+    await upstream.until(lambda: upstream.calls(ORDER) == 1)
+    answered = 0
+    while not upstream.calls("one"):
+        asked = upstream.image_calls
+        answers.release()
+        answered += 1
+        await upstream.until(lambda: upstream.image_calls > asked)  # noqa: B023  # awaited at once
+    other = await downloading
+    for _ in range(JOBS * IMAGES):
+        answers.release()
+
+    assert other.images == {"one.jpg": jpeg(2)}
+    assert answered <= 2 * SLOTS
