@@ -17,6 +17,8 @@ from service.upstream.breaker import Breaker
 log = get_logger(__name__)
 
 _LOOK_SECONDS = 0.5
+# While all is well; most of what an idle instance would ask Redis else.
+_IDLE_SECONDS = 4.0
 _CALL_SECONDS = 0.2
 # The trial must be somebody's before the pause is over.
 _AHEAD_SECONDS = 1.5
@@ -40,7 +42,8 @@ class BreakerHints:
                 with suppress(RedisError, OSError, TimeoutError):
                     async with asyncio.timeout(_CALL_SECONDS * 2):
                         await self.exchange(breaker)
-            await asyncio.sleep(_LOOK_SECONDS)
+            is_idle = not (self._advised or self._told or self._trying)
+            await asyncio.sleep(_IDLE_SECONDS if is_idle else _LOOK_SECONDS)
 
     async def exchange(self, breaker: Breaker) -> None:
         """Tell others how this circuit stands, and take their advice."""

@@ -18,7 +18,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from service.jobs.engine import JobFilter
-from service.jobs.job import Callback, Delivery, Job, Status
+from service.jobs.job import FINAL, Callback, Delivery, Job, Status
 from service.problems import JobsUnavailable
 
 T = TypeVar("T")
@@ -41,11 +41,12 @@ return 1
 """
 END = """
 -- Race: two that end a job at once. The first is right, and the counts of jobs follow it alone.
--- KEYS: record, open, ended. ARGV: id, state, expires, seconds to keep. Returns the end on record; nil: no such job.
+-- KEYS: record, open, ended. ARGV: id, state, expires, seconds to keep, now. Returns the end on record; nil: no job.
 if redis.call('HEXISTS', KEYS[1], 'request') == 0 then return nil end
 if redis.call('HSETNX', KEYS[1], 'end', ARGV[2]) == 1 then
   redis.call('EXPIRE', KEYS[1], ARGV[4])
   redis.call('HDEL', KEYS[2], ARGV[1])
+  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', ARGV[5])
   redis.call('ZADD', KEYS[3], ARGV[3], ARGV[1])
 end
 return redis.call('HGET', KEYS[1], 'end')
@@ -140,10 +141,11 @@ class JobRecords:
     async def end(self, job: Job) -> bool:
         """Keep the final state of a job, if it is the first; whether it is the one on record."""
         expires = job.expires or time.time()
-        kept = int(expires - time.time()) + (_KEPT_WITH_CALLBACK if job.callback else _DAY)
+        now = time.time()
+        kept = int(expires - now) + (_KEPT_WITH_CALLBACK if job.callback else _DAY)
         keys = [_record(job.id), "batch:jobs:open", f"batch:jobs:ended:{job.status}"]
         state = job.dump()
-        known: bytes | None = await call(lambda: self._end(keys=keys, args=[job.id, state, expires, kept]))
+        known: bytes | None = await call(lambda: self._end(keys=keys, args=[job.id, state, expires, kept, now]))
         return known is not None and known.decode() == state
 
     async def write_callback(self, job_id: str, callback: Callback) -> None:
@@ -168,14 +170,14 @@ class JobRecords:
         async def read() -> list[Any]:
             async with self.redis.pipeline(transaction=False) as pipeline:
                 pipeline.hvals("batch:jobs:open")
-                for status in Status:
-                    pipeline.zremrangebyscore(f"batch:jobs:ended:{status}", "-inf", now)
-                    pipeline.zcard(f"batch:jobs:ended:{status}")
+                for status in FINAL:
+                    pipeline.zcount(f"batch:jobs:ended:{status}", now, "+inf")
                 return list(await pipeline.execute())
 
         open_jobs, *ended = await call(read)
         waiting = [value.decode() for value in open_jobs]
-        return {status: count + waiting.count(status) for status, count in zip(Status, ended[1::2], strict=True)}
+        counted = dict(zip(FINAL, ended, strict=True))
+        return {status: counted.get(status, waiting.count(status)) for status in Status}
 
     async def require_compatible(self) -> None:
         """Raises `IncompatibleJobs` when an earlier version has left unfinished jobs."""

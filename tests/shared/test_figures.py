@@ -50,8 +50,8 @@ async def test_requests_to_s3(
 
 
 async def test_commands_of_an_idle_instance(redis: RedisServer, start_member: StartService) -> None:
-    """Beside docket's own, which has connections of its own, at most five a second."""
-    await start_member(role="web")
+    """At most five a second, docket's own included."""
+    await start_member()
     before = commands(redis)
     await asyncio.sleep(_IDLE_SECONDS)
     after = commands(redis)
