@@ -212,3 +212,17 @@ def test_readers_keep_an_archive_live() -> None:
         live = registry.live()
 
     assert (live, registry.live()) == ({archive.id}, set())
+
+
+async def test_content_that_an_archive_has_twice_comes_free_once(shelf: Shelf) -> None:
+    """So it is not enough for two, and nothing is lost for nothing."""
+    first, *others = await shelf.add(*"abcdefghij")
+    await shelf.archive(first, first)
+    kept = await shelf.archive(*others)
+    await shelf.catalogue.keep(kept.id, time.time() + 60)
+
+    async with shelf.images.receive() as body:
+        with pytest.raises(OutOfSpace):
+            await body.expect(2 * SIZE)
+
+    assert await shelf.left(*"abcdefghij") == set("abcdefghij")

@@ -1,8 +1,11 @@
 """Settings: what is right is taken as it was meant, what is wrong is named."""
 
+import shutil
+from types import SimpleNamespace
+
 import pytest
 
-from service.settings import InvalidSettings, Settings
+from service.settings import GIB, InvalidSettings, Settings
 
 
 def _load(name: str, value: str) -> Settings:
@@ -68,3 +71,17 @@ def test_origins_are_compared_as_browsers_write_them() -> None:
     settings = _load("ALLOWED_ORIGINS", "https://Example.com/, http://localhost:3000")
 
     assert settings.allowed_origins == ("https://example.com", "http://localhost:3000")
+
+
+@pytest.mark.parametrize(
+    ("free", "held", "budget"),
+    [(10 * GIB, 0, 5 * GIB), (10 * GIB, 4 * GIB, 7 * GIB), (0, 8 * GIB, 4 * GIB), (500 * GIB, 0, 20 * GIB)],
+)
+def test_the_store_takes_half_of_what_is_free_or_its_own(
+    monkeypatch: pytest.MonkeyPatch, free: int, held: int, budget: int
+) -> None:
+    """Else each start would leave it half of what the last one did. At most 20 GiB; what is set is what counts."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+
+    assert Settings(_env_file=None).store_budget(held) == budget
+    assert _load("STORE_MAX_BYTES", "123456789").store_budget(held) == 123456789

@@ -250,3 +250,35 @@ async def test_without_an_announced_length_room_is_asked_for_by_steps(images: Im
             await fill(body, bytes(20 * MIB))
 
         assert body.received < 12 * MIB
+
+
+@pytest.mark.parametrize("size", [10, MIB + 10])
+async def test_a_body_that_starts_anew_holds_the_new_bytes_alone(images: ImageStore, size: int) -> None:
+    """Whether or not those before had reached the disk, and some were still in memory."""
+    old, new = b"o" * size, b"n" * (size - 1)
+    async with images.receive() as body:
+        await body.expect(size + 4)
+        await fill(body, old)
+        body.append(b"more")
+        await body.restart()
+        assert body.received == 0
+        await fill(body, new)
+        content, _ = await body.complete("txt")
+
+    assert content == content_of(new)
+
+
+async def test_room_is_given_back_once(images: ImageStore) -> None:
+    """A body that was stored gives nothing back at the end of its block: what others were promised stays theirs."""
+    async with images.receive() as other:
+        await other.expect(6 * MIB)
+        async with images.receive() as body:
+            await body.expect(3 * MIB)
+            await fill(body, bytes(3 * MIB))
+            content, _ = await body.complete("txt")
+            await images.publish(body, content, "jpg", ("a", "a.0"))
+            body.release_room()
+
+        async with images.receive() as third:
+            with pytest.raises(OutOfSpace):
+                await third.expect(2 * MIB)

@@ -1,8 +1,10 @@
 """The store's folder: descriptors belong to somebody, and what is in memory is bounded."""
 
 import asyncio
+import errno
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -142,3 +144,42 @@ async def test_a_file_that_cannot_be_opened_is_not_lost(images: ImageStore) -> N
 
     with pytest.raises(BlobUnreadable):
         await images.open_blob(blob)
+
+
+async def test_a_file_that_is_kept_open_again_is_not_held_twice(tmp_path: Path) -> None:
+    """The descriptor from before is closed, unless a reader has it."""
+    kept = BlobFiles(tmp_path, ThreadPoolExecutor(1))
+    path = tmp_path / "blob"
+    path.write_bytes(b"photo")
+    before, again, last = (os.open(path, os.O_RDONLY) for _ in range(3))
+
+    kept.keep_open("d", before)
+    kept.keep_open("d", again)
+    read = await kept.open(Blob("d", 5, 1, "jpg"))
+    with read:
+        kept.keep_open("d", last)
+        assert os.pread(again, 5, 0) == b"photo"
+
+    for closed in (before, again):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(closed)
+    kept.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(last)
+
+
+def test_a_write_that_failed_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else half of an image lay there, under the name of all of it, until the next start."""
+    kept = BlobFiles(tmp_path, ThreadPoolExecutor(1))
+    kept.prepare(set())
+
+    def write_half(file: int, chunks: list[bytes]) -> None:
+        os.write(file, chunks[0][:2])
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(files_module, "write_all", write_half)
+
+    with pytest.raises(OSError, match="no space"):
+        kept.write("d" * 64, b"photo")
+
+    assert not kept.path("d" * 64).exists()

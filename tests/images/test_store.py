@@ -388,3 +388,14 @@ async def test_a_store_that_cannot_be_written_says_so(images: ImageStore, monkey
     monkeypatch.setattr(BlobFiles, "probe", refuse)
 
     assert (before, await images.is_usable()) == (True, False)
+
+
+async def test_what_names_a_deleted_blob_goes_with_it(images: ImageStore, database: Database) -> None:
+    """Else its key would lead nowhere, and a photo of the same content would be found under it."""
+    blob = await put(images, "a.0", b"photo")
+
+    await images.delete(lambda _: [blob.digest])
+
+    rows = await database.run(lambda connection: connection.execute("SELECT count(*) FROM variants").fetchone())
+    assert rows == (0,)
+    assert await found(images, "a.0") == {}

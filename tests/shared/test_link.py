@@ -103,3 +103,15 @@ async def test_what_is_no_failure_passes(link: Link) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         await link.call(remote.ask)
     assert link.is_up
+
+
+async def test_a_call_is_not_made_again_where_nobody_was_answered(link: Link) -> None:
+    """It is the other side then, not this call, that is unlucky."""
+    remote = Remote()
+    await link.call(remote.ask)
+    remote.gate.clear()
+
+    with pytest.raises(Unavailable):
+        await link.call(remote.ask)
+
+    assert remote.calls == 2
