@@ -62,7 +62,7 @@ async def test_the_document_tells_everything(upstream: FakeUpstream, service: Se
     assert job == await status(service, job)
     assert set(job) == {
         *("job_id", "order_id", "status", "total", "downloaded", "failed", "bytes", "failures", "archive_id"),
-        *("error", "created_at", "started_at", "finished_at", "expires_at", "retry_at", "callback"),
+        *("error", "created_at", "started_at", "finished_at", "expires_at", "retry_at", "callback", "delivery"),
         "links",
     }
     assert job["order_id"] == ORDER

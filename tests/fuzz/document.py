@@ -30,6 +30,11 @@ unsupported_method.enabled = false  # `GET /v1/orders/sample` is an order called
 allow_header_conformance.enabled = false
 ignored_auth.enabled = false  # tests/api has that, for every operation
 negative_data_rejection.expected-statuses = ["400", "401", "403", "404", "405", "408", "413", "415", "422", "431"]
+
+[[operations]]
+include-name = ["POST /v1/orders", "POST /v1/orders/sample"]
+[operations.checks]
+negative_data_rejection.enabled = false  # a key that was used before has its answer again, whatever comes with it
 """
 
 

@@ -206,14 +206,14 @@ IMAGES = (
         "tests/images/test_store.py",
     ),
     Mutant(
-        "images/store.py",
-        "            return 0 if is_known else size\n",
-        "            return size\n",
+        "images/blob_index.py",
+        "    is_new = not is_known(connection, blob.digest)\n",
+        "    is_new = True\n",
         "equal content under two keys counts once",
         "tests/images/test_store.py",
     ),
     Mutant(
-        "images/store.py",
+        "images/blob_index.py",
         '    " WHERE excluded.generation >= generation"\n',
         "",
         "a late download does not replace a newer generation",
