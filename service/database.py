@@ -9,6 +9,7 @@ import fcntl
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager, suppress
@@ -28,6 +29,9 @@ log = get_logger(__name__)
 _GROUP = 256
 # Work that may wait for company waits so long (seconds): a commit costs many times what one more row in it does.
 _GATHER_SECONDS = 0.005
+# For some thousand small transactions on a disk that is full.
+_RESERVE_BYTES = 4 << 20
+_RENEW_SECONDS = 30.0
 _LAYOUT = 3
 """Of the tables: a data directory written by newer code is refused."""
 # What earlier versions called them.
@@ -77,8 +81,11 @@ class Database:
     may take the last transactions, except `durable` ones.
     """
 
-    def __init__(self, connection: sqlite3.Connection, lock: IO[bytes], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, lock: IO[bytes], loop: asyncio.AbstractEventLoop, reserve: "_Reserve"
+    ) -> None:
         self._connection = connection
+        self._reserve = reserve
         self._lock = lock
         self._loop = loop
         self._queue: SimpleQueue[list[_Work] | None] = SimpleQueue()
@@ -103,7 +110,7 @@ class Database:
             except BaseException as error:  # handed to whoever waits
                 loop.call_soon_threadsafe(opened.set_exception, error)
                 return
-            database = cls(connection, lock, loop)
+            database = cls(connection, lock, loop, _Reserve(directory / "reserve"))
             loop.call_soon_threadsafe(opened.set_result, database)
             database._serve()
 
@@ -187,7 +194,13 @@ class Database:
         try:
             with room_needed():
                 self._transact(group)
+            self._reserve.renew()
         except Exception as error:  # handed to whoever waits
+            if isinstance(error, OutOfSpace) and self._reserve.give():
+                for work in group:
+                    work.error = None
+                self._commit(group)
+                return
             if len(group) == 1:
                 group[0].error = error
                 return
@@ -212,6 +225,37 @@ class Database:
         finally:
             if is_durable:
                 connection.execute("PRAGMA synchronous=NORMAL")
+
+
+class _Reserve:
+    """Room on the disk for the database alone: a file that is removed when there is no other."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._is_there = False
+        self._renew_at = 0.0
+        self.renew()
+
+    def give(self) -> bool:
+        """Give the room up; False when that was done already."""
+        if not self._is_there:
+            return False
+        self._is_there = False
+        self._renew_at = time.monotonic() + _RENEW_SECONDS
+        self._path.unlink(missing_ok=True)
+        return True
+
+    def renew(self) -> None:
+        """Take the room again, when it was given up a while ago and can be had."""
+        if self._is_there or time.monotonic() < self._renew_at:
+            return
+        self._renew_at = time.monotonic() + _RENEW_SECONDS
+        try:
+            with self._path.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, _RESERVE_BYTES)
+            self._is_there = True
+        except OSError:
+            self._path.unlink(missing_ok=True)
 
 
 def _run_one(connection: sqlite3.Connection, work: _Work, *, alone: bool) -> None:

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.process import clean_environment, end_of
+from tests.process import CHECKOUT, clean_environment, end_of
 
 _PATIENCE = 60
 
@@ -29,7 +29,7 @@ async def run(*arguments: str, folder: Path, **environment: str) -> Outcome:
         "service",
         *arguments,
         cwd=folder,
-        env=clean_environment(**environment),
+        env=clean_environment(PYTHONPATH=str(CHECKOUT), **environment),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

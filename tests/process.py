@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Self
 
 _ROOT = Path(__file__).parent.parent
+CHECKOUT = Path(os.environ.get("CHECKOUT") or _ROOT)
+"""Whose service is tried as a process of its own: that of another checkout, to see tests fail there, or this one's."""
 _LISTENING = re.compile(rb'"(?:url|address)": "http://127\.0\.0\.1:(\d+)"')
 
 
@@ -51,7 +53,7 @@ class ServiceProcess:
 
     def __init__(self, data_dir: Path, **settings: str) -> None:
         own = {"DATA_DIR": str(data_dir), "PORT": "0", "LOG_FORMAT": "json"}
-        self._environment = clean_environment(**(own | settings))
+        self._environment = clean_environment(PYTHONPATH=str(CHECKOUT)) | own | settings
         self._process: asyncio.subprocess.Process | None = None
         self._log: asyncio.Task[None] | None = None
         self.log: list[str] = []

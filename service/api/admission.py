@@ -1,12 +1,11 @@
 """How many connections callers may hold: in all, and from one address. A quiet one makes room for a new one."""
 
-import errno
 import ipaddress
 import resource
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, Protocol
+from typing import Protocol
 
 from service.telemetry.logs import get_logger
 
@@ -21,7 +20,6 @@ _MOST_FILES = 65_536
 # For the database, the log, calls upstream and what is being stored.
 _OTHER_FILES = 128
 _MOST_CONNECTIONS = 16_384
-_NO_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _NOTE_SECONDS = 60.0
 
 
@@ -78,15 +76,23 @@ class Admission:
         is_one_too_many = self._counts.get(group, 0) >= self._limit_of_one and not self._is_trusted(address)
         if is_one_too_many or self.total >= self._limit:
             self._note(address)
-            idle = self._idle_of.get(group, {}) if is_one_too_many else self._idle
-            victim = next(iter(idle), None)
-            if victim is None:
+            if not self._evict_one(self._idle_of.get(group, {}) if is_one_too_many else self._idle):
                 return False
-            self.leave(victim, self._idle[victim])
-            victim.evict()
         self._counts[group] = self._counts.get(group, 0) + 1
         self.total += 1
         self.idle(connection, address)
+        return True
+
+    def make_room(self) -> bool:
+        """End the connection that has been idle for longest; False when there is none."""
+        return self._evict_one(self._idle)
+
+    def _evict_one(self, idle: Iterable[Evictable]) -> bool:
+        victim = next(iter(idle), None)
+        if victim is None:
+            return False
+        self.leave(victim, self._idle[victim])
+        victim.evict()
         return True
 
     def idle(self, connection: Evictable, address: str) -> None:
@@ -127,22 +133,3 @@ class Admission:
         if now >= self._note_after:
             self._note_after = now + _NOTE_SECONDS
             log.warning("too many connections: idle ones are closed", address=address, connections=self.total)
-
-
-def quiet_accept(next_handler: Callable[[dict[str, Any]], object]) -> Callable[[object, dict[str, Any]], None]:
-    """A loop's exception handler: when connections cannot be accepted for want of files, one line a minute says so.
-
-    asyncio would log a traceback for each of them, hundreds a second. Everything else goes to `next_handler`.
-    """
-    note_after = 0.0
-
-    def handle(loop: object, context: dict[str, Any]) -> None:
-        nonlocal note_after
-        error = context.get("exception")
-        if not (isinstance(error, OSError) and error.errno in _NO_FILES and "accept" in str(context.get("message"))):
-            next_handler(context)
-        elif time.monotonic() >= note_after:
-            note_after = time.monotonic() + _NOTE_SECONDS
-            log.error("connections cannot be accepted", reason=error.strerror)
-
-    return handle

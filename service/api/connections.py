@@ -3,14 +3,15 @@
 import asyncio
 import socket
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
-from service.api.admission import Admission, connections_within, quiet_accept, raise_file_limit
+from service.api.accepting import accepting
+from service.api.admission import Admission, connections_within, raise_file_limit
 from service.api.base_path import taken_off
 from service.api.keys import SETTINGS, TIMEOUTS
 from service.api.responses import COMMON_HEADERS, problem_response
@@ -20,21 +21,16 @@ from service.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-_BACKLOG = 512
 # Of Linux: milliseconds that bytes may wait to be taken, then the connection ends with ETIMEDOUT.
 _TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
-
-
-class CannotListen(Exception):
-    """The address, or the port, cannot be had; the message says why."""
 
 
 class Connection(web.RequestHandler):
     """A connection to a caller."""
 
-    __slots__ = ("_admission", "_head_timer", "_peer", "_timeouts", "is_stalled")
+    __slots__ = ("_admission", "_base_path", "_head_timer", "_peer", "_timeouts", "is_stalled")
 
-    def __init__(self, server: web.Server, timeouts: Timeouts, admission: Admission) -> None:
+    def __init__(self, server: web.Server, timeouts: Timeouts, admission: Admission, base_path: str = "") -> None:
         loop = asyncio.get_running_loop()
         quiet: Any = None  # what the annotation does not say: no access log
         super().__init__(
@@ -42,6 +38,7 @@ class Connection(web.RequestHandler):
         )
         self._timeouts = timeouts
         self._admission = admission
+        self._base_path = base_path
         self._peer: str | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self.is_stalled = False
@@ -111,7 +108,7 @@ class Connection(web.RequestHandler):
         else:
             log.error("connection failed", request_id=request_id, exc_info=exc)
             problem = InternalError()
-        response = problem_response(problem, request_id)
+        response = problem_response(problem, request_id, self._base_path)
         response.headers.update({**COMMON_HEADERS, "X-Request-Id": request_id})
         response.force_close()
         return response
@@ -141,28 +138,18 @@ async def listening(app: web.Application, host: str, port: int, *, drain_seconds
         server = runner.server
         if server is None:
             raise RuntimeError("the runner made no server")
-        server.request_factory = taken_off(app[SETTINGS].base_path, server.request_factory)
-        files = raise_file_limit()
-        admission = Admission(connections_within(files), app[SETTINGS].trusted_proxies)
-        loop, before = asyncio.get_running_loop(), asyncio.get_running_loop().get_exception_handler()
-        loop.set_exception_handler(quiet_accept(loop.default_exception_handler))
-        # So many are accepted in one go, before any of them is counted.
-        backlog = min(_BACKLOG, files // 8)
-        listener = await _listen(lambda: Connection(server, app[TIMEOUTS], admission), host, port, backlog)
-        try:
-            yield [_url_of(each) for each in listener.sockets]
-        finally:
-            listener.close()
-            loop.set_exception_handler(before)
+        base_path = app[SETTINGS].base_path
+        server.request_factory = taken_off(base_path, server.request_factory)
+        admission = Admission(connections_within(raise_file_limit()), app[SETTINGS].trusted_proxies)
+        timeouts = app[TIMEOUTS]
+
+        def connect() -> Connection:
+            return Connection(server, timeouts, admission, base_path)
+
+        async with accepting(connect, host, port, admission) as listeners:
+            yield [_url_of(listener) for listener in listeners]
     finally:
         await runner.cleanup()
-
-
-async def _listen(accept: Callable[[], Connection], host: str, port: int, backlog: int) -> asyncio.Server:
-    try:
-        return await asyncio.get_running_loop().create_server(accept, host, port, backlog=backlog)
-    except OSError as error:
-        raise CannotListen(error.strerror or str(error)) from error
 
 
 def _url_of(listener: socket.socket) -> str:

@@ -9,7 +9,7 @@ from multidict import MultiDict
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from yarl import URL
 
-from service.api.base_path import with_external_links
+from service.api.base_path import base_path, with_external_links
 from service.api.bodies import checked, read_body, read_document
 from service.api.caller import is_administrator, tenant
 from service.api.documents import Count, Document, Moment, Reference, Summary
@@ -170,7 +170,13 @@ async def create(request: web.Request) -> web.Response:
     await count(request)
     jobs = request.app[JOBS]
     job, is_new = await jobs.submit(
-        order_id, options, callback_url=callback_url, deliver_to=deliver_to, key=key, owner=_owner(request)
+        order_id,
+        options,
+        callback_url=callback_url,
+        deliver_to=deliver_to,
+        key=key,
+        owner=_owner(request),
+        base_path=base_path(request),
     )
     headers = {"Location": f"/v1/jobs/{job.id}", **_retry_after(job), **({} if is_new else REPLAYED)}
     return _answer(request, await jobs.document(job), status=HTTPStatus.ACCEPTED, headers=headers)

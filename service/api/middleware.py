@@ -10,6 +10,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from service.api.base_path import base_path
 from service.api.connections import Connection
 from service.api.keys import METRICS, PREPARED, REQUEST_ID, STATS
 from service.api.responses import COMMON_HEADERS, problem_response
@@ -108,7 +109,7 @@ def _answer(request: web.Request, problem: Problem) -> web.StreamResponse:
     # That Sentry is not set up is no error: the page asks whenever an administrator comes.
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(problem, ErrorsNotConfigured):
         request.app[STATS].note_error(problem.code, route_of(request), request[REQUEST_ID])
-    return problem_response(problem, request[REQUEST_ID])
+    return problem_response(problem, request[REQUEST_ID], base_path(request))
 
 
 def _from_http(request: web.Request, error: web.HTTPException) -> Problem:

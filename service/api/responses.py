@@ -17,10 +17,10 @@ COMMON_HEADERS = {
 }
 
 
-def problem_response(problem: Problem, request_id: str) -> web.Response:
-    """The problem document."""
+def problem_response(problem: Problem, request_id: str, base_path: str) -> web.Response:
+    """The problem document, for a caller who reaches the service below `base_path`."""
     return web.Response(
-        body=json.dumps(problem.document(request_id)).encode(),
+        body=json.dumps(problem.document(request_id, base_path)).encode(),
         status=problem.status,
         headers=problem.headers | {"Cache-Control": "no-store"},
         content_type=PROBLEM_JSON,

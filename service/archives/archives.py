@@ -12,7 +12,7 @@ from service.archives.options import Options
 from service.archives.plan import Plan, PlannedImage, options_key
 from service.archives.readers import Readers
 from service.archives.record import Record, extend
-from service.archives.registry import DEADLINE_SLACK, Registry
+from service.archives.registry import Registry, may_share
 from service.archives.report import texts_of
 from service.background import repeat
 from service.images.blobs import Blob
@@ -297,7 +297,7 @@ class Archives:
         if record.settled is not None:
             return await self._intact(record) is not None
         ends, theirs = time.time() + plan.wait_timeout, record.created + record.plan.wait_timeout
-        return not plan.wait or abs(ends - theirs) <= DEADLINE_SLACK
+        return not plan.wait or may_share(ends, theirs)
 
     def _continue(self, record: Record, archive: Archive, caller: str = "") -> Archive:
         if build := self._registry.builds.get(record.id):

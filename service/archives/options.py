@@ -59,7 +59,11 @@ class Options(RenditionOptions):
         default=False, description="Fetch images as they become ready, instead of reporting them as missing."
     )
     wait_timeout: float = Field(
-        300, ge=0, le=3600, allow_inf_nan=False, description="With `wait`: for how many seconds."
+        300,
+        ge=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="With `wait`: for how many seconds; up to 5 fewer where an equal request is being served already.",
     )
     refresh: bool = Field(
         default=False, description="Fetch the images anew, past what is stored. Full-size images may be bought again."

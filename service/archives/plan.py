@@ -179,10 +179,9 @@ def make_plan(
 
     Raises `OrderEmpty`, `UnknownImage` for a subset that is not part of the order, `TooManyImages`.
     """
-    chosen = [
-        (record.image_id or f"unidentified-{at}", record)
-        for at, record in enumerate(choose(order, options, max_images), 1)
-    ]
+    records = choose(order, options, max_images)
+    taken = {record.image_id for record in records}
+    chosen = [(record.image_id or _stand_in(at, taken), record) for at, record in enumerate(records, 1)]
     stems = _stems(order_id, order, chosen, options)
     identity: list[tuple[Any, ...]] = []
     images = []
@@ -273,6 +272,14 @@ def _stems(order_id: str, order: Order, chosen: Sequence[tuple[str, ImageRecord]
         order=order.name or f"order-{order_id}",
         total=order.image_count,
     ).stems
+
+
+def _stand_in(place: int, taken: Collection[str | None]) -> str:
+    """What an image without an id is called, in reports too; no other image of the order is called so."""
+    name = f"unidentified-{place}"
+    while name in taken:
+        name += "x"
+    return name
 
 
 def choose(order: Order, options: Options, max_images: int) -> list[ImageRecord]:

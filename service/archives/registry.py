@@ -10,9 +10,17 @@ if TYPE_CHECKING:
 
 # Archives that nobody reads just now, kept so that their next reader need not restore them.
 _RECENT = 64
-DEADLINE_SLACK = 5.0
-"""A request that waits joins a build whose deadline is at most so many seconds from its own: nobody waits much longer
-than asked for, nor less."""
+_LESS_SECONDS = 5.0
+# By so much two clocks may differ, or two requests overtake each other.
+_MORE_SECONDS = 1.0
+
+
+def may_share(deadline: float, ends: float) -> bool:
+    """Whether a request that waits until `deadline` is served by a build that waits until `ends`.
+
+    It may wait a few seconds less than it asked for, but no longer.
+    """
+    return ends - _MORE_SECONDS <= deadline <= ends + _LESS_SECONDS
 
 
 class Registry:
@@ -43,7 +51,7 @@ class Registry:
             archive = build.archive
             if archive.is_settled or archive.readers.is_abandoned:
                 continue
-            if not build.plan.wait or abs(deadline - build.deadline) <= DEADLINE_SLACK:
+            if not build.plan.wait or may_share(deadline, build.deadline):
                 return build
         return None
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from aiohttp import ClientSession, DummyCookieJar, TraceConfig
+from aiohttp import ClientSession, DummyCookieJar, TCPConnector, TraceConfig
 
 from service.assistant.live import live_answer, summary
 from service.assistant.model import Model, ModelFailed
@@ -94,5 +94,6 @@ async def open_assistant(
     if base is None or model is None:
         yield Assistant(stats, None)
         return
-    async with ClientSession(cookie_jar=DummyCookieJar(), trace_configs=trace_configs) as session:
+    connector = TCPConnector(force_close=True)  # a kept connection may be dead, and no POST is sent twice
+    async with ClientSession(connector=connector, cookie_jar=DummyCookieJar(), trace_configs=trace_configs) as session:
         yield Assistant(stats, Model(session, base, model, key.get_secret_value() if key else None))

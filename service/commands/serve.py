@@ -5,7 +5,8 @@ import signal
 import sys
 from collections.abc import Mapping
 
-from service.api.connections import CannotListen, listening
+from service.api.accepting import CannotListen
+from service.api.connections import listening
 from service.app import create_app
 from service.commands.refusal import refuse, why_not_listening
 from service.database import DataDirUnusable

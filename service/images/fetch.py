@@ -31,8 +31,8 @@ log = get_logger(__name__)
 _OVERLOADED = frozenset({Reason.RATE_LIMITED, Reason.TIMEOUT})
 # After so many seconds of nothing but 429s, the rest of a build is given up.
 _THROTTLED_SECONDS = 60.0
-# What is being fetched when the service stops is finished within this time: it may have been paid for.
-_GRACE_SECONDS = 30.0
+GRACE_SECONDS = 30.0
+"""What is being bought when the service stops may take so long."""
 
 
 class ImageFailed(Exception):
@@ -166,6 +166,7 @@ class ImageFetcher:
         self._metrics = metrics
         self._flights: SingleFlight[Fetched] = SingleFlight()
         self._behind: dict[str, _Progress] = {}
+        self._is_closing = False
 
     @property
     def concurrency(self) -> int:
@@ -193,7 +194,7 @@ class ImageFetcher:
                 image.key,
                 lambda: self._find_or_download(image, context, progress),
                 "fetch",
-                may_stop=lambda: not progress.has_begun,
+                may_stop=lambda: not progress.has_begun or (self._is_closing and not image.buys),
             )
         except ImageFailed as failed:
             if failed.reason is Reason.NO_CREDIT and image.buys:
@@ -201,8 +202,12 @@ class ImageFetcher:
             raise
 
     async def close(self) -> None:
-        """Finish what has begun, as far as the grace goes; cancel the rest and wait for it."""
-        await self._flights.close(_GRACE_SECONDS)
+        """Finish what is being bought, as far as the grace goes; cancel the rest and wait for it.
+
+        What is free can be had again: nobody waits for an Autoenhance that may never send it.
+        """
+        self._is_closing = True
+        await self._flights.close(GRACE_SECONDS)
 
     async def _find_or_download(self, image: ImageRequest, context: FetchContext, progress: _Progress) -> Fetched:
         """The image from here, from another instance, or from Autoenhance; once per image at a time."""

@@ -94,7 +94,7 @@ def message_id(job: Job) -> str:
 
 def message(job: Job) -> bytes:
     """The body of a job's callback."""
-    data = job.document()
+    data = job.document(base_path=job.request.base_path)
     del data["callback"]
     return json.dumps({"type": f"job.{job.status}", "timestamp": moment(job.finished), "data": data}).encode()
 

@@ -103,6 +103,8 @@ class JobRequest:
     """Leads to the trace of the request that created it (a W3C `traceparent`)."""
     owner: str | None = None
     """The caller whose job it is; None when callers were not distinguished."""
+    base_path: str = ""
+    """Where its caller reached the service: links in callbacks lead below it."""
 
     def is_same_as(self, other: "JobRequest") -> bool:
         """Whether both ask for the same, each under its own id."""
@@ -207,11 +209,14 @@ class Job:
             }
         )
 
-    def document(self, progress: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The shape that callers see; `progress` (as `NO_PROGRESS`) is that of its archive, until the job has ended."""
+    def document(self, progress: dict[str, Any] | None = None, *, base_path: str = "") -> dict[str, Any]:
+        """The shape that callers see; `progress` (as `NO_PROGRESS`) is that of its archive, until the job has ended.
+
+        Its links lead below `base_path`.
+        """
         progress = self.summary or progress or NO_PROGRESS
-        archive = f"/v1/archives/{self.archive_id}" if self.archive_id else None
-        path = f"/v1/jobs/{self.id}"
+        archive = f"{base_path}/v1/archives/{self.archive_id}" if self.archive_id else None
+        path = f"{base_path}/v1/jobs/{self.id}"
         return {
             "job_id": self.id,
             "order_id": self.request.order_id,

@@ -45,6 +45,7 @@ class Jobs:
         deliver_to: str | None = None,
         key: str | None = None,
         owner: str | None = None,
+        base_path: str = "",
     ) -> tuple[Job, bool]:
         """A job for this request, new or the one that `key` names, and whether it is new. It is safe when this returns.
 
@@ -59,6 +60,7 @@ class Jobs:
             created=time.time(),
             trace=link(),
             owner=owner,
+            base_path=base_path,
         )
         job, is_new = await self._engine.submit(request, key)
         if is_new:

@@ -30,14 +30,14 @@ class Problem(Exception):
         self.headers, self.extra = dict(headers), dict(extra)
 
     @classmethod
-    def type_uri(cls) -> str:
+    def type_uri(cls, base_path: str = "") -> str:
         """The address of its row in the docs, which names the type of the error."""
-        return f"/docs/errors#{cls.code}"
+        return f"{base_path}/docs/errors#{cls.code}"
 
-    def document(self, request_id: str) -> dict[str, Any]:
-        """The RFC 9457 document for this occurrence."""
+    def document(self, request_id: str, base_path: str = "") -> dict[str, Any]:
+        """The RFC 9457 document for this occurrence, told to a caller who reaches the service below `base_path`."""
         return {
-            "type": self.type_uri(),
+            "type": self.type_uri(base_path),
             "title": self.title,
             "status": int(self.status),
             "detail": str(self),

@@ -12,9 +12,7 @@ from service.reasons import Reason
 from service.telemetry.metrics import Circuit
 from service.text import one_line
 
-_TRANSIENT = frozenset(
-    {Reason.RATE_LIMITED, Reason.UPSTREAM_ERROR, Reason.TIMEOUT, Reason.UNREACHABLE, Reason.TRUNCATED}
-)
+_TRANSIENT = frozenset({Reason.RATE_LIMITED, Reason.TIMEOUT, Reason.UNREACHABLE, Reason.TRUNCATED})
 # Statuses of the 4xx class that pass by themselves.
 _PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
 
@@ -53,8 +51,8 @@ class UpstreamFailure(Exception):
 
     @property
     def is_transient(self) -> bool:
-        """Whether trying again can help."""
-        return self.reason in _TRANSIENT or self.status in _PASSING
+        """Whether trying again can help. Not with a document that cannot be read."""
+        return self.reason in _TRANSIENT or self.status in _PASSING or self._is_server_error
 
     @property
     def is_refusal(self) -> bool:
@@ -74,11 +72,15 @@ class UpstreamFailure(Exception):
         """
         match self.reason:
             case Reason.UPSTREAM_ERROR:
-                return self.status is not None and self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+                return self._is_server_error
             case Reason.TIMEOUT:
                 return self.status is None and not self.has_begun
             case _:
                 return self.reason in (Reason.UNREACHABLE, Reason.TRUNCATED)
+
+    @property
+    def _is_server_error(self) -> bool:
+        return self.status is not None and self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def refusal(status: int, headers: Mapping[str, str], *, now: datetime | None = None) -> UpstreamFailure | None:

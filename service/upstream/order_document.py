@@ -107,8 +107,10 @@ _CLOSING = frozenset({"end_map", "end_array"})
 # Keys, values and brackets. A document of real records has a tenth of that in its 16 MiB.
 _MAX_PARTS = 3_000_000
 _MAX_RECORD_PARTS = 10_000
-# A text is copied once for each of these that it spans.
 _READ_BYTES = 64 << 10
+_MAX_READ_BYTES = 256 << 10
+# Of one text; what we keep of any is far shorter.
+_MAX_TEXT_BYTES = 5 << 20
 
 
 def _stream_order(body: bytes | bytearray) -> Order:
@@ -120,8 +122,9 @@ def _stream_order(body: bytes | bytearray) -> Order:
         _check_encoding(body)
         # `use_float`: ijson's C code goes astray when Python refuses to make a number of what it read. So a whole
         # number beyond 64 bits is nonsense here, which it is not to `json.loads`.
-        parts = ijson.basic_parse(_Source(body), buf_size=_READ_BYTES, use_float=True)
-        for number, (event, content) in enumerate(parts):
+        source = _Source(body)
+        for number, (event, content) in enumerate(ijson.basic_parse(source, use_float=True)):
+            source.is_within_text = False
             # How many containers this part lies in: 0 for the order itself, 1 for its fields, 2 for its images.
             depth -= event in _CLOSING
             level = depth
@@ -154,15 +157,29 @@ def _stream_order(body: bytes | bytearray) -> Order:
 
 
 class _Source:
-    """A file of Python's: with each call of `read` other threads may get their turn, which they do not in ijson."""
+    """A file of Python's: with each call of `read` other threads may get their turn, which they do not in ijson.
+
+    A text is taken apart anew with each call that it spans: so they grow within one, and it has an end.
+    """
 
     def __init__(self, body: bytes | bytearray) -> None:
         self._body = body
         self._position = 3 if body.startswith(b"\xef\xbb\xbf") else 0
+        self._size = self._text_bytes = 0
+        self.is_within_text = False
+        """No part has been read since the last call."""
 
     def read(self, size: int) -> bytes:
-        start, self._position = self._position, self._position + size
-        return bytes(self._body[start : self._position])
+        if size == 0:  # asked to see whether it gives bytes
+            return b""
+        self._size = min(2 * self._size, _MAX_READ_BYTES) if self.is_within_text else _READ_BYTES
+        self._text_bytes = self._text_bytes + self._size if self.is_within_text else 0
+        if self._text_bytes > _MAX_TEXT_BYTES:
+            raise InvalidOrder("it has too long a text")
+        start, self._position = self._position, self._position + self._size
+        chunk = bytes(self._body[start : self._position])
+        self.is_within_text = not chunk.isspace()
+        return chunk
 
 
 def _check_encoding(body: bytes | bytearray) -> None:

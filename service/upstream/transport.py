@@ -109,12 +109,19 @@ class Transport:
     async def post(self, operation: str, url: URL, document: Mapping[str, Any], *, seconds: float) -> object:
         """Send a document to the API; returns the one it answers with. Raises `UpstreamFailure`.
 
-        A redirect is refused: it could turn a POST into a GET.
+        A redirect is refused: it could turn a POST into a GET. The connection is new: whether a request that went out
+        on a dead one was received cannot be told, and no POST may be sent twice.
         """
         await self._guard.learn()
         with translate_errors(lambda: Circuit.API, self._key):
             async with await self._request(
-                operation, url, _within(seconds), self._api_headers, method=hdrs.METH_POST, json=document
+                operation,
+                url,
+                _within(seconds),
+                self._api_headers,
+                method=hdrs.METH_POST,
+                is_fresh=True,
+                json=document,
             ) as response:
                 await self._check(response)
                 return await read_document(response)
@@ -122,11 +129,14 @@ class Transport:
     async def put(
         self, operation: str, url: URL, body: AsyncIterator[bytes], *, seconds: float, headers: Mapping[str, str]
     ) -> None:
-        """Send a body to storage, without the key: the address itself is signed. Raises `UpstreamFailure`."""
+        """Send a body to storage, without the key: the address itself is signed. Raises `UpstreamFailure`.
+
+        The connection is new: a body that went out on a dead one would have to be read again.
+        """
         await self._guard.learn()
         with translate_errors(lambda: Circuit.ASSETS, self._key):
             async with await self._request(
-                operation, url, _within(seconds), headers, method=hdrs.METH_PUT, data=body
+                operation, url, _within(seconds), headers, method=hdrs.METH_PUT, is_fresh=True, data=body
             ) as response:
                 await self._check(response)
 

@@ -1,13 +1,15 @@
 """The service below a path, as a proxy offers it."""
 
+import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from urllib.parse import urljoin
 
 import pytest
 
 from tests.api.conftest import FIRST, TOKEN
+from tests.e2e import jobs
 from tests.e2e.client import Answer, Service, StartService
 from tests.fakes.samples import ORDER, jpeg, order
 from tests.fakes.upstream import FakeUpstream
@@ -49,7 +51,10 @@ async def below(request: pytest.FixtureRequest, upstream: FakeUpstream, start_se
     """A service with keys, below a path."""
     upstream.orders[ORDER], upstream.images["a"] = order(["a"]), jpeg()
     settings, headers, left_on = WAYS[request.param]
-    service = await start_service(service_api_key=FIRST, admin_token=TOKEN, **settings)
+    secret = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes ....").decode()
+    service = await start_service(
+        service_api_key=FIRST, admin_token=TOKEN, callback_secret=secret, callback_allow_private=True, **settings
+    )
     return Below(service, headers, left_on)
 
 
@@ -101,6 +106,60 @@ async def test_the_overview_leads_to_images_below_it(below: Below) -> None:
     (image,) = (await below.ask(f"{BASE}/v1/orders/{ORDER}")).document["images"]
 
     assert (await below.ask(image["link"])).body == jpeg()
+
+
+def addresses(document: object) -> Iterator[str]:
+    """Everything in a document that is an address on this host."""
+    match document:
+        case dict():
+            for value in document.values():
+                yield from addresses(value)
+        case list():
+            for value in document:
+                yield from addresses(value)
+        case str() if document.startswith("/"):
+            yield document
+
+
+async def test_every_address_in_a_document_is_below_it(below: Below) -> None:
+    """Of jobs, lists of them, overviews, reports and problems; what it leads to is there."""
+    made = await below.ask(f"{BASE}/v1/orders/{ORDER}/jobs", "POST")
+    await below.ask(made.document["links"]["events"])
+    asked = [
+        await below.ask(made.headers["Location"]),
+        await below.ask(f"{BASE}/v1/jobs"),
+        await below.ask(f"{BASE}/v1/jobs", **{"X-API-Key": "wrong"}),
+        await below.ask(f"{BASE}/v1/jobs/{'0' * 32}"),
+        await below.ask(f"{BASE}/v1/orders/{ORDER}"),
+        await below.ask(f"{BASE}/v1/orders/{ORDER}/images?colour=red"),
+        await below.ask(f"{BASE}/v1/orders/{ORDER}/images", "PATCH"),
+        await below.ask(f"{BASE}/v1/stats"),
+        await below.ask(f"{BASE}/nowhere"),
+    ]
+    found = [list(addresses(answer.document)) for answer in asked]
+
+    assert [bool(each) for each in found] == [True, True, True, True, True, True, True, False, True]
+    assert {(await below.ask(path.partition("#")[0])).status for each in found for path in each} <= {200, 204, 302}
+
+
+async def test_a_callback_leads_below_it(below: Below) -> None:
+    """It is sent long after the request that said where the service is."""
+    async with jobs.Receiver() as receiver:
+        made = await below.ask(f"{BASE}/v1/orders/{ORDER}/jobs?callback_url={receiver.url}", "POST")
+        await receiver.until(lambda: bool(receiver.received))
+
+    told = receiver.received[0].message["data"]["links"]
+    assert told == (await below.ask(made.headers["Location"])).document["links"]
+    assert (await below.ask(told["download"])).status == 200
+
+
+async def test_what_is_no_request_is_told_below_it(start_service: StartService) -> None:
+    """Where the settings say it: nothing else is known of such a connection."""
+    service = await start_service(base_path=BASE)
+
+    answer = await service.raw("NONSENSE\n\n")
+
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["type"].startswith(f"{BASE}/docs/errors#")
 
 
 @pytest.mark.parametrize("given", [BASE, ""])

@@ -1,20 +1,23 @@
 """More connections than there are files for: callers are served, and the log stays short."""
 
 import asyncio
+import os
 import resource
+import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import ClientSession
 
-from service.api.admission import Admission, connections_within, quiet_accept
+from service.api.admission import Admission, connections_within
 from tests.process import ServiceProcess
 
 FILES, MANY = 1024, 1100
+_ESTABLISHED = 1  # of the kernel's states of a connection
 REQUEST = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -145,15 +148,57 @@ def test_each_connection_may_open_an_image(files: int, connections: int) -> None
     assert connections_within(files) == connections
 
 
-def test_want_of_files_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """However often asyncio says so; what it says of anything else goes on as it was."""
-    passed: list[object] = []
-    handle = quiet_accept(passed.append)
-    full = {"message": "socket.accept() out of system resource", "exception": OSError(24, "Too many open files")}
+async def test_without_files_a_probe_is_answered(service: ServiceProcess) -> None:
+    """On a new connection each time, beside idle ones and ones that a request is begun on; one line tells of it."""
+    loop, soft_hard = asyncio.get_running_loop(), (FILES, FILES)
+    async with AsyncExitStack() as stack:
+        connections = [stack.enter_context(await _connect(service)) for _ in range(40)]
+        for connection in connections[:20]:
+            await loop.sock_sendall(connection, b"GET /livez")
+        async with ClientSession() as session, session.get(f"{service.url}/livez") as response:
+            assert response.status == 200
+        open_files = await asyncio.to_thread(
+            lambda: {int(path.name) for path in Path(f"/proc/{service.pid}/fd").iterdir()}
+        )
+        lowest = next(number for number in range(FILES) if number not in open_files)
+        resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (lowest, FILES))
+        try:
+            async with asyncio.timeout(10):
+                statuses = [await _status(service) for _ in range(200)]
+        finally:
+            resource.prlimit(service.pid, resource.RLIMIT_NOFILE, soft_hard)
 
-    for _ in range(512):
-        handle(None, full)
-    handle(None, {"message": "something else", "exception": OSError(24, "Too many open files")})
+    assert statuses == [b"HTTP/1.1 200 OK"] * 200
+    assert sum("cannot be accepted" in line for line in service.log) <= 1
+    assert len(service.log) < 20
 
-    assert len(caplog.records) == 1
-    assert len(passed) == 1
+
+async def _status(service: ServiceProcess) -> bytes:
+    """Of a probe on a connection of its own."""
+    address = urlsplit(service.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(REQUEST)
+    line = await reader.readline()
+    writer.close()
+    return line.strip()
+
+
+async def test_a_burst_finds_room(service: ServiceProcess) -> None:
+    """Hundreds come while the service is busy with something else: the kernel takes all, none has to knock again."""
+    address = urlsplit(service.url)
+    os.kill(service.pid, signal.SIGSTOP)
+    try:
+        with ExitStack() as stack:
+            knocking = [stack.enter_context(socket.socket()) for _ in range(900)]
+            for connection in knocking:
+                connection.setblocking(False)
+                connection.connect_ex((address.hostname, address.port))
+            states = [connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] for connection in knocking]
+            os.kill(service.pid, signal.SIGCONT)
+            async with asyncio.timeout(10):
+                status = await _status(service)
+    finally:
+        os.kill(service.pid, signal.SIGCONT)
+
+    assert set(states) == {_ESTABLISHED}
+    assert status == b"HTTP/1.1 200 OK"

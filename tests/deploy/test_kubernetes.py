@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.commands.serve import DRAIN_SECONDS
+from service.images.fetch import GRACE_SECONDS
 from tests.deploy.manifests import (
     COMPONENTS,
     DEPLOY,
@@ -49,13 +50,13 @@ def test_every_manifest_is_valid(tmp_path: Path, overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_grace_period_is_the_sum_of_what_a_stop_takes(overlay: str) -> None:
-    """The pause before the signal, two drains, and the last spans: no download is killed in the middle."""
+    """The pause before the signal, two drains, what is being bought, and the last spans: none is killed midway."""
     spec = pod(overlay)
 
     pause = spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][-1]
     seconds = float(pause.partition("sleep(")[2].rstrip(")"))
 
-    assert spec["terminationGracePeriodSeconds"] == seconds + 2 * DRAIN_SECONDS + LAST_SECONDS
+    assert spec["terminationGracePeriodSeconds"] == seconds + 2 * DRAIN_SECONDS + GRACE_SECONDS + LAST_SECONDS
 
 
 @pytest.mark.parametrize("overlay", ["single", "staging"])

@@ -67,7 +67,7 @@ async def events(service: Service, job: Document, *, after: int | None = None) -
                 name, _, value = raw.decode().rstrip("\n").partition(": ")
                 fields[name] = value
                 if name == "data":
-                    yield Event(fields.pop("event"), int(fields.pop("id")), json.loads(value))
+                    yield Event(fields.pop("event", "message"), int(fields.pop("id")), json.loads(value))
 
         yield read()
 

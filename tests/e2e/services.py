@@ -1,6 +1,7 @@
 """Starting services for tests."""
 
 import itertools
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -15,13 +16,17 @@ from service.api.timeouts import Timeouts
 from service.app import create_app
 from service.settings import Settings
 from tests.e2e.client import Service, StartService
+from tests.process import ServiceProcess
 
 API_KEY = "key-of-the-account-5c02"
 
 
 @asynccontextmanager
 async def service_factory(upstream_url: str, folder: Path) -> AsyncIterator[StartService]:
-    """A factory for services in this process; each has a data directory of its own unless told. All stop at the end."""
+    """A factory for services in this process; each has a data directory of its own unless told. All stop at the end.
+
+    Where the environment names a `CHECKOUT`, they are its services, each in a process of its own.
+    """
     number = itertools.count()
     with pytest.MonkeyPatch.context() as environment:
         for name in Settings.model_fields:
@@ -38,6 +43,8 @@ async def service_factory(upstream_url: str, folder: Path) -> AsyncIterator[Star
                     "rate_limit": None,
                     "store_max_bytes": 64 << 20,
                 }
+                if os.environ.get("CHECKOUT"):
+                    return await _start_elsewhere(running, values | settings)
                 timeouts = settings.pop("timeouts", Timeouts())
                 assert isinstance(timeouts, Timeouts)
                 app = create_app(Settings(_env_file=None, **(values | settings)))
@@ -48,3 +55,19 @@ async def service_factory(upstream_url: str, folder: Path) -> AsyncIterator[Star
                 return Service(url, session, served.aclose)
 
             yield start
+
+
+async def _start_elsewhere(running: AsyncExitStack, settings: dict[str, Any]) -> Service:
+    """The service of another checkout."""
+    if "timeouts" in settings:
+        pytest.skip("only a service in this process has other timeouts")
+    data_dir = settings.pop("data_dir")
+    environment = {
+        name.upper(): "off" if name == "rate_limit" and value is None else str(value)
+        for name, value in settings.items()
+        if value is not None or name == "rate_limit"
+    }
+    served = await running.enter_async_context(AsyncExitStack())
+    process = await served.enter_async_context(ServiceProcess(data_dir, **environment))
+    session = await running.enter_async_context(ClientSession(timeout=ClientTimeout(total=60)))
+    return Service(process.url, session, served.aclose)

@@ -25,7 +25,7 @@ from tests.fakes.samples import jpeg, order, photo
 from tests.fakes.upstream import FakeUpstream
 from tests.faults.findings import Findings
 from tests.faults.scene import members
-from tests.process import ServiceProcess
+from tests.process import CHECKOUT, ServiceProcess
 from tests.tools import missing, require_tool
 
 MOST_MEMORY = 200
@@ -180,6 +180,8 @@ async def huge_orders(target: Target) -> None:
         ("900,000 nulls", '{"images":[' + ",".join(["null"] * 900_000) + "]}", 200),
         ("brackets", '{"images":' + "[" * 5_000_000, 502),
         ("a name of 4 MB", json.dumps({"images": [], "name": "x" * 4_000_000}), 404),
+        ("a name of 15 MB", json.dumps({"images": [], "name": "x" * 15_000_000}), 404),
+        ("an escaped name of 15 MB", '{"images":[],"name":"' + "\\u00e9" * 2_500_000 + '"}', 404),
         ("more than is read", '{"images":[' + ",".join(["{}"] * 7_000_000) + "]}", 502),
     ]
     for words, document, status in documents:
@@ -337,13 +339,14 @@ def _faked_clock(folder: Path) -> dict[str, str]:
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # else waits for Python's own lock end at once, and threads starve
+        "RATE_LIMIT": "30/minute",  # what is asked for here, and less than the wrong tokens that are sent
     }
 
 
 def _slow_lookups(folder: Path) -> dict[str, str]:
     """Settings with which some names take long to look up."""
     (folder / "sitecustomize.py").write_text(_SLOW_NAMES)
-    paths = os.pathsep.join([str(folder), str(Path(__file__).parents[2])])
+    paths = os.pathsep.join([str(folder), str(CHECKOUT)])
     return {"PYTHONPATH": paths, "IMAGE_TIMEOUT": "3", "CALLBACK_ALLOW_PRIVATE": "true"}
 
 

@@ -408,11 +408,11 @@ class TestFlights:
 
 
 class TestClose:
-    async def test_what_has_begun_is_finished_and_published(self, scene: Scene, upstream: FakeUpstream) -> None:
+    async def test_what_is_being_bought_is_finished_and_published(self, scene: Scene, upstream: FakeUpstream) -> None:
         """Within the grace, waited for or not."""
         upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
         gates = [upstream.hold("a"), upstream.hold("b")]
-        fetches = [scene.fetch("a"), scene.fetch("b")]
+        fetches = [scene.fetch("a", preview=False), scene.fetch("b", preview=False)]
         await upstream.until(lambda: upstream.calls("a") + upstream.calls("b") == 2)
         fetches[1].cancel()
         await turns()
@@ -427,12 +427,23 @@ class TestClose:
         assert not before
         assert (await found(scene.images, "a.0", "b.0")).keys() == {"a.0", "b.0"}
 
+    async def test_what_is_free_is_not_waited_for(self, scene: Scene, upstream: FakeUpstream) -> None:
+        """An upstream that never sends it keeps nobody from stopping."""
+        upstream.images["a"] = jpeg()
+        upstream.hold("a")
+        fetch = scene.fetch()
+        await upstream.until(lambda: upstream.calls("a") == 1)
+
+        await scene.fetcher.close()
+
+        assert fetch.cancelled()
+
     async def test_what_has_not_begun_is_not(self, upstream: FakeUpstream, images: ImageStore) -> None:
         """It waits for a slot, which comes free meanwhile; it is cancelled."""
         upstream.images |= {"held": jpeg(1), "a": jpeg(2)}
         gate = upstream.hold("held")
         async with scene_of(upstream, images, limit=1) as scene:
-            held, waiting = scene.fetch("held"), scene.fetch()
+            held, waiting = scene.fetch("held", preview=False), scene.fetch(preview=False)
             await upstream.until(lambda: upstream.calls("held") == 1)
             await turns()
             closing = scene.start(scene.fetcher.close())
@@ -447,10 +458,10 @@ class TestClose:
         self, scene: Scene, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """An upstream that says nothing does not keep the process."""
-        monkeypatch.setattr(fetch_module, "_GRACE_SECONDS", 0.05)
+        monkeypatch.setattr(fetch_module, "GRACE_SECONDS", 0.05)
         upstream.images["a"] = jpeg()
         upstream.hold("a")
-        fetch = scene.fetch()
+        fetch = scene.fetch(preview=False)
         await upstream.until(lambda: upstream.calls("a") == 1)
 
         await scene.fetcher.close()

@@ -126,3 +126,16 @@ async def test_unknown_for_one_look_is_not_gone(upstream: FakeUpstream, start_se
     answer = await service.download(wait="true", wait_timeout="3600")
 
     assert answer.members == {"a.jpg": jpeg(1), "b.jpg": jpeg(2)}
+
+
+@pytest.mark.parametrize("others", [["unidentified-1"], ["unidentified-1", "unidentified-2", "unidentified-1x"]])
+async def test_an_image_without_an_id_is_no_other(upstream: FakeUpstream, service: Service, others: list[str]) -> None:
+    """Whatever the others are called: it is reported, and they are delivered."""
+    nameless = photo("")
+    upstream.orders[ORDER] = order([nameless, *others, nameless])
+    upstream.images |= {image_id: jpeg(number) for number, image_id in enumerate(others)}
+
+    answer = await service.download()
+
+    assert answer.images == {f"{image_id}.jpg": jpeg(number) for number, image_id in enumerate(others)}
+    assert "Missing: 2" in answer.report

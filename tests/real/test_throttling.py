@@ -11,7 +11,7 @@ from aiohttp import web
 
 from tests.e2e import jobs
 from tests.e2e.client import PATIENCE, StartService
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order
+from tests.fakes.samples import ORDER, jpeg, order
 from tests.fakes.upstream import FakeUpstream, Handler, Reply, Script
 from tests.real.orders import fill
 
@@ -148,81 +148,3 @@ async def test_what_passes_by_itself_is_asked_again(
     answer = await service.download()
 
     assert answer.members == {f"i{number}.jpg": jpeg(number) for number in range(3)}
-
-
-class DeadEnds:
-    """A way to upstream on which kept connections die silently, as behind a firewall that forgets them.
-
-    After `kill`, each connection that was open takes one more request and hangs up on it.
-    """
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._server: asyncio.Server | None = None
-        self._generation = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.died = 0
-        self.url = ""
-
-    def kill(self) -> None:
-        """All connections of now are dead, and nobody knows."""
-        self._generation += 1
-
-    async def __aenter__(self) -> "DeadEnds":
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v3"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(self._serve(reader, writer, self._generation))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, born: int) -> None:
-        back, forth = await asyncio.open_connection("127.0.0.1", self._port)
-        returning = asyncio.ensure_future(self._copy(back, writer))
-        try:
-            while data := await reader.read(65536):
-                if born != self._generation:
-                    self.died += 1
-                    break
-                forth.write(data)
-        except ConnectionError:
-            pass
-        finally:
-            returning.cancel()
-            forth.close()
-            writer.transport.abort()
-
-    @staticmethod
-    async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-
-
-async def test_dead_kept_connections_lose_no_image(upstream: FakeUpstream, start_service: StartService) -> None:
-    """Twenty connections were kept and died: a retry does not take the next dead one."""
-    port = int(upstream.url.rpartition(":")[2].partition("/")[0])
-    async with DeadEnds(port) as way:
-        service = await start_service(autoenhance_api_base=way.url, download_concurrency=20)
-        fill(upstream, 20)
-        gates = [upstream.hold(f"i{number}") for number in range(20)]
-        first = asyncio.create_task(service.download())
-        await upstream.until(lambda: upstream.in_flight == 20)
-        for gate in gates:
-            gate.set()
-        assert (await first).status == 200
-        wanted = fill(upstream, 20, order_id=OTHER_ORDER, prefix="j", script=lambda number: jpeg(100 + number))
-        way.kill()
-
-        answer = await service.download(OTHER_ORDER)
-
-    assert (answer.status, answer.members) == (200, wanted)
-    assert way.died > 0

@@ -21,7 +21,7 @@ from tests.faults import (
     storm,
 )
 from tests.faults.findings import Findings
-from tests.fuzz import campaign
+from tests.fuzz import campaign, real_life
 from tests.jobs.kills import kill_jobs
 from tests.shared.crashes import kill_running, stall_running, stop_poison
 from tests.shared.kills import Plan, kill_replicas
@@ -74,6 +74,10 @@ CHECKS: Mapping[str, tuple[str, Check]] = {
     "fuzz": (
         "Odd requests, odd bytes, odd documents",
         lambda to: campaign.fuzz(to, examples=10, streams=1000, parser_examples=2000, seed=23),
+    ),
+    "real-life": (
+        "Records, images, names, pauses and download managers at random",
+        lambda to: real_life.fuzz(to, seconds=60, seed=25),
     ),
     "redteam": ("Hostile callers and hard times", lambda to: redteam.attack_all(to)),
     "slow": ("Slow readers", lambda to: slow_readers.hold_slow_readers(to, readers=64, seconds=60)),

@@ -13,7 +13,7 @@ from service.upstream.answers import UpstreamFailure, content_range, refusal, re
 NOW = datetime(2026, 3, 2, 9, 15, 4, tzinfo=UTC)
 DAY = 86_400.0
 
-TRANSIENT = {Reason.RATE_LIMITED, Reason.UPSTREAM_ERROR, Reason.TIMEOUT, Reason.UNREACHABLE, Reason.TRUNCATED}
+TRANSIENT = {Reason.RATE_LIMITED, Reason.TIMEOUT, Reason.UNREACHABLE, Reason.TRUNCATED}
 
 
 class TestRefusal:
@@ -93,7 +93,10 @@ class TestRefusal:
         """Trying again can help with these, and with no others."""
         assert UpstreamFailure(reason).is_transient is (reason in TRANSIENT)
 
-    @pytest.mark.parametrize(("status", "passes"), [(408, True), (425, True), (202, False), (400, False), (409, False)])
+    @pytest.mark.parametrize(
+        ("status", "passes"),
+        [(408, True), (425, True), (500, True), (503, True), (202, False), (400, False), (409, False)],
+    )
     def test_which_refusals_pass_by_themselves(self, status: int, passes: bool) -> None:
         """A request that was too slow or too early may be repeated, like a 5xx; no other 4xx."""
         failure = refusal(status, {})

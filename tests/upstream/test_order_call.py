@@ -145,13 +145,24 @@ async def test_a_document_that_is_too_long_is_not_read_to_its_end(
 
 
 async def test_a_passing_failure_is_tried_again(upstream: FakeUpstream, parts: Parts) -> None:
-    """Errors and documents that are none; counted as retries by reason."""
-    upstream.orders[ORDER] = [503, "<html>", order(["a"])]
+    """Counted as retries by reason."""
+    upstream.orders[ORDER] = [503, 500, order(["a"])]
 
     document = await parts.client.order(ORDER)
 
     assert len(document.images) == 1
     assert parts.sample("batch_upstream_retries_total", reason="upstream_error") == 2
+
+
+@pytest.mark.parametrize("text", ["<html>", "[]", '{"images":' + "[" * 2_000_000], ids=["page", "list", "long"])
+async def test_what_cannot_be_read_is_not_asked_for_again(upstream: FakeUpstream, parts: Parts, text: str) -> None:
+    """The same again would be as unreadable, and may be 16 MiB."""
+    upstream.orders[ORDER] = [text, order(["a"])]
+
+    with pytest.raises(UpstreamError):
+        await parts.client.order(ORDER)
+
+    assert upstream.calls(ORDER) == 1
 
 
 async def test_an_open_circuit_answers_at_once(upstream: FakeUpstream, clock: FakeClock) -> None:

@@ -491,6 +491,18 @@ class TestBytes:
         with pytest.raises(InvalidOrder):
             read_order(body)
 
+    @pytest.mark.parametrize("text", ["x", "é", "\\u00e9", "\\/", "\\ud83d\\ude00"])
+    def test_a_text_of_millions_ends_in_time(self, text: str) -> None:
+        """One of 4 MB is read, whatever its letters are; one that takes up the whole document is refused."""
+        body = '{"images": [{"image_id": "a"}], "name": "%s"}'
+
+        order = read_order((body % (text * (4_000_000 // len(text.encode())))).encode())
+        with pytest.raises(InvalidOrder):
+            read_order((body % (text * (15_000_000 // len(text.encode())))).encode())
+
+        assert len(order.name or "") == 1_000
+        assert [image.image_id for image in order.images] == ["a"]
+
     @pytest.mark.parametrize("field", ["metadata", "restage", "status_reason", "image_name", "downloaded"])
     def test_a_deep_value_is_no_crash(self, field: str) -> None:
         """It may be nothing; the image's other settings and the other images are read."""

@@ -1,0 +1,138 @@
+"""Takes callers' connections in: many at once, and also where no file can be opened any more."""
+
+import asyncio
+import errno
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+from service.api.admission import Admission
+from service.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+# So many wait in the kernel to be taken; more would have to knock again, a second later.
+_QUEUE = 4096
+# So many are taken before others have their turn.
+_AT_ONCE = 64
+# Descriptors kept for connections: without any, nobody would be answered, not even a probe.
+_SPARE = 8
+_NO_FILES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_PAUSE_SECONDS = 0.02
+_NOTE_SECONDS = 60.0
+
+
+class CannotListen(Exception):
+    """The address, or the port, cannot be had; the message says why."""
+
+
+@asynccontextmanager
+async def accepting(
+    connect: Callable[[], asyncio.Protocol], host: str, port: int, admission: Admission
+) -> AsyncIterator[list[socket.socket]]:
+    """Give each connection a protocol that `connect` makes; yields the sockets that are listened on.
+
+    Raises `CannotListen`.
+    """
+    async with AsyncExitStack() as stack:
+        listeners = [stack.enter_context(listener) for listener in await _listen(connect, host, port)]
+        spare = stack.enter_context(_Spare())
+        tasks = [asyncio.create_task(_accept(listener, connect, admission, spare)) for listener in listeners]
+        try:
+            yield listeners
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _listen(connect: Callable[[], asyncio.Protocol], host: str, port: int) -> list[socket.socket]:
+    """Sockets that listen on every address of a host."""
+    try:
+        server = await asyncio.get_running_loop().create_server(connect, host, port, start_serving=False)
+    except OSError as error:
+        raise CannotListen(error.strerror or str(error)) from error
+    try:
+        return [_listening(os.dup(bound.fileno())) for bound in server.sockets]
+    finally:
+        server.close()
+
+
+def _listening(descriptor: int) -> socket.socket:
+    listener = socket.socket(fileno=descriptor)
+    listener.settimeout(0)
+    try:
+        listener.listen(_QUEUE)
+    except OSError as error:
+        listener.close()
+        raise CannotListen(error.strerror or str(error)) from error
+    return listener
+
+
+async def _accept(
+    listener: socket.socket, connect: Callable[[], asyncio.Protocol], admission: Admission, spare: "_Spare"
+) -> None:
+    """Take connections in, for ever."""
+    note_after = 0.0
+    while True:
+        try:
+            await asyncio.gather(*(_attach(connect, taken) for taken in await _take(listener)))
+            spare.refill()
+        except Exception as error:
+            is_full = isinstance(error, OSError) and error.errno in _NO_FILES
+            if is_full and spare.give():
+                continue
+            if time.monotonic() >= note_after:
+                note_after = time.monotonic() + _NOTE_SECONDS
+                log.error("connections cannot be accepted", exc_info=None if is_full else error)  # noqa: TRY400
+            if is_full:
+                admission.make_room()
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+
+async def _take(listener: socket.socket) -> list[socket.socket]:
+    """Wait for a connection; take it, and some that are there too. Raises `OSError`."""
+    taken = [(await asyncio.get_running_loop().sock_accept(listener))[0]]
+    with suppress(OSError):
+        while len(taken) < _AT_ONCE:
+            taken.append(listener.accept()[0])
+            taken[-1].settimeout(0)
+    return taken
+
+
+async def _attach(connect: Callable[[], asyncio.Protocol], taken: socket.socket) -> None:
+    try:
+        await asyncio.get_running_loop().connect_accepted_socket(connect, taken)
+    except BaseException:
+        taken.close()
+        raise
+
+
+class _Spare:
+    """Descriptors that are given away when there are no others."""
+
+    def __init__(self) -> None:
+        self._kept: list[int] = []
+        self.refill()
+
+    def refill(self) -> None:
+        """Take as many as are missing, if they can be had."""
+        with suppress(OSError):
+            while len(self._kept) < _SPARE:
+                self._kept.append(os.open(os.devnull, os.O_RDONLY))
+
+    def give(self) -> bool:
+        """Let go of one, if there is one."""
+        if self._kept:
+            os.close(self._kept.pop())
+            return True
+        return False
+
+    def __enter__(self) -> "_Spare":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self.give():
+            pass
