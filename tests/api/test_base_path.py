@@ -108,15 +108,15 @@ async def test_the_overview_leads_to_images_below_it(below: Below) -> None:
     assert (await below.ask(image["link"])).body == jpeg()
 
 
-def addresses(document: object) -> Iterator[str]:
+def links_in(document: object) -> Iterator[str]:
     """Everything in a document that is an address on this host."""
     match document:
         case dict():
             for value in document.values():
-                yield from addresses(value)
+                yield from links_in(value)
         case list():
             for value in document:
-                yield from addresses(value)
+                yield from links_in(value)
         case str() if document.startswith("/"):
             yield document
 
@@ -136,7 +136,7 @@ async def test_every_address_in_a_document_is_below_it(below: Below) -> None:
         await below.ask(f"{BASE}/v1/stats"),
         await below.ask(f"{BASE}/nowhere"),
     ]
-    found = [list(addresses(answer.document)) for answer in asked]
+    found = [list(links_in(answer.document)) for answer in asked]
 
     assert [bool(each) for each in found] == [True, True, True, True, True, True, True, False, True]
     assert {(await below.ask(path.partition("#")[0])).status for each in found for path in each} <= {200, 204, 302}
