@@ -1,20 +1,24 @@
 """Archives by their immutable id: `GET /v1/archives/{archive_id}` and its report."""
 
 import re
+from collections.abc import Mapping
 from typing import Literal
 
 from aiohttp import web
 from pydantic import Field
 
-from service.api.documents import Count, Document, Summary, answer
+from service.api.base_path import external
+from service.api.documents import Count, Document, Reference, Summary, answer
 from service.api.downloads import BYTES, CONDITIONS, HEAD_ANSWERS, ZIP_ANSWERS, head_of
+from service.api.images import image_path
 from service.api.keys import ARCHIVES, DELIVERY
 from service.api.route import Answer, Route, Who
-from service.archives.archive import Archive, State
+from service.archives.archive import Archive, ImageResult, State
 from service.archives.delivery import DeliveryOptions
 from service.problems import ArchiveGone, ArchiveNotFound, PreconditionFailed
 from service.reasons import Reason
 from service.text import printable
+from service.upstream.models import Rendition
 
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -32,6 +36,7 @@ class ReportLine(Document):
     attempts: Count = Field(description="0: the image was here already.")
     rendition: str | None = Field(description="Which of several, or `original`; null for an only one.")
     blake3: str | None = Field(description="Of its content (256 bits, hexadecimal), where that is known.")
+    link: Reference | None = Field(description="The image by itself; null for an unaltered photo.")
 
 
 class Report(Summary):
@@ -56,9 +61,19 @@ async def describe(request: web.Request) -> web.StreamResponse:
 async def report(request: web.Request) -> web.Response:
     """What is in the archive, and what is missing, image by image."""
     archive = await _archive(request, begin=False)
-    images = [result.line() for result in archive.results]
+    renditions = await request.app[ARCHIVES].renditions_of(archive)
+    images = [{**result.line(), "link": _link(request, archive, result, renditions)} for result in archive.results]
     document = {**archive.summary(), "archive_id": archive.id, "unlisted": archive.unlisted, "images": images}
     return answer(document, headers={"Cache-Control": "private, no-cache"})
+
+
+def _link(
+    request: web.Request, archive: Archive, result: ImageResult, renditions: Mapping[str, Rendition]
+) -> str | None:
+    rendition = renditions.get(result.rendition or "")
+    if rendition is None:  # an unaltered photo
+        return None
+    return external(request, image_path(archive.order_id, result.image_id, rendition))
 
 
 async def _archive(request: web.Request, *, begin: bool = True) -> Archive:

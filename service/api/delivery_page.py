@@ -25,7 +25,7 @@ from service.api.images import describe_image, send_image
 from service.api.keys import ORDERS, PRESETS, SETTINGS
 from service.api.limits import Counts
 from service.api.origins import is_prefetch
-from service.api.query import read_as, read_options
+from service.api.query import read_image_options, read_options
 from service.api.route import Answer, Problems, Route, Who, text
 from service.api.share_links import (
     ADMINISTRATOR,
@@ -145,8 +145,8 @@ def _read_image(request: web.Request) -> tuple[str, str, ImageOptions]:
     if image_id not in {shared.image_id for shared in link.images}:
         raise ImageNotFound
     shared = next(iter(_options(request, link).renditions.values()))
-    wanted = read_as(ImageOptions, request.query)
-    given = {name for name in request.query if name in Rendition.model_fields}
+    wanted = read_image_options(request.query, request.app[PRESETS])
+    given = {name for name in request.query if name in Rendition.model_fields or name == "rendition"}
     rendition = wanted.plain if given else shared
     if rendition not in (shared, _PREVIEW):
         raise InvalidParameter(min(given), f"this link opens its photos as they were shared, or with {_PREVIEW_QUERY}")

@@ -6,9 +6,9 @@ from aiohttp import web
 
 from service.api.caller import identity
 from service.api.downloads import LOOK, empty, require_key, require_version
-from service.api.keys import IMAGES, METRICS, ORDERS, SINGLE_IMAGES
+from service.api.keys import IMAGES, METRICS, ORDERS, PRESETS, SINGLE_IMAGES
 from service.api.limits import Counts
-from service.api.query import read_as, read_order_id, read_query
+from service.api.query import read_image_options, read_order_id, read_query
 from service.api.route import Answer, Parameter, Problems, Route, Who, count
 from service.archives.image_delivery import ImageFile, deliver_image, image_headers
 from service.archives.names import safe_stem
@@ -81,7 +81,7 @@ def _written(value: object) -> str:
 
 def _read(request: web.Request) -> tuple[str, str, ImageOptions]:
     """The order's id, the image's, and the options. Raises `InvalidOrderId`, `InvalidParameter`."""
-    order_id, options = read_order_id(request), read_as(ImageOptions, read_query(request))
+    order_id, options = read_order_id(request), read_image_options(read_query(request), request.app[PRESETS])
     return order_id, request.match_info["image_id"], options
 
 

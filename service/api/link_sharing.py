@@ -15,7 +15,7 @@ from service.api.caller import CALLER, is_administrator, tenant_of
 from service.api.documents import Count, Document, Moment, Reference, answer
 from service.api.downloads import require_key, require_version
 from service.api.keys import ORDERS, PRESETS, SETTINGS
-from service.api.query import read_as, read_options
+from service.api.query import read_as, read_image_options, read_options
 from service.api.route import Answer, Route, Who, count
 from service.api.share_links import (
     ADMINISTRATOR,
@@ -27,7 +27,7 @@ from service.api.share_links import (
     new_token,
 )
 from service.archives.names import Names
-from service.archives.options import ImageOptions, Options
+from service.archives.options import Options
 from service.archives.plan import choose
 from service.archives.renditions import Presets
 from service.problems import InvalidParameter, LinkNotFound, LinksUnavailable, Unauthorized
@@ -159,7 +159,7 @@ async def revoke(request: web.Request) -> web.Response:
 def _options(url: URL, image_id: str | None, presets: Presets) -> Options:
     if image_id is None:
         return read_options(url.query, presets)
-    rendition = read_as(ImageOptions, url.query).plain
+    rendition = read_image_options(url.query, presets).plain
     return Options(**rendition.model_dump(), image=(image_id,))
 
 

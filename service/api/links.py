@@ -23,11 +23,10 @@ from service.api.downloads import ARCHIVE_EXAMPLE, ORDER_CALL
 from service.api.keys import PRESETS, SETTINGS
 from service.api.limits import Counts
 from service.api.link_sharing import Link, share
-from service.api.query import is_order_id, read_as, read_options
+from service.api.query import is_order_id, read_image_options, read_options
 from service.api.route import Answer, Body, Route
 from service.api.share_links import LONGEST_SECONDS
 from service.api.signatures import is_signed, sign, signing_key
-from service.archives.options import ImageOptions
 from service.archives.renditions import Presets
 from service.problems import InvalidParameter, LinkRefused, LinksUnavailable, Unauthorized
 from service.settings import ServiceKey
@@ -116,7 +115,7 @@ def _read_path(path: str, base: str, presets: Presets) -> URL:
     if not is_local or not ((order and is_order_id(order[1])) or (_RESULT.fullmatch(url.raw_path) and not url.query)):
         raise InvalidParameter("path", "must be the download of an order, an image, an archive or a job")
     if order and order[2]:
-        read_as(ImageOptions, url.query)
+        read_image_options(url.query, presets)
     elif order:
         read_options(url.query, presets)
     return url

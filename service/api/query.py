@@ -9,7 +9,7 @@ from multidict import MultiDict, MultiMapping
 from pydantic import BaseModel, ValidationError
 
 from service.api.caller import CALLER
-from service.archives.options import Options
+from service.archives.options import ImageOptions, Options
 from service.archives.renditions import PRESETS_OF_CONTEXT, Presets
 from service.problems import InvalidOrderId, InvalidParameter
 from service.text import printable
@@ -51,6 +51,11 @@ def read_query(request: web.Request) -> MultiMapping[str]:
 def read_options(query: MultiMapping[str], presets: Presets) -> Options:
     """The validated query of a download or a job. Raises as `read_as`."""
     return read_as(Options, query, {PRESETS_OF_CONTEXT: presets})
+
+
+def read_image_options(query: MultiMapping[str], presets: Presets) -> ImageOptions:
+    """The validated query of one image by itself. Raises as `read_as`."""
+    return read_as(ImageOptions, query, {PRESETS_OF_CONTEXT: presets}).resolved
 
 
 def read_as(model: type[Query], query: MultiMapping[str], context: dict[str, Any] | None = None) -> Query:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -27,7 +27,7 @@ from service.problems import (
     StillBuilding,
 )
 from service.telemetry.metrics import CacheResult, Refetch
-from service.upstream.models import Order
+from service.upstream.models import Order, Rendition
 
 _SWEEP_SECONDS = 30.0
 _RELEASE_SECONDS = 5.0
@@ -161,6 +161,11 @@ class Archives:
             await self._catalogue.drop(archive_id)
             raise ArchiveGone(f"Images of archive {archive_id} were removed to free space.")
         return archive if archive.is_settled else self._continue(record, archive)
+
+    async def renditions_of(self, archive: Archive) -> Mapping[str, Rendition]:
+        """What the images of an archive were asked for as, by the rendition's name; an only one has none."""
+        found = self._registry.builds.get(archive.id) or await self._catalogue.load(archive.id)
+        return found.plan.options.renditions if found is not None else {}
 
     async def held(self, archive_id: str, order_id: str, options: Options) -> Archive | None:
         """The archive that a caller says it has a part of; None unless it is here and for just these options."""

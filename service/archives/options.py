@@ -1,6 +1,7 @@
 """What a caller asks for: the validated query of a download or a job."""
 
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
@@ -21,9 +22,32 @@ _RENDITION_TEXT = {"type": "string", "examples": ["print", "print,quality=85", "
 class ImageOptions(RenditionOptions):
     """How to render one image that is asked for by itself, and what it is for."""
 
+    rendition: Annotated[NamedRendition, WithJsonSchema(_RENDITION_TEXT)] | None = Field(
+        None, description="A rendition as for a download: a preset such as `print`, or `name,key=value,...`."
+    )
     download: bool = Field(
         default=False, description="For a browser to save as a file, instead of showing it (`Content-Disposition`)."
     )
+
+    @field_validator("rendition", mode="before")
+    @classmethod
+    def _only_one(cls, value: object) -> object:
+        if isinstance(value, list) and len(value) > 1:
+            raise ValueError("may be given only once")
+        return value[0] if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _rendition_alone(self) -> Self:
+        _check_alone(self, [self.rendition] if self.rendition else [])
+        return self
+
+    @property
+    def resolved(self) -> "ImageOptions":
+        """The same, without a rendition of its own name."""
+        if self.rendition is None:
+            return self
+        values = self.rendition.plain.model_dump(exclude={"dev_mode"})
+        return ImageOptions(**values, dev_mode=self.dev_mode, download=self.download)
 
 
 class Options(RenditionOptions):
@@ -112,9 +136,7 @@ class Options(RenditionOptions):
             raise _conflict("part", "cannot be combined with image")
         if self.part is not None and self.since is not None:
             raise _conflict("since", "cannot be combined with part")
-        if self.rendition and (twice := sorted(_OF_ONE_RENDITION & self.model_fields_set)):
-            example = f"{self.rendition[0].name},{twice[0]}=..."
-            raise _conflict("rendition", f"cannot be combined with {twice[0]}: write rendition={example}")
+        _check_alone(self, self.rendition)
         return self
 
     @cached_property
@@ -160,3 +182,10 @@ def _conflict(name: str, reason: str) -> ValidationError:
     """The error of a parameter that another one excludes."""
     kind = PydanticCustomError("value_error", "{error}", {"error": reason})
     return ValidationError.from_exception_data("Options", [InitErrorDetails(type=kind, loc=(name,), input=None)])
+
+
+def _check_alone(options: RenditionOptions, renditions: Sequence[NamedRendition]) -> None:
+    """Raises the error of a parameter that a rendition excludes."""
+    if renditions and (twice := sorted(_OF_ONE_RENDITION & options.model_fields_set)):
+        example = f"{renditions[0].name},{twice[0]}=..."
+        raise _conflict("rendition", f"cannot be combined with {twice[0]}: write rendition={example}")

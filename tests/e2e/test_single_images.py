@@ -268,6 +268,55 @@ async def test_the_overview_leads_to_each_image(upstream: FakeUpstream, service:
     assert links[1].startswith(f"/v1/orders/{ORDER}/images/x%2F%C3%BC?")
 
 
+@pytest.mark.parametrize(
+    ("rendition", "query"),
+    [
+        ("web", {"format": "webp", "preview": "true"}),
+        ("mls", {"format": "jpeg", "preview": "false", "quality": "80", "max_width": "2048"}),
+        ("mls,quality=70", {"format": "jpeg", "preview": "false", "quality": "70", "max_width": "2048"}),
+        ("flyer,format=png,max_width=1200", {"format": "png", "preview": "true", "max_width": "1200"}),
+    ],
+)
+async def test_a_rendition_of_downloads_can_be_named(
+    upstream: FakeUpstream, service: Service, rendition: str, query: dict[str, str]
+) -> None:
+    """A preset, a changed one, or one of the caller's: as in a ZIP, which then finds it stored."""
+    alone = await get(service, rendition=rendition)
+    zipped = await service.download(image="a", rendition=rendition)
+
+    (asked,) = upstream.requests("a")
+    assert (alone.status, zipped.status) == (200, 200)
+    assert asked.query == query
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        [("rendition", "nonsense")],
+        [("rendition", "web"), ("rendition", "mls")],
+        [("rendition", "web"), ("quality", "8")],
+    ],
+)
+async def test_a_wrong_rendition_is_refused_by_name(service: Service, query: list[tuple[str, str]]) -> None:
+    """One that is none, several, and one beside what it decides."""
+    answer = await service.ask(f"/v1/orders/{ORDER}/images/a", params=query)
+
+    assert (answer.status, answer.problem["parameter"]) == (400, "rendition")
+
+
+async def test_the_report_leads_to_each_image(upstream: FakeUpstream, service: Service) -> None:
+    """In the rendition that the archive has, found or missing."""
+    upstream.images["b"] = [404, LARGE]
+    archive = await service.download(max_width="300", quality="70")
+
+    report = (await service.ask(f"/v1/archives/{archive.headers['X-Archive-Id']}/report")).document
+    links = {line["image_id"]: line["link"] for line in report["images"]}
+
+    assert links["a"] == f"/v1/orders/{ORDER}/images/a?quality=70&max_width=300"
+    assert [(await service.ask(links[image_id])).body for image_id in ("a", "b")] == [SMALL, LARGE]
+    assert (upstream.calls("a"), upstream.calls("b")) == (1, 2)
+
+
 async def test_an_image_that_is_evicted_at_the_wrong_moment_is_fetched_again(
     upstream: FakeUpstream, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
