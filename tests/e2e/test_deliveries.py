@@ -116,6 +116,15 @@ async def test_the_zip_arrives_whole_in_one_put(service: Service, storage: Stora
     assert storage.presigned.endswith(path)
 
 
+async def test_an_older_signature_covers_no_content_type(service: Service, storage: Storage) -> None:
+    """One that was signed as absent must not be sent."""
+    await settled(service, await start(service, f"{storage.url}/bucket/a.zip?Signature=x&Expires=1&AWSAccessKeyId=k"))
+
+    ((_, headers, body),) = storage.puts
+    assert "Content-Type" not in headers
+    assert headers["Content-Length"] == str(len(body))
+
+
 async def test_the_callback_follows_the_delivery(service: Service, storage: Storage) -> None:
     """And tells of it."""
     job = await start(service, storage.presigned, callback_url=f"{storage.url}/done")
@@ -184,7 +193,12 @@ async def test_attempts_are_bounded(service: Service, storage: Storage) -> None:
 @pytest.mark.parametrize("status", [400, 403, 404, 301, 307])
 async def test_a_refusal_is_final(service: Service, storage: Storage, status: int) -> None:
     """An address that has expired does not come back, and redirects are not followed."""
-    storage.script = [taking(status)]
+
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        return web.Response(status=status, headers={"Location": f"{storage.url}/bucket/elsewhere.zip"})
+
+    storage.script = [refuse]
 
     job = await settled(service, await start(service, storage.presigned))
 
