@@ -145,7 +145,8 @@ class Build:
         if self.archive.has_report:  # its build died before the end: what would follow could belie the report
             raise ArchiveGone
         left = await self._append_stored()
-        free = asyncio.Semaphore(_AT_ONCE * self._fetcher.concurrency)
+        # Where several share, an instance that dies costs the others no more images than may be downloaded at once.
+        free = asyncio.Semaphore(self._fetcher.concurrency * (1 if self._catalogue.shared else _AT_ONCE))
         async with asyncio.TaskGroup() as fetches, aclosing(self._ready_images(left)) as images:
             async for image, reason in images:
                 if reason is not None:
