@@ -25,6 +25,10 @@ export function photos(count) {
   return `${count} ${count === 1 ? "photo" : "photos"}`;
 }
 
+export function files(count) {
+  return `${count} ${count === 1 ? "file" : "files"}`;
+}
+
 export function credits(count) {
   return `${count} ${count === 1 ? "credit" : "credits"}`;
 }

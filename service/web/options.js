@@ -10,16 +10,24 @@ const form = () => $("options").elements;
 /** The query that says how images are rendered, and which part of a large order; null while a field holds nonsense. */
 export function rendering() {
   const query = new URLSearchParams();
-  const { format, quality, preview, dev_mode: test, part } = form();
-  const isValid = quality.validity.valid;
+  const { format, quality, preview, dev_mode: test, part, names } = form();
+  const sizes = chosenSizes();
+  const isSeveral = preview.value === "several";
+  $("sizes").hidden = !isSeveral;
+  format.disabled = quality.disabled = isSeveral;
+  write($("sizes-problem"), isSeveral && !sizes.length ? "Choose at least one." : "");
+  if (isSeveral && !sizes.length) return null;
+  const isValid = isSeveral || quality.validity.valid;
   quality.setAttribute("aria-invalid", String(!isValid));
   write($("quality-problem"), isValid ? "" : "Enter a whole number from 1 to 90, or leave it empty.");
   if (!isValid) {
     $("more").open = true;
     return null;
   }
-  if (format.value !== "jpeg") query.set("format", format.value);
-  if (quality.value) query.set("quality", quality.value);
+  if (isSeveral) for (const size of sizes) query.append("rendition", size);
+  if (!isSeveral && format.value !== "jpeg") query.set("format", format.value);
+  if (!isSeveral && quality.value) query.set("quality", quality.value);
+  if (names.value) query.set("names", names.value);
   if (preview.value === "false") query.set("preview", "false");
   if (test.checked) query.set("dev_mode", "true");
   if (part.value) query.set("part", part.value);
@@ -28,11 +36,15 @@ export function rendering() {
 
 /** Choose what an address names; `{}` chooses the defaults. */
 export function choose(search) {
-  const { format, quality, preview, dev_mode: test, wait } = form();
+  const { format, quality, preview, dev_mode: test, wait, names } = form();
   format.value = search.get("format") ?? "";
   if (!format.value) format.value = "jpeg";
   quality.value = search.get("quality") ?? "";
-  preview.value = search.get("preview") === "false" ? "false" : "true";
+  const sizes = search.getAll("rendition");
+  preview.value = sizes.length ? "several" : search.get("preview") === "false" ? "false" : "true";
+  for (const box of sizeBoxes()) box.checked = sizes.length ? sizes.includes(box.value) : box.defaultChecked;
+  names.value = search.get("names") ?? "";
+  if (names.selectedIndex < 0) names.value = "";
   test.checked = search.get("dev_mode") === "true";
   wait.value = search.get("wait_timeout") ?? "";
   if (wait.selectedIndex < 0) wait.value = "";
@@ -55,9 +67,10 @@ export function offerParts(count, chosen = Number(form().part.value) || 1) {
 
 /** Say beside the folded options which of them are not the usual ones. */
 export function showMore() {
-  const { format, quality, dev_mode: test, wait } = form();
-  const words = [format.selectedOptions[0].textContent];
-  if (quality.value) words.push(`quality ${quality.value}`);
+  const { format, quality, dev_mode: test, wait, names } = form();
+  const words = format.disabled ? [] : [format.selectedOptions[0].textContent];
+  if (names.value) words.push("other file names");
+  if (quality.value && !quality.disabled) words.push(`quality ${quality.value}`);
   if (wait.value) words.push("waits for what is not ready");
   if (test.checked) words.push("test mode");
   write($("more-words"), words.join(", "));
@@ -66,13 +79,26 @@ export function showMore() {
 /** How one photo is saved by itself: its query, and what the button says. */
 export function saving() {
   const query = rendering() ?? new URLSearchParams();
-  query.delete("part");
-  const words = buysPhotos() ? "Save in full size (up to 1 credit)" : "Save this photo";
+  for (const name of ["part", "rendition", "names"]) query.delete(name);
+  const isSeveral = form().preview.value === "several";
+  const words = buysPhotos() && !isSeveral ? "Save in full size (up to 1 credit)" : "Save this photo";
   return { query: String(query), words };
 }
 
 /** Whether the options buy. */
-export const buysPhotos = () => form().preview.value === "false" && !form().dev_mode.checked;
+export function buysPhotos() {
+  const { preview, dev_mode: test } = form();
+  const buys = preview.value === "several" ? chosenSizes().some((size) => size !== "web") : preview.value === "false";
+  return buys && !test.checked;
+}
+
+/** Show how a file in the ZIP will be called, in each of its sizes. */
+export function showNames(files) {
+  write($("names-example"), files.length ? `such as ${files.join(", ")}` : "");
+}
+
+const sizeBoxes = () => [...$("sizes").querySelectorAll("[name=rendition]")];
+const chosenSizes = () => sizeBoxes().filter((box) => box.checked).map((box) => box.value);
 
 /** The whole query of a download. `chosen` is empty for all images. */
 export function downloadQuery(chosen) {

@@ -2,7 +2,7 @@
 import { base, getJson } from "./api.js";
 import { $, say, write } from "./dom.js";
 import { credits, photos } from "./format.js";
-import { BUSY, choose, downloadQuery, offerParts, rendering, saving, shareable, showCost } from "./options.js";
+import { BUSY, choose, downloadQuery, offerParts, rendering, saving, shareable, showCost, showNames } from "./options.js";
 import { PhotoList } from "./photos.js";
 import { Refusal } from "./problems.js";
 import { rememberOrder, showRecent } from "./recent.js";
@@ -121,17 +121,27 @@ export class Order {
       const query = String(rendering());
       const overview = await getJson(`/v1/orders/${this.#id}?${query}`, { quiet: true, signal: loading.signal });
       if (loading.signal.aborted) return;
+<<<<<<< HEAD
       if (!this.#isFixed) return this.#show(overview, query);
       this.#run.waitsFor(overview); // the list shows what the download made of the photos
+=======
+      if (!this.#isFixed) return this.#show(overview);
+      this.#run.waitsFor(byPhoto(overview)); // the list shows what the download made of the photos
+>>>>>>> b2d5acf (Page: several sizes in one ZIP, file names by choice, with an example of them)
       if (overview.processing) this.#schedule();
     } catch {
       this.#schedule();
     }
   }
 
+<<<<<<< HEAD
   #show(overview, query) {
     this.#toldOf = query;
+=======
+  #show(told) {
+>>>>>>> b2d5acf (Page: several sizes in one ZIP, file names by choice, with an example of them)
     const before = this.#overview;
+    const overview = byPhoto(told);
     this.#overview = overview;
     $("order").hidden = false;
     $("order").setAttribute("aria-busy", "false");
@@ -150,6 +160,7 @@ export class Order {
     total("waiting", waiting);
     total("failed", overview.failed);
     this.#list.show(overview, before === null);
+    showNames(overview.images.find((image) => image.status === "ready")?.files ?? []);
     this.#chosen();
     this.#run.waitsFor(overview);
     if (before?.processing && !overview.processing) say("All photos are ready to download.");
@@ -213,7 +224,7 @@ export class Order {
     if (!this.#id) return;
     this.#jobId = jobId;
     const search = new URLSearchParams({ order: this.#id, ...(jobId && { job: jobId }) });
-    for (const [name, value] of downloadQuery([]) ?? []) search.set(name, value);
+    for (const [name, value] of downloadQuery([]) ?? []) search.append(name, value);
     const address = `${base}/?${search}`;
     if (location.pathname + location.search === address) return;
     const isSameOrder = new URLSearchParams(location.search).get("order") === this.#id;
@@ -254,6 +265,30 @@ export class Order {
     write($("order-problem-reference"), refusal.reference);
     $("order-problem").hidden = false;
   }
+}
+
+/** An overview that counts and lists each photo once, in whatever sizes it comes. */
+function byPhoto(overview) {
+  const found = new Map();
+  for (const image of overview.images) {
+    const known = found.get(image.image_id);
+    if (!known) found.set(image.image_id, { ...image, files: [image.file_name] });
+    else {
+      known.files.push(image.file_name);
+      known.bytes = known.bytes === null || image.bytes === null ? null : known.bytes + image.bytes;
+    }
+  }
+  const images = [...found.values()];
+  if (images.length === overview.images.length) return { ...overview, images };
+  const count = (...states) => images.filter((image) => states.includes(image.status)).length;
+  return {
+    ...overview,
+    images,
+    total: images.length,
+    ready: count("ready"),
+    processing: count("processing", "unknown", "waiting"),
+    failed: count("failed", "expired"),
+  };
 }
 
 /** Ask once more before many credits are spent. */

@@ -65,7 +65,8 @@ export class PhotoList {
 
   /** While a download runs, rows show its progress: `settled` are lines of its report, `other` is the text for the rest. */
   progress(settled, other = "Waiting") {
-    const known = new Map(settled.map((line) => [line.image_id, line]));
+    const known = new Map();
+    for (const line of settled) if (known.get(line.image_id)?.outcome !== "failed") known.set(line.image_id, line);
     for (const image of this.chosen) {
       const line = known.get(image.image_id);
       if (!line) this.#state(image.image_id, "", other);

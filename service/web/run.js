@@ -2,7 +2,7 @@
 import { getJson, request, save } from "./api.js";
 import { $, h, say, write } from "./dom.js";
 import { follow } from "./events.js";
-import { bytes, duration, photos, shortened } from "./format.js";
+import { bytes, duration, files, photos, shortened } from "./format.js";
 import { Pace } from "./pace.js";
 import { Refusal } from "./problems.js";
 
@@ -23,6 +23,7 @@ export class Run {
   #isLost = false;
   #isWaiting = false; // for photos that Autoenhance is still working on
   #savesItself = false; // a job that ended before the page was loaded is not saved again automatically
+  #things = photos; // what is counted: photos, or files where each comes in several sizes
   #isEarly = false; // whether it is saved from its first photo on
   #saving = ""; // the archive that the browser is saving already
   #reporting = 0;
@@ -46,6 +47,7 @@ export class Run {
     const signal = this.#begin();
     this.#savesItself = true;
     this.#isEarly = isEarly;
+    this.#things = query.has("rendition") ? files : photos;
     try {
       const response = await request(`/v1/orders/${orderId}/jobs?${query}`, { method: "POST" });
       const { job_id: jobId } = await response.json();
@@ -98,6 +100,7 @@ export class Run {
     this.#job = null;
     this.#isEarly = false;
     this.#saving = "";
+    this.#things = photos;
     this.#spoken = 0;
     this.#show("running");
     this.#hooks.onState("waiting");
@@ -169,7 +172,7 @@ export class Run {
     const step = Math.floor(part * SPOKEN_STEPS);
     if (step > this.#spoken && part < 1) {
       this.#spoken = step;
-      say(`${settled} of ${photos(job.total)}.`);
+      say(`${settled} of ${this.#things(job.total)}.`);
     }
   }
 
@@ -179,7 +182,7 @@ export class Run {
     const now = seconds();
     const speed = this.#pace.speed(now);
     const left = this.#pace.left(job.total - job.downloaded - job.failed, now);
-    const parts = [`${job.downloaded} of ${photos(job.total)}`, bytes(job.bytes)];
+    const parts = [`${job.downloaded} of ${this.#things(job.total)}`, bytes(job.bytes)];
     if (speed >= 1000) parts.push(`${bytes(speed)}/s`);
     if (left !== null && left >= 1) parts.push(`about ${duration(left)} left`);
     if (job.failed) parts.push(`${job.failed} failed`);
@@ -215,11 +218,11 @@ export class Run {
       const refusal = new Refusal(job.error ?? {}, 0);
       this.#outcome("bad", refusal.message, refusal.next);
     } else {
-      const { saved, left } = { saved: photos(job.downloaded), left: job.failed };
+      const { saved, left } = { saved: this.#things(job.downloaded), left: job.failed };
       const isLasting = job.failures.every((failure) => LASTING.has(failure.code));
       const words = job.downloaded === 1 && !left ? "Your photo is in the ZIP" : `${left ? saved : `All ${saved}`} ${job.downloaded === 1 ? "is" : "are"} in the ZIP`;
       const where = this.#savesItself ? "It is in your browser's downloads." : "It is ready to save.";
-      const without = left ? ` ${photos(left)} ${left === 1 ? "is" : "are"} left out:` : "";
+      const without = left ? ` ${this.#things(left)} ${left === 1 ? "is" : "are"} left out:` : "";
       this.#outcome(isLasting ? "good" : "warn", words, `${bytes(job.bytes)}. ${where}${without}`);
       if (this.#savesItself && this.#saving !== job.archive_id) void this.#save();
     }
@@ -239,7 +242,7 @@ export class Run {
     write($("save"), this.#savesItself ? "Save again" : "Save ZIP");
     $("save").classList.toggle("primary", isSaved && !canRetry);
     $("retry").hidden = !canRetry;
-    write($("retry"), worthATry.length ? `Retry ${photos(worthATry.length)}` : "Try again");
+    write($("retry"), worthATry.length ? `Retry ${this.#things(worthATry.length)}` : "Try again");
     $("retry").classList.toggle("primary", canRetry);
     this.#show("outcome");
     this.#hooks.onState("done");

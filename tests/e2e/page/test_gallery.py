@@ -224,3 +224,29 @@ async def test_without_scripts_the_form_downloads(visit: Visit, sandbox: Sandbox
         await page.get_by_role("button", name="Download the previews as a ZIP").click()
 
     assert (await saved.value).suggested_filename == "12 Harbour Lane.zip"
+
+
+async def test_several_sizes_come_in_one_zip(visit: Visit, sandbox: Sandbox) -> None:
+    """A folder for each; before the click: how the files will be called, and one credit for a photo in all of them."""
+    visitor = await at_samples(visit, sandbox)
+    page = visitor.page
+
+    await page.get_by_role("radio", name="Several sizes").check()
+    await page.get_by_role("checkbox", name="Web").check()
+    await visitor.unfold()
+    await page.get_by_label("File names").select_option("In the order's sequence: 01_kitchen")
+    await expect(page.locator("#names-example")).to_contain_text("print/01_bathroom.jpg")
+    await expect(page.locator("#names-example")).to_contain_text("web/01_bathroom.webp")
+    await expect(page.locator("#cost")).to_contain_text("up to 7 credits")
+    await expect(page.locator("#photo-list li")).to_have_count(7)
+    assert await visitor.axe() == []
+    async with page.expect_download() as saved:
+        await page.get_by_role("button", name="Download 7 photos").click()
+
+    assert await (await saved.value).failure() is None
+    await expect(page.get_by_role("heading", name="All 21 files are in the ZIP")).to_be_visible()
+    assert sandbox.control.counters.purchases.total() == 7
+    await page.reload()
+    await expect(page.get_by_role("radio", name="Several sizes")).to_be_checked()
+    boxes = page.get_by_role("group", name="Sizes in the ZIP").get_by_role("checkbox")
+    assert [await box.is_checked() for box in await boxes.all()] == [True, True, True]
