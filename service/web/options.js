@@ -10,7 +10,7 @@ const form = () => $("options").elements;
 /** The query that says how images are rendered, and which part of a large order; null while a field holds nonsense. */
 export function rendering() {
   const query = new URLSearchParams();
-  const { format, quality, preview, dev_mode: test, part, names } = form();
+  const { format, quality, preview, dev_mode: test, part, names, include } = form();
   const sizes = chosenSizes();
   const isSeveral = preview.value === "several";
   $("sizes").hidden = !isSeveral;
@@ -28,6 +28,7 @@ export function rendering() {
   if (!isSeveral && format.value !== "jpeg") query.set("format", format.value);
   if (!isSeveral && quality.value) query.set("quality", quality.value);
   if (names.value) query.set("names", names.value);
+  if (include.checked) query.set("include", "original");
   if (preview.value === "false") query.set("preview", "false");
   if (test.checked) query.set("dev_mode", "true");
   if (part.value) query.set("part", part.value);
@@ -36,7 +37,7 @@ export function rendering() {
 
 /** Choose what an address names; `{}` chooses the defaults. */
 export function choose(search) {
-  const { format, quality, preview, dev_mode: test, wait, names } = form();
+  const { format, quality, preview, dev_mode: test, wait, names, include } = form();
   format.value = search.get("format") ?? "";
   if (!format.value) format.value = "jpeg";
   quality.value = search.get("quality") ?? "";
@@ -45,6 +46,7 @@ export function choose(search) {
   for (const box of sizeBoxes()) box.checked = sizes.length ? sizes.includes(box.value) : box.defaultChecked;
   names.value = search.get("names") ?? "";
   if (names.selectedIndex < 0) names.value = "";
+  include.checked = search.getAll("include").includes("original");
   test.checked = search.get("dev_mode") === "true";
   wait.value = search.get("wait_timeout") ?? "";
   if (wait.selectedIndex < 0) wait.value = "";
@@ -67,9 +69,10 @@ export function offerParts(count, chosen = Number(form().part.value) || 1) {
 
 /** Say beside the folded options which of them are not the usual ones. */
 export function showMore() {
-  const { format, quality, dev_mode: test, wait, names } = form();
+  const { format, quality, dev_mode: test, wait, names, include } = form();
   const words = format.disabled ? [] : [format.selectedOptions[0].textContent];
   if (names.value) words.push("other file names");
+  if (include.checked) words.push("originals");
   if (quality.value && !quality.disabled) words.push(`quality ${quality.value}`);
   if (wait.value) words.push("waits for what is not ready");
   if (test.checked) words.push("test mode");
@@ -79,7 +82,7 @@ export function showMore() {
 /** How one photo is saved by itself: its query, and what the button says. */
 export function saving() {
   const query = rendering() ?? new URLSearchParams();
-  for (const name of ["part", "rendition", "names"]) query.delete(name);
+  for (const name of ["part", "rendition", "names", "include"]) query.delete(name);
   const isSeveral = form().preview.value === "several";
   const words = buysPhotos() && !isSeveral ? "Save in full size (up to 1 credit)" : "Save this photo";
   return { query: String(query), words };

@@ -121,25 +121,16 @@ export class Order {
       const query = String(rendering());
       const overview = await getJson(`/v1/orders/${this.#id}?${query}`, { quiet: true, signal: loading.signal });
       if (loading.signal.aborted) return;
-<<<<<<< HEAD
       if (!this.#isFixed) return this.#show(overview, query);
-      this.#run.waitsFor(overview); // the list shows what the download made of the photos
-=======
-      if (!this.#isFixed) return this.#show(overview);
       this.#run.waitsFor(byPhoto(overview)); // the list shows what the download made of the photos
->>>>>>> b2d5acf (Page: several sizes in one ZIP, file names by choice, with an example of them)
       if (overview.processing) this.#schedule();
     } catch {
       this.#schedule();
     }
   }
 
-<<<<<<< HEAD
-  #show(overview, query) {
+  #show(told, query) {
     this.#toldOf = query;
-=======
-  #show(told) {
->>>>>>> b2d5acf (Page: several sizes in one ZIP, file names by choice, with an example of them)
     const before = this.#overview;
     const overview = byPhoto(told);
     this.#overview = overview;
@@ -275,6 +266,7 @@ function byPhoto(overview) {
     if (!known) found.set(image.image_id, { ...image, files: [image.file_name] });
     else {
       known.files.push(image.file_name);
+      if (image.rendition === "original") continue; // what it costs is told by the others
       known.bytes = known.bytes === null || image.bytes === null ? null : known.bytes + image.bytes;
     }
   }

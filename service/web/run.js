@@ -47,7 +47,7 @@ export class Run {
     const signal = this.#begin();
     this.#savesItself = true;
     this.#isEarly = isEarly;
-    this.#things = query.has("rendition") ? files : photos;
+    this.#things = query.has("rendition") || query.has("include") ? files : photos;
     try {
       const response = await request(`/v1/orders/${orderId}/jobs?${query}`, { method: "POST" });
       const { job_id: jobId } = await response.json();
