@@ -250,3 +250,19 @@ async def test_several_sizes_come_in_one_zip(visit: Visit, sandbox: Sandbox) -> 
     await expect(page.get_by_role("radio", name="Several sizes")).to_be_checked()
     boxes = page.get_by_role("group", name="Sizes in the ZIP").get_by_role("checkbox")
     assert [await box.is_checked() for box in await boxes.all()] == [True, True, True]
+
+
+async def test_originals_come_along(visit: Visit, sandbox: Sandbox) -> None:
+    """In a folder of their own; each photo is still listed once."""
+    visitor = await at_samples(visit, sandbox)
+    page = visitor.page
+
+    await visitor.unfold()
+    await page.get_by_label("Originals too").check()
+    await expect(page.locator("#names-example")).to_contain_text("originals/bathroom.jpg")
+    await expect(page.locator("#photo-list li")).to_have_count(7)
+    async with page.expect_download() as saved:
+        await page.get_by_role("button", name="Download 7 photos").click()
+
+    assert await (await saved.value).failure() is None
+    await expect(page.get_by_role("heading", name="All 14 files are in the ZIP")).to_be_visible()
