@@ -159,7 +159,7 @@ async def empty(proxy: S3Proxy) -> int:
 
 
 async def test_a_bucket_that_was_emptied_is_filled_again(
-    upstream: FakeUpstream, proxy: S3Proxy, start_member: StartService
+    upstream: FakeUpstream, proxy: S3Proxy, start_member: StartService, patient: None
 ) -> None:
     """What is on a disk is served from there; elsewhere a download is cut once, then fetched again; no old picture
     returns."""
@@ -190,7 +190,7 @@ async def test_a_bucket_that_was_emptied_is_filled_again(
 
 
 async def test_a_redis_that_lost_everything_is_used_again(
-    upstream: FakeUpstream, redis: RedisServer, start_member: StartService
+    upstream: FakeUpstream, redis: RedisServer, start_member: StartService, patient: None
 ) -> None:
     """Its jobs are lost, and so is what its keys named; archives stay, no image is fetched again, new jobs run."""
     first, second = await start_member(), await start_member()
