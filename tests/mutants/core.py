@@ -124,8 +124,8 @@ ARCHIVES = (
     ),
     Mutant(
         "archives/eviction.py",
-        "AND id NOT IN (SELECT archive_id FROM kept WHERE until > ?)",
-        "AND id NOT IN (SELECT archive_id FROM kept WHERE until < ?)",
+        "WHERE until > ? GROUP BY archive_id",
+        "WHERE until < ? GROUP BY archive_id",
         "the result of a job that has not expired is kept",
         "tests/archives/test_eviction.py",
     ),
