@@ -155,11 +155,11 @@ class Archives:
         archive = self._restore(record)
         if not begin:
             return archive
-        archive.readers.expect_one()
-        lost = await self._store.missing(archive.blobs())
-        if lost and not await self._repair(record, lost):
-            await self._catalogue.drop(archive_id)
-            raise ArchiveGone(f"Images of archive {archive_id} were removed to free space.")
+        with archive.readers.expected():
+            lost = await self._store.missing(archive.blobs())
+            if lost and not await self._repair(record, lost):
+                await self._catalogue.drop(archive_id)
+                raise ArchiveGone(f"Images of archive {archive_id} were removed to free space.")
         return archive if archive.is_settled else self._continue(record, archive)
 
     async def renditions_of(self, archive: Archive) -> Mapping[str, Rendition]:
@@ -240,10 +240,9 @@ class Archives:
     async def _intact(self, record: Record) -> Archive | None:
         """The complete archive, to be read at once; None when an image of it is lost."""
         archive = self._restore(record)
-        archive.readers.expect_one()
-        if archive.state is not State.COMPLETE or await self._store.missing(archive.blobs()):
-            return None
-        return archive
+        with archive.readers.expected():
+            is_whole = archive.state is State.COMPLETE and not await self._store.missing(archive.blobs())
+        return archive if is_whole else None
 
     def _restore(self, record: Record) -> Archive:
         """The archive that a record describes; the same object for everybody who uses it."""

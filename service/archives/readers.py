@@ -2,14 +2,10 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from service.signal import Signal
-
-# A reader who is expected comes within a moment; one who was sent away never does.
-_EXPECTED_SECONDS = 5.0
 
 
 class Abandoned(Exception):
@@ -42,7 +38,7 @@ class Readers:
         self._grace = grace
         self._readers: set[Reader] = set()
         self._left_at = time.monotonic()
-        self._expected: deque[asyncio.TimerHandle] = deque()
+        self._expected = 0
         self._changed = Signal()
         self._awaited = 0
         self.is_abandoned = False
@@ -58,10 +54,20 @@ class Readers:
         """Whether somebody reads, or is about to: what he was promised is not to be removed."""
         return bool(self._readers or self._expected)
 
-    def expect_one(self) -> None:
-        """A reader comes, at once or not at all: between being found and being read an archive must not go."""
-        loop = asyncio.get_running_loop()
-        self._expected.append(loop.call_later(_EXPECTED_SECONDS, self._expected.popleft))
+    @contextmanager
+    def expected(self) -> Iterator[None]:
+        """Within the block, and right after it, a reader may come: what was found must not go before it is read.
+
+        Who is to read begins without awaiting anything in between.
+        """
+        self._expected += 1
+        try:
+            yield
+        finally:
+            asyncio.get_running_loop().call_soon(self._expect_one_less)
+
+    def _expect_one_less(self) -> None:
+        self._expected -= 1
 
     @contextmanager
     def reading(self, position: int = 0, *, to_the_end: bool = False) -> Iterator[Reader]:
@@ -107,8 +113,6 @@ class Readers:
     def _enter(self, position: int, *, to_the_end: bool) -> Reader:
         reader = Reader(self, position, to_the_end=to_the_end)
         self._readers.add(reader)
-        if self._expected:
-            self._expected.popleft().cancel()
         self.moved()
         return reader
 

@@ -71,6 +71,18 @@ class TestFinished:
 
         assert (found.id, result, upstream.image_calls) == (older.id, CacheResult.HIT, 1)
 
+    async def test_one_that_was_found_and_is_not_read_is_evicted(self, house: House, upstream: FakeUpstream) -> None:
+        """Given callers who only asked for it: they keep no room from others."""
+        fill(upstream, "a")
+        archive = await house.finished()
+        await house.start()
+        await house.archives.by_id(archive.id)
+        await turns()
+
+        await house.images._make_room(1)
+
+        assert await house.images.missing(archive.blobs())
+
     @pytest.mark.parametrize("by_id", [False, True])
     async def test_one_that_was_found_is_not_evicted_before_it_is_read(
         self, house: House, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, by_id: bool
