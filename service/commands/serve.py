@@ -1,9 +1,11 @@
 """`serve`: the service, until it is stopped."""
 
 import asyncio
+import ctypes
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 
 from service.api.accepting import CannotListen
 from service.api.connections import listening
@@ -19,6 +21,7 @@ log = get_logger(__name__)
 
 # A stop lets downloads in flight go on for so long; aiohttp grants it twice before it cuts them.
 DRAIN_SECONDS = 25.0
+_M_MMAP_THRESHOLD = -3  # of malloc.h
 
 
 def serve(overrides: Mapping[str, object]) -> int:
@@ -28,6 +31,7 @@ def serve(overrides: Mapping[str, object]) -> int:
     except InvalidSettings as error:
         return refuse(error, code=2)
     configure_logs(settings.log_format, settings.log_level, Scrubber(settings.secrets()))
+    _give_back_large_blocks()
     try:
         asyncio.run(_serve(settings))
     except InvalidSettings as error:
@@ -41,6 +45,15 @@ def serve(overrides: Mapping[str, object]) -> int:
     except DataDirUnusable as error:
         return refuse(f"DATA_DIR: {error}")
     return 0
+
+
+def _give_back_large_blocks() -> None:
+    """Have memory of a MiB and more given back to the system once it is free.
+
+    By itself glibc does that until it has seen one such block freed; from then on it keeps all of that size.
+    """
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
 
 
 async def _serve(settings: Settings) -> None:
