@@ -70,7 +70,7 @@ sbom: locks/runtime.txt locks/sbom.txt  ## List what the service is made of, wit
 	build/sbom/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
 		--output-file build/sbom.json build/runtime/bin/python
 
-clean:  ## Remove what the commands made
+clean:  ## Remove what the commands made, except data/
 	rm -rf $(VENV) demo build .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/%.stamp: locks/%.txt

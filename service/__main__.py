@@ -13,7 +13,8 @@ from service.commands.client import Service, Usage, read_order
 from service.upstream.models import Rendition
 
 _EPILOG = """\
-Settings are environment variables (AUTOENHANCE_API_KEY, PORT, DATA_DIR, ...), also read from .env; see the README.
+Settings are environment variables (AUTOENHANCE_API_KEY, PORT, DATA_DIR, ...), also read from .env.
+`autoenhance-batch config example` lists them all.
 
 examples:
   autoenhance-batch demo

@@ -107,10 +107,11 @@ class Database:
             try:
                 with data_dir_needed():
                     connection, lock = _open(directory, list(schemas))
+                    reserve = _Reserve(directory / "reserve")
             except BaseException as error:  # handed to whoever waits
                 loop.call_soon_threadsafe(opened.set_exception, error)
                 return
-            database = cls(connection, lock, loop, _Reserve(directory / "reserve"))
+            database = cls(connection, lock, loop, reserve)
             loop.call_soon_threadsafe(opened.set_result, database)
             database._serve()
 

@@ -183,7 +183,7 @@ class Settings(BaseSettings):
     callback_secret: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Secrets (`whsec_...`) that sign callbacks, comma-separated; the signature of each is sent, for rotation."""
     callback_allow_private: bool = False
-    """Lets callbacks go to http and to addresses that are not public."""
+    """Lets callbacks and deliveries go to http and to addresses that are not public."""
     auto_batch: bool = False
     """Builds an order's archive when Autoenhance says that the order is done."""
 

@@ -38,7 +38,7 @@ _ORDER = re.compile(r"(?:/v1)?/orders/([^/]+)/images(?:/([^/]+))?")
 _ID = re.compile(r"[0-9a-f]{32}")
 _HOPELESS = frozenset({ImageState.WAITING, ImageState.FAILED, ImageState.EXPIRED})
 # A link stands for the same photos to its end.
-_UNSHARED = ("refresh", "since")
+_UNSHARED = ("refresh", "since", "max_credits")
 
 
 class Link(Document):
@@ -97,7 +97,9 @@ async def share(request: web.Request, url: URL, seconds: int) -> web.Response:
         raise InvalidParameter("path", "must be the download of an order or an image to be shared for longer")
     for name in _UNSHARED:
         if name in url.query:
-            raise InvalidParameter("path", f"{name} cannot be shared: a link always opens the same photos")
+            raise InvalidParameter(
+                "path", f"{name} cannot be shared: a link always opens the same photos, each by itself too"
+            )
     options = _options(url, path[2], request.app[PRESETS])
     require_key(request)
     require_version(request, options)

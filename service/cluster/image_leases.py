@@ -46,10 +46,19 @@ class RedisImageLeases:
         self._held: set[str] = set()
         self._released: list[str] = []
         self._giving_back: asyncio.Task[None] | None = None
+        self._sending: frozenset[str] = frozenset()
+        self._sent = asyncio.Lock()
         redis.on_lost.append(self._retake)
 
     async def acquire(self, key: str, *, buys: bool) -> bool:
         """As `ImageLeases`."""
+        if key in self._released:  # not given back yet: it is still ours
+            self._released.remove(key)
+            self._held.add(key)
+            return True
+        if key in self._sending:
+            async with self._sent:  # what is on its way must not give back the new lease
+                pass
         unshared_since: float | None = None
         with self._redis.messages.waiting(key) as released:
             while True:
@@ -94,10 +103,17 @@ class RedisImageLeases:
     async def _give_back(self) -> None:
         while self._released:
             await asyncio.sleep(_GATHER_SECONDS)
-            released, self._released = self._released, []
-            keys, arguments = [_lease(key) for key in released], [self._redis.instance, CHANNEL, "\n".join(released)]
-            with suppress(Unavailable):  # others take it over when this instance has left
-                await self._redis.call(lambda: self._release(keys=keys, args=arguments))  # noqa: B023  # awaited at once
+            async with self._sent:
+                released, self._released = self._released, []
+                self._sending = frozenset(released)
+                keys, arguments = (
+                    [_lease(key) for key in released],
+                    [self._redis.instance, CHANNEL, "\n".join(released)],
+                )
+                if keys:
+                    with suppress(Unavailable):  # others take it over when this instance has left
+                        await self._redis.call(lambda: self._release(keys=keys, args=arguments))  # noqa: B023  # awaited at once
+                self._sending = frozenset()
         self._giving_back = None
 
     async def _retake(self) -> None:

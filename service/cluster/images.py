@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from service.cluster.link import Unavailable
 from service.cluster.objects import ObjectChanged, Objects
@@ -64,7 +65,7 @@ class ClusterImages:
         found = await self._objects.get(f"{_LEGACY}{legacy_key[:2]}/{legacy_key}")
         if found is None:
             return None
-        blob, (variant, generation) = Blob(**json.loads(found[0])), split_key(key)
+        blob, (variant, generation) = _blob(json.loads(found[0])), split_key(key)
         with suppress(ObjectChanged):
             self._remember(variant, (generation, await self._objects.create(_index(variant), _entry(generation, blob))))
         return generation, blob
@@ -75,7 +76,7 @@ class ClusterImages:
         entry = None
         if found is not None:
             document = json.loads(found[0])
-            entry = document["generation"], Blob(**document["blob"])
+            entry = document["generation"], _blob(document["blob"])
         self._remember(variant, (entry[0], found[1]) if entry is not None and found is not None else None)
         return entry
 
@@ -167,6 +168,12 @@ def _content(digest: str) -> str:
 
 def _entry(generation: int, blob: Blob) -> bytes:
     return json.dumps({"generation": generation, "blob": asdict(blob)}).encode()
+
+
+def _blob(values: dict[str, Any]) -> Blob:
+    if "is_cut" in values:  # its name in an earlier version
+        values["is_incomplete"] = values.pop("is_cut")
+    return Blob(**values)
 
 
 def _index(variant: str) -> str:

@@ -51,13 +51,17 @@ class SharedOrderRequests:
     async def finish(self, key: str, answer: Document) -> None:
         """As `OrderRequests.finish`; where Redis is away the answer is given all the same, and not kept."""
         try:
-            await self._replace(key, self._begun.pop(key), json.dumps({_ANSWER: answer}).encode())
+            await self._replace(key, self._begun[key], json.dumps({_ANSWER: answer}).encode())
         except Unavailable:
             return
+        finally:
+            self._begun.pop(key, None)
 
     async def release(self, key: str) -> None:
         """As `OrderRequests.release`."""
-        mine = self._begun.pop(key)
+        mine = self._begun.pop(key, None)
+        if mine is None:  # its answer is kept, or was to be
+            return
         try:
             await self._redis.call(lambda: self._redis.redis.eval(_REMOVE, 1, _PREFIX + key, mine))
         except Unavailable:

@@ -19,9 +19,10 @@ redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 1
 """
 CONFIRM = """
--- KEYS: the day. ARGV: image key. Returns whether it was not known to be bought.
+-- KEYS: the day. ARGV: image key, seconds to keep. Returns whether it was not known to be bought.
 if redis.call('HGET', KEYS[1], ARGV[1]) == 'bought' then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], 'bought')
+redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1
 """
 RELEASE = """
@@ -58,7 +59,7 @@ class SharedSpending:
     async def confirm(self, day: str, key: str) -> bool:
         """As `Spending`."""
         try:
-            return bool(await self._call(self._confirm, day, [key]))
+            return bool(await self._call(self._confirm, day, [key, _KEPT_SECONDS]))
         except Unavailable:
             return True  # as is most likely: an image is bought once
 

@@ -63,8 +63,12 @@ class LocalSpending:
         """As `Spending`."""
 
         def confirm(connection: sqlite3.Connection) -> bool:
-            update = "UPDATE credits SET is_bought = 1 WHERE day = ? AND key = ? AND NOT is_bought"
-            return connection.execute(update, (day, key)).rowcount > 0
+            # Another download of the image, in another rendition, may have been refused and have released it.
+            upsert = (
+                "INSERT INTO credits (day, key, is_bought) VALUES (?, ?, 1)"
+                " ON CONFLICT (day, key) DO UPDATE SET is_bought = 1 WHERE NOT is_bought"
+            )
+            return connection.execute(upsert, (day, key)).rowcount > 0
 
         return await self._database.run(confirm, gather=True)
 

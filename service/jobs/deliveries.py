@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
@@ -12,6 +13,7 @@ from yarl import URL
 from service.archives.archive import Archive
 from service.archives.archives import Archives
 from service.archives.reading import pieces_of
+from service.disk import OutOfSpace
 from service.images.store import ImageStore
 from service.jobs.callbacks import as_given
 from service.jobs.job import Delivery, DeliveryState, Job
@@ -78,6 +80,8 @@ class Deliveries:
             raise _Failed("archive_gone", may_pass=False) from None
         except Problem as problem:
             raise _Failed(problem.code) from None
+        except (OutOfSpace, sqlite3.Error):
+            raise _Failed("store_full") from None
         with archive.readers.reading(to_the_end=True):
             try:
                 await self._put(job.request.deliver_to or "", archive)

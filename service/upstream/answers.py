@@ -56,8 +56,9 @@ class UpstreamFailure(Exception):
 
     @property
     def is_refusal(self) -> bool:
-        """Whether the API itself said no: then it has sold nothing."""
-        return self.circuit is Circuit.API and (self.status or 0) >= HTTPStatus.BAD_REQUEST
+        """Whether the API itself said no: then it has sold nothing. What a 5xx has done cannot be told."""
+        is_no = HTTPStatus.BAD_REQUEST <= (self.status or 0) < HTTPStatus.INTERNAL_SERVER_ERROR
+        return self.circuit is Circuit.API and is_no
 
     @property
     def is_throttled(self) -> bool:

@@ -590,12 +590,12 @@ async def test_a_result_outlives_the_archives_own_time(
 
 async def test_results_of_jobs_are_not_evicted(upstream: FakeUpstream, start_service: StartService) -> None:
     """There is no room for both: the newcomer is refused, what a job promised stays."""
-    service = await start_service(store_max_bytes=6_000)
+    service = await start_service(store_max_bytes=10_100)
     job = await ended(service, await submit(service))
-    upstream.orders[OTHER_ORDER] = order(["c"])
-    upstream.images["c"] = jpeg(3)
+    upstream.orders[OTHER_ORDER] = order(["c", "d", "e"])
+    upstream.images |= {"c": jpeg(3), "d": jpeg(4), "e": jpeg(5)}
 
-    refused = await service.download(OTHER_ORDER)
+    refused = await service.download(OTHER_ORDER, delivery="complete")
 
     assert refused.status in (422, 503)
     assert (await service.ask(f"/v1/jobs/{job['job_id']}/download")).members.keys() == {"a.jpg", "b.jpg"}
