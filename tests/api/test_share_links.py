@@ -344,6 +344,7 @@ async def test_a_time_that_cannot_be_is_a_bad_request(service: Service, seconds:
         f"/v1/archives/{'0' * 32}",
         f"/v1/jobs/{'0' * 32}/download",
         f"{IMAGES}?refresh=true",
+        f"{IMAGES}?preview=false&max_credits=0",
         f"{IMAGES}?quality=91",
         f"/v1/orders/{ORDER}",
         f"https://evil.example{IMAGES}",

@@ -133,3 +133,19 @@ async def test_without_a_limit_it_only_counts(database: Database, calendar: Cale
 
     assert None not in days
     assert await credits_today.spent() == 50
+
+
+async def test_what_was_bought_is_counted_though_another_download_was_refused(
+    database: Database, calendar: Calendar
+) -> None:
+    """Two renditions of an image: the one that Autoenhance refuses gives back what the other has bought."""
+    credits_today = LocalSpending(database, 1)
+    day = await credits_today.reserve("a.0")
+    assert day is not None
+    await credits_today.reserve("a.0")
+
+    await credits_today.release(day, "a.0")
+    assert await credits_today.confirm(day, "a.0")
+
+    assert await credits_today.spent() == 1
+    assert await credits_today.reserve("b.0") is None

@@ -68,3 +68,35 @@ async def test_a_lease_that_is_anothers_by_now_stays_the_others(mine: RedisLink,
     await first.close()
 
     assert await mine.call(lambda: mine.redis.keys("*image.0*"))
+
+
+async def test_what_is_taken_again_before_it_was_given_back_is_kept(mine: RedisLink, other: RedisLink) -> None:
+    """A download that ends and begins again within a moment stays the only one: the release is not sent behind it."""
+    first, second = leases_of(mine), leases_of(other)
+    await first.acquire(KEY, buys=True)
+
+    first.release(KEY)
+    assert await first.acquire(KEY, buys=True)
+    await first.close()
+    waiting = asyncio.create_task(second.acquire(KEY, buys=True))
+    await mine.call(lambda: mine.redis.ping())
+    await asyncio.sleep(0.05)
+
+    assert not waiting.done()
+    first.release(KEY)
+    async with asyncio.timeout(PATIENCE):
+        assert await waiting
+
+
+async def test_what_is_taken_while_it_is_given_back_is_taken_anew(mine: RedisLink, other: RedisLink) -> None:
+    """The new lease outlives the release that is on its way."""
+    first = leases_of(mine)
+    await first.acquire(KEY, buys=True)
+    first.release(KEY)
+    while not first._sending:  # noqa: ASYNC110  # there is no event for the moment between two calls
+        await asyncio.sleep(0)
+
+    assert await first.acquire(KEY, buys=True)
+    await first.close()
+
+    assert await mine.call(lambda: mine.redis.keys("*image.0*"))

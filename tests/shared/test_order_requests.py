@@ -93,3 +93,14 @@ async def test_without_redis_nobody_can_tell(redis: RedisServer, instances: tupl
 def test_the_names_in_redis_are_the_services_own() -> None:
     """As the operating guide says."""
     assert ALIVE_PREFIX.startswith("batch:")
+
+
+async def test_what_was_finished_is_not_released(instances: tuple[RedisLink, RedisLink]) -> None:
+    """A caller who leaves while the answer is being kept takes nothing away."""
+    requests = SharedOrderRequests(instances[0])
+    await requests.begin("key")
+    await requests.finish("key", ANSWER)
+
+    await requests.release("key")
+
+    assert await requests.begin("key") == ANSWER

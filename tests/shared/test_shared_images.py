@@ -1,7 +1,10 @@
 """The index of shared images: an old picture never takes the place of a newer one."""
 
 import asyncio
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from obstore.store import MemoryStore
@@ -103,3 +106,14 @@ async def test_one_that_is_lost_makes_all_be_looked_for(
         [piece async for piece in second.read(blob(2), 0, 5)]
 
     assert await second.present(digests) == {blob(1).digest}
+
+
+async def test_an_entry_of_an_earlier_version_is_read() -> None:
+    """It calls an image without its end by another name."""
+    store = MemoryStore()
+    entry: dict[str, Any] = {"generation": 0, "blob": {**asdict(blob(1)), "is_cut": True}}
+    del entry["blob"]["is_incomplete"]
+    await store.put_async("variants/v/v", json.dumps(entry).encode())
+    images = ClusterImages(Objects(store, Metrics()))
+
+    assert await images.find("v.0") == (replace(blob(1), is_incomplete=True), True)
