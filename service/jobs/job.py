@@ -18,6 +18,20 @@ NO_PROGRESS: dict[str, Any] = {"total": 0, "downloaded": 0, "failed": 0, "bytes"
 """The progress of a job whose archive is not known."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FollowUp:
+    """What is noted of a task that follows a job. Its `next_at` is in epoch seconds."""
+
+    def dump(self) -> str:
+        """As JSON."""
+        return json.dumps(asdict(self))
+
+    def document(self) -> dict[str, Any]:
+        """As part of the job's document."""
+        values = asdict(self)
+        return {**values, "next_at": moment(values["next_at"])}
+
+
 class CallbackState(StrEnum):
     """Where a callback stands. `stopped`: the receiver wants no more (410). `failed`: given up."""
 
@@ -28,7 +42,7 @@ class CallbackState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Callback:
+class Callback(_FollowUp):
     """The attempts to tell a job's receiver how it ended."""
 
     state: CallbackState = CallbackState.PENDING
@@ -38,19 +52,11 @@ class Callback:
     next_at: float | None = None
     """When the next attempt is made (epoch seconds)."""
 
-    def dump(self) -> str:
-        """As JSON."""
-        return json.dumps(asdict(self))
-
     @classmethod
     def load(cls, text: str) -> Self:
         """The reverse of `dump`."""
         values = json.loads(text)
         return cls(**{**values, "state": CallbackState(values["state"])})
-
-    def document(self) -> dict[str, Any]:
-        """As part of the job's document."""
-        return {**asdict(self), "next_at": moment(self.next_at)}
 
 
 class DeliveryState(StrEnum):
@@ -62,7 +68,7 @@ class DeliveryState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class Delivery(_FollowUp):
     """The attempts to send a job's ZIP to the storage that it named."""
 
     status: DeliveryState = DeliveryState.PENDING
@@ -72,19 +78,11 @@ class Delivery:
     next_at: float | None = None
     """When the next attempt is made (epoch seconds)."""
 
-    def dump(self) -> str:
-        """As JSON."""
-        return json.dumps(asdict(self))
-
     @classmethod
     def load(cls, text: str) -> Self:
         """The reverse of `dump`."""
         values = json.loads(text)
         return cls(**{**values, "status": DeliveryState(values["status"])})
-
-    def document(self) -> dict[str, Any]:
-        """As part of the job's document."""
-        return {**asdict(self), "next_at": moment(self.next_at)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
