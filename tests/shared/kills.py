@@ -108,7 +108,9 @@ class _Check:
         started = time.monotonic()
         try:
             async with asyncio.timeout(_PATIENCE):
-                job_id = (await self._insist("POST", f"/v1/orders/{order.order_id}/jobs?preview=false", key))["job_id"]
+                job_id = (await self._answer_of("POST", f"/v1/orders/{order.order_id}/jobs?preview=false", key))[
+                    "job_id"
+                ]
                 job = await self._until_its_end(job_id)
                 self.seconds.append(time.monotonic() - started)
                 body = await self._fetch(f"/v1/jobs/{job_id}/download") if job["status"] == "complete" else b""
@@ -153,12 +155,12 @@ class _Check:
 
     async def _until_its_end(self, job_id: str) -> dict[str, Any]:
         while True:
-            job = await self._insist("GET", f"/v1/jobs/{job_id}")
+            job = await self._answer_of("GET", f"/v1/jobs/{job_id}")
             if job["status"] not in ("queued", "processing"):
                 return job
             await asyncio.sleep(_PAUSE)
 
-    async def _insist(self, method: str, path: str, key: str = "") -> dict[str, Any]:
+    async def _answer_of(self, method: str, path: str, key: str = "") -> dict[str, Any]:
         """Ask until it is answered; the key makes a repeated POST one job."""
         while True:
             try:
