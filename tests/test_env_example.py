@@ -5,7 +5,7 @@ from pathlib import Path
 
 from service.docs.example import example
 from service.settings import Settings
-from tests.docs.blocks import ROOT
+from tests.support.doc_blocks import ROOT
 
 KEPT = (ROOT / ".env.example").read_text()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from aiohttp import ClientSession
 
 from service.samples import PHOTOS
-from tests.process import ServiceProcess
+from tests.support.process import ServiceProcess
 
 ROOT = Path(__file__).parent.parent
 FREE = re.compile(r"MIT|BSD|Apache|PSF|Python Software Foundation|ISC|MPL|Mozilla|LGPL|CC0|Unlicense|0BSD")

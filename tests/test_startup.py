@@ -9,8 +9,8 @@ import pytest
 
 from service.settings import InvalidSettings, Settings
 from service.startup import misspelt, summary, warnings
-from tests.command_line import run
-from tests.process import ServiceProcess, clean_environment
+from tests.support.command_line import run
+from tests.support.process import ServiceProcess, clean_environment
 
 SECRETS = ("SERVICE_API_KEY", "ADMIN_TOKEN", "AUTOENHANCE_WEBHOOK_SECRET")
 EVERYWHERE = ("0.0.0.0", "::", "192.0.2.7", "batch.example", "")

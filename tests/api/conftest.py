@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.e2e.client import Service, StartService
 from tests.e2e.conftest import start_service, upstream
+from tests.support.client import Service, StartService
 
 __all__ = ["start_service", "upstream"]
 

@@ -7,9 +7,9 @@ import pytest
 from service.api.routes import ROUTES
 from service.app import create_app
 from service.settings import Settings
-from tests.e2e.client import Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Service, StartService
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 JOB = "0" * 32
 SUCCESSORS = {route.canonical: route.successor for route in ROUTES if route.successor}

@@ -9,10 +9,10 @@ from urllib.parse import urljoin
 import pytest
 
 from tests.api.conftest import FIRST, TOKEN
-from tests.e2e import jobs
-from tests.e2e.client import Answer, Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support import jobs
+from tests.support.client import Answer, Service, StartService
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 BASE = "/tools/batch"
 # How callers reach it: what the settings say, what the proxy sends along, and whether it leaves the path on.

@@ -3,9 +3,9 @@
 import pytest
 
 from tests.api.conftest import FIRST, TOKEN
-from tests.e2e.client import Answer, Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Answer, Service, StartService
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 PAGE, OTHER = "https://page.example", "https://other.example"
 IMAGES = f"/v1/orders/{ORDER}/images"

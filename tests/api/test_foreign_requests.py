@@ -3,10 +3,10 @@
 import pytest
 
 from tests.api.conftest import FIRST, TOKEN
-from tests.api.sending import send
-from tests.e2e.client import Answer, Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Answer, Service, StartService
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.sending import send
+from tests.support.upstream import FakeUpstream
 
 IMAGES = f"/v1/orders/{ORDER}/images"
 JOBS = f"/v1/orders/{ORDER}/jobs"

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from tests.api.conftest import FIRST, SECOND, TOKEN
-from tests.api.sending import send
-from tests.e2e.client import Answer, Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Answer, Service, StartService
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.sending import send
+from tests.support.upstream import FakeUpstream
 
 SECRET = "secret-of-the-webhook-31"
 OVERVIEW = f"/v1/orders/{ORDER}"

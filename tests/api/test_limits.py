@@ -6,9 +6,9 @@ import time
 import pytest
 
 from tests.api.conftest import FIRST, SECOND
-from tests.e2e.client import Answer, Service, StartService
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Answer, Service, StartService
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 IMAGES = f"/v1/orders/{ORDER}/images"
 

@@ -9,10 +9,10 @@ from yarl import URL
 
 from service.api import links
 from tests.api.conftest import FIRST, SECOND, TOKEN
-from tests.api.sending import send
-from tests.e2e.client import Answer, Service, StartService
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Answer, Service, StartService
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order
+from tests.support.sending import send
+from tests.support.upstream import FakeUpstream
 
 IMAGES = f"/v1/orders/{ORDER}/images"
 JOB = "3c1f9a0be2aed94a8adc0e913b1e8403"

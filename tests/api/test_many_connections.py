@@ -14,7 +14,7 @@ import pytest
 from aiohttp import ClientSession
 
 from service.api.admission import Admission, connections_within
-from tests.process import ServiceProcess
+from tests.support.process import ServiceProcess
 
 FILES, MANY = 1024, 1100
 _ESTABLISHED = 1  # of the kernel's states of a connection

@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from tests.api.wire import heads, wire
-from tests.e2e.client import Service, StartService
+from tests.support.client import Service, StartService
+from tests.support.wire import heads, wire
 
 POST = b"POST /v1/ask HTTP/1.1\r\nHost: localhost\r\n"
 

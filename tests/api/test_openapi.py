@@ -16,9 +16,9 @@ from service.api.routes import ROUTES
 from service.app import create_app
 from service.problems import Problem
 from service.settings import Settings
-from tests.e2e.client import Answer, Service, StartService
-from tests.fakes.samples import jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Answer, Service, StartService
+from tests.support.samples import jpeg, order
+from tests.support.upstream import FakeUpstream
 
 # Style sheets, scripts and icons. Their addresses hold a digest of their content: they change with every version, and
 # only the page that names them knows them.

@@ -7,10 +7,10 @@ import pytest
 
 from service.api import session
 from tests.api.conftest import FIRST, TOKEN
-from tests.api.sending import send
-from tests.e2e.client import Answer, Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Answer, Service, StartService
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.sending import send
+from tests.support.upstream import FakeUpstream
 
 SESSION = "/v1/session"
 FOR_ADMINISTRATORS = "/v1/orders/sample"

@@ -11,10 +11,10 @@ from yarl import URL
 
 from service.api.share_links import link_id_of
 from tests.api.conftest import FIRST, SECOND, TOKEN
-from tests.api.sending import send
-from tests.e2e.client import Answer, Service, StartService
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Answer, Service, StartService
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order
+from tests.support.sending import send
+from tests.support.upstream import FakeUpstream
 
 IMAGES = f"/v1/orders/{ORDER}/images"
 PREVIEW = "preview=true&max_width=480"

@@ -11,7 +11,7 @@ from limits import parse
 from redis.asyncio import Redis
 
 from service.api.shared_limits import SharedWindow
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 LIMIT = parse("3/minute")
 

@@ -3,10 +3,10 @@
 import pytest
 
 from service.api.timeouts import Timeouts
-from tests.api.wire import heads, wire
-from tests.e2e.client import Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Service, StartService
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
+from tests.support.wire import heads, wire
 
 SHORT, LONG = 0.3, 3600.0
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"

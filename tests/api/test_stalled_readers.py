@@ -11,10 +11,10 @@ import pytest
 import structlog
 
 from service.api.timeouts import Timeouts
-from tests.e2e.client import PATIENCE, Service, StartService
-from tests.e2e.jobs import submit
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import PATIENCE, Service, StartService
+from tests.support.jobs import submit
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 SEND = 0.4
 PATH = f"/v1/orders/{ORDER}/images"

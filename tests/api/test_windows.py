@@ -7,7 +7,7 @@ from limits import parse
 
 from service.api import limits
 from service.api.limits import LocalWindow
-from tests.upstream.helpers import FakeClock
+from tests.support.transport import FakeClock
 
 
 @pytest.fixture

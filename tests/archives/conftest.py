@@ -11,9 +11,9 @@ from service.database import Database
 from service.images import blob_index, spending
 from service.orders import generations
 from service.telemetry.metrics import Metrics
-from tests.archives.house import House, open_house
-from tests.fakes.upstream import FakeUpstream
-from tests.upstream.helpers import FakeClock
+from tests.support.archives import House, open_house
+from tests.support.transport import FakeClock
+from tests.support.upstream import FakeUpstream
 
 
 @pytest.fixture

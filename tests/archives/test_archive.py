@@ -10,8 +10,8 @@ from service.archives.layout import BlobSlice, Member
 from service.images.blobs import Blob
 from service.problems import NoImages
 from service.reasons import Reason
-from tests.archives.plans import MOMENT, archive_of, plan_of
-from tests.upstream.helpers import PATIENCE, turns
+from tests.support.plans import MOMENT, archive_of, plan_of
+from tests.support.transport import PATIENCE, turns
 
 
 def member(name: str, size: int = 50) -> Member:

@@ -30,12 +30,12 @@ from service.problems import (
 )
 from service.reasons import Reason
 from service.telemetry.metrics import CacheResult, Circuit
-from tests.archives.house import House, open_house
-from tests.archives.plans import archive_of, plan_of
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
-from tests.fakes.upstream import FakeUpstream, Reply
-from tests.images.helpers import put
-from tests.upstream.helpers import PATIENCE, turns
+from tests.support.archives import House, open_house
+from tests.support.images import put
+from tests.support.plans import archive_of, plan_of
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
+from tests.support.transport import PATIENCE, turns
+from tests.support.upstream import FakeUpstream, Reply
 
 
 def names(data: bytes) -> list[str]:

@@ -12,9 +12,9 @@ from service.archives.layout import LAYOUT_VERSION, Member
 from service.archives.record import GONE
 from service.database import Database
 from service.images.blobs import Blob
-from tests.archives.plans import MOMENT, archive_of, plan_of
-from tests.images.helpers import open_store, put
-from tests.upstream.helpers import FakeClock
+from tests.support.images import open_store, put
+from tests.support.plans import MOMENT, archive_of, plan_of
+from tests.support.transport import FakeClock
 
 TTL = 3_600.0
 

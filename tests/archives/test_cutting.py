@@ -14,7 +14,7 @@ from service.archives.cutting import ClientLeft, cut_on_error
 from service.images.blobs import BlobLost
 from service.problems import StillBuilding
 from service.telemetry.metrics import Metrics
-from tests.upstream.helpers import sample
+from tests.support.transport import sample
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from service.archives.readers import Readers
 from service.images.store import ImageStore
 from service.problems import Problem
 from service.telemetry.metrics import Metrics
-from tests.archives.house import House
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
-from tests.upstream.helpers import PATIENCE
+from tests.support.archives import House
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.transport import PATIENCE
+from tests.support.upstream import FakeUpstream
 
 Client: TypeAlias = "TestClient[web.Request, web.Application]"
 

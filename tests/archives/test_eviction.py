@@ -18,8 +18,8 @@ from service.database import Database
 from service.disk import OutOfSpace
 from service.images.blobs import Blob
 from service.images.store import ImageStore
-from tests.archives.plans import archive_of, plan_of
-from tests.images.helpers import found, open_store, put
+from tests.support.images import found, open_store, put
+from tests.support.plans import archive_of, plan_of
 
 SIZE = 100
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from service.archives.named import SCHEMA, NamedArchives
 from service.archives.options import Options
 from service.telemetry.metrics import CacheResult
-from tests.archives.house import open_house
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
 from tests.faults.disk import small_disk
+from tests.support.archives import open_house
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 
 def _take_the_rest(disk: Path) -> None:

@@ -13,7 +13,7 @@ from service.images.identity import key_digest
 from service.problems import OrderEmpty, TooManyImages, UnknownImage
 from service.upstream.models import ImageState, Original, Rendition
 from service.upstream.order_document import parse_order
-from tests.fakes.samples import ORDER, order, photo
+from tests.support.samples import ORDER, order, photo
 
 
 def plan(

@@ -7,7 +7,7 @@ import pytest
 
 from service.archives import readers as readers_module
 from service.archives.readers import Abandoned, Readers
-from tests.upstream.helpers import FakeClock, turns
+from tests.support.transport import FakeClock, turns
 
 WINDOW, GRACE = 100, 60.0
 

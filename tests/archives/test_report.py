@@ -11,7 +11,7 @@ from service.archives.options import Options
 from service.archives.plan import Plan
 from service.archives.report import comment, manifest_text, report_text, texts_of
 from service.reasons import Reason
-from tests.archives.plans import plan_of
+from tests.support.plans import plan_of
 
 ORDER = "6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11"
 

@@ -15,10 +15,10 @@ from service.archives.layout import Member
 from service.archives.readers import Reader, Readers
 from service.images.blobs import BlobLost
 from service.images.store import ImageStore
-from tests.archives.house import House
-from tests.archives.plans import MOMENT, archive_of, plan_of
-from tests.images.helpers import MIB, put
-from tests.loopback import serving
+from tests.support.archives import House
+from tests.support.images import MIB, put
+from tests.support.loopback import serving
+from tests.support.plans import MOMENT, archive_of, plan_of
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ from tests.bench import rivals
 from tests.bench.path_cost import SETTINGS, bare_links, machine
 from tests.bench.upstream import BenchOrder, Upstream, open_upstream
 from tests.faults.curl import curl
-from tests.process import ServiceProcess, peak_memory
+from tests.support.process import ServiceProcess, peak_memory
 
 _SECONDS = 240
 ORDERS: Mapping[str, tuple[int, int]] = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from service.sandbox import ImageSpec
 from tests.faults.findings import Findings
-from tests.shared.fleet import Fleet, open_fleet
+from tests.support.fleet import Fleet, open_fleet
 
 _ORDERS, _IMAGES = 24, 5
 _LATENCY = 0.1

@@ -28,10 +28,10 @@ from aiohttp import ClientSession
 
 from tests.bench import rivals
 from tests.bench.upstream import BenchOrder, Upstream, open_upstream
-from tests.docs.blocks import ROOT
 from tests.faults.curl import curl
 from tests.faults.findings import Findings
-from tests.process import ServiceProcess, cpu_seconds
+from tests.support.doc_blocks import ROOT
+from tests.support.process import ServiceProcess, cpu_seconds
 
 _LINKS = 5  # DOWNLOAD_CONCURRENCY's default
 _DOWNLOAD_SECONDS = 240

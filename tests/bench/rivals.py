@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import ClientSession, web
 from zipstream import ZIP_STORED, ZipStream
 
-from tests.process import clean_environment
+from tests.support.process import clean_environment
 
 _API = web.AppKey("api", str)
 _SESSION = web.AppKey("session", ClientSession)

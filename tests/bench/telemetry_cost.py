@@ -13,9 +13,9 @@ from pathlib import Path
 from statistics import quantiles
 
 from service.sandbox import ImageSpec
-from tests.docs.blocks import ROOT
 from tests.faults.scene import Scene, open_scene
-from tests.telemetry.collector import Collector
+from tests.support.collector import Collector
+from tests.support.doc_blocks import ROOT
 
 _IMAGES = 100
 _IMAGE = 5_000_000

@@ -10,7 +10,7 @@ from aiohttp import ClientSession
 
 from tests.bench import comparison, rivals
 from tests.bench.upstream import PROGRAM, Upstream, open_upstream
-from tests.tools import require_tool
+from tests.support.tools import require_tool
 
 
 @pytest.fixture

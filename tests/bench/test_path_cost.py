@@ -8,8 +8,8 @@ import pytest
 
 from tests.bench.path_cost import CASES, Amount, Figure, Pair, Result, Round, download, pass_through, run
 from tests.bench.upstream import PROGRAM, Upstream, open_upstream
-from tests.docs.blocks import ROOT
-from tests.tools import require_tool
+from tests.support.doc_blocks import ROOT
+from tests.support.tools import require_tool
 
 
 @pytest.fixture

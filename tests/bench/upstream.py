@@ -12,8 +12,8 @@ from uuid import uuid4
 
 from aiohttp import web
 
-from tests.fakes import samples
-from tests.loopback import free_port, serving
+from tests.support import samples
+from tests.support.loopback import free_port, serving
 
 PROGRAM = "nginx"
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.client import Service, StartService
 from tests.e2e.conftest import start_service, upstream
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
-from tests.process import end_of
-from tests.tools import missing, require_tool
+from tests.support.client import Service, StartService
+from tests.support.process import end_of
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.tools import missing, require_tool
+from tests.support.upstream import FakeUpstream
 
 __all__ = ["start_service", "upstream"]
 

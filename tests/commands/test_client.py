@@ -5,7 +5,7 @@ import pytest
 from service.commands.arguments import JOB_STATUSES
 from service.commands.client import DEFAULT_URL, Service, Usage, read_order
 from service.telemetry.metrics import JobStatus
-from tests.fakes.samples import ORDER
+from tests.support.samples import ORDER
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line import run
+from tests.support.command_line import run
 
 
 async def test_check_says_what_would_start_and_what_looks_wrong(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line import run
-from tests.process import ServiceProcess
+from tests.support.command_line import run
+from tests.support.process import ServiceProcess
 
 COMMANDS = (
     "serve",

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from service.settings import Settings
-from tests.tools import missing, require_tool
+from tests.support.tools import missing, require_tool
 
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE = ROOT / "docker-compose.yml"

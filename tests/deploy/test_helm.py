@@ -8,8 +8,8 @@ import yaml
 
 from service import __version__
 from service.settings import Settings
-from tests.deploy.manifests import CHART, DEPLOY, EXAMPLES, documents, example, helm, of_kind, one, source
-from tests.deploy.validity import assert_valid
+from tests.support.manifests import CHART, DEPLOY, EXAMPLES, documents, example, helm, of_kind, one, source
+from tests.support.validity import assert_valid
 
 NAMES = ["default", *sorted(path.stem for path in EXAMPLES.glob("*.yaml"))]
 WARNING = 2

@@ -7,7 +7,7 @@ import pytest
 
 from service.commands.serve import DRAIN_SECONDS
 from service.images.fetch import GRACE_SECONDS
-from tests.deploy.manifests import (
+from tests.support.manifests import (
     COMPONENTS,
     DEPLOY,
     Manifest,
@@ -17,7 +17,7 @@ from tests.deploy.manifests import (
     source,
     with_component,
 )
-from tests.deploy.validity import assert_valid
+from tests.support.validity import assert_valid
 
 OVERLAYS = ["single", "staging", "shared"]
 # For the last errors and spans, 3 seconds each, and files, after everything else has ended.

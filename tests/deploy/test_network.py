@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.deploy.manifests import documents, of_kind, one, source
-from tests.deploy.network_policies import Host, Pod, is_allowed, matches, selected
+from tests.support.manifests import documents, of_kind, one, source
+from tests.support.network_policies import Host, Pod, is_allowed, matches, selected
 
 SINGLE = ["kustomize/single", "kustomize/staging", "helm/default", "helm/nginx"]
 SHARED = ["kustomize/shared", "helm/shared"]

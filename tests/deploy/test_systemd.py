@@ -6,9 +6,9 @@ from pathlib import Path
 
 from service.commands.serve import DRAIN_SECONDS
 from service.images.fetch import GRACE_SECONDS
-from tests.deploy.manifests import DEPLOY
 from tests.deploy.test_kubernetes import LAST_SECONDS
-from tests.tools import require_tool
+from tests.support.manifests import DEPLOY
+from tests.support.tools import require_tool
 
 UNIT = DEPLOY / "systemd" / "autoenhance-batch.service"
 # Of systemd's own scale of 0 (safe) to 10.

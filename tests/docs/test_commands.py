@@ -12,10 +12,10 @@ import pytest
 
 from service.samples import PHOTOS
 from service.sandbox import Sandbox
-from tests.docs.blocks import ADDRESS, PAGES, RECEIVER, STORAGE, Block, blocks, command_line, environment
-from tests.fakes.samples import jpeg
-from tests.loopback import free_port
-from tests.process import ServiceProcess
+from tests.support.doc_blocks import ADDRESS, PAGES, RECEIVER, STORAGE, Block, blocks, command_line, environment
+from tests.support.loopback import free_port
+from tests.support.process import ServiceProcess
+from tests.support.samples import jpeg
 
 TOKEN = "token-of-the-administrator-4b0a"
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes....").decode()

@@ -10,7 +10,7 @@ from service.docs.tables import with_code
 from service.problems import Problem
 from service.reasons import Reason, UploadReason
 from service.settings import Settings
-from tests.docs.blocks import PAGES
+from tests.support.doc_blocks import PAGES
 
 
 def rows(page: str) -> list[str]:

@@ -3,7 +3,7 @@
 import re
 
 from service.api.routes import ROUTES
-from tests.docs.blocks import ROOT
+from tests.support.doc_blocks import ROOT
 
 
 def test_every_deprecated_path_is_listed_beside_its_successor() -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.client import Service, StartService
-from tests.e2e.services import service_factory
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Service, StartService
+from tests.support.services import service_factory
+from tests.support.upstream import FakeUpstream
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from aiohttp import ClientTimeout
 
 from service.assistant import model
 from service.assistant.assistant import BROKEN_OFF
-from tests.assistant.chat import Behaviour, chat, hangs, says, sends
-from tests.e2e.client import Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.chat_server import Behaviour, chat, hangs, says, sends
+from tests.support.client import Service, StartService
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 KEY = "key-of-the-model-77c1"
 

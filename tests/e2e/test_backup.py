@@ -4,10 +4,10 @@ import asyncio
 import shutil
 from pathlib import Path
 
-from tests.e2e.client import StartService
-from tests.e2e.jobs import ended, submit
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import StartService
+from tests.support.jobs import ended, submit
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 
 async def test_a_copy_of_the_data_directory_serves_elsewhere(

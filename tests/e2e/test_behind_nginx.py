@@ -11,12 +11,12 @@ from aiohttp import ClientSession, TCPConnector
 from service.sandbox import Sandbox, SandboxConfig
 from tests.api import conftest as api
 from tests.api.test_session import is_administrator, signed_in
-from tests.e2e.client import Service, StartService
 from tests.e2e.uploads.orders import ADMIN, TOKEN, form, make
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
 from tests.faults.nginx import location_of_the_guide, nginx
-from tests.tools import require_tool
+from tests.support.client import Service, StartService
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.tools import require_tool
+from tests.support.upstream import FakeUpstream
 
 _LONGEST_WAIT = 3600
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from tests.e2e.client import PATIENCE, Service, StartService
-from tests.e2e.jobs import Document, Receiver, ended, post, status, submit
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import PATIENCE, Service, StartService
+from tests.support.jobs import Document, Receiver, ended, post, status, submit
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes ....").decode()
 NEW_SECRET = "whsec_" + base64.b64encode(b"b secret of thirty-two bytes ....").decode()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.client import PATIENCE, Answer, Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order, photo
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import PATIENCE, Answer, Service, StartService
+from tests.support.samples import ORDER, jpeg, order, photo
+from tests.support.upstream import FakeUpstream
 
 PATH = f"/v1/orders/{ORDER}/images"
 DAY = 86_400.0

@@ -23,9 +23,9 @@ import pytest
 from aiohttp import ClientSession, web
 
 from service.database import Database
-from tests.e2e.client import Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Service, StartService
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 SERVICE = Path(__file__).parent.parent.parent / "service"
 HANDLER = "api/downloads.py:download"

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.command_line import Outcome, run
-from tests.e2e.client import PATIENCE, Service, StartService
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
-from tests.fakes.upstream import FakeUpstream
-from tests.loopback import free_port, serving
-from tests.process import clean_environment
-from tests.tools import require_tool
+from tests.support.client import PATIENCE, Service, StartService
+from tests.support.command_line import Outcome, run
+from tests.support.loopback import free_port, serving
+from tests.support.process import clean_environment
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
+from tests.support.tools import require_tool
+from tests.support.upstream import FakeUpstream
 
 
 async def download(

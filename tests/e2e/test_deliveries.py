@@ -18,12 +18,12 @@ from aiohttp import web
 from botocore.config import Config  # type: ignore[import-untyped]
 
 from service.jobs import deliveries
-from tests.e2e import jobs
-from tests.e2e.client import PATIENCE, Answer, Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
-from tests.loopback import serving
-from tests.s3_server import S3Server
+from tests.support import jobs
+from tests.support.client import PATIENCE, Answer, Service, StartService
+from tests.support.loopback import serving
+from tests.support.s3_server import S3Server
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 IMAGES = {"a": jpeg(1), "b": jpeg(2, size=2_500_000)}
 SECRET = "signature-that-nobody-may-see-7c1d"

@@ -9,8 +9,8 @@ from urllib.parse import urldefrag, urljoin
 import pytest
 
 from service.docs import library
-from tests.docs.blocks import ROOT
-from tests.e2e.client import Service, StartService
+from tests.support.client import Service, StartService
+from tests.support.doc_blocks import ROOT
 
 VENDOR = ROOT / "service" / "web" / "vendor" / "swagger-ui"
 ADDRESSES = ["/docs", *(f"/docs/guide/{slug}" for slug in library.pages())]

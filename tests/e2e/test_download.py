@@ -5,9 +5,9 @@ from urllib.parse import urljoin
 
 import pytest
 
-from tests.e2e.client import REPORT, Service
-from tests.fakes.samples import ORDER, Document, jpeg, order, photo, png, webp
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import REPORT, Service
+from tests.support.samples import ORDER, Document, jpeg, order, photo, png, webp
+from tests.support.upstream import FakeUpstream
 
 BODIES = {"a": jpeg(1), "b": jpeg(2, size=70_000), "c": jpeg(3, size=17)}
 

@@ -5,9 +5,9 @@ import asyncio
 from aiohttp import web
 
 from tests.api.conftest import FIRST, SECOND
-from tests.e2e.client import StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import StartService
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 JOBS, IMAGES, SLOTS = 18, 10, 5
 ORDERS = [f"0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be{number:03}" for number in range(100, 100 + JOBS)]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from tests.e2e.client import Service, StartService
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Service, StartService
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
+from tests.support.upstream import FakeUpstream
 
 DUMP = Path(__file__).parent / "first_edition.sql"
 REPORT = (

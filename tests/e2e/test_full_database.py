@@ -6,9 +6,9 @@ import pytest
 
 from service.database import Database
 from service.disk import OutOfSpace
-from tests.e2e.client import Service
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Service
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 
 async def full(*_: Any, **__: Any) -> NoReturn:

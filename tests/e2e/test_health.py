@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.e2e.client import Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Service, StartService
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 
 async def test_health_is_the_first_generations_document(service: Service) -> None:

@@ -5,9 +5,9 @@ import re
 import pytest
 from aiohttp import web
 
-from tests.e2e.client import Service, StartService
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, png
-from tests.fakes.upstream import FakeUpstream, Reply, Script
+from tests.support.client import Service, StartService
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, png
+from tests.support.upstream import FakeUpstream, Reply, Script
 
 HTML = b"<!doctype html><html><body>Please sign in</body></html>"
 

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from tests.e2e.client import PATIENCE, Service, StartService
-from tests.e2e.jobs import all_events, ended, events, submit
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import PATIENCE, Service, StartService
+from tests.support.jobs import all_events, ended, events, submit
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 
 @pytest.fixture(autouse=True)

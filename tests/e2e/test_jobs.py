@@ -11,10 +11,10 @@ from blockbuster import BlockBuster
 
 from service.archives.archives import Archives
 from service.problems import ArchiveGone
-from tests.e2e.client import PATIENCE, Service, StartService
-from tests.e2e.jobs import Document, document, ended, events, post, status, submit
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import PATIENCE, Service, StartService
+from tests.support.jobs import Document, document, ended, events, post, status, submit
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
+from tests.support.upstream import FakeUpstream
 
 UNKNOWN = "0123456789abcdef0123456789abcdef"
 BUSY = order(["a", photo("b", status="processing")], is_processing=True)

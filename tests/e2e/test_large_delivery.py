@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-from tests.e2e.client import StartService
-from tests.fakes.samples import ORDER, jpeg, order, photo
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import StartService
+from tests.support.samples import ORDER, jpeg, order, photo
+from tests.support.upstream import FakeUpstream
 
 FIRST = datetime(2026, 3, 2, 9, 15, tzinfo=UTC)
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, ClientTimeout, web
 
-from tests.e2e.client import PATIENCE
-from tests.fakes.samples import jpeg, order, photo
-from tests.fakes.upstream import UPSTREAM_WORDS, FakeUpstream, Handler, Script
-from tests.process import ServiceProcess
-from tests.telemetry.collector import Collector
+from tests.support.client import PATIENCE
+from tests.support.collector import Collector
+from tests.support.process import ServiceProcess
+from tests.support.samples import jpeg, order, photo
+from tests.support.upstream import UPSTREAM_WORDS, FakeUpstream, Handler, Script
 
 KEY = "aK7-Qw93xZ-mmP4r-0Lt8v-Jd62s-Yb5"
 HALF = len(KEY) // 2

@@ -1,8 +1,8 @@
 """Order documents that say odd things in valid JSON: every image is delivered or named as missing."""
 
-from tests.e2e.client import Service
-from tests.fakes.samples import ORDER, jpeg, order, photo
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Service
+from tests.support.samples import ORDER, jpeg, order, photo
+from tests.support.upstream import FakeUpstream
 
 
 async def test_half_a_surrogate_pair_breaks_nothing(upstream: FakeUpstream, service: Service) -> None:

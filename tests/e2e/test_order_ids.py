@@ -4,9 +4,9 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.e2e.client import Service
-from tests.fakes.samples import ORDER
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Service
+from tests.support.samples import ORDER
+from tests.support.upstream import FakeUpstream
 
 MALFORMED = [
     "x",

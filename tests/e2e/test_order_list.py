@@ -8,8 +8,8 @@ import pytest
 from aiohttp import web
 
 from service.sandbox import ImageSpec, Sandbox, SandboxConfig
-from tests.e2e.client import Answer, Service, StartService
-from tests.loopback import serving
+from tests.support.client import Answer, Service, StartService
+from tests.support.loopback import serving
 
 TOKEN = "token-of-the-administrator"
 

@@ -7,11 +7,11 @@ import pytest
 from blake3 import blake3
 
 from service.sandbox import ImageSpec, Sandbox
-from tests.e2e.client import Answer, Service, StartService
-from tests.e2e.jobs import ended, submit
-from tests.e2e.services import service_factory
-from tests.fakes.samples import ORDER, jpeg, order, photo, png
-from tests.fakes.upstream import FakeUpstream, Reply
+from tests.support.client import Answer, Service, StartService
+from tests.support.jobs import ended, submit
+from tests.support.samples import ORDER, jpeg, order, photo, png
+from tests.support.services import service_factory
+from tests.support.upstream import FakeUpstream, Reply
 
 PATH = f"/v1/orders/{ORDER}/images"
 TIFF = b"II*\x00" + bytes(2_000)

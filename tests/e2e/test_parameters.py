@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.e2e.client import Params, Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Params, Service, StartService
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 PATH = f"/v1/orders/{ORDER}/images"
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.client import Service
-from tests.fakes.samples import ORDER, jpeg, order, photo
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Service
+from tests.support.samples import ORDER, jpeg, order, photo
+from tests.support.upstream import FakeUpstream
 
 
 async def test_a_failed_image_leaves_the_rest_and_a_report(upstream: FakeUpstream, service: Service) -> None:

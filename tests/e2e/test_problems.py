@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from tests.e2e.client import Answer, Service
-from tests.e2e.services import API_KEY
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
-from tests.fakes.upstream import UPSTREAM_WORDS, FakeUpstream, Reply, Script
+from tests.support.client import Answer, Service
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
+from tests.support.services import API_KEY
+from tests.support.upstream import UPSTREAM_WORDS, FakeUpstream, Reply, Script
 
 DOWNLOAD = f"/v1/orders/{ORDER}/images"
 ERRORS = [

@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from tests.e2e.client import Answer, Service
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Answer, Service
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 
 @pytest.fixture

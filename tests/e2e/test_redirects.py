@@ -3,10 +3,10 @@
 import pytest
 from aiohttp import web
 
-from tests.e2e.client import Service
-from tests.e2e.services import API_KEY
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream, Reply
+from tests.support.client import Service
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.services import API_KEY
+from tests.support.upstream import FakeUpstream, Reply
 
 
 @pytest.fixture(autouse=True)

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.e2e import jobs
-from tests.e2e.client import Answer, Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order, photo, webp
-from tests.fakes.upstream import FakeUpstream
+from tests.support import jobs
+from tests.support.client import Answer, Service, StartService
+from tests.support.samples import ORDER, jpeg, order, photo, webp
+from tests.support.upstream import FakeUpstream
 
 PATH = f"/v1/orders/{ORDER}/images"
 SEVERAL = [("rendition", "print"), ("rendition", "web")]

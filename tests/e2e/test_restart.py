@@ -10,9 +10,9 @@ import pytest
 
 from service.images.blobs import Blob
 from service.images.store import ImageStore
-from tests.e2e.client import PATIENCE, StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import PATIENCE, StartService
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 
 @pytest.fixture

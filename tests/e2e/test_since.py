@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.client import Answer, Service, StartService
-from tests.e2e.jobs import ended, submit
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo, png, webp
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Answer, Service, StartService
+from tests.support.jobs import ended, submit
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo, png, webp
+from tests.support.upstream import FakeUpstream
 
 PATH = f"/v1/orders/{ORDER}/images"
 

@@ -11,9 +11,9 @@ from limits import parse
 from service.api import limits
 from service.images.blobs import Blob, BlobLost
 from service.images.store import ImageStore
-from tests.e2e.client import Answer, Service, StartService
-from tests.fakes.samples import ORDER, Document, jpeg, order, photo, png
-from tests.fakes.upstream import FakeUpstream, Script
+from tests.support.client import Answer, Service, StartService
+from tests.support.samples import ORDER, Document, jpeg, order, photo, png
+from tests.support.upstream import FakeUpstream, Script
 
 SMALL, LARGE = jpeg(1), jpeg(2, size=3_000_000)
 KITCHEN = photo("a", "Küche.jpg")

@@ -8,10 +8,10 @@ import pytest
 from multidict import CIMultiDict
 
 from service.sandbox import ImageSpec, Sandbox, SandboxConfig
-from tests.e2e import jobs
-from tests.e2e.client import PATIENCE, Answer, Service, StartService
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
-from tests.fakes.upstream import FakeUpstream, Reply
+from tests.support import jobs
+from tests.support.client import PATIENCE, Answer, Service, StartService
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
+from tests.support.upstream import FakeUpstream, Reply
 
 IMAGES = {f"i{number}": jpeg(number) for number in range(6)}
 TOKEN = "token-of-the-administrator"

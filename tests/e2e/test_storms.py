@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 from aiohttp import web
 
-from tests.e2e.client import PATIENCE, Answer, Service, StartService
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
-from tests.fakes.upstream import FakeUpstream, Handler, Reply, Script
+from tests.support.client import PATIENCE, Answer, Service, StartService
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
+from tests.support.upstream import FakeUpstream, Handler, Reply, Script
 
 THIRD_ORDER = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be003"
 LATENCY = 0.02

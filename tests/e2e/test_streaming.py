@@ -4,9 +4,9 @@ import asyncio
 
 from aiohttp import ClientResponse
 
-from tests.e2e.client import PATIENCE, Answer, Service, StartService
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import PATIENCE, Answer, Service, StartService
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 PATH = f"/v1/orders/{ORDER}/images"
 

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.e2e.client import Service, StartService
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream, Reply, Script
-from tests.loopback import free_port
+from tests.support.client import Service, StartService
+from tests.support.loopback import free_port
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream, Reply, Script
 
 
 async def test_an_unknown_order_is_a_404(service: Service) -> None:

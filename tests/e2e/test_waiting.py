@@ -1,8 +1,8 @@
 """`wait=true`: images are fetched as upstream finishes them, until the deadline."""
 
-from tests.e2e.client import Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order, photo
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Service, StartService
+from tests.support.samples import ORDER, jpeg, order, photo
+from tests.support.upstream import FakeUpstream
 
 UNFINISHED = order(["a", photo("b", status="processing")], status="processing", is_processing=True)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.client import PATIENCE, Answer, Service, StartService
-from tests.e2e.jobs import ended, submit
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import PATIENCE, Answer, Service, StartService
+from tests.support.jobs import ended, submit
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
+from tests.support.upstream import FakeUpstream
 
 SECRET = "Bearer with me: 5c02"
 BUSY = order(["a", photo("b", status="processing")], is_processing=True)

@@ -12,7 +12,7 @@ from service.sandbox import ImageSpec
 from tests.faults.findings import Findings
 from tests.faults.judge import Ending, Verdict, judge
 from tests.faults.scene import PATIENCE, Scene, eventually, open_scene, stray_files, temporary_files
-from tests.tools import missing
+from tests.support.tools import missing
 
 _DISK = 128 << 20
 _RESERVE = 64 << 20

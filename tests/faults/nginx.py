@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.docs.blocks import ADDRESS, ROOT
 from tests.faults.scene import PATIENCE
+from tests.support.doc_blocks import ADDRESS, ROOT
 
 _GUIDE = ROOT / "service" / "docs" / "operating.md"
 

@@ -21,12 +21,12 @@ from urllib.parse import urlsplit
 
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector, web
 
-from tests.fakes.samples import jpeg, order, photo
-from tests.fakes.upstream import FakeUpstream
 from tests.faults.findings import Findings
 from tests.faults.scene import members
-from tests.process import CHECKOUT, ServiceProcess
-from tests.tools import missing, require_tool
+from tests.support.process import CHECKOUT, ServiceProcess
+from tests.support.samples import jpeg, order, photo
+from tests.support.tools import missing, require_tool
+from tests.support.upstream import FakeUpstream
 
 MOST_MEMORY = 200
 """Megabytes."""

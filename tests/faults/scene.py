@@ -23,7 +23,7 @@ from multidict import CIMultiDictProxy
 from service.sandbox import ImageSpec, Rendition, Sandbox, SandboxConfig
 from service.sandbox.state import Order
 from tests.faults.proxy import FaultProxy
-from tests.process import ServiceProcess
+from tests.support.process import ServiceProcess
 
 QUERY = {"preview": "false"}
 FULL_SIZE = Rendition(preview=False)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.faults.cuts import notice_cuts
-from tests.tools import require_tool
+from tests.support.tools import require_tool
 
 
 async def test_every_client_notices_a_cut(tmp_path: Path) -> None:

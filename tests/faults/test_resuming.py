@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.faults.resuming import join_parts, resume_with_curl
-from tests.tools import require_tool
+from tests.support.tools import require_tool
 
 
 async def test_parts_of_a_download_join_wherever_it_was_cut(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.faults.slow_readers import hold_slow_readers
-from tests.tools import require_tool
+from tests.support.tools import require_tool
 
 
 async def test_slow_readers_leave_memory_flat(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ from unittest.mock import patch
 
 from service.api import parts
 from service.telemetry.logs import configure_logs
-from tests.api.wire import heads
-from tests.e2e.services import service_factory
-from tests.fakes.upstream import FakeUpstream
 from tests.faults.findings import Findings
 from tests.fuzz import raw
 from tests.fuzz.document import fuzz_document
+from tests.support.services import service_factory
+from tests.support.upstream import FakeUpstream
+from tests.support.wire import heads
 
 _ROOT = Path(__file__).parent.parent.parent
 _AT_ONCE = 50

@@ -10,8 +10,8 @@ from pathlib import Path
 from aiohttp import ClientSession
 
 from service.sandbox import Sandbox, SandboxConfig
-from tests.fakes.samples import jpeg
-from tests.process import ServiceProcess
+from tests.support.process import ServiceProcess
+from tests.support.samples import jpeg
 
 KEY, TOKEN, SECRET = "key-of-a-caller", "token-of-the-administrator", "secret-of-the-webhook"
 

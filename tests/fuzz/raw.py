@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 from service.api.session import COOKIE
 from service.api.timeouts import Timeouts
-from tests.api.wire import wire
-from tests.e2e.client import Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Service, StartService
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
+from tests.support.wire import wire
 
 SHORT = Timeouts(head=1, body=0.5, idle=0.5, unread=0.1)
 

@@ -17,13 +17,13 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.e2e.client import Service
-from tests.e2e.services import service_factory
-from tests.fakes.samples import ORDER, jpeg, order, photo, png, webp
-from tests.fakes.upstream import FakeUpstream, Handler, Reply
 from tests.faults.findings import Findings
 from tests.real.test_bytes import iso
 from tests.real.test_download_managers import Manager
+from tests.support.client import Service
+from tests.support.samples import ORDER, jpeg, order, photo, png, webp
+from tests.support.services import service_factory
+from tests.support.upstream import FakeUpstream, Handler, Reply
 
 Kind = Callable[[Findings, FakeUpstream, Service, random.Random, Path], Any]
 

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from service.api.timeouts import Timeouts
-from tests.api.wire import heads
-from tests.e2e.client import Service, StartService
 from tests.e2e.conftest import start_service, upstream
-from tests.fakes.upstream import FakeUpstream
 from tests.fuzz.raw import HOST, IMAGES, KEY, SHORT, damaged, send, start
+from tests.support.client import Service, StartService
+from tests.support.upstream import FakeUpstream
+from tests.support.wire import heads
 
 __all__ = ["start_service", "upstream"]
 

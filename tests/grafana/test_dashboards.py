@@ -9,7 +9,7 @@ import pytest
 
 from grafana.make import DASHBOARDS, FOLDER, make
 from service.docs import library
-from tests.docs.blocks import ROOT
+from tests.support.doc_blocks import ROOT
 
 
 def panels(name: str) -> Iterator[dict[str, Any]]:

@@ -10,9 +10,9 @@ from service.images import blob_index, spending
 from service.images.store import ImageStore
 from service.orders import generations
 from service.telemetry.metrics import Metrics
-from tests.fakes.upstream import FakeUpstream
-from tests.images.helpers import Evictions, open_store
-from tests.upstream.helpers import FakeClock
+from tests.support.images import Evictions, open_store
+from tests.support.transport import FakeClock
+from tests.support.upstream import FakeUpstream
 
 
 @pytest.fixture

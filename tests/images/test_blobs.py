@@ -9,8 +9,8 @@ import xxhash
 from blake3 import blake3
 
 from service.images.blobs import Blob, BlobWriter, content_of, is_intact, stamp, write_all
-from tests.fakes.samples import jpeg
-from tests.images.helpers import MIB
+from tests.support.images import MIB
+from tests.support.samples import jpeg
 
 
 def blob_of(data: bytes) -> Blob:

@@ -17,8 +17,8 @@ from service.images.body import Body, ImageTooLarge
 from service.images.files import BlobFiles
 from service.images.store import ImageStore
 from service.telemetry.metrics import Metrics
-from tests.fakes.samples import jpeg
-from tests.images.helpers import MIB, files, fill, found, left_over, open_store, put, read
+from tests.support.images import MIB, files, fill, found, left_over, open_store, put, read
+from tests.support.samples import jpeg
 
 _DISK = 74 * MIB
 """10 MiB more than is kept free for the database."""

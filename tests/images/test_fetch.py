@@ -22,10 +22,10 @@ from service.telemetry.metrics import Circuit
 from service.upstream import download as download_module
 from service.upstream.concurrency import DownloadSlots, NotWanted
 from service.upstream.models import Rendition
-from tests.fakes.samples import jpeg
-from tests.fakes.upstream import FakeUpstream, Handler, Reply
-from tests.images.helpers import MIB, found, left_over, open_store, put, read
-from tests.upstream.helpers import PATIENCE, Parts, failure, open_client, sample, turns
+from tests.support.images import MIB, found, left_over, open_store, put, read
+from tests.support.samples import jpeg
+from tests.support.transport import PATIENCE, Parts, failure, open_client, sample, turns
+from tests.support.upstream import FakeUpstream, Handler, Reply
 
 
 @dataclass

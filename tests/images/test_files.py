@@ -14,8 +14,8 @@ from service.images import files as files_module
 from service.images.blobs import Blob, BlobLost, BlobUnreadable
 from service.images.files import BlobFiles
 from service.images.store import ImageStore
-from tests.images.helpers import MIB, put, read
-from tests.upstream.helpers import turns
+from tests.support.images import MIB, put, read
+from tests.support.transport import turns
 
 
 async def test_a_reader_that_leaves_while_its_file_is_opened_leaves_it_closed(

@@ -17,9 +17,9 @@ from service.images.blobs import Blob, BlobUnreadable, content_of
 from service.images.files import BlobFiles
 from service.images.store import ImageStore
 from service.telemetry.metrics import Metrics
-from tests.fakes.samples import jpeg
-from tests.images.helpers import MIB, Evictions, files, found, left_over, open_store, put, read
-from tests.upstream.helpers import sample
+from tests.support.images import MIB, Evictions, files, found, left_over, open_store, put, read
+from tests.support.samples import jpeg
+from tests.support.transport import sample
 
 
 def stored_bytes(metrics: Metrics) -> float:

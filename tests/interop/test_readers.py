@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop import readers, samples
-from tests.interop.readers import BY_DIRECTORY, BY_STREAM, TO_PIPE, Contents, Reader
-from tests.interop.samples import Members, Sample, Zeros
+from tests.support import zip_readers as readers
+from tests.support import zip_samples as samples
+from tests.support.zip_readers import BY_DIRECTORY, BY_STREAM, TO_PIPE, Contents, Reader
+from tests.support.zip_samples import Members, Sample, Zeros
 
 SMALL = [samples.plain, samples.folders, samples.non_ascii, samples.nested, samples.empty_members]
 LARGE = [samples.over_4_gib_in_one, samples.over_4_gib_in_all]

@@ -10,7 +10,7 @@ from service.jobs.callbacks import RETRY_SECONDS, Callbacks, message, message_id
 from service.jobs.job import Callback, CallbackState, Job
 from service.telemetry.metrics import Metrics
 from tests.jobs.conformance.work import ended, request
-from tests.loopback import serving
+from tests.support.loopback import serving
 
 KEYS = (b"k" * 24,)
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from aiohttp import ClientSession
 
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
 from tests.jobs.kills import kill_jobs
-from tests.process import ServiceProcess
+from tests.support.process import ServiceProcess
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 _PATIENCE = 60
 THIRD_ORDER = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be003"

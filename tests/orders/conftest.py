@@ -8,7 +8,7 @@ import pytest
 from service.database import Database
 from service.images import blob_index
 from service.orders import generations
-from tests.upstream.helpers import FakeClock
+from tests.support.transport import FakeClock
 
 
 @pytest.fixture

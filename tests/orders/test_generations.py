@@ -10,7 +10,7 @@ from service.orders import generations as module
 from service.orders.generations import Generations
 from service.upstream.models import Order
 from service.upstream.order_document import parse_order
-from tests.upstream.helpers import FakeClock
+from tests.support.transport import FakeClock
 
 DAY = 86_400.0
 

@@ -10,8 +10,8 @@ from service.orders.orders import Orders
 from service.problems import OrderNotFound, UpstreamError
 from service.upstream.models import Order
 from service.upstream.order_document import parse_order
-from tests.orders.upstream import SETTLED, UNSETTLED, Upstream
-from tests.upstream.helpers import FakeClock, turns
+from tests.support.order_calls import SETTLED, UNSETTLED, Upstream
+from tests.support.transport import FakeClock, turns
 
 FRESHNESS = 10.0
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.orders.schedule import PollSchedule
-from tests.upstream.helpers import FakeClock
+from tests.support.transport import FakeClock
 
 
 def looks(wait: float, call_seconds: float = 0) -> list[float]:

@@ -10,8 +10,8 @@ from service.orders.schedule import PollSchedule
 from service.problems import OrderNotFound, Problem, UpstreamError, UpstreamTimeout
 from service.single_flight import SingleFlight
 from service.upstream.models import Order
-from tests.orders.upstream import EMPTY, SETTLED, UNSETTLED, Upstream
-from tests.upstream.helpers import PATIENCE, turns
+from tests.support.order_calls import EMPTY, SETTLED, UNSETTLED, Upstream
+from tests.support.transport import PATIENCE, turns
 
 
 class Schedule(PollSchedule):

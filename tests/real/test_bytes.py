@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e import jobs
-from tests.e2e.client import Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order, photo, png, webp
-from tests.fakes.upstream import FakeUpstream, Reply
+from tests.support import jobs
+from tests.support.client import Service, StartService
+from tests.support.samples import ORDER, jpeg, order, photo, png, webp
+from tests.support.upstream import FakeUpstream, Reply
 
 
 @pytest.fixture(autouse=True)

@@ -8,12 +8,12 @@ from collections import Counter
 from aiohttp import FormData, web
 from yarl import URL
 
-from tests.assistant.chat import chat, says
-from tests.e2e.client import PATIENCE, StartService
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
-from tests.loopback import serving
-from tests.real.orders import fill
+from tests.support.chat_server import chat, says
+from tests.support.client import PATIENCE, StartService
+from tests.support.loopback import serving
+from tests.support.orders import fill
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 ADMIN = {"X-Admin-Token": "token-of-the-administrator-0d5e"}
 

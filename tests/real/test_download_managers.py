@@ -11,11 +11,11 @@ from typing import TypeAlias
 
 import pytest
 
-from tests.e2e.client import PATIENCE, Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order, photo
-from tests.fakes.upstream import FakeUpstream
-from tests.real.orders import fill
-from tests.tools import require_tool
+from tests.support.client import PATIENCE, Service, StartService
+from tests.support.orders import fill
+from tests.support.samples import ORDER, jpeg, order, photo
+from tests.support.tools import require_tool
+from tests.support.upstream import FakeUpstream
 
 COUNT = 12
 SIZE = 400_000

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, ClientTimeout, web
 
-from tests.e2e import jobs
-from tests.e2e.client import PATIENCE, Service, StartService
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
-from tests.fakes.upstream import FakeUpstream
-from tests.process import ServiceProcess
+from tests.support import jobs
+from tests.support.client import PATIENCE, Service, StartService
+from tests.support.process import ServiceProcess
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
+from tests.support.upstream import FakeUpstream
 
 MIB = 1 << 20
 MOST_MEMORY = 200 * MIB

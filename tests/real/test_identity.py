@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.e2e.client import Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order, photo
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Service, StartService
+from tests.support.samples import ORDER, jpeg, order, photo
+from tests.support.upstream import FakeUpstream
 
 PATH = f"/v1/orders/{ORDER}/images"
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.e2e import jobs
-from tests.e2e.client import Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order, photo
-from tests.fakes.upstream import FakeUpstream
-from tests.real.orders import fill
+from tests.support import jobs
+from tests.support.client import Service, StartService
+from tests.support.orders import fill
+from tests.support.samples import ORDER, jpeg, order, photo
+from tests.support.upstream import FakeUpstream
 
 COUNT, LIMIT = 250, 100
 PATH = f"/v1/orders/{ORDER}/images"

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from tests.e2e import jobs
-from tests.e2e.client import PATIENCE, Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order, photo
-from tests.fakes.upstream import FakeUpstream, Script
+from tests.support import jobs
+from tests.support.client import PATIENCE, Service, StartService
+from tests.support.samples import ORDER, jpeg, order, photo
+from tests.support.upstream import FakeUpstream, Script
 
 SHORT = order(["a", "b"], total_images=500)
 UNFINISHED = order(["a", photo("b", status="processing")], status="processing", is_processing=True)

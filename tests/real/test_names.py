@@ -7,9 +7,9 @@ import unicodedata
 
 import pytest
 
-from tests.e2e.client import Service
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
-from tests.fakes.upstream import FakeUpstream
+from tests.support.client import Service
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
+from tests.support.upstream import FakeUpstream
 
 # Of each category, and of those that are letters or signs but show nothing.
 UNSEEN: dict[str, str] = {

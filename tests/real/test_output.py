@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line import Outcome, run
-from tests.e2e.client import PATIENCE, Service
-from tests.fakes.samples import ORDER, jpeg
-from tests.fakes.upstream import FakeUpstream
-from tests.process import CHECKOUT, clean_environment
-from tests.real.orders import fill
+from tests.support.client import PATIENCE, Service
+from tests.support.command_line import Outcome, run
+from tests.support.orders import fill
+from tests.support.process import CHECKOUT, clean_environment
+from tests.support.samples import ORDER, jpeg
+from tests.support.upstream import FakeUpstream
 
 
 @pytest.fixture(autouse=True)

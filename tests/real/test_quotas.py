@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.sandbox import Sandbox, SandboxConfig
-from tests.e2e.client import Service, StartService
 from tests.e2e.uploads.orders import ADMIN, TOKEN, form, make
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream, Reply
 from tests.real.test_bytes import iso
+from tests.support.client import Service, StartService
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream, Reply
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.e2e.client import PATIENCE, StartService
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
-from tests.fakes.upstream import FakeUpstream, Handler, Script
-from tests.real.orders import fill
+from tests.support.client import PATIENCE, StartService
+from tests.support.orders import fill
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
+from tests.support.upstream import FakeUpstream, Handler, Script
 
 KIB = 1024
 BREAKER = 5

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
-from tests.e2e.client import StartService
-from tests.e2e.jobs import post
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
 from tests.faults.disk import small_disk
-from tests.process import ServiceProcess
+from tests.support.client import StartService
+from tests.support.jobs import post
+from tests.support.process import ServiceProcess
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 THIRD_ORDER = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be003"
 

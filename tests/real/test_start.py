@@ -11,12 +11,12 @@ import pytest
 from aiohttp import ClientSession, web
 from yarl import URL
 
-from tests.command_line import run
-from tests.e2e.client import PATIENCE, StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
-from tests.loopback import serving
-from tests.process import CHECKOUT, ServiceProcess, clean_environment
+from tests.support.client import PATIENCE, StartService
+from tests.support.command_line import run
+from tests.support.loopback import serving
+from tests.support.process import CHECKOUT, ServiceProcess, clean_environment
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 TOKEN = "token-of-the-administrator-77aa"
 FIRST, SECOND = "key-of-the-first-caller", "key-of-the-second-caller"

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
 
-from tests.e2e.client import PATIENCE, Answer, StartService
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
-from tests.process import ServiceProcess
-from tests.real.orders import fill
+from tests.support.client import PATIENCE, Answer, StartService
+from tests.support.orders import fill
+from tests.support.process import ServiceProcess
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 COUNT = 10
 BUY: dict[str, Any] = {"preview": "false"}

@@ -9,11 +9,11 @@ from email.utils import format_datetime
 import pytest
 from aiohttp import web
 
-from tests.e2e import jobs
-from tests.e2e.client import PATIENCE, StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream, Handler, Reply, Script
-from tests.real.orders import fill
+from tests.support import jobs
+from tests.support.client import PATIENCE, StartService
+from tests.support.orders import fill
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream, Handler, Reply, Script
 
 DAY = 86_400
 THROTTLED = {"message": "Too Many Requests"}

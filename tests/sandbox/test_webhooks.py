@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from service.sandbox import ImageSpec
-from tests.loopback import serving
+from tests.support.loopback import serving
 
 from .conftest import StartSandbox, eventually
 

@@ -10,10 +10,10 @@ import service.cluster.breaker_hints
 # Imported before there is an event loop, as the command line does it.
 import service.cluster.jobs
 import service.cluster.redis_link  # noqa: F401
-from tests.e2e.client import PATIENCE, Service, StartService
 from tests.e2e.conftest import start_service, upstream
-from tests.redis_server import RedisServer
-from tests.s3_server import S3Server
+from tests.support.client import PATIENCE, Service, StartService
+from tests.support.redis_server import RedisServer
+from tests.support.s3_server import S3Server
 
 __all__ = ["start_service", "upstream"]
 

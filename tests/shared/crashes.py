@@ -18,8 +18,8 @@ from service.sandbox import ImageSpec
 from service.sandbox.state import Order
 from tests.faults.findings import Findings
 from tests.faults.scene import members
-from tests.process import ServiceProcess
-from tests.shared.fleet import PATIENCE, Fleet, open_fleet
+from tests.support.fleet import PATIENCE, Fleet, open_fleet
+from tests.support.process import ServiceProcess
 
 _JOBS = 6
 _SIZE = 50_000

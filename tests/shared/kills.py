@@ -15,7 +15,7 @@ from service.sandbox import ImageSpec
 from service.sandbox.state import Order
 from tests.faults.findings import Findings
 from tests.faults.scene import members
-from tests.shared.fleet import Fleet, open_fleet
+from tests.support.fleet import Fleet, open_fleet
 
 # By what share the time between two kills may differ, so that they fall everywhere in a job.
 _SPREAD = 0.5

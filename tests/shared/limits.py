@@ -6,7 +6,7 @@ from pathlib import Path
 
 from service.sandbox import ImageSpec
 from tests.faults.findings import Findings
-from tests.shared.fleet import open_fleet
+from tests.support.fleet import open_fleet
 
 _LIMIT = 100
 _TOO_MANY = 0.01

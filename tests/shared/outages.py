@@ -12,8 +12,8 @@ from service.sandbox import ImageSpec
 from service.sandbox.state import Order
 from tests.faults.findings import Findings
 from tests.faults.scene import members
-from tests.shared.fleet import PATIENCE, Fleet, open_fleet
-from tests.shared.s3_proxy import S3Proxy
+from tests.support.fleet import PATIENCE, Fleet, open_fleet
+from tests.support.s3_proxy import S3Proxy
 
 _IMAGES = [ImageSpec(size=60_000, latency=0.1)] * 3
 _REFUSED_SECONDS, _BACK_SECONDS, _LAG_SECONDS = 1.5, 10.0, 0.05

@@ -17,8 +17,8 @@ from service.sandbox.state import Order
 from tests.faults.findings import Findings
 from tests.faults.proxy import FaultProxy
 from tests.faults.scene import members
-from tests.shared.fleet import Fleet, open_fleet
-from tests.shared.s3_proxy import S3Proxy
+from tests.support.fleet import Fleet, open_fleet
+from tests.support.s3_proxy import S3Proxy
 
 KINDS = ("Redis", "S3", "Redis and S3", "time")
 """What one replica loses; without time it stands still."""

@@ -8,7 +8,7 @@ from aiohttp import ClientError
 from service.sandbox import ImageSpec
 from tests.faults.findings import Findings
 from tests.faults.scene import members
-from tests.shared.fleet import SERVED_BY, Fleet, open_fleet
+from tests.support.fleet import SERVED_BY, Fleet, open_fleet
 
 _CALLERS = 4
 _IMAGES = [ImageSpec(size=60_000, latency=0.2)] * 6

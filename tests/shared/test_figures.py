@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.e2e.client import PATIENCE, StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
-from tests.redis_server import RedisServer
-from tests.s3_server import S3Server
-from tests.shared.s3_proxy import S3Proxy
+from tests.support.client import PATIENCE, StartService
+from tests.support.redis_server import RedisServer
+from tests.support.s3_proxy import S3Proxy
+from tests.support.s3_server import S3Server
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 IMAGES = {f"i{number}": jpeg(number, 20_000) for number in range(10)}
 # Of an order, whatever its images: its observations read and written, the name of its archive, its list.

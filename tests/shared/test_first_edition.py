@@ -10,10 +10,10 @@ import pytest
 import xxhash
 from obstore.store import from_url
 
-from tests.e2e.client import StartService
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
-from tests.fakes.upstream import FakeUpstream
-from tests.s3_server import S3Server
+from tests.support.client import StartService
+from tests.support.s3_server import S3Server
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
+from tests.support.upstream import FakeUpstream
 
 DUMP = Path(__file__).parent / "first_edition.json"
 IMAGES = {"a": jpeg(1), "b": jpeg(2, size=3_000), "c": jpeg(3), "d": jpeg(4)}

@@ -13,10 +13,10 @@ from aiohttp import ClientError, ClientResponse
 from service.cluster.redis_link import LEASE_SECONDS
 from service.sandbox import ImageSpec
 from tests.faults.scene import members
-from tests.shared.fleet import SERVED_BY, Fleet, open_fleet
 from tests.shared.kills import Plan, kill_replicas
 from tests.shared.partitions import KINDS, part_fleet
 from tests.shared.rolling import roll_replicas
+from tests.support.fleet import SERVED_BY, Fleet, open_fleet
 
 _HEAD = 100_000
 

@@ -9,8 +9,8 @@ from service.cluster.image_leases import RedisImageLeases
 from service.cluster.link import Link
 from service.cluster.redis_link import RedisLink
 from service.telemetry.metrics import Metrics, Shared
-from tests.e2e.client import PATIENCE
-from tests.redis_server import RedisServer
+from tests.support.client import PATIENCE
+from tests.support.redis_server import RedisServer
 
 KEY = "image.0"
 

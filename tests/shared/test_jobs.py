@@ -13,7 +13,7 @@ from service.jobs.job import Job, Status
 from service.problems import JobsUnavailable
 from tests.jobs.conformance.engines import LEASE, open_engine
 from tests.jobs.conformance.work import PATIENCE, ended, request, running
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 _PAUSE = 0.02
 _DAY = 24 * 3600

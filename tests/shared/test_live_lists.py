@@ -14,7 +14,7 @@ from service.cluster.live_lists import ListLost, LiveList, LiveLists, member_ent
 from service.cluster.redis_link import RedisLink
 from service.images.blobs import Blob
 from service.telemetry.metrics import Metrics
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 PLAN = Plan(order_id="o", order_name=None, options=Options(), images=(), key="k", options_key="f")
 ID, OTHER = "a" * 32, "b" * 32

@@ -19,10 +19,10 @@ from service.problems import StoreFull
 from service.settings import InvalidSettings, Settings
 from tests.api.conftest import FIRST, TOKEN
 from tests.api.test_guessing import SECRET, WAYS
-from tests.e2e.client import Answer, Service, StartService
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order, photo
-from tests.fakes.upstream import FakeUpstream
-from tests.redis_server import RedisServer
+from tests.support.client import Answer, Service, StartService
+from tests.support.redis_server import RedisServer
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
+from tests.support.upstream import FakeUpstream
 
 IMAGES = {"a": jpeg(1, 300_000), "b": jpeg(2, 200_000)}
 FINAL = ("complete", "error", "cancelled")

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.e2e.client import PATIENCE, Answer, Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
-from tests.s3_server import S3Server
-from tests.shared.s3_proxy import S3Proxy
+from tests.support.client import PATIENCE, Answer, Service, StartService
+from tests.support.s3_proxy import S3Proxy
+from tests.support.s3_server import S3Server
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 REST = {"Range": "bytes=100-"}
 

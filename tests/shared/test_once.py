@@ -9,10 +9,10 @@ from service.cluster.image_leases import RedisImageLeases
 from service.cluster.link import Link
 from service.cluster.redis_link import RedisLink
 from service.telemetry.metrics import Metrics, Shared
-from tests.e2e.client import PATIENCE, Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
-from tests.redis_server import RedisServer
+from tests.support.client import PATIENCE, Service, StartService
+from tests.support.redis_server import RedisServer
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 IMAGES = {f"i{number}": jpeg(number, 20_000) for number in range(6)}
 ORDERS = [f"0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be{number:03}" for number in range(6)]

@@ -9,7 +9,7 @@ from service.cluster.order_requests import SharedOrderRequests
 from service.cluster.redis_link import ALIVE_PREFIX, RedisLink
 from service.problems import RequestsUnavailable, RequestUnfinished
 from service.telemetry.metrics import Metrics
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 ANSWER = {"order_id": "o", "links": {"overview": "/v1/orders/o"}}
 

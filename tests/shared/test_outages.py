@@ -9,12 +9,12 @@ import pytest
 from aiohttp import ClientPayloadError
 from obstore.store import S3Store
 
-from tests.e2e.client import PATIENCE, Answer, Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order, photo
-from tests.fakes.upstream import FakeUpstream
-from tests.redis_server import RedisServer
-from tests.s3_server import S3Server
-from tests.shared.s3_proxy import S3Proxy
+from tests.support.client import PATIENCE, Answer, Service, StartService
+from tests.support.redis_server import RedisServer
+from tests.support.s3_proxy import S3Proxy
+from tests.support.s3_server import S3Server
+from tests.support.samples import ORDER, jpeg, order, photo
+from tests.support.upstream import FakeUpstream
 
 IMAGES = {"a": jpeg(1, 30_000), "b": jpeg(2, 20_000), "c": jpeg(3, 90_000)}
 EXPECTED = {f"{name}.jpg": body for name, body in IMAGES.items()}

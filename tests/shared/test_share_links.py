@@ -1,10 +1,10 @@
 """Share links at several instances: made at one, opened at another, revoked at a third."""
 
-from tests.api.sending import send
-from tests.e2e.client import StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
-from tests.redis_server import RedisServer
+from tests.support.client import StartService
+from tests.support.redis_server import RedisServer
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.sending import send
+from tests.support.upstream import FakeUpstream
 
 
 async def test_a_link_is_one_for_all_instances(

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from tests.e2e.client import Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
-from tests.redis_server import RedisServer
+from tests.support.client import Service, StartService
+from tests.support.redis_server import RedisServer
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 IMAGES = {f"i{number}": jpeg(number) for number in range(9)}
 TOKEN = "token-of-the-administrator"

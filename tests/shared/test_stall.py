@@ -7,7 +7,7 @@ from pathlib import Path
 from service.jobs.job import Status
 from tests.jobs.conformance.engines import open_engine
 from tests.jobs.conformance.work import PATIENCE, request, running
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 _ROOT = Path(__file__).parents[2]
 
@@ -15,7 +15,7 @@ _ROOT = Path(__file__).parents[2]
 async def start_stalled(address: str) -> asyncio.subprocess.Process:
     """An instance that has begun a job, and stands still."""
     stalled = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.shared.stalled_worker", address),
+        *(sys.executable, "-m", "tests.support.stalled_worker", address),
         cwd=_ROOT,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

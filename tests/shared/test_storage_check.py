@@ -6,8 +6,8 @@ from aiohttp.test_utils import TestServer
 
 from service.cluster.objects import Objects
 from service.telemetry.metrics import Metrics
-from tests.loopback import free_port
-from tests.s3_server import S3Server
+from tests.support.loopback import free_port
+from tests.support.s3_server import S3Server
 
 _CONDITIONS = frozenset({"If-None-Match", "If-Match"})
 

@@ -6,12 +6,12 @@ import contextlib
 import pytest
 from aiohttp import ClientError
 
-from tests.e2e.client import PATIENCE, Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
-from tests.loopback import free_port
-from tests.s3_server import S3Server
-from tests.shared.s3_proxy import S3Proxy
+from tests.support.client import PATIENCE, Service, StartService
+from tests.support.loopback import free_port
+from tests.support.s3_proxy import S3Proxy
+from tests.support.s3_server import S3Server
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 IMAGES = {"a": jpeg(1, 300_000), "b": jpeg(2, 200_000), "c": jpeg(3, 9_000_000)}
 EXPECTED = {f"{name}.jpg": body for name, body in IMAGES.items()}

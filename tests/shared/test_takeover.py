@@ -28,7 +28,7 @@ from service.images import blob_index
 from service.images.blobs import Blob
 from service.problems import ArchiveGone, StillBuilding
 from service.telemetry.metrics import Metrics
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 PLAN = Plan(order_id="o", order_name=None, options=Options(), images=(), key="k", options_key="f")
 

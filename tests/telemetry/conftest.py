@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.client import StartService
-from tests.e2e.services import service_factory
-from tests.fakes.upstream import FakeUpstream
-from tests.telemetry.collector import Collector
-from tests.telemetry.sentry import FakeSentry
+from tests.support.client import StartService
+from tests.support.collector import Collector
+from tests.support.sentry import FakeSentry
+from tests.support.services import service_factory
+from tests.support.upstream import FakeUpstream
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from aiohttp import ClientError, ClientSession
 from yarl import URL
 
 from service.telemetry.exporting import export_traces, url_filter
-from tests.telemetry.collector import Collector
+from tests.support.collector import Collector
 
 API = "https://api.autoenhance.ai/v3"
 ID = "6f0c3a52-9a43-4c0e-8f6e-1d7f4f1f6d5e"

@@ -15,10 +15,10 @@ from pydantic import SecretStr
 
 from service.settings import Settings
 from service.telemetry.scrub import Scrubber
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import UPSTREAM_WORDS, FakeUpstream, Reply
-from tests.process import ServiceProcess
-from tests.telemetry.collector import Collector
+from tests.support.collector import Collector
+from tests.support.process import ServiceProcess
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import UPSTREAM_WORDS, FakeUpstream, Reply
 
 KEY = "key-of-the-account-3f9d"
 ADMIN = "token-of-the-administrator"

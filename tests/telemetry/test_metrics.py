@@ -14,11 +14,11 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from service.reasons import Reason
 from service.telemetry.metrics import Metrics
 from service.telemetry.traces import Traces
-from tests.docs.blocks import ROOT
-from tests.e2e.client import Answer, Service, StartService
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream
-from tests.telemetry.collector import Collector
+from tests.support.client import Answer, Service, StartService
+from tests.support.collector import Collector
+from tests.support.doc_blocks import ROOT
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream
 
 OPENMETRICS = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"}
 SUFFIXES = ("_total", "_created", "_bucket", "_count", "_sum", "_gcount", "_gsum", "_info")

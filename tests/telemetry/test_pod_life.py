@@ -11,10 +11,10 @@ from pathlib import Path
 from aiohttp import ClientError, ClientSession
 
 from service.sandbox import ImageSpec
-from tests.e2e.client import StartService
 from tests.faults.scene import Answer, Scene, members, open_scene
-from tests.loopback import free_port
-from tests.process import ServiceProcess
+from tests.support.client import StartService
+from tests.support.loopback import free_port
+from tests.support.process import ServiceProcess
 
 DOWNLOADS = 20
 PATIENCE = 20

@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from service.sandbox import ImageSpec
-from tests.docs.blocks import ROOT
 from tests.faults.scene import Scene, open_scene
-from tests.telemetry.collector import Collector
-from tests.telemetry.prometheus import FOLDER, JOB, Prometheus, run_prometheus
+from tests.support.collector import Collector
+from tests.support.doc_blocks import ROOT
+from tests.support.prometheus import FOLDER, JOB, Prometheus, run_prometheus
 
 SCRAPES = 6
 VARIABLES = {

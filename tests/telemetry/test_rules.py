@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from service.docs import library
-from tests.docs.blocks import ROOT
+from tests.support.doc_blocks import ROOT
+from tests.support.tools import require_tool
 from tests.telemetry.test_metrics import CONTRACT, PROCESS, SHARED
-from tests.tools import require_tool
 
 FOLDER = ROOT / "deploy" / "prometheus"
 ALERTS = FOLDER / "rules" / "alerts.yml"

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from service.telemetry.issues import api_address
-from tests.e2e.client import Answer, Service, StartService
-from tests.e2e.services import API_KEY
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import UPSTREAM_WORDS, FakeUpstream
-from tests.telemetry.sentry import TOKEN, FakeSentry
+from tests.support.client import Answer, Service, StartService
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.sentry import TOKEN, FakeSentry
+from tests.support.services import API_KEY
+from tests.support.upstream import UPSTREAM_WORDS, FakeUpstream
 
 ADMIN = {"X-Admin-Token": "token-of-the-administrator"}
 ISSUE = {

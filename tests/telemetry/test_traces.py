@@ -7,13 +7,13 @@ from collections import Counter
 import pytest
 from yarl import URL
 
-from tests.e2e.client import Service, StartService
-from tests.e2e.jobs import Receiver, all_events, submit
-from tests.e2e.services import API_KEY
-from tests.fakes.samples import ORDER, OTHER_ORDER, jpeg, order
-from tests.fakes.upstream import UPSTREAM_WORDS, FakeUpstream, Reply
-from tests.loopback import free_port
-from tests.telemetry.collector import Collector
+from tests.support.client import Service, StartService
+from tests.support.collector import Collector
+from tests.support.jobs import Receiver, all_events, submit
+from tests.support.loopback import free_port
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order
+from tests.support.services import API_KEY
+from tests.support.upstream import UPSTREAM_WORDS, FakeUpstream, Reply
 
 DOWNLOAD = "GET /v1/orders/{order_id}/images"
 CALLBACK_SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes ....").decode()

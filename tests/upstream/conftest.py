@@ -6,9 +6,9 @@ import pytest
 from aioresponses import aioresponses
 
 from service.telemetry.metrics import Metrics
-from tests.fakes.upstream import FakeUpstream
-from tests.upstream.helpers import FakeClock, Parts, open_client
-from tests.upstream.mocked import BASE, mocked_answers
+from tests.support.mocked import BASE, mocked_answers
+from tests.support.transport import FakeClock, Parts, open_client
+from tests.support.upstream import FakeUpstream
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.upstream.adaptive_limit import AdaptiveLimit
-from tests.upstream.helpers import FakeClock
+from tests.support.transport import FakeClock
 
 MOST = 5
 

@@ -10,7 +10,7 @@ from service.telemetry.metrics import Circuit, Metrics
 from service.upstream import breaker as breaker_module
 from service.upstream.answers import UpstreamFailure
 from service.upstream.breaker import Admission, Breaker, CircuitOpen, Operation
-from tests.upstream.helpers import FakeClock, failure, make_breakers, sample
+from tests.support.transport import FakeClock, failure, make_breakers, sample
 
 FAILURES = 3
 RESET = 60.0

@@ -9,7 +9,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from service.telemetry.metrics import Circuit, Metrics
 from service.upstream.breaker import Admission, Breaker, CircuitOpen
-from tests.upstream.helpers import FakeClock, failure, sample
+from tests.support.transport import FakeClock, failure, sample
 
 FAILURES = 3
 RESET = 60.0

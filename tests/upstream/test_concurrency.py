@@ -9,7 +9,7 @@ from service.telemetry.metrics import Metrics
 from service.upstream import concurrency
 from service.upstream.adaptive_limit import AdaptiveLimit
 from service.upstream.concurrency import DownloadSlots, NotWanted, Slot
-from tests.upstream.helpers import FakeClock, sample, turns
+from tests.support.transport import FakeClock, sample, turns
 
 
 def in_flight(metrics: Metrics) -> float:

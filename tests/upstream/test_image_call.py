@@ -8,9 +8,9 @@ from aioresponses import aioresponses
 
 from service.reasons import Reason
 from service.upstream.answers import UpstreamFailure
-from tests.fakes.samples import jpeg, png, webp
-from tests.fakes.upstream import FakeUpstream, Reply, Script
-from tests.upstream.helpers import (
+from tests.support.mocked import BASE, sent
+from tests.support.samples import jpeg, png, webp
+from tests.support.transport import (
     KEY,
     VERSION,
     MemoryBody,
@@ -20,7 +20,7 @@ from tests.upstream.helpers import (
     open_client,
     tcp_server,
 )
-from tests.upstream.mocked import BASE, sent
+from tests.support.upstream import FakeUpstream, Reply, Script
 
 ANY_IMAGE = re.compile(rf"{re.escape(BASE)}/images/.*")
 

@@ -16,9 +16,9 @@ from yarl import URL
 from service.reasons import Reason
 from service.upstream.answers import UpstreamFailure
 from service.upstream.network import AddressGuard, ForbiddenAddress, Proxies, Resolver, is_public_host
-from tests.fakes.samples import jpeg
-from tests.fakes.upstream import FakeUpstream
-from tests.upstream.helpers import PATIENCE, PUBLIC_BASE, download, missing, open_client
+from tests.support.samples import jpeg
+from tests.support.transport import PATIENCE, PUBLIC_BASE, download, missing, open_client
+from tests.support.upstream import FakeUpstream
 
 # One or more of each entry of IANA's special-purpose registries, of multicast, and of every way to write an IPv4
 # address in an IPv6 one.

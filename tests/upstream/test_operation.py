@@ -8,7 +8,7 @@ import pytest
 from service.reasons import Reason
 from service.telemetry.metrics import Circuit, Metrics
 from service.upstream.breaker import Breaker, CircuitOpen, Operation
-from tests.upstream.helpers import FakeClock, failure, make_breakers
+from tests.support.transport import FakeClock, failure, make_breakers
 
 RESET = 60.0
 

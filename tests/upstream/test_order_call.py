@@ -17,16 +17,16 @@ from service.problems import (
     UpstreamUnauthorized,
 )
 from service.upstream import transport
-from tests.fakes.samples import ORDER, order
-from tests.fakes.upstream import FakeUpstream
-from tests.upstream.helpers import (
+from tests.support.mocked import BASE, sent
+from tests.support.samples import ORDER, order
+from tests.support.transport import (
     KEY,
     VERSION,
     FakeClock,
     Parts,
     open_client,
 )
-from tests.upstream.mocked import BASE, sent
+from tests.support.upstream import FakeUpstream
 
 ORDER_URL = f"{BASE}/orders/{ORDER}"
 

@@ -26,8 +26,8 @@ from service.upstream.answers import (
 from service.upstream.models import ImageState, Order, Rendition
 from service.upstream.order_document import InvalidOrder, parse_order
 from service.upstream.transport import url_from
-from tests.fakes.samples import ORDER
-from tests.upstream.helpers import KEY
+from tests.support.samples import ORDER
+from tests.support.transport import KEY
 
 # As JSON can hold it, halves of surrogate pairs included.
 TEXT = st.text(st.characters(), max_size=40)

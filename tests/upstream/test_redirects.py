@@ -9,10 +9,10 @@ from service.telemetry.metrics import Circuit
 from service.upstream import transport as transport_module
 from service.upstream.answers import UpstreamFailure
 from service.upstream.breaker import CircuitOpen
-from tests.fakes.samples import jpeg
-from tests.fakes.upstream import FakeUpstream, Reply
-from tests.upstream.calls import get, get_with, refused
-from tests.upstream.helpers import Parts
+from tests.support.samples import jpeg
+from tests.support.transport import Parts
+from tests.support.transport_calls import get, get_with, refused
+from tests.support.upstream import FakeUpstream, Reply
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -7,14 +7,14 @@ from aiohttp import web
 
 from service.reasons import Reason
 from service.telemetry.metrics import Circuit
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream, Reply
-from tests.upstream.helpers import (
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.transport import (
     Parts,
     failure,
     missing,
     open_client,
 )
+from tests.support.upstream import FakeUpstream, Reply
 
 
 class TestCircuits:

@@ -7,9 +7,9 @@ import pytest
 from aiohttp import web
 
 from service.reasons import Reason
-from tests.fakes.samples import jpeg, png
-from tests.fakes.upstream import FakeUpstream, Reply
-from tests.upstream.helpers import MemoryBody, Parts, download, missing
+from tests.support.samples import jpeg, png
+from tests.support.transport import MemoryBody, Parts, download, missing
+from tests.support.upstream import FakeUpstream, Reply
 
 
 class TestResume:

@@ -11,7 +11,7 @@ from service.reasons import Reason
 from service.upstream import retry
 from service.upstream.answers import UpstreamFailure
 from service.upstream.retry import Deadline, Retries, RetryBudget, RetryPolicy
-from tests.upstream.helpers import FakeClock, failure
+from tests.support.transport import FakeClock, failure
 
 TRANSIENT = [reason for reason in Reason if failure(reason).is_transient]
 FINAL = [reason for reason in Reason if not failure(reason).is_transient]

@@ -11,11 +11,11 @@ from service.reasons import Reason
 from service.telemetry.metrics import Circuit
 from service.upstream import transport as transport_module
 from service.upstream.answers import UpstreamFailure
-from tests.fakes.samples import jpeg
-from tests.fakes.upstream import FakeUpstream, Reply
-from tests.loopback import free_port
-from tests.upstream.calls import get, get_with, refused
-from tests.upstream.helpers import KEY, PATIENCE, VERSION, FakeClock, Parts, open_client, tcp_server
+from tests.support.loopback import free_port
+from tests.support.samples import jpeg
+from tests.support.transport import KEY, PATIENCE, VERSION, FakeClock, Parts, open_client, tcp_server
+from tests.support.transport_calls import get, get_with, refused
+from tests.support.upstream import FakeUpstream, Reply
 
 
 class TestHeaders:

@@ -11,9 +11,9 @@ import pytest_asyncio
 from playwright.async_api import Browser
 
 from service.sandbox import Sandbox, SandboxConfig
-from tests.e2e.client import Service, StartService
-from tests.e2e.page.visitor import Visitor, launch
-from tests.e2e.services import service_factory
+from tests.support.client import Service, StartService
+from tests.support.services import service_factory
+from tests.support.visitor import Visitor, launch
 
 ADMIN_TOKEN = "token-of-the-operator"
 

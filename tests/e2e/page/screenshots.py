@@ -18,11 +18,11 @@ from service.docs.library import ADDRESS, pages
 from service.sandbox import ImageSpec, Sandbox, SandboxConfig
 from service.sandbox.state import Order
 from service.telemetry.logs import configure_logs
-from tests.e2e.client import Service
 from tests.e2e.page.conftest import ADMIN_TOKEN
-from tests.e2e.page.visitor import PHONE, Visitor, launch
-from tests.e2e.services import service_factory
-from tests.fakes.samples import jpeg
+from tests.support.client import Service
+from tests.support.samples import jpeg
+from tests.support.services import service_factory
+from tests.support.visitor import PHONE, Visitor, launch
 
 NAMES = (
     "front_elevation",

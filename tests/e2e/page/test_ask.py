@@ -5,8 +5,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from playwright.async_api import expect
 
-from tests.e2e.client import StartService
 from tests.e2e.page.conftest import Visit
+from tests.support.client import StartService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

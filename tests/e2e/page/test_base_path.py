@@ -5,8 +5,8 @@ import re
 import pytest
 from playwright.async_api import expect
 
-from tests.e2e.client import Service, StartService
 from tests.e2e.page.conftest import ADMIN_TOKEN, Visit
+from tests.support.client import Service, StartService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -10,10 +10,10 @@ from PIL import Image
 from playwright.async_api import FilePayload, Route, expect
 
 from service.sandbox import ImageSpec, Sandbox
-from tests.e2e.client import Service, StartService
 from tests.e2e.page.conftest import ADMIN_TOKEN, Visit
-from tests.e2e.page.visitor import Visitor
-from tests.telemetry.sentry import TOKEN, FakeSentry
+from tests.support.client import Service, StartService
+from tests.support.sentry import TOKEN, FakeSentry
+from tests.support.visitor import Visitor
 
 ISSUE = "https://sentry.io/organizations/harbour/issues/7/"
 

@@ -7,7 +7,7 @@ from service.api.openapi import TAGS, document
 from service.api.routes import ROUTES
 from service.docs.library import ADDRESS, pages
 from tests.e2e.page.conftest import Visit
-from tests.e2e.page.visitor import PHONE
+from tests.support.visitor import PHONE
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -9,11 +9,11 @@ from playwright.async_api import Download, Route, expect
 
 from service.sandbox import ImageSpec, Sandbox
 from service.sandbox.state import Order
-from tests.e2e.client import Service, StartService
 from tests.e2e.page.conftest import Visit
-from tests.e2e.page.held import HeldImage
-from tests.e2e.page.visitor import Visitor
 from tests.faults.proxy import FaultProxy
+from tests.support.client import Service, StartService
+from tests.support.held import HeldImage
+from tests.support.visitor import Visitor
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

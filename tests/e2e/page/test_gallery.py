@@ -4,9 +4,9 @@ import pytest
 from playwright.async_api import expect
 
 from service.sandbox import ImageSpec, Sandbox
-from tests.e2e.client import StartService
 from tests.e2e.page.conftest import Visit
-from tests.e2e.page.visitor import PHONE, Visitor
+from tests.support.client import StartService
+from tests.support.visitor import PHONE, Visitor
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

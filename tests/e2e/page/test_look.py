@@ -5,7 +5,7 @@ from playwright.async_api import Page, expect
 
 from service.sandbox import ImageSpec, Sandbox
 from tests.e2e.page.conftest import Visit
-from tests.e2e.page.visitor import DESKTOP, PHONE
+from tests.support.visitor import DESKTOP, PHONE
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

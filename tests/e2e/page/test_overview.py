@@ -8,8 +8,8 @@ import pytest
 from playwright.async_api import Route, expect
 
 from service.sandbox import ImageSpec, Sandbox
-from tests.e2e.client import Service, StartService
 from tests.e2e.page.conftest import Visit
+from tests.support.client import Service, StartService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

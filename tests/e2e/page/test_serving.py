@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.client import Answer, Service, StartService
 from tests.e2e.page.conftest import Visit
+from tests.support.client import Answer, Service, StartService
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from service.sandbox import Sandbox, SandboxConfig
-from tests.e2e.client import Service, StartService
 from tests.e2e.uploads.orders import TOKEN
+from tests.support.client import Service, StartService
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from aiohttp import ClientResponse, FormData
 
 from service.sandbox.content import ImageFile
-from tests.e2e.client import PATIENCE, Service
+from tests.support.client import PATIENCE, Service
 
 TOKEN = "token-of-the-administrator-0d5e"
 ADMIN = {"X-Admin-Token": TOKEN}

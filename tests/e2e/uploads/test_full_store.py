@@ -1,9 +1,9 @@
 """Uploads that the store has no room for."""
 
 from service.sandbox import Sandbox
-from tests.e2e.client import StartService
 from tests.e2e.uploads.orders import TOKEN, form, make
-from tests.fakes.samples import jpeg
+from tests.support.client import StartService
+from tests.support.samples import jpeg
 
 
 async def test_the_order_that_was_made_is_named_when_there_is_no_room_for_the_rest(

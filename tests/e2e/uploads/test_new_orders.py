@@ -10,9 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from service import samples
 from service.api.new_orders import LARGEST_FILE
 from service.sandbox import Sandbox
-from tests.e2e.client import Service, StartService
 from tests.e2e.uploads.orders import TOKEN, form, make, stored
-from tests.fakes.samples import jpeg, png, webp
+from tests.support.client import Service, StartService
+from tests.support.samples import jpeg, png, webp
 
 
 async def test_uploaded_files_become_an_order_that_can_be_downloaded(service: Service, sandbox: Sandbox) -> None:

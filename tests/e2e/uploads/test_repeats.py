@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from service.sandbox import Sandbox
-from tests.e2e.client import Service, StartService
 from tests.e2e.uploads.orders import ADMIN, TOKEN, form, make, until
-from tests.fakes.samples import jpeg
+from tests.support.client import Service, StartService
+from tests.support.samples import jpeg
 
 KEYED = {**ADMIN, "Idempotency-Key": "once"}
 

@@ -12,10 +12,10 @@ from yarl import URL
 from service.api import parts
 from service.api.new_orders import LARGEST_FILE
 from service.sandbox import Sandbox
-from tests.e2e.client import PATIENCE, Service
 from tests.e2e.uploads.orders import ADMIN, TOKEN, form, make, read, until
-from tests.fakes.samples import jpeg
-from tests.process import ServiceProcess
+from tests.support.client import PATIENCE, Service
+from tests.support.process import ServiceProcess
+from tests.support.samples import jpeg
 
 
 @pytest.mark.parametrize(

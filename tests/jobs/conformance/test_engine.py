@@ -15,7 +15,7 @@ from service.jobs.job import Callback, CallbackState, Delivery, DeliveryState, J
 from service.problems import KeyReused
 from tests.jobs.conformance.engines import OPENERS, open_engine
 from tests.jobs.conformance.work import ARRIVED, DELIVERED, ORDER, OTHER_ORDER, PATIENCE, ended, request, running
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 _ROOT = Path(__file__).parents[3]
 HOUR = 3600

@@ -10,12 +10,12 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 from service.sandbox import ImageSpec, Rendition, Sandbox, SandboxConfig
 from service.sandbox.state import Order
 from tests.faults.proxy import FaultProxy
-from tests.loopback import free_port
-from tests.process import ServiceProcess
-from tests.redis_server import RedisServer
-from tests.s3_server import S3Server
-from tests.shared.s3_proxy import S3Proxy
-from tests.tools import require_tool
+from tests.support.loopback import free_port
+from tests.support.process import ServiceProcess
+from tests.support.redis_server import RedisServer
+from tests.support.s3_proxy import S3Proxy
+from tests.support.s3_server import S3Server
+from tests.support.tools import require_tool
 
 SERVED_BY = "X-Served-By"
 PATIENCE = 120.0
@@ -132,7 +132,7 @@ class Fleet:
         own = self._own[index] if self._own else {}
         replica = ServiceProcess(data_dir, **(self._environment | own), PORT=str(self._ports[index]))
         if self._is_patient:
-            replica.module = "tests.shared.patient"
+            replica.module = "tests.support.patient"
         await replica.start()
         return replica
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.process import clean_environment, end_of
-from tests.tools import require_tool
+from tests.support.process import clean_environment, end_of
+from tests.support.tools import require_tool
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "service" / "docs").glob("*.md")))

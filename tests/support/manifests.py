@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from tests.tools import require_tool
+from tests.support.tools import require_tool
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 OVERLAYS = DEPLOY / "kubernetes" / "overlays"

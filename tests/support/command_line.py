@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.process import CHECKOUT, clean_environment, end_of
+from tests.support.process import CHECKOUT, clean_environment, end_of
 
 _PATIENCE = 60
 

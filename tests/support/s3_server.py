@@ -7,8 +7,8 @@ import urllib.request
 import uuid
 from pathlib import Path
 
-from tests.loopback import free_port
-from tests.tools import missing
+from tests.support.loopback import free_port
+from tests.support.tools import missing
 
 _START_SECONDS = 30.0
 

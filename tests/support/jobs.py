@@ -9,9 +9,9 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.e2e.client import PATIENCE, Answer, Service
-from tests.fakes.samples import ORDER
-from tests.loopback import LoopbackServer
+from tests.support.client import PATIENCE, Answer, Service
+from tests.support.loopback import LoopbackServer
+from tests.support.samples import ORDER
 
 Document = dict[str, Any]
 

@@ -8,8 +8,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.loopback import free_port
-from tests.tools import require_tool
+from tests.support.loopback import free_port
+from tests.support.tools import require_tool
 
 _START_SECONDS = 20.0
 

@@ -11,7 +11,7 @@ from yarl import URL
 
 from service.telemetry.metrics import Circuit
 from service.upstream.answers import UpstreamFailure
-from tests.upstream.helpers import PATIENCE, Parts
+from tests.support.transport import PATIENCE, Parts
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """A process whose loop stands still in its first job until it reads a line, and that then tries to end the job.
 
-python -m tests.shared.stalled_worker ADDRESS
+python -m tests.support.stalled_worker ADDRESS
 """
 
 import asyncio

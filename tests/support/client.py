@@ -14,7 +14,7 @@ from aiohttp import ClientResponse, ClientSession
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from tests.fakes.samples import ORDER
+from tests.support.samples import ORDER
 
 REPORT = "_download_report.txt"
 PATIENCE = 20

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from playwright.async_api import Browser, BrowserContext, Page, Request, Response, async_playwright, expect
 
-from tests.tools import missing, require_tool
+from tests.support.tools import missing, require_tool
 
 ARGUMENTS = (
     "--no-sandbox",
@@ -27,7 +27,7 @@ PHONE = {"width": 390, "height": 844}
 PATIENCE = 20_000
 """Milliseconds after which a test gives up; nothing is expected to take that long."""
 
-_AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+_AXE = Path(__file__).parents[1] / "e2e" / "page" / "node_modules" / "axe-core" / "axe.min.js"
 _REFUSED = "Failed to load resource: the server responded with a status of"
 
 expect.set_options(timeout=PATIENCE)

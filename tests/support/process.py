@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-_ROOT = Path(__file__).parent.parent
+_ROOT = Path(__file__).parents[2]
 CHECKOUT = Path(os.environ.get("CHECKOUT") or _ROOT)
 """Whose service is tried as a process of its own: that of another checkout, to see tests fail there, or this one's."""
 _LISTENING = re.compile(rb'"(?:url|address)": "http://127\.0\.0\.1:(\d+)"')

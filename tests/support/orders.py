@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from tests.fakes.samples import ORDER, jpeg, order
-from tests.fakes.upstream import FakeUpstream, Script
+from tests.support.samples import ORDER, jpeg, order
+from tests.support.upstream import FakeUpstream, Script
 
 OTHER = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be002"
 

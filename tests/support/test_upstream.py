@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import ClientPayloadError, ClientSession, web
 
-from tests.fakes.samples import ORDER, jpeg, order, png, webp
-from tests.fakes.upstream import UPSTREAM_WORDS, FakeUpstream, Reply
+from tests.support.samples import ORDER, jpeg, order, png, webp
+from tests.support.upstream import UPSTREAM_WORDS, FakeUpstream, Reply
 
 
 @pytest.fixture

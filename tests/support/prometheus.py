@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import yaml
 from aiohttp import ClientError, ClientSession
 
-from tests.docs.blocks import ROOT
-from tests.loopback import free_port
-from tests.tools import require_tool
+from tests.support.doc_blocks import ROOT
+from tests.support.loopback import free_port
+from tests.support.tools import require_tool
 
 JOB = "autoenhance-batch"
 FOLDER = ROOT / "deploy" / "prometheus"

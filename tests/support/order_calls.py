@@ -8,7 +8,7 @@ from service.orders.orders import Orders
 from service.upstream.client import Autoenhance
 from service.upstream.models import Order
 from service.upstream.order_document import parse_order
-from tests.loopback import Watched
+from tests.support.loopback import Watched
 
 SETTLED = parse_order({"order_id": "o", "images": [{"image_id": "a", "status": "processed"}]})
 UNSETTLED = parse_order({"order_id": "o", "images": [{"image_id": "a", "status": "processing"}]})

@@ -8,7 +8,7 @@ from aiohttp.test_utils import TestServer
 
 from service.sandbox import Sandbox
 from service.sandbox.state import Image
-from tests.fakes.samples import jpeg
+from tests.support.samples import jpeg
 
 
 class HeldImage:

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.loopback import serving
+from tests.support.loopback import serving
 
 Behaviour = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

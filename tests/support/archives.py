@@ -27,10 +27,10 @@ from service.orders.generations import Generations
 from service.orders.orders import Orders
 from service.telemetry.metrics import CacheResult
 from service.upstream.concurrency import DownloadSlots
-from tests.fakes.samples import ORDER
-from tests.fakes.upstream import FakeUpstream
-from tests.images.helpers import open_store
-from tests.upstream.helpers import PATIENCE, Parts, open_client
+from tests.support.images import open_store
+from tests.support.samples import ORDER
+from tests.support.transport import PATIENCE, Parts, open_client
+from tests.support.upstream import FakeUpstream
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
-from tests.e2e.client import PATIENCE, Service
+from tests.support.client import PATIENCE, Service
 
 _HEAD = re.compile(rb"HTTP/[01]\.[019] (\d{3}) [^\r]*\r\n(.*?)\r\n\r\n", re.DOTALL)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tests.e2e.client import Answer, Service
+from tests.support.client import Answer, Service
 
 
 async def send(

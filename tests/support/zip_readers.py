@@ -16,13 +16,13 @@ from zipfile import ZipFile
 
 from stream_unzip import stream_unzip
 
-from tests.tools import missing, require_tool
+from tests.support.tools import missing, require_tool
 
 Reader = Callable[[Path], dict[str, str]]
 Contents = tuple[list[str], bytes]
 """The names of all members, and what they hold, one after the other."""
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1] / "interop"
 CHUNK = 1 << 20
 UTF8 = {**os.environ, "LC_ALL": "C.UTF-8"}
 
@@ -134,7 +134,7 @@ def java_reader() -> list[str]:
 
 
 def node() -> str:
-    """Node with the packages of `package-lock.json` beside this file, which `npm ci` installs there."""
+    """Node with the packages of `tests/interop/package-lock.json`, which `npm ci` installs there."""
     if not (HERE / "node_modules" / "yauzl").is_dir():
         missing("node_modules (npm ci in tests/interop)")
     return require_tool("node")

@@ -15,8 +15,8 @@ from service.api.keys import TIMEOUTS
 from service.api.timeouts import Timeouts
 from service.app import create_app
 from service.settings import Settings
-from tests.e2e.client import Service, StartService
-from tests.process import ServiceProcess
+from tests.support.client import Service, StartService
+from tests.support.process import ServiceProcess
 
 API_KEY = "key-of-the-account-5c02"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.loopback import LoopbackServer
+from tests.support.loopback import LoopbackServer
 
 TOKEN = "token-of-sentry-7731"
 PROJECT = "/api/0/projects/harbour/batch/issues/"

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeAlias
 from aiohttp import web
 from multidict import CIMultiDict
 
-from tests.loopback import Watched, serving
+from tests.support.loopback import Watched, serving
 
 # Part of every error body, so that a test can prove that upstream's words stay inside.
 UPSTREAM_WORDS = "words-of-upstream-7d1f"
