@@ -2,36 +2,29 @@
 
 import re
 from http import HTTPStatus
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 from aiohttp import web
-from multidict import MultiDict
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from yarl import URL
 
 from service.api.base_path import base_path, with_external_links
-from service.api.bodies import checked, read_body, read_document
 from service.api.caller import is_administrator, tenant
-from service.api.documents import Count, Document, Moment, Reference, Summary
 from service.api.documents import answer as answer_document
 from service.api.downloads import BYTES, CONDITIONS, HEAD_ANSWERS, ZIP_ANSWERS, head_of, require_key, require_version
 from service.api.idempotency import REPLAYED, read_key
-from service.api.keys import ARCHIVES, DELIVERY, JOBS, LIFECYCLE, PRESETS, SETTINGS
+from service.api.job_documents import JobDocument, JobEnded
+from service.api.keys import ARCHIVES, DELIVERY, JOBS, LIFECYCLE, SETTINGS
 from service.api.limits import Counts
-from service.api.query import is_order_id, read_options, read_order_id
+from service.api.new_job import NewJob, read_new_job
+from service.api.query import read_order_id
 from service.api.route import EVENTS, Answer, Body, Callback, Parameter, Problems, Route, Who, count
 from service.api.server_events import send_events
 from service.archives.archive import Archive
 from service.archives.delivery import DeliveryOptions
-from service.archives.options import Options
-from service.archives.renditions import PRESETS_OF_CONTEXT
-from service.jobs.engine import JobFilter
 from service.jobs.events import outcomes_of
-from service.jobs.job import CallbackState, DeliveryState, Job, Status
+from service.jobs.job import Job, Status
 from service.problems import (
     ArchiveGone,
     InvalidOrderId,
-    InvalidParameter,
     JobCancelled,
     JobExpired,
     JobFailed,
@@ -43,127 +36,16 @@ from service.problems import (
     NotConfigured,
 )
 from service.text import printable
-from service.upstream.network import is_public_host
-from service.wrong_values import wrong_values
 
 _ID = re.compile(r"[0-9a-f]{32}")
-_CURSOR = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)_([0-9a-f]{32})", re.ASCII)
-# A presigned address holds a signature, and often a session's token.
-_MAX_URL_LENGTH, _MAX_PRESIGNED_LENGTH = 2048, 8000
-_ADDRESSES = ("callback_url", "deliver_to")
 _ADMINISTRATOR = "administrator"
 _LOOK_AGAIN_SECONDS = 2
-
-
-class NewJob(Options):
-    """The body of a request for a job: the options of a download, where they do not fit an address."""
-
-    callback_url: str | None = Field(
-        None,
-        max_length=_MAX_URL_LENGTH,
-        description="An https address to notify when the job ends.",
-        json_schema_extra={"format": "uri"},
-    )
-    deliver_to: str | None = Field(
-        None,
-        max_length=_MAX_PRESIGNED_LENGTH,
-        description="A presigned https address that the finished ZIP is put to, better in the body, since proxies log"
-        " queries. Shown to nobody afterwards.",
-        json_schema_extra={"format": "uri"},
-    )
-
-
-class JobError(Document):
-    """Why a job failed; the codes are those of problems."""
-
-    code: str
-    title: str
-    detail: str
-
-
-class JobCallback(Document):
-    """The attempts to tell a job's receiver how it ended."""
-
-    state: CallbackState
-    attempts: Count
-    last_status: int | None
-    last_error: str | None
-    next_at: Moment | None
-
-
-class JobDelivery(Document):
-    """The attempts to put a job's ZIP into the storage that `deliver_to` named."""
-
-    status: DeliveryState
-    attempts: Count
-    error: str | None = Field(description="Of the last attempt, in a word.")
-    next_at: Moment | None
-
-
-class JobLinks(Document):
-    """Where to go on from a job."""
-
-    self: Reference
-    events: Reference
-    download: Reference | None
-    archive: Reference | None
-    report: Reference | None
-
-
-class JobResult(Summary):
-    """A job, as its callback tells it."""
-
-    job_id: str
-    status: Status
-    archive_id: str | None = Field(description="Known from the start of the build on.")
-    error: JobError | None = Field(description="Why the job failed.")
-    created_at: Moment
-    started_at: Moment | None
-    finished_at: Moment | None
-    expires_at: Moment | None = Field(description="Until when the ZIP is kept.")
-    retry_at: Moment | None = Field(description="When it is tried again, after a problem that passes by itself.")
-    delivery: JobDelivery | None
-    links: JobLinks
-
-
-class JobDocument(JobResult):
-    """A job as it stands."""
-
-    callback: JobCallback | None
-
-
-class JobPage(Document):
-    """Some jobs of a caller."""
-
-    items: list[JobDocument] = Field(max_length=200)
-    next_cursor: str | None = Field(description="Asks for the next page; null on the last.")
-
-
-class JobEnded(BaseModel):
-    """What the receiver of a callback is sent."""
-
-    type: Literal["job.complete", "job.error", "job.cancelled"]
-    timestamp: Moment
-    data: JobResult
-
-
-class JobQuery(BaseModel):
-    """Which jobs to list."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    status: Literal["queued", "processing", "complete", "error", "cancelled"] | None = Field(
-        None, description="Only jobs in this state."
-    )
-    order_id: str | None = Field(None, description="Only jobs of this order.")
-    cursor: str | None = Field(None, description="`next_cursor` of the page before.")
-    limit: int = Field(50, ge=1, le=200, description="At most so many.")
 
 
 async def create(request: web.Request) -> web.Response:
     """Accept a job. When the answer goes out, it is kept safe."""
     order_id = read_order_id(request)
-    options, callback_url, deliver_to = await _read_options(request)
+    options, callback_url, deliver_to = await read_new_job(request)
     key = read_key(request)
     require_key(request)
     require_version(request, options)
@@ -175,28 +57,11 @@ async def create(request: web.Request) -> web.Response:
         callback_url=callback_url,
         deliver_to=deliver_to,
         key=key,
-        owner=_owner(request),
+        owner=owner_of(request),
         base_path=base_path(request),
     )
     headers = {"Location": f"/v1/jobs/{job.id}", **_retry_after(job), **({} if is_new else REPLAYED)}
     return _answer(request, await jobs.document(job), status=HTTPStatus.ACCEPTED, headers=headers)
-
-
-async def find(request: web.Request) -> web.Response:
-    """The caller's own jobs, newest first; administrators see all."""
-    query = _read_job_query(request)
-    wanted = JobFilter(
-        owner=None if is_administrator(request) else _owner(request),
-        status=Status(query.status) if query.status else None,
-        order_id=query.order_id and query.order_id.lower(),
-        before=_read_cursor(query.cursor),
-    )
-    jobs = request.app[JOBS]
-    found = await jobs.find(wanted, query.limit + 1)
-    page = found[: query.limit]
-    items = [with_external_links(request, document) for document in await jobs.documents(page)]
-    next_cursor = f"{page[-1].request.created!r}_{page[-1].id}" if len(found) > query.limit else None
-    return _answer(request, {"items": items, "next_cursor": next_cursor})
 
 
 async def status(request: web.Request) -> web.Response:
@@ -246,12 +111,12 @@ async def _job(request: web.Request) -> Job:
     job = await request.app[JOBS].get(job_id)
     owner = job.request.owner
     has_callers = bool(request.app[SETTINGS].service_api_key)
-    if owner is None or not has_callers or is_administrator(request) or owner == _owner(request):
+    if owner is None or not has_callers or is_administrator(request) or owner == owner_of(request):
         return job
     raise JobNotFound(f"There is no job {job_id}.")
 
 
-def _owner(request: web.Request) -> str | None:
+def owner_of(request: web.Request) -> str | None:
     """Whose jobs a request makes; None while callers are not distinguished."""
     if not request.app[SETTINGS].service_api_key:
         return None
@@ -294,88 +159,6 @@ def _retry_after(job: Job) -> dict[str, str]:
     return {} if job.is_final else {"Retry-After": str(_LOOK_AGAIN_SECONDS)}
 
 
-async def _read_options(request: web.Request) -> tuple[Options, str | None, str | None]:
-    """Options, callback address and storage address, from the query, a JSON body, or both.
-
-    Raises `InvalidParameter`, `BadRequest`.
-    """
-    query = MultiDict(request.query)
-    addresses: dict[str, str | None] = {}
-    for name in _ADDRESSES:
-        given = query.popall(name, [])
-        if len(given) > 1:
-            raise InvalidParameter(name, "may be given only once")
-        if given:
-            addresses[name] = given[0]
-    presets = request.app[PRESETS]
-    options = read_options(query, presets)
-    if request.can_read_body and await read_body(request):
-        body = await read_document(request, NewJob, {PRESETS_OF_CONTEXT: presets})
-        if twice := body.model_fields_set & {*options.model_fields_set, *addresses}:
-            raise InvalidParameter(min(twice), "is given in the query and in the body")
-        both = options.model_dump(exclude_unset=True) | body.model_dump(exclude_unset=True, exclude={*_ADDRESSES})
-        options = checked(Options, both)
-        addresses |= body.model_dump(include={*_ADDRESSES} & body.model_fields_set)
-    callback_url, deliver_to = (_read_address(request, name, addresses.get(name)) for name in _ADDRESSES)
-    return options, callback_url, deliver_to
-
-
-def _read_job_query(request: web.Request) -> JobQuery:
-    for name in request.query:
-        if len(request.query.getall(name)) > 1:
-            raise InvalidParameter(printable(name), "may be given only once")
-    try:
-        query = JobQuery.model_validate(dict(request.query))
-    except ValidationError as error:
-        name, reason = next(wrong_values(JobQuery, error, what="parameter"))
-        raise InvalidParameter(printable(name), reason) from None
-    if query.order_id is not None and not is_order_id(query.order_id):
-        raise InvalidParameter("order_id", "must be a UUID")
-    return query
-
-
-def _read_cursor(cursor: str | None) -> tuple[float, str] | None:
-    if cursor is None:
-        return None
-    found = _CURSOR.fullmatch(cursor)
-    if found is None:
-        raise InvalidParameter("cursor", "must be the next_cursor of a page")
-    return float(found[1]), found[2]
-
-
-def _read_address(request: web.Request, name: str, given: str | None) -> str | None:
-    """Where something is to be sent, as far as it can be judged without looking it up. Raises `InvalidParameter`."""
-    if given is None:
-        return None
-    settings = request.app[SETTINGS]
-    if name == "callback_url" and not settings.callback_secret:
-        raise InvalidParameter(name, "callbacks are not configured; the operator must set CALLBACK_SECRET")
-    max_length = _MAX_URL_LENGTH if name == "callback_url" else _MAX_PRESIGNED_LENGTH
-    reason = _objection(given, max_length, allow_private=settings.callback_allow_private)
-    if reason is not None:
-        raise InvalidParameter(name, reason)
-    return given
-
-
-def _objection(address: str, max_length: int, *, allow_private: bool) -> str | None:
-    """What is wrong with a receiver's address."""
-    try:
-        url = URL(address)
-        host, user = url.host, url.user or url.password
-    except ValueError:
-        return "is not a URL"
-    if not host or not address.isprintable() or len(address) > max_length:
-        return f"must be an absolute URL of at most {max_length} characters"
-    schemes = ("http", "https") if allow_private else ("https",)
-    if url.scheme not in schemes:
-        return f"must be an {' or '.join(schemes)} address"
-    if user or "#" in address:
-        return "must have neither a user nor a fragment"
-    if not allow_private and not is_public_host(host):
-        return "must not be a private address"
-    return None
-
-
 _STANDING = (Answer(200, "The job.", JobDocument, ("Retry-After",)),)
 _DOCUMENT: Problems = (JobNotFound, JobsUnavailable)
 _RESULT: Problems = (JobNotFound, JobUnfinished, JobFailed, JobCancelled, JobExpired, ArchiveGone)
@@ -416,18 +199,6 @@ ROUTES = (
         ),
         problems=(InvalidOrderId, KeyReused, NotConfigured, JobsUnavailable),
         callback=_ENDED,
-    ),
-    Route(
-        "GET",
-        "/v1/jobs",
-        find,
-        name="jobs",
-        summary="The caller's jobs, newest first",
-        tag="Jobs",
-        who=Who.NAMED,
-        query=JobQuery,
-        answers=(Answer(200, "A page of them. Administrators see all; without keys only they do.", JobPage),),
-        problems=(InvalidParameter, JobsUnavailable),
     ),
     Route(
         "GET",

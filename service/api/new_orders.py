@@ -1,9 +1,4 @@
-"""Making an order from uploaded files, or from the sample photos: `POST /v1/orders`, `POST /v1/orders/sample`.
-
-Each file is taken onto the disk first and sent on from there, while the next one comes in. No browser, and no curl,
-says how long a file in a form is, and storage wants to know before the first byte. This way, too, what is no image is
-never announced to Autoenhance, a slow caller holds no connection there, and a broken transfer can be repeated.
-"""
+"""Making an order from uploaded files, or from the sample photos: `POST /v1/orders`, `POST /v1/orders/sample`."""
 
 import asyncio
 from collections.abc import Mapping
@@ -12,7 +7,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from aiohttp import BodyPartReader, web
+from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from service import samples
@@ -20,14 +15,13 @@ from service.api.base_path import with_external_links
 from service.api.documents import Count, Document, Reference, answer
 from service.api.downloads import require_key
 from service.api.idempotency import REPLAYED, read_key
-from service.api.keys import IMAGES, ORDER_REQUESTS, SETTINGS, UPLOADS
+from service.api.keys import ORDER_REQUESTS, SETTINGS, UPLOADS
 from service.api.limits import Counts
+from service.api.order_form import LARGEST_FILE, MAX_NAME_LENGTH, take_part
 from service.api.order_requests import working_on
-from service.api.parts import Parts, file_name
+from service.api.parts import Parts
 from service.api.route import Answer, Body, Parameter, Problems, Route, Who, count
-from service.archives.names import safe_name, safe_stem
 from service.disk import OutOfSpace
-from service.images import body as files
 from service.problems import (
     BadRequest,
     BreakerOpen,
@@ -50,7 +44,6 @@ from service.problems import (
 )
 from service.reasons import UploadReason
 from service.telemetry.logs import get_logger
-from service.upstream import formats
 from service.upstream.new_order import NewFile, NewOrder
 
 log = get_logger(__name__)
@@ -58,9 +51,6 @@ log = get_logger(__name__)
 # Of the keys of requests: the same key may be used for both.
 _SCOPE, _SAMPLE_SCOPE = "order", "sample order"
 SAMPLE_NAME = "Sample: 12 Harbour Lane"
-LARGEST_FILE = 20 * 1000 * 1000
-_MAX_NAME_LENGTH = 200
-_TAKEN = frozenset({"jpg", "png", "webp"})
 # Of one part besides its content: its headers and boundary.
 _AROUND = 16 * 1024
 # Fields, file fields that were left empty, and files beyond the limit, which are named in the answer.
@@ -76,7 +66,7 @@ class Upload(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str | None = Field(None, max_length=_MAX_NAME_LENGTH, description="The order's name; before the files.")
+    name: str | None = Field(None, max_length=MAX_NAME_LENGTH, description="The order's name; before the files.")
     files: list[Annotated[str, Field(json_schema_extra={"format": "binary"})]] = Field(
         min_length=1, description="JPEG, PNG or WebP, at most 20 MB each."
     )
@@ -126,7 +116,7 @@ async def _create(request: web.Request, key: str | None) -> web.Response:
     async with NewOrder(request.app[UPLOADS]) as order:
         try:
             async for part in parts:
-                await _take(request, parts, part, order)
+                await take_part(request, parts, part, order)
         except (Problem, OutOfSpace) as error:
             problem = error if isinstance(error, Problem) else StoreFull()
             await order.finish()
@@ -161,65 +151,6 @@ def _samples() -> list[tuple[str, Path, int]]:
 async def _admit(request: web.Request) -> None:
     require_key(request)
     await count(request)
-
-
-async def _take(request: web.Request, parts: Parts, part: BodyPartReader, order: NewOrder) -> None:
-    name = file_name(part)
-    if name is None:
-        await _take_field(parts, part, order)
-        return
-    if len(order.files) >= request.app[SETTINGS].max_images_per_order:
-        order.refuse(safe_name(name), await _skip(parts, part), UploadReason.TOO_MANY_FILES)
-        return
-    async with AsyncExitStack() as held:
-        body = await held.enter_async_context(request.app[IMAGES].receive(2 * LARGEST_FILE))
-        extension, size = await _receive(parts, part, body)
-        if not name and not size:  # what a browser sends for a file field that was left empty
-            return
-        if extension not in _TAKEN:
-            order.refuse(safe_name(name), size, UploadReason.NOT_AN_IMAGE)
-        elif size > LARGEST_FILE:
-            order.refuse(f"{_label(name)}.{extension}", size, UploadReason.FILE_TOO_LARGE)
-        else:
-            path = await body.file()
-            await order.add(f"{_label(name)}.{extension}", path, size, held.pop_all())
-
-
-async def _take_field(parts: Parts, part: BodyPartReader, order: NewOrder) -> None:
-    if part.name != "name":
-        raise InvalidParameter((part.name or "field")[:64], "unknown field")
-    if order.files:
-        raise InvalidParameter("name", "must come before the files")
-    order.name = await parts.text(part, "name", _MAX_NAME_LENGTH) or None
-
-
-async def _receive(parts: Parts, part: BodyPartReader, body: files.Body) -> tuple[str | None, int]:
-    """Take a part onto the disk, if it is an image and not too large; returns its kind and its size."""
-    head, size, extension = b"", 0, None
-    async for chunk in parts.chunks(part):
-        size += len(chunk)
-        if len(head) < formats.SIGNATURE_BYTES:
-            head += chunk
-            if len(head) < formats.SIGNATURE_BYTES:
-                continue
-            extension, chunk = formats.extension(head[: formats.SIGNATURE_BYTES]), head
-        if extension in _TAKEN and size <= LARGEST_FILE and body.append(chunk):
-            await body.flush()
-    if size < formats.SIGNATURE_BYTES:
-        extension = formats.extension(head)
-        body.append(head)
-    return extension, size
-
-
-async def _skip(parts: Parts, part: BodyPartReader) -> int:
-    size = 0
-    async for chunk in parts.chunks(part):
-        size += len(chunk)
-    return size
-
-
-def _label(name: str) -> str:
-    return safe_stem(name, "image")
 
 
 def _outcome(file: NewFile) -> dict[str, Any]:

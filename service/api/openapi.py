@@ -1,18 +1,15 @@
 """The OpenAPI 3.1 document, made from the routes: their policy, the models that they name, and their problems."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any
 
 from aiohttp import web
-from pydantic import BaseModel
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
 from service import __version__
 from service import problems as p
-from service.api import documents
 from service.api.base_path import base_path
+from service.api.openapi_schemas import Schemas
 from service.api.route import POLICIES, Answer, Json, Parameter, Problems, Route, Who
 
 TAGS = {
@@ -120,7 +117,7 @@ def document(routes: tuple[Route, ...]) -> Json:
     """The whole document; `routes` are those of all roles, aliases included. Takes some 50 ms, once."""
     groups = list(TAGS)
     described = sorted((route for route in routes if route.name), key=lambda route: groups.index(_tag(route)))
-    schemas = _Schemas(described)
+    schemas = Schemas(described)
     paths: Json = {}
     for route in described:
         paths.setdefault(route.canonical, {})[route.method.lower()] = _operation(route, schemas)
@@ -171,105 +168,11 @@ def failures(routes: Iterable[Route]) -> Iterator[tuple[str, str, str]]:
             yield from ((route.canonical, route.method, str(int(status))) for status in statuses if status >= 500)
 
 
-class _PlainSchema(GenerateJsonSchema):
-    """Without a title for each member, which would repeat its name."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:
-        return False
-
-
-class _Schemas:
-    """The components that operations share: a schema for each model and each set of words, and the parameters."""
-
-    def __init__(self, routes: Sequence[Route]) -> None:
-        wanted: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {(documents.Problem, "serialization"): None}
-        for route in routes:
-            models = [route.query] if route.query else []
-            models += [route.body.model] if route.body else []
-            models += [route.callback.model] if route.callback else []
-            wanted |= dict.fromkeys((model, "validation") for model in models)
-            contents = [answer.content for answer in route.answers]
-            wanted |= dict.fromkeys((model, "serialization") for model in contents if isinstance(model, type))
-        self._references, found = models_json_schema(
-            list(wanted), ref_template="#/components/schemas/{model}", schema_generator=_PlainSchema
-        )
-        self.components: Json = found["$defs"]
-        self._words: dict[tuple[object, ...], str] = {
-            tuple(schema["enum"]): name for name, schema in self.components.items() if "enum" in schema
-        }
-        queries = dict.fromkeys(route.query for route in routes if route.query is not None)
-        for name, schema in [*self.components.items()]:
-            self._name_words("" if name in map(self._name_of, queries) else name, schema.get("properties", {}))
-        self.parameters: Json = {}
-        self._queries = {
-            model: [self._share(model, self._query(name, field)) for name, field in self._members(model)]
-            for model in queries
-        }
-        for model in queries.keys() - {route.body.model for route in routes if route.body is not None}:
-            del self.components[self._name_of(model)]
-
-    def of(self, model: type[BaseModel], mode: JsonSchemaMode = "serialization") -> Json:
-        """A reference to a model's schema."""
-        return dict(self._references[(model, mode)])
-
-    def query(self, model: type[BaseModel] | None) -> list[Json]:
-        """References to the parameters that a query's model reads."""
-        return self._queries[model] if model is not None else []
-
-    def parameter(self, parameter: Parameter) -> Json:
-        """A reference to a parameter of the path or a header."""
-        schema = {"type": "string", **({"format": parameter.format} if parameter.format else {})}
-        return self._share(
-            None,
-            {
-                "name": parameter.name,
-                "in": parameter.where,
-                **({"required": True} if parameter.where == "path" else {}),
-                "description": parameter.description,
-                "schema": schema,
-                "example": parameter.example,
-            },
-        )
-
-    def _name_of(self, model: type[BaseModel]) -> str:
-        return str(self._references[(model, "validation")]["$ref"]).rpartition("/")[2]
-
-    def _members(self, model: type[BaseModel]) -> Iterator[tuple[str, Json]]:
-        yield from self.components[self._name_of(model)]["properties"].items()
-
-    def _query(self, name: str, field: Json) -> Json:
-        """A query cannot say null, and a parameter that is left out is null already."""
-        kinds = [kind for kind in field.get("anyOf", ()) if kind.get("type") != "null"]
-        is_left_out = kinds or field.get("default") == []
-        dropped = {"anyOf", "description"} | ({"default"} if is_left_out else set())
-        schema = {key: value for key, value in (field | (kinds[0] if kinds else {})).items() if key not in dropped}
-        return {"name": name, "in": "query", "description": field.get("description", ""), "schema": schema}
-
-    def _share(self, model: type[BaseModel] | None, parameter: Json) -> Json:
-        key = str(parameter["name"])
-        if self.parameters.get(key, parameter) != parameter:
-            key = f"{model.__name__ if model else parameter['in']}_{key}"
-        self.parameters[key] = parameter
-        return {"$ref": f"#/components/parameters/{key}"}
-
-    def _name_words(self, owner: str, members: Json) -> None:
-        """Make each set of words that a member may be a schema of its own, so that programs have one type for it."""
-        for name, field in members.items():
-            for schema in (field, *field.get("anyOf", ()), field.get("items", {})):
-                if len(schema.get("enum", ())) > 1:
-                    words = tuple(schema.pop("enum"))
-                    if words not in self._words:
-                        self._words[words] = owner + "".join(part.capitalize() for part in name.split("_"))
-                        self.components[self._words[words]] = {"type": "string", "enum": list(words)}
-                    schema.pop("type", None)
-                    schema["$ref"] = f"#/components/schemas/{self._words[words]}"
-
-
 def _tag(route: Route) -> str:
     return "Aliases" if route.successor else route.tag
 
 
-def _operation(route: Route, schemas: _Schemas) -> Json:
+def _operation(route: Route, schemas: Schemas) -> Json:
     counted = _COUNTED if route.counts is not None else ()
     answers = {str(answer.status): _answer(answer, schemas, counted) for answer in route.answers}
     responses = dict(sorted((_refusals(problems_of(route)) | answers).items()))
@@ -307,7 +210,7 @@ def _operation(route: Route, schemas: _Schemas) -> Json:
     return found
 
 
-def _answer(answer: Answer, schemas: _Schemas, counted: tuple[str, ...]) -> Json:
+def _answer(answer: Answer, schemas: Schemas, counted: tuple[str, ...]) -> Json:
     content = answer.content
     if isinstance(content, type):
         content = {"application/json": {"schema": schemas.of(content)}}

@@ -8,7 +8,7 @@ from blockbuster import BlockBuster
 from prometheus_client.parser import text_string_to_metric_families
 
 from service import samples
-from service.api.new_orders import LARGEST_FILE
+from service.api.order_form import LARGEST_FILE
 from service.sandbox import Sandbox
 from tests.e2e.uploads.orders import TOKEN, form, make, stored
 from tests.support.client import Service, StartService

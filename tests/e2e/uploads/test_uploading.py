@@ -10,7 +10,7 @@ from aiohttp import ClientSession
 from yarl import URL
 
 from service.api import parts
-from service.api.new_orders import LARGEST_FILE
+from service.api.order_form import LARGEST_FILE
 from service.sandbox import Sandbox
 from tests.e2e.uploads.orders import ADMIN, TOKEN, form, make, read, until
 from tests.support.client import PATIENCE, Service
