@@ -51,7 +51,7 @@ from service.api.lifecycle import Lifecycle
 from service.api.share_links import SHARE_LINKS, LocalShareLinks
 from service.api.timeouts import Timeouts
 from service.api.tracing import trace
-from service.archives import catalogue, named
+from service.archives import archive_index, named
 from service.archives.archives import Archives
 from service.archives.build import BuildContext
 from service.archives.catalogue import Catalogue
@@ -149,7 +149,14 @@ async def components(app: web.Application) -> AsyncIterator[None]:
             export_traces(settings.traces_endpoint, URL(settings.autoenhance_api_base), sinks)
         )
         app[ISSUES] = await stack.enter_async_context(open_issues(settings, app[TRACES].client))
-        schemas = [blob_index.SCHEMA, spending.SCHEMA, generations.SCHEMA, catalogue.SCHEMA, named.SCHEMA, table.SCHEMA]
+        schemas = [
+            blob_index.SCHEMA,
+            spending.SCHEMA,
+            generations.SCHEMA,
+            archive_index.SCHEMA,
+            named.SCHEMA,
+            table.SCHEMA,
+        ]
         schemas += [order_requests.SCHEMA, share_links.SCHEMA, cluster.SCHEMA]
         database = await Database.open(settings.data_dir, schemas)
         stack.push_async_callback(database.close)

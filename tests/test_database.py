@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.archives import catalogue
+from service.archives import archive_index
 from service.cluster import cluster
 from service.database import Database, DatabaseClosed, DataDirUnusable
 from service.disk import OutOfSpace
@@ -123,7 +123,7 @@ async def test_want_of_room_of_one_does_not_fail_the_others(tmp_path: Path) -> N
 
 async def test_names_of_an_earlier_version_become_those_of_today(tmp_path: Path) -> None:
     """Given a data directory in which tables and columns are called as they were, with rows: the rows are kept."""
-    schemas = [blob_index.SCHEMA, catalogue.SCHEMA, cluster.SCHEMA]
+    schemas = [blob_index.SCHEMA, archive_index.SCHEMA, cluster.SCHEMA]
     database = await Database.open(tmp_path, schemas)
     await database.close()
     with closing(sqlite3.connect(tmp_path / "batch.sqlite3")) as connection:

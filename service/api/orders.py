@@ -17,9 +17,9 @@ from service.api.limits import Counts
 from service.api.query import read_options, read_order_id
 from service.api.route import Answer, Route, count
 from service.archives.archive import ImageResult
-from service.archives.build import obstacle
 from service.archives.names import own_extension
 from service.archives.options import Options
+from service.archives.outcomes import obstacle
 from service.archives.plan import Plan, PlannedImage, parts_of
 from service.computing import MANY_IMAGES, compute
 from service.images.blobs import Blob

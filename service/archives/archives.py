@@ -7,8 +7,9 @@ from contextlib import suppress
 from typing import Any
 
 from service.archives.archive import Archive, State
-from service.archives.build import FOR_GOOD, Build, BuildContext
+from service.archives.build import Build, BuildContext
 from service.archives.options import Options
+from service.archives.outcomes import FOR_GOOD
 from service.archives.plan import Plan, PlannedImage, options_key
 from service.archives.readers import Readers
 from service.archives.record import Record, extend
@@ -16,7 +17,7 @@ from service.archives.registry import Registry, may_share
 from service.archives.report import texts_of
 from service.background import repeat
 from service.images.blobs import Blob
-from service.images.fetch import FetchContext, ImageFailed
+from service.images.requests import FetchContext, ImageFailed
 from service.orders.schedule import PollSchedule
 from service.problems import (
     ArchiveGone,

@@ -1,4 +1,4 @@
-"""A build: the task that fills one archive, and what becomes of the archive, however the build ends."""
+"""A build: the task that fills one archive and settles it, however it ends."""
 
 import asyncio
 import sqlite3
@@ -7,31 +7,34 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from service.archives.archive import Archive, ImageResult, State
-from service.archives.catalogue import Catalogue, TakenOver
+from service.archives.archive import Archive, State
+from service.archives.catalogue import Catalogue
 from service.archives.layout import Member
+from service.archives.outcomes import (
+    FOR_GOOD,
+    MAY_BE_STORED,
+    image_failure,
+    nothing_usable,
+    obstacle,
+    outcome_of,
+    problem_of,
+)
 from service.archives.plan import Plan, PlannedImage, Planner
-from service.archives.readers import Abandoned
 from service.archives.record import result_of
 from service.archives.report import comment, texts_of
+from service.archives.shared_archives import TakenOver
 from service.disk import OutOfSpace
-from service.images.fetch import FetchContext, Fetched, ImageFailed, ImageFetcher
-from service.images.spending import until_tomorrow
+from service.images.fetch import ImageFetcher
+from service.images.requests import FetchContext, Fetched, ImageFailed
 from service.images.store import ImageStore
 from service.orders.generations import Generations
 from service.orders.orders import Orders, OrderWatch
 from service.orders.schedule import PollSchedule
 from service.problems import (
     ArchiveGone,
-    BreakerOpen,
-    CreditLimit,
     Draining,
-    InternalError,
-    NoImages,
     OrderNotFound,
     Problem,
-    StillBuilding,
-    StoreFull,
 )
 from service.reasons import Reason
 from service.telemetry.logs import get_logger
@@ -42,18 +45,7 @@ from service.upstream.models import ImageState
 
 log = get_logger(__name__)
 
-_OBSTACLES = {
-    ImageState.WAITING: Reason.NOT_UPLOADED,
-    ImageState.PROCESSING: Reason.NOT_READY,
-    ImageState.FAILED: Reason.ENHANCEMENT_FAILED,
-    ImageState.EXPIRED: Reason.EXPIRED,
-}
 _SETTLED = frozenset({ImageState.READY, ImageState.FAILED, ImageState.EXPIRED})
-MAY_BE_STORED = frozenset({ImageState.READY, ImageState.UNKNOWN, ImageState.EXPIRED})
-"""Autoenhance has finished them, or may have: what it made under the same key is what it would send now."""
-FOR_GOOD = frozenset({Reason.IMAGE_NOT_FOUND, Reason.EXPIRED, Reason.REJECTED, Reason.TOO_LARGE})
-"""Why an image cannot be fetched any more; other failures may pass."""
-_TAKEN_OVER_SECONDS = 2.0
 # Images of one build that are under way, for each that may be downloaded at once: while some are being stored, the
 # downloads go on.
 _AT_ONCE = 2
@@ -128,8 +120,8 @@ class Build:
                 archive.fail(Draining())
                 raise
             except Exception as error:
-                await self._give_up(_cause(error))
-            outcome = self._outcome()
+                await self._give_up(error)
+            outcome = outcome_of(archive)
             current.set_attributes(
                 {"archive.outcome": outcome, "archive.images": archive.total, "archive.failed": len(archive.failures)}
             )
@@ -276,7 +268,9 @@ class Build:
         archive.results.sort(key=lambda result: sequence[result.image_id, result.rendition])
         failures = archive.failures
         if not archive.members:
-            raise self._nothing_usable(failures)
+            if self._order_is_gone:
+                raise OrderNotFound(f"It no longer has order {self.plan.order_id}.")
+            raise nothing_usable(failures)
         await self._append_texts()
         # A missing original is reported, and the archive is complete without it.
         state = State.COMPLETE if all(result.is_original for result in failures) else State.PARTIAL
@@ -286,16 +280,6 @@ class Build:
             archive.key += "/original missing"  # which may come yet: the next request asks again
         await self._catalogue.settle(archive, state, summary)
         archive.settle(state, summary)
-
-    def _nothing_usable(self, failures: Sequence[ImageResult]) -> Problem:
-        if self._order_is_gone:
-            return OrderNotFound(f"It no longer has order {self.plan.order_id}.")
-        reasons = {result.code for result in failures}
-        if reasons == {Reason.BREAKER_OPEN}:
-            return BreakerOpen()
-        if reasons == {Reason.CREDIT_LIMIT}:
-            return CreditLimit(retry_after=until_tomorrow())
-        return NoImages([result.failure for result in failures])
 
     def _final_key(self) -> str:
         """Of the order as it is now, if the archive holds just that; else of the order as it was asked for."""
@@ -321,7 +305,7 @@ class Build:
                 return
         raise OutOfSpace("the report was evicted before its archive had it")
 
-    async def _give_up(self, cause: BaseException) -> None:
+    async def _give_up(self, error: BaseException) -> None:
         """First on disk, then to the readers: nobody who comes back at once may find the failed archive again."""
         self.archive.readers.is_abandoned = True
         was_seen = self.archive.length > 0
@@ -330,18 +314,7 @@ class Build:
         except (OutOfSpace, sqlite3.Error):
             log.exception("archive could not be dropped", archive_id=self.archive.id)
         finally:
-            self.archive.fail(_problem(cause))
-
-    def _outcome(self) -> ArchiveOutcome:
-        match self.archive.state:
-            case State.COMPLETE:
-                return ArchiveOutcome.SUCCESS
-            case State.PARTIAL:
-                return ArchiveOutcome.PARTIAL
-            case _ if isinstance(self.archive.failure, ArchiveGone):
-                return ArchiveOutcome.CANCELLED
-            case _:
-                return ArchiveOutcome.FAILURE
+            self.archive.fail(problem_of(error))
 
     def _report(self, outcome: ArchiveOutcome) -> None:
         archive = self.archive
@@ -362,36 +335,3 @@ class Build:
             bytes=archive.length,
             seconds=round(seconds, 3),
         )
-
-
-def image_failure(image: PlannedImage, reason: Reason, attempts: int = 0) -> ImageResult:
-    """How an image turned out that cannot be had; of one that failed at Autoenhance, with what that says of it."""
-    said = image.status_reason if reason in (Reason.ENHANCEMENT_FAILED, Reason.EXPIRED) else None
-    return ImageResult(image.image_id, image.name, None, 0, None, reason, attempts, said, image.rendition or None)
-
-
-def obstacle(image: PlannedImage) -> Reason | None:
-    """Why an image cannot be fetched in its present state; None when it can be tried."""
-    return _OBSTACLES.get(image.state)
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The first real error within groups of them."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-def _problem(cause: BaseException) -> Problem:
-    match cause:
-        case Problem():
-            return cause
-        case Abandoned():
-            return ArchiveGone()
-        case OutOfSpace():
-            log.warning("no room", reason=str(cause))
-            return StoreFull()
-        case TakenOver():
-            return StillBuilding(retry_after=_TAKEN_OVER_SECONDS)
-    log.error("build failed", exc_info=cause)
-    return InternalError()

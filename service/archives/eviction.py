@@ -5,7 +5,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 
-from service.archives.catalogue import mark_gone
+from service.archives.archive_index import mark_gone
 from service.archives.record import GONE
 from service.archives.registry import Registry
 from service.images.identity import split_key
@@ -95,7 +95,7 @@ def _from_archives(connection: sqlite3.Connection, live: str, pinned: str, missi
         for digest, size in _freed_by(connection, archive_id, pinned):
             chosen.append(digest)
             freed += size
-        mark_gone(connection, archive_id)
+        mark_gone(connection, archive_id, time.time())
     if freed < missing:
         raise _NotEnough
     return chosen

@@ -11,9 +11,9 @@ from service.archives.names import ANY_NAME, Names, own_extension
 from service.archives.options import Options
 from service.archives.renditions import ORIGINAL, ORIGINALS_FOLDER
 from service.computing import MANY_IMAGES, compute
-from service.images.fetch import ImageRequest
 from service.images.identity import digest, image_key, image_variant, key_digest
 from service.images.legacy import legacy_key
+from service.images.requests import ImageRequest
 from service.problems import InvalidParameter, OrderEmpty, TooManyImages, UnknownImage
 from service.upstream.models import ImageRecord, ImageState, Order, Original, Rendition
 

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
-from service.archives.build import MAY_BE_STORED, BuildContext, image_failure, obstacle
+from service.archives.build import BuildContext
 from service.archives.options import Options
+from service.archives.outcomes import MAY_BE_STORED, image_failure, obstacle
 from service.archives.plan import Plan
 from service.images.blobs import Blob
-from service.images.fetch import FetchContext, Fetched, ImageFailed
+from service.images.requests import FetchContext, Fetched, ImageFailed
 from service.images.spending import until_tomorrow
 from service.problems import (
     BreakerOpen,

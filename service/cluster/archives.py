@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from service.archives.archive import Archive, State
-from service.archives.catalogue import TakenOver, read_record
+from service.archives.archive_index import read_record
 from service.archives.layout import Member
 from service.archives.plan import Plan
 from service.archives.record import Record
+from service.archives.shared_archives import TakenOver
 from service.cluster import live_lists
 from service.cluster.documents import SETTLED, Documents
 from service.cluster.following import Follower

@@ -13,8 +13,8 @@ from uuid import uuid4
 from service.api.order_requests import LocalOrderRequests, OrderRequests
 from service.api.share_links import ShareLinks
 from service.api.shared_limits import SHARED_SECONDS, SharedWindow
-from service.archives.catalogue import SharedArchives
 from service.archives.named import SharedNames
+from service.archives.shared_archives import SharedArchives
 from service.database import Database, data_dir_needed
 from service.images.leases import ImageLeases
 from service.images.protocols import SharedImages

@@ -9,8 +9,8 @@ import time
 from contextlib import suppress
 
 from service.archives.archive import Archive, State
-from service.archives.catalogue import TakenOver
 from service.archives.record import GONE, Record, extend
+from service.archives.shared_archives import TakenOver
 from service.cluster import live_lists
 from service.cluster.documents import SETTLED, Documents
 from service.cluster.link import Unavailable

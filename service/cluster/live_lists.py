@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.archives.archive import Archive, State
-from service.archives.catalogue import TakenOver
 from service.archives.layout import LAYOUT_VERSION, Member
 from service.archives.plan import Plan
 from service.archives.record import GONE, Record, decode_member, decode_result, encode_member, encode_result
+from service.archives.shared_archives import TakenOver
 from service.cluster.redis_link import CHANNEL, RedisLink
 
 BEGIN = """

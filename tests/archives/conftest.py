@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.archives import catalogue
+from service.archives import archive_index
 from service.archives.registry import Registry
 from service.database import Database
 from service.images import blob_index, spending
@@ -37,7 +37,9 @@ def registry() -> Registry:
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     """With the tables of images, generations and archives."""
-    database = await Database.open(tmp_path, [blob_index.SCHEMA, spending.SCHEMA, generations.SCHEMA, catalogue.SCHEMA])
+    database = await Database.open(
+        tmp_path, [blob_index.SCHEMA, spending.SCHEMA, generations.SCHEMA, archive_index.SCHEMA]
+    )
     yield database
     await database.close()
 

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from service.archives import catalogue
+from service.archives import archive_index
 from service.archives.eviction import Eviction
 from service.archives.registry import Registry
 from service.images import blob_index
@@ -14,7 +14,7 @@ from service.images import blob_index
 def connection() -> sqlite3.Connection:
     """Two images that nobody uses; the older one is still to be shared."""
     opened = sqlite3.connect(":memory:")
-    for schema in (blob_index.SCHEMA, catalogue.SCHEMA):
+    for schema in (blob_index.SCHEMA, archive_index.SCHEMA):
         opened.executescript(schema)
     for number, digest in enumerate(("unshared", "shared")):
         opened.execute("INSERT INTO blobs VALUES (?, 10, 0, 'jpg', 0, 'boot', ?, 0)", (digest, number))

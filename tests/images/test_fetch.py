@@ -14,7 +14,8 @@ from aiohttp import web
 from service.disk import OutOfSpace
 from service.images import fetch as fetch_module
 from service.images.blobs import BlobWriter
-from service.images.fetch import FetchContext, Fetched, ImageFailed, ImageFetcher, ImageRequest
+from service.images.fetch import ImageFetcher
+from service.images.requests import FetchContext, Fetched, ImageFailed, ImageRequest
 from service.images.spending import LocalSpending
 from service.images.store import ImageStore
 from service.reasons import Reason

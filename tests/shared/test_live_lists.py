@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.archives.catalogue import TakenOver
 from service.archives.layout import Member
 from service.archives.options import Options
 from service.archives.plan import Plan
+from service.archives.shared_archives import TakenOver
 from service.cluster.live_lists import ListLost, LiveList, LiveLists, member_entry, owner_entry
 from service.cluster.redis_link import RedisLink
 from service.images.blobs import Blob

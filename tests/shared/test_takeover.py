@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from obstore.store import MemoryStore
 
-from service.archives import catalogue
+from service.archives import archive_index
 from service.archives.archive import Archive, State
-from service.archives.catalogue import Catalogue, TakenOver
+from service.archives.catalogue import Catalogue
 from service.archives.layout import Member
 from service.archives.options import Options
 from service.archives.plan import Plan
 from service.archives.readers import Readers
+from service.archives.shared_archives import TakenOver
 from service.cluster import cluster
 from service.cluster.archives import ClusterArchives
 from service.cluster.link import Link, Unavailable
@@ -97,7 +98,7 @@ async def three(redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             metrics = Metrics()
             link = await stack.enter_async_context(RedisLink.open(redis.url, name, metrics))
             link.link.up_since -= 3600
-            schemas = [blob_index.SCHEMA, catalogue.SCHEMA, cluster.SCHEMA]
+            schemas = [blob_index.SCHEMA, archive_index.SCHEMA, cluster.SCHEMA]
             database = await Database.open(tmp_path / name, schemas)
             stack.push_async_callback(database.close)
             objects = Objects(shared, metrics)

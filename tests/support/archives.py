@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.archives import catalogue
+from service.archives import archive_index
 from service.archives.archive import Archive
 from service.archives.archives import Archives
 from service.archives.build import BuildContext
@@ -97,7 +97,7 @@ async def open_house(
 ) -> AsyncIterator[House]:
     """All of it on this data directory; closed as the service closes it. Every order call goes to upstream."""
     async with AsyncExitStack() as stack:
-        schemas = [blob_index.SCHEMA, spending.SCHEMA, generations.SCHEMA, catalogue.SCHEMA]
+        schemas = [blob_index.SCHEMA, spending.SCHEMA, generations.SCHEMA, archive_index.SCHEMA]
         database = await Database.open(data_dir, schemas)
         stack.push_async_callback(database.close)
         parts = await stack.enter_async_context(open_client(upstream.url, attempts=attempts))
