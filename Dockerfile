@@ -3,7 +3,7 @@
 #   docker build -t autoenhance-batch .                           one machine
 #   docker build -t autoenhance-batch --build-arg LOCK=shared .   with the extras for several machines (redis, s3)
 #   docker build -t autoenhance-sandbox --build-arg LOCK=sandbox .  with the stand-in for the Autoenhance API
-ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+ARG PYTHON_IMAGE=python:3.11.16-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 
 FROM ${PYTHON_IMAGE} AS build
 ARG LOCK=runtime

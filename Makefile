@@ -11,7 +11,7 @@ FAST := tests/api tests/archives tests/assistant tests/images tests/jobs tests/m
 	--ignore tests/api/test_slow_callers.py --ignore tests/api/test_stalled_readers.py --ignore tests/api/test_many_connections.py \
 	--ignore tests/api/test_shared_limits.py --ignore tests/jobs/test_kills.py --ignore tests/test_packaging.py --ignore tests/test_startup.py
 
-.PHONY: help demo test test-fast mutants coverage soak bench bench-all lint run lock sbom clean
+.PHONY: help demo test test-fast mutants coverage soak bench bench-all lint run lock wheel sbom audit clean
 
 help:  ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,16 @@ lock:  ## Resolve the dependencies anew (needs uv)
 		--all-extras --group dev -c locks/sandbox.txt -o locks/dev.txt
 	uv pip compile -q --universal --generate-hashes --no-header --no-strip-extras --python-version 3.11 \
 		--group sbom -o locks/sbom.txt
+	uv pip compile -q --universal --generate-hashes --no-header --no-strip-extras --python-version 3.11 \
+		--group audit -o locks/audit.txt
+
+wheel: $(VENV)/dev.stamp  ## Build the wheel (build/wheel)
+	$(RUN) -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir build/wheel .
+
+audit: locks/audit.txt  ## Say which locked libraries are known to be vulnerable (asks PyPI's database)
+	$(PYTHON) -m venv --clear build/audit
+	build/audit/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement locks/audit.txt
+	build/audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement locks/shared.txt
 
 sbom: locks/runtime.txt locks/sbom.txt  ## List what the service is made of, with licences (build/sbom.json, CycloneDX)
 	$(PYTHON) -m venv --clear build/sbom
@@ -67,7 +77,8 @@ sbom: locks/runtime.txt locks/sbom.txt  ## List what the service is made of, wit
 	$(PYTHON) -m venv --clear --without-pip build/runtime
 	build/sbom/bin/pip --python build/runtime/bin/python install --quiet --disable-pip-version-check \
 		--require-hashes --requirement locks/runtime.txt
-	build/sbom/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+	sed "s/^dynamic = .*/version = \"$$($(PYTHON) -c 'import service; print(service.__version__)')\"/" pyproject.toml > build/pyproject.toml
+	build/sbom/bin/cyclonedx-py environment --output-reproducible --pyproject build/pyproject.toml \
 		--output-file build/sbom.json build/runtime/bin/python
 
 clean:  ## Remove what the commands made, except data/

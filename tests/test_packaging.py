@@ -1,6 +1,5 @@
 """What is installed is what is in the repository, and enough to serve."""
 
-import asyncio
 import re
 import shutil
 import subprocess
@@ -10,8 +9,10 @@ import zipfile
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
 
+import pytest
 from aiohttp import ClientSession
 
+from service import __version__
 from service.samples import PHOTOS
 from tests.support.process import ServiceProcess
 
@@ -48,11 +49,33 @@ async def test_a_default_install_serves(tmp_path: Path) -> None:
     assert statuses == [200] * 5
 
 
-async def test_the_wheel_serves_without_the_source(tmp_path: Path) -> None:
-    """Given what `pip wheel` makes of a copy of the repository, unpacked where no source is: it starts and is whole."""
-    source, site = tmp_path / "source", tmp_path / "site"
-    await asyncio.to_thread(_build_wheel, source, site)
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `pip wheel` makes of a copy of the repository, and that unpacked; no source is there any more."""
+    folder = tmp_path_factory.mktemp("wheel")
+    _build_wheel(folder / "source", folder / "site")
+    return folder / "site"
 
+
+def test_the_wheel_is_whole_small_and_of_this_version(site: Path) -> None:
+    """Below a megabyte, apart from the sample photos and the reference's own files (Swagger UI)."""
+    (wheel,) = site.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        sizes = {member.filename: member.compress_size for member in archive.infolist()}
+    ours = {
+        name: size for name, size in sizes.items() if not name.startswith(("service/samples/", "service/web/vendor/"))
+    }
+
+    assert len(sizes) - len(ours) > len(list(PHOTOS.glob("*.jpg")))
+    assert sum(ours.values()) < 1_000_000
+    assert wheel.name.startswith(f"autoenhance_batch-{__version__}-")
+    entry = next(site.glob("autoenhance_batch-*.dist-info/entry_points.txt")).read_text()
+    assert "autoenhance-batch = service.__main__:main" in entry
+    assert len(list((site / "service" / "samples").glob("*.jpg"))) == len(list(PHOTOS.glob("*.jpg")))
+
+
+async def test_the_wheel_serves_without_the_source(site: Path, tmp_path: Path) -> None:
+    """Given the unpacked wheel alone, it starts and is whole."""
     async with (
         ServiceProcess(tmp_path / "data", PYTHONPATH=str(site)) as service,
         ClientSession() as session,
@@ -63,9 +86,6 @@ async def test_the_wheel_serves_without_the_source(tmp_path: Path) -> None:
                 statuses.append(response.status)
 
     assert statuses == [200] * 7
-    entry = next(site.glob("autoenhance_batch-*.dist-info/entry_points.txt")).read_text()
-    assert "autoenhance-batch = service.__main__:main" in entry
-    assert len(list((site / "service" / "samples").glob("*.jpg"))) == len(list(PHOTOS.glob("*.jpg")))
 
 
 def _build_wheel(source: Path, site: Path) -> None:

@@ -1,6 +1,8 @@
 """The OpenAPI 3.1 document, made from the routes: their policy, the models that they name, and their problems."""
 
 import asyncio
+import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
@@ -139,6 +141,9 @@ def document(routes: tuple[Route, ...]) -> Json:
             "securitySchemes": _SECURITY_SCHEMES,
         },
     }
+    referred = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(found)))
+    for name in schemas.components.keys() - referred:  # pydantic lists models, too, that are described by words alone
+        del schemas.components[name]
     return found
 
 
@@ -205,6 +210,7 @@ def _operation(route: Route, schemas: Schemas) -> Json:
                 "content": {"application/json": {"schema": schemas.of(callback.model, "validation")}},
             },
             "responses": {status: {"description": text} for status, text in callback.answers},
+            "security": [],  # its signature is in its headers
         }
         found["callbacks"] = {"ended": {callback.address: {"post": sent}}}
     return found

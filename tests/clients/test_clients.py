@@ -1,4 +1,4 @@
-"""Clients that others' generators make of `/openapi.json`: they compile strictly, and manage the main flow."""
+"""What others make of `/openapi.json`: a linter finds nothing; generated clients compile strictly and are enough."""
 
 import asyncio
 import json
@@ -22,6 +22,7 @@ __all__ = ["start_service", "upstream"]
 HERE = Path(__file__).parent
 KEY = "key-of-a-caller-0"
 _PATIENCE = 100
+_OFFLINE = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
 # What the generator itself writes around each client is not judged, only what it makes of our document.
 _MYPY = "[mypy]\nstrict = true\n[mypy-batch_client.client]\nignore_errors = true\n"
 
@@ -49,7 +50,12 @@ async def run(*command: str | Path, folder: Path) -> str:
     process = await asyncio.create_subprocess_exec(
         *map(str, command),
         cwd=folder,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(folder)},
+        env={
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(folder),
+            **_OFFLINE,
+        },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -89,6 +95,15 @@ async def test_a_python_client(service: Service, document: Path, tmp_path: Path)
     output = await run(sys.executable, "flow.py", service.url, KEY, ORDER, ".", folder=tmp_path)
 
     await assert_flow(output, tmp_path)
+
+
+async def test_the_document_is_lint_free(document: Path, tmp_path: Path) -> None:
+    """Redocly's linter says nothing about it."""
+    linter = HERE / "node_modules" / "@redocly" / "cli" / "bin" / "cli.js"
+    if not linter.exists():
+        missing("node_modules (npm ci in tests/clients)")
+
+    await run(require_tool("node"), linter, "lint", document, "--config", HERE / "redocly.yaml", folder=tmp_path)
 
 
 async def test_a_typescript_client(service: Service, document: Path, tmp_path: Path) -> None:
