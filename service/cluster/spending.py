@@ -4,21 +4,25 @@ from typing import Any
 
 from service.cluster.link import Unavailable
 from service.cluster.redis_link import RedisLink
-from service.images.spending import today
+from service.images.spending import Reservation, today
 from service.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
 RESERVE = """
 -- Race: two that want the last credit of a day. One of them gets it.
--- KEYS: the day. ARGV: image key, limit (-1: none), seconds to keep. Returns whether it may be bought.
-if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then return 1 end
-if tonumber(ARGV[2]) >= 0 and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], 'reserved')
+-- KEYS: the day. ARGV: image key, limit (-1: none), seconds to keep, reservation. Returns whether it may be bought.
+local held = redis.call('HGET', KEYS[1], ARGV[1])
+if held == 'bought' then return 1 end
+if not held and tonumber(ARGV[2]) >= 0 and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
+if not (held and string.find(held, ARGV[4], 1, true)) then -- a call that was repeated counts once
+    redis.call('HSET', KEYS[1], ARGV[1], (held or '') .. ' ' .. ARGV[4])
+end
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 1
 """
 CONFIRM = """
+-- Race: two that have bought the same image. One of them is the first.
 -- KEYS: the day. ARGV: image key, seconds to keep. Returns whether it was not known to be bought.
 if redis.call('HGET', KEYS[1], ARGV[1]) == 'bought' then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], 'bought')
@@ -26,9 +30,12 @@ redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1
 """
 RELEASE = """
--- Race: one that is refused what another one has bought meanwhile.
--- KEYS: the day. ARGV: image key.
-if redis.call('HGET', KEYS[1], ARGV[1]) == 'reserved' then redis.call('HDEL', KEYS[1], ARGV[1]) end
+-- Race: one that is refused while others have reserved the same image, or bought it. Theirs stays counted.
+-- KEYS: the day. ARGV: image key, reservation.
+local held = redis.call('HGET', KEYS[1], ARGV[1])
+if not held or held == 'bought' then return end
+local others = string.gsub(held, ' ' .. ARGV[2], '')
+if others == '' then redis.call('HDEL', KEYS[1], ARGV[1]) else redis.call('HSET', KEYS[1], ARGV[1], others) end
 """
 # A download may outlast midnight.
 _KEPT_SECONDS = 2 * 24 * 3600
@@ -44,29 +51,29 @@ class SharedSpending:
         self._confirm = redis.redis.register_script(CONFIRM)
         self._release = redis.redis.register_script(RELEASE)
 
-    async def reserve(self, key: str) -> str | None:
+    async def reserve(self, key: str) -> Reservation | None:
         """As `Spending`."""
-        day = today()
+        reservation = Reservation(key, today())
         limit = -1 if self.limit is None else self.limit
         try:
-            may_buy = await self._call(self._reserve, day, [key, limit, _KEPT_SECONDS])
+            may_buy = await self._call(self._reserve, reservation, limit, _KEPT_SECONDS, reservation.id)
         except Unavailable:
             if self.limit is not None:
                 log.warning("nothing is bought while Redis cannot tell what was spent today")
-            return day if self.limit is None else None
-        return day if may_buy else None
+            return reservation if self.limit is None else None
+        return reservation if may_buy else None
 
-    async def confirm(self, day: str, key: str) -> bool:
+    async def confirm(self, reservation: Reservation) -> bool:
         """As `Spending`."""
         try:
-            return bool(await self._call(self._confirm, day, [key, _KEPT_SECONDS]))
+            return bool(await self._call(self._confirm, reservation, _KEPT_SECONDS))
         except Unavailable:
             return True  # as is most likely: an image is bought once
 
-    async def release(self, day: str, key: str) -> None:
+    async def release(self, reservation: Reservation) -> None:
         """As `Spending`."""
         try:
-            await self._call(self._release, day, [key])
+            await self._call(self._release, reservation, reservation.id)
         except Unavailable:
             log.warning("a credit that was not spent stays counted until tomorrow")
 
@@ -78,8 +85,9 @@ class SharedSpending:
         except Unavailable:
             return None
 
-    async def _call(self, script: Any, day: str, arguments: list[Any]) -> Any:
-        return await self._redis.call(lambda: script(keys=[_name(day)], args=arguments))
+    async def _call(self, script: Any, reservation: Reservation, *arguments: Any) -> Any:
+        keys, arguments = [_name(reservation.day)], (reservation.key, *arguments)
+        return await self._redis.call(lambda: script(keys=keys, args=arguments))
 
 
 def _name(day: str) -> str:

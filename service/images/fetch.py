@@ -11,7 +11,7 @@ from service.images.blobs import Blob, Content
 from service.images.body import ImageTooLarge
 from service.images.leases import ImageLeases, NoLeases
 from service.images.requests import FetchContext, Fetched, ImageFailed, ImageRequest
-from service.images.spending import Spending
+from service.images.spending import Reservation, Spending
 from service.images.store import ImageStore
 from service.reasons import Reason
 from service.single_flight import SingleFlight
@@ -39,8 +39,8 @@ class _Progress:
     """Its slot is one of the few behind all others."""
     slot: Slot | None = None
     download: Download | None = None
-    paid_on: str | None = None
-    """The day on which a credit is counted for it."""
+    reservation: Reservation | None = None
+    """Of the credit that is counted for it."""
     may_be_bought: bool = False
     """Autoenhance was asked to sell it, and has not refused."""
     is_sold: bool = False
@@ -233,23 +233,23 @@ class ImageFetcher:
         """Count the credit that an image takes, before it is asked for. Raises `ImageFailed` when there is none."""
         if not image.buys:
             return
-        if progress.paid_on is None:
-            progress.paid_on = await self._spending.reserve(image.purchase)
-            if progress.paid_on is None:
+        if progress.reservation is None:
+            progress.reservation = await self._spending.reserve(image.purchase)
+            if progress.reservation is None:
                 raise ImageFailed(Reason.CREDIT_LIMIT)
         progress.may_be_bought = True
 
     async def _settle(self, image: ImageRequest, progress: _Progress) -> None:
         """The credit is spent, or not; where that cannot be told it stays counted."""
-        day, progress.paid_on = progress.paid_on, None
-        if day is None:
+        reservation, progress.reservation = progress.reservation, None
+        if reservation is None:
             return
         with suppress(OutOfSpace, sqlite3.Error):  # it stays counted then
             if progress.is_sold:
-                if await self._spending.confirm(day, image.purchase):
+                if await self._spending.confirm(reservation):
                     self._metrics.images_bought.inc()
             elif not progress.may_be_bought or (progress.download and not progress.download.attempts):
-                await self._spending.release(day, image.purchase)
+                await self._spending.release(reservation)
 
     def _note_failure(self, image: ImageRequest, context: FetchContext, failure: UpstreamFailure) -> None:
         context.note(image, failure)

@@ -2,17 +2,32 @@
 
 import sqlite3
 import time
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
+from uuid import uuid4
 
 from service.database import Database
 
 SCHEMA = """
--- The images that were bought in a day (UTC), or may have been: their download has begun, or ended without an answer.
+-- The images that were bought in a day (UTC), or may have been: downloads of them were begun, in one rendition or
+-- several, and so many of these run still, or ended without an answer.
 CREATE TABLE IF NOT EXISTS credits (
-    day TEXT NOT NULL, key TEXT NOT NULL, is_bought INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (day, key)
+    day TEXT NOT NULL, key TEXT NOT NULL, is_bought INTEGER NOT NULL DEFAULT 0, unanswered INTEGER NOT NULL DEFAULT 1,
+    PRIMARY KEY (day, key)
 ) WITHOUT ROWID;
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """The credit of one download, until it is known whether it was spent."""
+
+    key: str
+    """What is bought."""
+    day: str
+    """It counts on this day (UTC)."""
+    id: str = field(default_factory=lambda: uuid4().hex)
 
 
 class Spending(Protocol):
@@ -21,17 +36,17 @@ class Spending(Protocol):
     limit: int | None
     """Credits that may be spent in a day; None: any number."""
 
-    async def reserve(self, key: str) -> str | None:
-        """Count a credit for an image that is about to be bought; returns the day that it is counted on.
+    async def reserve(self, key: str) -> Reservation | None:
+        """Count a credit for an image that is about to be bought.
 
         None, and nothing is counted, when the day's limit is reached, or when it cannot be told whether it is.
         """
 
-    async def confirm(self, day: str, key: str) -> bool:
+    async def confirm(self, reservation: Reservation) -> bool:
         """The image is bought; True the first time."""
 
-    async def release(self, day: str, key: str) -> None:
-        """Autoenhance has refused: nothing was bought. What was confirmed stays."""
+    async def release(self, reservation: Reservation) -> None:
+        """Autoenhance has refused: this download has bought nothing. What others reserved or confirmed stays."""
 
     async def spent(self) -> int | None:
         """Credits that are counted today; None when it cannot be told."""
@@ -44,7 +59,7 @@ class LocalSpending:
         self.limit = limit
         self._database = database
 
-    async def reserve(self, key: str) -> str | None:
+    async def reserve(self, key: str) -> Reservation | None:
         """As `Spending`. With a limit, on the disk itself when this returns."""
         day, limit = today(), self.limit
 
@@ -54,27 +69,29 @@ class LocalSpending:
                 known = connection.execute("SELECT 1 FROM credits WHERE day = ? AND key = ?", (day, key)).fetchone()
                 if known is None and _spent(connection, day) >= limit:
                     return False
-            connection.execute("INSERT OR IGNORE INTO credits (day, key) VALUES (?, ?)", (day, key))
+            upsert = (
+                "INSERT INTO credits (day, key) VALUES (?, ?)"
+                " ON CONFLICT (day, key) DO UPDATE SET unanswered = unanswered + 1"
+            )
+            connection.execute(upsert, (day, key))
             return True
 
-        return day if await self._database.run(count, durable=limit is not None) else None
+        return Reservation(key, day) if await self._database.run(count, durable=limit is not None) else None
 
-    async def confirm(self, day: str, key: str) -> bool:
+    async def confirm(self, reservation: Reservation) -> bool:
         """As `Spending`."""
+        statement = "UPDATE credits SET is_bought = 1 WHERE day = ? AND key = ? AND NOT is_bought"
+        values = (reservation.day, reservation.key)
+        return await self._database.run(
+            lambda connection: connection.execute(statement, values).rowcount > 0, gather=True
+        )
 
-        def confirm(connection: sqlite3.Connection) -> bool:
-            # Another download of the image, in another rendition, may have been refused and have released it.
-            upsert = (
-                "INSERT INTO credits (day, key, is_bought) VALUES (?, ?, 1)"
-                " ON CONFLICT (day, key) DO UPDATE SET is_bought = 1 WHERE NOT is_bought"
-            )
-            return connection.execute(upsert, (day, key)).rowcount > 0
-
-        return await self._database.run(confirm, gather=True)
-
-    async def release(self, day: str, key: str) -> None:
+    async def release(self, reservation: Reservation) -> None:
         """As `Spending`."""
-        self._database.note("DELETE FROM credits WHERE day = ? AND key = ? AND NOT is_bought", (day, key))
+        values = (reservation.day, reservation.key)
+        self._database.note("UPDATE credits SET unanswered = unanswered - 1 WHERE day = ? AND key = ?", values)
+        unused = "DELETE FROM credits WHERE day = ? AND key = ? AND unanswered <= 0 AND NOT is_bought"
+        self._database.note(unused, values)
 
     async def spent(self) -> int | None:
         """As `Spending`."""

@@ -8,7 +8,7 @@ import pytest
 
 from service.database import Database
 from service.images import spending
-from service.images.spending import LocalSpending, until_tomorrow
+from service.images.spending import LocalSpending, Reservation, until_tomorrow
 
 NOON, NEXT_DAY = 1_800_014_400.0, 1_800_014_400.0 + 86_400  # 2027-01-15 and 2027-01-16, 12:00 UTC
 
@@ -39,14 +39,21 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
     await database.close()
 
 
+async def reserved(credits_today: LocalSpending, key: str) -> Reservation:
+    """A credit for an image, which there must be."""
+    reservation = await credits_today.reserve(key)
+    assert reservation is not None
+    return reservation
+
+
 async def test_no_more_than_the_limit_is_given_out(database: Database, calendar: Calendar) -> None:
     """Twenty ask at once for three."""
     credits_today = LocalSpending(database, 3)
 
-    days = await asyncio.gather(*(credits_today.reserve(f"{number}.0") for number in range(20)))
+    given = await asyncio.gather(*(credits_today.reserve(f"{number}.0") for number in range(20)))
 
-    assert len([day for day in days if day == "2027-01-15"]) == 3
-    assert days.count(None) == 17
+    assert [one.day for one in given if one is not None] == ["2027-01-15"] * 3
+    assert given.count(None) == 17
     assert await credits_today.spent() == 3
 
 
@@ -54,30 +61,28 @@ async def test_an_image_is_counted_once_a_day(database: Database, calendar: Cale
     """Whoever comes again for what may have been bought pays nothing more."""
     credits_today = LocalSpending(database, 1)
 
-    days = [await credits_today.reserve("a.0") for _ in range(3)]
+    given = [await reserved(credits_today, "a.0") for _ in range(3)]
 
-    assert days == ["2027-01-15"] * 3
+    assert [one.day for one in given] == ["2027-01-15"] * 3
     assert await credits_today.spent() == 1
 
 
 async def test_what_was_refused_can_be_spent_on_another(database: Database, calendar: Calendar) -> None:
     """Nothing was bought."""
     credits_today = LocalSpending(database, 1)
-    day = await credits_today.reserve("a.0")
-    assert day is not None
-    await credits_today.release(day, "a.0")
+    await credits_today.release(await reserved(credits_today, "a.0"))
 
-    assert await credits_today.reserve("b.0") == day
+    assert await credits_today.reserve("b.0") is not None
+    assert await credits_today.spent() == 1
 
 
 async def test_what_is_bought_stays_counted(database: Database, calendar: Calendar) -> None:
     """It is confirmed once, and is not given back."""
     credits_today = LocalSpending(database, 1)
-    day = await credits_today.reserve("a.0")
-    assert day is not None
+    first, second = [await reserved(credits_today, "a.0") for _ in range(2)]
 
-    confirmed = [await credits_today.confirm(day, "a.0") for _ in range(2)]
-    await credits_today.release(day, "a.0")
+    confirmed = [await credits_today.confirm(one) for one in (first, second)]
+    await credits_today.release(first)
 
     assert confirmed == [True, False]
     assert await credits_today.reserve("b.0") is None
@@ -86,16 +91,16 @@ async def test_what_is_bought_stays_counted(database: Database, calendar: Calend
 async def test_a_day_is_utc_and_the_next_begins_anew(database: Database, calendar: Calendar) -> None:
     """At midnight; what was begun before it counts on its own day."""
     credits_today = LocalSpending(database, 1)
-    await credits_today.reserve("a.0")
+    first = await reserved(credits_today, "a.0")
     calendar.now += 12 * 3600 - 1
     before = await credits_today.reserve("b.0")
     left = until_tomorrow()
     calendar.now += 1
 
-    after = await credits_today.reserve("b.0")
+    after = await reserved(credits_today, "b.0")
 
-    assert (before, left, after) == (None, 1, "2027-01-16")
-    assert await credits_today.confirm("2027-01-15", "a.0")
+    assert (before, left, after.day) == (None, 1, "2027-01-16")
+    assert await credits_today.confirm(first)
     assert await credits_today.spent() == 1
 
 
@@ -129,23 +134,63 @@ async def test_without_a_limit_it_only_counts(database: Database, calendar: Cale
     """Any number."""
     credits_today = LocalSpending(database, None)
 
-    days = [await credits_today.reserve(f"{number}.0") for number in range(50)]
+    given = [await credits_today.reserve(f"{number}.0") for number in range(50)]
 
-    assert None not in days
+    assert None not in given
     assert await credits_today.spent() == 50
 
 
-async def test_what_was_bought_is_counted_though_another_download_was_refused(
-    database: Database, calendar: Calendar
-) -> None:
-    """Two renditions of an image: the one that Autoenhance refuses gives back what the other has bought."""
+async def test_a_refusal_gives_back_only_its_own_credit(database: Database, calendar: Calendar) -> None:
+    """Two renditions of an image are downloaded: until the second has its answer, it may be what is bought."""
     credits_today = LocalSpending(database, 1)
-    day = await credits_today.reserve("a.0")
-    assert day is not None
-    await credits_today.reserve("a.0")
+    refused, bought = await reserved(credits_today, "a.0"), await reserved(credits_today, "a.0")
 
-    await credits_today.release(day, "a.0")
-    assert await credits_today.confirm(day, "a.0")
+    await credits_today.release(refused)
+    meanwhile = await credits_today.reserve("b.0")
+    assert await credits_today.confirm(bought)
 
+    assert meanwhile is None
     assert await credits_today.spent() == 1
     assert await credits_today.reserve("b.0") is None
+
+
+async def test_what_ended_without_an_answer_stays_counted(database: Database, calendar: Calendar) -> None:
+    """Whatever a later download of the same image is told."""
+    credits_today = LocalSpending(database, 1)
+    await reserved(credits_today, "a.0")
+
+    await credits_today.release(await reserved(credits_today, "a.0"))
+
+    assert await credits_today.reserve("b.0") is None
+    assert await credits_today.spent() == 1
+
+
+async def test_once_all_are_refused_nothing_is_counted(database: Database, calendar: Calendar) -> None:
+    """Two downloads of an image, both refused."""
+    credits_today = LocalSpending(database, 1)
+    both = [await reserved(credits_today, "a.0") for _ in range(2)]
+
+    for one in both:
+        await credits_today.release(one)
+
+    assert await credits_today.spent() == 0
+    assert await credits_today.reserve("b.0") is not None
+
+
+async def test_credits_of_a_directory_of_an_earlier_version_stay_counted(tmp_path: Path, calendar: Calendar) -> None:
+    """It did not note how many downloads an image had."""
+    first = await Database.open(
+        tmp_path / "old",
+        [
+            "CREATE TABLE credits (day TEXT NOT NULL, key TEXT NOT NULL, is_bought INTEGER NOT NULL DEFAULT 0,"
+            " PRIMARY KEY (day, key)) WITHOUT ROWID; INSERT INTO credits VALUES ('2027-01-15', 'a.0', 0);"
+        ],
+    )
+    await first.close()
+    second = await Database.open(tmp_path / "old", [spending.SCHEMA])
+    credits_today = LocalSpending(second, 1)
+
+    await credits_today.release(await reserved(credits_today, "a.0"))
+
+    assert await credits_today.spent() == 1
+    await second.close()

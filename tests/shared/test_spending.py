@@ -1,9 +1,14 @@
 """The day's credits of several instances are one number."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
+from service.cluster.redis_link import RedisLink
+from service.cluster.spending import SharedSpending
+from service.images.spending import Reservation
+from service.telemetry.metrics import Metrics
 from tests.support.client import Service, StartService
 from tests.support.redis_server import RedisServer
 from tests.support.samples import ORDER, jpeg, order
@@ -68,3 +73,60 @@ async def test_without_a_limit_purchases_go_on_while_redis_is_away(
     answer = await service.download(preview="false")
 
     assert (answer.status, len(answer.images)) == (200, len(IMAGES))
+
+
+@pytest.fixture
+async def one_left(redis: RedisServer) -> AsyncIterator[SharedSpending]:
+    """Credits of a day that has one."""
+    async with RedisLink.open(redis.url, "one", Metrics()) as link:
+        yield SharedSpending(link, 1)
+
+
+async def reserved(credits_today: SharedSpending, key: str) -> Reservation:
+    """A credit for an image, which there must be."""
+    reservation = await credits_today.reserve(key)
+    assert reservation is not None
+    return reservation
+
+
+async def test_a_refusal_gives_back_only_its_own_credit(one_left: SharedSpending) -> None:
+    """Two renditions of an image are downloaded: until the second has its answer, it may be what is bought."""
+    refused, bought = await reserved(one_left, "a.0"), await reserved(one_left, "a.0")
+
+    await one_left.release(refused)
+    meanwhile = await one_left.reserve("b.0")
+    confirmed = [await one_left.confirm(bought) for _ in range(2)]
+
+    assert meanwhile is None
+    assert confirmed == [True, False]
+    assert await one_left.reserve("b.0") is None
+    assert await one_left.spent() == 1
+
+
+async def test_what_ended_without_an_answer_stays_counted(one_left: SharedSpending) -> None:
+    """Whatever a later download of the same image is told."""
+    await reserved(one_left, "a.0")
+
+    await one_left.release(await reserved(one_left, "a.0"))
+
+    assert await one_left.reserve("b.0") is None
+
+
+async def test_once_all_are_refused_nothing_is_counted(one_left: SharedSpending) -> None:
+    """Two downloads of an image, both refused."""
+    for one in [await reserved(one_left, "a.0") for _ in range(2)]:
+        await one_left.release(one)
+
+    assert await one_left.spent() == 0
+    assert await one_left.reserve("b.0") is not None
+
+
+async def test_a_call_that_is_made_twice_counts_once(one_left: SharedSpending) -> None:
+    """A call whose answer was late is made again: what it reserved is released as one."""
+    reservation = Reservation("a.0", "2027-01-15")
+    for _ in range(2):
+        await one_left._call(one_left._reserve, reservation, 1, 60, reservation.id)
+
+    await one_left.release(reservation)
+
+    assert await one_left._redis.redis.hlen("batch:credits:2027-01-15") == 0
