@@ -42,5 +42,6 @@ async def _caller(request: web.Request, route: Route) -> Caller:
     is_administrator = browser.is_administrator if token is None else await session.is_token(request, token)
     if not given or route.who in _SECRET_OF_ITS_OWN:
         # Nothing depends on a key where all are let in, and a webhook's secret looks like one.
-        return Caller(browser.key, is_administrator)
+        by_session = token is None and not given and (browser.key is not None or browser.is_administrator)
+        return Caller(browser.key, is_administrator, by_session=by_session)
     return Caller(await session.find_key(request, given) if keys else None, is_administrator)

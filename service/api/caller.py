@@ -23,6 +23,8 @@ class Caller:
     """The configured key it carries, or that of who made the link it comes by; None for an administrator's link."""
     is_administrator: bool = False
     by_link: bool = False
+    by_session: bool = False
+    """A browser's cookie is all that it carries."""
 
 
 CALLER = web.RequestKey("CALLER", Caller)

@@ -83,6 +83,7 @@ def _page(request: web.Request, asset: page.Asset, policy: str) -> web.Response:
     response = page.answer(request, asset, "no-cache")
     response.headers["Content-Security-Policy"] = policy
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    response.headers.update(page.OWN_REFERRER)
     return response
 
 

@@ -1,7 +1,9 @@
 """What a page of another site, or a browser by itself, must not make the service do: spend credits, or change anything.
 
-A browser sends requests of any page to any address, this machine's included. Where callers have keys that is harmless,
-because no page has one. Without keys the service looks at what browsers say of where a request comes from.
+A browser sends requests of any page to any address, this machine's included. Where callers send keys that is harmless,
+because no page has one. Without keys, and where the browser sends a session's cookie, the service looks at what
+browsers say of where a request comes from. Over plain HTTP a page can have its requests say nothing, so for a session
+silence is not enough: our own pages let theirs say where they come from (`Referrer-Policy: same-origin`).
 """
 
 from collections.abc import Collection
@@ -27,11 +29,16 @@ async def refuse_foreign(request: web.Request, handler: Handler) -> web.StreamRe
 
     Comes after the caller is known.
     """
-    if _may_buy(request) and is_prefetch(request):
+    may_buy = _may_buy(request)
+    if may_buy and is_prefetch(request):
         raise PrefetchRefused
     settings, caller = request.app[SETTINGS], request[CALLER]
+    if may_buy and caller.by_session and not _is_from_own_page(request, otherwise=False):
+        raise OriginRefused(
+            "A session buys by the service's own pages alone, and the browser did not say which it was."
+        )
     is_open = not settings.service_api_key and not caller.is_administrator
-    if is_open and (_may_change(request) or _may_buy(request)):
+    if is_open and (_may_change(request) or may_buy):
         if not is_from_own_page(request) and not _is_allowed(request, settings.allowed_origins):
             raise OriginRefused
         host = request.headers.get("Host")
@@ -42,14 +49,19 @@ async def refuse_foreign(request: web.Request, handler: Handler) -> web.StreamRe
 
 def is_from_own_page(request: web.Request) -> bool:
     """What the browser says about who asks; programs that are no browsers say nothing."""
+    return _is_from_own_page(request, otherwise=True)
+
+
+def _is_from_own_page(request: web.Request, *, otherwise: bool) -> bool:
+    """As `is_from_own_page`; `otherwise` where nothing is said."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         return site in ("same-origin", "none")
-    origin = request.headers.get("Origin")
-    if origin is None:
-        return True
+    page = request.headers.get("Origin", request.headers.get("Referer"))
+    if page is None:
+        return otherwise
     try:
-        return URL(origin).authority == URL(f"{request.scheme}://{request.host}").authority
+        return URL(page).authority == URL(f"{request.scheme}://{request.host}").authority
     except ValueError:
         return False
 

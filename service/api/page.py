@@ -40,6 +40,9 @@ POLICY = "; ".join(
 
 PAGE_HEADERS = {"Content-Security-Policy": POLICY, "Cross-Origin-Opener-Policy": "same-origin"}
 
+OWN_REFERRER = {"Referrer-Policy": "same-origin"}
+"""Of pages by which a session may buy: where browsers say nothing else, the service knows its own page by this."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asset:
@@ -88,7 +91,7 @@ async def page(request: web.Request) -> web.Response:
     if "download" in request.query and (order_id := find_order_id(request.query.get("order", ""))):
         return web.Response(status=HTTPStatus.SEE_OTHER, headers={"Location": f"/v1/orders/{order_id}/images"})
     response = answer(request, _ASSETS[INDEX], "no-cache")
-    response.headers.update(PAGE_HEADERS)
+    response.headers.update(PAGE_HEADERS | OWN_REFERRER)
     return response
 
 

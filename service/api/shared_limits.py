@@ -16,9 +16,12 @@ SHARED_SECONDS = 0.2
 # After two failures in a row the instance counts alone for so long: not every request waits for a Redis that is away.
 _ALONE_SECONDS = 1.0
 
-# By the clock of Redis alone: those of the instances differ. What lies in its future was counted before that clock was
-# put back, and would keep callers out until it is there again.
 _SCRIPT = """
+-- Race: two callers, at two instances, that want the last place in the window. One of them gets it.
+-- By the clock of Redis alone: those of the instances differ. What lies in its future was counted before that clock
+-- was put back, and would keep callers out until it is there again.
+-- KEYS: the times that were counted, newest first. ARGV: limit, window (seconds), 1 to count or 0 to look.
+-- Returns whether it is within the limit, how many are left, and milliseconds until the oldest leaves the window.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local amount, window, cost = tonumber(ARGV[1]), tonumber(ARGV[2]) * 1000, tonumber(ARGV[3])

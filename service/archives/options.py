@@ -1,9 +1,9 @@
 """What a caller asks for: the validated query of a download or a job."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, WithJsonSchema, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -176,6 +176,17 @@ class Options(RenditionOptions):
         }
         values = {name: getattr(self, name) for name in asked}
         return Options.model_construct(asked, **{**values, "image": self.subset})
+
+
+def kept_options(values: Mapping[str, Any]) -> Options:
+    """Options as they were kept with a job or an archive. `scale=0`, which earlier versions took, is carried on.
+
+    Raises pydantic's `ValidationError`.
+    """
+    if values.get("scale") != 0:
+        return Options.model_validate(values)
+    others = {name: value for name, value in values.items() if name != "scale"}
+    return Options.model_validate(others).model_copy(update={"scale": 0.0})
 
 
 def _conflict(name: str, reason: str) -> ValidationError:

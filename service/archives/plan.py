@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_serializer, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 from service.archives.names import ANY_NAME, Names, own_extension
-from service.archives.options import Options
+from service.archives.options import Options, kept_options
 from service.archives.renditions import ORIGINAL, ORIGINALS_FOLDER
 from service.computing import MANY_IMAGES, compute
 from service.images.identity import digest, image_key, image_variant, key_digest
@@ -84,8 +84,12 @@ class Plan(BaseModel):
         options = {**rendition, "image": tuple(values.get("subset") or ()), "part": values.get("part")}
         if values.get("wait"):
             options |= {"wait": True, "wait_timeout": values.get("wait_timeout", 0)}
-        # Its scale may be 0, which is asked for no more.
-        return values | {"options": Options.model_construct(set(options), **options)}
+        return values | {"options": options}
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _as_kept(cls, options: object) -> object:
+        return kept_options(options) if isinstance(options, dict) else options
 
     @field_serializer("options")
     def _as_asked(self, options: Options) -> dict[str, Any]:

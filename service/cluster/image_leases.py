@@ -45,20 +45,25 @@ class RedisImageLeases:
         self._release = redis.redis.register_script(RELEASE)
         self._held: set[str] = set()
         self._released: list[str] = []
+        # Those among them that Redis may have been told of: it did not answer.
+        self._doubtful: set[str] = set()
         self._giving_back: asyncio.Task[None] | None = None
         self._sending: frozenset[str] = frozenset()
         self._sent = asyncio.Lock()
         redis.on_lost.append(self._retake)
+        redis.on_beat.append(self._give_back_late)
 
     async def acquire(self, key: str, *, buys: bool) -> bool:
         """As `ImageLeases`."""
-        if key in self._released:  # not given back yet: it is still ours
-            self._released.remove(key)
-            self._held.add(key)
-            return True
         if key in self._sending:
             async with self._sent:  # what is on its way must not give back the new lease
                 pass
+        if key in self._released:
+            self._released.remove(key)
+            if key not in self._doubtful:  # not given back yet: it is still ours
+                self._held.add(key)
+                return True
+            self._doubtful.discard(key)
         unshared_since: float | None = None
         with self._redis.messages.waiting(key) as released:
             while True:
@@ -92,29 +97,46 @@ class RedisImageLeases:
         if key in self._held:
             self._held.discard(key)
             self._released.append(key)
-            if self._giving_back is None:
-                self._giving_back = asyncio.create_task(self._give_back())
+            self._begin_to_give_back()
 
     async def close(self) -> None:
-        """Wait until what was released is given back."""
+        """Wait until what was released is given back, or Redis is away: others take it over when this instance has
+        left."""
         while self._giving_back is not None:
             await self._giving_back
 
+    def _begin_to_give_back(self) -> None:
+        if self._giving_back is None:
+            self._giving_back = asyncio.create_task(self._give_back())
+
+    async def _give_back_late(self) -> None:
+        """What could not be given back while Redis was away: others wait for it."""
+        if self._released:
+            self._begin_to_give_back()
+
     async def _give_back(self) -> None:
-        while self._released:
-            await asyncio.sleep(_GATHER_SECONDS)
-            async with self._sent:
-                released, self._released = self._released, []
-                self._sending = frozenset(released)
-                keys, arguments = (
-                    [_lease(key) for key in released],
-                    [self._redis.instance, CHANNEL, "\n".join(released)],
-                )
-                if keys:
-                    with suppress(Unavailable):  # others take it over when this instance has left
-                        await self._redis.call(lambda: self._release(keys=keys, args=arguments))  # noqa: B023  # awaited at once
-                self._sending = frozenset()
-        self._giving_back = None
+        try:
+            while self._released:
+                await asyncio.sleep(_GATHER_SECONDS)
+                async with self._sent:
+                    released, self._released = self._released, []
+                    self._sending = frozenset(released)
+                    try:
+                        await self._send(released)
+                    except Unavailable:
+                        self._released += released
+                        self._doubtful.update(released)
+                        return
+                    finally:
+                        self._sending = frozenset()
+                    self._doubtful.difference_update(released)
+        finally:
+            self._giving_back = None
+
+    async def _send(self, released: list[str]) -> None:
+        if released:
+            keys, arguments = [_lease(key) for key in released], [self._redis.instance, CHANNEL, "\n".join(released)]
+            await self._redis.call(lambda: self._release(keys=keys, args=arguments))
 
     async def _retake(self) -> None:
         for key in list(self._held):

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
@@ -27,6 +28,8 @@ _PAUSE_SECONDS = 2.0
 _CONNECTIONS = 32
 CHANNEL = "batch:messages"
 _LISTEN_SECONDS = 5.0
+# What is to be done late is forgotten beyond so many: it only keeps others waiting for a lease, or counts too much.
+_MAX_LATE = 10_000
 _ALIVE, _LEFT = "alive", "left"
 ALIVE_PREFIX = "batch:alive:"
 
@@ -49,6 +52,8 @@ class RedisLink:
         """Awaited when Redis does not know this instance any more: it was taken for dead, or Redis lost its data."""
         self.on_beat: list[Callable[[], Awaitable[None]]] = []
         """Awaited after each heartbeat: Redis is there."""
+        self._late: deque[Callable[[], Awaitable[Any]]] = deque(maxlen=_MAX_LATE)
+        self._has_late = asyncio.Event()
 
     @classmethod
     @asynccontextmanager
@@ -72,7 +77,12 @@ class RedisLink:
                 if before is not None:
                     await link.leave(before)
             await link.beat()
-            tasks = [asyncio.create_task(link.beat_regularly()), asyncio.create_task(link.listen())]
+            loops = (
+                repeat("heartbeat", link.beat, every=BEAT_SECONDS),
+                repeat("listen to Redis", link.listen, every=BEAT_SECONDS),
+                repeat("late calls to Redis", link.make_late_calls, every=BEAT_SECONDS),
+            )
+            tasks = [asyncio.create_task(loop) for loop in loops]
             try:
                 yield link
             finally:
@@ -86,14 +96,40 @@ class RedisLink:
         """What a command returns. Raises `Unavailable`."""
         return await self.link.call(command)
 
+    async def call_surely(self, command: Callable[[], Awaitable[Any]]) -> None:
+        """Have a command done that may be done twice: now, or as soon as Redis answers again.
+
+        So also when the caller is cancelled: whether Redis did it cannot be told then.
+        """
+        try:
+            await self.call(command)
+        except Unavailable:
+            self.call_later(command)
+        except BaseException:
+            self.call_later(command)
+            raise
+
+    def call_later(self, command: Callable[[], Awaitable[Any]]) -> None:
+        """Have a command done soon, or as soon as Redis answers."""
+        self._late.append(command)
+        self._has_late.set()
+
+    async def make_late_calls(self) -> None:
+        """Wait until there are calls that are late, and make them, as far as Redis answers."""
+        await self._has_late.wait()
+        while self._late:
+            command = self._late.popleft()
+            try:
+                await self.call(command)
+            except Unavailable:
+                self._late.append(command)
+                return
+        self._has_late.clear()
+
     async def publish(self, topic: str) -> None:
         """Wake whoever waits for a topic, at every instance; those who cannot be reached look by themselves."""
         with suppress(Unavailable):
             await self.call(lambda: self.redis.publish(CHANNEL, topic))
-
-    async def beat_regularly(self) -> None:
-        """Say, again and again, that this instance is there."""
-        await repeat("heartbeat", self.beat, every=BEAT_SECONDS)
 
     async def beat(self) -> None:
         """Say that this instance is there."""
@@ -120,20 +156,18 @@ class RedisLink:
         return self.silence_is_death if state is None else state != _ALIVE.encode()
 
     async def listen(self) -> None:
-        """Hear what instances publish, until cancelled."""
-        while True:
-            with suppress(RedisError, OSError, TimeoutError, ValueError):
-                async with self.redis.pubsub() as subscription:
-                    await subscription.subscribe(CHANNEL)
-                    self._tell("")
-                    while True:
-                        message = await subscription.get_message(timeout=_LISTEN_SECONDS)
-                        if message is None:
-                            await subscription.ping()
-                        elif message["type"] == "message":
-                            for topic in message["data"].decode().split("\n"):
-                                self._tell(topic)
-            await asyncio.sleep(BEAT_SECONDS)
+        """Hear what instances publish, until the connection breaks."""
+        with suppress(RedisError, OSError, TimeoutError, ValueError):
+            async with self.redis.pubsub() as subscription:
+                await subscription.subscribe(CHANNEL)
+                self._tell("")
+                while True:
+                    message = await subscription.get_message(timeout=_LISTEN_SECONDS)
+                    if message is None:
+                        await subscription.ping()
+                    elif message["type"] == "message":
+                        for topic in message["data"].decode().split("\n"):
+                            self._tell(topic)
 
     def _tell(self, topic: str) -> None:
         if topic:

@@ -72,10 +72,7 @@ class SharedSpending:
 
     async def release(self, reservation: Reservation) -> None:
         """As `Spending`."""
-        try:
-            await self._call(self._release, reservation, reservation.id)
-        except Unavailable:
-            log.warning("a credit that was not spent stays counted until tomorrow")
+        await self._redis.call_surely(lambda: self._run(self._release, reservation, reservation.id))
 
     async def spent(self) -> int | None:
         """As `Spending`."""
@@ -86,8 +83,11 @@ class SharedSpending:
             return None
 
     async def _call(self, script: Any, reservation: Reservation, *arguments: Any) -> Any:
-        keys, arguments = [_name(reservation.day)], (reservation.key, *arguments)
-        return await self._redis.call(lambda: script(keys=keys, args=arguments))
+        return await self._redis.call(lambda: self._run(script, reservation, *arguments))
+
+    @staticmethod
+    def _run(script: Any, reservation: Reservation, *arguments: Any) -> Any:
+        return script(keys=[_name(reservation.day)], args=[reservation.key, *arguments])
 
 
 def _name(day: str) -> str:

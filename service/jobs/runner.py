@@ -9,9 +9,11 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
+from pydantic import ValidationError
+
 from service.archives.archive import Archive
 from service.archives.archives import Archives
-from service.archives.options import Options
+from service.archives.options import Options, kept_options
 from service.disk import OutOfSpace
 from service.jobs.engine import JobEnded, JobEngine
 from service.jobs.job import NO_PROGRESS, Job, Status
@@ -20,6 +22,7 @@ from service.problems import (
     ArchiveGone,
     ArchiveNotFound,
     ImagesMissing,
+    InvalidParameter,
     JobCrashed,
     Problem,
     RetryableProblem,
@@ -28,6 +31,7 @@ from service.problems import (
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Metrics
 from service.telemetry.traces import Traces
+from service.wrong_values import wrong_values
 
 log = get_logger(__name__)
 
@@ -256,7 +260,13 @@ def progress_of(archive: Archive) -> dict[str, Any]:
 
 
 def _options_now(job: Job) -> Options:
-    """The job's options, with what is left of its time to wait."""
-    options = Options.model_validate(job.request.options)
+    """The job's options, with what is left of its time to wait.
+
+    Raises `InvalidParameter` for what another version took, and this one does not.
+    """
+    try:
+        options = kept_options(job.request.options)
+    except ValidationError as error:
+        raise InvalidParameter(*next(wrong_values(Options, error, what="option"))) from None
     left = job.request.created + options.wait_timeout - time.time()
     return options.model_copy(update={"wait_timeout": max(0.0, left), "wait": options.wait and left > 0})

@@ -187,6 +187,55 @@ async def test_other_pages_cannot_use_a_callers_session(service: Service, header
     assert [begun.status, bought.status, seen.status] == [401, 401, 401]
 
 
+@pytest.mark.parametrize("path", ["", "/a"])
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({}, 403), ({"Referer": "http://127.0.0.1:1/"}, 401), ({"Referer": "http://[broken"}, 401), ({"Origin": ""}, 401)],
+    ids=str,
+)
+async def test_a_session_buys_by_our_own_pages_alone(
+    upstream: FakeUpstream, service: Service, path: str, headers: dict[str, str], status: int
+) -> None:
+    """Over plain HTTP browsers need not say where a request comes from, and send the cookie from any port of the host:
+    a page there could have them buy by showing a picture."""
+    images = f"/v1/orders/{ORDER}/images{path}"
+    browser = await signed_in(service)
+
+    refused = await service.ask(f"{images}?preview=false", headers=browser | headers)
+    calls = upstream.image_calls
+    ours = await service.ask(f"{images}?preview=false", headers=browser | {"Referer": f"{service.url}/?order={ORDER}"})
+    by_key = await service.ask(f"{images}?preview=false", headers=browser | {"X-API-Key": FIRST})
+
+    assert (refused.status, calls) == (status, 0)
+    assert [ours.status, by_key.status] == [200, 200]
+
+
+async def test_a_session_looks_at_what_is_free_without_saying_where_from(service: Service) -> None:
+    """Previews, whatever the browser keeps to itself."""
+    assert (await service.download(headers=await signed_in(service))).status == 200
+
+
+async def test_an_administrators_session_buys_no_more_than_a_callers(start_service: StartService) -> None:
+    """Also where there are no keys: the browser sends its cookie for any page of the host."""
+    keyed, opened = (
+        await start_service(service_api_key=FIRST, admin_token=TOKEN),
+        await start_service(admin_token=TOKEN),
+    )
+
+    for service in (keyed, opened):
+        browser = await signed_in(service, token=TOKEN)
+        refused = await service.download(headers=browser, preview="false")
+
+        assert (refused.status, refused.problem["code"]) == (403, "origin_refused")
+
+
+async def test_our_pages_say_where_their_requests_come_from(service: Service) -> None:
+    """To this service, and to nobody else."""
+    pages = [await service.ask(path) for path in ("/", "/docs")]
+
+    assert [page.headers["Referrer-Policy"] for page in pages] == ["same-origin"] * 2
+
+
 async def test_the_key_in_a_header_comes_before_the_cookie(service: Service) -> None:
     """A program that sends a wrong key is told so, whatever its cookie says."""
     browser = await signed_in(service)

@@ -32,6 +32,7 @@ FOREIGN: list[dict[str, str]] = [
     {"Origin": OTHER},
     {"Origin": "null"},
     {"Origin": "http://[broken"},
+    {"Referer": f"{OTHER}/page"},
     {"Origin": f"{PAGE}.evil.example"},
 ]
 PREFETCHES: list[dict[str, str]] = [

@@ -281,3 +281,19 @@ def test_keys_of_the_first_edition_only_where_it_left_something() -> None:
 
     assert without.keys() == {without.images[0].key: None}
     assert list(with_them.keys().values()) == [with_them.images[0].legacy_key] != [None]
+
+
+def test_a_plan_with_a_scale_of_zero_is_read_again_and_again() -> None:
+    """An earlier version took it: in its own form, and in the one that such a plan is kept in from now on."""
+    today = json.loads(make_plan(ORDER, parse_order(order(["a"])), {}, Options(), 100).model_dump_json())
+    old = {name: value for name, value in today.items() if name != "options"} | {
+        "rendition": {"scale": 0, "format": "png"}
+    }
+
+    first = Plan.model_validate_json(json.dumps(old))
+    second = Plan.model_validate_json(first.model_dump_json())
+    third = Plan.model_validate(second.model_dump(mode="json"))
+
+    assert [plan.options.scale for plan in (first, second, third)] == [0, 0, 0]
+    assert third.rendition(third.images[0]) == Rendition(format="png", scale=0)
+    assert third.options == first.options

@@ -324,3 +324,31 @@ async def test_a_job_waits_for_what_is_left_of_its_time() -> None:
 
     assert (builds.asked[0].wait, 90 < builds.asked[0].wait_timeout <= 100) == (True, True)
     assert (builds.asked[1].wait, builds.asked[1].wait_timeout) == (False, 0)
+
+
+async def test_a_job_of_an_earlier_version_keeps_what_it_was_accepted_with() -> None:
+    """`scale=0` is asked for no more; a job that has it is taken to its end all the same."""
+    building, records = archive(total=0), Records()
+    builds = Builds(building)
+    building.settle(State.COMPLETE, "")
+
+    await runner(records, builds).run(job(scale=0, format="png"))
+
+    assert records.last.status is Status.COMPLETE
+    assert (builds.asked[0].scale, builds.asked[0].plain.query()["scale"]) == (0, "0")
+
+
+@pytest.mark.parametrize(
+    ("options", "name"), [({"scale": 7}, "scale"), ({"shape": "round"}, "shape"), ({"part": 1, "image": ["a"]}, "part")]
+)
+async def test_a_job_that_cannot_be_read_ends_with_what_is_wrong(options: dict[str, Any], name: str) -> None:
+    """It was accepted by another version; trying again would change nothing."""
+    records, builds = Records(), Builds()
+
+    await runner(records, builds).run(job(**options))
+
+    assert records.last.status is Status.ERROR
+    assert records.last.error is not None
+    assert records.last.error["code"] == "invalid_parameter"
+    assert name in records.last.error["detail"]
+    assert builds.asked == []

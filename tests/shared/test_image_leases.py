@@ -100,3 +100,40 @@ async def test_what_is_taken_while_it_is_given_back_is_taken_anew(mine: RedisLin
     await first.close()
 
     assert await mine.call(lambda: mine.redis.keys("*image.0*"))
+
+
+async def test_what_was_released_while_redis_was_away_is_given_back_when_it_is_there(
+    redis: RedisServer, mine: RedisLink, other: RedisLink
+) -> None:
+    """Its holder lives on: nobody would take the lease over."""
+    first, second = leases_of(mine), leases_of(other)
+    await first.acquire(KEY, buys=True)
+    redis.kill()
+    first.release(KEY)
+    await first.close()
+    redis.start()
+    async with asyncio.timeout(3 * PATIENCE):
+        while not await second.acquire(KEY, buys=True):  # noqa: ASYNC110  # false until its way to Redis is mended
+            await asyncio.sleep(0.05)
+
+
+async def test_what_could_not_be_given_back_is_asked_for_anew(
+    redis: RedisServer, mine: RedisLink, other: RedisLink
+) -> None:
+    """Redis may have done it, and another may have the lease by now; what is late then takes nothing from anybody."""
+    first, second = leases_of(mine), leases_of(other)
+    await first.acquire(KEY, buys=True)
+    redis.kill()
+    first.release(KEY)
+    await first.close()
+    redis.start()
+    async with asyncio.timeout(3 * PATIENCE):
+        while not mine.link.is_up:  # noqa: ASYNC110  # its heartbeat finds out
+            await asyncio.sleep(0)
+
+        assert await first.acquire(KEY, buys=True)
+    await first._give_back_late()
+    await first.close()
+
+    assert await mine.call(lambda: mine.redis.keys("*image.0*"))
+    assert not second._held

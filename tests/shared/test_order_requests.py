@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from service.api.order_requests import Document
 from service.cluster.order_requests import SharedOrderRequests
 from service.cluster.redis_link import ALIVE_PREFIX, RedisLink
 from service.problems import RequestsUnavailable, RequestUnfinished
 from service.telemetry.metrics import Metrics
+from tests.support.client import PATIENCE
 from tests.support.redis_server import RedisServer
 
 ANSWER = {"order_id": "o", "links": {"overview": "/v1/orders/o"}}
@@ -24,6 +26,16 @@ async def instances(redis: RedisServer) -> AsyncIterator[tuple[RedisLink, RedisL
         RedisLink.open(redis.url, "two", Metrics()) as two,
     ):
         yield one, two
+
+
+async def begun_once_told(requests: SharedOrderRequests, key: str) -> Document | None:
+    """What `begin` comes to, as soon as Redis is back and knows."""
+    async with asyncio.timeout(3 * PATIENCE):
+        while True:
+            try:
+                return await requests.begin(key)
+            except (RequestsUnavailable, RequestUnfinished):
+                await asyncio.sleep(0.05)
 
 
 async def test_one_instance_works_on_it_and_all_have_its_answer(instances: tuple[RedisLink, RedisLink]) -> None:
@@ -104,3 +116,63 @@ async def test_what_was_finished_is_not_released(instances: tuple[RedisLink, Red
     await requests.release("key")
 
     assert await requests.begin("key") == ANSWER
+
+
+async def test_an_answer_that_redis_could_not_take_is_kept_when_it_is_back(
+    redis: RedisServer, instances: tuple[RedisLink, RedisLink]
+) -> None:
+    """The order is not made again, nor its key taken for the rest of the day."""
+    first, second = map(SharedOrderRequests, instances)
+    await first.begin("key")
+    redis.kill()
+    await first.finish("key", ANSWER)
+    redis.start()
+
+    assert await begun_once_told(second, "key") == ANSWER
+    assert await first.begin("key") == ANSWER
+
+
+async def test_what_failed_while_redis_was_away_may_be_begun_when_it_is_back(
+    redis: RedisServer, instances: tuple[RedisLink, RedisLink]
+) -> None:
+    """Its key is free, for one of those who ask."""
+    first, second = map(SharedOrderRequests, instances)
+    await first.begin("key")
+    redis.kill()
+    await first.release("key")
+    redis.start()
+
+    assert await begun_once_told(second, "key") is None
+    with pytest.raises(RequestUnfinished):
+        await first.begin("key")
+
+
+async def test_a_beginning_whose_answer_was_lost_keeps_no_key(
+    redis: RedisServer, instances: tuple[RedisLink, RedisLink], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis has noted it, but its caller was refused: nobody works on it."""
+    first, second = map(SharedOrderRequests, instances)
+    monkeypatch.setattr(instances[0].link, "_seconds", 0.5)
+    redis.freeze()
+    with pytest.raises(RequestsUnavailable):
+        await first.begin("key")
+    redis.thaw()
+
+    assert await begun_once_told(second, "key") is None
+
+
+async def test_who_leaves_while_an_answer_is_being_kept_loses_nothing(
+    redis: RedisServer, instances: tuple[RedisLink, RedisLink]
+) -> None:
+    """The order was made: the answer is kept without its caller."""
+    first, second = map(SharedOrderRequests, instances)
+    await first.begin("key")
+    redis.freeze()
+    finishing = asyncio.create_task(first.finish("key", ANSWER))
+    await asyncio.sleep(0)
+    finishing.cancel()
+    await asyncio.gather(finishing, return_exceptions=True)
+    await first.release("key")
+    redis.thaw()
+
+    assert await begun_once_told(second, "key") == ANSWER

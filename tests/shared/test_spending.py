@@ -9,7 +9,7 @@ from service.cluster.redis_link import RedisLink
 from service.cluster.spending import SharedSpending
 from service.images.spending import Reservation
 from service.telemetry.metrics import Metrics
-from tests.support.client import Service, StartService
+from tests.support.client import PATIENCE, Service, StartService
 from tests.support.redis_server import RedisServer
 from tests.support.samples import ORDER, jpeg, order
 from tests.support.upstream import FakeUpstream
@@ -130,3 +130,17 @@ async def test_a_call_that_is_made_twice_counts_once(one_left: SharedSpending) -
     await one_left.release(reservation)
 
     assert await one_left._redis.redis.hlen("batch:credits:2027-01-15") == 0
+
+
+async def test_what_was_refused_while_redis_was_away_is_given_back_when_it_is_there(
+    one_left: SharedSpending, redis: RedisServer
+) -> None:
+    """The last credit of the day can be spent on another image."""
+    reservation = await reserved(one_left, "a.0")
+    redis.kill()
+    await one_left.release(reservation)
+    redis.start()
+
+    async with asyncio.timeout(3 * PATIENCE):
+        while await one_left.reserve("b.0") is None:  # noqa: ASYNC110  # made up for by a call that is not ours
+            await asyncio.sleep(0.05)

@@ -41,11 +41,11 @@ def axe_source() -> str:
 
 
 @asynccontextmanager
-async def launch() -> AsyncIterator[Browser]:
-    """A running Chromium."""
+async def launch(*more: str) -> AsyncIterator[Browser]:
+    """A running Chromium, with `more` arguments."""
     executable = require_tool("chromium")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=executable, args=list(ARGUMENTS))
+        browser = await playwright.chromium.launch(executable_path=executable, args=[*ARGUMENTS, *more])
         try:
             yield browser
         finally:
