@@ -34,13 +34,11 @@ coverage: test  ## Run all tests and list the lines that none reached; slower
 soak: $(VENV)/dev.stamp  ## Run the long checks (CHECKS="kills disk": only these) and write tests/RESULTS.md
 	$(RUN) -m tests.soak $(CHECKS)
 
-bench: $(VENV)/dev.stamp  ## Compare with other ways to do it, and measure the cost of a download (needs nginx and curl)
-	$(RUN) -m tests.bench.comparison
-	$(RUN) -m tests.bench.path_cost --quick
+bench: $(VENV)/dev.stamp  ## Measure what a download costs, and compare; writes tests/bench/RESULTS.md (needs nginx, curl, openssl, haproxy, redis)
+	$(RUN) -m tests.bench
 
 bench-all: $(VENV)/dev.stamp  ## The same at full length
-	$(RUN) -m tests.bench.comparison --rounds 7
-	$(RUN) -m tests.bench.path_cost
+	$(RUN) -m tests.bench --full
 
 lint: $(VENV)/dev.stamp  ## Check style and types
 	$(VENV)/bin/ruff check .

@@ -1,26 +1,22 @@
 """The service beside other ways to do its work: first byte, whole download, repeat, memory.
 
-python -m tests.bench.comparison [--rounds N] [--json FILE]
-
-nginx is upstream, as an Autoenhance that answers after 250 ms and sends 40 MB/s over each connection. The parties take
-turns, each time as a fresh process; then nginx sends one finished file of the same size, and five bare connections
-fetch the same images and forget them, which is the fastest that such an upstream can be emptied.
+nginx is upstream, as an Autoenhance that answers after 150 ms, its storage after 100 ms, with 40 MB/s over each
+connection. The parties take turns, each time as a fresh process; then nginx sends one finished file of the same size,
+and five bare connections fetch the same images and forget them, which is the fastest that such an upstream can be
+emptied.
 """
 
-import argparse
-import asyncio
-import json
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import TypeAlias
 
 from tests.bench import rivals
-from tests.bench.path_cost import SETTINGS, bare_links, machine
-from tests.bench.upstream import BenchOrder, Upstream, open_upstream
+from tests.bench.path_cost import SETTINGS, bare_links
+from tests.bench.upstream import BenchOrder, Upstream
 from tests.faults.curl import curl
 from tests.support.process import ServiceProcess, peak_memory
 
@@ -30,6 +26,7 @@ ORDERS: Mapping[str, tuple[int, int]] = {
     "100 previews of 200 kB": (100, 200_000),
 }
 """Of each order: images, and bytes of each."""
+BOUNDS = "bare links; nginx, a finished file"
 Party: TypeAlias = Callable[[Upstream], AbstractAsyncContextManager[tuple[int, str]]]
 
 
@@ -86,7 +83,7 @@ async def compare(upstream: Upstream, order: BenchOrder, rounds: int) -> dict[st
         fetched = await bare_links(upstream.slow_api, order)
         _, sent = await timed(upstream.finished_file(order.size), order.size)
         bounds.append(Run(0, fetched, sent, 0))
-    return runs | {"bare links; nginx, a finished file": bounds}
+    return runs | {BOUNDS: bounds}
 
 
 _LINE = "| {:<36} | {:>12} | {:>12} | {:>12} | {:>10} |"
@@ -110,27 +107,3 @@ def table(title: str, runs: Mapping[str, Sequence[Run]]) -> str:
             )
         )
     return "\n".join(lines) + "\n"
-
-
-async def main(rounds: int) -> dict[str, dict[str, list[Run]]]:
-    """Compare all parties with each order; prints each table as soon as it is there."""
-    found = {}
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        async with open_upstream(Path(folder)) as upstream:
-            for title, (images, size) in ORDERS.items():
-                found[title] = await compare(upstream, upstream.order(images, size), rounds)
-                print(table(title, found[title]), flush=True)
-    return found
-
-
-if __name__ == "__main__":
-    _parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    _parser.add_argument("--rounds", type=int, default=3)
-    _parser.add_argument("--json", type=Path, help="write the figures of every round to this file")
-    _arguments = _parser.parse_args()
-    _found = asyncio.run(main(_arguments.rounds))
-    if _arguments.json is not None:
-        _runs = {
-            title: {name: [asdict(run) for run in runs] for name, runs in by.items()} for title, by in _found.items()
-        }
-        _arguments.json.write_text(json.dumps(machine() | {"runs": _runs}, indent=2) + "\n")

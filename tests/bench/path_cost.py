@@ -1,32 +1,21 @@
 """What a download costs: CPU time, memory and wall time of the service beside a plain pass-through of the same bytes.
 
-python -m tests.bench.path_cost [--quick] [--case NAME] [--checkout DIR] [--json FILE]
-
-nginx is upstream, curl the caller, all on loopback. The parties of a case take turns; each time the service is a
-fresh process with an empty data directory. Seconds depend on the machine, the ratios hardly do. With `--checkout`, the
-service of another checkout takes its turn too.
+Each time the service is a fresh process with an empty data directory. Seconds depend on the machine, the ratios hardly.
 """
 
-import argparse
 import asyncio
-import json
-import os
-import platform
-import subprocess
+import math
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from statistics import median
-from typing import NamedTuple, TypeAlias
 
 from aiohttp import ClientSession
 
 from tests.bench import rivals
+from tests.bench.figures import Amount, Case, Figure, Pair, Round, run
 from tests.bench.upstream import BenchOrder, Upstream, open_upstream
 from tests.faults.curl import curl
 from tests.faults.findings import Findings
@@ -35,91 +24,13 @@ from tests.support.process import ServiceProcess, cpu_seconds
 
 _LINKS = 5  # DOWNLOAD_CONCURRENCY's default
 _DOWNLOAD_SECONDS = 240
-# For each case and checkout: no further round begins after this time.
-_FULL_SECONDS, _QUICK_SECONDS = 50.0, 8.0
 SETTINGS = {
     "AUTOENHANCE_API_KEY": "bench",
     "MAX_IMAGES_PER_ORDER": "100000",
     "RATE_LIMIT": "off",
+    "MAX_IMAGE_BYTES": str(2 << 30),
     "STORE_MAX_BYTES": str(8 << 30),
 }
-
-
-class Pair(NamedTuple):
-    """What a round measured, and what that is compared with."""
-
-    service: float
-    reference: float
-
-
-Round: TypeAlias = list[tuple[Pair, ...]]
-"""What one round of a case measured: for each checkout, a pair for each of the case's figures."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """What a case measures. Its value is service / reference, or with `is_difference` service - reference."""
-
-    title: str
-    unit: str
-    reference: str
-    aim: float
-    is_difference: bool = False
-
-    def value(self, pair: Pair) -> float:
-        """The value of one round."""
-        return pair.service - pair.reference if self.is_difference else pair.service / pair.reference
-
-
-@dataclass(frozen=True)
-class Amount:
-    """How much a round downloads and how often it is repeated."""
-
-    rounds: int
-    images: int
-    repeats: int = 1
-    """Of what is too short to be measured once."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """How a round is measured, at full and at quick length."""
-
-    figures: tuple[Figure, ...]
-    measure: Callable[[Upstream, Sequence[Path], Amount], Awaitable[Round]]
-    full: Amount
-    quick: Amount
-
-
-@dataclass(frozen=True)
-class Result:
-    """The rounds of one figure for one checkout."""
-
-    figure: Figure
-    checkout: str
-    pairs: list[Pair]
-    loads: list[float]
-    """The machine's load average at the end of each round: above its number of processors, the values scatter."""
-
-    @property
-    def values(self) -> list[float]:
-        """Of each round, in order of size."""
-        return sorted(map(self.figure.value, self.pairs))
-
-    @property
-    def value(self) -> float:
-        """The middle of all rounds."""
-        return median(self.values)
-
-    @property
-    def is_met(self) -> bool:
-        """Whether the aim is reached."""
-        return self.value <= self.figure.aim
-
-    @property
-    def spread(self) -> str:
-        """The middle of all rounds with the lowest and the highest."""
-        return f"{self.value:.2f} ({self.values[0]:.2f} to {self.values[-1]:.2f})"
 
 
 async def download(url: str, size: int) -> float:
@@ -133,10 +44,12 @@ async def download(url: str, size: int) -> float:
 
 
 @asynccontextmanager
-async def service(upstream: Upstream, checkout: Path, api: str, warm_up: BenchOrder) -> AsyncIterator[ServiceProcess]:
-    """A service that has made one download, and has nothing else in its store."""
+async def service(
+    upstream: Upstream, checkout: Path, api: str, warm_up: BenchOrder, **more: str
+) -> AsyncIterator[ServiceProcess]:
+    """A service that has made one download, and has nothing else in its store; `more` are settings of it."""
     with tempfile.TemporaryDirectory(dir=upstream.folder) as folder:
-        settings = SETTINGS | {"AUTOENHANCE_API_BASE": api, "PYTHONPATH": str(checkout)}
+        settings = SETTINGS | upstream.trust | {"AUTOENHANCE_API_BASE": api, "PYTHONPATH": str(checkout)} | more
         async with ServiceProcess(Path(folder), **settings) as process:
             await download(process.url + warm_up.path, warm_up.size)
             await cpu_at_rest(process.pid)
@@ -144,9 +57,9 @@ async def service(upstream: Upstream, checkout: Path, api: str, warm_up: BenchOr
 
 
 @asynccontextmanager
-async def pass_through(api: str, warm_up: BenchOrder) -> AsyncIterator[tuple[int, str]]:
+async def pass_through(upstream: Upstream, api: str, warm_up: BenchOrder) -> AsyncIterator[tuple[int, str]]:
     """The pass-through once it has made a download; gives its process id and address."""
-    async with rivals.running("pass-through", api) as (pid, url):
+    async with rivals.running("pass-through", api, **upstream.trust) as (pid, url):
         await download(url + warm_up.path, warm_up.size)
         yield pid, url
 
@@ -162,7 +75,8 @@ async def cpu_at_rest(pid: int) -> float:
         before = after
 
 
-async def _cpu_of(pid: int, url: str, orders: Sequence[BenchOrder]) -> float:
+async def cpu_of(pid: int, url: str, orders: Sequence[BenchOrder]) -> float:
+    """CPU seconds that a process takes to hand out these orders, one after the other."""
     before = await cpu_at_rest(pid)
     for order in orders:
         await download(url + order.path, order.size)
@@ -170,17 +84,24 @@ async def _cpu_of(pid: int, url: str, orders: Sequence[BenchOrder]) -> float:
 
 
 async def measure_cold(
-    upstream: Upstream, checkouts: Sequence[Path], amount: Amount, *, size: int, per_image: bool
+    upstream: Upstream,
+    checkouts: Sequence[Path],
+    amount: Amount,
+    *,
+    size: int,
+    per_image: bool = False,
+    tls: bool = False,
 ) -> Round:
     """CPU time of a first download of images of `size` bytes: seconds per GB, or milliseconds per image."""
-    order, warm_up = upstream.order(amount.images, size), upstream.order(5, size, number=1)
+    order, warm_up = upstream.order(amount.images, size), upstream.order(5, min(size, 5_000_000), number=1)
+    api = upstream.tls_api if tls else upstream.api
     unit = order.images / 1e3 if per_image else order.size / 1e9
     ours = []
     for checkout in checkouts:
-        async with service(upstream, checkout, upstream.api, warm_up) as process:
-            ours.append(await _cpu_of(process.pid, process.url, [order]))
-    async with pass_through(upstream.api, warm_up) as (pid, url):
-        theirs = await _cpu_of(pid, url, [order])
+        async with service(upstream, checkout, api, warm_up) as process:
+            ours.append(await cpu_of(process.pid, process.url, [order]))
+    async with pass_through(upstream, api, warm_up) as (pid, url):
+        theirs = await cpu_of(pid, url, [order])
     return [(Pair(cpu / unit, theirs / unit),) for cpu in ours]
 
 
@@ -191,7 +112,7 @@ async def measure_warm(upstream: Upstream, checkouts: Sequence[Path], amount: Am
     ours = []
     for checkout in checkouts:
         async with service(upstream, checkout, upstream.api, order) as process:
-            ours.append(await _cpu_of(process.pid, process.url, [order] * amount.repeats))
+            ours.append(await cpu_of(process.pid, process.url, [order] * amount.repeats))
     file = upstream.finished_file(order.size)
     await download(file, order.size)
     before = await cpu_at_rest(upstream.pid)
@@ -209,15 +130,15 @@ async def measure_many(upstream: Upstream, checkouts: Sequence[Path], amount: Am
     pairs: Round = []
     for checkout in checkouts:
         async with service(upstream, checkout, upstream.api, warm_up) as process:
-            small = await _cpu_of(process.pid, process.url, few) * 1e3 / sum(order.images for order in few)
+            small = await cpu_of(process.pid, process.url, few) * 1e3 / sum(order.images for order in few)
             peak = process.peak_memory
-            large = await _cpu_of(process.pid, process.url, [many]) * 1e3 / many.images
+            large = await cpu_of(process.pid, process.url, [many]) * 1e3 / many.images
             pairs.append((Pair(large, small), Pair(process.peak_memory / 1e6, peak / 1e6)))
     return pairs
 
 
 async def measure_wall(upstream: Upstream, checkouts: Sequence[Path], amount: Amount) -> Round:
-    """Wall seconds with latency at upstream, and of bare links that fetch the same."""
+    """Wall seconds with latency at upstream, of bare links that fetch the same, and as the ideal schedule has it."""
     order = upstream.order(amount.images, 5_000_000)
     warm_up = upstream.order(5, 5_000_000, number=1)
     ours = []
@@ -225,7 +146,8 @@ async def measure_wall(upstream: Upstream, checkouts: Sequence[Path], amount: Am
         async with service(upstream, checkout, upstream.slow_api, warm_up) as process:
             ours.append(await download(process.url + order.path, order.size))
     theirs = await bare_links(upstream.slow_api, order)
-    return [(Pair(seconds, theirs),) for seconds in ours]
+    ideal = upstream.pace.latency + math.ceil(order.images / _LINKS) * upstream.pace.seconds(5_000_000)
+    return [(Pair(seconds, theirs), Pair(seconds, ideal)) for seconds in ours]
 
 
 async def bare_links(api: str, order: BenchOrder) -> float:
@@ -246,30 +168,35 @@ async def bare_links(api: str, order: BenchOrder) -> float:
     return time.perf_counter() - started
 
 
+def _cold(title: str, size: int, full: Amount, quick: Amount, *, tls: bool = False) -> Case:
+    figure = Figure(f"{title}, cold: CPU per byte", "s/GB", "pass-through")
+    return Case((figure,), partial(measure_cold, size=size, tls=tls), full, quick)
+
+
 CASES: Mapping[str, Case] = {
     "large": Case(
         (Figure("5 MB images, cold: CPU per byte", "s/GB", "pass-through", 2.2),),
-        partial(measure_cold, size=5_000_000, per_image=False),
+        partial(measure_cold, size=5_000_000),
         full=Amount(7, 40),
-        quick=Amount(2, 20),
+        quick=Amount(3, 20),
     ),
     "preview": Case(
         (Figure("200 kB images, cold: CPU per image", "ms", "pass-through", 2.5),),
         partial(measure_cold, size=200_000, per_image=True),
         full=Amount(7, 500),
-        quick=Amount(2, 200),
+        quick=Amount(3, 200),
     ),
     "tiny": Case(
         (Figure("20 kB images, cold: CPU per image", "ms", "pass-through", 5),),
         partial(measure_cold, size=20_000, per_image=True),
         full=Amount(7, 1000),
-        quick=Amount(2, 200),
+        quick=Amount(3, 200),
     ),
     "warm": Case(
         (Figure("warm: CPU per byte", "s/GB", "nginx", 1),),
         measure_warm,
         full=Amount(7, 40, repeats=5),
-        quick=Amount(2, 20, repeats=5),
+        quick=Amount(3, 20, repeats=5),
     ),
     "many": Case(
         (
@@ -278,31 +205,22 @@ CASES: Mapping[str, Case] = {
         ),
         measure_many,
         full=Amount(3, 10_000, repeats=10),
-        quick=Amount(1, 2_000, repeats=5),
+        quick=Amount(1, 10_000, repeats=5),
     ),
     "wall": Case(
-        (Figure("250 ms a call, 40 MB/s a link: wall time", "s", "5 bare links", 1.05),),
+        (
+            Figure("150 ms the API, 100 ms the storage, 40 MB/s a link: wall time", "s", "5 bare links", 1.05),
+            Figure("the same", "s", "ideal schedule"),
+        ),
         measure_wall,
         full=Amount(5, 40),
-        quick=Amount(1, 20),
+        quick=Amount(2, 40),
     ),
+    "1 MB": _cold("1 MB images", 1_000_000, Amount(5, 200), Amount(2, 100)),
+    "50 MB": _cold("50 MB images", 50_000_000, Amount(5, 10), Amount(2, 5)),
+    "1 GB": _cold("one image of 1 GB", 1_000_000_000, Amount(3, 1), Amount(2, 1)),
+    "TLS": _cold("5 MB images, upstream by TLS", 5_000_000, Amount(5, 40), Amount(2, 20), tls=True),
 }
-
-
-async def run(
-    case: Case, amount: Amount, upstream: Upstream, checkouts: Mapping[str, Path], *, seconds: float = _FULL_SECONDS
-) -> list[Result]:
-    """The rounds of a case, one at least: a result per figure and checkout. `checkouts` are folders by their labels."""
-    results = [[Result(figure, label, [], []) for figure in case.figures] for label in checkouts]
-    end = time.monotonic() + seconds * len(checkouts)
-    for number in range(amount.rounds):
-        if number and time.monotonic() > end:
-            break
-        for row, pairs in zip(results, await case.measure(upstream, list(checkouts.values()), amount), strict=True):
-            for result, pair in zip(row, pairs, strict=True):
-                result.pairs.append(pair)
-                result.loads.append(os.getloadavg()[0])
-    return [result for figures in zip(*results, strict=True) for result in figures]
 
 
 async def measure(folder: Path) -> Findings:
@@ -313,88 +231,7 @@ async def measure(folder: Path) -> Findings:
             for result in await run(case, case.full, upstream, {"this": ROOT}):
                 figure = result.figure
                 how = "minus" if figure.is_difference else "/"
-                told = f"{figure.title} {how} {figure.reference} (aim: at most {figure.aim:g})"
+                aim = f" (aim: at most {figure.aim:g})" if figure.aim is not None else ""
+                told = f"{figure.title} {how} {figure.reference}{aim}"
                 findings.figure(told, result.spread, passed=result.is_met)
     return findings
-
-
-def _label(checkout: Path) -> str:
-    """The folder's name and what is checked out there."""
-    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--exclude", "*"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    return f"{checkout.resolve().name} {found}".strip()
-
-
-_LINE = "{:<42} {:<20} {:>10} {:>24} {:>26} {:>6} {:<7} {}"
-
-
-def _print_line(result: Result) -> None:
-    figure = result.figure
-    ours = f"{median(pair.service for pair in result.pairs):.2f} {figure.unit}"
-    theirs = f"{figure.reference} {median(pair.reference for pair in result.pairs):.2f} {figure.unit}"
-    rounds = f"{len(result.pairs)} at {median(result.loads):.1f}"
-    verdict = "met" if result.is_met else "MISSED"
-    aim = f"{'+' if figure.is_difference else ''}{figure.aim:g}"
-    print(_LINE.format(figure.title, result.checkout, ours, theirs, result.spread, aim, verdict, rounds), flush=True)
-
-
-def machine() -> dict[str, object]:
-    """When and with what the figures were made."""
-    nginx = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=False).stderr.strip()
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.release()} {platform.machine()}",
-        "versions": {"python": platform.python_version(), "nginx": nginx.rpartition("/")[2]},
-    }
-
-
-def _document(results: Sequence[Result]) -> dict[str, object]:
-    return machine() | {
-        "results": [
-            {
-                **asdict(result.figure),
-                "checkout": result.checkout,
-                "rounds": [pair._asdict() for pair in result.pairs],
-                "loads": result.loads,
-                "value": result.value,
-                "lowest": result.values[0],
-                "highest": result.values[-1],
-                "is_met": result.is_met,
-            }
-            for result in results
-        ],
-    }
-
-
-async def main(arguments: argparse.Namespace) -> list[Result]:
-    """Run the cases and print each as soon as it is done."""
-    checkouts = {_label(path): path for path in [ROOT, *arguments.checkout]}
-    results = []
-    print(
-        _LINE.format("Case", "Service", "", "compared with", "value (lowest to highest)", "aim", "", "rounds at load")
-    )
-    seconds = _QUICK_SECONDS if arguments.quick else _FULL_SECONDS
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        async with open_upstream(Path(folder)) as upstream:
-            for case in [CASES[name] for name in arguments.case or CASES]:
-                amount = case.quick if arguments.quick else case.full
-                for result in await run(case, amount, upstream, checkouts, seconds=seconds):
-                    _print_line(result)
-                    results.append(result)
-    return results
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.path_cost", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--case", action="append", choices=CASES, help="run this case only; may be repeated")
-    parser.add_argument("--quick", action="store_true", help="less of everything: under a minute, and rougher")
-    parser.add_argument("--checkout", action="append", type=Path, default=[], help="measure the service here as well")
-    parser.add_argument("--json", type=Path, help="write the figures of every round to this file")
-    return parser
-
-
-if __name__ == "__main__":
-    _arguments = _parser().parse_args()
-    _results = asyncio.run(main(_arguments))
-    if _arguments.json is not None:
-        _arguments.json.write_text(json.dumps(_document(_results), indent=2) + "\n")

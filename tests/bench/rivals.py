@@ -101,10 +101,10 @@ async def serve(name: str, api: str) -> None:
 
 
 @asynccontextmanager
-async def running(name: str, api: str) -> AsyncIterator[tuple[int, str]]:
+async def running(name: str, api: str, **environment: str) -> AsyncIterator[tuple[int, str]]:
     """A rival in a process of its own; gives its process id and address."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", __name__, name, api, env=clean_environment(), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", __name__, name, api, env=clean_environment(**environment), stdout=asyncio.subprocess.PIPE
     )
     try:
         assert process.stdout is not None

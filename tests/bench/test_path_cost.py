@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.path_cost import CASES, Amount, Figure, Pair, Result, Round, download, pass_through, run
-from tests.bench.upstream import PROGRAM, Upstream, open_upstream
+from tests.bench.figures import Amount, Figure, Pair, Result, Round, run
+from tests.bench.path_cost import CASES, download, pass_through
+from tests.bench.upstream import PROGRAM, Pace, Upstream, open_upstream
 from tests.support.doc_blocks import ROOT
 from tests.support.tools import require_tool
 
@@ -16,7 +17,7 @@ from tests.support.tools import require_tool
 async def upstream(tmp_path: Path) -> AsyncIterator[Upstream]:
     """nginx with orders."""
     require_tool(PROGRAM)
-    async with open_upstream(tmp_path, latency=0.01) as running:
+    async with open_upstream(tmp_path, Pace(0.01, 0.01)) as running:
         yield running
 
 
@@ -45,15 +46,16 @@ async def test_each_checkout_takes_its_turn_in_each_round(upstream: Upstream) ->
 
 async def test_wall_time_is_compared_with_bare_links(upstream: Upstream) -> None:
     """The case with latency goes through its own API."""
-    (result,) = await run(CASES["wall"], Amount(rounds=1, images=2), upstream, {"here": ROOT})
+    bare, ideal = await run(CASES["wall"], Amount(rounds=1, images=2), upstream, {"here": ROOT})
 
-    assert all(pair.service > 0 and pair.reference > 0 for pair in result.pairs)
+    assert all(pair.service > 0 and pair.reference > 0 for result in (bare, ideal) for pair in result.pairs)
+    assert ideal.pairs[0].reference == pytest.approx(0.01 + 0.02 + 5_000_000 / upstream.pace.rate)
 
 
 async def test_a_download_that_lacks_bytes_is_not_measured(upstream: Upstream) -> None:
     """An image that upstream has lost ends the measurement."""
     whole, torn = upstream.order(2, 20_000), upstream.order(2, 20_000, number=1)
-    async with pass_through(upstream.api, whole) as (_, url):
+    async with pass_through(upstream, upstream.api, whole) as (_, url):
         with pytest.raises(AssertionError):
             await download(url + whole.path, whole.size + 1)
         for file in (upstream.folder / "assets").iterdir():

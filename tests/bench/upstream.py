@@ -18,6 +18,8 @@ from tests.support.loopback import free_port, serving
 PROGRAM = "nginx"
 
 _START_SECONDS = 20.0
+# Without a marker in it.
+_NOISE = os.urandom(1 << 20).replace(b"\xff", b"\xfe")
 _CONFIGURATION = """
 daemon off;
 master_process off;
@@ -45,11 +47,28 @@ http {{
         default_type image/jpeg;
     }}
     server {{
+        listen 127.0.0.1:{tls} ssl;
+        ssl_certificate {folder}/certificate.pem;
+        ssl_certificate_key {folder}/key.pem;
+        root {folder};
+        default_type application/json;
+        location ~ ^/v3/images/([^/]+)/enhanced$ {{ return 302 https://127.0.0.1:{tls_assets}/assets/$1; }}
+    }}
+    server {{
+        listen 127.0.0.1:{tls_assets} ssl;
+        ssl_certificate {folder}/certificate.pem;
+        ssl_certificate_key {folder}/key.pem;
+        root {folder};
+        default_type image/jpeg;
+    }}
+    server {{
         listen 127.0.0.1:{slow};
         root {folder};
         default_type image/jpeg;
         limit_rate {rate};
         sendfile_max_chunk 256k;
+        location /assets/ {{ auth_request /late; }}
+        location = /late {{ internal; proxy_pass http://127.0.0.1:{late}/late; }}
     }}
 }}
 """
@@ -69,17 +88,37 @@ class BenchOrder:
         return f"/v1/orders/{self.order_id}/images"
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How slow the slow API is: seconds before an answer of the API and one of the storage, and bytes per second and
+    link."""
+
+    latency: float = 0.15
+    storage_latency: float = 0.1
+    rate: int = 40_000_000
+
+    def seconds(self, size: int) -> float:
+        """What one image of `size` bytes takes on a link of its own."""
+        return self.latency + self.storage_latency + size / self.rate
+
+
 class Upstream:
     """A running nginx. Each order is made once, with images that no other order has."""
 
-    def __init__(self, folder: Path, pid: int, api: str, *, slow_api: str, assets: str) -> None:
+    def __init__(
+        self, folder: Path, pid: int, api: str, *, tls_api: str, slow_api: str, assets: str, pace: Pace
+    ) -> None:
         self.folder = folder
         """What is in it is gone afterwards; room for the data of others."""
         self.pid = pid
         self.api = api
         """Address of the API, answered at once and as fast as loopback goes."""
+        self.tls_api = tls_api
+        """The same by TLS; who sets `trust` in its environment takes its certificate for good."""
+        self.trust = {"SSL_CERT_FILE": str(folder / "certificate.pem")}
         self.slow_api = slow_api
-        """The same orders, with latency at the API and a rate per link at the storage."""
+        """The same orders, at this pace."""
+        self.pace = pace
         self._assets = assets
         self._orders: dict[tuple[int, int, int], BenchOrder] = {}
 
@@ -94,75 +133,107 @@ class Upstream:
         """The address of a file of `size` bytes, as a download that was made before."""
         file = self.folder / "assets" / f"finished-{size}"
         if not file.exists():
-            file.write_bytes(os.urandom(size))
+            _write_photo(file, uuid4().hex, size)
         return f"{self._assets}/assets/{file.name}"
 
     def _add_order(self, images: int, size: int) -> BenchOrder:
         order = BenchOrder(str(uuid4()), images, images * size)
         photos = [samples.photo(str(uuid4()), f"photo {number:05d}.jpg") for number in range(images)]
-        body = _photo(size)
         for photo in photos:
-            # Each photo differs from all others: the service keeps equal content once.
-            content = body.replace(bytes(32), photo["image_id"].replace("-", "").encode(), 1)
-            (self.folder / "assets" / photo["image_id"]).write_bytes(content)
+            _write_photo(self.folder / "assets" / photo["image_id"], photo["image_id"].replace("-", ""), size)
         document = samples.order(photos, order_id=order.order_id)
         (self.folder / "v3" / "orders" / order.order_id).write_text(json.dumps(document))
         return order
 
 
-def _photo(size: int) -> bytes:
-    """A JPEG by its structure: header, one scan of noise with 32 zero bytes in front, end marker."""
+def _write_photo(file: Path, mark: str, size: int) -> None:
+    """A JPEG by its structure: header, one scan that begins with `mark` and goes on with noise, end marker.
+
+    So each differs from all others: the service keeps equal content once.
+    """
     application = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
     scan = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"
-    head = b"\xff\xd8" + application + scan + bytes(32)
-    noise = os.urandom(size).replace(b"\xff", b"\xff\x00")[: size - len(head) - 3]
-    return head + noise + b"\x00\xff\xd9"  # the zero ends a pair that may have been cut
+    head, end = b"\xff\xd8" + application + scan + mark.encode(), b"\x00\xff\xd9"
+    with file.open("wb") as photo:
+        photo.write(head)
+        left = size - len(head) - len(end)
+        while left:
+            left -= photo.write(_NOISE[:left])
+        photo.write(end)
 
 
 @asynccontextmanager
-async def open_upstream(folder: Path, *, latency: float = 0.25, rate: int = 40_000_000) -> AsyncIterator[Upstream]:
-    """Run nginx for the length of the block, with all its files in `folder`.
-
-    `latency` is in seconds per call of the slow API, `rate` in bytes per second and link.
-    """
+async def open_upstream(folder: Path, pace: Pace = Pace()) -> AsyncIterator[Upstream]:
+    """Run nginx for the length of the block, with all its files in `folder`."""
     program = shutil.which(PROGRAM)
     assert program is not None, f"{PROGRAM} is not installed"
     (folder / "assets").mkdir()
     (folder / "v3" / "orders").mkdir(parents=True)
-    ports = {name: free_port() for name in ("api", "assets", "slow")}
+    await _make_certificate(folder)
+    ports = {name: free_port() for name in ("api", "assets", "tls", "tls_assets", "slow")}
     addresses = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     configuration = folder / "nginx.conf"
-    configuration.write_text(_CONFIGURATION.format(folder=folder, rate=rate, **ports))
-    process = await asyncio.create_subprocess_exec(
-        program, "-e", f"{folder}/error.log", "-c", str(configuration), stderr=asyncio.subprocess.DEVNULL
-    )
-    try:
-        await _until_open(ports["slow"])
-        async with _slow_api(folder, addresses["slow"], latency) as slow:
+    async with _slow_answers(folder, addresses["slow"], pace) as slow:
+        ports["late"] = int(slow.rpartition(":")[2])
+        configuration.write_text(_CONFIGURATION.format(folder=folder, rate=pace.rate, **ports))
+        process = await asyncio.create_subprocess_exec(
+            program, "-e", f"{folder}/error.log", "-c", str(configuration), stderr=asyncio.subprocess.DEVNULL
+        )
+        try:
+            await _until_open(ports["slow"])
             yield Upstream(
-                folder, process.pid, f"{addresses['api']}/v3", slow_api=f"{slow}/v3", assets=addresses["assets"]
+                folder,
+                process.pid,
+                f"{addresses['api']}/v3",
+                tls_api=f"https://127.0.0.1:{ports['tls']}/v3",
+                slow_api=f"{slow}/v3",
+                assets=addresses["assets"],
+                pace=pace,
             )
-    finally:
-        with suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
+        finally:
+            with suppress(ProcessLookupError):
+                process.terminate()
+            await process.wait()
+
+
+async def _make_certificate(folder: Path) -> None:
+    """For 127.0.0.1, by itself, for a day."""
+    subject = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "1")
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{folder}/key.pem")
+    openssl = await asyncio.create_subprocess_exec(
+        "openssl",
+        "req",
+        "-x509",
+        *key,
+        "-out",
+        f"{folder}/certificate.pem",
+        *subject,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert await openssl.wait() == 0, "openssl made no certificate"
 
 
 @asynccontextmanager
-async def _slow_api(folder: Path, assets: str, latency: float) -> AsyncIterator[str]:
-    """What nginx cannot do: answer late."""
+async def _slow_answers(folder: Path, assets: str, pace: Pace) -> AsyncIterator[str]:
+    """What nginx cannot do: answer late. It asks `/late` before it sends an image."""
 
     async def order(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(latency)
+        await asyncio.sleep(pace.latency)
         file = folder / "v3" / "orders" / request.match_info["order_id"]
         return web.FileResponse(file, headers={"Content-Type": "application/json"})
 
     async def image(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(latency)
+        await asyncio.sleep(pace.latency)
         return web.Response(status=302, headers={"Location": f"{assets}/assets/{request.match_info['image_id']}"})
 
+    async def late(_: web.Request) -> web.Response:
+        await asyncio.sleep(pace.storage_latency)
+        return web.Response(status=204)
+
     async with serving(
-        web.get("/v3/orders/{order_id}", order), web.get("/v3/images/{image_id}/enhanced", image)
+        web.get("/v3/orders/{order_id}", order),
+        web.get("/v3/images/{image_id}/enhanced", image),
+        web.get("/late", late),
     ) as address:
         yield address
 
