@@ -146,7 +146,7 @@ async def measure_wall(upstream: Upstream, checkouts: Sequence[Path], amount: Am
         async with service(upstream, checkout, upstream.slow_api, warm_up) as process:
             ours.append(await download(process.url + order.path, order.size))
     theirs = await bare_links(upstream.slow_api, order)
-    ideal = upstream.pace.latency + math.ceil(order.images / _LINKS) * upstream.pace.seconds(5_000_000)
+    ideal = upstream.speed.latency + math.ceil(order.images / _LINKS) * upstream.speed.seconds(5_000_000)
     return [(Pair(seconds, theirs), Pair(seconds, ideal)) for seconds in ours]
 
 

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import ClientSession
 
 from tests.bench import comparison, rivals
-from tests.bench.upstream import PROGRAM, Pace, Upstream, open_upstream
+from tests.bench.upstream import PROGRAM, Speed, Upstream, open_upstream
 from tests.support.tools import require_tool
 
 
@@ -17,7 +17,7 @@ from tests.support.tools import require_tool
 async def upstream(tmp_path: Path) -> AsyncIterator[Upstream]:
     """nginx with orders."""
     require_tool(PROGRAM)
-    async with open_upstream(tmp_path, Pace(0.01, 0.01)) as running:
+    async with open_upstream(tmp_path, Speed(0.01, 0.01)) as running:
         yield running
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.bench.figures import Amount, Figure, Pair, Result, Round, run
 from tests.bench.path_cost import CASES, download, pass_through
-from tests.bench.upstream import PROGRAM, Pace, Upstream, open_upstream
+from tests.bench.upstream import PROGRAM, Speed, Upstream, open_upstream
 from tests.support.doc_blocks import ROOT
 from tests.support.tools import require_tool
 
@@ -17,7 +17,7 @@ from tests.support.tools import require_tool
 async def upstream(tmp_path: Path) -> AsyncIterator[Upstream]:
     """nginx with orders."""
     require_tool(PROGRAM)
-    async with open_upstream(tmp_path, Pace(0.01, 0.01)) as running:
+    async with open_upstream(tmp_path, Speed(0.01, 0.01)) as running:
         yield running
 
 
@@ -49,7 +49,7 @@ async def test_wall_time_is_compared_with_bare_links(upstream: Upstream) -> None
     bare, ideal = await run(CASES["wall"], Amount(rounds=1, images=2), upstream, {"here": ROOT})
 
     assert all(pair.service > 0 and pair.reference > 0 for result in (bare, ideal) for pair in result.pairs)
-    assert ideal.pairs[0].reference == pytest.approx(0.01 + 0.02 + 5_000_000 / upstream.pace.rate)
+    assert ideal.pairs[0].reference == pytest.approx(0.01 + 0.02 + 5_000_000 / upstream.speed.rate)
 
 
 async def test_a_download_that_lacks_bytes_is_not_measured(upstream: Upstream) -> None:

@@ -89,7 +89,7 @@ class BenchOrder:
 
 
 @dataclass(frozen=True)
-class Pace:
+class Speed:
     """How slow the slow API is: seconds before an answer of the API and one of the storage, and bytes per second and
     link."""
 
@@ -106,7 +106,7 @@ class Upstream:
     """A running nginx. Each order is made once, with images that no other order has."""
 
     def __init__(
-        self, folder: Path, pid: int, api: str, *, tls_api: str, slow_api: str, assets: str, pace: Pace
+        self, folder: Path, pid: int, api: str, *, tls_api: str, slow_api: str, assets: str, speed: Speed
     ) -> None:
         self.folder = folder
         """What is in it is gone afterwards; room for the data of others."""
@@ -117,8 +117,8 @@ class Upstream:
         """The same by TLS; who sets `trust` in its environment takes its certificate for good."""
         self.trust = {"SSL_CERT_FILE": str(folder / "certificate.pem")}
         self.slow_api = slow_api
-        """The same orders, at this pace."""
-        self.pace = pace
+        """The same orders, at this speed."""
+        self.speed = speed
         self._assets = assets
         self._orders: dict[tuple[int, int, int], BenchOrder] = {}
 
@@ -163,7 +163,7 @@ def _write_photo(file: Path, mark: str, size: int) -> None:
 
 
 @asynccontextmanager
-async def open_upstream(folder: Path, pace: Pace = Pace()) -> AsyncIterator[Upstream]:
+async def open_upstream(folder: Path, speed: Speed = Speed()) -> AsyncIterator[Upstream]:
     """Run nginx for the length of the block, with all its files in `folder`."""
     program = shutil.which(PROGRAM)
     assert program is not None, f"{PROGRAM} is not installed"
@@ -173,9 +173,9 @@ async def open_upstream(folder: Path, pace: Pace = Pace()) -> AsyncIterator[Upst
     ports = {name: free_port() for name in ("api", "assets", "tls", "tls_assets", "slow")}
     addresses = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     configuration = folder / "nginx.conf"
-    async with _slow_answers(folder, addresses["slow"], pace) as slow:
+    async with _slow_answers(folder, addresses["slow"], speed) as slow:
         ports["late"] = int(slow.rpartition(":")[2])
-        configuration.write_text(_CONFIGURATION.format(folder=folder, rate=pace.rate, **ports))
+        configuration.write_text(_CONFIGURATION.format(folder=folder, rate=speed.rate, **ports))
         process = await asyncio.create_subprocess_exec(
             program, "-e", f"{folder}/error.log", "-c", str(configuration), stderr=asyncio.subprocess.DEVNULL
         )
@@ -188,7 +188,7 @@ async def open_upstream(folder: Path, pace: Pace = Pace()) -> AsyncIterator[Upst
                 tls_api=f"https://127.0.0.1:{ports['tls']}/v3",
                 slow_api=f"{slow}/v3",
                 assets=addresses["assets"],
-                pace=pace,
+                speed=speed,
             )
         finally:
             with suppress(ProcessLookupError):
@@ -214,20 +214,20 @@ async def _make_certificate(folder: Path) -> None:
 
 
 @asynccontextmanager
-async def _slow_answers(folder: Path, assets: str, pace: Pace) -> AsyncIterator[str]:
+async def _slow_answers(folder: Path, assets: str, speed: Speed) -> AsyncIterator[str]:
     """What nginx cannot do: answer late. It asks `/late` before it sends an image."""
 
     async def order(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(pace.latency)
+        await asyncio.sleep(speed.latency)
         file = folder / "v3" / "orders" / request.match_info["order_id"]
         return web.FileResponse(file, headers={"Content-Type": "application/json"})
 
     async def image(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(pace.latency)
+        await asyncio.sleep(speed.latency)
         return web.Response(status=302, headers={"Location": f"{assets}/assets/{request.match_info['image_id']}"})
 
     async def late(_: web.Request) -> web.Response:
-        await asyncio.sleep(pace.storage_latency)
+        await asyncio.sleep(speed.storage_latency)
         return web.Response(status=204)
 
     async with serving(
