@@ -11,7 +11,7 @@ FAST := tests/api tests/archives tests/assistant tests/images tests/jobs tests/m
 	--ignore tests/api/test_slow_callers.py --ignore tests/api/test_stalled_readers.py --ignore tests/api/test_many_connections.py \
 	--ignore tests/api/test_shared_limits.py --ignore tests/jobs/test_kills.py --ignore tests/test_packaging.py --ignore tests/test_startup.py
 
-.PHONY: help demo test test-fast mutants coverage soak bench bench-all lint run lock wheel sbom audit clean
+.PHONY: help demo test test-fast mutants coverage soak bench bench-all lint run docs lock wheel sbom audit clean
 
 help:  ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ lint: $(VENV)/dev.stamp  ## Check style and types
 
 run: $(VENV)/runtime.stamp  ## Run the service with the settings of the environment and .env
 	$(RUN) -m service serve
+
+docs: $(VENV)/dev.stamp  ## Write the tables of settings and errors into the guide, and .env.example
+	$(RUN) -m service.docs.tables
+	$(RUN) -m service config example > .env.example
 
 lock:  ## Resolve the dependencies anew (needs uv)
 	uv pip compile -q --universal --generate-hashes --no-header --no-strip-extras --python-version 3.11 pyproject.toml -o locks/runtime.txt

@@ -11,7 +11,7 @@ KEPT = (ROOT / ".env.example").read_text()
 
 
 def test_what_is_kept_is_what_the_command_prints() -> None:
-    """`autoenhance-batch config example > .env.example` after every change of the settings."""
+    """`make docs` after every change of the settings."""
     assert example() == KEPT
 
 

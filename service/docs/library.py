@@ -9,8 +9,6 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from service.docs.tables import filled
-
 FOLDER = Path(__file__).parent
 ADDRESS = "/docs/guide"
 
@@ -62,7 +60,7 @@ def pages() -> dict[str, Page]:
 
 
 def _page(slug: str, slugs: Sequence[str]) -> Page:
-    text = filled((FOLDER / f"{slug}.md").read_text("utf-8"))
+    text = (FOLDER / f"{slug}.md").read_text("utf-8")
     tokens = _markdown.parse(text)
     for index, token in enumerate(tokens):
         if token.type == "heading_open":

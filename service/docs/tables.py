@@ -1,4 +1,7 @@
-"""The tables of the docs, made from the code that they describe: they cannot disagree with it."""
+"""The tables of the docs, made from the code that they describe. `make docs` writes them into the pages.
+
+A page has a table between two lines that show nothing, `[//]: # (made by make docs: NAME)` and `[//]: # (end)`.
+"""
 
 import re
 from collections.abc import Callable, Iterable
@@ -14,12 +17,12 @@ from service.problems import Problem
 from service.reasons import Reason, UploadReason
 from service.settings import Settings
 
-_PLACEHOLDER = re.compile(r"\{\{(\w+)[^}]*\}\}")
+_TABLE = re.compile(r"^(\[//\]: # \(made by make docs: (\w+)\)\n).*?^(\[//\]: # \(end\))$", re.DOTALL | re.MULTILINE)
 
 
 def filled(text: str) -> str:
-    """Markdown in which `{{name: a note for readers of the file}}` is replaced by the table of that name."""
-    return _PLACEHOLDER.sub(lambda found: _TABLES[found[1]](), text)
+    """A page with every table as the code has it now."""
+    return _TABLE.sub(lambda found: f"{found[1]}\n{_TABLES[found[2]]()}\n\n{found[3]}", text)
 
 
 def settings_table() -> str:
@@ -89,3 +92,8 @@ def default_of(field: FieldInfo) -> str:
             return f"./{value}"
         case _:
             return str(value)
+
+
+if __name__ == "__main__":
+    for page in Path(__file__).parent.glob("*.md"):
+        page.write_text(filled(page.read_text("utf-8")), "utf-8")

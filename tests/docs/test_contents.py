@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.docs import library
-from service.docs.tables import with_code
+from service.docs.tables import filled, with_code
 from service.problems import Problem
 from service.reasons import Reason, UploadReason
 from service.settings import Settings
@@ -52,6 +52,15 @@ def test_every_setting_is_explained(name: str) -> None:
     (row,) = [row for row in rows("settings") if row.startswith(f"{name}: ")]
 
     assert len(row.removeprefix(f"{name}: ")) > 10
+
+
+@pytest.mark.parametrize(("page", "tables"), [("settings", 1), ("errors", 3)])
+def test_the_tables_in_a_page_are_those_of_the_code(page: str, tables: int) -> None:
+    """`make docs` after every change of settings, errors and reasons: the pages are read in the repository too."""
+    text = (library.FOLDER / f"{page}.md").read_text()
+
+    assert text.count("(made by make docs: ") == tables
+    assert filled(text) == text
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
