@@ -57,7 +57,7 @@ async def test_the_commands_of_a_page_work(page: Path, service: ServiceProcess, 
     receivers: list[asyncio.Task[str]] = []
     for block in blocks(page):
         prepare(block, folder)
-        run = told(block).run(folder, variables, places, shell)
+        run = block.run(folder, variables, places, shell)
         if "handle_request()" in block.text:
             receivers.append(asyncio.create_task(run))
             await taken(int(places[RECEIVER if RECEIVER in block.text else STORAGE]))
@@ -104,19 +104,3 @@ async def taken(port: int) -> None:
             except OSError:
                 return
             await asyncio.sleep(0.05)
-
-
-def told(block: Block) -> Block:
-    """The program with a function for broken connections meets one."""
-    if "def resume(" not in block.text:
-        return block
-    return Block(
-        block.language,
-        block.text
-        + """
-whole = Path("house.zip").read_bytes()
-Path("house.zip").write_bytes(whole[:1000])
-resume(archive_id, Path("house.zip"))
-assert Path("house.zip").read_bytes() == whole
-""",
-    )

@@ -22,7 +22,7 @@ STORAGE = "9001"
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ASSIGNMENT = re.compile(r"^\w+=\$\(.*\)$", re.MULTILINE)
-_PROGRAMS = {"console": "bash", "python": sys.executable, "javascript": "node"}
+_PROGRAMS = {"console", "python", "javascript", "php"}
 # What sets a machine up, and is run by CI itself or by the tests of the deployment.
 _ELSEWHERE = re.compile(r"(make|docker|kubectl|git|pip) |export AUTOENHANCE_API_KEY=|#|$")
 _SECONDS = 60
@@ -55,6 +55,8 @@ class Block:
                 command = [require_tool("bash"), "-euo", "pipefail", "-c", text]
             case "javascript":
                 command = [require_tool("node"), "--input-type=module", "--eval", text]
+            case "php":
+                command = [require_tool("php"), "-r", text.removeprefix("<?php\n")]
             case _:
                 command = [sys.executable, "-c", text]
         process = await asyncio.create_subprocess_exec(
