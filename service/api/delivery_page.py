@@ -83,7 +83,7 @@ async def show(request: web.Request) -> web.Response:
     html = _template().substitute(title=escape(title), body=body).encode()
     html = in_html(html, base_path(request))
     response = web.Response(body=html, status=status, content_type="text/html", charset="utf-8")
-    response.headers.update({**page.PAGE_HEADERS, "Cache-Control": "no-store"})
+    response.headers.update({**page.DELIVERY_HEADERS, "Cache-Control": "no-store"})
     response.enable_compression()
     return response
 

@@ -1,7 +1,9 @@
 """The page at `/` and the files that it is made of (`service/web/`)."""
 
+import hashlib
 import mimetypes
-from collections.abc import Iterable
+import re
+from base64 import b64encode
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
@@ -11,34 +13,40 @@ import xxhash
 from aiohttp import ETag, web
 
 from service.api.base_path import base_path, in_html
+from service.api.page_files import page_files
 from service.api.query import find_order_id
 from service.api.route import Answer, Route, Who, text
 
-_FOLDER = Path(__file__).parent.parent / "web"
 _PREFIX = "/web/"
 INDEX, DELIVERY = "index.html", "delivery.html"
-# Scripts that the page asks for by itself, or not at all.
-_ALONE = frozenset({"main.js", "theme.js", "delivery.js"})
-_TEXT = frozenset({".html", ".css", ".js", ".svg"})
 
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self'",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-        "require-trusted-types-for 'script'",
-        "trusted-types 'none'",
+_INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
+
+
+def _policy(html: str) -> str:
+    """Nothing from another host, no text that becomes markup, and within the page only what it came with."""
+    allowed: dict[str, list[str]] = {"script": ["'self'"], "style": ["'self'"]}
+    for kind, content in _INLINE.findall(html):
+        allowed[kind].append(f"'sha256-{b64encode(hashlib.sha256(content.encode()).digest()).decode()}'")
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {' '.join(allowed['script'])}",
+            f"style-src {' '.join(allowed['style'])}",
+            "img-src 'self'",
+            "connect-src 'self'",
+            "form-action 'self'",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        )
     )
-)
-"""Nothing inline, nothing from another host, and no text ever becomes markup."""
 
 
-PAGE_HEADERS = {"Content-Security-Policy": POLICY, "Cross-Origin-Opener-Policy": "same-origin"}
+def _page_headers(html: str) -> dict[str, str]:
+    return {"Content-Security-Policy": _policy(html), "Cross-Origin-Opener-Policy": "same-origin"}
+
 
 OWN_REFERRER = {"Referrer-Policy": "same-origin"}
 """Of pages by which a session may buy: where browsers say nothing else, the service knows its own page by this."""
@@ -55,25 +63,21 @@ class Asset:
 
 def _load() -> tuple[str, dict[str, Asset]]:
     """Every file by name, and the digest of them all."""
-    bodies = {path.name: path.read_bytes() for path in sorted(_FOLDER.iterdir()) if path.suffix in _TEXT}
-    version = xxhash.xxh3_64_hexdigest(b"".join(bodies.values()))
+    texts = page_files()
+    version = xxhash.xxh3_64_hexdigest("".join(texts.values()).encode())
     # The address of a file changes with any of them, so that browsers may keep it for good and never mix two versions.
     for name in (INDEX, DELIVERY):
-        html = bodies[name].decode().replace("<!-- modules -->", _preloads(bodies))
-        bodies[name] = html.replace(_PREFIX, f"{_PREFIX}{version}/").encode()
+        texts[name] = texts[name].replace(_PREFIX, f"{_PREFIX}{version}/")
+    bodies = {name: text.encode() for name, text in texts.items()}
     return version, {
         name: Asset(body, mimetypes.types_map[Path(name).suffix], xxhash.xxh3_64_hexdigest(body))
         for name, body in bodies.items()
     }
 
 
-def _preloads(names: Iterable[str]) -> str:
-    """All modules are fetched at once, not each when an earlier one turns out to need it."""
-    modules = (name for name in names if name.endswith(".js") and name not in _ALONE)
-    return "\n  ".join(f'<link rel="modulepreload" href="{_PREFIX}{name}">' for name in modules)
-
-
 _VERSION, _ASSETS = _load()
+_HEADERS = _page_headers(_ASSETS[INDEX].body.decode()) | OWN_REFERRER
+DELIVERY_HEADERS = _page_headers(_ASSETS[DELIVERY].body.decode())
 
 
 def delivery_template() -> str:
@@ -91,7 +95,7 @@ async def page(request: web.Request) -> web.Response:
     if "download" in request.query and (order_id := find_order_id(request.query.get("order", ""))):
         return web.Response(status=HTTPStatus.SEE_OTHER, headers={"Location": f"/v1/orders/{order_id}/images"})
     response = answer(request, _ASSETS[INDEX], "no-cache")
-    response.headers.update(PAGE_HEADERS | OWN_REFERRER)
+    response.headers.update(_HEADERS)
     return response
 
 

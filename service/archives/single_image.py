@@ -64,7 +64,8 @@ class SingleImages:
         reason = obstacle(image)
         if reason is not None:
             raise self._problem(plan, reason)
-        context = FetchContext(_BUILD, caller, behind=is_thumbnail(plan.rendition(image)))
+        is_looked_at = is_thumbnail(plan.rendition(image))  # and so counted nowhere
+        context = FetchContext(_BUILD, caller, behind=is_looked_at)
         fetched: Fetched | None = None
         try:
             while fetched is None:
@@ -73,10 +74,11 @@ class SingleImages:
                 except NotWanted:  # by the build that had begun the download; this caller waits
                     continue
         except ImageFailed as failed:
-            self._metrics.images.labels(ImageOutcome.FAILED).inc()
-            self._metrics.image_failures.labels(failed.reason).inc()
+            if not is_looked_at:
+                self._metrics.images.labels(ImageOutcome.FAILED).inc()
+                self._metrics.image_failures.labels(failed.reason).inc()
             raise self._problem(plan, failed.reason, failed.attempts) from failed
-        if fetched.attempts:
+        if fetched.attempts and not is_looked_at:
             self._metrics.images.labels(ImageOutcome.DOWNLOADED).inc()
         return fetched.blob
 

@@ -44,7 +44,7 @@ export async function request(path, { quiet = false, ...options } = {}) {
     const since = sessions;
     let response;
     try {
-      response = await fetch(base + path, options);
+      response = await (early(path) ?? fetch(base + path, options));
     } catch (error) {
       if (options.signal?.aborted) throw error;
       throw Refusal.offline();
@@ -56,7 +56,17 @@ export async function request(path, { quiet = false, ...options } = {}) {
 }
 
 export async function getJson(path, options) {
-  return (await request(path, options)).json();
+  const document = await (await request(path, options)).json();
+  options?.signal?.throwIfAborted();
+  return document;
+}
+
+/** What early.js has asked for already; once. */
+function early(path) {
+  const begun = window.early;
+  if (begun?.path !== path) return null;
+  begun.path = "";
+  return begun.response;
 }
 
 export async function postJson(path, document, options = {}) {

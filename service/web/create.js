@@ -28,10 +28,10 @@ export function wireCreate(open) {
   $("upload-clear").addEventListener("click", clear);
   $("files").addEventListener("change", (event) => add(event.target.files));
   wireDrop();
-  void lookWhoIsHere();
 }
 
-async function lookWhoIsHere() {
+/** Show what whoever is here may do. */
+export async function lookWhoIsHere() {
   const here = await whoIsHere();
   $("create").hidden = !here?.has_administrators;
   show(Boolean(here?.administrator));

@@ -1,7 +1,7 @@
 // The page: what is wired to what.
 import { wireAsk } from "./ask.js";
-import { wireCreate } from "./create.js";
-import { $, write } from "./dom.js";
+import { lookWhoIsHere, wireCreate } from "./create.js";
+import { $, sleep, write } from "./dom.js";
 import { choose } from "./options.js";
 import { findOrderId, Order } from "./order.js";
 import { wireRecent } from "./recent.js";
@@ -66,5 +66,9 @@ wireCreate((orderId) => {
   $("order-id").value = orderId;
   return find();
 });
-void startStats();
-void openFromAddress();
+
+// The order comes first; what stands beside it waits for it a little.
+void Promise.race([openFromAddress(), sleep(1500)]).finally(() => {
+  void lookWhoIsHere();
+  void startStats();
+});

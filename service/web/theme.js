@@ -31,6 +31,3 @@
   document.addEventListener("DOMContentLoaded", label);
   system.addEventListener("change", label);
 })();
-
-// An order that the address names: the page is laid out for it from its first paint on.
-if (new URLSearchParams(location.search).has("order")) document.documentElement.dataset.order = "shown";

@@ -1,0 +1,24 @@
+// Before the first paint, where the address names an order: the page is laid out for it, and the order is asked for
+// while the other scripts are still on their way. api.js takes up the answer.
+(() => {
+  const search = new URLSearchParams(location.search);
+  const order = search.get("order")?.toLowerCase() ?? "";
+  if (!search.has("order")) return;
+  document.documentElement.dataset.order = "shown";
+  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(order)) return;
+
+  for (const name of ["order", "job", "image", "wait", "wait_timeout"]) search.delete(name);
+  const base = new URL("../..", document.querySelector("link[rel=icon]").href).pathname.replace(/\/$/, "");
+  const path = `/v1/orders/${order}`;
+  const response = fetch(`${base}${path}?${search}`);
+  const early = (window.early = { path: `${path}?${search}`, response, pictures: [] });
+  response.then(async (found) => {
+    if (!found.ok) return;
+    const { images } = await found.clone().json();
+    for (const { image_id: id } of images.filter(({ status }) => status === "ready").slice(0, 6)) {
+      const picture = new Image();
+      picture.src = `${base}${path}/images/${encodeURIComponent(id)}?preview=true&max_width=480`;
+      early.pictures.push(picture); // the gallery's own find it there
+    }
+  }).catch(() => {}); // whoever takes the response up hears of it
+})();
