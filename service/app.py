@@ -58,7 +58,7 @@ from service.archives.catalogue import Catalogue
 from service.archives.delivery import Delivery
 from service.archives.eviction import Eviction
 from service.archives.named import NamedArchives
-from service.archives.plan import Planner
+from service.archives.planner import Planner
 from service.archives.registry import Registry
 from service.archives.renditions import Presets, read_presets
 from service.archives.single_image import SingleImages

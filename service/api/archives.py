@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import Field
 
 from service.api.base_path import external
-from service.api.documents import Count, Document, Reference, Summary, answer
+from service.api.documents import Count, Document, OrdersSummary, Reference, Uuid, answer
 from service.api.downloads import BYTES, CONDITIONS, HEAD_ANSWERS, ZIP_ANSWERS, head_of
 from service.api.images import image_path
 from service.api.keys import ARCHIVES, DELIVERY
@@ -26,6 +26,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 class ReportLine(Document):
     """How an image turned out."""
 
+    order_id: Uuid
     image_id: str
     original_name: str
     name: str | None = Field(description="In the ZIP; null when missing there.")
@@ -39,7 +40,7 @@ class ReportLine(Document):
     link: Reference | None = Field(description="The image by itself; null for an unaltered photo.")
 
 
-class Report(Summary):
+class Report(OrdersSummary):
     """What is in an archive, and what is missing."""
 
     archive_id: str
@@ -62,7 +63,14 @@ async def report(request: web.Request) -> web.Response:
     """What is in the archive, and what is missing, image by image."""
     archive = await _archive(request, begin=False)
     renditions = await request.app[ARCHIVES].renditions_of(archive)
-    images = [{**result.line(), "link": _link(request, archive, result, renditions)} for result in archive.results]
+    images = [
+        {
+            "order_id": archive.order_of(result),
+            **result.line(),
+            "link": _link(request, archive, result, renditions),
+        }
+        for result in archive.results
+    ]
     document = {**archive.summary(), "archive_id": archive.id, "unlisted": archive.unlisted, "images": images}
     return answer(document, headers={"Cache-Control": "private, no-cache"})
 
@@ -73,7 +81,7 @@ def _link(
     rendition = renditions.get(result.rendition or "")
     if rendition is None:  # an unaltered photo
         return None
-    return external(request, image_path(archive.order_id, result.image_id, rendition))
+    return external(request, image_path(archive.order_of(result), result.image_id, rendition))
 
 
 async def _archive(request: web.Request, *, begin: bool = True) -> Archive:

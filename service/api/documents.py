@@ -29,17 +29,40 @@ class Failure(Document):
     code: Reason
     reason: str = Field(description="One sentence for a person, with the next step.")
     rendition: str = Field("", description="Which of several it is missing in; left out for an only one.")
+    order_id: str = Field("", description="Which of several orders it is of; left out for an only one.")
 
 
 class Summary(Document):
     """What overviews, jobs and reports share."""
 
-    order_id: Uuid
     total: Count
     downloaded: Count = Field(description="Images that are here.")
     failed: Count
     bytes: Count = Field(description="Of the images that are here.")
     failures: list[Failure]
+
+
+class OrderSummary(Document):
+    """One order of an archive."""
+
+    order_id: Uuid
+    name: str | None
+    folder: str | None = Field(description="Its folder in the ZIP; an order alone has none.")
+    total: Count
+    downloaded: Count
+    failed: Count
+    unlisted: Count = Field(description="Images that Autoenhance counts but does not list.")
+    code: str | None = Field(description="Why nothing of it can be had; the codes are those of problems.")
+    reason: str | None = Field(description="The same for a person, with the next step.")
+
+
+class OrdersSummary(Summary):
+    """What jobs and reports share: one order, or several."""
+
+    order_id: Uuid | None = Field(description="Null where there are several.")
+    orders: list[OrderSummary] = Field(
+        description="Each order; none while the archive is not known, and in events of single images."
+    )
 
 
 class Problem(BaseModel):

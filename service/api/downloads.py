@@ -15,7 +15,7 @@ from service.archives.archive import Archive, State
 from service.archives.delivery import DeliveryOptions
 from service.archives.names import archive_filename, content_disposition
 from service.archives.options import Options
-from service.archives.plan import choose
+from service.archives.planner import choose
 from service.archives.ranges import parse_range
 from service.archives.renditions import RenditionOptions
 from service.archives.response_heads import headers, is_not_modified, not_modified

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from service.api.documents import Count, Document, Moment, Reference, Summary
+from service.api.documents import Count, Document, Moment, OrdersSummary, Reference, Uuid
 from service.jobs.job import CallbackState, DeliveryState, Status
 
 
@@ -45,10 +45,11 @@ class JobLinks(Document):
     report: Reference | None
 
 
-class JobResult(Summary):
+class JobResult(OrdersSummary):
     """A job, as its callback tells it."""
 
     job_id: str
+    order_ids: list[Uuid] = Field(description="As they were asked for.")
     status: Status
     archive_id: str | None = Field(description="Known from the start of the build on.")
     error: JobError | None = Field(description="Why the job failed.")

@@ -1,6 +1,7 @@
-"""Background jobs: `POST /v1/orders/{order_id}/jobs`, `/v1/jobs/{job_id}` and what is below it."""
+"""Background jobs: `POST /v1/orders/{order_id}/jobs`, `POST /v1/jobs`, `/v1/jobs/{job_id}` and what is below it."""
 
 import re
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, NoReturn
 
@@ -14,7 +15,7 @@ from service.api.idempotency import REPLAYED, read_key
 from service.api.job_documents import JobDocument, JobEnded
 from service.api.keys import ARCHIVES, DELIVERY, JOBS, LIFECYCLE, SETTINGS
 from service.api.limits import Counts
-from service.api.new_job import NewJob, read_new_job
+from service.api.new_job import JobWish, NewJob, NewJobOfSeveral, read_job_of_several, read_new_job
 from service.api.query import read_order_id
 from service.api.route import EVENTS, Answer, Body, Callback, Parameter, Problems, Route, Who, count
 from service.api.server_events import send_events
@@ -25,6 +26,7 @@ from service.jobs.job import Job, Status
 from service.problems import (
     ArchiveGone,
     InvalidOrderId,
+    InvalidParameter,
     JobCancelled,
     JobExpired,
     JobFailed,
@@ -43,19 +45,29 @@ _LOOK_AGAIN_SECONDS = 2
 
 
 async def create(request: web.Request) -> web.Response:
-    """Accept a job. When the answer goes out, it is kept safe."""
+    """Accept a job of one order. When the answer goes out, it is kept safe."""
     order_id = read_order_id(request)
-    options, callback_url, deliver_to = await read_new_job(request)
-    key = read_key(request)
+    return await _accept(request, order_id, await read_new_job(request), read_key(request))
+
+
+async def create_of_several(request: web.Request) -> web.Response:
+    """Accept a job of several orders, likewise."""
+    wish = await read_job_of_several(request)
+    return await _accept(request, wish.order_ids, wish, read_key(request, "several orders"))
+
+
+async def _accept(
+    request: web.Request, order_id: str | tuple[str, ...], wish: JobWish, key: str | None
+) -> web.Response:
     require_key(request)
-    require_version(request, options)
+    require_version(request, wish.options)
     await count(request)
     jobs = request.app[JOBS]
     job, is_new = await jobs.submit(
         order_id,
-        options,
-        callback_url=callback_url,
-        deliver_to=deliver_to,
+        wish.options,
+        callback_url=wish.callback_url,
+        deliver_to=wish.deliver_to,
         key=key,
         owner=owner_of(request),
         base_path=base_path(request),
@@ -176,6 +188,16 @@ _ENDED = Callback(
     ),
 )
 
+_KEY = Parameter("Idempotency-Key", "5c0ffe02", "The same key gives the same job, once.")
+_ACCEPTED = (
+    Answer(
+        202,
+        "The job is on record; it outlives this connection and this process.",
+        JobDocument,
+        ("Location", "Retry-After", "Idempotent-Replayed"),
+    ),
+)
+
 ROUTES = (
     Route(
         "POST",
@@ -187,18 +209,31 @@ ROUTES = (
         alias="/orders/{order_id}/jobs",
         counts=Counts.DOWNLOADS,
         query=NewJob,
-        headers=(Parameter("Idempotency-Key", "5c0ffe02", "The same key gives the same job, once."),),
+        headers=(_KEY,),
         body=Body(NewJob, {"quality": 80, "image": ["a3f6", "b7c1"]}, required=False),
-        answers=(
-            Answer(
-                202,
-                "The job is on record; it outlives this connection and this process.",
-                JobDocument,
-                ("Location", "Retry-After", "Idempotent-Replayed"),
-            ),
-        ),
+        answers=_ACCEPTED,
         problems=(InvalidOrderId, KeyReused, NotConfigured, JobsUnavailable),
         callback=_ENDED,
+    ),
+    Route(
+        "POST",
+        "/v1/jobs",
+        create_of_several,
+        name="createJobOfSeveral",
+        summary="Build one ZIP of several orders in the background, a folder each",
+        tag="Jobs",
+        counts=Counts.DOWNLOADS,
+        headers=(_KEY,),
+        body=Body(
+            NewJobOfSeveral,
+            {
+                "order_ids": ["0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be001", "6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11"],
+                "rendition": ["print", "mls"],
+            },
+        ),
+        answers=_ACCEPTED,
+        problems=(InvalidParameter, KeyReused, NotConfigured, JobsUnavailable),
+        callback=replace(_ENDED, address="{$request.body#/callback_url}"),
     ),
     Route(
         "GET",

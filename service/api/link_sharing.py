@@ -28,7 +28,7 @@ from service.api.share_links import (
 )
 from service.archives.names import Names
 from service.archives.options import Options
-from service.archives.plan import choose
+from service.archives.planner import choose
 from service.archives.renditions import Presets
 from service.problems import InvalidParameter, LinkNotFound, LinksUnavailable, Unauthorized
 from service.upstream.formats import FORMAT_EXTENSIONS

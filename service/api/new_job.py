@@ -1,21 +1,29 @@
 """What a request for a job asks for: options, and addresses to be told or to deliver to."""
 
+from dataclasses import dataclass
+from typing import Annotated
+
 from aiohttp import web
 from multidict import MultiDict
-from pydantic import Field
+from pydantic import Field, field_validator
 from yarl import URL
 
 from service.api.bodies import checked, read_body, read_document
+from service.api.documents import Uuid
 from service.api.keys import PRESETS, SETTINGS
-from service.api.query import read_options
+from service.api.query import is_order_id, read_options
 from service.archives.options import Options
 from service.archives.renditions import PRESETS_OF_CONTEXT
 from service.problems import InvalidParameter
+from service.text import printable
 from service.upstream.network import is_public_host
 
 # A presigned address holds a signature, and often a session's token.
 _MAX_URL_LENGTH, _MAX_PRESIGNED_LENGTH = 2048, 8000
 _ADDRESSES = ("callback_url", "deliver_to")
+_NO_OPTIONS = (*_ADDRESSES, "order_ids")
+_OF_ONE_ORDER = ("image", "part", "since")
+_MAX_ORDERS = 20
 
 
 class NewJob(Options):
@@ -36,11 +44,50 @@ class NewJob(Options):
     )
 
 
-async def read_new_job(request: web.Request) -> tuple[Options, str | None, str | None]:
-    """Options, callback address and storage address, from the query, a JSON body, or both.
+class NewJobOfSeveral(NewJob):
+    """The body of a request for a job of several orders."""
 
-    Raises `InvalidParameter`, `BadRequest`.
-    """
+    order_ids: Annotated[tuple[Uuid, ...], Field(min_length=1, max_length=_MAX_ORDERS)] = Field(
+        description="The orders, a folder each; up to 20. `image`, `part` and `since` are of an order by itself."
+    )
+
+    @field_validator("order_ids", mode="before")
+    @classmethod
+    def _distinct_ids(cls, value: object) -> object:
+        if not isinstance(value, list) or not 0 < len(value) <= _MAX_ORDERS or not all(map(is_order_id, value)):
+            raise ValueError(f"must be a list of 1 to {_MAX_ORDERS} order ids (UUIDs)")
+        ids = [order_id.lower() for order_id in value]
+        if len(set(ids)) < len(ids):
+            raise ValueError("has the same order twice")
+        return tuple(ids)
+
+
+@dataclass(frozen=True)
+class JobWish:
+    """What is asked for."""
+
+    options: Options
+    callback_url: str | None
+    deliver_to: str | None
+    order_ids: tuple[str, ...] = ()
+    """Of several orders; none where the request's path names one."""
+
+
+async def read_job_of_several(request: web.Request) -> JobWish:
+    """A job of several orders, from a JSON body. Raises `InvalidParameter`, `BadRequest`."""
+    for name in request.query:
+        raise InvalidParameter(printable(name), "belongs in the JSON body")
+    wish = await read_new_job(request, NewJobOfSeveral)
+    if not wish.order_ids:
+        raise InvalidParameter("order_ids", "is missing")
+    for name in _OF_ONE_ORDER:
+        if getattr(wish.options, name):
+            raise InvalidParameter(name, "cannot be combined with order_ids: ask for that order by itself")
+    return wish
+
+
+async def read_new_job(request: web.Request, kind: type[NewJob] = NewJob) -> JobWish:
+    """A job of one order, from the query, a JSON body, or both. Raises `InvalidParameter`, `BadRequest`."""
     query = MultiDict(request.query)
     addresses: dict[str, str | None] = {}
     for name in _ADDRESSES:
@@ -51,15 +98,17 @@ async def read_new_job(request: web.Request) -> tuple[Options, str | None, str |
             addresses[name] = given[0]
     presets = request.app[PRESETS]
     options = read_options(query, presets)
+    order_ids: tuple[str, ...] = ()
     if request.can_read_body and await read_body(request):
-        body = await read_document(request, NewJob, {PRESETS_OF_CONTEXT: presets})
+        body = await read_document(request, kind, {PRESETS_OF_CONTEXT: presets})
         if twice := body.model_fields_set & {*options.model_fields_set, *addresses}:
             raise InvalidParameter(min(twice), "is given in the query and in the body")
-        both = options.model_dump(exclude_unset=True) | body.model_dump(exclude_unset=True, exclude={*_ADDRESSES})
+        both = options.model_dump(exclude_unset=True) | body.model_dump(exclude_unset=True, exclude={*_NO_OPTIONS})
         options = checked(Options, both)
         addresses |= body.model_dump(include={*_ADDRESSES} & body.model_fields_set)
+        order_ids = body.order_ids if isinstance(body, NewJobOfSeveral) else ()
     callback_url, deliver_to = (_read_address(request, name, addresses.get(name)) for name in _ADDRESSES)
-    return options, callback_url, deliver_to
+    return JobWish(options, callback_url, deliver_to, order_ids)
 
 
 def _read_address(request: web.Request, name: str, given: str | None) -> str | None:

@@ -9,7 +9,7 @@ from pydantic import Field
 from yarl import URL
 
 from service.api.base_path import base_path, external
-from service.api.documents import Count, Document, Reference, Summary
+from service.api.documents import Count, Document, Reference, Summary, Uuid
 from service.api.downloads import ORDER_CALL, require_key, require_version
 from service.api.images import image_path
 from service.api.keys import ARCHIVES, ORDERS, PRESETS, SETTINGS
@@ -20,7 +20,8 @@ from service.archives.archive import ImageResult
 from service.archives.names import own_extension
 from service.archives.options import Options
 from service.archives.outcomes import obstacle
-from service.archives.plan import Plan, PlannedImage, parts_of
+from service.archives.plan import Plan, PlannedImage
+from service.archives.planner import parts_of
 from service.computing import MANY_IMAGES, compute
 from service.images.blobs import Blob
 from service.upstream.formats import FORMAT_EXTENSIONS
@@ -52,6 +53,7 @@ class OrderPart(Document):
 class Overview(Summary):
     """An order, and what a download of it would hold."""
 
+    order_id: Uuid
     name: str | None
     status: Literal["processing", "ready"]
     ready: Count
@@ -118,7 +120,7 @@ def _document(plan: Plan, stored: dict[str, Blob], base: str) -> dict[str, Any]:
     ]
     return {
         "order_id": plan.order_id,
-        "name": plan.order_name,
+        "name": plan.orders[0].name,
         "status": "processing" if processing else "ready",
         "total": len(plan.images),
         "ready": len(plan.images) - processing - len(hopeless),

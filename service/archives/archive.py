@@ -1,16 +1,18 @@
 """An archive: what is in it so far, what could not be had, and whether more is to come."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
 from service.archives.layout import BlobSlice, Layout, Member
+from service.archives.plan import PlannedOrder
 from service.archives.readers import Readers
 from service.archives.renditions import ORIGINAL
 from service.images.blobs import Blob
-from service.problems import Problem
+from service.problems import ImagesMissing, Problem
 from service.reasons import Reason
 from service.signal import Signal
 
@@ -45,6 +47,13 @@ class ImageResult:
     """Of its content, where that is known."""
     key: str | None = None
     """Of the image in the store, where it is in the archive."""
+    order: int = 0
+    """Which of the archive's orders it is of."""
+
+    @property
+    def place(self) -> tuple[int, str, str | None]:
+        """What tells it from the others of its archive."""
+        return self.order, self.image_id, self.rendition
 
     @property
     def is_original(self) -> bool:
@@ -71,7 +80,7 @@ class ImageResult:
         """The shape of an image in the report resource."""
         outcome = "downloaded" if self.code is None else "failed" if self.name is None else "incomplete"
         line = asdict(self)
-        del line["status_reason"], line["key"]
+        del line["status_reason"], line["key"], line["order"]
         return {**line, "outcome": outcome}
 
 
@@ -83,19 +92,15 @@ class Archive:
         archive_id: str,
         *,
         key: str,
-        order_id: str,
-        order_name: str | None,
-        total: int,
+        orders: Sequence[PlannedOrder],
         readers: Readers,
-        unlisted: int = 0,
         created: float | None = None,
     ) -> None:
         self.id = archive_id
         self.key = key
-        self.order_id = order_id
-        self.order_name = order_name
-        self.total = total
-        self.unlisted = unlisted
+        self.orders = orders
+        self.total = sum(order.total for order in orders)
+        self.unlisted = sum(order.unlisted for order in orders)
         """Images that Autoenhance counts but does not list."""
         self.created = created if created is not None else time.time()
         self.readers = readers
@@ -110,6 +115,21 @@ class Archive:
     def length(self) -> int:
         """Bytes known so far; once settled, all of them."""
         return self._layout.length
+
+    @property
+    def order_ids(self) -> list[str]:
+        """Of all its orders."""
+        return [order.order_id for order in self.orders]
+
+    @property
+    def only_order_id(self) -> str | None:
+        """None for one of several orders."""
+        return self.orders[0].order_id if len(self.orders) == 1 else None
+
+    @property
+    def failed_orders(self) -> list[PlannedOrder]:
+        """Those of which nothing can be had."""
+        return [order for order in self.orders if order.code is not None]
 
     @property
     def is_settled(self) -> bool:
@@ -160,6 +180,12 @@ class Archive:
         self.state = State.FAILED
         self._changed.fire()
 
+    def require_all(self) -> None:
+        """Raises `ImagesMissing` unless it is settled with every image."""
+        if self.failures or self.unlisted or self.failed_orders:
+            failures = [self.failure_of(result) for result in self.failures]
+            raise ImagesMissing(failures, self.unlisted, [order.failure for order in self.failed_orders])
+
     async def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition`, or until settled. Raises the archive's problem when it failed."""
         while not (self.is_settled or condition()):
@@ -185,13 +211,40 @@ class Archive:
 
     def summary(self) -> dict[str, Any]:
         """The shape that overview, job, report and callback share."""
-        failures = [result.failure for result in self.failures]
+        failures = [self.failure_of(result) for result in self.failures]
         return {
-            "order_id": self.order_id,
+            "order_id": self.only_order_id,
             "status": self.state,
             "total": self.total,
             "downloaded": self.downloaded,
             "failed": len(failures),
             "bytes": sum(result.bytes for result in self.results),
             "failures": failures,
+            "orders": self._orders_summary(),
         }
+
+    def failure_of(self, result: ImageResult) -> dict[str, Any]:
+        """The shape of a failure, with its order where there are several."""
+        return result.failure if len(self.orders) == 1 else {"order_id": self.order_of(result), **result.failure}
+
+    def order_of(self, result: ImageResult) -> str:
+        """The id of the order that an image is of."""
+        return self.orders[result.order].order_id
+
+    def _orders_summary(self) -> list[dict[str, Any]]:
+        """How much of each order is here, and why nothing of one can be."""
+        ended = Counter((result.order, result.code is None) for result in self.results)
+        return [
+            {
+                "order_id": order.order_id,
+                "name": order.name,
+                "folder": order.folder or None,
+                "total": order.total,
+                "downloaded": ended[at, True],
+                "failed": ended[at, False],
+                "unlisted": order.unlisted,
+                "code": order.code,
+                "reason": order.reason or None,
+            }
+            for at, order in enumerate(self.orders)
+        ]

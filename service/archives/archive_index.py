@@ -120,14 +120,15 @@ def settle(connection: sqlite3.Connection, archive: Archive, state: State, comme
         "UPDATE archives SET key = ?, state = ?, results = ?, comment = ?, settled = ?, used = ? WHERE id = ?",
         (archive.key, state, results, comment, now, now, archive.id),
     )
-    connection.execute("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)", (archive.id, archive.order_id, held, now))
+    row = archive.id, " ".join(archive.order_ids), held, now
+    connection.execute("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)", row)
 
 
-def held(connection: sqlite3.Connection, archive_id: str) -> tuple[str, set[bytes]] | None:
-    """The order of an archive that was settled in the last 30 days, and digests of the keys of its images."""
+def held(connection: sqlite3.Connection, archive_id: str) -> tuple[list[str], set[bytes]] | None:
+    """The orders of an archive that was settled in the last 30 days, and digests of the keys of its images."""
     query = "SELECT order_id, keys FROM held WHERE archive_id = ?"
     row = connection.execute(query, (archive_id,)).fetchone()
-    return row and (row[0], {row[1][at : at + _KEY_BYTES] for at in range(0, len(row[1]), _KEY_BYTES)})
+    return row and (row[0].split(), {row[1][at : at + _KEY_BYTES] for at in range(0, len(row[1]), _KEY_BYTES)})
 
 
 def key_digests(keys: Iterable[str]) -> set[bytes]:

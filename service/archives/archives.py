@@ -10,7 +10,7 @@ from service.archives.archive import Archive, State
 from service.archives.build import Build, BuildContext
 from service.archives.options import Options
 from service.archives.outcomes import FOR_GOOD
-from service.archives.plan import Plan, PlannedImage, options_key
+from service.archives.plan import Plan, PlannedImage, PlannedOrder, join, options_key
 from service.archives.readers import Readers
 from service.archives.record import Record, extend
 from service.archives.registry import Registry, may_share
@@ -24,8 +24,15 @@ from service.problems import (
     ArchiveNotFound,
     InvalidParameter,
     MaxCreditsExceeded,
+    NoOrders,
     NothingNew,
+    OrderEmpty,
+    OrderNotFound,
+    Problem,
     StillBuilding,
+    TooManyImages,
+    UpstreamError,
+    UpstreamTimeout,
 )
 from service.telemetry.metrics import CacheResult, Refetch
 from service.upstream.models import Order, Rendition
@@ -34,6 +41,8 @@ _SWEEP_SECONDS = 30.0
 _RELEASE_SECONDS = 5.0
 _UNWANTED_SECONDS = 2.0
 _RETRY_SECONDS = 10.0
+_OF_ONE_ORDER = (OrderNotFound, OrderEmpty, TooManyImages, UpstreamError, UpstreamTimeout)
+"""What can keep one of several orders out of an archive; anything else concerns them all."""
 
 
 def _without(plan: Plan, held: Collection[bytes]) -> Plan:
@@ -65,22 +74,25 @@ class Archives:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._started = time.monotonic()
 
-    async def get_or_start(self, order_id: str, options: Options, caller: str = "") -> tuple[Archive, CacheResult]:
+    async def get_or_start(
+        self, order_id: str | tuple[str, ...], options: Options, caller: str = ""
+    ) -> tuple[Archive, CacheResult]:
         """The archive for a request: finished, running, interrupted, or started now. `caller` is whose turn its
-        downloads take.
+        downloads take. Several ids: each order has a folder, and what keeps one of them out is in its report.
 
-        Raises what the order call raises, `OrderEmpty`, `UnknownImage`, `TooManyImages` or `MaxCreditsExceeded`.
+        Raises what the order call raises, `OrderEmpty`, `UnknownImage`, `TooManyImages` or `MaxCreditsExceeded`; of
+        several orders `NoOrders` when nothing can be had of any.
         """
         deadline = time.monotonic() + options.wait_timeout
-        if options.wait:
-            order = await self._orders.wait_until_listed(order_id, PollSchedule(deadline))
+        if isinstance(order_id, str):
+            order = await self._look_up(order_id, options, deadline)
+            held = await self._held_since(order_id, options)
+            await self._check_price({order_id: order}, options)
+            plan = _without(await self._plan(order_id, order, options), held)
         else:
-            order = await self._orders.get(order_id)
-        held = await self._held_since(order_id, options)
-        await self._check_price(order_id, order, options)
-        anew = self._planner.chosen(order, options) if options.refresh else ()
-        generations = await self._generations.observe(order_id, order, anew)
-        plan = _without(self._planner.plan(order_id, order, generations, options), held)
+            orders = await self._look_up_all(order_id, options, deadline)
+            await self._check_price(orders, options)
+            plan = await self._plan_all(orders, options)
         if build := self._registry.joinable(plan.build_key, deadline):
             return build.archive, CacheResult.JOINED
         finished = await self._finished(plan)
@@ -98,15 +110,62 @@ class Archives:
         beginning.add_done_callback(self._tasks.discard)
         return await asyncio.shield(beginning)
 
-    async def _check_price(self, order_id: str, order: Order, options: Options) -> None:
+    async def _look_up(self, order_id: str, options: Options, deadline: float) -> Order:
+        """The order's document; with `wait` once its images are listed."""
+        if options.wait:
+            return await self._orders.wait_until_listed(order_id, PollSchedule(deadline))
+        return await self._orders.get(order_id)
+
+    async def _look_up_all(
+        self, order_ids: Sequence[str], options: Options, deadline: float
+    ) -> dict[str, Order | Problem]:
+        """The documents, or what keeps us from having one: of one sequence, so that it is one archive for equal sets.
+
+        Raises what is not the fault of one order.
+        """
+        ordered = sorted(order_ids)
+        calls = [self._look_up(order_id, options, deadline) for order_id in ordered]
+        orders: dict[str, Order | Problem] = {}
+        for order_id, outcome in zip(ordered, await asyncio.gather(*calls, return_exceptions=True), strict=True):
+            if not isinstance(outcome, (Order, *_OF_ONE_ORDER)):
+                raise outcome
+            orders[order_id] = outcome
+        return orders
+
+    async def _plan(self, order_id: str, order: Order, options: Options) -> Plan:
+        """The plan of one order, with what is to be fetched anew. Raises as `Planner.plan`."""
+        anew = self._planner.chosen(order, options) if options.refresh else ()
+        generations = await self._generations.observe(order_id, order, anew)
+        return self._planner.plan(order_id, order, generations, options)
+
+    async def _plan_all(self, orders: Mapping[str, Order | Problem], options: Options) -> Plan:
+        """The plan of several orders. Raises `NoOrders` when nothing can be had of any."""
+        plans: list[Plan | PlannedOrder] = []
+        for order_id, order in orders.items():
+            try:
+                if isinstance(order, Problem):
+                    raise order
+                plans.append(await self._plan(order_id, order, options))
+            except _OF_ONE_ORDER as problem:
+                name = order.name if isinstance(order, Order) else None
+                plans.append(PlannedOrder.failed(order_id, name, problem))
+        failed = [plan.failure for plan in plans if isinstance(plan, PlannedOrder)]
+        if len(failed) == len(plans):
+            raise NoOrders(failed)
+        return join(plans, options)
+
+    async def _check_price(self, orders: Mapping[str, Order | Problem], options: Options) -> None:
         """Raises `MaxCreditsExceeded` when the archive would buy more than its caller wants, whoever builds it."""
         if options.max_credits is None:
             return
-        generations = await self._generations.observe(order_id, order)  # nothing is new before that is decided
-        plan = self._planner.plan(order_id, order, generations, options)
-        plan = plan.without(await self._held_since(order_id, options))
-        stored = {} if options.refresh else await self._store.find(plan.keys())
-        if (to_buy := plan.to_buy(stored)) > options.max_credits:
+        as_is = options.model_copy(update={"refresh": False})  # nothing is new before that is decided
+        to_buy = 0
+        for order_id, order in orders.items():
+            if isinstance(order, Order):
+                plan = await self._plan(order_id, order, as_is)
+                plan = plan.without(await self._held_since(order_id, options))
+                to_buy += plan.to_buy({} if options.refresh else await self._store.find(plan.keys()))
+        if to_buy > options.max_credits:
             raise MaxCreditsExceeded(to_buy, options.max_credits)
 
     async def _held_since(self, order_id: str, options: Options) -> Collection[bytes]:
@@ -116,7 +175,7 @@ class Archives:
         if options.since in self._registry.builds:
             raise StillBuilding(retry_after=_UNWANTED_SECONDS)
         found = await self._catalogue.held(options.since)
-        if found is None or found[0] != order_id:
+        if found is None or order_id not in found[0]:
             raise InvalidParameter("since", "must be an archive of this order, at most 30 days old")
         return found[1]
 
@@ -328,10 +387,7 @@ class Archives:
         return Archive(
             archive_id,
             key=plan.key,
-            order_id=plan.order_id,
-            order_name=plan.order_name,
-            total=len(plan.images),
-            unlisted=plan.unlisted,
+            orders=plan.orders,
             readers=Readers(self._window, self._grace),
             created=created,
         )

@@ -3,9 +3,9 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from service.archives.archive import Archive, State
 from service.archives.catalogue import Catalogue
@@ -19,7 +19,8 @@ from service.archives.outcomes import (
     outcome_of,
     problem_of,
 )
-from service.archives.plan import Plan, PlannedImage, Planner
+from service.archives.plan import Plan, PlannedImage
+from service.archives.planner import Planner
 from service.archives.record import result_of
 from service.archives.report import comment, texts_of
 from service.archives.shared_archives import TakenOver
@@ -49,6 +50,8 @@ _SETTLED = frozenset({ImageState.READY, ImageState.FAILED, ImageState.EXPIRED})
 # Images of one build that are under way, for each that may be downloaded at once: while some are being stored, the
 # downloads go on.
 _AT_ONCE = 2
+
+_Ready: TypeAlias = "asyncio.Queue[tuple[PlannedImage, Reason | None]]"
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ class Build:
         self._is_appending = False
         self._names = plan.names
         self._keys = {image.place: image.key for image in plan.images}
-        self._order_is_gone = False
+        self._gone: set[int] = set()
+        """Orders that Autoenhance no longer knows."""
 
     def _length(self) -> int:
         """Bytes of the archive with the images that are about to be in it."""
@@ -104,7 +108,7 @@ class Build:
     async def run(self) -> None:
         """Fetch every image and settle the archive, whatever happens."""
         archive = self.archive
-        with span("archive", {"archive.id": archive.id, "order.id": archive.order_id}) as current:
+        with span("archive", {"archive.id": archive.id, "order.id": ",".join(archive.order_ids)}) as current:
             try:
                 if self._is_new:
                     await self._catalogue.begin(archive, self.plan)
@@ -139,14 +143,18 @@ class Build:
         left = await self._append_stored()
         # Where several share, an instance that dies costs the others no more images than may be downloaded at once.
         free = asyncio.Semaphore(self._fetcher.concurrency * (1 if self._catalogue.shared else _AT_ONCE))
-        async with asyncio.TaskGroup() as fetches, aclosing(self._ready_images(left)) as images:
-            async for image, reason in images:
+        ready: _Ready = asyncio.Queue()
+        async with asyncio.TaskGroup() as tasks:
+            for order in sorted({image.order for image in left}):
+                tasks.create_task(self._watch_order(order, left, ready))
+            for _ in left:
+                image, reason = await ready.get()
                 if reason is not None:
                     self._add_failure(image, reason)
                     continue
                 await self.archive.readers.wait_for_demand(self._length)
                 await free.acquire()
-                fetches.create_task(self._fetch(image)).add_done_callback(lambda _: free.release())
+                tasks.create_task(self._fetch(image)).add_done_callback(lambda _: free.release())
 
     async def _append_stored(self) -> list[PlannedImage]:
         """Append the images that need no download; returns the others."""
@@ -162,34 +170,37 @@ class Build:
         here = {member.place for member in self.archive.members}
         return [image for image in left if image.place not in here]
 
-    async def _ready_images(
-        self, left: Sequence[PlannedImage]
-    ) -> AsyncGenerator[tuple[PlannedImage, Reason | None], None]:
-        """Each image of `left` once: with None when it can be fetched, else with the reason why not."""
-        waiting = {image.place: image for image in left}
+    async def _watch_order(self, order: int, left: Sequence[PlannedImage], ready: _Ready) -> None:
+        """Hand over each image of `left` that is of this order once: with None when it can be fetched, else with the
+        reason why not."""
+        waiting = {image.place: image for image in left if image.order == order}
         schedule = PollSchedule(self.deadline)
-        with self._orders.watch(self.plan.order_id) as watch:
+        with self._orders.watch(self.plan.orders[order].order_id) as watch:
             while True:
-                is_last_poll = not self.plan.wait or schedule.is_over or self._order_is_gone
-                now = {} if self._order_is_gone else {image.place: image for image in self.current.images}
+                is_last_poll = not self.plan.wait or schedule.is_over or order in self._gone
+                images = () if order in self._gone else self.current.images
+                now = {image.place: image for image in images if image.order == order}
                 for place, image in list(waiting.items()):
                     current = now.get(place)
                     if current is None or current.state in _SETTLED or is_last_poll:
                         del waiting[place]
-                        yield (current, obstacle(current)) if current else (image, Reason.IMAGE_NOT_FOUND)
+                        found = (current, obstacle(current)) if current else (image, Reason.IMAGE_NOT_FOUND)
+                        ready.put_nowait(found)
                 if not waiting or is_last_poll:
                     return
-                await self._poll_order(watch, schedule)
+                await self._poll_order(order, watch, schedule)
 
-    async def _poll_order(self, watch: OrderWatch, schedule: PollSchedule) -> None:
-        """Wait for the next look at the order, while somebody wants the archive. Raises `Abandoned`."""
+    async def _poll_order(self, order: int, watch: OrderWatch, schedule: PollSchedule) -> None:
+        """Wait for the next look at an order, while somebody wants the archive. Raises `Abandoned`."""
         await self.archive.readers.wait_for_demand(self._length)
+        order_id = self.plan.orders[order].order_id
         try:
-            order = await watch.next_poll(schedule)
-            generations = await self._generations.observe(self.plan.order_id, order)
-            self.current = self._planner.plan(self.plan.order_id, order, generations, self.plan.options)
+            document = await watch.next_poll(schedule)
+            generations = await self._generations.observe(order_id, document)
+            now = self._planner.plan(order_id, document, generations, self.plan.options)
+            self.current = self.current.replaced(order, now)
         except OrderNotFound:
-            self._order_is_gone = True
+            self._gone.add(order)
         except Problem:
             pass  # the watch has told the log
 
@@ -264,17 +275,20 @@ class Build:
         archive = self.archive
         if len(archive.results) != archive.total:  # a download was cancelled
             raise Draining
-        sequence = {(image.image_id, image.rendition or None): at for at, image in enumerate(self.plan.images)}
-        archive.results.sort(key=lambda result: sequence[result.image_id, result.rendition])
+        sequence = {
+            (image.order, image.image_id, image.rendition or None): at for at, image in enumerate(self.plan.images)
+        }
+        archive.results.sort(key=lambda result: sequence[result.place])
         failures = archive.failures
         if not archive.members:
-            if self._order_is_gone:
-                raise OrderNotFound(f"It no longer has order {self.plan.order_id}.")
-            raise nothing_usable(failures)
+            if len(self._gone) == len(self.plan.orders):
+                raise OrderNotFound(f"It no longer has order {', '.join(archive.order_ids)}.")
+            raise nothing_usable(archive)
         await self._append_texts()
         # A missing original is reported, and the archive is complete without it.
-        state = State.COMPLETE if all(result.is_original for result in failures) else State.PARTIAL
-        summary = comment(archive.order_id, archive.downloaded, archive.total)
+        is_complete = all(result.is_original for result in failures) and not archive.failed_orders
+        state = State.COMPLETE if is_complete else State.PARTIAL
+        summary = comment(archive.order_ids, archive.downloaded, archive.total)
         archive.key = self._final_key()
         if state is State.COMPLETE and any(result.code not in FOR_GOOD for result in failures):
             archive.key += "/original missing"  # which may come yet: the next request asks again
@@ -326,7 +340,7 @@ class Build:
         log.info(
             "archive ended",
             archive_id=archive.id,
-            order_id=archive.order_id,
+            order_id=",".join(archive.order_ids),
             outcome=outcome,
             code=archive.failure.code if archive.failure else None,
             images=archive.total,

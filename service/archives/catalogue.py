@@ -69,8 +69,8 @@ class Catalogue:
         if self.shared is not None:
             self.shared.wake()
 
-    async def held(self, archive_id: str) -> tuple[str, Collection[bytes]] | None:
-        """The order of an archive that was settled in the last 30 days, and the keys (as `key_digest`) of the images
+    async def held(self, archive_id: str) -> tuple[list[str], Collection[bytes]] | None:
+        """The orders of an archive that was settled in the last 30 days, and the keys (as `key_digest`) of the images
         that it holds.
 
         Raises `StillBuilding` when it cannot be told.
@@ -82,7 +82,7 @@ class Catalogue:
         if record is None or record.state not in _SETTLED:
             return None
         known = [result.key for result in record.results if result.code is None and result.key]
-        return record.plan.order_id, archive_index.key_digests(known or record.keys)
+        return [order.order_id for order in record.plan.orders], archive_index.key_digests(known or record.keys)
 
     async def forget(self, archive_id: str) -> None:
         """Remove every trace of an archive whose id nobody was told."""

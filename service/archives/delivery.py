@@ -21,7 +21,7 @@ from service.archives.response_heads import headers, is_not_modified, not_modifi
 from service.images.blobs import BlobLost
 from service.images.files import OpenBlob
 from service.images.store import ImageStore
-from service.problems import ImagesMissing, RangeUnsafe, StillBuilding
+from service.problems import RangeUnsafe, StillBuilding
 from service.telemetry.metrics import Metrics
 from service.telemetry.traces import span
 
@@ -75,8 +75,7 @@ class Delivery:
         with archive.readers.reading(wanted, to_the_end=to_the_end) as reader:
             if options.strict:
                 await archive.wait_until(lambda: False)
-                if archive.failures or archive.unlisted:
-                    raise ImagesMissing([result.failure for result in archive.failures], archive.unlisted)
+                archive.require_all()
             if part is None:
                 await archive.wait_until(lambda: not to_the_end and bool(archive.members))
                 response, start, stop = whole(archive)

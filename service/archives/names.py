@@ -26,6 +26,8 @@ _MIN_DIGITS = 2
 # So much of a name stays, whatever stands around it; and so much of an order's, beside the rest.
 _MIN_NAME_BYTES = 20
 _MAX_ORDER_BYTES = 80
+# Of an order's folder, which may have a rendition's below it.
+_MAX_FOLDER_BYTES = 60
 _ZIP = re.compile(r"\.zip$", re.IGNORECASE)
 # Most names are like this: nothing in them is harmful, wherever it stands.
 _PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9 _.()-]{0,98}[A-Za-z0-9_-]")
@@ -114,8 +116,18 @@ class Names:
         so neither the extension nor the moment of asking changes any other name. Raises `KeyError` for an id that is
         not of this archive.
         """
-        name = f"{self.stems[image_id]}.{extension}"
-        return f"{folder}/{name}" if folder else name
+        return member_name(self.stems[image_id], extension, folder)
+
+
+def member_name(stem: str, extension: str, folder: str = "") -> str:
+    """The name of an archive's member, with its folder."""
+    return f"{folder}/{stem}.{extension}" if folder else f"{stem}.{extension}"
+
+
+def folder_names(orders: Iterable[tuple[str, str | None]]) -> list[str]:
+    """What the folders of several orders, by id and name, are called in one archive: each otherwise."""
+    stems = [_shortened(_safe(name or "") or f"order-{order_id}", _MAX_FOLDER_BYTES) for order_id, name in orders]
+    return list(_unique(stems, _MAX_FOLDER_BYTES))
 
 
 # Raw formats that are built as TIFF: their names tell them apart.
@@ -142,10 +154,13 @@ def _filled(template: str, values: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(lambda found: values[found[1]], template)
 
 
-def archive_filename(order_name: str | None, order_id: str) -> str:
-    """What a browser saves the archive as: "<order name>.zip", or "order-<id>.zip" for an order without a name."""
+def archive_filename(order_name: str | None, order_id: str, more: int = 0) -> str:
+    """What a browser saves the archive as: "<order name>.zip", or "order-<id>.zip" for an order without a name.
+
+    With so many `more` orders it is "<order name> and 2 more.zip".
+    """
     stem = _safe(order_name or "", _ZIP) or _safe(f"order-{order_id}")
-    return f"{stem}.zip"
+    return f"{_shortened(stem, _STEM_BYTES - 20)} and {more} more.zip" if more else f"{stem}.zip"
 
 
 def content_disposition(filename: str, *, inline: bool = False) -> str:
@@ -192,7 +207,7 @@ def _each_once(stems: Mapping[str, str]) -> dict[str, str]:
     return dict(zip(stems, _unique(list(stems.values())), strict=True))
 
 
-def _unique(stems: Sequence[str]) -> Iterator[str]:
+def _unique(stems: Sequence[str], size: int = _STEM_BYTES) -> Iterator[str]:
     """The stems in their order; from the second equal one on with the first number that makes it no other's name."""
     originals = {_comparable(stem) for stem in stems}
     taken = {_comparable(REPORT_NAME.removesuffix(".txt")), _comparable(MANIFEST_NAME.removesuffix(".json"))}
@@ -202,7 +217,7 @@ def _unique(stems: Sequence[str]) -> Iterator[str]:
         while (key := _comparable(unique)) in taken or (unique != stem and key in originals):
             numbers[original] = number = numbers.get(original, 0) + 1
             suffix = f"_{number}"
-            unique = _shortened(stem, _STEM_BYTES - len(suffix)) + suffix
+            unique = _shortened(stem, size - len(suffix)) + suffix
         taken.add(key)
         yield unique
 

@@ -1,7 +1,5 @@
 """How images and builds turn out: why an image is missing, and with which problem a build ends."""
 
-from collections.abc import Sequence
-
 from service.archives.archive import Archive, ImageResult, State
 from service.archives.plan import PlannedImage
 from service.archives.readers import Abandoned
@@ -46,17 +44,21 @@ def obstacle(image: PlannedImage) -> Reason | None:
 def image_failure(image: PlannedImage, reason: Reason, attempts: int = 0) -> ImageResult:
     """How an image turned out that cannot be had; of one that failed at Autoenhance, with what that says of it."""
     said = image.status_reason if reason in (Reason.ENHANCEMENT_FAILED, Reason.EXPIRED) else None
-    return ImageResult(image.image_id, image.name, None, 0, None, reason, attempts, said, image.rendition or None)
+    which = image.rendition or None
+    return ImageResult(
+        image.image_id, image.name, None, 0, None, reason, attempts, said, rendition=which, order=image.order
+    )
 
 
-def nothing_usable(failures: Sequence[ImageResult]) -> Problem:
-    """Why there is no archive, when these are all its images."""
-    reasons = {result.code for result in failures}
+def nothing_usable(archive: Archive) -> Problem:
+    """Why there is no archive, when it has none of its images."""
+    reasons = {result.code for result in archive.failures}
     if reasons == {Reason.BREAKER_OPEN}:
         return BreakerOpen()
     if reasons == {Reason.CREDIT_LIMIT}:
         return CreditLimit(retry_after=until_tomorrow())
-    return NoImages([result.failure for result in failures])
+    failures = [archive.failure_of(result) for result in archive.failures]
+    return NoImages(failures, orders=[order.failure for order in archive.failed_orders])
 
 
 def problem_of(error: BaseException) -> Problem:

@@ -1,23 +1,19 @@
 """What an archive will hold, decided before anything is fetched."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
-from service.archives.names import ANY_NAME, Names, own_extension
+from service.archives.names import ANY_NAME, Names, folder_names, member_name, own_extension
 from service.archives.options import Options, kept_options
-from service.archives.renditions import ORIGINAL, ORIGINALS_FOLDER
-from service.computing import MANY_IMAGES, compute
-from service.images.identity import digest, image_key, image_variant, key_digest
-from service.images.legacy import legacy_key
+from service.archives.renditions import ORIGINAL
+from service.images.identity import digest, key_digest
 from service.images.requests import ImageRequest
-from service.problems import InvalidParameter, OrderEmpty, TooManyImages, UnknownImage
-from service.upstream.models import ImageRecord, ImageState, Order, Original, Rendition
-
-_NO_DATE = datetime(1980, 1, 1, tzinfo=UTC)
+from service.problems import Problem
+from service.upstream.models import ImageState, Rendition
 
 
 class PlannedImage(BaseModel):
@@ -45,6 +41,8 @@ class PlannedImage(BaseModel):
     """Of an unaltered photo: the image that was uploaded, where this one was made from that."""
     stem: str | None = None
     """Its name in the archive, without folder and extension, where the names of all images do not tell it."""
+    order: int = 0
+    """Which of the plan's orders it is of: 0 is the first."""
 
     @property
     def is_original(self) -> bool:
@@ -57,13 +55,44 @@ class PlannedImage(BaseModel):
         return self.image_id, self.folder
 
 
-class Plan(BaseModel):
-    """The images of one archive, rendition by rendition in the order's sequence. Kept with the archive."""
+class PlannedOrder(BaseModel):
+    """An order whose images are to be in the archive."""
 
     model_config = ConfigDict(frozen=True)
 
     order_id: str
-    order_name: str | None
+    name: str | None = None
+    total: int = 0
+    """Files that are planned of it."""
+    unlisted: int = 0
+    """Images that Autoenhance counts but does not list."""
+    folder: str = ""
+    """In the archive; of an order alone there is none."""
+    key: str = ""
+    """Of its plan, where it has a folder."""
+    code: str | None = None
+    """Why nothing of it can be had, as a problem's code."""
+    reason: str = ""
+    """The same for a person, with the next step."""
+
+    @classmethod
+    def failed(cls, order_id: str, name: str | None, problem: Problem) -> "PlannedOrder":
+        """An order of which nothing can be had."""
+        reason = f"{problem.title}. {problem}"
+        return cls(order_id=order_id, name=name, code=problem.code, reason=reason, key=problem.code)
+
+    @property
+    def failure(self) -> dict[str, Any]:
+        """Why nothing of it can be had, in every document."""
+        return {"order_id": self.order_id, "code": self.code, "reason": self.reason}
+
+
+class Plan(BaseModel):
+    """The images of one archive: order by order, rendition by rendition, in the order's sequence. Kept with it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    orders: tuple[PlannedOrder, ...]
     options: Options
     """What it was made of, as `Options.of_plan`."""
     images: tuple[PlannedImage, ...]
@@ -71,14 +100,18 @@ class Plan(BaseModel):
     """Equal for requests that ask for the same bytes of the same images."""
     options_key: str = Field(validation_alias=AliasChoices("options_key", "family"))
     """Equal for requests that ask for the same, whatever the images are now."""
-    unlisted: int = 0
-    """Images that Autoenhance counts but does not list."""
 
     @model_validator(mode="before")
     @classmethod
     def _of_an_earlier_version(cls, values: object) -> object:
-        """Those had one rendition each, and the parts of their options by themselves."""
-        if not isinstance(values, dict) or "options" in values:
+        """Those had one order each, and before that one rendition, and the parts of their options by themselves."""
+        if not isinstance(values, dict):
+            return values
+        if "orders" not in values:
+            order = {"order_id": values.get("order_id"), "name": values.get("order_name")}
+            counts = {"total": len(values.get("images") or ()), "unlisted": values.get("unlisted", 0)}
+            values = values | {"orders": [order | counts]}
+        if "options" in values:
             return values
         rendition: dict[str, Any] = values.get("rendition") or values.get("rendering") or {}
         options = {**rendition, "image": tuple(values.get("subset") or ()), "part": values.get("part")}
@@ -95,6 +128,11 @@ class Plan(BaseModel):
     def _as_asked(self, options: Options) -> dict[str, Any]:
         """Defaults are not what somebody asked for: some options exclude others."""
         return options.model_dump(mode="json", exclude_unset=True)
+
+    @property
+    def order_id(self) -> str:
+        """Of the only order, or the first."""
+        return self.orders[0].order_id
 
     @property
     def wait(self) -> bool:
@@ -135,13 +173,28 @@ class Plan(BaseModel):
             for image in self.images
             if key_digest(image.key) not in held
         )
-        return self.model_copy(update={"images": images})
+        counts = Counter(image.order for image in images)
+        orders = tuple(order.model_copy(update={"total": counts[at]}) for at, order in enumerate(self.orders))
+        return self.model_copy(update={"images": images, "orders": orders})
+
+    def images_of(self, order: int) -> list[PlannedImage]:
+        """Those of one of its orders."""
+        return [image for image in self.images if image.order == order]
+
+    def replaced(self, order: int, plan: "Plan") -> "Plan":
+        """The plan with one of its orders as `plan`, which is of that order alone, has it now."""
+        if not self.orders[order].folder:
+            return plan
+        parts = [(one, self.images_of(at)) for at, one in enumerate(self.orders)]
+        parts[order] = _in_folder(plan, order, self.orders[order].folder)
+        return _joined(parts, self.options)
 
     def file_name(self, image: PlannedImage, names: Names, extension: str) -> str:
         """What one of its images is called in the archive; `extension` is that of its bytes."""
         if image.is_original:
             extension = own_extension(image.name, extension)
-        return names.of(image.image_id, extension, image.folder)
+        stem = names.stems[image.image_id] if image.stem is None else image.stem
+        return member_name(stem, extension, image.folder)
 
     def to_buy(self, stored: Collection[str]) -> int:
         """Images that a build would buy, a credit each, if those under the keys in `stored` are stored."""
@@ -170,178 +223,41 @@ def options_key(order_id: str, options: Options) -> str:
     return digest(order_id, renditions.get("", renditions), options.subset, options.part, *([more] if more else []))
 
 
-def make_plan(
-    order_id: str,
-    order: Order,
-    generations: Mapping[str, int],
-    options: Options,
-    max_images: int,
-    *,
-    has_legacy: bool = False,
-) -> Plan:
-    """Choose the images and fix the archive's identity. `has_legacy`: the store holds images of the first edition.
-
-    Raises `OrderEmpty`, `UnknownImage` for a subset that is not part of the order, `TooManyImages`.
-    """
-    records = choose(order, options, max_images)
-    taken = {record.image_id for record in records}
-    chosen = [(record.image_id or _stand_in(at, taken), record) for at, record in enumerate(records, 1)]
-    stems = _stems(order_id, order, chosen, options)
-    identity: list[tuple[Any, ...]] = []
-    images = []
-    for rendition_name, rendition in options.renditions.items():
-        for image_id, record in chosen:
-            generation = generations.get(image_id, 0)
-            key = image_key(image_variant(record, rendition), generation)
-            name = record.image_name or image_id
-            stem = stems.get(image_id)
-            identity.append((image_id, name, key) if stem is None else (image_id, name, key, stem))
-            images.append(
-                PlannedImage(
-                    image_id=image_id,
-                    name=name,
-                    state=record.state if record.image_id else ImageState.FAILED,
-                    key=key,
-                    legacy_key=legacy_key(record, rendition, generation) if has_legacy else None,
-                    modified=record.date_added or order.created_at or _NO_DATE,
-                    is_bought=record.downloaded,
-                    status_reason=record.status_reason,
-                    rendition=rendition_name,
-                    folder=rendition_name,
-                    stem=stem,
-                )
-            )
-    if options.original is not None:
-        originals = _originals(order, chosen, generations, options.original, stems)
-        identity += [(image.image_id, image.name, image.key, image.folder) for image in originals]
-        images += originals
-    same_options = options_key(order_id, options)
-    return Plan(
-        order_id=order_id,
-        order_name=order.name,
-        options=options.of_plan,
-        images=tuple(images),
-        key=digest(same_options, identity),
-        options_key=same_options,
-        unlisted=order.unlisted,
+def join(plans: Sequence["Plan | PlannedOrder"], options: Options) -> Plan:
+    """The plan of an archive of several orders, a folder each; of an order that failed there is no plan."""
+    orders = [plan.orders[0] if isinstance(plan, Plan) else plan for plan in plans]
+    folders = folder_names([(order.order_id, order.name) for order in orders])
+    return _joined(
+        [
+            _in_folder(plan, at, folder) if isinstance(plan, Plan) else (plan.model_copy(update={"folder": folder}), [])
+            for at, (plan, folder) in enumerate(zip(plans, folders, strict=True))
+        ],
+        options.of_plan,
     )
 
 
-def _originals(
-    order: Order,
-    chosen: Sequence[tuple[str, ImageRecord]],
-    generations: Mapping[str, int],
-    rendition: Original,
-    stems: Mapping[str, str],
-) -> list[PlannedImage]:
-    """The unaltered photo of each image: of one that was made from another image, that one's."""
-    by_id = {record.image_id: record for record in order.images}
-    found = []
-    for image_id, record in chosen:
-        source = record
-        for _ in order.images:  # at most: they may name each other in a circle
-            if source.parent_image_id is None or source.parent_image_id not in by_id:
-                break
-            source = by_id[source.parent_image_id]
-        source_id = source.parent_image_id or source.image_id or image_id
-        variant = image_variant(replace(source, image_id=source_id), rendition)
-        # It is there as soon as it is uploaded, whatever becomes of the enhanced one.
-        state = source.state if source.state in (ImageState.WAITING, ImageState.EXPIRED) else ImageState.READY
-        found.append(
-            PlannedImage(
-                image_id=image_id,
-                name=record.image_name or image_id,
-                state=state if record.image_id else ImageState.FAILED,
-                key=image_key(variant, generations.get(source_id, 0)),
-                modified=source.date_added or order.created_at or _NO_DATE,
-                status_reason=source.status_reason,
-                rendition=ORIGINAL,
-                folder=ORIGINALS_FOLDER,
-                source_id=None if source_id == image_id else source_id,
-                stem=stems.get(image_id),
-            )
+def _in_folder(plan: Plan, at: int, folder: str) -> tuple[PlannedOrder, list[PlannedImage]]:
+    """An order and its images, of its plan alone, as they are in a plan of several."""
+    stems = plan.names.stems
+    images = [
+        image.model_copy(
+            update={
+                "order": at,
+                "folder": f"{folder}/{image.folder}" if image.folder else folder,
+                "stem": stems[image.image_id],
+            }
         )
-    return found
+        for image in plan.images
+    ]
+    return plan.orders[0].model_copy(update={"folder": folder, "key": plan.key}), images
 
 
-def _stems(order_id: str, order: Order, chosen: Sequence[tuple[str, ImageRecord]], options: Options) -> dict[str, str]:
-    """The names by the caller's template; none where names are what they are."""
-    if options.names == ANY_NAME:
-        return {}
-    places = {id(record): place for place, record in enumerate(order.images, 1)}
-    return Names.by_template(
-        options.names,
-        [(image_id, record.image_name or image_id) for image_id, record in chosen],
-        {image_id: places[id(record)] for image_id, record in chosen},
-        order=order.name or f"order-{order_id}",
-        total=order.image_count,
-    ).stems
-
-
-def _stand_in(place: int, taken: Collection[str | None]) -> str:
-    """What an image without an id is called, in reports too; no other image of the order is called so."""
-    name = f"unidentified-{place}"
-    while name in taken:
-        name += "x"
-    return name
-
-
-def choose(order: Order, options: Options, max_images: int) -> list[ImageRecord]:
-    """The records that `options` select, in the order's sequence. Raises as `make_plan` does."""
-    if not order.images:
-        raise OrderEmpty("Autoenhance is still merging brackets into images." if order.may_grow else None)
-    chosen = list(order.images)
-    if subset := set(options.subset):
-        unknown = subset - {image.image_id for image in order.images}
-        if unknown:
-            raise UnknownImage(sorted(unknown))
-        chosen = [image for image in order.images if image.image_id in subset]
-    if options.part is not None:
-        chosen = _part_of(order, options.part, max_images)
-    if len(chosen) > max_images:
-        raise TooManyImages(len(chosen), max_images)
-    return chosen
-
-
-def parts_of(images: int, max_images: int) -> int:
-    """How many archives an order of so many images needs."""
-    return -(-images // max_images)
-
-
-def _part_of(order: Order, part: int, max_images: int) -> list[ImageRecord]:
-    """Part `part` (1, 2, ...) of an order: by date and id, in the order's own sequence."""
-    sequence = range(len(order.images))
-    records = order.images
-    by_date = sorted(sequence, key=lambda at: (records[at].date_added or _NO_DATE, records[at].image_id or ""))
-    chosen = set(by_date[(part - 1) * max_images : part * max_images])
-    if not chosen:
-        count = parts_of(len(order.images), max_images)
-        raise InvalidParameter("part", f"must be a whole number from 1 to {count}: this order has no more parts")
-    return [records[at] for at in sequence if at in chosen]
-
-
-@dataclass(frozen=True)
-class Planner:
-    """Makes plans from an order's document and the generations of its images. Plans have at most `max_images`.
-
-    `has_legacy`: the store holds images of the first edition.
-    """
-
-    max_images: int
-    has_legacy: bool = False
-
-    def plan(self, order_id: str, order: Order, generations: Mapping[str, int], options: Options) -> Plan:
-        """The plan for these options. Raises as `make_plan`."""
-        return make_plan(order_id, order, generations, options, self.max_images, has_legacy=self.has_legacy)
-
-    def chosen(self, order: Order, options: Options) -> list[str]:
-        """The ids of the images that a plan would have. Raises as `make_plan`."""
-        return [image.image_id for image in choose(order, options, self.max_images) if image.image_id]
-
-    async def outline(self, order_id: str, order: Order, generations: Mapping[str, int], options: Options) -> Plan:
-        """As `plan`, of an order however large: what its owner is shown. No archive can be built from it."""
-        limit = self.max_images if options.part is not None else max(self.max_images, len(order.images))
-        return await compute(
-            lambda: make_plan(order_id, order, generations, options, limit, has_legacy=self.has_legacy),
-            is_short=len(order.images) <= MANY_IMAGES,
-        )
+def _joined(parts: Sequence[tuple[PlannedOrder, Sequence[PlannedImage]]], options: Options) -> Plan:
+    orders = tuple(order for order, _ in parts)
+    return Plan(
+        orders=orders,
+        options=options,
+        images=tuple(image for _, images in parts for image in images),
+        key=digest("orders", [(order.order_id, order.folder, order.key) for order in orders]),
+        options_key=digest("orders", [options_key(order.order_id, options) for order in orders]),
+    )

@@ -103,4 +103,5 @@ def result_of(image: PlannedImage, member: Member, attempts: int) -> ImageResult
         rendition=image.rendition or None,
         blake3=None if has_legacy_name(blob.digest) else blob.digest,
         key=image.key,
+        order=image.order,
     )

@@ -10,9 +10,10 @@ from service.problems import PreconditionFailed
 
 def headers(archive: Archive, *, stale: bool = False, ranges: bool = True) -> dict[str, str]:
     """What every answer about the archive's bytes says of it. `ranges`: whether a bare range is safe at its URL."""
+    first, *more = archive.orders
     found = {
         "Content-Type": "application/zip",
-        "Content-Disposition": content_disposition(archive_filename(archive.order_name, archive.order_id)),
+        "Content-Disposition": content_disposition(archive_filename(first.name, first.order_id, len(more))),
         "ETag": f'"{archive.id}"',
         "Accept-Ranges": "bytes" if ranges else "none",
         "Cache-Control": "private, no-transform",

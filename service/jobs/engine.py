@@ -25,7 +25,7 @@ class JobFilter:
         return (
             (self.owner is None or job.request.owner == self.owner)
             and (self.status is None or job.status is self.status)
-            and (self.order_id is None or job.request.order_id == self.order_id)
+            and (self.order_id is None or self.order_id in job.request.all_order_ids)
             and (self.before is None or (job.request.created, job.id) < self.before)
         )
 

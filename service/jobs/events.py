@@ -83,7 +83,7 @@ class _Progress:
         self._begin()
 
     def _begin(self) -> None:
-        self._seen: set[tuple[str, str | None]] = set()
+        self._seen: set[tuple[int, str, str | None]] = set()
         self._failed = self._bytes = 0
 
     @property
@@ -113,10 +113,9 @@ class _Progress:
                 yield result
 
     def _count(self, result: ImageResult) -> bool:
-        which = result.image_id, result.rendition
-        if which in self._seen:
+        if result.place in self._seen:
             return False
-        self._seen.add(which)
+        self._seen.add(result.place)
         self._failed += result.code is not None
         self._bytes += result.bytes
         return True
@@ -140,7 +139,8 @@ class _Progress:
             "downloaded": self.number - self._failed,
             "failed": self._failed,
             "bytes": self._bytes,
-            "failures": [result.failure] if result is not None and result.code is not None else [],
+            "failures": [self._archive.failure_of(result)] if self._archive and result and result.code else [],
+            "orders": [],
         }
         if job.is_final:
             job = Job(

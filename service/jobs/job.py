@@ -14,7 +14,7 @@ Status: TypeAlias = JobStatus
 
 FINAL = frozenset({Status.COMPLETE, Status.ERROR, Status.CANCELLED})
 
-NO_PROGRESS: dict[str, Any] = {"total": 0, "downloaded": 0, "failed": 0, "bytes": 0, "failures": []}
+NO_PROGRESS: dict[str, Any] = {"total": 0, "downloaded": 0, "failed": 0, "bytes": 0, "failures": [], "orders": []}
 """The progress of a job whose archive is not known."""
 
 
@@ -90,7 +90,10 @@ class JobRequest:
     """What was asked for. `options` are those of a download that differ from their defaults."""
 
     id: str
-    order_id: str
+    order_id: str | None = None
+    """The only order, without a folder; None where there are `order_ids`."""
+    order_ids: tuple[str, ...] = ()
+    """Orders with a folder each."""
     options: dict[str, Any]
     callback_url: str | None = None
     deliver_to: str | None = None
@@ -107,7 +110,13 @@ class JobRequest:
     def is_same_as(self, other: "JobRequest") -> bool:
         """Whether both ask for the same, each under its own id."""
         mine, theirs = asdict(self), asdict(other)
-        return all(mine[name] == theirs[name] for name in ("order_id", "options", "callback_url", "deliver_to"))
+        what = ("order_id", "order_ids", "options", "callback_url", "deliver_to")
+        return all(mine[name] == theirs[name] for name in what)
+
+    @property
+    def all_order_ids(self) -> tuple[str, ...]:
+        """Of however many orders."""
+        return self.order_ids if self.order_id is None else (self.order_id,)
 
     def dump(self) -> str:
         """As JSON."""
@@ -116,7 +125,8 @@ class JobRequest:
     @classmethod
     def load(cls, text: str) -> Self:
         """The reverse of `dump`."""
-        return cls(**json.loads(text))
+        values = json.loads(text)
+        return cls(**{**values, "order_ids": tuple(values.get("order_ids", ()))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,11 +225,13 @@ class Job:
         progress = self.summary or progress or NO_PROGRESS
         archive = f"{base_path}/v1/archives/{self.archive_id}" if self.archive_id else None
         path = f"{base_path}/v1/jobs/{self.id}"
+        order_ids = self.request.all_order_ids
         return {
             "job_id": self.id,
-            "order_id": self.request.order_id,
+            "order_id": order_ids[0] if len(order_ids) == 1 else None,
+            "order_ids": list(order_ids),
             "status": self.status,
-            **{name: progress[name] for name in NO_PROGRESS},
+            **{name: progress.get(name, nothing) for name, nothing in NO_PROGRESS.items()},
             "archive_id": self.archive_id,
             "error": self.error,
             "created_at": moment(self.request.created),

@@ -38,7 +38,7 @@ class Jobs:
 
     async def submit(
         self,
-        order_id: str,
+        order_id: str | tuple[str, ...],
         options: Options,
         *,
         callback_url: str | None = None,
@@ -49,11 +49,11 @@ class Jobs:
     ) -> tuple[Job, bool]:
         """A job for this request, new or the one that `key` names, and whether it is new. It is safe when this returns.
 
-        Raises `KeyReused`, `JobsUnavailable`.
+        Of several orders each has a folder. Raises `KeyReused`, `JobsUnavailable`.
         """
         request = JobRequest(
             id=uuid4().hex,
-            order_id=order_id,
+            **({"order_id": order_id} if isinstance(order_id, str) else {"order_ids": order_id}),
             options=options.model_dump(mode="json", exclude_defaults=True),
             callback_url=callback_url,
             deliver_to=deliver_to,
@@ -64,7 +64,7 @@ class Jobs:
         )
         job, is_new = await self._engine.submit(request, key)
         if is_new:
-            log.info("job accepted", job_id=job.id, order_id=order_id)
+            log.info("job accepted", job_id=job.id, order_id=",".join(job.request.all_order_ids))
         return job, is_new
 
     async def get(self, job_id: str) -> Job:

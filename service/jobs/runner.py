@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -17,11 +17,10 @@ from service.archives.options import Options, kept_options
 from service.disk import OutOfSpace
 from service.jobs.engine import JobEnded, JobEngine
 from service.jobs.job import NO_PROGRESS, Job, Status
-from service.orders.orders import Orders
+from service.orders.orders import Orders, OrderWatch
 from service.problems import (
     ArchiveGone,
     ArchiveNotFound,
-    ImagesMissing,
     InvalidParameter,
     JobCrashed,
     Problem,
@@ -67,7 +66,7 @@ class JobRunner:
         """As `Work.run`."""
         request = job.request
         with (
-            self._traces.job("job", request.trace, {"job.id": request.id, "order.id": request.order_id}),
+            self._traces.job("job", request.trace, {"job.id": request.id, "order.id": _orders(job)}),
             suppress(JobEnded),
         ):
             while not job.is_final:
@@ -98,15 +97,16 @@ class JobRunner:
 
     async def _build(self, attempt: "Attempt") -> None:
         """Have the archive built, and see it to its end."""
-        order_id, options = attempt.job.request.order_id, _options_now(attempt.job)
+        request, options = attempt.job.request, _options_now(attempt.job)
         async with self._noting_answers(attempt, is_waiting=options.wait):
-            archive, result = await self._archives.get_or_start(order_id, options, attempt.job.request.owner or "")
+            wanted = request.order_ids if request.order_id is None else request.order_id
+            archive, result = await self._archives.get_or_start(wanted, options, request.owner or "")
             self._metrics.cache_requests.labels(result).inc()
             with archive.readers.reading(to_the_end=True):
                 await attempt.begin(archive)
                 await self._follow(attempt, archive)
-        if options.on_failure == "strict" and (archive.failures or archive.unlisted):
-            raise ImagesMissing([failure.failure for failure in archive.failures], archive.unlisted)
+        if options.on_failure == "strict":
+            archive.require_all()
         await self._archives.keep(archive.id, time.time() + self._ttl)
 
     async def _follow(self, attempt: "Attempt", archive: Archive) -> None:
@@ -127,20 +127,24 @@ class JobRunner:
             yield
             return
 
-        async def note() -> None:
+        async def note(watch: OrderWatch) -> None:
             await watch.next_answer()
             while True:
                 await watch.next_answer()
                 with suppress(JobEnded):
                     await attempt.note_progress()
 
-        with self._orders.watch(attempt.job.request.order_id) as watch:
-            noting = asyncio.create_task(note())
+        with ExitStack() as watches:
+            noting = [
+                asyncio.create_task(note(watches.enter_context(self._orders.watch(order_id))))
+                for order_id in attempt.job.request.all_order_ids
+            ]
             try:
                 yield
             finally:
-                noting.cancel()
-                await asyncio.wait([noting])
+                for task in noting:
+                    task.cancel()
+                await asyncio.wait(noting)
 
     async def _pause(self, attempt: "Attempt", problem: Problem) -> Job:
         """Wait until it is worth to try again, or end the job when it has been tried for long enough."""
@@ -151,7 +155,13 @@ class JobRunner:
             return await self._end(job, Status.ERROR, problem, attempt.archive)
         requested = problem.retry_after if isinstance(problem, RetryableProblem) else _DEFAULT_PAUSE
         pause = min(max(requested, _MIN_PAUSE), _MAX_PAUSE, left)
-        log.info("job waits", job_id=job.id, order_id=job.request.order_id, code=problem.code, seconds=round(pause, 1))
+        log.info(
+            "job waits",
+            job_id=job.id,
+            order_id=_orders(job),
+            code=problem.code,
+            seconds=round(pause, 1),
+        )
         job = replace(job, status=Status.QUEUED, retry_at=now + pause, retrying_since=since)
         await self._engine.save(job)
         await asyncio.sleep(pause)
@@ -177,7 +187,7 @@ class JobRunner:
         log.info(
             "job ended",
             job_id=job.id,
-            order_id=job.request.order_id,
+            order_id=_orders(job),
             status=status,
             code=problem.code if problem else None,
             archive_id=job.archive_id,
@@ -257,6 +267,11 @@ def progress_of(archive: Archive) -> dict[str, Any]:
     """An archive's progress in the shape of `NO_PROGRESS`."""
     summary = archive.summary()
     return {name: summary[name] for name in NO_PROGRESS}
+
+
+def _orders(job: Job) -> str:
+    """Its orders, for logs and traces."""
+    return ",".join(job.request.all_order_ids)
 
 
 def _options_now(job: Job) -> Options:

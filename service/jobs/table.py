@@ -17,6 +17,12 @@ CREATE TABLE IF NOT EXISTS job_records (
     callback_due REAL,
     delivery TEXT
 );
+-- The orders of each job that has several; its own order_id is empty.
+CREATE TABLE IF NOT EXISTS job_orders (
+    order_id TEXT NOT NULL, job_id TEXT NOT NULL REFERENCES job_records ON DELETE CASCADE,
+    PRIMARY KEY (order_id, job_id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS job_orders_by_job ON job_orders (job_id);
 CREATE INDEX IF NOT EXISTS job_records_by_created ON job_records (created, id);
 CREATE INDEX IF NOT EXISTS job_records_by_order ON job_records (order_id);
 CREATE INDEX IF NOT EXISTS job_records_by_status ON job_records (status);
@@ -24,6 +30,7 @@ CREATE INDEX IF NOT EXISTS job_records_by_expiry ON job_records (expires);
 CREATE INDEX IF NOT EXISTS job_records_by_callback ON job_records (callback_due) WHERE callback_due IS NOT NULL;
 """
 
+_OF_ORDER = "(order_id = ? OR id IN (SELECT job_id FROM job_orders WHERE job_orders.order_id = ?))"
 _COLUMNS = "request, state, callback, delivery"
 _OPEN = f"status NOT IN ({', '.join(f'{status.value!r}' for status in sorted(FINAL))})"
 
@@ -38,8 +45,10 @@ def insert(connection: sqlite3.Connection, job: Job, key: str | None) -> Job | N
     connection.execute(
         "INSERT INTO job_records (id, idempotency_key, order_id, owner, created, request, status, state)"
         " VALUES (?, ?, ?, ?, ?, ?, '', '')",
-        (request.id, key, request.order_id, request.owner, request.created, request.dump()),
+        (request.id, key, request.order_id or "", request.owner, request.created, request.dump()),
     )
+    orders = [(order_id, request.id) for order_id in request.order_ids]
+    connection.executemany("INSERT INTO job_orders VALUES (?, ?)", orders)
     _write(connection, job)
     return None
 
@@ -92,9 +101,11 @@ def unfinished(connection: sqlite3.Connection) -> list[Job]:
 def find(connection: sqlite3.Connection, wanted: JobFilter, limit: int) -> list[Job]:
     """At most `limit` jobs that fit, newest first."""
     conditions: dict[str, tuple[Any, ...]] = {"1": ()}
-    for column in ("owner", "status", "order_id"):
+    for column in ("owner", "status"):
         if (value := getattr(wanted, column)) is not None:
             conditions[f"{column} = ?"] = (value,)
+    if wanted.order_id is not None:
+        conditions[_OF_ORDER] = (wanted.order_id, wanted.order_id)
     if wanted.before is not None:
         conditions["(created, id) < (?, ?)"] = wanted.before
     where = f"{' AND '.join(conditions)} ORDER BY created DESC, id DESC LIMIT ?"

@@ -157,6 +157,18 @@ class NoImages(ImagesFailed):
     advice = "`failures` gives the reason for each image. Resolve it, then try again."
 
 
+class NoOrders(Problem):
+    """Of several in one archive. `orders` has the reason for each."""
+
+    status, code = HTTPStatus.UNPROCESSABLE_ENTITY, "no_orders"
+    title = "None of the orders could be downloaded"
+    advice = "Resolve the reason for each order, then try again."
+
+    def __init__(self, orders: Sequence[Mapping[str, Any]]) -> None:
+        reasons = (f"{order['order_id']}: {order['reason']}" for order in orders)
+        super().__init__(" ".join(reasons), extra={"orders": list(orders)})
+
+
 class ImagesMissing(ImagesFailed):
     """Only with `on_failure=strict`. `failures` lists them."""
 

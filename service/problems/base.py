@@ -72,8 +72,14 @@ class ImagesFailed(Problem):
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
-    def __init__(self, failures: Sequence[Mapping[str, Any]], unlisted: int = 0) -> None:
+    def __init__(
+        self, failures: Sequence[Mapping[str, Any]], unlisted: int = 0, orders: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """`orders`: those of which nothing could be had, where there are several."""
         said = f"Images missing: {len(failures) + unlisted}."
         if unlisted:
             said = f"{said} Autoenhance does not list {unlisted} of them."
-        super().__init__(said, extra={"failures": list(failures), **({"unlisted": unlisted} if unlisted else {})})
+        if orders:
+            said = f"{said} Orders missing: {', '.join(order['order_id'] for order in orders)}."
+        more = {"unlisted": unlisted, "orders": list(orders)}
+        super().__init__(said, extra={"failures": list(failures), **{name: one for name, one in more.items() if one}})

@@ -10,6 +10,7 @@ from aiohttp.test_utils import TestClient
 
 from service.archives.archive import Archive
 from service.archives.delivery import STARTED, Delivery, DeliveryOptions
+from service.archives.plan import PlannedOrder
 from service.archives.readers import Readers
 from service.images.store import ImageStore
 from service.problems import Problem
@@ -27,7 +28,7 @@ async def test_a_range_that_takes_too_long_is_sent_away_and_the_build_goes_on(
     aiohttp_client: Callable[[web.Application], Awaitable[Client]], asked: str
 ) -> None:
     """503 with `Retry-After`, never a part of what there is; the end stays wanted for the caller who comes back."""
-    archive = Archive("a" * 32, key="k", order_id="o", order_name=None, total=2, readers=Readers(1, grace=60))
+    archive = Archive("a" * 32, key="k", orders=(PlannedOrder(order_id="o", total=2),), readers=Readers(1, grace=60))
     no_store = cast(ImageStore, None)  # nothing is sent
     delivery = Delivery(no_store, Metrics(), max_wait=0.05)
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.archives.options import Options
-from service.archives.plan import Plan, make_plan, options_key
+from service.archives.plan import Plan, options_key
+from service.archives.planner import make_plan
 from service.images.identity import key_digest
 from service.problems import OrderEmpty, TooManyImages, UnknownImage
 from service.upstream.models import ImageState, Original, Rendition

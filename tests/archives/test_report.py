@@ -1,15 +1,17 @@
 """The report in an archive: what is missing, and why, one fact a line."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.archives import report
 from service.archives.archive import ImageResult
 from service.archives.options import Options
-from service.archives.plan import Plan
-from service.archives.report import comment, manifest_text, report_text, texts_of
+from service.archives.plan import Plan, PlannedOrder
+from service.archives.report import comment, texts_of
 from service.reasons import Reason
 from tests.support.plans import plan_of
 
@@ -18,7 +20,17 @@ ORDER = "6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11"
 
 def plan(unlisted: int = 0) -> Plan:
     """Of the order; its images are not looked at."""
-    return plan_of().model_copy(update={"order_id": ORDER, "unlisted": unlisted})
+    return plan_of().model_copy(update={"orders": (PlannedOrder(order_id=ORDER, unlisted=unlisted),)})
+
+
+def report_text(made: Plan, results: Sequence[ImageResult]) -> str:
+    """The report that an archive of this plan would hold."""
+    return report.report_text(made.orders[0], made.options, results)
+
+
+def manifest_text(made: Plan, results: Sequence[ImageResult]) -> str:
+    """The manifest that an archive of this plan would hold."""
+    return report.manifest_text(made.orders[0], made.options, results)
 
 
 def missing(name: str, image_id: str = "a1", status_reason: str | None = None) -> ImageResult:
@@ -63,7 +75,7 @@ def test_an_image_without_a_name_is_named_so() -> None:
 
 def test_the_comment_counts_what_is_in() -> None:
     """Not what was asked for."""
-    assert comment(ORDER, 2, 3) == f"Autoenhance order {ORDER}: 2 of 3 images"
+    assert comment([ORDER], 2, 3) == f"Autoenhance order {ORDER}: 2 of 3 images"
 
 
 def test_a_missing_rendition_is_named_with_the_way_to_get_it() -> None:

@@ -211,7 +211,7 @@ async def test_by_default_nothing_is_sent_into_our_own_network(
     start_service: StartService, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name that leads inwards is noticed where the connection would be made; the receiver hears nothing."""
-    monkeypatch.setattr("service.api.jobs.is_public_host", lambda host: True)
+    monkeypatch.setattr("service.api.new_job.is_public_host", lambda host: True)
     service = await start_service(callback_secret=SECRET)
     port = receiver.url.rpartition(":")[2]
     for host in ("localhost", "127.0.0.1", "[::1]"):

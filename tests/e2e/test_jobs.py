@@ -63,9 +63,9 @@ async def test_the_document_tells_everything(upstream: FakeUpstream, service: Se
     assert set(job) == {
         *("job_id", "order_id", "status", "total", "downloaded", "failed", "bytes", "failures", "archive_id"),
         *("error", "created_at", "started_at", "finished_at", "expires_at", "retry_at", "callback", "delivery"),
-        "links",
+        *("links", "order_ids", "orders"),
     }
-    assert job["order_id"] == ORDER
+    assert (job["order_id"], job["order_ids"]) == (ORDER, [ORDER])
     assert (job["downloaded"], job["failed"]) == (1, 1)
     assert [(failure["image_id"], failure["code"]) for failure in job["failures"]] == [("b", "image_not_found")]
     assert job["created_at"] <= job["started_at"] <= job["finished_at"] < job["expires_at"]

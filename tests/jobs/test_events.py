@@ -7,6 +7,7 @@ from typing import cast
 
 from service.archives.archive import Archive
 from service.archives.archives import Archives
+from service.archives.plan import PlannedOrder
 from service.archives.readers import Readers
 from service.jobs.engine import JobEngine
 from service.jobs.events import JobEvent, events, outcomes_of
@@ -58,7 +59,7 @@ def ended(job: Job) -> Job:
 
 
 def building() -> Archive:
-    return Archive("f" * 32, key="k", order_id=ORDER, order_name=None, total=3, readers=Readers(1, 60))
+    return Archive("f" * 32, key="k", orders=(PlannedOrder(order_id=ORDER, total=3),), readers=Readers(1, 60))
 
 
 def stream(records: Records, archive: Archive, after: int = 0) -> AsyncGenerator[JobEvent, None]:

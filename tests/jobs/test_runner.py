@@ -11,6 +11,7 @@ import pytest
 from service.archives.archive import Archive, ImageResult, State
 from service.archives.archives import Archives
 from service.archives.options import Options
+from service.archives.plan import PlannedOrder
 from service.archives.readers import Readers
 from service.jobs.engine import JobEnded, JobEngine
 from service.jobs.job import Job, Status
@@ -80,7 +81,7 @@ class Builds:
 
 def archive(*, total: int = 3, held: int = 0) -> Archive:
     """A building archive that has so many images already."""
-    found = Archive("f" * 32, key="k", order_id=ORDER, order_name=None, total=total, readers=Readers(1, 60))
+    found = Archive("f" * 32, key="k", orders=(PlannedOrder(order_id=ORDER, total=total),), readers=Readers(1, 60))
     for _ in range(held):
         add(found)
     return found

@@ -8,7 +8,7 @@ import pytest
 
 from service.archives.layout import Member
 from service.archives.options import Options
-from service.archives.plan import Plan
+from service.archives.plan import Plan, PlannedOrder
 from service.archives.shared_archives import TakenOver
 from service.cluster.live_lists import ListLost, LiveList, LiveLists, member_entry, owner_entry
 from service.cluster.redis_link import RedisLink
@@ -16,7 +16,7 @@ from service.images.blobs import Blob
 from service.telemetry.metrics import Metrics
 from tests.support.redis_server import RedisServer
 
-PLAN = Plan(order_id="o", order_name=None, options=Options(), images=(), key="k", options_key="f")
+PLAN = Plan(orders=(PlannedOrder(order_id="o"),), options=Options(), images=(), key="k", options_key="f")
 ID, OTHER = "a" * 32, "b" * 32
 
 

@@ -16,7 +16,7 @@ from service.archives.archive import Archive, State
 from service.archives.catalogue import Catalogue
 from service.archives.layout import Member
 from service.archives.options import Options
-from service.archives.plan import Plan
+from service.archives.plan import Plan, PlannedOrder
 from service.archives.readers import Readers
 from service.archives.shared_archives import TakenOver
 from service.cluster import cluster
@@ -31,7 +31,7 @@ from service.problems import ArchiveGone, StillBuilding
 from service.telemetry.metrics import Metrics
 from tests.support.redis_server import RedisServer
 
-PLAN = Plan(order_id="o", order_name=None, options=Options(), images=(), key="k", options_key="f")
+PLAN = Plan(orders=(PlannedOrder(order_id="o"),), options=Options(), images=(), key="k", options_key="f")
 
 
 def member(number: int) -> Member:
@@ -51,7 +51,7 @@ class Instance:
 
     def begin_archive(self, archive_id: str) -> Archive:
         """Its view of an archive, which somebody reads to the end."""
-        archive = Archive(archive_id, key="k", order_id="o", order_name=None, total=1, readers=Readers(1, 60))
+        archive = Archive(archive_id, key="k", orders=PLAN.orders, readers=Readers(1, 60))
         archive.readers._enter(0, to_the_end=True)
         return archive
 

@@ -15,7 +15,7 @@ from service.archives.build import BuildContext
 from service.archives.catalogue import Catalogue
 from service.archives.eviction import Eviction
 from service.archives.options import Options
-from service.archives.plan import Planner
+from service.archives.planner import Planner
 from service.archives.registry import Registry
 from service.database import Database
 from service.images import blob_index, spending

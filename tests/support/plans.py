@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from service.archives.archive import Archive
 from service.archives.options import Options
-from service.archives.plan import Plan, PlannedImage
+from service.archives.plan import Plan, PlannedImage, PlannedOrder
 from service.archives.readers import Readers
 from service.upstream.models import ImageState
 
@@ -21,8 +21,7 @@ def plan_of(*image_ids: str, key: str = "key", options_key: str = "options", wai
         for image_id in image_ids
     )
     return Plan(
-        order_id="o",
-        order_name=None,
+        orders=(PlannedOrder(order_id="o", total=len(images)),),
         options=Options(wait=True) if wait else Options(),
         images=images,
         key=key,
@@ -35,8 +34,6 @@ def archive_of(plan: Plan, readers: Readers | None = None) -> Archive:
     return Archive(
         uuid4().hex,
         key=plan.key,
-        order_id=plan.order_id,
-        order_name=plan.order_name,
-        total=len(plan.images),
+        orders=plan.orders,
         readers=readers or Readers(1 << 30, 60),
     )

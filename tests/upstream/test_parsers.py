@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from service.archives.options import Options
-from service.archives.plan import make_plan
+from service.archives.planner import make_plan
 from service.images.identity import image_variant
 from service.problems import Problem
 from service.upstream.answers import (

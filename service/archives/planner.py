@@ -1,0 +1,194 @@
+"""Makes plans: which images of an order an archive will hold, under which names."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from service.archives.names import ANY_NAME, Names
+from service.archives.options import Options
+from service.archives.plan import Plan, PlannedImage, PlannedOrder, options_key
+from service.archives.renditions import ORIGINAL, ORIGINALS_FOLDER
+from service.computing import MANY_IMAGES, compute
+from service.images.identity import digest, image_key, image_variant
+from service.images.legacy import legacy_key
+from service.problems import InvalidParameter, OrderEmpty, TooManyImages, UnknownImage
+from service.upstream.models import ImageRecord, ImageState, Order, Original
+
+_NO_DATE = datetime(1980, 1, 1, tzinfo=UTC)
+
+
+def make_plan(
+    order_id: str,
+    order: Order,
+    generations: Mapping[str, int],
+    options: Options,
+    max_images: int,
+    *,
+    has_legacy: bool = False,
+) -> Plan:
+    """Choose the images and fix the archive's identity. `has_legacy`: the store holds images of the first edition.
+
+    Raises `OrderEmpty`, `UnknownImage` for a subset that is not part of the order, `TooManyImages`.
+    """
+    records = choose(order, options, max_images)
+    taken = {record.image_id for record in records}
+    chosen = [(record.image_id or _stand_in(at, taken), record) for at, record in enumerate(records, 1)]
+    stems = _stems(order_id, order, chosen, options)
+    identity: list[tuple[Any, ...]] = []
+    images = []
+    for rendition_name, rendition in options.renditions.items():
+        for image_id, record in chosen:
+            generation = generations.get(image_id, 0)
+            key = image_key(image_variant(record, rendition), generation)
+            name = record.image_name or image_id
+            stem = stems.get(image_id)
+            identity.append((image_id, name, key) if stem is None else (image_id, name, key, stem))
+            images.append(
+                PlannedImage(
+                    image_id=image_id,
+                    name=name,
+                    state=record.state if record.image_id else ImageState.FAILED,
+                    key=key,
+                    legacy_key=legacy_key(record, rendition, generation) if has_legacy else None,
+                    modified=record.date_added or order.created_at or _NO_DATE,
+                    is_bought=record.downloaded,
+                    status_reason=record.status_reason,
+                    rendition=rendition_name,
+                    folder=rendition_name,
+                    stem=stem,
+                )
+            )
+    if options.original is not None:
+        originals = _originals(order, chosen, generations, options.original, stems)
+        identity += [(image.image_id, image.name, image.key, image.folder) for image in originals]
+        images += originals
+    same_options = options_key(order_id, options)
+    planned = PlannedOrder(order_id=order_id, name=order.name, total=len(images), unlisted=order.unlisted)
+    return Plan(
+        orders=(planned,),
+        options=options.of_plan,
+        images=tuple(images),
+        key=digest(same_options, identity),
+        options_key=same_options,
+    )
+
+
+def _originals(
+    order: Order,
+    chosen: Sequence[tuple[str, ImageRecord]],
+    generations: Mapping[str, int],
+    rendition: Original,
+    stems: Mapping[str, str],
+) -> list[PlannedImage]:
+    """The unaltered photo of each image: of one that was made from another image, that one's."""
+    by_id = {record.image_id: record for record in order.images}
+    found = []
+    for image_id, record in chosen:
+        source = record
+        for _ in order.images:  # at most: they may name each other in a circle
+            if source.parent_image_id is None or source.parent_image_id not in by_id:
+                break
+            source = by_id[source.parent_image_id]
+        source_id = source.parent_image_id or source.image_id or image_id
+        variant = image_variant(replace(source, image_id=source_id), rendition)
+        # It is there as soon as it is uploaded, whatever becomes of the enhanced one.
+        state = source.state if source.state in (ImageState.WAITING, ImageState.EXPIRED) else ImageState.READY
+        found.append(
+            PlannedImage(
+                image_id=image_id,
+                name=record.image_name or image_id,
+                state=state if record.image_id else ImageState.FAILED,
+                key=image_key(variant, generations.get(source_id, 0)),
+                modified=source.date_added or order.created_at or _NO_DATE,
+                status_reason=source.status_reason,
+                rendition=ORIGINAL,
+                folder=ORIGINALS_FOLDER,
+                source_id=None if source_id == image_id else source_id,
+                stem=stems.get(image_id),
+            )
+        )
+    return found
+
+
+def _stems(order_id: str, order: Order, chosen: Sequence[tuple[str, ImageRecord]], options: Options) -> dict[str, str]:
+    """The names by the caller's template; none where names are what they are."""
+    if options.names == ANY_NAME:
+        return {}
+    places = {id(record): place for place, record in enumerate(order.images, 1)}
+    return Names.by_template(
+        options.names,
+        [(image_id, record.image_name or image_id) for image_id, record in chosen],
+        {image_id: places[id(record)] for image_id, record in chosen},
+        order=order.name or f"order-{order_id}",
+        total=order.image_count,
+    ).stems
+
+
+def _stand_in(place: int, taken: Collection[str | None]) -> str:
+    """What an image without an id is called, in reports too; no other image of the order is called so."""
+    name = f"unidentified-{place}"
+    while name in taken:
+        name += "x"
+    return name
+
+
+def choose(order: Order, options: Options, max_images: int) -> list[ImageRecord]:
+    """The records that `options` select, in the order's sequence. Raises as `make_plan` does."""
+    if not order.images:
+        raise OrderEmpty("Autoenhance is still merging brackets into images." if order.may_grow else None)
+    chosen = list(order.images)
+    if subset := set(options.subset):
+        unknown = subset - {image.image_id for image in order.images}
+        if unknown:
+            raise UnknownImage(sorted(unknown))
+        chosen = [image for image in order.images if image.image_id in subset]
+    if options.part is not None:
+        chosen = _part_of(order, options.part, max_images)
+    if len(chosen) > max_images:
+        raise TooManyImages(len(chosen), max_images)
+    return chosen
+
+
+def parts_of(images: int, max_images: int) -> int:
+    """How many archives an order of so many images needs."""
+    return -(-images // max_images)
+
+
+def _part_of(order: Order, part: int, max_images: int) -> list[ImageRecord]:
+    """Part `part` (1, 2, ...) of an order: by date and id, in the order's own sequence."""
+    sequence = range(len(order.images))
+    records = order.images
+    by_date = sorted(sequence, key=lambda at: (records[at].date_added or _NO_DATE, records[at].image_id or ""))
+    chosen = set(by_date[(part - 1) * max_images : part * max_images])
+    if not chosen:
+        count = parts_of(len(order.images), max_images)
+        raise InvalidParameter("part", f"must be a whole number from 1 to {count}: this order has no more parts")
+    return [records[at] for at in sequence if at in chosen]
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Makes plans from an order's document and the generations of its images. Plans have at most `max_images`.
+
+    `has_legacy`: the store holds images of the first edition.
+    """
+
+    max_images: int
+    has_legacy: bool = False
+
+    def plan(self, order_id: str, order: Order, generations: Mapping[str, int], options: Options) -> Plan:
+        """The plan for these options. Raises as `make_plan`."""
+        return make_plan(order_id, order, generations, options, self.max_images, has_legacy=self.has_legacy)
+
+    def chosen(self, order: Order, options: Options) -> list[str]:
+        """The ids of the images that a plan would have. Raises as `make_plan`."""
+        return [image.image_id for image in choose(order, options, self.max_images) if image.image_id]
+
+    async def outline(self, order_id: str, order: Order, generations: Mapping[str, int], options: Options) -> Plan:
+        """As `plan`, of an order however large: what its owner is shown. No archive can be built from it."""
+        limit = self.max_images if options.part is not None else max(self.max_images, len(order.images))
+        return await compute(
+            lambda: make_plan(order_id, order, generations, options, limit, has_legacy=self.has_legacy),
+            is_short=len(order.images) <= MANY_IMAGES,
+        )
