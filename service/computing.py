@@ -22,11 +22,18 @@ MANY_IMAGES = 300
 async def compute(work: Callable[[], T], *, is_short: bool = False) -> T:
     """Run on the one thread for it what would hold the event loop for more than some milliseconds.
 
-    What `is_short` is done at once: it shall not queue behind what is long.
+    What `is_short` is done at once: it shall not queue behind what is long. What has begun is waited for, also when the
+    caller is cancelled: until then it holds its memory.
     """
     if is_short:
         return work()
-    return await asyncio.get_running_loop().run_in_executor(_thread, _in_small_shares, work)
+    running = _thread.submit(_in_small_shares, work)
+    try:
+        return await asyncio.wrap_future(running)
+    except asyncio.CancelledError:
+        if not running.cancelled():
+            await asyncio.gather(asyncio.wrap_future(running), return_exceptions=True)
+        raise
 
 
 def _in_small_shares(work: Callable[[], T]) -> T:

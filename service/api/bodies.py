@@ -41,9 +41,12 @@ async def read_document(request: web.Request, kind: type[Document], context: dic
 
 
 def checked(kind: type[Document], document: object, context: dict[str, Any] | None = None) -> Document:
-    """The document as a model. Raises `InvalidParameter` for the first member that is wrong."""
+    """The document as a model: a number is no truth value there, and a text is no number.
+
+    Raises `InvalidParameter` for the first member that is wrong.
+    """
     try:
-        return kind.model_validate(document, context=context)
+        return kind.model_validate_json(json.dumps(document), strict=True, context=context)
     except ValidationError as error:
         name, reason = next(wrong_values(kind, error, what="member"))
         raise InvalidParameter(name[:64] or "body", reason) from None

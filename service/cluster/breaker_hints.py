@@ -7,10 +7,11 @@ the pause is over, one of them tries, not all. Without Redis every instance is o
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from redis.exceptions import RedisError
 
+from service.background import until_done
 from service.telemetry.logs import get_logger
 from service.upstream.breaker import Breaker
 
@@ -35,15 +36,18 @@ class BreakerHints:
         self._told: set[Breaker] = set()
         self._trying: set[Breaker] = set()
 
-    async def exchange_regularly(self) -> None:
+    async def exchange_regularly(self) -> NoReturn:
         """Look and tell, again and again."""
         while True:
-            for breaker in self._breakers:
-                with suppress(RedisError, OSError, TimeoutError):
-                    async with asyncio.timeout(_CALL_SECONDS * 2):
-                        await self.exchange(breaker)
+            await until_done("exchange hints", self._exchange_all, _IDLE_SECONDS)
             is_idle = not (self._advised or self._told or self._trying)
             await asyncio.sleep(_IDLE_SECONDS if is_idle else _LOOK_SECONDS)
+
+    async def _exchange_all(self) -> None:
+        for breaker in self._breakers:
+            with suppress(RedisError, OSError, TimeoutError):
+                async with asyncio.timeout(_CALL_SECONDS * 2):
+                    await self.exchange(breaker)
 
     async def exchange(self, breaker: Breaker) -> None:
         """Tell others how this circuit stands, and take their advice."""

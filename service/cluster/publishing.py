@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+from service.background import until_done
 from service.cluster.images import ClusterImages
 from service.cluster.link import Unavailable
 from service.database import Database
@@ -50,7 +51,7 @@ class Publisher:
         self._is_waiting = False
         self._rest = asyncio.create_task(self._share_rest_regularly(), name="sharing")
         self._workers = [asyncio.create_task(self._share_images(), name="sharing images") for _ in range(_AT_ONCE)]
-        self._loading = asyncio.create_task(self._load_marked())
+        self._loading = asyncio.create_task(until_done("load what is to be shared", self._load_marked, _RETRY_SECONDS))
 
     async def close(self) -> None:
         """Share what is left, as far as the time goes."""
@@ -77,13 +78,22 @@ class Publisher:
     async def _share_images(self) -> None:
         while True:
             blob, key = await self._images.marked.get()
-            while not await self._share(blob, key) and not self._stopping.is_set():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_RETRY_SECONDS):
-                        await self._stopping.wait()
+            try:
+                while not await self._share(blob, key) and not self._stopping.is_set():
+                    await self._pause()
+            except Exception:  # of one image: the others do not wait for it
+                log.exception("image could not be shared")
+                await self._pause()
+                if not self._stopping.is_set():  # else it is shared after the next start
+                    self._images.marked.put_nowait((blob, key))
             self._images.marked.task_done()
             if self._is_waiting:  # a list, perhaps for this image
                 self._images.wake()
+
+    async def _pause(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RETRY_SECONDS):
+                await self._stopping.wait()
 
     async def _share(self, blob: Blob, key: str | None) -> bool:
         """Whether there is nothing left to be done for this image."""
@@ -104,8 +114,8 @@ class Publisher:
             is_done, self._is_waiting = False, True
             try:
                 is_done = await self._share_rest()
-            except sqlite3.Error as error:
-                log.warning("not shared yet", error=type(error).__name__)
+            except Exception:
+                log.exception("not shared yet")
             self._is_waiting = not is_done
             if is_last:
                 return

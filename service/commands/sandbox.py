@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from service.commands.refusal import refuse, why_not_listening
@@ -44,6 +45,9 @@ async def _serve(config: SandboxConfig) -> None:
 
 def _announce(running: Sandbox) -> None:
     command = _program()
+    if find_spec("PIL") is None:
+        print("Pillow is not installed (the extra: sandbox). Every photo comes as it was uploaded, whatever its")
+        print("rendition; `make demo` installs it.\n")
     print("The sandbox is running. Start the service in front of it:\n")
     settings = f"AUTOENHANCE_API_BASE={running.api_base} AUTOENHANCE_API_KEY={running.api_key} RATE_LIMIT=off"
     print(f"  {settings} {command} serve\n")

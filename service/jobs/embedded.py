@@ -4,10 +4,12 @@ import asyncio
 import contextvars
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar
+from functools import partial
+from typing import TypeVar
 
+from service.background import until_done
 from service.database import Database
 from service.disk import OutOfSpace
 from service.jobs import table
@@ -135,15 +137,21 @@ class EmbeddedJobs:
         if self._work is None:
             return
         if not job.is_final:
-            self._begin(job.id, self._run(job, self._work))
+            self._begin(job.id, job.id, self._work.run)
         elif job.follow_up_due is not None:
-            self._begin(_follow_up_of(job), self._follow_up(job, self._work))
+            self._begin(_follow_up_of(job), job.id, partial(self._follow_up, self._work))
 
-    def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, name: str, job_id: str, work: Callable[[Job], Awaitable[None]]) -> None:
         if name in self._tasks:
-            work.close()
             return
-        task = self._tasks[name] = asyncio.create_task(work, name=f"job {name}", context=self._context.copy())
+
+        async def run() -> None:
+            if (job := await self.get(job_id)) is not None:
+                await work(job)
+
+        task = self._tasks[name] = asyncio.create_task(
+            until_done(f"job {name}", run, _AFTER_FAULT_SECONDS), name=f"job {name}", context=self._context.copy()
+        )
 
         def ended(_: asyncio.Task[None]) -> None:
             if self._tasks.get(name) is task:
@@ -151,16 +159,7 @@ class EmbeddedJobs:
 
         task.add_done_callback(ended)
 
-    async def _run(self, job: Job, work: Work) -> None:
-        while True:
-            try:
-                return await work.run(job)
-            except Exception:
-                log.exception("job could not be run", job_id=job.id)
-            await asyncio.sleep(_AFTER_FAULT_SECONDS)
-            job = await self.get(job.id) or job
-
-    async def _follow_up(self, job: Job, work: Work) -> None:
+    async def _follow_up(self, work: Work, job: Job) -> None:
         """Deliver the job's ZIP, then tell its receiver."""
         known: Job | None = job
         while known is not None and (due := known.follow_up_due) is not None:

@@ -19,12 +19,13 @@ from service.telemetry.metrics import Call, Circuit, Metrics
 from service.telemetry.traces import span
 from service.upstream import formats
 from service.upstream.answers import UpstreamFailure, order_problem
+from service.upstream.bodies import LONG_DOCUMENT, read_body
 from service.upstream.breaker import Breaker, CircuitOpen, Operation
 from service.upstream.download import Body, Download
 from service.upstream.models import Order, OrdersPage, Rendition
 from service.upstream.order_document import InvalidOrder, read_order, read_orders
 from service.upstream.retry import Deadline, Retries, RetryBudget, RetryPolicy
-from service.upstream.transport import Transport, read_body
+from service.upstream.transport import Transport
 from service.upstream.uploads import Uploads
 
 log = get_logger(__name__)
@@ -36,8 +37,6 @@ _ORDER_SECONDS = 20.0
 _PER_PAGE = 15
 # All of them count as one subject of the circuits: that they fail must not keep enhanced images from being fetched.
 _ORIGINALS = "originals"
-# Reading so many bytes takes some milliseconds of the loop.
-_LONG_DOCUMENT = 256 << 10
 # So many long documents are held at once: each may take three times its 16 MiB.
 _LONG_AT_ONCE = 2
 
@@ -204,6 +203,7 @@ class Autoenhance:
                 api_headers={},
                 reach=operation.reach,
                 is_fresh=attempt > 1,
+                is_document=True,
             ) as response:
                 try:
                     return await read(response)
@@ -230,7 +230,7 @@ class Autoenhance:
     async def _read(self, response: ClientResponse, parse: Callable[[bytearray], T]) -> T:
         """What `parse` makes of a document; of long documents so many are held at once. Raises `InvalidOrder`."""
         async with AsyncExitStack() as turn:
-            body = await read_body(response, _LONG_DOCUMENT, lambda: turn.enter_async_context(self._long_documents))
+            body = await read_body(response, lambda: turn.enter_async_context(self._long_documents))
 
             def read() -> T:
                 try:
@@ -239,7 +239,7 @@ class Autoenhance:
                     with suppress(BufferError):
                         body.clear()  # whoever keeps an error with its traceback does not keep it
 
-            return await compute(read, is_short=len(body) <= _LONG_DOCUMENT)
+            return await compute(read, is_short=len(body) <= LONG_DOCUMENT)
 
     def _image_url(self, image_id: str, rendition: Rendition) -> URL:
         try:

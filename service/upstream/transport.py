@@ -1,9 +1,8 @@
 """One call to upstream over HTTP: headers, redirects followed by hand, and failures told apart."""
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
@@ -22,15 +21,13 @@ from yarl import URL
 from service.reasons import Reason
 from service.telemetry.metrics import Call, Circuit, Metrics
 from service.upstream.answers import UpstreamFailure, for_the_log, refusal
+from service.upstream.bodies import PACKING, first_text, read_document
 from service.upstream.network import CONNECT_SECONDS, STALL_SECONDS, AddressGuard, ForbiddenAddress
-from service.upstream.order_document import MAX_DOCUMENT_BYTES
 
 _MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # A redirect's body up to this size is read.
 _SMALL_BODY = 16 * 1024
-_LOGGED_BODY = 300
-_TEXT_SECONDS = 2.0
 # aiohttp's timer for a stall is set anew with every packet: who calls `get` has one of its own.
 _UNTIMED = ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
 # What storage says of a stored object.
@@ -73,12 +70,14 @@ class Transport:
         reach: Callable[[Circuit], None],
         timeout: asyncio.Timeout,
         is_fresh: bool = False,
+        is_document: bool = False,
     ) -> AsyncIterator[ClientResponse]:
         """The answer at the end of the redirects, with status 200 or 206; its body is read within this block.
 
         `api_headers` go to the API's origin only; `headers` go along all the way. `reach` is asked before each hop.
         `timeout`, which is entered here, bounds it as a whole; nothing else but connecting is timed. `is_fresh` asks
-        for new connections. Raises `UpstreamFailure` for anything else, also when the body cannot be read.
+        for new connections; `is_document` for a body that is read by `bodies.read_body`. Raises `UpstreamFailure` for
+        anything else, also when the body cannot be read.
         """
         at_api = True
         circuit = Circuit.API
@@ -96,6 +95,7 @@ class Transport:
                         {**headers, **own},
                         limit=timeout,
                         is_fresh=is_fresh,
+                        is_document=is_document,
                     ) as response:
                         if response.status not in _REDIRECTS:
                             await self._refuse(response)
@@ -121,6 +121,7 @@ class Transport:
                 self._api_headers,
                 method=hdrs.METH_POST,
                 is_fresh=True,
+                is_document=True,
                 json=document,
             ) as response:
                 await self._check(response)
@@ -156,6 +157,7 @@ class Transport:
         method: str = hdrs.METH_GET,
         limit: asyncio.Timeout | None = None,
         is_fresh: bool = False,
+        is_document: bool = False,
         **body: Any,
     ) -> ClientResponse:
         """Send one request; returns the answer once its head is in, to be entered at once."""
@@ -166,7 +168,8 @@ class Transport:
             response = await session.request(
                 method,
                 url,
-                headers=headers,
+                headers={**headers, **PACKING} if is_document else headers,
+                auto_decompress=not is_document,
                 allow_redirects=False,
                 proxy=self._guard.proxy(url),
                 timeout=timeout,
@@ -192,7 +195,7 @@ class Transport:
             return
         failure = refusal(response.status, response.headers)
         if failure is not None:
-            failure.detail = f"{failure.detail}: {await _first_text(response)}"
+            failure.detail = f"{failure.detail}: {await first_text(response)}"
             raise failure
 
 
@@ -203,46 +206,6 @@ async def _drain(response: ClientResponse) -> None:
     if response.content_length is not None and response.content_length <= _SMALL_BODY:
         with suppress(ClientError):  # where to go next is known without it
             await response.read()
-
-
-async def _first_text(response: ClientResponse) -> str:
-    """How an error's body begins, for the log. A body that cannot be read, or does not come, says nothing."""
-    try:
-        async with asyncio.timeout(_TEXT_SECONDS):
-            return (await response.content.read(_LOGGED_BODY)).decode("utf-8", "replace")
-    except (ClientError, TimeoutError, ConnectionError):
-        return ""
-
-
-async def read_body(
-    response: ClientResponse, long: int = MAX_DOCUMENT_BYTES, wait: Callable[[], Awaitable[None]] | None = None
-) -> bytearray:
-    """A document's bytes. Before more than `long` are taken, `wait` is awaited.
-
-    Raises `UpstreamFailure` when there are too many.
-    """
-    body = bytearray()
-    if (response.content_length or 0) > MAX_DOCUMENT_BYTES:
-        raise UpstreamFailure(Reason.REJECTED, "the document is too long")
-    async for chunk in response.content.iter_any():
-        if wait is not None and len(body) + len(chunk) > long:
-            await wait()
-            wait = None
-        body += chunk
-        if len(body) > MAX_DOCUMENT_BYTES:
-            body.clear()  # whoever keeps the error with its traceback does not keep it
-            raise UpstreamFailure(Reason.REJECTED, "the document is too long")
-    return body
-
-
-async def read_document(response: ClientResponse) -> object:
-    """The JSON in an answer. Raises `UpstreamFailure` when there is none, or too much."""
-    body = await read_body(response)
-    try:
-        document: object = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise UpstreamFailure(Reason.UPSTREAM_ERROR, f"no document: {error}") from error
-    return document
 
 
 @contextmanager

@@ -7,9 +7,13 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from service.commands import sandbox as sandbox_command
+from service.sandbox import Sandbox
 from tests.support.command_line import run
 from tests.support.process import ServiceProcess
 
@@ -211,3 +215,15 @@ async def test_a_sandbox_ends_when_it_is_told_to(tmp_path: Path) -> None:
             await process.wait()
 
     assert (process.returncode, errors) == (0, b"")
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_sandbox_without_pillow_says_what_it_cannot_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], is_there: bool
+) -> None:
+    """Else its photos would be taken for enhanced ones, and its previews for full-size ones."""
+    monkeypatch.setattr(sandbox_command, "find_spec", lambda _: object() if is_there else None)
+
+    sandbox_command._announce(cast(Sandbox, SimpleNamespace(api_base="http://127.0.0.1:1/v3", api_key="key")))
+
+    assert ("Pillow is not installed" in capsys.readouterr().out) is not is_there

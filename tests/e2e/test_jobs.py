@@ -5,10 +5,12 @@ import sqlite3
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from blockbuster import BlockBuster
 
+from service.api.new_job import NewJob
 from service.archives.archives import Archives
 from service.problems import ArchiveGone
 from tests.support.client import PATIENCE, Service, StartService
@@ -199,6 +201,59 @@ async def test_a_body_is_read_as_strictly(
 
     assert (status_, problem["parameter"]) == (400, named)
     assert not upstream.received
+
+
+_NUMBERS: dict[str, object] = {
+    "quality": 80,
+    "max_width": 100,
+    "scale": 0.5,
+    "part": 1,
+    "wait_timeout": 5,
+    "max_credits": 0,
+}
+_TRUTHS = ("preview", "dev_mode", "wait", "refresh")
+
+
+def test_all_numbers_and_truth_values_are_tried_below() -> None:
+    """Every one that a job has."""
+    kinds = {name: {field.annotation, *get_args(field.annotation)} for name, field in NewJob.model_fields.items()}
+
+    assert {name for name, kind in kinds.items() if kind & {int, float}} == set(_NUMBERS)
+    assert {name for name, kind in kinds.items() if bool in kind} == set(_TRUTHS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, wrong) for name, right in _NUMBERS.items() for wrong in (True, False, str(right), [right], "")),
+        *((name, wrong) for name in _TRUTHS for wrong in (0, 1, 1.0, "true", "no", [True], None)),
+    ],
+)
+async def test_in_a_body_each_value_is_of_its_kind(
+    upstream: FakeUpstream, service: Service, name: str, value: object
+) -> None:
+    """`true` is no number, 1 no truth value, and a text neither: what is meant is not guessed where it may cost."""
+    status_, problem = await create(service, {name: value})
+
+    assert (status_, problem["parameter"]) == (400, name)
+    assert problem["detail"]
+    assert not upstream.received
+
+
+@pytest.mark.parametrize(("name", "value"), [*_NUMBERS.items(), *((name, True) for name in _TRUTHS)])
+async def test_in_a_body_values_of_their_kind_are_taken(service: Service, name: str, value: object) -> None:
+    """As JSON has them."""
+    assert (await create(service, {name: value}))[0] == 202
+
+
+@pytest.mark.parametrize("several", [["print", "web,quality=70"], []], ids=str)
+async def test_in_a_body_lists_are_lists(service: Service, several: list[str]) -> None:
+    """Of texts that say what they do in a query."""
+    body = {"rendition": several, "include": ["manifest"], "names": "{seq}", "image": ["a"]}
+
+    status_, accepted = await create(service, body)
+
+    assert (status_, (await ended(service, accepted))["status"]) == (202, "complete")
 
 
 async def test_a_body_that_is_no_object_is_refused(service: Service) -> None:

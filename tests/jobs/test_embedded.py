@@ -4,6 +4,7 @@ import asyncio
 import json
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,7 +14,7 @@ from service.database import Database
 from service.disk import OutOfSpace
 from service.jobs import table
 from service.jobs.embedded import EmbeddedJobs
-from service.jobs.job import Callback, CallbackState, Job, Status
+from service.jobs.job import Callback, CallbackState, Delivery, Job, Status
 from service.problems import JobsUnavailable
 from tests.jobs.conformance.work import ORDER, PATIENCE, Tasks, ended, request, running
 
@@ -186,3 +187,35 @@ async def test_callbacks_of_earlier_attempts_wait_their_time(tmp_path: Path) -> 
     await database.close()
 
     assert [called.id for called in later.callbacks] == [other.id]
+
+
+async def test_a_follow_up_goes_on_after_a_fault_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a job does: its delivery and its callback are not lost until the next start."""
+    monkeypatch.setattr("service.jobs.embedded._AFTER_FAULT_SECONDS", 0)
+    database = await Database.open(tmp_path, [table.SCHEMA])
+    engine = await EmbeddedJobs.open(database)
+    tasks = Tasks(engine)
+    faults = ["delivery", "callback"]
+
+    async def deliver(job: Job) -> Delivery:
+        if "delivery" in faults:
+            faults.remove("delivery")
+            raise ZeroDivisionError
+        return await tasks._deliver(job)
+
+    async def call_back(job: Job) -> Callback:
+        if "callback" in faults:
+            faults.remove("callback")
+            raise ZeroDivisionError
+        return await tasks._call_back(job)
+
+    wanted = replace(request(), callback_url="https://a.example/", deliver_to="https://b.example/")
+    working = asyncio.create_task(engine.run(replace(tasks.work, deliver=deliver, call_back=call_back)))
+    await engine.submit(wanted)
+    await tasks.until(lambda: len(tasks.callbacks) == 1)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    await database.close()
+
+    assert faults == []
+    assert len(tasks.deliveries) == 1

@@ -4,15 +4,22 @@ import asyncio
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from obstore.store import MemoryStore
 
+from service.cluster import publishing
 from service.cluster.images import ClusterImages
 from service.cluster.objects import Objects
+from service.database import Database
+from service.images import blob_index
 from service.images.blobs import Blob, BlobLost
+from service.images.leases import NoLeases
+from service.images.store import ImageStore
 from service.telemetry.metrics import Metrics
+from tests.support.client import PATIENCE
 
 
 def blob(number: int) -> Blob:
@@ -117,3 +124,41 @@ async def test_an_entry_of_an_earlier_version_is_read() -> None:
     images = ClusterImages(Objects(store, Metrics()))
 
     assert await images.find("v.0") == (replace(blob(1), is_incomplete=True), True)
+
+
+async def test_one_that_cannot_be_shared_keeps_no_others_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ten whose index entries nobody can read, more than there are workers; once they can be read, they follow."""
+    monkeypatch.setattr(publishing, "_RETRY_SECONDS", 0.01)
+    storage = MemoryStore()
+    images = ClusterImages(Objects(storage, Metrics()))
+    database = await Database.open(tmp_path, [blob_index.SCHEMA])
+    store = SimpleNamespace(in_memory=lambda _: b"bytes", path=lambda _: None)
+    shared = asyncio.Event()
+
+    async def share_rest() -> bool:
+        if not shared.is_set():
+            raise ZeroDivisionError
+        return True
+
+    broken = [f"b{number}.0" for number in range(10)]
+    for key in broken:
+        await storage.put_async(f"variants/{key[:2]}/{key.partition('.')[0]}", b"no document")
+    publisher = publishing.Publisher(images, NoLeases(), database, cast(ImageStore, store), share_rest)
+    for number, key in enumerate([*broken, "v.1"]):
+        images.stored(blob(number), key)
+    async with asyncio.timeout(PATIENCE):
+        while await images.find("v.1") != (blob(10), True):  # noqa: ASYNC110  # seen from outside
+            await asyncio.sleep(0.01)
+        for key in broken:
+            await storage.delete_async(f"variants/{key[:2]}/{key.partition('.')[0]}")
+        shared.set()
+        for number, key in enumerate(broken):
+            while await images.find(key) != (blob(number), True):  # noqa: ASYNC110  # seen from outside
+                await asyncio.sleep(0.01)
+        await publisher.close()
+    await database.close()
+
+    assert "image could not be shared" in caplog.text
+    assert "not shared yet" in caplog.text

@@ -1,7 +1,11 @@
 """The order call as the rooms above see it: what is sent, and what answers become."""
 
+import gzip
+import json
 import logging
 import re
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from aiohttp import ClientConnectionError
@@ -16,7 +20,8 @@ from service.problems import (
     UpstreamTimeout,
     UpstreamUnauthorized,
 )
-from service.upstream import transport
+from service.upstream import bodies
+from service.upstream.order_document import MAX_DOCUMENT_BYTES
 from tests.support.mocked import BASE, sent
 from tests.support.samples import ORDER, order
 from tests.support.transport import (
@@ -26,7 +31,7 @@ from tests.support.transport import (
     Parts,
     open_client,
 )
-from tests.support.upstream import FakeUpstream
+from tests.support.upstream import FakeUpstream, Reply
 
 ORDER_URL = f"{BASE}/orders/{ORDER}"
 
@@ -98,14 +103,15 @@ async def test_what_is_no_order_is_upstreams_error(answers: aioresponses, lone: 
 
 
 async def test_what_is_sent(answers: aioresponses, lone: Parts) -> None:
-    """Key, version, and a wish for JSON; no dev mode, no query."""
+    """Key, version, and a wish for JSON, packed as it can be read here; no dev mode, no query."""
     answers.get(ORDER_URL, payload=order(["a"]))
 
     await lone.client.order(ORDER)
 
     url, headers = sent(answers)
     assert str(url) == ORDER_URL
-    assert headers == {"x-api-key": KEY, "x-api-version": VERSION, "Accept": "application/json"}
+    wishes = {"Accept": "application/json", "Accept-Encoding": "gzip"}
+    assert headers == {"x-api-key": KEY, "x-api-version": VERSION, **wishes}
 
 
 async def test_any_document_type_is_read_as_json(answers: aioresponses, lone: Parts) -> None:
@@ -135,13 +141,88 @@ async def test_a_document_that_is_too_long_is_not_read_to_its_end(
     upstream: FakeUpstream, parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor asked for again."""
-    monkeypatch.setattr(transport, "MAX_DOCUMENT_BYTES", 1_000)
+    monkeypatch.setattr(bodies, "MAX_DOCUMENT_BYTES", 1_000)
     upstream.orders[ORDER] = order(["a"], name="x" * 1_000)
 
     with pytest.raises(UpstreamError):
         await parts.client.order(ORDER)
 
     assert upstream.calls(ORDER) == 1
+
+
+def packed(body: bytes, coding: str = "gzip") -> Reply:
+    """A document in gzip, said to be in `coding`."""
+    return Reply(body=gzip.compress(body), content_type="application/json", headers={"Content-Encoding": coding})
+
+
+@pytest.mark.parametrize("images", [1, 5_000], ids=["short", "long"])
+@pytest.mark.parametrize("coding", ["gzip", "GZIP", "x-gzip"])
+async def test_a_packed_document_is_read(upstream: FakeUpstream, parts: Parts, images: int, coding: str) -> None:
+    """However long it is when it is unpacked."""
+    document = json.dumps(order([f"image-{number}" for number in range(images)])).encode()
+    assert (len(document) > bodies.LONG_DOCUMENT) is (images > 1)
+    upstream.orders[ORDER] = packed(document, coding)
+
+    assert len((await parts.client.order(ORDER)).images) == images
+
+
+async def test_what_a_few_bytes_unpack_into_is_bounded(
+    upstream: FakeUpstream, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """200 MB in 200 kB: no more of it than a document may have is unpacked, and not on the event loop."""
+    sizes: list[int] = []
+
+    async def compute(work: Callable[[], bytearray]) -> bytearray:
+        sizes.append(len(body := work()))
+        return body
+
+    monkeypatch.setattr(bodies, "compute", compute)
+    upstream.orders[ORDER] = packed(b" " * 200_000_000)
+
+    with pytest.raises(UpstreamError):
+        await parts.client.order(ORDER)
+
+    assert sizes == [MAX_DOCUMENT_BYTES - bodies.LONG_DOCUMENT]
+    assert upstream.calls(ORDER) == 1
+
+
+async def test_a_document_in_a_coding_that_nobody_asked_for_is_none(upstream: FakeUpstream, parts: Parts) -> None:
+    """It is not guessed at."""
+    upstream.orders[ORDER] = packed(json.dumps(order(["a"])).encode(), "br")
+
+    with pytest.raises(UpstreamError):
+        await parts.client.order(ORDER)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 20, -9], ids=str)
+async def test_a_packed_document_without_its_end_is_asked_for_again(
+    upstream: FakeUpstream, parts: Parts, keep: int
+) -> None:
+    """Its announced length was met: it was cut before it was sent."""
+    whole = packed(json.dumps(order(["a"])).encode())
+    upstream.orders[ORDER] = [replace(whole, body=whole.body[:keep]), order(["a"])]
+
+    assert len((await parts.client.order(ORDER)).images) == 1
+
+
+async def test_what_is_not_packed_as_it_says_is_no_document(upstream: FakeUpstream, parts: Parts) -> None:
+    """As any other that cannot be read."""
+    upstream.orders[ORDER] = Reply(body=json.dumps(order(["a"])).encode(), headers={"Content-Encoding": "gzip"})
+
+    with pytest.raises(UpstreamError):
+        await parts.client.order(ORDER)
+
+
+async def test_the_words_of_a_packed_refusal_are_logged(
+    upstream: FakeUpstream, parts: Parts, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They say what is wrong."""
+    upstream.orders[ORDER] = replace(packed(b'{"message": "no such thing"}'), status=400)
+
+    with pytest.raises(UpstreamError):
+        await parts.client.order(ORDER)
+
+    assert "no such thing" in caplog.text
 
 
 async def test_a_passing_failure_is_tried_again(upstream: FakeUpstream, parts: Parts) -> None:

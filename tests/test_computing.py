@@ -1,0 +1,61 @@
+"""What computes for long, on a thread of its own."""
+
+import asyncio
+import threading
+
+import pytest
+
+from service.computing import compute
+
+PATIENCE = 20
+
+
+async def test_what_is_long_runs_on_another_thread() -> None:
+    """And what is short here, at once."""
+    assert await compute(threading.get_ident) != threading.get_ident()
+    assert await compute(threading.get_ident, is_short=True) == threading.get_ident()
+
+
+async def test_who_leaves_waits_for_what_has_begun() -> None:
+    """It holds its memory until then, so its place must not be given to the next one."""
+    begun, may_end = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        may_end.wait(PATIENCE)
+
+    waiting = asyncio.create_task(compute(work))
+    assert await asyncio.to_thread(begun.wait, PATIENCE)
+
+    waiting.cancel()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    has_left = waiting.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+    assert not has_left
+
+
+async def test_who_leaves_before_it_has_begun_is_gone_at_once() -> None:
+    """It is not done at all."""
+    begun, may_end = threading.Event(), threading.Event()
+    done: list[int] = []
+
+    def work() -> None:
+        begun.set()
+        may_end.wait(PATIENCE)
+
+    first = asyncio.create_task(compute(work))
+    assert await asyncio.to_thread(begun.wait, PATIENCE)
+    second = asyncio.create_task(compute(lambda: done.append(1)))
+    await asyncio.sleep(0)
+
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    may_end.set()
+    await first
+
+    assert done == []
