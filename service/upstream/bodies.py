@@ -87,9 +87,9 @@ async def _unpack(packed: bytearray, long: int, wait: Callable[[], Awaitable[Non
     """What is packed in gzip; on the thread for it where that is more than `long`."""
     unpacker = zlib.decompressobj(_GZIP_BITS)
 
-    def unpack(data: bytes | bytearray, most: int) -> bytearray:
+    def unpack(data: bytes | bytearray, max_bytes: int) -> bytearray:
         try:
-            return bytearray(unpacker.decompress(data, most))
+            return bytearray(unpacker.decompress(data, max_bytes))
         except zlib.error as error:
             raise UpstreamFailure(Reason.UPSTREAM_ERROR, "a document that cannot be unpacked") from error
 
