@@ -1,5 +1,7 @@
 """Pages of other sites, and browsers by themselves, spend no credits and change nothing."""
 
+import asyncio
+
 import pytest
 
 from tests.api.conftest import FIRST, TOKEN
@@ -60,32 +62,35 @@ def code(answer: Answer) -> object:
     return answer.problem["code"] if is_problem else None
 
 
-@pytest.mark.parametrize("headers", FOREIGN, ids=str)
-@pytest.mark.parametrize(("method", "path"), BUYS_OR_CHANGES)
-async def test_a_page_of_another_site_buys_and_changes_nothing(
-    upstream: FakeUpstream, service: Service, method: str, path: str, headers: dict[str, str]
-) -> None:
-    """403 before anything is asked upstream."""
-    answer = await service.ask(path, method=method, headers=headers)
+async def answers(
+    service: Service, requests: list[tuple[str, str]], headers: list[dict[str, str]]
+) -> set[tuple[int, object]]:
+    """Status and code that these requests get, each with each of the headers."""
+    every = [(method, path, one) for method, path in requests for one in headers]
+    asked = await asyncio.gather(*(service.ask(path, method=method, headers=one) for method, path, one in every))
+    got = {(answer.status, code(answer)) for answer in asked}
+    print(*((answer.status, code(answer), *request) for request, answer in zip(every, asked, strict=True)), sep="\n")
+    return got
 
-    assert (answer.status, code(answer)) == (403, "origin_refused")
+
+async def test_a_page_of_another_site_buys_and_changes_nothing(upstream: FakeUpstream, service: Service) -> None:
+    """403 before anything is asked upstream."""
+    assert await answers(service, BUYS_OR_CHANGES, FOREIGN) == {(403, "origin_refused")}
     assert not upstream.calls("a")
 
 
-@pytest.mark.parametrize("headers", FOREIGN, ids=str)
-@pytest.mark.parametrize("path", ["/v1/orders", "/v1/orders/sample"])
-async def test_a_page_of_another_site_is_no_administrator(service: Service, path: str, headers: dict[str, str]) -> None:
+async def test_a_page_of_another_site_is_no_administrator(service: Service) -> None:
     """What is for administrators asks for one first, wherever the request comes from."""
-    answer = await service.ask(path, method="POST", headers=headers)
+    requests = [("POST", "/v1/orders"), ("POST", "/v1/orders/sample")]
 
-    assert (answer.status, code(answer)) == (403, "administrators_only")
+    assert await answers(service, requests, FOREIGN) == {(403, "administrators_only")}
 
 
-@pytest.mark.parametrize("headers", FOREIGN, ids=str)
-@pytest.mark.parametrize("path", [IMAGES, f"{IMAGES}?preview=true", f"/v1/orders/{ORDER}", "/", "/livez"])
-async def test_what_costs_nothing_is_open_as_before(service: Service, path: str, headers: dict[str, str]) -> None:
+async def test_what_costs_nothing_is_open_as_before(service: Service) -> None:
     """Previews, overviews, the page."""
-    assert (await service.ask(path, headers=headers)).status == 200
+    free = [IMAGES, f"{IMAGES}?preview=true", f"/v1/orders/{ORDER}", "/", "/livez"]
+
+    assert await answers(service, [("GET", path) for path in free], FOREIGN) == {(200, None)}
 
 
 @pytest.mark.parametrize(
@@ -141,15 +146,12 @@ async def test_webhooks_have_a_secret_of_their_own(start_service: StartService) 
     assert answer.status == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "localhost.evil.example", "192.0.2.1", "x", "["])
-@pytest.mark.parametrize(("method", "path"), BUYS_OR_CHANGES)
-async def test_a_name_that_somebody_gave_this_machine_is_not_ours(
-    upstream: FakeUpstream, service: Service, method: str, path: str, host: str
-) -> None:
+async def test_a_name_that_somebody_gave_this_machine_is_not_ours(upstream: FakeUpstream, service: Service) -> None:
     """A page can make its own name lead here (DNS rebinding); the browser then takes us for its own site."""
-    answer = await service.ask(path, method=method, headers={"Host": host, "Sec-Fetch-Site": "same-origin"})
+    hosts = ["evil.example", "evil.example:8000", "localhost.evil.example", "192.0.2.1", "x", "["]
+    headers = [{"Host": host, "Sec-Fetch-Site": "same-origin"} for host in hosts]
 
-    assert (answer.status, code(answer)) == (403, "host_refused")
+    assert await answers(service, BUYS_OR_CHANGES, headers) == {(403, "host_refused")}
     assert not upstream.calls("a")
 
 
@@ -176,27 +178,25 @@ async def test_a_program_without_a_host_may(service: Service) -> None:
     assert received.startswith(b"HTTP/1.0 202 ")
 
 
-@pytest.mark.parametrize("headers", PREFETCHES, ids=str)
 @pytest.mark.parametrize("path", [path for method, path in BUYS_OR_CHANGES if method == "GET"])
 async def test_what_is_fetched_ahead_spends_nothing(
-    upstream: FakeUpstream, start_service: StartService, path: str, headers: dict[str, str]
+    upstream: FakeUpstream, start_service: StartService, path: str
 ) -> None:
     """With keys or without, and by a link too."""
     opened, keyed = await start_service(), await start_service(service_api_key=FIRST)
     made = await send(keyed, "POST", "/v1/links", {"path": path}, {"X-API-Key": FIRST})
+    with_key = [headers | {"X-API-Key": FIRST} for headers in PREFETCHES]
 
-    answers = [
-        await opened.ask(path, headers=headers),
-        await keyed.ask(path, headers=headers | {"X-API-Key": FIRST}),
-        await keyed.ask(str(made.document["url"]), headers=headers),
-    ]
+    got = await answers(opened, [("GET", path)], PREFETCHES)
+    got |= await answers(keyed, [("GET", path)], with_key)
+    got |= await answers(keyed, [("GET", str(made.document["url"]))], PREFETCHES)
 
-    assert [(answer.status, code(answer)) for answer in answers] == [(403, "prefetch_refused")] * 3
+    assert got == {(403, "prefetch_refused")}
     assert not upstream.calls("a")
 
 
-@pytest.mark.parametrize("headers", PREFETCHES, ids=str)
-@pytest.mark.parametrize("path", [IMAGES, f"{IMAGES}?preview=true", f"{IMAGES}?preview=false&dev_mode=true", "/"])
-async def test_what_is_free_may_be_fetched_ahead(service: Service, path: str, headers: dict[str, str]) -> None:
+async def test_what_is_free_may_be_fetched_ahead(service: Service) -> None:
     """Previews, and watermarked images."""
-    assert (await service.ask(path, headers=headers)).status == 200
+    free = [IMAGES, f"{IMAGES}?preview=true", f"{IMAGES}?preview=false&dev_mode=true", "/"]
+
+    assert await answers(service, [("GET", path) for path in free], PREFETCHES) == {(200, None)}

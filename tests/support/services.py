@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession, ClientTimeout
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from service.api.connections import listening
 from service.api.keys import TIMEOUTS
@@ -21,6 +22,16 @@ from tests.support.process import ServiceProcess
 API_KEY = "key-of-the-account-5c02"
 
 
+class _Given(Settings):
+    """Nothing but what a test gives: reading the environment would be a third of what a start costs."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
 @asynccontextmanager
 async def service_factory(upstream_url: str, folder: Path) -> AsyncIterator[StartService]:
     """A factory for services in this process; each has a data directory of its own unless told. All stop at the end.
@@ -28,33 +39,30 @@ async def service_factory(upstream_url: str, folder: Path) -> AsyncIterator[Star
     Where the environment names a `CHECKOUT`, they are its services, each in a process of its own.
     """
     number = itertools.count()
-    with pytest.MonkeyPatch.context() as environment:
-        for name in Settings.model_fields:
-            environment.delenv(name.upper(), raising=False)
-        async with AsyncExitStack() as running:
+    async with AsyncExitStack() as running:
 
-            async def start(**settings: object) -> Service:
-                # A breaker that never opens: a test about failing images must not be about the breaker.
-                values: dict[str, Any] = {
-                    "autoenhance_api_key": API_KEY,
-                    "autoenhance_api_base": upstream_url,
-                    "data_dir": folder / f"data-{next(number)}",
-                    "breaker_failures": 1_000,
-                    "rate_limit": None,
-                    "store_max_bytes": 64 << 20,
-                }
-                if os.environ.get("CHECKOUT"):
-                    return await _start_elsewhere(running, values | settings)
-                timeouts = settings.pop("timeouts", Timeouts())
-                assert isinstance(timeouts, Timeouts)
-                app = create_app(Settings(_env_file=None, **(values | settings)))
-                app[TIMEOUTS] = timeouts
-                served = await running.enter_async_context(AsyncExitStack())
-                (url,) = await served.enter_async_context(listening(app, "127.0.0.1", 0, drain_seconds=1))
-                session = await running.enter_async_context(ClientSession(timeout=ClientTimeout(total=60)))
-                return Service(url, session, served.aclose)
+        async def start(**settings: object) -> Service:
+            # A breaker that never opens: a test about failing images must not be about the breaker.
+            values: dict[str, Any] = {
+                "autoenhance_api_key": API_KEY,
+                "autoenhance_api_base": upstream_url,
+                "data_dir": folder / f"data-{next(number)}",
+                "breaker_failures": 1_000,
+                "rate_limit": None,
+                "store_max_bytes": 64 << 20,
+            }
+            if os.environ.get("CHECKOUT"):
+                return await _start_elsewhere(running, values | settings)
+            timeouts = settings.pop("timeouts", Timeouts())
+            assert isinstance(timeouts, Timeouts)
+            app = create_app(_Given(**(values | settings)))
+            app[TIMEOUTS] = timeouts
+            served = await running.enter_async_context(AsyncExitStack())
+            (url,) = await served.enter_async_context(listening(app, "127.0.0.1", 0, drain_seconds=1))
+            session = await running.enter_async_context(ClientSession(timeout=ClientTimeout(total=60)))
+            return Service(url, session, served.aclose)
 
-            yield start
+        yield start
 
 
 async def _start_elsewhere(running: AsyncExitStack, settings: dict[str, Any]) -> Service:

