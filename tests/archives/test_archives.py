@@ -3,6 +3,7 @@
 import asyncio
 import io
 import sqlite3
+import time
 import zipfile
 from collections.abc import Iterable
 from dataclasses import replace
@@ -23,6 +24,8 @@ from service.problems import (
     ArchiveNotFound,
     BreakerOpen,
     Draining,
+    InvalidParameter,
+    MaxCreditsExceeded,
     NoImages,
     OrderNotFound,
     StillBuilding,
@@ -300,6 +303,55 @@ class TestRegistry:
         assert registry.known(archive.id) is None
 
 
+class TestPrice:
+    async def test_as_much_as_may_be_spent_and_no_more(self, house: House, upstream: FakeUpstream) -> None:
+        """Whether it is too much is known before anything is asked for; what is stored costs nothing."""
+        fill(upstream, "a", "b")
+
+        with pytest.raises(MaxCreditsExceeded):
+            await house.start(preview=False, max_credits=1)
+        before = upstream.image_calls
+        bought = await house.finished(preview=False, max_credits=2)
+        again = await house.finished(preview=False, max_credits=0)
+
+        assert (before, bought.state, again.id, upstream.image_calls) == (0, State.COMPLETE, bought.id, 2)
+
+    async def test_what_is_fetched_anew_is_bought_anew(self, house: House, upstream: FakeUpstream) -> None:
+        """Though it is stored."""
+        fill(upstream, "a")
+        await house.finished(preview=False)
+
+        with pytest.raises(MaxCreditsExceeded):
+            await house.start(preview=False, max_credits=0, refresh=True)
+
+        assert upstream.image_calls == 1
+
+
+class TestSince:
+    async def test_only_an_archive_of_the_same_order_says_what_is_held(
+        self, house: House, upstream: FakeUpstream
+    ) -> None:
+        """Another order's may have the same images."""
+        fill(upstream, "a")
+        upstream.orders[OTHER_ORDER] = order(["a"], order_id=OTHER_ORDER)
+        other = await house.finished(OTHER_ORDER)
+
+        with pytest.raises(InvalidParameter, match="since"):
+            await house.start(since=other.id)
+
+    async def test_of_one_that_is_being_built_it_is_not_known_yet(self, house: House, upstream: FakeUpstream) -> None:
+        """Come back when it is there."""
+        fill(upstream, "a")
+        gate = upstream.hold("a")
+        archive, _ = await house.start()
+
+        with archive.readers.reading(to_the_end=True):
+            with pytest.raises(StillBuilding):
+                await house.start(since=archive.id)
+            gate.set()
+            await house.read_to_the_end(archive)
+
+
 class TestById:
     async def test_an_unknown_id_is_not_found(self, house: House) -> None:
         """Nor was it ever here."""
@@ -395,6 +447,50 @@ class TestById:
         assert (again.id != archive.id, result) == (True, CacheResult.MISS)
         assert upstream.calls("a") == 1
 
+    async def test_a_clock_that_was_put_back_makes_nobody_wait_longer(
+        self, upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given a build that waits, and an hour that comes twice: its time is what was asked for at most."""
+        upstream.orders[ORDER] = order([photo("a"), photo("b", status="processing")])
+        upstream.images["a"] = jpeg()
+        async with open_house(upstream, tmp_path / "data") as house:
+            archive, _ = await house.start(wait=True, wait_timeout=600)
+            with archive.readers.reading(to_the_end=True):
+                await archive.wait_until(lambda: len(archive.members) == 1)
+                await house.archives.close()
+        now = time.time
+        monkeypatch.setattr(time, "time", lambda: now() - 3_600)
+
+        async with open_house(upstream, tmp_path / "data") as house:
+            await house.archives.by_id(archive.id)
+            left = house.registry.builds[archive.id].deadline - time.monotonic()
+
+        assert left <= 600
+
+    async def test_after_a_restart_its_readers_have_the_grace_to_come_back(
+        self, upstream: FakeUpstream, tmp_path: Path
+    ) -> None:
+        """Given one that nobody used for an hour, since the service was down: it goes only when the grace is over."""
+        fill(upstream, "a", "b")
+        async with open_house(upstream, tmp_path / "data", concurrency=1, window=1) as house:
+            archive, _ = await house.start()
+            with archive.readers.reading():
+                await archive.wait_until(lambda: len(archive.members) == 1)
+            await house.archives.close()
+
+        async def state(house: House) -> str:
+            query = "SELECT state FROM archives"
+            return str(await house.database.run(lambda connection: connection.execute(query).fetchone()[0]))
+
+        async with open_house(upstream, tmp_path / "data", grace=60) as house:
+            await house.database.run(lambda connection: connection.execute("UPDATE archives SET used = used - 3600"))
+            await house.archives._sweep()
+            at_first = await state(house)
+            house.archives._started -= 61
+            await house.archives._sweep()
+
+            assert (at_first, await state(house)) == ("building", "gone")
+
     async def test_a_look_at_it_begins_nothing(self, upstream: FakeUpstream, tmp_path: Path) -> None:
         """Neither its build, nor a download of what was lost."""
         fill(upstream, "a", "b")
@@ -449,6 +545,19 @@ class TestById:
         again = await repairing
 
         assert await house.bytes_of(again) == before
+
+    async def test_a_lost_report_is_written_again(self, house: House, upstream: FakeUpstream) -> None:
+        """From what is kept of the archive, to the same bytes; no image is asked for."""
+        fill(upstream, "a", "b")
+        upstream.images["b"] = 404
+        archive = await house.finished()
+        before, calls = await house.bytes_of(archive), upstream.image_calls
+        (report,) = [member.blob.digest for member in archive.members if member.image_id is None]
+        await house.images.delete(partial(_only, report))
+
+        again = await house.archives.by_id(archive.id)
+
+        assert (await house.bytes_of(again), upstream.image_calls) == (before, calls)
 
     async def test_with_other_bytes_it_is_gone(self, house: House, upstream: FakeUpstream) -> None:
         """An id names one sequence of bytes for ever."""
@@ -541,6 +650,55 @@ class TestBuild:
         assert isinstance(archive.failure, ArchiveGone)
         assert (fetched, again.state) == ([1, 0], State.COMPLETE)
         assert [upstream.calls(image_id) for image_id in "ab"] == [1, 1]
+
+    async def test_an_image_that_cannot_be_stored_makes_room_for_the_next(
+        self, upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given a window that one image fills: the next is fetched when that one fails, though no reader moved."""
+        fill(upstream, "a", "b")
+        storing, fail = asyncio.Event(), asyncio.Event()
+        async with open_house(upstream, tmp_path / "data", concurrency=1, window=1) as house:
+            publish = house.images.publish
+
+            async def refuse(*arguments: Any, **options: Any) -> Blob:
+                if storing.is_set():
+                    return await publish(*arguments, **options)
+                storing.set()
+                await fail.wait()
+                raise OSError("no such device")
+
+            monkeypatch.setattr(house.images, "publish", refuse)
+            archive, _ = await house.start()
+            with archive.readers.reading():
+                await storing.wait()
+                await turns(50)
+                before = upstream.image_calls
+                fail.set()
+                async with asyncio.timeout(PATIENCE):
+                    await archive.wait_until(lambda: bool(archive.members))
+
+        assert (before, [member.image_id for member in archive.members]) == (1, ["b"])
+
+    async def test_one_that_fails_is_not_joined_while_it_is_taken_off_the_disk(
+        self, house: House, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Who asks then has an archive of their own."""
+        fill(upstream, "a")
+        upstream.images["a"] = 404
+        forgetting, forget = asyncio.Event(), asyncio.Event()
+
+        async def forget_slowly(_: str) -> None:
+            forgetting.set()
+            await forget.wait()
+
+        monkeypatch.setattr(house.catalogue, "forget", forget_slowly)
+        failed, _ = await house.start()
+        with failed.readers.reading(to_the_end=True):
+            await forgetting.wait()
+            again, result = await house.start()
+            forget.set()
+
+        assert (again.id != failed.id, result) == (True, CacheResult.MISS)
 
     async def test_a_failed_image_is_reported_and_the_rest_delivered(
         self, house: House, upstream: FakeUpstream

@@ -158,3 +158,21 @@ async def test_who_was_sent_away_is_waited_for(clock: FakeClock) -> None:
             await readers._changed.wait_for(0.05)
 
     assert (kept, readers.want_more(0)) == ((True, 1), False)
+
+
+async def test_who_was_sent_away_has_the_grace_to_return(readers: Readers) -> None:
+    """Until then all of it is wanted; it does not end with the turn that sent him away."""
+    readers.keep_for_return()
+    await turns()
+
+    assert (readers.count, readers.want_more(10 * WINDOW)) == (1, True)
+
+
+async def test_what_was_found_is_in_use_until_its_reader_can_have_begun(readers: Readers) -> None:
+    """Also right after the block: nothing may be awaited there, and nothing of it goes meanwhile."""
+    with readers.expected():
+        within = readers.is_used
+    right_after = readers.is_used
+    await turns()
+
+    assert (within, right_after, readers.is_used) == (True, True, False)
