@@ -146,6 +146,8 @@ def _read_image(request: web.Request) -> tuple[str, str, ImageOptions]:
         raise ImageNotFound
     shared = next(iter(_options(request, link).renditions.values()))
     wanted = read_image_options(request.query, request.app[PRESETS])
+    if wanted.include:
+        raise InvalidParameter("include", "this link opens its photos as they were shared")
     given = {name for name in request.query if name in Rendition.model_fields or name == "rendition"}
     rendition = wanted.plain if given else shared
     if rendition not in (shared, _PREVIEW):

@@ -11,9 +11,9 @@ from service.api.limits import Counts
 from service.api.query import read_image_options, read_order_id, read_query
 from service.api.route import Answer, Parameter, Problems, Route, Who, count
 from service.archives.image_delivery import ImageFile, deliver_image, image_headers
-from service.archives.names import safe_stem
+from service.archives.names import own_extension, safe_stem
 from service.archives.options import ImageOptions
-from service.archives.plan import Plan
+from service.archives.plan import Plan, PlannedImage
 from service.images.blobs import BlobLost
 from service.problems import (
     CreditLimit,
@@ -63,7 +63,7 @@ async def describe_image(
     plan = await _plan(request, order_id, image_id, options)
     blob = await request.app[SINGLE_IMAGES].find(plan)
     if blob is None:
-        extension = FORMAT_EXTENSIONS[options.format]
+        extension = planned_extension(plan, plan.images[0])
         return empty(image_headers(_name(plan, extension), extension, is_attachment=options.download))
     found = ImageFile(blob, _name(plan, blob.extension), options.download)
     return await deliver_image(request, found, request.app[IMAGES], request.app[METRICS])
@@ -73,6 +73,12 @@ def image_path(order_id: str, image_id: str, rendition: Rendition) -> str:
     """Where an image is found by itself, in this rendition."""
     query = urlencode({name: _written(value) for name, value in rendition.model_dump(exclude_defaults=True).items()})
     return f"/v1/orders/{order_id}/images/{quote(image_id, safe='')}{'?' if query else ''}{query}"
+
+
+def planned_extension(plan: Plan, image: PlannedImage) -> str:
+    """Of the format asked for; an original comes as it is, and its name tells what that may be."""
+    is_raw = image.is_original and own_extension(image.name, "tif") != "tif"
+    return "tif" if is_raw else FORMAT_EXTENSIONS[plan.rendition(image).format]
 
 
 def _written(value: object) -> str:
@@ -93,12 +99,14 @@ async def _plan(request: web.Request, order_id: str, image_id: str, options: Ima
     if not orders.is_kept(order_id):
         await count(request, apart="orders")
     order = await orders.get(order_id)
-    return await request.app[SINGLE_IMAGES].plan(order_id, order, image_id, options.plain)
+    return await request.app[SINGLE_IMAGES].plan(order_id, order, image_id, options)
 
 
 def _name(plan: Plan, extension: str) -> str:
     """What a browser saves the image as."""
-    return f"{safe_stem(plan.images[0].name, plan.images[0].image_id)}.{extension}"
+    image = plan.images[0]
+    extension = own_extension(image.name, extension) if image.is_original else extension
+    return f"{safe_stem(image.name, image.image_id)}.{extension}"
 
 
 _TAG = '"2b7e151628aed2a6abf7158809cf4f3c762e7160f38b4da56a784d9045190cfe"'

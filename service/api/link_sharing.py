@@ -161,8 +161,10 @@ async def revoke(request: web.Request) -> web.Response:
 def _options(url: URL, image_id: str | None, presets: Presets) -> Options:
     if image_id is None:
         return read_options(url.query, presets)
-    rendition = read_image_options(url.query, presets).plain
-    return Options(**rendition.model_dump(), image=(image_id,))
+    wanted = read_image_options(url.query, presets)
+    if wanted.include:
+        raise InvalidParameter("path", "an original is shared with its order, not by itself")
+    return Options(**wanted.plain.model_dump(), image=(image_id,))
 
 
 def _kept_parameters() -> set[str]:

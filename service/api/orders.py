@@ -11,20 +11,18 @@ from yarl import URL
 from service.api.base_path import base_path, external
 from service.api.documents import Count, Document, Reference, Summary, Uuid
 from service.api.downloads import ORDER_CALL, require_key, require_version
-from service.api.images import image_path
+from service.api.images import image_path, planned_extension
 from service.api.keys import ARCHIVES, ORDERS, PRESETS, SETTINGS
 from service.api.limits import Counts
 from service.api.query import read_options, read_order_id
 from service.api.route import Answer, Route, count
 from service.archives.archive import ImageResult
-from service.archives.names import own_extension
 from service.archives.options import Options
 from service.archives.outcomes import obstacle
 from service.archives.plan import Plan, PlannedImage
 from service.archives.planner import parts_of
 from service.computing import MANY_IMAGES, compute
 from service.images.blobs import Blob
-from service.upstream.formats import FORMAT_EXTENSIONS
 from service.upstream.models import ImageState
 
 _HOPELESS = frozenset({ImageState.FAILED, ImageState.EXPIRED})
@@ -134,7 +132,7 @@ def _document(plan: Plan, stored: dict[str, Blob], base: str) -> dict[str, Any]:
             {
                 "image_id": image.image_id,
                 "name": image.name,
-                "file_name": plan.file_name(image, names, _extension(plan, image)),
+                "file_name": plan.file_name(image, names, planned_extension(plan, image)),
                 "status": image.state,
                 "bytes": stored[image.key].size if image.key in stored else None,
                 **({"rendition": image.rendition} if image.rendition else {}),
@@ -143,12 +141,6 @@ def _document(plan: Plan, stored: dict[str, Blob], base: str) -> dict[str, Any]:
             for image in plan.images
         ],
     }
-
-
-def _extension(plan: Plan, image: PlannedImage) -> str:
-    """Of the format asked for; an original comes as it is, and its name tells what that may be."""
-    is_raw = image.is_original and own_extension(image.name, "tif") != "tif"
-    return "tif" if is_raw else FORMAT_EXTENSIONS[plan.rendition(image).format]
 
 
 def _link(plan: Plan, image: PlannedImage, base: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from service.upstream.models import Original, Rendition
 MAX_RENDITIONS = 5
 _ARCHIVE_ID = re.compile(r"[0-9a-f]{32}")
 _OF_ONE_RENDITION = frozenset({"format", "quality", "preview", "max_width", "scale"})
+_NOT_OF_ORIGINALS = _OF_ONE_RENDITION - {"preview"} | {"rendition"}
 _OF_DELIVERY = frozenset({"refresh", "max_credits", "on_failure", "delivery"})
 _RENDITION_TEXT = {"type": "string", "examples": ["print", "print,quality=85", "flyer,format=png,max_width=1200"]}
 
@@ -25,11 +26,15 @@ class ImageOptions(RenditionOptions):
     rendition: Annotated[NamedRendition, WithJsonSchema(_RENDITION_TEXT)] | None = Field(
         None, description="A rendition as for a download: a preset such as `print`, or `name,key=value,...`."
     )
+    include: Literal["original"] | None = Field(
+        None,
+        description="`original`: the unaltered photo instead; only `preview` can be chosen with it.",
+    )
     download: bool = Field(
         default=False, description="For a browser to save as a file, instead of showing it (`Content-Disposition`)."
     )
 
-    @field_validator("rendition", mode="before")
+    @field_validator("rendition", "include", mode="before")
     @classmethod
     def _only_one(cls, value: object) -> object:
         if isinstance(value, list) and len(value) > 1:
@@ -39,6 +44,10 @@ class ImageOptions(RenditionOptions):
     @model_validator(mode="after")
     def _rendition_alone(self) -> Self:
         _check_alone(self, [self.rendition] if self.rendition else [])
+        if self.include and (
+            others := sorted((_OF_ONE_RENDITION - {"preview"} | {"rendition"}) & self.model_fields_set)
+        ):
+            raise _conflict("include", f"cannot be combined with {others[0]}: an original comes as it was uploaded")
         return self
 
     @property

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from service.archives.build import BuildContext
-from service.archives.options import Options
+from service.archives.options import ImageOptions, Options
 from service.archives.outcomes import MAY_BE_STORED, image_failure, obstacle
 from service.archives.plan import Plan
 from service.images.blobs import Blob
@@ -40,14 +40,22 @@ class SingleImages:
         self._planner = context.planner
         self._metrics = context.metrics
 
-    async def plan(self, order_id: str, order: Order, image_id: str, rendition: Rendition) -> Plan:
-        """The plan of an archive with this image alone. Raises `ImageNotFound` when it is not part of the order."""
+    async def plan(self, order_id: str, order: Order, image_id: str, wanted: ImageOptions) -> Plan:
+        """The plan of an archive with this image, or its original, alone.
+
+        Raises `ImageNotFound` when it is not part of the order.
+        """
         record = next((image for image in order.images if image.image_id == image_id), None)
         if record is None:
             raise ImageNotFound
-        options = Options(**rendition.model_dump(), image=(image_id,))
-        alone = replace(order, images=(record,))
-        return self._planner.plan(order_id, alone, await self._generations.observe(order_id, alone), options)
+        options = Options(**wanted.plain.model_dump(), image=(image_id,))
+        if wanted.include is None:
+            alone = replace(order, images=(record,))
+            return self._planner.plan(order_id, alone, await self._generations.observe(order_id, alone), options)
+        # An original may be that of another image of the order.
+        options = options.model_copy(update={"include": (wanted.include,)})
+        plan = self._planner.plan(order_id, order, await self._generations.observe(order_id, order), options)
+        return plan.model_copy(update={"images": tuple(image for image in plan.images if image.is_original)})
 
     async def find(self, plan: Plan) -> Blob | None:
         """The image, if it is stored as Autoenhance would send it now."""

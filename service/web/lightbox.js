@@ -11,6 +11,9 @@ export class Lightbox {
   #name = h("h2", { id: "lightbox-name" });
   #place = h("p", { class: "lightbox-place", role: "status" });
   #save = h("a", { class: "button small", download: true }, "Save this photo");
+  #before = h("button", { type: "button", class: "button small", "aria-pressed": "false" }, "Before");
+  #badge = h("p", { class: "lightbox-badge", hidden: true }, "Before");
+  #wanted = ""; // the address of the picture that is to be seen
   #box = h("input", { type: "checkbox" });
   #tick = h("label", { class: "check" }, this.#box, h("span", {}, "In the ZIP"));
 
@@ -24,11 +27,13 @@ export class Lightbox {
     const figure = h(
       "div",
       { class: "lightbox-figure" },
-      button("step before", "Photo before", "‹", () => this.#go(-1)),
+      button("step before", "Previous photo", "‹", () => this.#go(-1)),
       this.#picture,
+      this.#badge,
       button("step after", "Next photo", "›", () => this.#go(1)),
     );
-    const foot = h("div", { class: "lightbox-foot" }, this.#tick, this.#save, this.#place);
+    const foot = h("div", { class: "lightbox-foot" }, this.#tick, this.#before, this.#save, this.#place);
+    this.#before.addEventListener("click", () => this.#compare(this.#before.getAttribute("aria-pressed") !== "true"));
     this.#dialog = h("dialog", { class: "lightbox", "aria-labelledby": "lightbox-name" }, h("header", {}, this.#name, close), figure, foot);
     document.body.append(this.#dialog);
     this.#dialog.addEventListener("keydown", (event) => {
@@ -44,7 +49,8 @@ export class Lightbox {
   }
 
   /**
-   * Show `items[at]`. Each is `{ name, small, large, save, saveWords }`, with `box` and `onTick` where it can be ticked.
+   * Show `items[at]`. Each is `{ name, small, large, save, saveWords }`, with `box` and `onTick` where it can be ticked,
+   * and `before` where it can be seen as it was taken.
    */
   open(items, at) {
     this.#items = items;
@@ -66,13 +72,37 @@ export class Lightbox {
     this.#save.href = item.save;
     this.#tick.hidden = !item.box;
     if (item.box) this.#box.checked = item.box.checked;
+    this.#badge.hidden = true;
     this.#picture.alt = item.name;
+    this.#before.hidden = !item.before;
     this.#picture.src = item.small; // is here already
-    const large = new Image();
-    large.addEventListener("load", () => {
-      if (this.#items[this.#at] === item) this.#picture.src = large.src;
-    }, { once: true });
-    large.src = item.large;
+    this.#compare(false);
+  }
+
+  /** Show the photo as it was taken, or enhanced. */
+  #compare(isBefore) {
+    const item = this.#items[this.#at];
+    this.#before.setAttribute("aria-pressed", String(isBefore));
+    this.#see(isBefore ? item.before : item.large, () => {
+      this.#badge.hidden = !isBefore;
+      this.#picture.alt = isBefore ? `${item.name} before it was enhanced` : item.name;
+    });
+  }
+
+  /** Put a picture in place once it is here; until then the one before it stays. */
+  #see(address, onSeen) {
+    this.#wanted = address;
+    const picture = new Image();
+    const end = (isHere) => () => {
+      if (this.#wanted !== address) return;
+      if (isHere) {
+        this.#picture.src = picture.src;
+        onSeen();
+      } else write(this.#place, "This picture cannot be shown here");
+    };
+    picture.addEventListener("load", end(true), { once: true });
+    picture.addEventListener("error", end(false), { once: true });
+    picture.src = address;
   }
 
   #wireSwipe(figure) {

@@ -145,6 +145,7 @@ export class PhotoList {
         name: image.file_name,
         small: this.#address(image, "preview=true&max_width=480"),
         large: this.#address(image, "preview=true"),
+        before: this.#address(image, "include=original&preview=true"),
         save: this.#address(image, `${query}${query && "&"}download=true`),
         saveWords: words,
         box: this.#isRunning ? null : box,

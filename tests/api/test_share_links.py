@@ -158,6 +158,7 @@ OTHER_RENDITIONS = [
     "scale=0.5",
     "image=c",
     "rendition=print",
+    "include=original",
     "part=2",
     "nonsense=1",
 ]
@@ -356,6 +357,7 @@ NOT_SHARED = [
     f"{IMAGES}?refresh=true",
     f"{IMAGES}?preview=false&max_credits=0",
     f"{IMAGES}?quality=91",
+    f"{IMAGES}/a?include=original",
     f"/v1/orders/{ORDER}",
     f"https://evil.example{IMAGES}",
 ]

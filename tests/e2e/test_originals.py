@@ -235,3 +235,39 @@ async def test_a_mix_costs_a_credit_for_each_image_as_was_told(tmp_path: Path) -
 
         assert before - sandbox.control.credits == 4
         assert b"batch_images_bought_total 4.0" in metrics.body
+
+
+async def test_one_original_by_itself(upstream: FakeUpstream, service: Service) -> None:
+    """Fetched once, under its own name; a ZIP with originals finds it in the store."""
+    path = f"{PATH}/a"
+    head = await service.ask(path, method="HEAD", params={"include": "original"})
+    first = await service.ask(path, params={"include": "original", "download": "true"})
+    again = await service.ask(path, params={"include": "original"})
+    full = await service.ask(path, params={"include": "original", "preview": "false"})
+    members = (await service.download(include="original")).members
+
+    assert (head.status, first.status, again.status, full.status) == (200, 200, 200, 200)
+    assert first.body == again.body == full.body == members["originals/kitchen.dng"] == TIFF
+    assert 'filename="kitchen.dng"' in head.headers["Content-Disposition"]
+    assert first.headers["Content-Disposition"].startswith('attachment; filename="kitchen.dng"')
+    asked = [one.query["preview"] for one in upstream.received if one.path == "/v3/images/a/original"]
+    assert asked == ["true", "false"]
+    assert upstream.calls("a") == 1  # for the ZIP
+
+
+async def test_an_original_by_itself_is_the_parents(upstream: FakeUpstream, service: Service) -> None:
+    """Of an image made from another one of the order: what that one was uploaded as."""
+    upstream.orders[ORDER] = order([photo("a"), photo("c", parent_image_id="a")])
+
+    answer = await service.ask(f"{PATH}/c", params={"include": "original"})
+
+    assert answer.body == TIFF
+
+
+@pytest.mark.parametrize("query", ["format=png", "rendition=print", "max_width=480"])
+async def test_an_original_is_not_rendered(service: Service, query: str) -> None:
+    """Parameters that would change it are refused."""
+    answer = await service.ask(f"{PATH}/a?include=original&{query}")
+
+    assert (answer.status, answer.problem["code"]) == (400, "invalid_parameter")
+    assert "cannot be combined" in answer.problem["detail"]

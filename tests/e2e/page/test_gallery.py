@@ -76,6 +76,42 @@ async def test_photos_are_looked_at_by_keys(visit: Visit, sandbox: Sandbox) -> N
     await expect(page.get_by_role("button", name="Download 6 photos")).to_be_visible()
 
 
+async def test_a_photo_is_seen_before_and_after(visit: Visit, sandbox: Sandbox) -> None:
+    """As it was taken, and enhanced again, by one button; the next photo begins enhanced."""
+    visitor = await at_samples(visit, sandbox)
+    page = visitor.page
+    await page.get_by_role("button", name="Look at bathroom.jpg").click()
+    box = page.locator(".lightbox")
+    before = box.get_by_role("button", name="Before")
+
+    await before.click()
+    await expect(box.get_by_role("img", name="bathroom.jpg before it was enhanced")).to_be_visible()
+    await expect(before).to_have_attribute("aria-pressed", "true")
+    assert "include=original" in str(await box.get_by_role("img").get_attribute("src"))
+    assert await visitor.axe() == []
+
+    await before.click()
+    await expect(box.get_by_role("img", name="bathroom.jpg", exact=True)).to_be_visible()
+    await before.click()
+    await page.keyboard.press("ArrowRight")
+    await expect(box.get_by_role("img", name="bedroom.jpg", exact=True)).to_be_visible()
+    await expect(before).to_have_attribute("aria-pressed", "false")
+    assert sandbox.control.counters.purchases.total() == 0
+
+
+async def test_a_photo_of_which_there_is_no_original_stays(visit: Visit, sandbox: Sandbox) -> None:
+    """It is said, and the enhanced one is still there."""
+    visitor = await at_samples(visit, sandbox)
+    page = visitor.page
+    await page.route("**/images/*include=original*", lambda route: route.fulfill(status=404, body="gone"))
+    await page.get_by_role("button", name="Look at bathroom.jpg").click()
+
+    await page.locator(".lightbox").get_by_role("button", name="Before").click()
+
+    await expect(page.locator(".lightbox-place")).to_have_text("This picture cannot be shown here")
+    await expect(page.locator(".lightbox").get_by_role("img", name="bathroom.jpg", exact=True)).to_be_visible()
+
+
 async def test_photos_are_turned_by_swiping(visit: Visit, sandbox: Sandbox) -> None:
     """To the left for the next one, to the right for the one before."""
     visitor = await at_samples(visit, sandbox, viewport=PHONE, has_touch=True, is_mobile=True)
