@@ -16,8 +16,8 @@ FAST := tests/api tests/archives tests/assistant tests/images tests/jobs tests/m
 help:  ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/sandbox.stamp  ## Download a sample order from the embedded sandbox; ends with a real ZIP
-	$(RUN) -m service demo
+demo: $(VENV)/sandbox.stamp  ## Download a sample order from the embedded sandbox; ends with a real ZIP (KEEP=1: leave the page open)
+	$(RUN) -m service demo $(if $(KEEP),--keep)
 
 test: $(VENV)/dev.stamp  ## Run all tests
 	$(RUN) -m pytest -n $(WORKERS) --dist worksteal $(COVERAGE)

@@ -123,6 +123,7 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         description="Start a sandbox and the service, upload sample photos, download their ZIP, and stop.",
     )
     demo.add_argument("-o", "--output", type=Path, default=Path("demo"), help="folder for the ZIP (%(default)s)")
+    demo.add_argument("--keep", action="store_true", help="leave the page open until Ctrl-C")
     demo.set_defaults(run=_demo)
 
 
@@ -243,7 +244,7 @@ def _sandbox(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from service.commands.demo import demo
 
-    return demo(options.output)
+    return demo(options.output, keep=options.keep)
 
 
 def _download(options: argparse.Namespace) -> int:

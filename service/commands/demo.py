@@ -17,6 +17,7 @@ from service.commands.display import Display
 from service.commands.download import Request, fetch
 from service.commands.output import Output
 from service.commands.partial import Partial
+from service.commands.serve import stop_signal
 from service.commands.talk import ALL, BROKEN, Talk
 from service.sandbox import Sandbox, SandboxConfig
 from service.settings import Settings
@@ -25,24 +26,27 @@ from service.telemetry.logs import configure_logs
 _DRAIN_SECONDS = 5.0
 
 
-def demo(folder: Path) -> int:
-    """Run the demo; its ZIP stays in `folder`."""
+def demo(folder: Path, *, keep: bool) -> int:
+    """Run the demo; its ZIP stays in `folder`. `keep`: the page stays open until it is stopped."""
     configure_logs("console", "WARNING")
     console = Console()
     try:
-        target = asyncio.run(_run(folder, console))
+        asyncio.run(_run(folder, console, keep=keep))
     except (Refused, Interrupted, ClientError, OSError) as error:
         console.print(str(error), style="red", markup=False)
         return BROKEN
+    return ALL
+
+
+def _show(target: Path, console: Console) -> None:
     console.print(f"\nThe ZIP is at [bold]{target}[/bold]:", soft_wrap=True)
     with zipfile.ZipFile(target) as archive:
         for member in archive.infolist():
             console.print(f"  {member.file_size:>9,} bytes  {member.filename}", highlight=False, markup=False)
         console.print(f"  ({archive.comment.decode()})", highlight=False, markup=False)
-    return ALL
 
 
-async def _run(folder: Path, console: Console) -> Path:
+async def _run(folder: Path, console: Console, *, keep: bool) -> None:
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     admin_token = secrets.token_urlsafe()
     with tempfile.TemporaryDirectory(prefix="autoenhance-batch-") as data_dir:
@@ -69,7 +73,13 @@ async def _run(folder: Path, console: Console) -> Path:
                 with Display(console) as display:
                     fetched = await fetch(request, part, display, Talk(console))
                 await asyncio.to_thread(part.deliver, Output(str(target)), fetched.name)
-                return target
+                await asyncio.to_thread(_show, target, console)
+                if keep:
+                    stop = stop_signal()
+                    console.print(f"\nThe page is open at [bold]{url}/?order={order_id}[/bold]", soft_wrap=True)
+                    console.print(f"Administrators sign in there with: {admin_token}", highlight=False, soft_wrap=True)
+                    console.print("Ctrl-C ends it.")
+                    await stop.wait()
 
 
 async def _create_sample_order(url: str, admin_token: str) -> str:

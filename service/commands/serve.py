@@ -57,7 +57,7 @@ def _give_back_large_blocks() -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    stop = _stop_signal()
+    stop = stop_signal()
     async with listening(create_app(settings), settings.host, settings.port, drain_seconds=DRAIN_SECONDS) as urls:
         _introduce(settings)
         for url in urls:
@@ -78,8 +78,8 @@ def _introduce(settings: Settings) -> None:
         log.warning(warning)
 
 
-def _stop_signal() -> asyncio.Event:
-    """Set by the first SIGTERM or SIGINT; a second one ends the process at once."""
+def stop_signal() -> asyncio.Event:
+    """An event that the first SIGTERM or SIGINT sets; a second one ends the process at once."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     signals = (signal.SIGTERM, signal.SIGINT)

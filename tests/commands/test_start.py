@@ -6,16 +6,19 @@ import re
 import subprocess
 import sys
 import zipfile
+from http import HTTPStatus
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
+from urllib.parse import urljoin
 
 import pytest
+from aiohttp import ClientSession
 
 from service.commands import sandbox as sandbox_command
 from service.sandbox import Sandbox
 from tests.support.command_line import run
-from tests.support.process import ServiceProcess
+from tests.support.process import CHECKOUT, ServiceProcess, clean_environment
 
 COMMANDS = (
     "serve",
@@ -160,6 +163,26 @@ async def test_the_demo_ends_with_a_zip_of_real_pictures(tmp_path: Path) -> None
         for name in archive.namelist():
             with archive.open(name) as member, Image.open(member) as picture:
                 picture.load()
+
+
+async def test_a_demo_that_is_kept_leaves_the_page_open(tmp_path: Path) -> None:
+    """Until it is stopped; its order and the administrator's token are told."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service", "demo", "--keep", "-o", str(tmp_path)),
+        env=clean_environment(PYTHONPATH=str(CHECKOUT)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(60), ClientSession() as session:
+        told = (await process.stdout.readuntil(b"Ctrl-C ends it.")).decode()
+        (page,) = re.findall(r"http://127\.0\.0\.1:\d+/\?order=[0-9a-f-]{36}", told)
+        (token,) = re.findall(r"sign in there with: (\S+)", told)
+        async with session.get(page) as response:
+            assert (response.status, response.content_type) == (HTTPStatus.OK, "text/html")
+        async with session.get(urljoin(page, "/v1/orders"), headers={"X-Admin-Token": token}) as response:
+            assert response.status == HTTPStatus.OK
+        process.terminate()
+        assert await process.wait() == 0
 
 
 def test_the_module_and_the_command_are_the_same(tmp_path: Path) -> None:
