@@ -1,6 +1,7 @@
 """`/docs`: the API reference, and the guide for people. Everything comes from files that ship with the service."""
 
 import asyncio
+from collections.abc import Iterator
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -108,8 +109,6 @@ def _reference() -> page.Asset:
 def _render(
     title: str, current: str | None, body: str, *, head: str = "", kind: str = "", content: str = ""
 ) -> page.Asset:
-    entries: list[tuple[str | None, str, str]] = [(None, "/docs", "API reference")]
-    entries += [(slug, f"{library.ADDRESS}/{slug}", shown.title) for slug, shown in library.pages().items()]
     html = _TEMPLATE.substitute(
         title=escape(title),
         head=head,
@@ -117,8 +116,10 @@ def _render(
         content=content,
         body=body,
         links="\n".join(
-            _link(url, label, is_current=slug == current, below=_GROUPS if slug is current is None else "")
-            for slug, url, label in entries
+            [
+                _link("/docs", "API reference", is_current=current is None, below="" if current else _GROUPS),
+                *_doors(current),
+            ]
         ),
         style=_file_url("docs.css"),
         base=page.url("base.css"),
@@ -126,6 +127,14 @@ def _render(
         icon=page.url("icon.svg"),
     ).encode()
     return page.Asset(html, "text/html", xxhash.xxh3_64_hexdigest(html))
+
+
+def _doors(current: str | None) -> Iterator[str]:
+    """The pages of the guide by whom they are for."""
+    shown = library.pages()
+    for door, slugs in library.DOORS.items():
+        links = (_link(f"{library.ADDRESS}/{slug}", shown[slug].title, is_current=slug == current) for slug in slugs)
+        yield f'<li class="apart"><strong>{door}</strong><ul>{"".join(links)}</ul></li>'
 
 
 def _link(url: str, label: str, *, is_current: bool, below: str = "") -> str:

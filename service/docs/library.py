@@ -12,20 +12,12 @@ from markdown_it.token import Token
 FOLDER = Path(__file__).parent
 ADDRESS = "/docs/guide"
 
-# The order of the navigation; pages that are not listed here follow.
-_ORDER = (
-    "quick-start",
-    "recipes",
-    "command-line",
-    "faq",
-    "errors",
-    "versions",
-    "settings",
-    "architecture",
-    "design-notes",
-    "operating",
-    "runbooks",
-)
+DOORS = {
+    "For users": ("quick-start", "recipes", "command-line", "errors", "faq", "versions"),
+    "For operators": ("operating", "settings", "runbooks"),
+    "How it works": ("architecture", "design-notes"),
+}
+"""The navigation: for whom a page is. Every page stands behind one of them."""
 _LINK = re.compile(r"(?P<slug>[a-z0-9-]+)\.md(?P<anchor>#.*)?")
 _NAME_CELL = re.compile(r"<td><code>(\w+)</code></td>")
 _markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
@@ -54,9 +46,8 @@ class Page:
 @cache
 def pages() -> dict[str, Page]:
     """Every page by its slug, in the order of the navigation."""
-    slugs = sorted(path.stem for path in FOLDER.glob("*.md"))
-    named = [slug for slug in _ORDER if slug in slugs]
-    return {slug: _page(slug, slugs) for slug in [*named, *(slug for slug in slugs if slug not in named)]}
+    slugs = [slug for behind in DOORS.values() for slug in behind]
+    return {slug: _page(slug, slugs) for slug in slugs}
 
 
 def _page(slug: str, slugs: Sequence[str]) -> Page:

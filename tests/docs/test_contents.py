@@ -54,6 +54,13 @@ def test_every_setting_is_explained(name: str) -> None:
     assert len(row.removeprefix(f"{name}: ")) > 10
 
 
+def test_every_page_stands_behind_one_door() -> None:
+    """For users, for operators, or how it works: a page that is written has its place in the navigation."""
+    behind = [slug for slugs in library.DOORS.values() for slug in slugs]
+
+    assert sorted(behind) == sorted(path.stem for path in library.FOLDER.glob("*.md"))
+
+
 @pytest.mark.parametrize(("page", "tables"), [("settings", 1), ("errors", 3)])
 def test_the_tables_in_a_page_are_those_of_the_code(page: str, tables: int) -> None:
     """`make docs` after every change of settings, errors and reasons: the pages are read in the repository too."""
