@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from service.api.admission import Network, peer_group
 from service.api.keys import SETTINGS
-from service.settings import ServiceKey
+from service.settings import ServiceKey, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,11 @@ def tenant_of(key: ServiceKey) -> str:
 def is_administrator(request: web.Request) -> bool:
     """Whether the caller is one. Nobody is while there is no `ADMIN_TOKEN`."""
     return request[CALLER].is_administrator
+
+
+def may_call(settings: Settings, caller: Caller) -> bool:
+    """Whether the caller may have what callers may: it has a key, or none is needed."""
+    return not settings.service_api_key or caller.key is not None or caller.is_administrator
 
 
 def api_key(request: web.Request) -> str:

@@ -8,17 +8,22 @@ from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
+from string import Template
 
 import xxhash
 from aiohttp import ETag, web
 
 from service.api.base_path import base_path, in_html
+from service.api.caller import CALLER, may_call
+from service.api.keys import PRESETS, SETTINGS
 from service.api.page_files import page_files
+from service.api.page_parts import SAMPLE, is_sandbox, sizes
 from service.api.query import find_order_id
 from service.api.route import Answer, Route, Who, text
 
 _PREFIX = "/web/"
-INDEX, DELIVERY = "index.html", "delivery.html"
+INDEX, DELIVERY, SIGN_IN = "index.html", "delivery.html", "sign_in.html"
+_PAGES = (INDEX, DELIVERY, SIGN_IN)
 
 _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
@@ -66,7 +71,7 @@ def _load() -> tuple[str, dict[str, Asset]]:
     texts = page_files()
     version = xxhash.xxh3_64_hexdigest("".join(texts.values()).encode())
     # The address of a file changes with any of them, so that browsers may keep it for good and never mix two versions.
-    for name in (INDEX, DELIVERY):
+    for name in _PAGES:
         texts[name] = texts[name].replace(_PREFIX, f"{_PREFIX}{version}/")
     bodies = {name: text.encode() for name, text in texts.items()}
     return version, {
@@ -77,6 +82,7 @@ def _load() -> tuple[str, dict[str, Asset]]:
 
 _VERSION, _ASSETS = _load()
 _HEADERS = _page_headers(_ASSETS[INDEX].body.decode()) | OWN_REFERRER
+_SIGN_IN_HEADERS = _page_headers(_ASSETS[SIGN_IN].body.decode()) | OWN_REFERRER
 DELIVERY_HEADERS = _page_headers(_ASSETS[DELIVERY].body.decode())
 
 
@@ -91,19 +97,43 @@ def url(name: str) -> str:
 
 
 async def page(request: web.Request) -> web.Response:
-    """`GET /`. Without scripts the form on it leads to the ZIP of the previews."""
+    """`GET /`. Without scripts the form on it leads to the ZIP of the previews, past a page to sign in if need be."""
+    settings = request.app[SETTINGS]
     if "download" in request.query and (order_id := find_order_id(request.query.get("order", ""))):
-        return web.Response(status=HTTPStatus.SEE_OTHER, headers={"Location": f"/v1/orders/{order_id}/images"})
-    response = answer(request, _ASSETS[INDEX], "no-cache")
-    response.headers.update(_HEADERS)
+        if may_call(settings, request[CALLER]):
+            return web.Response(status=HTTPStatus.SEE_OTHER, headers={"Location": f"/v1/orders/{order_id}/images"})
+        found, headers = _sign_in(order_id, is_wrong="wrong" in request.query), _SIGN_IN_HEADERS
+    else:
+        has_sample = is_sandbox(settings.autoenhance_api_base)
+        found, headers = _index(sizes(request.app[PRESETS]), has_sample=has_sample), _HEADERS
+    response = answer(request, found, "no-cache")
+    response.headers.update(headers)
     return response
+
+
+@lru_cache(maxsize=8)
+def _index(choices: str, *, has_sample: bool) -> Asset:
+    """The page of this service, with its own presets."""
+    html = _ASSETS[INDEX].body.decode().replace("<!-- sizes -->", choices)
+    html = html.replace("<!-- sample -->", SAMPLE if has_sample else "")
+    return _page(html)
+
+
+def _sign_in(order_id: str, *, is_wrong: bool) -> Asset:
+    problem = "That key is not accepted. Check it, or ask the operator." if is_wrong else ""
+    return _page(Template(_ASSETS[SIGN_IN].body.decode()).substitute(order_id=order_id, problem=problem))
+
+
+def _page(html: str) -> Asset:
+    body = html.encode()
+    return Asset(body, "text/html", xxhash.xxh3_64_hexdigest(body))
 
 
 async def asset(request: web.Request) -> web.Response:
     """`GET /web/{version}/{name}`. Whoever still holds an older page gets today's file, and is not to keep it."""
     name = request.match_info["name"]
     found = _ASSETS.get(name)
-    if found is None or name in (INDEX, DELIVERY):
+    if found is None or name in _PAGES:
         raise web.HTTPNotFound
     is_current = request.match_info["version"] == _VERSION
     return answer(request, found, "public, max-age=31536000, immutable" if is_current else "no-cache")

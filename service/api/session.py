@@ -8,20 +8,22 @@ dies with that key or token.
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
+from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from service.api.base_path import base_path
-from service.api.bodies import read_document
-from service.api.caller import CALLER, Caller, api_key, is_https
+from service.api.bodies import read_body, read_document
+from service.api.caller import CALLER, Caller, api_key, is_https, may_call
 from service.api.documents import Document, answer
 from service.api.guesses import GUESSES
 from service.api.keys import SETTINGS
 from service.api.origins import is_from_own_page
+from service.api.query import find_order_id
 from service.api.route import Answer, Body, Route, Who
 from service.api.signatures import is_signed, sign, signing_key
-from service.problems import AdministratorsOnly, InvalidParameter, Unauthorized
+from service.problems import AdministratorsOnly, InvalidParameter, OriginRefused, Unauthorized
 from service.settings import ServiceKey
 
 COOKIE = "autoenhance_batch_session"
@@ -29,6 +31,7 @@ COOKIE = "autoenhance_batch_session"
 LIFETIME_SECONDS = 8 * 3600
 
 # What is signed for a caller says nothing of an administrator, also where a key and the token are the same.
+_FORM = "application/x-www-form-urlencoded"
 _ADMINISTRATOR, _CALLER = "session", "caller session"
 
 
@@ -61,6 +64,8 @@ class Session:
 async def create(request: web.Request) -> web.Response:
     """Begin a session, by a document or by the key in a header. Raises `Unauthorized` for a wrong key,
     `AdministratorsOnly` for a wrong token, `RateLimited` after too many of them."""
+    if request.content_type == _FORM:
+        return await _by_form(request)
     login = Login(key=api_key(request)) if _is_by_header(request) else await read_document(request, Login)
     if bool(login.key) == bool(login.token):
         raise InvalidParameter("key", "send a caller's key or, as token, the administrators' token")
@@ -74,6 +79,25 @@ async def create(request: web.Request) -> web.Response:
     if key is None:
         raise Unauthorized
     return await _begun(request, Session(key), key.secret, _CALLER)
+
+
+async def _by_form(request: web.Request) -> web.Response:
+    """Begin a session by the form for browsers without scripts, and lead on to the order's download.
+
+    A page of another site could send one too, and have the browser call as somebody else.
+    """
+    if not is_from_own_page(request):
+        raise OriginRefused
+    given = dict(parse_qsl((await read_body(request)).decode("utf-8", "replace")))
+    key = await find_key(request, given.get("key", ""))
+    where = {"order": find_order_id(given.get("order", "")) or "", "download": "previews"}
+    led = web.Response(status=HTTPStatus.SEE_OTHER, headers={"Cache-Control": "no-store"})
+    if key is None:
+        where["wrong"] = "key"
+    else:
+        await _begin(request, led, key.secret, _CALLER)
+    led.headers["Location"] = f"/?{urlencode(where)}"
+    return led
 
 
 async def read(request: web.Request) -> web.Response:
@@ -133,10 +157,14 @@ async def _is_of(secret: SecretStr, purpose: str, expires: str, signature: str) 
 async def _begun(request: web.Request, session: Session, secret: SecretStr, purpose: str) -> web.Response:
     caller = Caller(session.key, session.is_administrator)
     response = answer(_document(request, caller))
+    await _begin(request, response, secret, purpose)
+    return response
+
+
+async def _begin(request: web.Request, response: web.Response, secret: SecretStr, purpose: str) -> None:
     expires = str(int(time.time()) + LIFETIME_SECONDS)
     signature = sign(await signing_key(secret.get_secret_value(), purpose), expires)
     _set_cookie(request, response, f"{expires}.{signature}", LIFETIME_SECONDS)
-    return response
 
 
 def _document(request: web.Request, caller: Caller) -> SessionDocument:
@@ -144,7 +172,7 @@ def _document(request: web.Request, caller: Caller) -> SessionDocument:
     return SessionDocument(
         administrator=caller.is_administrator,
         caller=caller.key.name if caller.key else None,
-        may_call=not settings.service_api_key or caller.key is not None or caller.is_administrator,
+        may_call=may_call(settings, caller),
         has_administrators=settings.admin_token is not None,
     )
 
@@ -171,8 +199,11 @@ ROUTES = (
         tag="Access",
         who=Who.OPEN,
         body=Body(Login, {"key": "SERVICE_API_KEY"}, required=False),
-        answers=(Answer(200, "The cookie lasts 8 hours.", SessionDocument, ("Set-Cookie",)),),
-        problems=(AdministratorsOnly, Unauthorized),
+        answers=(
+            Answer(200, "The cookie lasts 8 hours.", SessionDocument, ("Set-Cookie",)),
+            Answer(303, "After the page's form for browsers without scripts.", headers=("Location", "Set-Cookie")),
+        ),
+        problems=(AdministratorsOnly, OriginRefused, Unauthorized),
     ),
     Route(
         "GET",

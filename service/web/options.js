@@ -5,6 +5,8 @@ import { credits, photos } from "./format.js";
 /** What Autoenhance is still working on. */
 export const BUSY = new Set(["processing", "unknown"]);
 
+const MOST_SIZES = 5;
+
 const form = () => $("options").elements;
 
 /** The query that says how images are rendered, and which part of a large order; null while a field holds nonsense. */
@@ -15,8 +17,9 @@ export function rendering() {
   const isSeveral = preview.value === "several";
   $("sizes").hidden = !isSeveral;
   format.disabled = quality.disabled = isSeveral;
-  write($("sizes-problem"), isSeveral && !sizes.length ? "Choose at least one." : "");
-  if (isSeveral && !sizes.length) return null;
+  const wrong = sizes.length ? (sizes.length > MOST_SIZES ? `Choose at most ${MOST_SIZES}.` : "") : "Choose at least one.";
+  write($("sizes-problem"), isSeveral ? wrong : "");
+  if (isSeveral && wrong) return null;
   const isValid = isSeveral || quality.validity.valid;
   quality.setAttribute("aria-invalid", String(!isValid));
   write($("quality-problem"), isValid ? "" : "Enter a whole number from 1 to 90, or leave it empty.");
@@ -91,13 +94,14 @@ export function saving() {
 /** Whether the options buy. */
 export function buysPhotos() {
   const { preview, dev_mode: test } = form();
-  const buys = preview.value === "several" ? chosenSizes().some((size) => size !== "web") : preview.value === "false";
+  const buys = preview.value === "several" ? sizeBoxes().some((box) => box.checked && "buys" in box.dataset) : preview.value === "false";
   return buys && !test.checked;
 }
 
 /** Show how a file in the ZIP will be called, in each of its sizes. */
 export function showNames(files) {
   write($("names-example"), files.length ? `such as ${files.join(", ")}` : "");
+  write($("sizes-example"), files.length ? `In the ZIP: ${files.join(", ")}, …` : "");
 }
 
 const sizeBoxes = () => [...$("sizes").querySelectorAll("[name=rendition]")];

@@ -187,6 +187,34 @@ async def test_other_pages_cannot_use_a_callers_session(service: Service, header
     assert [begun.status, bought.status, seen.status] == [401, 401, 401]
 
 
+async def send_form(service: Service, key: str, **headers: str) -> Answer:
+    """What the form for browsers without scripts sends; where it leads is not followed."""
+    form = {"order": ORDER, "key": key}
+    async with service.session.post(service.url + SESSION, data=form, headers=headers, allow_redirects=False) as found:
+        return Answer(found.status, found.headers, await found.read())
+
+
+async def test_a_form_begins_a_session_and_leads_on(service: Service) -> None:
+    """For browsers without scripts: to the download, or back to the form with a word about the key."""
+    right = await send_form(service, FIRST)
+    wrong = await send_form(service, "nonsense")
+
+    assert (right.status, right.headers["Location"]) == (303, f"/?order={ORDER}&download=previews")
+    browser = {"Cookie": f"{session.COOKIE}={cookie(right).value}"}
+    assert (await service.download(headers=browser)).status == 200
+    assert (wrong.status, wrong.headers["Location"]) == (303, f"/?order={ORDER}&download=previews&wrong=key")
+    assert "Set-Cookie" not in wrong.headers
+
+
+@pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}], ids=str)
+async def test_no_other_page_signs_a_browser_in(service: Service, headers: dict[str, str]) -> None:
+    """It could have it call as somebody else."""
+    answer = await send_form(service, FIRST, **headers)
+
+    assert (answer.status, answer.problem["code"]) == (403, "origin_refused")
+    assert "Set-Cookie" not in answer.headers
+
+
 @pytest.mark.parametrize("path", ["", "/a"])
 @pytest.mark.parametrize(
     ("headers", "status"),

@@ -12,6 +12,7 @@ from playwright.async_api import FilePayload, Route, expect
 from service.sandbox import ImageSpec, Sandbox
 from tests.e2e.page.conftest import ADMIN_TOKEN, Visit
 from tests.support.client import Service, StartService
+from tests.support.samples import jpeg
 from tests.support.sentry import TOKEN, FakeSentry
 from tests.support.visitor import Visitor
 
@@ -325,6 +326,25 @@ async def test_chosen_files_are_seen_and_can_be_taken_out(visit: Visit) -> None:
 
     await expect(page.get_by_role("list", name="Chosen photos").get_by_role("listitem")).to_have_count(1)
     await expect(page.get_by_role("button", name="Upload 1 photo")).to_be_visible()
+
+
+async def test_a_photo_chosen_twice_is_taken_once(visit: Visit, tmp_path: Path) -> None:
+    """The second time it is said; one of the same name that differs is another photo."""
+    visitor = await visit()
+    await sign_in(visitor)
+    page = visitor.page
+    kitchen, other = tmp_path / "kitchen.jpg", tmp_path / "other" / "kitchen.jpg"
+    other.parent.mkdir()
+    kitchen.write_bytes(jpeg())
+    other.write_bytes(jpeg(2, size=20_000))
+
+    await page.get_by_label("Choose photos").set_input_files(kitchen)
+    await page.get_by_label("Choose photos").set_input_files(kitchen)
+    await expect(page.locator("#create-problem")).to_have_text("kitchen.jpg is chosen already.")
+    await page.get_by_label("Choose photos").set_input_files(other)
+
+    await expect(page.get_by_role("button", name="Upload 2 photos")).to_be_visible()
+    await expect(page.locator("#create-problem")).to_be_empty()
 
 
 async def test_administrators_find_orders_by_name(visit: Visit, sandbox: Sandbox) -> None:

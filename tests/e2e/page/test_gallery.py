@@ -262,6 +262,87 @@ async def test_without_scripts_the_form_downloads(visit: Visit, sandbox: Sandbox
     assert (await saved.value).suggested_filename == "12 Harbour Lane.zip"
 
 
+async def test_without_scripts_a_key_is_asked_for_by_a_form(
+    visit: Visit, start_site: StartService, sandbox: Sandbox
+) -> None:
+    """A wrong key is said; the right one leads on to the ZIP, and is not asked for again."""
+    site = await start_site(service_api_key=CALLER_KEY)
+    order = sandbox.control.add_order([ImageSpec(name="kitchen.jpg")], name="12 Harbour Lane")
+    visitor = await visit(site, java_script_enabled=False)
+    page = visitor.page
+    await visitor.open()
+    await page.get_by_label("Order id").fill(order.order_id)
+    await page.get_by_role("button", name="Download the previews as a ZIP").click()
+
+    await page.get_by_label("API key").fill("another key altogether")
+    await page.get_by_role("button", name="Sign in and download").click()
+    await expect(page.get_by_role("alert")).to_have_text("That key is not accepted. Check it, or ask the operator.")
+    await page.get_by_label("API key").fill(CALLER_KEY)
+    async with page.expect_download() as saved:
+        await page.get_by_role("button", name="Sign in and download").click()
+    assert (await saved.value).suggested_filename == "12 Harbour Lane.zip"
+
+    await visitor.open()
+    await page.get_by_label("Order id").fill(order.order_id)
+    async with page.expect_download() as saved:
+        await page.get_by_role("button", name="Download the previews as a ZIP").click()
+    assert await (await saved.value).failure() is None
+
+
+async def test_a_services_own_sizes_are_choices(visit: Visit, start_site: StartService, sandbox: Sandbox) -> None:
+    """Before the click each tells its pixels and its price, and how its files will be called; at most five."""
+    site = await start_site(
+        renditions={
+            "flyer": {"preview": False, "format": "png", "max_width": 1200},
+            "half": {"preview": False, "scale": 0.5},
+            "small": {"max_width": 640},
+        }
+    )
+    order = sandbox.control.add_order([ImageSpec(name="kitchen.jpg")])
+    visitor = await visit(site)
+    page = visitor.page
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+
+    await page.get_by_role("radio", name="Several sizes").check()
+    group = page.get_by_role("group", name="Sizes in the ZIP")
+    assert await group.locator("label").all_inner_texts() == [
+        "Print full size, 1 credit a photo",
+        "Listing (MLS) up to 2048 pixels wide, 1 credit a photo",
+        "Web preview, WebP, free",
+        "Flyer up to 1200 pixels wide, PNG, 1 credit a photo",
+        "Half 50% of full size, 1 credit a photo",
+        "Small up to 640 pixels wide, free",
+    ]
+    for name in ("Print", "Listing (MLS)"):
+        await group.get_by_role("checkbox", name=name).uncheck()
+    await group.get_by_role("checkbox", name="Small").check()
+    await expect(page.locator("#cost")).to_have_text("Previews are free.")
+    await group.get_by_role("checkbox", name="Flyer").check()
+    await expect(page.locator("#sizes-example")).to_have_text("In the ZIP: flyer/kitchen.png, small/kitchen.jpg, …")
+    await expect(page.locator("#cost")).to_contain_text("up to 1 credit")
+    assert await visitor.axe() == []
+
+    for box in await group.get_by_role("checkbox").all():
+        await box.check()
+    await expect(page.get_by_text("Choose at most 5.")).to_be_visible()
+
+
+async def test_the_sandboxs_sample_order_is_offered(visit: Visit, sandbox: Sandbox) -> None:
+    """Where there is one: a click opens it."""
+    visitor = await visit()
+    await visitor.open()
+    await visitor.counters()
+    offer = visitor.page.get_by_role("link", name="Try it with the sample order")
+    await expect(offer).to_be_hidden()
+
+    order = sandbox.control.add_sample_order()
+    await visitor.open()
+    await offer.click()
+    await visitor.overview()
+    await expect(visitor.page.get_by_role("heading", name=str(order.name))).to_be_visible()
+
+
 async def test_several_sizes_come_in_one_zip(visit: Visit, sandbox: Sandbox) -> None:
     """A folder for each; before the click: how the files will be called, and one credit for a photo in all of them."""
     visitor = await at_samples(visit, sandbox)
