@@ -181,6 +181,7 @@ def _add_download(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     download.add_argument(
         "--wait", type=float, metavar="SECONDS", help="wait this long for images that are still being enhanced"
     )
+    download.add_argument("--together", action="store_true", help="all orders in one ZIP, a folder each")
     download.add_argument("--strict", action="store_true", help="download all images or none")
     download.set_defaults(run=_download)
 
@@ -248,8 +249,9 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _download(options: argparse.Namespace) -> int:
-    from service.commands.download import Request, download
+    from service.commands.download import download
     from service.commands.output import Output
+    from service.commands.request import Request, together
     from service.commands.talk import Talk
 
     orders = [read_order(order, options.url) for order in options.orders]
@@ -274,7 +276,7 @@ def _download(options: argparse.Namespace) -> int:
     pairs += [("include", more) for more in options.include or ()]
     requests = [Request(Service.of(url, options.api_key), order_id, tuple(pairs)) for order_id, url in orders]
     talk = Talk.of(quiet=options.quiet, as_json=options.as_json, progress=not options.no_progress)
-    return download(requests, Output(options.output), talk)
+    return download([together(requests)] if options.together else requests, Output(options.output), talk)
 
 
 def _completion(options: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ def first_broken(path: Path) -> str | None:
 
 
 class Contents(NamedTuple):
-    """What is in an archive: the number of its images, and its report on those that are missing."""
+    """What is in an archive: the number of its images, and its reports on those that are missing."""
 
     images: int
     report: str | None
@@ -27,5 +27,11 @@ def read_contents(path: Path) -> Contents:
     """Of a valid ZIP."""
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
-        report = archive.read(REPORT_NAME).decode() if REPORT_NAME in names else None
-    return Contents(len(names) - names.count(REPORT_NAME) - names.count(MANIFEST_NAME), report)
+        reports = [archive.read(name).decode() for name in names if base_name(name) == REPORT_NAME]
+    images = sum(base_name(name) not in (REPORT_NAME, MANIFEST_NAME) for name in names)
+    return Contents(images, "\n".join(reports) or None)
+
+
+def base_name(name: str) -> str:
+    """A member's name without its folder."""
+    return name.rpartition("/")[2]

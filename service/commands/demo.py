@@ -14,9 +14,10 @@ from service.api.connections import listening
 from service.app import create_app
 from service.commands.client import Interrupted, Refused, Service
 from service.commands.display import Display
-from service.commands.download import Request, fetch
+from service.commands.download import fetch
 from service.commands.output import Output
 from service.commands.partial import Partial
+from service.commands.request import Request
 from service.commands.serve import stop_signal
 from service.commands.talk import ALL, BROKEN, Talk
 from service.sandbox import Sandbox, SandboxConfig

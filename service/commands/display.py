@@ -15,6 +15,7 @@ from rich.progress import (
 )
 
 from service.archives.names import REPORT_NAME
+from service.commands.contents import base_name
 from service.commands.zip_progress import ZipProgress
 
 
@@ -72,7 +73,7 @@ class Display:
         """Account for the next bytes of the archive."""
         for name in self._zip.feed(chunk):
             self._finish_image()
-            label = "report" if name == REPORT_NAME else name
+            label = "report" if base_name(name) == REPORT_NAME else name
             self._image = self._progress.add_task(f"  {label}", total=self._zip.size)
         if self._image is not None:
             self._progress.update(self._image, completed=self._zip.received)

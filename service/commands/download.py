@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aiohttp import ClientError, ClientResponse, ClientSession
-from yarl import URL
 
 from service.commands.client import (
     STILL_ENHANCING,
@@ -15,7 +14,6 @@ from service.commands.client import (
     Document,
     Interrupted,
     Refused,
-    Service,
     in_flags,
     is_unreachable,
     refuse,
@@ -26,37 +24,13 @@ from service.commands.contents import Contents, first_broken, read_contents
 from service.commands.display import Display
 from service.commands.output import Output
 from service.commands.partial import Partial
+from service.commands.request import Request, parts
 from service.commands.talk import ALL, BROKEN, PARTIAL, REFUSED, STOPPED, USAGE, Talk
+from service.commands.together import build
 from service.reasons import Reason
-
-ALL_PARTS = "all"
 
 _ATTEMPTS = 5
 _CHUNK = 256 * 1024
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to download, and from where."""
-
-    service: Service
-    order_id: str
-    query: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def url(self) -> URL:
-        """The URL of the order's archive."""
-        return (self.service / "v1/orders" / self.order_id / "images").with_query(list(self.query))
-
-    @property
-    def identity(self) -> str:
-        """Equal for requests whose partial file can be resumed; no key in it."""
-        return str(self.url)
-
-    @property
-    def wants_all_parts(self) -> bool:
-        """Whether it stands for one request for each part of the order."""
-        return ("part", ALL_PARTS) in self.query
 
 
 class NothingNew(Exception):
@@ -88,7 +62,7 @@ def download(requests: Iterable[Request], output: Output, talk: Talk) -> int:
     codes, names = [], _Names()
     for request in requests:
         try:
-            for each in _parts(request):
+            for each in _built(request, talk) if request.more else parts(request):
                 codes.append(_download(each, output, talk, names))
                 if codes[-1] == BROKEN:
                     return BROKEN
@@ -107,25 +81,9 @@ def _purpose(output: Output) -> str:
     return "" if output.is_stream else " to resume the download"
 
 
-def _parts(request: Request) -> Iterator[Request]:
-    """The request itself, or one for each part of its order."""
-    if not request.wants_all_parts:
-        yield request
-        return
-    query = tuple(pair for pair in request.query if pair[0] != "part")
-    parts = asyncio.run(_count_parts(request))
-    for number in range(1, parts + 1):
-        yield replace(request, query=(*query, ("part", str(number))) if parts > 1 else query)
-
-
-async def _count_parts(request: Request) -> int:
-    service = request.service
-    try:
-        async with service.session() as session:
-            overview = await service.ask(session, "GET", f"v1/orders/{request.order_id}")
-    except (ClientError, TimeoutError) as error:
-        raise Interrupted(why(error, service.url)) from error
-    return max(1, len(overview["parts"]))
+def _built(request: Request, talk: Talk) -> Iterator[Request]:
+    """The request for the ZIP of several orders, once it is built."""
+    yield replace(request, job_id=asyncio.run(build(request.service, request.orders, request.query, talk)))
 
 
 class _Names:
@@ -147,7 +105,7 @@ class _Names:
 
 def _download(request: Request, output: Output, talk: Talk, names: _Names) -> int:
     try:
-        with output.partial_file(request.order_id) as path:
+        with output.partial_file(request.label) as path:
             part = Partial(path, request.identity)
             with Display(talk.console, visible=talk.progress) as display:
                 fetched = asyncio.run(fetch(request, part, display, talk))
@@ -156,18 +114,18 @@ def _download(request: Request, output: Output, talk: Talk, names: _Names) -> in
             target = part.deliver(output, names.unused(fetched.name))
     except NothingNew:
         talk.say("Nothing is new since that archive.")
-        talk.tell({"order_id": request.order_id, "file": None, "images": 0, "complete": True, "failures": []})
+        talk.tell({**request.which, "file": None, "images": 0, "complete": True, "failures": []})
         return ALL
     except Refused as refusal:
         return _refused(request, refusal, talk)
     except (Interrupted, OSError) as error:
         reason = _os_error(error) if isinstance(error, OSError) else str(error)
         talk.fail(f"{reason} Run the same command again{_purpose(output)}.")
-        talk.tell({"order_id": request.order_id, "error": {"code": "interrupted", "message": reason}})
+        talk.tell({**request.which, "error": {"code": "interrupted", "message": reason}})
         return BROKEN
     talk.tell(
         {
-            "order_id": request.order_id,
+            **request.which,
             **{name: int(value) for name, value in request.query if name == "part"},
             "file": target and str(target),
             "archive_id": archive_id,
@@ -183,7 +141,7 @@ def _download(request: Request, output: Output, talk: Talk, names: _Names) -> in
 
 def _refused(request: Request, refusal: Refused, talk: Talk) -> int:
     talk.fail(str(refusal))
-    talk.tell({"order_id": request.order_id, "error": {"code": refusal.code, "message": str(refusal)}})
+    talk.tell({**request.which, "error": {"code": refusal.code, "message": str(refusal)}})
     return REFUSED
 
 
@@ -279,7 +237,7 @@ async def _finish(
     if talk.as_json and (await asyncio.to_thread(read_contents, part.path)).report is not None:
         report = await request.service.ask(session, "GET", f"v1/archives/{part.archive_id}/report")
         failures = tuple(report["failures"])
-    return Fetched(suggested_name(headers) or f"{request.order_id}.zip", part.total, failures)
+    return Fetched(suggested_name(headers) or f"{request.label}.zip", part.total, failures)
 
 
 def _summarise(contents: Contents, target: Path | None, total: int | None, talk: Talk) -> int:

@@ -39,7 +39,7 @@ def find(service: Service, query: tuple[tuple[str, str], ...], *, as_json: bool)
                 (
                     (
                         job["job_id"],
-                        job["order_id"],
+                        ", ".join(job["order_ids"]),
                         job["status"],
                         f"{job['downloaded']}/{job['total']}",
                         job["failed"],
@@ -69,7 +69,7 @@ def follow(service: Service, job_id: str, *, as_json: bool) -> int:
 
     async def work(session: ClientSession) -> int:
         job: Document = {}
-        async for job in _changes(service, session, job_id):
+        async for job in changes(service, session, job_id):
             print(json.dumps(job, ensure_ascii=False) if as_json else _line(job), flush=True)
         if job["status"] != "complete":
             return REFUSED
@@ -84,7 +84,7 @@ def _line(job: Document) -> str:
     return f"{job['status']}: {counts}" + (f". {error['title']}. {in_flags(error['detail'])}" if error else "")
 
 
-async def _changes(service: Service, session: ClientSession, job_id: str) -> AsyncIterator[Document]:
+async def changes(service: Service, session: ClientSession, job_id: str) -> AsyncIterator[Document]:
     """The job after every change, to its end, over as many connections as it takes."""
     last, failures = "", 0
     while True:

@@ -13,6 +13,7 @@ from service.archives.names import (
     archive_filename,
     check_template,
     content_disposition,
+    folder_names,
     own_extension,
     safe_stem,
 )
@@ -262,6 +263,26 @@ def test_any_names_become_safe_ones(originals: list[str], expected: str, data: s
             alike = {unicodedata.normalize(form, spelling(unicodedata.normalize(form, name))) for name in given_out}
             assert len(alike) == len(originals)
             assert REPORT_NAME not in alike
+
+
+@given(st.lists(st.one_of(st.none(), any_name), max_size=12))
+def test_any_orders_have_folders_of_their_own(orders: list[str | None]) -> None:
+    """As safe as names, each once where case and accents do not count, and short enough for what is below them."""
+    folders = folder_names([(f"0b9f7c1e-{number:04}", name) for number, name in enumerate(orders)])
+
+    assert len({unicodedata.normalize("NFD", folder).upper().casefold() for folder in folders}) == len(orders)
+    for folder in folders:
+        assert 0 < len(folder.encode()) <= 60
+        assert folder == folder.strip(" .")
+        assert not FORBIDDEN.intersection(folder)
+        assert folder.split(".")[0].strip().upper() not in DEVICES
+
+
+def test_an_orders_folder_has_its_name() -> None:
+    """The next one of that name has a number; one without a name has its id."""
+    orders = [("1", "Mill Road"), ("2", "mill road"), ("3", None), ("4", "a/b: c"), ("5", "é" * 40)]
+
+    assert folder_names(orders) == ["Mill Road", "mill road_1", "order-3", "a_b_ c", "é" * 30]
 
 
 def by_template(template: str, *originals: str, order: str = "12 Harbour Lane", total: int | None = None) -> list[str]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.archives.options import Options
-from service.archives.plan import Plan, options_key
+from service.archives.plan import Plan, PlannedOrder, join, options_key
 from service.archives.planner import make_plan
 from service.images.identity import key_digest
 from service.problems import OrderEmpty, TooManyImages, UnknownImage
@@ -170,6 +170,68 @@ def test_one_key_for_one_wish(first: dict[str, Any], second: dict[str, Any]) -> 
     assert make_plan(ORDER, parse_order(order(["a", "b"])), {}, one.options, 100).key == one.key
 
 
+MILL = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be00a"
+
+
+def both(*, name: str = "Mill Road", images: tuple[str, ...] = ("a", "c"), **options: Any) -> Plan:
+    """Of the order and another one, in which there may be images of the same ids."""
+    other = parse_order(order(images, order_id=MILL, name=name))
+    return join([plan(["a", "b"], **options), make_plan(MILL, other, {}, Options(**options), 100)], Options(**options))
+
+
+def test_several_orders_have_a_folder_each() -> None:
+    """Below it, renditions theirs; names and numbers are those of each order alone."""
+    made = both(rendition=["web", "print"], names="{seq}_{name}")
+
+    assert [order.folder for order in made.orders] == ["12 Harbour Lane", "Mill Road"]
+    assert [image.place for image in made.images_of(1)] == [
+        *(("a", "Mill Road/print"), ("c", "Mill Road/print"), ("a", "Mill Road/web"), ("c", "Mill Road/web")),
+    ]
+    assert made.file_name(made.images_of(1)[1], made.names, "jpg") == "Mill Road/print/02_c.jpg"
+    assert len({image.place for image in made.images}) == len(made.images) == 8
+    assert [order.total for order in made.orders] == [4, 4]
+
+
+def test_an_order_is_replaced_by_what_it_is_now() -> None:
+    """In its folder, whatever it is called by then; the others stay."""
+    before = both()
+    renamed = make_plan(MILL, parse_order(order(["c", "d"], order_id=MILL, name="Renamed")), {}, Options(), 100)
+
+    after = before.replaced(1, renamed)
+
+    assert after.images_of(0) == before.images_of(0)
+    assert [image.place for image in after.images_of(1)] == [("c", "Mill Road"), ("d", "Mill Road")]
+    assert after.key != before.key == before.replaced(0, plan(["a", "b"])).key
+
+
+def test_an_order_that_failed_is_part_of_the_plan() -> None:
+    """With a folder for its report, and without images; the archive is another one than without it."""
+    failed = PlannedOrder.failed(MILL, None, OrderEmpty())
+    made, without = join([plan(["a"]), failed], Options()), join([plan(["a"])], Options())
+
+    assert (made.orders[1].folder, made.orders[1].code) == (f"order-{MILL}", "order_empty")
+    assert made.images == without.images
+    assert len({made.key, without.key, plan(["a"]).key}) == 3
+
+
+@given(OPTIONS, OPTIONS, st.sampled_from(["Mill Road", "12 harbour lane", ""]), st.sampled_from([("a",), ("a", "c")]))
+def test_one_key_for_one_wish_of_several(
+    first: dict[str, Any], second: dict[str, Any], name: str, images: tuple[str, ...]
+) -> None:
+    """As of one order; and it is kept as it is."""
+    single = ("image", "since")
+    first, second = ({key: value for key, value in one.items() if key not in single} for one in (first, second))
+    one, other = both(name=name, images=images, **first), both(name=name, images=images, **second)
+
+    def wish(made: Plan) -> tuple[Any, ...]:
+        return made.options.renditions, made.options.names, made.options.include
+
+    assert (one.key == other.key) == (wish(one) == wish(other)) == (one.options_key == other.options_key)
+    assert (one.key == both(**first).key) == (name == "Mill Road" and images == ("a", "c"))
+    assert Plan.model_validate_json(one.model_dump_json(exclude_defaults=True)) == one
+    assert len({image.place for image in one.images}) == len(one.images)
+
+
 def test_an_order_that_grew_has_other_numbers() -> None:
     """So it is another archive, although the image is the same."""
     before = plan(["b"], names="{seq}", image=("b",))
@@ -187,6 +249,8 @@ def test_a_plan_of_an_earlier_version_is_read() -> None:
     for image in kept["images"]:
         for name in ("rendition", "folder", "stem"):
             del image[name]
+    (its_order,) = kept.pop("orders")
+    kept |= {"order_id": its_order["order_id"], "order_name": its_order["name"], "unlisted": 2}
     rendition = Rendition(quality=80).model_dump()
     more = {"subset": ["a"], "wait": True, "wait_timeout": 7}
     first = {name: value for name, value in kept.items() if name != "options_key"} | {"family": kept["options_key"]}
@@ -195,6 +259,9 @@ def test_a_plan_of_an_earlier_version_is_read() -> None:
     assert Plan.model_validate_json(json.dumps(kept | more | {"rendition": rendition})).request(
         made.images[0]
     ) == made.request(made.images[0])
+    assert Plan.model_validate(kept | more | {"rendition": rendition}).orders == (
+        PlannedOrder(order_id=ORDER, name="12 Harbour Lane", total=1, unlisted=2),
+    )
     old = Plan.model_validate(first | more | {"rendering": rendition})
     assert (old.options.subset, old.wait, old.wait_timeout, old.options_key) == (("a",), True, 7, made.options_key)
     assert make_plan(ORDER, parse_order(order(["a", "b"])), {}, old.options, 100).key == made.key

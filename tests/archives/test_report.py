@@ -126,3 +126,36 @@ def test_a_manifest_is_the_same_however_many_attempts_it_took() -> None:
             "outcome": "downloaded",
         }
     ]
+
+
+def test_each_order_has_texts_in_its_folder() -> None:
+    """Named as within it; one that failed has a report that says why, on one line, and no manifest."""
+    orders = (
+        PlannedOrder(order_id="1", name="Mill Road", folder="Mill Road"),
+        PlannedOrder(order_id="2", folder="order-2"),
+        PlannedOrder(order_id="3", folder="order-3", code="order_empty", reason="This order\nhas no images."),
+    )
+    several = plan().model_copy(update={"orders": orders, "options": Options(include=("manifest",))})
+    here = ImageResult("b2", "bath.jpg", "Mill Road/print/bath.jpg", 5, 1, None, 1)
+
+    texts = texts_of(several, [here, replace(missing("a.jpg"), order=1)])
+
+    assert list(texts) == [
+        *("Mill Road/_manifest.json", "order-2/_download_report.txt", "order-2/_manifest.json"),
+        "order-3/_download_report.txt",
+    ]
+    manifest = json.loads(texts["Mill Road/_manifest.json"])
+    assert (manifest["order_id"], manifest["name"]) == ("1", "Mill Road")
+    assert [file["name"] for file in manifest["files"]] == ["print/bath.jpg"]
+    assert "GET /v1/orders/2/images?image=a1" in texts["order-2/_download_report.txt"].decode()
+    lines = texts["order-3/_download_report.txt"].decode().splitlines()
+    assert lines[2:] == [
+        "Order: 3",
+        "Nothing of it could be downloaded.",
+        "Reason: order_empty: This order has no images.",
+    ]
+
+
+def test_the_comment_names_all_orders() -> None:
+    """With the count of all."""
+    assert comment(["1", "2"], 2, 3) == "Autoenhance orders 1, 2: 2 of 3 images"

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from service.samples import PHOTOS
-from service.sandbox import Sandbox
+from service.sandbox import ImageSpec, Sandbox
 from tests.support.doc_blocks import ADDRESS, PAGES, RECEIVER, STORAGE, Block, blocks, command_line, environment
 from tests.support.loopback import free_port
 from tests.support.process import ServiceProcess
 from tests.support.samples import jpeg
 
+SECOND_ORDER = "a7c40d53-2f0e-4d2b-8c61-5b1e9f3a7d20"
+"""Where the docs speak of several."""
 TOKEN = "token-of-the-administrator-4b0a"
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes....").decode()
 WITH_BLOCKS = [page for page in PAGES if any(blocks(page))]
@@ -24,9 +26,11 @@ WITH_BLOCKS = [page for page in PAGES if any(blocks(page))]
 
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[ServiceProcess]:
-    """The service as an operator runs it, before a sandbox with the sample order: the docs speak of that one."""
+    """The service as an operator runs it, before a sandbox with the orders that the docs speak of."""
     async with Sandbox() as sandbox:
-        sandbox.control.add_sample_order()
+        sample = sandbox.control.add_sample_order()
+        again = [ImageSpec(photo=image.name) for image in sample.images]
+        sandbox.control.add_order(again, name="Mill Road", order_id=SECOND_ORDER)
         async with ServiceProcess(
             tmp_path / "data",
             AUTOENHANCE_API_BASE=sandbox.api_base,
@@ -71,6 +75,8 @@ async def test_the_commands_of_a_page_work(page: Path, service: ServiceProcess, 
     for path in folder.glob("*.zip"):
         with zipfile.ZipFile(path) as archive:
             folders = Counter(name.rpartition("/")[0] for name in archive.namelist() if name[0] != "_")
+            if path.name in ("orders.zip", "together.zip"):
+                assert len(folders) == 2
             if path.name == "delivery.zip":
                 assert set(folders) == {"mls", "originals", "print"}
             assert set(folders.values()) == {len(list(PHOTOS.glob("*.jpg")))}

@@ -343,6 +343,69 @@ async def test_several_orders_do_not_fit_one_file(service: Service, tmp_path: Pa
     assert (ended.code, "several ZIPs need a folder" in ended.errors) == (2, True)
 
 
+async def test_several_orders_come_together_in_one_zip(
+    upstream: FakeUpstream, service: Service, tmp_path: Path
+) -> None:
+    """A folder each; with the options of a download; a repeat asks for nothing."""
+    upstream.orders[OTHER_ORDER] = order(["a"])
+    flags = ("-o", "all.zip", "--together", "--names", "{seq}", "--include", "manifest", "--quality", "80", "--json")
+
+    ended, again = [
+        await download(service, tmp_path, *flags, orders=(ORDER, OTHER_ORDER, ORDER.upper())) for _ in range(2)
+    ]
+
+    assert ended.code == 0, ended.errors
+    assert sorted(images_in(tmp_path / "all.zip")) == [
+        *("12 Harbour Lane/01.jpg", "12 Harbour Lane/02.jpg", "12 Harbour Lane/_manifest.json"),
+        *("12 Harbour Lane_1/01.jpg", "12 Harbour Lane_1/_manifest.json"),
+    ]
+    told = json.loads(ended.output)
+    assert (told["order_ids"], told["images"], told["total"], told["complete"]) == ([ORDER, OTHER_ORDER], 3, 3, True)
+    assert json.loads(again.output)["archive_id"] == told["archive_id"]
+    assert [request.query["quality"] for request in upstream.requests("a")] == ["80"]
+
+
+async def test_an_order_that_is_missing_among_several_is_exit_code_3(service: Service, tmp_path: Path) -> None:
+    """Its report is shown; the ZIP is there, under the service's name for it."""
+    ended = await download(service, tmp_path, "--together", "--no-progress", orders=(ORDER, OTHER_ORDER))
+
+    assert ended.code == 3, ended.errors
+    assert f"Order: {OTHER_ORDER}" in ended.errors
+    assert "order_not_found" in ended.errors
+    assert sorted(images_in(tmp_path / "12 Harbour Lane and 1 more.zip")) == [
+        *("12 Harbour Lane/a.jpg", "12 Harbour Lane/b.jpg", f"order-{OTHER_ORDER}/_download_report.txt"),
+    ]
+
+
+async def test_a_job_that_fails_is_exit_code_4(service: Service, tmp_path: Path) -> None:
+    """In the words of its error."""
+    orders = (OTHER_ORDER, OTHER_ORDER.replace("e", "f"))
+
+    ended = await download(service, tmp_path, "--together", "-q", "-o", "all.zip", orders=orders)
+
+    assert (ended.code, "no_orders" in ended.errors) == (4, True), ended.errors
+    assert files_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("orders", "flags"),
+    [
+        ((ORDER,), ()),
+        ((ORDER, ORDER), ()),
+        ((ORDER, OTHER_ORDER), ("--image", "a")),
+        ((ORDER, OTHER_ORDER), ("--part", "2")),
+        ((ORDER, OTHER_ORDER), ("--since", "0" * 32)),
+    ],
+)
+async def test_what_does_not_go_together_is_exit_code_2(
+    service: Service, tmp_path: Path, orders: tuple[str, ...], flags: tuple[str, ...]
+) -> None:
+    """Before anything is asked."""
+    ended = await download(service, tmp_path, "--together", *flags, orders=orders)
+
+    assert (ended.code, "--together" in ended.errors) == (2, True), ended.errors
+
+
 async def test_an_order_is_downloaded_in_its_parts(
     upstream: FakeUpstream, start_service: StartService, tmp_path: Path
 ) -> None:

@@ -4,17 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from service.sandbox import ImageSpec, Sandbox, SandboxConfig
 from tests.support import jobs
 from tests.support.client import PATIENCE, Answer, Service, StartService
 from tests.support.jobs import Document, document, ended
+from tests.support.loopback import serving
 from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo, png, webp
 from tests.support.upstream import FakeUpstream
 
 THIRD = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be003"
 UNKNOWN = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be00f"
 ORDERS = (ORDER, OTHER_ORDER, THIRD)
+SECRET = "whsec_YSBzZWNyZXQgb2YgdGhpcnR5LXR3byBieXRlcy4uLi4="
 
 
 @pytest.fixture(autouse=True)
@@ -356,3 +359,46 @@ async def test_credits_are_those_of_all_orders(start_service: StartService) -> N
         assert (refused["error"]["code"], bought["status"]) == ("max_credits_exceeded", "complete")
         assert (again["status"], again["archive_id"]) == ("complete", bought["archive_id"])
         assert sandbox.control.credits == 8 - 5
+
+
+async def test_a_restart_in_the_middle_goes_on(
+    upstream: FakeUpstream, start_service: StartService, tmp_path: Path
+) -> None:
+    """The job runs again by itself, and what was fetched is not fetched again."""
+    upstream.hold("d")
+    data_dir = tmp_path / "kept"
+    service = await start_service(data_dir=data_dir)
+    job = document(await post(service))
+    async with jobs.events(service, job) as stream:
+        async for event in stream:
+            if event.job["downloaded"] == 3:
+                break
+    await service.stop()
+    upstream.hold("d").set()
+
+    after = await start_service(data_dir=data_dir)
+
+    job = await ended(after, job)
+    assert (job["status"], job["downloaded"]) == ("complete", 4)
+    assert len((await zip_of(after, job)).members) == 4
+    assert [upstream.calls(image_id) for image_id in "abc"] == [1, 1, 1]
+
+
+async def test_it_is_delivered_and_its_receiver_told(start_service: StartService) -> None:
+    """As any job: by one PUT, then a callback with all of its orders."""
+    put: list[bytes] = []
+
+    async def take(request: web.Request) -> web.Response:
+        put.append(await request.read())
+        return web.Response()
+
+    async with serving(web.put("/all.zip", take)) as storage, jobs.Receiver() as receiver:
+        service = await start_service(callback_allow_private=True, callback_secret=SECRET)
+        job = await job_of(service, deliver_to=f"{storage}/all.zip", callback_url=f"{receiver.url}/done")
+        await receiver.until(lambda: bool(receiver.received))
+        (told,) = receiver.received
+
+    assert put == [(await zip_of(service, job)).body]
+    data = told.message["data"]
+    assert (data["order_id"], data["order_ids"], data["delivery"]["status"]) == (None, list(ORDERS), "delivered")
+    assert [one["downloaded"] for one in data["orders"]] == [2, 1, 1]

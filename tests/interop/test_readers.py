@@ -10,7 +10,7 @@ from tests.support import zip_samples as samples
 from tests.support.zip_readers import BY_DIRECTORY, BY_STREAM, TO_PIPE, Contents, Reader
 from tests.support.zip_samples import Members, Sample, Zeros
 
-SMALL = [samples.plain, samples.folders, samples.non_ascii, samples.nested, samples.empty_members]
+SMALL = [samples.plain, samples.folders, samples.orders, samples.non_ascii, samples.nested, samples.empty_members]
 LARGE = [samples.over_4_gib_in_one, samples.over_4_gib_in_all]
 # Those that make no files of them: unpacking so many takes half a minute. busybox knows no ZIP64.
 READERS_OF_MANY = [

@@ -85,6 +85,15 @@ def folders() -> Members:
     return members | {"_download_report.txt": b"1 missing\r\n", "_manifest.json": b'{"files": []}\n'}
 
 
+def orders() -> Members:
+    """Several orders: a folder each, with renditions below it, and one that is a report alone."""
+    members: Members = {}
+    for number, folder in enumerate(("12 Harbour Lane", "12 Harbour Lane_1", "Café Müller")):
+        members |= photos([f"{folder}/{below}/01_kitchen.jpg" for below in ("mls", "print")], 7_000 + number)
+        members[f"{folder}/_manifest.json"] = b'{"files": []}\n'
+    return members | {"order-0b9f7c1e/_download_report.txt": b"Nothing of it could be downloaded.\r\n"}
+
+
 def non_ascii() -> Members:
     """Names in many scripts, beside one in ASCII."""
     return photos(["Küche.jpg", "寝室.webp", "кухня.jpg", "حمام.png", "🏠 view.avif", "hall.jpg"], 5_000)

@@ -179,6 +179,19 @@ async def test_jobs_are_listed_newest_first(engine: JobEngine) -> None:
     assert await engine.find(JobFilter(owner="c"), 9) == []
 
 
+async def test_a_job_of_several_orders_is_found_by_each(engine: JobEngine) -> None:
+    """Beside those of that order alone; it comes back with all of them."""
+    alone, _ = await engine.submit(request(OTHER_ORDER))
+    several, is_new = await engine.submit(replace(request(), order_id=None, order_ids=(ORDER, OTHER_ORDER)), "key")
+
+    assert is_new
+    assert [job.id for job in await engine.find(JobFilter(order_id=OTHER_ORDER), 9)] == [several.id, alone.id]
+    (found,) = await engine.find(JobFilter(order_id=ORDER), 9)
+    assert (found.request.order_id, found.request.order_ids) == (None, (ORDER, OTHER_ORDER))
+    with pytest.raises(KeyReused):
+        await engine.submit(replace(request(), order_id=None, order_ids=(ORDER,)), "key")
+
+
 async def test_jobs_of_one_moment_are_not_lost_between_pages(engine: JobEngine) -> None:
     """The cursor tells them apart."""
     now = time.time()

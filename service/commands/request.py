@@ -1,0 +1,93 @@
+"""What `download` fetches: an order's ZIP, the parts of a large order, or several orders together."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from aiohttp import ClientError
+from yarl import URL
+
+from service.commands.client import Document, Interrupted, Service, Usage, why
+
+ALL_PARTS = "all"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to download, and from where."""
+
+    service: Service
+    order_id: str
+    query: tuple[tuple[str, str], ...] = ()
+    more: tuple[str, ...] = ()
+    """Other orders in the same ZIP, a folder each."""
+    job_id: str | None = None
+    """Which has built that ZIP."""
+
+    @property
+    def label(self) -> str:
+        """What its files are called until the service has named them."""
+        return f"{self.order_id}-and-{len(self.more)}-more" if self.more else self.order_id
+
+    @property
+    def orders(self) -> list[str]:
+        """All of them."""
+        return [self.order_id, *self.more]
+
+    @property
+    def which(self) -> Document:
+        """Its orders, for programs."""
+        return {"order_ids": self.orders} if self.more else {"order_id": self.order_id}
+
+    @property
+    def url(self) -> URL:
+        """The URL of the archive."""
+        if self.job_id is not None:
+            return self.service / "v1/jobs" / self.job_id / "download"
+        return (self.service / "v1/orders" / self.order_id / "images").with_query(list(self.query))
+
+    @property
+    def identity(self) -> str:
+        """Equal for requests whose partial file can be resumed; no key in it."""
+        orders = " ".join(self.more)
+        return f"{replace(self, job_id=None).url} {orders}".rstrip()
+
+    @property
+    def wants_all_parts(self) -> bool:
+        """Whether it stands for one request for each part of the order."""
+        return ("part", ALL_PARTS) in self.query
+
+
+def together(requests: Sequence[Request]) -> Request:
+    """The request for one ZIP of all their orders. Raises `Usage` when there can be none."""
+    first, *more = requests
+    for name in ("image", "part", "since"):
+        if any(given == name for given, _ in first.query):
+            raise Usage(f"--together cannot be combined with --{name}, which is about one order.")
+    if len({request.service.url for request in requests}) > 1:
+        raise Usage("--together: the orders are at different services.")
+    others = tuple(dict.fromkeys(request.order_id for request in more if request.order_id != first.order_id))
+    if not others:
+        raise Usage("--together: give two orders or more.")
+    return replace(first, more=others)
+
+
+def parts(request: Request) -> Iterator[Request]:
+    """The request itself, or one for each part of its order."""
+    if not request.wants_all_parts:
+        yield request
+        return
+    query = tuple(pair for pair in request.query if pair[0] != "part")
+    count = asyncio.run(_count_parts(request))
+    for number in range(1, count + 1):
+        yield replace(request, query=(*query, ("part", str(number))) if count > 1 else query)
+
+
+async def _count_parts(request: Request) -> int:
+    service = request.service
+    try:
+        async with service.session() as session:
+            overview = await service.ask(session, "GET", f"v1/orders/{request.order_id}")
+    except (ClientError, TimeoutError) as error:
+        raise Interrupted(why(error, service.url)) from error
+    return max(1, len(overview["parts"]))

@@ -1,0 +1,59 @@
+"""`download --together`: several orders in one ZIP, which the service builds as a job."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from uuid import uuid4
+
+from aiohttp import ClientError, ClientSession
+
+from service.commands.answers import patiently
+from service.commands.client import Document, Interrupted, Refused, Service, in_flags, why
+from service.commands.jobs import changes
+from service.commands.talk import Talk
+
+_CANCEL_SECONDS = 2.0
+_LISTS = frozenset({"include", "rendition"})
+# Of those that are no text in a JSON body.
+_KINDS = dict.fromkeys(("quality", "max_width", "max_credits"), int) | dict.fromkeys(("scale", "wait_timeout"), float)
+_TRUTHS = frozenset({"preview", "dev_mode", "wait"})
+
+
+async def build(service: Service, order_ids: Sequence[str], query: Iterable[tuple[str, str]], talk: Talk) -> str:
+    """Have the service build one ZIP of these orders; returns the job's id. Ctrl-C cancels it.
+
+    Raises `Refused` when it fails, and `Interrupted`.
+    """
+    wanted: Document = {"order_ids": list(order_ids)}
+    for name, value in query:
+        if name in _LISTS:
+            wanted[name] = [*wanted.get(name, ()), value]
+        else:
+            wanted[name] = value == "true" if name in _TRUTHS else _KINDS.get(name, str)(value)
+    try:
+        async with service.session() as session:
+            headers = {"Idempotency-Key": uuid4().hex}
+            job = await patiently(service, session, "POST", "v1/jobs", json=wanted, headers=headers)
+            try:
+                await _follow(service, session, job["job_id"], talk)
+            except asyncio.CancelledError:
+                with suppress(Refused, Interrupted, ClientError, TimeoutError):
+                    async with asyncio.timeout(_CANCEL_SECONDS):
+                        await service.ask(session, "DELETE", f"v1/jobs/{job['job_id']}")
+                raise
+    except (ClientError, TimeoutError) as error:
+        raise Interrupted(why(error, service.url)) from error
+    return str(job["job_id"])
+
+
+async def _follow(service: Service, session: ClientSession, job_id: str, talk: Talk) -> None:
+    """Say how far the job is, to its end. Raises `Refused` when it ends without a ZIP."""
+    job: Document = {}
+    with talk.console.status("The service builds the ZIP") as status:
+        if not talk.progress:
+            status.stop()
+        async for job in changes(service, session, job_id):
+            status.update(f"The service builds the ZIP: {job['downloaded']} of {job['total']} images")
+    if job["status"] != "complete":
+        error = job["error"] or {"title": "The job was cancelled", "detail": "", "code": "job_cancelled"}
+        raise Refused(f"{error['title']}. {in_flags(error['detail'])} ({error['code']})", error["code"])
