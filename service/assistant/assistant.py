@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,9 +62,11 @@ class Assistant:
         if self._model is not None:
             started = False
             try:
-                async for piece in self._model.answer(question, passages, summary(counters)):
-                    started = True
-                    yield Words(piece)
+                # Closed at once when the reader leaves, and with it the stream from the chat server.
+                async with aclosing(self._model.answer(question, passages, summary(counters))) as pieces:
+                    async for piece in pieces:
+                        started = True
+                        yield Words(piece)
             except ModelFailed as failure:
                 log.warning("model failed", reason=str(failure), started=started)
                 if started:

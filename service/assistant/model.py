@@ -1,7 +1,7 @@
 """A client for chat servers with OpenAI's `/chat/completions`; reads the answer as it streams."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
@@ -35,7 +35,7 @@ class Model:
         self._model = model
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
-    async def answer(self, question: str, passages: Sequence[Passage], counters: str) -> AsyncIterator[str]:
+    async def answer(self, question: str, passages: Sequence[Passage], counters: str) -> AsyncGenerator[str, None]:
         """The answer in pieces, at most 4,000 characters in all. Raises `ModelFailed`."""
         context = "\n\n".join([_TASK, f"Live counters: {counters}", *map(_quoted, passages)])
         document = {

@@ -151,8 +151,12 @@ class Cluster:
             parts = self._parts
 
             async def share_the_rest() -> bool:
-                shares = (parts.generations.share, parts.names.share, parts.archives.share_lists)
-                return all([await share() for share in shares]) and await parts.images.is_there()
+                # An archive is told of after what was seen of its images: else others might take them for the newest.
+                shares = (parts.generations.share, parts.names.share, parts.archives.share_lists, parts.images.is_there)
+                for share in shares:
+                    if not await share():
+                        return False
+                return True
 
             sharing = Publisher(parts.images, parts.leases, self._database, store, share_the_rest)
             stack.push_async_callback(sharing.close)

@@ -5,12 +5,13 @@ import json
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
-from service.cluster.link import Unavailable
+from service.cluster.link import Unavailable, bounded
 from service.cluster.orders import OrderDocument, OrderDocuments
-from service.database import Database
-from service.orders.generations import Observation, observed, read_observations
+from service.database import Database, DatabaseClosed
+from service.orders.generations import Observation, observed, read_observations, write_observations
 from service.upstream.models import ImageRecord
 
 _PATIENCE_SECONDS = 0.25
@@ -36,9 +37,20 @@ class ClusterGenerations:
         observing = asyncio.create_task(self._observe(order_id, records, refresh))
         self._late.add(observing)
         observing.add_done_callback(self._late.discard)
-        is_known = order_id in self._known and not refresh
-        await asyncio.wait([observing], timeout=_PATIENCE_SECONDS if is_known else None)
-        return observing.result() if observing.done() else {}
+        if order_id in self._known and not refresh:
+            with suppress(TimeoutError):
+                async with bounded(_PATIENCE_SECONDS):
+                    return await asyncio.shield(observing)
+            observing.add_done_callback(self._keep)
+            return {}
+        return await asyncio.shield(observing)
+
+    def _keep(self, observing: asyncio.Task[dict[str, Observation]]) -> None:
+        """What came late is known from the next look on."""
+        if not observing.cancelled() and observing.exception() is None and (late := observing.result()):
+            with suppress(DatabaseClosed):
+                kept = self._database.give(lambda connection: _merge(connection, late))
+                kept.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen: a full disk
 
     async def _observe(
         self, order_id: str, records: Mapping[str, ImageRecord], refresh: set[str]
@@ -52,7 +64,7 @@ class ClusterGenerations:
 
         def note(document: OrderDocument) -> OrderDocument:
             nonlocal now
-            known = document.observations | _newer(ours, document.observations)  # what is there may have been lost
+            known = document.observations | _merged(ours, document.observations)  # what is there may have been lost
             now = observed(records, known, refresh)
             return replace(document, observations=known | now)
 
@@ -77,7 +89,7 @@ class ClusterGenerations:
             )
 
             def add(document: OrderDocument, ours: Mapping[str, Observation] = ours) -> OrderDocument:
-                return replace(document, observations=document.observations | _newer(ours, document.observations))
+                return replace(document, observations=document.observations | _merged(ours, document.observations))
 
             try:
                 await self._documents.update(order_id, add)
@@ -89,10 +101,13 @@ class ClusterGenerations:
         return True
 
 
-def _newer(ours: Mapping[str, Observation], known: Mapping[str, Observation]) -> dict[str, Observation]:
-    """What others do not know: images they have not seen, or not in their newest generation."""
+def _merged(ours: Mapping[str, Observation], known: Mapping[str, Observation]) -> dict[str, Observation]:
+    """Our images, as they are to be seen by all."""
     return {
-        image_id: observation
+        image_id: observation.merged(known[image_id]) if image_id in known else observation
         for image_id, observation in ours.items()
-        if image_id not in known or observation.generation > known[image_id].generation
     }
+
+
+def _merge(connection: sqlite3.Connection, late: Mapping[str, Observation]) -> None:
+    write_observations(connection, dict(late) | _merged(read_observations(connection, late), late))

@@ -8,7 +8,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Protocol
 
 from service.database import Database
@@ -20,7 +20,8 @@ CREATE TABLE IF NOT EXISTS generations (
     image_id TEXT PRIMARY KEY, finished INTEGER NOT NULL, generation INTEGER NOT NULL,
     -- What the record said of the image's last change, and whether the image was bought then; null: not known.
     marks TEXT, bought INTEGER,
-    seen REAL NOT NULL DEFAULT 0, refreshed REAL NOT NULL DEFAULT 0
+    -- Since when it looks like this, and when it was last seen unfinished for the first time.
+    seen REAL NOT NULL DEFAULT 0, refreshed REAL NOT NULL DEFAULT 0, unfinished REAL NOT NULL DEFAULT 0
 );
 """
 
@@ -39,17 +40,40 @@ class Observation:
     marks: str | None = None
     bought: bool | None = None
     refreshed: float = 0.0
+    since: float = 0.0
+    """When it was first seen like this (epoch seconds)."""
+    unfinished: float = 0.0
+    """When it was last seen to have become unfinished."""
 
     def next(self, record: ImageRecord, now: float, *, refresh: bool) -> "Observation":
         """The image as it is seen now."""
-        finished, marks, bought = record.state is ImageState.READY, _marks(record), record.downloaded
-        was_bought_now = bought and not self.bought
-        is_new = self.finished and (
-            not finished or (self.marks is not None and marks != self.marks and not was_bought_now)
+        seen = Observation(
+            record.state is ImageState.READY,
+            self.generation,
+            _marks(record),
+            record.downloaded,
+            now if refresh and abs(now - self.refreshed) > _REFRESH_SECONDS else self.refreshed,
+            self.since,
+            self.unfinished,
         )
-        refreshed = now if refresh and abs(now - self.refreshed) > _REFRESH_SECONDS else self.refreshed
-        generation = self.generation + is_new + (refreshed != self.refreshed)
-        return Observation(finished, generation, marks, bought, refreshed)
+        if seen == self:
+            return self
+        is_new = self.finished and (not seen.finished or seen._is_another(self))
+        generation = self.generation + is_new + (seen.refreshed != self.refreshed)
+        return replace(seen, generation=generation, since=now, unfinished=self.unfinished if seen.finished else now)
+
+    def merged(self, other: "Observation") -> "Observation":
+        """What two instances know that have each seen the image without hearing of the other."""
+        if self.generation != other.generation:
+            return max(self, other, key=lambda one: one.generation)
+        earlier, later = sorted((self, other), key=lambda one: one.since)
+        is_new = earlier.finished and (later.unfinished > earlier.since or later._is_another(earlier))
+        return replace(later, generation=later.generation + is_new)
+
+    def _is_another(self, before: "Observation") -> bool:
+        """Whether its marks say that the picture is no longer what it was before."""
+        was_bought_now = self.bought and not before.bought
+        return before.marks is not None and self.marks != before.marks and not was_bought_now
 
 
 class SharedGenerations(Protocol):
@@ -84,16 +108,7 @@ class Generations:
         def update(connection: sqlite3.Connection) -> dict[str, int]:
             known = read_observations(connection, listed)
             now = shared or observed(records, known, anew)
-            changed = [(image_id, new) for image_id, new in now.items() if new != known.get(image_id)]
-            moment = time.time()
-            connection.executemany(
-                "INSERT OR REPLACE INTO generations (image_id, finished, generation, marks, bought, refreshed, seen)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (image_id, s.finished, s.generation, s.marks, s.bought, s.refreshed, moment)
-                    for image_id, s in changed
-                ],
-            )
+            write_observations(connection, {id_: new for id_, new in now.items() if new != known.get(id_)})
             if self._shared is not None and now and not shared:
                 self._shared.mark(connection, order_id, now)
             # One whose state says nothing now is what it was.
@@ -142,14 +157,23 @@ def observed(
 def read_observations(connection: sqlite3.Connection, image_ids: Iterable[str]) -> dict[str, Observation]:
     """Within a transaction: how images were last seen, by this instance's account."""
     rows = connection.execute(
-        "SELECT image_id, finished, generation, marks, bought, refreshed FROM generations"
+        "SELECT image_id, finished, generation, marks, bought, refreshed, seen, unfinished FROM generations"
         " WHERE image_id IN (SELECT value FROM json_each(?))",
         [json.dumps(list(image_ids))],
     )
     return {
-        image_id: Observation(bool(finished), generation, marks, None if bought is None else bool(bought), refreshed)
-        for image_id, finished, generation, marks, bought, refreshed in rows
+        image_id: Observation(bool(finished), generation, marks, None if bought is None else bool(bought), *times)
+        for image_id, finished, generation, marks, bought, *times in rows
     }
+
+
+def write_observations(connection: sqlite3.Connection, observations: Mapping[str, Observation]) -> None:
+    """Within a transaction: images were seen like this."""
+    connection.executemany(
+        "INSERT OR REPLACE INTO generations"
+        " (image_id, finished, generation, marks, bought, refreshed, seen, unfinished) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [(image_id, *astuple(observation)) for image_id, observation in observations.items()],
+    )
 
 
 def _marks(record: ImageRecord) -> str:

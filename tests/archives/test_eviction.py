@@ -227,3 +227,32 @@ async def test_content_that_an_archive_has_twice_comes_free_once(shelf: Shelf) -
                 await body.expect(2 * SIZE)
 
         assert await shelf.left(*"abcdefghij") == set("abcdefghij")
+
+
+async def test_images_are_looked_through_once_not_for_each_archive_that_goes(
+    tmp_path: Path, database: Database, registry: Registry
+) -> None:
+    """On the one thread that everything is written on: dropping twenty archives costs little more than dropping one."""
+    async with open_store(tmp_path, database, evict=Eviction(registry), limit=2_000 * SIZE) as images:
+        shelf = Shelf(images, database, registry)
+        busy = await shelf.archive(*await shelf.add(*(f"busy-{number}" for number in range(500))))
+        for number in range(42):
+            await shelf.age(await shelf.archive(*await shelf.add(f"idle-{number}")), number)
+        with busy.readers.reading():
+            registry.remember(busy)
+            costs = []
+            for archives in (1, 1, 20):
+                steps = 0
+
+                def count() -> int:
+                    nonlocal steps
+                    steps += 1
+                    return 0
+
+                await database.run(lambda connection: connection.set_progress_handler(count, 10))
+                freed = await images.delete(Eviction(registry)(archives * SIZE, limit=2_000 * SIZE, is_cache=False))
+                await database.run(lambda connection: connection.set_progress_handler(None, 0))
+                costs.append((freed // SIZE, steps))
+
+    assert [freed for freed, _ in costs] == [1, 1, 20]
+    assert costs[2][1] < 4 * costs[1][1], costs

@@ -365,3 +365,22 @@ def test_a_plan_with_a_scale_of_zero_is_read_again_and_again() -> None:
     assert [plan.options.scale for plan in (first, second, third)] == [0, 0, 0]
     assert third.rendition(third.images[0]) == Rendition(format="png", scale=0)
     assert third.options == first.options
+
+
+def test_the_chosen_images_are_sorted_once_not_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are: hundreds of ids would be sorted hundreds of times."""
+    counts: list[int] = []
+    read = vars(Options)["subset"].fget
+
+    def counted(options: Options) -> Any:
+        counts[-1] += 1
+        return read(options)
+
+    monkeypatch.setattr(Options, "subset", property(counted))
+    for number in (2, 200):
+        counts.append(0)
+        ids = [f"image-{place}" for place in range(number)]
+        made = plan(ids, image=tuple(ids), max_images=number)
+        assert [made.request(image).image_id for image in made.images] == ids
+
+    assert 0 < counts[0] == counts[1]

@@ -1,16 +1,17 @@
 """The help box over HTTP: `POST /v1/ask`, with and without a chat server."""
 
+import asyncio
 import json
 from http import HTTPStatus
 from typing import Any
 
 import pytest
-from aiohttp import ClientTimeout
+from aiohttp import ClientTimeout, web
 
 from service.assistant import model
 from service.assistant.assistant import BROKEN_OFF
 from tests.support.chat_server import Behaviour, chat, hangs, says, sends
-from tests.support.client import Service, StartService
+from tests.support.client import PATIENCE, Service, StartService
 from tests.support.samples import ORDER, jpeg, order
 from tests.support.upstream import FakeUpstream
 
@@ -174,3 +175,27 @@ async def test_an_answer_that_breaks_off_says_so(start_service: StartService) ->
 
     assert words(events) == f"Some images{BROKEN_OFF}"
     assert events[-1] == ("done", {"source": "model"})
+
+
+async def test_who_leaves_takes_the_question_back(start_service: StartService) -> None:
+    """In the middle of an answer: the chat server sees its own connection end."""
+    has_left = asyncio.Event()
+
+    async def says_on(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(b'data: {"choices": [{"delta": {"content": "word "}}]}\n\n')
+                await asyncio.sleep(0.01)
+        finally:
+            has_left.set()
+
+    async with chat(says_on) as server:
+        service = await asking_model(start_service, server.url)
+        url = f"{service.url}/v1/ask"
+        async with service.session.post(url, json={"question": "Why was my ZIP partial?"}) as response:
+            await response.content.readuntil(b"event: token")
+            response.close()
+        async with asyncio.timeout(PATIENCE):
+            await has_left.wait()

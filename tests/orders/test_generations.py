@@ -1,13 +1,14 @@
 """When an image counts as made anew: what was stored of it is not what it is now."""
 
 import sqlite3
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from service.database import Database
 from service.orders import generations as module
-from service.orders.generations import Generations
+from service.orders.generations import Generations, Observation, read_observations
 from service.upstream.models import Order
 from service.upstream.order_document import parse_order
 from tests.support.transport import FakeClock
@@ -215,3 +216,54 @@ class TestSweep:
         after = await database.run(lambda c: [row[0] for row in c.execute("SELECT image_id FROM generations")])
 
         assert (sorted(before), after) == (["a", "stored"], ["stored"])
+
+
+FIRST = Observation(finished=True, generation=3, marks="m", bought=False, since=10)
+
+
+@pytest.mark.parametrize(
+    ("other", "merged"),
+    [
+        (replace(FIRST, generation=4, since=5), replace(FIRST, generation=4, since=5)),
+        (replace(FIRST, finished=False, since=9, unfinished=9), FIRST),
+        (replace(FIRST, since=12, unfinished=9), replace(FIRST, since=12, unfinished=9)),
+        (replace(FIRST, since=12, bought=True), replace(FIRST, since=12, bought=True)),
+        (replace(FIRST, since=12, bought=True, marks="n"), replace(FIRST, since=12, bought=True, marks="n")),
+        (
+            replace(FIRST, finished=False, since=11, unfinished=11),
+            replace(FIRST, finished=False, since=11, unfinished=11, generation=4),
+        ),
+        (replace(FIRST, since=12, unfinished=11), replace(FIRST, since=12, unfinished=11, generation=4)),
+        (replace(FIRST, since=12, marks="n"), replace(FIRST, since=12, marks="n", generation=4)),
+    ],
+    ids=[
+        "one that has seen more",
+        "not finished yet",
+        "seen finished later",
+        "bought",
+        "changed by its purchase",
+        "unfinished again",
+        "unfinished again, and finished anew",
+        "with other marks",
+    ],
+)
+def test_what_two_have_seen_apart_is_one_story(other: Observation, merged: Observation) -> None:
+    """Whoever tells it: what was finished and is made anew since then is a new generation, all else is none."""
+    assert FIRST.merged(other) == merged
+    assert other.merged(FIRST) == merged
+    assert merged.merged(FIRST) == merged.merged(other) == merged
+
+
+async def test_it_is_told_since_when_an_image_is_what_it_is(database: Database, generations: Generations) -> None:
+    """Not when it was last looked at."""
+    looks = [order(status="processing"), order(status="processing"), order(), order()]
+    found = []
+    for number, seen in enumerate(looks):
+        await generations.observe("order", seen)
+        known = await database.run(lambda connection: read_observations(connection, ["a"]))
+        found.append((known["a"].finished, known["a"].since, known["a"].unfinished))
+        module.time.advance(1.0)  # type: ignore[attr-defined]  # stands in for the module
+        assert len(found) == number + 1
+
+    start = found[0][1]
+    assert found == [(False, start, start)] * 2 + [(True, start + 2, start)] * 2

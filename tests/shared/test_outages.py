@@ -265,7 +265,7 @@ async def test_redis_lost_in_the_middle_of_a_build(
 
 
 async def test_an_image_whose_generation_was_overtaken_while_s3_was_away_does_not_come_back(
-    upstream: FakeUpstream, proxy: S3Proxy, start_member: StartService
+    upstream: FakeUpstream, proxy: S3Proxy, start_member: StartService, patient: None
 ) -> None:
     """An old picture that is shared late does not take the place of the new one."""
     first, second = await start_member(order_freshness=0), await start_member(order_freshness=0)

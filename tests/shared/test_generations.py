@@ -1,0 +1,119 @@
+"""How instances that share a storage see an image: what one saw while the others could not hear of it is not lost."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from obstore.store import MemoryStore
+
+from service.cluster import cluster, generations
+from service.cluster.generations import ClusterGenerations
+from service.cluster.objects import Objects
+from service.cluster.orders import OrderDocuments
+from service.database import Database
+from service.images import blob_index
+from service.orders.generations import SCHEMA, Generations
+from service.telemetry.metrics import Metrics
+from service.upstream.order_document import parse_order
+from tests.support.client import PATIENCE
+from tests.support.samples import ORDER
+
+READY = parse_order({"images": [{"image_id": "a", "status": "processed"}]})
+BUSY = parse_order({"images": [{"image_id": "a", "status": "processing"}]})
+
+
+class Instance:
+    """One of several, whose storage can be taken away."""
+
+    def __init__(self, storage: MemoryStore, database: Database) -> None:
+        self.objects = Objects(storage, Metrics())
+        self.shared = ClusterGenerations(OrderDocuments(self.objects), database)
+        self._generations = Generations(database, self.shared)
+
+    async def look(self, *, busy: bool = False) -> int:
+        """The generation of the image, after a look at its order."""
+        return (await self._generations.observe(ORDER, BUSY if busy else READY))["a"]
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the storage is."""
+        return not self.objects.link.is_up
+
+    @is_away.setter
+    def is_away(self, value: bool) -> None:
+        self.objects.link.is_up = not value
+        self.objects.link._retry_at = float("inf") if value else 0.0
+
+
+@pytest.fixture
+async def two(tmp_path: Path, patient: None) -> AsyncIterator[tuple[Instance, Instance]]:
+    """Instances with one storage."""
+    storage = MemoryStore()
+    async with AsyncExitStack() as stack:
+        instances = []
+        for name in ("first", "second"):
+            database = await Database.open(tmp_path / name, [SCHEMA, blob_index.SCHEMA, cluster.SCHEMA])
+            stack.push_async_callback(database.close)
+            instances.append(Instance(storage, database))
+        yield instances[0], instances[1]
+
+
+@pytest.mark.parametrize("is_finished_again", [False, True])
+async def test_what_was_seen_alone_counts_when_it_is_told_late(
+    two: tuple[Instance, Instance], is_finished_again: bool
+) -> None:
+    """One has fetched the image while the storage was away; another one sees it being made anew, before it hears of
+    that: the picture of the first one is an old one."""
+    first, second = two
+    first.is_away = True
+    old = await first.look()
+    await second.look(busy=True)
+    if is_finished_again:
+        await second.look()
+
+    first.is_away = False
+    assert await first.shared.share()
+
+    assert old == 0
+    assert [await one.look() for one in (second, first, second)] == [1, 1, 1]
+
+
+async def test_what_was_seen_alone_before_it_was_finished_elsewhere_is_the_same(two: tuple[Instance, Instance]) -> None:
+    """Nothing is fetched again because the storage was away."""
+    first, second = two
+    await second.look(busy=True)
+    first.is_away = True
+    found = [await first.look(busy=True), await first.look()]
+    first.is_away = False
+    assert await first.shared.share()
+
+    assert [*found, *[await one.look() for one in (second, first)]] == [0, 0, 0, 0]
+
+
+async def test_what_comes_late_is_known_at_the_next_look(
+    two: tuple[Instance, Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who does not wait for a storage that is late has an old picture once, not again and again."""
+    first, second = two
+    await first.look()
+    await second.look(busy=True)
+    monkeypatch.setattr(generations, "_PATIENCE_SECONDS", 0)
+    documents, gate = first.shared._documents, asyncio.Event()
+    update = documents.update
+
+    async def update_late(*values: object, **more: object) -> object:
+        await gate.wait()
+        return await update(*values, **more)  # type: ignore[arg-type]  # as it was called
+
+    monkeypatch.setattr(documents, "update", update_late)
+    late = await first.look()
+    gate.set()
+    async with asyncio.timeout(PATIENCE):
+        while first.shared._late:  # noqa: ASYNC110  # what is late
+            await asyncio.sleep(0)
+    gate.clear()
+
+    assert (late, await first.look()) == (0, 1)
+    gate.set()
