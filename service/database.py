@@ -122,9 +122,10 @@ class Database:
         """Run `work` in a transaction, shared with what else waits: committed when this returns, or rolled back when
         it raises.
 
-        Once given it is carried through, also when the caller is cancelled; when a commit fails, it is run once more
-        by itself. `durable`: on the disk itself when this returns, for what cannot be had again. It costs a wait for
-        the disk, too much for every single image. `gather`: it may wait a moment for others to share its commit.
+        Once given it is carried through, also when the caller is cancelled; when the commit fails, or other work that
+        shares it, it is run once more by itself. `durable`: on the disk itself when this returns, for what cannot be
+        had again. It costs a wait for the disk, too much for every single image. `gather`: it may wait a moment for
+        others to share its commit.
         Raises `OutOfSpace`, what `work` raises, or `DatabaseClosed` after `close`.
         """
         return await self.give(work, durable=durable, gather=gather)
@@ -191,23 +192,19 @@ class Database:
         self._closed.set_result(None)
 
     def _commit(self, group: list[_Work]) -> None:
-        """Run the group in one transaction; if that cannot be committed, each in its own."""
+        """Run the group in one transaction; when one fails, or the commit does, each in its own."""
         try:
             with room_needed():
                 self._transact(group)
             self._reserve.renew()
         except Exception as error:  # handed to whoever waits
             if isinstance(error, OutOfSpace) and self._reserve.give():
-                for work in group:
-                    work.error = None
                 self._commit(group)
-                return
-            if len(group) == 1:
+            elif len(group) == 1:
                 group[0].error = error
-                return
-            for work in group:
-                work.error = None
-                self._commit([work])
+            else:
+                for work in group:
+                    self._commit([work])
 
     def _transact(self, group: list[_Work]) -> None:
         connection = self._connection
@@ -217,7 +214,7 @@ class Database:
         try:
             connection.execute("BEGIN")
             for work in group:
-                _run_one(connection, work, alone=len(group) == 1)
+                work.result = work.run(connection)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -257,26 +254,6 @@ class _Reserve:
             self._is_there = True
         except OSError:
             self._path.unlink(missing_ok=True)
-
-
-def _run_one(connection: sqlite3.Connection, work: _Work, *, alone: bool) -> None:
-    """Run one of a group; its error takes back its own changes only.
-
-    Raises want of room: SQLite may have rolled back all of the transaction then.
-    """
-    if alone:
-        work.result = work.run(connection)
-        return
-    connection.execute("SAVEPOINT work")
-    try:
-        with room_needed():
-            work.result = work.run(connection)
-    except Exception as error:
-        if isinstance(error, OutOfSpace) or not connection.in_transaction:
-            raise
-        connection.execute("ROLLBACK TO work")
-        work.error = error
-    connection.execute("RELEASE work")
 
 
 def _settle(group: list[_Work]) -> None:

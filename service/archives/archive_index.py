@@ -9,6 +9,7 @@ from service.archives.archive import Archive, State
 from service.archives.layout import LAYOUT_VERSION, Member
 from service.archives.plan import Plan
 from service.archives.record import GONE, Record, decode_member, decode_result, encode_member, encode_result
+from service.images.blobs import BlobLost
 from service.images.identity import key_digest
 
 SCHEMA = """
@@ -98,18 +99,13 @@ def _row(record: Record, used: float) -> tuple[Any, ...]:
 
 def insert_members(
     connection: sqlite3.Connection, archive_id: str, first: int, members: Sequence[tuple[Member, int]]
-) -> bool:
-    """Record the members from position `first` on; False, and nothing recorded, when the blob of one is not in the
-    store."""
+) -> None:
+    """Record the members from position `first` on. Raises `BlobLost` when the blob of one is not in the store."""
     rows = [
         (archive_id, first + at, *encode_member(*member), member[0].blob.digest) for at, member in enumerate(members)
     ]
-    connection.execute("SAVEPOINT members")
-    done = connection.executemany(_INSERT_MEMBER_OF_STORE, rows).rowcount == len(rows)
-    if not done:
-        connection.execute("ROLLBACK TO members")
-    connection.execute("RELEASE members")
-    return done
+    if connection.executemany(_INSERT_MEMBER_OF_STORE, rows).rowcount != len(rows):
+        raise BlobLost(archive_id)
 
 
 def settle(connection: sqlite3.Connection, archive: Archive, state: State, comment: str, now: float) -> None:

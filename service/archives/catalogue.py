@@ -13,6 +13,7 @@ from service.archives.plan import Plan
 from service.archives.record import GONE, Record
 from service.archives.shared_archives import SharedArchives
 from service.database import Database
+from service.images.blobs import BlobLost
 
 _SETTLED = (State.COMPLETE, State.PARTIAL)
 
@@ -47,9 +48,13 @@ class Catalogue:
         if self.shared is not None:
             await self.shared.append(archive.id, members)
         first = len(archive.members)
-        return await self._database.run(
-            lambda connection: archive_index.insert_members(connection, archive.id, first, members), gather=True
-        )
+        try:
+            await self._database.run(
+                lambda connection: archive_index.insert_members(connection, archive.id, first, members), gather=True
+            )
+        except BlobLost:
+            return False
+        return True
 
     async def settle(self, archive: Archive, state: State, comment: str) -> None:
         """Record that the archive is whole; from now on its key finds it, if it is complete.

@@ -36,7 +36,7 @@ _RETRY_AFTER = 5.0
 # So many bytes are sent with one write, if they are there.
 _TOGETHER = 64 << 10
 # So often does a reader's position move on while one large image is sent.
-_PIECE = 4 << 20
+_PIECE = 16 << 20
 
 
 @dataclass(frozen=True)

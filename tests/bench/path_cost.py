@@ -47,13 +47,16 @@ async def download(url: str, size: int) -> float:
 async def service(
     upstream: Upstream, checkout: Path, api: str, warm_up: BenchOrder, **more: str
 ) -> AsyncIterator[ServiceProcess]:
-    """A service that has made one download, and has nothing else in its store; `more` are settings of it."""
-    with tempfile.TemporaryDirectory(dir=upstream.folder) as folder:
-        settings = SETTINGS | upstream.trust | {"AUTOENHANCE_API_BASE": api, "PYTHONPATH": str(checkout)} | more
-        async with ServiceProcess(Path(folder), **settings) as process:
-            await download(process.url + warm_up.path, warm_up.size)
-            await cpu_at_rest(process.pid)
-            yield process
+    """A service that has made one download, and has nothing else in its store; `more` are settings of it.
+
+    Its files stay until upstream's go: where files were just deleted, ext4 takes longer to create others.
+    """
+    folder = await asyncio.to_thread(tempfile.mkdtemp, dir=upstream.folder)
+    settings = SETTINGS | upstream.trust | {"AUTOENHANCE_API_BASE": api, "PYTHONPATH": str(checkout)} | more
+    async with ServiceProcess(Path(folder), **settings) as process:
+        await download(process.url + warm_up.path, warm_up.size)
+        await cpu_at_rest(process.pid)
+        yield process
 
 
 @asynccontextmanager
