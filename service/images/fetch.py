@@ -211,7 +211,6 @@ class ImageFetcher:
                         _check_first(first, download)
                         first = content
                         self._metrics.images_refetched.labels(Refetch.INCOMPLETE).inc()
-                        await body.restart()
                         download.again()
                         retries = self._upstream.retries(download.deadline)
             except (CircuitOpen, ImageTooLarge, UpstreamFailure) as error:

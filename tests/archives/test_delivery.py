@@ -72,3 +72,38 @@ async def test_a_part_that_is_longer_than_a_build_may_be_ahead_is_built(
 
     assert (response.status, len(await response.read())) == (206, 300_000)
     assert not archive.is_settled
+
+
+@pytest.mark.parametrize(("headers", "status"), [({}, "range_unsafe"), ({"If-Range": ""}, "")])
+async def test_where_an_address_has_named_other_archives_a_part_needs_its_tag(
+    house: House,
+    upstream: FakeUpstream,
+    aiohttp_client: Callable[[web.Application], Awaitable[Client]],
+    headers: dict[str, str],
+    status: str,
+) -> None:
+    """Without it, bytes of two archives could be put together; with it, they are certain to be of this one."""
+    upstream.orders[ORDER], upstream.images["a"] = order(["a"]), jpeg()
+    archive = await house.finished()
+    whole = await house.bytes_of(archive)
+
+    async def has_named_others(archive_id: str) -> bool:
+        return archive_id != archive.id
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        request[STARTED] = time.monotonic()
+        options = DeliveryOptions(note_named=has_named_others)
+        try:
+            return await Delivery(house.images, Metrics()).deliver(request, archive, options)
+        except Problem as problem:
+            return web.Response(status=problem.status, text=problem.code)
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    client = await aiohttp_client(app)
+    tag = dict.fromkeys(headers, f'"{archive.id}"')
+
+    response = await client.get("/", headers={"Range": "bytes=10-19", **tag})
+
+    assert await response.read() == (status.encode() or whole[10:20])
+    assert "Accept-Ranges" not in response.headers or response.headers["Accept-Ranges"] == "none"

@@ -342,6 +342,15 @@ def test_a_bought_image_costs_nothing() -> None:
     assert [made.request(image).buys for image in made.images] == [False, True]
 
 
+def test_what_a_build_would_buy() -> None:
+    """A credit for each image that is not stored, in however many renditions; none for what it would not ask for."""
+    images = ["a", photo("b", status="error"), photo("c", status="expired"), photo("d", downloaded=True), "e"]
+    made = plan(images, rendition=("one,preview=false", "two,preview=false,format=png"))
+    stored = [image.key for image in made.images if image.image_id == "e"]
+
+    assert (made.to_buy(()), made.to_buy(stored), plan(images).to_buy(())) == (2, 1, 0)
+
+
 def test_keys_of_the_first_edition_only_where_it_left_something() -> None:
     """Elsewhere nobody looks for them."""
     document = parse_order(order(["a"]))

@@ -22,8 +22,10 @@ from tests.support.plans import MOMENT, archive_of, plan_of
 
 
 @asynccontextmanager
-async def served(archive: Archive, images: ImageStore, *, chunked: bool) -> AsyncIterator[tuple[str, list[Reader]]]:
-    """The archive at an URL; its readers are kept in the list."""
+async def served(
+    archive: Archive, images: ImageStore, *, chunked: bool, start: int = 0, stop: int | None = None
+) -> AsyncIterator[tuple[str, list[Reader]]]:
+    """The archive, or these bytes of it, at an URL; its readers are kept in the list."""
     readers: list[Reader] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -31,12 +33,12 @@ async def served(archive: Archive, images: ImageStore, *, chunked: bool) -> Asyn
         if chunked:
             response.enable_chunked_encoding()
         else:
-            response.content_length = archive.length
+            response.content_length = (archive.length if stop is None else stop) - start
         with archive.readers.reading() as reader:
             readers.append(reader)
             await response.prepare(request)
             try:
-                await transmit(request, response, archive, images, start=0, stop=None, reader=reader)
+                await transmit(request, response, archive, images, start=start, stop=stop, reader=reader)
             except BlobLost:
                 cut(request)
         return response
@@ -70,6 +72,23 @@ async def test_every_byte_arrives_in_sequence(house: House, chunked: bool) -> No
 
     assert body == whole
     assert readers[0].position >= len(whole) - 1_000
+
+
+@pytest.mark.parametrize("size", [5_000, 3 * MIB])
+async def test_a_part_begins_and_ends_within_an_image(house: House, size: int) -> None:
+    """A small one from memory, a large one from its file."""
+    archive = archive_of(plan_of("a"), Readers(1 << 40, 60))
+    blob = await put(house.images, "a.0", bytes(number % 251 for number in range(size)))
+    archive.append(Member("a.jpg", blob, MOMENT, "a"))
+    archive.settle(State.COMPLETE, "")
+    whole = await house.bytes_of(archive)
+
+    async with (
+        served(archive, house.images, chunked=False, start=1_000, stop=4_001) as (url, _),
+        ClientSession() as session,
+        session.get(url) as response,
+    ):
+        assert await response.read() == whole[1_000:4_001]
 
 
 async def test_within_one_large_image_the_position_moves(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

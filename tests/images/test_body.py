@@ -57,6 +57,17 @@ async def test_what_is_written_of_a_download_is_not_counted_twice(images: ImageS
         await second.expect(4 * MIB)
 
 
+async def test_no_more_room_is_asked_for_than_an_image_may_have(
+    tmp_path: Path, database: Database, metrics: Metrics
+) -> None:
+    """Given a body of unknown length in a small store: its next step would be more than all of it."""
+    async with open_store(tmp_path, database, metrics, limit=12 * MIB) as small, small.receive() as body:
+        await fill(body, bytes(3 * MIB))
+
+        with pytest.raises(ImageTooLarge):
+            await fill(body, bytes(MIB))
+
+
 async def test_a_download_that_begins_again_needs_its_room_again(images: ImageStore) -> None:
     """What was written and forgotten is promised still, and not on the disk any more."""
     async with images.receive() as first, images.receive() as second:

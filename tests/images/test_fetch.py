@@ -15,6 +15,7 @@ from service.disk import OutOfSpace
 from service.images import fetch as fetch_module
 from service.images.blobs import BlobWriter
 from service.images.fetch import ImageFetcher
+from service.images.leases import NoLeases
 from service.images.requests import FetchContext, Fetched, ImageFailed, ImageRequest
 from service.images.spending import LocalSpending
 from service.images.store import ImageStore
@@ -141,6 +142,26 @@ class TestOneImage:
         assert await found(scene.images, "a.0") == {"a.0": fetched.blob}
         assert sample(scene.parts.metrics.registry, "batch_image_size_bytes_sum") == 3 * MIB
         assert scene.in_flight() == 0
+
+    @pytest.mark.parametrize("is_stored", [True, False])
+    async def test_bytes_that_are_being_stored_count_until_that_is_over(
+        self, scene: Scene, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, is_stored: bool
+    ) -> None:
+        """However it ends: a build must neither run ahead meanwhile, nor stand still for ever."""
+        upstream.images["a"] = jpeg(size=5_000)
+        context, during = FetchContext("build"), []
+        publish = scene.images.publish
+
+        async def watched(*arguments: Any, **options: Any) -> Any:
+            during.append(context.storing)
+            if not is_stored:
+                raise OSError("no such device")
+            return await publish(*arguments, **options)
+
+        monkeypatch.setattr(scene.images, "publish", watched)
+        await asyncio.wait([scene.fetch(context=context)])
+
+        assert (during, context.storing) == ([5_000], 0)
 
     async def test_what_was_published_meanwhile_is_not_fetched_again(
         self, scene: Scene, upstream: FakeUpstream
@@ -507,6 +528,48 @@ class TestCredit:
         await reason(scene.fetch("a", context))
 
         assert (await scene.fetch("b", context, preview=False)).attempts == 1
+
+    @pytest.mark.parametrize(
+        ("answers", "hops", "spent", "bought"),
+        [
+            ([404], 0, 0, 0),
+            ([Reply(body=jpeg(), cut_after=0), 404], 0, 1, 0),
+            ([404, 404], 1, 1, 1),
+            ([503, 404], 1, 1, 1),
+        ],
+        ids=["refused", "no answer and then refused", "sold, and not there", "sold, and then not there"],
+    )
+    async def test_what_may_have_been_sold_stays_counted(
+        self, scene: Scene, upstream: FakeUpstream, answers: list[Any], hops: int, spent: int, bought: int
+    ) -> None:
+        """Only a refusal by whoever sells, in answer to everything that was asked, takes the credit back."""
+        upstream.images["a"], upstream.hops["a"] = answers, hops
+
+        await reason(scene.fetch(preview=False))
+
+        assert await scene.spending.spent() == spent
+        assert sample(scene.parts.metrics.registry, "batch_images_bought_total") == bought
+
+
+@pytest.mark.parametrize(("answer", "released"), [(404, ["a.0"]), (jpeg(), [])], ids=["failed", "stored"])
+async def test_the_lease_of_a_fetch_that_failed_is_given_back(
+    scene: Scene, upstream: FakeUpstream, answer: Any, released: list[str]
+) -> None:
+    """Another instance may try at once; that of an image which is here is held until it is shared."""
+    upstream.images["a"] = answer
+    given_back: list[str] = []
+
+    class Leases(NoLeases):
+        def release(self, key: str) -> None:
+            given_back.append(key)
+
+    parts = scene.parts
+    fetcher = ImageFetcher(parts.client, scene.images, scene.slots, parts.metrics, scene.spending, Leases())
+
+    await asyncio.wait([scene.start(fetcher.fetch(ImageRequest("a.0", "a", Rendition()), FetchContext("build")))])
+    await fetcher.close()
+
+    assert given_back == released
 
 
 class TestPace:

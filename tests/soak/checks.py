@@ -23,6 +23,7 @@ from tests.faults import (
 from tests.faults.findings import Findings
 from tests.fuzz import campaign, real_life
 from tests.jobs.kills import kill_jobs
+from tests.mutants.soak import notice_changes
 from tests.shared.crashes import kill_running, stall_running, stop_poison
 from tests.shared.kills import Plan, kill_replicas
 from tests.shared.limits import count_callers
@@ -82,5 +83,6 @@ CHECKS: Mapping[str, tuple[str, Check]] = {
     "redteam": ("Hostile callers and hard times", lambda to: redteam.attack_all(to)),
     "slow": ("Slow readers", lambda to: slow_readers.hold_slow_readers(to, readers=64, seconds=60)),
     "cost": ("What a download costs beside a pass-through", lambda to: path_cost.measure(to)),
+    "mutants": ("Small changes to the core, and the tests that notice them", notice_changes),
     "memory": ("Peak memory of a large order", lambda to: memory.measure(to)),
 }
