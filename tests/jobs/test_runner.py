@@ -234,6 +234,22 @@ async def test_jobs_that_may_have_crashed_take_turns() -> None:
     assert begun == [True, False, True]
 
 
+async def test_one_that_cannot_begin_keeps_no_turn() -> None:
+    """Given a job that was cancelled while it waited for its turn: the next one begins."""
+    cancelled, records = Records(), Records()
+    cancelled.ended = True
+    run, builds = runner(cancelled, Builds()), Builds(archive())
+    await run.run(job(crashes=2))
+    other = JobRunner(cast(JobEngine, records), cast(Archives, builds), some_orders(), Metrics(), Traces(), TTL)
+    other._suspects = run._suspects
+    running = asyncio.create_task(other.run(job(crashes=2)))
+
+    await records.until(lambda now: now.status is Status.PROCESSING)
+    await stop(running)
+
+    assert cancelled.states == []
+
+
 @pytest.mark.parametrize(
     ("problem", "limit"), [(BreakerOpen(retry_after=3600), 60), (ArchiveGone(), 5), (BreakerOpen(retry_after=2), 2)]
 )

@@ -431,6 +431,19 @@ async def test_what_is_brought_forward_waits_behind_nobody(metrics: Metrics) -> 
     assert (await line.finish())[-1] == "t1"
 
 
+async def test_what_is_brought_forward_takes_a_free_slot_at_once(metrics: Metrics) -> None:
+    """Nobody else has to come or go for that."""
+    line = Line(DownloadSlots(5, metrics))
+    for name in ("t1", "t2", "t3"):
+        line.join(name, behind=True)
+    await turns()
+    line.slots["t3"].bring_forward()
+    await turns()
+
+    assert line.holding == ["t1", "t2", "t3"]
+    await line.finish()
+
+
 async def test_bringing_forward_what_waits_no_more_changes_nothing(metrics: Metrics) -> None:
     """It runs, or has ended; its slot comes back either way."""
     slots = DownloadSlots(3, metrics)
