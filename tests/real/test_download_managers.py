@@ -144,8 +144,9 @@ async def test_the_first_download_is_right(
     assert (second.code, second.members) == (0, wanted), second.words
 
 
-@pytest.mark.parametrize("kept", [1_000_000, -1])
-@pytest.mark.parametrize("query", QUERIES, ids=SHORT)
+@pytest.mark.parametrize(
+    ("query", "kept"), [*((query, 1_000_000) for query in QUERIES), ("", -1)], ids=[*SHORT, "all but a byte"]
+)
 async def test_without_a_change_it_ends_with_the_right_zip(
     upstream: FakeUpstream, service: Service, manager: Start, wanted: dict[str, object], query: str, kept: int
 ) -> None:
@@ -195,9 +196,28 @@ CHANGES: dict[str, Change] = {
 }
 
 
-@pytest.mark.parametrize("others", [False, True], ids=["unseen", "downloaded by others"])
-@pytest.mark.parametrize("kept", [1_000_000, None])
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+PART, ALL = 1_000_000, None
+# What is held of the archive of before, and whether others have the one of now: each with each where only the bytes
+# tell, every pair with some other change too.
+HELD: dict[str, list[tuple[int | None, bool]]] = {
+    "another image": [(PART, False), (ALL, True)],
+    "fewer images": [(PART, True), (ALL, False)],
+    "made anew": [(PART, False), (PART, True), (ALL, False), (ALL, True)],
+    "renamed": [(PART, False), (ALL, True)],
+    "turned round": [(PART, True), (ALL, False)],
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "kept", "others"),
+    [
+        pytest.param(
+            change, kept, others, id=f"{name}-{kept or 'all'}-{'downloaded by others' if others else 'unseen'}"
+        )
+        for name, change in CHANGES.items()
+        for kept, others in HELD[name]
+    ],
+)
 async def test_after_a_change_no_broken_zip_is_called_done(
     upstream: FakeUpstream, service: Service, manager: Start, change: Change, kept: int | None, *, others: bool
 ) -> None:

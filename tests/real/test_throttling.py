@@ -43,7 +43,7 @@ class Quota:
         return take
 
 
-@pytest.mark.parametrize(("rate", "count"), [(10, 60), (3, 18)])
+@pytest.mark.parametrize(("rate", "count"), [(10, 40), (3, 9)])
 async def test_a_quota_costs_time_and_no_image(
     upstream: FakeUpstream, start_service: StartService, rate: int, count: int
 ) -> None:
