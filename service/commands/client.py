@@ -133,7 +133,7 @@ class Service:
 def read_order(text: str, url: str | None) -> tuple[str, str | None]:
     """An order's id, and the service's address: `text` is an id, or an address of the page or the API with one in it.
 
-    A `url` that was given wins. Raises `Usage`.
+    A `url` that was given wins. An address at Autoenhance names the order alone. Raises `Usage`.
     """
     if re.fullmatch(_UUID, text):
         return text.lower(), url
@@ -141,6 +141,8 @@ def read_order(text: str, url: str | None) -> tuple[str, str | None]:
     found = _UUID.search(text)
     if parts is None or parts.scheme not in ("http", "https") or found is None:
         raise Usage(f"{text[:200]} is neither an order id (a UUID) nor the address of an order.")
+    if re.search(r"(?:^|\.)autoenhance\.ai$", parts.hostname or ""):
+        return found[0].lower(), url
     base = re.sub(r"(?:/v1)?/orders/.*", "", parts.path).rstrip("/")
     return found[0].lower(), url or f"{parts.scheme}://{parts.netloc}{base}"
 

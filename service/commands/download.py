@@ -104,6 +104,7 @@ class _Names:
 
 
 def _download(request: Request, output: Output, talk: Talk, names: _Names) -> int:
+    part: Partial | None = None
     try:
         with output.partial_file(request.label) as path:
             part = Partial(path, request.identity)
@@ -120,7 +121,8 @@ def _download(request: Request, output: Output, talk: Talk, names: _Names) -> in
         return _refused(request, refusal, talk)
     except (Interrupted, OSError) as error:
         reason = _os_error(error) if isinstance(error, OSError) else str(error)
-        talk.fail(f"{reason} Run the same command again{_purpose(output)}.")
+        purpose = _purpose(output) if part is not None and part.size else ""
+        talk.fail(f"{reason} Run the same command again{purpose}.")
         talk.tell({**request.which, "error": {"code": "interrupted", "message": reason}})
         return BROKEN
     talk.tell(

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import sys
 import zipfile
@@ -12,6 +13,7 @@ import pytest
 
 from tests.e2e.conftest import start_service, upstream
 from tests.support.client import Service, StartService
+from tests.support.doc_blocks import ADDRESS, ROOT
 from tests.support.process import end_of
 from tests.support.samples import ORDER, jpeg, order
 from tests.support.tools import missing, require_tool
@@ -20,6 +22,7 @@ from tests.support.upstream import FakeUpstream
 __all__ = ["start_service", "upstream"]
 
 HERE = Path(__file__).parent
+GUIDE = ROOT / "service" / "docs" / "recipes.md"
 KEY = "key-of-a-caller-0"
 _PATIENCE = 100
 _OFFLINE = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
@@ -64,6 +67,16 @@ async def run(*command: str | Path, folder: Path) -> str:
     return output.decode()
 
 
+def example(service: Service) -> str:
+    """The program in the guide, for this service, its key and its order."""
+    (found,) = re.finditer(r"^```py\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    program = found[1]
+    for written, real in ((ADDRESS, service.url), ("your-key", KEY), ("6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11", ORDER)):
+        assert written in program
+        program = program.replace(written, real)
+    return program
+
+
 async def assert_flow(output: str, folder: Path) -> None:
     """What the flow printed is true, and its ZIPs are whole."""
     assert json.loads(output.splitlines()[-1]) == {
@@ -93,8 +106,13 @@ async def test_a_python_client(service: Service, document: Path, tmp_path: Path)
     await run(sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "-p", "batch_client", folder=tmp_path)
     await run(sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "flow.py", folder=tmp_path)
     output = await run(sys.executable, "flow.py", service.url, KEY, ORDER, ".", folder=tmp_path)
+    await asyncio.to_thread((tmp_path / "example.py").write_text, example(service))
+    await run(sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "example.py", folder=tmp_path)
+    await run(sys.executable, "example.py", folder=tmp_path)
 
     await assert_flow(output, tmp_path)
+    with zipfile.ZipFile(tmp_path / "house.zip") as archive:
+        assert archive.namelist() == ["a.jpg", "b.jpg"]
 
 
 async def test_the_document_is_lint_free(document: Path, tmp_path: Path) -> None:

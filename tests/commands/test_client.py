@@ -26,11 +26,14 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
         (f"https://example.com:8443/batch/?order={ORDER}&preview=false#x", "https://example.com:8443/batch"),
         (f"http://127.0.0.1:8000/v1/orders/{ORDER}/images?quality=80", "http://127.0.0.1:8000"),
         (f"https://example.com/batch/v1/orders/{ORDER}", "https://example.com/batch"),
+        (f"https://app.autoenhance.ai/orders/{ORDER}", None),
+        (f"https://autoenhance.ai/orders/{ORDER}/?tab=images", None),
+        (f"https://notautoenhance.ai/?order={ORDER}", "https://notautoenhance.ai"),
         (f"https://example.com/orders/{ORDER}/images", "https://example.com"),
     ],
 )
 def test_an_order_is_named_by_its_id_or_by_an_address_with_it(text: str, url: str | None) -> None:
-    """As it is pasted from the browser; the address says where the service is, too."""
+    """As it is pasted from the browser; the address says where the service is, too, unless it is one of Autoenhance."""
     assert read_order(text, None) == (ORDER, url)
     assert read_order(text, "http://other.example") == (ORDER, "http://other.example")
 
