@@ -1,6 +1,7 @@
 """What an operator should see when the service starts: what it is going to do, and what looks wrong."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
@@ -13,6 +14,7 @@ from service.settings import GIB, MIB, Settings
 _OWN = tuple(
     name.upper() for name in Settings.model_fields if len(name) >= 8 and "_" in name and not name.startswith("otel_")
 )
+_LIBRARIES = re.compile(r"AWS_|OTEL_|(?:HTTPS?|ALL|NO)_PROXY$")
 # One letter in ten.
 _ALIKE = 0.9
 
@@ -45,8 +47,17 @@ def warnings(settings: Settings) -> Iterator[str]:
         )
     for name in settings.short_secrets():
         yield f"{name} is short enough to be guessed: take at least 16 characters"
-    for name, meant in misspelt({*os.environ, *map(str.upper, DotEnvSettingsSource(Settings).env_vars)}):
+    in_file = set(map(str.upper, DotEnvSettingsSource(Settings).env_vars))
+    for name, meant in misspelt({*os.environ, *in_file}):
         yield f"{name} is no setting; perhaps {meant} is meant"
+    for name in unread(in_file - os.environ.keys()):
+        yield f"{name} is read from the environment only, not from .env"
+
+
+def unread(names: Iterable[str]) -> list[str]:
+    """Variables of libraries (S3 clients, OpenTelemetry, proxies), which `.env` cannot set."""
+    known = {name.upper() for name in Settings.model_fields}
+    return sorted(name for name in names if name not in known and _LIBRARIES.match(name))
 
 
 def misspelt(names: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -119,6 +119,28 @@ def test_no_setting_is_taken_for_another() -> None:
     assert list(misspelt([*names, *map(str.lower, names)])) == []
 
 
+def test_a_variable_in_the_file_that_only_the_environment_can_set_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of libraries: they do not read our file. Our own are read, and so is what the environment has as well."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("AWS_REGION", "AWS_ENDPOINT_URL", "HTTPS_PROXY", "OTEL_TRACES_SAMPLER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    lines = [
+        "AWS_REGION=eu-west-1",
+        "AWS_ACCESS_KEY_ID=key",
+        "https_proxy=http://proxy:3128",
+        "TRUSTED_PROXIES=10.0.0.1",
+    ]
+    endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT=http://traces:4318"
+    (tmp_path / ".env").write_text("\n".join([*lines, endpoint, "OTEL_TRACES_SAMPLER=always_off"]))
+
+    told = [warning.split()[0] for warning in warnings(settings()) if "read from the environment only" in warning]
+
+    assert told == ["AWS_REGION", "HTTPS_PROXY", "OTEL_TRACES_SAMPLER"]
+
+
 async def test_the_start_says_what_starts(tmp_path: Path) -> None:
     """Version, upstream, data and budget, who may call, what is on: on one screen, without secrets, and what is odd."""
     (tmp_path / ".env").write_text("AUTOENHANCE_APIKEY=key-of-the-account\n")
