@@ -15,7 +15,7 @@ from service.archives.archive import Archive, State
 from service.archives.delivery import DeliveryOptions
 from service.archives.names import archive_filename, content_disposition
 from service.archives.options import Options
-from service.archives.planner import choose
+from service.archives.plan import Plan
 from service.archives.ranges import parse_range
 from service.archives.renditions import RenditionOptions
 from service.archives.response_heads import headers, is_not_modified, not_modified
@@ -85,20 +85,20 @@ async def describe(request: web.Request, asked: tuple[str, Options] | None = Non
     except UPSTREAM_DOWN as problem:
         return head_of(request, await _stale(request, order_id, options, problem), stale=True)
     try:
-        archive = await request.app[ARCHIVES].find(order_id, order, options)
+        found = await request.app[ARCHIVES].find(order_id, order, options)
     except NothingNew:
         return web.Response(status=HTTPStatus.NO_CONTENT)
+    archive = found if isinstance(found, Archive) else None
     ranges = await _takes_ranges(request, archive, order_id, options)
-    if archive is not None:
-        return head_of(request, archive, ranges=ranges)
-    chosen = choose(order, options, request.app[SETTINGS].max_images_per_order)
+    if not isinstance(found, Plan):
+        return head_of(request, found, ranges=ranges)
     return empty(
         {
             "Content-Type": "application/zip",
             "Content-Disposition": content_disposition(archive_filename(order.name, order_id)),
             "Accept-Ranges": "bytes" if ranges else "none",
             "Cache-Control": "private, no-transform",
-            "X-Total-Images": str(len(chosen) * options.files_per_image),
+            "X-Total-Images": str(len(found.images)),
         }
     )
 

@@ -1,6 +1,7 @@
 """An order before it is downloaded: `GET /v1/orders/{order_id}`."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from aiohttp import web
@@ -21,10 +22,10 @@ from service.archives.options import Options
 from service.archives.outcomes import obstacle
 from service.archives.plan import Plan, PlannedImage
 from service.archives.planner import parts_of
-from service.computing import MANY_IMAGES, compute
 from service.images.blobs import Blob
 from service.upstream.models import ImageState
 
+_MAX_LISTED = 10_000
 _HOPELESS = frozenset({ImageState.FAILED, ImageState.EXPIRED})
 
 
@@ -58,7 +59,7 @@ class Overview(Summary):
     processing: Count
     unlisted: Count = Field(description="Images that Autoenhance counts but does not list.")
     to_buy: Count = Field(description="Images that a download with these options would buy, a credit each.")
-    truncated: bool = Field(description="Whether the order has more images than are listed here.")
+    truncated: bool = Field(description="Whether there are more files than the 10,000 that are listed here.")
     parts: list[OrderPart] = Field(
         description="The downloads that the order takes: one, unless it has too many images for one archive."
     )
@@ -72,15 +73,13 @@ async def overview(request: web.Request) -> web.Response:
     require_version(request, options)
     await count(request)
     order = await request.app[ORDERS].get(order_id)
-    plan, stored = await request.app[ARCHIVES].preview(order_id, order, options)
-    more = {
-        "unlisted": order.unlisted,
-        "truncated": order.images_beyond > 0,
-        "parts": _parts(request, order_id, len(order.images)),
-    }
-    is_short = len(plan.images) <= MANY_IMAGES
-    base = base_path(request)
-    text = await compute(lambda: json.dumps(_document(plan, stored, base) | more), is_short=is_short)
+    more = {"unlisted": order.unlisted, "parts": _parts(request, order_id, len(order.images))}
+    base, is_truncated = base_path(request), order.images_beyond > 0
+
+    def describe(plan: Plan, stored: Mapping[str, Blob]) -> str:
+        return json.dumps(_document(plan, stored, base, is_truncated=is_truncated) | more)
+
+    text = await request.app[ARCHIVES].previews.preview(order_id, order, options, describe)
     return web.json_response(text=text, headers={"Cache-Control": "private, no-cache"})
 
 
@@ -102,7 +101,8 @@ def _parts(request: web.Request, order_id: str, images: int) -> list[dict[str, A
     ]
 
 
-def _document(plan: Plan, stored: dict[str, Blob], base: str) -> dict[str, Any]:
+def _document(plan: Plan, stored: Mapping[str, Blob], base: str, *, is_truncated: bool) -> dict[str, Any]:
+    """Counts of all files; lists of the first ones. `is_truncated`: the order has more images than the plan."""
     names = plan.names
     here = [stored[image.key] for image in plan.images if image.key in stored]
     states = [image.state for image in plan.images]
@@ -126,8 +126,9 @@ def _document(plan: Plan, stored: dict[str, Blob], base: str) -> dict[str, Any]:
         "downloaded": len(here),
         "failed": len(hopeless),
         "bytes": sum(blob.size for blob in here),
-        "failures": [result.failure for result in hopeless],
+        "failures": [result.failure for result in hopeless[:_MAX_LISTED]],
         "to_buy": plan.to_buy(stored),
+        "truncated": is_truncated or len(plan.images) > _MAX_LISTED,
         "images": [
             {
                 "image_id": image.image_id,
@@ -138,7 +139,7 @@ def _document(plan: Plan, stored: dict[str, Blob], base: str) -> dict[str, Any]:
                 **({"rendition": image.rendition} if image.rendition else {}),
                 **(_link(plan, image, base) if not image.is_original else {}),
             }
-            for image in plan.images
+            for image in plan.images[:_MAX_LISTED]
         ],
     }
 

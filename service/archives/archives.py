@@ -2,57 +2,40 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from service.archives.archive import Archive, State
 from service.archives.build import Build, BuildContext
 from service.archives.options import Options
-from service.archives.outcomes import FOR_GOOD
-from service.archives.plan import Plan, PlannedImage, PlannedOrder, join, options_key
+from service.archives.plan import Plan, PlannedOrder, join, options_key
+from service.archives.previews import Previews
 from service.archives.readers import Readers
 from service.archives.record import Record, extend
 from service.archives.registry import Registry, may_share
-from service.archives.report import texts_of
+from service.archives.repair import repair
 from service.background import repeat
-from service.images.blobs import Blob
-from service.images.requests import FetchContext, ImageFailed
 from service.orders.schedule import PollSchedule
 from service.problems import (
     ArchiveGone,
     ArchiveNotFound,
-    InvalidParameter,
-    MaxCreditsExceeded,
     NoOrders,
-    NothingNew,
     OrderEmpty,
     OrderNotFound,
     Problem,
-    StillBuilding,
     TooManyImages,
     UpstreamError,
     UpstreamTimeout,
 )
-from service.telemetry.metrics import CacheResult, Refetch
+from service.telemetry.metrics import CacheResult
 from service.upstream.models import Order, Rendition
 
 _SWEEP_SECONDS = 30.0
 _RELEASE_SECONDS = 5.0
 _UNWANTED_SECONDS = 2.0
-_RETRY_SECONDS = 10.0
 _OF_ONE_ORDER = (OrderNotFound, OrderEmpty, TooManyImages, UpstreamError, UpstreamTimeout)
 """What can keep one of several orders out of an archive; anything else concerns them all."""
-
-
-def _without(plan: Plan, held: Collection[bytes]) -> Plan:
-    """The plan without what is held already. Raises `NothingNew` when that is everything."""
-    if not held:
-        return plan
-    plan = plan.without(held)
-    if not plan.images:
-        raise NothingNew
-    return plan
 
 
 class Archives:
@@ -69,6 +52,7 @@ class Archives:
         self._orders = context.orders
         self._generations = context.generations
         self._planner = context.planner
+        self.previews = Previews(context, registry)
         self._window = window
         self._grace = grace
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -86,12 +70,12 @@ class Archives:
         deadline = time.monotonic() + options.wait_timeout
         if isinstance(order_id, str):
             order = await self._look_up(order_id, options, deadline)
-            held = await self._held_since(order_id, options)
-            await self._check_price({order_id: order}, options)
-            plan = _without(await self._plan(order_id, order, options), held)
+            held = await self.previews.held_since(order_id, options)
+            await self.previews.check_price({order_id: order}, options)
+            plan = (await self._plan(order_id, order, options)).new_since(held)
         else:
             orders = await self._look_up_all(order_id, options, deadline)
-            await self._check_price(orders, options)
+            await self.previews.check_price(orders, options)
             plan = await self._plan_all(orders, options)
         if build := self._registry.joinable(plan.build_key, deadline):
             return build.archive, CacheResult.JOINED
@@ -154,46 +138,13 @@ class Archives:
             raise NoOrders(failed)
         return join(plans, options)
 
-    async def _check_price(self, orders: Mapping[str, Order | Problem], options: Options) -> None:
-        """Raises `MaxCreditsExceeded` when the archive would buy more than its caller wants, whoever builds it."""
-        if options.max_credits is None:
-            return
-        as_is = options.model_copy(update={"refresh": False})  # nothing is new before that is decided
-        to_buy = 0
-        for order_id, order in orders.items():
-            if isinstance(order, Order):
-                plan = await self._plan(order_id, order, as_is)
-                plan = plan.without(await self._held_since(order_id, options))
-                to_buy += plan.to_buy({} if options.refresh else await self._store.find(plan.keys()))
-        if to_buy > options.max_credits:
-            raise MaxCreditsExceeded(to_buy, options.max_credits)
-
-    async def _held_since(self, order_id: str, options: Options) -> Collection[bytes]:
-        """Keys of the images that a caller has already. Raises `InvalidParameter`, or `StillBuilding`."""
-        if options.since is None:
-            return ()
-        if options.since in self._registry.builds:
-            raise StillBuilding(retry_after=_UNWANTED_SECONDS)
-        found = await self._catalogue.held(options.since)
-        if found is None or order_id not in found[0]:
-            raise InvalidParameter("since", "must be an archive of this order, at most 30 days old")
-        return found[1]
-
-    async def find(self, order_id: str, order: Order, options: Options) -> Archive | None:
-        """The archive that `get_or_start` would give, if there is one; nothing is started."""
-        held = await self._held_since(order_id, options)
-        plan = self._planner.plan(order_id, order, await self._generations.observe(order_id, order), options)
-        plan = _without(plan, held)
-        build = self._registry.joinable(plan.build_key, time.monotonic() + options.wait_timeout)
-        return build.archive if build else await self._finished(plan)
-
-    async def preview(self, order_id: str, order: Order, options: Options) -> tuple[Plan, dict[str, Blob]]:
-        """What `get_or_start` would plan, of an order however large, and which of its images are stored, by key."""
+    async def find(self, order_id: str, order: Order, options: Options) -> Archive | Plan:
+        """The archive that `get_or_start` would give, or its plan where there is none yet; nothing is started."""
+        held = await self.previews.held_since(order_id, options)
         generations = await self._generations.observe(order_id, order)
-        plan = await self._planner.outline(order_id, order, generations, options)
-        if options.since is not None:
-            plan = plan.without(await self._held_since(order_id, options))
-        return plan, await self._store.find(plan.keys())
+        plan = self._planner.plan(order_id, order, generations, options).new_since(held)
+        build = self._registry.joinable(plan.build_key, time.monotonic() + options.wait_timeout)
+        return build.archive if build else await self._finished(plan) or plan
 
     async def stale(self, order_id: str, options: Options) -> Archive | None:
         """The newest complete archive for the same options, for when upstream cannot be asked."""
@@ -217,7 +168,7 @@ class Archives:
             return archive
         with archive.readers.expected():
             lost = await self._store.missing(archive.blobs())
-            if lost and not await self._repair(record, lost):
+            if lost and not await repair(self._context, record, lost):
                 await self._catalogue.drop(archive_id)
                 raise ArchiveGone(f"Images of archive {archive_id} were removed to free space.")
         return archive if archive.is_settled else self._continue(record, archive)
@@ -312,33 +263,6 @@ class Archives:
             extend(archive, record)
         self._registry.remember(archive)
         return archive
-
-    async def _repair(self, record: Record, lost: set[str]) -> bool:
-        """Fetch the images whose blobs are `lost` again, all at once; True when all are back, byte for byte.
-
-        Raises `StillBuilding` when Autoenhance does not say whether they can come back.
-        """
-        planned: dict[tuple[str | None, str], PlannedImage] = {image.place: image for image in record.plan.images}
-        context = FetchContext(record.id)
-        images = [
-            planned[member.place]
-            for member, _ in record.members
-            if member.place in planned and member.blob.digest in lost
-        ]
-        if self._catalogue.shared is None:  # else who misses them in the shared storage counts them
-            self._context.metrics.images_refetched.labels(Refetch.LOST).inc(len(images))
-        fetches = [self._context.fetcher.fetch(record.plan.request(image), context) for image in images]
-        try:
-            await asyncio.gather(*fetches)
-        except ImageFailed as failed:
-            if failed.reason in FOR_GOOD:
-                return False
-            raise StillBuilding(retry_after=_RETRY_SECONDS) from None
-        texts = texts_of(record.plan, record.results)
-        for member, _ in record.members:
-            if member.image_id is None and member.blob.digest in lost and member.name in texts:
-                await self._store.add(texts[member.name], member.blob.extension)
-        return not await self._store.missing(member.blob for member, _ in record.members)
 
     async def _begin(self, plan: Plan, deadline: float, caller: str) -> tuple[Archive, CacheResult]:
         """A new archive, unless somebody else is quicker, here or at another instance."""

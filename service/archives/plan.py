@@ -12,7 +12,7 @@ from service.archives.options import Options, kept_options
 from service.archives.renditions import ORIGINAL
 from service.images.identity import digest, key_digest
 from service.images.requests import ImageRequest
-from service.problems import Problem
+from service.problems import NothingNew, Problem
 from service.upstream.models import ImageState, Rendition
 
 
@@ -167,6 +167,8 @@ class Plan(BaseModel):
 
     def without(self, held: Collection[bytes]) -> "Plan":
         """The plan without images whose keys (as `key_digest`) are held already; names are those of the whole."""
+        if not held:
+            return self
         stems = self.names.stems
         images = tuple(
             image.model_copy(update={"stem": stems[image.image_id]})
@@ -176,6 +178,13 @@ class Plan(BaseModel):
         counts = Counter(image.order for image in images)
         orders = tuple(order.model_copy(update={"total": counts[at]}) for at, order in enumerate(self.orders))
         return self.model_copy(update={"images": images, "orders": orders})
+
+    def new_since(self, held: Collection[bytes]) -> "Plan":
+        """As `without`. Raises `NothingNew` when all of it is held."""
+        plan = self.without(held)
+        if not plan.images:
+            raise NothingNew
+        return plan
 
     def images_of(self, order: int) -> list[PlannedImage]:
         """Those of one of its orders."""

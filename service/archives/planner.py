@@ -9,7 +9,6 @@ from service.archives.names import ANY_NAME, Names
 from service.archives.options import Options
 from service.archives.plan import Plan, PlannedImage, PlannedOrder, options_key
 from service.archives.renditions import ORIGINAL, ORIGINALS_FOLDER
-from service.computing import MANY_IMAGES, compute
 from service.images.identity import digest, image_key, image_variant
 from service.images.legacy import legacy_key
 from service.problems import InvalidParameter, OrderEmpty, TooManyImages, UnknownImage
@@ -185,10 +184,7 @@ class Planner:
         """The ids of the images that a plan would have. Raises as `make_plan`."""
         return [image.image_id for image in choose(order, options, self.max_images) if image.image_id]
 
-    async def outline(self, order_id: str, order: Order, generations: Mapping[str, int], options: Options) -> Plan:
+    def outline(self, order_id: str, order: Order, generations: Mapping[str, int], options: Options) -> Plan:
         """As `plan`, of an order however large: what its owner is shown. No archive can be built from it."""
         limit = self.max_images if options.part is not None else max(self.max_images, len(order.images))
-        return await compute(
-            lambda: make_plan(order_id, order, generations, options, limit, has_legacy=self.has_legacy),
-            is_short=len(order.images) <= MANY_IMAGES,
-        )
+        return make_plan(order_id, order, generations, options, limit, has_legacy=self.has_legacy)

@@ -74,8 +74,8 @@ class WebhookEvents:
                 order = await self._orders.refresh(order_id)
                 if not order.is_settled:
                     continue
-                plan, _ = await self._archives.preview(order_id, order, Options())
-                await self._jobs.submit(order_id, Options(), key=digest("auto batch", plan.key))
+                key = await self._archives.previews.preview(order_id, order, Options(), lambda plan, _: plan.key)
+                await self._jobs.submit(order_id, Options(), key=digest("auto batch", key))
             except Problem as problem:
                 log.warning("auto batch postponed", order_id=order_id, code=problem.code)
             else:

@@ -65,6 +65,21 @@ async def test_nothing_new_is_a_204(upstream: FakeUpstream, service: Service) ->
     assert upstream.image_calls == 2
 
 
+async def test_head_counts_what_is_new(upstream: FakeUpstream, service: Service) -> None:
+    """In each rendition: as many as the download has then; nothing is begun, or made anew."""
+    first = await service.ask(PATH, params=[("rendition", "web")])
+    upstream.orders[ORDER] = order(["a", "b", "c"])
+    query = [("rendition", "web"), ("rendition", "x,quality=3"), ("since", archive_of(first)), ("refresh", "true")]
+    calls = upstream.image_calls
+
+    head = await service.ask(PATH, method="HEAD", params=query)
+
+    assert (head.status, head.headers["X-Total-Images"]) == (200, "4")
+    assert upstream.image_calls == calls
+    later = await service.ask(PATH, params=query[:3])
+    assert later.headers["X-Total-Images"] == str(len(later.members)) == "4"
+
+
 async def test_it_goes_rendition_by_rendition(upstream: FakeUpstream, service: Service) -> None:
     """What is held in one is new in another; so are originals."""
     upstream.originals |= {"a": png(1), "b": png(2)}

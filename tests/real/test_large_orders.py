@@ -1,5 +1,7 @@
 """Orders of more photos than one archive may have: nothing about them is a dead end."""
 
+import asyncio
+
 import pytest
 
 from tests.support import jobs
@@ -120,3 +122,22 @@ async def test_images_beyond_ten_thousand_are_counted(upstream: FakeUpstream, se
 
     assert (answer.status, answer.document["truncated"]) == (200, True)
     assert len(answer.document["images"]) == 100 * len(answer.document["parts"]) == 10_000
+
+
+async def test_files_beyond_ten_thousand_are_counted(upstream: FakeUpstream, service: Service) -> None:
+    """Of an order of 3,000 images in five renditions: all are in the counts, and the price; ten thousand are listed."""
+    failed = [photo(f"x{number}", status="error") for number in range(10)]
+    upstream.orders[ORDER] = order([*(f"i{number}" for number in range(2_990)), *failed])
+    renditions = [("rendition", one) for one in ("print", "mls", "web", "x,quality=3", "y,quality=4")]
+
+    answers = await asyncio.gather(
+        *(service.ask(f"/v1/orders/{ORDER}", params=renditions) for _ in range(3)),
+        service.ask(f"/v1/orders/{ORDER}", params=[("image", "i1")]),
+    )
+
+    for answer in answers[:3]:
+        told = answer.document
+        assert (answer.status, told["truncated"], len(told["images"])) == (200, True, 10_000)
+        assert (told["total"], told["failed"], told["to_buy"]) == (15_000, 50, 2_990)
+        assert len(told["failures"]) == 50
+    assert (answers[3].document["total"], answers[3].document["truncated"]) == (1, False)

@@ -1,0 +1,39 @@
+"""Fetches images of an archive again that were lost from the store."""
+
+import asyncio
+
+from service.archives.build import BuildContext
+from service.archives.outcomes import FOR_GOOD
+from service.archives.plan import PlannedImage
+from service.archives.record import Record
+from service.archives.report import texts_of
+from service.images.requests import FetchContext, ImageFailed
+from service.problems import StillBuilding
+from service.telemetry.metrics import Refetch
+
+_RETRY_SECONDS = 10.0
+
+
+async def repair(context: BuildContext, record: Record, lost: set[str]) -> bool:
+    """Fetch the images whose blobs are `lost` again, all at once; True when all are back, byte for byte.
+
+    Raises `StillBuilding` when Autoenhance does not say whether they can come back.
+    """
+    planned: dict[tuple[str | None, str], PlannedImage] = {image.place: image for image in record.plan.images}
+    fetches = FetchContext(record.id)
+    images = [
+        planned[member.place] for member, _ in record.members if member.place in planned and member.blob.digest in lost
+    ]
+    if context.catalogue.shared is None:  # else who misses them in the shared storage counts them
+        context.metrics.images_refetched.labels(Refetch.LOST).inc(len(images))
+    try:
+        await asyncio.gather(*(context.fetcher.fetch(record.plan.request(image), fetches) for image in images))
+    except ImageFailed as failed:
+        if failed.reason in FOR_GOOD:
+            return False
+        raise StillBuilding(retry_after=_RETRY_SECONDS) from None
+    texts = texts_of(record.plan, record.results)
+    for member, _ in record.members:
+        if member.image_id is None and member.blob.digest in lost and member.name in texts:
+            await context.store.add(texts[member.name], member.blob.extension)
+    return not await context.store.missing(member.blob for member, _ in record.members)
