@@ -103,14 +103,14 @@ async def test_links_are_found_by_maker_newest_first(links: ShareLinks) -> None:
     """Page by page; those that have ended leave no gap in a page."""
     mine = [made(age=age) for age in (30, 20, 10, 0)]
     ended = [made(age=25 + number, lasts=5) for number in range(3)]
-    for link in (*mine, *ended, made("caller:other")):
+    for link in (*mine, *ended, made("caller:other"), made("caller:studio 2")):
         await links.add(link)
 
     first = list(await links.find("caller:studio", "", 2))
     rest = list(await links.find("caller:studio", first[-1].link_id, 10))
 
     assert first + rest == mine[::-1]
-    assert len(await links.find(None, "", 10)) == 5
+    assert len(await links.find(None, "", 10)) == 6
 
 
 async def test_a_revocation_holds_whoever_else_revokes(links: ShareLinks) -> None:

@@ -1,12 +1,15 @@
 """The moving windows that callers are counted in, with time turned by hand."""
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
-from limits import parse
+from limits import RateLimitItem, parse
 
 from service.api import limits
-from service.api.limits import LocalWindow
+from service.api.limits import RATE_LIMIT, LocalWindow, RateLimiter, Standing
+from service.problems import RateLimited
+from service.telemetry.metrics import Metrics
 from tests.support.transport import FakeClock
 
 
@@ -91,3 +94,34 @@ async def test_callers_who_stay_away_are_forgotten(clock: FakeClock) -> None:
     await window.hit("late", item)
 
     assert set(window._hits) == {"late"}
+
+
+async def test_a_caller_with_a_hit_in_his_window_is_not_forgotten(clock: FakeClock) -> None:
+    """Though his first one is older, and many others come."""
+    window, item = LocalWindow(), parse("2/minute")
+    await window.hit("me", item)
+    clock.advance(50)
+    await window.hit("me", item)
+    clock.advance(20)
+    for number in range(1_000):
+        await window.hit(str(number), item)
+
+    assert (await window.hit("me", item)).remaining == 0
+
+
+@pytest.mark.parametrize(("seconds", "wait"), [(0.0, 1), (0.2, 1), (1.0, 1), (1.01, 2), (59.9, 60)])
+async def test_nobody_is_told_to_come_a_moment_too_early(seconds: float, wait: int) -> None:
+    """In whole seconds, at least one; the header, the advice and the message say the same."""
+
+    class Full(LocalWindow):
+        async def hit(self, key: str, limit: RateLimitItem) -> Standing:
+            return Standing(allowed=False, remaining=0, seconds=seconds)
+
+    request = make_mocked_request("GET", "/")
+    limiter = RateLimiter(parse("10/minute"), Metrics(), "downloads", Full())
+
+    with pytest.raises(RateLimited, match=f"may come in {wait} seconds") as refused:
+        await limiter.count(request, "me")
+
+    assert refused.value.retry_after == wait
+    assert request[RATE_LIMIT]["RateLimit"] == f'"downloads";r=0;t={wait}'

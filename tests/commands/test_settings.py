@@ -66,6 +66,28 @@ def test_spaces_around_a_secret_are_not_part_of_it() -> None:
     assert token.get_secret_value() == "secret"
 
 
+def test_of_a_key_with_a_name_both_are_secret_together_and_the_key_alone() -> None:
+    """A caller sends the key without its name: wherever that turns up it is to be masked."""
+    secrets = _load("SERVICE_API_KEY", "studio:key-of-the-studio-1, key-without-a-name-2").secrets()
+
+    assert {"studio:key-of-the-studio-1", "key-of-the-studio-1", "key-without-a-name-2"} <= set(secrets)
+
+
+@pytest.mark.parametrize("name", ["SERVICE_API_KEY", "ADMIN_TOKEN", "AUTOENHANCE_WEBHOOK_SECRET"])
+def test_a_secret_that_others_could_send_has_sixteen_characters(name: str) -> None:
+    """One less stops the start, where others than this machine can call; on the loopback it may be short."""
+    Settings.load(_env_file=None, host="0.0.0.0", **{name.lower(): "x" * 16})
+    Settings.load(_env_file=None, **{name.lower(): "x"})
+
+    with pytest.raises(InvalidSettings, match=name):
+        Settings.load(_env_file=None, host="0.0.0.0", **{name.lower(): "x" * 15})
+
+
+def test_a_slash_at_the_end_of_the_api_s_address_changes_nothing() -> None:
+    """Paths begin with one of their own."""
+    assert _load("AUTOENHANCE_API_BASE", "https://api.example/v3/").autoenhance_api_base == "https://api.example/v3"
+
+
 def test_origins_are_compared_as_browsers_write_them() -> None:
     """Lower case, without a slash at the end."""
     settings = _load("ALLOWED_ORIGINS", "https://Example.com/, http://localhost:3000")

@@ -83,6 +83,20 @@ async def test_a_receiver_that_cannot_be_reached_is_tried_again() -> None:
     assert (found.state, found.last_status, found.last_error) == (CallbackState.PENDING, None, "unreachable")
 
 
+async def test_no_redirect_is_followed() -> None:
+    """The address was checked, wherever it leads was not: it counts as a failed attempt."""
+    heard = []
+
+    async def move(asked: web.Request) -> web.Response:
+        heard.append(asked.path)
+        return web.Response(status=307, headers={"Location": "/elsewhere"})
+
+    async with serving(web.post("/{path:.*}", move)) as url, ClientSession() as session:
+        found = await Callbacks(session, KEYS, Metrics()).attempt(ended_job(f"{url}/first"))
+
+    assert (heard, found.state, found.last_status) == (["/first"], CallbackState.PENDING, 307)
+
+
 def test_every_attempt_says_the_same_under_the_same_id() -> None:
     """Receivers know a repetition by it; how often it was tried is no part of it."""
     job = ended_job("https://receiver.example/")

@@ -17,6 +17,7 @@ from service.jobs.embedded import EmbeddedJobs
 from service.jobs.job import Callback, CallbackState, Delivery, Job, Status
 from service.problems import JobsUnavailable
 from tests.jobs.conformance.work import ORDER, PATIENCE, Tasks, ended, request, running
+from tests.support.transport import turns
 
 _HISTORIES = """
 CREATE TABLE jobs (
@@ -219,3 +220,35 @@ async def test_a_follow_up_goes_on_after_a_fault_of_ours(tmp_path: Path, monkeyp
 
     assert faults == []
     assert len(tasks.deliveries) == 1
+
+
+async def test_a_callback_that_is_asked_for_again_and_again_is_made_once_at_a_time(tmp_path: Path) -> None:
+    """Given a receiver that takes its time: the attempt that is under way makes room for the new one."""
+    database = await Database.open(tmp_path, [table.SCHEMA])
+    engine = await EmbeddedJobs.open(database)
+    begun: asyncio.Queue[str] = asyncio.Queue()
+    under_way: list[str] = []
+
+    async def call_back(job: Job) -> Callback:
+        under_way.append(job.id)
+        begun.put_nowait(job.id)
+        try:
+            await asyncio.Event().wait()
+            raise AssertionError
+        finally:
+            under_way.remove(job.id)
+
+    working = asyncio.create_task(engine.run(replace(Tasks(engine).work, call_back=call_back)))
+    async with asyncio.timeout(PATIENCE):
+        job, _ = await engine.submit(request(callback_url="https://a.example/"))
+        await begun.get()
+        for _ in range(3):
+            await engine.repeat_callback(job.id)
+            await begun.get()
+            await turns()
+    found = list(under_way)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    await database.close()
+
+    assert found == [job.id]

@@ -39,15 +39,15 @@ class Records:
 
 
 class Kept:
-    """Knows one archive."""
+    """Knows some archives."""
 
-    def __init__(self, archive: Archive) -> None:
-        self._archive = archive
+    def __init__(self, *archives: Archive) -> None:
+        self._archives = {archive.id: archive for archive in archives}
 
     async def by_id(self, archive_id: str) -> Archive:
-        if archive_id != self._archive.id:
+        if archive_id not in self._archives:
             raise ArchiveNotFound
-        return self._archive
+        return self._archives[archive_id]
 
 
 def running(archive: Archive) -> Job:
@@ -58,12 +58,12 @@ def ended(job: Job) -> Job:
     return replace(job, status=Status.COMPLETE, summary=SUMMARY)
 
 
-def building() -> Archive:
-    return Archive("f" * 32, key="k", orders=(PlannedOrder(order_id=ORDER, total=3),), readers=Readers(1, 60))
+def building(letter: str = "f") -> Archive:
+    return Archive(letter * 32, key="k", orders=(PlannedOrder(order_id=ORDER, total=3),), readers=Readers(1, 60))
 
 
-def stream(records: Records, archive: Archive, after: int = 0) -> AsyncGenerator[JobEvent, None]:
-    return events(cast(JobEngine, records), cast(Archives, Kept(archive)), "j", after)
+def stream(records: Records, *archives: Archive, after: int = 0) -> AsyncGenerator[JobEvent, None]:
+    return events(cast(JobEngine, records), cast(Archives, Kept(*archives)), "j", after)
 
 
 async def rest(found: AsyncGenerator[JobEvent, None]) -> list[JobEvent]:
@@ -104,6 +104,24 @@ async def test_what_was_sent_before_is_passed_over() -> None:
     found = await rest(stream(records, archive, after=2))
 
     assert [(event.name, event.number) for event in found if event.name == "image"] == [("image", 3)]
+
+
+async def test_another_archive_of_the_job_is_told_from_its_start() -> None:
+    """Given one that was begun anew: its outcomes are others, though they are of the same images."""
+    first, second = building(), building("e")
+    records = Records(running(first))
+    found = stream(records, first, second)
+    async with asyncio.timeout(PATIENCE):
+        await anext(found)
+        for archive in (first, first, second):
+            add(archive)
+        seen = [await anext(found) for _ in range(2)]
+        records.become(replace(running(first), archive_id=second.id))
+        seen += [await anext(found) for _ in range(2)]
+    records.become(ended(running(second)))
+    await rest(found)
+
+    assert [(event.name, event.number) for event in seen] == [("image", 1), ("image", 2), ("status", 0), ("image", 1)]
 
 
 async def test_a_job_that_has_ended_says_only_so() -> None:

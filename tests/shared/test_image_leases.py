@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -88,16 +89,30 @@ async def test_what_is_taken_again_before_it_was_given_back_is_kept(mine: RedisL
         assert await waiting
 
 
-async def test_what_is_taken_while_it_is_given_back_is_taken_anew(mine: RedisLink, other: RedisLink) -> None:
-    """The new lease outlives the release that is on its way."""
+async def test_what_is_taken_while_it_is_given_back_is_taken_anew(
+    mine: RedisLink, other: RedisLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new lease outlives the release that is on its way, however long that takes."""
     first = leases_of(mine)
+    sending, arrives = asyncio.Event(), asyncio.Event()
+    really_release = first._release
+
+    async def release_late(**arguments: Any) -> None:
+        sending.set()
+        await arrives.wait()
+        await really_release(**arguments)
+
+    monkeypatch.setattr(first, "_release", release_late)
     await first.acquire(KEY, buys=True)
     first.release(KEY)
-    while not first._sending:  # noqa: ASYNC110  # there is no event for the moment between two calls
-        await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE):
+        await sending.wait()
+        taking = asyncio.create_task(first.acquire(KEY, buys=True))
+        await mine.call(lambda: mine.redis.ping())
+        arrives.set()
 
-    assert await first.acquire(KEY, buys=True)
-    await first.close()
+        assert await taking
+        await first.close()
 
     assert await mine.call(lambda: mine.redis.keys("*image.0*"))
 

@@ -7,6 +7,7 @@ import pytest
 
 from service.cluster.link import Link, Unavailable
 from service.telemetry.metrics import Metrics, Shared
+from tests.support.transport import FakeClock
 
 
 class Remote:
@@ -56,6 +57,23 @@ async def test_after_a_failure_it_is_not_asked_for_the_pause(link: Link, metrics
     assert [answer == "answer" for answer in answers] == [True, False, False]
     assert await link.call(remote.ask) == "answer"
     assert (link.is_up, metrics.values(metrics.shared_up)) == (True, {"redis": 1})
+
+
+async def test_after_a_trial_that_failed_there_is_another_one(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As often as it takes, one a pause."""
+    clock = FakeClock()
+    monkeypatch.setattr("service.cluster.link.time", clock)
+    remote = Remote()
+    remote.error = RuntimeError()
+    for _ in range(3):
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await link.call(remote.ask)
+        clock.advance(0.6)
+    remote.error = None
+
+    assert await link.call(remote.ask) == "answer"
+    assert (remote.calls, link.is_up) == (4, True)
 
 
 async def test_a_call_that_hangs_is_bounded(link: Link) -> None:
