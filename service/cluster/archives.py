@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import uuid4
 
+from service.archives import archive_index
 from service.archives.archive import Archive, State
-from service.archives.archive_index import read_record
 from service.archives.layout import Member
 from service.archives.plan import Plan
 from service.archives.record import Record
@@ -153,8 +153,11 @@ class ClusterArchives:
             return None
         live, is_certain = LiveList(archive_id), True
         try:
-            if await self._lists.read(live) and (live.state not in SETTLED or await self._follower.is_shared(live)):
-                return live.record()
+            if await self._lists.read(live):
+                if live.state not in SETTLED or await self._follower.is_shared(live):
+                    return live.record()
+                if await self._redis.is_dead(live.owner):
+                    return await self._share_for_the_dead(live)
             is_certain = not live.position
         except (Unavailable, ListLost) as error:
             is_certain = isinstance(error, ListLost)
@@ -165,6 +168,19 @@ class ClusterArchives:
             if document is None and is_certain:
                 return None
         raise StillBuilding("What became of this archive cannot be told at the moment.", retry_after=BEAT_SECONDS)
+
+    async def _share_for_the_dead(self, live: LiveList) -> Record:
+        """What its builder had settled, not shared. Images that nobody else has are fetched again by who reads it."""
+        record = live.record()
+
+        def mark(connection: sqlite3.Connection) -> None:
+            archive_index.replace(connection, record, time.time())
+            self.mark(connection, live.id)
+
+        await self._database.run(mark)
+        self._unmarked[live.id] = live.position
+        self.wake()
+        return record
 
     async def keep(self, archive_id: str, until: float) -> None:
         """As `SharedArchives`."""
@@ -206,7 +222,7 @@ class ClusterArchives:
         for archive_id, must_wait in rows:
             if must_wait:
                 continue
-            record = await self._database.run(lambda connection: read_record(connection, archive_id))  # noqa: B023  # awaited at once
+            record = await self._database.run(lambda connection: archive_index.read_record(connection, archive_id))  # noqa: B023  # awaited at once
             try:
                 if record is not None and record.state in SETTLED:
                     await self._documents.publish(record, self._me)

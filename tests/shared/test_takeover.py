@@ -287,6 +287,22 @@ async def test_what_cannot_be_told_is_not_unknown(three: list[Instance], away: s
         await first.archives.load("d" * 32)
 
 
+async def test_what_a_dead_builder_had_settled_is_read_and_shared_by_another(three: list[Instance]) -> None:
+    """Killed before it had put the list into S3. While it lives, it is about to."""
+    first, second, third = three
+    archive = await begin(first)
+    await first.catalogue.settle(archive, State.COMPLETE, "")
+    with pytest.raises(StillBuilding):
+        await second.archives.load(archive.id)
+    await die(first)
+
+    assert await second.names(archive.id) == ["1.jpg"]
+    await second.archives.share_lists()
+
+    await first.redis.redis.flushall()
+    assert await third.names(archive.id) == ["1.jpg"]
+
+
 async def test_a_build_begun_alone_goes_on_after_a_restart(three: list[Instance]) -> None:
     """With Redis and S3 away: nobody else has heard of it, and it is told to all at its end."""
     first, second, _ = three
