@@ -1,4 +1,4 @@
-"""The first generation's paths: they do what their successors do, and say so in every answer."""
+"""Version 0's paths: they do what their successors do, and say so in every answer."""
 
 from urllib.parse import quote
 

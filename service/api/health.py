@@ -1,4 +1,4 @@
-"""Probes, the first generation's health document, live counters."""
+"""Probes, version 0's health document, live counters."""
 
 from typing import Literal
 
@@ -19,7 +19,7 @@ _CIRCUITS: tuple[CircuitState, ...] = ("closed", "half-open", "open")
 
 
 class Health(Document):
-    """The first generation's document, and how the parts stand."""
+    """Version 0's document, and how the parts stand."""
 
     status: Literal["ok"]
     api_key_configured: bool
@@ -89,7 +89,7 @@ async def readyz(request: web.Request) -> web.Response:
 
 
 async def health(request: web.Request) -> web.Response:
-    """The first generation's document, and how the parts stand: the store, each circuit, and what instances share."""
+    """Version 0's document, and how the parts stand: the store, each circuit, and what instances share."""
     settings, metrics = request.app[SETTINGS], request.app[METRICS]
     states = metrics.values(metrics.breaker_state)
     document = Health(

@@ -22,7 +22,7 @@ TAGS = {
     "Sharing": "What a share link opens, without any key: its page, each photo, and all of them as one ZIP.",
     "State": "Live counters, recent errors, probes and metrics.",
     "Pages": "What people look at: the page, this reference, the guide, the help box.",
-    "Aliases": "The paths of the first generation. They do the same and stay; new programs use those above.",
+    "Aliases": "The paths of version 0. They do the same and stay; new programs use those above.",
 }
 """The groups of operations, in the sequence in which they are shown."""
 

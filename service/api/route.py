@@ -98,7 +98,7 @@ class Route:
     summary: str = ""
     tag: str = ""
     alias: str | None = None
-    """The first generation's path for the same."""
+    """Version 0's path for the same."""
     successor: str | None = None
     """Of an alias: the path that replaced it."""
 

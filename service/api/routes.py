@@ -59,7 +59,7 @@ def _by_path(routes: Iterable[Route]) -> tuple[Route, ...]:
 
 
 ROUTES = _by_path(each for routes in _RESOURCES for route in routes for each in route.with_aliases())
-"""All of them, and the first generation's paths for them."""
+"""All of them, and version 0's paths for them."""
 
 
 def add_routes(app: web.Application, role: str) -> list[Route]:

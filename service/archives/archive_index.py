@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS archives (
     plan TEXT NOT NULL, results TEXT, comment TEXT, created REAL NOT NULL, settled REAL, used REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS archives_by_key ON archives (key, state);
-DROP INDEX IF EXISTS archives_by_family;  -- its name in the first edition
+DROP INDEX IF EXISTS archives_by_family;  -- its name in version 0
 CREATE INDEX IF NOT EXISTS archives_by_options ON archives (options_key, state);
 CREATE TABLE IF NOT EXISTS members (
     archive_id TEXT NOT NULL REFERENCES archives ON DELETE CASCADE, position INTEGER NOT NULL,

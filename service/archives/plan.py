@@ -27,7 +27,7 @@ class PlannedImage(BaseModel):
     key: str
     """Of the image in the store; final once the image is ready."""
     legacy_key: str | None = None
-    """The key that the first edition gave it, where its images are still stored."""
+    """The key that version 0 gave it, where its images are still stored."""
     modified: datetime
     is_bought: bool = False
     """Fetching it costs nothing, whatever the rendition."""
@@ -217,7 +217,7 @@ class Plan(BaseModel):
         )
 
     def keys(self) -> dict[str, str | None]:
-        """The store's key of each image, and the one that the first edition gave it."""
+        """The store's key of each image, and the one that version 0 gave it."""
         return {image.key: image.legacy_key for image in self.images}
 
 

@@ -26,7 +26,7 @@ def make_plan(
     *,
     has_legacy: bool = False,
 ) -> Plan:
-    """Choose the images and fix the archive's identity. `has_legacy`: the store holds images of the first edition.
+    """Choose the images and fix the archive's identity. `has_legacy`: the store holds images of version 0.
 
     Raises `OrderEmpty`, `UnknownImage` for a subset that is not part of the order, `TooManyImages`.
     """
@@ -170,7 +170,7 @@ def _part_of(order: Order, part: int, max_images: int) -> list[ImageRecord]:
 class Planner:
     """Makes plans from an order's document and the generations of its images. Plans have at most `max_images`.
 
-    `has_legacy`: the store holds images of the first edition.
+    `has_legacy`: the store holds images of version 0.
     """
 
     max_images: int

@@ -62,7 +62,7 @@ def encode_member(member: Member, attempts: int) -> list[Any]:
 def decode_member(values: list[Any] | tuple[Any, ...]) -> tuple[Member, int]:
     """The member, and the attempts its image took."""
     name, digest, size, crc, extension, modified, image_id, attempts, *more = values
-    is_incomplete = bool(more and more[0])  # what the first edition shared ends before it
+    is_incomplete = bool(more and more[0])  # what version 0 shared ends before it
     moment = datetime.fromisoformat(modified).astimezone(UTC)
     return Member(name, Blob(digest, size, crc, extension, is_incomplete), moment, image_id), attempts
 

@@ -2,7 +2,7 @@
 
 blobs/AB/DIGEST     the bytes
 variants/AB/VARIANT the newest generation of an image in one rendition, and its blob; written conditionally
-images/AB/KEY       the first edition's index, by keys that are no longer made
+images/AB/KEY       version 0's index, by keys that are no longer made
 """
 
 import asyncio
@@ -40,10 +40,10 @@ class ClusterImages:
         self._entries: OrderedDict[str, tuple[int, str] | None] = OrderedDict()
         self._lost: set[str] = set()
         self.has_legacy = False
-        """Whether the first edition's index is there."""
+        """Whether version 0's index is there."""
 
     async def look_for_legacy(self) -> None:
-        """See whether the first edition's index is there; if that cannot be told, it may be."""
+        """See whether version 0's index is there; if that cannot be told, it may be."""
         try:
             self.has_legacy = await self._objects.has_any(_LEGACY)
         except Unavailable:
@@ -61,7 +61,7 @@ class ClusterImages:
         return (entry[1] if entry is not None and entry[0] == generation else None), True
 
     async def _adopt_legacy(self, key: str, legacy_key: str) -> tuple[int, Blob] | None:
-        """What the first edition's index names, found by its key from now on. Raises `Unavailable`."""
+        """What version 0's index names, found by its key from now on. Raises `Unavailable`."""
         found = await self._objects.get(f"{_LEGACY}{legacy_key[:2]}/{legacy_key}")
         if found is None:
             return None

@@ -27,7 +27,7 @@ CREATE INDEX IF NOT EXISTS variants_by_digest ON variants (digest);
 CREATE TABLE IF NOT EXISTS unshared (
     digest TEXT NOT NULL REFERENCES blobs ON DELETE CASCADE, key TEXT NOT NULL, PRIMARY KEY (digest, key)
 ) WITHOUT ROWID;
--- The first edition's index, by keys that are no longer made.
+-- Version 0's index, by keys that are no longer made.
 CREATE TABLE IF NOT EXISTS images (
     key TEXT PRIMARY KEY, digest TEXT NOT NULL REFERENCES blobs ON DELETE CASCADE
 );
@@ -54,7 +54,7 @@ def sizes(connection: sqlite3.Connection) -> dict[str, int]:
 
 
 def has_legacy(connection: sqlite3.Connection) -> bool:
-    """Whether images of the first edition are here."""
+    """Whether images of version 0 are here."""
     return connection.execute("SELECT 1 FROM images LIMIT 1").fetchone() is not None
 
 
@@ -78,7 +78,7 @@ def insert(
 
 
 def find(connection: sqlite3.Connection, keys: Mapping[str, str | None], *, with_legacy: bool) -> dict[str, Blob]:
-    """The blobs of images by key; `keys` maps each to the key that the first edition gave it, if any."""
+    """The blobs of images by key; `keys` maps each to the key that version 0 gave it, if any."""
     variants = {split_key(key)[0]: key for key in keys}
     rows = connection.execute(
         f"SELECT variant, generation, {_BLOB} FROM variants JOIN blobs USING (digest)"  # noqa: S608  # our own columns

@@ -32,7 +32,7 @@ class Blob:
     """A stored image: its file is named `digest`."""
 
     digest: str
-    """BLAKE3, 256 bits, hexadecimal; of blobs from the first edition xxh3, 128 bits."""
+    """BLAKE3, 256 bits, hexadecimal; of blobs from version 0 xxh3, 128 bits."""
     size: int
     crc: int
     """CRC-32 as ZIP has it."""

@@ -1,4 +1,4 @@
-"""What a data directory of the first edition needs to be carried on: its blob names and its image keys."""
+"""What a data directory of version 0 needs to be carried on: its blob names and its image keys."""
 
 import json
 
@@ -15,12 +15,12 @@ def legacy_digest() -> xxhash.xxh3_128:
 
 
 def has_legacy_name(digest: str) -> bool:
-    """Whether a blob was named by the first edition."""
+    """Whether a blob was named by version 0."""
     return len(digest) == _DIGITS
 
 
 def legacy_key(record: ImageRecord, rendition: Rendition, generation: int) -> str:
-    """The key under which the first edition stored an image."""
-    parts = (record.image_id, record.first_edition_fingerprint, rendition.model_dump(exclude_none=True), generation)
+    """The key under which version 0 stored an image."""
+    parts = (record.image_id, record.legacy_fingerprint, rendition.model_dump(exclude_none=True), generation)
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return xxhash.xxh3_128_hexdigest(text.encode("utf-8", "surrogatepass"))

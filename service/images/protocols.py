@@ -21,12 +21,12 @@ class SharedImages(Protocol):
     """A storage of images behind the local one, which several instances share."""
 
     has_legacy: bool
-    """Whether images of the first edition are there."""
+    """Whether images of version 0 are there."""
 
     async def find(self, key: str, legacy_key: str | None = None) -> tuple[Blob | None, bool]:
         """The image that some instance fetched under this key, if any, and whether that could be told.
 
-        `legacy_key` is the one that the first edition gave it.
+        `legacy_key` is the one that version 0 gave it.
         """
 
     def mark(self, connection: sqlite3.Connection, blob: Blob, key: str | None) -> None:

@@ -33,7 +33,7 @@ class ImageRequest:
     is_bought: bool = False
     """Fetching it costs nothing, whatever the rendition."""
     legacy_key: str | None = None
-    """The key that the first edition gave it, where its images are still stored."""
+    """The key that version 0 gave it, where its images are still stored."""
 
     @property
     def buys(self) -> bool:

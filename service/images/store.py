@@ -69,7 +69,7 @@ class ImageStore:
         self._published: OrderedDict[str, Blob] = OrderedDict()
         self._forgotten_at = time.monotonic()
         self.has_legacy = has_legacy or (shared is not None and shared.has_legacy)
-        """Whether images of the first edition are here, to be found by the keys they had."""
+        """Whether images of version 0 are here, to be found by the keys they had."""
 
     @classmethod
     async def open(
@@ -197,7 +197,7 @@ class ImageStore:
             self._files.path(blob.digest).unlink(missing_ok=True)
 
     async def find(self, keys: Mapping[str, str | None]) -> dict[str, Blob]:
-        """The images that are here, by key. `keys` maps each to the key that the first edition gave it, if any.
+        """The images that are here, by key. `keys` maps each to the key that version 0 gave it, if any.
 
         Files that were changed or lost are noticed here, and forgotten.
         """
@@ -219,7 +219,7 @@ class ImageStore:
     async def find_shared(self, image_id: str, key: str, legacy_key: str | None) -> tuple[Blob | None, bool]:
         """The image that another instance fetched under `key`, brought here; whether that there is none is certain.
 
-        `legacy_key` is the one that the first edition gave it.
+        `legacy_key` is the one that version 0 gave it.
 
         Raises `OutOfSpace`.
         """

@@ -119,7 +119,7 @@ class Generations:
     async def sweep(self) -> None:
         """Forget images that were not seen for long and are not stored.
 
-        None while images of the first edition are here: their keys do not tell whose they are.
+        None while images of version 0 are here: their keys do not tell whose they are.
         """
 
         def clean(connection: sqlite3.Connection) -> None:

@@ -21,7 +21,7 @@ class Stats:
         self._errors: deque[dict[str, str]] = deque(maxlen=_ERRORS_KEPT)
 
     def snapshot(self) -> dict[str, Any]:
-        """The counters by the names that the first generation gave them."""
+        """The counters by the names that version 0 gave them."""
         metrics = self._metrics
         archives = [ArchiveOutcome.SUCCESS, ArchiveOutcome.PARTIAL, ArchiveOutcome.FAILURE]
         return {

@@ -58,8 +58,8 @@ class ImageRecord:
     version: str | None = None
     settings_json: str = "{}"
     """`settings()` in one canonical form: equal settings are equal texts."""
-    first_edition_fingerprint: str = ""
-    """The part of an image's key, in a data directory of the first edition, that its record decides."""
+    legacy_fingerprint: str = ""
+    """The part of an image's key, in a data directory of version 0, that its record decides."""
     is_readable: bool = True
     """False for an entry of the order's list that is no record at all; nothing is known of that image."""
 

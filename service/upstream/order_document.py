@@ -275,7 +275,7 @@ def _image(entry: object) -> ImageRecord:
         last_updated_at=as_mark(entry.get("last_updated_at")),
         version=as_word(entry.get("version")),
         settings_json=_settings(entry),
-        first_edition_fingerprint=_first_edition_fingerprint(entry),
+        legacy_fingerprint=_legacy_fingerprint(entry),
     )
 
 
@@ -319,14 +319,14 @@ def _canonical(value: object) -> str:
         return "{}"
 
 
-# What the first edition left out of an image's identity; all else, known or not, was part of it.
+# What version 0 left out of an image's identity; all else, known or not, was part of it.
 _FIRST_EDITION_VOLATILE = frozenset(
     {"status", "status_reason", "downloaded", "rating", "metadata", "scene", "enhanced", "error"}
     | {"date_added", "created_at", "updated_at", "last_updated_at", "image_name", "name"}
 )
 
 
-def _first_edition_fingerprint(entry: Mapping[str, Any]) -> str:
+def _legacy_fingerprint(entry: Mapping[str, Any]) -> str:
     is_named = as_text(entry.get("image_id")) is not None
     own = {"image_id" if is_named else "id"}
     absent = {name for name in ("image_id", "id", "order_id", "order_name") if as_text(entry.get(name)) is None}

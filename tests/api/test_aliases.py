@@ -1,4 +1,4 @@
-"""The first generation's paths say that they are deprecated, and where the same thing is now."""
+"""Version 0's paths say that they are deprecated, and where the same thing is now."""
 
 import re
 

@@ -242,7 +242,7 @@ def test_an_order_that_grew_has_other_numbers() -> None:
 
 
 def test_a_plan_of_an_earlier_version_is_read() -> None:
-    """Of the first edition, and of one that kept the parts of its options one by one."""
+    """Of version 0, and of one that kept the parts of its options one by one."""
     made = plan(["a", "b"], quality=80, image=("a",), wait=True, wait_timeout=7)
     kept = json.loads(made.model_dump_json())
     del kept["options"]
@@ -351,7 +351,7 @@ def test_what_a_build_would_buy() -> None:
     assert (made.to_buy(()), made.to_buy(stored), plan(images).to_buy(())) == (2, 1, 0)
 
 
-def test_keys_of_the_first_edition_only_where_it_left_something() -> None:
+def test_keys_of_version_0_only_where_it_left_something() -> None:
     """Elsewhere nobody looks for them."""
     document = parse_order(order(["a"]))
     without, with_them = (make_plan(ORDER, document, {}, Options(), 100, has_legacy=has) for has in (False, True))

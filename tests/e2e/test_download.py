@@ -20,7 +20,7 @@ def three_images(upstream: FakeUpstream) -> None:
 
 @pytest.mark.parametrize("path", [f"/v1/orders/{ORDER}/images", f"/orders/{ORDER}/images"])
 async def test_every_image_is_in_the_zip_byte_for_byte(service: Service, path: str) -> None:
-    """The archive holds what upstream sent, unchanged, under the contract's path and the first generation's."""
+    """The archive holds what upstream sent, unchanged, under the contract's path and version 0's."""
     answer = await service.ask(path)
 
     assert answer.status == 200

@@ -112,7 +112,7 @@ class TestIntact:
         """It is lost."""
         assert not is_intact(tmp_path / "blob", blob_of(b"x"))
 
-    def test_the_first_editions_names_are_checked_by_its_hash(self, tmp_path: Path) -> None:
+    def test_version_0s_names_are_checked_by_its_hash(self, tmp_path: Path) -> None:
         """128 bits of xxh3."""
         path = tmp_path / "blob"
         path.write_bytes(b"photo")

@@ -98,7 +98,7 @@ def test_a_key_is_a_variant_with_its_generation(generation: int) -> None:
 
 
 def test_a_key_without_a_generation_is_of_the_first() -> None:
-    """As those of the first edition are, in plans that are kept."""
+    """As those of version 0 are, in plans that are kept."""
     assert split_key("0" * 32) == ("0" * 32, 0)
 
 

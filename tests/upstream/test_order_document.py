@@ -72,7 +72,7 @@ class TestOrder:
 
         assert replace(order, images=()) == Order()
         assert order.images == parse_order({"images": [{}]}).images
-        assert replace(order.images[0], first_edition_fingerprint="") == ImageRecord()
+        assert replace(order.images[0], legacy_fingerprint="") == ImageRecord()
         assert parse_order({"images": None}) == Order()
 
     @pytest.mark.parametrize(
@@ -402,11 +402,11 @@ class TestIdentity:
         assert image.downloaded
         assert one_image(image_id="a", updated_at=None).marks() == {}
 
-    def test_the_first_editions_fingerprint(self) -> None:
+    def test_version_0s_fingerprint(self) -> None:
         """Recorded there: its data directories are found again by it."""
         image = one_image(image_id="a", image_name="a.jpg", status="processed", ai_version="5.x", views=1, rating=3)
 
-        assert image.first_edition_fingerprint == "7dd774196ee97e0bf53d449cdc7a245c"
+        assert image.legacy_fingerprint == "7dd774196ee97e0bf53d449cdc7a245c"
 
 
 def padded(images: Iterable[object] | None, **fields: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""What instances of the first edition left in S3 is carried on: nothing of it is fetched, or bought, again."""
+"""What instances of version 0 left in S3 is carried on: nothing of it is fetched, or bought, again."""
 
 import hashlib
 import json
@@ -15,9 +15,9 @@ from tests.support.s3_server import S3Server
 from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
 from tests.support.upstream import FakeUpstream
 
-DUMP = Path(__file__).parent / "first_edition.json"
+DUMP = Path(__file__).parent / "version_0.json"
 IMAGES = {"a": jpeg(1), "b": jpeg(2, size=3_000), "c": jpeg(3), "d": jpeg(4)}
-# Previews, and bought images; and what the bytes of both were when the first edition sent them.
+# Previews, and bought images; and what the bytes of both were when version 0 sent them.
 ARCHIVES = ("69c2bd1e071f4577ad80425a580c6267", "43fbc1c6c9734675856a20c1036e7b3f")
 CONTENT = "6ed64b8ec76cbe16354c1125fec0d3e4590116823b0ebc978612e482ff5f1cda"
 

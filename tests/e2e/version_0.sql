@@ -1,4 +1,4 @@
--- The database of a data directory that the first edition left.
+-- The database of a data directory that version 0 left.
 CREATE TABLE archives (
     id TEXT PRIMARY KEY, key TEXT NOT NULL, family TEXT NOT NULL, state TEXT NOT NULL, layout INTEGER NOT NULL,
     plan TEXT NOT NULL, results TEXT, comment TEXT, created REAL NOT NULL, settled REAL, used REAL NOT NULL

@@ -1,4 +1,4 @@
-"""A data directory of the first edition is carried on: nothing that it holds is fetched, or bought, again."""
+"""A data directory of version 0 is carried on: nothing that it holds is fetched, or bought, again."""
 
 import hashlib
 import sqlite3
@@ -13,7 +13,7 @@ from tests.support.client import Service, StartService
 from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
 from tests.support.upstream import FakeUpstream
 
-DUMP = Path(__file__).parent / "first_edition.sql"
+DUMP = Path(__file__).parent / "version_0.sql"
 REPORT = (
     "Download report\r\n\r\nOrder: 0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be002\r\nImages in this archive: 1 of 2\r\n"
     "Missing: 1\r\n\r\nf.jpg\r\n  image id: f\r\n"
@@ -23,7 +23,7 @@ REPORT = (
 )
 FILES = [jpeg(1), jpeg(2, size=3_000), jpeg(3), jpeg(4), REPORT.encode()]
 
-# Ids, and what their bytes were when the first edition sent them.
+# Ids, and what their bytes were when version 0 sent them.
 WHOLE = ("7893f28b59784c96a62956e0c43004d4", "6ed64b8ec76cbe16354c1125fec0d3e4590116823b0ebc978612e482ff5f1cda")
 BOUGHT = ("ad9189dc903d4a1ba8674cb24d4db2cd", "6ed64b8ec76cbe16354c1125fec0d3e4590116823b0ebc978612e482ff5f1cda")
 PARTIAL = ("4a640ab72c9a4b1fbcc8b343652945a9", "fec41e04ce2dd00dee024b76bacc460632b4630ee96247b9f9937d6dc6f02708")
