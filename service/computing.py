@@ -1,6 +1,7 @@
 """A thread for what computes for long."""
 
 import asyncio
+import gc
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -37,9 +38,12 @@ async def compute(work: Callable[[], T], *, is_short: bool = False) -> T:
 
 
 def _in_small_shares(work: Callable[[], T]) -> T:
+    """Without the garbage collector: it would hold all threads while it looks through what `work` is making."""
     usual = sys.getswitchinterval()
     sys.setswitchinterval(_SHARE)
+    gc.disable()
     try:
         return work()
     finally:
+        gc.enable()
         sys.setswitchinterval(usual)

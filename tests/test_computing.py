@@ -1,6 +1,7 @@
 """What computes for long, on a thread of its own."""
 
 import asyncio
+import gc
 import threading
 
 import pytest
@@ -59,3 +60,14 @@ async def test_who_leaves_before_it_has_begun_is_gone_at_once() -> None:
     await first
 
     assert done == []
+
+
+async def test_nothing_is_collected_meanwhile() -> None:
+    """The collector holds all threads; it goes on afterwards, whatever came of the work."""
+    assert gc.isenabled()
+
+    assert await compute(gc.isenabled) is False
+    with pytest.raises(ZeroDivisionError):
+        await compute(lambda: 1 // 0)
+
+    assert gc.isenabled()

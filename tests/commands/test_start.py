@@ -1,6 +1,7 @@
 """`serve`, `demo`, and the help: what a stranger meets first."""
 
 import asyncio
+import gc
 import os
 import re
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from aiohttp import ClientSession
 
 from service.commands import sandbox as sandbox_command
+from service.commands.serve import spare_collector
 from service.sandbox import Sandbox
 from tests.support.command_line import run
 from tests.support.process import CHECKOUT, ServiceProcess, clean_environment
@@ -250,3 +252,14 @@ def test_a_sandbox_without_pillow_says_what_it_cannot_do(
     sandbox_command._announce(cast(Sandbox, SimpleNamespace(api_base="http://127.0.0.1:1/v3", api_key="key")))
 
     assert ("Pillow is not installed" in capsys.readouterr().out) is not is_there
+
+
+def test_what_is_there_at_the_start_is_not_looked_through_again() -> None:
+    """By the garbage collector, which holds the service up meanwhile."""
+    before = gc.get_freeze_count()
+    try:
+        spare_collector()
+
+        assert gc.get_freeze_count() > before + 10_000
+    finally:
+        gc.unfreeze()
