@@ -9,9 +9,17 @@ from functools import partial
 from typing import Any
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
-from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, TraceConfig
+from aiohttp import (
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    TCPConnector,
+    TraceConfig,
+)
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
+
+from service.upstream.connection import Connection
 
 CONNECT_SECONDS = 10.0
 STALL_SECONDS = 30.0
@@ -205,6 +213,7 @@ def open_session(
         connector = TCPConnector(limit=0, keepalive_timeout=30, resolver=guard, socket_factory=guard.open_socket)
     else:
         connector = TCPConnector(limit=0, force_close=True, resolver=guard, socket_factory=guard.open_socket)
+    connector._factory = partial(Connection, loop=asyncio.get_running_loop())  # type: ignore[assignment]  # no other way
     return ClientSession(
         connector=connector,
         timeout=ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),

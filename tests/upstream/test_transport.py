@@ -1,16 +1,18 @@
 """One call over real sockets: where it goes, what it carries, and how its failures are told apart."""
 
 import asyncio
+import json
 import ssl
 
 import pytest
 from aiohttp import web
 from multidict import CIMultiDict
 
+from service.problems import UpstreamError
 from service.reasons import Reason
 from service.telemetry.metrics import Circuit
 from tests.support.loopback import free_port
-from tests.support.samples import jpeg
+from tests.support.samples import ORDER, jpeg, order
 from tests.support.transport import KEY, VERSION, Parts, open_client, tcp_server
 from tests.support.transport_calls import get, get_with, refused
 from tests.support.upstream import FakeUpstream, Reply
@@ -238,3 +240,20 @@ async def test_calls_are_counted_by_operation_and_status(upstream: FakeUpstream,
     }
     assert counts == {("image", "302"): 1, ("asset", "302"): 1, ("asset", "200"): 1, ("image", "404"): 1}
     assert parts.sample("batch_upstream_request_duration_seconds_count", operation="asset", status="200") == 1
+
+
+@pytest.mark.parametrize(("interim", "is_answered"), [(3, True), (64, True), (65, False), (5_000, False)])
+async def test_interim_responses_are_not_read_for_ever(interim: int, is_answered: bool) -> None:
+    """A few may come before the response; one request has no more than so many, and is tried on a new connection."""
+    document = json.dumps(order(["a"])).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(document)
+    async with (
+        tcp_server(b"HTTP/1.1 103 Early Hints\r\n\r\n" * interim + head + document) as url,
+        open_client(url) as parts,
+    ):
+        if is_answered:
+            assert len((await parts.client.order(ORDER)).images) == 1
+        else:
+            with pytest.raises(UpstreamError):
+                await parts.client.order(ORDER)
+            assert parts.sample("batch_upstream_retries_total", reason="unreachable") == 2
