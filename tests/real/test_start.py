@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import json
 import signal
 import sys
 from pathlib import Path
@@ -161,3 +162,18 @@ async def test_a_proxy_of_another_kind_stops_the_start(tmp_path: Path) -> None:
     assert ended.code == 2
     assert "HTTPS_PROXY" in ended.errors
     assert "secret" not in ended.errors
+
+
+async def test_settings_are_read_from_the_working_directory_not_from_the_data(tmp_path: Path) -> None:
+    """Whoever can write into the data volume cannot say who may call, or where Autoenhance is."""
+    data, folder = tmp_path / "data", tmp_path / "folder"
+    data.mkdir()
+    folder.mkdir()
+    (data / ".env").write_text("ADMIN_TOKEN=short\nHOST=0.0.0.0\nRATE_LIMIT=nonsense\n")
+    (folder / ".env").write_text("LOG_FORMAT=json\n")
+
+    code, said = await started(folder, DATA_DIR=str(data))
+
+    assert code == 0, said
+    first = json.loads(said.splitlines()[0])
+    assert first["event"] == "starting"

@@ -57,6 +57,16 @@ async def test_brackets_are_grouped_by_number(start: StartSandbox, body: Any, na
     assert [image["image_name"] for image in order["images"]] == names
 
 
+async def test_how_many_brackets_make_an_image_is_a_switch(start: StartSandbox) -> None:
+    """Where the call does not say it."""
+    caller = await start(image_delay=0, merge_delay=0, brackets_per_image=2)
+    order_id, _ = await upload_brackets(caller, 6)
+
+    await caller.json("POST", f"/orders/{order_id}/process", json={})
+
+    assert len((await caller.json("GET", f"/orders/{order_id}"))["images"]) == 3
+
+
 async def test_brackets_are_grouped_as_told(start: StartSandbox) -> None:
     """Explicit groups, named after the last bracket when configured; each bracket tells its image."""
     caller = await start(image_delay=0, merge_delay=0, merged_name="last")

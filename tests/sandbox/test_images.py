@@ -69,6 +69,16 @@ async def test_older_versions_name_the_upload_address_otherwise(caller: Caller) 
     assert (await caller.put(url, JPEG, "image/jpeg")).status == 200
 
 
+@pytest.mark.parametrize(("version", "name"), [("2025-05-04", "s3PutObjectUrl"), ("2025-05-05", "upload_url")])
+async def test_which_version_an_account_has_is_a_switch(start: StartSandbox, version: str, name: str) -> None:
+    """It counts where the call names none."""
+    caller = await start(account_version=version)
+
+    image = await caller.json("POST", "/images/", json={"image_name": "a.jpg", "contentType": "image/jpeg"})
+
+    assert {"s3PutObjectUrl", "upload_url"} & image.keys() == {name}
+
+
 async def test_another_content_type_than_signed_is_refused(caller: Caller) -> None:
     """403 in XML, and the image stays waiting."""
     image = await caller.json("POST", "/images/", json={"image_name": "a.jpg"})
