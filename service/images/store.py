@@ -3,7 +3,6 @@
 import asyncio
 import sqlite3
 import time
-import uuid
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +12,11 @@ from typing import Self
 from service.database import Database, data_dir_needed
 from service.disk import OutOfSpace, room_needed
 from service.images import blob_index
-from service.images.blobs import Blob, BlobLost, Content, content_of, is_intact, stamp
+from service.images.blobs import Blob, BlobLost, Content, content_of
 from service.images.body import SMALL, Body, ImageTooLarge
 from service.images.budget import StoreBudget
 from service.images.files import BlobFiles, OpenBlob
+from service.images.integrity import Integrity, boot_id
 from service.images.legacy import has_legacy_name
 from service.images.protocols import Evict, SharedImages
 from service.single_flight import SingleFlight
@@ -25,14 +25,10 @@ from service.telemetry.metrics import Metrics, Refetch
 
 log = get_logger(__name__)
 
-# What a file looks like that cannot be looked at just now.
-_UNKNOWN = (-1, -1)
-
 _THREADS = 4
 _PUBLISHED = 10_000
 # Less than a probe waits.
 _USABLE_SECONDS = 2.0
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # One image may take a quarter of the store.
 _LARGEST_SHARE = 4
 
@@ -61,6 +57,7 @@ class ImageStore:
         self._evictions = metrics.store_evictions
         self._refetched = metrics.images_refetched
         self._boot = boot
+        self._integrity = Integrity(files, database, threads, boot)
         self._max_image_bytes = max_image_bytes
         self._evict = evict
         self._shared = shared
@@ -95,8 +92,7 @@ class ImageStore:
             sizes = blob_index.sizes(connection)
             files.prepare(sizes.keys())
             used = sum(sizes.values())
-            boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else uuid.uuid4().hex
-            return used, limit(used), boot, blob_index.has_legacy(connection)
+            return used, limit(used), boot_id(), blob_index.has_legacy(connection)
 
         with data_dir_needed():
             used, bytes_limit, boot, has_legacy = await database.run(prepare)
@@ -249,47 +245,12 @@ class ImageStore:
         if not wanted:
             return set()
 
-        def compare(connection: sqlite3.Connection) -> tuple[set[str], list[Blob]]:
-            rows = blob_index.stamps(connection, wanted)
-            doubtful = [
-                wanted[digest]
-                for digest, size, mtime_ns, boot in rows
-                if boot != self._boot or self._stamp(digest) not in ((size, mtime_ns), _UNKNOWN)
-            ]
-            return wanted.keys() - {row[0] for row in rows}, doubtful
-
-        lost, doubtful = await self._database.run(compare)
+        unknown, damaged = await self._integrity.check(wanted)
         self._database.note(*blob_index.used(wanted))
-        for blob in doubtful:
-            if not await self._recheck(blob):
-                lost.add(blob.digest)
+        if damaged:
+            await self.delete(lambda _: damaged)
+        lost = unknown | damaged
         return lost - await self._shared.present(lost) if self._shared is not None and lost else lost
-
-    def _stamp(self, digest: str) -> tuple[int, int] | None:
-        try:
-            return stamp(self._files.path(digest))
-        except OSError:
-            return _UNKNOWN
-
-    async def _recheck(self, blob: Blob) -> bool:
-        """Whether a file that may have changed is still what it was; if so it is known again, else it goes."""
-        path = self._files.path(blob.digest)
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.run_in_executor(self._threads, is_intact, path, blob)
-        except OSError as error:
-            log.warning("stored image cannot be read", reason=error.strerror)
-            return True
-        if not found:
-            await self.delete(lambda _: [blob.digest])
-            return False
-
-        def mark(connection: sqlite3.Connection) -> None:
-            _, mtime_ns = stamp(path) or (0, 0)
-            blob_index.restamp(connection, blob.digest, mtime_ns, self._boot)
-
-        await self._database.run(mark)
-        return True
 
     async def delete(self, choose: Callable[[sqlite3.Connection], Iterable[str]]) -> int:
         """Forget the blobs that `choose` names and remove their files; returns the bytes that came free.

@@ -21,7 +21,7 @@ from tests.bench.upstream import Upstream, open_upstream
 from tests.support.doc_blocks import ROOT
 
 CASES: Mapping[str, Case] = {**path_cost.CASES, **callers.CASES, **telemetry_cost.CASES, **fleet_cost.CASES}
-_ROUNDS, _FULL_ROUNDS = 3, 7
+_ROUNDS, _FULL_ROUNDS = 2, 7
 
 
 def _label(checkout: Path) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from service.database import Database
 from service.disk import OutOfSpace
-from service.images import blob_index, blobs
+from service.images import blob_index, blobs, integrity
 from service.images import store as store_module
 from service.images.blobs import Blob, BlobUnreadable, content_of
 from service.images.files import BlobFiles
@@ -211,7 +211,7 @@ class TestDamage:
             reads.append(path)
             return really_read(path, wanted)
 
-        monkeypatch.setattr(store_module, "is_intact", count)
+        monkeypatch.setattr(integrity, "is_intact", count)
         for _ in range(3):
             assert await images.missing([blob]) == set()
 

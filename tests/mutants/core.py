@@ -220,7 +220,7 @@ IMAGES = (
         "tests/images/test_store.py",
     ),
     Mutant(
-        "images/store.py",
+        "images/integrity.py",
         "                if boot != self._boot or self._stamp(digest)",
         "                if self._stamp(digest)",
         "a file of another boot is checked, though size and time are the same",
