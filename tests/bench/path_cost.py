@@ -212,8 +212,8 @@ CASES: Mapping[str, Case] = {
     ),
     "wall": Case(
         (
-            Figure("150 ms the API, 100 ms the storage, 40 MB/s a link: wall time", "s", "5 bare links", 1.05),
-            Figure("the same", "s", "ideal schedule"),
+            Figure("250 ms an image, 40 MB/s a link: wall time", "s", "5 bare links", 1.05),
+            Figure("250 ms an image, 40 MB/s a link: wall time", "s", "ideal schedule"),
         ),
         measure_wall,
         full=Amount(5, 40),

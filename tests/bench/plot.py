@@ -36,11 +36,12 @@ def bars(title: str, rows: Sequence[Bar], mark: float | None = None) -> str:
     ]
     for at, row in enumerate(rows):
         y, width = _TOP + at * _ROW, max(row.length * scale, 1)
+        end = _LABELS + max(width, (mark or 0) * scale)
         kind = "over" if mark is not None and row.length > mark else "bar"
         lines += [
             f'<text x="{_LABELS - 8}" y="{y + 14}" text-anchor="end">{escape(row.label)}</text>',
             f'<rect class="{kind}" x="{_LABELS}" y="{y + 2}" width="{width:.1f}" height="{_ROW - 8}" rx="2"/>',
-            f'<text x="{_LABELS + width + 6:.1f}" y="{y + 14}">{escape(row.text)}</text>',
+            f'<text x="{end + 6:.1f}" y="{y + 14}">{escape(row.text)}</text>',
         ]
     if mark is not None:
         x = _LABELS + mark * scale
