@@ -101,25 +101,25 @@ class Settings(BaseSettings):
     )
 
     autoenhance_api_key: SecretStr | None = None
-    """Key of the Autoenhance account; without it the service starts, and answers 503 to downloads."""
+    """Key of the Autoenhance account. Without it the service starts, and downloads are a 503."""
     autoenhance_api_base: str = "https://api.autoenhance.ai/v3"
     """Address of the API."""
     autoenhance_api_version: str | None = "2025-05-08"
     """Sent as `x-api-version`; `none` leaves the account's own version in force."""
     autoenhance_webhook_secret: SecretStr | None = None
-    """What Autoenhance sends along when it calls our webhook; unset = the webhook does not exist."""
+    """Secret that Autoenhance sends with its webhooks; unset = webhooks are not accepted."""
     upstream_attempts: int = Field(3, ge=1, le=10)
-    """Tries per image or order call, the first one included."""
+    """Attempts per image or order call, including the first."""
 
     host: str = "127.0.0.1"
     """Address to listen on. Beyond the loopback, secrets (keys, tokens, the webhook's) need at least 16 characters."""
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
     base_path: str = ""
-    """Path below which a proxy offers the service, such as `/batch`, whether or not it takes the path off; a trusted
-    proxy may say it as `X-Forwarded-Prefix` instead."""
+    """Path below which a proxy offers the service, such as `/batch`; the proxy may remove it or keep it. A trusted
+    proxy may send `X-Forwarded-Prefix` instead."""
     data_dir: Path = Path("data")
-    """Where images and the catalogue are kept; one process at a time."""
+    """Directory for images and the catalogue, used by one process at a time."""
     brand_name: str = Field("", max_length=100)
     """The name that the page behind a share link shows, such as a studio's; unset = none."""
     role: Literal["all", "web", "worker"] = "all"
@@ -130,7 +130,7 @@ class Settings(BaseSettings):
     key alone; unset = open to everybody. Keys of one name are one caller, so that a key can be replaced. The page, the
     docs, probes and `/metrics` are open anyway: keep `/metrics` from the public at the proxy."""
     admin_token: SecretStr | None = None
-    """What administrators send as `X-Admin-Token`; unset = nobody is one."""
+    """Token that administrators send as `X-Admin-Token`; unset = there are no administrators."""
     rate_limit: Annotated[RateLimitItem | None, NoDecode] = parse("10/minute")
     """Downloads, jobs and new orders that a caller may begin, such as `10/minute`, and ten times as many overviews and
     `HEAD` requests; `off` = no limit. Wrong keys, tokens and webhook secrets are limited to 10 a minute per address
@@ -140,15 +140,15 @@ class Settings(BaseSettings):
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins of browser pages that may call the API, comma-separated; `*` = any."""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
-    """Host names besides the loopback's under which a service without keys may be asked on a loopback address for what
-    spends credits or changes something, comma-separated; `*` = any. Needed behind a proxy on the same machine."""
+    """Host names, besides the loopback's, under which a service without keys on a loopback address accepts requests
+    that spend credits or change something, comma-separated; `*` = any. Needed behind a proxy on the same machine."""
 
     download_concurrency: int = Field(5, ge=1, le=64)
     """Images downloaded at once, over all orders."""
     image_timeout: float = Field(60, gt=0)
-    """Seconds for one image, from its first attempt to its last, waits between them included."""
+    """Seconds for one image, including all attempts and the pauses between them."""
     max_images_per_order: int = Field(100, ge=1)
-    """A larger order is answered with 413; ask for a subset."""
+    """An order with more images is a 413, and is downloaded in parts."""
     max_image_bytes: int = Field(512 * MIB, gt=0)
     """A larger image is reported as failed; so is one that takes more than a quarter of the disk space for images."""
     max_credits_per_day: int | None = Field(None, ge=0)
@@ -158,32 +158,33 @@ class Settings(BaseSettings):
     """Presets for `rendition=` besides `print`, `mls` and `web`, or in their place, as JSON:
     `{"flyer": {"preview": false, "max_width": 1200, "quality": 85}}`."""
     order_freshness: float = Field(10, ge=0)
-    """Seconds for which an order document that is all done is used again."""
+    """Seconds for which the document of a finished order is cached."""
     archive_ttl: float = Field(3600, gt=0, le=_CENTURY_SECONDS)
-    """Seconds for which a finished archive answers equal requests, and its id answers at all."""
+    """Seconds for which a finished archive is reused for equal requests, and can be resumed by its id."""
     resume_grace: float = Field(60, ge=0)
-    """Seconds for which a build that everybody left can be taken up again."""
+    """Seconds for which a build is kept after its last reader has left."""
     send_timeout: float = Field(120, gt=0)
-    """Seconds after which a caller who takes nothing of what is sent is cut off; at some 10 kB/s one is not."""
+    """Seconds after which a connection is reset if the client accepts no data. Clients that read slowly (10 kB/s) are
+    served to the end."""
     read_ahead_bytes: int = Field(256 * MIB, gt=0)
-    """How far a build may run ahead of its furthest reader."""
+    """Bytes that a build may be ahead of its furthest reader."""
     store_max_bytes: int | None = Field(None, gt=0)
     """Disk space for images; unset = half of what is free at the start, at most 20 GiB."""
 
     breaker_failures: int = Field(5, ge=1)
-    """Failures in a row that open a circuit."""
+    """Failures in a row that open a circuit breaker."""
     breaker_reset: float = Field(60, gt=0)
-    """Seconds until an open circuit lets one trial through."""
+    """Seconds until an open circuit breaker allows one trial call."""
 
     shared_url: SecretStr | None = None
-    """Redis or Valkey that several instances share (`redis://...`); unset = this instance stands alone."""
+    """Redis or Valkey that several instances share (`redis://...`); unset = this instance works alone."""
     store_url: str | None = None
-    """S3-compatible storage that several instances share (`s3://bucket/prefix`); unset = files in `data_dir`."""
+    """S3-compatible storage that several instances share (`s3://bucket/prefix`); unset = files in `DATA_DIR`."""
 
     callback_secret: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Secrets (`whsec_...`) that sign callbacks, comma-separated; the signature of each is sent, for rotation."""
     callback_allow_private: bool = False
-    """Lets callbacks and deliveries go to http and to addresses that are not public."""
+    """Allows callbacks and deliveries to `http` and to addresses that are not public."""
     auto_batch: bool = False
     """Builds an order's archive when Autoenhance says that the order is done."""
 
@@ -201,16 +202,16 @@ class Settings(BaseSettings):
     sentry_traces_sample_rate: float = Field(0.2, ge=0, le=1)
     """The share of requests that are traced there, 0 to 1."""
     sentry_auth_token: SecretStr | None = None
-    """Reads recent issues back for `/v1/errors`, together with `sentry_org` and `sentry_project`."""
+    """Reads recent issues for `/v1/errors`, together with `SENTRY_ORG` and `SENTRY_PROJECT`."""
     sentry_org: str | None = None
-    """The organisation there."""
+    """The organisation at Sentry."""
     sentry_project: str | None = None
-    """The project there."""
+    """The project at Sentry."""
 
     otel_exporter_otlp_endpoint: str | None = None
     """Collector for traces over OTLP/HTTP; unset = no tracing. The other `OTEL_*` variables work as usual."""
     otel_exporter_otlp_traces_endpoint: str | None = None
-    """The same with the whole path, where traces go somewhere of their own."""
+    """The same as a complete address, for traces that go elsewhere."""
     log_format: Literal["console", "json"] = "console"
     """`console` for people, `json` for programs."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
