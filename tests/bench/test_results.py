@@ -22,9 +22,7 @@ def test_what_was_measured_is_written(tmp_path: Path) -> None:
     results.write(tmp_path, FOUND, RUNS, is_full=False)
 
     page = (tmp_path / "RESULTS.md").read_text()
-    assert (
-        "| large: CPU | 4.50 s/GB | / pass-through, 2.00 s/GB | 2.25 (2.00 to 2.50) | 2.2 | MISSED | 2, 1.0 |" in page
-    )
+    assert "| large | 4.50 s/GB | / pass-through, 2.00 s/GB | 2.25 (2.00 to 2.50) | 2.2 | MISSED | 2, 1.0 |" in page
     assert "| memory | 150.00 MB | minus before, 100.00 MB | 50.00 (50.00 to 50.00) | +30 | MISSED | 1, 1.0 |" in page
     assert "| callers | 3.00 ms | / one caller, 2.00 ms | 1.50 (1.50 to 1.50) |  |  | 1, 1.0 |" in page
     assert "this <service>" in page
