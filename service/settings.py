@@ -144,7 +144,8 @@ class Settings(BaseSettings):
     that spend credits or change something, comma-separated; `*` = any. Needed behind a proxy on the same machine."""
 
     download_concurrency: int = Field(5, ge=1, le=64)
-    """Images downloaded at once, over all orders."""
+    """Images downloaded at once, over all orders. Slow but steady ones, at most five, go on beside them after
+    `IMAGE_TIMEOUT`."""
     image_timeout: float = Field(60, gt=0)
     """Seconds for one image, including all attempts and the pauses between them."""
     max_images_per_order: int = Field(100, ge=1)

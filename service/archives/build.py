@@ -71,7 +71,7 @@ class Build:
     """Fills one archive; members are appended in the sequence in which their images arrive.
 
     `deadline` (of `time.monotonic`) ends the waiting for images that are not ready. `caller` is whose turn its
-    downloads take. Its `run` never raises: the archive itself says how the build ended.
+    downloads take. The archive itself says how the build ended: its `run` raises nothing but a cancellation.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Build:
         self._fetches = FetchContext(archive.id, caller, lambda: archive.readers.want_more(self._length()))
         self._arrived: list[tuple[PlannedImage, Fetched]] = []
         self._arrived_bytes = 0
-        """Of these, and of those that are being appended."""
+        """Bytes of the images that arrived, and of those that are being appended."""
         self._is_appending = False
         self._names = plan.names
         self._keys = {image.place: image.key for image in plan.images}

@@ -19,9 +19,9 @@ _SETTLED = (State.COMPLETE, State.PARTIAL)
 
 
 class Catalogue:
-    """Archives by id, by key and by options. Every change is committed before it is told to anybody.
+    """Archives by id, by key and by options. Every change is committed before a reader hears of it.
 
-    With `shared`, it is also told to the other instances, and what they have told is found here.
+    With `shared`, the other instances are told first, and what they have told is found here.
     """
 
     def __init__(self, database: Database, ttl: float, shared: SharedArchives | None = None) -> None:
@@ -34,7 +34,7 @@ class Catalogue:
         await self._database.run(lambda connection: archive_index.insert(connection, archive, plan))
 
     async def announce(self, plan: Plan, created: float, *, anyway: bool = False) -> tuple[str, Record | None]:
-        """As `SharedArchives`; of one machine always a new id."""
+        """As `SharedArchives`; where nothing is shared, the id is always a new one."""
         if self.shared is None:
             return uuid4().hex, None
         return await self.shared.announce(plan, created, anyway=anyway)

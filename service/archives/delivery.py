@@ -1,6 +1,6 @@
 """Answers a request with an archive: whole or a range of it, finished or still growing.
 
-Headers and the directory go from memory, images by `sendfile` from their files.
+Headers, the directory and small images that were just stored go from memory, others by `sendfile` from their files.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ class Delivery:
         to_the_end = options.strict or options.complete or request.version < HttpVersion11
         if part is not None:
             to_the_end = options.strict or part.needs_end
-        # Who waits for a part to its last byte wants all before it, however far ahead that is of what was read.
+        # A reader that waits for the last byte of a part needs everything before it, however far ahead of the others.
         wanted = 0 if part is None else (part.first if part.last is None else part.last)
         with archive.readers.reading(wanted, to_the_end=to_the_end) as reader:
             if options.strict:

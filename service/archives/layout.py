@@ -20,7 +20,7 @@ class Member:
     blob: Blob
     modified: datetime
     image_id: str | None
-    """None for the report."""
+    """None for the report and the manifest."""
 
     @property
     def place(self) -> tuple[str | None, str]:

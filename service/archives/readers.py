@@ -58,7 +58,7 @@ class Readers:
     def expected(self) -> Iterator[None]:
         """Within the block, and right after it, a reader may come: what was found must not go before it is read.
 
-        Who is to read begins without awaiting anything in between.
+        Whoever is going to read must begin without awaiting anything in between.
         """
         self._expected += 1
         try:

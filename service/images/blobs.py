@@ -1,4 +1,4 @@
-"""Blobs: stored bytes under the name of their content. Everything here blocks: it runs on threads."""
+"""Blobs: stored bytes under the name of their content. What opens, reads or writes files blocks: it runs on threads."""
 
 import mmap
 import os

@@ -14,7 +14,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SMALL = 1 << 20
-"""A body of fewer bytes never touches a file before it is complete; a larger one is written in pieces of this size."""
+"""A body of fewer bytes stays in memory until it is complete, unless it comes in very many chunks; a larger one is
+written in pieces of this size."""
 # The most buffers one writev takes.
 _MAX_CHUNKS = 1024
 # Without an announced length, room is asked for by steps of this size.

@@ -14,7 +14,7 @@ from service.images.blobs import Blob, BlobLost, BlobUnreadable, BlobWriter, wri
 _INCOMING = "incoming"
 # Open files of large blobs that were just written, for the readers who follow.
 _KEPT_OPEN = 16
-# Bytes of small blobs that were just written, or read.
+# Bytes of small blobs that were just written.
 _MEMORY_BYTES = 16 << 20
 
 
@@ -36,7 +36,7 @@ class OpenBlob:
 
 
 class BlobFiles:
-    """Where blobs are. All but `open`, `in_memory` and `forget` blocks: it runs on threads."""
+    """Where blobs are. What reads or writes files blocks: it runs on threads."""
 
     def __init__(self, directory: Path, threads: ThreadPoolExecutor) -> None:
         self._directory = directory

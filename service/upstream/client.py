@@ -1,4 +1,4 @@
-"""Autoenhance as this service needs it: an order's document, and an enhanced image's bytes."""
+"""Autoenhance as this service needs it: orders' documents and lists, images' bytes, and uploads."""
 
 import asyncio
 import logging
@@ -128,7 +128,7 @@ class Autoenhance:
             raise BreakerOpen(retry_after=error.retry_after) from error
 
     def image(self, image_id: str, rendition: Rendition, body: Body) -> Download:
-        """The download of one enhanced image into `body`, to be run in attempts.
+        """The download of one image into `body`, to be run in attempts.
 
         Raises `UpstreamFailure` for an id that cannot be part of a URL, `CircuitOpen` while calls are paused.
         """
