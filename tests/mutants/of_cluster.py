@@ -1,0 +1,57 @@
+"""Changes to what instances share."""
+
+from tests.mutants.mutant import Mutant
+
+CLUSTER = (
+    Mutant(
+        "cluster/link.py",
+        "if not self.is_up and (self._is_trying or time.monotonic() < self._retry_at):",
+        "if not self.is_up and time.monotonic() < self._retry_at:",
+        "one call at a time tries whether the other side is back",
+        "tests/shared/test_link.py",
+    ),
+    Mutant(
+        "cluster/link.py",
+        "                if self._answered_at <= began:\n",
+        "                if self._answered_at < 0:\n",
+        "a call is made again only where others were answered",
+        "tests/shared/test_link.py",
+    ),
+    Mutant(
+        "cluster/image_leases.py",
+        "  if redis.call('GET', key) == ARGV[1] then redis.call('DEL', key) end\n",
+        "  redis.call('DEL', key)\n",
+        "a lease that is another's by now is not given back",
+        "tests/shared/test_image_leases.py",
+        "tests/shared/test_once.py",
+    ),
+    Mutant(
+        "cluster/image_leases.py",
+        '                    return before in ("", self._redis.instance)\n',
+        "                    return True\n",
+        "that a dead holder may have fetched the image is told",
+        "tests/shared/test_image_leases.py",
+        "tests/shared/test_once.py",
+    ),
+    Mutant(
+        "cluster/image_leases.py",
+        "        if key in self._sending:\n",
+        "        if key in ():\n",
+        "a lease on its way back does not take the new one along",
+        "tests/shared/test_image_leases.py",
+    ),
+    Mutant(
+        "cluster/spending.py",
+        "redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[2])",
+        "redis.call('HLEN', KEYS[1]) > tonumber(ARGV[2])",
+        "instances do not pass the day's limit together",
+        "tests/shared/test_spending.py",
+    ),
+    Mutant(
+        "cluster/link.py",
+        "            if is_trial:\n                self._is_trying = False\n",
+        "            pass\n",
+        "after a failed trial there is another one",
+        "tests/shared/test_link.py",
+    ),
+)

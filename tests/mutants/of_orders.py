@@ -1,0 +1,63 @@
+"""Changes to orders and what is remembered of their images."""
+
+from tests.mutants.mutant import Mutant
+
+ORDERS = (
+    Mutant(
+        "orders/generations.py",
+        "    silent = (ImageState.UNKNOWN, ImageState.EXPIRED)\n",
+        "    silent = (ImageState.EXPIRED,)\n",
+        "an image whose state is unknown for a moment was not made anew",
+        "tests/orders/test_generations.py",
+    ),
+    Mutant(
+        "orders/generations.py",
+        "was_bought_now = self.bought and not before.bought",
+        "was_bought_now = self.bought",
+        "what was bought before and changes is a new picture",
+        "tests/orders/test_generations.py",
+    ),
+    Mutant(
+        "orders/orders.py",
+        "        if polls.count == self._seen and not polls.was_notified:\n",
+        "        if polls.count == self._seen and True:\n",
+        "what happened during a look is looked at at once",
+        "tests/orders/test_watch.py",
+    ),
+    Mutant(
+        "orders/orders.py",
+        "self._missed + 1 if isinstance(outcome, OrderNotFound) else 0",
+        "self._missed + isinstance(outcome, OrderNotFound)",
+        "an order is gone only when it is unknown twice in a row",
+        "tests/orders/test_watch.py",
+    ),
+    Mutant(
+        "orders/orders.py",
+        "min(self._freshness, _UNSETTLED_SECONDS)",
+        "self._freshness",
+        "an order in progress is kept for a second only",
+        "tests/orders/test_orders.py",
+    ),
+    Mutant(
+        "orders/orders.py",
+        "            self._kept_bytes -= kept[1].memory_bytes\n",
+        "            pass\n",
+        "the bound counts what is kept now",
+        "tests/orders/test_orders.py",
+    ),
+    Mutant(
+        "orders/generations.py",
+        "if refresh and abs(now - self.refreshed) > _REFRESH_SECONDS",
+        "if refresh and now - self.refreshed > _REFRESH_SECONDS",
+        "a clock that was put back does not stop a refresh",
+        "tests/orders/test_generations.py",
+        "tests/e2e/test_clock.py",
+    ),
+    Mutant(
+        "orders/generations.py",
+        " AND image_id NOT IN (SELECT image_id FROM variants)",
+        "",
+        "the generation of a stored image is not forgotten",
+        "tests/orders/test_generations.py",
+    ),
+)

@@ -1,0 +1,112 @@
+"""Changes to how Autoenhance is asked."""
+
+from tests.mutants.mutant import Mutant
+
+UPSTREAM = (
+    Mutant(
+        "upstream/concurrency.py",
+        "                self._give_back(slot)  # it was granted just now\n",
+        "                pass\n",
+        "a slot is free again when its download is cancelled one turn after it was granted",
+        "tests/upstream/test_concurrency.py",
+    ),
+    Mutant(
+        "upstream/concurrency.py",
+        "        self._callers.move_to_end(slot.caller)\n",
+        "",
+        "callers take turns",
+        "tests/upstream/test_concurrency.py",
+    ),
+    Mutant(
+        "upstream/concurrency.py",
+        "        if self._overtime >= _OVERTIME:\n",
+        "        if self._overtime > _OVERTIME:\n",
+        "at most five downloads outlast their time",
+        "tests/upstream/test_concurrency.py",
+    ),
+    Mutant(
+        "upstream/retry.py",
+        " or seconds >= self._deadline.left",
+        "",
+        "nothing is tried again beyond its deadline",
+        "tests/upstream/test_retry.py",
+    ),
+    Mutant(
+        "upstream/retry.py",
+        "        if len(self._retries) >= self._floor + self._share * len(self._calls):\n",
+        "        if len(self._retries) > self._floor + self._share * len(self._calls):\n",
+        "the budget of retries is not exceeded",
+        "tests/upstream/test_retry.py",
+    ),
+    Mutant(
+        "upstream/adaptive_limit.py",
+        "        if len({image for _, image in self._refused}) < 2 or",
+        "        if len(self._refused) < 2 or",
+        "one image that is refused again and again slows nothing down",
+        "tests/upstream/test_adaptive_limit.py",
+    ),
+    Mutant(
+        "upstream/answers.py",
+        'now=_date(headers.get("Date")) or now)',
+        "now=now)",
+        "a date to retry after is measured from the answer's own date",
+        "tests/upstream/test_answers.py",
+    ),
+    Mutant(
+        "upstream/answers.py",
+        "value.endswith('\"') and len(value) > 1",
+        "value.endswith('\"')",
+        "a single quote mark is no entity tag",
+        "tests/upstream/test_answers.py tests/upstream/test_parsers.py",
+    ),
+    Mutant(
+        "upstream/breaker.py",
+        "        if epoch != self._epoch:\n            return\n",
+        "",
+        "late outcomes of an earlier state are void",
+        "tests/upstream/test_breaker.py tests/upstream/test_breaker_model.py",
+    ),
+    Mutant(
+        "upstream/breaker.py",
+        "        if epoch == self._epoch:\n            self._trial_under_way = False\n",
+        "        pass\n",
+        "a cancelled trial lets another one through",
+        "tests/upstream/test_breaker.py tests/upstream/test_breaker_model.py",
+    ),
+    Mutant(
+        "upstream/download.py",
+        "span is None or span[0] != self._body.received",
+        "span is None",
+        "the rest begins where it broke off",
+        "tests/upstream/test_resume.py",
+        "tests/e2e/test_image_bodies.py",
+    ),
+    Mutant(
+        "upstream/download.py",
+        "                self._etag = None\n                failure.reason = Reason.TRUNCATED",
+        "                failure.reason = Reason.TRUNCATED",
+        "what has no rest any more is fetched whole",
+        "tests/upstream/test_resume.py",
+    ),
+    Mutant(
+        "upstream/concurrency.py",
+        "            self._line.queue(slot).places.append(place)\n            self._look_soon()\n",
+        "            self._line.queue(slot).places.append(place)\n",
+        "what was brought forward is let in at once",
+        "tests/upstream/test_concurrency.py",
+    ),
+    Mutant(
+        "upstream/concurrency.py",
+        " and (not self._held or self._held + 1 < self._adaptive.cap)",
+        "",
+        "thumbnails leave a slot free",
+        "tests/upstream/test_concurrency.py",
+    ),
+    Mutant(
+        "upstream/adaptive_limit.py",
+        " or now - self._decreased_at < _SETTLE",
+        "",
+        "refusals that come together slow down once",
+        "tests/upstream/test_adaptive_limit.py",
+    ),
+)
