@@ -28,7 +28,7 @@ from service.problems import (
     UpstreamError,
     UpstreamTimeout,
 )
-from service.telemetry.metrics import CacheResult
+from service.telemetry.metrics import CacheResult, Refetch
 from service.upstream.models import Order, Rendition
 
 _SWEEP_SECONDS = 30.0
@@ -118,9 +118,17 @@ class Archives:
 
     async def _plan(self, order_id: str, order: Order, options: Options) -> Plan:
         """The plan of one order, with what is to be fetched anew. Raises as `Planner.plan`."""
-        anew = self._planner.chosen(order, options) if options.refresh else ()
-        generations = await self._generations.observe(order_id, order, anew)
-        return self._planner.plan(order_id, order, generations, options)
+        generations = await self._generations.observe(order_id, order)
+        plan = self._planner.plan(order_id, order, generations, options)
+        if not options.refresh:
+            return plan
+        before = plan.keys()
+        generations = await self._generations.observe(order_id, order, self._planner.chosen(order, options))
+        plan = self._planner.plan(order_id, order, generations, options)
+        left = plan.keys()
+        replaced = await self._store.find({key: legacy for key, legacy in before.items() if key not in left})
+        self._context.metrics.images_refetched.labels(Refetch.REFRESH).inc(len(replaced))
+        return plan
 
     async def _plan_all(self, orders: Mapping[str, Order | Problem], options: Options) -> Plan:
         """The plan of several orders. Raises `NoOrders` when nothing can be had of any."""

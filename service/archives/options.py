@@ -15,8 +15,6 @@ from service.upstream.models import Original, Rendition
 MAX_RENDITIONS = 5
 _ARCHIVE_ID = re.compile(r"[0-9a-f]{32}")
 _OF_ONE_RENDITION = frozenset({"format", "quality", "preview", "max_width", "scale"})
-_NOT_OF_ORIGINALS = _OF_ONE_RENDITION - {"preview"} | {"rendition"}
-_OF_DELIVERY = frozenset({"refresh", "max_credits", "on_failure", "delivery"})
 _RENDITION_TEXT = {"type": "string", "examples": ["print", "print,quality=85", "flyer,format=png,max_width=1200"]}
 
 

@@ -76,10 +76,6 @@ class OrderDocuments:
         log.warning("an order's document changes too fast to be written", order_id=order_id)
         raise Unavailable(order_id)
 
-    def is_recent(self, order_id: str) -> bool:
-        """Whether the document was read or written of late."""
-        return order_id in self._recent
-
     async def _get(self, order_id: str) -> tuple[bytes, str | None]:
         found = await self._objects.get(_name(order_id)) or (b"{}", None)
         self._keep(order_id, *found)

@@ -36,7 +36,6 @@ _MAX_PARTS = 1_000_000
 _MAX_LOCATION_BYTES = 1 << 20
 
 _U16 = Struct(">H")
-_U32 = Struct(">I")
 _U64 = Struct(">Q")
 _CHUNK = Struct("<4sI")
 _BOX = Struct(">I4s")

@@ -303,6 +303,28 @@ class TestRegistry:
         assert registry.known(archive.id) is None
 
 
+class TestRefresh:
+    async def test_images_that_are_stored_and_fetched_anew_are_counted(
+        self, house: House, upstream: FakeUpstream
+    ) -> None:
+        """Not those that were never here, nor those that another request fetches anew just now."""
+        fill(upstream, "a", "b")
+        counted = []
+        for image in (("a",), ("a", "b"), ("a", "b")):
+            await house.finished(image=image, refresh=True)
+            counted.append(house.parts.sample("batch_images_refetched_total", why="refresh"))
+
+        assert counted == [0, 0, 0]
+        later = time.time() + 60
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(time, "time", lambda: later)
+            await house.finished(refresh=True)
+            await house.finished(refresh=True)
+
+        assert house.parts.sample("batch_images_refetched_total", why="refresh") == 2
+        assert [upstream.calls(image_id) for image_id in "ab"] == [2, 2]
+
+
 class TestPrice:
     async def test_as_much_as_may_be_spent_and_no_more(self, house: House, upstream: FakeUpstream) -> None:
         """Whether it is too much is known before anything is asked for; what is stored costs nothing."""
