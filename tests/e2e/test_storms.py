@@ -61,8 +61,13 @@ class TestBreaker:
         """Five failures, and the rest is not asked for: delivered is what came before, and each image says why."""
         service = await start_service(upstream_attempts=1, breaker_failures=5)
         ids = fill(upstream, ORDER, "i", 60, lambda number: jpeg(number) if number < 10 else 503)
+        gates = [upstream.hold(image_id) for image_id in ids[10:]]
+        downloading = asyncio.create_task(service.download())
+        await until(service, 'batch_images_total{outcome="downloaded"}', 10)  # a success begins the row anew
+        for gate in gates:
+            gate.set()
 
-        answer = await service.download()
+        answer = await downloading
 
         codes = missing(answer)
         refused = [image_id for image_id in ids if codes.get(image_id) == "breaker_open"]

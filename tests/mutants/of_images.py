@@ -84,7 +84,7 @@ IMAGES = (
         "tests/images/test_store.py",
     ),
     Mutant(
-        "images/store.py",
+        "images/integrity.py",
         "                if boot != self._boot or self._stamp(digest)",
         "                if self._stamp(digest)",
         "a file of another boot is checked, though size and time are the same",
@@ -177,7 +177,7 @@ IMAGES = (
         "tests/images/test_store.py tests/images/test_files.py",
     ),
     Mutant(
-        "images/store.py",
+        "images/integrity.py",
         ('            log.warning("stored image cannot be read", reason=error.strerror)\n            return True\n'),
         ('            log.warning("stored image cannot be read", reason=error.strerror)\n            return False\n'),
         "a file that cannot be read just now is not lost",
