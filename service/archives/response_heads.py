@@ -10,10 +10,11 @@ from service.problems import PreconditionFailed
 
 def headers(archive: Archive, *, stale: bool = False, ranges: bool = True) -> dict[str, str]:
     """What every answer about the archive's bytes says of it. `ranges`: whether a bare range is safe at its URL."""
-    first, *more = archive.orders
+    named_by = next((order for order in archive.orders if order.code is None), archive.orders[0])
+    filename = archive_filename(named_by.name, named_by.order_id, len(archive.orders) - 1)
     found = {
         "Content-Type": "application/zip",
-        "Content-Disposition": content_disposition(archive_filename(first.name, first.order_id, len(more))),
+        "Content-Disposition": content_disposition(filename),
         "ETag": f'"{archive.id}"',
         "Accept-Ranges": "bytes" if ranges else "none",
         "Cache-Control": "private, no-transform",

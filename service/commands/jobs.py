@@ -73,13 +73,14 @@ def follow(service: Service, job_id: str, *, as_json: bool) -> int:
             print(json.dumps(job, ensure_ascii=False) if as_json else _line(job), flush=True)
         if job["status"] != "complete":
             return REFUSED
-        return PARTIAL if job["failed"] else ALL
+        return PARTIAL if job["failed"] or any(order["code"] for order in job["orders"]) else ALL
 
     return answered(service, work)
 
 
 def _line(job: Document) -> str:
     counts = f"{job['downloaded']} of {job['total']} images" + (f", {job['failed']} failed" if job["failed"] else "")
+    counts += "".join(f". {order['order_id']}: {in_flags(order['reason'])}" for order in job["orders"] if order["code"])
     error = job.get("error")
     return f"{job['status']}: {counts}" + (f". {error['title']}. {in_flags(error['detail'])}" if error else "")
 

@@ -7,6 +7,7 @@ import pytest
 from aiohttp import web
 
 from service.sandbox import ImageSpec, Sandbox, SandboxConfig
+from service.sandbox.state import Order
 from tests.support import jobs
 from tests.support.client import PATIENCE, Answer, Service, StartService
 from tests.support.jobs import Document, document, ended
@@ -140,6 +141,15 @@ async def test_an_order_that_cannot_be_had_is_a_report_in_its_folder(
     assert f"Reason: {code}: " in report
     assert (job["status"], job["orders"][1]["code"], job["orders"][0]["code"]) == ("complete", code, None)
     assert (await service.ask(job["links"]["report"])).document["status"] == "partial"
+
+
+async def test_the_zip_is_named_by_an_order_that_is_in_it(upstream: FakeUpstream, service: Service) -> None:
+    """Not by one that cannot be had."""
+    upstream.orders[ORDER] = 404
+
+    answer = await zip_of(service, await job_of(service))
+
+    assert 'filename="12 harbour lane and 2 more.zip"' in answer.headers["Content-Disposition"]
 
 
 async def test_images_that_fail_are_in_the_report_of_their_order(upstream: FakeUpstream, service: Service) -> None:
@@ -359,6 +369,43 @@ async def test_credits_are_those_of_all_orders(start_service: StartService) -> N
         assert (refused["error"]["code"], bought["status"]) == ("max_credits_exceeded", "complete")
         assert (again["status"], again["archive_id"]) == ("complete", bought["archive_id"])
         assert sandbox.control.credits == 8 - 5
+
+
+async def test_what_was_announced_is_what_is_spent(start_service: StartService) -> None:
+    """Over any mix of requests, one after the other: the sandbox's credits are those of the overviews before each."""
+    async with Sandbox(SandboxConfig(image_delay=0, credits=50)) as sandbox:
+        service = await start_service(
+            autoenhance_api_base=sandbox.api_base, autoenhance_api_key=sandbox.api_key, order_freshness=0
+        )
+        one, other = (sandbox.control.add_order([ImageSpec()] * 4) for _ in range(2))
+        two, full = [("rendition", "print"), ("rendition", "mls")], [("preview", "false")]
+        first = ("image", one.images[0].image_id)
+        since = (await service.download(one.order_id, quality="70")).headers["X-Archive-Id"]
+        steps: list[tuple[tuple[Order, ...], list[tuple[str, str]]]] = [
+            ((one,), [*full, first]),
+            ((one,), [*two, first, ("include", "original")]),
+            ((one, other), two),
+            ((one, other), two),
+            ((other,), [*full, ("quality", "60"), ("names", "{seq}")]),
+            ((one,), [("since", since), *full]),
+            ((one, other), [("rendition", "web")]),
+        ]
+        for orders, query in steps:
+            told = 0
+            for order_of in orders:
+                overview = await service.ask(f"/v1/orders/{order_of.order_id}", params=query)
+                told += overview.document["to_buy"]
+            before = sandbox.control.credits
+            if len(orders) == 1:
+                answer = await service.ask(f"/v1/orders/{orders[0].order_id}/images", params=query)
+                assert answer.status == 200
+            else:
+                wish = {"rendition": [value for _, value in query]}
+                job = await job_of(service, [order_of.order_id for order_of in orders], max_credits=told, **wish)
+                assert job["status"] == "complete"
+            assert before - sandbox.control.credits == told, query
+
+        assert sandbox.control.credits == 50 - 8
 
 
 async def test_a_restart_in_the_middle_goes_on(
