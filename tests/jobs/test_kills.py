@@ -1,8 +1,11 @@
 """Jobs outlive their process, unless they are what kills it. The full form runs with the soak."""
 
 import asyncio
+import io
+import json
 import os
 import signal
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +71,36 @@ async def test_a_poison_job_is_stopped_and_nobody_else(tmp_path: Path) -> None:
     assert (stopped["status"], stopped["error"]["code"]) == ("error", "job_crashed")
     assert [job["status"] for job in others] == ["complete"] * 2
     assert upstream.calls("poison") == 5
+
+
+async def test_a_kill_in_the_middle_of_several_orders_costs_nothing(tmp_path: Path) -> None:
+    """The job goes on by itself: what was fetched of one order is there, what was on its way is fetched again."""
+    async with FakeUpstream() as upstream, ClientSession() as session:
+        upstream.orders |= {ORDER: order(["a", "b"]), OTHER_ORDER: order(["c"], order_id=OTHER_ORDER, name="Mill Road")}
+        upstream.images |= {name: jpeg(ord(name)) for name in "abc"}
+        gate = upstream.hold("c")
+        settings = {"AUTOENHANCE_API_BASE": upstream.url, "AUTOENHANCE_API_KEY": "k"}
+        async with ServiceProcess(tmp_path, **settings) as service, asyncio.timeout(_PATIENCE):
+            wish = {"order_ids": [ORDER, OTHER_ORDER], "include": ["manifest"]}
+            async with session.post(f"{service.url}/v1/jobs", json=wish) as response:
+                job = await response.json()
+            async with session.get(f"{service.url}{job['links']['events']}") as stream:
+                async for line in stream.content:
+                    if line.startswith(b"data: ") and json.loads(line[6:])["downloaded"] == 2:
+                        break
+            os.kill(service.pid, signal.SIGKILL)
+            await service.stop()
+            gate.set()
+            await service.start()
+            async with session.get(f"{service.url}{job['links']['events']}") as response:
+                await response.read()
+            async with session.get(f"{service.url}{job['links']['self']}/download") as response:
+                body = await response.read()
+
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        assert archive.testzip() is None
+        assert set(archive.namelist()) == {
+            *("12 Harbour Lane/a.jpg", "12 Harbour Lane/b.jpg", "12 Harbour Lane/_manifest.json"),
+            *("Mill Road/c.jpg", "Mill Road/_manifest.json"),
+        }
+    assert [upstream.calls(name) for name in "ab"] == [1, 1]
