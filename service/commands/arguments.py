@@ -69,7 +69,12 @@ def add_jobs(commands: Commands) -> None:
     jobs = commands.add_parser("jobs", help="start, list, follow and cancel background jobs")
     actions = jobs.add_subparsers(required=True, metavar="ACTION")
     start = actions.add_parser("start", help="build an order's ZIP in the background, and print the job's id")
-    start.add_argument("order", metavar="ORDER", help="its id, or the address of its page")
+    start.add_argument(
+        "orders",
+        metavar="ORDER",
+        nargs="+",
+        help="its id, or the address of its page; several: one ZIP, a folder each",
+    )
     start.add_argument("--full-size", action="store_true", help="full size instead of previews: SPENDS CREDITS")
     start.add_argument(
         "--max-credits", type=int, metavar="N", help="refuse to buy more images than this, a credit each"
@@ -173,7 +178,7 @@ def _upload(options: argparse.Namespace) -> int:
 def _start(options: argparse.Namespace) -> int:
     from service.commands.jobs import start
 
-    service, order_id = _order(options)
+    orders = [read_order(order, options.url) for order in options.orders]
     query = {
         "preview": "false" if options.full_size else None,
         "max_credits": options.max_credits,
@@ -181,7 +186,12 @@ def _start(options: argparse.Namespace) -> int:
         "wait_timeout": options.wait,
     }
     pairs = tuple((name, str(value)) for name, value in query.items() if value is not None)
-    return start(service, order_id, pairs, as_json=options.as_json)
+    (url, *others) = dict.fromkeys(url for _, url in orders)
+    if others:
+        raise Usage("The orders are at different services.")
+    order_ids = list(dict.fromkeys(order_id for order_id, _ in orders))
+    service = Service.of(url, options.api_key, options.admin_token)
+    return start(service, order_ids, pairs, as_json=options.as_json)
 
 
 def _find(options: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 
 from aiohttp import ClientError, ClientSession
 
@@ -12,18 +12,36 @@ from service.commands.client import Document, Interrupted, Service, in_flags, is
 from service.commands.talk import ALL, PARTIAL, REFUSED
 
 _ATTEMPTS = 5
+_LISTS = frozenset({"include", "rendition"})
+# Of those that are no text in a JSON body.
+_KINDS = dict.fromkeys(("quality", "max_width", "max_credits"), int) | dict.fromkeys(("scale", "wait_timeout"), float)
+_TRUTHS = frozenset({"preview", "dev_mode", "wait"})
 _FINAL = frozenset({"complete", "error", "cancelled"})
 
 
-def start(service: Service, order_id: str, query: tuple[tuple[str, str], ...], *, as_json: bool) -> int:
-    """Start a job and print its id."""
+def start(service: Service, order_ids: Sequence[str], query: tuple[tuple[str, str], ...], *, as_json: bool) -> int:
+    """Start a job, of one order or of several together, and print its id."""
 
     async def work(session: ClientSession) -> int:
-        job = await patiently(service, session, "POST", f"v1/orders/{order_id}/jobs", params=query)
+        if len(order_ids) > 1:
+            job = await patiently(service, session, "POST", "v1/jobs", json=wish_of(order_ids, query))
+        else:
+            job = await patiently(service, session, "POST", f"v1/orders/{order_ids[0]}/jobs", params=query)
         print_json(job) if as_json else print(job["job_id"])
         return ALL
 
     return answered(service, work)
+
+
+def wish_of(order_ids: Sequence[str], query: Iterable[tuple[str, str]]) -> Document:
+    """The body of a request for a job of several orders."""
+    wish: Document = {"order_ids": list(order_ids)}
+    for name, value in query:
+        if name in _LISTS:
+            wish[name] = [*wish.get(name, ()), value]
+        else:
+            wish[name] = value == "true" if name in _TRUTHS else _KINDS.get(name, str)(value)
+    return wish
 
 
 def find(service: Service, query: tuple[tuple[str, str], ...], *, as_json: bool) -> int:

@@ -24,7 +24,7 @@ def report(service: Service, archive_id: str, *, as_json: bool) -> int:
     async def work(session: ClientSession) -> int:
         found = await patiently(service, session, "GET", f"v1/archives/{archive_id}/report")
         print_json(found) if as_json else _print_report(found)
-        return PARTIAL if found["failed"] else ALL
+        return PARTIAL if found["failed"] or any(order["code"] for order in found["orders"]) else ALL
 
     return answered(service, work)
 
@@ -50,7 +50,8 @@ def _counts(overview: Document) -> str:
 
 
 def _print_report(found: Document) -> None:
-    print(f"Archive {found['archive_id']} of order {found['order_id']}: {found['status']}")
+    ids = [order["order_id"] for order in found["orders"]]
+    print(f"Archive {found['archive_id']} of order{'s' * (len(ids) > 1)} {', '.join(ids)}: {found['status']}")
     print_table(
         ("IMAGE", "NAME", "FILE", "BYTES", "OUTCOME", "REASON"),
         (
@@ -65,5 +66,8 @@ def _print_report(found: Document) -> None:
             for image in found["images"]
         ),
     )
+    for order in found["orders"]:
+        if order["code"]:
+            print(f"{order['order_id']}: {in_flags(order['reason'])} ({order['code']})")
     for failure in found["failures"]:
         print(f"{failure['name']}: {in_flags(failure['reason'])} ({failure['code']})")

@@ -9,14 +9,10 @@ from aiohttp import ClientError, ClientSession
 
 from service.commands.answers import patiently
 from service.commands.client import Document, Interrupted, Refused, Service, in_flags, why
-from service.commands.jobs import changes
+from service.commands.jobs import changes, wish_of
 from service.commands.talk import Talk
 
 _CANCEL_SECONDS = 2.0
-_LISTS = frozenset({"include", "rendition"})
-# Of those that are no text in a JSON body.
-_KINDS = dict.fromkeys(("quality", "max_width", "max_credits"), int) | dict.fromkeys(("scale", "wait_timeout"), float)
-_TRUTHS = frozenset({"preview", "dev_mode", "wait"})
 
 
 async def build(service: Service, order_ids: Sequence[str], query: Iterable[tuple[str, str]], talk: Talk) -> str:
@@ -24,16 +20,11 @@ async def build(service: Service, order_ids: Sequence[str], query: Iterable[tupl
 
     Raises `Refused` when it fails, and `Interrupted`.
     """
-    wanted: Document = {"order_ids": list(order_ids)}
-    for name, value in query:
-        if name in _LISTS:
-            wanted[name] = [*wanted.get(name, ()), value]
-        else:
-            wanted[name] = value == "true" if name in _TRUTHS else _KINDS.get(name, str)(value)
+    wish = wish_of(order_ids, query)
     try:
         async with service.session() as session:
             headers = {"Idempotency-Key": uuid4().hex}
-            job = await patiently(service, session, "POST", "v1/jobs", json=wanted, headers=headers)
+            job = await patiently(service, session, "POST", "v1/jobs", json=wish, headers=headers)
             try:
                 await _follow(service, session, job["job_id"], talk)
             except asyncio.CancelledError:

@@ -17,7 +17,7 @@ from tests.support.client import Service, StartService
 from tests.support.command_line import Outcome, run
 from tests.support.loopback import free_port, serving
 from tests.support.process import clean_environment
-from tests.support.samples import ORDER, jpeg, order, photo
+from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
 from tests.support.tools import require_tool
 from tests.support.upstream import FakeUpstream
 
@@ -120,6 +120,30 @@ async def test_a_job_is_started_followed_listed_and_reported(
     assert last["status"] == "complete"
     assert [job_id, ORDER, "complete", "1/2", "1"] in [line.split()[:5] for line in listed.output.splitlines()]
     assert "image_not_found" in reported.output
+
+
+async def test_a_job_of_several_orders_is_started_followed_listed_and_reported(
+    upstream: FakeUpstream, start_service: StartService, tmp_path: Path
+) -> None:
+    """With an order that cannot be had, which is exit code 3 and named with its reason."""
+    service = await start_service(service_api_key="key-of-a-caller-0")
+    where = {"AUTOENHANCE_BATCH_URL": service.url, "AUTOENHANCE_BATCH_KEY": "key-of-a-caller-0"}
+
+    started = await run("jobs", "start", ORDER, OTHER_ORDER, "--wait", "5", folder=tmp_path, **where)
+    job_id = started.output.strip()
+    followed = await run("jobs", "follow", job_id, folder=tmp_path, **where)
+    listed = await run("jobs", "list", "--order", OTHER_ORDER, folder=tmp_path, **where)
+    archive_id = (await service.ask(f"/v1/jobs/{job_id}", headers={"X-API-Key": "key-of-a-caller-0"})).document[
+        "archive_id"
+    ]
+    reported = await run("report", archive_id, folder=tmp_path, **where)
+
+    assert (started.code, followed.code, listed.code, reported.code) == (0, 3, 0, 3), started.errors
+    last = followed.output.splitlines()[-1]
+    assert last.startswith(f"complete: 2 of 2 images. {OTHER_ORDER}: Autoenhance does not know this order.")
+    assert [job_id, f"{ORDER},", OTHER_ORDER, "complete"] in [line.split()[:4] for line in listed.output.splitlines()]
+    assert f"Archive {archive_id} of orders {ORDER}, {OTHER_ORDER}: partial" in reported.output
+    assert "(order_not_found)" in reported.output
 
 
 async def test_a_job_can_be_cancelled_while_it_is_followed(upstream: FakeUpstream, command: Command) -> None:
