@@ -31,7 +31,7 @@ def sizes(presets: Presets) -> str:
 def _size(name: str, options: RenditionOptions) -> str:
     buys = not options.preview
     label = _LABELS.get(name, name.replace("-", " ").capitalize())
-    hint = f"{_pixels(options)}, {'1 credit a photo' if buys else 'free'}"
+    hint = f"{_pixels(options)}, {'uses credits' if buys else 'free'}"
     return (
         f'<label class="check"><input type="checkbox" name="rendition" value="{escape(name)}"'
         f"{' data-buys' if buys else ''}{' checked' if name in _CHOSEN else ''}>"

@@ -100,7 +100,8 @@ export function buysPhotos() {
 
 /** Show how a file in the ZIP will be called, in each of its sizes. */
 export function showNames(files) {
-  write($("names-example"), files.length ? `such as ${files.join(", ")}` : "");
+  const isSeveral = form().preview.value === "several";
+  write($("names-example"), files.length && !isSeveral ? `such as ${files.join(", ")}` : "");
   write($("sizes-example"), files.length ? `In the ZIP: ${files.join(", ")}, …` : "");
 }
 
@@ -158,6 +159,6 @@ function leftOut(busy, lost, waits, count) {
   const lines = [];
   if (busy && !waits && count) lines.push(`${photos(busy)} ${are(busy)} not ready yet and will be left out.`);
   if (busy && !count) lines.push(`${photos(busy)} ${are(busy)} not ready yet. This page updates automatically.`);
-  if (lost) lines.push(`${photos(lost)} cannot be had and will be left out.`);
+  if (lost) lines.push(`${photos(lost)} cannot be downloaded and will be left out.`);
   return lines;
 }

@@ -58,6 +58,9 @@ export class Order {
       this.#settle = setTimeout(() => this.#refresh(), OPTIONS_SETTLE);
     });
     document.addEventListener("visibilitychange", () => this.#schedule());
+    // What gets the focus is not to be behind the bar.
+    const leaveRoom = () => { document.documentElement.style.scrollPaddingBottom = `${$("dock").offsetHeight + 8}px`; };
+    new ResizeObserver(leaveRoom).observe($("dock"));
   }
 
   /** Show an order. `jobId`: a download to continue. `isAsked`: whether the user just asked for it, so it gets the focus. */

@@ -4,6 +4,7 @@ The state `readme` makes the two that stand in the README: `... screenshots scre
 """
 
 import asyncio
+import re
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -15,29 +16,30 @@ from PIL import Image
 from playwright.async_api import Browser, expect
 
 from service.docs.library import ADDRESS, pages
+from service.samples import PHOTOS
 from service.sandbox import ImageSpec, Sandbox, SandboxConfig
 from service.sandbox.state import Order
 from service.telemetry.logs import configure_logs
 from tests.e2e.page.conftest import ADMIN_TOKEN
 from tests.support.client import Service
-from tests.support.samples import jpeg
 from tests.support.services import service_factory
 from tests.support.visitor import PHONE, Visitor, launch
 
-NAMES = (
-    "front_elevation",
-    "hallway",
-    "kitchen",
-    "living_room",
-    "dining_room",
-    "master_bedroom",
-    "bedroom_2",
-    "bathroom",
-    "study",
-    "garden",
-    "garage",
-    "terrace",
-)
+# Names of the photos of an order, and which of the sample photos each shows.
+NAMES = {
+    "front_elevation": "facade",
+    "hallway": "living_room",
+    "kitchen": "kitchen",
+    "living_room": "living_room",
+    "dining_room": "dining_room",
+    "master_bedroom": "bedroom",
+    "bedroom_2": "bedroom",
+    "bathroom": "bathroom",
+    "study": "dining_room",
+    "garden": "terrace",
+    "garage": "facade",
+    "terrace": "terrace",
+}
 NOWHERE = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be001"
 DARK: dict[str, Any] = {"color_scheme": "dark"}
 README: dict[str, Any] = {"viewport": {"width": 1280, "height": 820}}
@@ -52,12 +54,21 @@ class Studio:
     sandbox: Sandbox
     site: Service
     folder: Path
+    keyed: Service
+    """One that wants a key."""
 
-    def order(self, name: str, *odd: ImageSpec, size: int = 310_000, rate: float | None = None) -> Order:
-        """An order of twelve photos of about `size` bytes, sent at `rate` bytes per second; the last are `odd`."""
-        names = NAMES[: len(NAMES) - len(odd)]
-        plain = [ImageSpec(name=f"{one}.jpg", size=size + size // 7 * at, rate=rate) for at, one in enumerate(names)]
+    def order(self, name: str, *odd: ImageSpec, rate: float | None = None) -> Order:
+        """An order of twelve photos, sent at `rate` bytes per second; the last are `odd`."""
+        shown = list(NAMES.items())[: len(NAMES) - len(odd)]
+        plain = [ImageSpec(name=f"{one}.jpg", photo=f"{photo}.jpg", rate=rate) for one, photo in shown]
         return self.sandbox.control.add_order([*plain, *odd], name=name)
+
+    async def pictures(self, visitor: Visitor) -> None:
+        """Wait until the photos in sight are there."""
+        for photo in (await visitor.page.locator("#photo-list li:has(img)").all())[:10]:
+            await photo.scroll_into_view_if_needed()
+            await expect(photo).to_have_attribute("data-picture", re.compile("here|none"))
+        await visitor.page.evaluate("scrollTo(0, 0)")
 
     async def visit(self, path: str = "/", **options: Any) -> Visitor:
         """A new tab at the page."""
@@ -66,6 +77,7 @@ class Studio:
         await visitor.counters()
         if "order=" in path and NOWHERE not in path:
             await visitor.overview()
+            await self.pictures(visitor)
         return visitor
 
     async def shoot(self, visitor: Visitor, name: str, *, whole: bool = True) -> None:
@@ -87,11 +99,13 @@ async def gallery(studio: Studio) -> None:
     for look, options in LOOKS.items():
         visitor = await studio.visit(f"/?order={order.order_id}", **options)
         page = visitor.page
-        await expect(page.locator("#photo-list li[data-picture=here]").first).to_be_visible()
         await page.screenshot(path=studio.folder / f"gallery{look}.png")
         await page.locator(".photo-open").first.click()
-        await expect(page.locator(".lightbox")).to_be_visible()
+        await expect(page.locator(".lightbox img")).to_have_js_property("naturalWidth", 1024)
         await page.screenshot(path=studio.folder / f"lightbox{look}.png")
+        await page.get_by_role("button", name="Before", exact=True).click()
+        await expect(page.locator(".lightbox-badge")).to_be_visible()
+        await page.screenshot(path=studio.folder / f"before{look}.png")
         await page.keyboard.press("Escape")
         await page.get_by_role("button", name="Share").click()
         await page.get_by_role("button", name="Make a link").click()
@@ -115,10 +129,45 @@ async def overview(studio: Studio) -> None:
         await studio.shoot(visitor, f"overview{look}")
 
 
+async def choices(studio: Studio) -> None:
+    """Every option."""
+    order = studio.order("9 Quay Street")
+    for look, options in LOOKS.items():
+        visitor = await studio.visit(f"/?order={order.order_id}", **options)
+        await visitor.page.get_by_role("radio", name="Several sizes").check()
+        await visitor.unfold()
+        await expect(visitor.page.locator("#sizes-example")).to_contain_text("print/")
+        await studio.shoot(visitor, f"choices{look}", whole=False)
+
+
+async def widths(studio: Studio) -> None:
+    """On a laptop, on a large screen, and with everything at twice its size."""
+    path = f"/?order={studio.order('12 Harbour Lane').order_id}"
+    for look, (width, height) in {"laptop": (1366, 768), "large": (1920, 1080), "zoomed": (683, 384)}.items():
+        await studio.shoot(await studio.visit(path, viewport={"width": width, "height": height}), look, whole=False)
+        visitor = await studio.visit(viewport={"width": width, "height": height})
+        await studio.shoot(visitor, f"empty-{look}", whole=False)
+
+
+async def without_scripts(studio: Studio) -> None:
+    """The page, and the form to sign in by."""
+    order = studio.order("12 Harbour Lane")
+    visitor = await Visitor.arrive(studio.browser, studio.site.url, java_script_enabled=False)
+    await visitor.open()
+    await studio.shoot(visitor, "noscript")
+    visitor = await Visitor.arrive(studio.browser, studio.keyed.url, java_script_enabled=False)
+    await visitor.open(f"/?order={order.order_id}&download=previews&wrong=key")
+    await studio.shoot(visitor, "sign-in")
+    visitor = await Visitor.arrive(studio.browser, studio.keyed.url)
+    await visitor.open(f"/?order={order.order_id}")
+    await expect(visitor.page.get_by_role("dialog")).to_be_visible()
+    await studio.shoot(visitor, "key")
+
+
 async def downloading(studio: Studio) -> None:
     """Half-way, and at the end."""
     for look, options in LOOKS.items():
-        order = studio.order("7 Mill Street", size=1_100_000, rate=800_000)
+        order = studio.order("7 Mill Street", rate=40_000)
         visitor = await studio.visit(f"/?order={order.order_id}", **options)
         await visitor.page.locator("#go").click()
         await expect(visitor.page.locator("#running-line")).to_contain_text("left")
@@ -156,8 +205,8 @@ async def errors(studio: Studio) -> None:
 
 async def uploads(studio: Studio) -> None:
     """An administrator: with files to upload, half-way, with one refused, and with the errors of late."""
-    photo = {"mimeType": "image/jpeg", "buffer": jpeg() + bytes(3_400_000)}
-    files = [{"name": f"{name}.jpg", **photo} for name in NAMES[:4]]
+    photo = {"mimeType": "image/jpeg", "buffer": (PHOTOS / "kitchen.jpg").read_bytes() + bytes(3_400_000)}
+    files = [{"name": f"{name}.jpg", **photo} for name in list(NAMES)[:4]]
     for look, options in LOOKS.items():
         visitor = await studio.visit(**options)
         page = visitor.page
@@ -225,6 +274,9 @@ STATES: tuple[Callable[[Studio], Awaitable[None]], ...] = (
     empty,
     gallery,
     overview,
+    choices,
+    widths,
+    without_scripts,
     downloading,
     partial,
     errors,
@@ -245,9 +297,10 @@ async def main(folder: Path, wanted: list[str]) -> None:
             # Room for all of them: what a job made is kept, and the tests' own store is small.
             room = {"store_max_bytes": 1 << 30}
             site = await start(autoenhance_api_key=sandbox.api_key, admin_token=ADMIN_TOKEN, **room)
+            keyed = await start(autoenhance_api_key=sandbox.api_key, service_api_key="key-of-a-caller")
             for state in STATES:
                 if not wanted or state.__name__ in wanted:
-                    await state(Studio(browser, sandbox, site, folder))
+                    await state(Studio(browser, sandbox, site, folder, keyed))
 
 
 if __name__ == "__main__":

@@ -307,11 +307,11 @@ async def test_a_services_own_sizes_are_choices(visit: Visit, start_site: StartS
     await page.get_by_role("radio", name="Several sizes").check()
     group = page.get_by_role("group", name="Sizes in the ZIP")
     assert await group.locator("label").all_inner_texts() == [
-        "Print full size, 1 credit a photo",
-        "Listing (MLS) up to 2048 pixels wide, 1 credit a photo",
+        "Print full size, uses credits",
+        "Listing (MLS) up to 2048 pixels wide, uses credits",
         "Web preview, WebP, free",
-        "Flyer up to 1200 pixels wide, PNG, 1 credit a photo",
-        "Half 50% of full size, 1 credit a photo",
+        "Flyer up to 1200 pixels wide, PNG, uses credits",
+        "Half 50% of full size, uses credits",
         "Small up to 640 pixels wide, free",
     ]
     for name in ("Print", "Listing (MLS)"):
@@ -352,8 +352,8 @@ async def test_several_sizes_come_in_one_zip(visit: Visit, sandbox: Sandbox) -> 
     await page.get_by_role("checkbox", name="Web").check()
     await visitor.unfold()
     await page.get_by_label("File names").select_option("In the order's sequence: 01_kitchen")
-    await expect(page.locator("#names-example")).to_contain_text("print/01_bathroom.jpg")
-    await expect(page.locator("#names-example")).to_contain_text("web/01_bathroom.webp")
+    await expect(page.locator("#sizes-example")).to_contain_text("print/01_bathroom.jpg")
+    await expect(page.locator("#sizes-example")).to_contain_text("web/01_bathroom.webp")
     await expect(page.locator("#cost")).to_contain_text("up to 7 credits")
     await expect(page.locator("#photo-list li")).to_have_count(7)
     assert await visitor.axe() == []

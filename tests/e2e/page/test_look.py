@@ -86,6 +86,55 @@ async def test_a_phone_shows_everything_without_scrolling_sideways(visit: Visit,
         assert min(heights) >= 24
 
 
+@pytest.mark.parametrize("size", [(390, 844), (1366, 768), (1920, 1080), (683, 384)], ids=str)
+async def test_every_screen_shows_the_button(visit: Visit, sandbox: Sandbox, size: tuple[int, int]) -> None:
+    """Phone, laptop, large screen, and a laptop at 200%: nothing is cut off, the button and its price are in sight, and
+    what the keyboard reaches is not behind them."""
+    width, height = size
+    order = sandbox.control.add_order([*STATES, *(ImageSpec(name=f"{at}.jpg") for at in range(20))])
+    visitor = await visit(viewport={"width": width, "height": height})
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+    page = visitor.page
+
+    assert await page.evaluate("document.documentElement.scrollWidth") <= width
+    bar = await page.locator("#dock").bounding_box()
+    assert bar is not None
+    assert bar["y"] + bar["height"] <= height + 1
+    assert bar["height"] < height / 3
+    await expect(page.get_by_role("button", name="Download 21 photos")).to_be_in_viewport(ratio=1)
+    await expect(page.locator("#cost")).to_be_in_viewport(ratio=1)
+
+    await page.get_by_role("checkbox", name="All 23 photos").focus()
+    for _ in range(12):
+        await page.keyboard.press("Tab")
+        bottom = await page.evaluate("document.activeElement.getBoundingClientRect().bottom")
+        top = await page.evaluate("document.querySelector('#dock').getBoundingClientRect().top")
+        assert bottom <= top + 1
+
+
+async def test_a_slow_link_has_little_to_carry(visit: Visit, sandbox: Sandbox) -> None:
+    """At 50 kB/s the order's names and price are there after about a second's worth of bytes, and pictures come as they
+    are scrolled to."""
+    order = sandbox.control.add_order([ImageSpec(name=f"{at}.jpg") for at in range(100)])
+    visitor = await visit(viewport=PHONE)
+    await slow_down(visitor, slower=1, rate=50_000, trip=200)
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+    await expect(visitor.page.get_by_role("button", name="Download 100 photos")).to_be_enabled()
+
+    needed, pictures = await visitor.page.evaluate(
+        """() => {
+          const all = ["navigation", "resource"].flatMap((kind) => performance.getEntriesByType(kind));
+          const pictures = all.filter(({ name }) => name.includes("max_width"));
+          const others = all.filter((one) => !pictures.includes(one));
+          return [others.reduce((sum, { transferSize }) => sum + transferSize, 0), pictures.length];
+        }"""
+    )
+    assert needed < 80_000
+    assert pictures < 50
+
+
 async def test_forced_colors_leave_what_fills_told(visit: Visit, sandbox: Sandbox) -> None:
     """In a system's own high-contrast colours the choice made and the bar's room keep an edge."""
     order = sandbox.control.add_order([ImageSpec()])

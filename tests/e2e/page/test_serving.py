@@ -42,7 +42,7 @@ async def test_the_policy_allows_what_the_page_came_with_and_no_other_host(site:
     hashes: dict[bytes, list[str]] = {kind: [] for kind in (b"script", b"style")}
     for kind, text in inline:
         hashes[kind].append(f" 'sha256-{b64encode(hashlib.sha256(text).digest()).decode()}'")
-    assert (len(hashes[b"script"]), len(hashes[b"style"])) == (2, 1)
+    assert (len(hashes[b"script"]), len(hashes[b"style"])) == (2, 2)
     assert directives["default-src"] == "'none'"
     assert directives["script-src"] == "'self'" + "".join(hashes[b"script"])
     assert directives["style-src"] == "'self'" + "".join(hashes[b"style"])

@@ -34,15 +34,24 @@ async def saved(page: Page, name: str) -> str:
 
 
 async def test_from_the_order_to_the_clients_phone(visit: Visit, start_site: StartService, sandbox: Sandbox) -> None:
-    """Open, see, choose, share; the client sees just those photos, and saves two of them and all, without any key."""
+    """Open, see, choose, save, share; the client sees just those photos, and saves two of them and all, without any
+    key."""
     site = await start_site(service_api_key=CALLER_KEY, brand_name="Lumen Studio")
     order = sandbox.control.add_sample_order()
     studio = await visit(site)
-    await studio.open(f"/?order={order.order_id}")
+    await studio.open()
+    await studio.page.get_by_label("Order id").fill(f"https://app.example.com/orders/{order.order_id}")
+    await studio.page.get_by_role("button", name="Show order").click()
     await studio.page.get_by_role("dialog").get_by_label("API key").fill(CALLER_KEY)
     await studio.page.keyboard.press("Enter")
     await studio.overview()
     await studio.page.get_by_role("checkbox", name="terrace.jpg").uncheck()
+    await expect(studio.page.locator("#cost")).to_have_text("Previews are free.")
+    async with studio.page.expect_download() as download:
+        await studio.page.get_by_role("button", name="Download 6 photos").click()
+    assert await (await download.value).failure() is None
+    await expect(studio.page.get_by_role("heading", name="All 6 photos are in the ZIP")).to_be_visible()
+    await studio.page.get_by_role("button", name="Back").click()
     address = await share(studio, days="30")
     assert await studio.axe() == []
 
