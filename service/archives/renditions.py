@@ -91,7 +91,7 @@ def read_presets(own: Mapping[str, Any]) -> Presets:
         if not isinstance(values, dict) or not set(values) <= set(_KEYS):
             raise ValueError(f"{name}: must be an object with {', '.join(_KEYS)}")
         try:
-            named = NamedRendition.model_validate(values | {"name": name})
+            named = NamedRendition.model_validate(values | {"name": name}, strict=True)
         except ValidationError as error:
             raise ValueError(f"{name}: {_first(error)}") from None
         presets[name] = RenditionOptions(**named.model_dump(include=set(_KEYS)))

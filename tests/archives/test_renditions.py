@@ -75,6 +75,25 @@ def test_a_preset_that_cannot_be_used_is_named(own: dict[str, Any], reason: str)
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("quality", True, "quality must be a whole number from 1 to 90"),
+        ("quality", "85", "quality must be a whole number from 1 to 90"),
+        ("preview", 0, "preview must be true or false"),
+        ("preview", "false", "preview must be true or false"),
+        ("scale", "0.5", "scale must be a number of more than 0 and at most 1"),
+        ("max_width", 1.5, "max_width must be a whole number of at least 1"),
+    ],
+)
+def test_values_of_an_operators_presets_are_of_their_kind(key: str, value: object, reason: str) -> None:
+    """They are JSON: `true` is no number, and 0 no truth value."""
+    with pytest.raises(ValueError, match=f"flyer: {reason}"):
+        read_presets({"flyer": {key: value}})
+
+    assert read_presets({"flyer": {"preview": False, "quality": 85, "scale": 1}})["flyer"].scale == 1
+
+
+@pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("flyer", "must be print, mls, web, or name,key=value,... with format, quality, preview, max_width, scale"),

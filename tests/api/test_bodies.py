@@ -1,0 +1,56 @@
+"""JSON bodies as models: each value is of its kind."""
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, Field
+
+from service.api.bodies import checked
+from service.problems import InvalidParameter
+
+
+class Wanted(BaseModel):
+    """One member of each kind."""
+
+    whole: int = Field(1, ge=1, le=9)
+    number: float = 0.5
+    truth: bool = False
+    text: str = ""
+    several: tuple[str, ...] = ()
+
+
+WRONG: dict[str, list[object]] = {
+    "whole": [True, "3", 3.5, None, [3], 0, 10],
+    "number": [True, "0.5", None, []],
+    "truth": [0, 1, "true", None, []],
+    "text": [3, True, None, ["a"]],
+    "several": ["a", {"a": 1}, [1], [None]],
+}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{"whole": 3}, {"number": 3}, {"number": 0.25}, {"truth": True}, {"text": "3"}, {"several": ["a", "b"]}, {}],
+    ids=str,
+)
+def test_what_is_of_its_kind_is_taken(document: dict[str, Any]) -> None:
+    """A whole number is a number too, and a list has any length."""
+    assert checked(Wanted, document).model_dump(mode="json", exclude_unset=True) == document
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values], ids=str
+)
+def test_what_is_of_another_kind_is_refused_by_name(name: str, value: object) -> None:
+    """It is not guessed what is meant, and the answer does not repeat it."""
+    with pytest.raises(InvalidParameter) as refused:
+        checked(Wanted, {name: value})
+
+    assert refused.value.extra["parameter"] == name
+
+
+@pytest.mark.parametrize("document", [None, [], "x", 3, {"text": "\ud800"}], ids=repr)
+def test_what_is_no_object_of_texts_is_refused(document: object) -> None:
+    """400, whatever it is."""
+    with pytest.raises(InvalidParameter):
+        checked(Wanted, document)
