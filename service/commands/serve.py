@@ -22,7 +22,7 @@ log = get_logger(__name__)
 
 # A stop lets downloads in flight go on for so long; aiohttp grants it twice before it cuts them.
 DRAIN_SECONDS = 25.0
-_M_MMAP_THRESHOLD = -3  # of malloc.h
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # of malloc.h
 
 
 def serve(overrides: Mapping[str, object]) -> int:
@@ -51,10 +51,13 @@ def serve(overrides: Mapping[str, object]) -> int:
 def _give_back_large_blocks() -> None:
     """Have memory of a MiB and more given back to the system once it is free.
 
-    By itself glibc does that until it has seen one such block freed; from then on it keeps all of that size.
+    By itself glibc does that until it has seen one such block freed; from then on it keeps all of that size. It would
+    also keep what is free for each thread by itself; few of ours run at once.
     """
     with suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+        library.mallopt(_M_ARENA_MAX, 2)
 
 
 def spare_collector() -> None:
