@@ -9,7 +9,7 @@ from service.api.bodies import checked
 from service.problems import InvalidParameter
 
 
-class Wanted(BaseModel):
+class Sample(BaseModel):
     """One member of each kind."""
 
     whole: int = Field(1, ge=1, le=9)
@@ -35,7 +35,7 @@ WRONG: dict[str, list[object]] = {
 )
 def test_what_is_of_its_kind_is_taken(document: dict[str, Any]) -> None:
     """A whole number is a number too, and a list has any length."""
-    assert checked(Wanted, document).model_dump(mode="json", exclude_unset=True) == document
+    assert checked(Sample, document).model_dump(mode="json", exclude_unset=True) == document
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_what_is_of_its_kind_is_taken(document: dict[str, Any]) -> None:
 def test_what_is_of_another_kind_is_refused_by_name(name: str, value: object) -> None:
     """It is not guessed what is meant, and the answer does not repeat it."""
     with pytest.raises(InvalidParameter) as refused:
-        checked(Wanted, {name: value})
+        checked(Sample, {name: value})
 
     assert refused.value.extra["parameter"] == name
 
@@ -53,4 +53,4 @@ def test_what_is_of_another_kind_is_refused_by_name(name: str, value: object) ->
 def test_what_is_no_object_of_texts_is_refused(document: object) -> None:
     """400, whatever it is."""
     with pytest.raises(InvalidParameter):
-        checked(Wanted, document)
+        checked(Sample, document)
