@@ -34,7 +34,7 @@ coverage: test  ## Run all tests and list the lines that none reached; slower
 soak: $(VENV)/dev.stamp  ## Run the long checks (CHECKS="kills disk": only these) and write tests/RESULTS.md
 	$(RUN) -m tests.soak $(CHECKS)
 
-bench: $(VENV)/dev.stamp  ## Measure what a download costs, and compare; writes tests/bench/RESULTS.md (needs nginx, curl, openssl, haproxy, redis)
+bench: $(VENV)/dev.stamp  ## Measure what a download costs, beside other ways to do it; writes tests/bench/RESULTS.md
 	$(RUN) -m tests.bench
 
 bench-all: $(VENV)/dev.stamp  ## The same at full length

@@ -12,7 +12,8 @@ import pytest
 
 from service.archives import archive_index
 from service.cluster import cluster
-from service.database import Database, DatabaseClosed, DataDirUnusable
+from service.data_dir import DataDirUnusable
+from service.database import Database, DatabaseClosed
 from service.disk import OutOfSpace
 from service.images import blob_index
 

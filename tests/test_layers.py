@@ -11,7 +11,7 @@ SERVICE = Path(__file__).parent.parent / "service"
 # that module only.
 WORDS = {"hosts", "text", "wrong_values"}
 PLAIN = {"computing", "disk", "problems", "reasons", "settings", "signal", "single_flight"}
-BASE = {"__version__", "background", "database", "telemetry"} | PLAIN | WORDS
+BASE = {"__version__", "background", "data_dir", "database", "telemetry"} | PLAIN | WORDS
 MAY_SEE: dict[str, set[str]] = {
     **{
         layer: set()
@@ -22,7 +22,8 @@ MAY_SEE: dict[str, set[str]] = {
     "startup": {"__version__", "hosts", "settings"},
     "telemetry": {"__version__", "hosts", "problems", "reasons", "settings", "text"},
     "background": {"telemetry"},
-    "database": {"disk", "telemetry"},
+    "data_dir": {"disk"},
+    "database": {"data_dir", "disk", "telemetry"},
     "samples": set(),
     "docs": {"problems", "reasons", "settings"},
     "upstream": {"__version__", "computing", "problems", "reasons", "settings", "telemetry"} | WORDS,

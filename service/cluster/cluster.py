@@ -15,7 +15,8 @@ from service.api.share_links import ShareLinks
 from service.api.shared_limits import SHARED_SECONDS, SharedWindow
 from service.archives.named import SharedNames
 from service.archives.shared_archives import SharedArchives
-from service.database import Database, data_dir_needed
+from service.data_dir import data_dir_needed
+from service.database import Database
 from service.images.leases import ImageLeases
 from service.images.protocols import SharedImages
 from service.images.spending import Spending

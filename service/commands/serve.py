@@ -12,7 +12,7 @@ from service.api.accepting import CannotListen
 from service.api.connections import listening
 from service.app import create_app
 from service.commands.refusal import refuse, why_not_listening
-from service.database import DataDirUnusable
+from service.data_dir import DataDirUnusable
 from service.settings import InvalidSettings, Settings
 from service.startup import screen, summary, warnings
 from service.telemetry.logs import configure_logs, get_logger

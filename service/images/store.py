@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
-from service.database import Database, data_dir_needed
+from service.data_dir import data_dir_needed
+from service.database import Database
 from service.disk import OutOfSpace, room_needed
 from service.images import blob_index
 from service.images.blobs import Blob, BlobLost, Content, content_of

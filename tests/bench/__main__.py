@@ -9,7 +9,9 @@ of another checkout takes its turn too.
 
 import argparse
 import asyncio
+import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -22,6 +24,7 @@ from tests.support.doc_blocks import ROOT
 
 CASES: Mapping[str, Case] = {**path_cost.CASES, **callers.CASES, **telemetry_cost.CASES, **fleet_cost.CASES}
 _ROUNDS, _FULL_ROUNDS = 2, 7
+_TOOLS = ("nginx", "curl", "openssl", "haproxy", "redis-server", "moto_server")
 
 
 def _label(checkout: Path) -> str:
@@ -71,5 +74,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _missing() -> list[str]:
+    """What is needed, and neither on the path nor beside this Python."""
+    beside = Path(sys.executable).parent
+    return [tool for tool in _TOOLS if shutil.which(tool) is None and not (beside / tool).exists()]
+
+
 if __name__ == "__main__":
-    asyncio.run(main(_parser().parse_args()))
+    _arguments = _parser().parse_args()
+    if missing := _missing():
+        sys.exit(f"not installed: {', '.join(missing)}")
+    asyncio.run(main(_arguments))

@@ -1,0 +1,105 @@
+"""The data directory: one process at a time, and a database that earlier versions may have written."""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import IO
+
+from service.disk import OutOfSpace
+
+_LAYOUT = 3
+"""Of the tables: a data directory written by newer code is refused."""
+# What earlier versions called them.
+_RENAMED_TABLES = {"unshared_sightings": "unshared_observations"}
+_RENAMED_COLUMNS = (
+    ("archives", "family", "options_key"),
+    ("blobs", "is_cut", "is_incomplete"),
+    ("members", "is_cut", "is_incomplete"),
+)
+
+
+class DataDirUnusable(RuntimeError):
+    """Nothing can be kept in this data directory; the message says why."""
+
+
+@contextmanager
+def data_dir_needed() -> Iterator[None]:
+    """Within the block every error of the disk is `DataDirUnusable`."""
+    try:
+        yield
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise DataDirUnusable(f"{error.strerror or error}{where}") from error
+    except (OutOfSpace, sqlite3.Error) as error:
+        raise DataDirUnusable(str(error)) from error
+
+
+def open_database(directory: Path, schemas: Sequence[str]) -> tuple[sqlite3.Connection, IO[bytes]]:
+    """Open, or create, the database of a data directory, whatever version has written it; returns it and its lock.
+
+    Raises `DataDirUnusable`, also when another process holds the lock or newer code has written it; `OSError`,
+    `OutOfSpace` or `sqlite3.Error`.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = (directory / "lock").open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path = directory / "batch.sqlite3"
+        # Created here, for nobody else's eyes: SQLite would make it readable to all.
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.fchmod(file, 0o600)
+        os.close(file)
+        connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        _check_layout(connection, directory)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        # A checkpoint writes every page once more and waits for the disk: rarely, then (pages of 4 KiB).
+        connection.execute("PRAGMA wal_autocheckpoint=4000")
+        _rename(connection)
+        _add_new_columns(connection, schemas)
+        for schema in schemas:
+            connection.executescript(schema)
+        connection.execute(f"PRAGMA user_version = {_LAYOUT}")
+    except BlockingIOError:
+        lock.close()
+        raise DataDirUnusable(f"{directory} is in use by another process") from None
+    except BaseException:
+        lock.close()
+        raise
+    return connection, lock
+
+
+def _check_layout(connection: sqlite3.Connection, directory: Path) -> None:
+    if connection.execute("PRAGMA user_version").fetchone()[0] > _LAYOUT:
+        raise DataDirUnusable(f"{directory} was written by a newer version of this service")
+
+
+def _rename(connection: sqlite3.Connection) -> None:
+    """Give tables and columns that an earlier version made their names of today."""
+    for old, new in _RENAMED_TABLES.items():
+        if _columns(connection, old):
+            connection.execute(f"ALTER TABLE {old} RENAME TO {new}")
+    for table, old, new in _RENAMED_COLUMNS:
+        if old in _columns(connection, table):
+            connection.execute(f"ALTER TABLE {table} RENAME COLUMN {old} TO {new}")
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
+    return {name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")}
+
+
+def _add_new_columns(connection: sqlite3.Connection, schemas: Sequence[str]) -> None:
+    """Give tables that an earlier version made the columns which came since, with their defaults."""
+    with closing(sqlite3.connect(":memory:")) as model:
+        for schema in schemas:
+            model.executescript(schema)
+        for (table,) in model.execute("SELECT name FROM sqlite_schema WHERE type = 'table'"):
+            there = _columns(connection, table)
+            for _, name, kind, not_null, default, _ in model.execute(f"PRAGMA table_info({table})"):
+                if there and name not in there:
+                    rule = f"NOT NULL DEFAULT {default}" if not_null else ""
+                    connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind} {rule}")
