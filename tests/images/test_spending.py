@@ -82,7 +82,8 @@ async def test_what_is_bought_stays_counted(database: Database, calendar: Calend
     first, second = [await reserved(credits_today, "a.0") for _ in range(2)]
 
     confirmed = [await credits_today.confirm(one) for one in (first, second)]
-    await credits_today.release(first)
+    for refused in (first, second):
+        await credits_today.release(refused)
 
     assert confirmed == [True, False]
     assert await credits_today.reserve("b.0") is None

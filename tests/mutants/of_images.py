@@ -208,7 +208,7 @@ IMAGES = (
         "        async with self._reserving:  # else",
         "        if True:  # else",
         "room that one download had made is not promised to another",
-        "tests/images/test_body.py tests/images/test_store.py",
+        "tests/images/test_budget.py tests/images/test_body.py tests/images/test_store.py",
         "tests/archives/test_eviction.py",
     ),
     Mutant(
@@ -216,21 +216,21 @@ IMAGES = (
         "            not self._reserving.locked()\n            and time",
         "            time",
         "what has plenty does not overtake who makes room",
-        "tests/images/test_body.py tests/images/test_store.py",
+        "tests/images/test_budget.py tests/images/test_body.py tests/images/test_store.py",
     ),
     Mutant(
         "images/budget.py",
         "wanted - self._written + _DATABASE_RESERVE - self._free",
         "wanted + _DATABASE_RESERVE - self._free",
         "bytes on the disk are not asked of it twice",
-        "tests/images/test_body.py tests/images/test_store.py",
+        "tests/images/test_budget.py tests/images/test_body.py tests/images/test_store.py",
     ),
     Mutant(
         "images/budget.py",
         "if 0 < missing <= self._used:",
         "if 0 < missing:",
         "what cannot fit at all evicts nobody",
-        "tests/images/test_body.py tests/images/test_store.py",
+        "tests/images/test_budget.py tests/images/test_body.py tests/images/test_store.py",
         "tests/archives/test_eviction.py",
     ),
     Mutant(

@@ -167,6 +167,17 @@ async def test_asked_for_anew_it_is_made_anew(generations: Generations, clock: F
     assert seen == [0, 1, 1, 1, 2, 2]
 
 
+async def test_a_clock_that_was_put_back_keeps_nobody_from_what_is_new(
+    generations: Generations, clock: FakeClock
+) -> None:
+    """Given an hour that comes twice: a wish that is an hour ahead is not taken for this one."""
+    seen = await look(generations, order(), refresh=True)
+    clock.advance(-3_600)
+    seen += await look(generations, order(), refresh=True)
+
+    assert seen == [1, 2]
+
+
 async def test_it_outlives_the_process(generations: Generations, database: Database) -> None:
     """What was seen is on the disk."""
     await look(generations, order(version="1"), order(version="2"))
