@@ -85,7 +85,7 @@ API = (
         "        if answer is not None:\n            self._unfinished.discard(key)\n",
         "",
         "a key that has its answer is answered again and again",
-        "tests/e2e/uploads/test_repeats.py",
+        "tests/api/test_order_requests.py",
     ),
     Mutant(
         "api/limits.py",
@@ -145,7 +145,7 @@ API = (
         "    if PREPARED in request:\n        cut(request)\n",
         "",
         "an error after the first byte ends in a cut",
-        "tests/archives/test_cutting.py",
+        "tests/api/test_middleware.py",
         "tests/e2e/test_streaming.py tests/e2e/test_storms.py",
     ),
     Mutant(
