@@ -14,7 +14,7 @@ from service.jobs.engine import JobEngine, JobFilter, Work
 from service.jobs.events import JobEvent, archive_of, events
 from service.jobs.job import Job, JobRequest, Status
 from service.jobs.runner import progress_of
-from service.problems import JobNotFound, JobUnfinished, NoCallback
+from service.problems import JobNotFound, JobsUnavailable, JobUnfinished, NoCallback
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import OPEN_STATUSES, Metrics
 from service.telemetry.traces import link
@@ -138,6 +138,9 @@ class Jobs:
             tasks.create_task(repeat("count jobs", self._count, every=_COUNT_SECONDS))
 
     async def _count(self) -> None:
-        counts = await self._engine.counts()
+        try:
+            counts = await self._engine.counts()
+        except JobsUnavailable:  # that Redis is away is told by whoever called it first; the figures stay as they were
+            return
         for status in OPEN_STATUSES:
             self._metrics.jobs_open.labels(status).set(counts[status])
