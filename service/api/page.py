@@ -104,7 +104,7 @@ async def page(request: web.Request) -> web.Response:
             return web.Response(status=HTTPStatus.SEE_OTHER, headers={"Location": f"/v1/orders/{order_id}/images"})
         found, headers = _sign_in(order_id, is_wrong="wrong" in request.query), _SIGN_IN_HEADERS
     else:
-        has_sample = is_sandbox(settings.autoenhance_api_base)
+        has_sample = is_sandbox(settings)
         found, headers = _index(sizes(request.app[PRESETS]), has_sample=has_sample), _HEADERS
     response = answer(request, found, "no-cache")
     response.headers.update(headers)

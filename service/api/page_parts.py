@@ -2,25 +2,24 @@
 
 from html import escape
 
-from yarl import URL
-
 from service.archives.renditions import Presets, RenditionOptions
-from service.hosts import is_loopback
+from service.settings import Settings
 
 SAMPLE = (
-    '<p class="sample" id="sample-order">'
+    '<p class="sample">'
     '<a class="button small" href="/?order=6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11">Try it with the sample order</a></p>'
 )
-"""To be seen once the page has found that the order is there."""
+"""The way to the order that the sandbox begins with."""
 
+_SANDBOX_KEY = "sandbox-key"
 _LABELS = {"print": "Print", "mls": "Listing (MLS)", "web": "Web"}
 _CHOSEN = frozenset({"print", "mls"})
 
 
-def is_sandbox(api_base: str) -> bool:
-    """Whether Autoenhance may be the sandbox: it is on this machine, or beside it under a bare name."""
-    host = URL(api_base).host or ""
-    return is_loopback(host) or "." not in host
+def is_sandbox(settings: Settings) -> bool:
+    """Whether Autoenhance is the sandbox: its key is one that opens nothing else."""
+    key = settings.autoenhance_api_key
+    return key is not None and key.get_secret_value() == _SANDBOX_KEY
 
 
 def sizes(presets: Presets) -> str:

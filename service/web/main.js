@@ -1,5 +1,4 @@
 // The page: what is wired to what.
-import { getJson } from "./api.js";
 import { wireAsk } from "./ask.js";
 import { lookWhoIsHere, wireCreate } from "./create.js";
 import { $, sleep, write } from "./dom.js";
@@ -54,14 +53,6 @@ async function findByName(text) {
   }
 }
 
-/** The sandbox has an order to try things with; whether it is the sandbox is told by that. */
-async function offerSample() {
-  const offer = $("sample-order");
-  if (!offer || document.documentElement.dataset.order) return;
-  const orderId = new URL(offer.firstElementChild.href).searchParams.get("order");
-  await getJson(`/v1/orders/${orderId}`, { quiet: true }).then(() => offer.classList.add("is-there"), () => {});
-}
-
 $("find-form").addEventListener("submit", (event) => {
   event.preventDefault();
   void find();
@@ -80,5 +71,4 @@ wireCreate((orderId) => {
 void Promise.race([openFromAddress(), sleep(1500)]).finally(() => {
   void lookWhoIsHere();
   void startStats();
-  void offerSample();
 });

@@ -1,16 +1,24 @@
 // What went wrong, as a sentence and a next step. The service's problem documents carry both, in `title` and `detail`;
-// only what has no such document is worded here.
+// what has no such document, or one for programs, is worded here.
 
 const OFFLINE = {
   code: "offline",
   title: "The service cannot be reached",
   detail: "Check your connection, then try again. Photos already downloaded are kept.",
 };
+// Where the service speaks to programs, of parameters and headers, the page has words of its own.
+const OWN = {
+  no_images: { title: "No photo could be downloaded", detail: "This is why:" },
+  rate_limited: { title: "Too many requests at a time", detail: "What has arrived is kept." },
+  unauthorized: { title: "This service needs an API key", detail: "Try again, and enter the key that its operator gave you." },
+  links_unavailable: { title: "Links cannot be made or looked up at the moment", detail: "Nothing is lost: try again in a minute." },
+};
 const FALLBACK = "Try again. If it happens again, tell the operator of this service.";
 
 /** An error response. `status` is 0 if there was no response at all. */
 export class Refusal extends Error {
-  constructor(document, status, retryAfter = 0) {
+  constructor(given, status, retryAfter = 0) {
+    const document = { ...given, ...OWN[given.code] };
     super(document.title || "Something went wrong");
     this.status = status;
     this.code = document.code || "unknown";

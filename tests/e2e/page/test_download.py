@@ -165,7 +165,8 @@ async def test_nothing_at_all_is_a_sentence_and_a_list(visit: Visit, sandbox: Sa
 
     await visitor.page.locator("#go").click()
 
-    await expect(visitor.page.locator("#outcome")).to_contain_text("None of the images could be downloaded")
+    await expect(visitor.page.locator("#outcome")).to_contain_text("No photo could be downloaded")
+    await expect(visitor.page.locator("#outcome-text")).to_have_text("This is why:")
     missing = visitor.page.get_by_role("list", name="Missing photos").get_by_role("listitem")
     await expect(missing).to_have_count(1)
     await expect(missing).to_contain_text("attic.jpg, bath.jpg, kitchen.jpg")

@@ -328,19 +328,19 @@ async def test_a_services_own_sizes_are_choices(visit: Visit, start_site: StartS
     await expect(page.get_by_text("Choose at most 5.")).to_be_visible()
 
 
-async def test_the_sandboxs_sample_order_is_offered(visit: Visit, sandbox: Sandbox) -> None:
-    """Where there is one: a click opens it."""
+async def test_the_sandboxs_sample_order_is_offered(visit: Visit, start_site: StartService, sandbox: Sandbox) -> None:
+    """A click opens it; in front of Autoenhance itself there is no such offer."""
+    order = sandbox.control.add_sample_order()
     visitor = await visit()
     await visitor.open()
-    await visitor.counters()
-    offer = visitor.page.get_by_role("link", name="Try it with the sample order")
-    await expect(offer).to_be_hidden()
-
-    order = sandbox.control.add_sample_order()
-    await visitor.open()
-    await offer.click()
+    await visitor.page.get_by_role("link", name="Try it with the sample order").click()
     await visitor.overview()
     await expect(visitor.page.get_by_role("heading", name=str(order.name))).to_be_visible()
+
+    other = await visit(await start_site(autoenhance_api_key="a key of Autoenhance"))
+    await other.open()
+    await other.counters()
+    await expect(other.page.get_by_role("link", name="Try it with the sample order")).to_have_count(0)
 
 
 async def test_several_sizes_come_in_one_zip(visit: Visit, sandbox: Sandbox) -> None:
