@@ -29,6 +29,13 @@ def test_actions_are_used_by_their_commit() -> None:
     assert [line for line in lines if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+(\.\d+)*", line)] == []
 
 
+def test_the_base_image_is_used_by_its_digest() -> None:
+    """The tag beside it says which version it is."""
+    (base,) = re.findall(r"^ARG PYTHON_IMAGE=(.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", base)
+
+
 def test_every_lock_and_image_is_looked_after() -> None:
     """Updates are proposed for each place that pins something."""
     updates = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text())["updates"]
