@@ -67,9 +67,9 @@ async def run(*command: str | Path, folder: Path) -> str:
     return output.decode()
 
 
-def example(service: Service) -> str:
+def example(service: Service, language: str) -> str:
     """The program in the guide, for this service, its key and its order."""
-    (found,) = re.finditer(r"^```py\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    (found,) = re.finditer(rf"^```{language}\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
     program = found[1]
     for written, real in ((ADDRESS, service.url), ("your-key", KEY), ("6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11", ORDER)):
         assert written in program
@@ -87,11 +87,13 @@ async def assert_flow(output: str, folder: Path) -> None:
         "unknown": "order_not_found",
     }
     for name in ("download.zip", "job.zip"):
-        with zipfile.ZipFile(folder / name) as archive:
-            assert {member: archive.read(member) for member in archive.namelist()} == {
-                "a.jpg": jpeg(1),
-                "b.jpg": jpeg(2),
-            }
+        assert_whole(folder / name)
+
+
+def assert_whole(path: Path) -> None:
+    """Both images are in it, as they were sent."""
+    with zipfile.ZipFile(path) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == {"a.jpg": jpeg(1), "b.jpg": jpeg(2)}
 
 
 async def test_a_python_client(service: Service, document: Path, tmp_path: Path) -> None:
@@ -106,13 +108,12 @@ async def test_a_python_client(service: Service, document: Path, tmp_path: Path)
     await run(sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "-p", "batch_client", folder=tmp_path)
     await run(sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "flow.py", folder=tmp_path)
     output = await run(sys.executable, "flow.py", service.url, KEY, ORDER, ".", folder=tmp_path)
-    await asyncio.to_thread((tmp_path / "example.py").write_text, example(service))
+    await asyncio.to_thread((tmp_path / "example.py").write_text, example(service, "py"))
     await run(sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "example.py", folder=tmp_path)
     await run(sys.executable, "example.py", folder=tmp_path)
 
     await assert_flow(output, tmp_path)
-    with zipfile.ZipFile(tmp_path / "house.zip") as archive:
-        assert archive.namelist() == ["a.jpg", "b.jpg"]
+    assert_whole(tmp_path / "house.zip")
 
 
 async def test_the_document_is_lint_free(document: Path, tmp_path: Path) -> None:
@@ -134,7 +135,10 @@ async def test_a_typescript_client(service: Service, document: Path, tmp_path: P
     (tmp_path / "node_modules").symlink_to(modules)
 
     await run(node, modules / "openapi-typescript" / "bin" / "cli.js", document, "-o", "schema.d.ts", folder=tmp_path)
+    await asyncio.to_thread((tmp_path / "example.ts").write_text, example(service, "ts"))
     await run(node, modules / "typescript" / "bin" / "tsc", "-p", ".", folder=tmp_path)
     output = await run(node, "out/flow.js", service.url, KEY, ORDER, tmp_path, folder=tmp_path)
+    await run(node, "out/example.js", folder=tmp_path)
 
     await assert_flow(output, tmp_path)
+    assert_whole(tmp_path / "house.zip")
