@@ -11,7 +11,14 @@ from service.archives.plan import Plan
 from service.archives.registry import Registry
 from service.computing import MANY_IMAGES, compute
 from service.images.blobs import Blob
-from service.problems import InvalidParameter, MaxCreditsExceeded, Problem, StillBuilding
+from service.problems import (
+    InvalidParameter,
+    MaxCreditsExceeded,
+    OrderEmpty,
+    Problem,
+    StillBuilding,
+    TooManyImages,
+)
 from service.upstream.models import Order
 
 T = TypeVar("T")
@@ -69,7 +76,10 @@ class Previews:
             if isinstance(order, Problem):
                 continue
             generations = await self._generations.observe(order_id, order)  # nothing is new before that is decided
-            plan = self._planner.plan(order_id, order, generations, options)
+            try:
+                plan = self._planner.plan(order_id, order, generations, options)
+            except (OrderEmpty, TooManyImages):  # said when it is planned, and buys nothing
+                continue
             plan = plan.without(await self.held_since(order_id, options))
             to_buy += plan.to_buy({} if options.refresh else await self._store.find(plan.keys()))
         if to_buy > options.max_credits:

@@ -123,10 +123,10 @@ async def test_the_report_resource_tells_the_orders_apart(service: Service) -> N
 async def test_an_order_that_cannot_be_had_is_a_report_in_its_folder(
     upstream: FakeUpstream, service: Service, script: Any, code: str
 ) -> None:
-    """The others are delivered; whatever is wrong with it."""
+    """The others are delivered; whatever is wrong with it, and also where the price was asked for."""
     upstream.orders[OTHER_ORDER] = script
 
-    job = await job_of(service, include=["manifest"])
+    job = await job_of(service, include=["manifest"], max_credits=0)
 
     members = (await zip_of(service, job)).members
     folder = job["orders"][1]["folder"]
