@@ -6,10 +6,11 @@ RUN := $(VENV)/bin/python
 WORKERS ?= 3
 
 # The unit tests, and those of the API; without what waits for seconds or starts programs.
-FAST := tests/api tests/archives tests/assistant tests/images tests/jobs tests/mutants tests/orders tests/telemetry/test_logs.py \
-	tests/telemetry/test_metrics.py tests/telemetry/test_scrub.py tests/telemetry/test_spans.py tests/upstream $(wildcard tests/test_*.py) \
+FAST := tests/api tests/archives tests/assistant tests/images tests/jobs tests/mutants tests/orders \
+	tests/telemetry/test_metrics.py tests/telemetry/test_scrub.py tests/telemetry/test_spans.py tests/upstream \
+	$(filter-out tests/test_packaging.py tests/test_startup.py,$(wildcard tests/test_*.py)) \
 	--ignore tests/api/test_slow_callers.py --ignore tests/api/test_stalled_readers.py --ignore tests/api/test_many_connections.py \
-	--ignore tests/api/test_shared_limits.py --ignore tests/jobs/test_kills.py --ignore tests/test_packaging.py --ignore tests/test_startup.py
+	--ignore tests/api/test_shared_limits.py --ignore tests/jobs/test_kills.py
 
 .PHONY: help demo test test-fast mutants coverage soak bench bench-all lint run docs lock wheel sbom audit clean
 

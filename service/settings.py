@@ -130,7 +130,7 @@ class Settings(BaseSettings):
     key alone; unset = open to everybody. Keys of one name are one caller, so that a key can be replaced. The page, the
     docs, probes and `/metrics` are open anyway: keep `/metrics` from the public at the proxy."""
     admin_token: SecretStr | None = None
-    """Token that administrators send as `X-Admin-Token`; unset = there are no administrators."""
+    """Administrators send it as `X-Admin-Token`; unset = there are none."""
     rate_limit: Annotated[RateLimitItem | None, NoDecode] = parse("10/minute")
     """Downloads, jobs and new orders that a caller may begin, such as `10/minute`, and ten times as many overviews and
     `HEAD` requests; `off` = no limit. Wrong keys, tokens and webhook secrets are limited to 10 a minute per address
