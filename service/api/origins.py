@@ -34,9 +34,7 @@ async def refuse_foreign(request: web.Request, handler: Handler) -> web.StreamRe
         raise PrefetchRefused
     settings, caller = request.app[SETTINGS], request[CALLER]
     if may_buy and caller.by_session and not _is_from_own_page(request, otherwise=False):
-        raise OriginRefused(
-            "A session buys by the service's own pages alone, and the browser did not say which it was."
-        )
+        raise OriginRefused("In a browser's session only this service's own pages buy.")
     is_open = not settings.service_api_key and not caller.is_administrator
     if is_open and (_may_change(request) or may_buy):
         if not is_from_own_page(request) and not _is_allowed(request, settings.allowed_origins):

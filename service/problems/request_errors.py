@@ -75,11 +75,11 @@ class AdministratorsOnly(Problem):
 
 
 class OriginRefused(Problem):
-    """A page of another site tried to call this service from a browser."""
+    """A browser asked for what buys or changes something, and did not say that a page of this service wants it."""
 
     status, code = HTTPStatus.FORBIDDEN, "origin_refused"
     title = "Origin not allowed"
-    advice = "The operator can add the origin to ALLOWED_ORIGINS."
+    advice = "Open it from the page of this service; the operator can add other origins to ALLOWED_ORIGINS."
 
 
 class HostRefused(Problem):
