@@ -92,7 +92,8 @@ class Link:
         self._retry_at = time.monotonic() + self._pause
         if self.is_up:
             self.is_up = False
-            log.warning("shared part unavailable", what=self._what, error=type(error.__cause__ or error).__name__)
+            cause = error if isinstance(error, TimeoutError) else error.__cause__ or error
+            log.warning("shared part unavailable", what=self._what, error=type(cause).__name__)
 
 
 @asynccontextmanager

@@ -82,7 +82,9 @@ def mend(link: Link) -> None:
 
 
 @pytest.fixture
-async def three(redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[Instance]]:
+async def three(
+    redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patient: None
+) -> AsyncIterator[list[Instance]]:
     """Three instances; those that do not beat are dead at once."""
     monkeypatch.setattr("service.cluster.archives._PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr("service.cluster.archives._AGAIN_SECONDS", 0.01)
