@@ -109,8 +109,12 @@ class Archives:
         """
         ordered = sorted(order_ids)
         calls = [self._look_up(order_id, options, deadline) for order_id in ordered]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        if options.wait:  # some are as they were when others were not listed yet
+            now = await asyncio.gather(*map(self._orders.get, ordered), return_exceptions=True)
+            outcomes = [new if isinstance(new, Order) else old for new, old in zip(now, outcomes, strict=True)]
         orders: dict[str, Order | Problem] = {}
-        for order_id, outcome in zip(ordered, await asyncio.gather(*calls, return_exceptions=True), strict=True):
+        for order_id, outcome in zip(ordered, outcomes, strict=True):
             if not isinstance(outcome, (Order, *_OF_ONE_ORDER)):
                 raise outcome
             orders[order_id] = outcome

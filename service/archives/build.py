@@ -184,8 +184,12 @@ class Build:
                     current = now.get(place)
                     if current is None or current.state in _SETTLED or is_last_poll:
                         del waiting[place]
-                        found = (current, obstacle(current)) if current else (image, Reason.IMAGE_NOT_FOUND)
-                        ready.put_nowait(found)
+                        if current is None:
+                            ready.put_nowait((image, Reason.IMAGE_NOT_FOUND))
+                            continue
+                        if current.stem != image.stem:  # an image keeps its name, whatever is listed before it by now
+                            current = current.model_copy(update={"stem": image.stem})
+                        ready.put_nowait((current, obstacle(current)))
                 if not waiting or is_last_poll:
                     return
                 await self._poll_order(order, watch, schedule)
@@ -288,7 +292,7 @@ class Build:
         # A missing original is reported, and the archive is complete without it.
         is_complete = all(result.is_original for result in failures) and not archive.failed_orders
         state = State.COMPLETE if is_complete else State.PARTIAL
-        summary = comment(archive.order_ids, archive.downloaded, archive.total)
+        summary = comment(archive.orders, archive.downloaded, archive.total)
         archive.key = self._final_key()
         if state is State.COMPLETE and any(result.code not in FOR_GOOD for result in failures):
             archive.key += "/original missing"  # which may come yet: the next request asks again

@@ -10,10 +10,11 @@ from service.archives.plan import Plan, PlannedOrder
 from service.text import one_line
 
 
-def comment(order_ids: Sequence[str], downloaded: int, total: int) -> str:
+def comment(orders: Sequence[PlannedOrder], downloaded: int, total: int) -> str:
     """The archive comment."""
-    orders = f"order{'s' if len(order_ids) > 1 else ''} {', '.join(order_ids)}"
-    return f"Autoenhance {orders}: {downloaded} of {total} images"
+    there = [order.order_id for order in orders if order.code is None]
+    text = f"Autoenhance order{'s' if len(there) > 1 else ''} {', '.join(there)}: {downloaded} of {total} images"
+    return text if len(there) == len(orders) else f"{text}; {len(there)} of {len(orders)} orders"
 
 
 def texts_of(plan: Plan, results: Sequence[ImageResult]) -> dict[str, bytes]:

@@ -158,7 +158,7 @@ class NoImages(ImagesFailed):
 
 
 class NoOrders(Problem):
-    """Of several in one ZIP; it is the error of a job. `orders` has the reason for each."""
+    """Of several in one ZIP; it is the error of a job. `detail` has the reason for each."""
 
     status, code = HTTPStatus.UNPROCESSABLE_ENTITY, "no_orders"
     title = "None of the orders could be downloaded"

@@ -913,6 +913,41 @@ class TestBuild:
 
         assert [(result.image_id, result.code) for result in archive.results] == [("a", None), ("b", Reason.NOT_READY)]
 
+    @pytest.mark.parametrize("asked", ["numbered", "several orders"])
+    async def test_a_photo_listed_meanwhile_changes_no_name(
+        self, house: House, upstream: FakeUpstream, asked: str
+    ) -> None:
+        """Given one that comes in front of the others while they are waited for: no two files have one name."""
+        first, second = photo("a", "IMG.jpg"), photo("b", "IMG.jpg")
+        upstream.orders[ORDER] = order([first | {"status": "processing"}, second])
+        upstream.orders[OTHER_ORDER] = order(["c"], order_id=OTHER_ORDER)
+        upstream.images |= {"a": jpeg(1), "b": jpeg(2), "c": jpeg(3)}
+        orders: Any = ORDER if asked == "numbered" else (ORDER, OTHER_ORDER)
+        names = {"names": "{seq}"} if asked == "numbered" else {}
+        archive, _ = await house.start(orders, wait=True, wait_timeout=PATIENCE, **names)
+        with archive.readers.reading(to_the_end=True):
+            await archive.wait_until(lambda: any(member.image_id == "b" for member in archive.members))
+            upstream.orders[ORDER] = order([photo("0", "IMG.jpg", date_added=1), first, second])
+            house.orders.notify(ORDER)
+            await archive.wait_until(lambda: False)
+
+        found = {member.image_id: member.name.rpartition("/")[2] for member in archive.members}
+        assert found.pop("c", None) in {None, "c.jpg"}
+        assert found == ({"a": "01.jpg", "b": "02.jpg"} if asked == "numbered" else {"a": "IMG.jpg", "b": "IMG_1.jpg"})
+
+    async def test_what_was_finished_while_another_order_was_awaited_is_not_missing(
+        self, house: House, upstream: FakeUpstream
+    ) -> None:
+        """Given an order without images until the deadline, and one whose images became ready meanwhile."""
+        upstream.orders[ORDER] = order([], is_merging=True, status="processing")
+        other = [photo("b", status="processing")]
+        upstream.orders[OTHER_ORDER] = [order(other, order_id=OTHER_ORDER), order(["b"], order_id=OTHER_ORDER)]
+        upstream.images["b"] = jpeg()
+
+        archive = await house.finished((ORDER, OTHER_ORDER), wait=True, wait_timeout=0.1)
+
+        assert [(result.image_id, result.code) for result in archive.results] == [("b", None)]
+
     async def test_images_are_fetched_as_they_become_ready(self, house: House, upstream: FakeUpstream) -> None:
         """Each when a look shows it; what was made meanwhile is what the archive's key stands for."""
         processing = {image_id: photo(image_id, status="processing") for image_id in "ab"}

@@ -12,6 +12,7 @@ from service.archives.archive import ImageResult
 from service.archives.options import Options
 from service.archives.plan import Plan, PlannedOrder
 from service.archives.report import comment, texts_of
+from service.problems import OrderEmpty
 from service.reasons import Reason
 from tests.support.plans import plan_of
 
@@ -75,7 +76,7 @@ def test_an_image_without_a_name_is_named_so() -> None:
 
 def test_the_comment_counts_what_is_in() -> None:
     """Not what was asked for."""
-    assert comment([ORDER], 2, 3) == f"Autoenhance order {ORDER}: 2 of 3 images"
+    assert comment([PlannedOrder(order_id=ORDER)], 2, 3) == f"Autoenhance order {ORDER}: 2 of 3 images"
 
 
 def test_a_missing_rendition_is_named_with_the_way_to_get_it() -> None:
@@ -158,4 +159,11 @@ def test_each_order_has_texts_in_its_folder() -> None:
 
 def test_the_comment_names_all_orders() -> None:
     """With the count of all."""
-    assert comment(["1", "2"], 2, 3) == "Autoenhance orders 1, 2: 2 of 3 images"
+    orders = [PlannedOrder(order_id="1"), PlannedOrder(order_id="2")]
+    assert comment(orders, 2, 3) == "Autoenhance orders 1, 2: 2 of 3 images"
+
+
+def test_the_comment_counts_the_orders_of_which_there_is_nothing() -> None:
+    """It is the first thing that unzip prints."""
+    orders = [PlannedOrder(order_id="1"), PlannedOrder.failed("2", None, OrderEmpty())]
+    assert comment(orders, 3, 3) == "Autoenhance order 1: 3 of 3 images; 1 of 2 orders"

@@ -45,11 +45,13 @@ class House:
     registry: Registry
     parts: Parts
 
-    async def start(self, order_id: str = ORDER, caller: str = "", **options: Any) -> tuple[Archive, CacheResult]:
+    async def start(
+        self, order_id: str | tuple[str, ...] = ORDER, caller: str = "", **options: Any
+    ) -> tuple[Archive, CacheResult]:
         """The archive for these options."""
         return await self.archives.get_or_start(order_id, Options(**options), caller)
 
-    async def finished(self, order_id: str = ORDER, **options: Any) -> Archive:
+    async def finished(self, order_id: str | tuple[str, ...] = ORDER, **options: Any) -> Archive:
         """The archive for these options, read to its end."""
         archive, _ = await self.start(order_id, **options)
         return await self.read_to_the_end(archive)
