@@ -84,11 +84,7 @@ def _originals(
     by_id = {record.image_id: record for record in order.images}
     found = []
     for image_id, record in chosen:
-        source = record
-        for _ in order.images:  # at most: they may name each other in a circle
-            if source.parent_image_id is None or source.parent_image_id not in by_id:
-                break
-            source = by_id[source.parent_image_id]
+        source = _lineage(record, by_id)[-1]
         source_id = source.parent_image_id or source.image_id or image_id
         variant = image_variant(replace(source, image_id=source_id), rendition)
         # It is there as soon as it is uploaded, whatever becomes of the enhanced one.
@@ -108,6 +104,19 @@ def _originals(
             )
         )
     return found
+
+
+def with_parents(order: Order, record: ImageRecord) -> Order:
+    """The order with one of its images and those that it was made from: all that its original depends on."""
+    return replace(order, images=tuple(_lineage(record, {image.image_id: image for image in order.images})))
+
+
+def _lineage(record: ImageRecord, by_id: Mapping[str | None, ImageRecord]) -> list[ImageRecord]:
+    """An image, the one it was made from, and so on; each once: they may name each other in a circle."""
+    found = {record.image_id: record}
+    while (parent := record.parent_image_id) is not None and parent in by_id and parent not in found:
+        record = found[parent] = by_id[parent]
+    return list(found.values())
 
 
 def _stems(order_id: str, order: Order, chosen: Sequence[tuple[str, ImageRecord]], options: Options) -> dict[str, str]:

@@ -6,6 +6,7 @@ from service.archives.build import BuildContext
 from service.archives.options import ImageOptions, Options
 from service.archives.outcomes import MAY_BE_STORED, image_failure, obstacle
 from service.archives.plan import Plan
+from service.archives.planner import with_parents
 from service.images.blobs import Blob
 from service.images.requests import FetchContext, Fetched, ImageFailed
 from service.images.spending import until_tomorrow
@@ -52,9 +53,10 @@ class SingleImages:
         if wanted.include is None:
             alone = replace(order, images=(record,))
             return self._planner.plan(order_id, alone, await self._generations.observe(order_id, alone), options)
-        # An original may be that of another image of the order.
         options = options.model_copy(update={"include": (wanted.include,)})
-        plan = self._planner.plan(order_id, order, await self._generations.observe(order_id, order), options)
+        # An original may be that of another image of the order.
+        few = with_parents(order, record)
+        plan = self._planner.plan(order_id, few, await self._generations.observe(order_id, few), options)
         return plan.model_copy(update={"images": tuple(image for image in plan.images if image.is_original)})
 
     async def find(self, plan: Plan) -> Blob | None:

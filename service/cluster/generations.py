@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from service.cluster.link import Unavailable, bounded
 from service.cluster.orders import OrderDocument, OrderDocuments
+from service.computing import MANY_IMAGES
 from service.database import Database, DatabaseClosed
 from service.orders.generations import Observation, observed, read_observations, write_observations
 from service.upstream.models import ImageRecord
@@ -69,7 +70,7 @@ class ClusterGenerations:
             return replace(document, observations=known | now)
 
         try:
-            await self._documents.update(order_id, note)
+            await self._documents.update(order_id, note, is_short=len(records) <= MANY_IMAGES)
         except Unavailable:
             return {}
         return now
@@ -92,7 +93,7 @@ class ClusterGenerations:
                 return replace(document, observations=document.observations | _merged(ours, document.observations))
 
             try:
-                await self._documents.update(order_id, add)
+                await self._documents.update(order_id, add, is_short=len(ours) <= MANY_IMAGES)
             except Unavailable:
                 return False
             self._database.note(

@@ -3,6 +3,7 @@
 It says how each of the order's images was last seen, and which archives the order's addresses have named.
 """
 
+import functools
 import json
 import time
 from collections import OrderedDict
@@ -12,14 +13,17 @@ from dataclasses import astuple, dataclass, field
 from service.archives.named import REMEMBERED_SECONDS
 from service.cluster.link import Unavailable
 from service.cluster.objects import ObjectChanged, Objects
+from service.computing import compute
 from service.orders.generations import Observation
 from service.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
 _TRIES = 10
-# What was read of late need not be read again to be written; so much of it is kept.
-_RECENT, _RECENT_BYTES = 256, 64 * 1024
+# Longer ones take some milliseconds to be read.
+_SHORT_BYTES = 64 * 1024
+# What was read of late need not be read again to be written; so many short ones are kept.
+_RECENT = 256
 # No image has this id.
 _NAMES = ""
 
@@ -51,27 +55,38 @@ class OrderDocuments:
     async def read(self, order_id: str) -> OrderDocument:
         """The document as it is now; an empty one where there is none."""
         body, _ = await self._get(order_id)
-        return _decode(body)
+        return await compute(lambda: _decode(body), is_short=len(body) <= _SHORT_BYTES)
 
     async def update(
-        self, order_id: str, change: Callable[[OrderDocument], OrderDocument], *, may_be_recent: bool = False
+        self,
+        order_id: str,
+        change: Callable[[OrderDocument], OrderDocument],
+        *,
+        may_be_recent: bool = False,
+        is_short: bool = True,
     ) -> OrderDocument:
         """Write what `change` makes of the document, if that is another one; it is called again when another instance
         was quicker. Returns what is there now.
 
-        `may_be_recent`: where nothing is to be changed, what was read of late will do.
+        `may_be_recent`: where nothing is to be changed, what was read of late will do. `is_short`: the change is; what
+        is not, or is made to a long document, is made beside the event loop.
         """
+
+        def make(body: bytes) -> tuple[OrderDocument, bytes | None]:
+            document = _decode(body)
+            changed = change(document)
+            return changed, None if changed == document else _encode(changed)
+
         for attempt in range(_TRIES):
             recent = self._recent.get(order_id) if may_be_recent and not attempt else None
             body, tag = recent or await self._get(order_id)
-            document = _decode(body)
-            changed = change(document)
-            if changed == document:
-                return document
-            try:
-                await self._put(order_id, changed, tag)
-            except ObjectChanged:
-                continue
+            making = functools.partial(make, body)
+            changed, written = await compute(making, is_short=is_short and len(body) <= _SHORT_BYTES)
+            if written is not None:
+                try:
+                    await self._put(order_id, written, tag)
+                except ObjectChanged:
+                    continue
             return changed
         log.warning("an order's document changes too fast to be written", order_id=order_id)
         raise Unavailable(order_id)
@@ -81,14 +96,14 @@ class OrderDocuments:
         self._keep(order_id, *found)
         return found
 
-    async def _put(self, order_id: str, document: OrderDocument, tag: str | None) -> None:
-        body, name = _encode(document), _name(order_id)
+    async def _put(self, order_id: str, body: bytes, tag: str | None) -> None:
+        name = _name(order_id)
         tag = await (self._objects.create(name, body) if tag is None else self._objects.replace(name, body, tag))
         self._keep(order_id, body, tag)
 
     def _keep(self, order_id: str, body: bytes, tag: str | None) -> None:
         self._recent.pop(order_id, None)
-        if len(body) <= _RECENT_BYTES:
+        if len(body) <= _SHORT_BYTES:
             self._recent[order_id] = body, tag
         if len(self._recent) > _RECENT:
             self._recent.popitem(last=False)

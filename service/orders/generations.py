@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, replace
 from typing import Protocol
 
+from service.computing import MANY_IMAGES, compute
 from service.database import Database
 from service.images.identity import digest
 from service.upstream.models import ImageRecord, ImageState, Order
@@ -104,17 +105,29 @@ class Generations:
         listed = [image.image_id for image in order.images if image.image_id]
         anew = set(refresh)
         shared = await self._shared.observe(order_id, records, anew) if self._shared is not None and records else {}
+        known = await self._database.run(lambda connection: read_observations(connection, listed))
 
-        def update(connection: sqlite3.Connection) -> dict[str, int]:
-            known = read_observations(connection, listed)
+        def look() -> tuple[dict[str, Observation], dict[str, Observation]]:
             now = shared or observed(records, known, anew)
-            write_observations(connection, {id_: new for id_, new in now.items() if new != known.get(id_)})
-            if self._shared is not None and now and not shared:
-                self._shared.mark(connection, order_id, now)
-            # One whose state says nothing now is what it was.
-            return {image_id: observation.generation for image_id, observation in {**known, **now}.items()}
+            return now, {image_id: seen for image_id, seen in now.items() if seen != known.get(image_id)}
 
-        return await self._database.run(update)
+        now, new = await compute(look, is_short=len(listed) <= MANY_IMAGES)
+        is_unshared = self._shared is not None and bool(now) and not shared
+
+        def update(connection: sqlite3.Connection) -> dict[str, Observation]:
+            latest = {} if shared else read_observations(connection, new)
+            # Those that somebody else has noted meanwhile were seen after that.
+            later = {image_id: records[image_id] for image_id in new if latest.get(image_id) != known.get(image_id)}
+            written = new if shared else new | observed(later, latest, anew)
+            write_observations(connection, written)
+            if self._shared is not None and is_unshared:
+                self._shared.mark(connection, order_id, now)
+            return written
+
+        if new or is_unshared:
+            now = now | await self._database.run(update)
+        # One whose state says nothing now is what it was.
+        return {image_id: observation.generation for image_id, observation in {**known, **now}.items()}
 
     async def sweep(self) -> None:
         """Forget images that were not seen for long and are not stored.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.archives.options import Options
 from service.archives.plan import Plan, PlannedOrder, join, options_key
-from service.archives.planner import make_plan
+from service.archives.planner import make_plan, with_parents
 from service.images.identity import key_digest
 from service.problems import OrderEmpty, TooManyImages, UnknownImage
 from service.upstream.models import ImageState, Original, Rendition
@@ -129,6 +129,22 @@ def test_a_sub_image_has_its_parents_original(parents: dict[str, str], source: s
     last = made.images[3:][max("abc".index(one) for one in parents)]
 
     assert made.request(last).image_id == source
+
+
+@pytest.mark.parametrize(
+    "parents", [{}, {"b": "a"}, {"b": "a", "c": "b"}, {"b": "gone"}, {"a": "b", "b": "a"}, {"c": "c"}]
+)
+def test_an_original_depends_on_its_image_and_the_parents_alone(parents: dict[str, str]) -> None:
+    """A plan of so few images has the original that a plan of the whole order has."""
+    whole = parse_order(order([photo(one, parent_image_id=parents.get(one)) for one in "abc"]))
+    generations = {"a": 1, "b": 2, "c": 3}
+    for record in whole.images:
+        options = Options(include=("original",), image=(record.image_id,))
+        few = with_parents(whole, record)
+        made = make_plan(ORDER, few, generations, options, 100)
+
+        assert made.images == make_plan(ORDER, whole, generations, options, 100).images
+        assert {image.image_id for image in few.images} <= {record.image_id, *parents.values()}
 
 
 def test_what_is_held_is_left_out_under_the_names_of_the_whole() -> None:

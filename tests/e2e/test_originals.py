@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blake3 import blake3
 
+from service.orders.generations import Generations
 from service.sandbox import ImageSpec, Sandbox
+from service.upstream.models import Order
 from tests.support.client import Answer, Service, StartService
 from tests.support.jobs import ended, submit
 from tests.support.samples import ORDER, jpeg, order, photo, png
@@ -262,6 +265,23 @@ async def test_an_original_by_itself_is_the_parents(upstream: FakeUpstream, serv
     answer = await service.ask(f"{PATH}/c", params={"include": "original"})
 
     assert answer.body == TIFF
+
+
+async def test_an_original_by_itself_costs_no_look_at_the_whole_order(
+    upstream: FakeUpstream, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many images there are: at itself and what it was made from."""
+    upstream.orders[ORDER] = order([photo("a"), photo("c", parent_image_id="a"), *map(str, range(50))])
+    seen, observe = [], Generations.observe
+
+    async def watched(self: Generations, order_id: str, document: Order, *more: Any) -> dict[str, int]:
+        seen.append([image.image_id for image in document.images])
+        return await observe(self, order_id, document, *more)
+
+    monkeypatch.setattr(Generations, "observe", watched)
+    answer = await service.ask(f"{PATH}/c", params={"include": "original"})
+
+    assert (answer.body, seen) == (TIFF, [["c", "a"]])
 
 
 @pytest.mark.parametrize("query", ["format=png", "rendition=print", "max_width=480"])

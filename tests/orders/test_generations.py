@@ -1,14 +1,17 @@
 """When an image counts as made anew: what was stored of it is not what it is now."""
 
 import sqlite3
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from service.computing import MANY_IMAGES, compute
 from service.database import Database
 from service.orders import generations as module
-from service.orders.generations import Generations, Observation, read_observations
+from service.orders.generations import Generations, Observation, observed, read_observations
 from service.upstream.models import Order
 from service.upstream.order_document import parse_order
 from tests.support.transport import FakeClock
@@ -183,6 +186,44 @@ async def test_it_outlives_the_process(generations: Generations, database: Datab
     await look(generations, order(version="1"), order(version="2"))
 
     assert await look(Generations(database), order(version="2"), order(version="3")) == [1, 2]
+
+
+@pytest.mark.parametrize(("count", "thread"), [(MANY_IMAGES, "MainThread"), (MANY_IMAGES + 1, "computing_0")])
+async def test_many_images_are_compared_beside_the_loop_and_the_database(
+    generations: Generations, monkeypatch: pytest.MonkeyPatch, count: int, thread: str
+) -> None:
+    """Both are there for everybody else; few are compared at once."""
+    threads = []
+
+    def watched(*values: Any) -> dict[str, Observation]:
+        threads.append((threading.current_thread().name, len(values[0])))
+        return observed(*values)
+
+    monkeypatch.setattr(module, "observed", watched)
+    large = parse_order({"images": [{"image_id": str(one), "status": "processed"} for one in range(count)]})
+    found = await generations.observe("o", large)
+
+    assert len(found) == count
+    assert [name for name, images in threads if images] == [thread]
+
+
+async def test_what_another_notes_meanwhile_is_not_lost(
+    generations: Generations, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One has read how the image was seen last; before it writes, another one sees it made anew: both count."""
+    await look(generations, order(version="1"))
+    others = Generations(database)
+
+    async def late(work: Callable[[], Any], *, is_short: bool) -> Any:
+        found = work()
+        monkeypatch.setattr(module, "compute", compute)
+        assert await look(others, order(version="3")) == [1]
+        return found
+
+    monkeypatch.setattr(module, "compute", late)
+
+    assert await look(generations, order(version="2")) == [2]
+    assert await look(others, order(version="2"), order(version="3")) == [2, 3]
 
 
 class TestFirstEdition:

@@ -1,20 +1,23 @@
 """How instances that share a storage see an image: what one saw while the others could not hear of it is not lost."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from obstore.store import MemoryStore
 
-from service.cluster import cluster, generations
+from service.cluster import cluster, generations, orders
 from service.cluster.generations import ClusterGenerations
 from service.cluster.objects import Objects
 from service.cluster.orders import OrderDocuments
+from service.computing import MANY_IMAGES
 from service.database import Database
 from service.images import blob_index
-from service.orders.generations import SCHEMA, Generations
+from service.orders.generations import SCHEMA, Generations, observable
 from service.telemetry.metrics import Metrics
 from service.upstream.order_document import parse_order
 from tests.support.client import PATIENCE
@@ -117,3 +120,33 @@ async def test_what_comes_late_is_known_at_the_next_look(
 
     assert (late, await first.look()) == (0, 1)
     gate.set()
+
+
+async def test_many_images_are_compared_beside_the_loop(
+    two: tuple[Instance, Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What all know of them is read, compared and written there; a document that has become long is read there also
+    for one image."""
+    first, _ = two
+    threads = set()
+
+    def watch(module: ModuleType, name: str) -> None:
+        function = getattr(module, name)
+
+        def watched(*values: object) -> object:
+            threads.add((name, threading.current_thread().name))
+            return function(*values)
+
+        monkeypatch.setattr(module, name, watched)
+
+    for module, name in ((orders, "_decode"), (orders, "_encode"), (generations, "_merged"), (generations, "observed")):
+        watch(module, name)
+    many = parse_order({"images": [{"image_id": str(one), "status": "processed"} for one in range(4 * MANY_IMAGES)]})
+    assert len(await first.shared.observe(ORDER, observable(many), set())) == 4 * MANY_IMAGES
+    beside = {(name, "computing_0") for name in ("_decode", "_encode", "_merged", "observed")}
+    assert threads == beside
+
+    threads.clear()
+    await first.look()
+
+    assert threads == beside
