@@ -57,10 +57,16 @@ class SharedSpending:
         limit = -1 if self.limit is None else self.limit
         try:
             may_buy = await self._call(self._reserve, reservation, limit, _KEPT_SECONDS, reservation.id)
-        except Unavailable:
-            if self.limit is not None:
-                log.warning("nothing is bought while Redis cannot tell what was spent today")
-            return reservation if self.limit is None else None
+        except Unavailable as error:
+            if self.limit is None:
+                return reservation
+            if error.__cause__ is not None:  # else Redis was not asked
+                self._release_later(reservation)
+            log.warning("nothing is bought while Redis cannot tell what was spent today")
+            return None
+        except BaseException:
+            self._release_later(reservation)
+            raise
         return reservation if may_buy else None
 
     async def confirm(self, reservation: Reservation) -> bool:
@@ -81,6 +87,10 @@ class SharedSpending:
             return int(await self._redis.call(lambda: self._redis.redis.hlen(_name(day))))
         except Unavailable:
             return None
+
+    def _release_later(self, reservation: Reservation) -> None:
+        """Whether it is counted cannot be told, and nobody is there to release it."""
+        self._redis.call_later(lambda: self._run(self._release, reservation, reservation.id))
 
     async def _call(self, script: Any, reservation: Reservation, *arguments: Any) -> Any:
         return await self._redis.call(lambda: self._run(script, reservation, *arguments))

@@ -1,5 +1,6 @@
 """How many credits are spent in a day: each is reserved before the image that it buys is asked for."""
 
+import asyncio
 import sqlite3
 import time
 from dataclasses import dataclass, field
@@ -39,7 +40,8 @@ class Spending(Protocol):
     async def reserve(self, key: str) -> Reservation | None:
         """Count a credit for an image that is about to be bought.
 
-        None, and nothing is counted, when the day's limit is reached, or when it cannot be told whether it is.
+        None, and nothing is counted, when the day's limit is reached, or when it cannot be told whether it is. Nor is
+        anything for who is cancelled meanwhile.
         """
 
     async def confirm(self, reservation: Reservation) -> bool:
@@ -76,7 +78,14 @@ class LocalSpending:
             connection.execute(upsert, (day, key))
             return True
 
-        return Reservation(key, day) if await self._database.run(count, durable=limit is not None) else None
+        reservation = Reservation(key, day)
+        counting = self._database.give(count, durable=limit is not None)
+        try:
+            await asyncio.wait([counting])
+        except BaseException:  # it is carried through, and nobody is there to release it
+            counting.add_done_callback(lambda counted: self._release_unless_failed(counted, reservation))
+            raise
+        return reservation if counting.result() else None
 
     async def confirm(self, reservation: Reservation) -> bool:
         """As `Spending`."""
@@ -88,15 +97,22 @@ class LocalSpending:
 
     async def release(self, reservation: Reservation) -> None:
         """As `Spending`."""
-        values = (reservation.day, reservation.key)
-        self._database.note("UPDATE credits SET unanswered = unanswered - 1 WHERE day = ? AND key = ?", values)
-        unused = "DELETE FROM credits WHERE day = ? AND key = ? AND unanswered <= 0 AND NOT is_bought"
-        self._database.note(unused, values)
+        self._release(reservation)
 
     async def spent(self) -> int | None:
         """As `Spending`."""
         day = today()
         return await self._database.run(lambda connection: _spent(connection, day))
+
+    def _release_unless_failed(self, counting: asyncio.Future[bool], reservation: Reservation) -> None:
+        if not counting.cancelled() and counting.exception() is None and counting.result():
+            self._release(reservation)
+
+    def _release(self, reservation: Reservation) -> None:
+        values = (reservation.day, reservation.key)
+        self._database.note("UPDATE credits SET unanswered = unanswered - 1 WHERE day = ? AND key = ?", values)
+        unused = "DELETE FROM credits WHERE day = ? AND key = ? AND unanswered <= 0 AND NOT is_bought"
+        self._database.note(unused, values)
 
 
 def today() -> str:

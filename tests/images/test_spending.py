@@ -1,6 +1,7 @@
 """Credits that are counted before they are spent: never more than a day may have, whoever asks and whatever fails."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from service.database import Database
 from service.images import spending
 from service.images.spending import LocalSpending, Reservation, until_tomorrow
+from tests.support.transport import PATIENCE, turns
 
 NOON, NEXT_DAY = 1_800_014_400.0, 1_800_014_400.0 + 86_400  # 2027-01-15 and 2027-01-16, 12:00 UTC
 
@@ -195,3 +197,21 @@ async def test_credits_of_a_directory_of_an_earlier_version_stay_counted(tmp_pat
 
     assert await credits_today.spent() == 1
     await second.close()
+
+
+async def test_a_credit_whose_caller_has_left_is_given_back(database: Database, calendar: Calendar) -> None:
+    """It is counted all the same, but nobody was told: it can be spent on another image."""
+    credits_today = LocalSpending(database, 1)
+    may_go_on = threading.Event()
+    working = database.give(lambda _: may_go_on.wait(PATIENCE))
+    leaving = asyncio.create_task(credits_today.reserve("a.0"))
+    await turns()
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    may_go_on.set()
+    await working
+
+    assert leaving.cancelled()
+    async with asyncio.timeout(PATIENCE):
+        while await credits_today.reserve("b.0") is None:  # noqa: ASYNC110  # given back by work nobody waits for
+            await asyncio.sleep(0.01)

@@ -12,6 +12,7 @@ from service.telemetry.metrics import Metrics
 from tests.support.client import PATIENCE, Service, StartService
 from tests.support.redis_server import RedisServer
 from tests.support.samples import ORDER, jpeg, order
+from tests.support.transport import turns
 from tests.support.upstream import FakeUpstream
 
 IMAGES = {f"i{number}": jpeg(number) for number in range(9)}
@@ -89,6 +90,13 @@ async def reserved(credits_today: SharedSpending, key: str) -> Reservation:
     return reservation
 
 
+async def reserved_once_free(credits_today: SharedSpending, key: str) -> None:
+    """Wait until there is a credit for an image."""
+    async with asyncio.timeout(3 * PATIENCE):
+        while await credits_today.reserve(key) is None:  # noqa: ASYNC110  # made up for by a call that is not ours
+            await asyncio.sleep(0.05)
+
+
 async def test_a_refusal_gives_back_only_its_own_credit(one_left: SharedSpending) -> None:
     """Two renditions of an image are downloaded: until the second has its answer, it may be what is bought."""
     refused, bought = await reserved(one_left, "a.0"), await reserved(one_left, "a.0")
@@ -141,6 +149,32 @@ async def test_what_was_refused_while_redis_was_away_is_given_back_when_it_is_th
     await one_left.release(reservation)
     redis.start()
 
-    async with asyncio.timeout(3 * PATIENCE):
-        while await one_left.reserve("b.0") is None:  # noqa: ASYNC110  # made up for by a call that is not ours
-            await asyncio.sleep(0.05)
+    await reserved_once_free(one_left, "b.0")
+
+
+async def test_a_credit_whose_answer_was_late_is_given_back(
+    one_left: SharedSpending, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis has counted it, but nothing is bought: it can be spent on another image."""
+    await one_left.release(await reserved(one_left, "a.0"))  # Redis knows the script
+    monkeypatch.setattr(one_left._redis.link, "_seconds", 0.5)
+    redis.freeze()
+    late = await one_left.reserve("a.0")
+    redis.thaw()
+
+    assert late is None
+    await reserved_once_free(one_left, "b.0")
+
+
+async def test_a_credit_whose_caller_has_left_is_given_back(one_left: SharedSpending, redis: RedisServer) -> None:
+    """Nobody else could: it was not told which one it is."""
+    await one_left.release(await reserved(one_left, "a.0"))  # Redis knows the script
+    redis.freeze()
+    leaving = asyncio.create_task(one_left.reserve("a.0"))
+    await turns()
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    redis.thaw()
+
+    assert leaving.cancelled()
+    await reserved_once_free(one_left, "b.0")
