@@ -11,7 +11,11 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from service.database import Database
+from service.disk import OutOfSpace
 from service.problems import RequestUnfinished
+from service.telemetry.logs import get_logger
+
+log = get_logger(__name__)
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS order_requests (
@@ -34,7 +38,10 @@ class OrderRequests(Protocol):
         """
 
     async def finish(self, key: str, answer: Document) -> None:
-        """Keep the answer, on the disk when this returns."""
+        """Keep the answer, on the disk when this returns.
+
+        The order was made: where that fails it is kept as well as can be, and no error.
+        """
 
     async def release(self, key: str) -> None:
         """There is no answer: the next request with this key begins anew."""
@@ -58,11 +65,16 @@ class LocalOrderRequests:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._unfinished: set[str] = set()
+        self._unkept: dict[str, tuple[float, Document]] = {}
+        """When they were made, and answers that the database could not take."""
 
     async def begin(self, key: str) -> Document | None:
         """As `OrderRequests.begin`."""
         if key in self._unfinished:
             raise RequestUnfinished
+        made, unkept = self._unkept.get(key, (0.0, None))
+        if made > time.time() - KEPT_SECONDS:
+            return unkept
         self._unfinished.add(key)
         try:
             answer = await self._database.run(lambda connection: _find(connection, key))
@@ -74,8 +86,12 @@ class LocalOrderRequests:
         return answer
 
     async def finish(self, key: str, answer: Document) -> None:
-        """As `OrderRequests.finish`."""
-        await self._database.run(lambda connection: _keep(connection, key, answer), durable=True)
+        """As `OrderRequests.finish`; where the database cannot take it, as long as this process lives."""
+        try:
+            await self._database.run(lambda connection: _keep(connection, key, answer), durable=True)
+        except (OutOfSpace, sqlite3.Error) as error:
+            log.warning("answer is kept in memory only", order_id=answer.get("order_id"), error=str(error))
+            self._unkept[key] = time.time(), answer
         self._unfinished.discard(key)
 
     async def release(self, key: str) -> None:

@@ -91,3 +91,19 @@ async def test_an_answer_is_kept_for_a_day(requests: LocalOrderRequests, monkeyp
     monkeypatch.setattr(time, "time", lambda: now + KEPT_SECONDS + 10)
 
     assert (within, await requests.begin(KEY)) == (ANSWER, None)
+
+
+@pytest.mark.parametrize("trouble", ["query_only = 1", "max_page_count = 1"])
+async def test_an_answer_that_the_database_cannot_take_is_no_error(
+    requests: LocalOrderRequests, database: Database, trouble: str
+) -> None:
+    """The order was made: whoever sends the request again has its answer, as long as the process lives."""
+    answer = {**ANSWER, "name": "n" * 100_000}  # more than the pages that there are can hold
+    await database.run(lambda connection: connection.execute(f"PRAGMA {trouble}"))
+
+    async with working_on(requests, KEY) as earlier:
+        await requests.finish(KEY, answer)
+
+    assert earlier is None
+    assert [await requests.begin(KEY) for _ in range(2)] == [answer] * 2
+    assert await LocalOrderRequests(database).begin(KEY) is None
