@@ -26,12 +26,17 @@ async def repair(context: BuildContext, record: Record, lost: set[str]) -> bool:
     ]
     if context.catalogue.shared is None:  # else who misses them in the shared storage counts them
         context.metrics.images_refetched.labels(Refetch.LOST).inc(len(images))
+    fetching = [asyncio.create_task(context.fetcher.fetch(record.plan.request(image), fetches)) for image in images]
     try:
-        await asyncio.gather(*(context.fetcher.fetch(record.plan.request(image), fetches) for image in images))
+        await asyncio.gather(*fetching)
     except ImageFailed as failed:
         if failed.reason in FOR_GOOD:
             return False
         raise StillBuilding(retry_after=_RETRY_SECONDS) from None
+    finally:  # without one of them the others are of no use
+        for task in fetching:
+            task.cancel()
+        await asyncio.gather(*fetching, return_exceptions=True)
     texts = texts_of(record.plan, record.results)
     for member, _ in record.members:
         if member.image_id is None and member.blob.digest in lost and member.name in texts:

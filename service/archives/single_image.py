@@ -8,7 +8,7 @@ from service.archives.outcomes import MAY_BE_STORED, image_failure, obstacle
 from service.archives.plan import Plan
 from service.archives.planner import with_parents
 from service.images.blobs import Blob
-from service.images.requests import FetchContext, Fetched, ImageFailed
+from service.images.requests import FetchContext, ImageFailed
 from service.images.spending import until_tomorrow
 from service.problems import (
     BreakerOpen,
@@ -22,7 +22,6 @@ from service.problems import (
 )
 from service.reasons import Reason
 from service.telemetry.metrics import ImageOutcome
-from service.upstream.concurrency import NotWanted
 from service.upstream.models import Order, Rendition
 
 # Of a preview, in pixels: what is not larger is a thumbnail.
@@ -76,13 +75,8 @@ class SingleImages:
             raise self._problem(plan, reason)
         is_looked_at = is_thumbnail(plan.rendition(image))  # and so counted nowhere
         context = FetchContext(_BUILD, caller, behind=is_looked_at)
-        fetched: Fetched | None = None
         try:
-            while fetched is None:
-                try:
-                    fetched = await self._fetcher.fetch(plan.request(image), context)
-                except NotWanted:  # by the build that had begun the download; this caller waits
-                    continue
+            fetched = await self._fetcher.fetch(plan.request(image), context)
         except ImageFailed as failed:
             if not is_looked_at:
                 self._metrics.images.labels(ImageOutcome.FAILED).inc()

@@ -94,6 +94,23 @@ class ImageFetcher:
 
         Raises `ImageFailed`, `OutOfSpace`, or `NotWanted` when its turn came and `context` did not want it any more.
         """
+        while True:
+            try:
+                return await self._fetch(image, context)
+            except NotWanted:
+                if not context.is_wanted():
+                    raise  # else it is another build, whose download this one had joined, that does not want it
+
+    async def close(self) -> None:
+        """Finish what is being bought, as far as the grace goes; cancel the rest and wait for it.
+
+        What is free can be had again: nobody waits for an Autoenhance that may never send it.
+        """
+        self._is_closing = True
+        await self._flights.close(GRACE_SECONDS)
+
+    async def _fetch(self, image: ImageRequest, context: FetchContext) -> Fetched:
+        """As `fetch`; `NotWanted` also when it is the one who began the download that does not want it any more."""
         if (reason := context.refusal(image)) is not None and not self._flights.is_running(image.key):
             stored = await self._store.find_published(image.key, context.looked_at)
             if stored is None:
@@ -116,14 +133,6 @@ class ImageFetcher:
             if failed.reason is Reason.NO_CREDIT and image.buys:
                 context.out_of_credit = True  # also of a download that another build began
             raise
-
-    async def close(self) -> None:
-        """Finish what is being bought, as far as the grace goes; cancel the rest and wait for it.
-
-        What is free can be had again: nobody waits for an Autoenhance that may never send it.
-        """
-        self._is_closing = True
-        await self._flights.close(GRACE_SECONDS)
 
     async def _find_or_download(self, image: ImageRequest, context: FetchContext, progress: _Progress) -> Fetched:
         """The image from here, from another instance, or from Autoenhance; once per image at a time."""

@@ -584,6 +584,26 @@ class TestById:
 
         assert await house.bytes_of(again) == before
 
+    async def test_once_one_is_gone_for_good_no_further_one_is_fetched(
+        self, upstream: FakeUpstream, tmp_path: Path
+    ) -> None:
+        """They would be of no use."""
+        fill(upstream, "a", "b", "c")
+        async with open_house(upstream, tmp_path / "data", concurrency=1) as house:
+            archive = await house.finished()
+            for member in archive.members:
+                await house.images.delete(partial(_only, member.blob.digest))
+            gate, upstream.images["a"] = upstream.hold("b"), 404
+
+            with pytest.raises(ArchiveGone):
+                await house.archives.by_id(archive.id)
+            gate.set()
+            async with asyncio.timeout(PATIENCE):
+                while house.archives._context.fetcher._flights._flights:  # noqa: ASYNC110  # nobody waits for them
+                    await asyncio.sleep(0)
+
+        assert (upstream.calls("a"), upstream.calls("c")) == (2, 1)
+
     async def test_a_lost_report_is_written_again(self, house: House, upstream: FakeUpstream) -> None:
         """From what is kept of the archive, to the same bytes; no image is asked for."""
         fill(upstream, "a", "b")

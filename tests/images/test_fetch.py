@@ -428,6 +428,28 @@ class TestFlights:
             await held
         assert upstream.calls("a") == 0
 
+    async def test_who_has_joined_one_that_is_not_wanted_any_more_has_it_all_the_same(
+        self, upstream: FakeUpstream, images: ImageStore
+    ) -> None:
+        """It is the build that had begun it which does not want it."""
+        upstream.images |= {"held": jpeg(1), "a": jpeg(2)}
+        gate = upstream.hold("held")
+        wanted = True
+        async with scene_of(upstream, images, limit=1) as scene:
+            held = scene.fetch("held")
+            await upstream.until(lambda: upstream.calls("held") == 1)
+            unwanted = scene.fetch(context=FetchContext("build", is_wanted=lambda: wanted))
+            joined = [scene.fetch(context=FetchContext(f"another {number}")) for number in range(2)]
+            await turns()
+            wanted = False
+            gate.set()
+
+            with pytest.raises(NotWanted):
+                await unwanted
+            assert [(await one).attempts for one in joined] == [1, 1]
+            await held
+        assert upstream.calls("a") == 1
+
 
 class TestClose:
     async def test_what_is_being_bought_is_finished_and_published(self, scene: Scene, upstream: FakeUpstream) -> None:
