@@ -9,16 +9,8 @@
 
   for (const name of ["order", "job", "image", "wait", "wait_timeout"]) search.delete(name);
   const base = new URL("../..", document.querySelector("link[rel=icon]").href).pathname.replace(/\/$/, "");
-  const path = `/v1/orders/${order}`;
-  const response = fetch(`${base}${path}?${search}`);
-  const early = (window.early = { path: `${path}?${search}`, response, pictures: [] });
-  response.then(async (found) => {
-    if (!found.ok) return;
-    const { images } = await found.clone().json();
-    for (const { image_id: id } of images.filter(({ status }) => status === "ready").slice(0, 6)) {
-      const picture = new Image();
-      picture.src = `${base}${path}/images/${encodeURIComponent(id)}?preview=true&max_width=480`;
-      early.pictures.push(picture); // the gallery's own find it there
-    }
-  }).catch(() => {}); // whoever takes the response up hears of it
+  const path = `/v1/orders/${order}?${search}`;
+  const response = fetch(`${base}${path}`);
+  response.catch(() => {}); // whoever takes it up hears of it
+  window.early = { path, response };
 })();
