@@ -157,7 +157,7 @@ class Settings(BaseSettings):
     Beyond it images are missing with `credit_limit`; what is stored is served."""
     renditions: Annotated[dict[str, Any] | None, NoDecode] = None
     """Presets for `rendition=` besides `print`, `mls` and `web`, or in their place, as JSON:
-    `{"flyer": {"preview": false, "max_width": 1200, "quality": 85}}`."""
+    `{"flyer": {"preview": false, "max_width": 1200, "quality": 85}}`. The page offers them too."""
     order_freshness: float = Field(10, ge=0)
     """Seconds for which the document of a finished order is cached."""
     archive_ttl: float = Field(3600, gt=0, le=_CENTURY_SECONDS)
