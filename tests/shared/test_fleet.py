@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientError, ClientResponse
+from aiohttp import ClientError, ClientPayloadError, ClientResponse
 
 from service.cluster.redis_link import LEASE_SECONDS
 from service.sandbox import ImageSpec
@@ -16,7 +16,7 @@ from tests.faults.scene import members
 from tests.shared.kills import Plan, kill_replicas
 from tests.shared.partitions import KINDS, part_fleet
 from tests.shared.rolling import roll_replicas
-from tests.support.fleet import SERVED_BY, Fleet, open_fleet
+from tests.support.fleet import PATIENCE, SERVED_BY, Fleet, open_fleet
 
 _HEAD = 100_000
 
@@ -130,6 +130,22 @@ async def test_a_replica_that_is_told_to_stop_finishes_what_it_has_bought(tmp_pa
     assert fetched == 8
 
 
+async def _resume(fleet: Fleet, url: str, held: bytes) -> bytes:
+    """All of an archive, of which this much is held; a cut, at an image that was told of before it was shared, is
+    resumed."""
+    body = bytearray(held)
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            async with fleet.session.get(url, headers={"Range": f"bytes={len(body)}-"}) as rest:
+                assert rest.status in (206, 503)
+                with suppress(ClientPayloadError):
+                    async for chunk in rest.content.iter_any():
+                        body += chunk if rest.status == 206 else b""
+                    if rest.status == 206:
+                        return bytes(body)
+            await asyncio.sleep(0.1)
+
+
 @pytest.mark.parametrize(
     ("sign", "comes_back"), [(signal.SIGKILL, False), (signal.SIGKILL, True), (signal.SIGSTOP, False)]
 )
@@ -147,9 +163,7 @@ async def test_a_replica_that_is_gone_is_taken_over(tmp_path: Path, sign: signal
             if comes_back:  # at once, with its disk
                 await first.stop()
                 await first.start()
-            async with fleet.session.get(second.url + archive, headers={"Range": f"bytes={len(head)}-"}) as rest:
-                assert rest.status == 206
-                body = head + await rest.read()
+            body = await _resume(fleet, second.url + archive, head)
             if sign is signal.SIGSTOP:
                 os.kill(first.pid, signal.SIGCONT)
                 with suppress(ClientError):
