@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
 
-from service.images.blobs import BlobWriter, Checksums, Content
+from service.images.blobs import BlobWriter, Content, content_of
 from service.images.budget import StoreBudget
 from service.upstream import formats
 
@@ -41,7 +41,6 @@ class Body:
         self._written = 0
         self._batch: list[bytes] = []
         self._batched = 0
-        self._checksums = Checksums()
         self._running: asyncio.Future[Any] | None = None
 
     async def __aenter__(self) -> Self:
@@ -85,7 +84,6 @@ class Body:
 
     def append(self, chunk: bytes) -> bool:
         """Take a chunk; True when `flush` is to be awaited before the next one."""
-        self._checksums.add(chunk)
         self._batch.append(chunk)
         self._batched += len(chunk)
         return self._batched >= SMALL or len(self._batch) >= _MAX_CHUNKS
@@ -102,7 +100,7 @@ class Body:
 
     async def restart(self) -> None:
         """Forget what was taken."""
-        self._batch, self._batched, self._checksums = [], 0, Checksums()
+        self._batch, self._batched = [], 0
         if not self.is_small:
             await self._on_thread(self._writer.restart)
             self._note_written()
@@ -115,10 +113,10 @@ class Body:
         if self.is_small:
             data = self.data()
             await self.expect(len(data))
-            return self._checksums.content(), formats.is_whole(data, extension)
+            return content_of(data), formats.is_whole(data, extension)
         if self._batch:
             await self.flush()
-        return self._checksums.content(), await self._on_thread(self._writer.is_whole, extension)
+        return self._writer.content(), await self._on_thread(self._writer.is_whole, extension)
 
     def data(self) -> bytes:
         """The bytes of a small body."""

@@ -8,7 +8,7 @@ import pytest
 import xxhash
 from blake3 import blake3
 
-from service.images.blobs import Blob, BlobWriter, Checksums, content_of, is_intact, stamp, write_all
+from service.images.blobs import Blob, BlobWriter, content_of, is_intact, stamp, write_all
 from tests.support.images import MIB
 from tests.support.samples import jpeg
 
@@ -24,22 +24,14 @@ def writer(tmp_path: Path) -> BlobWriter:
     return BlobWriter(tmp_path / "file")
 
 
-def test_checksums_are_those_of_the_bytes() -> None:
-    """However they were cut into pieces; BLAKE3 names them."""
-    data, checksums = jpeg(size=3_000), Checksums()
-    for piece in (data[:1], data[1:1_000], data[1_000:]):
-        checksums.add(piece)
-
-    assert checksums.content() == content_of(data)
-    assert checksums.content().digest == blake3(data).hexdigest()
-
-
-def test_chunks_are_written_one_behind_the_other(writer: BlobWriter) -> None:
-    """However many are written at once."""
+def test_checksums_are_those_of_the_bytes(writer: BlobWriter) -> None:
+    """However they were cut into chunks; BLAKE3 names them."""
     data = jpeg(size=3_000)
     writer.append([data[:1], data[1:1_000]])
     writer.append([data[1_000:]])
 
+    assert writer.content() == content_of(data)
+    assert writer.content().digest == blake3(data).hexdigest()
     assert (writer.path.read_bytes(), writer.size) == (data, 3_000)
 
 
@@ -60,18 +52,20 @@ def test_a_short_write_is_continued(writer: BlobWriter, monkeypatch: pytest.Monk
 
     writer.append([data[:10], data[10:1_200], data[1_200:]])
 
-    assert (writer.path.read_bytes(), writer.size) == (data, len(data))
+    assert writer.path.read_bytes() == data
+    assert writer.content() == content_of(data)
 
 
 def test_a_body_that_starts_anew_holds_the_new_bytes_only(writer: BlobWriter) -> None:
-    """Also when they are fewer."""
+    """Also when they are fewer; checksums begin anew too."""
     writer.append([jpeg(1, size=5_000)])
     writer.restart()
     assert writer.size == 0
 
     writer.append([jpeg(2, size=3_000)])
 
-    assert (writer.path.read_bytes(), writer.size) == (jpeg(2, size=3_000), 3_000)
+    assert writer.path.read_bytes() == jpeg(2, size=3_000)
+    assert writer.content() == content_of(jpeg(2, size=3_000))
 
 
 def test_the_end_is_looked_for_in_the_file(writer: BlobWriter) -> None:
