@@ -46,7 +46,11 @@ export function choose(search) {
   quality.value = search.get("quality") ?? "";
   const sizes = search.getAll("rendition");
   preview.value = sizes.length ? "several" : search.get("preview") === "false" ? "false" : "true";
-  for (const box of sizeBoxes()) box.checked = sizes.length ? sizes.includes(box.value) : box.defaultChecked;
+  const called = new Set(sizes.map((size) => size.split(",")[0].trim()));
+  const boxes = sizeBoxes();
+  for (const box of boxes) box.checked = sizes.length ? called.has(box.value) : box.defaultChecked;
+  const others = sizes.filter((size) => !boxes.some((box) => box.value === size));
+  write($("sizes-dropped"), others.length ? `The link asked for ${others.join(" and ")}: this page has only the sizes listed here.` : "");
   names.value = search.get("names") ?? "";
   if (names.selectedIndex < 0) names.value = "";
   include.checked = search.getAll("include").includes("original");
@@ -56,6 +60,9 @@ export function choose(search) {
   offerParts(Number(search.get("part")) || 1, Number(search.get("part")) || 1);
   showMore();
 }
+
+/** What is to be corrected while `rendering` is null. */
+export const wrongField = () => (form().preview.value === "several" ? sizeBoxes()[0] : $("quality"));
 
 /** Let a part be chosen where the order has several. */
 export function offerParts(count, chosen = Number(form().part.value) || 1) {

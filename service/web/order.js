@@ -2,7 +2,7 @@
 import { base, getJson } from "./api.js";
 import { $, say, write } from "./dom.js";
 import { credits, photos } from "./format.js";
-import { BUSY, choose, downloadQuery, offerParts, rendering, saving, shareable, showCost, showNames } from "./options.js";
+import { BUSY, choose, downloadQuery, offerParts, rendering, saving, shareable, showCost, showNames, wrongField } from "./options.js";
 import { PhotoList } from "./photos.js";
 import { Refusal } from "./problems.js";
 import { rememberOrder, showRecent } from "./recent.js";
@@ -183,7 +183,7 @@ export class Order {
 
   async #download() {
     const query = downloadQuery(this.#list.chosenIds);
-    if (!query) return $("quality").focus();
+    if (!query) return wrongField().focus();
     const { cost } = shareable(this.#images);
     if (cost > MANY_CREDITS && !(await confirms(cost))) return;
     // What buys, or waits for photos, is saved at its end: until then it can be cancelled here.

@@ -1,5 +1,7 @@
 """The photos on the page: as a grid, as a list, one at a time."""
 
+import re
+
 import pytest
 from playwright.async_api import expect
 
@@ -326,6 +328,26 @@ async def test_a_services_own_sizes_are_choices(visit: Visit, start_site: StartS
     for box in await group.get_by_role("checkbox").all():
         await box.check()
     await expect(page.get_by_text("Choose at most 5.")).to_be_visible()
+    await page.locator("#go").click()
+    await expect(group.get_by_role("checkbox", name="Print")).to_be_focused()
+    assert not [request for request in visitor.requests if request.method == "POST"]
+
+
+async def test_a_link_with_settings_of_its_own_chooses_the_size_of_that_name(visit: Visit, sandbox: Sandbox) -> None:
+    """As it is listed, and so it is asked for: the page says that the link wanted it otherwise."""
+    order = sandbox.control.add_order([ImageSpec(name="kitchen.jpg")])
+    visitor = await visit()
+    page = visitor.page
+    await visitor.open(f"/?order={order.order_id}&rendition=print,quality%3D85&rendition=web")
+    await visitor.overview()
+
+    boxes = page.get_by_role("group", name="Sizes in the ZIP").get_by_role("checkbox")
+    assert [await box.is_checked() for box in await boxes.all()] == [True, False, True]
+    await expect(page.get_by_text("The link asked for print,quality=85")).to_be_visible()
+    await expect(page.get_by_text("Choose at least one.")).not_to_be_visible()
+    await expect(page).to_have_url(re.compile(r"&rendition=print&rendition=web$"))
+    await expect(page.locator("#cost")).to_contain_text("up to 1 credit")
+    assert await visitor.axe() == []
 
 
 async def test_the_sandboxs_sample_order_is_offered(visit: Visit, start_site: StartService, sandbox: Sandbox) -> None:
