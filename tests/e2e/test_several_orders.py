@@ -278,7 +278,7 @@ async def test_events_tell_each_image_with_its_order(upstream: FakeUpstream, ser
     nameless = {"image_name": "x.jpg"}
     upstream.orders |= {
         ORDER: order(["a", nameless]),
-        OTHER_ORDER: order([nameless, "c"], order_id=OTHER_ORDER, name="Other"),
+        OTHER_ORDER: order(["c", nameless], order_id=OTHER_ORDER, name="Other"),
     }
     job = document(await post(service, [ORDER, OTHER_ORDER]))
 
