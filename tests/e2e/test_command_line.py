@@ -294,7 +294,7 @@ async def test_a_service_that_nobody_runs_is_exit_code_1(tmp_path: Path) -> None
 
     assert ended.code == 1
     assert "Traceback" not in ended.errors
-    assert "Run the same command again to resume the download." in " ".join(ended.errors.split())
+    assert "Run the same command again." in " ".join(ended.errors.split())
 
 
 async def test_an_answer_that_is_no_archive_leaves_no_file_that_looks_whole(tmp_path: Path) -> None:
