@@ -70,9 +70,16 @@ class RedisImageLeases:
                 told = released.next()
                 try:
                     holder, before = await self._ask(key)
-                except Unavailable:
+                except Unavailable as error:
+                    if error.was_asked:
+                        self._hold_in_doubt(key)
                     return False
+                except BaseException:
+                    self._hold_in_doubt(key)
+                    self.release(key)
+                    raise
                 if holder == self._redis.instance:
+                    self._doubtful.discard(key)
                     self._held.add(key)
                     return before in ("", self._redis.instance)
                 if self._s3.is_up:
@@ -104,6 +111,11 @@ class RedisImageLeases:
         left."""
         while self._giving_back is not None:
             await self._giving_back
+
+    def _hold_in_doubt(self, key: str) -> None:
+        """It may be ours, and others would wait for it: it is to be given back."""
+        self._held.add(key)
+        self._doubtful.add(key)
 
     def _begin_to_give_back(self) -> None:
         if self._giving_back is None:

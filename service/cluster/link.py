@@ -22,6 +22,11 @@ _TRIES = 3
 class Unavailable(Exception):
     """It does not answer, refuses us, or failed a moment ago and is not asked again yet."""
 
+    @property
+    def was_asked(self) -> bool:
+        """It may have done what it was asked for all the same."""
+        return self.__cause__ is not None
+
 
 class Link:
     """The way to Redis, or to S3. `seconds` bound a call; for `pause` seconds after a failure none is made.

@@ -60,7 +60,7 @@ class SharedSpending:
         except Unavailable as error:
             if self.limit is None:
                 return reservation
-            if error.__cause__ is not None:  # else Redis was not asked
+            if error.was_asked:
                 self._release_later(reservation)
             log.warning("nothing is bought while Redis cannot tell what was spent today")
             return None

@@ -12,6 +12,7 @@ from service.cluster.redis_link import RedisLink
 from service.telemetry.metrics import Metrics, Shared
 from tests.support.client import PATIENCE
 from tests.support.redis_server import RedisServer
+from tests.support.transport import turns
 
 KEY = "image.0"
 
@@ -152,3 +153,28 @@ async def test_what_could_not_be_given_back_is_asked_for_anew(
 
     assert await mine.call(lambda: mine.redis.keys("*image.0*"))
     assert not second._held
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_a_lease_that_was_taken_unheard_is_given_back(
+    redis: RedisServer, mine: RedisLink, other: RedisLink, monkeypatch: pytest.MonkeyPatch, leaves: bool
+) -> None:
+    """Redis has noted it, but its answer was late, or nobody waited for it any more. Its holder lives on."""
+    first, second = leases_of(mine), leases_of(other)
+    await first.acquire("known.0", buys=True)  # Redis knows the script
+    monkeypatch.setattr(mine.link, "_seconds", PATIENCE if leaves else 0.5)
+    redis.freeze()
+    taking = asyncio.create_task(first.acquire(KEY, buys=True))
+    await turns()
+    if leaves:
+        taking.cancel()
+    ended = await asyncio.gather(taking, return_exceptions=True)
+    redis.thaw()
+    if not leaves:
+        first.release(KEY)  # as whoever fetched it all the same
+    await first.close()
+
+    assert [type(one) for one in ended] == [asyncio.CancelledError if leaves else bool]
+    async with asyncio.timeout(3 * PATIENCE):
+        await second.acquire(KEY, buys=True)
+        assert KEY in second._held
