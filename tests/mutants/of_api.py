@@ -67,7 +67,7 @@ API = (
         "tests/telemetry/test_logs.py",
     ),
     Mutant(
-        "database.py",
+        "data_dir.py",
         "PRAGMA foreign_keys=ON",
         "PRAGMA foreign_keys=OFF",
         "what names a deleted blob goes with it",
