@@ -13,6 +13,7 @@ SERVICE = ROOT / "service"
 GONE = frozenset(
     {"Workshop", "Purse", "Wanted", "Stored", "Wish", "News", "Life", "Patience", "rooms", "_grown", "Readiness"}
     | {"Demand", "linger", "Turns", "deaths", "blamed", "PutOff", "Withdrawn", "insist", "let_go", "take_up"}
+    | {"JobWish", "wish", "wish_of", "_PATIENCE_SECONDS", "_FIRST_EDITION_VOLATILE"}
     | {"bring_up_to", "_take_in", "_told_apart", "Step", "Hint", "Pace", "Incoming", "Space", "running_key"}
     | {
         "FACTS",

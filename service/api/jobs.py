@@ -15,7 +15,7 @@ from service.api.idempotency import REPLAYED, read_key
 from service.api.job_documents import JobDocument, JobEnded
 from service.api.keys import ARCHIVES, DELIVERY, JOBS, LIFECYCLE, SETTINGS
 from service.api.limits import Counts
-from service.api.new_job import JobWish, NewJob, NewJobOfSeveral, read_job_of_several, read_new_job
+from service.api.new_job import JobSpec, NewJob, NewJobOfSeveral, read_job_of_several, read_new_job
 from service.api.query import read_order_id
 from service.api.route import EVENTS, Answer, Body, Callback, Parameter, Problems, Route, Who, count
 from service.api.server_events import send_events
@@ -52,22 +52,22 @@ async def create(request: web.Request) -> web.Response:
 
 async def create_of_several(request: web.Request) -> web.Response:
     """Accept a job of several orders, likewise."""
-    wish = await read_job_of_several(request)
-    return await _accept(request, wish.order_ids, wish, read_key(request, "several orders"))
+    spec = await read_job_of_several(request)
+    return await _accept(request, spec.order_ids, spec, read_key(request, "several orders"))
 
 
 async def _accept(
-    request: web.Request, order_id: str | tuple[str, ...], wish: JobWish, key: str | None
+    request: web.Request, order_id: str | tuple[str, ...], spec: JobSpec, key: str | None
 ) -> web.Response:
     require_key(request)
-    require_version(request, wish.options)
+    require_version(request, spec.options)
     await count(request)
     jobs = request.app[JOBS]
     job, is_new = await jobs.submit(
         order_id,
-        wish.options,
-        callback_url=wish.callback_url,
-        deliver_to=wish.deliver_to,
+        spec.options,
+        callback_url=spec.callback_url,
+        deliver_to=spec.deliver_to,
         key=key,
         owner=owner_of(request),
         base_path=base_path(request),

@@ -63,7 +63,7 @@ class NewJobOfSeveral(NewJob):
 
 
 @dataclass(frozen=True)
-class JobWish:
+class JobSpec:
     """What is asked for."""
 
     options: Options
@@ -73,20 +73,20 @@ class JobWish:
     """Of several orders; none where the request's path names one."""
 
 
-async def read_job_of_several(request: web.Request) -> JobWish:
+async def read_job_of_several(request: web.Request) -> JobSpec:
     """A job of several orders, from a JSON body. Raises `InvalidParameter`, `BadRequest`."""
     for name in request.query:
         raise InvalidParameter(printable(name), "belongs in the JSON body")
-    wish = await read_new_job(request, NewJobOfSeveral)
-    if not wish.order_ids:
+    spec = await read_new_job(request, NewJobOfSeveral)
+    if not spec.order_ids:
         raise InvalidParameter("order_ids", "is missing")
     for name in _OF_ONE_ORDER:
-        if getattr(wish.options, name):
+        if getattr(spec.options, name):
             raise InvalidParameter(name, "cannot be combined with order_ids: ask for that order by itself")
-    return wish
+    return spec
 
 
-async def read_new_job(request: web.Request, kind: type[NewJob] = NewJob) -> JobWish:
+async def read_new_job(request: web.Request, kind: type[NewJob] = NewJob) -> JobSpec:
     """A job of one order, from the query, a JSON body, or both. Raises `InvalidParameter`, `BadRequest`."""
     query = MultiDict(request.query)
     addresses: dict[str, str | None] = {}
@@ -108,7 +108,7 @@ async def read_new_job(request: web.Request, kind: type[NewJob] = NewJob) -> Job
         addresses |= body.model_dump(include={*_ADDRESSES} & body.model_fields_set)
         order_ids = body.order_ids if isinstance(body, NewJobOfSeveral) else ()
     callback_url, deliver_to = (_read_address(request, name, addresses.get(name)) for name in _ADDRESSES)
-    return JobWish(options, callback_url, deliver_to, order_ids)
+    return JobSpec(options, callback_url, deliver_to, order_ids)
 
 
 def _read_address(request: web.Request, name: str, given: str | None) -> str | None:

@@ -40,7 +40,7 @@ _ALONE, _NOT_ALONE = "INSERT OR REPLACE INTO alone VALUES (?, ?)", "DELETE FROM 
 _SHARED = ("DELETE FROM unshared_lists WHERE archive_id = ?", _NOT_ALONE)
 _AGAIN_SECONDS = 0.5
 # So long a list waits for Redis before its builder goes on alone: most faults are over by then.
-_PATIENCE_SECONDS = 3.0
+_WAIT_SECONDS = 3.0
 
 
 @dataclass
@@ -284,7 +284,7 @@ class ClusterArchives:
                 build.position += len(entries)
                 return True
             waited = time.monotonic() - began
-            if (is_lost or waited > _PATIENCE_SECONDS) and await self._go_alone(archive_id, build):
+            if (is_lost or waited > _WAIT_SECONDS) and await self._go_alone(archive_id, build):
                 return False
             if waited > LEASE_SECONDS:
                 self._builds.pop(archive_id, None)

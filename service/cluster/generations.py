@@ -15,7 +15,7 @@ from service.database import Database, DatabaseClosed
 from service.orders.generations import Observation, observed, read_observations, write_observations
 from service.upstream.models import ImageRecord
 
-_PATIENCE_SECONDS = 0.25
+_WAIT_SECONDS = 0.25
 _REMEMBERED = 10_000
 
 
@@ -40,7 +40,7 @@ class ClusterGenerations:
         observing.add_done_callback(self._late.discard)
         if order_id in self._known and not refresh:
             with suppress(TimeoutError):
-                async with bounded(_PATIENCE_SECONDS):
+                async with bounded(_WAIT_SECONDS):
                     return await asyncio.shield(observing)
             observing.add_done_callback(self._keep)
             return {}

@@ -32,7 +32,7 @@ _KEPT_SECONDS = 24 * 3600
 # What is released within so many seconds is given back together.
 _GATHER_SECONDS = 0.01
 # So long is waited for an image that is bought, and whose holder cannot share it.
-_PATIENCE_SECONDS = 60.0
+_WAIT_SECONDS = 60.0
 
 
 class RedisImageLeases:
@@ -88,7 +88,7 @@ class RedisImageLeases:
                     return False
                 else:
                     unshared_since = unshared_since or time.monotonic()
-                    if time.monotonic() - unshared_since > _PATIENCE_SECONDS:
+                    if time.monotonic() - unshared_since > _WAIT_SECONDS:
                         raise TimeoutError
                 with suppress(TimeoutError):
                     async with asyncio.timeout(BEAT_SECONDS):

@@ -12,7 +12,7 @@ from service.database import Database
 from service.problems import StillBuilding
 
 # A download does not wait longer for this to be noted.
-_PATIENCE_SECONDS = 0.25
+_WAIT_SECONDS = 0.25
 _RETRY_SECONDS = 2.0
 # That an address named the same again is not written more often.
 _FRESH_SECONDS = 24 * 3600.0
@@ -43,7 +43,7 @@ class ClusterNames:
         noting = asyncio.create_task(self._note(order_id, url_key, archive_id))
         self._late.add(noting)
         noting.add_done_callback(self._ended)
-        await asyncio.wait([noting], timeout=_PATIENCE_SECONDS)
+        await asyncio.wait([noting], timeout=_WAIT_SECONDS)
         if noting.done() and noting.exception() is None:
             return noting.result().names[url_key].is_only
         await self._database.run(

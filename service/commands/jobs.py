@@ -24,7 +24,7 @@ def start(service: Service, order_ids: Sequence[str], query: tuple[tuple[str, st
 
     async def work(session: ClientSession) -> int:
         if len(order_ids) > 1:
-            job = await patiently(service, session, "POST", "v1/jobs", json=wish_of(order_ids, query))
+            job = await patiently(service, session, "POST", "v1/jobs", json=body_of(order_ids, query))
         else:
             job = await patiently(service, session, "POST", f"v1/orders/{order_ids[0]}/jobs", params=query)
         print_json(job) if as_json else print(job["job_id"])
@@ -33,15 +33,15 @@ def start(service: Service, order_ids: Sequence[str], query: tuple[tuple[str, st
     return answered(service, work)
 
 
-def wish_of(order_ids: Sequence[str], query: Iterable[tuple[str, str]]) -> Document:
+def body_of(order_ids: Sequence[str], query: Iterable[tuple[str, str]]) -> Document:
     """The body of a request for a job of several orders."""
-    wish: Document = {"order_ids": list(order_ids)}
+    body: Document = {"order_ids": list(order_ids)}
     for name, value in query:
         if name in _LISTS:
-            wish[name] = [*wish.get(name, ()), value]
+            body[name] = [*body.get(name, ()), value]
         else:
-            wish[name] = value == "true" if name in _TRUTHS else _KINDS.get(name, str)(value)
-    return wish
+            body[name] = value == "true" if name in _TRUTHS else _KINDS.get(name, str)(value)
+    return body
 
 
 def find(service: Service, query: tuple[tuple[str, str], ...], *, as_json: bool) -> int:

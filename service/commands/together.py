@@ -9,7 +9,7 @@ from aiohttp import ClientError, ClientSession
 
 from service.commands.answers import patiently
 from service.commands.client import Document, Interrupted, Refused, Service, in_flags, why
-from service.commands.jobs import changes, wish_of
+from service.commands.jobs import body_of, changes
 from service.commands.talk import Talk
 
 _CANCEL_SECONDS = 2.0
@@ -20,11 +20,11 @@ async def build(service: Service, order_ids: Sequence[str], query: Iterable[tupl
 
     Raises `Refused` when it fails, and `Interrupted`.
     """
-    wish = wish_of(order_ids, query)
+    body = body_of(order_ids, query)
     try:
         async with service.session() as session:
             headers = {"Idempotency-Key": uuid4().hex}
-            job = await patiently(service, session, "POST", "v1/jobs", json=wish, headers=headers)
+            job = await patiently(service, session, "POST", "v1/jobs", json=body, headers=headers)
             try:
                 await _follow(service, session, job["job_id"], talk)
             except asyncio.CancelledError:

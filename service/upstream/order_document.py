@@ -320,7 +320,7 @@ def _canonical(value: object) -> str:
 
 
 # What version 0 left out of an image's identity; all else, known or not, was part of it.
-_FIRST_EDITION_VOLATILE = frozenset(
+_LEGACY_VOLATILE = frozenset(
     {"status", "status_reason", "downloaded", "rating", "metadata", "scene", "enhanced", "error"}
     | {"date_added", "created_at", "updated_at", "last_updated_at", "image_name", "name"}
 )
@@ -330,6 +330,6 @@ def _legacy_fingerprint(entry: Mapping[str, Any]) -> str:
     is_named = as_text(entry.get("image_id")) is not None
     own = {"image_id" if is_named else "id"}
     absent = {name for name in ("image_id", "id", "order_id", "order_name") if as_text(entry.get(name)) is None}
-    left_out = _FIRST_EDITION_VOLATILE | own | absent
+    left_out = _LEGACY_VOLATILE | own | absent
     fields = {name: value for name, value in entry.items() if name not in left_out}
     return xxhash.xxh3_128_hexdigest(_canonical([fields]).encode())

@@ -176,12 +176,12 @@ def test_one_key_for_one_wish(first: dict[str, Any], second: dict[str, Any]) -> 
     """Equal plans have one key and differing ones each their own, over all options that decide what is in the ZIP."""
     one, other = plan(["a", "b"], **first), plan(["a", "b"], **second)
 
-    def wish(made: Plan) -> tuple[Any, ...]:
+    def asked(made: Plan) -> tuple[Any, ...]:
         options = made.options
         return options.renditions, options.names, options.include, options.subset, options.since
 
-    assert (one.key == other.key) == (wish(one) == wish(other))
-    assert (one.options_key == other.options_key) == (wish(one) == wish(other))
+    assert (one.key == other.key) == (asked(one) == asked(other))
+    assert (one.options_key == other.options_key) == (asked(one) == asked(other))
     assert Plan.model_validate_json(one.model_dump_json(exclude_defaults=True)) == one
     assert make_plan(ORDER, parse_order(order(["a", "b"])), {}, one.options, 100).key == one.key
 
@@ -239,10 +239,10 @@ def test_one_key_for_one_wish_of_several(
     first, second = ({key: value for key, value in one.items() if key not in single} for one in (first, second))
     one, other = both(name=name, images=images, **first), both(name=name, images=images, **second)
 
-    def wish(made: Plan) -> tuple[Any, ...]:
+    def asked(made: Plan) -> tuple[Any, ...]:
         return made.options.renditions, made.options.names, made.options.include
 
-    assert (one.key == other.key) == (wish(one) == wish(other)) == (one.options_key == other.options_key)
+    assert (one.key == other.key) == (asked(one) == asked(other)) == (one.options_key == other.options_key)
     assert (one.key == both(**first).key) == (name == "Mill Road" and images == ("a", "c"))
     assert Plan.model_validate_json(one.model_dump_json(exclude_defaults=True)) == one
     assert len({image.place for image in one.images}) == len(one.images)

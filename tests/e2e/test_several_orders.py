@@ -400,8 +400,8 @@ async def test_what_was_announced_is_what_is_spent(start_service: StartService) 
                 answer = await service.ask(f"/v1/orders/{orders[0].order_id}/images", params=query)
                 assert answer.status == 200
             else:
-                wish = {"rendition": [value for _, value in query]}
-                job = await job_of(service, [order_of.order_id for order_of in orders], max_credits=told, **wish)
+                rendered = {"rendition": [value for _, value in query]}
+                job = await job_of(service, [order_of.order_id for order_of in orders], max_credits=told, **rendered)
                 assert job["status"] == "complete"
             assert before - sandbox.control.credits == told, query
 

@@ -81,8 +81,8 @@ async def test_a_kill_in_the_middle_of_several_orders_costs_nothing(tmp_path: Pa
         gate = upstream.hold("c")
         settings = {"AUTOENHANCE_API_BASE": upstream.url, "AUTOENHANCE_API_KEY": "k"}
         async with ServiceProcess(tmp_path, **settings) as service, asyncio.timeout(_PATIENCE):
-            wish = {"order_ids": [ORDER, OTHER_ORDER], "include": ["manifest"]}
-            async with session.post(f"{service.url}/v1/jobs", json=wish) as response:
+            document = {"order_ids": [ORDER, OTHER_ORDER], "include": ["manifest"]}
+            async with session.post(f"{service.url}/v1/jobs", json=document) as response:
                 job = await response.json()
             async with session.get(f"{service.url}{job['links']['events']}") as stream:
                 async for line in stream.content:

@@ -50,7 +50,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No call to Redis or S3 is given up because this machine is busy."""
     monkeypatch.setattr("service.cluster.redis_link.CALL_SECONDS", PATIENCE)
     monkeypatch.setattr("service.cluster.objects._DOCUMENT_SECONDS", PATIENCE)
-    monkeypatch.setattr("service.cluster.generations._PATIENCE_SECONDS", PATIENCE)
+    monkeypatch.setattr("service.cluster.generations._WAIT_SECONDS", PATIENCE)
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ class _Check:
 
     async def without_s3(self, how: str, proxy: S3Proxy, *, status: int | None, late: float) -> None:
         """One outage: what is answered meanwhile, and what the other replica has afterwards."""
-        known, new, wish = (self._fleet.add_order(_IMAGES) for _ in range(3))
+        known, new, of_job = (self._fleet.add_order(_IMAGES) for _ in range(3))
         first, second = self._fleet.replicas
         whole = await self._download(known, first.url)
         proxy.status, proxy.seconds = status, late
@@ -89,7 +89,7 @@ class _Check:
             built = await self._download(new, first.url)
             self.findings.at_most(f"a known and a new order, s: {how}", time.monotonic() - started, PATIENCE)
             self.findings.equal(f"a new order is served: {how}", members(built), self._fleet.expected(new))
-            job_id = await self._create(wish)
+            job_id = await self._create(of_job)
             assert job_id is not None
         finally:
             proxy.status, proxy.seconds = None, 0.0
@@ -101,7 +101,7 @@ class _Check:
             f"its result is everywhere after that, s: {how}", time.monotonic() - started, _BACK_SECONDS
         )
         self.findings.equal("its bytes are the same from every replica", bodies[0], bodies[1])
-        self.findings.equal("its ZIP is right", members(bodies[0]), self._fleet.expected(wish))
+        self.findings.equal("its ZIP is right", members(bodies[0]), self._fleet.expected(of_job))
 
     @asynccontextmanager
     async def _load(self, order: Order, promise: str) -> AsyncIterator[None]:

@@ -102,7 +102,7 @@ async def test_what_comes_late_is_known_at_the_next_look(
     first, second = two
     await first.look()
     await second.look(busy=True)
-    monkeypatch.setattr(generations, "_PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(generations, "_WAIT_SECONDS", 0)
     documents, gate = first.shared._documents, asyncio.Event()
     update = documents.update
 

@@ -158,7 +158,7 @@ async def test_what_is_waited_for_in_vain_is_not_bought_twice(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its holder lives and has it, but S3 does not come back: the caller is told."""
-    monkeypatch.setattr("service.cluster.image_leases._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("service.cluster.image_leases._WAIT_SECONDS", 0.0)
     monkeypatch.setattr("service.cluster.image_leases.BEAT_SECONDS", 0.05)
     async with RedisLink.open(redis.url, "a", Metrics()) as a, RedisLink.open(redis.url, "b", Metrics()) as b:
         await (await open_leases(a)).acquire("k", buys=True)

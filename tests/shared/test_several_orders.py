@@ -22,8 +22,8 @@ def two_orders(upstream: FakeUpstream, patient: None) -> None:
 
 async def post(service: Service, **body: object) -> jobs.Document:
     """A job of both orders, as first answered."""
-    wish = {"order_ids": [ORDER, OTHER_ORDER], **body}
-    async with service.session.post(f"{service.url}/v1/jobs", json=wish) as response:
+    document = {"order_ids": [ORDER, OTHER_ORDER], **body}
+    async with service.session.post(f"{service.url}/v1/jobs", json=document) as response:
         answer = Answer(response.status, response.headers, await response.read())
     assert answer.status == 202, answer.body
     return answer.document

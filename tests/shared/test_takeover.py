@@ -86,7 +86,7 @@ async def three(
     redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patient: None
 ) -> AsyncIterator[list[Instance]]:
     """Three instances; those that do not beat are dead at once."""
-    monkeypatch.setattr("service.cluster.archives._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("service.cluster.archives._WAIT_SECONDS", 0.0)
     monkeypatch.setattr("service.cluster.archives._AGAIN_SECONDS", 0.01)
     monkeypatch.setattr("service.cluster.following._AWAY_SECONDS", 3.0)
     monkeypatch.setattr("service.cluster.following._SHARED_SECONDS", 0.2)

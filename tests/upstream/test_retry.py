@@ -255,18 +255,18 @@ class TestPolicy:
         attempt=st.integers(1, 30),
         backoff=st.floats(0, 10),
         max_backoff=st.floats(0, 100),
-        wish=st.none() | st.floats(0, 1_000),
+        retry_after=st.none() | st.floats(0, 1_000),
     )
     def test_a_wait_lies_between_upstreams_wish_and_the_jitters_bounds(
-        self, attempt: int, backoff: float, max_backoff: float, wish: float | None
+        self, attempt: int, backoff: float, max_backoff: float, retry_after: float | None
     ) -> None:
-        """Never less than asked for, never more than the larger of wish and bound."""
+        """Never less than asked for, never more than the larger of that and the bound."""
         policy = RetryPolicy(3, backoff=backoff, max_backoff=max_backoff)
 
-        seconds = policy.wait(failure(retry_after=wish), attempt)
+        seconds = policy.wait(failure(retry_after=retry_after), attempt)
 
         bound = min(max_backoff, backoff * 2**attempt)
-        assert (wish or 0) <= seconds <= max(wish or 0, bound)
+        assert (retry_after or 0) <= seconds <= max(retry_after or 0, bound)
 
     @pytest.mark.parametrize(("attempt", "bound"), [(1, 0.5), (2, 1.0), (3, 2.0), (5, 8.0), (10, 8.0)])
     def test_the_jitter_is_full(self, monkeypatch: pytest.MonkeyPatch, attempt: int, bound: float) -> None:
