@@ -109,8 +109,8 @@ _really_append = BlobWriter.append
 
 
 def append_slowly(writer: BlobWriter, chunks: list[bytes]) -> None:
-    """As a busy disk does."""
-    time.sleep(0.4)
+    """As a busy disk does: longer than an image may take, which is here more than a busy machine needs for one."""
+    time.sleep(1.2)
     _really_append(writer, chunks)
 
 
@@ -776,7 +776,7 @@ class TestTime:
         upstream.images["a"] = jpeg(size=3 * MIB)
         monkeypatch.setattr(download_module, "_STEADY_SECONDS", 0.1)
         monkeypatch.setattr(BlobWriter, "append", append_slowly)
-        async with scene_of(upstream, images, seconds=0.3, failures=1) as scene:
+        async with scene_of(upstream, images, seconds=1, failures=1) as scene:
             fetched = await scene.fetch()
 
             assert not any(breaker.is_open for breaker in scene.parts.breakers.values())
@@ -789,7 +789,7 @@ class TestTime:
         data = jpeg(size=3 * MIB)
         upstream.images["a"] = [Reply(body=data, cut_after=2 * MIB + 1), data]
         monkeypatch.setattr(BlobWriter, "append", append_slowly)
-        async with scene_of(upstream, images, seconds=0.3) as scene:
+        async with scene_of(upstream, images, seconds=1) as scene:
             fetched = await scene.fetch()
 
         assert fetched.attempts == 2
