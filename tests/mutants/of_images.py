@@ -5,17 +5,10 @@ from tests.mutants.mutant import Mutant
 IMAGES = (
     Mutant(
         "images/body.py",
-        "        self._batch, self._batched, self._checksums = [], 0, Checksums()\n",
-        "        self._checksums = Checksums()\n",
+        "        self._batch, self._batched = [], 0\n        if not self.is_small:\n",
+        "        if not self.is_small:\n",
         "a body that starts anew forgets what it had",
         "tests/images/test_body.py",
-    ),
-    Mutant(
-        "images/body.py",
-        "        self._batch, self._batched, self._checksums = [], 0, Checksums()\n",
-        "        self._batch, self._batched = [], 0\n",
-        "a body that starts anew is counted anew",
-        "tests/images/test_body.py tests/images/test_fetch.py",
     ),
     Mutant(
         "images/body.py",
