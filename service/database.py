@@ -9,10 +9,11 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO, Any, TypeVar
@@ -45,6 +46,7 @@ class _Work:
     run: Callable[[sqlite3.Connection], Any]
     durable: bool
     future: asyncio.Future[Any] | None
+    alone: bool = False
     result: Any = None
     error: BaseException | None = field(default=None)
 
@@ -106,11 +108,20 @@ class Database:
         return await self.give(work, durable=durable, gather=gather)
 
     def give(
-        self, work: Callable[[sqlite3.Connection], T], *, durable: bool = False, gather: bool = False
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        *,
+        durable: bool = False,
+        gather: bool = False,
+        alone: bool = False,
     ) -> asyncio.Future[T]:
-        """As `run`; what is returned is to be awaited, shielded where others wait for it too."""
+        """As `run`; what is returned is to be awaited, shielded where others wait for it too.
+
+        `alone`: it shares no transaction, for it removes files. Others that failed with it would be run again, and what
+        it does when it is run again itself could concern a file that one of them has put there.
+        """
         future: asyncio.Future[T] = self._loop.create_future()
-        self._add(_Work(work, durable, future), gather=gather)
+        self._add(_Work(work, durable, future, alone), gather=gather)
         return future
 
     def note(self, statement: str, values: Sequence[object]) -> None:
@@ -159,7 +170,8 @@ class Database:
                     break
             is_open = waiting is not None
             if group:
-                self._commit(group)
+                for part in _transactions(group):
+                    self._commit(part)
                 with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                     self._loop.call_soon_threadsafe(_settle, group)
         self._connection.close()
@@ -171,7 +183,6 @@ class Database:
         try:
             with room_needed():
                 self._transact(group)
-            self._reserve.renew()
         except Exception as error:  # handed to whoever waits
             if isinstance(error, OutOfSpace) and self._reserve.give():
                 self._commit(group)
@@ -180,6 +191,8 @@ class Database:
             else:
                 for work in group:
                     self._commit([work])
+        else:
+            self._reserve.renew()
 
     def _transact(self, group: list[_Work]) -> None:
         connection = self._connection
@@ -215,7 +228,8 @@ class _Reserve:
             return False
         self._is_there = False
         self._renew_at = time.monotonic() + _RENEW_SECONDS
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
         return True
 
     def renew(self) -> None:
@@ -228,7 +242,17 @@ class _Reserve:
                 os.posix_fallocate(file.fileno(), 0, _RESERVE_BYTES)
             self._is_there = True
         except OSError:
-            self._path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
+
+
+def _transactions(group: list[_Work]) -> Iterator[list[_Work]]:
+    """The group in parts that may share a transaction."""
+    for is_alone, part in groupby(group, key=lambda work: work.alone):
+        if is_alone:
+            yield from ([work] for work in part)
+        else:
+            yield list(part)
 
 
 def _settle(group: list[_Work]) -> None:

@@ -101,6 +101,32 @@ async def test_work_that_waits_is_committed_together(tmp_path: Path) -> None:
     await database.close()
 
 
+async def test_what_removes_files_is_not_run_again_for_others(tmp_path: Path) -> None:
+    """Given a file that goes, comes anew, and work behind both that fails: the new file stays."""
+    database = await Database.open(tmp_path, [_SCHEMA])
+    file, incoming, held = tmp_path / "file", tmp_path / "incoming", threading.Event()
+    file.write_text("old")
+    incoming.write_text("new")
+
+    def put(_: sqlite3.Connection) -> None:
+        if incoming.exists():
+            incoming.replace(file)
+
+    def fail(_: sqlite3.Connection) -> None:
+        raise KeyError
+
+    blocked = asyncio.ensure_future(database.run(lambda _: held.wait()))
+    await asyncio.sleep(0)
+    group = [database.give(lambda _: file.unlink(), alone=True), database.give(put), database.give(fail)]
+    held.set()
+    results = await asyncio.gather(*group, return_exceptions=True)
+    await blocked
+
+    assert isinstance(results[2], KeyError)
+    assert file.read_text() == "new"
+    await database.close()
+
+
 async def test_want_of_room_of_one_does_not_fail_the_others(tmp_path: Path) -> None:
     """Given a group of which one finds no room, the others are committed all the same."""
     database = await Database.open(tmp_path, [_SCHEMA])

@@ -225,13 +225,13 @@ class ImageFetcher:
             except (CircuitOpen, ImageTooLarge, UpstreamFailure) as error:
                 attempts = progress.download.attempts if progress.download else 0
                 raise _failed(image, error, attempts) from error
+            progress.is_sold = True
             named = (image.image_id, image.key)
             context.storing += content.size
             try:
                 blob = await self._store.publish(body, content, extension, named, is_incomplete=not is_whole)
             finally:
                 context.storing -= content.size
-            progress.is_sold = True
             await self._settle(image, progress)
             if not progress.is_only_one:
                 self._metrics.images_refetched.labels(Refetch.UNCOORDINATED).inc()

@@ -186,7 +186,7 @@ class ImageStore:
         try:
             await asyncio.shield(keeping)
         except Exception:
-            await self._database.run(lambda connection: self._drop_unknown(connection, blob))
+            await self._database.give(lambda connection: self._drop_unknown(connection, blob), alone=True)
             raise
 
     def _drop_unknown(self, connection: sqlite3.Connection, blob: Blob) -> None:
@@ -279,7 +279,7 @@ class ImageStore:
             return freed
 
         # Given before anything is awaited: who is found to be in use now is so when this is done.
-        removing = self._database.give(remove)
+        removing = self._database.give(remove, alone=True)
         return await asyncio.shield(settle())
 
     async def _make_room(self, missing: int) -> None:

@@ -56,7 +56,7 @@ async def read_document(response: ClientResponse) -> object:
     """The JSON in an answer. Raises `UpstreamFailure` when there is none, or too much."""
     body = await read_body(response)
     try:
-        document: object = json.loads(body)
+        document: object = await compute(lambda: json.loads(body), is_short=len(body) <= LONG_DOCUMENT)
     except (ValueError, RecursionError) as error:
         raise UpstreamFailure(Reason.UPSTREAM_ERROR, f"no document: {error}") from error
     return document

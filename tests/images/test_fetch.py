@@ -572,6 +572,22 @@ class TestCredit:
         assert await scene.spending.spent() == spent
         assert sample(scene.parts.metrics.registry, "batch_images_bought_total") == bought
 
+    async def test_what_arrived_and_could_not_be_stored_was_bought(
+        self, scene: Scene, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Autoenhance has sold it, whatever becomes of it here."""
+        upstream.images["a"] = jpeg()
+
+        async def no_room(*_: object, **__: object) -> None:
+            raise OutOfSpace("no room")
+
+        monkeypatch.setattr(scene.fetcher._store, "publish", no_room)
+        with pytest.raises(OutOfSpace):
+            await scene.fetch(preview=False)
+
+        assert await scene.spending.spent() == 1
+        assert sample(scene.parts.metrics.registry, "batch_images_bought_total") == 1
+
 
 @pytest.mark.parametrize(("answer", "released"), [(404, ["a.0"]), (jpeg(), [])], ids=["failed", "stored"])
 async def test_the_lease_of_a_fetch_that_failed_is_given_back(
