@@ -4,6 +4,7 @@ import sqlite3
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 
 from service.disk import OutOfSpace
@@ -95,11 +96,28 @@ class ImageFetcher:
         Raises `ImageFailed`, `OutOfSpace`, or `NotWanted` when its turn came and `context` did not want it any more.
         """
         while True:
+            if (reason := context.refusal(image)) is not None and not self._flights.is_running(image.key):
+                if (stored := await self._find_only(image, context)) is not None:
+                    return Fetched(stored, 0)
+                if not self._flights.is_running(image.key):
+                    raise ImageFailed(reason)
+            if not context.behind and (waiting := self._behind.get(image.key)) is not None:
+                waiting.bring_forward()
+            progress = _Progress(context.behind)
             try:
-                return await self._fetch(image, context)
+                return await self._flights.join(
+                    image.key,
+                    partial(self._find_or_download, image, context, progress),
+                    "fetch",
+                    may_stop=partial(self._may_stop, image, progress),
+                )
             except NotWanted:
                 if not context.is_wanted():
                     raise  # else it is another build, whose download this one had joined, that does not want it
+            except ImageFailed as failed:
+                if failed.reason is Reason.NO_CREDIT and image.buys:
+                    context.out_of_credit = True  # also of a download that another build began
+                raise
 
     async def close(self) -> None:
         """Finish what is being bought, as far as the grace goes; cancel the rest and wait for it.
@@ -109,30 +127,16 @@ class ImageFetcher:
         self._is_closing = True
         await self._flights.close(GRACE_SECONDS)
 
-    async def _fetch(self, image: ImageRequest, context: FetchContext) -> Fetched:
-        """As `fetch`; `NotWanted` also when it is the one who began the download that does not want it any more."""
-        if (reason := context.refusal(image)) is not None and not self._flights.is_running(image.key):
-            stored = await self._store.find_published(image.key, context.looked_at)
-            if stored is None:
-                stored, _ = await self._store.find_shared(image.image_id, image.key, image.legacy_key)
-            if stored is not None:
-                return Fetched(stored, 0)
-            if not self._flights.is_running(image.key):
-                raise ImageFailed(reason)
-        if not context.behind and (waiting := self._behind.get(image.key)) is not None:
-            waiting.bring_forward()
-        progress = _Progress(context.behind)
-        try:
-            return await self._flights.join(
-                image.key,
-                lambda: self._find_or_download(image, context, progress),
-                "fetch",
-                may_stop=lambda: not progress.has_begun or (self._is_closing and not image.buys),
-            )
-        except ImageFailed as failed:
-            if failed.reason is Reason.NO_CREDIT and image.buys:
-                context.out_of_credit = True  # also of a download that another build began
-            raise
+    def _may_stop(self, image: ImageRequest, progress: _Progress) -> bool:
+        """Whether a download that nobody waits for any more is cancelled."""
+        return not progress.has_begun or (self._is_closing and not image.buys)
+
+    async def _find_only(self, image: ImageRequest, context: FetchContext) -> Blob | None:
+        """The image if it is stored, here or at another instance."""
+        stored = await self._store.find_published(image.key, context.looked_at)
+        if stored is None:
+            stored, _ = await self._store.find_shared(image.image_id, image.key, image.legacy_key)
+        return stored
 
     async def _find_or_download(self, image: ImageRequest, context: FetchContext, progress: _Progress) -> Fetched:
         """The image from here, from another instance, or from Autoenhance; once per image at a time."""
