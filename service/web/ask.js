@@ -22,12 +22,14 @@ async function ask(question) {
   answer.setAttribute("aria-busy", "true");
   write($("answer-text"), "Searching…");
   $("passages").replaceChildren();
+  $("other-passages").replaceChildren();
+  $("more-passages").hidden = true;
   try {
     let text = "";
     const response = await postJson("/v1/ask", { question }, { signal: mine.signal });
     for await (const { event, data } of messages(response)) {
       if (mine.signal.aborted) return;
-      if (event === "passage") $("passages").append(passage(JSON.parse(data)));
+      if (event === "passage") add(passage(JSON.parse(data)));
       if (event === "token") write($("answer-text"), (text += JSON.parse(data).text));
       if (event === "done") break;
     }
@@ -38,6 +40,13 @@ async function ask(question) {
     write($("answer-text"), `${refusal.sentence} ${refusal.next}`);
   }
   answer.setAttribute("aria-busy", "false");
+}
+
+/** The best passage is shown, the others are folded. */
+function add(item) {
+  const isFirst = $("passages").children.length === 0;
+  $(isFirst ? "passages" : "other-passages").append(item);
+  if (!isFirst) $("more-passages").hidden = false;
 }
 
 function passage({ title, url, text }) {

@@ -1,4 +1,4 @@
-// Asking for the API key. It is traded for the session's cookie at once, and kept nowhere.
+// Asking for the access key, in the API's words the API key. It is traded for the session's cookie at once, and kept nowhere.
 import { $, write } from "./dom.js";
 
 let asking = null;

@@ -7,7 +7,7 @@ export class Lightbox {
   #items = [];
   #at = 0;
   #dialog;
-  #picture = h("img", { alt: "", decoding: "async" });
+  #picture = h("img", { alt: "", decoding: "sync" });
   #name = h("h2", { id: "lightbox-name" });
   #place = h("p", { class: "lightbox-place", role: "status" });
   #save = h("a", { class: "button small", download: true }, "Save this photo");

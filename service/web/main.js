@@ -68,7 +68,8 @@ wireCreate((orderId) => {
 });
 
 // The order comes first; what stands beside it waits for it a little.
-void Promise.race([openFromAddress(), sleep(1500)]).finally(() => {
-  void lookWhoIsHere();
+void Promise.race([openFromAddress(), sleep(1500)]).finally(async () => {
   void startStats();
+  await lookWhoIsHere();
+  $("live").hidden = false; // it does not jump once what stands above it is known
 });

@@ -16,7 +16,7 @@ export function rendering() {
   const sizes = chosenSizes();
   const isSeveral = preview.value === "several";
   $("sizes").hidden = !isSeveral;
-  format.disabled = quality.disabled = isSeveral;
+  for (const field of [format, quality]) field.parentElement.hidden = isSeveral; // each size has its own
   const wrong = sizes.length ? (sizes.length > MOST_SIZES ? `Choose at most ${MOST_SIZES}.` : "") : "Choose at least one.";
   write($("sizes-problem"), isSeveral ? wrong : "");
   if (isSeveral && wrong) return null;
@@ -79,11 +79,12 @@ export function offerParts(count, chosen = Number(form().part.value) || 1) {
 
 /** Say beside the folded options which of them are not the usual ones. */
 export function showMore() {
-  const { format, quality, dev_mode: test, wait, names, include } = form();
-  const words = format.disabled ? [] : [format.selectedOptions[0].textContent];
+  const { format, quality, preview, dev_mode: test, wait, names, include } = form();
+  const isSeveral = preview.value === "several";
+  const words = isSeveral ? [] : [format.selectedOptions[0].textContent];
   if (names.value) words.push("other file names");
   if (include.checked) words.push("originals");
-  if (quality.value && !quality.disabled) words.push(`quality ${quality.value}`);
+  if (quality.value && !isSeveral) words.push(`quality ${quality.value}`);
   if (wait.value) words.push("waits for what is not ready");
   if (test.checked) words.push("test mode");
   write($("more-words"), words.join(", "));
@@ -128,15 +129,16 @@ export function downloadQuery(chosen) {
   return query;
 }
 
-/** Say on the button what it gets, and beside it what that costs. `chosen` are images of the overview. */
-export function showCost(chosen) {
+/** Say on the button what it gets, and beside it what that costs. `chosen` are images of the overview, which has `total`. */
+export function showCost(chosen, total) {
   const waits = form().wait.value !== "";
   const ready = chosen.filter((image) => image.status === "ready");
   const busy = chosen.filter((image) => BUSY.has(image.status));
   const count = ready.length + (waits ? busy.length : 0);
   const here = ready.filter((image) => image.bytes !== null).length;
+  const nothing = busy.length ? "Nothing ready yet" : total && !chosen.length ? "No photo chosen" : "Nothing to download";
   $("go").disabled = count === 0;
-  write($("go-label"), count ? `Download ${photos(count)}` : "Nothing ready yet");
+  write($("go-label"), count ? `Download ${photos(count)}` : nothing);
   const buys = buysPhotos();
   $("cost").dataset.kind = buys && count > here ? "warn" : "";
   const lost = chosen.length - ready.length - busy.length;
@@ -146,10 +148,10 @@ export function showCost(chosen) {
   showMore();
 }
 
-/** What a share link of these images would be: how many, and what they may cost; null for previews. */
-export function shareable(chosen) {
+/** What a share link of these images would be: how many, and what they may cost, beside what is `got`; null for previews. */
+export function shareable(chosen, got) {
   const some = chosen.filter((image) => image.status === "ready" || BUSY.has(image.status));
-  return { count: some.length, cost: buysPhotos() ? some.filter((image) => image.bytes === null).length : null };
+  return { count: some.length, cost: buysPhotos() ? some.filter((image) => image.bytes === null && !got.get(image.image_id)).length : null };
 }
 
 function price(count, here, buys) {
@@ -165,7 +167,7 @@ function leftOut(busy, lost, waits, count) {
   const are = (number) => (number === 1 ? "is" : "are");
   const lines = [];
   if (busy && !waits && count) lines.push(`${photos(busy)} ${are(busy)} not ready yet and will be left out.`);
-  if (busy && !count) lines.push(`${photos(busy)} ${are(busy)} not ready yet. This page updates automatically.`);
-  if (lost) lines.push(`${photos(lost)} cannot be downloaded and will be left out.`);
+  if (busy && !count) lines.push(`${photos(busy)} ${are(busy)} not ready yet. This page updates automatically; you can close it and come back later.`);
+  if (lost) lines.push(`${photos(lost)} cannot be downloaded${count ? " and will be left out" : ""}.`);
   return lines;
 }

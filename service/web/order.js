@@ -31,14 +31,17 @@ export class Order {
   #poll = 0;
   #pause = FIRST_POLL;
   #settle = 0;
+  #got = new Map(); // photos of the last download, by id: whether it has all of their files
   #state = ""; // of the download: "waiting" for photos, "collecting" them, "done", or none
   #list = new PhotoList({ onChange: () => this.#chosen(), saving });
   #run = new Run({
     onJob: (jobId) => this.#remember(jobId),
-    onSettled: (lines, other) => this.#list.progress(lines, other),
+    onSettled: (lines, other) => this.#settled(lines, other),
     onState: (state) => this.#running(state),
     onPart: (part) => this.#entitle(part),
     retry: () => this.#download(),
+    rebuild: () => this.#download(0),
+    cost: () => this.#cost,
   });
 
   constructor() {
@@ -49,7 +52,7 @@ export class Order {
     });
     wireShare(() => {
       const query = downloadQuery(this.#list.chosenIds);
-      return query && { orderId: this.#id, query: String(query), ...shareable(this.#images) };
+      return query && { orderId: this.#id, query: String(query), ...shareable(this.#images, this.#got) };
     });
     $("options").addEventListener("input", () => {
       this.#chosen();
@@ -170,7 +173,7 @@ export class Order {
 
   #chosen() {
     if (!this.#overview) return;
-    showCost(this.#images);
+    showCost(this.#images, this.#overview.total);
     const query = downloadQuery(this.#list.chosenIds);
     if (query) showSnippets(this.#id, query);
   }
@@ -181,11 +184,23 @@ export class Order {
     return String(rendering()) === this.#toldOf ? chosen : chosen.map((image) => ({ ...image, bytes: null }));
   }
 
-  async #download() {
+  /** The credits that a download may spend: what the last one has is not bought twice. */
+  get #cost() {
+    return shareable(this.#images, this.#got).cost ?? 0;
+  }
+
+  #settled(lines, other) {
+    this.#got.clear();
+    for (const { image_id: id, outcome } of lines) this.#got.set(id, this.#got.get(id) !== false && outcome === "downloaded");
+    this.#list.progress(lines, other);
+  }
+
+  /** Begin a download; one of more than `limit` credits is asked for once more. */
+  async #download(limit = MANY_CREDITS) {
     const query = downloadQuery(this.#list.chosenIds);
     if (!query) return wrongField().focus();
-    const { cost } = shareable(this.#images);
-    if (cost > MANY_CREDITS && !(await confirms(cost))) return;
+    const cost = this.#cost;
+    if (cost > limit && !(await confirms(cost))) return;
     // What buys, or waits for photos, is saved at its end: until then it can be cancelled here.
     await this.#run.start(this.#id, query, !cost && !query.has("wait"));
   }
@@ -209,6 +224,7 @@ export class Order {
         this.#schedule();
       }
     } else {
+      this.#got.clear();
       this.#pause = FIRST_POLL;
       void this.#refresh();
     }

@@ -10,7 +10,7 @@ const OFFLINE = {
 const OWN = {
   no_images: { title: "No photo could be downloaded", detail: "This is why:" },
   rate_limited: { title: "Too many requests at a time", detail: "What has arrived is kept." },
-  unauthorized: { title: "This service needs an API key", detail: "Try again, and enter the key that its operator gave you." },
+  unauthorized: { title: "This service needs an access key", detail: "Try again, and enter the key that its operator gave you." },
   links_unavailable: { title: "Links cannot be made or looked up at the moment", detail: "Nothing is lost: try again in a minute." },
 };
 const FALLBACK = "Try again. If it happens again, tell the operator of this service.";

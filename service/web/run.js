@@ -2,7 +2,7 @@
 import { getJson, request, save } from "./api.js";
 import { $, h, say, write } from "./dom.js";
 import { follow } from "./events.js";
-import { bytes, duration, files, photos, shortened } from "./format.js";
+import { bytes, credits, duration, files, photos, shortened } from "./format.js";
 import { Pace } from "./pace.js";
 import { Refusal } from "./problems.js";
 
@@ -10,7 +10,7 @@ const FINAL = new Set(["complete", "error", "cancelled"]);
 const REPORT_AFTER = 400; // milliseconds
 const SPOKEN_STEPS = 4; // progress is announced in quarters
 // Trying again can change nothing about these; about others it can.
-const LASTING = new Set(["not_uploaded", "enhancement_failed", "expired", "image_not_found", "rejected", "too_large", "incomplete", "no_credit", "refused"]);
+const LASTING = new Set(["not_uploaded", "enhancement_failed", "expired", "image_not_found", "rejected", "too_large", "incomplete", "refused"]);
 const NAMES = 3; // of photos in one line
 const CANCELLED = "cancelled"; // why a run was aborted; otherwise its job continues
 
@@ -32,7 +32,8 @@ export class Run {
 
   /**
    * Hooks: `onJob(jobId, or "")`, `onSettled(reportLines, wordsForTheOthers)`,
-   * `onState("", "waiting", "collecting" or "done")`, `onPart(how much is done, or null)`, `retry()`.
+   * `onState("", "waiting", "collecting" or "done")`, `onPart(how much is done, or null)`, `retry()`, `rebuild()`, which asks
+   * before it buys anything, `cost()`: the credits that trying again may spend.
    */
   constructor(hooks) {
     this.#hooks = hooks;
@@ -132,8 +133,8 @@ export class Run {
       this.#progress();
       this.#saveEarly();
       if (FINAL.has(job.status)) {
-        await this.#report();
-        if (!signal.aborted) this.#finish();
+        const [name] = await Promise.all([this.#fileName(), this.#report()]);
+        if (!signal.aborted) this.#finish(name);
         return;
       }
       this.#reportSoon();
@@ -208,7 +209,19 @@ export class Run {
     }
   }
 
-  #finish() {
+  /** What the browser saves the archive as; empty if that cannot be told. */
+  async #fileName() {
+    const archive = this.#job.archive_id;
+    if (!archive) return "";
+    try {
+      const { headers } = await request(`/v1/archives/${archive}`, { method: "HEAD", quiet: true, signal: this.#abort.signal });
+      return decodeURIComponent(headers.get("Content-Disposition").match(/filename\*=UTF-8''([^;]+)/)[1]);
+    } catch {
+      return "";
+    }
+  }
+
+  #finish(name) {
     const job = this.#job;
     this.#stop();
     if (job.status === "cancelled") {
@@ -219,11 +232,11 @@ export class Run {
       this.#outcome("bad", refusal.message, refusal.next);
     } else {
       const { saved, left } = { saved: this.#things(job.downloaded), left: job.failed };
-      const isLasting = job.failures.every((failure) => LASTING.has(failure.code));
       const words = job.downloaded === 1 && !left ? "Your photo is in the ZIP" : `${left ? saved : `All ${saved}`} ${job.downloaded === 1 ? "is" : "are"} in the ZIP`;
-      const where = this.#savesItself ? "It is in your browser's downloads." : "It is ready to save.";
+      const saving = `${name ? `Saved as ${name}` : "It is"} in your browser's downloads.`;
+      const where = this.#savesItself ? saving : "It is ready to save.";
       const without = left ? ` ${this.#things(left)} ${left === 1 ? "is" : "are"} left out:` : "";
-      this.#outcome(isLasting ? "good" : "warn", words, `${bytes(job.bytes)}. ${where}${without}`);
+      this.#outcome(left ? "warn" : "good", words, `${bytes(job.bytes)}. ${where}${without}`);
       if (this.#savesItself && this.#saving !== job.archive_id) void this.#save();
     }
   }
@@ -238,12 +251,13 @@ export class Run {
     write($("outcome-text"), text);
     write($("outcome-reference"), reference);
     $("failures").replaceChildren(...failureLines(failures));
-    $("save").hidden = !isSaved;
+    $("save").hidden = $("share-saved").hidden = !isSaved;
     write($("save"), this.#savesItself ? "Save again" : "Save ZIP");
-    $("save").classList.toggle("primary", isSaved && !canRetry);
     $("retry").hidden = !canRetry;
-    write($("retry"), worthATry.length ? `Retry ${this.#things(worthATry.length)}` : "Try again");
-    $("retry").classList.toggle("primary", canRetry);
+    const again = worthATry.length ? `Retry ${this.#things(worthATry.length)}` : "Try again";
+    const cost = this.#hooks.cost();
+    write($("retry"), cost ? `${again} (up to ${credits(cost)})` : again);
+    $("retry").classList.toggle("primary", !isSaved);
     this.#show("outcome");
     this.#hooks.onState("done");
     this.#hooks.onPart(null);
@@ -259,7 +273,7 @@ export class Run {
       save(path);
     } catch (error) {
       // No longer kept: it is made anew, from the photos that are stored.
-      if (error.status === 404 || error.status === 410) this.#hooks.retry();
+      if (error.status === 404 || error.status === 410) this.#hooks.rebuild();
       else this.#fail(error, signal);
     }
   }

@@ -12,10 +12,12 @@ let shared = null; // what would be shared: { orderId, query, count, cost }
 
 /** `now()` tells what would be shared: `{ orderId, query, count, cost }`, or null for nothing. */
 export function wireShare(now) {
-  $("share").addEventListener("click", () => {
-    shared = now();
-    if (shared) void open();
-  });
+  for (const button of [$("share"), $("share-saved")]) {
+    button.addEventListener("click", () => {
+      shared = now();
+      if (shared) void open();
+    });
+  }
   $("share-close").addEventListener("click", () => $("share-dialog").close());
   $("share-form").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -27,7 +29,7 @@ async function open() {
   const { count, cost } = shared;
   const what = cost === null ? `${photos(count)} as free previews` : `${photos(count)} in full size`;
   const price = cost ? ` Downloading them spends up to ${credits(cost)} of your account.` : "";
-  write($("share-what"), `Whoever has the link sees and saves ${what}, and nothing else. No key is needed.${price}`);
+  write($("share-what"), `Whoever has the link sees and saves ${what}, and nothing else. Your client needs no account.${price}`);
   write($("share-problem"), "");
   list([]);
   $("share-dialog").showModal();
@@ -64,34 +66,34 @@ async function refresh(newest = "") {
 
 function list(links, newest = "") {
   $("share-list-title").hidden = links.length === 0;
+  write($("share-make"), links.length ? "Make another link" : "Make a link");
+  $("share-make").classList.toggle("primary", links.length === 0);
   $("share-list").replaceChildren(...links.map(line));
   const first = newest && document.querySelector(`[data-link="${newest}"] button`);
-  if (first) {
-    first.focus();
-    say("The link is ready. Copy it, and send it to your client.");
-  }
+  write($("share-ready"), first ? "The link is ready. Copy it, and send it to your client." : "");
+  if (first) first.focus();
 }
 
 function line(link) {
   const address = new URL(link.page, location.origin).href;
   const until = new Date(link.expires_at).toLocaleDateString(undefined, { day: "numeric", month: "long", year: "numeric" });
-  const copy = h("button", { type: "button", class: "button small primary" }, "Copy");
-  const revoke = h("button", { type: "button", class: "button small quiet" }, "Revoke");
+  const copy = h("button", { type: "button", class: "button primary" }, "Copy");
+  const stop = h("button", { type: "button", class: "button small quiet" }, "Stop sharing");
   const words = `${photos(link.total)}, until ${until}`;
   copy.append(h("span", { class: "visually-hidden" }, ` the link to ${words}`));
-  revoke.append(h("span", { class: "visually-hidden" }, ` the link to ${words}`));
+  stop.append(h("span", { class: "visually-hidden" }, ` the link to ${words}`));
   copy.addEventListener("click", async () => {
     await copyText(address);
     copy.firstChild.data = "Copied";
     say("Copied.");
   });
-  revoke.addEventListener("click", () => void end(link.link_id));
+  stop.addEventListener("click", () => void end(link.link_id));
   return h(
     "li",
     { "data-link": link.link_id },
     h("div", {}, h("a", { href: address, target: "_blank", rel: "noopener", class: "share-address" }, address), h("span", { class: "hint" }, words)),
     copy,
-    revoke,
+    stop,
   );
 }
 

@@ -40,7 +40,7 @@ async function showErrors(own) {
     ...own.map((error) => line(`${error.code} at ${error.route}`, error.time)),
     ...(await sentryIssues()).map((issue) => line(issueTitle(issue), issue.last_seen)),
   ];
-  $("error-list").replaceChildren(...(lines.length ? lines : [h("li", {}, "None since the start.")]));
+  $("error-list").replaceChildren(...(lines.length ? lines : [h("li", {}, "No errors of the service itself.")]));
 }
 
 async function sentryIssues() {

@@ -123,7 +123,7 @@ async def overview(studio: Studio) -> None:
         visitor = await studio.visit(path, **options)
         await visitor.page.get_by_role("radio", name="Full size").check()
         await visitor.page.get_by_text("The same from a script").click()
-        await visitor.page.get_by_label("A question").fill("Why was my ZIP partial?")
+        await visitor.page.get_by_label("A question").fill("Why are photos missing from my ZIP?")
         await visitor.page.get_by_role("button", name="Ask").click()
         await expect(visitor.page.locator("#answer[aria-busy=false]")).to_be_visible()
         await studio.shoot(visitor, f"overview{look}")
@@ -134,7 +134,7 @@ async def choices(studio: Studio) -> None:
     order = studio.order("9 Quay Street")
     for look, options in LOOKS.items():
         visitor = await studio.visit(f"/?order={order.order_id}", **options)
-        await visitor.page.get_by_role("radio", name="Several sizes").check()
+        await visitor.page.get_by_role("radio", name="Print, listing, web").check()
         await visitor.unfold()
         await expect(visitor.page.locator("#sizes-example")).to_contain_text("print/")
         await studio.shoot(visitor, f"choices{look}", whole=False)

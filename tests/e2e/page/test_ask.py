@@ -14,16 +14,21 @@ MARKUP = "<img src=x onerror=\"document.title='taken over'\"><b>bold</b>"
 
 
 async def test_a_question_is_answered_with_passages_and_their_pages(visit: Visit) -> None:
-    """The docs' own words, each with a link to where they stand."""
+    """The docs' own words, each with a link to where they stand; one is shown, the others are a click away."""
     visitor = await visit()
     await visitor.open()
 
-    await visitor.page.get_by_label("A question about this service").fill("Why was my ZIP partial?")
+    await visitor.page.get_by_label("A question about this service").fill("Why are photos missing from my ZIP?")
     await visitor.page.keyboard.press("Enter")
 
     passages = visitor.page.get_by_role("list", name="From the documentation")
-    await expect(passages.get_by_role("link", name="Why was my ZIP partial?")).to_be_visible()
-    assert await passages.get_by_role("link").first.get_attribute("href") is not None
+    await expect(passages.get_by_role("link", name="Why is a photo missing?")).to_be_visible()
+    await expect(passages.get_by_role("listitem")).to_have_count(1)
+    assert await passages.get_by_role("link").get_attribute("href") is not None
+    others = visitor.page.get_by_role("list", name="More from the documentation")
+    await expect(others).to_be_hidden()
+    await visitor.page.get_by_text("More from the docs").click()
+    await expect(others.get_by_role("listitem")).to_have_count(2)
     assert await visitor.axe() == []
 
 

@@ -54,6 +54,8 @@ async def test_one_click_saves_the_whole_order(visit: Visit, sandbox: Sandbox, t
     assert await members(await saved.value, tmp_path) == content(sandbox, order)
     await expect(visitor.page.get_by_role("heading", name="All 3 photos are in the ZIP")).to_be_focused()
     assert (await saved.value).suggested_filename == "12 Harbour Lane.zip"
+    await expect(visitor.page.locator("#outcome-text")).to_contain_text("Saved as 12 Harbour Lane.zip")
+    await expect(visitor.page.locator("#outcome")).to_have_attribute("data-kind", "good")
     assert await visitor.axe() == []
 
 
@@ -126,7 +128,10 @@ async def test_what_cannot_be_had_is_left_out_quietly(visit: Visit, sandbox: San
     held = set(await members(await saved.value, tmp_path))
     assert held == {image.name for image in THREE} | {"_download_report.txt"}
     await expect(page.get_by_role("heading", name="3 photos are in the ZIP")).to_be_focused()
-    await expect(page.locator("#outcome")).to_contain_text("It is in your browser's downloads. 3 photos are left out:")
+    await expect(page.locator("#outcome")).to_have_attribute("data-kind", "warn")
+    await expect(page.locator("#outcome-text")).to_contain_text(
+        f"Saved as order-{order.order_id}.zip in your browser's downloads. 3 photos are left out:"
+    )
     missing = page.get_by_role("list", name="Missing photos").get_by_role("listitem")
     await expect(missing).to_have_count(2)
     await expect(missing.first).to_contain_text("cellar.jpg, attic.jpg")
@@ -155,6 +160,36 @@ async def test_what_may_come_after_all_is_fetched_alone(visit: Visit, sandbox: S
     assert await members(await whole.value, tmp_path) == content(sandbox, order)
     fetched = {entry.image_id for entry in sandbox.control.log[asked_before:] if entry.operation == "storage"}
     assert fetched == {lost.image_id}
+
+
+async def test_what_was_not_paid_for_is_bought_only_with_its_price_in_sight(
+    visit: Visit, site: Service, sandbox: Sandbox
+) -> None:
+    """Once there are credits again: a button names the price; where none did, as for an archive that is gone, the page
+    asks."""
+    order = sandbox.control.add_order(THREE[:2])
+    bought, lost = order.images
+    await site.ask(f"/v1/orders/{order.order_id}/images/{bought.image_id}?preview=false")
+    fault = sandbox.control.add_fault("status", image_id=lost.image_id, status=402, times=None)
+    visitor = await at_order(visit, order)
+    page = visitor.page
+    await page.get_by_role("radio", name="Full size").check()
+    async with page.expect_download():
+        await page.get_by_role("button", name="Download 2 photos").click()
+    await expect(page.get_by_role("list", name="Missing photos")).to_contain_text("Add credits, then try again.")
+    sandbox.control.remove_fault(fault.fault_id)
+
+    await page.route("**/report", lambda route: route.fulfill(status=404, json={}))
+    await page.get_by_role("button", name="Save again").click()
+    asked = page.get_by_role("dialog", name="Spend up to 1 credit?")
+    await asked.get_by_role("button", name="Cancel").click()
+    assert sandbox.control.counters.purchases[lost.image_id] == 0
+    await page.unroute("**/report")
+
+    async with page.expect_download():
+        await page.get_by_role("button", name="Retry 1 photo (up to 1 credit)").click()
+    await expect(page.get_by_role("heading", name="All 2 photos are in the ZIP")).to_be_visible()
+    assert sandbox.control.counters.purchases.total() == 2
 
 
 async def test_nothing_at_all_is_a_sentence_and_a_list(visit: Visit, sandbox: Sandbox) -> None:
@@ -299,7 +334,7 @@ async def test_the_first_photo_is_saved_while_others_arrive(visit: Visit, sandbo
         last.release()
         assert len(await members(await early.value, tmp_path)) == 4
 
-    await page.get_by_role("button", name="Back").click()
+    await page.get_by_role("button", name="Other photos or sizes").click()
     await page.get_by_role("radio", name="Full size").check()
     started: list[Download] = []
     page.on("download", lambda download: started.append(download))
@@ -390,7 +425,7 @@ async def test_the_key_never_travels_in_an_address(
     visitor = await visit(await start_site(service_api_key=CALLER_KEY))
     await visitor.open(f"/?order={order.order_id}")
     page = visitor.page
-    await page.get_by_role("dialog").get_by_label("API key").fill(CALLER_KEY)
+    await page.get_by_role("dialog").get_by_label("Access key").fill(CALLER_KEY)
     await page.keyboard.press("Enter")
     await visitor.overview()
 

@@ -182,7 +182,7 @@ async def test_pictures_come_in_the_callers_session(visit: Visit, start_site: St
     visitor = await visit(await start_site(service_api_key=CALLER_KEY))
     await visitor.open(f"/?order={order.order_id}")
     page = visitor.page
-    await page.get_by_role("dialog").get_by_label("API key").fill(CALLER_KEY)
+    await page.get_by_role("dialog").get_by_label("Access key").fill(CALLER_KEY)
     await page.keyboard.press("Enter")
 
     await expect(page.locator("#photo-list li[data-picture=here]")).to_have_count(7)
@@ -276,10 +276,10 @@ async def test_without_scripts_a_key_is_asked_for_by_a_form(
     await page.get_by_label("Order id").fill(order.order_id)
     await page.get_by_role("button", name="Download the previews as a ZIP").click()
 
-    await page.get_by_label("API key").fill("another key altogether")
+    await page.get_by_label("Access key").fill("another key altogether")
     await page.get_by_role("button", name="Sign in and download").click()
     await expect(page.get_by_role("alert")).to_have_text("That key is not accepted. Check it, or ask the operator.")
-    await page.get_by_label("API key").fill(CALLER_KEY)
+    await page.get_by_label("Access key").fill(CALLER_KEY)
     async with page.expect_download() as saved:
         await page.get_by_role("button", name="Sign in and download").click()
     assert (await saved.value).suggested_filename == "12 Harbour Lane.zip"
@@ -306,7 +306,7 @@ async def test_a_services_own_sizes_are_choices(visit: Visit, start_site: StartS
     await visitor.open(f"/?order={order.order_id}")
     await visitor.overview()
 
-    await page.get_by_role("radio", name="Several sizes").check()
+    await page.get_by_role("radio", name="Print, listing, web").check()
     group = page.get_by_role("group", name="Sizes in the ZIP")
     assert await group.locator("label").all_inner_texts() == [
         "Print full size, uses credits",
@@ -370,9 +370,10 @@ async def test_several_sizes_come_in_one_zip(visit: Visit, sandbox: Sandbox) -> 
     visitor = await at_samples(visit, sandbox)
     page = visitor.page
 
-    await page.get_by_role("radio", name="Several sizes").check()
+    await page.get_by_role("radio", name="Print, listing, web").check()
     await page.get_by_role("checkbox", name="Web").check()
     await visitor.unfold()
+    await expect(page.get_by_label("Format")).to_be_hidden()  # each size has its own
     await page.get_by_label("File names").select_option("In the order's sequence: 01_kitchen")
     await expect(page.locator("#sizes-example")).to_contain_text("print/01_bathroom.jpg")
     await expect(page.locator("#sizes-example")).to_contain_text("web/01_bathroom.webp")
@@ -386,7 +387,7 @@ async def test_several_sizes_come_in_one_zip(visit: Visit, sandbox: Sandbox) -> 
     await expect(page.get_by_role("heading", name="All 21 files are in the ZIP")).to_be_visible()
     assert sandbox.control.counters.purchases.total() == 7
     await page.reload()
-    await expect(page.get_by_role("radio", name="Several sizes")).to_be_checked()
+    await expect(page.get_by_role("radio", name="Print, listing, web")).to_be_checked()
     boxes = page.get_by_role("group", name="Sizes in the ZIP").get_by_role("checkbox")
     assert [await box.is_checked() for box in await boxes.all()] == [True, True, True]
 

@@ -106,6 +106,7 @@ async def test_an_unknown_order_is_a_sentence_with_a_next_step(visit: Visit, sit
     await expect(problem).to_contain_text("Autoenhance does not know this order")
     await expect(problem).to_contain_text(document["detail"])
     await expect(problem).to_contain_text("Request id: ")
+    await expect(visitor.page.get_by_text("Where do I find the order id?")).to_be_visible()
     await expect(visitor.page).to_have_title("Autoenhance does not know this order - Autoenhance Batch")
 
 
@@ -129,12 +130,28 @@ async def test_photos_become_ready_without_a_reload(visit: Visit, start_site: St
     await visitor.page.clock.install()
     await visitor.open(f"/?order={order.order_id}")
     await expect(visitor.page.get_by_role("button", name="Nothing ready yet")).to_be_disabled()
-    await expect(visitor.page.locator("#left-out")).to_contain_text("This page updates automatically.")
+    await expect(visitor.page.locator("#left-out")).to_contain_text(
+        "This page updates automatically; you can close it and come back later."
+    )
 
     sandbox.control.advance(60)
     await visitor.page.clock.fast_forward(5_000)
 
     await expect(visitor.page.get_by_role("button", name="Download 1 photo")).to_be_enabled()
+
+
+async def test_the_button_says_why_there_is_nothing_to_download(visit: Visit, sandbox: Sandbox) -> None:
+    """Whether nothing is ticked, or nothing will ever come."""
+    order = sandbox.control.add_order([ImageSpec()])
+    visitor = await visit()
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.page.get_by_role("checkbox", name="All 1 photo").uncheck()
+    await expect(visitor.page.get_by_role("button", name="No photo chosen")).to_be_disabled()
+
+    failed = sandbox.control.add_order([ImageSpec(status="error")])
+    await visitor.open(f"/?order={failed.order_id}")
+    await expect(visitor.page.get_by_role("button", name="Nothing to download")).to_be_disabled()
+    await expect(visitor.page.locator("#left-out")).to_have_text("1 photo cannot be downloaded.")
 
 
 async def test_full_size_says_what_it_may_cost(visit: Visit, sandbox: Sandbox) -> None:
@@ -261,13 +278,13 @@ async def test_a_key_is_asked_for_and_kept_in_memory_only(
     visitor = await visit(service)
     await visitor.open(f"/?order={order.order_id}")
     page = visitor.page
-    dialog = page.get_by_role("dialog", name="API key required")
+    dialog = page.get_by_role("dialog", name="Access key needed")
 
-    await dialog.get_by_label("API key").fill("wrong")
+    await dialog.get_by_label("Access key").fill("wrong")
     await page.keyboard.press("Enter")
     await expect(dialog.get_by_role("alert")).to_have_text("That key is not accepted. Check it, or ask the operator.")
     assert await visitor.axe() == []
-    await dialog.get_by_label("API key").fill(CALLER_KEY)
+    await dialog.get_by_label("Access key").fill(CALLER_KEY)
     await page.keyboard.press("Enter")
 
     await expect(page.get_by_role("heading", name="7 Mill Street")).to_be_visible()

@@ -20,6 +20,8 @@ async def share(visitor: Visitor, *, days: str = "14") -> str:
     dialog = page.get_by_role("dialog", name="Share with your client")
     await dialog.get_by_label("The link works for").select_option(days)
     await dialog.get_by_role("button", name="Make a link").click()
+    await expect(dialog.get_by_text("The link is ready. Copy it, and send it to your client.")).to_be_visible()
+    await expect(dialog.get_by_role("button", name="Make another link")).to_be_visible()
     address = await dialog.locator(".share-address").first.get_attribute("href")
     assert address is not None
     return address
@@ -42,7 +44,7 @@ async def test_from_the_order_to_the_clients_phone(visit: Visit, start_site: Sta
     await studio.open()
     await studio.page.get_by_label("Order id").fill(f"https://app.example.com/orders/{order.order_id}")
     await studio.page.get_by_role("button", name="Show order").click()
-    await studio.page.get_by_role("dialog").get_by_label("API key").fill(CALLER_KEY)
+    await studio.page.get_by_role("dialog").get_by_label("Access key").fill(CALLER_KEY)
     await studio.page.keyboard.press("Enter")
     await studio.overview()
     await studio.page.get_by_role("checkbox", name="terrace.jpg").uncheck()
@@ -51,7 +53,6 @@ async def test_from_the_order_to_the_clients_phone(visit: Visit, start_site: Sta
         await studio.page.get_by_role("button", name="Download 6 photos").click()
     assert await (await download.value).failure() is None
     await expect(studio.page.get_by_role("heading", name="All 6 photos are in the ZIP")).to_be_visible()
-    await studio.page.get_by_role("button", name="Back").click()
     address = await share(studio, days="30")
     assert await studio.axe() == []
 
@@ -73,7 +74,7 @@ async def test_from_the_order_to_the_clients_phone(visit: Visit, start_site: Sta
     assert files == ["kitchen.jpg", "bathroom.jpg", "Sample_ 12 Harbour Lane.zip"]
     assert sandbox.control.counters.purchases.total() == 0
 
-    await studio.page.get_by_role("button", name="Revoke").click()
+    await studio.page.get_by_role("button", name="Stop sharing").click()
     await expect(studio.page.locator("#share-list")).to_be_empty()
     await page.reload()
     await expect(page.get_by_role("heading", name="This link does not work, or no longer")).to_be_visible()
