@@ -50,6 +50,7 @@ def test_a_question_finds_its_passage(index: Index, question: str, url: str) -> 
         ("how do I get png files?", "How do I choose the format (JPEG, PNG, WebP) and the quality?"),
         ("how long are ZIPs kept?", "How long are photos and ZIPs kept?"),
         ("why is a photo missing?", "Why is a photo missing?"),
+        ("Why are photos missing from my ZIP?", "Why is a photo missing?"),
         ("how do I upload photos?", "How do I upload photos?"),
         ("how do I create an order?", "How do I create an order?"),
         ("what file types can I upload?", "Which files can I upload?"),
