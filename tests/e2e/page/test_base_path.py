@@ -26,6 +26,7 @@ async def test_the_page_works_below_a_path(start_site: StartService, visit: Visi
 
     assert re.search(rf"{BASE}/\?order={order_id}$", visitor.page.url)
     await expect(visitor.page.locator("#curl")).to_contain_text(f"{site.url}{BASE}/v1/orders/{order_id}/images")
+    await expect(visitor.page.locator("#photo-list li[data-picture=here]")).to_have_count(7)
     await visitor.page.get_by_role("link", name="Docs").click()
     await expect(visitor.page.get_by_text("Download an order's images as one ZIP").first).to_be_visible()
     outside = [request.url for request in visitor.requests if not request.url.startswith(f"{site.url}{BASE}/")]
