@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from service.background import repeat, until_done
+from service.background import carry_through, repeat, until_done
 
 PATIENCE = 20
 
@@ -59,3 +59,31 @@ async def test_what_is_repeated_goes_on_after_a_failure(caplog: pytest.LogCaptur
 
     running.cancel()
     assert "background task failed" in caplog.text
+
+
+async def test_what_is_carried_through_is_done_though_its_caller_is_gone() -> None:
+    """Given a caller that is cancelled while it waits: the caller ends at once, the work ends later."""
+    begun, go_on, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        await go_on.wait()
+        done.set()
+
+    caller = asyncio.create_task(carry_through(work()))
+    async with asyncio.timeout(PATIENCE):
+        await begun.wait()
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        go_on.set()
+        await done.wait()
+
+
+async def test_what_is_carried_through_tells_its_caller_how_it_went() -> None:
+    """The result, or the error."""
+    work = Work(1)
+
+    with pytest.raises(ZeroDivisionError):
+        await carry_through(work.run())
+    assert await carry_through(work.run()) == "done"

@@ -43,7 +43,10 @@ class Work:
 
 
 class JobEngine(Protocol):
-    """Keeps jobs, and sees to it that each is taken to its end."""
+    """Keeps jobs, and sees to it that each is taken to its end.
+
+    `submit`, `cancel` and `repeat_callback` are to be carried through: they record, then act on it.
+    """
 
     async def submit(self, request: JobRequest, key: str | None = None) -> tuple[Job, bool]:
         """Accept a job; it is kept safe when this returns. True: accepted now; False: `key` named it already.

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from service.archives.archives import Archives
 from service.archives.options import Options
-from service.background import repeat
+from service.background import carry_through, repeat
 from service.jobs.engine import JobEngine, JobFilter, Work
 from service.jobs.events import JobEvent, archive_of, events
 from service.jobs.job import Job, JobRequest, Status
@@ -28,7 +28,10 @@ _LOOK_SECONDS = 1.0
 
 
 class Jobs:
-    """What the API does with jobs, on whatever engine keeps them."""
+    """What the API does with jobs, on whatever engine keeps them.
+
+    What was begun is done also when the caller leaves: a job that is on record is run, one that is cancelled stops.
+    """
 
     def __init__(self, engine: JobEngine, archives: Archives, metrics: Metrics, ttl: float) -> None:
         self._engine = engine
@@ -62,6 +65,9 @@ class Jobs:
             owner=owner,
             base_path=base_path,
         )
+        return await carry_through(self._submit(request, key))
+
+    async def _submit(self, request: JobRequest, key: str | None) -> tuple[Job, bool]:
         job, is_new = await self._engine.submit(request, key)
         if is_new:
             log.info("job accepted", job_id=job.id, order_id=",".join(job.request.all_order_ids))
@@ -99,8 +105,9 @@ class Jobs:
 
     async def cancel(self, job: Job) -> Job:
         """End a job that has not ended; only its own demand on the archive goes. Raises `JobsUnavailable`."""
-        if job.is_final:
-            return job
+        return job if job.is_final else await carry_through(self._cancel(job))
+
+    async def _cancel(self, job: Job) -> Job:
         progress = await self._progress(job)
         now = time.time()
         cancelled = replace(
@@ -126,7 +133,7 @@ class Jobs:
             raise JobUnfinished(f"Job {job_id} is {job.status}.")
         if job.delivery_is_pending:
             raise JobUnfinished(f"The ZIP of job {job_id} is still being delivered; the callback follows that.")
-        renewed = await self._engine.repeat_callback(job_id)
+        renewed = await carry_through(self._engine.repeat_callback(job_id))
         if renewed is None:
             raise JobNotFound(f"There is no job {job_id}.")
         return renewed
