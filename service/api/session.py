@@ -62,8 +62,14 @@ class Session:
 
 
 async def create(request: web.Request) -> web.Response:
-    """Begin a session, by a document or by the key in a header. Raises `Unauthorized` for a wrong key,
-    `AdministratorsOnly` for a wrong token, `RateLimited` after too many of them."""
+    """Begin a session, by a document, by the page's form, or by the key in a header. Raises `Unauthorized` for a wrong
+    key, `AdministratorsOnly` for a wrong token, `RateLimited` after too many of them.
+
+    `OriginRefused` for a page of another site: by a form, also one of `text/plain` that looks like JSON, it could have
+    the browser call as somebody else, or use up its address's guesses.
+    """
+    if not is_from_own_page(request):
+        raise OriginRefused
     if request.content_type == _FORM:
         return await _by_form(request)
     login = Login(key=api_key(request)) if _is_by_header(request) else await read_document(request, Login)
@@ -82,12 +88,7 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def _by_form(request: web.Request) -> web.Response:
-    """Begin a session by the form for browsers without scripts, and lead on to the order's download.
-
-    A page of another site could send one too, and have the browser call as somebody else.
-    """
-    if not is_from_own_page(request):
-        raise OriginRefused
+    """Begin a session by the form for browsers without scripts, and lead on to the order's download."""
     given = dict(parse_qsl((await read_body(request)).decode("utf-8", "replace")))
     key = await find_key(request, given.get("key", ""))
     where = {"order": find_order_id(given.get("order", "")) or "", "download": "previews"}

@@ -79,7 +79,10 @@ class OriginRefused(Problem):
 
     status, code = HTTPStatus.FORBIDDEN, "origin_refused"
     title = "Origin not allowed"
-    advice = "Open it from the page of this service; the operator can add other origins to ALLOWED_ORIGINS."
+    advice = (
+        "Open it from the page of this service. The operator can let other pages call by ALLOWED_ORIGINS, but not sign "
+        "in, nor use a session."
+    )
 
 
 class HostRefused(Problem):

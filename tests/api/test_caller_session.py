@@ -1,5 +1,6 @@
 """`/v1/session` for callers: the key once, then a cookie, so that pictures and plain links work in a browser."""
 
+import json
 import time
 from http.cookies import Morsel, SimpleCookie
 
@@ -194,6 +195,13 @@ async def send_form(service: Service, key: str, **headers: str) -> Answer:
         return Answer(found.status, found.headers, await found.read())
 
 
+async def send_text(service: Service, key: str, **headers: str) -> Answer:
+    """A login as any page's form can send it, without the browser asking us first."""
+    text, kind = json.dumps({"key": key}), {"Content-Type": "text/plain"}
+    async with service.session.post(service.url + SESSION, data=text, headers=kind | headers) as found:
+        return Answer(found.status, found.headers, await found.read())
+
+
 async def test_a_form_begins_a_session_and_leads_on(service: Service) -> None:
     """For browsers without scripts: to the download, or back to the form with a word about the key."""
     right = await send_form(service, FIRST)
@@ -208,11 +216,21 @@ async def test_a_form_begins_a_session_and_leads_on(service: Service) -> None:
 
 @pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}], ids=str)
 async def test_no_other_page_signs_a_browser_in(service: Service, headers: dict[str, str]) -> None:
-    """It could have it call as somebody else."""
-    answer = await send_form(service, FIRST, **headers)
+    """It could have it call as somebody else: by the form, and by one of plain text that looks like JSON."""
+    by_form = await send_form(service, FIRST, **headers)
+    by_text = await send_text(service, FIRST, **headers)
 
-    assert (answer.status, answer.problem["code"]) == (403, "origin_refused")
-    assert "Set-Cookie" not in answer.headers
+    for answer in (by_form, by_text):
+        assert (answer.status, answer.problem["code"]) == (403, "origin_refused")
+        assert "Set-Cookie" not in answer.headers
+
+
+async def test_no_other_page_uses_up_the_guesses(service: Service) -> None:
+    """Of the address that a browser has: who knows the key is let in there."""
+    for number in range(11):
+        await send_text(service, f"guess-{number}", Origin="https://evil.example")
+
+    assert (await send(service, "POST", SESSION, {"key": FIRST})).status == 200
 
 
 @pytest.mark.parametrize("path", ["", "/a"])
@@ -255,6 +273,7 @@ async def test_an_administrators_session_buys_no_more_than_a_callers(start_servi
         refused = await service.download(headers=browser, preview="false")
 
         assert (refused.status, refused.problem["code"]) == (403, "origin_refused")
+        assert "nor use a session" in refused.problem["detail"]  # other origins can be allowed, but not for this
 
 
 async def test_our_pages_say_where_their_requests_come_from(service: Service) -> None:
