@@ -241,14 +241,15 @@ class ClusterArchives:
         if (keys := self._unpointed.get(archive_id)) is not None:
             with suppress(Unavailable):
                 await self._lists.point(keys, archive_id)
-                del self._unpointed[archive_id]
+                self._unpointed.pop(archive_id, None)  # two may do it at once
 
     async def _append_late(self) -> None:
         """Make up for what Redis was not there to be told: nobody may wait for a build that has ended here."""
-        for archive_id, (position, entries) in list(self._late.items()):
+        for archive_id, late in list(self._late.items()):
             with suppress(TakenOver, ListLost):
-                await self._lists.append(archive_id, position, entries)
-            del self._late[archive_id]
+                await self._lists.append(archive_id, *late)
+            if self._late.get(archive_id) is late:  # a beat and `drop` may do it at once, and there may be more by now
+                del self._late[archive_id]
 
     async def _commit(self, archive_id: str, entries: list[str]) -> None:
         """Have the entries where others find them, or this build where nobody else can go on with it.

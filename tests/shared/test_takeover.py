@@ -18,6 +18,7 @@ from service.archives.layout import Member
 from service.archives.options import Options
 from service.archives.plan import Plan, PlannedOrder
 from service.archives.readers import Readers
+from service.archives.record import GONE
 from service.archives.shared_archives import TakenOver
 from service.cluster import cluster
 from service.cluster.archives import ClusterArchives
@@ -320,6 +321,38 @@ async def test_a_build_begun_alone_goes_on_after_a_restart(three: list[Instance]
     await settle(first, archive)
 
     assert await second.names(archive.id) == ["1.jpg"]
+
+
+async def test_a_beat_may_tell_of_a_dropped_build_at_the_same_time(three: list[Instance]) -> None:
+    """Both tell the others, and neither fails for it."""
+    first, second, _ = three
+    archive = await begin(first)
+
+    await asyncio.gather(first.archives.drop(archive.id), first.archives._append_late())
+
+    record = await second.archives.load(archive.id)
+    assert record is not None
+    assert (record.state, first.archives._late) == (GONE, {})
+
+
+async def test_what_is_to_be_told_late_is_not_lost_while_something_else_is_told(
+    three: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same archive: it is for the next beat."""
+    archives, newer = three[0].archives, (2, ["newer"])
+    archives._late["a"] = 1, ["older"]
+    told: list[list[str]] = []
+
+    async def append(archive_id: str, _: int, entries: list[str]) -> None:
+        told.append(entries)
+        if len(told) == 1:
+            archives._late[archive_id] = newer
+
+    monkeypatch.setattr(archives._lists, "append", append)
+    await archives._append_late()
+    await archives._append_late()
+
+    assert (told, archives._late) == ([["older"], ["newer"]], {})
 
 
 async def test_a_build_that_is_released_is_gone_on_with_at_once(three: list[Instance]) -> None:
