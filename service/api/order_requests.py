@@ -72,9 +72,10 @@ class LocalOrderRequests:
         """As `OrderRequests.begin`."""
         if key in self._unfinished:
             raise RequestUnfinished
-        made, unkept = self._unkept.get(key, (0.0, None))
-        if made > time.time() - KEPT_SECONDS:
-            return unkept
+        oldest = time.time() - KEPT_SECONDS
+        self._unkept = {known: unkept for known, unkept in self._unkept.items() if unkept[0] > oldest}
+        if key in self._unkept:
+            return self._unkept[key][1]
         self._unfinished.add(key)
         try:
             answer = await self._database.run(lambda connection: _find(connection, key))

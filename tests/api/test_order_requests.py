@@ -93,6 +93,23 @@ async def test_an_answer_is_kept_for_a_day(requests: LocalOrderRequests, monkeyp
     assert (within, await requests.begin(KEY)) == (ANSWER, None)
 
 
+async def test_what_is_kept_in_memory_goes_after_a_day_as_well(
+    requests: LocalOrderRequests, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether or not its key ever comes again."""
+    await database.run(lambda connection: connection.execute("PRAGMA query_only = 1"))
+    await requests.begin(KEY)
+    await requests.finish(KEY, ANSWER)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + KEPT_SECONDS - 10)
+    await requests.begin("another")
+    within = list(requests._unkept)
+    monkeypatch.setattr(time, "time", lambda: now + KEPT_SECONDS + 10)
+    await requests.begin("a third")
+
+    assert (within, list(requests._unkept)) == ([KEY], [])
+
+
 @pytest.mark.parametrize("trouble", ["query_only = 1", "max_page_count = 1"])
 async def test_an_answer_that_the_database_cannot_take_is_no_error(
     requests: LocalOrderRequests, database: Database, trouble: str
