@@ -104,8 +104,8 @@ class Generations:
         records = observable(order)
         listed = [image.image_id for image in order.images if image.image_id]
         anew = set(refresh)
-        shared = await self._shared.observe(order_id, records, anew) if self._shared is not None and records else {}
         known = await self._database.run(lambda connection: read_observations(connection, listed))
+        shared = await self._shared.observe(order_id, records, anew) if self._shared is not None and records else {}
 
         def look() -> tuple[dict[str, Observation], dict[str, Observation]]:
             now = shared or observed(records, known, anew)
@@ -115,10 +115,13 @@ class Generations:
         is_unshared = self._shared is not None and bool(now) and not shared
 
         def update(connection: sqlite3.Connection) -> dict[str, Observation]:
-            latest = {} if shared else read_observations(connection, new)
-            # Those that somebody else has noted meanwhile were seen after that.
-            later = {image_id: records[image_id] for image_id in new if latest.get(image_id) != known.get(image_id)}
-            written = new if shared else new | observed(later, latest, anew)
+            latest = read_observations(connection, new)
+            # Those that somebody else has noted meanwhile.
+            later = [image_id for image_id in new if latest.get(image_id) != known.get(image_id)]
+            if shared:
+                written = new | {one: new[one].merged(latest[one]) for one in later if one in latest}
+            else:  # they were seen after that
+                written = new | observed({one: records[one] for one in later}, latest, anew)
             write_observations(connection, written)
             if self._shared is not None and is_unshared:
                 self._shared.mark(connection, order_id, now)

@@ -18,6 +18,13 @@ ORDERS = (
         "tests/orders/test_generations.py",
     ),
     Mutant(
+        "orders/generations.py",
+        "new | {one: new[one].merged(latest[one]) for one in later if one in latest}",
+        "new",
+        "a generation is never lowered",
+        "tests/orders/test_generations.py",
+    ),
+    Mutant(
         "orders/orders.py",
         "        if polls.count == self._seen and not polls.was_notified:\n",
         "        if polls.count == self._seen and True:\n",

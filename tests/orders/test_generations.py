@@ -226,6 +226,25 @@ async def test_what_another_notes_meanwhile_is_not_lost(
     assert await look(others, order(version="2"), order(version="3")) == [2, 3]
 
 
+async def test_a_shared_answer_does_not_lower_what_another_has_noted_meanwhile(
+    generations: Generations, database: Database
+) -> None:
+    """While the answer is on its way, another look sees the image made anew."""
+
+    class Shared:
+        async def observe(self, *_: object) -> dict[str, Observation]:
+            assert await look(generations, order(version="2"), order(version="3")) == [1, 2]
+            return {"a": Observation(finished=True, generation=1, since=1_000 * DAY)}
+
+        def mark(self, *_: object) -> None:
+            """Nothing is to be told."""
+
+    await look(generations, order(version="1"))
+
+    assert await look(Generations(database, Shared()), order(version="2")) == [2]
+    assert await look(generations, order(version="3")) == [2]
+
+
 class TestFirstEdition:
     async def test_what_it_had_seen_goes_on(self, generations: Generations, database: Database) -> None:
         """Its rows know no marks: the first look notes them and changes nothing; the state counts as ever."""
