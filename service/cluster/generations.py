@@ -1,6 +1,7 @@
 """How images were last seen, by any of the instances that share a storage."""
 
 import asyncio
+import functools
 import json
 import sqlite3
 from collections import OrderedDict
@@ -77,8 +78,11 @@ class ClusterGenerations:
 
     def mark(self, connection: sqlite3.Connection, order_id: str, image_ids: Iterable[str]) -> None:
         """As `SharedGenerations`."""
+        marked = "SELECT image_ids FROM unshared_observations WHERE order_id = ?"
+        before = [one for row in connection.execute(marked, (order_id,)) for one in json.loads(row[0])]
         connection.execute(
-            "INSERT OR REPLACE INTO unshared_observations VALUES (?, ?)", (order_id, json.dumps([*image_ids]))
+            "INSERT OR REPLACE INTO unshared_observations VALUES (?, ?)",
+            (order_id, json.dumps([*dict.fromkeys([*before, *image_ids])])),
         )
 
     async def share(self) -> bool:
@@ -96,9 +100,7 @@ class ClusterGenerations:
                 await self._documents.update(order_id, add, is_short=len(ours) <= MANY_IMAGES)
             except Unavailable:
                 return False
-            self._database.note(
-                "DELETE FROM unshared_observations WHERE order_id = ? AND image_ids = ?", (order_id, image_ids)
-            )
+            await self._database.run(functools.partial(_unmark, order_id, image_ids, ours))
         return True
 
 
@@ -108,6 +110,14 @@ def _merged(ours: Mapping[str, Observation], known: Mapping[str, Observation]) -
         image_id: observation.merged(known[image_id]) if image_id in known else observation
         for image_id, observation in ours.items()
     }
+
+
+def _unmark(order_id: str, image_ids: str, shared: Mapping[str, Observation], connection: sqlite3.Connection) -> None:
+    """Unless more was seen meanwhile."""
+    if read_observations(connection, shared) == shared:
+        connection.execute(
+            "DELETE FROM unshared_observations WHERE order_id = ? AND image_ids = ?", (order_id, image_ids)
+        )
 
 
 def _merge(connection: sqlite3.Connection, late: Mapping[str, Observation]) -> None:

@@ -25,6 +25,7 @@ from tests.support.samples import ORDER
 
 READY = parse_order({"images": [{"image_id": "a", "status": "processed"}]})
 BUSY = parse_order({"images": [{"image_id": "a", "status": "processing"}]})
+BOTH = parse_order({"images": [{"image_id": one, "status": "processed"} for one in "ab"]})
 
 
 class Instance:
@@ -33,11 +34,11 @@ class Instance:
     def __init__(self, storage: MemoryStore, database: Database) -> None:
         self.objects = Objects(storage, Metrics())
         self.shared = ClusterGenerations(OrderDocuments(self.objects), database)
-        self._generations = Generations(database, self.shared)
+        self.generations = Generations(database, self.shared)
 
     async def look(self, *, busy: bool = False) -> int:
         """The generation of the image, after a look at its order."""
-        return (await self._generations.observe(ORDER, BUSY if busy else READY))["a"]
+        return (await self.generations.observe(ORDER, BUSY if busy else READY))["a"]
 
     @property
     def is_away(self) -> bool:
@@ -93,6 +94,43 @@ async def test_what_was_seen_alone_before_it_was_finished_elsewhere_is_the_same(
     assert await first.shared.share()
 
     assert [*found, *[await one.look() for one in (second, first)]] == [0, 0, 0, 0]
+
+
+async def test_all_that_was_marked_while_the_storage_was_away_is_told(two: tuple[Instance, Instance]) -> None:
+    """A look at one image, after one at the whole order, does not take the place of that."""
+    first, second = two
+    first.is_away = True
+    await first.generations.observe(ORDER, BOTH, ["a", "b"])
+    await first.look()
+    first.is_away = False
+    assert await first.shared.share()
+
+    assert await second.generations.observe(ORDER, BOTH) == {"a": 1, "b": 1}
+
+
+async def test_what_is_seen_while_others_are_told_is_told_next(
+    two: tuple[Instance, Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same image, seen made anew before the storage has what was seen of it earlier."""
+    first, second = two
+    documents = first.shared._documents
+    update = documents.update
+    first.is_away = True
+    await first.look()
+
+    async def update_late(*values: object, **more: object) -> object:
+        monkeypatch.setattr(documents, "update", update)
+        first.is_away = True
+        await first.look(busy=True)
+        first.is_away = False
+        return await update(*values, **more)  # type: ignore[arg-type]  # as it was called
+
+    monkeypatch.setattr(documents, "update", update_late)
+    first.is_away = False
+    for _ in range(2):
+        assert await first.shared.share()
+
+    assert await second.look() == 1
 
 
 async def test_what_comes_late_is_known_at_the_next_look(
