@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 Result = TypeVar("Result")
 
@@ -27,6 +28,7 @@ class SingleFlight(Generic[Result]):
 
     def __init__(self) -> None:
         self._flights: dict[str, _Flight[Result]] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def is_running(self, key: str) -> bool:
         """Whether there is a task under this key that can be joined."""
@@ -47,7 +49,7 @@ class SingleFlight(Generic[Result]):
         """
         flight = self._flights.get(key)
         if flight is None or flight.task.done():  # who is woken by its last step comes before its end is noted
-            task = asyncio.create_task(work(), name=f"{name} {key}")
+            task = asyncio.create_task(self._run(key, work), name=f"{name} {key}")
             flight = self._flights[key] = _Flight(task, may_stop)
             task.add_done_callback(partial(self._ended, key))
         flight.waiting += 1
@@ -70,6 +72,11 @@ class SingleFlight(Generic[Result]):
         for flight in flights:
             flight.task.cancel()
         await asyncio.gather(*(flight.task for flight in flights), return_exceptions=True)
+
+    async def _run(self, key: str, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        turn = self._turns.setdefault(key, asyncio.Lock())
+        async with turn:  # one that was cancelled may still be cleaning up
+            return await work()
 
     def _ended(self, key: str, task: asyncio.Task[Result]) -> None:
         self._forget(key, task)
