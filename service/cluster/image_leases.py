@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 
 from service.cluster.link import Link, Unavailable
-from service.cluster.redis_link import ALIVE_PREFIX, BEAT_SECONDS, CHANNEL, RedisLink
+from service.cluster.redis_link import ALIVE_PREFIX, BEAT_SECONDS, CHANNEL, SETTLE_SECONDS, RedisLink
 
 TAKE = """
 -- Race: two that want an image at once, or find its holder dead at once. One of them gets it.
@@ -63,7 +63,6 @@ class RedisImageLeases:
             if key not in self._doubtful:  # not given back yet: it is still ours
                 self._held.add(key)
                 return True
-            self._doubtful.discard(key)
         unshared_since: float | None = None
         with self._redis.messages.waiting(key) as released:
             while True:
@@ -71,15 +70,15 @@ class RedisImageLeases:
                 try:
                     holder, before = await self._ask(key)
                 except Unavailable as error:
-                    if error.was_asked:
+                    if error.was_asked or key in self._doubtful:
                         self._hold_in_doubt(key)
                     return False
                 except BaseException:
                     self._hold_in_doubt(key)
                     self.release(key)
                     raise
+                self._doubtful.discard(key)
                 if holder == self._redis.instance:
-                    self._doubtful.discard(key)
                     self._held.add(key)
                     return before in ("", self._redis.instance)
                 if self._s3.is_up:
@@ -129,7 +128,8 @@ class RedisImageLeases:
     async def _give_back(self) -> None:
         try:
             while self._released:
-                await asyncio.sleep(_GATHER_SECONDS)
+                is_certain = self._doubtful.isdisjoint(self._released)
+                await asyncio.sleep(_GATHER_SECONDS if is_certain else SETTLE_SECONDS)
                 async with self._sent:
                     released, self._released = self._released, []
                     self._sending = frozenset(released)
@@ -152,7 +152,8 @@ class RedisImageLeases:
 
     async def _retake(self) -> None:
         for key in list(self._held):
-            await self._ask(key)
+            if key in self._held:  # not released meanwhile
+                await self._ask(key)
 
 
 def _lease(key: str) -> str:

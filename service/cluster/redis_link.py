@@ -21,6 +21,8 @@ log = get_logger(__name__)
 T = TypeVar("T")
 
 CALL_SECONDS = 0.2
+SETTLE_SECONDS = CALL_SECONDS
+"""After so long, what was sent before a call was given up is done: what undoes it comes behind it."""
 BEAT_SECONDS = 2.0
 LEASE_SECONDS = 8.0
 """After so long without a heartbeat an instance is taken for dead."""
@@ -49,10 +51,13 @@ class RedisLink:
         self.listeners: list[Callable[[str], None]] = []
         """Told of every topic; of an empty one when messages may have been missed."""
         self.on_lost: list[Callable[[], Awaitable[None]]] = []
-        """Awaited when Redis does not know this instance any more: it was taken for dead, or Redis lost its data."""
+        """Awaited when Redis does not know this instance any more: it was taken for dead, or Redis lost its data. Again
+        at the next heartbeat, until all have succeeded."""
         self.on_beat: list[Callable[[], Awaitable[None]]] = []
         """Awaited after each heartbeat: Redis is there."""
-        self._late: deque[Callable[[], Awaitable[Any]]] = deque(maxlen=_MAX_LATE)
+        self._is_lost = False
+        # Each with when it may be made (of `time.monotonic`).
+        self._late: deque[tuple[float, Callable[[], Awaitable[Any]]]] = deque(maxlen=_MAX_LATE)
         self._has_late = asyncio.Event()
 
     @classmethod
@@ -89,6 +94,8 @@ class RedisLink:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                if link._late:  # also of those who were cancelled a moment ago
+                    await link.make_late_calls()
                 with suppress(Unavailable):
                     await link.leave(instance)
 
@@ -110,19 +117,20 @@ class RedisLink:
             raise
 
     def call_later(self, command: Callable[[], Awaitable[Any]]) -> None:
-        """Have a command done soon, or as soon as Redis answers."""
-        self._late.append(command)
+        """Have a command done soon, or as soon as Redis answers, but behind what was sent before."""
+        self._late.append((time.monotonic() + SETTLE_SECONDS, command))
         self._has_late.set()
 
     async def make_late_calls(self) -> None:
         """Wait until there are calls that are late, and make them, as far as Redis answers."""
         await self._has_late.wait()
         while self._late:
-            command = self._late.popleft()
+            await asyncio.sleep(self._late[0][0] - time.monotonic())
+            due, command = self._late.popleft()
             try:
                 await self.call(command)
             except Unavailable:
-                self._late.append(command)
+                self._late.append((due, command))
                 return
         self._has_late.clear()
 
@@ -133,10 +141,20 @@ class RedisLink:
 
     async def beat(self) -> None:
         """Say that this instance is there."""
+        name, milliseconds = ALIVE_PREFIX + self.instance, int(LEASE_SECONDS * 1000)
+
+        async def say() -> None:
+            was_lost, self._is_lost = self._is_lost, True  # an answer that is lost may be the one that told
+            known = await self.redis.set(name, _ALIVE, px=milliseconds, get=True)
+            self._is_lost = was_lost or known is None
+
         with suppress(Unavailable):
-            name, milliseconds = ALIVE_PREFIX + self.instance, int(LEASE_SECONDS * 1000)
-            known = await self.call(lambda: self.redis.set(name, _ALIVE, px=milliseconds, get=True))
-            for work in (self.on_lost if known is None else []) + self.on_beat:
+            await self.call(say)
+            if self._is_lost:
+                for work in self.on_lost:
+                    await work()
+                self._is_lost = False
+            for work in self.on_beat:
                 await work()
 
     async def leave(self, instance: str) -> None:

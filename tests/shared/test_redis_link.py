@@ -1,0 +1,88 @@
+"""An instance's way to Redis: what is done once Redis has lost its data, and what is done late."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from service.cluster.link import Unavailable
+from service.cluster.redis_link import SETTLE_SECONDS, RedisLink
+from service.telemetry.metrics import Metrics, Shared
+from tests.support.client import PATIENCE
+from tests.support.redis_server import RedisServer
+
+pytestmark = pytest.mark.usefixtures("patient")
+
+
+async def test_what_redis_lost_is_mended_until_that_has_succeeded(redis: RedisServer) -> None:
+    """Redis goes away again while it is told: at the next heartbeats it is told all."""
+    told: list[int] = []
+
+    async def tell() -> None:
+        told.append(len(told))
+        if len(told) < 3:
+            raise Unavailable(Shared.REDIS)
+
+    async with RedisLink.open(redis.url, "mine", Metrics()) as link:
+        link.on_lost.append(tell)
+        redis.command("FLUSHALL")
+        for _ in range(5):
+            await link.beat()
+
+    assert told == [0, 1, 2]
+
+
+async def test_what_redis_lost_is_mended_though_its_first_answer_is_lost_too(redis: RedisServer) -> None:
+    """Redis has noted that the instance is there: the next answer is that of one that knows it."""
+    told = []
+
+    async def tell() -> None:
+        told.append("told")
+
+    async with RedisLink.open(redis.url, "mine", Metrics()) as link:
+        really_set = link.redis.set
+
+        async def set_unheard(*values: Any, **more: Any) -> None:
+            link.redis.set = really_set
+            await really_set(*values, **more)
+            raise ConnectionError
+
+        link.on_lost.append(tell)
+        redis.command("FLUSHALL")
+        link.redis.set = set_unheard
+        await link.beat()
+        link.link._retry_at = 0.0
+        for _ in range(2):
+            await link.beat()
+
+    assert told == ["told"]
+
+
+async def test_a_late_call_comes_behind_what_was_sent_before(redis: RedisServer) -> None:
+    """What it undoes was given up, and may still be on its way on another connection."""
+    made = asyncio.Event()
+
+    async def make() -> None:
+        made.set()
+
+    async with RedisLink.open(redis.url, "mine", Metrics()) as link:
+        began = time.monotonic()
+        link.call_later(make)
+        async with asyncio.timeout(PATIENCE):
+            await made.wait()
+
+    assert time.monotonic() - began > SETTLE_SECONDS / 2
+
+
+async def test_what_is_late_is_done_before_the_instance_leaves(redis: RedisServer) -> None:
+    """Its requests are cancelled a moment before: what they had reserved is not counted all day."""
+    made = []
+
+    async def make() -> None:
+        made.append("made")
+
+    async with RedisLink.open(redis.url, "mine", Metrics()) as link:
+        link.call_later(make)
+
+    assert made == ["made"]
