@@ -17,8 +17,8 @@ from tests.support.tools import missing, require_tool
 ROOT = Path(__file__).parents[2]
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
 KUBERNETES = ROOT / "deploy" / "kubernetes"
-# What the steps call, and is not to be called here: it notes its arguments instead.
-_NOTES_ITSELF = '#!/bin/sh\necho "$(basename "$0") $*" >> "$CALLS"\n'
+# What the steps call, and is not to be called here: it notes its arguments instead, and reads what it is given.
+_NOTES_ITSELF = '#!/bin/sh\ncat > /dev/null\necho "$(basename "$0") $*" >> "$CALLS"\n'
 
 
 def steps(job: str) -> list[str]:
@@ -50,7 +50,8 @@ def run_steps(folder: Path, tag: str) -> tuple[int, list[str]]:
     (folder / "calls").touch()
     code = 0
     for step in steps("release"):
-        code = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", step], cwd=folder, env=environment).returncode
+        command = ["bash", "-e", "-o", "pipefail", "-c", step]
+        code = subprocess.run(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL).returncode
         if code:
             break
     return code, (folder / "calls").read_text().splitlines()
