@@ -5,7 +5,6 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
-from weakref import WeakValueDictionary
 
 Result = TypeVar("Result")
 
@@ -28,7 +27,7 @@ class SingleFlight(Generic[Result]):
 
     def __init__(self) -> None:
         self._flights: dict[str, _Flight[Result]] = {}
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._stopping: dict[str, set[asyncio.Task[Result]]] = {}
 
     def is_running(self, key: str) -> bool:
         """Whether there is a task under this key that can be joined."""
@@ -49,7 +48,8 @@ class SingleFlight(Generic[Result]):
         """
         flight = self._flights.get(key)
         if flight is None or flight.task.done():  # who is woken by its last step comes before its end is noted
-            task = asyncio.create_task(self._run(key, work), name=f"{name} {key}")
+            begun = self._begin_behind(key, work) if key in self._stopping else work()
+            task = asyncio.create_task(begun, name=f"{name} {key}")
             flight = self._flights[key] = _Flight(task, may_stop)
             task.add_done_callback(partial(self._ended, key))
         flight.waiting += 1
@@ -60,6 +60,7 @@ class SingleFlight(Generic[Result]):
             if not flight.waiting and not flight.task.done() and flight.may_stop():
                 flight.task.cancel()
                 self._forget(key, flight.task)  # nobody may join it from here on
+                self._stopping.setdefault(key, set()).add(flight.task)
 
     async def close(self, grace: float = 0.0) -> None:
         """Cancel what runs and wait for it; what may not stop has `grace` seconds to finish."""
@@ -73,13 +74,18 @@ class SingleFlight(Generic[Result]):
             flight.task.cancel()
         await asyncio.gather(*(flight.task for flight in flights), return_exceptions=True)
 
-    async def _run(self, key: str, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-        turn = self._turns.setdefault(key, asyncio.Lock())
-        async with turn:  # one that was cancelled may still be cleaning up
-            return await work()
+    async def _begin_behind(self, key: str, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """Begin once those that were cancelled have cleaned up."""
+        while stopping := self._stopping.get(key):
+            await asyncio.wait(stopping)
+        return await work()
 
     def _ended(self, key: str, task: asyncio.Task[Result]) -> None:
         self._forget(key, task)
+        if (stopping := self._stopping.get(key)) is not None:
+            stopping.discard(task)
+            if not stopping:
+                del self._stopping[key]
         if not task.cancelled():
             task.exception()  # seen, so that a failure nobody waited for is not reported as forgotten
 
