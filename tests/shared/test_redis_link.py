@@ -27,10 +27,14 @@ async def test_what_redis_lost_is_mended_until_that_has_succeeded(redis: RedisSe
     async with RedisLink.open(redis.url, "mine", Metrics()) as link:
         link.on_lost.append(tell)
         redis.command("FLUSHALL")
-        for _ in range(5):
+        while len(told) < 3:
+            await link.beat()
+        await link.beat()  # one of its own may have been on its way
+        in_all = len(told)
+        for _ in range(2):
             await link.beat()
 
-    assert told == [0, 1, 2]
+    assert len(told) == in_all
 
 
 async def test_what_redis_lost_is_mended_though_its_first_answer_is_lost_too(redis: RedisServer) -> None:

@@ -124,7 +124,7 @@ async def test_a_client_that_leaves_is_told_apart(
                     assert other.status == 200
         await process.stop(signal.SIGKILL)
 
-    assert [line["outcome"] for line in cut] == ["client_left"]
+    assert [line["outcome"] for line in cut] == ["client_left"], cut
     assert 0 < cut[0]["bytes"] < 40_000_000
 
 
