@@ -50,6 +50,12 @@ _INSERT = (
     "INSERT INTO archives (id, key, options_key, state, layout, plan, results, comment, created, settled, used)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+# Not by removing the row: what else is noted of the archive would go with it.
+_REPLACE = _INSERT + (
+    " ON CONFLICT (id) DO UPDATE SET (key, options_key, state, layout, plan, results, comment, created, settled, used)"
+    " = (excluded.key, excluded.options_key, excluded.state, excluded.layout, excluded.plan, excluded.results,"
+    " excluded.comment, excluded.created, excluded.settled, excluded.used)"
+)
 _INTO_MEMBERS = (
     "INSERT INTO members"
     " (archive_id, position, name, digest, size, crc, extension, modified, image_id, attempts, is_incomplete) "
@@ -74,8 +80,8 @@ def insert(connection: sqlite3.Connection, archive: Archive, plan: Plan) -> None
 
 def replace(connection: sqlite3.Connection, record: Record, now: float) -> None:
     """Record an archive and its members in place of what was known of it."""
-    connection.execute("DELETE FROM archives WHERE id = ?", (record.id,))
-    connection.execute(_INSERT, _row(record, now))
+    connection.execute("DELETE FROM members WHERE archive_id = ?", (record.id,))
+    connection.execute(_REPLACE, _row(record, now))
     members = [(record.id, at, *encode_member(*member)) for at, member in enumerate(record.members)]
     connection.executemany(_INSERT_MEMBER, members)
 

@@ -299,7 +299,9 @@ async def test_what_a_dead_builder_had_settled_is_read_and_shared_by_another(thr
         await second.archives.load(archive.id)
     await die(first)
 
-    assert await second.names(archive.id) == ["1.jpg"]
+    record = await second.catalogue.load(archive.id)
+    assert record is not None
+    assert [found.name for found, _ in record.members] == ["1.jpg"]
     await second.archives.share_lists()
 
     await first.redis.redis.flushall()
