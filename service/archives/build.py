@@ -178,8 +178,8 @@ class Build:
         with self._orders.watch(self.plan.orders[order].order_id) as watch:
             while True:
                 is_last_poll = not self.plan.wait or schedule.is_over or order in self._gone
-                images = () if order in self._gone else self.current.images
-                now = {image.place: image for image in images if image.order == order}
+                images = [] if order in self._gone else self.current.images_of(order)
+                now = {image.place: image for image in images}
                 for place, image in list(waiting.items()):
                     current = now.get(place)
                     if current is None or current.state in _SETTLED or is_last_poll:

@@ -21,6 +21,21 @@ def leases_of(link: RedisLink) -> RedisImageLeases:
     return RedisImageLeases(link, Link(Shared.S3, Metrics(), seconds=1, pause=1, failures=()))
 
 
+async def give_back_in_vain(leases: RedisImageLeases, redis: RedisServer) -> None:
+    """A lease that was taken; Redis dies before it is given back."""
+    await leases.acquire(KEY, buys=True)
+    redis.kill()
+    leases.release(KEY)
+    await leases.close()
+
+
+async def have_in_the_end(leases: RedisImageLeases) -> None:
+    """The lease, once nobody else has it and the way to Redis is mended."""
+    async with asyncio.timeout(3 * PATIENCE):
+        while not await leases.acquire(KEY, buys=True):  # noqa: ASYNC110  # false until then
+            await asyncio.sleep(0.05)
+
+
 @pytest.fixture
 async def mine(redis: RedisServer, patient: None) -> AsyncIterator[RedisLink]:
     """An instance's way to Redis."""
@@ -123,14 +138,9 @@ async def test_what_was_released_while_redis_was_away_is_given_back_when_it_is_t
 ) -> None:
     """Its holder lives on: nobody would take the lease over."""
     first, second = leases_of(mine), leases_of(other)
-    await first.acquire(KEY, buys=True)
-    redis.kill()
-    first.release(KEY)
-    await first.close()
+    await give_back_in_vain(first, redis)
     redis.start()
-    async with asyncio.timeout(3 * PATIENCE):
-        while not await second.acquire(KEY, buys=True):  # noqa: ASYNC110  # false until its way to Redis is mended
-            await asyncio.sleep(0.05)
+    await have_in_the_end(second)
 
 
 async def test_what_could_not_be_given_back_is_asked_for_anew(
@@ -138,10 +148,7 @@ async def test_what_could_not_be_given_back_is_asked_for_anew(
 ) -> None:
     """Redis may have done it, and another may have the lease by now; what is late then takes nothing from anybody."""
     first, second = leases_of(mine), leases_of(other)
-    await first.acquire(KEY, buys=True)
-    redis.kill()
-    first.release(KEY)
-    await first.close()
+    await give_back_in_vain(first, redis)
     redis.start()
     async with asyncio.timeout(3 * PATIENCE):
         while not mine.link.is_up:  # noqa: ASYNC110  # its heartbeat finds out
@@ -160,19 +167,14 @@ async def test_what_could_not_be_given_back_stays_in_doubt_while_redis_is_not_as
 ) -> None:
     """It is fetched again before Redis is back: that, too, ends with the lease given back."""
     first, second = leases_of(mine), leases_of(other)
-    await first.acquire(KEY, buys=True)
-    redis.kill()
-    first.release(KEY)
-    await first.close()
+    await give_back_in_vain(first, redis)
     mine.link._retry_at = float("inf")
     assert not await first.acquire(KEY, buys=True)
     mine.link._retry_at = 0.0
     first.release(KEY)
     redis.start()
 
-    async with asyncio.timeout(3 * PATIENCE):
-        while not await second.acquire(KEY, buys=True):  # noqa: ASYNC110  # false until its way to Redis is mended
-            await asyncio.sleep(0.05)
+    await have_in_the_end(second)
 
 
 async def test_what_is_released_while_lost_leases_are_retaken_is_not_retaken(
