@@ -36,7 +36,7 @@ SERVING = Row(
         ),
         figure(
             "Circuits open",
-            "Dependencies that are given a rest after failing repeatedly, over all instances.",
+            "Dependencies whose requests are paused after repeated failures, over all instances.",
             "none",
             f"sum(batch_breaker_state{{{CHOSEN}}} == bool 2)",
             limits=Limits(None, 1, runbook="batchbreakeropen"),

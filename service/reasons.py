@@ -34,7 +34,7 @@ class Reason(StrEnum):
         return _ADVICE[self]
 
     @property
-    def explained(self) -> str:
+    def description(self) -> str:
         """What happened, without a next step: for where Autoenhance says itself what stands in the way."""
         return self.advice.partition(". ")[0].rstrip(".") + "."
 

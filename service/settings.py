@@ -31,10 +31,10 @@ _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _NAMED_KEY = re.compile(r"([A-Za-z0-9._-]{1,64}):(.+)")
 
 # Of a secret that we ask callers for: fewer characters can be guessed.
-_SHORTEST_SECRET = 16
+_MIN_SECRET_LENGTH = 16
 
 # Of a secret that signs callbacks, in bytes (Standard Webhooks).
-_SHORTEST_KEY, _LONGEST_KEY = 24, 64
+_MIN_KEY_BYTES, _MAX_KEY_BYTES = 24, 64
 
 
 class InvalidSettings(ValueError):
@@ -62,8 +62,8 @@ def _signing_key(secret: SecretStr) -> bytes:
         key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except ValueError:
         key = b""
-    if prefix or not found or not _SHORTEST_KEY <= len(key) <= _LONGEST_KEY:
-        raise ValueError(f"must be whsec_ and the base64 of {_SHORTEST_KEY} to {_LONGEST_KEY} bytes")
+    if prefix or not found or not _MIN_KEY_BYTES <= len(key) <= _MAX_KEY_BYTES:
+        raise ValueError(f"must be whsec_ and the base64 of {_MIN_KEY_BYTES} to {_MAX_KEY_BYTES} bytes")
     return key
 
 
@@ -348,7 +348,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _secrets_are_long(self) -> Self:
         if not hosts.is_loopback(self.host) and (names := self.short_secrets()):
-            reason = f"must have at least {_SHORTEST_SECRET} characters where HOST is not the loopback"
+            reason = f"must have at least {_MIN_SECRET_LENGTH} characters where HOST is not the loopback"
             raise ValueError("\n".join(f"{name}: {reason}" for name in names))
         return self
 
@@ -384,7 +384,7 @@ class Settings(BaseSettings):
         return [
             name
             for name, values in secrets.items()
-            if any(value is not None and len(value.get_secret_value()) < _SHORTEST_SECRET for value in values)
+            if any(value is not None and len(value.get_secret_value()) < _MIN_SECRET_LENGTH for value in values)
         ]
 
     @property

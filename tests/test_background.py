@@ -7,7 +7,7 @@ import pytest
 
 from service.background import carry_through, repeat, until_done
 
-PATIENCE = 20
+TIMEOUT = 20
 
 
 class Work:
@@ -31,7 +31,7 @@ async def test_what_fails_is_begun_anew_until_it_is_done(caplog: pytest.LogCaptu
     """And the log says each time what went wrong."""
     work = Work(2)
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         assert await until_done("some work", work.run, 0) == "done"
 
     failures = [record for record in caplog.records if record.levelno == logging.ERROR]
@@ -42,7 +42,7 @@ async def test_what_is_repeated_ends_when_it_is_cancelled() -> None:
     """In its work, and in its pause."""
     for work in (Work(0), Work(1)):
         running = asyncio.create_task(repeat("some work", work.run, 3600))  # type: ignore[arg-type]
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await work.has_begun.wait()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -54,7 +54,7 @@ async def test_what_is_repeated_goes_on_after_a_failure(caplog: pytest.LogCaptur
     work = Work(1)
     running = asyncio.create_task(repeat("some work", work.run, 0))  # type: ignore[arg-type]
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         await work.done.wait()
 
     running.cancel()
@@ -71,7 +71,7 @@ async def test_what_is_carried_through_is_done_though_its_caller_is_gone() -> No
         done.set()
 
     caller = asyncio.create_task(carry_through(work()))
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         await begun.wait()
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):

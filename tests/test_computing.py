@@ -8,7 +8,7 @@ import pytest
 
 from service.computing import compute
 
-PATIENCE = 20
+TIMEOUT = 20
 
 
 async def test_what_is_long_runs_on_another_thread() -> None:
@@ -23,10 +23,10 @@ async def test_who_leaves_waits_for_what_has_begun() -> None:
 
     def work() -> None:
         begun.set()
-        may_end.wait(PATIENCE)
+        may_end.wait(TIMEOUT)
 
     waiting = asyncio.create_task(compute(work))
-    assert await asyncio.to_thread(begun.wait, PATIENCE)
+    assert await asyncio.to_thread(begun.wait, TIMEOUT)
 
     waiting.cancel()
     for _ in range(5):
@@ -46,10 +46,10 @@ async def test_who_leaves_before_it_has_begun_is_gone_at_once() -> None:
 
     def work() -> None:
         begun.set()
-        may_end.wait(PATIENCE)
+        may_end.wait(TIMEOUT)
 
     first = asyncio.create_task(compute(work))
-    assert await asyncio.to_thread(begun.wait, PATIENCE)
+    assert await asyncio.to_thread(begun.wait, TIMEOUT)
     second = asyncio.create_task(compute(lambda: done.append(1)))
     await asyncio.sleep(0)
 

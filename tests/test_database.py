@@ -31,7 +31,7 @@ def count(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT count(*) FROM notes").fetchone()[0])
 
 
-async def test_want_of_room_is_told_apart_and_leaves_nothing(tmp_path: Path) -> None:
+async def test_want_of_room_is_distinguished_and_leaves_nothing(tmp_path: Path) -> None:
     """A full database is `OutOfSpace`, its transaction leaves no trace, and with room the same one goes through."""
     database = await Database.open(tmp_path, [_SCHEMA])
     await database.run(lambda connection: connection.execute("PRAGMA max_page_count = 20"))

@@ -14,6 +14,7 @@ GONE = frozenset(
     {"Workshop", "Purse", "Wanted", "Stored", "Wish", "News", "Life", "Patience", "rooms", "_grown", "Readiness"}
     | {"Demand", "linger", "Turns", "deaths", "blamed", "PutOff", "Withdrawn", "insist", "let_go", "take_up"}
     | {"JobWish", "wish", "wish_of", "_PATIENCE_SECONDS", "_FIRST_EDITION_VOLATILE"}
+    | {"House", "house", "open_house", "PATIENCE", "_PATIENCE", "patience", "patiently", "explained", "_INCOMING"}
     | {"bring_up_to", "_take_in", "_told_apart", "Step", "Hint", "Pace", "Incoming", "Space", "running_key"}
     | {
         "FACTS",
@@ -33,6 +34,7 @@ GONE = frozenset(
 FAMILY = ("service/archives", "service/images", "service/orders", "service/cluster")
 # What was said to people in no native speaker's words.
 GONE_PHRASES = (
+    "a rest after",
     "given a rest",
     "how-manieth",
     "background work broke",

@@ -3,7 +3,7 @@
 import asyncio
 
 from service.single_flight import SingleFlight
-from tests.support.transport import turns
+from tests.support.transport import yield_to_loop
 
 
 async def test_one_that_was_cancelled_has_ended_before_the_next_begins() -> None:
@@ -25,11 +25,11 @@ async def test_one_that_was_cancelled_has_ended_before_the_next_begins() -> None
 
     for work in (slow, quick):
         leaving = asyncio.create_task(flights.join("key", work, "test", may_stop=lambda: True))
-        await turns()
+        await yield_to_loop()
         leaving.cancel()
-        await turns()
+        await yield_to_loop()
     joining = asyncio.create_task(flights.join("key", quick, "test"))
-    await turns()
+    await yield_to_loop()
     may_end.set()
 
     assert await joining == "done"

@@ -82,7 +82,7 @@ async def _accept(
             spare.refill()
         except Exception as error:
             is_full = isinstance(error, OSError) and error.errno in _NO_FILES
-            if is_full and spare.give():
+            if is_full and spare.close_one():
                 continue
             if time.monotonic() >= note_after:
                 note_after = time.monotonic() + _NOTE_SECONDS
@@ -123,8 +123,8 @@ class _Spare:
             while len(self._kept) < _SPARE:
                 self._kept.append(os.open(os.devnull, os.O_RDONLY))
 
-    def give(self) -> bool:
-        """Let go of one, if there is one."""
+    def close_one(self) -> bool:
+        """Close one, if there is one."""
         if self._kept:
             os.close(self._kept.pop())
             return True
@@ -134,5 +134,5 @@ class _Spare:
         return self
 
     def __exit__(self, *_: object) -> None:
-        while self.give():
+        while self.close_one():
             pass

@@ -16,10 +16,10 @@ Network = IPv4Network | IPv6Network
 # One household or host usually holds a whole network of this length.
 IPV6_PREFIX = 64
 
-_MOST_FILES = 65_536
+_MAX_FILES = 65_536
 # For the database, the log, calls upstream and what is being stored.
 _OTHER_FILES = 128
-_MOST_CONNECTIONS = 16_384
+_MAX_CONNECTIONS = 16_384
 _NOTE_SECONDS = 60.0
 
 
@@ -35,8 +35,8 @@ def raise_file_limit() -> int:
     """Let this process open as many files as it may, within reason; returns how many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return _MOST_FILES
-    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+        return _MAX_FILES
+    wanted = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return max(soft, wanted)
@@ -44,7 +44,7 @@ def raise_file_limit() -> int:
 
 def connections_within(files: int) -> int:
     """How many connections so many files allow: each may have an image open besides itself."""
-    return max(16, min(_MOST_CONNECTIONS, (files - _OTHER_FILES) // 2))
+    return max(16, min(_MAX_CONNECTIONS, (files - _OTHER_FILES) // 2))
 
 
 def peer_group(address: str) -> str:

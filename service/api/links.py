@@ -25,7 +25,7 @@ from service.api.limits import Counts
 from service.api.link_sharing import Link, share
 from service.api.query import is_order_id, read_image_options, read_options
 from service.api.route import Answer, Body, Route
-from service.api.share_links import LONGEST_SECONDS
+from service.api.share_links import MAX_LINK_SECONDS
 from service.api.signatures import is_signed, sign, signing_key
 from service.archives.renditions import Presets
 from service.problems import InvalidParameter, LinkRefused, LinksUnavailable, Unauthorized
@@ -55,7 +55,7 @@ class NewLink(BaseModel):
         None,
         strict=True,
         ge=1,
-        le=LONGEST_SECONDS,
+        le=MAX_LINK_SECONDS,
         description="Seconds, up to 30 days: makes a share link to an order or an image, with a page of its own, which "
         "can be revoked. Left out: a signed address for 10 minutes.",
     )

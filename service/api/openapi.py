@@ -97,7 +97,7 @@ _SECURITY: Mapping[Who, list[Json]] = {
     Who.ADMINISTRATOR: [{"administrator": []}, {"session": []}],
 }
 _COUNTED = ("RateLimit", "RateLimit-Policy")
-_EXPLAINED = {
+_HEADERS_OF_STATUS = {
     401: ("WWW-Authenticate",),
     409: ("Retry-After",),
     416: ("Content-Range",),
@@ -229,7 +229,7 @@ def _refusals(problems: Problems) -> Json:
         descriptions.setdefault(int(problem.status), []).append(f"`{problem.code}`: {problem.title}.")
     content = {p.PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {
-        str(status): _response(" ".join(each), content, _EXPLAINED.get(status, ()))
+        str(status): _response(" ".join(each), content, _HEADERS_OF_STATUS.get(status, ()))
         for status, each in descriptions.items()
     }
 

@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS share_links (
 CREATE INDEX IF NOT EXISTS share_links_by_end ON share_links (expires);
 """
 
-LONGEST_SECONDS = 30 * 24 * 3600
+MAX_LINK_SECONDS = 30 * 24 * 3600
 ADMINISTRATOR = "administrator"
 """The maker of what an administrator shares without a caller's key."""
 ANYBODY = ""

@@ -67,7 +67,7 @@ class ImageResult:
             return ""
         if self.status_reason is None:
             return self.code.advice
-        return f"{self.code.explained} Autoenhance says: {self.status_reason}"
+        return f"{self.code.description} Autoenhance says: {self.status_reason}"
 
     @property
     def failure(self) -> dict[str, Any]:

@@ -169,7 +169,7 @@ def sweep(
     settled_before: float,
     orphaned_before: float,
 ) -> None:
-    """Let go archives that were settled before then and are not kept, and builds that nobody has used since."""
+    """Drop archives that were settled before then and are not kept, and builds that nobody has used since."""
     rows = connection.execute(
         "SELECT id FROM archives WHERE settled < ? AND state != ?"
         " AND id NOT IN (SELECT archive_id FROM kept WHERE until > ?) UNION ALL"

@@ -171,7 +171,7 @@ class Build:
         return [image for image in left if image.place not in here]
 
     async def _watch_order(self, order: int, left: Sequence[PlannedImage], ready: _Ready) -> None:
-        """Hand over each image of `left` that is of this order once: with None when it can be fetched, else with the
+        """Report each image of `left` that is of this order once: with None when it can be fetched, else with the
         reason why not."""
         waiting = {image.place: image for image in left if image.order == order}
         schedule = PollSchedule(self.deadline)

@@ -96,14 +96,14 @@ class Catalogue:
         await self._database.run(lambda connection: archive_index.remove(connection, archive_id))
 
     async def drop(self, archive_id: str) -> None:
-        """Let an archive go; its id is remembered as gone."""
+        """Remove an archive; its id is remembered as gone."""
         if self.shared is not None:
             await self.shared.drop(archive_id)
         now = time.time()
         await self._database.run(lambda connection: archive_index.mark_gone(connection, archive_id, now))
 
     async def keep(self, archive_id: str, until: float) -> None:
-        """Let neither age nor want of room take an archive before `until`."""
+        """Keep an archive before `until`, whatever its age and the room that is needed."""
         await self._database.run(lambda connection: archive_index.keep(connection, archive_id, until))
         if self.shared is not None:
             await self.shared.keep(archive_id, until)
@@ -166,7 +166,7 @@ class Catalogue:
             await self.shared.release(archive_id)
 
     async def sweep(self, running: set[str], orphaned_before: float) -> None:
-        """Let go what is past its time: old archives, and builds from before a restart that nobody came back for."""
+        """Drop what is past its time: old archives, and builds from before a restart that nobody came back for."""
         now = time.time()
         await self._database.run(
             lambda connection: archive_index.sweep(

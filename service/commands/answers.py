@@ -37,7 +37,7 @@ def answered(service: Service, work: Callable[[ClientSession], Coroutine[Any, An
         return BROKEN
 
 
-async def patiently(service: Service, session: ClientSession, method: str, path: str, **more: Any) -> Document:
+async def ask_with_retries(service: Service, session: ClientSession, method: str, path: str, **more: Any) -> Document:
     """As `Service.ask`, and again after the time that the service asks its caller to wait."""
     for _ in range(_ATTEMPTS - 1):
         try:

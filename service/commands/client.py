@@ -35,7 +35,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _STALL = 120.0
 _CONNECT_SECONDS = 10.0
 # A longer `Retry-After` is not waited out.
-LONGEST_WAIT = 600
+MAX_WAIT_SECONDS = 600
 
 # In the words of the command line, where the service's own message names headers and query parameters.
 _MESSAGES = {
@@ -168,7 +168,7 @@ async def refuse(response: ClientResponse) -> None:
     wait = _number(response.headers.get("Retry-After"))
     if response.status == 503 and code == "still_building" and wait is not None:
         raise Interrupted(detail, wait=wait)
-    if response.status == 429 and wait is not None and wait <= LONGEST_WAIT:
+    if response.status == 429 and wait is not None and wait <= MAX_WAIT_SECONDS:
         raise Busy(f"The service asks to wait {wait} s: too many requests.", wait=wait)
     if "title" in problem:
         detail = f"{problem['title']}. {detail}"

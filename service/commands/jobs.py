@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 
 from aiohttp import ClientError, ClientSession
 
-from service.commands.answers import answered, patiently, print_json, print_table
+from service.commands.answers import answered, ask_with_retries, print_json, print_table
 from service.commands.client import Document, Interrupted, Service, in_flags, is_unreachable, refuse, why
 from service.commands.talk import ALL, PARTIAL, REFUSED
 
@@ -24,9 +24,9 @@ def start(service: Service, order_ids: Sequence[str], query: tuple[tuple[str, st
 
     async def work(session: ClientSession) -> int:
         if len(order_ids) > 1:
-            job = await patiently(service, session, "POST", "v1/jobs", json=body_of(order_ids, query))
+            job = await ask_with_retries(service, session, "POST", "v1/jobs", json=body_of(order_ids, query))
         else:
-            job = await patiently(service, session, "POST", f"v1/orders/{order_ids[0]}/jobs", params=query)
+            job = await ask_with_retries(service, session, "POST", f"v1/orders/{order_ids[0]}/jobs", params=query)
         print_json(job) if as_json else print(job["job_id"])
         return ALL
 
@@ -48,7 +48,7 @@ def find(service: Service, query: tuple[tuple[str, str], ...], *, as_json: bool)
     """Print the caller's jobs, newest first."""
 
     async def work(session: ClientSession) -> int:
-        found = await patiently(service, session, "GET", "v1/jobs", params=query)
+        found = await ask_with_retries(service, session, "GET", "v1/jobs", params=query)
         if as_json:
             print_json(found)
         else:
@@ -75,7 +75,7 @@ def cancel(service: Service, job_id: str, *, as_json: bool) -> int:
     """Cancel a job that has not ended, and print how it stands."""
 
     async def work(session: ClientSession) -> int:
-        job = await patiently(service, session, "DELETE", f"v1/jobs/{job_id}")
+        job = await ask_with_retries(service, session, "DELETE", f"v1/jobs/{job_id}")
         print_json(job) if as_json else print(f"{job['job_id']}: {job['status']}")
         return ALL
 

@@ -5,7 +5,7 @@ from urllib.parse import urljoin
 from aiohttp import ClientSession
 from yarl import URL
 
-from service.commands.answers import answered, patiently, print_json, print_table
+from service.commands.answers import answered, ask_with_retries, print_json, print_table
 from service.commands.client import Service
 from service.commands.talk import ALL
 
@@ -18,7 +18,7 @@ def create(service: Service, order_id: str, query: tuple[tuple[str, str], ...], 
     wanted = {"path": path, "expires_in": round(days * DAY_SECONDS)}
 
     async def work(session: ClientSession) -> int:
-        link = await patiently(service, session, "POST", "v1/links", json=wanted)
+        link = await ask_with_retries(service, session, "POST", "v1/links", json=wanted)
         print_json(link) if as_json else print(_whole(service, link["page"]))
         return ALL
 
@@ -29,7 +29,7 @@ def find(service: Service, *, as_json: bool) -> int:
     """Print the caller's links that still work."""
 
     async def work(session: ClientSession) -> int:
-        found = await patiently(service, session, "GET", "v1/links", params={"limit": "200"})
+        found = await ask_with_retries(service, session, "GET", "v1/links", params={"limit": "200"})
         if as_json:
             print_json(found)
         else:
@@ -56,7 +56,7 @@ def revoke(service: Service, link_id: str, *, as_json: bool) -> int:
     """End a link at once."""
 
     async def work(session: ClientSession) -> int:
-        await patiently(service, session, "DELETE", f"v1/links/{link_id}")
+        await ask_with_retries(service, session, "DELETE", f"v1/links/{link_id}")
         print_json({"link_id": link_id, "revoked": True}) if as_json else print(f"{link_id}: revoked")
         return ALL
 

@@ -2,7 +2,7 @@
 
 from aiohttp import ClientSession
 
-from service.commands.answers import answered, patiently, print_json, print_table
+from service.commands.answers import answered, ask_with_retries, print_json, print_table
 from service.commands.client import Document, Service, in_flags
 from service.commands.talk import ALL, PARTIAL
 
@@ -11,7 +11,7 @@ def show(service: Service, order_id: str, *, as_json: bool) -> int:
     """Print what a download of the order would hold."""
 
     async def work(session: ClientSession) -> int:
-        overview = await patiently(service, session, "GET", f"v1/orders/{order_id}")
+        overview = await ask_with_retries(service, session, "GET", f"v1/orders/{order_id}")
         print_json(overview) if as_json else _print_overview(overview)
         return ALL
 
@@ -22,7 +22,7 @@ def report(service: Service, archive_id: str, *, as_json: bool) -> int:
     """Print what became of each image of an archive; exit code 3 when some are missing."""
 
     async def work(session: ClientSession) -> int:
-        found = await patiently(service, session, "GET", f"v1/archives/{archive_id}/report")
+        found = await ask_with_retries(service, session, "GET", f"v1/archives/{archive_id}/report")
         print_json(found) if as_json else _print_report(found)
         return PARTIAL if found["failed"] or any(order["code"] for order in found["orders"]) else ALL
 

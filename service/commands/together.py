@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from aiohttp import ClientError, ClientSession
 
-from service.commands.answers import patiently
+from service.commands.answers import ask_with_retries
 from service.commands.client import Document, Interrupted, Refused, Service, in_flags, why
 from service.commands.jobs import body_of, changes
 from service.commands.talk import Talk
@@ -24,7 +24,7 @@ async def build(service: Service, order_ids: Sequence[str], query: Iterable[tupl
     try:
         async with service.session() as session:
             headers = {"Idempotency-Key": uuid4().hex}
-            job = await patiently(service, session, "POST", "v1/jobs", json=body, headers=headers)
+            job = await ask_with_retries(service, session, "POST", "v1/jobs", json=body, headers=headers)
             try:
                 await _follow(service, session, job["job_id"], talk)
             except asyncio.CancelledError:

@@ -11,7 +11,7 @@ from typing import BinaryIO, Self
 
 from service.images.blobs import Blob, BlobLost, BlobUnreadable, BlobWriter, write_all
 
-_INCOMING = "incoming"
+_UNFINISHED = "incoming"
 # Open files of large blobs that were just written, for the readers who follow.
 _KEPT_OPEN = 16
 # Bytes of small blobs that were just written.
@@ -41,7 +41,7 @@ class BlobFiles:
     def __init__(self, directory: Path, threads: ThreadPoolExecutor) -> None:
         self._directory = directory
         self._root = str(directory)
-        self._incoming = directory / _INCOMING
+        self._unfinished = directory / _UNFINISHED
         self._threads = threads
         self._numbers = count()
         self._open: OrderedDict[str, OpenBlob] = OrderedDict()
@@ -54,12 +54,12 @@ class BlobFiles:
 
     def new_path(self) -> Path:
         """A name of its own for a file until it is complete."""
-        return self._incoming / str(next(self._numbers))
+        return self._unfinished / str(next(self._numbers))
 
     def prepare(self, known: Container[str]) -> None:
         """Make the folders, and remove what a crash left: unfinished downloads, and files that are not `known`."""
-        self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in self._incoming.iterdir():
+        self._unfinished.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in self._unfinished.iterdir():
             path.unlink()
         for path in self._directory.glob("??/*"):
             if path.name not in known:

@@ -27,7 +27,7 @@ _JPEG_END = bytes.fromhex("ffd9")
 _PNG_START = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55")
 _PNG_END = bytes.fromhex("0000000049454e44ae426082")
 _AVIF_START = b"\x00\x00\x00\x1cftypavif\x00\x00\x00\x00avifmif1miaf\x00\x00\x00\x0cmeta\x00\x00\x00\x00"
-_LONGEST = 0xFFFF_FFFF
+_MAX_LENGTH = 0xFFFF_FFFF
 PHOTO_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"\xff\x0a", b"\x00\x00\x00\x0cJXL ", b"II", b"MM", b"FUJI")
 
 
@@ -88,7 +88,7 @@ def _frame(image_format: str, size: int) -> tuple[bytes, bytes]:
 
 def _length(number: int, order: Literal["big", "little"]) -> bytes:
     """Four bytes; images whose length does not fit into them are only pretended."""
-    return min(max(number, 0), _LONGEST).to_bytes(4, order)
+    return min(max(number, 0), _MAX_LENGTH).to_bytes(4, order)
 
 
 class SyntheticBody:

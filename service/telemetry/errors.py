@@ -49,7 +49,7 @@ async def report_errors(settings: Settings) -> AsyncIterator[list[SpanProcessor]
             release=f"autoenhance-batch@{__version__}",
             traces_sample_rate=settings.sentry_traces_sample_rate,
             instrumenter="otel",
-            # Nothing is patched, and nothing collected that was not handed over.
+            # Nothing is patched, and nothing collected but what is captured here.
             default_integrations=False,
             auto_enabling_integrations=False,
             include_local_variables=False,

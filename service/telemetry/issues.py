@@ -22,9 +22,9 @@ _KEPT_SECONDS = 60.0
 # A failure is kept too, so that a page that asks again and again does not pass its impatience on.
 _FAILURE_KEPT_SECONDS = 15.0
 _CALL_SECONDS = 5.0
-_MOST_BYTES = 1 << 20
-_MOST_ISSUES = 25
-_LONGEST = 300
+_MAX_BYTES = 1 << 20
+_MAX_ISSUES = 25
+_MAX_LENGTH = 300
 
 Issue = dict[str, Any]
 
@@ -75,7 +75,7 @@ class Issues:
 
     async def _ask(self, project: SentryProject) -> list[Issue] | None:
         path = f"/api/0/projects/{quote(project.organization, safe='')}/{quote(project.project, safe='')}/issues/"
-        url = URL(project.api + path, encoded=True).with_query(query="is:unresolved", limit=str(_MOST_ISSUES))
+        url = URL(project.api + path, encoded=True).with_query(query="is:unresolved", limit=str(_MAX_ISSUES))
         try:
             async with self._session.get(url, headers={"Authorization": f"Bearer {project.token}"}) as response:
                 if response.status != 200:
@@ -88,7 +88,7 @@ class Issues:
         if not isinstance(document, list):
             log.warning("Sentry's issues could not be read", reason="no list")
             return None
-        return [_issue(entry) for entry in document[:_MOST_ISSUES] if isinstance(entry, dict)]
+        return [_issue(entry) for entry in document[:_MAX_ISSUES] if isinstance(entry, dict)]
 
 
 @asynccontextmanager
@@ -111,7 +111,7 @@ async def _bounded(chunks: AsyncIterator[bytes]) -> bytes:
     body = bytearray()
     async for chunk in chunks:
         body += chunk
-        if len(body) > _MOST_BYTES:
+        if len(body) > _MAX_BYTES:
             raise ValueError("too long")
     return bytes(body)
 
@@ -131,7 +131,7 @@ def _issue(entry: dict[str, Any]) -> Issue:
 
 
 def _text(value: object) -> str | None:
-    return str(value)[:_LONGEST] if isinstance(value, str | int) and not isinstance(value, bool) else None
+    return str(value)[:_MAX_LENGTH] if isinstance(value, str | int) and not isinstance(value, bool) else None
 
 
 def _number(value: object) -> int | None:

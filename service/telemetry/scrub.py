@@ -8,7 +8,7 @@ from urllib.parse import quote, quote_plus
 
 MASK = "***"
 # A shorter secret would mask half of every sentence.
-_SHORTEST = 4
+_MIN_LENGTH = 4
 # Signed addresses carry their secret in the query.
 _QUERY = re.compile(r"""(\bhttps?://[^\s?"'<>\\]+)\?[^\s"'<>\\]+""")
 _NAMES = r"(?:x-amz-|x-goog-)?(?:signature|sig|security-token|token|secret|api[_-]?key)"
@@ -21,7 +21,7 @@ class Scrubber:
     """Knows the service's own secrets, and what those of signed addresses look like."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = {form for secret in secrets if len(secret) >= _SHORTEST for form in _forms(secret)}
+        known = {form for secret in secrets if len(secret) >= _MIN_LENGTH for form in _forms(secret)}
         longest_first = sorted(known, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 

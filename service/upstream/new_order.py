@@ -24,7 +24,7 @@ class NewFile:
 
 
 class NewOrder:
-    """Use as a context: at its end uploads still running are cancelled, and every file handed over is released."""
+    """Use as a context: at its end uploads still running are cancelled, and every file added is released."""
 
     def __init__(self, uploads: Uploads) -> None:
         self._uploads = uploads

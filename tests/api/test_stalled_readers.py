@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from service.api.timeouts import Timeouts
-from tests.support.client import PATIENCE, Service, StartService
+from tests.support.client import TIMEOUT, Service, StartService
 from tests.support.jobs import submit
 from tests.support.samples import ORDER, jpeg, order
 from tests.support.upstream import FakeUpstream
@@ -36,7 +36,7 @@ class Caller:
 
     async def read(self, limit: int) -> bytes:
         """Some bytes, or none at the end. Raises `ConnectionResetError` when the service broke off."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             return await self._loop.sock_recv(self._connection, limit)
 
     async def read_all(self) -> bytes:
@@ -82,7 +82,7 @@ async def metric(service: Service, series: str) -> float:
 
 async def until(service: Service, series: str, holds: Callable[[float], bool]) -> None:
     """Wait for a value of a series."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while not holds(await metric(service, series)):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 

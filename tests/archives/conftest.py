@@ -11,7 +11,7 @@ from service.database import Database
 from service.images import blob_index, spending
 from service.orders import generations
 from service.telemetry.metrics import Metrics
-from tests.support.archives import House, open_house
+from tests.support.archives import ArchiveSystem, open_archives
 from tests.support.transport import FakeClock
 from tests.support.upstream import FakeUpstream
 
@@ -52,7 +52,7 @@ async def upstream() -> AsyncIterator[FakeUpstream]:
 
 
 @pytest.fixture
-async def house(upstream: FakeUpstream, tmp_path: Path) -> AsyncIterator[House]:
+async def system(upstream: FakeUpstream, tmp_path: Path) -> AsyncIterator[ArchiveSystem]:
     """Everything that builds archives, on an empty data directory."""
-    async with open_house(upstream, tmp_path / "data") as opened:
+    async with open_archives(upstream, tmp_path / "data") as opened:
         yield opened

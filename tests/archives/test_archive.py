@@ -11,7 +11,7 @@ from service.images.blobs import Blob
 from service.problems import NoImages
 from service.reasons import Reason
 from tests.support.plans import MOMENT, archive_of, plan_of
-from tests.support.transport import PATIENCE, turns
+from tests.support.transport import TIMEOUT, yield_to_loop
 
 
 def member(name: str, size: int = 50) -> Member:
@@ -40,10 +40,10 @@ async def test_a_reader_is_given_every_byte_in_sequence(archive: Archive) -> Non
     reading = asyncio.create_task(taken(archive))
     for name in "abc":
         archive.append(member(name), result(name))
-        await turns()
+        await yield_to_loop()
     archive.settle(State.COMPLETE, "")
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         assert await reading == archive.length
 
 
@@ -55,7 +55,7 @@ async def test_what_was_added_at_once_with_the_end_is_read_too(archive: Archive)
     archive.append(member("b"), result("b"))
     archive.settle(State.COMPLETE, "")
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         seen += [piece async for piece in pieces]
 
     assert sum(len(piece) if isinstance(piece, bytes) else piece.count for piece in seen) == archive.length
@@ -64,11 +64,11 @@ async def test_what_was_added_at_once_with_the_end_is_read_too(archive: Archive)
 async def test_a_part_ends_where_it_was_to_end(archive: Archive) -> None:
     """It waits for its last byte, and for nothing after it."""
     reading = asyncio.create_task(taken(archive, 10, 60))
-    await turns()
+    await yield_to_loop()
     assert not reading.done()
     archive.append(member("a"), result("a"))
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         assert await reading == 50
 
 
@@ -78,10 +78,10 @@ async def test_whoever_waits_is_told_of_a_failure(archive: Archive, wait: str) -
     waiting: asyncio.Task[Any] = asyncio.create_task(
         archive.wait_until(lambda: False) if wait == "until" else taken(archive)
     )
-    await turns()
+    await yield_to_loop()
     archive.fail(NoImages([]))
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         with pytest.raises(NoImages):
             await waiting
     assert archive.is_settled
@@ -90,10 +90,10 @@ async def test_whoever_waits_is_told_of_a_failure(archive: Archive, wait: str) -
 async def test_a_failure_is_an_outcome_to_those_who_wait(archive: Archive) -> None:
     """They look again, as at a new member."""
     waiting = asyncio.create_task(archive.wait_until(lambda: len(archive.results) == 1))
-    await turns()
+    await yield_to_loop()
     archive.add_failure(result("a", Reason.TIMEOUT, 0))
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         await waiting
 
 

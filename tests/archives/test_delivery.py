@@ -15,9 +15,9 @@ from service.archives.readers import Readers
 from service.images.store import ImageStore
 from service.problems import Problem
 from service.telemetry.metrics import Metrics
-from tests.support.archives import House
+from tests.support.archives import ArchiveSystem
 from tests.support.samples import ORDER, jpeg, order
-from tests.support.transport import PATIENCE
+from tests.support.transport import TIMEOUT
 from tests.support.upstream import FakeUpstream
 
 Client: TypeAlias = "TestClient[web.Request, web.Application]"
@@ -51,14 +51,14 @@ async def test_a_range_that_takes_too_long_is_sent_away_and_the_build_goes_on(
 
 
 async def test_a_part_that_is_longer_than_a_build_may_be_ahead_is_built(
-    house: House, upstream: FakeUpstream, aiohttp_client: Callable[[web.Application], Awaitable[Client]]
+    system: ArchiveSystem, upstream: FakeUpstream, aiohttp_client: Callable[[web.Application], Awaitable[Client]]
 ) -> None:
     """Its last byte is wanted, however far that is from its first."""
     upstream.orders[ORDER] = order("abcdefghijklmnop")
     upstream.images |= {image_id: jpeg(number, 50_000) for number, image_id in enumerate("abcdefghijklmnop")}
-    house.archives._window = 100_000
-    archive, _ = await house.start()
-    delivery = Delivery(house.images, Metrics(), max_wait=PATIENCE)
+    system.archives._window = 100_000
+    archive, _ = await system.start()
+    delivery = Delivery(system.images, Metrics(), max_wait=TIMEOUT)
 
     async def answer(request: web.Request) -> web.StreamResponse:
         request[STARTED] = time.monotonic()
@@ -76,7 +76,7 @@ async def test_a_part_that_is_longer_than_a_build_may_be_ahead_is_built(
 
 @pytest.mark.parametrize(("headers", "status"), [({}, "range_unsafe"), ({"If-Range": ""}, "")])
 async def test_where_an_address_has_named_other_archives_a_part_needs_its_tag(
-    house: House,
+    system: ArchiveSystem,
     upstream: FakeUpstream,
     aiohttp_client: Callable[[web.Application], Awaitable[Client]],
     headers: dict[str, str],
@@ -84,8 +84,8 @@ async def test_where_an_address_has_named_other_archives_a_part_needs_its_tag(
 ) -> None:
     """Without it, bytes of two archives could be put together; with it, they are certain to be of this one."""
     upstream.orders[ORDER], upstream.images["a"] = order(["a"]), jpeg()
-    archive = await house.finished()
-    whole = await house.bytes_of(archive)
+    archive = await system.finished()
+    whole = await system.bytes_of(archive)
 
     async def has_named_others(archive_id: str) -> bool:
         return archive_id != archive.id
@@ -94,7 +94,7 @@ async def test_where_an_address_has_named_other_archives_a_part_needs_its_tag(
         request[STARTED] = time.monotonic()
         options = DeliveryOptions(note_named=has_named_others)
         try:
-            return await Delivery(house.images, Metrics()).deliver(request, archive, options)
+            return await Delivery(system.images, Metrics()).deliver(request, archive, options)
         except Problem as problem:
             return web.Response(status=problem.status, text=problem.code)
 

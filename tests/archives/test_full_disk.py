@@ -9,7 +9,7 @@ from service.archives.named import SCHEMA, NamedArchives
 from service.archives.options import Options
 from service.telemetry.metrics import CacheResult
 from tests.faults.disk import small_disk
-from tests.support.archives import open_house
+from tests.support.archives import open_archives
 from tests.support.samples import ORDER, jpeg, order
 from tests.support.upstream import FakeUpstream
 
@@ -25,21 +25,21 @@ async def test_what_is_stored_is_served_from_a_full_disk(upstream: FakeUpstream,
     """Found for its order and by its id, and told in the overview; what has to be noted has its room in the reserve."""
     upstream.orders[ORDER] = order(["a", "b"])
     upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
-    async with small_disk(tmp_path / "disk") as disk, open_house(upstream, disk / "data") as house:
-        await house.database.run(lambda connection: [connection.execute(part) for part in SCHEMA.split(";")])
-        named = NamedArchives(house.database)
-        archive = await house.finished()
-        before = await house.bytes_of(archive)
+    async with small_disk(tmp_path / "disk") as disk, open_archives(upstream, disk / "data") as system:
+        await system.database.run(lambda connection: [connection.execute(part) for part in SCHEMA.split(";")])
+        named = NamedArchives(system.database)
+        archive = await system.finished()
+        before = await system.bytes_of(archive)
         await asyncio.to_thread(_take_the_rest, disk)
         free = os.statvfs(disk).f_bavail
 
-        again, result = await house.start()
-        found = await house.archives.by_id(archive.id)
-        order_now = await house.orders.get(ORDER)
-        stored = await house.archives.previews.preview(ORDER, order_now, Options(), lambda _, stored: len(stored))
+        again, result = await system.start()
+        found = await system.archives.by_id(archive.id)
+        order_now = await system.orders.get(ORDER)
+        stored = await system.archives.previews.preview(ORDER, order_now, Options(), lambda _, stored: len(stored))
         is_only = await named.add(ORDER, Options(), archive.id)
 
         assert (free, again.id, result, found.id) == (0, archive.id, CacheResult.HIT, archive.id)
         assert stored == 2
         assert is_only
-        assert await house.bytes_of(found) == before
+        assert await system.bytes_of(found) == before

@@ -172,7 +172,7 @@ OPTIONS = st.fixed_dictionaries(
 
 
 @given(OPTIONS, OPTIONS)
-def test_one_key_for_one_wish(first: dict[str, Any], second: dict[str, Any]) -> None:
+def test_one_key_for_one_request(first: dict[str, Any], second: dict[str, Any]) -> None:
     """Equal plans have one key and differing ones each their own, over all options that decide what is in the ZIP."""
     one, other = plan(["a", "b"], **first), plan(["a", "b"], **second)
 
@@ -231,7 +231,7 @@ def test_an_order_that_failed_is_part_of_the_plan() -> None:
 
 
 @given(OPTIONS, OPTIONS, st.sampled_from(["Mill Road", "12 harbour lane", ""]), st.sampled_from([("a",), ("a", "c")]))
-def test_one_key_for_one_wish_of_several(
+def test_one_key_for_one_request_of_several(
     first: dict[str, Any], second: dict[str, Any], name: str, images: tuple[str, ...]
 ) -> None:
     """As of one order; and it is kept as it is."""
@@ -325,7 +325,7 @@ def test_it_is_kept_as_it_is() -> None:
     assert Plan.model_validate_json(made.model_dump_json(exclude_defaults=True)) == made
 
 
-def test_images_that_cannot_be_told_apart_each_have_a_place() -> None:
+def test_images_that_cannot_be_distinguished_each_have_a_place() -> None:
     """Those without an id cannot be fetched, and are reported."""
     images = plan([{"image_name": "x.jpg"}, {"image_name": "y.jpg"}]).images
 

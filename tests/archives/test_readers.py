@@ -7,7 +7,7 @@ import pytest
 
 from service.archives import readers as readers_module
 from service.archives.readers import Abandoned, Readers
-from tests.support.transport import FakeClock, turns
+from tests.support.transport import FakeClock, yield_to_loop
 
 WINDOW, GRACE = 100, 60.0
 
@@ -75,17 +75,17 @@ async def test_a_wait_ends_when_a_reader_moves_on_or_comes(readers: Readers) -> 
     """Each as soon as it wants more."""
     with readers.reading() as reader:
         waiting = asyncio.create_task(readers.wait_for_demand(lambda: 150))
-        await turns()
+        await yield_to_loop()
         reader.advance(50)
-        await turns()
+        await yield_to_loop()
         before = waiting.done()
         reader.advance(51)
-        await turns()
+        await yield_to_loop()
         moved = waiting.done()
     waiting_again = asyncio.create_task(readers.wait_for_demand(lambda: 0))
-    await turns()
+    await yield_to_loop()
     with readers.reading():
-        await turns()
+        await yield_to_loop()
 
         assert (before, moved, waiting_again.done()) == (False, True, True)
 
@@ -124,7 +124,7 @@ async def test_a_reader_who_is_there_may_be_as_slow_as_he_likes(readers: Readers
     """There is no limit while somebody reads."""
     with readers.reading():
         waiting = asyncio.create_task(readers.wait_for_demand(lambda: 150))
-        await turns()
+        await yield_to_loop()
         assert (waits, waiting.done()) == ([None], False)
         waiting.cancel()
 
@@ -135,12 +135,12 @@ async def test_a_reader_who_comes_back_in_time_goes_on(readers: Readers, clock: 
         pass
     clock.advance(GRACE - 1)
     waiting = asyncio.create_task(readers.wait_for_demand(lambda: 0))
-    await turns()
+    await yield_to_loop()
     with readers.reading():
         await waiting
     clock.advance(GRACE - 1)
     again = asyncio.create_task(readers.wait_for_demand(lambda: 0))
-    await turns()
+    await yield_to_loop()
 
     assert not again.done()
     assert not readers.is_abandoned
@@ -163,7 +163,7 @@ async def test_who_was_sent_away_is_waited_for(clock: FakeClock) -> None:
 async def test_who_was_sent_away_has_the_grace_to_return(readers: Readers) -> None:
     """Until then all of it is wanted; it does not end with the turn that sent him away."""
     readers.keep_for_return()
-    await turns()
+    await yield_to_loop()
 
     assert (readers.count, readers.want_more(10 * WINDOW)) == (1, True)
 
@@ -173,6 +173,6 @@ async def test_what_was_found_is_in_use_until_its_reader_can_have_begun(readers:
     with readers.expected():
         within = readers.is_used
     right_after = readers.is_used
-    await turns()
+    await yield_to_loop()
 
     assert (within, right_after, readers.is_used) == (True, True, False)

@@ -157,7 +157,7 @@ def test_an_only_one_is_as_if_it_had_no_name() -> None:
     assert asked("mls").renditions == Options(preview=False, max_width=2048, quality=80).renditions
 
 
-def test_equal_wishes_are_equal() -> None:
+def test_equal_requests_are_equal() -> None:
     """In whatever sequence, by a preset or in full, and as a job keeps them, whatever the presets are by then."""
     first, second = asked("print", "web"), asked("web,format=webp", "print,preview=false")
 

@@ -15,7 +15,7 @@ from service.archives.layout import Member
 from service.archives.readers import Reader, Readers
 from service.images.blobs import BlobLost
 from service.images.store import ImageStore
-from tests.support.archives import House
+from tests.support.archives import ArchiveSystem
 from tests.support.images import MIB, put
 from tests.support.loopback import serving
 from tests.support.plans import MOMENT, archive_of, plan_of
@@ -58,13 +58,13 @@ async def archive_with(images: ImageStore, *sizes: int) -> Archive:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_every_byte_arrives_in_sequence(house: House, chunked: bool) -> None:
+async def test_every_byte_arrives_in_sequence(system: ArchiveSystem, chunked: bool) -> None:
     """Small images from memory, large ones from their files, between headers and before the directory."""
-    archive = await archive_with(house.images, 10, 5 * MIB, 100_000, 1, 3 * MIB)
-    whole = await house.bytes_of(archive)
+    archive = await archive_with(system.images, 10, 5 * MIB, 100_000, 1, 3 * MIB)
+    whole = await system.bytes_of(archive)
 
     async with (
-        served(archive, house.images, chunked=chunked) as (url, readers),
+        served(archive, system.images, chunked=chunked) as (url, readers),
         ClientSession() as session,
         session.get(url) as response,
     ):
@@ -75,26 +75,28 @@ async def test_every_byte_arrives_in_sequence(house: House, chunked: bool) -> No
 
 
 @pytest.mark.parametrize("size", [5_000, 3 * MIB])
-async def test_a_part_begins_and_ends_within_an_image(house: House, size: int) -> None:
+async def test_a_part_begins_and_ends_within_an_image(system: ArchiveSystem, size: int) -> None:
     """A small one from memory, a large one from its file."""
     archive = archive_of(plan_of("a"), Readers(1 << 40, 60))
-    blob = await put(house.images, "a.0", bytes(number % 251 for number in range(size)))
+    blob = await put(system.images, "a.0", bytes(number % 251 for number in range(size)))
     archive.append(Member("a.jpg", blob, MOMENT, "a"))
     archive.settle(State.COMPLETE, "")
-    whole = await house.bytes_of(archive)
+    whole = await system.bytes_of(archive)
 
     async with (
-        served(archive, house.images, chunked=False, start=1_000, stop=4_001) as (url, _),
+        served(archive, system.images, chunked=False, start=1_000, stop=4_001) as (url, _),
         ClientSession() as session,
         session.get(url) as response,
     ):
         assert await response.read() == whole[1_000:4_001]
 
 
-async def test_within_one_large_image_the_position_moves(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_within_one_large_image_the_position_moves(
+    system: ArchiveSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A build may go on while its reader is in the middle of an image that is larger than the window."""
     monkeypatch.setattr(delivery, "_PIECE", MIB)
-    archive = await archive_with(house.images, 8 * MIB)
+    archive = await archive_with(system.images, 8 * MIB)
     positions: list[int] = []
     really_advance = Reader.advance
 
@@ -104,7 +106,7 @@ async def test_within_one_large_image_the_position_moves(house: House, monkeypat
 
     monkeypatch.setattr(Reader, "advance", advance)
     async with (
-        served(archive, house.images, chunked=False) as (url, _),
+        served(archive, system.images, chunked=False) as (url, _),
         ClientSession() as session,
         session.get(url) as response,
     ):
@@ -116,15 +118,15 @@ async def test_within_one_large_image_the_position_moves(house: House, monkeypat
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_an_image_that_is_lost_on_the_way_is_never_a_clean_end(house: House, chunked: bool) -> None:
+async def test_an_image_that_is_lost_on_the_way_is_never_a_clean_end(system: ArchiveSystem, chunked: bool) -> None:
     """Given a file that becomes shorter while it is open, every client sees an error."""
-    archive = await archive_with(house.images, 5 * MIB, 2 * MIB)
-    path = house.images._files.path(archive.members[1].blob.digest)
+    archive = await archive_with(system.images, 5 * MIB, 2 * MIB)
+    path = system.images._files.path(archive.members[1].blob.digest)
     await asyncio.to_thread(path.write_bytes, bytes(MIB))
 
     body = b""
     ended_well = False
-    async with served(archive, house.images, chunked=chunked) as (url, _), ClientSession() as session:
+    async with served(archive, system.images, chunked=chunked) as (url, _), ClientSession() as session:
         with suppress(Exception):
             async with session.get(url) as response:
                 async for piece in response.content.iter_any():

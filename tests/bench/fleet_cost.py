@@ -28,7 +28,7 @@ async def measure_fleet(upstream: Upstream, checkouts: Sequence[Path], amount: A
         with tempfile.TemporaryDirectory(dir=upstream.folder) as folder:
             async with (
                 S3Proxy() as proxy,
-                open_fleet(Path(folder), _REPLICAS, proxy, ways=(), is_patient=False, **settings) as fleet,
+                open_fleet(Path(folder), _REPLICAS, proxy, ways=(), has_long_timeouts=False, **settings) as fleet,
             ):
                 for replica in fleet.replicas:
                     await download(replica.url + warm_up.path, warm_up.size)

@@ -12,8 +12,8 @@ from tests.faults.slow_readers import read_slowly
 
 MIB = 1 << 20
 _IMAGE = 20 * MIB
-_MOST_GROWTH = 30
-_MOST_IN_A_CROWD = 256
+_MAX_GROWTH = 30
+_MAX_IN_A_CROWD = 256
 _SLOW_SECONDS = 20.0
 
 
@@ -26,7 +26,7 @@ async def measure(folder: Path, *, few: int = 3, many: int = 100) -> Findings:
         peaks.append(peak / MIB)
         findings.figure(f"peak memory, order of {images} images, {size / MIB:.0f} MiB", f"{peak / MIB:.1f} MiB")
     growth = peaks[1] - peaks[0]
-    findings.figure(f"growth (at most {_MOST_GROWTH} MiB)", f"{growth:.1f} MiB", passed=growth <= _MOST_GROWTH)
+    findings.figure(f"growth (at most {_MAX_GROWTH} MiB)", f"{growth:.1f} MiB", passed=growth <= _MAX_GROWTH)
     return findings
 
 
@@ -48,7 +48,7 @@ async def measure_crowd(folder: Path, *, archives: int = 20, slow: int = 4, imag
         await asyncio.gather(*readers)
         peak = scene.service.peak_memory / MIB
     told = f"peak memory, {archives} archives of {images * _IMAGE // MIB} MiB at once, {slow} of their readers slow"
-    findings.figure(f"{told} (at most {_MOST_IN_A_CROWD} MiB)", f"{peak:.1f} MiB", passed=peak <= _MOST_IN_A_CROWD)
+    findings.figure(f"{told} (at most {_MAX_IN_A_CROWD} MiB)", f"{peak:.1f} MiB", passed=peak <= _MAX_IN_A_CROWD)
     findings.figure("MiB delivered to the others", f"{sum(sizes) / MIB:.0f}")
     return findings
 

@@ -24,7 +24,7 @@ __all__ = ["start_service", "upstream"]
 HERE = Path(__file__).parent
 GUIDE = ROOT / "service" / "docs" / "recipes.md"
 KEY = "key-of-a-caller-0"
-_PATIENCE = 100
+_TIMEOUT = 100
 _OFFLINE = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
 # What the generator itself writes around each client is not judged, only what it makes of our document.
 _MYPY = "[mypy]\nstrict = true\n[mypy-batch_client.client]\nignore_errors = true\n"
@@ -62,7 +62,7 @@ async def run(*command: str | Path, folder: Path) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    output, _ = await end_of(process, _PATIENCE)
+    output, _ = await end_of(process, _TIMEOUT)
     assert process.returncode == 0, output.decode(errors="replace")
     return output.decode()
 

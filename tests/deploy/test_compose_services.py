@@ -21,7 +21,7 @@ ORDER = "6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11"
 REPLICAS = ("replica-1", "replica-2", "replica-3")
 # What has no program here: Grafana, Jaeger, and MinIO with its client, for which another S3 server stands in.
 NOT_HERE = {"grafana", "traces", "s3", "bucket"}
-_PATIENCE = 60
+_TIMEOUT = 60
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -38,7 +38,7 @@ def storage() -> Iterator[S3Server]:
     """In place of MinIO and its client: an S3 with the bucket that the file names."""
     server = S3Server()
     bucket = urllib.request.Request(f"{server.url}/batch", method="PUT")
-    urllib.request.urlopen(bucket, timeout=_PATIENCE).close()
+    urllib.request.urlopen(bucket, timeout=_TIMEOUT).close()
     yield server
     server.stop()
 
@@ -52,7 +52,7 @@ async def session() -> AsyncIterator[ClientSession]:
 
 async def until_ready(session: ClientSession, url: str) -> None:
     """Wait until an address answers 200."""
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(_TIMEOUT):
         while True:
             try:
                 async with session.get(url) as response:
@@ -102,7 +102,7 @@ async def test_what_the_scaled_profile_starts(demo: Compose, storage: S3Server, 
     await until_ready(session, f"{address}/readyz")
 
     archives, bodies = set(), set()
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(_TIMEOUT):
         while not all("/v1/orders/{order_id}/images" in demo.log(name) for name in REPLICAS):
             async with session.get(f"{address}/v1/orders/{ORDER}/images") as response:
                 archives.add(response.headers["X-Archive-Id"])

@@ -11,7 +11,7 @@ from aiohttp import ClientTimeout, web
 from service.assistant import model
 from service.assistant.assistant import BROKEN_OFF
 from tests.support.chat_server import Behaviour, chat, hangs, says, sends
-from tests.support.client import PATIENCE, Service, StartService
+from tests.support.client import TIMEOUT, Service, StartService
 from tests.support.samples import ORDER, jpeg, order
 from tests.support.upstream import FakeUpstream
 
@@ -197,5 +197,5 @@ async def test_who_leaves_takes_the_question_back(start_service: StartService) -
         async with service.session.post(url, json={"question": "Why was my ZIP partial?"}) as response:
             await response.content.readuntil(b"event: token")
             response.close()
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await has_left.wait()

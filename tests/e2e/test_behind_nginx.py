@@ -34,7 +34,7 @@ async def start_behind(start_service: StartService) -> AsyncIterator[StartServic
         yield start
 
 
-async def test_callers_behind_it_are_told_apart(upstream: FakeUpstream, start_behind: StartService) -> None:
+async def test_callers_behind_it_are_distinguished(upstream: FakeUpstream, start_behind: StartService) -> None:
     """Each has its own limit."""
     upstream.orders[ORDER], upstream.images["a"] = order(["a"]), jpeg()
     service = await start_behind(rate_limit="1/minute")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from tests.support.client import PATIENCE, Service, StartService
+from tests.support.client import TIMEOUT, Service, StartService
 from tests.support.jobs import Document, Receiver, ended, post, status, submit
 from tests.support.samples import ORDER, jpeg, order
 from tests.support.upstream import FakeUpstream
@@ -49,7 +49,7 @@ async def service(start_service: StartService) -> Service:
 
 async def when(service: Service, job: Document, condition: Callable[[Document], bool]) -> Document:
     """The job once its callback meets a condition."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while True:
             found = await status(service, job)
             if condition(found["callback"]):
@@ -171,14 +171,14 @@ async def test_a_slow_name_server_holds_up_nobody_else(
     def hang(host: str, *arguments: Any, **options: Any) -> Any:
         if host.endswith(".slow.example"):
             hanging.append(host)
-            may_go.wait(PATIENCE)
+            may_go.wait(TIMEOUT)
             raise socket.gaierror
         return look_up(host, *arguments, **options)
 
     monkeypatch.setattr("socket.getaddrinfo", hang)
     jobs = [await submit(service, callback_url=f"http://{number}.slow.example/") for number in range(16)]
     await asyncio.gather(*(ended(service, job) for job in jobs))
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while len(hanging) < 8:  # noqa: ASYNC110  # threads know of no event
             await asyncio.sleep(0.02)
         found = await asyncio.get_running_loop().getaddrinfo("localhost", 80)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.client import PATIENCE, Answer, Service, StartService
+from tests.support.client import TIMEOUT, Answer, Service, StartService
 from tests.support.samples import ORDER, jpeg, order, photo
 from tests.support.upstream import FakeUpstream
 
@@ -44,7 +44,7 @@ def two_images(upstream: FakeUpstream) -> None:
 async def test_a_running_build_goes_on(upstream: FakeUpstream, service: Service, clock: Clock, jump: float) -> None:
     """And what it has built is used by the next request."""
     gate = upstream.hold("b")
-    async with service.request(PATH) as response, asyncio.timeout(PATIENCE):
+    async with service.request(PATH) as response, asyncio.timeout(TIMEOUT):
         clock.offset = jump
         gate.set()
         body = await response.read()
@@ -82,7 +82,7 @@ async def test_a_build_that_waits_does_not_wait_longer_than_asked_for(
     clock.offset = -DAY
 
     after = await start_service(data_dir=tmp_path / "kept")
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         answer = await after.ask(f"/v1/archives/{archive_id}")
 
     assert answer.images == {"a.jpg": jpeg(1)}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.support.client import PATIENCE, Service, StartService
+from tests.support.client import TIMEOUT, Service, StartService
 from tests.support.command_line import Outcome, run
 from tests.support.loopback import free_port, serving
 from tests.support.process import clean_environment
@@ -505,7 +505,7 @@ async def test_ctrl_c_leaves_what_the_next_run_resumes(
         stderr=asyncio.subprocess.PIPE,
     )
     part = tmp_path / "house.zip.part"
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while not part.exists() or part.stat().st_size < 600_000:  # noqa: ASYNC110  # a folder announces nothing
             await asyncio.sleep(0.01)
     process.send_signal(signal.SIGINT)

@@ -19,7 +19,7 @@ from botocore.config import Config  # type: ignore[import-untyped]
 
 from service.jobs import deliveries
 from tests.support import jobs
-from tests.support.client import PATIENCE, Answer, Service, StartService
+from tests.support.client import TIMEOUT, Answer, Service, StartService
 from tests.support.loopback import serving
 from tests.support.s3_server import S3Server
 from tests.support.samples import ORDER, jpeg, order
@@ -95,7 +95,7 @@ async def start(service: Service, address: str, **more: str) -> jobs.Document:
 
 async def settled(service: Service, job: jobs.Document) -> jobs.Document:
     """The job once its delivery has ended."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while (found := await jobs.status(service, job))["delivery"]["status"] == "pending":  # noqa: ASYNC110
             await asyncio.sleep(0.02)  # events end with the job
     return found
@@ -128,7 +128,7 @@ async def test_an_older_signature_covers_no_content_type(service: Service, stora
 async def test_the_callback_follows_the_delivery(service: Service, storage: Storage) -> None:
     """And tells of it."""
     job = await start(service, storage.presigned, callback_url=f"{storage.url}/done")
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         await storage.called.wait()
 
     (told,) = storage.callbacks
@@ -214,7 +214,7 @@ async def test_a_storage_that_stops_taking_is_given_up(
     monkeypatch.setattr(deliveries, "_ANSWER_SECONDS", 0.5)
 
     async def waiting(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(PATIENCE)
+        await asyncio.sleep(TIMEOUT)
         return web.Response()
 
     storage.script = [waiting, waiting, waiting]
@@ -230,7 +230,7 @@ async def test_what_is_not_complete_is_not_delivered(
     """A job that fails tells its receiver at once."""
     upstream.orders[ORDER] = 404
     job = await start(service, storage.presigned, callback_url=f"{storage.url}/done")
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         await storage.called.wait()
 
     assert (await jobs.status(service, job))["delivery"]["attempts"] == 0
@@ -245,14 +245,14 @@ async def test_a_delivery_goes_on_after_a_restart(
 
     async def holding(request: web.Request) -> web.StreamResponse:
         arrived.set()
-        await asyncio.sleep(PATIENCE)
+        await asyncio.sleep(TIMEOUT)
         return web.Response()
 
     storage.script = [holding]
     settings: dict[str, object] = {"data_dir": tmp_path / "kept", "callback_allow_private": True}
     service = await start_service(**settings)
     job = await start(service, storage.presigned)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         await arrived.wait()
     await service.stop()
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.support.client import PATIENCE, Service, StartService
+from tests.support.client import TIMEOUT, Service, StartService
 from tests.support.jobs import all_events, ended, events, submit
 from tests.support.samples import ORDER, jpeg, order
 from tests.support.upstream import FakeUpstream
@@ -96,7 +96,7 @@ async def test_in_silence_there_are_heartbeats(
     gate = upstream.hold("a")
     job = await submit(service)
     async with (
-        asyncio.timeout(PATIENCE),
+        asyncio.timeout(TIMEOUT),
         service.request(f"/v1/jobs/{job['job_id']}/events") as response,
     ):
         first = await response.content.readline()
@@ -135,7 +135,7 @@ async def test_a_stop_ends_the_stream_at_once(upstream: FakeUpstream, start_serv
     async with events(service, job) as stream:
         await anext(stream)
         stopping = asyncio.ensure_future(service.stop())
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             seen = [event async for event in stream]
     gate.set()
     await stopping

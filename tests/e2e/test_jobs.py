@@ -13,7 +13,7 @@ from blockbuster import BlockBuster
 from service.api.new_job import NewJob
 from service.archives.archives import Archives
 from service.problems import ArchiveGone
-from tests.support.client import PATIENCE, Service, StartService
+from tests.support.client import TIMEOUT, Service, StartService
 from tests.support.jobs import Document, document, ended, events, post, status, submit
 from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
 from tests.support.upstream import FakeUpstream
@@ -373,7 +373,7 @@ async def test_the_same_key_is_the_same_job(upstream: FakeUpstream, service: Ser
 
 
 @pytest.mark.parametrize(("order_id", "query"), [(ORDER, {"quality": "10"}), (OTHER_ORDER, {})])
-async def test_the_same_key_with_another_wish_is_refused(
+async def test_the_same_key_with_another_request_is_refused(
     service: Service, order_id: str, query: dict[str, str]
 ) -> None:
     """422, so that nobody takes one job for another."""
@@ -499,7 +499,7 @@ async def test_a_waiting_job_fetches_images_as_they_become_ready(
     monkeypatch.setattr("service.orders.schedule._FIRST_INTERVAL", 0.05)
     upstream.orders[ORDER] = BUSY
     job = await submit(service, wait="true")
-    async with asyncio.timeout(PATIENCE), events(service, job) as stream:
+    async with asyncio.timeout(TIMEOUT), events(service, job) as stream:
         async for event in stream:
             if event.job["downloaded"] == 1:
                 break
@@ -565,7 +565,7 @@ async def test_what_a_job_waits_for_is_told(upstream: FakeUpstream, start_servic
     upstream.orders[OTHER_ORDER] = 500
     await ended(service, await submit(service, OTHER_ORDER))
     job = await submit(service)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while (now := await status(service, job))["retry_at"] is None:  # noqa: ASYNC110  # it is polled
             await asyncio.sleep(0.02)
 

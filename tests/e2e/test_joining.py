@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.support.client import PATIENCE, Service, StartService
+from tests.support.client import TIMEOUT, Service, StartService
 from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
 from tests.support.upstream import FakeUpstream
 
@@ -22,7 +22,7 @@ async def test_ten_callers_at_once_share_one_build(upstream: FakeUpstream, servi
     """All have begun while an image is held; each image is fetched once, and all get equal bytes."""
     gate = upstream.hold("b")
 
-    async with AsyncExitStack() as open_responses, asyncio.timeout(PATIENCE):
+    async with AsyncExitStack() as open_responses, asyncio.timeout(TIMEOUT):
         begun = await asyncio.gather(*(open_responses.enter_async_context(service.request(PATH)) for _ in range(10)))
         gate.set()
         bodies = await asyncio.gather(*(response.read() for response in begun))
@@ -39,7 +39,7 @@ async def test_a_reader_who_comes_back_finds_the_build_going_on(upstream: FakeUp
         archive_id = left.headers["X-Archive-Id"]
         left.close()
 
-    async with service.request(PATH) as back, asyncio.timeout(PATIENCE):
+    async with service.request(PATH) as back, asyncio.timeout(TIMEOUT):
         gate.set()
         await back.read()
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, ClientTimeout, web
 
-from tests.support.client import PATIENCE
+from tests.support.client import TIMEOUT
 from tests.support.collector import Collector
 from tests.support.process import ServiceProcess
 from tests.support.samples import jpeg, order, photo
@@ -144,7 +144,7 @@ class Run:
         """The same as a job."""
         path = f"/v1/orders/{order_id(name)}"
         job = (await self.ask(f"{path}/jobs?preview=false", "POST")).get("job_id")
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while job and (await self.ask(f"/v1/jobs/{job}"))["status"] in ("queued", "processing"):
                 await self.ask("/livez")
 

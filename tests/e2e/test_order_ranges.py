@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import ClientResponse
 
-from tests.support.client import PATIENCE, Service, StartService
+from tests.support.client import TIMEOUT, Service, StartService
 from tests.support.samples import ORDER, jpeg, order
 from tests.support.upstream import FakeUpstream
 
@@ -115,7 +115,7 @@ async def test_a_range_to_the_end_waits_for_the_end(
     """Never a shorter 206 that looks whole: it comes when the end is known."""
     part = asyncio.create_task(service.ask(_archive(building), headers={"Range": asked}))
     upstream.hold("b").set()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         whole = await building.read()
 
     answer = await part
@@ -132,7 +132,7 @@ async def test_a_running_build_is_resumed_by_its_tag(
     headers = {"Range": "bytes=100-", "If-Range": building.headers["ETag"]}
     rest = asyncio.create_task(service.download(headers=headers))
     upstream.hold("b").set()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         whole = await building.read()
 
     answer = await rest

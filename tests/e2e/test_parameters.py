@@ -65,7 +65,7 @@ async def test_scale_reaches_upstream(upstream: FakeUpstream, service: Service, 
 
 
 async def test_what_was_not_asked_for_is_left_to_upstream(upstream: FakeUpstream, service: Service) -> None:
-    """Without a wish there is no `quality`, `max_width` or `scale` in the call."""
+    """Without a request there is no `quality`, `max_width` or `scale` in the call."""
     await service.download()
 
     (request,) = upstream.requests("a")

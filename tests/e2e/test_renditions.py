@@ -71,7 +71,7 @@ async def test_an_only_one_has_no_folder(service: Service) -> None:
     assert named.headers["ETag"] == plain.headers["ETag"]
 
 
-async def test_equal_wishes_are_one_archive(upstream: FakeUpstream, service: Service) -> None:
+async def test_equal_requests_are_one_archive(upstream: FakeUpstream, service: Service) -> None:
     """In another sequence, written in full, as a job by query or by body: nothing is asked of upstream again."""
     first = await download(service, *SEVERAL)
     asked = upstream.image_calls

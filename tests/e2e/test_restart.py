@@ -10,7 +10,7 @@ import pytest
 
 from service.images.blobs import Blob
 from service.images.store import ImageStore
-from tests.support.client import PATIENCE, StartService
+from tests.support.client import TIMEOUT, StartService
 from tests.support.samples import ORDER, jpeg, order
 from tests.support.upstream import FakeUpstream
 
@@ -69,7 +69,7 @@ async def test_good_images_of_a_partial_archive_are_kept(
     assert upstream.calls("a") == 1
 
 
-async def test_two_callers_take_up_an_interrupted_build_once(
+async def test_two_callers_continue_an_interrupted_build_once(
     upstream: FakeUpstream, start_service: StartService, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One is still looking at the stored files, as after a boot, when the other has the whole archive."""
@@ -90,7 +90,7 @@ async def test_two_callers_take_up_an_interrupted_build_once(
     monkeypatch.setattr(ImageStore, "missing", look_slowly)
     after = await start_service(data_dir=data_dir)
     slow = asyncio.ensure_future(after.download())
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         await looking.wait()
 
     quick = await after.download()

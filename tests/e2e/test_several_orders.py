@@ -9,7 +9,7 @@ from aiohttp import web
 from service.sandbox import ImageSpec, Sandbox, SandboxConfig
 from service.sandbox.state import Order
 from tests.support import jobs
-from tests.support.client import PATIENCE, Answer, Service, StartService
+from tests.support.client import TIMEOUT, Answer, Service, StartService
 from tests.support.jobs import Document, document, ended
 from tests.support.loopback import serving
 from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo, png, webp
@@ -203,7 +203,7 @@ async def test_one_order_has_a_folder_too(service: Service) -> None:
     ]
 
 
-async def test_equal_wishes_are_one_archive(upstream: FakeUpstream, service: Service) -> None:
+async def test_equal_requests_are_one_archive(upstream: FakeUpstream, service: Service) -> None:
     """In whatever sequence; a repeat asks for no image. Other orders, or one of them alone, are another archive."""
     first = await job_of(service)
     asked = upstream.image_calls
@@ -254,7 +254,7 @@ async def test_all_are_waited_for_at_once(upstream: FakeUpstream, service: Servi
     upstream.orders[ORDER] = [order(later), ready]
     upstream.orders[THIRD] = [mill_road("processing"), mill_road("processing"), mill_road("processed")]
 
-    job = await job_of(service, wait=True, wait_timeout=PATIENCE)
+    job = await job_of(service, wait=True, wait_timeout=TIMEOUT)
 
     assert sorted((await zip_of(service, job)).members) == [
         *("12 Harbour Lane/a.jpg", "12 Harbour Lane/b.jpg", "12 harbour lane_1/bath.jpg", "Mill Road/d.jpg"),
@@ -267,7 +267,7 @@ async def test_an_order_that_goes_while_it_is_waited_for(upstream: FakeUpstream,
     upstream.orders[ORDER] = [order([photo("a", status="processing")]), 404]
     upstream.orders[THIRD] = [*[mill_road("processing")] * 3, mill_road("processed")]
 
-    job = await job_of(service, [ORDER, THIRD], wait=True, wait_timeout=PATIENCE)
+    job = await job_of(service, [ORDER, THIRD], wait=True, wait_timeout=TIMEOUT)
 
     assert sorted((await zip_of(service, job)).members) == ["12 Harbour Lane/_download_report.txt", "Mill Road/d.jpg"]
     assert [failure["code"] for failure in job["failures"]] == ["image_not_found"]

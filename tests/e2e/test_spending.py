@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 
 from service.sandbox import ImageSpec, Sandbox, SandboxConfig
 from tests.support import jobs
-from tests.support.client import PATIENCE, Answer, Service, StartService
+from tests.support.client import TIMEOUT, Answer, Service, StartService
 from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
 from tests.support.upstream import FakeUpstream, Reply
 
@@ -215,7 +215,7 @@ async def test_a_job_beyond_the_limit_waits(upstream: FakeUpstream, start_servic
     service = await start_service(max_credits_per_day=0)
 
     job = await jobs.submit(service, preview="false")
-    async with asyncio.timeout(PATIENCE), jobs.events(service, job) as events:
+    async with asyncio.timeout(TIMEOUT), jobs.events(service, job) as events:
         waiting = await anext(event.job async for event in events if event.job["retry_at"] is not None)
 
     assert waiting["status"] == "queued"

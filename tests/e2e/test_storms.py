@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from aiohttp import web
 
-from tests.support.client import PATIENCE, Answer, Service, StartService
+from tests.support.client import TIMEOUT, Answer, Service, StartService
 from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
 from tests.support.upstream import FakeUpstream, Handler, Reply, Script
 
@@ -49,7 +49,7 @@ async def metric(service: Service, series: str) -> float:
 
 async def until(service: Service, series: str, least: float) -> None:
     """Wait until a series has come so far."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while await metric(service, series) < least:
             pass
 
@@ -90,7 +90,7 @@ class TestBreaker:
         await upstream.until(lambda: upstream.calls("slow0") == 1)
         await service.download(THIRD_ORDER)
 
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             answer = await service.download(OTHER_ORDER)
         gate.set()
 
@@ -112,7 +112,7 @@ class TestBreaker:
         await asyncio.sleep(0.5)  # the rest: upstream is left alone for at least as long
 
         asked = [asyncio.create_task(service.download(order_id)) for order_id in ids]
-        for refused in itertools.islice(asyncio.as_completed(asked, timeout=PATIENCE), 9):
+        for refused in itertools.islice(asyncio.as_completed(asked, timeout=TIMEOUT), 9):
             await refused
         tried = sum(upstream.calls(order_id) for order_id in ids)
         for gate in gates:

@@ -4,7 +4,7 @@ import asyncio
 
 from aiohttp import ClientResponse
 
-from tests.support.client import PATIENCE, Answer, Service, StartService
+from tests.support.client import TIMEOUT, Answer, Service, StartService
 from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order
 from tests.support.upstream import FakeUpstream
 
@@ -14,7 +14,7 @@ PATH = f"/v1/orders/{ORDER}/images"
 async def _read_until(response: ClientResponse, wanted: bytes) -> bytes:
     """The body up to and with `wanted`, perhaps a little more."""
     body = b""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while wanted not in body:
             chunk = await response.content.readany()
             assert chunk, "the body ended early"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.client import PATIENCE, Answer, Service, StartService
+from tests.support.client import TIMEOUT, Answer, Service, StartService
 from tests.support.jobs import ended, submit
 from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
 from tests.support.upstream import FakeUpstream
@@ -127,7 +127,7 @@ async def test_it_wakes_a_waiting_download(
     looks = upstream.calls(ORDER)
     await notify(service)
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         assert (await waiting).members.keys() == {"a.jpg", "b.jpg"}
     assert looks == 2
 
@@ -143,7 +143,7 @@ async def test_it_wakes_a_download_that_waits_for_its_first_image(
     await upstream.until(lambda: upstream.calls(ORDER) == 1)
     upstream.orders[ORDER] = order(["a"])
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while not waiting.done():  # the download begins to wait a moment after its call
             await notify(service)
         assert (await waiting).members.keys() == {"a.jpg"}

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from tests.faults.scene import PATIENCE
+from tests.faults.scene import TIMEOUT
 
 
 async def curl(*arguments: str) -> tuple[int, str]:
@@ -15,7 +15,7 @@ async def curl(*arguments: str) -> tuple[int, str]:
         "--noproxy",
         "*",
         "--max-time",
-        str(PATIENCE),
+        str(TIMEOUT),
         *arguments,
         stdout=asyncio.subprocess.PIPE,
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from service.sandbox import ImageSpec
 from tests.faults.findings import Findings
 from tests.faults.judge import Ending, Verdict, judge
-from tests.faults.scene import PATIENCE, Scene, eventually, open_scene, stray_files, temporary_files
+from tests.faults.scene import TIMEOUT, Scene, eventually, open_scene, stray_files, temporary_files
 from tests.support.tools import missing
 
 _DISK = 128 << 20
@@ -42,7 +42,7 @@ async def fill_disk(folder: Path, *, rounds: int, seed: int) -> Findings:
         ballast = _Ballast(disk / "ballast")
         for _ in range(rounds):
             orders = [scene.add_order(_images(rng)) for _ in range(_AT_ONCE)]
-            asking = [asyncio.create_task(judge(scene, order, patience=PATIENCE)) for order in orders]
+            asking = [asyncio.create_task(judge(scene, order, seconds=TIMEOUT)) for order in orders]
             await asyncio.sleep(rng.uniform(0, 0.4))
             await asyncio.to_thread(ballast.grow, rng.choice([0, 0, rng.randrange(_RESERVE), _RESERVE + (4 << 20)]))
             verdicts = await asyncio.gather(*asking)
@@ -50,13 +50,13 @@ async def fill_disk(folder: Path, *, rounds: int, seed: int) -> Findings:
                 endings[_words(verdict)] += 1
                 findings.hold("an answer is a true ZIP, a clear error, or a cut", _is_fair(verdict), verdict)
             await _live_on(findings, scene)
-            late = await judge(scene, scene.add_order(_images(rng)), patience=PATIENCE)
+            late = await judge(scene, scene.add_order(_images(rng)), seconds=TIMEOUT)
             findings.hold("a full disk is a clear error", _is_fair(late), late)
             endings[_words(late)] += 1
             await asyncio.to_thread(ballast.shrink)
             # Downloads of the builds that failed are finished nevertheless, and until then they have their room.
             await eventually(lambda: scene.metric("batch_downloads_in_flight"), 0)
-            again = await asyncio.gather(*(judge(scene, order, patience=PATIENCE) for order in orders))
+            again = await asyncio.gather(*(judge(scene, order, seconds=TIMEOUT) for order in orders))
             for order, verdict in zip(orders, again, strict=True):
                 findings.hold("once there is room, all is delivered", verdict.ending is Ending.WHOLE, verdict)
                 paid = scene.bought(order) == len(order.images)

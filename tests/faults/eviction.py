@@ -10,7 +10,7 @@ from service.sandbox import ImageSpec
 from service.sandbox.state import Order
 from tests.faults.findings import Findings
 from tests.faults.judge import Ending, judge
-from tests.faults.scene import PATIENCE, QUERY, Scene, members, open_scene
+from tests.faults.scene import QUERY, TIMEOUT, Scene, members, open_scene
 
 _HELD = 12 << 20
 """More than the buffers between service and client hold."""
@@ -44,7 +44,7 @@ async def _begin(scene: Scene, order: Order) -> ClientResponse:
 
 async def _pass(findings: Findings, scene: Scene, order: Order) -> str:
     """Download an order whose images need the room of others; returns its archive's id."""
-    verdict = await judge(scene, order, patience=PATIENCE)
+    verdict = await judge(scene, order, seconds=TIMEOUT)
     findings.hold("a new order finds room", verdict.ending is Ending.WHOLE, verdict)
     used = await scene.metric("batch_store_bytes")
     findings.hold("the store keeps to its budget", used <= _ROOM, used)
@@ -59,7 +59,7 @@ async def _look_back(findings: Findings, scene: Scene, passing: list[Order], ids
     statuses = [(await scene.ask(f"/v1/archives/{archive_id}")).status for archive_id in ids]
     findings.equal("an evicted archive's id says that it is gone", statuses[0], 410)
     findings.equal("the least recently used goes first", statuses[-1], 200)
-    verdict = await judge(scene, passing[0], patience=PATIENCE)
+    verdict = await judge(scene, passing[0], seconds=TIMEOUT)
     findings.equal("an evicted order can be had again", verdict.ending, Ending.WHOLE)
     findings.equal("without being paid for again", scene.bought(passing[0]), 1)
 

@@ -52,11 +52,11 @@ class Verdict:
         return self.ending not in (Ending.FALSE, Ending.HUNG)
 
 
-async def judge(scene: Scene, order: Order, *, patience: float, base: str | None = None) -> Verdict:
-    """Ask for the archive of an order, at most `patience` seconds, and judge the answer."""
+async def judge(scene: Scene, order: Order, *, seconds: float, base: str | None = None) -> Verdict:
+    """Ask for the archive of an order, at most `seconds` seconds, and judge the answer."""
     url = (base or scene.service.url) + scene.order_path(order)
     try:
-        async with scene.session.get(url, params=QUERY, timeout=ClientTimeout(total=patience)) as response:
+        async with scene.session.get(url, params=QUERY, timeout=ClientTimeout(total=seconds)) as response:
             body = await response.read()
     except TimeoutError:
         return Verdict(Ending.HUNG, order.order_id)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.faults.scene import PATIENCE
+from tests.faults.scene import TIMEOUT
 from tests.support.doc_blocks import ADDRESS, ROOT
 
 _GUIDE = ROOT / "service" / "docs" / "operating.md"
@@ -63,7 +63,7 @@ async def nginx(url: str, version: str = "1.1") -> AsyncIterator[str]:
 
 
 async def _until_open(port: int) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while True:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)

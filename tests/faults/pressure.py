@@ -13,7 +13,7 @@ from service.sandbox.log import Served
 from service.sandbox.state import Order
 from tests.faults.findings import Findings
 from tests.faults.judge import Ending, judge
-from tests.faults.scene import PATIENCE, Scene, eventually, open_scene
+from tests.faults.scene import TIMEOUT, Scene, eventually, open_scene
 
 _BUDGET_FLOOR, _BUDGET_SHARE = 20, 0.1
 _MARGIN = 5
@@ -43,7 +43,7 @@ async def _spend_the_budget(findings: Findings, folder: Path, seconds: float) ->
 
         async def ask() -> None:
             while time.monotonic() < deadline:
-                verdict = await judge(scene, scene.add_order([ImageSpec()] * 20), patience=PATIENCE)
+                verdict = await judge(scene, scene.add_order([ImageSpec()] * 20), seconds=TIMEOUT)
                 findings.equal("refused downloads are a clear error", verdict.detail, "no_images")
 
         await asyncio.gather(*(ask() for _ in range(4)))
@@ -103,7 +103,7 @@ async def _leave_it_alone(findings: Findings, folder: Path, seconds: float) -> N
 
 async def _ask_until(scene: Scene, order: Order, deadline: float) -> None:
     while time.monotonic() < deadline:
-        await judge(scene, order, patience=PATIENCE)
+        await judge(scene, order, seconds=TIMEOUT)
         await asyncio.sleep(0.5)
 
 
@@ -113,13 +113,13 @@ async def _slow_down(findings: Findings, folder: Path) -> None:
         order = scene.add_order([ImageSpec(latency=0.05)] * 100)
         scene.control.add_fault(FaultKind.STATUS, status=429, retry_after=1, operation="download", skip=30, times=20)
         limits = []
-        asking = asyncio.create_task(judge(scene, order, patience=PATIENCE))
+        asking = asyncio.create_task(judge(scene, order, seconds=TIMEOUT))
         while not asking.done():
             limits.append(await scene.metric("batch_download_concurrency_limit"))
             await asyncio.sleep(0.02)
         verdict = asking.result()
         while limits[-1] < _LIMIT and len(limits) < 5000:
-            await judge(scene, scene.add_order([ImageSpec()] * 20), patience=PATIENCE)
+            await judge(scene, scene.add_order([ImageSpec()] * 20), seconds=TIMEOUT)
             limits.append(await scene.metric("batch_download_concurrency_limit"))
     findings.equal("with 429s every image is delivered in the end", verdict.ending, Ending.WHOLE)
     findings.figure(
@@ -137,7 +137,7 @@ async def _resume_bodies(findings: Findings, folder: Path) -> None:
             scene.control.add_fault(
                 FaultKind.TRUNCATED, operation="storage", image_id=image.image_id, after_bytes=1 + place * 99_000
             )
-        verdict = await judge(scene, order, patience=PATIENCE)
+        verdict = await judge(scene, order, seconds=TIMEOUT)
         sent = sum(entry.sent for entry in scene.control.log if entry.operation == "storage")
         ratio = sent / sum(len(body) for body in scene.expected(order).values())
     findings.equal("images that broke off are whole", verdict.ending, Ending.WHOLE)
@@ -168,7 +168,7 @@ async def share_fairly(folder: Path, *, rounds: int) -> Findings:
 
 async def _timed(findings: Findings, scene: Scene, images: int) -> float:
     order, started = scene.add_order([ImageSpec(size=20_000, latency=0.1)] * images), time.monotonic()
-    verdict = await judge(scene, order, patience=PATIENCE)
+    verdict = await judge(scene, order, seconds=TIMEOUT)
     findings.equal("every order is delivered whole", verdict.ending, Ending.WHOLE)
     return time.monotonic() - started
 
@@ -182,7 +182,7 @@ async def _drip(findings: Findings, folder: Path, slots: int) -> None:
             for image in order.images[:dripping]:
                 scene.control.add_fault("drip", image_id=image.image_id, chunk_bytes=1, interval=1.0, times=None)
             moment = scene.moment()
-            verdict = await judge(scene, order, patience=PATIENCE)
+            verdict = await judge(scene, order, seconds=TIMEOUT)
             ending = Ending.PARTIAL if dripping else Ending.WHOLE
             findings.equal("images in drips are reported, the others delivered", verdict.ending, ending)
             entries = [entry for entry in scene.control.log[moment:] if entry.operation == "storage" and entry.complete]

@@ -28,7 +28,7 @@ from tests.support.samples import jpeg, order, photo
 from tests.support.tools import missing, require_tool
 from tests.support.upstream import FakeUpstream
 
-MOST_MEMORY = 200
+MAX_MEMORY = 200
 """Megabytes."""
 MOST_LIVEZ = 100.0
 """Milliseconds."""
@@ -36,7 +36,7 @@ ADMIN, CALLER = "token-of-the-administrator-77aa", "key-of-the-first-caller-91c4
 _A_SECOND = 20
 """Requests that a caller may make, where the clock is put back and forth."""
 _FILES = 1024
-_PATIENCE = 120.0
+_TIMEOUT = 120.0
 # Asks again and again on a connection of its own each time, until its input ends; prints what it saw.
 _PROBE = """
 import http.client, json, sys, threading, time
@@ -251,7 +251,7 @@ async def _job_ends(target: Target, order_id: str) -> bool:
     if status != 202:
         return False
     job_id = json.loads(body)["job_id"]
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(_TIMEOUT):
         while True:
             _, body = await target.ask(f"/v1/jobs/{job_id}")
             if json.loads(body)["status"] in ("complete", "error"):
@@ -386,12 +386,12 @@ async def attack(folder: Path, name: str, *, most_ms: float = MOST_LIVEZ) -> Fin
         async with (
             FakeUpstream() as upstream,
             start(folder / "data", AUTOENHANCE_API_BASE=upstream.url, **settings) as service,
-            ClientSession(timeout=ClientTimeout(total=_PATIENCE)) as session,
+            ClientSession(timeout=ClientTimeout(total=_TIMEOUT)) as session,
         ):
             target = Target(upstream, service, session, findings, folder)
             async with _probed(target, most_ms):
                 await ATTACKS[name](target)
-            findings.at_most("peak memory, MB", round(service.peak_memory / 1e6, 1), MOST_MEMORY)
+            findings.at_most("peak memory, MB", round(service.peak_memory / 1e6, 1), MAX_MEMORY)
             errors = [line for line in service.log if "Traceback" in line or '"level": "error"' in line]
             findings.at_most("errors in the log", len(errors), 3)
     finally:

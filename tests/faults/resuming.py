@@ -14,7 +14,7 @@ from tests.faults.findings import Findings
 from tests.faults.proxy import FaultProxy, Trouble
 from tests.faults.scene import Scene, members, open_scene
 
-_MOST_ATTEMPTS = 12
+_MAX_ATTEMPTS = 12
 _HEAD = 900
 """About the size of an answer's head: cuts may fall into it."""
 _IMAGES = [ImageSpec(size=size) for size in (64, 40_000, 700_000, 100, 120_000, 250_000)]
@@ -87,7 +87,7 @@ async def _finish_with_curl(
         proxy.troubles.extend(_cuts(rng, length // 2))
         url = f"{proxy.url}/v1/archives/{archive_id}"
         codes = [await continue_file(url, file)]
-        while codes[-1] != 0 and len(codes) < _MOST_ATTEMPTS:
+        while codes[-1] != 0 and len(codes) < _MAX_ATTEMPTS:
             codes.append(await continue_file(url, file))
         proxy.troubles.clear()
         content = await asyncio.to_thread(file.read_bytes)
@@ -98,7 +98,7 @@ async def _finish_with_curl(
 
 async def _persist(caller: Caller, url: str, rng: random.Random) -> int | None:
     """Go on until all is there; returns how many attempts broke off, None when it was too many."""
-    for attempt in range(_MOST_ATTEMPTS):
+    for attempt in range(_MAX_ATTEMPTS):
         if await caller.go_on(rng.choice(list(Way)), base=url):
             return attempt
     return None

@@ -27,7 +27,7 @@ from tests.support.process import ServiceProcess
 
 QUERY = {"preview": "false"}
 FULL_SIZE = Rendition(preview=False)
-PATIENCE = 90.0
+TIMEOUT = 90.0
 """Seconds after which a check gives up; nothing is expected to take that long."""
 
 
@@ -131,14 +131,14 @@ async def open_scene(folder: Path, upstream: FaultProxy | None = None, **setting
         connector = TCPConnector(force_close=True, limit=0)
         async with (
             ServiceProcess(folder, **environment) as service,
-            ClientSession(connector=connector, timeout=ClientTimeout(total=PATIENCE)) as session,
+            ClientSession(connector=connector, timeout=ClientTimeout(total=TIMEOUT)) as session,
         ):
             yield Scene(sandbox, service, session, folder)
 
 
 async def eventually(look: Callable[[], Awaitable[float]], wanted: float) -> bool:
-    """Look again and again until `wanted` is seen; False when that takes longer than `PATIENCE`."""
-    deadline = time.monotonic() + PATIENCE
+    """Look again and again until `wanted` is seen; False when that takes longer than `TIMEOUT`."""
+    deadline = time.monotonic() + TIMEOUT
     while await look() != wanted:
         if time.monotonic() > deadline:
             return False

@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 from service.sandbox import ImageSpec
 from tests.faults.curl import throughput
 from tests.faults.findings import Findings
-from tests.faults.scene import PATIENCE, Scene, open_scene
+from tests.faults.scene import TIMEOUT, Scene, open_scene
 
 _RATE = 64_000
 _PIECE = 16_000
 _RECEIVE_BUFFER = 32 * 1024
 _IMAGE = 16 << 20
 _IMAGES = 6
-_MOST_GROWTH = 30 << 20
+_MAX_GROWTH = 30 << 20
 _LEAST_SHARE = 0.5
 _FAST_TRIES = 5
 
@@ -43,7 +43,7 @@ async def hold_slow_readers(folder: Path, *, readers: int, seconds: float, judge
     rates = f"{min(taken) / seconds / 1000:.0f} to {max(taken) / seconds / 1000:.0f} kB/s"
     findings.figure(f"slow readers, each at {_RATE // 1000} kB/s for {seconds:.0f} s", f"{readers}, {rates}")
     findings.hold("every slow reader is served all the time", min(taken) > 0, taken)
-    findings.figure("memory grown, MiB", f"{grown:.1f}", passed=most - before < _MOST_GROWTH)
+    findings.figure("memory grown, MiB", f"{grown:.1f}", passed=most - before < _MAX_GROWTH)
     speeds = f"{beside / 1e6:.0f}, {alone / 1e6:.0f}"
     fast = not judge_speed or beside >= _LEAST_SHARE * alone
     findings.figure("a fast reader beside them, and alone, MB/s", speeds, passed=fast)
@@ -74,7 +74,7 @@ async def read_slowly(url: str, seconds: float) -> int:
     loop = asyncio.get_running_loop()
     taken, started = 0, time.monotonic()
     with connection:
-        async with asyncio.timeout(seconds + PATIENCE):
+        async with asyncio.timeout(seconds + TIMEOUT):
             await loop.sock_connect(connection, (address.hostname, address.port))
             request = f"GET {address.path}?{address.query} HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n"
             await loop.sock_sendall(connection, request.encode())

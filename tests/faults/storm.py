@@ -12,11 +12,11 @@ from tests.faults.findings import Findings
 from tests.faults.judge import Ending, Verdict, judge
 from tests.faults.proxy import FaultProxy, Trouble
 from tests.faults.rest import Rest, at_rest, note_lag
-from tests.faults.scene import PATIENCE, Scene, open_scene, stray_files, temporary_files
+from tests.faults.scene import TIMEOUT, Scene, open_scene, stray_files, temporary_files
 
 _SHARE = 0.2
 _AT_ONCE = 12
-_MOST_GROWTH = 40 << 20
+_MAX_GROWTH = 40 << 20
 _KEPT = 16
 """Most connections to upstream that are kept open for the next download: one per slot and host."""
 _STATUSES = (400, 402, 403, 404, 408, 429, 500, 502, 503, 504)
@@ -64,7 +64,7 @@ async def _look_around(findings: Findings, scene: Scene, before: Rest, rest: flo
     await note_lag(findings, scene)
     after = await at_rest(scene, rest, before.tasks)
     grown = after.memory - before.memory
-    findings.figure("memory grown, MiB", f"{grown / (1 << 20):.1f}", passed=grown < _MOST_GROWTH)
+    findings.figure("memory grown, MiB", f"{grown / (1 << 20):.1f}", passed=grown < _MAX_GROWTH)
     more = after.files - before.files
     files = f"{before.files}, {after.files}"
     findings.figure("open files and sockets, before and after", files, passed=more <= (2 if rest > 30 else 2 * _KEPT))
@@ -73,7 +73,7 @@ async def _look_around(findings: Findings, scene: Scene, before: Rest, rest: flo
     findings.equal("no file without a record stays", stray_files(scene.data_dir), [])
     findings.equal("no key goes astray", scene.control.counters.key_leaks, 0)
     findings.hold("nothing unexpected is logged", *_unexpected(scene))
-    verdict = await judge(scene, scene.add_order([ImageSpec()] * 3), patience=PATIENCE)
+    verdict = await judge(scene, scene.add_order([ImageSpec()] * 3), seconds=TIMEOUT)
     findings.equal("all is well when the storm is over", verdict.ending, Ending.WHOLE)
 
 
@@ -98,7 +98,7 @@ class _Storm:
 
         async def one() -> None:
             async with gate:
-                self._note(await judge(self._scene, self._order(), patience=PATIENCE, base=self._callers.url))
+                self._note(await judge(self._scene, self._order(), seconds=TIMEOUT, base=self._callers.url))
 
         await asyncio.gather(*(one() for _ in range(downloads)))
         self._upstream.troubles.clear()

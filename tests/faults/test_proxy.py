@@ -9,7 +9,7 @@ from aiohttp import web
 from tests.faults.proxy import FaultProxy, Trouble
 
 _BODY = bytes(range(256)) * 1000
-_PATIENCE = 10.0
+_TIMEOUT = 10.0
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ async def _read(proxy: FaultProxy) -> tuple[bytes, bool]:
     writer.write(b"GET / HTTP/1.1\r\nHost: proxy\r\nConnection: close\r\n\r\n")
     received = b""
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT):
             while block := await reader.read(65536):
                 received += block
     except ConnectionResetError:

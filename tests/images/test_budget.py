@@ -12,7 +12,7 @@ from service.disk import OutOfSpace
 from service.images import budget as budget_module
 from service.images.budget import StoreBudget
 from service.telemetry.metrics import Metrics
-from tests.support.transport import FakeClock, sample, turns
+from tests.support.transport import FakeClock, sample, yield_to_loop
 
 RESERVE = 64 << 20
 PLENTY = 1 << 40
@@ -30,7 +30,7 @@ class Disk:
     async def make_room(self, missing: int) -> None:
         self.asked.append(missing)
         self.make(missing)
-        await turns()
+        await yield_to_loop()
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from service.upstream.concurrency import DownloadSlots, NotWanted
 from service.upstream.models import Rendition
 from tests.support.images import MIB, found, left_over, open_store, put, read
 from tests.support.samples import jpeg
-from tests.support.transport import PATIENCE, Parts, failure, open_client, sample, turns
+from tests.support.transport import TIMEOUT, Parts, failure, open_client, sample, yield_to_loop
 from tests.support.upstream import FakeUpstream, Handler, Reply
 
 
@@ -71,7 +71,7 @@ async def scene_of(
     *,
     limit: int = 5,
     attempts: int = 3,
-    seconds: float = PATIENCE,
+    seconds: float = TIMEOUT,
     failures: int = 1_000,
     credits_a_day: int | None = None,
 ) -> AsyncIterator[Scene]:
@@ -270,7 +270,7 @@ class TestFlights:
         fetches = [scene.fetch(context=FetchContext(f"build {number}")) for number in range(5)]
         await upstream.until(lambda: upstream.calls("a") == 1)
         fetches.append(scene.fetch(context=FetchContext("late")))
-        await turns()
+        await yield_to_loop()
         gate.set()
 
         outcomes = await asyncio.gather(*fetches)
@@ -290,8 +290,8 @@ class TestFlights:
             await upstream.until(lambda: upstream.calls("a") == 1)
             for image_id, context in (("b", page), ("c", page), ("c", build), ("d", build)):
                 fetches.append(scene.fetch(image_id, context))
-                await turns()
-            async with asyncio.timeout(PATIENCE):
+                await yield_to_loop()
+            async with asyncio.timeout(TIMEOUT):
                 while scene.queued() != [2, 1]:  # noqa: ASYNC110  # they look in the store first
                     await asyncio.sleep(0.01)
             gate.set()
@@ -328,7 +328,7 @@ class TestFlights:
         await upstream.until(lambda: upstream.calls("a") == 1)
 
         first.cancel()
-        await turns()
+        await yield_to_loop()
         gate.set()
 
         assert (await second).attempts == 1
@@ -344,12 +344,12 @@ class TestFlights:
             held = scene.fetch("held")
             await upstream.until(lambda: upstream.calls("held") == 1)
             waiters = [scene.fetch(), scene.fetch()]
-            await turns()
+            await yield_to_loop()
             waiters[0].cancel()
-            await turns()
+            await yield_to_loop()
             still_there = scene.fetcher._flights.is_running("a.0")
             waiters[1].cancel()
-            await turns()
+            await yield_to_loop()
 
             assert still_there
             assert not scene.fetcher._flights.is_running("a.0")
@@ -366,7 +366,7 @@ class TestFlights:
             held = scene.fetch("held")
             await upstream.until(lambda: upstream.calls("held") == 1)
             leaving = scene.fetch()
-            await turns()
+            await yield_to_loop()
             leaving.cancel()
             next_one = scene.fetch()
             gate.set()
@@ -383,9 +383,9 @@ class TestFlights:
         leaving = scene.fetch(preview=False)
         await upstream.until(lambda: upstream.calls("a") == 1)
         leaving.cancel()
-        await turns()
+        await yield_to_loop()
         again = scene.fetch(preview=False)
-        await turns()
+        await yield_to_loop()
         gate.set()
 
         assert (await again).attempts == 1
@@ -401,7 +401,7 @@ class TestFlights:
         await upstream.until(lambda: upstream.calls("a") == 1)
         wanted = False
         leaving.cancel()
-        await turns()
+        await yield_to_loop()
         gate.set()
         await upstream.until(lambda: upstream.calls("a") == 2)
         flight = scene.fetcher._flights._flights["a.0"]
@@ -419,7 +419,7 @@ class TestFlights:
             held = scene.fetch("held")
             await upstream.until(lambda: upstream.calls("held") == 1)
             unwanted = scene.fetch(context=FetchContext("build", is_wanted=lambda: wanted))
-            await turns()
+            await yield_to_loop()
             wanted = False
             gate.set()
 
@@ -440,7 +440,7 @@ class TestFlights:
             await upstream.until(lambda: upstream.calls("held") == 1)
             unwanted = scene.fetch(context=FetchContext("build", is_wanted=lambda: wanted))
             joined = [scene.fetch(context=FetchContext(f"another {number}")) for number in range(2)]
-            await turns()
+            await yield_to_loop()
             wanted = False
             gate.set()
 
@@ -459,10 +459,10 @@ class TestClose:
         fetches = [scene.fetch("a", preview=False), scene.fetch("b", preview=False)]
         await upstream.until(lambda: upstream.calls("a") + upstream.calls("b") == 2)
         fetches[1].cancel()
-        await turns()
+        await yield_to_loop()
 
         closing = scene.start(scene.fetcher.close())
-        await turns()
+        await yield_to_loop()
         before = closing.done()
         for gate in gates:
             gate.set()
@@ -489,9 +489,9 @@ class TestClose:
         async with scene_of(upstream, images, limit=1) as scene:
             held, waiting = scene.fetch("held", preview=False), scene.fetch(preview=False)
             await upstream.until(lambda: upstream.calls("held") == 1)
-            await turns()
+            await yield_to_loop()
             closing = scene.start(scene.fetcher.close())
-            await turns()
+            await yield_to_loop()
             gate.set()
             await closing
 
@@ -769,7 +769,7 @@ class TestTime:
         monkeypatch.setattr(download_module, "_STEADY_SECONDS", 0.2)
         data = jpeg(size=3 * (64 << 10))
         pieces = [data[: 2 * (64 << 10)], data[2 * (64 << 10) :]]
-        upstream.images["a"] = trickle(pieces, lambda _: asyncio.sleep(PATIENCE))
+        upstream.images["a"] = trickle(pieces, lambda _: asyncio.sleep(TIMEOUT))
         async with scene_of(upstream, images, seconds=0.1) as scene:
             assert await reason(scene.fetch()) == (Reason.TIMEOUT, 1)
 

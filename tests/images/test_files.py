@@ -15,7 +15,7 @@ from service.images.blobs import Blob, BlobLost, BlobUnreadable
 from service.images.files import BlobFiles
 from service.images.store import ImageStore
 from tests.support.images import MIB, put, read
-from tests.support.transport import turns
+from tests.support.transport import yield_to_loop
 
 
 async def test_a_reader_that_leaves_while_its_file_is_opened_leaves_it_closed(
@@ -42,7 +42,7 @@ async def test_a_reader_that_leaves_while_its_file_is_opened_leaves_it_closed(
         await reader
     go_on.set()
     await asyncio.to_thread(images._threads.shutdown)
-    await turns()
+    await yield_to_loop()
 
     assert [file.closed for file in opened] == [True]
 

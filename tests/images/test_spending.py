@@ -10,7 +10,7 @@ import pytest
 from service.database import Database
 from service.images import spending
 from service.images.spending import LocalSpending, Reservation, until_tomorrow
-from tests.support.transport import PATIENCE, turns
+from tests.support.transport import TIMEOUT, yield_to_loop
 
 NOON, NEXT_DAY = 1_800_014_400.0, 1_800_014_400.0 + 86_400  # 2027-01-15 and 2027-01-16, 12:00 UTC
 
@@ -203,15 +203,15 @@ async def test_a_credit_whose_caller_has_left_is_given_back(database: Database, 
     """It is counted all the same, but nobody was told: it can be spent on another image."""
     credits_today = LocalSpending(database, 1)
     may_go_on = threading.Event()
-    working = database.give(lambda _: may_go_on.wait(PATIENCE))
+    working = database.give(lambda _: may_go_on.wait(TIMEOUT))
     leaving = asyncio.create_task(credits_today.reserve("a.0"))
-    await turns()
+    await yield_to_loop()
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
     may_go_on.set()
     await working
 
     assert leaving.cancelled()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while await credits_today.reserve("b.0") is None:  # noqa: ASYNC110  # given back by work nobody waits for
             await asyncio.sleep(0.01)

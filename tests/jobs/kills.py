@@ -16,7 +16,7 @@ from aiohttp import ClientError
 from service.sandbox import ImageSpec
 from service.sandbox.state import Order
 from tests.faults.findings import Findings
-from tests.faults.scene import PATIENCE, QUERY, Scene, members, open_scene
+from tests.faults.scene import QUERY, TIMEOUT, Scene, members, open_scene
 
 _SIZES = (20_000, 60_000, 200_000)
 # A burst of submissions takes so long. Some kills come in the middle of it, some when half of the jobs have ended.
@@ -128,7 +128,7 @@ class _Check:
     async def _events(self, job_id: str) -> AsyncIterator[Any]:
         url = f"{self._scene.service.url}/v1/jobs/{job_id}/events"
         async with (
-            asyncio.timeout(PATIENCE),
+            asyncio.timeout(TIMEOUT),
             self._scene.session.get(url) as response,
         ):
             yield response.content
@@ -178,7 +178,7 @@ def _records_of_the_dead(data_dir: Path) -> tuple[set[str], dict[str, str]]:
 
 def _wait_for_changes(data_dir: Path, states: dict[str, str]) -> None:
     """Until each of the jobs has another state: the first thing that a run does is to say that it has begun."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     with closing(sqlite3.connect(data_dir / "batch.sqlite3")) as connection:
         while states and time.monotonic() < deadline:
             now = dict(connection.execute("SELECT id, state FROM job_records").fetchall())

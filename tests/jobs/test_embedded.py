@@ -16,8 +16,8 @@ from service.jobs import table
 from service.jobs.embedded import EmbeddedJobs
 from service.jobs.job import Callback, CallbackState, Delivery, Job, Status
 from service.problems import JobsUnavailable
-from tests.jobs.conformance.work import ORDER, PATIENCE, Tasks, ended, request, running
-from tests.support.transport import turns
+from tests.jobs.conformance.work import ORDER, TIMEOUT, Tasks, ended, request, running
+from tests.support.transport import yield_to_loop
 
 _HISTORIES = """
 CREATE TABLE jobs (
@@ -184,7 +184,7 @@ async def test_callbacks_of_earlier_attempts_wait_their_time(tmp_path: Path) -> 
     other, _ = await engine.submit(request(callback_url="https://example.com/"))
     await later.until(lambda: len(later.callbacks) == 1)
     task.cancel()
-    await asyncio.wait([task], timeout=PATIENCE)
+    await asyncio.wait([task], timeout=TIMEOUT)
     await database.close()
 
     assert [called.id for called in later.callbacks] == [other.id]
@@ -239,13 +239,13 @@ async def test_a_callback_that_is_asked_for_again_and_again_is_made_once_at_a_ti
             under_way.remove(job.id)
 
     working = asyncio.create_task(engine.run(replace(Tasks(engine).work, call_back=call_back)))
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         job, _ = await engine.submit(request(callback_url="https://a.example/"))
         await begun.get()
         for _ in range(3):
             await engine.repeat_callback(job.id)
             await begun.get()
-            await turns()
+            await yield_to_loop()
     found = list(under_way)
     working.cancel()
     await asyncio.gather(working, return_exceptions=True)

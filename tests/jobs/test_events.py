@@ -14,7 +14,7 @@ from service.jobs.events import JobEvent, events, outcomes_of
 from service.jobs.job import Job, Status
 from service.problems import ArchiveNotFound
 from service.reasons import Reason
-from tests.jobs.conformance.work import ORDER, PATIENCE, request
+from tests.jobs.conformance.work import ORDER, TIMEOUT, request
 from tests.jobs.test_runner import add
 
 SUMMARY = {"total": 3, "downloaded": 1, "failed": 2, "bytes": 9, "failures": []}
@@ -67,7 +67,7 @@ def stream(records: Records, *archives: Archive, after: int = 0) -> AsyncGenerat
 
 
 async def rest(found: AsyncGenerator[JobEvent, None]) -> list[JobEvent]:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         return [event async for event in found]
 
 
@@ -76,7 +76,7 @@ async def test_each_outcome_is_sent_once_with_its_number_and_the_end_has_one_mor
     archive = building()
     records = Records(running(archive))
     found = stream(records, archive)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         first = await anext(found)
         seen = []
         for code in (None, Reason.TIMEOUT, Reason.EXPIRED):
@@ -111,7 +111,7 @@ async def test_another_archive_of_the_job_is_told_from_its_start() -> None:
     first, second = building(), building("e")
     records = Records(running(first))
     found = stream(records, first, second)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         await anext(found)
         for archive in (first, first, second):
             add(archive)

@@ -20,8 +20,8 @@ from service.jobs.job import Status
 from service.jobs.jobs import Jobs
 from service.problems import JobsUnavailable
 from service.telemetry.metrics import OPEN_STATUSES, Metrics
-from tests.jobs.conformance.work import ORDER, PATIENCE, Tasks, running
-from tests.support.transport import sample, turns
+from tests.jobs.conformance.work import ORDER, TIMEOUT, Tasks, running
+from tests.support.transport import sample, yield_to_loop
 
 
 class Counted:
@@ -66,15 +66,15 @@ class Service:
 
         async def run(work: Callable[[sqlite3.Connection], Any], *, durable: bool = False) -> Any:
             if durable:
-                holding.append(self.database.give(lambda _: go_on.wait(PATIENCE)))
+                holding.append(self.database.give(lambda _: go_on.wait(TIMEOUT)))
                 begun.set()
             return await Database.run(self.database, work, durable=durable)
 
         self.database.run = run  # type: ignore[method-assign,assignment]
         caller = asyncio.create_task(asked)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await begun.wait()
-        await turns()
+        await yield_to_loop()
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
@@ -89,7 +89,7 @@ async def serving(folder: Path) -> AsyncIterator[Service]:
     engine = await EmbeddedJobs.open(database)
     async with running(engine) as tasks:
         tasks.gate.clear()
-        await turns()
+        await yield_to_loop()
         yield Service(database, engine, tasks)
     await database.close()
 

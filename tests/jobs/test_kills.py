@@ -16,7 +16,7 @@ from tests.support.process import ServiceProcess
 from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order
 from tests.support.upstream import FakeUpstream
 
-_PATIENCE = 60
+_TIMEOUT = 60
 THIRD_ORDER = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be003"
 
 
@@ -40,7 +40,7 @@ async def test_a_poison_job_is_stopped_and_nobody_else(tmp_path: Path) -> None:
             upstream.orders[order_id] = order([name])
             upstream.images[name] = jpeg(1)
         settings = {"AUTOENHANCE_API_BASE": upstream.url, "AUTOENHANCE_API_KEY": "k", "RESUME_GRACE": "0"}
-        async with ServiceProcess(tmp_path, **settings) as service, asyncio.timeout(_PATIENCE):
+        async with ServiceProcess(tmp_path, **settings) as service, asyncio.timeout(_TIMEOUT):
 
             async def submit(order_id: str) -> str:
                 async with session.post(f"{service.url}/v1/orders/{order_id}/jobs") as response:
@@ -80,7 +80,7 @@ async def test_a_kill_in_the_middle_of_several_orders_costs_nothing(tmp_path: Pa
         upstream.images |= {name: jpeg(ord(name)) for name in "abc"}
         gate = upstream.hold("c")
         settings = {"AUTOENHANCE_API_BASE": upstream.url, "AUTOENHANCE_API_KEY": "k"}
-        async with ServiceProcess(tmp_path, **settings) as service, asyncio.timeout(_PATIENCE):
+        async with ServiceProcess(tmp_path, **settings) as service, asyncio.timeout(_TIMEOUT):
             document = {"order_ids": [ORDER, OTHER_ORDER], "include": ["manifest"]}
             async with session.post(f"{service.url}/v1/jobs", json=document) as response:
                 job = await response.json()

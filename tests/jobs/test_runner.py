@@ -23,7 +23,7 @@ from service.telemetry.metrics import CacheResult, Metrics
 from service.telemetry.traces import Traces
 from service.upstream.client import Autoenhance
 from service.upstream.models import Order
-from tests.jobs.conformance.work import ORDER, PATIENCE, TTL, request
+from tests.jobs.conformance.work import ORDER, TIMEOUT, TTL, request
 
 
 class Records:
@@ -51,7 +51,7 @@ class Records:
         return self.states[-1]
 
     async def until(self, condition: Callable[[Job], bool]) -> None:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while not (self.states and condition(self.last)):
                 self._changed.clear()
                 await self._changed.wait()
@@ -113,7 +113,7 @@ def job(crashes: int = 0, **options: Any) -> Job:
     return replace(Job.new(replace(request(), options=options)), crashes=crashes)
 
 
-async def turns() -> None:
+async def yield_to_loop() -> None:
     """Let everybody who can go on do so."""
     for _ in range(10):
         await asyncio.sleep(0)
@@ -122,7 +122,7 @@ async def turns() -> None:
 async def stop(running: "asyncio.Task[None]") -> None:
     """Cancel it, as a stop does."""
     running.cancel()
-    await asyncio.wait([running], timeout=PATIENCE)
+    await asyncio.wait([running], timeout=TIMEOUT)
     assert running.cancelled()
 
 
@@ -186,7 +186,7 @@ async def test_an_outcome_that_was_reached_before_is_no_progress() -> None:
     running = asyncio.create_task(runner(records, Builds(building)).run(replace(job(crashes=4), reached=1)))
     await records.until(lambda now: now.status is Status.PROCESSING)
     add(building)
-    await turns()
+    await yield_to_loop()
     unmoved = records.last.crashes
     add(building)
     await records.until(lambda now: now.crashes == 1)
@@ -203,10 +203,10 @@ async def test_an_answer_that_a_job_waited_for_begins_the_count_anew(options: di
     running = asyncio.create_task(runner(records, Builds(archive()), orders).run(job(crashes=4, **options)))
     await records.until(lambda now: now.status is Status.PROCESSING)
     counts = []
-    await turns()
+    await yield_to_loop()
     for _ in range(2):
         await orders.refresh(ORDER)
-        await turns()
+        await yield_to_loop()
         counts.append(records.last.crashes)
     await stop(running)
 
@@ -225,7 +225,7 @@ async def test_jobs_that_may_have_crashed_take_turns() -> None:
         )
         shared._suspects = run._suspects
         runs.append(asyncio.create_task(shared.run(job(crashes=(2, 2, 0)[each]))))
-        await turns()
+        await yield_to_loop()
     begun = [bool(each.states) for each in records]
     add(first)
     await records[1].until(lambda now: now.status is Status.PROCESSING)
@@ -321,7 +321,7 @@ async def test_a_run_whose_job_has_ended_leaves_it_as_it_is() -> None:
     records.ended = True
     states = len(records.states)
     building.settle(State.COMPLETE, "")
-    await asyncio.wait([running], timeout=PATIENCE)
+    await asyncio.wait([running], timeout=TIMEOUT)
 
     assert running.exception() is None
     assert len(records.states) == states + 1  # the end that was refused

@@ -166,8 +166,8 @@ API = (
     ),
     Mutant(
         "settings.py",
-        "< _SHORTEST_SECRET for value",
-        "<= _SHORTEST_SECRET for value",
+        "< _MIN_SECRET_LENGTH for value",
+        "<= _MIN_SECRET_LENGTH for value",
         "a secret may be of the shortest length",
         "tests/commands/test_settings.py",
         "tests/test_startup.py",

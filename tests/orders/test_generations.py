@@ -173,7 +173,7 @@ async def test_asked_for_anew_it_is_made_anew(generations: Generations, clock: F
 async def test_a_clock_that_was_put_back_keeps_nobody_from_what_is_new(
     generations: Generations, clock: FakeClock
 ) -> None:
-    """Given an hour that comes twice: a wish that is an hour ahead is not taken for this one."""
+    """Given an hour that comes twice: a refresh that is an hour ahead is not taken for this one."""
     seen = await look(generations, order(), refresh=True)
     clock.advance(-3_600)
     seen += await look(generations, order(), refresh=True)

@@ -11,7 +11,7 @@ from service.problems import OrderNotFound, UpstreamError
 from service.upstream.models import Order
 from service.upstream.order_document import parse_order
 from tests.support.order_calls import SETTLED, UNSETTLED, Upstream
-from tests.support.transport import FakeClock, turns
+from tests.support.transport import FakeClock, yield_to_loop
 
 FRESHNESS = 10.0
 
@@ -91,7 +91,7 @@ async def test_callers_at_the_same_time_share_one_call(upstream: Upstream, order
     """Whether they came for any answer or for a new one."""
     upstream.gate.clear()
     callers = [asyncio.create_task(ask("o")) for ask in (orders.get, orders.refresh, orders.get, orders.refresh)]
-    await turns()
+    await yield_to_loop()
 
     upstream.gate.set()
     answers = await asyncio.gather(*callers)
@@ -104,7 +104,7 @@ async def test_orders_do_not_wait_for_each_other(upstream: Upstream, orders: Ord
     """Two ids are two calls, and two entries."""
     upstream.gate.clear()
     callers = [asyncio.create_task(orders.get(order_id)) for order_id in ("o", "p")]
-    await turns()
+    await yield_to_loop()
     under_way = list(upstream.calls)
     upstream.gate.set()
     await asyncio.gather(*callers)
@@ -120,7 +120,7 @@ async def test_a_failed_call_is_not_kept(upstream: Upstream, orders: Orders) -> 
     upstream.answer = UpstreamError()
     upstream.gate.clear()
     callers = [asyncio.create_task(orders.get("o")) for _ in range(3)]
-    await turns()
+    await yield_to_loop()
     upstream.gate.set()
     failed = await asyncio.gather(*callers, return_exceptions=True)
 
@@ -147,10 +147,10 @@ async def test_a_caller_who_leaves_does_not_end_the_others_call(upstream: Upstre
     """Not even the one who began it."""
     upstream.gate.clear()
     first, second = (asyncio.create_task(orders.get("o")) for _ in range(2))
-    await turns()
+    await yield_to_loop()
 
     first.cancel()
-    await turns()
+    await yield_to_loop()
     upstream.gate.set()
     order = await second
 
@@ -163,11 +163,11 @@ async def test_a_call_that_everybody_left_still_fills_the_cache(upstream: Upstre
     """The answer is on its way; the next caller may as well have it."""
     upstream.gate.clear()
     caller = asyncio.create_task(orders.get("o"))
-    await turns()
+    await yield_to_loop()
     caller.cancel()
-    await turns()
+    await yield_to_loop()
     upstream.gate.set()
-    await turns()
+    await yield_to_loop()
 
     await orders.get("o")
 
@@ -181,11 +181,11 @@ async def test_a_failure_that_nobody_waited_for_is_silent(
     upstream.gate.clear()
     upstream.answer = UpstreamError()
     caller = asyncio.create_task(orders.get("o"))
-    await turns()
+    await yield_to_loop()
     caller.cancel()
-    await turns()
+    await yield_to_loop()
     upstream.gate.set()
-    await turns()
+    await yield_to_loop()
 
     del caller
     assert caplog.records == []
@@ -195,7 +195,7 @@ async def test_closing_ends_what_is_under_way(upstream: Upstream, orders: Orders
     """Nothing outlives it."""
     upstream.gate.clear()
     caller = asyncio.create_task(orders.get("o"))
-    await turns()
+    await yield_to_loop()
 
     await orders.close()
     await asyncio.wait([caller])

@@ -11,7 +11,7 @@ from service.problems import OrderNotFound, Problem, UpstreamError, UpstreamTime
 from service.single_flight import SingleFlight
 from service.upstream.models import Order
 from tests.support.order_calls import EMPTY, SETTLED, UNSETTLED, Upstream
-from tests.support.transport import PATIENCE, turns
+from tests.support.transport import TIMEOUT, yield_to_loop
 
 
 class Schedule(PollSchedule):
@@ -31,7 +31,7 @@ class Schedule(PollSchedule):
         """No time when due, else more than any test takes."""
         if self.looks_left is not None:
             self.looks_left -= 1
-        return 0 if self.is_due else 10 * PATIENCE
+        return 0 if self.is_due else 10 * TIMEOUT
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def is_settled(order: Order) -> bool:
 
 
 async def done(*waiters: Waiter) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         await asyncio.gather(*(waiter.task for waiter in waiters))
 
 
@@ -90,7 +90,7 @@ async def test_two_who_wait_for_one_order_make_one_look(upstream: Upstream, orde
 async def test_who_did_not_look_hears_of_it_too(upstream: Upstream, orders: Orders) -> None:
     """Given one whose time has not come, another's look is his as well."""
     patient = Waiter(orders, Schedule(), is_settled)
-    await turns()
+    await yield_to_loop()
     eager = Waiter(orders, Schedule(is_due=True), is_settled)
 
     await done(patient, eager)
@@ -116,9 +116,9 @@ async def test_many_make_one_look_at_a_time_also_when_looks_fail(upstream: Upstr
 async def test_a_notify_makes_who_waits_look_at_once(upstream: Upstream, orders: Orders) -> None:
     """Although his time has not come; other orders are left alone."""
     waiter = Waiter(orders, Schedule(), is_settled)
-    await turns()
+    await yield_to_loop()
     orders.notify("p")
-    await turns()
+    await yield_to_loop()
     before = list(upstream.calls)
 
     orders.notify("o")
@@ -131,9 +131,9 @@ async def test_a_notify_is_worth_one_look(upstream: Upstream, orders: Orders) ->
     """After it the schedule is kept again."""
     upstream.answer = UNSETTLED
     waiter = Waiter(orders, Schedule(), is_settled)
-    await turns()
+    await yield_to_loop()
     orders.notify("o")
-    await turns(50)
+    await yield_to_loop(50)
 
     assert upstream.calls == ["o"]
     waiter.task.cancel()
@@ -144,9 +144,9 @@ async def test_a_notify_during_a_look_is_not_lost(upstream: Upstream, orders: Or
     upstream.answer = UNSETTLED
     upstream.gate.clear()
     waiter = Waiter(orders, Schedule(), is_settled)
-    await turns()
+    await yield_to_loop()
     orders.notify("o")
-    await turns()
+    await yield_to_loop()
     assert upstream.calls == ["o"]
 
     upstream.answer = SETTLED
@@ -161,14 +161,14 @@ async def test_a_notify_is_not_lost_to_a_look_that_others_began_before_it(upstre
     """Given an overview's call under way, who waits gets its answer, and looks once more."""
     upstream.answer = UNSETTLED
     waiter = Waiter(orders, Schedule(), is_settled)
-    await turns()
+    await yield_to_loop()
     upstream.gate.clear()
     overview = asyncio.create_task(orders.refresh("o"))
-    await turns()
+    await yield_to_loop()
 
     upstream.answer = SETTLED
     orders.notify("o")
-    await turns()
+    await yield_to_loop()
     upstream.gate.set()
     await done(waiter)
 
@@ -204,7 +204,7 @@ async def test_what_was_looked_at_before_the_watch_is_no_look(upstream: Upstream
     with orders.watch("o"):
         await orders.refresh("o")
         waiter = Waiter(orders, Schedule(), is_settled)
-        await turns()
+        await yield_to_loop()
 
         assert waiter.outcomes == []
         orders.notify("o")
@@ -216,7 +216,7 @@ async def test_what_was_looked_at_before_the_watch_is_no_look(upstream: Upstream
 async def test_nothing_is_kept_of_orders_that_nobody_waits_for(upstream: Upstream, orders: Orders) -> None:
     """Also when a waiter was cancelled."""
     waiter = Waiter(orders, Schedule(), is_settled)
-    await turns()
+    await yield_to_loop()
     waiter.task.cancel()
     await asyncio.wait([waiter.task])
     orders.notify("o")
@@ -229,17 +229,17 @@ class TestNextAnswer:
         """Failures, and news that nobody has looked at, are none."""
         with orders.watch("o") as watch:
             waiting = asyncio.create_task(watch.next_answer())
-            await turns()
+            await yield_to_loop()
             orders.notify("o")
             upstream.answer = UpstreamTimeout()
             with pytest.raises(UpstreamTimeout):
                 await orders.refresh("o")
-            await turns()
+            await yield_to_loop()
             before = waiting.done()
 
             upstream.answer = UNSETTLED
             await orders.refresh("o")
-            await turns()
+            await yield_to_loop()
 
             assert (before, waiting.done()) == (False, True)
 
@@ -312,9 +312,9 @@ async def test_a_flight_that_has_ended_is_not_joined() -> None:
         return await flights.join("k", work, "work")
 
     waiting = asyncio.create_task(wait())
-    await turns()
+    await yield_to_loop()
 
     assert await flights.join("k", work, "work") == 1
     assert await waiting == 2
-    await turns()
+    await yield_to_loop()
     assert not flights.is_running("k")

@@ -9,7 +9,7 @@ from aiohttp import FormData, web
 from yarl import URL
 
 from tests.support.chat_server import chat, says
-from tests.support.client import PATIENCE, StartService
+from tests.support.client import TIMEOUT, StartService
 from tests.support.loopback import serving
 from tests.support.orders import fill
 from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order
@@ -142,7 +142,7 @@ async def test_an_upload_is_whole_and_made_once(start_service: StartService) -> 
             for number in range(6):
                 form.add_field("files", io.BytesIO(jpeg(number)), filename=f"{number}.jpg")
             async with (
-                asyncio.timeout(PATIENCE),
+                asyncio.timeout(TIMEOUT),
                 service.session.post(f"{service.url}/v1/orders", data=form, headers=ADMIN) as response,
             ):
                 return response.status, [file["status"] for file in (await response.json())["files"]]

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import pytest
 
-from tests.support.client import PATIENCE, Service, StartService
+from tests.support.client import TIMEOUT, Service, StartService
 from tests.support.orders import fill
 from tests.support.samples import ORDER, jpeg, order, photo
 from tests.support.tools import require_tool
@@ -62,7 +62,7 @@ class Manager:
         """Run it to its end."""
         process = await self.start()
         try:
-            async with asyncio.timeout(2 * PATIENCE):
+            async with asyncio.timeout(2 * TIMEOUT):
                 out, error = await process.communicate()
         finally:
             if process.returncode is None:
@@ -296,7 +296,7 @@ async def test_a_manager_that_was_killed_in_a_build_goes_on(
     gate = upstream.hold(f"i{COUNT - 1}")
     one = manager(service, "")
     process = await one.start()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         await asyncio.to_thread(one.wait_for_bytes, SIZE)
     process.kill()
     await process.communicate()

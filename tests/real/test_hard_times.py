@@ -9,13 +9,13 @@ import pytest
 from aiohttp import ClientSession, ClientTimeout, web
 
 from tests.support import jobs
-from tests.support.client import PATIENCE, Service, StartService
+from tests.support.client import TIMEOUT, Service, StartService
 from tests.support.process import ServiceProcess
 from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
 from tests.support.upstream import FakeUpstream
 
 MIB = 1 << 20
-MOST_MEMORY = 200 * MIB
+MAX_MEMORY = 200 * MIB
 UNFINISHED = order(["a", photo("b", status="processing")], status="processing", is_processing=True)
 
 
@@ -89,7 +89,7 @@ class TestMemory:
 
         status = 413 if path.endswith("images") else 200
         assert found == [(status, 8_000)] * 12
-        assert process.peak_memory < MOST_MEMORY
+        assert process.peak_memory < MAX_MEMORY
 
     @pytest.mark.parametrize("entry", ["{}", "1", '{"id":"x"}', "[]", "null"])
     async def test_while_a_huge_document_is_read_others_are_answered(
@@ -123,7 +123,7 @@ class TestMemory:
 
         assert await running in (200, 404, 502)
         assert answered >= 3
-        assert process.peak_memory < MOST_MEMORY + 2 * len(text)
+        assert process.peak_memory < MAX_MEMORY + 2 * len(text)
 
 
 class TestCrowd:
@@ -185,11 +185,11 @@ class TestCrowd:
             return len((await service.download(wait="true", wait_timeout=seconds)).images)
 
         waiting = {seconds: asyncio.create_task(wait(seconds)) for seconds in (first, second)}
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             short = await waiting["1"]
         was_waiting = not waiting["600"].done()
         upstream.orders[ORDER] = order(["a", "b"])
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             long = await waiting["600"]
 
         assert (short, was_waiting, long) == (1, True, 2)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.support import jobs
-from tests.support.client import PATIENCE, Service, StartService
+from tests.support.client import TIMEOUT, Service, StartService
 from tests.support.samples import ORDER, jpeg, order, photo
 from tests.support.upstream import FakeUpstream, Script
 
@@ -95,7 +95,7 @@ async def test_an_order_that_goes_away_ends_the_wait(
     """What was ready is delivered, the rest is missing for good; nobody asks on until the deadline."""
     upstream.orders[ORDER] = [UNFINISHED, UNFINISHED, *end]
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         answer = await service.download(wait="true", wait_timeout="3600")
 
     assert answer.images == {"a.jpg": jpeg(1)}
@@ -111,7 +111,7 @@ async def test_it_ends_a_job_and_a_wait_for_the_first_image(
     merging = order([], is_merging=True)
     upstream.orders[ORDER] = [merging, *end]
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         job = await jobs.ended(service, await jobs.submit(service, wait="true", wait_timeout="3600"))
 
     assert (job["status"], job["error"]["code"]) == ("error", "order_not_found")

@@ -48,7 +48,7 @@ async def test_what_is_not_seen_is_not_in_a_name(upstream: FakeUpstream, service
     assert all(unicodedata.category(letter) not in ("Cc", "Cf", "Cn", "Co", "Cs") for name in found for letter in name)
 
 
-async def test_names_that_look_the_same_are_told_apart(upstream: FakeUpstream, service: Service) -> None:
+async def test_names_that_look_the_same_are_distinguished(upstream: FakeUpstream, service: Service) -> None:
     """They differ by what is not seen alone."""
     names = [
         "kitchen.jpg",

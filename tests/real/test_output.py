@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.client import PATIENCE, Service
+from tests.support.client import TIMEOUT, Service
 from tests.support.command_line import Outcome, run
 from tests.support.orders import fill
 from tests.support.process import CHECKOUT, clean_environment
@@ -58,7 +58,7 @@ async def test_a_fifo_stays_and_its_reader_gets_all(service: Service, tmp_path: 
     try:
         ended = await download(service, tmp_path, "pipe")
         is_fifo = stat.S_ISFIFO(fifo.lstat().st_mode)
-        async with asyncio.timeout(PATIENCE if is_fifo else 1):
+        async with asyncio.timeout(TIMEOUT if is_fifo else 1):
             received, _ = await reader.communicate()
     finally:
         if reader.returncode is None:

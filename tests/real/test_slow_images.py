@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.support.client import PATIENCE, StartService
+from tests.support.client import TIMEOUT, StartService
 from tests.support.orders import fill
 from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
 from tests.support.upstream import FakeUpstream, Handler, Script
@@ -60,7 +60,7 @@ async def test_five_of_them_keep_nobody_else_waiting(upstream: FakeUpstream, sta
     waiting = asyncio.create_task(service.download())
     await upstream.until(lambda: upstream.in_flight == 5)
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         answer = await service.download(OTHER_ORDER)
     were_on_their_way = not waiting.done()
     others_are_in.set()

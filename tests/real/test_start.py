@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientSession, web
 from yarl import URL
 
-from tests.support.client import PATIENCE, StartService
+from tests.support.client import TIMEOUT, StartService
 from tests.support.command_line import run
 from tests.support.loopback import serving
 from tests.support.process import CHECKOUT, ServiceProcess, clean_environment
@@ -34,7 +34,7 @@ async def started(folder: Path, **settings: str) -> tuple[int, str]:
     said = b""
     assert process.stderr is not None
     try:
-        async with asyncio.timeout(3 * PATIENCE):
+        async with asyncio.timeout(3 * TIMEOUT):
             while line := await process.stderr.readline():
                 said += line
                 if b"listening" in line:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
 
-from tests.support.client import PATIENCE, Answer, StartService
+from tests.support.client import TIMEOUT, Answer, StartService
 from tests.support.orders import fill
 from tests.support.process import ServiceProcess
 from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order
@@ -108,7 +108,7 @@ async def test_without_descriptors_nothing_is_deleted(upstream: FakeUpstream, tm
     }
     data_dir = tmp_path / "kept"
     path = f"/v1/orders/{ORDER}/images"
-    timeout = ClientTimeout(total=PATIENCE)
+    timeout = ClientTimeout(total=TIMEOUT)
 
     async def download(process: ServiceProcess) -> Answer:
         async with (

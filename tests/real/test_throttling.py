@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from tests.support import jobs
-from tests.support.client import PATIENCE, StartService
+from tests.support.client import TIMEOUT, StartService
 from tests.support.orders import fill
 from tests.support.samples import ORDER, jpeg, order
 from tests.support.upstream import FakeUpstream, Handler, Reply, Script
@@ -85,13 +85,13 @@ async def test_a_day_is_not_waited_for(upstream: FakeUpstream, start_service: St
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
-async def test_a_job_is_not_put_off_for_a_day(upstream: FakeUpstream, start_service: StartService, form: str) -> None:
+async def test_a_job_is_not_postponed_for_a_day(upstream: FakeUpstream, start_service: StartService, form: str) -> None:
     """Autoenhance refuses the order's call for a day: the job tries again within a minute, and says when."""
     service = await start_service()
     upstream.orders[ORDER] = _refused_until(timedelta(days=1), form)
     job = await jobs.submit(service)
 
-    async with asyncio.timeout(PATIENCE), jobs.events(service, job) as events:
+    async with asyncio.timeout(TIMEOUT), jobs.events(service, job) as events:
         async for event in events:
             if event.job.get("retry_at"):
                 break

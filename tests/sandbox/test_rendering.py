@@ -67,7 +67,7 @@ async def test_one_small_picture_stands_for_all_in_jpeg_xl(caller: Caller) -> No
         ("preview=false&scale=0.5&max_width=300", 200),
     ],
 )
-async def test_the_narrowest_wish_decides(caller: Caller, query: str, width: int) -> None:
+async def test_the_narrowest_limit_decides(caller: Caller, query: str, width: int) -> None:
     """Preview, scale and maximal width shrink, never enlarge, and keep the proportions."""
     opened, _ = await picture(caller, query)
 

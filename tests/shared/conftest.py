@@ -11,7 +11,7 @@ import service.cluster.breaker_hints
 import service.cluster.jobs
 import service.cluster.redis_link  # noqa: F401
 from tests.e2e.conftest import start_service, upstream
-from tests.support.client import PATIENCE, Service, StartService
+from tests.support.client import TIMEOUT, Service, StartService
 from tests.support.redis_server import RedisServer
 from tests.support.s3_server import S3Server
 
@@ -46,11 +46,11 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+def long_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """No call to Redis or S3 is given up because this machine is busy."""
-    monkeypatch.setattr("service.cluster.redis_link.CALL_SECONDS", PATIENCE)
-    monkeypatch.setattr("service.cluster.objects._DOCUMENT_SECONDS", PATIENCE)
-    monkeypatch.setattr("service.cluster.generations._WAIT_SECONDS", PATIENCE)
+    monkeypatch.setattr("service.cluster.redis_link.CALL_SECONDS", TIMEOUT)
+    monkeypatch.setattr("service.cluster.objects._DOCUMENT_SECONDS", TIMEOUT)
+    monkeypatch.setattr("service.cluster.generations._WAIT_SECONDS", TIMEOUT)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from service.sandbox import ImageSpec
 from service.sandbox.state import Order
 from tests.faults.findings import Findings
 from tests.faults.scene import members
-from tests.support.fleet import PATIENCE, Fleet, open_fleet
+from tests.support.fleet import TIMEOUT, Fleet, open_fleet
 from tests.support.process import ServiceProcess
 
 _JOBS = 6
@@ -107,7 +107,7 @@ class _Check:
         self.findings.hold("its ZIP is right", members(bodies.pop()) == self._fleet.expected(order), job_id)
 
     async def _until(self, records: JobRecords, jobs: Iterable[str], condition: Callable[[Job], bool]) -> None:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while not all([(job := await records.get(job_id)) and condition(job) for job_id in jobs]):  # noqa: ASYNC110
                 await asyncio.sleep(_PAUSE)
 
@@ -133,7 +133,7 @@ class _Check:
 
     async def poison(self) -> None:
         """One job alone in the fleet: whoever fetches its image is killed."""
-        job_id = await self._create(self._fleet.add_order([ImageSpec(size=_SIZE, latency=PATIENCE / 2)]))
+        job_id = await self._create(self._fleet.add_order([ImageSpec(size=_SIZE, latency=TIMEOUT / 2)]))
         crashes = 0
         while (job := await self._status(job_id))["status"] in ("queued", "processing"):
             for index, replica in enumerate(self._fleet.replicas):
@@ -182,7 +182,7 @@ class _Check:
 
     async def _read(self, replica: ServiceProcess, path: str) -> bytes:
         """What is answered, in the end: whoever stood still may have to find out first that another one went on."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while True:
                 async with self._fleet.session.get(replica.url + path) as response:
                     if response.status != 503:

@@ -23,7 +23,7 @@ _SIZES = (20_000, 60_000, 200_000)
 _PAUSE = 0.2
 _AT_ONCE = 5
 # Kills go on while a job waits: many leases, one after the other.
-_PATIENCE = 300.0
+_TIMEOUT = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ class _Check:
         order = self._add_order()
         started = time.monotonic()
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_TIMEOUT):
                 job_id = (await self._answer_of("POST", f"/v1/orders/{order.order_id}/jobs?preview=false", key))[
                     "job_id"
                 ]
@@ -138,7 +138,7 @@ class _Check:
         order = self._add_order()
         path = f"/v1/orders/{order.order_id}/images?preview=false"
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_TIMEOUT):
                 body = await self._fetch(path)
         except TimeoutError:
             self.findings.hold("no download is lost", False, order.order_id)

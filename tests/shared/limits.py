@@ -16,7 +16,7 @@ _AT_ONCE = 8
 async def count_callers(folder: Path, *, replicas: int = 4, requests: int = 800) -> Findings:
     """One caller asks all replicas at once, more often than it may."""
     findings = Findings()
-    async with open_fleet(folder, replicas, is_patient=False, RATE_LIMIT=f"{_LIMIT}/hour") as fleet:
+    async with open_fleet(folder, replicas, has_long_timeouts=False, RATE_LIMIT=f"{_LIMIT}/hour") as fleet:
         order = fleet.add_order([ImageSpec(size=1_000)])
         slots = asyncio.Semaphore(_AT_ONCE)
 

@@ -12,7 +12,7 @@ from service.sandbox import ImageSpec
 from service.sandbox.state import Order
 from tests.faults.findings import Findings
 from tests.faults.scene import members
-from tests.support.fleet import PATIENCE, Fleet, open_fleet
+from tests.support.fleet import TIMEOUT, Fleet, open_fleet
 from tests.support.s3_proxy import S3Proxy
 
 _IMAGES = [ImageSpec(size=60_000, latency=0.1)] * 3
@@ -26,7 +26,7 @@ _QUERY = {"preview": "false"}
 
 async def lose_redis(folder: Path, *, rounds: int) -> Findings:
     """Redis killed and started again, and Redis frozen, by turns, while archives are downloaded."""
-    async with open_fleet(folder, 2, is_patient=False, RATE_LIMIT="100000/minute") as fleet:
+    async with open_fleet(folder, 2, has_long_timeouts=False, RATE_LIMIT="100000/minute") as fleet:
         check = _Check(fleet)
         redis = fleet.redis
         for _ in range(rounds):
@@ -37,7 +37,7 @@ async def lose_redis(folder: Path, *, rounds: int) -> Findings:
 
 async def lose_s3(folder: Path, *, rounds: int, late: float = 2.0) -> Findings:
     """S3 that answers 500, and S3 that is `late` (seconds), by turns."""
-    async with S3Proxy() as proxy, open_fleet(folder, 2, proxy, is_patient=False) as fleet:
+    async with S3Proxy() as proxy, open_fleet(folder, 2, proxy, has_long_timeouts=False) as fleet:
         check = _Check(fleet)
         for _ in range(rounds):
             await check.without_s3("S3 answers 500", proxy, status=500, late=0)
@@ -87,7 +87,7 @@ class _Check:
             again = await self._download(known, first.url)
             self.findings.equal(f"a known order is served: {how}", again, whole)
             built = await self._download(new, first.url)
-            self.findings.at_most(f"a known and a new order, s: {how}", time.monotonic() - started, PATIENCE)
+            self.findings.at_most(f"a known and a new order, s: {how}", time.monotonic() - started, TIMEOUT)
             self.findings.equal(f"a new order is served: {how}", members(built), self._fleet.expected(new))
             job_id = await self._create(of_job)
             assert job_id is not None
@@ -148,13 +148,13 @@ class _Check:
         return time.monotonic() - started
 
     async def _until_accepted(self, order: Order) -> str:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while (job_id := await self._create(order)) is None:  # noqa: ASYNC110  # Redis knows of no event
                 await asyncio.sleep(_PAUSE)
             return job_id
 
     async def _end_of(self, job_id: str) -> str:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while True:
                 async with self._fleet.session.get(f"{self._fleet.replicas[0].url}/v1/jobs/{job_id}") as response:
                     job = await response.json()
@@ -163,7 +163,7 @@ class _Check:
                 await asyncio.sleep(_PAUSE)
 
     async def _until_served(self, url: str) -> bytes:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while True:
                 try:
                     async with self._fleet.session.get(url) as response:

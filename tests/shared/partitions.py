@@ -28,7 +28,7 @@ _READERS = 2
 _IMAGES = [ImageSpec(size=60_000, latency=1.0)] * 40
 _HEAD = 70_000
 _PAUSE = 0.2
-_PATIENCE = 300.0
+_TIMEOUT = 300.0
 # Nobody listens there.
 _NOWHERE = "http://127.0.0.1:9"
 
@@ -41,7 +41,7 @@ async def part_fleet(folder: Path, *, rounds: int, seconds: float, seed: int, ki
             (await stack.enter_async_context(S3Proxy()), await stack.enter_async_context(FaultProxy()))
             for _ in range(_REPLICAS)
         ]
-        fleet = await stack.enter_async_context(open_fleet(folder, _REPLICAS, ways=ways, is_patient=False))
+        fleet = await stack.enter_async_context(open_fleet(folder, _REPLICAS, ways=ways, has_long_timeouts=False))
         rng = random.Random(seed)
         for number in range(rounds):
             for kind in kinds:
@@ -84,7 +84,7 @@ class _Round:
         """Begin at the replica that is to be separated, so that it is the one which builds."""
         order = self._fleet.add_order(_IMAGES)
         began = asyncio.Event()
-        async with asyncio.timeout(_PATIENCE), asyncio.TaskGroup() as readers:
+        async with asyncio.timeout(_TIMEOUT), asyncio.TaskGroup() as readers:
             readers.create_task(self._to_the_end(order, self._at, began.set))
             await began.wait()
             async with separated:

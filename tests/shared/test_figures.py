@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.client import PATIENCE, StartService
+from tests.support.client import TIMEOUT, StartService
 from tests.support.redis_server import RedisServer
 from tests.support.s3_proxy import S3Proxy
 from tests.support.s3_server import S3Server
@@ -27,7 +27,7 @@ async def proxy(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
 
 
 async def test_requests_to_s3(
-    upstream: FakeUpstream, proxy: S3Proxy, start_member: StartService, patient: None
+    upstream: FakeUpstream, proxy: S3Proxy, start_member: StartService, long_timeouts: None
 ) -> None:
     """Three for a new image; for a repeat at another instance one, and one for each image."""
     upstream.orders[ORDER] = order(IMAGES)
@@ -36,7 +36,7 @@ async def test_requests_to_s3(
     proxy.requests.clear()
 
     built = await first.download()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while not any(request.startswith("PUT") and "/archives/" in request for request in proxy.requests):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     new = list(proxy.requests)

@@ -16,7 +16,7 @@ from tests.faults.scene import members
 from tests.shared.kills import Plan, kill_replicas
 from tests.shared.partitions import KINDS, part_fleet
 from tests.shared.rolling import roll_replicas
-from tests.support.fleet import PATIENCE, SERVED_BY, Fleet, open_fleet
+from tests.support.fleet import SERVED_BY, TIMEOUT, Fleet, open_fleet
 
 _HEAD = 100_000
 
@@ -134,7 +134,7 @@ async def _resume(fleet: Fleet, url: str, held: bytes) -> bytes:
     """All of an archive, of which this much is held; a cut, at an image that was told of before it was shared, is
     resumed."""
     body = bytearray(held)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while True:
             async with fleet.session.get(url, headers={"Range": f"bytes={len(body)}-"}) as rest:
                 assert rest.status in (206, 503)

@@ -20,7 +20,7 @@ from service.images import blob_index
 from service.orders.generations import SCHEMA, Generations, observable
 from service.telemetry.metrics import Metrics
 from service.upstream.order_document import parse_order
-from tests.support.client import PATIENCE
+from tests.support.client import TIMEOUT
 from tests.support.samples import ORDER
 
 READY = parse_order({"images": [{"image_id": "a", "status": "processed"}]})
@@ -52,7 +52,7 @@ class Instance:
 
 
 @pytest.fixture
-async def two(tmp_path: Path, patient: None) -> AsyncIterator[tuple[Instance, Instance]]:
+async def two(tmp_path: Path, long_timeouts: None) -> AsyncIterator[tuple[Instance, Instance]]:
     """Instances with one storage."""
     storage = MemoryStore()
     async with AsyncExitStack() as stack:
@@ -151,7 +151,7 @@ async def test_what_comes_late_is_known_at_the_next_look(
     monkeypatch.setattr(documents, "update", update_late)
     late = await first.look()
     gate.set()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while first.shared._late:  # noqa: ASYNC110  # what is late
             await asyncio.sleep(0)
     gate.clear()

@@ -10,9 +10,9 @@ from service.cluster.image_leases import RedisImageLeases
 from service.cluster.link import Link
 from service.cluster.redis_link import RedisLink
 from service.telemetry.metrics import Metrics, Shared
-from tests.support.client import PATIENCE
+from tests.support.client import TIMEOUT
 from tests.support.redis_server import RedisServer
-from tests.support.transport import turns
+from tests.support.transport import yield_to_loop
 
 KEY = "image.0"
 
@@ -31,20 +31,20 @@ async def give_back_in_vain(leases: RedisImageLeases, redis: RedisServer) -> Non
 
 async def have_in_the_end(leases: RedisImageLeases) -> None:
     """The lease, once nobody else has it and the way to Redis is mended."""
-    async with asyncio.timeout(3 * PATIENCE):
+    async with asyncio.timeout(3 * TIMEOUT):
         while not await leases.acquire(KEY, buys=True):  # noqa: ASYNC110  # false until then
             await asyncio.sleep(0.05)
 
 
 @pytest.fixture
-async def mine(redis: RedisServer, patient: None) -> AsyncIterator[RedisLink]:
+async def mine(redis: RedisServer, long_timeouts: None) -> AsyncIterator[RedisLink]:
     """An instance's way to Redis."""
     async with RedisLink.open(redis.url, "mine", Metrics()) as opened:
         yield opened
 
 
 @pytest.fixture
-async def other(redis: RedisServer, patient: None) -> AsyncIterator[RedisLink]:
+async def other(redis: RedisServer, long_timeouts: None) -> AsyncIterator[RedisLink]:
     """Another instance's."""
     async with RedisLink.open(redis.url, "other", Metrics()) as opened:
         yield opened
@@ -60,7 +60,7 @@ async def test_the_second_waits_until_the_first_has_given_back(mine: RedisLink, 
 
     first.release(KEY)
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         assert await waiting
 
 
@@ -70,7 +70,7 @@ async def test_what_a_dead_holder_may_have_done_is_told(mine: RedisLink, other: 
     await first.acquire(KEY, buys=True)
     await mine.leave("mine")
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         assert not await second.acquire(KEY, buys=True)
 
 
@@ -101,7 +101,7 @@ async def test_what_is_taken_again_before_it_was_given_back_is_kept(mine: RedisL
 
     assert not waiting.done()
     first.release(KEY)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         assert await waiting
 
 
@@ -121,7 +121,7 @@ async def test_what_is_taken_while_it_is_given_back_is_taken_anew(
     monkeypatch.setattr(first, "_release", release_late)
     await first.acquire(KEY, buys=True)
     first.release(KEY)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         await sending.wait()
         taking = asyncio.create_task(first.acquire(KEY, buys=True))
         await mine.call(lambda: mine.redis.ping())
@@ -150,7 +150,7 @@ async def test_what_could_not_be_given_back_is_asked_for_anew(
     first, second = leases_of(mine), leases_of(other)
     await give_back_in_vain(first, redis)
     redis.start()
-    async with asyncio.timeout(3 * PATIENCE):
+    async with asyncio.timeout(3 * TIMEOUT):
         while not mine.link.is_up:  # noqa: ASYNC110  # its heartbeat finds out
             await asyncio.sleep(0)
 
@@ -202,7 +202,7 @@ async def test_what_was_perhaps_taken_is_given_back_behind_that(
     mine: RedisLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who asked has left; what he asked may still be on its way, on another connection."""
-    monkeypatch.setattr("service.cluster.image_leases.SETTLE_SECONDS", 10 * PATIENCE)
+    monkeypatch.setattr("service.cluster.image_leases.SETTLE_SECONDS", 10 * TIMEOUT)
     first = leases_of(mine)
     first._hold_in_doubt(KEY)
     first.release(KEY)
@@ -218,10 +218,10 @@ async def test_a_lease_that_was_taken_unheard_is_given_back(
     """Redis has noted it, but its answer was late, or nobody waited for it any more. Its holder lives on."""
     first, second = leases_of(mine), leases_of(other)
     await first.acquire("known.0", buys=True)  # Redis knows the script
-    monkeypatch.setattr(mine.link, "_seconds", PATIENCE if leaves else 0.5)
+    monkeypatch.setattr(mine.link, "_seconds", TIMEOUT if leaves else 0.5)
     redis.freeze()
     taking = asyncio.create_task(first.acquire(KEY, buys=True))
-    await turns()
+    await yield_to_loop()
     if leaves:
         taking.cancel()
     ended = await asyncio.gather(taking, return_exceptions=True)
@@ -231,6 +231,6 @@ async def test_a_lease_that_was_taken_unheard_is_given_back(
     await first.close()
 
     assert [type(one) for one in ended] == [asyncio.CancelledError if leaves else bool]
-    async with asyncio.timeout(3 * PATIENCE):
+    async with asyncio.timeout(3 * TIMEOUT):
         await second.acquire(KEY, buys=True)
         assert KEY in second._held

@@ -12,7 +12,7 @@ from service.jobs.engine import JobEnded, JobFilter
 from service.jobs.job import Job, Status
 from service.problems import JobsUnavailable
 from tests.jobs.conformance.engines import LEASE, open_engine
-from tests.jobs.conformance.work import PATIENCE, ended, request, running
+from tests.jobs.conformance.work import TIMEOUT, ended, request, running
 from tests.support.redis_server import RedisServer
 
 _PAUSE = 0.02
@@ -57,7 +57,7 @@ async def test_a_message_waits_for_its_record(redis: RedisServer, monkeypatch: p
         return await add(records, job)
 
     monkeypatch.setattr(JobRecords, "add", write_late)
-    monkeypatch.setattr("service.cluster.jobs._SUBMIT_SECONDS", PATIENCE)
+    monkeypatch.setattr("service.cluster.jobs._SUBMIT_SECONDS", TIMEOUT)
     looked: list[str] = []
     get = JobRecords.get
 
@@ -68,7 +68,7 @@ async def test_a_message_waits_for_its_record(redis: RedisServer, monkeypatch: p
     monkeypatch.setattr(JobRecords, "get", note)
     async with open_engine(f"shared:{redis.url}") as engine, running(engine) as tasks:
         submitting = asyncio.create_task(engine.submit(request()))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while len(looked) < 2:  # noqa: ASYNC110  # the first is that of the submission
                 await asyncio.sleep(_PAUSE)
         may_write.set()
@@ -160,7 +160,7 @@ async def test_a_stop_while_redis_hangs_loses_nothing(
     """It ends, whether Redis goes on in the middle of it or later; another one runs what it interrupted."""
     monkeypatch.setattr("service.cluster.jobs._STOP_SECONDS", 0.2)
     monkeypatch.setattr("service.cluster.jobs._CANCEL_AGAIN_SECONDS", 0.2)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         async with open_engine(f"shared:{redis.url}") as engine:
             job, _ = await engine.submit(request())
             async with running(engine) as tasks:
@@ -174,7 +174,7 @@ async def test_a_stop_while_redis_hangs_loses_nothing(
         await tasks.until(lambda: tasks.finished == [job.id])
 
 
-async def test_hundreds_of_jobs_begin_and_end_at_once(redis: RedisServer, patient: None) -> None:
+async def test_hundreds_of_jobs_begin_and_end_at_once(redis: RedisServer, long_timeouts: None) -> None:
     """More than docket has connections: all begin, and all end when what they wait for comes; each once."""
     async with open_engine(f"shared:{redis.url}") as engine, running(engine) as tasks:
         tasks.gate.clear()

@@ -26,7 +26,7 @@ def member(number: int) -> Member:
 
 
 @pytest.fixture
-async def link(redis: RedisServer, patient: None) -> AsyncIterator[RedisLink]:
+async def link(redis: RedisServer, long_timeouts: None) -> AsyncIterator[RedisLink]:
     """An instance's way to Redis."""
     async with RedisLink.open(redis.url, "me", Metrics()) as opened:
         yield opened

@@ -26,7 +26,7 @@ from tests.support.upstream import FakeUpstream
 
 IMAGES = {"a": jpeg(1, 300_000), "b": jpeg(2, 200_000)}
 FINAL = ("complete", "error", "cancelled")
-_PATIENCE = 30
+_TIMEOUT = 30
 _TRIES, _PAUSE = 100, 0.1
 
 
@@ -43,7 +43,7 @@ async def create(service: Service, order_id: str = ORDER) -> Answer:
 
 async def ended(service: Service, job_id: str) -> dict[str, Any]:
     """The job's document once it has ended."""
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(_TIMEOUT):
         async with service.request(f"/v1/jobs/{job_id}/events") as events:
             async for line in events.content:
                 if line.startswith(b"data: ") and (document := json.loads(line[6:]))["status"] in FINAL:
@@ -91,7 +91,7 @@ async def test_news_wakes_who_waits_at_another_instance(
 
     news = json.dumps({"event": "image_processed", "image_id": "b", "order_id": ORDER, "error": False}).encode()
     url, headers = f"{here.url}/v1/webhooks/autoenhance", {"Authentication": "s"}
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(_TIMEOUT):
         while not waiting.done():  # the instances listen a moment after their start
             async with here.session.post(url, data=news, headers=headers) as response:
                 assert response.status == 200
@@ -137,7 +137,7 @@ async def test_callers_are_counted_together(start_member: StartService) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_wrong_secrets_are_counted_together(start_member: StartService, patient: None, way: str) -> None:
+async def test_wrong_secrets_are_counted_together(start_member: StartService, long_timeouts: None, way: str) -> None:
     """Two instances let an address guess no more often than one would: ten times a minute."""
     settings = {"service_api_key": FIRST, "admin_token": TOKEN, "autoenhance_webhook_secret": SECRET}
     services = [await start_member(**settings), await start_member(**settings)]
@@ -171,7 +171,7 @@ async def test_a_redis_that_hangs_holds_nobody_up(redis: RedisServer, start_memb
     redis.freeze()
 
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT):
             answers = [await service.ask("/livez"), await service.download(), await create(service)]
     finally:
         redis.thaw()
@@ -205,7 +205,7 @@ async def test_what_one_instance_found_broken_the_others_leave_alone(
     await first.download(OTHER_ORDER)
     calls = upstream.calls(ORDER)
 
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(_TIMEOUT):
         while (answer := await second.ask(f"/v1/orders/{ORDER}")).status != 503:
             await asyncio.sleep(_PAUSE)
             calls = upstream.calls(ORDER)

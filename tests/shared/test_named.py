@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.client import PATIENCE, Answer, Service, StartService
+from tests.support.client import TIMEOUT, Answer, Service, StartService
 from tests.support.s3_proxy import S3Proxy
 from tests.support.s3_server import S3Server
 from tests.support.samples import ORDER, jpeg, order
@@ -15,7 +15,7 @@ REST = {"Range": "bytes=100-"}
 
 
 @pytest.fixture(autouse=True)
-def two_images(upstream: FakeUpstream, patient: None) -> None:
+def two_images(upstream: FakeUpstream, long_timeouts: None) -> None:
     """An order of two images."""
     upstream.orders[ORDER] = order(["a", "b"])
     upstream.images |= {"a": jpeg(1), "b": jpeg(2), "c": jpeg(3)}
@@ -31,7 +31,7 @@ async def proxy(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
 
 async def answered(service: Service, status: int) -> Answer:
     """The answer to a bare range, once it has this status."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while (answer := await service.download(headers=REST)).status != status:  # noqa: ASYNC110  # S3 knows of no event
             await asyncio.sleep(0.1)
     return answer

@@ -9,7 +9,7 @@ from service.cluster.image_leases import RedisImageLeases
 from service.cluster.link import Link
 from service.cluster.redis_link import RedisLink
 from service.telemetry.metrics import Metrics, Shared
-from tests.support.client import PATIENCE, Service, StartService
+from tests.support.client import TIMEOUT, Service, StartService
 from tests.support.redis_server import RedisServer
 from tests.support.samples import ORDER, jpeg, order
 from tests.support.upstream import FakeUpstream
@@ -19,7 +19,7 @@ ORDERS = [f"0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be{number:03}" for number in range(6)
 
 
 @pytest.fixture(autouse=True)
-def six_images(upstream: FakeUpstream, patient: None) -> None:
+def six_images(upstream: FakeUpstream, long_timeouts: None) -> None:
     """Several orders of the same six images."""
     for order_id in {ORDER, *ORDERS}:
         upstream.orders[order_id] = order(IMAGES, order_id=order_id)
@@ -97,7 +97,7 @@ async def test_who_does_not_get_the_lease_has_it_once_it_is_given_back(redis: Re
 
         first.release("k")
 
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             assert await waiting
 
 
@@ -107,7 +107,7 @@ async def test_the_lease_of_an_instance_that_left_is_taken_over_and_told(redis: 
         async with RedisLink.open(redis.url, "a", Metrics()) as a:
             assert await (await open_leases(a)).acquire("k", buys=True)
 
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             assert not await (await open_leases(b)).acquire("k", buys=True)
 
 
@@ -124,7 +124,7 @@ async def test_an_instance_that_was_silent_for_its_lease_is_taken_over(redis: Re
         b.link.up_since -= 7200
         b.messages.fire("k")
 
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             assert not await waiting
 
 

@@ -10,12 +10,12 @@ from service.cluster.order_requests import SharedOrderRequests
 from service.cluster.redis_link import ALIVE_PREFIX, RedisLink
 from service.problems import RequestsUnavailable, RequestUnfinished
 from service.telemetry.metrics import Metrics
-from tests.support.client import PATIENCE
+from tests.support.client import TIMEOUT
 from tests.support.redis_server import RedisServer
 
 ANSWER = {"order_id": "o", "links": {"overview": "/v1/orders/o"}}
 
-pytestmark = pytest.mark.usefixtures("patient")
+pytestmark = pytest.mark.usefixtures("long_timeouts")
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ async def instances(redis: RedisServer) -> AsyncIterator[tuple[RedisLink, RedisL
 
 async def begun_once_told(requests: SharedOrderRequests, key: str) -> Document | None:
     """What `begin` comes to, as soon as Redis is back and knows."""
-    async with asyncio.timeout(3 * PATIENCE):
+    async with asyncio.timeout(3 * TIMEOUT):
         while True:
             try:
                 return await requests.begin(key)

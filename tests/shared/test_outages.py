@@ -9,7 +9,7 @@ import pytest
 from aiohttp import ClientPayloadError
 from obstore.store import S3Store
 
-from tests.support.client import PATIENCE, Answer, Service, StartService
+from tests.support.client import TIMEOUT, Answer, Service, StartService
 from tests.support.redis_server import RedisServer
 from tests.support.s3_proxy import S3Proxy
 from tests.support.s3_server import S3Server
@@ -60,7 +60,7 @@ async def metric(service: Service, line: str) -> float:
 
 async def served(service: Service, archive_id: str) -> Answer:
     """The archive by its id, as soon as it is served; until then it is said to be there in a moment."""
-    async with asyncio.timeout(3 * PATIENCE):
+    async with asyncio.timeout(3 * TIMEOUT):
         while (answer := await service.ask(f"/v1/archives/{archive_id}")).status != 200:
             assert (answer.status, answer.problem["code"]) == (503, "still_building")
             assert int(answer.headers["Retry-After"]) > 0
@@ -70,7 +70,7 @@ async def served(service: Service, archive_id: str) -> Answer:
 
 async def ended(service: Service, job_id: str) -> str:
     """How a job ended."""
-    async with asyncio.timeout(3 * PATIENCE):
+    async with asyncio.timeout(3 * TIMEOUT):
         while (status := (await service.ask(f"/v1/jobs/{job_id}")).document["status"]) in ("queued", "processing"):  # noqa: ASYNC110  # a job's end is looked for from outside
             await asyncio.sleep(0.1)
     return str(status)
@@ -91,7 +91,7 @@ async def test_s3_away(
     await served(second, known.headers["X-Archive-Id"])
     vars(proxy).update(trouble)
 
-    async with asyncio.timeout(3 * PATIENCE):
+    async with asyncio.timeout(3 * TIMEOUT):
         again, new = await first.download(), await first.download(OTHER, preview="false")
     unknown = await second.ask(f"/v1/archives/{'0' * 32}")
     health = (await first.ask("/health")).document
@@ -119,7 +119,7 @@ async def test_a_repeat_does_not_wait_for_an_s3_that_hangs(
     monkeypatch.setattr("service.cluster.objects._DOCUMENT_SECONDS", _HANGING)
     proxy.seconds = _HANGING
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         again = await service.download()
         by_id = await service.ask(f"/v1/archives/{known.headers['X-Archive-Id']}")
 
@@ -159,7 +159,7 @@ async def empty(proxy: S3Proxy) -> int:
 
 
 async def test_a_bucket_that_was_emptied_is_filled_again(
-    upstream: FakeUpstream, proxy: S3Proxy, start_member: StartService, patient: None
+    upstream: FakeUpstream, proxy: S3Proxy, start_member: StartService, long_timeouts: None
 ) -> None:
     """What is on a disk is served from there; elsewhere a download is cut once, then fetched again; no old picture
     returns."""
@@ -190,7 +190,7 @@ async def test_a_bucket_that_was_emptied_is_filled_again(
 
 
 async def test_a_redis_that_lost_everything_is_used_again(
-    upstream: FakeUpstream, redis: RedisServer, start_member: StartService, patient: None
+    upstream: FakeUpstream, redis: RedisServer, start_member: StartService, long_timeouts: None
 ) -> None:
     """Its jobs are lost, and so is what its keys named; archives stay, no image is fetched again, new jobs run."""
     first, second = await start_member(), await start_member()
@@ -225,7 +225,7 @@ async def test_redis_away(
     take(redis)
 
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             again, new = await service.download(), await service.download(OTHER)
             job = await service.ask(f"/v1/orders/{ORDER}/jobs", method="POST")
             health = (await service.ask("/health")).document
@@ -265,7 +265,7 @@ async def test_redis_lost_in_the_middle_of_a_build(
 
 
 async def test_an_image_whose_generation_was_overtaken_while_s3_was_away_does_not_come_back(
-    upstream: FakeUpstream, proxy: S3Proxy, start_member: StartService, patient: None
+    upstream: FakeUpstream, proxy: S3Proxy, start_member: StartService, long_timeouts: None
 ) -> None:
     """An old picture that is shared late does not take the place of the new one."""
     first, second = await start_member(order_freshness=0), await start_member(order_freshness=0)

@@ -9,10 +9,10 @@ import pytest
 from service.cluster.link import Unavailable
 from service.cluster.redis_link import SETTLE_SECONDS, RedisLink
 from service.telemetry.metrics import Metrics, Shared
-from tests.support.client import PATIENCE
+from tests.support.client import TIMEOUT
 from tests.support.redis_server import RedisServer
 
-pytestmark = pytest.mark.usefixtures("patient")
+pytestmark = pytest.mark.usefixtures("long_timeouts")
 
 
 async def test_what_redis_lost_is_mended_until_that_has_succeeded(redis: RedisServer) -> None:
@@ -73,7 +73,7 @@ async def test_a_late_call_comes_behind_what_was_sent_before(redis: RedisServer)
     async with RedisLink.open(redis.url, "mine", Metrics()) as link:
         began = time.monotonic()
         link.call_later(make)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await made.wait()
 
     assert time.monotonic() - began > SETTLE_SECONDS / 2

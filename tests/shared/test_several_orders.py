@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 
 from tests.support import jobs
-from tests.support.client import PATIENCE, Answer, Service, StartService
+from tests.support.client import TIMEOUT, Answer, Service, StartService
 from tests.support.loopback import serving
 from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
 from tests.support.upstream import FakeUpstream
@@ -15,7 +15,7 @@ IMAGES = {name: jpeg(number) for number, name in enumerate("abcd", 1)}
 
 
 @pytest.fixture(autouse=True)
-def two_orders(upstream: FakeUpstream, patient: None) -> None:
+def two_orders(upstream: FakeUpstream, long_timeouts: None) -> None:
     upstream.orders |= {ORDER: order(["a", "b"]), OTHER_ORDER: order(["c"], order_id=OTHER_ORDER, name="Mill Road")}
     upstream.images |= IMAGES
 
@@ -95,7 +95,7 @@ async def test_the_zip_is_delivered_into_a_storage(start_member: StartService) -
         first, second = [await start_member(**settings) for _ in range(2)]
         job = await post(first, deliver_to=f"{storage}/all.zip", callback_url=f"{receiver.url}/done")
         ended = await jobs.ended(second, job)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await receiver.until(lambda: bool(receiver.received))
 
         assert put == [(await second.ask(ended["links"]["download"])).body]

@@ -8,7 +8,7 @@ from tests.support.upstream import FakeUpstream
 
 
 async def test_a_link_is_one_for_all_instances(
-    upstream: FakeUpstream, start_member: StartService, redis: RedisServer, patient: None
+    upstream: FakeUpstream, start_member: StartService, redis: RedisServer, long_timeouts: None
 ) -> None:
     """Also while Redis is away: what is kept is in S3 alone."""
     upstream.orders[ORDER] = order(["a"])

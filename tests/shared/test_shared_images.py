@@ -19,7 +19,7 @@ from service.images.blobs import Blob, BlobLost
 from service.images.leases import NoLeases
 from service.images.store import ImageStore
 from service.telemetry.metrics import Metrics
-from tests.support.client import PATIENCE
+from tests.support.client import TIMEOUT
 
 
 def blob(number: int) -> Blob:
@@ -148,7 +148,7 @@ async def test_one_that_cannot_be_shared_keeps_no_others_waiting(
     publisher = publishing.Publisher(images, NoLeases(), database, cast(ImageStore, store), share_rest)
     for number, key in enumerate([*broken, "v.1"]):
         images.stored(blob(number), key)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while await images.find("v.1") != (blob(10), True):  # noqa: ASYNC110  # seen from outside
             await asyncio.sleep(0.01)
         for key in broken:

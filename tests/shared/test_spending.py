@@ -9,10 +9,10 @@ from service.cluster.redis_link import RedisLink
 from service.cluster.spending import SharedSpending
 from service.images.spending import Reservation
 from service.telemetry.metrics import Metrics
-from tests.support.client import PATIENCE, Service, StartService
+from tests.support.client import TIMEOUT, Service, StartService
 from tests.support.redis_server import RedisServer
 from tests.support.samples import ORDER, jpeg, order
-from tests.support.transport import turns
+from tests.support.transport import yield_to_loop
 from tests.support.upstream import FakeUpstream
 
 IMAGES = {f"i{number}": jpeg(number) for number in range(9)}
@@ -20,7 +20,7 @@ TOKEN = "token-of-the-administrator"
 
 
 @pytest.fixture(autouse=True)
-def nine_images(upstream: FakeUpstream, patient: None) -> None:
+def nine_images(upstream: FakeUpstream, long_timeouts: None) -> None:
     upstream.orders[ORDER] = order(IMAGES)
     upstream.images |= IMAGES
 
@@ -92,7 +92,7 @@ async def reserved(credits_today: SharedSpending, key: str) -> Reservation:
 
 async def reserved_once_free(credits_today: SharedSpending, key: str) -> None:
     """Wait until there is a credit for an image."""
-    async with asyncio.timeout(3 * PATIENCE):
+    async with asyncio.timeout(3 * TIMEOUT):
         while await credits_today.reserve(key) is None:  # noqa: ASYNC110  # made up for by a call that is not ours
             await asyncio.sleep(0.05)
 
@@ -171,7 +171,7 @@ async def test_a_credit_whose_caller_has_left_is_given_back(one_left: SharedSpen
     await one_left.release(await reserved(one_left, "a.0"))  # Redis knows the script
     redis.freeze()
     leaving = asyncio.create_task(one_left.reserve("a.0"))
-    await turns()
+    await yield_to_loop()
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
     redis.thaw()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from service.jobs.job import Status
 from tests.jobs.conformance.engines import open_engine
-from tests.jobs.conformance.work import PATIENCE, request, running
+from tests.jobs.conformance.work import TIMEOUT, request, running
 from tests.support.redis_server import RedisServer
 
 _ROOT = Path(__file__).parents[2]
@@ -21,14 +21,14 @@ async def start_stalled(address: str) -> asyncio.subprocess.Process:
         stdout=asyncio.subprocess.PIPE,
     )
     assert stalled.stdout is not None
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         assert await stalled.stdout.readline() == b"begun\n"
     return stalled
 
 
 async def go_on(stalled: asyncio.subprocess.Process) -> bytes:
     """Let it go on, to its end; what it says of its job."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         answer, _ = await stalled.communicate(b"\n")
     return answer
 

@@ -6,7 +6,7 @@ import contextlib
 import pytest
 from aiohttp import ClientError
 
-from tests.support.client import PATIENCE, Service, StartService
+from tests.support.client import TIMEOUT, Service, StartService
 from tests.support.loopback import free_port
 from tests.support.s3_proxy import S3Proxy
 from tests.support.s3_server import S3Server
@@ -186,7 +186,7 @@ async def test_a_storage_that_fails_for_a_while_is_made_up_for(
         proxy.status = 500
         built = await first.download()
         proxy.status = None
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while (later := await second.ask(f"/v1/archives/{built.headers['X-Archive-Id']}")).status != 200:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         await first.stop()

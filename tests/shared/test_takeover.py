@@ -84,7 +84,7 @@ def mend(link: Link) -> None:
 
 @pytest.fixture
 async def three(
-    redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patient: None
+    redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long_timeouts: None
 ) -> AsyncIterator[list[Instance]]:
     """Three instances; those that do not beat are dead at once."""
     monkeypatch.setattr("service.cluster.archives._WAIT_SECONDS", 0.0)

@@ -29,12 +29,12 @@ from service.telemetry.metrics import CacheResult
 from service.upstream.concurrency import DownloadSlots
 from tests.support.images import open_store
 from tests.support.samples import ORDER
-from tests.support.transport import PATIENCE, Parts, open_client
+from tests.support.transport import TIMEOUT, Parts, open_client
 from tests.support.upstream import FakeUpstream
 
 
 @dataclass
-class House:
+class ArchiveSystem:
     """What tests of archives work with."""
 
     archives: Archives
@@ -58,7 +58,7 @@ class House:
 
     async def read_to_the_end(self, archive: Archive) -> Archive:
         """Want all of it, and wait until it is settled. Raises its problem when it fails."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             with archive.readers.reading(to_the_end=True):
                 await archive.wait_until(lambda: False)
                 await self.build_is_over(archive)
@@ -83,7 +83,7 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(
+async def open_archives(
     upstream: FakeUpstream,
     data_dir: Path,
     *,
@@ -96,7 +96,7 @@ async def open_house(
     attempts: int = 1,
     max_images: int = 100,
     credits_a_day: int | None = None,
-) -> AsyncIterator[House]:
+) -> AsyncIterator[ArchiveSystem]:
     """All of it on this data directory; closed as the service closes it. Every order call goes to upstream."""
     async with AsyncExitStack() as stack:
         schemas = [blob_index.SCHEMA, spending.SCHEMA, generations.SCHEMA, archive_index.SCHEMA]
@@ -117,4 +117,4 @@ async def open_house(
         context = BuildContext(fetcher, images, records, orders, Generations(database), planner, parts.metrics)
         archives = Archives(context, registry, window=window, grace=grace)
         stack.push_async_callback(archives.close)
-        yield House(archives, records, database, images, orders, registry, parts)
+        yield ArchiveSystem(archives, records, database, images, orders, registry, parts)

@@ -17,7 +17,7 @@ from yarl import URL
 from tests.support.samples import ORDER
 
 REPORT = "_download_report.txt"
-PATIENCE = 20
+TIMEOUT = 20
 """Seconds after which a test gives up; nothing is expected to take that long."""
 
 Params = Mapping[str, str] | list[tuple[str, str]]
@@ -110,7 +110,7 @@ class Service:
     async def raw(self, message: str) -> bytes:
         """Send these lines (LF becomes CRLF) over a socket of its own; everything until the service hangs up."""
         address = urlsplit(self.url)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             reader, writer = await asyncio.open_connection(address.hostname, address.port)
             try:
                 writer.write(message.replace("\n", "\r\n").encode())

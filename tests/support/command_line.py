@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.support.process import CHECKOUT, clean_environment, end_of
 
-_PATIENCE = 60
+_TIMEOUT = 60
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,6 @@ async def run(*arguments: str, folder: Path, **environment: str) -> Outcome:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    output, errors = await end_of(process, _PATIENCE)
+    output, errors = await end_of(process, _TIMEOUT)
     assert process.returncode is not None
     return Outcome(process.returncode, output.decode(), errors.decode())

@@ -21,7 +21,7 @@ from tests.support.doc_blocks import ROOT
 from tests.support.process import clean_environment, end_of
 from tests.support.tools import require_tool
 
-_PATIENCE = 60
+_TIMEOUT = 60
 # The program of an image, and the arguments that the image or the machine gives it besides.
 _PROGRAMS = {"prom/prometheus": "prometheus", "haproxy": "haproxy"}
 _IN_PLACE_OF = {"valkey-server": "redis-server", "valkey-cli": "redis-cli"}
@@ -59,7 +59,7 @@ class Compose:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_TIMEOUT):
                 return await process.wait()
         finally:
             if process.returncode is None:
@@ -147,12 +147,12 @@ class Compose:
             command = [sys.executable, *(one.replace("127.0.0.1", address) for one in arguments)]
         else:
             command = [require_tool(_IN_PLACE_OF[program]), "-h", address, *arguments]
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT):
             while True:
                 check = await asyncio.create_subprocess_exec(
                     *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
                 )
-                await end_of(check, _PATIENCE)
+                await end_of(check, _TIMEOUT)
                 if check.returncode == 0:
                     return
                 assert self._running[name].returncode is None, self.log(name)

@@ -18,7 +18,7 @@ from aiohttp import ClientSession, ClientTimeout, ClientWebSocketResponse
 from tests.support.loopback import free_port
 from tests.support.tools import require_tool
 
-PATIENCE = 60
+TIMEOUT = 60
 """Seconds after which what never comes is given up."""
 ENTER, ESCAPE, RIGHT = "\ue007", "\ue00c", "\ue014"
 """Keys, as both protocols write them."""
@@ -69,7 +69,7 @@ class Engine(ABC):
 
     async def until(self, expression: str) -> Any:
         """The value of an expression in the page, once it is true."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while True:
                 if found := await self.run(f"return {expression};"):
                     return found
@@ -77,7 +77,7 @@ class Engine(ABC):
 
     async def saved(self, pattern: str) -> Path:
         """A file of this name, once it is saved."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while True:
                 if found := [path for path in self.home.rglob(pattern) if path.stat().st_size]:
                     return found[0]
@@ -116,7 +116,7 @@ class _Firefox(Engine):
     async def _call(self, method: str, **parameters: Any) -> Any:
         self._last += 1
         await self._socket.send_json({"id": self._last, "method": method, "params": parameters})
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while True:
                 message = await self._socket.receive_json()
                 if message.get("method") == "log.entryAdded" and message["params"]["level"] in ("error", "warn"):
@@ -183,7 +183,7 @@ async def webkit() -> AsyncIterator[Engine]:
             display = f":{(await _line_with(numbers, '')).strip()}"
             port = free_port()
             more = {"DISPLAY": display, "WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS": "1"}
-            timeout = ClientTimeout(total=PATIENCE)
+            timeout = ClientTimeout(total=TIMEOUT)
             async with (
                 _process(driver, f"--port={port}", home=home, more=more),
                 ClientSession(timeout=timeout) as session,
@@ -199,7 +199,7 @@ ENGINES = {"firefox": firefox, "webkit": webkit}
 async def _webkit_session(session: ClientSession, url: str) -> str:
     options = {"binary": _MINI_BROWSER, "args": ["--automation"]}
     wanted = {"capabilities": {"alwaysMatch": {"webkitgtk:browserOptions": options}}}
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while True:
             try:
                 async with session.post(url, json=wanted) as answer:
@@ -234,7 +234,7 @@ async def _process(
 
 
 async def _line_with(output: asyncio.StreamReader, text: str) -> str:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while line := (await output.readline()).decode(errors="replace"):
             if text in line:
                 return line

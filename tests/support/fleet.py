@@ -18,7 +18,7 @@ from tests.support.s3_server import S3Server
 from tests.support.tools import require_tool
 
 SERVED_BY = "X-Served-By"
-PATIENCE = 120.0
+TIMEOUT = 120.0
 _CONFIG = """
 defaults
     mode http
@@ -50,7 +50,7 @@ class Fleet:
         redis: RedisServer,
         own: Sequence[dict[str, str]] = (),
         *,
-        is_patient: bool = True,
+        has_long_timeouts: bool = True,
     ) -> None:
         self.url = ""
         self.session = session
@@ -60,7 +60,7 @@ class Fleet:
         self._sandbox = sandbox
         self._environment = environment
         self._own = own
-        self._is_patient = is_patient
+        self._has_long_timeouts = has_long_timeouts
         self._ports: list[int] = []
         self._started = 0
 
@@ -109,7 +109,7 @@ class Fleet:
         )
         self.url = f"http://127.0.0.1:{port}"
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await self._find_all()
             yield
         finally:
@@ -131,8 +131,8 @@ class Fleet:
         await asyncio.to_thread(data_dir.mkdir)
         own = self._own[index] if self._own else {}
         replica = ServiceProcess(data_dir, **(self._environment | own), PORT=str(self._ports[index]))
-        if self._is_patient:
-            replica.module = "tests.support.patient"
+        if self._has_long_timeouts:
+            replica.module = "tests.support.long_timeouts"
         await replica.start()
         return replica
 
@@ -144,13 +144,13 @@ async def open_fleet(
     proxy: S3Proxy | None = None,
     *,
     ways: Sequence[tuple[S3Proxy, FaultProxy]] = (),
-    is_patient: bool = True,
+    has_long_timeouts: bool = True,
     **settings: str,
 ) -> AsyncIterator[Fleet]:
     """Everything, running; `settings` are environment variables of the replicas, which reach S3 through `proxy`.
 
-    With `ways`, each replica has a way to S3 and one to Redis of its own. One that `is_patient` takes nothing for lost
-    because an answer is late.
+    With `ways`, each replica has a way to S3 and one to Redis of its own. One that `has_long_timeouts` takes
+    nothing for lost because an answer is late.
     """
     async with AsyncExitStack() as stack:
         redis, s3 = RedisServer(folder), S3Server()
@@ -179,9 +179,9 @@ async def open_fleet(
         }
         connector = TCPConnector(force_close=True, limit=0)
         session = await stack.enter_async_context(
-            ClientSession(connector=connector, timeout=ClientTimeout(total=PATIENCE))
+            ClientSession(connector=connector, timeout=ClientTimeout(total=TIMEOUT))
         )
-        fleet = Fleet(folder, sandbox, session, environment, redis, own, is_patient=is_patient)
+        fleet = Fleet(folder, sandbox, session, environment, redis, own, has_long_timeouts=has_long_timeouts)
         stack.push_async_callback(fleet.stop)
         await fleet.start(replicas)
         await stack.enter_async_context(fleet.balancer())

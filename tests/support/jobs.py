@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.support.client import PATIENCE, Answer, Service
+from tests.support.client import TIMEOUT, Answer, Service
 from tests.support.loopback import LoopbackServer
 from tests.support.samples import ORDER
 
@@ -74,7 +74,7 @@ async def events(service: Service, job: Document, *, after: int | None = None) -
 
 async def all_events(service: Service, job: Document, *, after: int | None = None) -> list[Event]:
     """All events to the end of the stream."""
-    async with asyncio.timeout(PATIENCE), events(service, job, after=after) as stream:
+    async with asyncio.timeout(TIMEOUT), events(service, job, after=after) as stream:
         return [event async for event in stream]
 
 

@@ -9,7 +9,7 @@ from typing import Self
 
 from aiohttp import web
 
-_PATIENCE = 20.0
+_TIMEOUT = 20.0
 # Below the range from which the kernel serves "any port" and outgoing connections (Linux: 32768 and up), so that no
 # other test, in this process or in one beside it, gets one of these by chance; above what browsers refuse to call.
 _PORTS = range(10_100, 32_768)
@@ -53,7 +53,7 @@ class Watched:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition on what was seen here. Raises `TimeoutError` after 20 s."""
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()

@@ -18,7 +18,7 @@ from tests.support.tools import require_tool
 
 JOB = "autoenhance-batch"
 FOLDER = ROOT / "deploy" / "prometheus"
-PATIENCE = 60
+TIMEOUT = 60
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Prometheus:
 
     async def until(self, expression: str) -> None:
         """Wait until an expression gives anything. Raises `TimeoutError`."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while True:
                 if await self.query(expression):
                     return
@@ -81,7 +81,7 @@ async def run_prometheus(service_url: str, folder: Path) -> AsyncIterator[Promet
 
 
 async def _until_ready(session: ClientSession, url: str) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while True:
             try:
                 async with session.get(f"{url}/-/ready") as response:

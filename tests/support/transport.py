@@ -23,7 +23,7 @@ from service.upstream.transport import Transport
 
 KEY = "key-of-the-account-91ab"
 VERSION = "2025-05-08"
-PATIENCE = 20
+TIMEOUT = 20
 """Seconds after which a test gives up; nothing is expected to take that long."""
 
 # A documentation address is not public for Python, so this is a real one; nothing ever connects to it.
@@ -127,7 +127,7 @@ async def open_client(
     guard: AddressGuard | None = None,
     version: str | None = VERSION,
     attempts: int = 3,
-    seconds: float = PATIENCE,
+    seconds: float = TIMEOUT,
     failures: int = 1_000,
 ) -> AsyncIterator[Parts]:
     """A client of the API at `url` that does not wait between attempts; `failures` in a row open its circuits."""
@@ -194,7 +194,7 @@ async def missing(parts: Parts, image_id: str = "a", **rendition: Any) -> tuple[
     pytest.fail("the image was fetched")
 
 
-async def turns(count: int = 10) -> None:
+async def yield_to_loop(count: int = 10) -> None:
     """Let every task that can go on do so, a few times over."""
     for _ in range(count):
         await asyncio.sleep(0)

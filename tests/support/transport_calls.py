@@ -11,7 +11,7 @@ from yarl import URL
 
 from service.telemetry.metrics import Circuit
 from service.upstream.answers import UpstreamFailure
-from tests.support.transport import PATIENCE, Parts
+from tests.support.transport import TIMEOUT, Parts
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Got:
     reached: list[Circuit]
 
 
-async def get(parts: Parts, url: str, *, seconds: float = PATIENCE, headers: dict[str, str] | None = None) -> Got:
+async def get(parts: Parts, url: str, *, seconds: float = TIMEOUT, headers: dict[str, str] | None = None) -> Got:
     reached: list[Circuit] = []
     async with parts.transport.get(
         "image",
@@ -38,11 +38,11 @@ async def get(parts: Parts, url: str, *, seconds: float = PATIENCE, headers: dic
 
 def get_with(parts: Parts, url: str, reach: Callable[[Circuit], None]) -> AbstractAsyncContextManager[ClientResponse]:
     """The answer itself, with a say in each hop."""
-    timeout = asyncio.timeout(PATIENCE)
+    timeout = asyncio.timeout(TIMEOUT)
     return parts.transport.get("image", URL(url), timeout=timeout, headers={}, api_headers={}, reach=reach)
 
 
-async def refused(parts: Parts, url: str, *, seconds: float = PATIENCE) -> UpstreamFailure:
+async def refused(parts: Parts, url: str, *, seconds: float = TIMEOUT) -> UpstreamFailure:
     with pytest.raises(UpstreamFailure) as raised:
         await get(parts, url, seconds=seconds)
     return raised.value

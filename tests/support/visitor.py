@@ -24,13 +24,13 @@ ARGUMENTS = (
 )
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
-PATIENCE = 20_000
+TIMEOUT = 20_000
 """Milliseconds after which a test gives up; nothing is expected to take that long."""
 
 _AXE = Path(__file__).parents[1] / "e2e" / "page" / "node_modules" / "axe-core" / "axe.min.js"
 _REFUSED = "Failed to load resource: the server responded with a status of"
 
-expect.set_options(timeout=PATIENCE)
+expect.set_options(timeout=TIMEOUT)
 
 
 def axe_source() -> str:
@@ -68,7 +68,7 @@ class Visitor:
     async def arrive(cls, browser: Browser, url: str, **options: Any) -> "Visitor":
         """Open a tab; `options` are Playwright's for a context."""
         context = await browser.new_context(**{"viewport": DESKTOP, "accept_downloads": True, **options})
-        context.set_default_timeout(PATIENCE)
+        context.set_default_timeout(TIMEOUT)
         page = await context.new_page()
         visitor = cls(context, page, url)
         page.on("console", lambda message: visitor._heard(message.type, message.text))

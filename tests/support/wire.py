@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
-from tests.support.client import PATIENCE, Service
+from tests.support.client import TIMEOUT, Service
 
 _HEAD = re.compile(rb"HTTP/[01]\.[019] (\d{3}) [^\r]*\r\n(.*?)\r\n\r\n", re.DOTALL)
 
@@ -39,7 +39,7 @@ class Wire:
 
     async def answer(self) -> tuple[int, bytes, bytes]:
         """Status, head and body of one answer that has a length."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             head = await self._reader.readuntil(b"\r\n\r\n")
             found = _HEAD.fullmatch(head)
             assert found is not None, head
@@ -50,7 +50,7 @@ class Wire:
     async def end(self) -> bytes:
         """Everything until the service hangs up, be it by a reset. Raises `TimeoutError` when it does not."""
         received = b""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             with suppress(ConnectionError):
                 while data := await self._reader.read(1 << 16):
                     received += data

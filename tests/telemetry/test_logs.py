@@ -106,7 +106,7 @@ async def test_upstreams_words_are_in_the_log_and_nowhere_else(
         assert secret not in whole, secret
 
 
-async def test_a_client_that_leaves_is_told_apart(
+async def test_a_client_that_leaves_is_distinguished(
     upstream: FakeUpstream, session: ClientSession, tmp_path: Path
 ) -> None:
     """The request's line says so, and how far it came."""

@@ -17,7 +17,7 @@ from tests.support.loopback import free_port
 from tests.support.process import ServiceProcess
 
 DOWNLOADS = 20
-PATIENCE = 20
+TIMEOUT = 20
 """Seconds; a drain would take longer."""
 ORDER = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be001"
 
@@ -51,7 +51,7 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         stopping = asyncio.create_task(scene.service.stop())
         await _ask_until_refused(scene)
 
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             os.kill(scene.service.pid, signal.SIGTERM)
             code = await stopping
         ended = await asyncio.gather(download, return_exceptions=True)

@@ -167,7 +167,7 @@ async def test_without_an_id_of_the_callers_the_request_id_is_the_traces(
     assert answer.problem["request_id"] == answer.headers["X-Request-Id"] == root.trace_id
 
 
-async def test_an_incoming_traceparent_is_taken_up_and_sent_on(
+async def test_an_incoming_traceparent_is_continued_and_sent_on(
     upstream: FakeUpstream, service: Service, collector: Collector
 ) -> None:
     """The caller's trace goes through us to upstream; the caller's baggage stays here."""

@@ -58,7 +58,9 @@ class TestRefusal:
     @pytest.mark.parametrize(
         ("status", "wait"), [(429, 7.0), (503, 7.0), (500, 7.0), (404, None), (402, None), (202, None)]
     )
-    def test_upstreams_wish_to_wait_counts_where_a_retry_can_follow(self, status: int, wait: float | None) -> None:
+    def test_the_wait_that_upstream_asks_for_counts_where_a_retry_can_follow(
+        self, status: int, wait: float | None
+    ) -> None:
         """`Retry-After` means something with 429 and 5xx."""
         failure = refusal(status, {"Retry-After": "7"})
 

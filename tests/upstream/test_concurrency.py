@@ -9,7 +9,7 @@ from service.telemetry.metrics import Metrics
 from service.upstream import concurrency
 from service.upstream.adaptive_limit import AdaptiveLimit
 from service.upstream.concurrency import DownloadSlots, NotWanted, Slot
-from tests.support.transport import FakeClock, sample, turns
+from tests.support.transport import FakeClock, sample, yield_to_loop
 
 
 def in_flight(metrics: Metrics) -> float:
@@ -47,11 +47,11 @@ class Line:
         """Let one download end: the oldest unless told."""
         at = 0 if name is None else self.holding.index(name)
         self._holding.pop(at)[1].set()
-        await turns()
+        await yield_to_loop()
 
     async def finish(self) -> list[str]:
         """Let all end, one after the other; who was served, in that sequence."""
-        await turns()
+        await yield_to_loop()
         while self._holding:
             await self.release()
         await asyncio.gather(*self.tasks.values())
@@ -75,7 +75,7 @@ async def test_no_more_than_the_limit_run_at_once(metrics: Metrics) -> None:
         async with slots.slot("caller", "build"):
             running += 1
             most = max(most, running)
-            await turns(3)
+            await yield_to_loop(3)
             running -= 1
         ended += 1
 
@@ -97,7 +97,7 @@ async def test_a_download_that_has_begun_goes_before_those_that_have_not(metrics
     """Its second attempt does not wait for the whole of its build."""
     line = Line(DownloadSlots(1, metrics))
     line.join_all("abc", "caller")
-    await turns()
+    await yield_to_loop()
     line.join("again", "caller", ahead=True)
 
     assert await line.finish() == ["a", "again", "b", "c"]
@@ -107,7 +107,7 @@ async def test_two_builds_of_a_caller_take_turns(metrics: Metrics) -> None:
     """However many images the first one has, and however early it came."""
     line = Line(DownloadSlots(1, metrics))
     line.join_all([f"large {number}" for number in range(6)], "caller", "large")
-    await turns()
+    await yield_to_loop()
     line.join_all([f"small {number}" for number in range(3)], "caller", "small")
 
     served = await line.finish()
@@ -119,7 +119,7 @@ async def test_two_callers_take_turns(metrics: Metrics) -> None:
     """Among equals it is who has waited longest since its last turn."""
     line = Line(DownloadSlots(1, metrics))
     line.join_all([f"many {number}" for number in range(5)], "many")
-    await turns()
+    await yield_to_loop()
     line.join_all([f"few {number}" for number in range(2)], "few")
 
     served = await line.finish()
@@ -131,9 +131,9 @@ async def test_of_a_callers_builds_the_one_that_holds_fewest_is_next(metrics: Me
     """Although another one's last turn is longer ago."""
     line = Line(DownloadSlots(2, metrics))
     line.join("a 1", build="a")
-    await turns()
+    await yield_to_loop()
     line.join("b 1", build="b")
-    await turns()
+    await yield_to_loop()
     line.join("a 2", build="a")
     line.join("b 2", build="b")
     await line.release("b 1")
@@ -147,7 +147,7 @@ async def test_callers_share_alike_however_many_builds_they_have(metrics: Metric
     line = Line(DownloadSlots(4, metrics))
     for job in range(18):
         line.join_all([f"many {job}.{number}" for number in range(3)], "many", f"job {job}")
-    await turns()
+    await yield_to_loop()
     line.join_all([f"one {number}" for number in range(4)], "one")
     for _ in range(2):
         await line.release()
@@ -160,7 +160,7 @@ async def test_one_image_waits_for_one_image_only(metrics: Metrics) -> None:
     """Given a caller who holds every slot and queues for more, the next free one is the other caller's."""
     line = Line(DownloadSlots(3, metrics))
     line.join_all([f"many {number}" for number in range(20)], "many")
-    await turns()
+    await yield_to_loop()
     line.join("single", "other")
     await line.release()
 
@@ -172,12 +172,12 @@ async def test_slots_that_come_free_together_are_shared(metrics: Metrics) -> Non
     """Who asks again in the very moment of release takes no second turn before the others."""
     line = Line(DownloadSlots(2, metrics))
     line.join_all(["large 0", "large 1", "large 2", "large 3"], "a")
-    await turns()
+    await yield_to_loop()
     line.join_all(["small 0", "small 1"], "b")
     for _, done in list(line._holding):
         done.set()
     line._holding.clear()
-    await turns()
+    await yield_to_loop()
 
     assert sorted(line.holding) == ["large 2", "small 0"]
     await line.finish()
@@ -189,14 +189,14 @@ async def test_who_is_not_wanted_any_more_takes_no_slot(metrics: Metrics) -> Non
     wanted = True
     line = Line(slots)
     line.join("first")
-    await turns()
+    await yield_to_loop()
 
     async def download() -> None:
         async with slots.slot("caller", "build", lambda: wanted):
             pytest.fail("it was let in")
 
     unwanted = asyncio.create_task(download())
-    await turns()
+    await yield_to_loop()
     line.join("last")
     wanted = False
     served = await line.finish()
@@ -212,14 +212,14 @@ async def test_a_waiter_who_leaves_takes_no_slot_along(metrics: Metrics, moment:
     """Neither before its turn, nor at that very moment, nor when it has been told but has not run yet."""
     line = Line(DownloadSlots(1, metrics))
     line.join("held")
-    await turns()
+    await yield_to_loop()
     line.join_all(["leaving", "staying"], "caller")
     leaving, staying = line.tasks["leaving"], line.tasks["staying"]
-    await turns()
+    await yield_to_loop()
 
     if moment == "while waiting":
         leaving.cancel()
-        await turns()
+        await yield_to_loop()
         await line.release()
     else:
         line._holding.pop()[1].set()
@@ -227,7 +227,7 @@ async def test_a_waiter_who_leaves_takes_no_slot_along(metrics: Metrics, moment:
         for _ in range(1 if moment == "when just served" else 2):
             await asyncio.sleep(0)
         leaving.cancel()
-        await turns()
+        await yield_to_loop()
 
     assert leaving.cancelled()
     assert line.holding == ["staying"]
@@ -257,9 +257,9 @@ async def test_parties_that_are_gone_are_forgotten(metrics: Metrics) -> None:
     for number in range(5):
         line.join(f"{number}", f"caller {number}", f"build {number}", behind=number == 4)
     line.join("leaving", "leaving", "leaving")
-    await turns()
+    await yield_to_loop()
     line.tasks.pop("leaving").cancel()
-    await turns()
+    await yield_to_loop()
     await line.finish()
 
     assert slots._line._callers == slots._behind._callers == {}
@@ -279,7 +279,7 @@ async def test_the_time_in_the_queue_is_told(
 
     async with slots.slot("caller", "build"):
         waiting = asyncio.create_task(download())
-        await turns()
+        await yield_to_loop()
         clock.advance(7)
     await waiting
 
@@ -293,9 +293,9 @@ class TestOvertime:
         line = Line(slots)
         async with slots.slot("slow", "build") as slow:
             line.join("next")
-            await turns()
+            await yield_to_loop()
             granted = slow.begin_overtime()
-            await turns()
+            await yield_to_loop()
 
             assert (granted, line.holding, in_flight(metrics)) == (True, ["next"], 2)
 
@@ -330,7 +330,7 @@ class TestOvertime:
 
         line = Line(slots)
         line.join_all(["a", "b"], "caller")
-        await turns()
+        await yield_to_loop()
         assert line.holding == ["a"]
         await line.finish()
 
@@ -339,7 +339,7 @@ async def test_limit_and_use_are_exported(metrics: Metrics) -> None:
     """Both gauges tell the truth at any moment."""
     line = Line(DownloadSlots(3, metrics))
     line.join_all(["a", "b"], "caller")
-    await turns()
+    await yield_to_loop()
 
     busy = in_flight(metrics)
     await line.finish()
@@ -369,7 +369,7 @@ async def test_what_is_behind_holds_two_slots_at_most(metrics: Metrics) -> None:
     line = Line(DownloadSlots(5, metrics))
     for name in ("t1", "t2", "t3", "t4"):
         line.join(name, behind=True)
-    await turns()
+    await yield_to_loop()
 
     assert line.holding == ["t1", "t2"]
     assert await line.finish() == ["t1", "t2", "t3", "t4"]
@@ -381,7 +381,7 @@ async def test_what_is_behind_leaves_one_slot_free(metrics: Metrics, limit: int,
     line = Line(DownloadSlots(limit, metrics))
     for name in ("t1", "t2", "t3"):
         line.join(name, behind=True)
-    await turns()
+    await yield_to_loop()
 
     assert len(line.holding) == begun
     assert len(await line.finish()) == 3
@@ -391,12 +391,12 @@ async def test_what_is_behind_does_not_take_the_last_slot_beside_a_download(metr
     """Two slots, one is held by a download: the other one stays free for the next."""
     line = Line(DownloadSlots(2, metrics))
     line.join("photo")
-    await turns()
+    await yield_to_loop()
     line.join("thumbnail", behind=True)
-    await turns()
+    await yield_to_loop()
     beside = line.holding
     line.join("next photo", "another")
-    await turns()
+    await yield_to_loop()
 
     assert beside == ["photo"]
     assert line.holding == ["photo", "next photo"]
@@ -407,11 +407,11 @@ async def test_all_downloads_go_before_what_is_behind(metrics: Metrics) -> None:
     """However late they came, and whoever wants them."""
     line = Line(DownloadSlots(2, metrics))
     line.join_all(["a", "b"], "one")
-    await turns()
+    await yield_to_loop()
     line.join("thumbnail", "other", behind=True)
-    await turns()
+    await yield_to_loop()
     line.join_all(["c", "d"], "one")
-    await turns()
+    await yield_to_loop()
 
     assert await line.finish() == ["a", "b", "c", "d", "thumbnail"]
 
@@ -420,13 +420,13 @@ async def test_what_is_brought_forward_waits_behind_nobody(metrics: Metrics) -> 
     """Somebody downloads what was only a thumbnail."""
     line = Line(DownloadSlots(1, metrics))
     line.join("running")
-    await turns()
+    await yield_to_loop()
     line.join("t1", behind=True)
     line.join("t2", behind=True)
-    await turns()
+    await yield_to_loop()
     line.slots["t2"].bring_forward()
     line.join("photo", "other")
-    await turns()
+    await yield_to_loop()
 
     assert (await line.finish())[-1] == "t1"
 
@@ -436,9 +436,9 @@ async def test_what_is_brought_forward_takes_a_free_slot_at_once(metrics: Metric
     line = Line(DownloadSlots(5, metrics))
     for name in ("t1", "t2", "t3"):
         line.join(name, behind=True)
-    await turns()
+    await yield_to_loop()
     line.slots["t3"].bring_forward()
-    await turns()
+    await yield_to_loop()
 
     assert line.holding == ["t1", "t2", "t3"]
     await line.finish()
@@ -449,7 +449,7 @@ async def test_bringing_forward_what_waits_no_more_changes_nothing(metrics: Metr
     slots = DownloadSlots(3, metrics)
     line = Line(slots)
     line.join("thumbnail", behind=True)
-    await turns()
+    await yield_to_loop()
     line.slots["thumbnail"].bring_forward()
     await line.finish()
     line.slots["thumbnail"].bring_forward()

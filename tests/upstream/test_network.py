@@ -17,7 +17,7 @@ from service.reasons import Reason
 from service.upstream.answers import UpstreamFailure
 from service.upstream.network import AddressGuard, ForbiddenAddress, Proxies, Resolver, is_public_host
 from tests.support.samples import jpeg
-from tests.support.transport import PATIENCE, PUBLIC_BASE, download, missing, open_client
+from tests.support.transport import PUBLIC_BASE, TIMEOUT, download, missing, open_client
 from tests.support.upstream import FakeUpstream
 
 # One or more of each entry of IANA's special-purpose registries, of multicast, and of every way to write an IPv4
@@ -116,7 +116,7 @@ async def test_a_name_that_turns_inward_is_refused_when_it_does(
     async with open_client("http://rebinding.example/v3") as parts:
         with pytest.raises(UpstreamFailure) as raised:
             async with parts.transport.get(
-                "image", url, timeout=asyncio.timeout(PATIENCE), headers={}, api_headers={}, reach=lambda _: None
+                "image", url, timeout=asyncio.timeout(TIMEOUT), headers={}, api_headers={}, reach=lambda _: None
             ):
                 pytest.fail("it was let through")
 
@@ -155,7 +155,7 @@ async def test_a_call_that_would_go_inward_is_a_bad_redirect(upstream: FakeUpstr
     async with open_client(upstream.url, guard=AddressGuard(PUBLIC_BASE)) as parts:
         with pytest.raises(UpstreamFailure) as raised:
             async with parts.transport.get(
-                "image", url, timeout=asyncio.timeout(PATIENCE), headers={}, api_headers={}, reach=lambda _: None
+                "image", url, timeout=asyncio.timeout(TIMEOUT), headers={}, api_headers={}, reach=lambda _: None
             ):
                 pytest.fail("it was let through")
 
@@ -195,7 +195,7 @@ async def test_a_slow_name_server_keeps_nothing_else_waiting(monkeypatch: pytest
     release = threading.Event()
 
     def getaddrinfo(*_: object, **__: object) -> Any:
-        assert release.wait(PATIENCE)
+        assert release.wait(TIMEOUT)
         return [entry("8.8.8.8")]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
@@ -205,7 +205,7 @@ async def test_a_slow_name_server_keeps_nothing_else_waiting(monkeypatch: pytest
     lookups = [asyncio.create_task(resolver.resolve(f"name-{number}", 443)) for number in range(20)]
     await asyncio.sleep(0)
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         other = await asyncio.to_thread(lambda: "done")
         release.set()
         found = await asyncio.gather(*lookups)
@@ -366,7 +366,7 @@ async def test_nothing_else_that_is_private_passes(
             async with parts.transport.get(
                 "image",
                 URL(f"http://{inward}:{URL(upstream.url).port}/v3/images/a/enhanced"),
-                timeout=asyncio.timeout(PATIENCE),
+                timeout=asyncio.timeout(TIMEOUT),
                 headers={},
                 api_headers={},
                 reach=lambda _: None,

@@ -130,7 +130,7 @@ class TestRetrying:
         assert (operation.attempts, sleeps.seconds) == (1, [])
 
     async def test_a_wait_that_ends_before_the_deadline_is_taken(self, clock: FakeClock, sleeps: Sleeps) -> None:
-        """Upstream's wish is kept to where there is time for it."""
+        """What upstream asks for is kept to where there is time for it."""
         operation = Script(failure(retry_after=10), "done")
 
         result = await run(operation, clock, seconds=10.001)
@@ -257,7 +257,7 @@ class TestPolicy:
         max_backoff=st.floats(0, 100),
         retry_after=st.none() | st.floats(0, 1_000),
     )
-    def test_a_wait_lies_between_upstreams_wish_and_the_jitters_bounds(
+    def test_a_wait_lies_between_what_upstream_asks_for_and_the_jitters_bounds(
         self, attempt: int, backoff: float, max_backoff: float, retry_after: float | None
     ) -> None:
         """Never less than asked for, never more than the larger of that and the bound."""

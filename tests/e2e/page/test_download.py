@@ -210,7 +210,7 @@ async def test_nothing_at_all_is_a_sentence_and_a_list(visit: Visit, sandbox: Sa
     await expect(visitor.page.locator("#retry")).to_be_hidden()
 
 
-async def test_a_job_that_is_put_off_says_so(visit: Visit, start_site: StartService, sandbox: Sandbox) -> None:
+async def test_a_job_that_is_postponed_says_so(visit: Visit, start_site: StartService, sandbox: Sandbox) -> None:
     """Where there is no room yet, no speed or time left is made up: it goes on by itself, and can be cancelled."""
     order = sandbox.control.add_order(THREE)
     visitor = await at_order(visit, order, await start_site(store_max_bytes=100_000))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from aiohttp import ClientResponse, FormData
 
 from service.sandbox.content import ImageFile
-from tests.support.client import PATIENCE, Service
+from tests.support.client import TIMEOUT, Service
 
 TOKEN = "token-of-the-administrator-0d5e"
 ADMIN = {"X-Admin-Token": TOKEN}
@@ -55,6 +55,6 @@ def stored(source: object) -> bytes:
 
 async def until(condition: Any) -> None:
     """Wait for a condition. Raises `TimeoutError`."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while not condition():  # noqa: ASYNC110  # a folder announces nothing
             await asyncio.sleep(0.01)

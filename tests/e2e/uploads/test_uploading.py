@@ -13,7 +13,7 @@ from service.api import parts
 from service.api.order_form import LARGEST_FILE
 from service.sandbox import Sandbox
 from tests.e2e.uploads.orders import ADMIN, TOKEN, form, make, read, until
-from tests.support.client import PATIENCE, Service
+from tests.support.client import TIMEOUT, Service
 from tests.support.process import ServiceProcess
 from tests.support.samples import jpeg
 
@@ -121,7 +121,7 @@ async def test_a_silent_uploader_is_not_waited_for(
 
     async def stalled() -> AsyncIterator[bytes]:
         yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n' + jpeg(size=3_000_000)
-        await asyncio.sleep(PATIENCE)
+        await asyncio.sleep(TIMEOUT)
 
     made = await make(service, stalled(), headers={**ADMIN, "Content-Type": "multipart/form-data; boundary=x"})
 
@@ -139,7 +139,7 @@ async def test_a_vanished_uploader_leaves_nothing_behind(service: Service, sandb
         head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
         yield head + jpeg() + b"\r\n" + head + jpeg(size=3_000_000)
         begun.set()
-        await asyncio.sleep(PATIENCE)
+        await asyncio.sleep(TIMEOUT)
 
     headers = {**ADMIN, "Content-Type": "multipart/form-data; boundary=x"}
     call = asyncio.create_task(make(service, vanishing(), headers=headers))

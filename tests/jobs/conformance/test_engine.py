@@ -14,7 +14,7 @@ from service.jobs.engine import JobEnded, JobEngine, JobFilter
 from service.jobs.job import Callback, CallbackState, Delivery, DeliveryState, Job, JobRequest, Status
 from service.problems import KeyReused
 from tests.jobs.conformance.engines import OPENERS, open_engine
-from tests.jobs.conformance.work import ARRIVED, DELIVERED, ORDER, OTHER_ORDER, PATIENCE, ended, request, running
+from tests.jobs.conformance.work import ARRIVED, DELIVERED, ORDER, OTHER_ORDER, TIMEOUT, ended, request, running
 from tests.support.redis_server import RedisServer
 
 _ROOT = Path(__file__).parents[3]
@@ -51,13 +51,13 @@ async def known(engine: JobEngine, job_id: str) -> Job:
 
 async def history(watch: AsyncGenerator[Job, None]) -> list[Job]:
     """Everything that a watcher is told, to the end."""
-    async with aclosing(watch), asyncio.timeout(PATIENCE):
+    async with aclosing(watch), asyncio.timeout(TIMEOUT):
         return [job async for job in watch]
 
 
 async def when_callback(engine: JobEngine, job_id: str, state: CallbackState) -> Job:
     """The job once its callback is in a state."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while True:
             job = await known(engine, job_id)
             if job.callback is not None and job.callback.state is state:
@@ -70,7 +70,7 @@ async def die_running(location: str, together: int = 1) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.jobs.conformance.worker", location, str(together), cwd=_ROOT
     )
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         assert await process.wait() == -9
 
 
@@ -221,7 +221,7 @@ async def test_a_watcher_is_told_of_changes(engine: JobEngine) -> None:
     job, _ = await engine.submit(request())
     watch = engine.watch(job.id)
     processing = replace(job, status=Status.PROCESSING, archive_id="a" * 32)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         first = await anext(watch)
         await engine.save(processing)
         second = await anext(watch)
@@ -319,7 +319,7 @@ async def test_a_callback_can_be_repeated(engine: JobEngine) -> None:
         tasks.answers = [Callback(attempts=1, next_at=time.time() + HOUR)]
         job, _ = await engine.submit(request(callback_url=URL))
         await tasks.until(lambda: len(tasks.callbacks) == 2)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while (await known(engine, job.id)).callback == Callback():  # noqa: ASYNC110  # engines know of no event
                 await asyncio.sleep(_PAUSE)
 
@@ -437,7 +437,7 @@ async def test_deliveries_outlive_the_process(location: str) -> None:
         await tasks.until(lambda: bool(tasks.deliveries))
     async with open_engine(location) as engine, running(engine) as tasks:
         await tasks.until(lambda: bool(tasks.deliveries))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while (await known(engine, job.id)).delivery != ARRIVED:  # noqa: ASYNC110  # engines know of no event
                 await asyncio.sleep(_PAUSE)
 

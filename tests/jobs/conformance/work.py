@@ -10,7 +10,7 @@ from dataclasses import replace
 from service.jobs.engine import JobEnded, JobEngine, Work
 from service.jobs.job import Callback, CallbackState, Delivery, DeliveryState, Job, JobRequest, Status
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 TTL = 3600.0
 ORDER = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be001"
 OTHER_ORDER = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be002"
@@ -98,7 +98,7 @@ class Tasks:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition on what was seen. Raises `TimeoutError`."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()

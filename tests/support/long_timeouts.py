@@ -1,15 +1,15 @@
 """The service, for a machine that is busy with tests: no call to Redis or S3 is given up because an answer is late.
 
-`python -m tests.support.patient serve`
+`python -m tests.support.long_timeouts serve`
 """
 
 import sys
 
 from service.__main__ import main
 from service.cluster import objects, redis_link
-from tests.support.client import PATIENCE
+from tests.support.client import TIMEOUT
 
 if __name__ == "__main__":
-    redis_link.CALL_SECONDS = PATIENCE
-    objects._DOCUMENT_SECONDS = PATIENCE
+    redis_link.CALL_SECONDS = TIMEOUT
+    objects._DOCUMENT_SECONDS = TIMEOUT
     sys.exit(main())
