@@ -124,10 +124,10 @@ def test_the_document_knows_every_route_and_no_other() -> None:
 
 def test_every_operation_is_in_one_group_that_is_explained() -> None:
     """Whoever reads the reference finds what belongs together; no group is empty."""
-    explained = [tag["name"] for tag in document(ROUTES)["tags"] if tag["description"]]
+    described = [tag["name"] for tag in document(ROUTES)["tags"] if tag["description"]]
 
     assert {len(operation.facts["tags"]) for operation in OPERATIONS} == {1}
-    assert {operation.facts["tags"][0] for operation in OPERATIONS} == set(explained)
+    assert {operation.facts["tags"][0] for operation in OPERATIONS} == set(described)
 
 
 def test_every_parameter_says_what_it_does() -> None:

@@ -240,14 +240,14 @@ async def test_without_tracing_there_are_no_exemplars(upstream: FakeUpstream, se
     assert _exemplars(await _families(service, OPENMETRICS)) == {}
 
 
-def test_every_series_is_explained() -> None:
+def test_every_series_is_described() -> None:
     """In the table of the operating guide, with its labels' values."""
     table = (ROOT / "service" / "docs" / "operating.md").read_text().partition("## Metrics")[2]
     rows = [line for line in table.splitlines() if line.startswith("| `batch_")]
 
-    explained = CONTRACT | SHARED
-    assert {name for row in rows for name in re.findall(r"`(batch_\w+)`", row)} == {f"batch_{one}" for one in explained}
-    for name, labels in explained.items():
+    described = CONTRACT | SHARED
+    assert {name for row in rows for name in re.findall(r"`(batch_\w+)`", row)} == {f"batch_{one}" for one in described}
+    for name, labels in described.items():
         (row,) = [row for row in rows if f"`batch_{name}`" in row]
         assert all(f"`{label}`" in row for label in labels), name
         assert all(value in row for label, values in labels.items() if label != "reason" for value in values), name
