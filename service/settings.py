@@ -406,8 +406,8 @@ class Settings(BaseSettings):
         known = [one.get_secret_value() for one in each if isinstance(one, SecretStr)]
         return known + [key.secret.get_secret_value() for key in self.service_keys if key.name]
 
-    def store_budget(self, held: int) -> int:
-        """Bytes the image store may take: `store_max_bytes`, or half of what is free or `held`, at most 20 GiB."""
+    def store_budget(self, used: int) -> int:
+        """Bytes the image store may take: `store_max_bytes`, or half of what is free or `used`, at most 20 GiB."""
         if self.store_max_bytes is not None:
             return self.store_max_bytes
-        return min((shutil.disk_usage(self.data_dir).free + held) // 2, 20 * GIB)
+        return min((shutil.disk_usage(self.data_dir).free + used) // 2, 20 * GIB)

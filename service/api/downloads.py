@@ -173,11 +173,11 @@ async def _resumed(request: web.Request, order_id: str, options: Options) -> Arc
     if wanted is None:
         return None
     if "If-Range" in request.headers:
-        held = _TAG.fullmatch(request.headers["If-Range"].strip())
-        return await _held(request, held[1], order_id, options) if held else None
+        tag = _TAG.fullmatch(request.headers["If-Range"].strip())
+        return await _resumable(request, tag[1], order_id, options) if tag else None
     named = await request.app[NAMED].find(order_id, options)
     if named is not None and named.is_only:
-        archive = await _held(request, named.archive_id, order_id, options)
+        archive = await _resumable(request, named.archive_id, order_id, options)
         if archive is not None:
             return archive
     if not wanted.starts_at_zero or (named is not None and not named.is_only):
@@ -185,9 +185,9 @@ async def _resumed(request: web.Request, order_id: str, options: Options) -> Arc
     return None
 
 
-async def _held(request: web.Request, archive_id: str, order_id: str, options: Options) -> Archive | None:
+async def _resumable(request: web.Request, archive_id: str, order_id: str, options: Options) -> Archive | None:
     """The archive with this id, if the options ask for just it; `strict` asks for none that lacks an image."""
-    archive = await request.app[ARCHIVES].held(archive_id, order_id, options)
+    archive = await request.app[ARCHIVES].resumable(archive_id, order_id, options)
     is_strict = options.on_failure == "strict"
     if is_strict and archive is not None and (archive.state is not State.COMPLETE or archive.failures):
         return None
@@ -225,7 +225,7 @@ NOTHING_NEW = Answer(204, "Nothing is new (`since`).")
 HEAD_ANSWERS = (Answer(200, "As far as it is known.", headers=_ZIP_HEADERS),)
 CONDITIONS = (
     Parameter("Range", "bytes=0-99", "One range; a request for several gets the complete archive."),
-    Parameter("If-Range", f'"{ARCHIVE_EXAMPLE}"', "The tag of what is held; needed with `Range` on an order."),
+    Parameter("If-Range", f'"{ARCHIVE_EXAMPLE}"', "The tag of what the caller has; needed with `Range` on an order."),
     Parameter("If-Match", f'"{ARCHIVE_EXAMPLE}"', "Only this archive; for any other 412."),
     Parameter("If-None-Match", f'"{ARCHIVE_EXAMPLE}"', "Not this archive again; for it 304."),
 )

@@ -116,7 +116,7 @@ _BODY = {
 _HEADERS = ("Accept-Ranges", "Content-Disposition", "Content-Length", "ETag")
 CONDITIONS = (
     Parameter("Range", "bytes=0-99", "One range; a request for several gets the whole image."),
-    Parameter("If-Range", _TAG, "The tag of what is held."),
+    Parameter("If-Range", _TAG, "The tag of what the caller has."),
     Parameter("If-Match", _TAG, "Only this content; for any other 412."),
     Parameter("If-None-Match", _TAG, "Not this content again; for it 304."),
 )

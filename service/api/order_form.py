@@ -32,8 +32,8 @@ async def take_part(request: web.Request, parts: Parts, part: BodyPartReader, or
     if len(order.files) >= request.app[SETTINGS].max_images_per_order:
         order.refuse(safe_name(name), await _skip(parts, part), UploadReason.TOO_MANY_FILES)
         return
-    async with AsyncExitStack() as held:
-        body = await held.enter_async_context(request.app[IMAGES].receive(2 * LARGEST_FILE))
+    async with AsyncExitStack() as resources:
+        body = await resources.enter_async_context(request.app[IMAGES].receive(2 * LARGEST_FILE))
         extension, size = await _receive(parts, part, body)
         if not name and not size:  # what a browser sends for a file field that was left empty
             return
@@ -43,7 +43,7 @@ async def take_part(request: web.Request, parts: Parts, part: BodyPartReader, or
             order.refuse(f"{_label(name)}.{extension}", size, UploadReason.FILE_TOO_LARGE)
         else:
             path = await body.file()
-            await order.add(f"{_label(name)}.{extension}", path, size, held.pop_all())
+            await order.add(f"{_label(name)}.{extension}", path, size, resources.pop_all())
 
 
 async def _take_field(parts: Parts, part: BodyPartReader, order: NewOrder) -> None:

@@ -75,28 +75,28 @@ class OrderPage(Document):
 async def find(request: web.Request) -> web.Response:
     """The orders, newest first. A page may have fewer than asked for; only the last one has no `next_cursor`."""
     query = read_as(OrderQuery, request.query)
-    place = _read_cursor(query.cursor)
+    position = _read_cursor(query.cursor)
     require_key(request)
     await count(request)
-    items, next_place = await _collect(request, query, place)
+    items, next_position = await _collect(request, query, position)
     return answer(
         {
             "items": [with_external_links(request, item) for item in items],
-            "next_cursor": next_place and _cursor(next_place),
+            "next_cursor": next_position and _cursor(next_position),
         }
     )
 
 
-_Place = tuple[str | None, int]
+_Position = tuple[str | None, int]
 """In Autoenhance's list: the offset of a page, and how many of its orders were given before."""
 
 
 async def _collect(
-    request: web.Request, query: OrderQuery, place: _Place
-) -> tuple[list[dict[str, Any]], _Place | None]:
-    """The orders from `place` on that fit, and where the next page begins. Raises `InvalidParameter`."""
+    request: web.Request, query: OrderQuery, position: _Position
+) -> tuple[list[dict[str, Any]], _Position | None]:
+    """The orders from `position` on that fit, and where the next page begins. Raises `InvalidParameter`."""
     items: list[dict[str, Any]] = []
-    offset, given = place
+    offset, given = position
     for _ in range(_MAX_CALLS):
         try:
             page = await request.app[UPSTREAM].orders(query.q.strip(), offset)
@@ -132,18 +132,18 @@ def _item(order: Order) -> dict[str, Any] | None:
     }
 
 
-def _cursor(place: _Place) -> str:
-    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+def _cursor(position: _Position) -> str:
+    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode().rstrip("=")
 
 
-def _read_cursor(cursor: str | None) -> _Place:
+def _read_cursor(cursor: str | None) -> _Position:
     if cursor is None:
         return None, 0
     try:
-        place = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        position = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (ValueError, binascii.Error, RecursionError):
-        place = None
-    match place:
+        position = None
+    match position:
         case [str() | None as offset, int(given)] if 0 <= given <= 1000:
             return offset, given
     raise InvalidParameter("cursor", "must be the next_cursor of a page")

@@ -149,8 +149,8 @@ def answer(request: web.Request, found: Asset, caching: str) -> web.Response:
     """The file, compressed where that is welcome; 304 for who has it already."""
     if found.content_type == "text/html" and (base := base_path(request)):
         found = _below(found, base)
-    held = request.if_none_match or ()
-    if any(tag.value in ("*", found.tag) for tag in held):
+    tags = request.if_none_match or ()
+    if any(tag.value in ("*", found.tag) for tag in tags):
         response = web.Response(status=304)
     else:
         response = web.Response(body=found.body, content_type=found.content_type, charset="utf-8")

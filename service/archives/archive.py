@@ -51,8 +51,8 @@ class ImageResult:
     """Which of the archive's orders it is of."""
 
     @property
-    def place(self) -> tuple[int, str, str | None]:
-        """What tells it from the others of its archive."""
+    def identity(self) -> tuple[int, str, str | None]:
+        """What tells it from the other results of its archive."""
         return self.order, self.image_id, self.rendition
 
     @property

@@ -68,7 +68,7 @@ _INSERT_MEMBER_OF_STORE = (
 # How long an id that is no longer kept answers 410 instead of 404.
 _REMEMBERED_SECONDS = 24 * 3600.0
 # How long it is remembered which images an archive held, by so many bytes for each.
-_HELD_SECONDS = 30 * 24 * 3600.0
+_KEYS_SECONDS = 30 * 24 * 3600.0
 _KEY_BYTES = 8
 
 
@@ -117,16 +117,16 @@ def insert_members(
 def settle(connection: sqlite3.Connection, archive: Archive, state: State, comment: str, now: float) -> None:
     """Record that an archive is whole, and which images it holds."""
     results = json.dumps([encode_result(result) for result in archive.results])
-    held = b"".join(key_digests(result.key for result in archive.results if result.code is None and result.key))
+    keys = b"".join(key_digests(result.key for result in archive.results if result.code is None and result.key))
     connection.execute(
         "UPDATE archives SET key = ?, state = ?, results = ?, comment = ?, settled = ?, used = ? WHERE id = ?",
         (archive.key, state, results, comment, now, now, archive.id),
     )
-    row = archive.id, " ".join(archive.order_ids), held, now
+    row = archive.id, " ".join(archive.order_ids), keys, now
     connection.execute("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)", row)
 
 
-def held(connection: sqlite3.Connection, archive_id: str) -> tuple[list[str], set[bytes]] | None:
+def image_keys(connection: sqlite3.Connection, archive_id: str) -> tuple[list[str], set[bytes]] | None:
     """The orders of an archive that was settled in the last 30 days, and digests of the keys of its images."""
     query = "SELECT order_id, keys FROM held WHERE archive_id = ?"
     row = connection.execute(query, (archive_id,)).fetchone()
@@ -180,7 +180,7 @@ def sweep(
         if archive_id not in running:
             mark_gone(connection, archive_id, now)
     connection.execute("DELETE FROM archives WHERE state = ? AND used < ?", (GONE, now - _REMEMBERED_SECONDS))
-    connection.execute("DELETE FROM held WHERE settled < ?", (now - _HELD_SECONDS,))
+    connection.execute("DELETE FROM held WHERE settled < ?", (now - _KEYS_SECONDS,))
 
 
 def read_record(connection: sqlite3.Connection, archive_id: str) -> Record | None:

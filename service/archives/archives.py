@@ -70,9 +70,9 @@ class Archives:
         deadline = time.monotonic() + options.wait_timeout
         if isinstance(order_id, str):
             order = await self._look_up(order_id, options, deadline)
-            held = await self.previews.held_since(order_id, options)
+            known = await self.previews.keys_since(order_id, options)
             await self.previews.check_price({order_id: order}, options)
-            plan = (await self._plan(order_id, order, options)).new_since(held)
+            plan = (await self._plan(order_id, order, options)).new_since(known)
         else:
             orders = await self._look_up_all(order_id, options, deadline)
             await self.previews.check_price(orders, options)
@@ -152,9 +152,9 @@ class Archives:
 
     async def find(self, order_id: str, order: Order, options: Options) -> Archive | Plan:
         """The archive that `get_or_start` would give, or its plan where there is none yet; nothing is started."""
-        held = await self.previews.held_since(order_id, options)
+        known = await self.previews.keys_since(order_id, options)
         generations = await self._generations.observe(order_id, order)
-        plan = self._planner.plan(order_id, order, generations, options).new_since(held)
+        plan = self._planner.plan(order_id, order, generations, options).new_since(known)
         build = self._registry.joinable(plan.build_key, time.monotonic() + options.wait_timeout)
         return build.archive if build else await self._finished(plan) or plan
 
@@ -190,7 +190,7 @@ class Archives:
         found = self._registry.builds.get(archive.id) or await self._catalogue.load(archive.id)
         return found.plan.options.renditions if found is not None else {}
 
-    async def held(self, archive_id: str, order_id: str, options: Options) -> Archive | None:
+    async def resumable(self, archive_id: str, order_id: str, options: Options) -> Archive | None:
         """The archive that a caller says it has a part of; None unless it is here and for just these options."""
         build = self._registry.builds.get(archive_id)
         found = build or await self._catalogue.load(archive_id)

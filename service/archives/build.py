@@ -46,7 +46,7 @@ from service.upstream.models import ImageState
 
 log = get_logger(__name__)
 
-_SETTLED = frozenset({ImageState.READY, ImageState.FAILED, ImageState.EXPIRED})
+_FINAL = frozenset({ImageState.READY, ImageState.FAILED, ImageState.EXPIRED})
 # Images of one build that are under way, for each that may be downloaded at once: while some are being stored, the
 # downloads go on.
 _AT_ONCE = 2
@@ -97,7 +97,7 @@ class Build:
         """Bytes of the images that arrived, and of those that are being appended."""
         self._is_appending = False
         self._names = plan.names
-        self._keys = {image.place: image.key for image in plan.images}
+        self._keys = {image.entry: image.key for image in plan.images}
         self._gone: set[int] = set()
         """Orders that Autoenhance no longer knows."""
 
@@ -158,8 +158,8 @@ class Build:
 
     async def _append_stored(self) -> list[PlannedImage]:
         """Append the images that need no download; returns the others."""
-        here = {member.place for member in self.archive.members}
-        left = [image for image in self.plan.images if image.place not in here]
+        here = {member.entry for member in self.archive.members}
+        left = [image for image in self.plan.images if image.entry not in here]
         self._fetches.looked_at = time.monotonic()
         finished = {image.key: image.legacy_key for image in left if image.state in MAY_BE_STORED}
         stored = await self._store.find(finished)
@@ -167,23 +167,23 @@ class Build:
             if image.key in stored:
                 self._note_arrival(image, Fetched(stored[image.key], 0))
         await self._append_arrived()
-        here = {member.place for member in self.archive.members}
-        return [image for image in left if image.place not in here]
+        here = {member.entry for member in self.archive.members}
+        return [image for image in left if image.entry not in here]
 
     async def _watch_order(self, order: int, left: Sequence[PlannedImage], ready: _Ready) -> None:
         """Report each image of `left` that is of this order once: with None when it can be fetched, else with the
         reason why not."""
-        waiting = {image.place: image for image in left if image.order == order}
+        waiting = {image.entry: image for image in left if image.order == order}
         schedule = PollSchedule(self.deadline)
         with self._orders.watch(self.plan.orders[order].order_id) as watch:
             while True:
                 is_last_poll = not self.plan.wait or schedule.is_over or order in self._gone
                 images = [] if order in self._gone else self.current.images_of(order)
-                now = {image.place: image for image in images}
-                for place, image in list(waiting.items()):
-                    current = now.get(place)
-                    if current is None or current.state in _SETTLED or is_last_poll:
-                        del waiting[place]
+                now = {image.entry: image for image in images}
+                for entry, image in list(waiting.items()):
+                    current = now.get(entry)
+                    if current is None or current.state in _FINAL or is_last_poll:
+                        del waiting[entry]
                         if current is None:
                             ready.put_nowait((image, Reason.IMAGE_NOT_FOUND))
                             continue
@@ -264,7 +264,7 @@ class Build:
         for (image, _), (member, attempts) in zip(arrived, members, strict=True):
             self.archive.append(member, result_of(image, member, attempts))
             self._arrived_bytes -= member.blob.size
-            self._keys[image.place] = image.key
+            self._keys[image.entry] = image.key
             self._metrics.images.labels(ImageOutcome.DOWNLOADED if attempts else ImageOutcome.STORED).inc()
             if member.blob.is_incomplete:
                 self._metrics.image_failures.labels(Reason.INCOMPLETE).inc()
@@ -282,7 +282,7 @@ class Build:
         sequence = {
             (image.order, image.image_id, image.rendition or None): at for at, image in enumerate(self.plan.images)
         }
-        archive.results.sort(key=lambda result: sequence[result.place])
+        archive.results.sort(key=lambda result: sequence[result.identity])
         failures = archive.failures
         if not archive.members:
             if len(self._gone) == len(self.plan.orders):
@@ -302,8 +302,8 @@ class Build:
     def _final_key(self) -> str:
         """Of the order as it is now, if the archive holds just that; else of the order as it was asked for."""
         now = self.current
-        held = [(*image.place, image.name, image.stem, self._keys[image.place]) for image in self.plan.images]
-        is_current = held == [(*image.place, image.name, image.stem, image.key) for image in now.images]
+        appended = [(*image.entry, image.name, image.stem, self._keys[image.entry]) for image in self.plan.images]
+        is_current = appended == [(*image.entry, image.name, image.stem, image.key) for image in now.images]
         return now.key if is_current else self.archive.key
 
     async def _append_texts(self) -> None:

@@ -74,20 +74,20 @@ class Catalogue:
         if self.shared is not None:
             self.shared.wake()
 
-    async def held(self, archive_id: str) -> tuple[list[str], Collection[bytes]] | None:
+    async def image_keys(self, archive_id: str) -> tuple[list[str], Collection[bytes]] | None:
         """The orders of an archive that was settled in the last 30 days, and the keys (as `key_digest`) of the images
         that it holds.
 
         Raises `StillBuilding` when it cannot be told.
         """
-        held = await self._database.run(lambda connection: archive_index.held(connection, archive_id))
-        if held is not None:
-            return held
+        known = await self._database.run(lambda connection: archive_index.image_keys(connection, archive_id))
+        if known is not None:
+            return known
         record = await self.load(archive_id)
         if record is None or record.state not in _SETTLED:
             return None
-        known = [result.key for result in record.results if result.code is None and result.key]
-        return [order.order_id for order in record.plan.orders], archive_index.key_digests(known or record.keys)
+        keys = [result.key for result in record.results if result.code is None and result.key]
+        return [order.order_id for order in record.plan.orders], archive_index.key_digests(keys or record.keys)
 
     async def forget(self, archive_id: str) -> None:
         """Remove every trace of an archive whose id nobody was told."""

@@ -9,7 +9,7 @@ from service.archives.cutting import cut_on_error
 from service.archives.delivery import LOG_FIELDS, send_file
 from service.archives.layout import BlobSlice
 from service.archives.names import content_disposition
-from service.archives.response_heads import is_held, wanted_range
+from service.archives.response_heads import has_already, wanted_range
 from service.images.blobs import Blob
 from service.images.store import ImageStore
 from service.telemetry.metrics import Metrics
@@ -52,7 +52,7 @@ async def deliver_image(
     image is not in the store any more.
     """
     blob, headers = image.blob, image.headers()
-    if is_held(request, blob.digest, f"Its tag is {blob.digest}."):
+    if has_already(request, blob.digest, f"Its tag is {blob.digest}."):
         return web.Response(status=304, headers=headers)
     part = wanted_range(request, blob.digest)
     start, stop = part.resolve(blob.size) if part else (0, blob.size)

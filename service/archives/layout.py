@@ -23,8 +23,8 @@ class Member:
     """None for the report and the manifest."""
 
     @property
-    def place(self) -> tuple[str | None, str]:
-        """What tells it from the others: its image and its folder, for an image may be there in several renditions."""
+    def entry(self) -> tuple[str | None, str]:
+        """Which entry of the archive it is: its image and its folder; an image may be there in several renditions."""
         return self.image_id, self.name.rpartition("/")[0]
 
 

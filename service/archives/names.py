@@ -1,7 +1,7 @@
 """What the members of an archive are called: names that any system can unpack, each one once.
 
 Three promises. A name is harmless: no path, nothing invisible, nothing that Windows or macOS refuses. It is unique even
-where case and accents' encoding do not count. And it is settled by the order alone, before the first image arrives.
+where case and accents' encoding do not count. And it is decided by the order alone, before the first image arrives.
 """
 
 import re
@@ -83,11 +83,17 @@ class Names:
 
     @classmethod
     def by_template(
-        cls, template: str, originals: Iterable[tuple[str, str]], places: Mapping[str, int], *, order: str, total: int
+        cls,
+        template: str,
+        originals: Iterable[tuple[str, str]],
+        positions: Mapping[str, int],
+        *,
+        order: str,
+        total: int,
     ) -> Self:
         """Names made of a template that `check_template` has passed.
 
-        `places` are the images' places in the whole order (1, 2, ...), which has `total`; `order` is what it is called.
+        `positions` are the images' in the whole order (1, 2, ...), which has `total`; `order` is what it is called.
         """
         digits = max(_MIN_DIGITS, len(str(total)))
         template = _IMAGE.sub("", template)
@@ -96,14 +102,14 @@ class Names:
         for image_id, name in originals:
             if image_id in stems:
                 continue
-            values = known | {"seq": f"{places[image_id]:0{digits}}", "image_id": image_id, "name": ""}
+            values = known | {"seq": f"{positions[image_id]:0{digits}}", "image_id": image_id, "name": ""}
             rest = len(_filled(template, values).encode(errors="replace"))
             values["name"] = _shortened(safe_stem(name, image_id), max(_MIN_NAME_BYTES, _STEM_BYTES - rest))
             stems[image_id] = _safe(_filled(template, values)) or safe_stem(image_id, "")
-        return cls.settled(_each_once(stems))
+        return cls.fixed(_each_once(stems))
 
     @classmethod
-    def settled(cls, stems: Mapping[str, str]) -> Self:
+    def fixed(cls, stems: Mapping[str, str]) -> Self:
         """Names that were fixed before, by image id."""
         names = cls(())
         names.stems = dict(stems)

@@ -50,8 +50,8 @@ class PlannedImage(BaseModel):
         return self.rendition == ORIGINAL
 
     @property
-    def place(self) -> tuple[str, str]:
-        """What tells it from the others of its archive, as `Member.place`."""
+    def entry(self) -> tuple[str, str]:
+        """Which entry of the archive it is to be, as `Member.entry`."""
         return self.image_id, self.folder
 
 
@@ -153,7 +153,7 @@ class Plan(BaseModel):
     def names(self) -> Names:
         """What its images are called in the archive."""
         stems = {image.image_id: image.stem for image in self.images if image.stem is not None}
-        return Names.settled(stems) if stems else Names((image.image_id, image.name) for image in self.images)
+        return Names.fixed(stems) if stems else Names((image.image_id, image.name) for image in self.images)
 
     def rendition(self, image: PlannedImage) -> Rendition:
         """The rendition of one of its images."""
@@ -165,23 +165,23 @@ class Plan(BaseModel):
         image_id = image.source_id or image.image_id
         return ImageRequest(image.key, image_id, self.rendition(image), image.is_bought, image.legacy_key)
 
-    def without(self, held: Collection[bytes]) -> "Plan":
-        """The plan without images whose keys (as `key_digest`) are held already; names are those of the whole."""
-        if not held:
+    def without(self, known: Collection[bytes]) -> "Plan":
+        """The plan without images whose keys (as `key_digest`) are known already; names are those of the whole."""
+        if not known:
             return self
         stems = self.names.stems
         images = tuple(
             image.model_copy(update={"stem": stems[image.image_id]})
             for image in self.images
-            if key_digest(image.key) not in held
+            if key_digest(image.key) not in known
         )
         counts = Counter(image.order for image in images)
         orders = tuple(order.model_copy(update={"total": counts[at]}) for at, order in enumerate(self.orders))
         return self.model_copy(update={"images": images, "orders": orders})
 
-    def new_since(self, held: Collection[bytes]) -> "Plan":
-        """As `without`. Raises `NothingNew` when all of it is held."""
-        plan = self.without(held)
+    def new_since(self, known: Collection[bytes]) -> "Plan":
+        """As `without`. Raises `NothingNew` when all of it is known."""
+        plan = self.without(known)
         if not plan.images:
             raise NothingNew
         return plan

@@ -123,19 +123,19 @@ def _stems(order_id: str, order: Order, chosen: Sequence[tuple[str, ImageRecord]
     """The names by the caller's template; none where names are what they are."""
     if options.names == ANY_NAME:
         return {}
-    places = {id(record): place for place, record in enumerate(order.images, 1)}
+    positions = {id(record): position for position, record in enumerate(order.images, 1)}
     return Names.by_template(
         options.names,
         [(image_id, record.image_name or image_id) for image_id, record in chosen],
-        {image_id: places[id(record)] for image_id, record in chosen},
+        {image_id: positions[id(record)] for image_id, record in chosen},
         order=order.name or f"order-{order_id}",
         total=order.image_count,
     ).stems
 
 
-def _stand_in(place: int, taken: Collection[str | None]) -> str:
+def _stand_in(position: int, taken: Collection[str | None]) -> str:
     """What an image without an id is called, in reports too; no other image of the order is called so."""
-    name = f"unidentified-{place}"
+    name = f"unidentified-{position}"
     while name in taken:
         name += "x"
     return name

@@ -42,27 +42,27 @@ class Previews:
         self, order_id: str, order: Order, options: Options, describe: Callable[[Plan, Mapping[str, Blob]], T]
     ) -> T:
         """What `describe` makes of the plan of an order, however large it is, and of those of its images that are
-        stored, by key. Of large orders one at a time, beside the event loop. Raises as `held_since` and `Planner.plan`.
+        stored, by key. Of large orders one at a time, beside the event loop. Raises as `keys_since` and `Planner.plan`.
         """
         generations = await self._generations.observe(order_id, order)
-        held = await self.held_since(order_id, options)
+        known = await self.keys_since(order_id, options)
         is_short = len(order.images) * options.files_per_image <= MANY_IMAGES
 
         def outline() -> Plan:
-            return self._planner.outline(order_id, order, generations, options).without(held)
+            return self._planner.outline(order_id, order, generations, options).without(known)
 
         async with nullcontext() if is_short else self._large:
             plan = await compute(outline, is_short=is_short)
             stored = await self._store.find(plan.keys())
             return await compute(lambda: describe(plan, stored), is_short=is_short)
 
-    async def held_since(self, order_id: str, options: Options) -> Collection[bytes]:
+    async def keys_since(self, order_id: str, options: Options) -> Collection[bytes]:
         """Keys of the images that a caller has already. Raises `InvalidParameter`, or `StillBuilding`."""
         if options.since is None:
             return ()
         if options.since in self._registry.builds:
             raise StillBuilding(retry_after=_BUILDING_SECONDS)
-        found = await self._catalogue.held(options.since)
+        found = await self._catalogue.image_keys(options.since)
         if found is None or order_id not in found[0]:
             raise InvalidParameter("since", "must be an archive of this order, at most 30 days old")
         return found[1]
@@ -80,7 +80,7 @@ class Previews:
                 plan = self._planner.plan(order_id, order, generations, options)
             except (OrderEmpty, TooManyImages):  # said when it is planned, and buys nothing
                 continue
-            plan = plan.without(await self.held_since(order_id, options))
+            plan = plan.without(await self.keys_since(order_id, options))
             to_buy += plan.to_buy({} if options.refresh else await self._store.find(plan.keys()))
         if to_buy > options.max_credits:
             raise MaxCreditsExceeded(to_buy, options.max_credits)

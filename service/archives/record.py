@@ -35,11 +35,11 @@ class Record:
     @property
     def keys(self) -> list[str]:
         """Of the images that it holds, and that are whole."""
-        planned: dict[tuple[str | None, str], PlannedImage] = {image.place: image for image in self.plan.images}
+        planned: dict[tuple[str | None, str], PlannedImage] = {image.entry: image for image in self.plan.images}
         return [
-            planned[member.place].key
+            planned[member.entry].key
             for member, _ in self.members
-            if member.place in planned and not member.blob.is_incomplete
+            if member.entry in planned and not member.blob.is_incomplete
         ]
 
 
@@ -79,9 +79,9 @@ def decode_result(line: dict[str, Any]) -> ImageResult:
 
 def extend(archive: Archive, record: Record) -> None:
     """Append the members that `record` has beyond the archive's own, and settle it if the record is settled."""
-    planned: dict[tuple[str | None, str], PlannedImage] = {image.place: image for image in record.plan.images}
+    planned: dict[tuple[str | None, str], PlannedImage] = {image.entry: image for image in record.plan.images}
     for member, attempts in record.members[len(archive.members) :]:
-        image = planned.get(member.place)
+        image = planned.get(member.entry)
         archive.append(member, result_of(image, member, attempts) if image else None)
     if record.state in (State.COMPLETE, State.PARTIAL):
         archive.results = list(record.results)

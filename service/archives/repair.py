@@ -19,10 +19,10 @@ async def repair(context: BuildContext, record: Record, lost: set[str]) -> bool:
 
     Raises `StillBuilding` when Autoenhance does not say whether they can come back.
     """
-    planned: dict[tuple[str | None, str], PlannedImage] = {image.place: image for image in record.plan.images}
+    planned: dict[tuple[str | None, str], PlannedImage] = {image.entry: image for image in record.plan.images}
     fetches = FetchContext(record.id)
     images = [
-        planned[member.place] for member, _ in record.members if member.place in planned and member.blob.digest in lost
+        planned[member.entry] for member, _ in record.members if member.entry in planned and member.blob.digest in lost
     ]
     if context.catalogue.shared is None:  # else who misses them in the shared storage counts them
         context.metrics.images_refetched.labels(Refetch.LOST).inc(len(images))

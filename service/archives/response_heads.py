@@ -55,10 +55,10 @@ def not_modified(archive: Archive, *, stale: bool = False) -> web.Response:
 def is_not_modified(request: web.Request, archive: Archive) -> bool:
     """Evaluate `If-Match` (raises `PreconditionFailed`) and `If-None-Match`."""
     # A star means any archive that exists, and one that has just begun does not exist yet.
-    return is_held(request, archive.id, f"This is archive {archive.id}.", exists=archive.is_settled)
+    return has_already(request, archive.id, f"This is archive {archive.id}.", exists=archive.is_settled)
 
 
-def is_held(request: web.Request, tag: str, occurrence: str, *, exists: bool = True) -> bool:
+def has_already(request: web.Request, tag: str, occurrence: str, *, exists: bool = True) -> bool:
     """Whether the caller has what `tag` names (`If-None-Match`).
 
     Raises `PreconditionFailed` with the `occurrence` when `If-Match` asks for something else.

@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 
 from service.cluster.link import Link, Unavailable
-from service.cluster.redis_link import ALIVE_PREFIX, BEAT_SECONDS, CHANNEL, SETTLE_SECONDS, RedisLink
+from service.cluster.redis_link import ALIVE_PREFIX, BEAT_SECONDS, CHANNEL, LATE_SECONDS, RedisLink
 
 TAKE = """
 -- Race: two that want an image at once, or find its holder dead at once. One of them gets it.
@@ -129,7 +129,7 @@ class RedisImageLeases:
         try:
             while self._released:
                 is_certain = self._doubtful.isdisjoint(self._released)
-                await asyncio.sleep(_GATHER_SECONDS if is_certain else SETTLE_SECONDS)
+                await asyncio.sleep(_GATHER_SECONDS if is_certain else LATE_SECONDS)
                 async with self._sent:
                     released, self._released = self._released, []
                     self._sending = frozenset(released)

@@ -21,7 +21,7 @@ log = get_logger(__name__)
 T = TypeVar("T")
 
 CALL_SECONDS = 0.2
-SETTLE_SECONDS = CALL_SECONDS
+LATE_SECONDS = CALL_SECONDS
 """After so long, what was sent before a call was given up is done: what undoes it comes behind it."""
 BEAT_SECONDS = 2.0
 LEASE_SECONDS = 8.0
@@ -118,7 +118,7 @@ class RedisLink:
 
     def call_later(self, command: Callable[[], Awaitable[Any]]) -> None:
         """Have a command done soon, or as soon as Redis answers, but behind what was sent before."""
-        self._late.append((time.monotonic() + SETTLE_SECONDS, command))
+        self._late.append((time.monotonic() + LATE_SECONDS, command))
         self._has_late.set()
 
     async def make_late_calls(self) -> None:

@@ -148,7 +148,7 @@ class ImageFetcher:
                 stored = await self._find(image, context, progress)
                 fetched = Fetched(stored, 0) if stored is not None else await self._download(image, context, progress)
             except BaseException as error:
-                await self._settle(image, progress)
+                await self._close_reservation(image, progress)
                 if progress.is_leased:  # else it is held until the image is shared
                     self._leases.release(image.key)
                 if isinstance(error, OutOfSpace):
@@ -236,7 +236,7 @@ class ImageFetcher:
                 blob = await self._store.publish(body, content, extension, named, is_incomplete=not is_whole)
             finally:
                 context.storing -= content.size
-            await self._settle(image, progress)
+            await self._close_reservation(image, progress)
             if not progress.is_only_one:
                 self._metrics.images_refetched.labels(Refetch.UNCOORDINATED).inc()
             return Fetched(blob, download.attempts)
@@ -251,7 +251,7 @@ class ImageFetcher:
                 raise ImageFailed(Reason.CREDIT_LIMIT)
         progress.may_be_bought = True
 
-    async def _settle(self, image: ImageRequest, progress: _Progress) -> None:
+    async def _close_reservation(self, image: ImageRequest, progress: _Progress) -> None:
         """The credit is spent, or not; where that cannot be told it stays counted."""
         reservation, progress.reservation = progress.reservation, None
         if reservation is None:

@@ -268,7 +268,7 @@ class ImageStore:
                 self._files.path(digest).unlink(missing_ok=True)
             return chosen, freed
 
-        async def settle() -> int:
+        async def forget() -> int:
             chosen, freed = await removing
             for digest in chosen:
                 self._files.forget(digest)
@@ -280,7 +280,7 @@ class ImageStore:
 
         # Given before anything is awaited: who is found to be in use now is so when this is done.
         removing = self._database.give(remove, alone=True)
-        return await asyncio.shield(settle())
+        return await asyncio.shield(forget())
 
     async def _make_room(self, missing: int) -> None:
         """Free at least `missing` bytes, or none if that cannot be done."""

@@ -113,9 +113,9 @@ class _Progress:
                 yield result
 
     def _count(self, result: ImageResult) -> bool:
-        if result.place in self._seen:
+        if result.identity in self._seen:
             return False
-        self._seen.add(result.place)
+        self._seen.add(result.identity)
         self._failed += result.code is not None
         self._bytes += result.bytes
         return True

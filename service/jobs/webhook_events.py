@@ -72,7 +72,7 @@ class WebhookEvents:
             await asyncio.sleep(delay)
             try:
                 order = await self._orders.refresh(order_id)
-                if not order.is_settled:
+                if not order.is_final:
                     continue
                 key = await self._archives.previews.preview(order_id, order, Options(), lambda plan, _: plan.key)
                 await self._jobs.submit(order_id, Options(), key=digest("auto batch", key))

@@ -18,7 +18,7 @@ from service.upstream.models import Order
 log = get_logger(__name__)
 
 # An order in progress may be finished at any moment; this only absorbs a burst.
-_UNSETTLED_SECONDS = 1.0
+_CHANGING_SECONDS = 1.0
 _SHORT_SECONDS = 2.0
 _MAX_SHORT = 1000
 # Of memory for all documents that are kept.
@@ -153,7 +153,7 @@ class Orders:
         if kept is None:
             return None
         fetched, order = kept
-        freshness = self._freshness if order.is_settled else min(self._freshness, _UNSETTLED_SECONDS)
+        freshness = self._freshness if order.is_final else min(self._freshness, _CHANGING_SECONDS)
         return order if time.monotonic() - fetched < freshness else None
 
     def _drop(self, order_id: str) -> None:

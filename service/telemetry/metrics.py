@@ -177,7 +177,7 @@ class Metrics:
         )
         self.archive_size = histogram("archive_size_bytes", "Length of a settled archive.", _ARCHIVE_BYTES)
 
-        self.images = counter("images", "Images settled, by outcome.", ("outcome",))
+        self.images = counter("images", "Images by outcome.", ("outcome",))
         self.image_failures = counter("image_failures", "Images missing, by reason.", ("reason",))
         self.images_bought = counter("images_bought", "Images bought: fetched in full size, for a credit.")
         self.images_refetched = counter(

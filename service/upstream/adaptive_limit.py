@@ -17,7 +17,7 @@ _SLOWEST = 2.0
 # One image's refusal may be that image's own; two different ones within this time are upstream's answer to our speed.
 _WINDOW = 10.0
 # Refusals of calls that were under way together are one message.
-_SETTLE = 1.0
+_DECREASE_SECONDS = 1.0
 
 
 class AdaptiveLimit:
@@ -29,7 +29,7 @@ class AdaptiveLimit:
         self._cap = float(limit)
         self._refused: deque[tuple[float, str]] = deque()
         self._started: deque[float] = deque()
-        self._decreased_at = -_SETTLE
+        self._decreased_at = -_DECREASE_SECONDS
         self._best_rate: float | None = None
         self._throttled_at = 0.0
         self._next_start = 0.0
@@ -74,7 +74,7 @@ class AdaptiveLimit:
         self._refused.append((now, image_id))
         while self._refused[0][0] < now - _WINDOW:
             self._refused.popleft()
-        if len({image for _, image in self._refused}) < 2 or now - self._decreased_at < _SETTLE:
+        if len({image for _, image in self._refused}) < 2 or now - self._decreased_at < _DECREASE_SECONDS:
             return
         self._decreased_at = now
         self._cap = max(1.0, self._cap * _DECREASE)

@@ -95,7 +95,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
             raise CircuitOpen(self.circuit, wait)
 
     def admit(self) -> "Admission":
-        """Let one call begin. Raises `CircuitOpen`. Whoever is admitted must settle or abandon the admission."""
+        """Let one call begin. Raises `CircuitOpen`. Whoever is admitted must finish or abandon the admission."""
         if not self._is_closed:
             self.check()
             if self._state.current_state == pybreaker.STATE_OPEN:
@@ -151,7 +151,7 @@ class Admission:
         """Whether the circuit is still in the state that admitted the call."""
         return self._epoch == self._breaker._epoch
 
-    def settle(self, failure: Exception | None = None, subject: str | None = None) -> None:
+    def finish(self, failure: Exception | None = None, subject: str | None = None) -> None:
         """The dependency worked (None) or failed. Failures of one `subject` count once until it succeeds."""
         if self._open:
             self._open = False
@@ -184,9 +184,9 @@ class Operation:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         for circuit, admission in self._admissions.items():
             if error is None or (isinstance(error, UpstreamFailure) and error.circuit is not circuit):
-                admission.settle(subject=self._subject)
+                admission.finish(subject=self._subject)
             elif isinstance(error, UpstreamFailure) and error.breaks_circuit:
-                admission.settle(error, self._subject)
+                admission.finish(error, self._subject)
             else:
                 admission.abandon()
 

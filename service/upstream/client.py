@@ -42,7 +42,7 @@ _LONG_AT_ONCE = 2
 
 
 class UnknownOffset(Exception):
-    """Autoenhance does not know this place in its list of orders."""
+    """Autoenhance does not know this offset of its list of orders."""
 
 
 class Autoenhance:

@@ -22,7 +22,7 @@ class NotWanted(Exception):
 
 
 @dataclass(eq=False, slots=True)
-class _Place:
+class _Waiter:
     """One download in the queue."""
 
     slot: "Slot"
@@ -32,17 +32,17 @@ class _Place:
 
 @dataclass(eq=False, slots=True)
 class _Queue:
-    """Those of one party (a caller, or one of its builds) that wait, and how many slots the party holds."""
+    """Those of one party (a caller, or one of its builds) that wait, and how many slots the party has."""
 
-    held: int = 0
-    places: deque[_Place] = field(default_factory=deque)
+    in_use: int = 0
+    waiters: deque[_Waiter] = field(default_factory=deque)
 
 
 class _Line:
     """The downloads that wait for a slot or hold one, by caller and by build of that caller."""
 
     def __init__(self) -> None:
-        self.held = 0
+        self.in_use = 0
         self._callers: OrderedDict[str, OrderedDict[str, _Queue]] = OrderedDict()
 
     def queue(self, slot: "Slot") -> _Queue:
@@ -50,27 +50,27 @@ class _Line:
         builds = self._callers.setdefault(slot.caller, OrderedDict())
         return builds.setdefault(slot.build, _Queue())
 
-    def hold(self, slot: "Slot") -> None:
+    def occupy(self, slot: "Slot") -> None:
         """The slot is granted: its caller and its build have had their turn."""
-        self.queue(slot).held += 1
-        self.held += 1
+        self.queue(slot).in_use += 1
+        self.in_use += 1
         self._callers.move_to_end(slot.caller)
         self._callers[slot.caller].move_to_end(slot.build)
 
     def release(self, slot: "Slot") -> None:
         """The slot is given back."""
-        self.queue(slot).held -= 1
-        self.held -= 1
+        self.queue(slot).in_use -= 1
+        self.in_use -= 1
         self._tidy(slot)
 
-    def forget(self, slot: "Slot") -> _Place | None:
-        """The download does not wait any more; returns its place, if it had one."""
+    def forget(self, slot: "Slot") -> _Waiter | None:
+        """The download does not wait any more; returns its entry in the queue, if it had one."""
         queue = self.queue(slot)
-        place = next((place for place in queue.places if place.slot is slot), None)
-        if place is not None:
-            queue.places.remove(place)
+        waiter = next((waiter for waiter in queue.waiters if waiter.slot is slot), None)
+        if waiter is not None:
+            queue.waiters.remove(waiter)
         self._tidy(slot)
-        return place
+        return waiter
 
     def next(self) -> _Queue | None:
         """The queue of the build whose turn it is."""
@@ -78,21 +78,21 @@ class _Line:
             builds = next(iter(self._callers.values()))
         else:
             waiting = [
-                (sum(queue.held for queue in builds.values()), builds)
+                (sum(queue.in_use for queue in builds.values()), builds)
                 for builds in self._callers.values()
-                if any(queue.places for queue in builds.values())
+                if any(queue.waiters for queue in builds.values())
             ]
             if not waiting:
                 return None
             builds = min(waiting, key=lambda caller: caller[0])[1]
-        queues = [queue for queue in builds.values() if queue.places]
-        return min(queues, key=lambda queue: queue.held) if queues else None
+        queues = [queue for queue in builds.values() if queue.waiters]
+        return min(queues, key=lambda queue: queue.in_use) if queues else None
 
     def _tidy(self, slot: "Slot") -> None:
         """Forget a party that neither holds a slot nor waits for one."""
         builds = self._callers[slot.caller]
         queue = builds[slot.build]
-        if not queue.held and not queue.places:
+        if not queue.in_use and not queue.waiters:
             del builds[slot.build]
         if not builds:
             del self._callers[slot.caller]
@@ -125,15 +125,15 @@ class DownloadSlots:
         ahead: bool = False,
         behind: bool = False,
     ) -> "Slot":
-        """A slot, to be held by `async with`; entering raises `NotWanted` if it is not wanted when its turn comes.
+        """A slot, to be taken by `async with`; entering raises `NotWanted` if it is not wanted when its turn comes.
 
         `ahead`: before the others of its build, for a download that has begun. `behind`: after all that are not.
         """
         return Slot(self, self._behind if behind else self._line, caller, build, is_wanted, ahead=ahead)
 
     @property
-    def _held(self) -> int:
-        return self._line.held + self._behind.held
+    def _in_use(self) -> int:
+        return self._line.in_use + self._behind.in_use
 
     def succeeded(self) -> None:
         """A download went well."""
@@ -147,14 +147,14 @@ class DownloadSlots:
         self._show()
 
     async def _take(self, slot: "Slot") -> None:
-        place = _Place(slot, asyncio.get_running_loop().create_future(), slot.is_wanted)
-        places = slot.line.queue(slot).places
-        places.appendleft(place) if slot.ahead else places.append(place)
+        waiter = _Waiter(slot, asyncio.get_running_loop().create_future(), slot.is_wanted)
+        waiters = slot.line.queue(slot).waiters
+        waiters.appendleft(waiter) if slot.ahead else waiters.append(waiter)
         self._look_soon()
         try:
-            await place.granted
+            await waiter.granted
         except BaseException:
-            if place.granted.done() and not place.granted.cancelled() and place.granted.exception() is None:
+            if waiter.granted.done() and not waiter.granted.cancelled() and waiter.granted.exception() is None:
                 self._give_back(slot)  # it was granted just now
             else:
                 slot.line.forget(slot)
@@ -162,14 +162,14 @@ class DownloadSlots:
 
     def _bring_forward(self, slot: "Slot") -> None:
         """What waits behind all others queues with them."""
-        if slot.line is self._behind and (place := self._behind.forget(slot)) is not None:
+        if slot.line is self._behind and (waiter := self._behind.forget(slot)) is not None:
             slot.line = self._line
-            self._line.queue(slot).places.append(place)
+            self._line.queue(slot).waiters.append(waiter)
             self._look_soon()
 
     def _give_back(self, slot: "Slot") -> None:
         slot.line.release(slot)
-        self._metrics.downloads_in_flight.set(self._held + self._overtime)
+        self._metrics.downloads_in_flight.set(self._in_use + self._overtime)
         self._look_soon()
 
     def _begin_overtime(self, slot: "Slot") -> bool:
@@ -181,7 +181,7 @@ class DownloadSlots:
 
     def _end_overtime(self) -> None:
         self._overtime -= 1
-        self._metrics.downloads_in_flight.set(self._held + self._overtime)
+        self._metrics.downloads_in_flight.set(self._in_use + self._overtime)
 
     def _look_soon(self) -> None:
         """Look whose turn it is once everybody who is awake now has queued: nobody takes several turns at once."""
@@ -191,29 +191,33 @@ class DownloadSlots:
     def _admit(self) -> None:
         """Let those in whose turn it is; come back by itself when only the learned rate is in the way."""
         self._next_admission = None
-        while self._held < self._adaptive.cap and (queue := self._next_queue()) is not None:
-            place = queue.places[0]
-            if place.granted.done():
-                queue.places.popleft()
+        while self._in_use < self._adaptive.cap and (queue := self._next_queue()) is not None:
+            waiter = queue.waiters[0]
+            if waiter.granted.done():
+                queue.waiters.popleft()
                 continue
-            if not place.is_wanted():
-                queue.places.popleft()
-                place.granted.set_exception(NotWanted())
+            if not waiter.is_wanted():
+                queue.waiters.popleft()
+                waiter.granted.set_exception(NotWanted())
                 continue
             delay = self._adaptive.delay()
             if delay > 0:
                 self._next_admission = asyncio.get_running_loop().call_later(delay, self._admit)
                 return
-            queue.places.popleft()
-            place.slot.line.hold(place.slot)
-            place.granted.set_result(None)
+            queue.waiters.popleft()
+            waiter.slot.line.occupy(waiter.slot)
+            waiter.granted.set_result(None)
             self._adaptive.started()
-        self._metrics.downloads_in_flight.set(self._held + self._overtime)
+        self._metrics.downloads_in_flight.set(self._in_use + self._overtime)
 
     def _next_queue(self) -> _Queue | None:
         """The queue of the build whose turn it is; what is behind has none while it could keep another waiting."""
         queue = self._line.next()
-        if queue is None and self._behind.held < _BEHIND and (not self._held or self._held + 1 < self._adaptive.cap):
+        if (
+            queue is None
+            and self._behind.in_use < _BEHIND
+            and (not self._in_use or self._in_use + 1 < self._adaptive.cap)
+        ):
             queue = self._behind.next()
         return queue
 
@@ -227,7 +231,7 @@ class DownloadSlots:
 
 
 class Slot:
-    """One download's place, held within `async with`."""
+    """One download's slot, occupied within `async with`."""
 
     def __init__(
         self, slots: DownloadSlots, line: _Line, caller: str, build: str, is_wanted: Callable[[], bool], *, ahead: bool
@@ -240,12 +244,12 @@ class Slot:
         self.waited = 0.0
         """Seconds in the queue."""
         self._slots = slots
-        self._is_held = self._is_overtime = False
+        self._has_slot = self._is_overtime = False
 
     def begin_overtime(self) -> bool:
-        """Give the place to the next and go on without one; False when too many do so already."""
+        """Give the slot to the next download and go on without one; False when too many do so already."""
         self._is_overtime = self._slots._begin_overtime(self)
-        self._is_held = not self._is_overtime
+        self._has_slot = not self._is_overtime
         return self._is_overtime
 
     def bring_forward(self) -> None:
@@ -255,15 +259,15 @@ class Slot:
     async def __aenter__(self) -> Self:
         started = time.monotonic()
         await self._slots._take(self)
-        self._is_held = True
+        self._has_slot = True
         self.waited = time.monotonic() - started
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._is_held:
-            self._is_held = False
+        if self._has_slot:
+            self._has_slot = False
             self._slots._give_back(self)
         elif self._is_overtime:
             self._is_overtime = False

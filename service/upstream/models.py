@@ -125,7 +125,7 @@ class Order:
         return max(0, (self.total_images or 0) - self.image_count - self.duplicates)
 
     @property
-    def is_settled(self) -> bool:
+    def is_final(self) -> bool:
         """Nothing will change by itself any more: no image is waited for, none is still to appear."""
         if self.may_grow:
             return False

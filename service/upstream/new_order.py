@@ -45,28 +45,28 @@ class NewOrder:
         """Record a file that is not uploaded."""
         self.files.append(NewFile(name, size, None, reason))
 
-    async def add(self, name: str, path: Path, size: int, held: AsyncExitStack) -> None:
-        """Wait for a slot, then upload a file of `size` bytes in the background; `held` is closed when that has ended.
+    async def add(self, name: str, path: Path, size: int, resources: AsyncExitStack) -> None:
+        """Wait for a slot, then upload a file of `size` bytes in the background; `resources` is closed at its end.
 
         The first file creates the order, and raises what `Uploads.create_order` raises.
         """
-        async with held:
+        async with resources:
             if self.order_id is None:
                 self.order_id = await self._uploads.create_order(self.name)
             await self._slots.acquire()
             file = NewFile(name, size)
             self.files.append(file)
-            held = held.pop_all()
-            task = asyncio.create_task(self._upload(self.order_id, file, path, held), name="upload")
-            self._uploading.append((task, held))
+            resources = resources.pop_all()
+            task = asyncio.create_task(self._upload(self.order_id, file, path, resources), name="upload")
+            self._uploading.append((task, resources))
 
     async def finish(self) -> None:
         """Wait until every file is uploaded or has failed."""
         await asyncio.gather(*(task for task, _ in self._uploading))
 
-    async def _upload(self, order_id: str, file: NewFile, path: Path, held: AsyncExitStack) -> None:
+    async def _upload(self, order_id: str, file: NewFile, path: Path, resources: AsyncExitStack) -> None:
         try:
-            async with held:
+            async with resources:
                 file.image_id = await self._uploads.upload(order_id, file.name, path, file.size)
         except UploadFailed as failure:
             file.image_id, file.reason = failure.image_id, failure.reason
@@ -81,5 +81,5 @@ class NewOrder:
             task.cancel()
         await asyncio.gather(*(task for task, _ in self._uploading), return_exceptions=True)
         # A task that was cancelled before its first step has not released its file.
-        for _, held in self._uploading:
-            await held.aclose()
+        for _, resources in self._uploading:
+            await resources.aclose()

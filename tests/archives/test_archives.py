@@ -677,10 +677,10 @@ class TestById:
         upstream.received.clear()
 
         found = [
-            await system.archives.held(archive.id, ORDER, Options()),
-            await system.archives.held(archive.id, ORDER, Options(quality=80)),
-            await system.archives.held(archive.id, OTHER_ORDER, Options()),
-            await system.archives.held("0" * 32, ORDER, Options()),
+            await system.archives.resumable(archive.id, ORDER, Options()),
+            await system.archives.resumable(archive.id, ORDER, Options(quality=80)),
+            await system.archives.resumable(archive.id, OTHER_ORDER, Options()),
+            await system.archives.resumable("0" * 32, ORDER, Options()),
         ]
 
         assert found == [archive, None, None, None]

@@ -1,4 +1,4 @@
-"""Names of members: harmless, unique and settled by the order, whatever the originals are."""
+"""Names of members: harmless, unique and decided by the order, whatever the originals are."""
 
 import unicodedata
 from collections.abc import Callable
@@ -288,8 +288,8 @@ def test_an_orders_folder_has_its_name() -> None:
 def by_template(template: str, *originals: str, order: str = "12 Harbour Lane", total: int | None = None) -> list[str]:
     """The stems that a template makes of these names, in their order."""
     images = [(f"id-{number}", original) for number, original in enumerate(originals)]
-    places = {image_id: place for place, (image_id, _) in enumerate(images, 1)}
-    made = Names.by_template(template, images, places, order=order, total=total or len(images))
+    positions = {image_id: place for place, (image_id, _) in enumerate(images, 1)}
+    made = Names.by_template(template, images, positions, order=order, total=total or len(images))
     return list(made.stems.values())
 
 

@@ -77,10 +77,10 @@ def test_an_image_has_a_place_in_each_rendition() -> None:
     """Rendition by rendition, under the same name, in a folder each; an only one has none."""
     made = plan(["a", "b"], rendition=["web", "print"])
 
-    assert [image.place for image in made.images] == [("a", "print"), ("b", "print"), ("a", "web"), ("b", "web")]
+    assert [image.entry for image in made.images] == [("a", "print"), ("b", "print"), ("a", "web"), ("b", "web")]
     assert len({image.key for image in made.images}) == 4
     assert [made.rendition(image) for image in made.images[1:3]] == [Rendition(preview=False), Rendition(format="webp")]
-    assert [image.place for image in plan(["a"], rendition=["web"]).images] == [("a", "")]
+    assert [image.entry for image in plan(["a"], rendition=["web"]).images] == [("a", "")]
 
 
 def test_an_image_is_the_same_in_whatever_archive_it_is() -> None:
@@ -111,7 +111,7 @@ def test_an_original_is_planned_beside_each_image() -> None:
     made = plan(["a", photo("b", status="processing"), photo("c", status="waiting")], include=("original",))
     warm = plan([photo("a", enhance_type="warm")], {"a": 0}, include=("original",), quality=5)
 
-    assert [image.place for image in made.images[3:]] == [(one, "originals") for one in "abc"]
+    assert [image.entry for image in made.images[3:]] == [(one, "originals") for one in "abc"]
     assert [image.state for image in made.images[3:]] == [ImageState.READY, ImageState.READY, ImageState.WAITING]
     assert made.request(made.images[3]).rendition == Original()
     assert warm.images[1].key == made.images[3].key != made.images[0].key
@@ -200,11 +200,11 @@ def test_several_orders_have_a_folder_each() -> None:
     made = both(rendition=["web", "print"], names="{seq}_{name}")
 
     assert [order.folder for order in made.orders] == ["12 Harbour Lane", "Mill Road"]
-    assert [image.place for image in made.images_of(1)] == [
+    assert [image.entry for image in made.images_of(1)] == [
         *(("a", "Mill Road/print"), ("c", "Mill Road/print"), ("a", "Mill Road/web"), ("c", "Mill Road/web")),
     ]
     assert made.file_name(made.images_of(1)[1], made.names, "jpg") == "Mill Road/print/02_c.jpg"
-    assert len({image.place for image in made.images}) == len(made.images) == 8
+    assert len({image.entry for image in made.images}) == len(made.images) == 8
     assert [order.total for order in made.orders] == [4, 4]
 
 
@@ -216,7 +216,7 @@ def test_an_order_is_replaced_by_what_it_is_now() -> None:
     after = before.replaced(1, renamed)
 
     assert after.images_of(0) == before.images_of(0)
-    assert [image.place for image in after.images_of(1)] == [("c", "Mill Road"), ("d", "Mill Road")]
+    assert [image.entry for image in after.images_of(1)] == [("c", "Mill Road"), ("d", "Mill Road")]
     assert after.key != before.key == before.replaced(0, plan(["a", "b"])).key
 
 
@@ -245,7 +245,7 @@ def test_one_key_for_one_request_of_several(
     assert (one.key == other.key) == (asked(one) == asked(other)) == (one.options_key == other.options_key)
     assert (one.key == both(**first).key) == (name == "Mill Road" and images == ("a", "c"))
     assert Plan.model_validate_json(one.model_dump_json(exclude_defaults=True)) == one
-    assert len({image.place for image in one.images}) == len(one.images)
+    assert len({image.entry for image in one.images}) == len(one.images)
 
 
 def test_an_order_that_grew_has_other_numbers() -> None:
@@ -325,7 +325,7 @@ def test_it_is_kept_as_it_is() -> None:
     assert Plan.model_validate_json(made.model_dump_json(exclude_defaults=True)) == made
 
 
-def test_images_that_cannot_be_distinguished_each_have_a_place() -> None:
+def test_images_that_cannot_be_distinguished_each_have_an_entry() -> None:
     """Those without an id cannot be fetched, and are reported."""
     images = plan([{"image_name": "x.jpg"}, {"image_name": "y.jpg"}]).images
 

@@ -4,7 +4,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from service.archives.response_heads import is_held
+from service.archives.response_heads import has_already
 from service.problems import PreconditionFailed
 
 
@@ -19,10 +19,10 @@ def asked(**headers: str) -> web.Request:
 def test_if_match_asks_for_just_these_bytes(given: str, fits: bool) -> None:
     """A weak tag names no bytes (RFC 9110 13.1.1)."""
     if fits:
-        assert not is_held(asked(If_Match=given), "a", "")
+        assert not has_already(asked(If_Match=given), "a", "")
     else:
         with pytest.raises(PreconditionFailed):
-            is_held(asked(If_Match=given), "a", "")
+            has_already(asked(If_Match=given), "a", "")
 
 
 @pytest.mark.parametrize(
@@ -31,4 +31,4 @@ def test_if_match_asks_for_just_these_bytes(given: str, fits: bool) -> None:
 )
 def test_if_none_match_is_about_what_is_there(given: str, exists: bool, is_there: bool) -> None:
     """A star means whatever there is: not what has just begun."""
-    assert is_held(asked(If_None_Match=given), "a", "", exists=exists) is is_there
+    assert has_already(asked(If_None_Match=given), "a", "", exists=exists) is is_there

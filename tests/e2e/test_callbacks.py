@@ -57,7 +57,7 @@ async def when(service: Service, job: Document, condition: Callable[[Document], 
             await asyncio.sleep(0.02)
 
 
-async def settled(service: Service, job: Document) -> Document:
+async def delivered(service: Service, job: Document) -> Document:
     """The job once its callback will not be attempted any more."""
     return await when(service, job, lambda callback: callback["state"] != "pending")
 
@@ -67,7 +67,7 @@ async def test_the_receiver_is_told_and_can_verify_it(service: Service, receiver
     job = await submit(service, callback_url=receiver.url)
     await receiver.until(lambda: bool(receiver.received))
     told = receiver.received[0]
-    done = await settled(service, job)
+    done = await delivered(service, job)
 
     for secret in (SECRET, NEW_SECRET):
         assert Webhook(secret).verify(told.body, told.headers) == told.message
@@ -86,7 +86,7 @@ async def test_the_receiver_is_told_and_can_verify_it(service: Service, receiver
 async def test_its_address_is_called_as_it_was_given(service: Service, receiver: Receiver, tail: str) -> None:
     """Byte for byte: what a receiver signs or compares is its own spelling."""
     job = await submit(service, callback_url=receiver.url + tail)
-    await settled(service, job)
+    await delivered(service, job)
 
     assert [told.path for told in receiver.received] == [tail]
 
@@ -111,7 +111,7 @@ async def test_a_receiver_that_did_not_hear_is_told_again(service: Service, rece
     receiver.answers = [refusal, refusal, 200]
     receiver.headers = {"Location": receiver.url} if refusal == 307 else {}
     job = await submit(service, callback_url=receiver.url)
-    done = await settled(service, job)
+    done = await delivered(service, job)
 
     assert (done["callback"]["state"], done["callback"]["attempts"]) == ("delivered", 3)
     assert len({told.body for told in receiver.received}) == 1
@@ -122,7 +122,7 @@ async def test_a_receiver_that_did_not_hear_is_told_again(service: Service, rece
 async def test_a_receiver_that_is_gone_is_left_alone(service: Service, receiver: Receiver) -> None:
     """410: never again."""
     receiver.answers = [410]
-    done = await settled(service, await submit(service, callback_url=receiver.url))
+    done = await delivered(service, await submit(service, callback_url=receiver.url))
 
     assert done["callback"] | {"next_at": None} == done["callback"]
     assert (done["callback"]["state"], done["callback"]["last_status"]) == ("stopped", 410)
@@ -133,11 +133,11 @@ async def test_it_is_given_up_in_the_end_and_can_be_sent_again(service: Service,
     """An administrator has it repeated, under the same id, once the receiver works; nobody else may."""
     receiver.answers = [500] * 4 + [200]
     job = await submit(service, callback_url=receiver.url)
-    given_up = await settled(service, job)
+    given_up = await delivered(service, job)
     path = f"/v1/jobs/{job['job_id']}/callback"
     forbidden = await service.ask(path, method="POST")
     repeated = await service.ask(path, method="POST", headers={"X-Admin-Token": "t"})
-    done = await settled(service, job)
+    done = await delivered(service, job)
 
     assert (given_up["callback"]["state"], given_up["callback"]["attempts"]) == ("failed", 4)
     assert (forbidden.status, repeated.status) == (403, 202)
@@ -155,7 +155,7 @@ async def test_a_job_without_a_receiver_has_nothing_to_repeat(service: Service) 
 
 async def test_a_receiver_that_cannot_be_reached_is_tried_again(service: Service) -> None:
     """Nothing listens there; the job itself is fine."""
-    done = await settled(service, await submit(service, callback_url="http://127.0.0.1:9/"))
+    done = await delivered(service, await submit(service, callback_url="http://127.0.0.1:9/"))
 
     assert (done["status"], done["callback"]["state"]) == ("complete", "failed")
     assert (done["callback"]["last_status"], done["callback"]["last_error"]) == (None, "unreachable")
@@ -202,7 +202,7 @@ async def test_callbacks_survive_a_restart(
     await before.stop()
 
     after = await start_service(**settings)
-    done = await settled(after, job)
+    done = await delivered(after, job)
 
     assert (done["callback"]["state"], done["callback"]["attempts"]) == ("delivered", 2)
 
@@ -215,7 +215,7 @@ async def test_by_default_nothing_is_sent_into_our_own_network(
     service = await start_service(callback_secret=SECRET)
     port = receiver.url.rpartition(":")[2]
     for host in ("localhost", "127.0.0.1", "[::1]"):
-        done = await settled(service, await submit(service, callback_url=f"https://{host}:{port}/done"))
+        done = await delivered(service, await submit(service, callback_url=f"https://{host}:{port}/done"))
         assert (done["callback"]["state"], done["callback"]["last_error"]) == ("failed", "forbidden_address")
 
     assert not receiver.received

@@ -93,7 +93,7 @@ async def start(service: Service, address: str, **more: str) -> jobs.Document:
     return answer.document
 
 
-async def settled(service: Service, job: jobs.Document) -> jobs.Document:
+async def ended(service: Service, job: jobs.Document) -> jobs.Document:
     """The job once its delivery has ended."""
     async with asyncio.timeout(TIMEOUT):
         while (found := await jobs.status(service, job))["delivery"]["status"] == "pending":  # noqa: ASYNC110
@@ -103,7 +103,7 @@ async def settled(service: Service, job: jobs.Document) -> jobs.Document:
 
 async def test_the_zip_arrives_whole_in_one_put(service: Service, storage: Storage) -> None:
     """With its length, byte for byte what the job's download gives; the job is complete by itself."""
-    job = await settled(service, await start(service, storage.presigned))
+    job = await ended(service, await start(service, storage.presigned))
     downloaded = await service.ask(job["links"]["download"])
 
     ((path, headers, body),) = storage.puts
@@ -118,7 +118,7 @@ async def test_the_zip_arrives_whole_in_one_put(service: Service, storage: Stora
 
 async def test_an_older_signature_covers_no_content_type(service: Service, storage: Storage) -> None:
     """One that was signed as absent must not be sent."""
-    await settled(service, await start(service, f"{storage.url}/bucket/a.zip?Signature=x&Expires=1&AWSAccessKeyId=k"))
+    await ended(service, await start(service, f"{storage.url}/bucket/a.zip?Signature=x&Expires=1&AWSAccessKeyId=k"))
 
     ((_, headers, body),) = storage.puts
     assert "Content-Type" not in headers
@@ -173,7 +173,7 @@ async def test_what_may_pass_is_tried_again(service: Service, storage: Storage, 
     """The next attempt sends all of it from the start."""
     storage.script = [trouble]
 
-    job = await settled(service, await start(service, storage.presigned))
+    job = await ended(service, await start(service, storage.presigned))
 
     assert (job["delivery"]["status"], job["delivery"]["attempts"]) == ("delivered", 2)
     assert zipfile.ZipFile(io.BytesIO(storage.puts[0][2])).testzip() is None
@@ -183,7 +183,7 @@ async def test_attempts_are_bounded(service: Service, storage: Storage) -> None:
     """Three here; the job stays complete, and its ZIP can be downloaded."""
     storage.script = [taking(500)] * 9
 
-    job = await settled(service, await start(service, storage.presigned))
+    job = await ended(service, await start(service, storage.presigned))
 
     assert job["delivery"] == {"status": "failed", "attempts": 3, "error": "status_500", "next_at": None}
     assert len(storage.script) == 6
@@ -200,7 +200,7 @@ async def test_a_refusal_is_final(service: Service, storage: Storage, status: in
 
     storage.script = [refuse]
 
-    job = await settled(service, await start(service, storage.presigned))
+    job = await ended(service, await start(service, storage.presigned))
 
     assert job["delivery"] == {"status": "failed", "attempts": 1, "error": f"status_{status}", "next_at": None}
     assert storage.puts == []
@@ -219,7 +219,7 @@ async def test_a_storage_that_stops_taking_is_given_up(
 
     storage.script = [waiting, waiting, waiting]
 
-    job = await settled(service, await start(service, storage.presigned))
+    job = await ended(service, await start(service, storage.presigned))
 
     assert (job["delivery"]["status"], job["delivery"]["error"]) == ("failed", "timeout")
 
@@ -257,7 +257,7 @@ async def test_a_delivery_goes_on_after_a_restart(
     await service.stop()
 
     again = await start_service(**settings)
-    delivered = await settled(again, job)
+    delivered = await ended(again, job)
 
     assert delivered["delivery"]["status"] == "delivered"
     assert zipfile.ZipFile(io.BytesIO(storage.puts[0][2])).testzip() is None
@@ -296,7 +296,7 @@ async def test_a_name_that_leads_inside_is_not_connected_to(
         "service.jobs.callbacks.socket.getaddrinfo", lambda *_, **__: [(2, 1, 6, "", ("127.0.0.1", 443))]
     )
 
-    job = await settled(service, await jobs.submit(service, deliver_to="https://storage.example/x"))
+    job = await ended(service, await jobs.submit(service, deliver_to="https://storage.example/x"))
 
     assert (job["delivery"]["status"], job["delivery"]["error"]) == ("failed", "forbidden_address")
 
@@ -310,7 +310,7 @@ async def test_the_address_is_told_to_nobody(
         job = await start(service, storage.presigned)
         async with jobs.events(service, job) as events:
             documents = [event.job async for event in events]
-        documents.append(await settled(service, job))
+        documents.append(await ended(service, job))
 
     logged = caplog.text + "".join(str(record.msg) + str(record.args) for record in caplog.records)
     assert "'delivery'" in logged
@@ -351,7 +351,7 @@ async def test_a_presigned_address_of_s3_takes_it(service: Service, s3: S3Server
         target = {"Bucket": bucket, "Key": "houses/12 Harbour Lane.zip"}
         address = client.generate_presigned_url("put_object", Params=target, ExpiresIn=600)
 
-        job = await settled(service, await start(service, address))
+        job = await ended(service, await start(service, address))
         found = await asyncio.to_thread(lambda: client.get_object(**target)["Body"].read())
 
     assert job["delivery"]["status"] == "delivered"

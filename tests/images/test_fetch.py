@@ -57,7 +57,7 @@ class Scene:
         """How many wait for a slot: in the line, and behind it."""
         lines = (self.slots._line, self.slots._behind)
         return [
-            sum(len(queue.places) for builds in line._callers.values() for queue in builds.values()) for line in lines
+            sum(len(queue.waiters) for builds in line._callers.values() for queue in builds.values()) for line in lines
         ]
 
     def in_flight(self) -> float:
@@ -834,7 +834,7 @@ async def test_a_circuit_that_opens_under_way_is_told_with_the_attempts_made(
     async with scene_of(upstream, images, failures=1) as scene:
 
         async def trip(_: web.Request) -> web.StreamResponse:
-            scene.parts.breakers[Circuit.ASSETS].admit().settle(failure())
+            scene.parts.breakers[Circuit.ASSETS].admit().finish(failure())
             return web.Response(status=302, headers={"Location": f"{upstream.assets_url}/assets/a?hop=1"})
 
         upstream.images["a"] = trip

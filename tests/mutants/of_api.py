@@ -75,7 +75,7 @@ API = (
     ),
     Mutant(
         "settings.py",
-        "(shutil.disk_usage(self.data_dir).free + held) // 2",
+        "(shutil.disk_usage(self.data_dir).free + used) // 2",
         "shutil.disk_usage(self.data_dir).free // 2",
         "the store's budget counts what it holds",
         "tests/commands/test_settings.py",

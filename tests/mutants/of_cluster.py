@@ -56,7 +56,7 @@ CLUSTER = (
     ),
     Mutant(
         "cluster/redis_link.py",
-        "self._late.append((time.monotonic() + SETTLE_SECONDS, command))",
+        "self._late.append((time.monotonic() + LATE_SECONDS, command))",
         "self._late.append((time.monotonic(), command))",
         "a late call comes behind what it undoes",
         "tests/shared/test_redis_link.py",

@@ -40,7 +40,7 @@ ORDERS = (
     ),
     Mutant(
         "orders/orders.py",
-        "min(self._freshness, _UNSETTLED_SECONDS)",
+        "min(self._freshness, _CHANGING_SECONDS)",
         "self._freshness",
         "an order in progress is kept for a second only",
         "tests/orders/test_orders.py",

@@ -10,7 +10,7 @@ from service.orders.orders import Orders
 from service.problems import OrderNotFound, UpstreamError
 from service.upstream.models import Order
 from service.upstream.order_document import parse_order
-from tests.support.order_calls import SETTLED, UNSETTLED, Upstream
+from tests.support.order_calls import FINAL, CHANGING, Upstream
 from tests.support.transport import FakeClock, yield_to_loop
 
 FRESHNESS = 10.0
@@ -29,9 +29,7 @@ def orders(upstream: Upstream, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
     return upstream.orders(FRESHNESS)
 
 
-@pytest.mark.parametrize(
-    ("document", "seconds"), [(SETTLED, FRESHNESS), (UNSETTLED, 1.0)], ids=["settled", "unsettled"]
-)
+@pytest.mark.parametrize(("document", "seconds"), [(FINAL, FRESHNESS), (CHANGING, 1.0)], ids=["final", "changing"])
 async def test_a_document_is_used_again_as_long_as_it_is_fresh(
     upstream: Upstream, orders: Orders, clock: FakeClock, document: Order, seconds: float
 ) -> None:
@@ -49,7 +47,7 @@ async def test_a_document_is_used_again_as_long_as_it_is_fresh(
     assert (calls_before, len(upstream.calls)) == (1, 2)
 
 
-@pytest.mark.parametrize("document", [SETTLED, UNSETTLED], ids=["settled", "unsettled"])
+@pytest.mark.parametrize("document", [FINAL, CHANGING], ids=["final", "changing"])
 @pytest.mark.parametrize("freshness", [0.0, 0.5])
 async def test_a_shorter_freshness_holds_for_all(
     upstream: Upstream, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, document: Order, freshness: float
@@ -96,7 +94,7 @@ async def test_callers_at_the_same_time_share_one_call(upstream: Upstream, order
     upstream.gate.set()
     answers = await asyncio.gather(*callers)
 
-    assert all(answer is SETTLED for answer in answers)
+    assert all(answer is FINAL for answer in answers)
     assert upstream.calls == ["o"]
 
 
@@ -124,11 +122,11 @@ async def test_a_failed_call_is_not_kept(upstream: Upstream, orders: Orders) -> 
     upstream.gate.set()
     failed = await asyncio.gather(*callers, return_exceptions=True)
 
-    upstream.answer = SETTLED
+    upstream.answer = FINAL
     order = await orders.get("o")
 
     assert [type(outcome) for outcome in failed] == [UpstreamError] * 3
-    assert order is SETTLED
+    assert order is FINAL
     assert len(upstream.calls) == 2
 
 
@@ -140,7 +138,7 @@ async def test_a_failed_refresh_leaves_what_was_known(upstream: Upstream, orders
     with pytest.raises(UpstreamError):
         await orders.refresh("o")
 
-    assert await orders.get("o") is SETTLED
+    assert await orders.get("o") is FINAL
 
 
 async def test_a_caller_who_leaves_does_not_end_the_others_call(upstream: Upstream, orders: Orders) -> None:
@@ -155,7 +153,7 @@ async def test_a_caller_who_leaves_does_not_end_the_others_call(upstream: Upstre
     order = await second
 
     assert first.cancelled()
-    assert order is SETTLED
+    assert order is FINAL
     assert (upstream.calls, upstream.cancelled) == (["o"], 0)
 
 
@@ -206,7 +204,7 @@ async def test_closing_ends_what_is_under_way(upstream: Upstream, orders: Orders
 
 async def test_the_cache_is_bounded(upstream: Upstream, orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the memory that documents take: the order that was fetched longest ago goes first."""
-    monkeypatch.setattr(orders_module, "_MAX_BYTES", 2 * SETTLED.memory_bytes)
+    monkeypatch.setattr(orders_module, "_MAX_BYTES", 2 * FINAL.memory_bytes)
     for order_id in ("o", "p", "q"):
         await orders.get(order_id)
 

@@ -10,7 +10,7 @@ from service.orders.schedule import PollSchedule
 from service.problems import OrderNotFound, Problem, UpstreamError, UpstreamTimeout
 from service.single_flight import SingleFlight
 from service.upstream.models import Order
-from tests.support.order_calls import EMPTY, SETTLED, UNSETTLED, Upstream
+from tests.support.order_calls import EMPTY, FINAL, CHANGING, Upstream
 from tests.support.transport import TIMEOUT, yield_to_loop
 
 
@@ -68,8 +68,8 @@ class Waiter:
                         return
 
 
-def is_settled(order: Order) -> bool:
-    return order.is_settled
+def is_final(order: Order) -> bool:
+    return order.is_final
 
 
 async def done(*waiters: Waiter) -> None:
@@ -79,32 +79,32 @@ async def done(*waiters: Waiter) -> None:
 
 async def test_two_who_wait_for_one_order_make_one_look(upstream: Upstream, orders: Orders) -> None:
     """Both get what it brings."""
-    waiters = [Waiter(orders, Schedule(is_due=True), is_settled) for _ in range(2)]
+    waiters = [Waiter(orders, Schedule(is_due=True), is_final) for _ in range(2)]
 
     await done(*waiters)
 
-    assert [waiter.outcomes for waiter in waiters] == [[SETTLED], [SETTLED]]
+    assert [waiter.outcomes for waiter in waiters] == [[FINAL], [FINAL]]
     assert upstream.calls == ["o"]
 
 
 async def test_who_did_not_look_hears_of_it_too(upstream: Upstream, orders: Orders) -> None:
     """Given one whose time has not come, another's look is his as well."""
-    patient = Waiter(orders, Schedule(), is_settled)
+    patient = Waiter(orders, Schedule(), is_final)
     await yield_to_loop()
-    eager = Waiter(orders, Schedule(is_due=True), is_settled)
+    eager = Waiter(orders, Schedule(is_due=True), is_final)
 
     await done(patient, eager)
 
-    assert patient.outcomes == [SETTLED]
+    assert patient.outcomes == [FINAL]
     assert upstream.calls == ["o"]
 
 
 async def test_many_make_one_look_at_a_time_also_when_looks_fail(upstream: Upstream, orders: Orders) -> None:
     """Thirty waiters, three failures, then an answer: four calls."""
     upstream.answer = UpstreamError()
-    waiters = [Waiter(orders, Schedule(is_due=True), is_settled) for _ in range(30)]
+    waiters = [Waiter(orders, Schedule(is_due=True), is_final) for _ in range(30)]
     await upstream.until(lambda: len(upstream.calls) == 3)
-    upstream.answer = SETTLED
+    upstream.answer = FINAL
 
     await done(*waiters)
 
@@ -115,7 +115,7 @@ async def test_many_make_one_look_at_a_time_also_when_looks_fail(upstream: Upstr
 
 async def test_a_notify_makes_who_waits_look_at_once(upstream: Upstream, orders: Orders) -> None:
     """Although his time has not come; other orders are left alone."""
-    waiter = Waiter(orders, Schedule(), is_settled)
+    waiter = Waiter(orders, Schedule(), is_final)
     await yield_to_loop()
     orders.notify("p")
     await yield_to_loop()
@@ -129,8 +129,8 @@ async def test_a_notify_makes_who_waits_look_at_once(upstream: Upstream, orders:
 
 async def test_a_notify_is_worth_one_look(upstream: Upstream, orders: Orders) -> None:
     """After it the schedule is kept again."""
-    upstream.answer = UNSETTLED
-    waiter = Waiter(orders, Schedule(), is_settled)
+    upstream.answer = CHANGING
+    waiter = Waiter(orders, Schedule(), is_final)
     await yield_to_loop()
     orders.notify("o")
     await yield_to_loop(50)
@@ -141,46 +141,46 @@ async def test_a_notify_is_worth_one_look(upstream: Upstream, orders: Orders) ->
 
 async def test_a_notify_during_a_look_is_not_lost(upstream: Upstream, orders: Orders) -> None:
     """The look may have been answered before it happened: there is another one at once."""
-    upstream.answer = UNSETTLED
+    upstream.answer = CHANGING
     upstream.gate.clear()
-    waiter = Waiter(orders, Schedule(), is_settled)
+    waiter = Waiter(orders, Schedule(), is_final)
     await yield_to_loop()
     orders.notify("o")
     await yield_to_loop()
     assert upstream.calls == ["o"]
 
-    upstream.answer = SETTLED
+    upstream.answer = FINAL
     orders.notify("o")
     upstream.gate.set()
     await done(waiter)
 
-    assert waiter.outcomes == [UNSETTLED, SETTLED]
+    assert waiter.outcomes == [CHANGING, FINAL]
 
 
 async def test_a_notify_is_not_lost_to_a_look_that_others_began_before_it(upstream: Upstream, orders: Orders) -> None:
     """Given an overview's call under way, who waits gets its answer, and looks once more."""
-    upstream.answer = UNSETTLED
-    waiter = Waiter(orders, Schedule(), is_settled)
+    upstream.answer = CHANGING
+    waiter = Waiter(orders, Schedule(), is_final)
     await yield_to_loop()
     upstream.gate.clear()
     overview = asyncio.create_task(orders.refresh("o"))
     await yield_to_loop()
 
-    upstream.answer = SETTLED
+    upstream.answer = FINAL
     orders.notify("o")
     await yield_to_loop()
     upstream.gate.set()
     await done(waiter)
 
-    assert await overview is UNSETTLED
-    assert waiter.outcomes[-1] is SETTLED
+    assert await overview is CHANGING
+    assert waiter.outcomes[-1] is FINAL
     assert upstream.calls == ["o", "o"]
 
 
 async def test_an_order_that_is_unknown_twice_in_a_row_is_gone(upstream: Upstream, orders: Orders) -> None:
     """The first time may have met a lagging replica: it is upstream's error then."""
     upstream.answer = OrderNotFound("no")
-    waiter = Waiter(orders, Schedule(is_due=True), is_settled)
+    waiter = Waiter(orders, Schedule(is_due=True), is_final)
 
     await done(waiter)
 
@@ -190,8 +190,8 @@ async def test_an_order_that_is_unknown_twice_in_a_row_is_gone(upstream: Upstrea
 
 async def test_only_in_a_row(upstream: Upstream, orders: Orders) -> None:
     """An answer between, and it begins anew."""
-    waiter = Waiter(orders, Schedule(is_due=True), is_settled)
-    answers: list[Order | Exception] = [OrderNotFound("no"), UNSETTLED, OrderNotFound("no"), SETTLED]
+    waiter = Waiter(orders, Schedule(is_due=True), is_final)
+    answers: list[Order | Exception] = [OrderNotFound("no"), CHANGING, OrderNotFound("no"), FINAL]
     upstream.answers = iter(answers)
 
     await done(waiter)
@@ -203,7 +203,7 @@ async def test_what_was_looked_at_before_the_watch_is_no_look(upstream: Upstream
     """Who begins to wait later waits for the next one."""
     with orders.watch("o"):
         await orders.refresh("o")
-        waiter = Waiter(orders, Schedule(), is_settled)
+        waiter = Waiter(orders, Schedule(), is_final)
         await yield_to_loop()
 
         assert waiter.outcomes == []
@@ -215,7 +215,7 @@ async def test_what_was_looked_at_before_the_watch_is_no_look(upstream: Upstream
 
 async def test_nothing_is_kept_of_orders_that_nobody_waits_for(upstream: Upstream, orders: Orders) -> None:
     """Also when a waiter was cancelled."""
-    waiter = Waiter(orders, Schedule(), is_settled)
+    waiter = Waiter(orders, Schedule(), is_final)
     await yield_to_loop()
     waiter.task.cancel()
     await asyncio.wait([waiter.task])
@@ -237,7 +237,7 @@ class TestNextAnswer:
             await yield_to_loop()
             before = waiting.done()
 
-            upstream.answer = UNSETTLED
+            upstream.answer = CHANGING
             await orders.refresh("o")
             await yield_to_loop()
 
@@ -247,9 +247,9 @@ class TestNextAnswer:
 class TestUntilListed:
     async def test_an_order_whose_images_are_listed_is_not_waited_for(self, upstream: Upstream, orders: Orders) -> None:
         """Whether they are done is another matter."""
-        upstream.answer = UNSETTLED
+        upstream.answer = CHANGING
 
-        assert await orders.wait_until_listed("o", Schedule()) is UNSETTLED
+        assert await orders.wait_until_listed("o", Schedule()) is CHANGING
         assert upstream.calls == ["o"]
 
     async def test_it_waits_through_failures(self, upstream: Upstream, orders: Orders) -> None:
@@ -259,9 +259,9 @@ class TestUntilListed:
         await upstream.until(lambda: len(upstream.calls) == 2)
         upstream.answer = UpstreamError()
         await upstream.until(lambda: len(upstream.calls) == 4)
-        upstream.answer = SETTLED
+        upstream.answer = FINAL
 
-        assert await waiting is SETTLED
+        assert await waiting is FINAL
 
     async def test_at_the_end_it_is_as_it_is(self, upstream: Upstream, orders: Orders) -> None:
         """Empty, after the looks that the schedule allows."""

@@ -202,7 +202,7 @@ async def test_what_was_perhaps_taken_is_given_back_behind_that(
     mine: RedisLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who asked has left; what he asked may still be on its way, on another connection."""
-    monkeypatch.setattr("service.cluster.image_leases.SETTLE_SECONDS", 10 * TIMEOUT)
+    monkeypatch.setattr("service.cluster.image_leases.LATE_SECONDS", 10 * TIMEOUT)
     first = leases_of(mine)
     first._hold_in_doubt(KEY)
     first.release(KEY)

@@ -10,8 +10,8 @@ from service.upstream.models import Order
 from service.upstream.order_document import parse_order
 from tests.support.loopback import Watched
 
-SETTLED = parse_order({"order_id": "o", "images": [{"image_id": "a", "status": "processed"}]})
-UNSETTLED = parse_order({"order_id": "o", "images": [{"image_id": "a", "status": "processing"}]})
+FINAL = parse_order({"order_id": "o", "images": [{"image_id": "a", "status": "processed"}]})
+CHANGING = parse_order({"order_id": "o", "images": [{"image_id": "a", "status": "processing"}]})
 EMPTY = parse_order({"order_id": "o", "is_processing": True, "images": []})
 
 
@@ -20,7 +20,7 @@ class Upstream(Watched):
 
     def __init__(self) -> None:
         super().__init__()
-        self.answer: Order | Exception = SETTLED
+        self.answer: Order | Exception = FINAL
         self.answers: Iterator[Order | Exception] = iter(())
         """Told before `answer`, each once."""
         self.gate = asyncio.Event()

@@ -28,7 +28,7 @@ def breaker(metrics: Metrics, clock: FakeClock) -> Breaker:
 def fail(breaker: Breaker, times: int = 1) -> None:
     """As many operations that end badly, each about another subject."""
     for _ in range(times):
-        breaker.admit().settle(failure(), next(_subjects))
+        breaker.admit().finish(failure(), next(_subjects))
 
 
 def trip(breaker: Breaker) -> None:
@@ -64,7 +64,7 @@ class TestClosed:
     def test_a_success_starts_the_count_again(self, breaker: Breaker) -> None:
         """Only failures in a row count."""
         fail(breaker, FAILURES - 1)
-        breaker.admit().settle()
+        breaker.admit().finish()
         fail(breaker, FAILURES - 1)
 
         assert not breaker.is_open
@@ -82,7 +82,7 @@ class TestClosed:
     def test_one_subject_that_keeps_failing_counts_once(self, breaker: Breaker) -> None:
         """One broken image is no broken dependency."""
         for _ in range(5 * FAILURES):
-            breaker.admit().settle(failure(), "a")
+            breaker.admit().finish(failure(), "a")
         before = breaker.is_open
         fail(breaker, FAILURES - 1)
 
@@ -90,19 +90,19 @@ class TestClosed:
 
     def test_a_subject_counts_again_after_its_own_success(self, breaker: Breaker) -> None:
         """It works, so that its next failure is a new one."""
-        breaker.admit().settle(failure(), "a")
-        breaker.admit().settle(subject="a")
+        breaker.admit().finish(failure(), "a")
+        breaker.admit().finish(subject="a")
         for subject in ("a", "b", "c"):
-            breaker.admit().settle(failure(), subject)
+            breaker.admit().finish(failure(), subject)
 
         assert breaker.is_open
 
     def test_the_success_of_others_does_not_make_a_subject_count_again(self, breaker: Breaker) -> None:
         """One broken image among good ones stays one broken image."""
-        breaker.admit().settle(failure(), "a")
-        breaker.admit().settle(subject="good")
+        breaker.admit().finish(failure(), "a")
+        breaker.admit().finish(subject="good")
         fail(breaker, FAILURES - 1)
-        breaker.admit().settle(failure(), "a")
+        breaker.admit().finish(failure(), "a")
         before = breaker.is_open
         fail(breaker)
 
@@ -112,28 +112,28 @@ class TestClosed:
         """The one whose failure is longest ago is forgotten, and counts anew."""
         monkeypatch.setattr(breaker_module, "_SUBJECTS", 2)
         for subject in ("a", "b"):
-            breaker.admit().settle(failure(), subject)
-        breaker.admit().settle()
-        breaker.admit().settle(failure(), "c")  # "a" is forgotten for it
-        breaker.admit().settle(failure(), "c")
+            breaker.admit().finish(failure(), subject)
+        breaker.admit().finish()
+        breaker.admit().finish(failure(), "c")  # "a" is forgotten for it
+        breaker.admit().finish(failure(), "c")
         before = breaker.is_open
-        breaker.admit().settle(failure(), "a")
-        breaker.admit().settle(failure(), "b")
+        breaker.admit().finish(failure(), "a")
+        breaker.admit().finish(failure(), "b")
 
         assert (before, breaker.is_open) == (False, True)
 
     def test_failures_without_a_subject_all_count(self, breaker: Breaker) -> None:
         """Calls about nothing in particular are not taken for the same one."""
         for _ in range(FAILURES):
-            breaker.admit().settle(failure())
+            breaker.admit().finish(failure())
 
         assert breaker.is_open
 
     def test_an_outcome_told_twice_counts_once(self, breaker: Breaker) -> None:
-        """An admission is settled by its first word."""
+        """An admission is finished by its first word."""
         admission = breaker.admit()
         for _ in range(FAILURES):
-            admission.settle(failure())
+            admission.finish(failure())
             admission.abandon()
 
         assert not breaker.is_open
@@ -187,7 +187,7 @@ class TestOpen:
         clock.advance(20)
 
         for admission in late:
-            admission.settle(outcome, "late")
+            admission.finish(outcome, "late")
 
         assert breaker.retry_after == RESET - 20
         assert transitions(metrics)["open"] == 1
@@ -230,7 +230,7 @@ class TestHalfOpen:
 
     def test_a_good_trial_closes_it(self, breaker: Breaker, clock: FakeClock) -> None:
         """And the count of failures begins at zero."""
-        half_open_trial(breaker, clock).settle()
+        half_open_trial(breaker, clock).finish()
 
         fail(breaker, FAILURES - 1)
         before = breaker.is_open
@@ -242,7 +242,7 @@ class TestHalfOpen:
         trial = half_open_trial(breaker, clock)
         clock.advance(25)
 
-        trial.settle(failure())
+        trial.finish(failure())
 
         assert breaker.retry_after == RESET
 
@@ -251,7 +251,7 @@ class TestHalfOpen:
         half_open_trial(breaker, clock).abandon()
         before = breaker.is_open
 
-        breaker.admit().settle(failure())
+        breaker.admit().finish(failure())
 
         assert (before, breaker.retry_after) == (False, RESET)
 
@@ -263,7 +263,7 @@ class TestHalfOpen:
         late = breaker.admit()
         half_open_trial(breaker, clock)
 
-        late.settle(outcome)
+        late.finish(outcome)
 
         assert gauge(metrics) == 1
         with pytest.raises(CircuitOpen):
@@ -272,14 +272,14 @@ class TestHalfOpen:
     def test_a_trial_of_an_earlier_rest_does_not_decide_a_later_one(
         self, breaker: Breaker, clock: FakeClock, metrics: Metrics
     ) -> None:
-        """An abandoned trial that is settled after all says nothing."""
+        """An abandoned trial that is finished after all says nothing."""
         first = half_open_trial(breaker, clock)
         first.abandon()
-        breaker.admit().settle(failure())
+        breaker.admit().finish(failure())
         clock.advance(RESET)
         breaker.admit()
 
-        first.settle()
+        first.finish()
         first.abandon()
 
         assert gauge(metrics) == 1
@@ -298,10 +298,10 @@ class TestMetrics:
         clock.advance(RESET)
         trial = breaker.admit()
         seen.append(gauge(metrics))
-        trial.settle(failure())
+        trial.finish(failure())
         seen.append(gauge(metrics))
         clock.advance(RESET)
-        breaker.admit().settle()
+        breaker.admit().finish()
         seen.append(gauge(metrics))
 
         assert seen == [0, 2, 1, 2, 0]
@@ -312,7 +312,7 @@ class TestMetrics:
     ) -> None:
         """That it opens is a warning."""
         with caplog.at_level(logging.INFO):
-            half_open_trial(breaker, clock).settle()
+            half_open_trial(breaker, clock).finish()
 
         told = [(record.levelname, record.msg["state"]) for record in caplog.records if isinstance(record.msg, dict)]
         assert told == [("WARNING", "open"), ("INFO", "half-open"), ("INFO", "closed")]
@@ -320,7 +320,7 @@ class TestMetrics:
     def test_ordinary_traffic_is_no_change(self, breaker: Breaker, metrics: Metrics) -> None:
         """Successes of a closed circuit do not close it again."""
         for _ in range(5):
-            breaker.admit().settle()
+            breaker.admit().finish()
         fail(breaker)
 
         assert transitions(metrics) == {"open": 0, "half-open": 0, "closed": 0}

@@ -66,7 +66,7 @@ class BreakerMachine(RuleBasedStateMachine):
         admission, era = taken
         if admission is None:
             return
-        admission.settle(subject=subject)
+        admission.finish(subject=subject)
         if era == self.era:
             self.failures = 0
             self.subjects.discard(subject or "")
@@ -79,7 +79,7 @@ class BreakerMachine(RuleBasedStateMachine):
         admission, era = taken
         if admission is None:
             return
-        admission.settle(failure(), subject)
+        admission.finish(failure(), subject)
         if era != self.era:
             return
         if self.state == "half-open":
@@ -106,8 +106,8 @@ class BreakerMachine(RuleBasedStateMachine):
         """A call from before a change ends, twice even: both are void."""
         admission, era = taken
         if admission is not None and era != self.era:
-            admission.settle()
-            admission.settle(failure())
+            admission.finish()
+            admission.finish(failure())
 
     @rule(seconds=st.sampled_from([0.5, RESET / 2, RESET - 0.5, RESET]))
     def wait(self, seconds: float) -> None:

@@ -42,10 +42,10 @@ def test_a_failure_of_the_assets_is_theirs_alone(breakers: dict[Circuit, Breaker
 def test_behind_failed_assets_the_api_has_a_success(metrics: Metrics, clock: FakeClock) -> None:
     """It clears the API's row of failures."""
     breakers = make_breakers(metrics, failures=2, reset=RESET, clock=clock)
-    breakers[Circuit.API].admit().settle(failure())
+    breakers[Circuit.API].admit().finish(failure())
 
     run(breakers, failure(circuit=Circuit.ASSETS), Circuit.API, Circuit.ASSETS)
-    breakers[Circuit.API].admit().settle(failure())
+    breakers[Circuit.API].admit().finish(failure())
 
     assert not breakers[Circuit.API].is_open
 
@@ -88,10 +88,10 @@ def test_what_counts_as_nothing(metrics: Metrics, clock: FakeClock, error: BaseE
     trouble: neither a failure nor a success."""
     breakers = make_breakers(metrics, failures=2, reset=RESET, clock=clock)
     api = breakers[Circuit.API]
-    api.admit().settle(failure(), "x")
+    api.admit().finish(failure(), "x")
 
     opened_by_it = run(breakers, error, Circuit.API)[Circuit.API]
-    api.admit().settle(failure(), "y")
+    api.admit().finish(failure(), "y")
 
     assert (opened_by_it, api.is_open) == (False, True)
 

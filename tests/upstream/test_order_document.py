@@ -137,7 +137,7 @@ class TestOrder:
         assert [image.image_id for image in order.images] == [None] * 4
 
     @pytest.mark.parametrize(
-        ("fields", "states", "settled", "grows"),
+        ("fields", "states", "final", "grows"),
         [
             ({}, [], False, False),
             ({}, ["processed"], True, False),
@@ -151,13 +151,11 @@ class TestOrder:
             ({"is_merging": True}, ["processed"], False, True),
         ],
     )
-    def test_when_an_order_is_settled(
-        self, fields: dict[str, Any], states: list[str], settled: bool, grows: bool
-    ) -> None:
-        """Settled means that no image changes and none appears by itself; only a growing order gets more."""
+    def test_when_an_order_is_final(self, fields: dict[str, Any], states: list[str], final: bool, grows: bool) -> None:
+        """Final means that no image changes and none appears by itself; only a growing order gets more."""
         order = parse_order(fields | {"images": [{"image_id": str(i), "status": s} for i, s in enumerate(states)]})
 
-        assert (order.is_settled, order.may_grow) == (settled, grows)
+        assert (order.is_final, order.may_grow) == (final, grows)
 
 
 class TestImage:
@@ -564,7 +562,7 @@ class TestAnyDocument:
             return
 
         assert all(image.state in ImageState for image in order.images)
-        assert order.is_settled in (True, False)
+        assert order.is_final in (True, False)
         ids = [image.image_id for image in order.images if image.image_id is not None]
         assert len(ids) == len(set(ids))
 

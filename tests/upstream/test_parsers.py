@@ -65,7 +65,7 @@ def test_an_order_is_read_or_refused(document: object) -> None:
     if order is None:
         return
 
-    assert (order.is_settled, order.may_grow) != (True, True)
+    assert (order.is_final, order.may_grow) != (True, True)
     for image in order.images:
         assert image.state in ImageState
         image_variant(image, Rendition())

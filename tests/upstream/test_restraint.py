@@ -54,7 +54,7 @@ class TestCircuits:
         async with open_client(upstream.url, failures=1) as parts:
 
             async def trip(_: web.Request) -> web.StreamResponse:
-                parts.breakers[Circuit.API].admit().settle(failure())
+                parts.breakers[Circuit.API].admit().finish(failure())
                 return web.Response(status=503)
 
             upstream.images["a"] = trip
@@ -72,7 +72,7 @@ class TestCircuits:
 
             async def trip_meanwhile(seconds: float) -> None:
                 if upstream.calls("a") and not parts.breakers[Circuit.API].is_open:
-                    parts.breakers[Circuit.API].admit().settle(failure())
+                    parts.breakers[Circuit.API].admit().finish(failure())
                 await sleep(0)
 
             monkeypatch.setattr(asyncio, "sleep", trip_meanwhile)
