@@ -36,5 +36,5 @@ class Mutant:
     def applied(self, text: str) -> str:
         """The file's text with the change. Raises `ValueError` unless there is just one place for it."""
         if text.count(self.before) != 1:
-            raise ValueError(f"{self.file}: {text.count(self.before)} positions for {self.before!r}")
+            raise ValueError(f"{self.file}: {text.count(self.before)} places for {self.before!r}")
         return text.replace(self.before, self.after)

@@ -242,8 +242,8 @@ ARCHIVES = (
     ),
     Mutant(
         "archives/build.py",
-        "if current is None or current.state in _SETTLED or is_last_poll:",
-        "if current is None or current.state in _SETTLED:",
+        "if current is None or current.state in _FINAL or is_last_poll:",
+        "if current is None or current.state in _FINAL:",
         "at the deadline what is not ready is reported",
         "tests/archives/test_archives.py",
         "tests/e2e/test_waiting.py",

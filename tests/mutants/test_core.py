@@ -24,7 +24,7 @@ def test_a_change_is_made_in_just_one_place() -> None:
     change = Mutant("text.py", "a", "b", "", "")
 
     assert change.applied("cat") == "cbt"
-    with pytest.raises(ValueError, match="2 positions"):
+    with pytest.raises(ValueError, match="2 places"):
         change.applied("banal")
 
 

@@ -10,7 +10,7 @@ from service.orders.orders import Orders
 from service.problems import OrderNotFound, UpstreamError
 from service.upstream.models import Order
 from service.upstream.order_document import parse_order
-from tests.support.order_calls import FINAL, CHANGING, Upstream
+from tests.support.order_calls import CHANGING, FINAL, Upstream
 from tests.support.transport import FakeClock, yield_to_loop
 
 FRESHNESS = 10.0

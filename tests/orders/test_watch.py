@@ -10,7 +10,7 @@ from service.orders.schedule import PollSchedule
 from service.problems import OrderNotFound, Problem, UpstreamError, UpstreamTimeout
 from service.single_flight import SingleFlight
 from service.upstream.models import Order
-from tests.support.order_calls import EMPTY, FINAL, CHANGING, Upstream
+from tests.support.order_calls import CHANGING, EMPTY, FINAL, Upstream
 from tests.support.transport import TIMEOUT, yield_to_loop
 
 
