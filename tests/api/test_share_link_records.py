@@ -140,6 +140,25 @@ async def test_what_cannot_be_told_is_said(monkeypatch: pytest.MonkeyPatch) -> N
             await asked
 
 
+async def test_what_cannot_be_listed_is_no_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3 goes away between the two writes: what opens something can be found, and revoked."""
+    objects = Objects(MemoryStore(), Metrics())
+    links, link = ClusterShareLinks(objects), made()
+    really_create, created = objects.create, list[str]()
+
+    async def create(name: str, body: bytes) -> str:
+        if created:
+            raise Unavailable("s3")
+        created.append(name)
+        return await really_create(name, body)
+
+    monkeypatch.setattr(objects, "create", create)
+    with pytest.raises(LinksUnavailable):
+        await links.add(link)
+
+    assert await links.get(link.link_id) is None
+
+
 def test_tokens_are_never_the_same_and_tell_nothing_of_their_record() -> None:
     """160 bits of chance; the record's id does not lead back to them."""
     tokens = {new_token() for _ in range(1000)}

@@ -147,6 +147,22 @@ async def test_a_link_to_some_photos_opens_those(service: Service) -> None:
     assert len((await service.ask(f"{one}/download")).images) == 1
 
 
+async def test_a_link_keeps_what_a_preset_was_when_it_was_made(
+    start_service: StartService, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    """The operator may give the name another meaning later, or take it away."""
+    keys = {"service_api_key": FIRST, "data_dir": tmp_path / "one"}
+    before = await start_service(**keys, renditions='{"flyer": {"max_width": 1200, "quality": 80}}')
+    page = await share(before, f"{IMAGES}?rendition=flyer")
+    await before.stop()
+    after = await start_service(**keys, renditions='{"flyer": {"max_width": 99}}')
+
+    await after.ask(f"{page}/download")
+
+    asked = [request.query for request in upstream.requests("a")]
+    assert [(query["max_width"], query["quality"]) for query in asked] == [("1200", "80")]
+
+
 OTHER_RENDITIONS = [
     "preview=false",
     "preview=false&dev_mode=true",

@@ -125,3 +125,18 @@ async def test_nobody_is_told_to_come_a_moment_too_early(seconds: float, wait: i
 
     assert refused.value.retry_after == wait
     assert request[RATE_LIMIT]["RateLimit"] == f'"downloads";r=0;t={wait}'
+
+
+async def test_instances_count_together_what_they_ask_of_autoenhance() -> None:
+    """In the window that they share; questions are answered from here."""
+    counted: list[str] = []
+
+    class Shared(LocalWindow):
+        async def hit(self, key: str, limit: RateLimitItem) -> Standing:
+            counted.append(key.partition(":")[0])
+            return await super().hit(key, limit)
+
+    for limiter in limits.limiters(parse("10/minute"), Metrics(), Shared()).values():
+        await limiter.count(make_mocked_request("GET", "/"), "me")
+
+    assert sorted(counted) == ["downloads", "images", "overviews"]

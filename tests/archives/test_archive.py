@@ -7,8 +7,9 @@ import pytest
 
 from service.archives.archive import Archive, ImageResult, State
 from service.archives.layout import BlobSlice, Member
+from service.archives.plan import PlannedOrder
 from service.images.blobs import Blob
-from service.problems import NoImages
+from service.problems import ImagesMissing, NoImages, OrderNotFound
 from service.reasons import Reason
 from tests.support.plans import MOMENT, archive_of, plan_of
 from tests.support.transport import TIMEOUT, yield_to_loop
@@ -109,3 +110,18 @@ def test_the_summary_counts_what_is_whole(archive: Archive) -> None:
     assert [failure["code"] for failure in summary["failures"]] == [Reason.INCOMPLETE, Reason.TIMEOUT]
     outcomes = [each.line()["outcome"] for each in archive.results]
     assert outcomes == ["downloaded", "incomplete", "failed"]
+
+
+@pytest.mark.parametrize("missing", ["a photo", "a photo that is not listed", "an order"])
+def test_all_of_it_is_there_only_with_every_photo(missing: str) -> None:
+    """Also those that Autoenhance counts and does not list, and those of an order that cannot be had."""
+    plan = plan_of("a")
+    if missing == "a photo that is not listed":
+        plan = plan.model_copy(update={"orders": (PlannedOrder(order_id="o", total=1, unlisted=1),)})
+    if missing == "an order":
+        plan = plan.model_copy(update={"orders": (*plan.orders, PlannedOrder.failed("p", None, OrderNotFound()))})
+    archive = archive_of(plan)
+    archive.append(member("a"), result("a", Reason.INCOMPLETE if missing == "a photo" else None))
+
+    with pytest.raises(ImagesMissing):
+        archive.require_all()

@@ -1014,6 +1014,24 @@ class TestBuild:
         assert (first, archive.state) == ("a", State.COMPLETE)
         assert (again, result) == (archive, CacheResult.HIT)
 
+    async def test_what_was_made_anew_while_it_was_awaited_is_found_as_it_is_now(
+        self, system: ArchiveSystem, upstream: FakeUpstream
+    ) -> None:
+        """Given a photo whose state nobody can tell at first: its archive is that of the new photo."""
+        fill(upstream, "a")
+        await system.finished(format="png")
+        upstream.orders[ORDER] = order([photo("a", status="dreaming")])
+        archive, _ = await system.start(wait=True, wait_timeout=TIMEOUT)
+        with archive.readers.reading(to_the_end=True):
+            await yield_to_loop(50)
+            upstream.orders[ORDER] = order([photo("a", version="2")])
+            system.orders.notify(ORDER)
+            await archive.wait_until(lambda: False)
+
+        again, result = await system.start()
+
+        assert (again, result) == (archive, CacheResult.HIT)
+
     async def test_an_order_that_is_gone_ends_the_wait(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
         """Unknown twice in a row: with nothing in, that is the problem."""
         upstream.orders[ORDER] = [order([photo("a", status="processing")]), 404]

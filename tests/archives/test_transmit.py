@@ -19,6 +19,7 @@ from tests.support.archives import ArchiveSystem
 from tests.support.images import MIB, put
 from tests.support.loopback import serving
 from tests.support.plans import MOMENT, archive_of, plan_of
+from tests.support.transport import TIMEOUT
 
 
 @asynccontextmanager
@@ -115,6 +116,25 @@ async def test_within_one_large_image_the_position_moves(
     header = positions[0]
     assert 0 < header < 100
     assert positions[1:9] == [header + number * MIB for number in range(1, 9)]
+
+
+async def test_what_is_there_does_not_wait_for_more(system: ArchiveSystem) -> None:
+    """Small images go out with one write, but not later than they are all that there is."""
+    archive = archive_of(plan_of("a"), Readers(1 << 40, 60))
+    blob = await put(system.images, "a.0", b"photo" * 20)
+    archive.append(Member("a.jpg", blob, MOMENT, "a"))
+
+    async with (
+        served(archive, system.images, chunked=True) as (url, _),
+        ClientSession() as session,
+        session.get(url) as response,
+    ):
+        async with asyncio.timeout(TIMEOUT):
+            there = await response.content.readexactly(archive.length)
+        archive.settle(State.COMPLETE, "")
+        rest = await response.read()
+
+    assert there + rest == await system.bytes_of(archive)
 
 
 @pytest.mark.parametrize("chunked", [False, True])

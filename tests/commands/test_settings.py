@@ -107,3 +107,20 @@ def test_the_store_takes_half_of_what_is_free_or_its_own(
 
     assert Settings(_env_file=None).store_budget(held) == budget
     assert _load("STORE_MAX_BYTES", "123456789").store_budget(held) == 123456789
+
+
+@pytest.mark.parametrize(
+    ("given", "endpoint"),
+    [
+        ({}, None),
+        ({"endpoint": "http://one:4318/"}, "http://one:4318/v1/traces"),
+        ({"traces_endpoint": "http://two:4318/x"}, "http://two:4318/x"),
+        ({"endpoint": "http://one:4318", "traces_endpoint": "http://two:4318/x"}, "http://two:4318/x"),
+    ],
+    ids=["none", "for all", "for traces", "both"],
+)
+def test_traces_go_where_they_are_sent(given: dict[str, str], endpoint: str | None) -> None:
+    """The address for traces is complete, and wins over the one for all telemetry."""
+    settings = Settings.load(_env_file=None, **{f"otel_exporter_otlp_{name}": value for name, value in given.items()})
+
+    assert settings.traces_endpoint == endpoint

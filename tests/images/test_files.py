@@ -112,6 +112,16 @@ async def test_small_images_are_in_memory_within_a_bound(images: ImageStore, mon
     assert await read(images, second) == b"2" * 100
 
 
+async def test_equal_images_take_their_memory_once(images: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many keys name them."""
+    monkeypatch.setattr(files_module, "_MEMORY_BYTES", 250)
+    first = await put(images, "k1", b"1" * 100)
+    await put(images, "k2", b"1" * 100)
+    second = await put(images, "k3", b"2" * 100)
+
+    assert [images.in_memory(blob) for blob in (first, second)] == [b"1" * 100, b"2" * 100]
+
+
 async def test_what_is_deleted_is_not_in_memory(images: ImageStore) -> None:
     """Nor does it take any of the bound."""
     blob = await put(images, "k", b"photo")

@@ -1,6 +1,7 @@
 """The lists of running archives in a real Redis: of two builders the second fails, and what is lost is noticed."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -113,3 +114,11 @@ async def test_a_build_that_ends_does_not_forget_the_next_one(lists: LiveLists) 
     await lists.forget(PLAN.build_key, ID)
 
     assert await lists.archive_of(PLAN.build_key) == OTHER
+
+
+async def test_to_be_kept_never_shortens_a_lists_life(link: RedisLink, lists: LiveLists) -> None:
+    """It lives as long as it would have, or as long as the archive is kept."""
+    for seconds in (10, 1_000_000):
+        before = await link.redis.ttl(f"batch:list:{ID}")
+        await lists.keep(ID, time.time() + seconds)
+        assert await link.redis.ttl(f"batch:list:{ID}") >= max(before - 5, seconds - 5)

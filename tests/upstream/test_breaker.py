@@ -193,6 +193,34 @@ class TestOpen:
         assert transitions(metrics)["open"] == 1
 
 
+class TestAdvice:
+    def test_a_pause_is_taken_over(self, breaker: Breaker, clock: FakeClock) -> None:
+        """For as long as it lasts at the instance that knows of it; then one trial decides."""
+        breaker.advise(12)
+
+        assert breaker.retry_after == 12
+        clock.advance(12)
+        breaker.admit()
+        with pytest.raises(CircuitOpen):
+            breaker.admit()
+
+    def test_a_pause_that_is_known_is_set_right(self, breaker: Breaker) -> None:
+        """Longer or shorter."""
+        trip(breaker)
+
+        for seconds in (5.0, 80.0, 0.0):
+            breaker.advise(seconds)
+            assert breaker.retry_after == seconds
+
+    def test_that_all_is_well_is_no_news_to_a_closed_circuit(self, breaker: Breaker, metrics: Metrics) -> None:
+        """Calls go on, side by side."""
+        breaker.advise(0)
+
+        breaker.admit()
+        breaker.admit()
+        assert transitions(metrics)["open"] == 0
+
+
 class TestHalfOpen:
     def test_one_trial_is_let_through_and_no_other(self, breaker: Breaker, clock: FakeClock) -> None:
         """The others are sent away for a second while it runs."""
