@@ -71,12 +71,13 @@ class Archives:
         if isinstance(order_id, str):
             order = await self._look_up(order_id, options, deadline)
             known = await self.previews.keys_since(order_id, options)
-            await self.previews.check_price({order_id: order}, options)
-            plan = (await self._plan(order_id, order, options)).new_since(known)
+            plan = self._planner.plan(order_id, order, await self._generations.observe(order_id, order), options)
+            await self.previews.check_price([plan.without(known)], options)
+            if options.refresh:
+                plan = await self._refreshed(plan, order, options)
+            plan = plan.new_since(known)
         else:
-            orders = await self._look_up_all(order_id, options, deadline)
-            await self.previews.check_price(orders, options)
-            plan = await self._plan_all(orders, options)
+            plan = await self._plan_all(await self._look_up_all(order_id, options, deadline), options)
         if build := self._registry.joinable(plan.build_key, deadline):
             return build.archive, CacheResult.JOINED
         finished = await self._finished(plan)
@@ -120,34 +121,37 @@ class Archives:
             orders[order_id] = outcome
         return orders
 
-    async def _plan(self, order_id: str, order: Order, options: Options) -> Plan:
-        """The plan of one order, with what is to be fetched anew. Raises as `Planner.plan`."""
-        generations = await self._generations.observe(order_id, order)
+    async def _refreshed(self, before: Plan, order: Order, options: Options) -> Plan:
+        """The plan of one order in which every image is to be fetched anew."""
+        order_id = before.order_id
+        anew = {image.image_id for image in before.images}
+        generations = await self._generations.observe(order_id, order, anew)
         plan = self._planner.plan(order_id, order, generations, options)
-        if not options.refresh:
-            return plan
-        before = plan.keys()
-        generations = await self._generations.observe(order_id, order, self._planner.chosen(order, options))
-        plan = self._planner.plan(order_id, order, generations, options)
-        left = plan.keys()
-        replaced = await self._store.find({key: legacy for key, legacy in before.items() if key not in left})
+        left = set(plan.keys)
+        replaced = await self._store.find([key for key in before.keys if key not in left])
         self._context.metrics.images_refetched.labels(Refetch.REFRESH).inc(len(replaced))
         return plan
 
     async def _plan_all(self, orders: Mapping[str, Order | Problem], options: Options) -> Plan:
-        """The plan of several orders. Raises `NoOrders` when nothing can be had of any."""
+        """The plan of several orders. Raises `NoOrders` when nothing can be had of any, or `MaxCreditsExceeded`."""
         plans: list[Plan | PlannedOrder] = []
         for order_id, order in orders.items():
             try:
                 if isinstance(order, Problem):
                     raise order
-                plans.append(await self._plan(order_id, order, options))
+                generations = await self._generations.observe(order_id, order)
+                plans.append(self._planner.plan(order_id, order, generations, options))
             except _OF_ONE_ORDER as problem:
                 name = order.name if isinstance(order, Order) else None
                 plans.append(PlannedOrder.failed(order_id, name, problem))
         failed = [plan.failure for plan in plans if isinstance(plan, PlannedOrder)]
         if len(failed) == len(plans):
             raise NoOrders(failed)
+        await self.previews.check_price([plan for plan in plans if isinstance(plan, Plan)], options)
+        if options.refresh:
+            for at, (plan, order) in enumerate(zip(plans, orders.values(), strict=True)):
+                if isinstance(plan, Plan) and isinstance(order, Order):
+                    plans[at] = await self._refreshed(plan, order, options)
         return join(plans, options)
 
     async def find(self, order_id: str, order: Order, options: Options) -> Archive | Plan:

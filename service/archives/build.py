@@ -97,6 +97,7 @@ class Build:
         """Bytes of the images that arrived, and of those that are being appended."""
         self._is_appending = False
         self._names = plan.names
+        self._planned = {image.entry: image for image in plan.images}
         self._keys = {image.entry: image.key for image in plan.images}
         self._gone: set[int] = set()
         """Orders that Autoenhance no longer knows."""
@@ -161,8 +162,7 @@ class Build:
         here = {member.entry for member in self.archive.members}
         left = [image for image in self.plan.images if image.entry not in here]
         self._fetches.looked_at = time.monotonic()
-        finished = {image.key: image.legacy_key for image in left if image.state in MAY_BE_STORED}
-        stored = await self._store.find(finished)
+        stored = await self._store.find([image.key for image in left if image.state in MAY_BE_STORED])
         for image in left:
             if image.key in stored:
                 self._note_arrival(image, Fetched(stored[image.key], 0))
@@ -186,10 +186,8 @@ class Build:
                         del waiting[entry]
                         if current is None:
                             ready.put_nowait((image, Reason.IMAGE_NOT_FOUND))
-                            continue
-                        if current.stem != image.stem:  # an image keeps its name, whatever is listed before it by now
-                            current = current.model_copy(update={"stem": image.stem})
-                        ready.put_nowait((current, obstacle(current)))
+                        else:
+                            ready.put_nowait((current, obstacle(current)))
                 if not waiting or is_last_poll:
                     return
                 await self._poll_order(order, watch, schedule)
@@ -250,7 +248,8 @@ class Build:
         members = [
             (
                 Member(
-                    self.plan.file_name(image, self._names, found.blob.extension),
+                    # It keeps the name that was planned, whatever is listed before it by now.
+                    self.plan.file_name(self._planned[image.entry], self._names, found.blob.extension),
                     found.blob,
                     image.modified,
                     image.image_id,

@@ -11,6 +11,7 @@ from service.archives.names import ANY_NAME, Names, folder_names, member_name, o
 from service.archives.options import Options, kept_options
 from service.archives.renditions import ORIGINAL
 from service.images.identity import digest, key_digest
+from service.images.legacy import StoredKey
 from service.images.requests import ImageRequest
 from service.problems import NothingNew, Problem
 from service.upstream.models import ImageState, Rendition
@@ -24,10 +25,8 @@ class PlannedImage(BaseModel):
     image_id: str
     name: str
     state: ImageState
-    key: str
+    key: StoredKey
     """Of the image in the store; final once the image is ready."""
-    legacy_key: str | None = None
-    """The key that version 0 gave it, where its images are still stored."""
     modified: datetime
     is_bought: bool = False
     """Fetching it costs nothing, whatever the rendition."""
@@ -163,7 +162,7 @@ class Plan(BaseModel):
     def request(self, image: PlannedImage) -> ImageRequest:
         """What is to be fetched for one of its images."""
         image_id = image.source_id or image.image_id
-        return ImageRequest(image.key, image_id, self.rendition(image), image.is_bought, image.legacy_key)
+        return ImageRequest(image.key, image_id, self.rendition(image), image.is_bought)
 
     def without(self, known: Collection[bytes]) -> "Plan":
         """The plan without images whose keys (as `key_digest`) are known already; names are those of the whole."""
@@ -216,9 +215,10 @@ class Plan(BaseModel):
             }
         )
 
-    def keys(self) -> dict[str, str | None]:
-        """The store's key of each image, and the one that version 0 gave it."""
-        return {image.key: image.legacy_key for image in self.images}
+    @property
+    def keys(self) -> list[str]:
+        """The store's key of each image."""
+        return [image.key for image in self.images]
 
 
 def options_key(order_id: str, options: Options) -> str:

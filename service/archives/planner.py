@@ -10,67 +10,75 @@ from service.archives.options import Options
 from service.archives.plan import Plan, PlannedImage, PlannedOrder, options_key
 from service.archives.renditions import ORIGINAL, ORIGINALS_FOLDER
 from service.images.identity import digest, image_key, image_variant
-from service.images.legacy import legacy_key
+from service.images.legacy import KeyWithLegacy, legacy_key
 from service.problems import InvalidParameter, OrderEmpty, TooManyImages, UnknownImage
 from service.upstream.models import ImageRecord, ImageState, Order, Original
 
 _NO_DATE = datetime(1980, 1, 1, tzinfo=UTC)
 
 
-def make_plan(
-    order_id: str,
-    order: Order,
-    generations: Mapping[str, int],
-    options: Options,
-    max_images: int,
-    *,
-    has_legacy: bool = False,
-) -> Plan:
-    """Choose the images and fix the archive's identity. `has_legacy`: the store holds images of version 0.
+@dataclass(frozen=True)
+class Planner:
+    """Makes plans from an order's document and the generations of its images. Plans have at most `max_images`.
 
-    Raises `OrderEmpty`, `UnknownImage` for a subset that is not part of the order, `TooManyImages`.
+    `has_legacy`: the store holds images of version 0.
     """
-    records = choose(order, options, max_images)
-    taken = {record.image_id for record in records}
-    chosen = [(record.image_id or _stand_in(at, taken), record) for at, record in enumerate(records, 1)]
-    stems = _stems(order_id, order, chosen, options)
-    identity: list[tuple[Any, ...]] = []
-    images = []
-    for rendition_name, rendition in options.renditions.items():
-        for image_id, record in chosen:
-            generation = generations.get(image_id, 0)
-            key = image_key(image_variant(record, rendition), generation)
-            name = record.image_name or image_id
-            stem = stems.get(image_id)
-            identity.append((image_id, name, key) if stem is None else (image_id, name, key, stem))
-            images.append(
-                PlannedImage(
-                    image_id=image_id,
-                    name=name,
-                    state=record.state if record.image_id else ImageState.FAILED,
-                    key=key,
-                    legacy_key=legacy_key(record, rendition, generation) if has_legacy else None,
-                    modified=record.date_added or order.created_at or _NO_DATE,
-                    is_bought=record.downloaded,
-                    status_reason=record.status_reason,
-                    rendition=rendition_name,
-                    folder=rendition_name,
-                    stem=stem,
+
+    max_images: int
+    has_legacy: bool = False
+
+    def plan(self, order_id: str, order: Order, generations: Mapping[str, int], options: Options) -> Plan:
+        """Choose the images and fix the archive's identity.
+
+        Raises `OrderEmpty`, `UnknownImage` for a subset that is not part of the order, `TooManyImages`.
+        """
+        records = choose(order, options, self.max_images)
+        taken = {record.image_id for record in records}
+        chosen = [(record.image_id or _stand_in(at, taken), record) for at, record in enumerate(records, 1)]
+        stems = _stems(order_id, order, chosen, options)
+        identity: list[tuple[Any, ...]] = []
+        images = []
+        for rendition_name, rendition in options.renditions.items():
+            for image_id, record in chosen:
+                generation = generations.get(image_id, 0)
+                key = image_key(image_variant(record, rendition), generation)
+                if self.has_legacy:
+                    key = KeyWithLegacy(key, legacy_key(record, rendition, generation))
+                name = record.image_name or image_id
+                stem = stems.get(image_id)
+                identity.append((image_id, name, key) if stem is None else (image_id, name, key, stem))
+                images.append(
+                    PlannedImage(
+                        image_id=image_id,
+                        name=name,
+                        state=record.state if record.image_id else ImageState.FAILED,
+                        key=key,
+                        modified=record.date_added or order.created_at or _NO_DATE,
+                        is_bought=record.downloaded,
+                        status_reason=record.status_reason,
+                        rendition=rendition_name,
+                        folder=rendition_name,
+                        stem=stem,
+                    )
                 )
-            )
-    if options.original is not None:
-        originals = _originals(order, chosen, generations, options.original, stems)
-        identity += [(image.image_id, image.name, image.key, image.folder) for image in originals]
-        images += originals
-    same_options = options_key(order_id, options)
-    planned = PlannedOrder(order_id=order_id, name=order.name, total=len(images), unlisted=order.unlisted)
-    return Plan(
-        orders=(planned,),
-        options=options.of_plan,
-        images=tuple(images),
-        key=digest(same_options, identity),
-        options_key=same_options,
-    )
+        if options.original is not None:
+            originals = _originals(order, chosen, generations, options.original, stems)
+            identity += [(image.image_id, image.name, image.key, image.folder) for image in originals]
+            images += originals
+        same_options = options_key(order_id, options)
+        planned = PlannedOrder(order_id=order_id, name=order.name, total=len(images), unlisted=order.unlisted)
+        return Plan(
+            orders=(planned,),
+            options=options.of_plan,
+            images=tuple(images),
+            key=digest(same_options, identity),
+            options_key=same_options,
+        )
+
+    def outline(self, order_id: str, order: Order, generations: Mapping[str, int], options: Options) -> Plan:
+        """As `plan`, of an order however large: what its owner is shown. No archive can be built from it."""
+        limit = self.max_images if options.part is not None else max(self.max_images, len(order.images))
+        return replace(self, max_images=limit).plan(order_id, order, generations, options)
 
 
 def _originals(
@@ -142,7 +150,7 @@ def _stand_in(position: int, taken: Collection[str | None]) -> str:
 
 
 def choose(order: Order, options: Options, max_images: int) -> list[ImageRecord]:
-    """The records that `options` select, in the order's sequence. Raises as `make_plan` does."""
+    """The records that `options` select, in the order's sequence. Raises as `Planner.plan`."""
     if not order.images:
         raise OrderEmpty("Autoenhance is still merging brackets into images." if order.may_grow else None)
     chosen = list(order.images)
@@ -173,27 +181,3 @@ def _part_of(order: Order, part: int, max_images: int) -> list[ImageRecord]:
         count = parts_of(len(order.images), max_images)
         raise InvalidParameter("part", f"must be a whole number from 1 to {count}: this order has no more parts")
     return [records[at] for at in sequence if at in chosen]
-
-
-@dataclass(frozen=True)
-class Planner:
-    """Makes plans from an order's document and the generations of its images. Plans have at most `max_images`.
-
-    `has_legacy`: the store holds images of version 0.
-    """
-
-    max_images: int
-    has_legacy: bool = False
-
-    def plan(self, order_id: str, order: Order, generations: Mapping[str, int], options: Options) -> Plan:
-        """The plan for these options. Raises as `make_plan`."""
-        return make_plan(order_id, order, generations, options, self.max_images, has_legacy=self.has_legacy)
-
-    def chosen(self, order: Order, options: Options) -> list[str]:
-        """The ids of the images that a plan would have. Raises as `make_plan`."""
-        return [image.image_id for image in choose(order, options, self.max_images) if image.image_id]
-
-    def outline(self, order_id: str, order: Order, generations: Mapping[str, int], options: Options) -> Plan:
-        """As `plan`, of an order however large: what its owner is shown. No archive can be built from it."""
-        limit = self.max_images if options.part is not None else max(self.max_images, len(order.images))
-        return make_plan(order_id, order, generations, options, limit, has_legacy=self.has_legacy)

@@ -1,7 +1,7 @@
 """What a request would get, and what that would cost. Nothing is started."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext
 from typing import TypeVar
 
@@ -14,10 +14,7 @@ from service.images.blobs import Blob
 from service.problems import (
     InvalidParameter,
     MaxCreditsExceeded,
-    OrderEmpty,
-    Problem,
     StillBuilding,
-    TooManyImages,
 )
 from service.upstream.models import Order
 
@@ -53,7 +50,7 @@ class Previews:
 
         async with nullcontext() if is_short else self._large:
             plan = await compute(outline, is_short=is_short)
-            stored = await self._store.find(plan.keys())
+            stored = await self._store.find(plan.keys)
             return await compute(lambda: describe(plan, stored), is_short=is_short)
 
     async def keys_since(self, order_id: str, options: Options) -> Collection[bytes]:
@@ -67,20 +64,12 @@ class Previews:
             raise InvalidParameter("since", "must be an archive of this order, at most 30 days old")
         return found[1]
 
-    async def check_price(self, orders: Mapping[str, Order | Problem], options: Options) -> None:
-        """Raises `MaxCreditsExceeded` when the archive would buy more than its caller wants, whoever builds it."""
+    async def check_price(self, plans: Iterable[Plan], options: Options) -> None:
+        """Raises `MaxCreditsExceeded` when they would buy more than their caller wants, whoever builds them."""
         if options.max_credits is None:
             return
         to_buy = 0
-        for order_id, order in orders.items():
-            if isinstance(order, Problem):
-                continue
-            generations = await self._generations.observe(order_id, order)  # nothing is new before that is decided
-            try:
-                plan = self._planner.plan(order_id, order, generations, options)
-            except (OrderEmpty, TooManyImages):  # said when it is planned, and buys nothing
-                continue
-            plan = plan.without(await self.keys_since(order_id, options))
-            to_buy += plan.to_buy({} if options.refresh else await self._store.find(plan.keys()))
+        for plan in plans:
+            to_buy += plan.to_buy(() if options.refresh else await self._store.find(plan.keys))
         if to_buy > options.max_credits:
             raise MaxCreditsExceeded(to_buy, options.max_credits)

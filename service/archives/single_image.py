@@ -61,7 +61,7 @@ class SingleImages:
     async def find(self, plan: Plan) -> Blob | None:
         """The image, if it is stored as Autoenhance would send it now."""
         image = plan.images[0]
-        return (await self._store.find(plan.keys())).get(image.key) if image.state in MAY_BE_STORED else None
+        return (await self._store.find(plan.keys)).get(image.key) if image.state in MAY_BE_STORED else None
 
     async def fetch(self, plan: Plan, caller: str) -> Blob:
         """The image, once it is in the store; `caller` is whose turn it takes.

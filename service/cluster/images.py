@@ -19,6 +19,7 @@ from service.cluster.link import Unavailable
 from service.cluster.objects import ObjectChanged, Objects
 from service.images.blobs import Blob, BlobLost
 from service.images.identity import split_key
+from service.images.legacy import KeyWithLegacy
 from service.signal import Signal
 
 # A member is told to others before its blob is shared, which takes moments; and S3 may be away for some.
@@ -49,20 +50,20 @@ class ClusterImages:
         except Unavailable:
             self.has_legacy = True
 
-    async def find(self, key: str, legacy_key: str | None = None) -> tuple[Blob | None, bool]:
+    async def find(self, key: str) -> tuple[Blob | None, bool]:
         """As `SharedImages`."""
         variant, generation = split_key(key)
         try:
             entry = await self._read(variant)
-            if entry is None and legacy_key is not None and self.has_legacy:
-                entry = await self._adopt_legacy(key, legacy_key)
+            if entry is None and self.has_legacy and isinstance(key, KeyWithLegacy):
+                entry = await self._adopt_legacy(key)
         except Unavailable:
             return None, False
         return (entry[1] if entry is not None and entry[0] == generation else None), True
 
-    async def _adopt_legacy(self, key: str, legacy_key: str) -> tuple[int, Blob] | None:
+    async def _adopt_legacy(self, key: KeyWithLegacy) -> tuple[int, Blob] | None:
         """What version 0's index names, found by its key from now on. Raises `Unavailable`."""
-        found = await self._objects.get(f"{_LEGACY}{legacy_key[:2]}/{legacy_key}")
+        found = await self._objects.get(f"{_LEGACY}{key.legacy[:2]}/{key.legacy}")
         if found is None:
             return None
         blob, (variant, generation) = _blob(json.loads(found[0])), split_key(key)

@@ -3,10 +3,11 @@
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from service.images.blobs import Blob
 from service.images.identity import split_key
+from service.images.legacy import KeyWithLegacy
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS blobs (
@@ -77,8 +78,8 @@ def insert(
     return is_new
 
 
-def find(connection: sqlite3.Connection, keys: Mapping[str, str | None], *, with_legacy: bool) -> dict[str, Blob]:
-    """The blobs of images by key; `keys` maps each to the key that version 0 gave it, if any."""
+def find(connection: sqlite3.Connection, keys: Iterable[str]) -> dict[str, Blob]:
+    """The blobs of images, by key."""
     variants = {split_key(key)[0]: key for key in keys}
     rows = connection.execute(
         f"SELECT variant, generation, {_BLOB} FROM variants JOIN blobs USING (digest)"  # noqa: S608  # our own columns
@@ -90,7 +91,7 @@ def find(connection: sqlite3.Connection, keys: Mapping[str, str | None], *, with
         for variant, generation, *columns in rows
         if split_key(variants[variant])[1] == generation
     }
-    legacy = {old: key for key, old in keys.items() if old is not None and key not in found} if with_legacy else {}
+    legacy = {key.legacy: key for key in keys if isinstance(key, KeyWithLegacy) and key not in found}
     if legacy:
         rows = connection.execute(
             f"SELECT key, {_BLOB} FROM images JOIN blobs USING (digest)"  # noqa: S608  # our own columns

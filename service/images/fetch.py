@@ -135,7 +135,7 @@ class ImageFetcher:
         """The image if it is stored, here or at another instance."""
         stored = await self._store.find_published(image.key, context.looked_at)
         if stored is None:
-            stored, _ = await self._store.find_shared(image.image_id, image.key, image.legacy_key)
+            stored, _ = await self._store.find_shared(image.image_id, image.key)
         return stored
 
     async def _find_or_download(self, image: ImageRequest, context: FetchContext, progress: _Progress) -> Fetched:
@@ -177,7 +177,7 @@ class ImageFetcher:
         except TimeoutError:
             raise ImageFailed(Reason.TIMEOUT) from None
         progress.is_leased = True
-        shared, is_certain = await self._store.find_shared(image.image_id, image.key, image.legacy_key)
+        shared, is_certain = await self._store.find_shared(image.image_id, image.key)
         progress.is_only_one = is_only_one and is_certain
         if shared is not None:
             self._leases.release(image.key)

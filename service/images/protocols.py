@@ -23,11 +23,8 @@ class SharedImages(Protocol):
     has_legacy: bool
     """Whether images of version 0 are there."""
 
-    async def find(self, key: str, legacy_key: str | None = None) -> tuple[Blob | None, bool]:
-        """The image that some instance fetched under this key, if any, and whether that could be told.
-
-        `legacy_key` is the one that version 0 gave it.
-        """
+    async def find(self, key: str) -> tuple[Blob | None, bool]:
+        """The image that some instance fetched under this key, if any, and whether that could be told."""
 
     def mark(self, connection: sqlite3.Connection, blob: Blob, key: str | None) -> None:
         """Within the transaction that keeps an image: it is to be shared, and `key` to name it."""

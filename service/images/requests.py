@@ -32,8 +32,6 @@ class ImageRequest:
     rendition: Rendition
     is_bought: bool = False
     """Fetching it costs nothing, whatever the rendition."""
-    legacy_key: str | None = None
-    """The key that version 0 gave it, where its images are still stored."""
 
     @property
     def buys(self) -> bool:

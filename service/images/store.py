@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
@@ -193,16 +193,14 @@ class ImageStore:
         if not blob_index.is_known(connection, blob.digest):
             self._files.path(blob.digest).unlink(missing_ok=True)
 
-    async def find(self, keys: Mapping[str, str | None]) -> dict[str, Blob]:
-        """The images that are here, by key. `keys` maps each to the key that version 0 gave it, if any.
+    async def find(self, keys: Collection[str]) -> dict[str, Blob]:
+        """The images that are here, by key.
 
         Files that were changed or lost are noticed here, and forgotten.
         """
         if not keys:
             return {}
-        found = await self._database.run(
-            lambda connection: blob_index.find(connection, keys, with_legacy=self.has_legacy)
-        )
+        found = await self._database.run(lambda connection: blob_index.find(connection, keys))
         lost = await self.missing(found.values())
         return {key: blob for key, blob in found.items() if blob.digest not in lost}
 
@@ -210,19 +208,17 @@ class ImageStore:
         """The image if it was published after `since` (of `time.monotonic`), when its caller last looked."""
         blob = self._published.get(key)
         if blob is None and since <= self._forgotten_at:
-            blob = (await self.find({key: None})).get(key)
+            blob = (await self.find([key])).get(key)
         return blob
 
-    async def find_shared(self, image_id: str, key: str, legacy_key: str | None) -> tuple[Blob | None, bool]:
+    async def find_shared(self, image_id: str, key: str) -> tuple[Blob | None, bool]:
         """The image that another instance fetched under `key`, brought here; whether that there is none is certain.
-
-        `legacy_key` is the one that version 0 gave it.
 
         Raises `OutOfSpace`.
         """
         if self._shared is None:
             return None, True
-        blob, is_certain = await self._shared.find(key, legacy_key)
+        blob, is_certain = await self._shared.find(key)
         if blob is None:
             return None, is_certain
         try:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.archives.options import Options
 from service.archives.plan import Plan, PlannedOrder, join, options_key
-from service.archives.planner import make_plan, with_parents
+from service.archives.planner import Planner, with_parents
 from service.images.identity import key_digest
 from service.problems import OrderEmpty, TooManyImages, UnknownImage
 from service.upstream.models import ImageState, Original, Rendition
@@ -21,7 +21,7 @@ def plan(
     images: list[Any], generations: dict[str, int] | None = None, *, max_images: int = 100, **options: Any
 ) -> Plan:
     """Of an order with these images (ids or records)."""
-    return make_plan(ORDER, parse_order(order(images)), generations or {}, Options(**options), max_images)
+    return Planner(max_images).plan(ORDER, parse_order(order(images)), generations or {}, Options(**options))
 
 
 def test_images_are_in_the_orders_sequence() -> None:
@@ -141,9 +141,9 @@ def test_an_original_depends_on_its_image_and_the_parents_alone(parents: dict[st
     for record in whole.images:
         options = Options(include=("original",), image=(record.image_id,))
         few = with_parents(whole, record)
-        made = make_plan(ORDER, few, generations, options, 100)
+        made = Planner(100).plan(ORDER, few, generations, options)
 
-        assert made.images == make_plan(ORDER, whole, generations, options, 100).images
+        assert made.images == Planner(100).plan(ORDER, whole, generations, options).images
         assert {image.image_id for image in few.images} <= {record.image_id, *parents.values()}
 
 
@@ -183,7 +183,7 @@ def test_one_key_for_one_request(first: dict[str, Any], second: dict[str, Any]) 
     assert (one.key == other.key) == (asked(one) == asked(other))
     assert (one.options_key == other.options_key) == (asked(one) == asked(other))
     assert Plan.model_validate_json(one.model_dump_json(exclude_defaults=True)) == one
-    assert make_plan(ORDER, parse_order(order(["a", "b"])), {}, one.options, 100).key == one.key
+    assert Planner(100).plan(ORDER, parse_order(order(["a", "b"])), {}, one.options).key == one.key
 
 
 MILL = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be00a"
@@ -192,7 +192,9 @@ MILL = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be00a"
 def both(*, name: str = "Mill Road", images: tuple[str, ...] = ("a", "c"), **options: Any) -> Plan:
     """Of the order and another one, in which there may be images of the same ids."""
     other = parse_order(order(images, order_id=MILL, name=name))
-    return join([plan(["a", "b"], **options), make_plan(MILL, other, {}, Options(**options), 100)], Options(**options))
+    return join(
+        [plan(["a", "b"], **options), Planner(100).plan(MILL, other, {}, Options(**options))], Options(**options)
+    )
 
 
 def test_several_orders_have_a_folder_each() -> None:
@@ -211,7 +213,7 @@ def test_several_orders_have_a_folder_each() -> None:
 def test_an_order_is_replaced_by_what_it_is_now() -> None:
     """In its folder, whatever it is called by then; the others stay."""
     before = both()
-    renamed = make_plan(MILL, parse_order(order(["c", "d"], order_id=MILL, name="Renamed")), {}, Options(), 100)
+    renamed = Planner(100).plan(MILL, parse_order(order(["c", "d"], order_id=MILL, name="Renamed")), {}, Options())
 
     after = before.replaced(1, renamed)
 
@@ -280,7 +282,7 @@ def test_a_plan_of_an_earlier_version_is_read() -> None:
     )
     old = Plan.model_validate(first | more | {"rendering": rendition})
     assert (old.options.subset, old.wait, old.wait_timeout, old.options_key) == (("a",), True, 7, made.options_key)
-    assert make_plan(ORDER, parse_order(order(["a", "b"])), {}, old.options, 100).key == made.key
+    assert Planner(100).plan(ORDER, parse_order(order(["a", "b"])), {}, old.options).key == made.key
 
 
 def test_a_renamed_image_is_the_same_image() -> None:
@@ -312,7 +314,7 @@ def test_the_options_key_outlives_changes_of_the_order() -> None:
 def test_the_plan_can_be_made_again_from_a_newer_order() -> None:
     """With the options it was made of."""
     first = plan(["a", "b"], image=("a",), quality=80, wait=True, wait_timeout=7)
-    again = make_plan(ORDER, parse_order(order(["a", "b"])), {}, first.options, 100)
+    again = Planner(100).plan(ORDER, parse_order(order(["a", "b"])), {}, first.options)
 
     assert again == first
 
@@ -370,15 +372,18 @@ def test_what_a_build_would_buy() -> None:
 def test_keys_of_version_0_only_where_it_left_something() -> None:
     """Elsewhere nobody looks for them."""
     document = parse_order(order(["a"]))
-    without, with_them = (make_plan(ORDER, document, {}, Options(), 100, has_legacy=has) for has in (False, True))
+    without, with_them = (Planner(100, has).plan(ORDER, document, {}, Options()) for has in (False, True))
 
-    assert without.keys() == {without.images[0].key: None}
-    assert list(with_them.keys().values()) == [with_them.images[0].legacy_key] != [None]
+    again = Plan.model_validate_json(with_them.model_dump_json())
+    legacy = [[getattr(key, "legacy", None) for key in made.keys] for made in (without, with_them, again)]
+    assert without == with_them == again
+    assert legacy[0] == [None] != legacy[1] == legacy[2]
+    assert without.model_dump_json() != with_them.model_dump_json()
 
 
 def test_a_plan_with_a_scale_of_zero_is_read_again_and_again() -> None:
     """An earlier version took it: in its own form, and in the one that such a plan is kept in from now on."""
-    today = json.loads(make_plan(ORDER, parse_order(order(["a"])), {}, Options(), 100).model_dump_json())
+    today = json.loads(Planner(100).plan(ORDER, parse_order(order(["a"])), {}, Options()).model_dump_json())
     old = {name: value for name, value in today.items() if name != "options"} | {
         "rendition": {"scale": 0, "format": "png"}
     }

@@ -73,7 +73,7 @@ async def put(images: ImageStore, key: str, data: bytes, *, image_id: str = "a",
 
 async def found(images: ImageStore, *keys: str) -> dict[str, Blob]:
     """Those that are in the store."""
-    return await images.find(dict.fromkeys(keys))
+    return await images.find(keys)
 
 
 async def read(images: ImageStore, blob: Blob) -> bytes:

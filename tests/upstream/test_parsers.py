@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from service.archives.options import Options
-from service.archives.planner import make_plan
+from service.archives.planner import Planner
 from service.images.identity import image_variant
 from service.problems import Problem
 from service.upstream.answers import (
@@ -70,7 +70,7 @@ def test_an_order_is_read_or_refused(document: object) -> None:
         assert image.state in ImageState
         image_variant(image, Rendition())
     try:
-        plan = make_plan(ORDER, order, {}, Options(), max_images=100)
+        plan = Planner(100).plan(ORDER, order, {}, Options())
     except Problem:
         return
     plan.model_dump_json().encode()
