@@ -161,8 +161,8 @@ class Plan(BaseModel):
 
     def request(self, image: PlannedImage) -> ImageRequest:
         """What is to be fetched for one of its images."""
-        image_id = image.source_id or image.image_id
-        return ImageRequest(image.key, image_id, self.rendition(image), image.is_bought)
+        image_id, order_id = image.source_id or image.image_id, self.orders[image.order].order_id
+        return ImageRequest(image.key, image_id, self.rendition(image), image.is_bought, order_id)
 
     def without(self, known: Collection[bytes]) -> "Plan":
         """The plan without images whose keys (as `key_digest`) are known already; names are those of the whole."""

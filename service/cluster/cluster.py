@@ -135,7 +135,7 @@ class Cluster:
         redis = await stack.enter_async_context(RedisLink.open(url, instance, metrics, before=before))
         await redis.warn()
         images, leases = ClusterImages(objects), RedisImageLeases(redis, objects.link)
-        await images.look_for_legacy()
+        await images.look_for_earlier()
         stack.push_async_callback(leases.close)
         archives = ClusterArchives(objects, redis, database, settings.archive_ttl, images.wake)
         documents = OrderDocuments(objects)
@@ -159,7 +159,7 @@ class Cluster:
                         return False
                 return True
 
-            sharing = Publisher(parts.images, parts.leases, self._database, store, share_the_rest)
+            sharing = Publisher(parts.images, self._database, store, share_the_rest)
             stack.push_async_callback(sharing.close)
 
     async def notify(self, order_id: str) -> None:

@@ -1,32 +1,42 @@
-"""Images in the storage that several instances share: blobs by content, and an index by variant.
+"""Images in the storage that several instances share: blobs by content, and their index.
 
-blobs/AB/DIGEST     the bytes
-variants/AB/VARIANT the newest generation of an image in one rendition, and its blob; written conditionally
-images/AB/KEY       version 0's index, by keys that are no longer made
+blobs/AB/DIGEST       the bytes
+index/                which image is which blob (`image_index`)
+variants/AB/VARIANT   the same in version 1.0.0, one by one
+images/AB/KEY         the same in version 0, by keys that are no longer made
 """
 
 import asyncio
 import json
 import sqlite3
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from service.cluster.image_index import ImageIndex
 from service.cluster.link import Unavailable
-from service.cluster.objects import ObjectChanged, Objects
+from service.cluster.objects import Objects
 from service.images.blobs import Blob, BlobLost
 from service.images.identity import split_key
 from service.images.legacy import KeyWithLegacy
+from service.images.requests import ImageRequest
 from service.signal import Signal
 
 # A member is told to others before its blob is shared, which takes moments; and S3 may be away for some.
 _NOT_YET_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.5, 3.0)
-_REMEMBERED = 10_000
-_TRIES = 5
-_LEGACY = "images/"
+_VERSION_1, _VERSION_0 = "variants/", "images/"
+
+
+@dataclass(frozen=True, slots=True)
+class Unshared:
+    """What is to be shared."""
+
+    blob: Blob
+    order_id: str = ""
+    key: str = ""
+    """Of the image, of this order, that it is; without one it is none."""
+    when_shared: Callable[[], None] | None = None
 
 
 class ClusterImages:
@@ -36,58 +46,56 @@ class ClusterImages:
         self._objects = objects
         self.has_work = Signal()
         """Fired when something else than an image is to be shared, or may be by now."""
-        self.marked: asyncio.Queue[tuple[Blob, str | None]] = asyncio.Queue()
-        """What is to be shared, and the keys that are to name it."""
-        self._entries: OrderedDict[str, tuple[int, str] | None] = OrderedDict()
+        self.marked: asyncio.Queue[Unshared] = asyncio.Queue()
+        self._index = ImageIndex(objects)
         self._lost: set[str] = set()
-        self.has_legacy = False
-        """Whether version 0's index is there."""
+        self._earlier: tuple[str, ...] = (_VERSION_1, _VERSION_0)
+        """Indexes of earlier versions that may be there."""
 
-    async def look_for_legacy(self) -> None:
-        """See whether version 0's index is there; if that cannot be told, it may be."""
-        try:
-            self.has_legacy = await self._objects.has_any(_LEGACY)
-        except Unavailable:
-            self.has_legacy = True
+    @property
+    def has_legacy(self) -> bool:
+        """Whether version 0's index may be there."""
+        return _VERSION_0 in self._earlier
 
-    async def find(self, key: str) -> tuple[Blob | None, bool]:
+    async def look_for_earlier(self) -> None:
+        """See which indexes of earlier versions are there; of which that cannot be told, it may be."""
+        with suppress(Unavailable):
+            self._earlier = tuple([prefix for prefix in self._earlier if await self._objects.has_any(prefix)])
+
+    async def find(self, image: ImageRequest, order_id: str) -> tuple[Blob | None, bool]:
         """As `SharedImages`."""
-        variant, generation = split_key(key)
         try:
-            entry = await self._read(variant)
-            if entry is None and self.has_legacy and isinstance(key, KeyWithLegacy):
-                entry = await self._adopt_legacy(key)
+            blob = await self._index.find(order_id, image.key)
+            return blob or await self._adopt(image), True
         except Unavailable:
             return None, False
-        return (entry[1] if entry is not None and entry[0] == generation else None), True
 
-    async def _adopt_legacy(self, key: KeyWithLegacy) -> tuple[int, Blob] | None:
-        """What version 0's index names, found by its key from now on. Raises `Unavailable`."""
-        found = await self._objects.get(f"{_LEGACY}{key.legacy[:2]}/{key.legacy}")
-        if found is None:
-            return None
-        blob, (variant, generation) = _blob(json.loads(found[0])), split_key(key)
-        with suppress(ObjectChanged):
-            self._remember(variant, (generation, await self._objects.create(_index(variant), _entry(generation, blob))))
-        return generation, blob
+    async def _adopt(self, image: ImageRequest) -> Blob | None:
+        """What the index of an earlier version names, found in this one's from now on. Raises `Unavailable`."""
+        variant, generation = split_key(image.key)
+        keys = {_VERSION_1: variant}
+        if isinstance(image.key, KeyWithLegacy):
+            keys[_VERSION_0] = image.key.legacy
+        for prefix in self._earlier:
+            key = keys.get(prefix)
+            if key is None or (found := await self._objects.get(f"{prefix}{key[:2]}/{key}")) is None:
+                continue
+            entry = json.loads(found[0])
+            if entry.get("generation", generation) == generation:
+                blob = Blob(**entry.get("blob", entry))
+                await self._index.add(image.order_id, image.key, blob)
+                return blob
+        return None
 
-    async def _read(self, variant: str) -> tuple[int, Blob] | None:
-        """The newest generation that is shared, and its blob. Raises `Unavailable`."""
-        found = await self._objects.get(_index(variant))
-        entry = None
-        if found is not None:
-            document = json.loads(found[0])
-            entry = document["generation"], _blob(document["blob"])
-        self._remember(variant, (entry[0], found[1]) if entry is not None and found is not None else None)
-        return entry
-
-    def mark(self, connection: sqlite3.Connection, blob: Blob, key: str | None) -> None:
+    def mark(self, connection: sqlite3.Connection, blob: Blob, image: ImageRequest | None) -> None:
         """As `SharedImages`."""
-        connection.execute("INSERT OR IGNORE INTO unshared (digest, key) VALUES (?, ?)", (blob.digest, key or ""))
+        statement = "INSERT OR IGNORE INTO unshared (digest, key, order_id) VALUES (?, ?, ?)"
+        connection.execute(statement, (blob.digest, image.key if image else "", image.order_id if image else ""))
 
-    def stored(self, blob: Blob, key: str | None) -> None:
+    def stored(self, blob: Blob, image: ImageRequest | None, when_shared: Callable[[], None] | None) -> None:
         """As `SharedImages`."""
-        self.marked.put_nowait((blob, key))
+        marked = Unshared(blob, image.order_id, image.key, when_shared) if image else Unshared(blob)
+        self.marked.put_nowait(marked)
 
     def wake(self) -> None:
         """Something was marked, or a list may be shared by now."""
@@ -97,34 +105,16 @@ class ClusterImages:
         """Whether the storage answers; it is asked only if it did not answer before."""
         return await self._objects.is_there()
 
-    async def publish(self, blob: Blob, content: Path | bytes, key: str | None) -> None:
-        """Give others a stored image, and let `key` name it, unless a newer generation is there.
+    async def publish(self, marked: Unshared, content: Path | bytes) -> None:
+        """Give others a stored image, and let its key name it, unless a newer generation is there.
 
         Raises `Unavailable`, `FileNotFoundError`, or `OSError` when the file cannot be read just now.
         """
+        blob = marked.blob
         await self._objects.upload(_content(blob.digest), content, blob.size)
         self._lost.discard(blob.digest)
-        if key is None:
-            return
-        variant, generation = split_key(key)
-        body = _entry(generation, blob)
-        if variant not in self._entries:
-            await self._read(variant)
-        for _ in range(_TRIES):
-            known = self._entries.get(variant)
-            if known is not None and known[0] > generation:
-                return
-            try:
-                name = _index(variant)
-                tag = await (
-                    self._objects.create(name, body) if known is None else self._objects.replace(name, body, known[1])
-                )
-            except ObjectChanged:
-                await self._read(variant)
-            else:
-                self._remember(variant, (generation, tag))
-                return
-        raise Unavailable(variant)
+        if marked.key:
+            await self._index.add(marked.order_id, marked.key, blob)
 
     async def present(self, digests: Collection[str]) -> set[str]:
         """As `SharedImages`: what is on a list was shared. Only when a read has missed one, all are looked for."""
@@ -156,26 +146,6 @@ class ClusterImages:
                     raise BlobLost(blob.digest) from error
                 await asyncio.sleep(pause)
 
-    def _remember(self, variant: str, entry: tuple[int, str] | None) -> None:
-        self._entries[variant] = entry
-        self._entries.move_to_end(variant)
-        if len(self._entries) > _REMEMBERED:
-            self._entries.popitem(last=False)
-
 
 def _content(digest: str) -> str:
     return f"blobs/{digest[:2]}/{digest}"
-
-
-def _entry(generation: int, blob: Blob) -> bytes:
-    return json.dumps({"generation": generation, "blob": asdict(blob)}).encode()
-
-
-def _blob(values: dict[str, Any]) -> Blob:
-    if "is_cut" in values:  # its name in an earlier version
-        values["is_incomplete"] = values.pop("is_cut")
-    return Blob(**values)
-
-
-def _index(variant: str) -> str:
-    return f"variants/{variant[:2]}/{variant}"

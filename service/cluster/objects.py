@@ -1,7 +1,6 @@
 """S3-compatible storage that several instances share: objects by name, written whole, some only if unchanged."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -30,7 +29,6 @@ _PIECE_SECONDS = 15.0
 _DOCUMENT_SECONDS, _PAUSE_SECONDS = 1.5, 3.0
 _CONNECT_SECONDS = 1
 _RETRIES = 2
-_ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT")
 _PROBE = "probe"
 _OTHER_TAG = '"00000000000000000000000000000000"'
 
@@ -64,8 +62,8 @@ class Objects:
         try:
             store = from_url(
                 url,
-                # TLS protects what is sent; to sign all of it as well would cost as much as to send it.
-                config={} if _endpoint_is_plain() else {"unsigned_payload": True},
+                # To sign all that is sent would cost as much as to send it. What is read is checked by its content.
+                config={"unsigned_payload": True},
                 client_options={
                     "timeout": timedelta(seconds=_PIECE_SECONDS),
                     "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
@@ -209,28 +207,20 @@ class Objects:
     async def _put(self, name: str, body: bytes, mode: object) -> str:
         import obstore
 
-        def put() -> Awaitable[dict[str, str | None]]:
-            call = obstore.put_async(self._store, name, body, mode=mode, use_multipart=False)  # type: ignore[arg-type]  # typed as one of literals
-            return _written(call)  # type: ignore[arg-type]
+        async def put() -> str:
+            try:
+                call = obstore.put_async(self._store, name, body, mode=mode, use_multipart=False)  # type: ignore[arg-type]  # typed as one of literals
+                return (await _with_our_errors(call))["e_tag"] or ""
+            except FileNotFoundError as error:
+                if isinstance(mode, dict):  # it is no more what it was
+                    raise ObjectChanged from error
+                raise _Failed("no bucket") from error
 
-        return (await self.link.call(put))["e_tag"] or ""
-
-
-def _endpoint_is_plain() -> bool:
-    """Whether what is sent to the storage is not encrypted."""
-    return any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS)
+        return await self.link.call(put)
 
 
 async def _first_page(pages: "ListStream[Sequence[ObjectMeta]]") -> "Sequence[ObjectMeta]":
     return await anext(aiter(pages), [])
-
-
-async def _written(call: Awaitable[T]) -> T:
-    """As `_with_our_errors`, for a write: what is not there then is the bucket."""
-    try:
-        return await _with_our_errors(call)
-    except FileNotFoundError as error:
-        raise _Failed("no bucket") from error
 
 
 async def _with_our_errors(call: Awaitable[T]) -> T:

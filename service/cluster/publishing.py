@@ -10,24 +10,25 @@ from contextlib import suppress
 from typing import Any
 
 from service.background import until_done
-from service.cluster.images import ClusterImages
+from service.cluster.images import ClusterImages, Unshared
 from service.cluster.link import Unavailable
 from service.database import Database
 from service.images.blobs import Blob
-from service.images.leases import ImageLeases
 from service.images.store import ImageStore
 from service.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-_AT_ONCE = 8
+# Most of them wait for the index, which is written for all of them together.
+_AT_ONCE = 32
 _RETRY_SECONDS = 1.0
 # With nothing to do, it is looked so often whether there is something.
 _IDLE_SECONDS = 10.0
 # A stop waits no longer for what is still to be shared: it is shared after the next start.
 _STOP_SECONDS = 10.0
 _UNSHARED = (
-    "SELECT digest, size, crc, extension, is_incomplete, key FROM unshared JOIN blobs USING (digest) ORDER BY used"
+    "SELECT digest, size, crc, extension, is_incomplete, order_id, key"
+    " FROM unshared JOIN blobs USING (digest) ORDER BY used"
 )
 
 
@@ -37,13 +38,11 @@ class Publisher:
     def __init__(
         self,
         images: ClusterImages,
-        leases: ImageLeases,
         database: Database,
         store: ImageStore,
         share_rest: Callable[[], Awaitable[bool]],
     ) -> None:
         self._images = images
-        self._leases = leases
         self._database = database
         self._store = store
         self._share_rest = share_rest
@@ -72,20 +71,20 @@ class Publisher:
         def read(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
             return connection.execute(_UNSHARED).fetchall()
 
-        for *columns, key in await self._database.run(read):
-            self._images.marked.put_nowait((Blob(*columns), key or None))
+        for *columns, order_id, key in await self._database.run(read):
+            self._images.marked.put_nowait(Unshared(Blob(*columns), order_id, key))
 
     async def _share_images(self) -> None:
         while True:
-            blob, key = await self._images.marked.get()
+            marked = await self._images.marked.get()
             try:
-                while not await self._share(blob, key) and not self._stopping.is_set():
+                while not await self._share(marked) and not self._stopping.is_set():
                     await self._pause()
             except Exception:  # of one image: the others do not wait for it
                 log.exception("image could not be shared")
                 await self._pause()
                 if not self._stopping.is_set():  # else it is shared after the next start
-                    self._images.marked.put_nowait((blob, key))
+                    self._images.marked.put_nowait(marked)
             self._images.marked.task_done()
             if self._is_waiting:  # a list, perhaps for this image
                 self._images.wake()
@@ -95,17 +94,18 @@ class Publisher:
             async with asyncio.timeout(_RETRY_SECONDS):
                 await self._stopping.wait()
 
-    async def _share(self, blob: Blob, key: str | None) -> bool:
+    async def _share(self, marked: Unshared) -> bool:
         """Whether there is nothing left to be done for this image."""
+        blob = marked.blob
         try:
-            await self._images.publish(blob, self._store.in_memory(blob) or self._store.path(blob.digest), key)
+            await self._images.publish(marked, self._store.in_memory(blob) or self._store.path(blob.digest))
         except FileNotFoundError:
             log.warning("stored image was lost before it was shared")
         except (Unavailable, OSError):
             return False
-        self._database.note("DELETE FROM unshared WHERE digest = ? AND key = ?", (blob.digest, key or ""))
-        if key is not None:
-            self._leases.release(key)
+        self._database.note("DELETE FROM unshared WHERE digest = ? AND key = ?", (blob.digest, marked.key))
+        if marked.when_shared is not None:
+            marked.when_shared()
         return True
 
     async def _share_rest_regularly(self) -> None:

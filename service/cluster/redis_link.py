@@ -132,6 +132,9 @@ class RedisLink:
             except Unavailable:
                 self._late.append((due, command))
                 return
+            except BaseException:  # whether it was done cannot be told
+                self._late.append((due, command))
+                raise
         self._has_late.clear()
 
     async def publish(self, topic: str) -> None:

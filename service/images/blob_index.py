@@ -24,9 +24,10 @@ CREATE TABLE IF NOT EXISTS variants (
     digest TEXT NOT NULL REFERENCES blobs ON DELETE CASCADE
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS variants_by_digest ON variants (digest);
--- What other instances do not have yet, by content and image key; '' where no key names it.
+-- What other instances do not have yet, by content and image key; '' where no key names it. An image is of an order.
 CREATE TABLE IF NOT EXISTS unshared (
-    digest TEXT NOT NULL REFERENCES blobs ON DELETE CASCADE, key TEXT NOT NULL, PRIMARY KEY (digest, key)
+    digest TEXT NOT NULL REFERENCES blobs ON DELETE CASCADE, key TEXT NOT NULL, order_id TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (digest, key)
 ) WITHOUT ROWID;
 -- Version 0's index, by keys that are no longer made.
 CREATE TABLE IF NOT EXISTS images (

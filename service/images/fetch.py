@@ -3,14 +3,14 @@
 import sqlite3
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 
 from service.disk import OutOfSpace
 from service.images.blobs import Blob, Content
 from service.images.body import ImageTooLarge
-from service.images.leases import ImageLeases, NoLeases
+from service.images.leases import ImageLeases, Lease, NoLeases
 from service.images.requests import FetchContext, Fetched, ImageFailed, ImageRequest
 from service.images.spending import Reservation, Spending
 from service.images.store import ImageStore
@@ -46,7 +46,7 @@ class _Progress:
     """Autoenhance was asked to sell it, and has not refused."""
     is_sold: bool = False
     """Autoenhance has sold it, even if its bytes did not arrive."""
-    is_leased: bool = False
+    lease: Lease = field(default_factory=Lease)
     """No other instance may fetch the image now."""
     is_only_one: bool = True
     """It is certain that none does, or has."""
@@ -135,7 +135,7 @@ class ImageFetcher:
         """The image if it is stored, here or at another instance."""
         stored = await self._store.find_published(image.key, context.looked_at)
         if stored is None:
-            stored, _ = await self._store.find_shared(image.image_id, image.key)
+            stored, _ = await self._store.find_shared(image)
         return stored
 
     async def _find_or_download(self, image: ImageRequest, context: FetchContext, progress: _Progress) -> Fetched:
@@ -149,8 +149,7 @@ class ImageFetcher:
                 fetched = Fetched(stored, 0) if stored is not None else await self._download(image, context, progress)
             except BaseException as error:
                 await self._close_reservation(image, progress)
-                if progress.is_leased:  # else it is held until the image is shared
-                    self._leases.release(image.key)
+                progress.lease.release()  # else it is held until the image is shared
                 if isinstance(error, OutOfSpace):
                     self._metrics.image_failures.labels(Reason.STORE_FULL).inc()
                 if not isinstance(error, Exception) or isinstance(error, ImageFailed | NotWanted | OutOfSpace):
@@ -173,14 +172,13 @@ class ImageFetcher:
         if (stored := await self._store.find_published(image.key, context.looked_at)) is not None:
             return stored
         try:
-            is_only_one = await self._leases.acquire(image.key, buys=image.buys)
+            progress.lease = lease = await self._leases.acquire(image.key, buys=image.buys)
         except TimeoutError:
             raise ImageFailed(Reason.TIMEOUT) from None
-        progress.is_leased = True
-        shared, is_certain = await self._store.find_shared(image.image_id, image.key)
-        progress.is_only_one = is_only_one and is_certain
+        shared, is_certain = await self._store.find_shared(image, lease.shared_in)
+        progress.is_only_one = lease.is_only_one and is_certain
         if shared is not None:
-            self._leases.release(image.key)
+            lease.release(lease.shared_in or image.order_id)
         return shared
 
     async def _download(self, image: ImageRequest, context: FetchContext, progress: _Progress) -> Fetched:
@@ -230,10 +228,16 @@ class ImageFetcher:
                 attempts = progress.download.attempts if progress.download else 0
                 raise _failed(image, error, attempts) from error
             progress.is_sold = True
-            named = (image.image_id, image.key)
             context.storing += content.size
             try:
-                blob = await self._store.publish(body, content, extension, named, is_incomplete=not is_whole)
+                blob = await self._store.publish(
+                    body,
+                    content,
+                    extension,
+                    image,
+                    is_incomplete=not is_whole,
+                    when_shared=partial(progress.lease.release, image.order_id),
+                )
             finally:
                 context.storing -= content.size
             await self._close_reservation(image, progress)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from typing import Protocol
 
 from service.images.blobs import Blob
+from service.images.requests import ImageRequest
 
 
 class Evict(Protocol):
@@ -20,17 +21,18 @@ class Evict(Protocol):
 class SharedImages(Protocol):
     """A storage of images behind the local one, which several instances share."""
 
-    has_legacy: bool
-    """Whether images of version 0 are there."""
+    @property
+    def has_legacy(self) -> bool:
+        """Whether images of version 0 may be there."""
 
-    async def find(self, key: str) -> tuple[Blob | None, bool]:
-        """The image that some instance fetched under this key, if any, and whether that could be told."""
+    async def find(self, image: ImageRequest, order_id: str) -> tuple[Blob | None, bool]:
+        """The image if some instance has fetched it as one of an order, and whether that could be told."""
 
-    def mark(self, connection: sqlite3.Connection, blob: Blob, key: str | None) -> None:
-        """Within the transaction that keeps an image: it is to be shared, and `key` to name it."""
+    def mark(self, connection: sqlite3.Connection, blob: Blob, image: ImageRequest | None) -> None:
+        """Within the transaction that keeps a blob: it is to be shared, and to be found as `image`."""
 
-    def stored(self, blob: Blob, key: str | None) -> None:
-        """An image that was marked is kept."""
+    def stored(self, blob: Blob, image: ImageRequest | None, when_shared: Callable[[], None] | None) -> None:
+        """A blob that was marked is kept; `when_shared` is called once others find it."""
 
     async def present(self, digests: Collection[str]) -> set[str]:
         """Those of `digests` whose content may be there."""

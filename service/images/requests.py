@@ -32,6 +32,8 @@ class ImageRequest:
     rendition: Rendition
     is_bought: bool = False
     """Fetching it costs nothing, whatever the rendition."""
+    order_id: str = ""
+    """The order that it is of: its images are shared together."""
 
     @property
     def buys(self) -> bool:

@@ -20,6 +20,7 @@ from service.images.files import BlobFiles, OpenBlob
 from service.images.integrity import Integrity, boot_id
 from service.images.legacy import has_legacy_name
 from service.images.protocols import Evict, SharedImages
+from service.images.requests import ImageRequest
 from service.single_flight import SingleFlight
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Metrics, Refetch
@@ -126,18 +127,19 @@ class ImageStore:
         body: Body,
         content: Content,
         extension: str,
-        image: tuple[str, str] | None = None,
+        image: ImageRequest | None = None,
         *,
         is_incomplete: bool = False,
+        when_shared: Callable[[], None] | None = None,
     ) -> Blob:
-        """Keep a complete body, and let an image's key name it from now on: `image` is its id and key.
+        """Keep a complete body, which is found as `image` from now on; `when_shared` is called once others find it.
 
         Carried through once begun, also when the caller is cancelled. Raises `OutOfSpace`, or `OSError`.
         """
         blob = Blob(content.digest, content.size, content.crc, extension, is_incomplete)
         await self._keep(body, blob, image)
         if self._shared is not None:
-            self._shared.stored(blob, image[1] if image else None)
+            self._shared.stored(blob, image, when_shared)
         return blob
 
     async def add(self, data: bytes, extension: str) -> Blob:
@@ -147,7 +149,7 @@ class ImageStore:
             await body.expect(len(data))
             return await self.publish(body, content_of(data), extension)
 
-    async def _keep(self, body: Body, blob: Blob, image: tuple[str, str] | None, *, is_shared: bool = False) -> None:
+    async def _keep(self, body: Body, blob: Blob, image: ImageRequest | None, *, is_shared: bool = False) -> None:
         """File first, then rows; a file whose rows could not be committed goes again.
 
         Carried through once begun, also when the caller is cancelled.
@@ -160,9 +162,10 @@ class ImageStore:
                     size, mtime_ns = self._files.move(body.writer, blob.digest)
                 else:
                     size, mtime_ns = self._files.write(blob.digest, data)
-            is_new = blob_index.insert(connection, blob, image, (size, mtime_ns), self._boot)
+            named = (image.image_id, image.key) if image else None
+            is_new = blob_index.insert(connection, blob, named, (size, mtime_ns), self._boot)
             if self._shared is not None and not is_shared:
-                self._shared.mark(connection, blob, image[1] if image else None)
+                self._shared.mark(connection, blob, image)
             return size if is_new else 0
 
         def kept(grown: asyncio.Future[int]) -> None:
@@ -171,7 +174,7 @@ class ImageStore:
             body.release_room()
             self._budget.add(grown.result())
             if image is not None:
-                self._published[image[1]] = blob
+                self._published[image.key] = blob
                 if len(self._published) > _PUBLISHED:
                     self._published.popitem(last=False)
                     self._forgotten_at = time.monotonic()
@@ -211,18 +214,18 @@ class ImageStore:
             blob = (await self.find([key])).get(key)
         return blob
 
-    async def find_shared(self, image_id: str, key: str) -> tuple[Blob | None, bool]:
-        """The image that another instance fetched under `key`, brought here; whether that there is none is certain.
+    async def find_shared(self, image: ImageRequest, order_id: str = "") -> tuple[Blob | None, bool]:
+        """The image that another instance fetched, brought here; whether that there is none is certain.
 
-        Raises `OutOfSpace`.
+        `order_id`: the order as one of which it was shared, if that is known to be another one. Raises `OutOfSpace`.
         """
         if self._shared is None:
             return None, True
-        blob, is_certain = await self._shared.find(key)
+        blob, is_certain = await self._shared.find(image, order_id or image.order_id)
         if blob is None:
             return None, is_certain
         try:
-            await self._pull(blob, (image_id, key))
+            await self._pull(blob, image)
         except BlobLost:
             if is_lost := blob.digest not in await self._shared.present({blob.digest}):
                 self._refetched.labels(Refetch.LOST).inc()
@@ -340,14 +343,14 @@ class ImageStore:
             raise BlobLost(blob.digest)
         return self._shared.read(blob, start, stop)
 
-    async def _pull(self, blob: Blob, image: tuple[str, str] | None) -> None:
+    async def _pull(self, blob: Blob, image: ImageRequest | None) -> None:
         """Bring a shared image here; who wants the same at the same time shares the transfer.
 
         Raises `BlobLost`, or `OutOfSpace`.
         """
         await self._pulls.join(blob.digest, lambda: self._transfer(blob, image), "pull")
 
-    async def _transfer(self, blob: Blob, image: tuple[str, str] | None) -> None:
+    async def _transfer(self, blob: Blob, image: ImageRequest | None) -> None:
         async with self.receive() as body:
             await body.expect(blob.size)
             async for piece in self.read_shared(blob, 0, blob.size):

@@ -18,7 +18,7 @@ def connection() -> sqlite3.Connection:
         opened.executescript(schema)
     for number, digest in enumerate(("unshared", "shared")):
         opened.execute("INSERT INTO blobs VALUES (?, 10, 0, 'jpg', 0, 'boot', ?, 0)", (digest, number))
-    opened.execute("INSERT INTO unshared VALUES ('unshared', 'v.0')")
+    opened.execute("INSERT INTO unshared VALUES ('unshared', 'v.0', 'o')")
     return opened
 
 

@@ -15,8 +15,10 @@ from service.disk import OutOfSpace
 from service.images.blobs import BlobWriter, content_of
 from service.images.body import Body, ImageTooLarge
 from service.images.files import BlobFiles
+from service.images.requests import ImageRequest
 from service.images.store import ImageStore
 from service.telemetry.metrics import Metrics
+from service.upstream.models import Rendition
 from tests.support.images import MIB, files, fill, found, left_over, open_store, put, read
 from tests.support.samples import jpeg
 
@@ -190,7 +192,7 @@ async def test_a_large_body_that_broke_off_and_starts_anew_holds_the_new_bytes(
         before = body.received
         await fill(body, new)
         content, is_whole = await body.complete("jpg")
-        blob = await images.publish(body, content, "jpg", ("a", "key"))
+        blob = await images.publish(body, content, "jpg", ImageRequest("key", "a", Rendition()))
 
     assert (before, content, is_whole) == (0, content_of(new), True)
     assert await read(images, blob) == new
@@ -287,7 +289,7 @@ async def test_room_is_given_back_once(images: ImageStore) -> None:
             await body.expect(3 * MIB)
             await fill(body, bytes(3 * MIB))
             content, _ = await body.complete("txt")
-            await images.publish(body, content, "jpg", ("a", "a.0"))
+            await images.publish(body, content, "jpg", ImageRequest("a.0", "a", Rendition()))
             body.release_room()
 
         async with images.receive() as third:

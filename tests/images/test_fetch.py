@@ -15,7 +15,7 @@ from service.disk import OutOfSpace
 from service.images import fetch as fetch_module
 from service.images.blobs import BlobWriter
 from service.images.fetch import ImageFetcher
-from service.images.leases import NoLeases
+from service.images.leases import Lease
 from service.images.requests import FetchContext, Fetched, ImageFailed, ImageRequest
 from service.images.spending import LocalSpending
 from service.images.store import ImageStore
@@ -597,9 +597,9 @@ async def test_the_lease_of_a_fetch_that_failed_is_given_back(
     upstream.images["a"] = answer
     given_back: list[str] = []
 
-    class Leases(NoLeases):
-        def release(self, key: str) -> None:
-            given_back.append(key)
+    class Leases:
+        async def acquire(self, key: str, *, buys: bool) -> Lease:
+            return Lease(give_back=lambda _: given_back.append(key))
 
     parts = scene.parts
     fetcher = ImageFetcher(parts.client, scene.images, scene.slots, parts.metrics, scene.spending, Leases())

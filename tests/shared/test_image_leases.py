@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
 from service.cluster.image_leases import RedisImageLeases
 from service.cluster.link import Link
 from service.cluster.redis_link import RedisLink
+from service.images.leases import Lease
 from service.telemetry.metrics import Metrics, Shared
 from tests.support.client import TIMEOUT
 from tests.support.redis_server import RedisServer
@@ -21,19 +21,17 @@ def leases_of(link: RedisLink) -> RedisImageLeases:
     return RedisImageLeases(link, Link(Shared.S3, Metrics(), seconds=1, pause=1, failures=()))
 
 
-async def give_back_in_vain(leases: RedisImageLeases, redis: RedisServer) -> None:
-    """A lease that was taken; Redis dies before it is given back."""
-    await leases.acquire(KEY, buys=True)
-    redis.kill()
-    leases.release(KEY)
-    await leases.close()
+async def is_taken(link: RedisLink) -> bool:
+    """Whether Redis knows of a lease of the image."""
+    found: bytes | None = await link.call(lambda: link.redis.get(f"batch:image:{KEY}"))
+    return found is not None and not found.startswith(b" ")
 
 
-async def have_in_the_end(leases: RedisImageLeases) -> None:
-    """The lease, once nobody else has it and the way to Redis is mended."""
+async def until_free(link: RedisLink) -> None:
+    """Wait until there is none."""
     async with asyncio.timeout(3 * TIMEOUT):
-        while not await leases.acquire(KEY, buys=True):  # noqa: ASYNC110  # false until then
-            await asyncio.sleep(0.05)
+        while await is_taken(link):  # noqa: ASYNC110  # seen from outside
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -53,15 +51,33 @@ async def other(redis: RedisServer, long_timeouts: None) -> AsyncIterator[RedisL
 async def test_the_second_waits_until_the_first_has_given_back(mine: RedisLink, other: RedisLink) -> None:
     """And both are sure that nobody else has fetched it meanwhile."""
     first, second = leases_of(mine), leases_of(other)
-    assert await first.acquire(KEY, buys=True)
+    lease = await first.acquire(KEY, buys=True)
     waiting = asyncio.create_task(second.acquire(KEY, buys=True))
     await asyncio.sleep(0.05)
     assert not waiting.done()
 
-    first.release(KEY)
+    lease.release()
 
     async with asyncio.timeout(TIMEOUT):
-        assert await waiting
+        assert (await waiting).is_only_one
+    assert lease.is_only_one
+
+
+async def test_whoever_has_the_lease_next_is_told_in_which_index_the_image_is(
+    mine: RedisLink, other: RedisLink
+) -> None:
+    """Also behind one that has found it there, and behind one that has not looked."""
+    first, second = leases_of(mine), leases_of(other)
+    (await first.acquire(KEY, buys=True)).release("an order")
+    told = []
+    for _ in range(2):
+        async with asyncio.timeout(TIMEOUT):
+            lease = await second.acquire(KEY, buys=True)
+        told.append((lease.is_only_one, lease.shared_in))
+        lease.release()
+        await second.close()
+
+    assert told == [(True, "an order")] * 2
 
 
 async def test_what_a_dead_holder_may_have_done_is_told(mine: RedisLink, other: RedisLink) -> None:
@@ -71,66 +87,56 @@ async def test_what_a_dead_holder_may_have_done_is_told(mine: RedisLink, other: 
     await mine.leave("mine")
 
     async with asyncio.timeout(TIMEOUT):
-        assert not await second.acquire(KEY, buys=True)
+        assert not (await second.acquire(KEY, buys=True)).is_only_one
 
 
 async def test_a_lease_that_is_anothers_by_now_stays_the_others(mine: RedisLink, other: RedisLink) -> None:
     """One that was taken for dead wakes up and gives back what it no longer has."""
     first, second = leases_of(mine), leases_of(other)
-    await first.acquire(KEY, buys=True)
+    lease = await first.acquire(KEY, buys=True)
     await mine.leave("mine")
     await second.acquire(KEY, buys=True)
 
-    first.release(KEY)
+    lease.release()
     await first.close()
 
-    assert await mine.call(lambda: mine.redis.keys("*image.0*"))
+    assert await is_taken(mine)
 
 
-async def test_what_is_taken_again_before_it_was_given_back_is_kept(mine: RedisLink, other: RedisLink) -> None:
-    """A download that ends and begins again within a moment stays the only one: the release is not sent behind it."""
-    first, second = leases_of(mine), leases_of(other)
-    await first.acquire(KEY, buys=True)
+async def test_what_is_taken_again_is_kept_when_the_lease_before_is_given_back(mine: RedisLink) -> None:
+    """A blob was lost before it was shared, and is fetched again: who was to share the first gives back that alone."""
+    leases = leases_of(mine)
+    before = await leases.acquire(KEY, buys=True)
+    again = await leases.acquire(KEY, buys=True)
+    assert again.is_only_one
 
-    first.release(KEY)
-    assert await first.acquire(KEY, buys=True)
-    await first.close()
-    waiting = asyncio.create_task(second.acquire(KEY, buys=True))
-    await mine.call(lambda: mine.redis.ping())
-    await asyncio.sleep(0.05)
+    before.release()
+    await leases.close()
 
-    assert not waiting.done()
-    first.release(KEY)
-    async with asyncio.timeout(TIMEOUT):
-        assert await waiting
+    assert await is_taken(mine)
+    again.release()
+    await leases.close()
+    assert not await is_taken(mine)
 
 
-async def test_what_is_taken_while_it_is_given_back_is_taken_anew(
-    mine: RedisLink, other: RedisLink, monkeypatch: pytest.MonkeyPatch
+async def test_what_is_taken_while_the_lease_before_is_given_back_is_kept(
+    mine: RedisLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The new lease outlives the release that is on its way, however long that takes."""
-    first = leases_of(mine)
-    sending, arrives = asyncio.Event(), asyncio.Event()
-    really_release = first._release
+    """However late that arrives."""
+    leases = leases_of(mine)
+    arrives, send = asyncio.Event(), leases._send
 
-    async def release_late(**arguments: Any) -> None:
-        sending.set()
+    async def send_late(released: list[tuple[str, int, str]]) -> None:
         await arrives.wait()
-        await really_release(**arguments)
+        await send(released)
 
-    monkeypatch.setattr(first, "_release", release_late)
-    await first.acquire(KEY, buys=True)
-    first.release(KEY)
-    async with asyncio.timeout(TIMEOUT):
-        await sending.wait()
-        taking = asyncio.create_task(first.acquire(KEY, buys=True))
-        await mine.call(lambda: mine.redis.ping())
-        arrives.set()
+    monkeypatch.setattr(leases, "_send", send_late)
+    (await leases.acquire(KEY, buys=True)).release()
+    await leases.acquire(KEY, buys=True)
+    arrives.set()
+    await leases.close()
 
-        assert await taking
-        await first.close()
-
-    assert await mine.call(lambda: mine.redis.keys("*image.0*"))
+    assert await is_taken(mine)
 
 
 async def test_what_was_released_while_redis_was_away_is_given_back_when_it_is_there(
@@ -138,77 +144,44 @@ async def test_what_was_released_while_redis_was_away_is_given_back_when_it_is_t
 ) -> None:
     """Its holder lives on: nobody would take the lease over."""
     first, second = leases_of(mine), leases_of(other)
-    await give_back_in_vain(first, redis)
-    redis.start()
-    await have_in_the_end(second)
-
-
-async def test_what_could_not_be_given_back_is_asked_for_anew(
-    redis: RedisServer, mine: RedisLink, other: RedisLink
-) -> None:
-    """Redis may have done it, and another may have the lease by now; what is late then takes nothing from anybody."""
-    first, second = leases_of(mine), leases_of(other)
-    await give_back_in_vain(first, redis)
-    redis.start()
-    async with asyncio.timeout(3 * TIMEOUT):
-        while not mine.link.is_up:  # noqa: ASYNC110  # its heartbeat finds out
-            await asyncio.sleep(0)
-
-        assert await first.acquire(KEY, buys=True)
-    await first._give_back_late()
+    lease = await first.acquire(KEY, buys=True)
+    redis.kill()
+    lease.release()
     await first.close()
-
-    assert await mine.call(lambda: mine.redis.keys("*image.0*"))
-    assert not second._held
-
-
-async def test_what_could_not_be_given_back_stays_in_doubt_while_redis_is_not_asked(
-    redis: RedisServer, mine: RedisLink, other: RedisLink
-) -> None:
-    """It is fetched again before Redis is back: that, too, ends with the lease given back."""
-    first, second = leases_of(mine), leases_of(other)
-    await give_back_in_vain(first, redis)
-    mine.link._retry_at = float("inf")
-    assert not await first.acquire(KEY, buys=True)
-    mine.link._retry_at = 0.0
-    first.release(KEY)
     redis.start()
 
-    await have_in_the_end(second)
+    async with asyncio.timeout(3 * TIMEOUT):
+        while not (await second.acquire(KEY, buys=True)).is_only_one:  # noqa: ASYNC110  # false until then
+            await asyncio.sleep(0.05)
 
 
-async def test_what_is_released_while_lost_leases_are_retaken_is_not_retaken(
+async def test_a_lease_that_redis_has_lost_is_taken_again(redis: RedisServer, mine: RedisLink) -> None:
+    """Others wait for it as before."""
+    leases = leases_of(mine)
+    await leases.acquire(KEY, buys=True)
+    redis.command("FLUSHALL")
+
+    await mine.beat()
+
+    assert await is_taken(mine)
+
+
+async def test_what_is_released_while_lost_leases_are_retaken_is_not_kept(
     mine: RedisLink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody would give it back."""
-    first = leases_of(mine)
-    for key in (KEY, "image.1"):
-        await first.acquire(key, buys=True)
-    ask = first._ask
+    """Before it was asked for again, or behind that: nobody else would give it back."""
+    leases = leases_of(mine)
+    lease, ask = await leases.acquire(KEY, buys=True), leases._ask
 
-    async def ask_late(key: str) -> tuple[str, str]:
-        for one in first._held - {key}:
-            first.release(one)
-        await first.close()
-        return await ask(key)
+    async def ask_late(key: str, number: int) -> list[str]:
+        lease.release()
+        await leases.close()
+        return await ask(key, number)
 
-    monkeypatch.setattr(first, "_ask", ask_late)
-    await first._retake()
+    monkeypatch.setattr(leases, "_ask", ask_late)
+    await leases._retake()
 
-    assert len(await mine.call(lambda: mine.redis.keys("*image*"))) == len(first._held) == 1
-
-
-async def test_what_was_perhaps_taken_is_given_back_behind_that(
-    mine: RedisLink, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who asked has left; what he asked may still be on its way, on another connection."""
-    monkeypatch.setattr("service.cluster.image_leases.LATE_SECONDS", 10 * TIMEOUT)
-    first = leases_of(mine)
-    first._hold_in_doubt(KEY)
-    first.release(KEY)
-    await asyncio.sleep(0.05)
-
-    assert first._released == [KEY]
+    await until_free(mine)
 
 
 @pytest.mark.parametrize("leaves", [False, True])
@@ -224,13 +197,13 @@ async def test_a_lease_that_was_taken_unheard_is_given_back(
     await yield_to_loop()
     if leaves:
         taking.cancel()
-    ended = await asyncio.gather(taking, return_exceptions=True)
+    (ended,) = await asyncio.gather(taking, return_exceptions=True)
     redis.thaw()
-    if not leaves:
-        first.release(KEY)  # as whoever fetched it all the same
-    await first.close()
+    if isinstance(ended, Lease):
+        assert not ended.is_only_one
+        ended.release()  # as whoever fetched it all the same
 
-    assert [type(one) for one in ended] == [asyncio.CancelledError if leaves else bool]
+    assert isinstance(ended, asyncio.CancelledError) is leaves
     async with asyncio.timeout(3 * TIMEOUT):
-        await second.acquire(KEY, buys=True)
-        assert KEY in second._held
+        while not (await second.acquire(KEY, buys=True)).is_only_one:  # noqa: ASYNC110  # its way may be mended first
+            await asyncio.sleep(0.05)

@@ -90,31 +90,32 @@ async def test_who_does_not_get_the_lease_has_it_once_it_is_given_back(redis: Re
     """And not before."""
     async with RedisLink.open(redis.url, "a", Metrics()) as a, RedisLink.open(redis.url, "b", Metrics()) as b:
         first, second = await open_leases(a), await open_leases(b)
-        assert await first.acquire("k", buys=True)
+        lease = await first.acquire("k", buys=True)
+        assert lease.is_only_one
         waiting = asyncio.create_task(second.acquire("k", buys=True))
         done, _ = await asyncio.wait([waiting], timeout=0.5)
         assert not done
 
-        first.release("k")
+        lease.release()
 
         async with asyncio.timeout(TIMEOUT):
-            assert await waiting
+            assert (await waiting).is_only_one
 
 
 async def test_the_lease_of_an_instance_that_left_is_taken_over_and_told(redis: RedisServer) -> None:
     """It may have bought the image without sharing it: False."""
     async with RedisLink.open(redis.url, "b", Metrics()) as b:
         async with RedisLink.open(redis.url, "a", Metrics()) as a:
-            assert await (await open_leases(a)).acquire("k", buys=True)
+            assert (await (await open_leases(a)).acquire("k", buys=True)).is_only_one
 
         async with asyncio.timeout(TIMEOUT):
-            assert not await (await open_leases(b)).acquire("k", buys=True)
+            assert not (await (await open_leases(b)).acquire("k", buys=True)).is_only_one
 
 
 async def test_an_instance_that_was_silent_for_its_lease_is_taken_over(redis: RedisServer) -> None:
     """But nobody is taken for dead by one that was itself without Redis just now."""
     async with RedisLink.open(redis.url, "b", Metrics()) as b:
-        await b.redis.set("batch:image:k", "dead")
+        await b.redis.set("batch:image:k", "dead 0")
         leases = await open_leases(b)
         b.link.up_since += 3600
         waiting = asyncio.create_task(leases.acquire("k", buys=True))
@@ -125,20 +126,20 @@ async def test_an_instance_that_was_silent_for_its_lease_is_taken_over(redis: Re
         b.messages.fire("k")
 
         async with asyncio.timeout(TIMEOUT):
-            assert not await waiting
+            assert not (await waiting).is_only_one
 
 
 async def test_a_lease_that_another_has_by_now_is_not_given_back_by_its_former_holder(redis: RedisServer) -> None:
     """A holder that was taken for dead."""
     async with RedisLink.open(redis.url, "a", Metrics()) as a:
         leases = await open_leases(a)
-        await leases.acquire("k", buys=True)
-        await a.redis.set("batch:image:k", "another")
+        lease = await leases.acquire("k", buys=True)
+        await a.redis.set("batch:image:k", "another 0")
 
-        leases.release("k")
+        lease.release()
         await leases.close()
 
-        assert await a.redis.get("batch:image:k") == b"another"
+        assert await a.redis.get("batch:image:k") == b"another 0"
 
 
 @pytest.mark.parametrize("buys", [False, True])

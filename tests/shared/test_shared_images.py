@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,20 +11,31 @@ import pytest
 from obstore.store import MemoryStore
 
 from service.cluster import publishing
-from service.cluster.images import ClusterImages
+from service.cluster.images import ClusterImages, Unshared
 from service.cluster.objects import Objects
 from service.database import Database
 from service.images import blob_index
 from service.images.blobs import Blob, BlobLost
-from service.images.leases import NoLeases
+from service.images.requests import ImageRequest
 from service.images.store import ImageStore
 from service.telemetry.metrics import Metrics
+from service.upstream.models import Rendition
 from tests.support.client import TIMEOUT
 
 
 def blob(number: int) -> Blob:
     """Another one for each number."""
     return Blob(f"{number:064}", 5, number, "jpg")
+
+
+def image(key: str, order_id: str = "o") -> ImageRequest:
+    """An image of an order."""
+    return ImageRequest(key, "i", Rendition(), order_id=order_id)
+
+
+def marked(number: int, key: str, order_id: str = "o") -> Unshared:
+    """A blob that is to be shared as this image."""
+    return Unshared(blob(number), order_id, key)
 
 
 @pytest.fixture
@@ -40,6 +51,7 @@ def two() -> tuple[ClusterImages, ClusterImages]:
     """Instances with one storage."""
     store = MemoryStore()
     first, second = (ClusterImages(Objects(store, Metrics())) for _ in range(2))
+    first._earlier = second._earlier = ()
     return first, second
 
 
@@ -48,13 +60,13 @@ async def test_a_late_image_of_an_older_generation_does_not_replace_a_newer_one(
 ) -> None:
     """Whether its instance had looked before the newer one came, or not at all."""
     first, second = two
-    await first.find("v.1")
-    await second.publish(blob(2), file, "v.2")
+    await first.find(image("v.1"), "o")
+    await second.publish(marked(2, "v.2"), file)
 
-    await first.publish(blob(1), file, "v.1")
+    await first.publish(marked(1, "v.1"), file)
 
-    assert await second.find("v.2") == (blob(2), True)
-    assert await first.find("v.1") == (None, True)
+    assert await second.find(image("v.2"), "o") == (blob(2), True)
+    assert await first.find(image("v.1"), "o") == (None, True)
 
 
 async def test_a_newer_generation_replaces_an_older_one_that_it_has_not_seen(
@@ -62,12 +74,12 @@ async def test_a_newer_generation_replaces_an_older_one_that_it_has_not_seen(
 ) -> None:
     """Its first write is refused, its second one is made over what is there."""
     first, second = two
-    await first.find("v.2")
-    await second.publish(blob(1), file, "v.1")
+    await first.find(image("v.2"), "o")
+    await second.publish(marked(1, "v.1"), file)
 
-    await first.publish(blob(2), file, "v.2")
+    await first.publish(marked(2, "v.2"), file)
 
-    assert await second.find("v.2") == (blob(2), True)
+    assert await second.find(image("v.2"), "o") == (blob(2), True)
 
 
 async def test_of_two_of_one_generation_at_once_one_is_named(
@@ -76,9 +88,9 @@ async def test_of_two_of_one_generation_at_once_one_is_named(
     """Both have been shared, whichever it is."""
     first, second = two
 
-    await asyncio.gather(first.publish(blob(1), file, "v.1"), second.publish(blob(2), file, "v.1"))
+    await asyncio.gather(first.publish(marked(1, "v.1"), file), second.publish(marked(2, "v.1"), file))
 
-    found, is_certain = await first.find("v.1")
+    found, is_certain = await first.find(image("v.1"), "o")
     assert is_certain
     assert found in (blob(1), blob(2))
 
@@ -94,7 +106,7 @@ async def test_an_image_that_is_not_there_yet_is_waited_for(
 
     reading = asyncio.create_task(read())
     await asyncio.sleep(0)
-    await first.publish(blob(1), file, None)
+    await first.publish(Unshared(blob(1)), file)
 
     assert await reading == b"bytes"
 
@@ -105,7 +117,7 @@ async def test_one_that_is_lost_makes_all_be_looked_for(
     """What a list names is taken to be there, until a read has missed it."""
     monkeypatch.setattr("service.cluster.images._NOT_YET_SECONDS", ())
     first, second = two
-    await first.publish(blob(1), file, None)
+    await first.publish(Unshared(blob(1)), file)
     digests = {blob(number).digest for number in (1, 2, 3)}
     assert await second.present(digests) == digests
 
@@ -115,15 +127,119 @@ async def test_one_that_is_lost_makes_all_be_looked_for(
     assert await second.present(digests) == {blob(1).digest}
 
 
-async def test_an_entry_of_an_earlier_version_is_read() -> None:
-    """It calls an image without its end by another name."""
-    store = MemoryStore()
-    entry: dict[str, Any] = {"generation": 0, "blob": {**asdict(blob(1)), "is_cut": True}}
-    del entry["blob"]["is_incomplete"]
-    await store.put_async("variants/v/v", json.dumps(entry).encode())
-    images = ClusterImages(Objects(store, Metrics()))
+def requests_of(images: ClusterImages, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What an instance will ask the storage for, but for images."""
+    calls: list[str] = []
 
-    assert await images.find("v.0") == (replace(blob(1), is_incomplete=True), True)
+    def count(name: str) -> None:
+        call = getattr(images._objects, name)
+
+        def counted(path: str, *more: Any) -> Any:
+            calls.append(f"{name} {path}")
+            return call(path, *more)
+
+        monkeypatch.setattr(images._objects, name, counted)
+
+    for name in ("get", "create", "replace"):
+        count(name)
+    return calls
+
+
+async def test_images_of_an_order_that_come_together_are_found_and_named_together(
+    two: tuple[ClusterImages, ClusterImages], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One request each, however many they are; and what is known of them is not asked for again."""
+    first, second = two
+    calls, calls_of_other = requests_of(first, monkeypatch), requests_of(second, monkeypatch)
+    keys = [f"v{number}.0" for number in range(20)]
+
+    await asyncio.gather(*(first.find(image(key), "o") for key in keys))
+    await asyncio.gather(*(first.publish(marked(number, key), file) for number, key in enumerate(keys)))
+    found = [await second.find(image(key), "o") for key in keys]
+
+    assert calls == ["get index/o/0", "create index/o/0"]
+    assert calls_of_other == ["get index/o/0"]
+    assert found == [(blob(number), True) for number in range(20)]
+
+
+async def test_what_is_looked_for_after_a_look_began_is_looked_for_again(
+    two: tuple[ClusterImages, ClusterImages], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been shared meanwhile: whoever has the turn to fetch it must find it."""
+    first, second = two
+    began, goes_on, get = asyncio.Event(), asyncio.Event(), second._objects.get
+
+    async def get_slowly(name: str) -> tuple[bytes, str] | None:
+        found = await get(name)
+        began.set()
+        await goes_on.wait()
+        return found
+
+    monkeypatch.setattr(second._objects, "get", get_slowly)
+    early = asyncio.create_task(second.find(image("v.0"), "o"))
+    await began.wait()
+    await first.publish(marked(1, "v.0"), file)
+    late = asyncio.create_task(second.find(image("v.0"), "o"))
+    await asyncio.sleep(0)
+    goes_on.set()
+
+    assert await early == (None, True)
+    assert await late == (blob(1), True)
+
+
+async def test_an_order_of_many_images_has_several_documents(
+    two: tuple[ClusterImages, ClusterImages], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None is rewritten once it is full; of two entries of an image the one of the newer generation counts."""
+    monkeypatch.setattr("service.cluster.image_index._FULL", 2)
+    first, second = two
+    await second.find(image("v0.0"), "o")
+
+    for number in range(5):
+        await first.publish(marked(number, f"v{number}.0"), file)
+    await second.publish(marked(7, "v0.1"), file)
+    calls = requests_of(first, monkeypatch)
+
+    assert [await second.find(image(f"v{number}.0"), "o") for number in range(1, 5)] == [
+        (blob(number), True) for number in range(1, 5)
+    ]
+    assert await first.find(image("v0.1"), "o") == (blob(7), True)
+    assert await first.find(image("v0.0"), "o") == (None, True)
+    assert "get index/o/0" not in calls
+
+
+@pytest.mark.parametrize("many", [1, 5])
+async def test_an_index_that_the_storage_has_lost_is_begun_anew(
+    two: tuple[ClusterImages, ClusterImages], file: Path, monkeypatch: pytest.MonkeyPatch, many: int
+) -> None:
+    """By its lifecycle rules, or because it was emptied: an instance that remembers it does not wait for it."""
+    monkeypatch.setattr("service.cluster.image_index._FULL", 2)
+    first, second = two
+    for number in range(many):
+        await first.publish(marked(number, f"v{number}.0"), file)
+    for part in range((many + 1) // 2):
+        await first._objects._store.delete_async(f"index/o/{part}")
+
+    await first.publish(marked(8, "new.0"), file)
+    await first.publish(marked(9, "newer.0"), file)
+
+    assert await second.find(image("new.0"), "o") == (blob(8), True)
+    assert await second.find(image("newer.0"), "o") == (blob(9), True)
+
+
+@pytest.mark.parametrize(("generation", "finds"), [(0, True), (1, False)])
+async def test_the_index_of_version_1_is_read(file: Path, generation: int, finds: bool) -> None:
+    """A document per image; what is found there is in this version's index from then on."""
+    store = MemoryStore()
+    await store.put_async("variants/vv/vvv", json.dumps({"generation": generation, "blob": asdict(blob(1))}).encode())
+    first, second = (ClusterImages(Objects(store, Metrics())) for _ in range(2))
+    await first.look_for_earlier()
+    found = await first.find(image("vvv.0"), "o")
+    await store.delete_async("variants/vv/vvv")
+    await second.look_for_earlier()
+
+    assert [found, await second.find(image("vvv.0"), "o")] == [(blob(1) if finds else None, True)] * 2
+    assert not second.has_legacy
 
 
 async def test_one_that_cannot_be_shared_keeps_no_others_waiting(
@@ -142,20 +258,21 @@ async def test_one_that_cannot_be_shared_keeps_no_others_waiting(
             raise ZeroDivisionError
         return True
 
-    broken = [f"b{number}.0" for number in range(10)]
-    for key in broken:
-        await storage.put_async(f"variants/{key[:2]}/{key.partition('.')[0]}", b"no document")
-    publisher = publishing.Publisher(images, NoLeases(), database, cast(ImageStore, store), share_rest)
-    for number, key in enumerate([*broken, "v.1"]):
-        images.stored(blob(number), key)
+    broken = [f"b{number}" for number in range(10)]
+    monkeypatch.setattr(publishing, "_AT_ONCE", 8)
+    for order in broken:
+        await storage.put_async(f"index/{order}/0", b"no document")
+    publisher = publishing.Publisher(images, database, cast(ImageStore, store), share_rest)
+    for number, order in enumerate([*broken, "o"]):
+        images.stored(blob(number), image("v.1", order), None)
     async with asyncio.timeout(TIMEOUT):
-        while await images.find("v.1") != (blob(10), True):  # noqa: ASYNC110  # seen from outside
+        while await images.find(image("v.1"), "o") != (blob(10), True):  # noqa: ASYNC110  # seen from outside
             await asyncio.sleep(0.01)
-        for key in broken:
-            await storage.delete_async(f"variants/{key[:2]}/{key.partition('.')[0]}")
+        for order in broken:
+            await storage.delete_async(f"index/{order}/0")
         shared.set()
-        for number, key in enumerate(broken):
-            while await images.find(key) != (blob(number), True):  # noqa: ASYNC110  # seen from outside
+        for number, order in enumerate(broken):
+            while await images.find(image("v.1"), order) != (blob(number), True):  # noqa: ASYNC110  # seen from outside
                 await asyncio.sleep(0.01)
         await publisher.close()
     await database.close()

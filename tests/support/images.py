@@ -11,8 +11,10 @@ from service.database import Database
 from service.images.blobs import Blob
 from service.images.body import Body
 from service.images.protocols import Evict
+from service.images.requests import ImageRequest
 from service.images.store import ImageStore
 from service.telemetry.metrics import Metrics
+from service.upstream.models import Rendition
 
 MIB = 1 << 20
 
@@ -68,7 +70,8 @@ async def put(images: ImageStore, key: str, data: bytes, *, image_id: str = "a",
         await body.expect(len(data))
         await fill(body, data)
         content, _ = await body.complete("txt")
-        return await images.publish(body, content, "jpg", (image_id, key), is_incomplete=is_incomplete)
+        image = ImageRequest(key, image_id, Rendition())
+        return await images.publish(body, content, "jpg", image, is_incomplete=is_incomplete)
 
 
 async def found(images: ImageStore, *keys: str) -> dict[str, Blob]:
