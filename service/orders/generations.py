@@ -8,7 +8,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from service.computing import MANY_IMAGES, compute
@@ -188,7 +188,10 @@ def write_observations(connection: sqlite3.Connection, observations: Mapping[str
     connection.executemany(
         "INSERT OR REPLACE INTO generations"
         " (image_id, finished, generation, marks, bought, refreshed, seen, unfinished) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        [(image_id, *astuple(observation)) for image_id, observation in observations.items()],
+        [
+            (image_id, one.finished, one.generation, one.marks, one.bought, one.refreshed, one.since, one.unfinished)
+            for image_id, one in observations.items()
+        ],
     )
 
 

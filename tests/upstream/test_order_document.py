@@ -501,6 +501,39 @@ class TestBytes:
         assert len(order.name or "") == 1_000
         assert [image.image_id for image in order.images] == ["a"]
 
+    @pytest.mark.parametrize("text", ["x", "é", "\\u00e9", '\\"', "\\\\", '\\\\\\"', "\\n", "\\\\x"], ids=ascii)
+    def test_a_long_text_is_read_in_few_pieces(self, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+        """Each takes it apart anew, and holds all threads; wherever a piece ends, the text is what it is."""
+        pieces: list[int] = []
+        read = order_document._Source.read
+
+        def counted(source: order_document._Source, size: int) -> bytes:
+            pieces.append(size)
+            return read(source, size)
+
+        monkeypatch.setattr(order_document._Source, "read", counted)
+        for shift in range(5):
+            start = '{"name": "%s' % ("y" * shift)
+            body = f'{start}{text * (2_000_000 // len(text.encode()))}", "images": [{{"image_id": "a"}}]}}'
+            pieces.clear()
+
+            order = read_order(body.encode())
+
+            assert order == parse_order(json.loads(body))
+            assert len(pieces) < 25
+
+    def test_what_follows_a_long_text_comes_in_small_pieces(self) -> None:
+        """However long the piece is in which it ends: parts of a piece are all in memory together."""
+        body = b'{"x": "%s", "images": %s' % (b"x" * 2_100_000, b"[" * 2_000_000)
+
+        tracemalloc.start()
+        with pytest.raises(InvalidOrder):
+            read_order(body)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+        assert peak < 20_000_000
+
     @pytest.mark.parametrize("field", ["metadata", "restage", "status_reason", "image_name", "downloaded"])
     def test_a_deep_value_is_no_crash(self, field: str) -> None:
         """It may be nothing; the image's other settings and the other images are read."""
