@@ -71,10 +71,11 @@ from service.images.fetch import ImageFetcher
 from service.images.spending import LocalSpending
 from service.images.store import ImageStore
 from service.jobs import table
-from service.jobs.callbacks import Callbacks, open_callback_session
+from service.jobs.callbacks import Callbacks
 from service.jobs.deliveries import Deliveries
 from service.jobs.engine import Work
 from service.jobs.jobs import Jobs
+from service.jobs.receivers import open_receiver_session
 from service.jobs.runner import JobRunner
 from service.jobs.webhook_events import WebhookEvents
 from service.orders import generations
@@ -220,7 +221,7 @@ async def open_jobs(
     settings, metrics = app[SETTINGS], app[METRICS]
     engine = await cluster.open_engine(stack, settings, database)
     session = await stack.enter_async_context(
-        open_callback_session(allow_private=settings.callback_allow_private, trace_configs=app[TRACES].client)
+        open_receiver_session(allow_private=settings.callback_allow_private, trace_configs=app[TRACES].client)
     )
     runner = JobRunner(engine, archives, orders, metrics, app[TRACES], settings.archive_ttl)
     callbacks = Callbacks(session, settings.callback_keys, metrics)

@@ -97,7 +97,7 @@ class Build:
         """Bytes of the images that arrived, and of those that are being appended."""
         self._is_appending = False
         self._names = plan.names
-        self._planned = {image.entry: image for image in plan.images}
+        self._planned = plan.entries
         self._keys = {image.entry: image.key for image in plan.images}
         self._gone: set[int] = set()
         """Orders that Autoenhance no longer knows."""

@@ -216,6 +216,11 @@ class Plan(BaseModel):
         )
 
     @property
+    def entries(self) -> dict[tuple[str | None, str], PlannedImage]:
+        """Its images, by what `Member.entry` says of them."""
+        return {image.entry: image for image in self.images}
+
+    @property
     def keys(self) -> list[str]:
         """The store's key of each image."""
         return [image.key for image in self.images]

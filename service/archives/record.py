@@ -35,7 +35,7 @@ class Record:
     @property
     def keys(self) -> list[str]:
         """Of the images that it holds, and that are whole."""
-        planned: dict[tuple[str | None, str], PlannedImage] = {image.entry: image for image in self.plan.images}
+        planned = self.plan.entries
         return [
             planned[member.entry].key
             for member, _ in self.members
@@ -79,7 +79,7 @@ def decode_result(line: dict[str, Any]) -> ImageResult:
 
 def extend(archive: Archive, record: Record) -> None:
     """Append the members that `record` has beyond the archive's own, and settle it if the record is settled."""
-    planned: dict[tuple[str | None, str], PlannedImage] = {image.entry: image for image in record.plan.images}
+    planned = record.plan.entries
     for member, attempts in record.members[len(archive.members) :]:
         image = planned.get(member.entry)
         archive.append(member, result_of(image, member, attempts) if image else None)

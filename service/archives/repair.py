@@ -4,7 +4,6 @@ import asyncio
 
 from service.archives.build import BuildContext
 from service.archives.outcomes import FOR_GOOD
-from service.archives.plan import PlannedImage
 from service.archives.record import Record
 from service.archives.report import texts_of
 from service.images.requests import FetchContext, ImageFailed
@@ -19,7 +18,7 @@ async def repair(context: BuildContext, record: Record, lost: set[str]) -> bool:
 
     Raises `StillBuilding` when Autoenhance does not say whether they can come back.
     """
-    planned: dict[tuple[str | None, str], PlannedImage] = {image.entry: image for image in record.plan.images}
+    planned = record.plan.entries
     fetches = FetchContext(record.id)
     images = [
         planned[member.entry] for member, _ in record.members if member.entry in planned and member.blob.digest in lost

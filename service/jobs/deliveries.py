@@ -1,9 +1,7 @@
 """Sends a job's ZIP to the storage that it named: one PUT to a presigned address, again after a while if that fails."""
 
 import asyncio
-import random
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 
@@ -15,8 +13,8 @@ from service.archives.archives import Archives
 from service.archives.reading import pieces_of
 from service.disk import OutOfSpace
 from service.images.store import ImageStore
-from service.jobs.callbacks import as_given
 from service.jobs.job import Delivery, DeliveryState, Job
+from service.jobs.receivers import as_given, next_attempt
 from service.problems import ArchiveGone, ArchiveNotFound, Problem
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import DeliveryOutcome, Metrics
@@ -27,8 +25,6 @@ log = get_logger(__name__)
 
 # Seconds from a failed attempt to the next: within the hour for which a presigned address is usually good.
 RETRY_SECONDS = (5, 30, 120, 600, 1800)
-# Storages that were down together shall not be asked together.
-_JITTER = 0.1
 # A storage that takes no piece for so long has gone; when it has all of them it may think for a while.
 _STALL_SECONDS = 60.0
 _ANSWER_SECONDS = 120.0
@@ -65,8 +61,7 @@ class Deliveries:
         except _Failed as failed:
             delivery = Delivery(status=DeliveryState.FAILED, attempts=attempts, error=failed.error)
             if failed.may_pass and attempts <= len(RETRY_SECONDS):
-                wait = RETRY_SECONDS[attempts - 1] * random.uniform(1, 1 + _JITTER)  # noqa: S311  # no secret
-                next_at = time.time() + max(wait, min(failed.wait or 0, RETRY_SECONDS[-1]))
+                next_at = next_attempt(RETRY_SECONDS, attempts, failed.wait)
                 delivery = Delivery(attempts=attempts, error=failed.error, next_at=next_at)
         self._attempts.labels(_outcome(delivery.status)).inc()
         log.info("delivery", job_id=job.id, host=URL(job.request.deliver_to or "").host, **delivery.document())

@@ -66,7 +66,9 @@ class Autoenhance:
         self._budget = RetryBudget()
         self._long_documents = asyncio.Semaphore(_LONG_AT_ONCE)
         self._image_seconds = image_seconds
-        self.uploads = Uploads(transport, base=base, breakers=breakers, repeat=self._repeat, seconds=image_seconds)
+        self.uploads = Uploads(
+            transport, base=base, breakers=breakers, repeat=self._repeat_upload, seconds=image_seconds
+        )
         """Makes orders and fills them; shares the circuits and the retry budget."""
 
     async def order(self, order_id: str) -> Order:
@@ -115,15 +117,27 @@ class Autoenhance:
         """What the API says at `url`. Raises `UpstreamFailure`, or `BreakerOpen`."""
         deadline = Deadline.after(min(_ORDER_SECONDS, self._image_seconds))
         retries = self.retries(deadline)
-        attempt = 0
+
+        async def once() -> T:
+            with span("attempt", {"attempt": retries.attempt}):
+                async with self._transport.get(
+                    call,
+                    url,
+                    timeout=asyncio.timeout(max(0.001, deadline.left)),
+                    headers={hdrs.ACCEPT: "application/json"},
+                    api_headers={},
+                    reach=operation.reach,
+                    is_fresh=retries.attempt > 1,
+                    is_document=True,
+                ) as response:
+                    try:
+                        return await read(response)
+                    except InvalidOrder as error:
+                        raise UpstreamFailure(Reason.UPSTREAM_ERROR, f"no order document: {error}") from error
+
         try:
             with Operation(self._breakers, subject=subject) as operation:
-                while True:
-                    attempt += 1
-                    try:
-                        return await self._document_once(call, url, read, attempt, operation, deadline)
-                    except UpstreamFailure as failure:
-                        await retries.pause(failure)
+                return await _repeat(once, retries)
         except CircuitOpen as error:
             raise BreakerOpen(retry_after=error.retry_after) from error
 
@@ -152,7 +166,7 @@ class Autoenhance:
             breaker.check()
 
     def retries(
-        self, deadline: Deadline, only: frozenset[Reason] = frozenset(Reason), *, waits_out_429: bool = True
+        self, deadline: Deadline, only: frozenset[Reason] = frozenset(Reason), *, counts_429: bool = False
     ) -> Retries:
         """The attempts of an operation, within all traffic's retry budget; none while the circuit is open.
 
@@ -172,43 +186,13 @@ class Autoenhance:
             deadline,
             may_retry=may_retry,
             count_call=self._budget.count_call,
-            waits_out_429=waits_out_429,
+            counts_429=counts_429,
         )
 
-    async def _repeat(
+    async def _repeat_upload(
         self, once: Callable[[], Awaitable[T]], deadline: float, only: frozenset[Reason] = frozenset(Reason)
     ) -> T:
-        retries = self.retries(Deadline(deadline), only, waits_out_429=False)
-        while True:
-            try:
-                return await once()
-            except UpstreamFailure as failure:
-                await retries.pause(failure)
-
-    async def _document_once(
-        self,
-        call: Call,
-        url: URL,
-        read: Callable[[ClientResponse], Awaitable[T]],
-        attempt: int,
-        operation: Operation,
-        deadline: Deadline,
-    ) -> T:
-        with span("attempt", {"attempt": attempt}):
-            async with self._transport.get(
-                call,
-                url,
-                timeout=asyncio.timeout(max(0.001, deadline.left)),
-                headers={hdrs.ACCEPT: "application/json"},
-                api_headers={},
-                reach=operation.reach,
-                is_fresh=attempt > 1,
-                is_document=True,
-            ) as response:
-                try:
-                    return await read(response)
-                except InvalidOrder as error:
-                    raise UpstreamFailure(Reason.UPSTREAM_ERROR, f"no order document: {error}") from error
+        return await _repeat(once, self.retries(Deadline(deadline), only, counts_429=True))
 
     def _without_key(self, order: Order) -> Order:
         """The order, whose reasons are shown to callers: Autoenhance may quote what it was sent."""
@@ -250,3 +234,12 @@ class Autoenhance:
         query = "&".join(f"{name}={value}" for name, value in rendition.query().items())
         route = "original" if rendition.is_original else "enhanced"
         return URL(f"{self._base}/images/{segment}/{route}?{query}", encoded=True)
+
+
+async def _repeat(once: Callable[[], Awaitable[T]], retries: Retries) -> T:
+    """What `once` returns, called until it does. Raises its last `UpstreamFailure`."""
+    while True:
+        try:
+            return await once()
+        except UpstreamFailure as failure:
+            await retries.pause(failure)

@@ -78,14 +78,14 @@ class Deadline:
         return self.at - time.monotonic()
 
     def extend(self, seconds: float) -> None:
-        """Put it off."""
+        """Make it later."""
         self.at += seconds
 
 
 class Retries:
     """The attempts of one operation: whether another one can help, and when.
 
-    A 429 is a pause, not an attempt: it costs nothing but time, unless not to be waited out: some limits last an hour.
+    A 429 is a pause, not an attempt: it costs nothing but time. With `counts_429` it is one: some limits last an hour.
     `may_retry` is asked last, so that it can spend a budget that `count_call` fills.
     """
 
@@ -96,21 +96,23 @@ class Retries:
         *,
         may_retry: Callable[[UpstreamFailure], bool],
         count_call: Callable[[], None] = lambda: None,
-        waits_out_429: bool = True,
+        counts_429: bool = False,
     ) -> None:
         self._policy = policy
         self._deadline = deadline
         self._may_retry = may_retry
         self._count_call = count_call
-        self._waits_out_429 = waits_out_429
+        self._counts_429 = counts_429
         self._throttled = self._failed = 0
+        self.attempt = 1
+        """Which call is the next one (1, 2, ...)."""
         count_call()
 
     async def pause(self, failure: UpstreamFailure) -> None:
         """Wait until the next attempt. Raises `failure` when it cannot be helped, or not within the deadline."""
         if not failure.is_transient:
             raise failure
-        if failure.is_throttled and self._waits_out_429:
+        if failure.is_throttled and not self._counts_429:
             self._throttled += 1
             seconds = self._policy.wait(failure, self._throttled)
         else:
@@ -119,4 +121,5 @@ class Retries:
         if self._failed >= self._policy.attempts or seconds >= self._deadline.left or not self._may_retry(failure):
             raise failure
         await asyncio.sleep(seconds)
+        self.attempt += 1
         self._count_call()

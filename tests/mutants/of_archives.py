@@ -140,8 +140,8 @@ ARCHIVES = (
     ),
     Mutant(
         "archives/previews.py",
-        "{} if options.refresh else await self._store.find(plan.keys())",
-        "await self._store.find(plan.keys())",
+        "() if options.refresh else await self._store.find(plan.keys)",
+        "await self._store.find(plan.keys)",
         "a refresh is counted into the price though the images are stored",
         "tests/archives/test_archives.py",
         "tests/e2e/test_spending.py",

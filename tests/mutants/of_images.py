@@ -106,8 +106,8 @@ IMAGES = (
     ),
     Mutant(
         "images/fetch.py",
-        "may_stop=lambda: not progress.has_begun or (",
-        "may_stop=lambda: True or (",
+        "return not progress.has_begun or (",
+        "return True or (",
         "a download that has begun is finished, though nobody waits",
         "tests/images/test_fetch.py",
     ),
@@ -259,8 +259,8 @@ IMAGES = (
     ),
     Mutant(
         "single_flight.py",
-        "        async with turn:  # one that was cancelled may still be cleaning up\n",
-        "        if turn:\n",
+        "        while stopping := self._stopping.get(key):\n",
+        "        if stopping := None:\n",
         "one that was cancelled has ended before the next begins",
         "tests/test_single_flight.py",
     ),

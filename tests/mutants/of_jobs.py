@@ -4,17 +4,17 @@ from tests.mutants.mutant import Mutant
 
 JOBS = (
     Mutant(
-        "jobs/callbacks.py",
-        "RETRY_SECONDS[attempts - 1]",
-        "RETRY_SECONDS[attempts]",
+        "jobs/receivers.py",
+        "schedule[attempts - 1]",
+        "schedule[attempts]",
         "the first repetition of a callback comes after five seconds",
         "tests/jobs/test_callbacks.py",
         "tests/e2e/test_callbacks.py",
     ),
     Mutant(
-        "jobs/callbacks.py",
-        "max(wait, min(requested or 0, RETRY_SECONDS[-1]))",
-        "min(requested or wait, RETRY_SECONDS[-1])",
+        "jobs/receivers.py",
+        "max(wait, min(requested or 0, schedule[-1]))",
+        "min(requested or wait, schedule[-1])",
         "no receiver asks for a callback earlier than its turn",
         "tests/jobs/test_callbacks.py",
         "tests/e2e/test_callbacks.py",

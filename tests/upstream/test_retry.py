@@ -66,10 +66,10 @@ async def run(
     attempts: int = 3,
     seconds: float = 60,
     may_retry: Callable[[UpstreamFailure], bool] = lambda _: True,
-    waits_out_429: bool = True,
+    counts_429: bool = False,
 ) -> str:
     deadline = Deadline(clock() + seconds)
-    retries = Retries(RetryPolicy(attempts), deadline, may_retry=may_retry, waits_out_429=waits_out_429)
+    retries = Retries(RetryPolicy(attempts), deadline, may_retry=may_retry, counts_429=counts_429)
     while True:
         try:
             return await operation()
@@ -228,7 +228,7 @@ class TestRetrying:
         operation = Script(failure(Reason.RATE_LIMITED, status=429), "done")
 
         with pytest.raises(UpstreamFailure):
-            await run(operation, clock, attempts=1, waits_out_429=False)
+            await run(operation, clock, attempts=1, counts_429=True)
 
         assert operation.attempts == 1
 
