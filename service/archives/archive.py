@@ -32,13 +32,13 @@ class ImageResult:
 
     image_id: str
     original_name: str
-    name: str | None
+    name: str | None = None
     """In the ZIP; None when it is not there."""
-    bytes: int
-    crc: int | None
-    code: Reason | None
+    bytes: int = 0
+    crc: int | None = None
+    code: Reason | None = None
     """Why it is missing or incomplete; None when all is well."""
-    attempts: int
+    attempts: int = 0
     status_reason: str | None = None
     """What Autoenhance says of the image's state, for its owner."""
     rendition: str | None = None

@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
-from service.archives.archive import Archive, State
+from service.archives.archive import Archive, ImageResult, State
 from service.archives.layout import LAYOUT_VERSION, Member
 from service.archives.plan import Plan
 from service.archives.record import GONE, Record, decode_member, decode_result, encode_member, encode_result
@@ -95,12 +95,17 @@ def _row(record: Record, used: float) -> tuple[Any, ...]:
         record.state,
         record.layout,
         plan.model_dump_json(exclude_defaults=True),
-        json.dumps([encode_result(result) for result in record.results]),
+        _json(record.results),
         record.comment,
         record.created,
         record.settled,
         used,
     )
+
+
+def _json(results: Iterable[ImageResult]) -> str:
+    """Line by line: of thousands, the values would take several times the memory of the text."""
+    return f"[{','.join(json.dumps(encode_result(result)) for result in results)}]"
 
 
 def insert_members(
@@ -116,11 +121,10 @@ def insert_members(
 
 def settle(connection: sqlite3.Connection, archive: Archive, state: State, comment: str, now: float) -> None:
     """Record that an archive is whole, and which images it holds."""
-    results = json.dumps([encode_result(result) for result in archive.results])
     keys = b"".join(key_digests(result.key for result in archive.results if result.code is None and result.key))
     connection.execute(
         "UPDATE archives SET key = ?, state = ?, results = ?, comment = ?, settled = ?, used = ? WHERE id = ?",
-        (archive.key, state, results, comment, now, now, archive.id),
+        (archive.key, state, _json(archive.results), comment, now, now, archive.id),
     )
     row = archive.id, " ".join(archive.order_ids), keys, now
     connection.execute("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)", row)

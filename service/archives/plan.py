@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,10 +18,10 @@ from service.problems import NothingNew, Problem
 from service.upstream.models import ImageState, Rendition
 
 
-class PlannedImage(BaseModel):
+# No model: there may be thousands, and each would take ten times the memory.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedImage:
     """One image of the archive in one rendition."""
-
-    model_config = ConfigDict(frozen=True)
 
     image_id: str
     name: str
@@ -170,7 +171,7 @@ class Plan(BaseModel):
             return self
         stems = self.names.stems
         images = tuple(
-            image.model_copy(update={"stem": stems[image.image_id]})
+            replace(image, stem=stems[image.image_id])
             for image in self.images
             if key_digest(image.key) not in known
         )
@@ -254,12 +255,11 @@ def _in_folder(plan: Plan, at: int, folder: str) -> tuple[PlannedOrder, list[Pla
     """An order and its images, of its plan alone, as they are in a plan of several."""
     stems = plan.names.stems
     images = [
-        image.model_copy(
-            update={
-                "order": at,
-                "folder": f"{folder}/{image.folder}" if image.folder else folder,
-                "stem": stems[image.image_id],
-            }
+        replace(
+            image,
+            order=at,
+            folder=f"{folder}/{image.folder}" if image.folder else folder,
+            stem=stems[image.image_id],
         )
         for image in plan.images
     ]

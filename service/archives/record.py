@@ -68,13 +68,13 @@ def decode_member(values: list[Any] | tuple[Any, ...]) -> tuple[Member, int]:
 
 
 def encode_result(result: ImageResult) -> dict[str, Any]:
-    """A line of the report as plain values: what `decode_result` takes."""
-    return {name: getattr(result, name) for name in ImageResult.__slots__}
+    """A line of the report as plain values, without those that are None or 0: what `decode_result` takes."""
+    return {name: value for name in ImageResult.__slots__ if (value := getattr(result, name)) not in (None, 0)}
 
 
 def decode_result(line: dict[str, Any]) -> ImageResult:
     """The reverse of `encode_result`."""
-    return ImageResult(**{**line, "code": Reason(line["code"]) if line["code"] else None})
+    return ImageResult(**{**line, "code": Reason(line["code"]) if line.get("code") else None})
 
 
 def extend(archive: Archive, record: Record) -> None:
