@@ -15,7 +15,9 @@ from service.images.identity import key_digest
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS archives (
     id TEXT PRIMARY KEY, key TEXT NOT NULL, options_key TEXT NOT NULL, state TEXT NOT NULL, layout INTEGER NOT NULL,
-    plan TEXT NOT NULL, results TEXT, comment TEXT, created REAL NOT NULL, settled REAL, used REAL NOT NULL
+    plan TEXT NOT NULL,
+    results TEXT,  -- all of them, where version 0 settled the archive
+    comment TEXT, created REAL NOT NULL, settled REAL, used REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS archives_by_key ON archives (key, state);
 DROP INDEX IF EXISTS archives_by_family;  -- its name in version 0
@@ -27,6 +29,11 @@ CREATE TABLE IF NOT EXISTS members (
     is_incomplete INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (archive_id, position)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS members_by_digest ON members (digest);
+-- Lines of the report of a settled archive.
+CREATE TABLE IF NOT EXISTS results (
+    archive_id TEXT NOT NULL REFERENCES archives ON DELETE CASCADE, position INTEGER NOT NULL, line TEXT NOT NULL,
+    PRIMARY KEY (archive_id, position)
+) WITHOUT ROWID;
 -- Which images an archive held, long after it is gone.
 CREATE TABLE IF NOT EXISTS held (
     archive_id TEXT PRIMARY KEY, order_id TEXT NOT NULL, keys BLOB NOT NULL, settled REAL NOT NULL
@@ -47,13 +54,13 @@ COMPLETE_BY_KEY = _SELECT + "WHERE key = ? AND state = 'complete' ORDER BY settl
 COMPLETE_BY_OPTIONS = _SELECT + "WHERE options_key = ? AND state = 'complete' ORDER BY settled DESC"
 UNFINISHED_BY_KEY = _SELECT + "WHERE key = ? AND state = 'building' ORDER BY created DESC LIMIT 1"
 _INSERT = (
-    "INSERT INTO archives (id, key, options_key, state, layout, plan, results, comment, created, settled, used)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO archives (id, key, options_key, state, layout, plan, comment, created, settled, used)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 # Not by removing the row: what else is noted of the archive would go with it.
 _REPLACE = _INSERT + (
     " ON CONFLICT (id) DO UPDATE SET (key, options_key, state, layout, plan, results, comment, created, settled, used)"
-    " = (excluded.key, excluded.options_key, excluded.state, excluded.layout, excluded.plan, excluded.results,"
+    " = (excluded.key, excluded.options_key, excluded.state, excluded.layout, excluded.plan, NULL,"
     " excluded.comment, excluded.created, excluded.settled, excluded.used)"
 )
 _INTO_MEMBERS = (
@@ -84,6 +91,7 @@ def replace(connection: sqlite3.Connection, record: Record, now: float) -> None:
     connection.execute(_REPLACE, _row(record, now))
     members = [(record.id, at, *encode_member(*member)) for at, member in enumerate(record.members)]
     connection.executemany(_INSERT_MEMBER, members)
+    _write_results(connection, record.id, record.results)
 
 
 def _row(record: Record, used: float) -> tuple[Any, ...]:
@@ -95,7 +103,6 @@ def _row(record: Record, used: float) -> tuple[Any, ...]:
         record.state,
         record.layout,
         plan.model_dump_json(exclude_defaults=True),
-        _json(record.results),
         record.comment,
         record.created,
         record.settled,
@@ -103,9 +110,11 @@ def _row(record: Record, used: float) -> tuple[Any, ...]:
     )
 
 
-def _json(results: Iterable[ImageResult]) -> str:
-    """Line by line: of thousands, the values would take several times the memory of the text."""
-    return f"[{','.join(json.dumps(encode_result(result)) for result in results)}]"
+def _write_results(connection: sqlite3.Connection, archive_id: str, results: Iterable[ImageResult]) -> None:
+    """One row each: of thousands, a single text takes several times their memory while it is written."""
+    connection.execute("DELETE FROM results WHERE archive_id = ?", (archive_id,))
+    rows = ((archive_id, at, json.dumps(encode_result(result))) for at, result in enumerate(results))
+    connection.executemany("INSERT INTO results VALUES (?, ?, ?)", rows)
 
 
 def insert_members(
@@ -123,9 +132,10 @@ def settle(connection: sqlite3.Connection, archive: Archive, state: State, comme
     """Record that an archive is whole, and which images it holds."""
     keys = b"".join(key_digests(result.key for result in archive.results if result.code is None and result.key))
     connection.execute(
-        "UPDATE archives SET key = ?, state = ?, results = ?, comment = ?, settled = ?, used = ? WHERE id = ?",
-        (archive.key, state, _json(archive.results), comment, now, now, archive.id),
+        "UPDATE archives SET key = ?, state = ?, comment = ?, settled = ?, used = ? WHERE id = ?",
+        (archive.key, state, comment, now, now, archive.id),
     )
+    _write_results(connection, archive.id, archive.results)
     row = archive.id, " ".join(archive.order_ids), keys, now
     connection.execute("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)", row)
 
@@ -158,6 +168,7 @@ def remove(connection: sqlite3.Connection, archive_id: str) -> None:
 def mark_gone(connection: sqlite3.Connection, archive_id: str, now: float) -> None:
     """Remove an archive's members and images, and remember its id as gone."""
     connection.execute("DELETE FROM members WHERE archive_id = ?", (archive_id,))
+    connection.execute("DELETE FROM results WHERE archive_id = ?", (archive_id,))
     connection.execute(
         "UPDATE archives SET state = ?, used = ?, results = NULL, plan = json_set(plan, '$.images', json('[]'))"
         " WHERE id = ?",
@@ -204,12 +215,14 @@ def _record(connection: sqlite3.Connection, row: tuple[Any, ...]) -> Record:
         " WHERE archive_id = ? ORDER BY position",
         (archive_id,),
     )
+    rows = connection.execute("SELECT line FROM results WHERE archive_id = ? ORDER BY position", (archive_id,))
+    lines = json.loads(results) if results else (json.loads(line) for (line,) in rows)
     return Record(
         archive_id,
         state,
         layout,
         Plan.model_validate_json(plan),
-        tuple(decode_result(line) for line in json.loads(results or "[]")),
+        tuple(decode_result(line) for line in lines),
         comment,
         created,
         settled,

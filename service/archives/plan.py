@@ -171,9 +171,7 @@ class Plan(BaseModel):
             return self
         stems = self.names.stems
         images = tuple(
-            replace(image, stem=stems[image.image_id])
-            for image in self.images
-            if key_digest(image.key) not in known
+            replace(image, stem=stems[image.image_id]) for image in self.images if key_digest(image.key) not in known
         )
         counts = Counter(image.order for image in images)
         orders = tuple(order.model_copy(update={"total": counts[at]}) for at, order in enumerate(self.orders))

@@ -1,6 +1,6 @@
 """An archive as it is kept: in the catalogue's tables, and in the documents that instances share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +13,8 @@ from service.reasons import Reason
 
 GONE = "gone"
 """The state of an archive that is no longer kept, and whose id is remembered as such."""
+
+_DEFAULTS = {field.name: field.default for field in fields(ImageResult)}
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ def decode_member(values: list[Any] | tuple[Any, ...]) -> tuple[Member, int]:
 
 
 def encode_result(result: ImageResult) -> dict[str, Any]:
-    """A line of the report as plain values, without those that are None or 0: what `decode_result` takes."""
-    return {name: value for name in ImageResult.__slots__ if (value := getattr(result, name)) not in (None, 0)}
+    """A line of the report as plain values, without those that are as always: what `decode_result` takes."""
+    return {name: value for name, default in _DEFAULTS.items() if (value := getattr(result, name)) != default}
 
 
 def decode_result(line: dict[str, Any]) -> ImageResult:

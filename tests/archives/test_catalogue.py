@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from service.archives import catalogue as module
-from service.archives.archive import Archive, State
+from service.archives.archive import Archive, ImageResult, State
 from service.archives.catalogue import Catalogue
 from service.archives.layout import LAYOUT_VERSION, Member
 from service.archives.record import GONE
 from service.database import Database
 from service.images.blobs import Blob
+from service.reasons import Reason
 from tests.support.images import open_store, put
 from tests.support.plans import MOMENT, archive_of, plan_of
 from tests.support.transport import FakeClock
@@ -75,6 +76,22 @@ async def test_it_gives_back_what_it_was_given(catalogue: Catalogue, blob: Blob)
     assert record.members == ((Member("a.jpg", blob, MOMENT, "a"), 2),)
     assert (record.state, record.comment, record.created) == (State.COMPLETE, "a comment", archive.created)
     assert record.plan == plan_of("a")
+
+
+async def test_every_line_of_the_report_comes_back(catalogue: Catalogue, blob: Blob) -> None:
+    """In its place, with all that it tells: of what arrived, of what is missing, of what has no name."""
+    archive = await begun(catalogue, blob)
+    archive.results = [
+        ImageResult("b", "", code=Reason.NOT_READY, status_reason="", attempts=0),
+        ImageResult("a", "a", "a.jpg", 5, 0, None, 2, rendition="web", blake3="b3", key="a.0"),
+        ImageResult("", "?", code=Reason.ENHANCEMENT_FAILED, attempts=3, status_reason="too dark", order=1),
+    ]
+
+    await catalogue.settle(archive, State.PARTIAL, "")
+
+    record = await catalogue.load(archive.id)
+    assert record is not None
+    assert list(record.results) == archive.results
 
 
 async def test_a_member_whose_blob_is_gone_is_not_recorded(catalogue: Catalogue, blob: Blob) -> None:

@@ -109,20 +109,22 @@ async def measure_cold(
 
 
 async def measure_warm(upstream: Upstream, checkouts: Sequence[Path], amount: Amount) -> Round:
-    """CPU seconds per GB of an archive that is here, and of nginx with a file of that size."""
+    """CPU seconds per GB of an archive that is here, and of nginx with a file of that size: copied, and by sendfile."""
     order = upstream.order(amount.images, 5_000_000)
     gigabytes = order.size * amount.repeats / 1e9
     ours = []
     for checkout in checkouts:
         async with service(upstream, checkout, upstream.api, order) as process:
             ours.append(await cpu_of(process.pid, process.url, [order] * amount.repeats))
-    file = upstream.finished_file(order.size)
-    await download(file, order.size)
-    before = await cpu_at_rest(upstream.pid)
-    for _ in range(amount.repeats):
+    theirs = []
+    for folder in ("copied", "assets"):
+        file = upstream.finished_file(order.size, folder=folder)
         await download(file, order.size)
-    theirs = await cpu_at_rest(upstream.pid) - before
-    return [(Pair(cpu / gigabytes, theirs / gigabytes),) for cpu in ours]
+        before = await cpu_at_rest(upstream.pid)
+        for _ in range(amount.repeats):
+            await download(file, order.size)
+        theirs.append(await cpu_at_rest(upstream.pid) - before)
+    return [tuple(Pair(cpu / gigabytes, one / gigabytes) for one in theirs) for cpu in ours]
 
 
 async def measure_many(upstream: Upstream, checkouts: Sequence[Path], amount: Amount) -> Round:
@@ -196,7 +198,10 @@ CASES: Mapping[str, Case] = {
         quick=Amount(3, 200),
     ),
     "warm": Case(
-        (Figure("warm: CPU per byte", "s/GB", "nginx", 1),),
+        (
+            Figure("warm: CPU per byte", "s/GB", "nginx as it is by default", 1),
+            Figure("warm: CPU per byte", "s/GB", "nginx with sendfile"),
+        ),
         measure_warm,
         full=Amount(7, 40, repeats=5),
         quick=Amount(3, 20, repeats=5),
@@ -208,7 +213,7 @@ CASES: Mapping[str, Case] = {
         ),
         measure_many,
         full=Amount(3, 10_000, repeats=10),
-        quick=Amount(1, 10_000, repeats=5),
+        quick=Amount(1, 10_000, repeats=10),
     ),
     "wall": Case(
         (

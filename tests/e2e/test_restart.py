@@ -111,7 +111,8 @@ async def test_nothing_is_added_behind_a_report(
     cut = await before.download()
     await before.stop()
     with closing(sqlite3.connect(data_dir / "batch.sqlite3")) as database, database:
-        database.execute("UPDATE archives SET state = 'building', results = NULL, comment = NULL, settled = NULL")
+        database.execute("UPDATE archives SET state = 'building', comment = NULL, settled = NULL")
+        database.execute("DELETE FROM results")
 
     after = await start_service(data_dir=data_dir)
     whole = await after.download()

@@ -166,7 +166,7 @@ async def test_an_archive_of_an_earlier_version_will_do(
     await service.stop()
     with closing(sqlite3.connect(data / "batch.sqlite3")) as connection:
         connection.execute("DELETE FROM held")
-        connection.execute("UPDATE archives SET results = json_remove(results, '$[0].key', '$[0].blake3')")
+        connection.execute("UPDATE results SET line = json_remove(line, '$.key', '$.blake3')")
         connection.commit()
 
     service = await start_service(data_dir=data)
