@@ -829,7 +829,7 @@ class TestBuild:
         publish = system.images.publish
 
         async def broken(body: Body, content: Content, extension: str, image: Any = None, **more: Any) -> Blob:
-            if image is not None and image[0] == "b":
+            if image is not None and image.image_id == "b":
                 raise LookupError
             return await publish(body, content, extension, image, **more)
 
