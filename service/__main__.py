@@ -22,7 +22,7 @@ examples:
   autoenhance-batch download 6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11 -o house.zip
   autoenhance-batch show https://batch.example.com/?order=6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11
   autoenhance-batch jobs list --status processing
-  source <(autoenhance-batch completion bash)
+  eval "$(autoenhance-batch completion bash)"
 """
 
 _DOWNLOAD_EPILOG = """\
@@ -138,7 +138,10 @@ def _add_download(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     formats = get_args(Rendition.model_fields["format"].annotation)
     download.add_argument("orders", metavar="ORDER", nargs="+", help="an order's id, or the address of its page")
     download.add_argument(
-        "-o", "--output", metavar="PATH", help="file or folder for the ZIP, or - for standard output (here)"
+        "-o",
+        "--output",
+        metavar="PATH",
+        help="file or folder for the ZIP, or - for standard output (default: this folder)",
     )
     add_service(download)
     download.add_argument("-q", "--quiet", action="store_true", help="say nothing but what went wrong")
@@ -150,8 +153,8 @@ def _add_download(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
         help="image format (jpeg); avif and jxl need a newer AUTOENHANCE_API_VERSION at the service",
     )
     download.add_argument("--quality", type=int, metavar="1-90", help="image quality")
-    download.add_argument("--max-width", type=int, metavar="PIXELS")
-    download.add_argument("--scale", type=float, metavar="0-1")
+    download.add_argument("--max-width", type=int, metavar="PIXELS", help="width of the images, at most")
+    download.add_argument("--scale", type=float, metavar="0-1", help="factor of width and height")
     download.add_argument("--full-size", action="store_true", help="full size instead of previews: SPENDS CREDITS")
     download.add_argument(
         "--max-credits", type=int, metavar="N", help="refuse to buy more images than this, a credit each"
@@ -207,9 +210,9 @@ def _add_config(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def _add_completion(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     completion = commands.add_parser(
         "completion",
-        help="print what makes a shell complete commands and flags",
-        description="Print what makes a shell complete commands and flags: for bash and zsh to be sourced"
-        " (source <(autoenhance-batch completion bash)), for fish to be kept as"
+        help="print a completion script for bash, zsh or fish",
+        description="Print a script that completes commands and flags. In ~/.bashrc, and in ~/.zshrc after compinit:"
+        ' eval "$(autoenhance-batch completion bash)" (or zsh). For fish, save it as'
         " ~/.config/fish/completions/autoenhance-batch.fish.",
     )
     completion.add_argument("shell", choices=("bash", "zsh", "fish"))

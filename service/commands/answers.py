@@ -30,10 +30,10 @@ def answered(service: Service, work: Callable[[ClientSession], Coroutine[Any, An
     try:
         return asyncio.run(run())
     except Refused as refusal:
-        errors.print(str(refusal), style="red", markup=False)
+        errors.print(str(refusal), style="red", markup=False, soft_wrap=True)
         return REFUSED
     except (Interrupted, ClientError, TimeoutError) as error:
-        errors.print(why(error, service.url), style="red", markup=False)
+        errors.print(why(error, service.url), style="red", markup=False, soft_wrap=True)
         return BROKEN
 
 
@@ -43,7 +43,7 @@ async def ask_with_retries(service: Service, session: ClientSession, method: str
         try:
             return await service.ask(session, method, path, **more)
         except Busy as busy:
-            Console(stderr=True).print(str(busy), markup=False, highlight=False)
+            Console(stderr=True).print(str(busy), markup=False, highlight=False, soft_wrap=True)
             await asyncio.sleep(busy.wait)
     return await service.ask(session, method, path, **more)
 

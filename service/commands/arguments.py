@@ -29,7 +29,7 @@ def _add_json(command: argparse.ArgumentParser) -> None:
 
 def add_show(commands: Commands) -> None:
     """`show`."""
-    show = commands.add_parser("show", help="say what an order holds", description="Say what an order holds.")
+    show = commands.add_parser("show", help="show the images of an order", description="Show the images of an order.")
     show.add_argument("order", metavar="ORDER", help="its id, or the address of its page")
     add_service(show)
     _add_json(show)
@@ -40,8 +40,8 @@ def add_report(commands: Commands) -> None:
     """`report`."""
     report = commands.add_parser(
         "report",
-        help="say what became of each image of an archive",
-        description="Say what became of each image of an archive. The exit code is 3 when some are missing.",
+        help="show the outcome of each image of an archive",
+        description="Show the outcome of each image of an archive. The exit code is 3 when some are missing.",
     )
     report.add_argument("archive_id", metavar="ARCHIVE_ID", help="X-Archive-Id of a download, archive_id of a job")
     add_service(report)
@@ -53,8 +53,8 @@ def add_upload(commands: Commands) -> None:
     """`upload`."""
     upload = commands.add_parser(
         "upload",
-        help="make an order of photos; for administrators",
-        description="Make an order of photos (JPEG, PNG, WebP; at most 20 MB each) and print its id."
+        help="create an order from photos; for administrators",
+        description="Create an order from photos (JPEG, PNG, WebP; at most 20 MB each) and print its id."
         " The exit code is 3 when some could not be uploaded.",
     )
     upload.add_argument("files", metavar="FILE", type=Path, nargs="+")
@@ -103,12 +103,12 @@ def add_jobs(commands: Commands) -> None:
 
 def add_share(commands: Commands) -> None:
     """`share`."""
-    share = commands.add_parser("share", help="make, list and revoke links for people without a key")
+    share = commands.add_parser("share", help="create, list and revoke links for people without a key")
     actions = share.add_subparsers(required=True, metavar="ACTION")
     create = actions.add_parser(
         "create",
-        help="make a link to an order's photos, and print the address of its page",
-        description="Make a link to an order's photos, and print the address of its page. Whoever has it sees the"
+        help="create a link to an order's photos, and print the address of its page",
+        description="Create a link to an order's photos, and print the address of its page. Whoever has it sees the"
         " photos and downloads them, without a key, until it expires or is revoked.",
     )
     create.add_argument("order", metavar="ORDER", help="its id, or the address of its page")

@@ -46,6 +46,15 @@ _MESSAGES = {
     "unknown_image": "The order has no image with an id given with --image.",
     "images_missing": "Some images could not be downloaded. Run the command without --strict to get the others.",
 }
+# The same refusals, of a key or token that was given.
+_NOT_ACCEPTED = {
+    (
+        "unauthorized",
+        "X-API-Key",
+    ): "The service does not accept this API key. Check --api-key, or AUTOENHANCE_BATCH_KEY.",
+    ("administrators_only", "X-Admin-Token"): "The service does not accept this token. Check --admin-token, or"
+    " AUTOENHANCE_BATCH_ADMIN_TOKEN.",
+}
 _FLAGS = {
     r"GET \S*[?&]image=([^\s&]+)&rendition=(\S+)": r"run the command with --image \1 --rendition \2",
     r"GET \S*[?&]image=([^\s&]+)&include=original": r"run the command with --image \1 --include original",
@@ -173,7 +182,9 @@ async def refuse(response: ClientResponse) -> None:
     if "title" in problem:
         detail = f"{problem['title']}. {detail}"
     failures: list[Document] = problem.get("failures", [])
-    lines = [f"{_MESSAGES.get(code) or in_flags(detail)} ({code})"]
+    given = response.request_info.headers
+    not_accepted = next((text for (of, name), text in _NOT_ACCEPTED.items() if of == code and name in given), None)
+    lines = [f"{not_accepted or _MESSAGES.get(code) or in_flags(detail)} ({code})"]
     lines += [f"  {failure.get('name')}: {in_flags(str(failure.get('reason')))}" for failure in failures]
     if any(failure.get("code") == Reason.NOT_READY for failure in failures):
         lines.append(STILL_ENHANCING)

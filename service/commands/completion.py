@@ -1,13 +1,27 @@
 """`completion`: what makes a shell complete commands and flags."""
 
 import argparse
+from collections.abc import Iterator
 
 import shtab
 
 SHELLS = ("bash", "zsh", "fish")
+_FILES = ("output", "files", "data_dir")
 
 
 def completion(parser: argparse.ArgumentParser, shell: str) -> int:
     """Print it for one of `SHELLS`."""
+    for action in _actions(parser):
+        if action.dest in _FILES:
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
     print(shtab.complete(parser, shell))
     return 0
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Of a command and of all below it."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from _actions(command)

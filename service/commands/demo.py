@@ -34,7 +34,7 @@ def demo(folder: Path, *, keep: bool) -> int:
     try:
         asyncio.run(_run(folder, console, keep=keep))
     except (Refused, Interrupted, ClientError, OSError) as error:
-        console.print(str(error), style="red", markup=False)
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
         return BROKEN
     return ALL
 
@@ -71,7 +71,7 @@ async def _run(folder: Path, console: Console, *, keep: bool) -> None:
                 console.print(f"   GET {request.url}\n", soft_wrap=True, highlight=False)
                 target = folder / "sample-order.zip"
                 part = Partial(target.with_name(target.name + ".part"), request.identity)
-                with Display(console) as display:
+                with Display(console, visible=console.is_terminal) as display:
                     fetched = await fetch(request, part, display, Talk(console))
                 await asyncio.to_thread(part.deliver, Output(str(target)), fetched.name)
                 await asyncio.to_thread(_show, target, console)

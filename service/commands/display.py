@@ -7,16 +7,25 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    Task,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.text import Text
 
 from service.archives.names import REPORT_NAME
 from service.commands.contents import base_name
 from service.commands.zip_progress import ZipProgress
+
+
+class _SpeedColumn(TransferSpeedColumn):
+    """Bytes a second; nothing, rather than a question mark, until there is a speed."""
+
+    def render(self, task: Task) -> Text:
+        """The text of this column."""
+        return super().render(task) if task.finished_speed or task.speed else Text()
 
 
 class Display:
@@ -30,9 +39,8 @@ class Display:
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            TimeElapsedColumn(),
+            _SpeedColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
             disable=not visible,
         )
@@ -47,6 +55,8 @@ class Display:
         return self
 
     def __exit__(self, *error: object) -> None:
+        if not self._progress.tasks[0].completed:  # refused: the message says it all
+            self._progress.update(self._whole, visible=False)
         self._progress.stop()
 
     def expect(self, images: int | None, length: int | None) -> None:

@@ -83,7 +83,7 @@ def _purpose(output: Output) -> str:
 
 def _built(request: Request, talk: Talk) -> Iterator[Request]:
     """The request for the ZIP of several orders, once it is built."""
-    yield replace(request, job_id=asyncio.run(build(request.service, request.orders, request.query, talk)))
+    yield replace(request, job=asyncio.run(build(request.service, request.orders, request.query, talk)))
 
 
 class _Names:
@@ -136,9 +136,10 @@ def _download(request: Request, output: Output, talk: Talk, names: _Names) -> in
             "total": fetched.total or contents.images,
             "complete": contents.report is None,
             "failures": list(fetched.failures),
+            **({"missing_orders": request.missing_orders} if request.more else {}),
         }
     )
-    return _summarise(contents, target, fetched.total, talk)
+    return _summarise(contents, target, fetched.total, request, talk)
 
 
 def _refused(request: Request, refusal: Refused, talk: Talk) -> int:
@@ -242,10 +243,11 @@ async def _finish(
     return Fetched(suggested_name(headers) or f"{request.label}.zip", part.total, failures)
 
 
-def _summarise(contents: Contents, target: Path | None, total: int | None, talk: Talk) -> int:
+def _summarise(contents: Contents, target: Path | None, total: int | None, request: Request, talk: Talk) -> int:
     """Say what is in the ZIP and what is missing; returns the exit code."""
     label = "" if target is None else f"{target}: "
-    talk.say(f"{label}{contents.images} of {total or contents.images} images")
+    orders = f", {missing} of {len(request.orders)} orders missing" if (missing := len(request.missing_orders)) else ""
+    talk.say(f"{label}{contents.images} of {total or contents.images} images{orders}")
     if contents.report is None:
         return ALL
     report = in_flags(contents.report)

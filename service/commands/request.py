@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from aiohttp import ClientError
 from yarl import URL
@@ -21,8 +21,8 @@ class Request:
     query: tuple[tuple[str, str], ...] = ()
     more: tuple[str, ...] = ()
     """Other orders in the same ZIP, a folder each."""
-    job_id: str | None = None
-    """Which has built that ZIP."""
+    job: Document | None = field(default=None, compare=False)
+    """Which has built that ZIP, at its end."""
 
     @property
     def label(self) -> str:
@@ -35,6 +35,12 @@ class Request:
         return [self.order_id, *self.more]
 
     @property
+    def missing_orders(self) -> list[Document]:
+        """Those of which nothing is in the ZIP of several, with `order_id`, `code` and `reason`."""
+        orders = self.job["orders"] if self.job is not None else []
+        return [{name: each[name] for name in ("order_id", "code", "reason")} for each in orders if each["code"]]
+
+    @property
     def which(self) -> Document:
         """Its orders, for programs."""
         return {"order_ids": self.orders} if self.more else {"order_id": self.order_id}
@@ -42,15 +48,15 @@ class Request:
     @property
     def url(self) -> URL:
         """The URL of the archive."""
-        if self.job_id is not None:
-            return self.service / "v1/jobs" / self.job_id / "download"
+        if self.job is not None:
+            return self.service / "v1/jobs" / str(self.job["job_id"]) / "download"
         return (self.service / "v1/orders" / self.order_id / "images").with_query(list(self.query))
 
     @property
     def identity(self) -> str:
         """Equal for requests whose partial file can be resumed; no key in it."""
         orders = " ".join(self.more)
-        return f"{replace(self, job_id=None).url} {orders}".rstrip()
+        return f"{replace(self, job=None).url} {orders}".rstrip()
 
     @property
     def wants_all_parts(self) -> bool:

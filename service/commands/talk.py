@@ -22,17 +22,18 @@ class Talk:
 
     @classmethod
     def of(cls, *, quiet: bool, as_json: bool, progress: bool) -> "Talk":
-        """From flags."""
-        return cls(Console(stderr=True), quiet, as_json, progress and not quiet)
+        """From flags. A bar needs a terminal: in a log it would be one line of noise."""
+        console = Console(stderr=True)
+        return cls(console, quiet, as_json, progress and not quiet and console.is_terminal)
 
     def say(self, text: str, style: str | None = None) -> None:
         """For people."""
         if not (self.quiet or self.as_json):
-            self.console.print(text, style=style, markup=False, highlight=False)
+            self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def fail(self, text: str) -> None:
         """Always said."""
-        self.console.print(text, style="red", markup=False)
+        self.console.print(text, style="red", markup=False, soft_wrap=True)
 
     def tell(self, document: Mapping[str, object]) -> None:
         """For programs."""

@@ -15,8 +15,8 @@ from service.commands.talk import Talk
 _CANCEL_SECONDS = 2.0
 
 
-async def build(service: Service, order_ids: Sequence[str], query: Iterable[tuple[str, str]], talk: Talk) -> str:
-    """Have the service build one ZIP of these orders; returns the job's id. Ctrl-C cancels it.
+async def build(service: Service, order_ids: Sequence[str], query: Iterable[tuple[str, str]], talk: Talk) -> Document:
+    """Have the service build one ZIP of these orders; returns the job at its end. Ctrl-C cancels it.
 
     Raises `Refused` when it fails, and `Interrupted`.
     """
@@ -26,7 +26,7 @@ async def build(service: Service, order_ids: Sequence[str], query: Iterable[tupl
             headers = {"Idempotency-Key": uuid4().hex}
             job = await ask_with_retries(service, session, "POST", "v1/jobs", json=body, headers=headers)
             try:
-                await _follow(service, session, job["job_id"], talk)
+                return await _follow(service, session, job["job_id"], talk)
             except asyncio.CancelledError:
                 with suppress(Refused, Interrupted, ClientError, TimeoutError):
                     async with asyncio.timeout(_CANCEL_SECONDS):
@@ -34,11 +34,10 @@ async def build(service: Service, order_ids: Sequence[str], query: Iterable[tupl
                 raise
     except (ClientError, TimeoutError) as error:
         raise Interrupted(why(error, service.url)) from error
-    return str(job["job_id"])
 
 
-async def _follow(service: Service, session: ClientSession, job_id: str, talk: Talk) -> None:
-    """Say how far the job is, to its end. Raises `Refused` when it ends without a ZIP."""
+async def _follow(service: Service, session: ClientSession, job_id: str, talk: Talk) -> Document:
+    """Say how far the job is; returns it at its end. Raises `Refused` when it ends without a ZIP."""
     job: Document = {}
     with talk.console.status("The service builds the ZIP") as status:
         if not talk.progress:
@@ -48,3 +47,4 @@ async def _follow(service: Service, session: ClientSession, job_id: str, talk: T
     if job["status"] != "complete":
         error = job["error"] or {"title": "The job was cancelled", "detail": "", "code": "job_cancelled"}
         raise Refused(f"{error['title']}. {in_flags(error['detail'])} ({error['code']})", error["code"])
+    return job

@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import os
+import pty
 import signal
 import sys
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -370,11 +373,23 @@ async def test_an_order_that_is_missing_among_several_is_exit_code_3(service: Se
     ended = await download(service, tmp_path, "--together", "--no-progress", orders=(ORDER, OTHER_ORDER))
 
     assert ended.code == 3, ended.errors
+    assert ended.errors.startswith("12 Harbour Lane and 1 more.zip: 2 of 2 images, 1 of 2 orders missing\n")
     assert f"Order: {OTHER_ORDER}" in ended.errors
     assert "order_not_found" in ended.errors
     assert sorted(images_in(tmp_path / "12 Harbour Lane and 1 more.zip")) == [
         *("12 Harbour Lane/a.jpg", "12 Harbour Lane/b.jpg", f"order-{OTHER_ORDER}/_download_report.txt"),
     ]
+
+
+async def test_programs_learn_which_of_several_orders_is_missing_and_why(service: Service, tmp_path: Path) -> None:
+    """Although all images of the others are there."""
+    ended = await download(service, tmp_path, "--together", "--json", orders=(ORDER, OTHER_ORDER))
+
+    told = json.loads(ended.output)
+    assert (ended.code, told["complete"], told["images"], told["failures"]) == (3, False, 2, [])
+    (missing,) = told["missing_orders"]
+    assert (missing["order_id"], missing["code"]) == (OTHER_ORDER, "order_not_found")
+    assert "Autoenhance does not know this order." in missing["reason"]
 
 
 async def test_a_job_that_fails_is_exit_code_4(service: Service, tmp_path: Path) -> None:
@@ -453,11 +468,65 @@ async def test_quiet_says_only_what_went_wrong(service: Service, tmp_path: Path)
     assert (badly.code, "order_not_found" in badly.errors) == (4, True)
 
 
-async def test_no_progress_leaves_the_summary(service: Service, tmp_path: Path) -> None:
-    """One line."""
-    ended = await download(service, tmp_path, "--no-progress")
+@pytest.mark.parametrize("flags", [(), ("--no-progress",)])
+async def test_what_no_terminal_shows_has_no_bar(service: Service, tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """One line: the summary."""
+    ended = await download(service, tmp_path, *flags)
 
     assert ended.errors == "12 Harbour Lane.zip: 2 of 2 images\n"
+
+
+@pytest.mark.parametrize(("flags", "has_bar"), [((), True), (("--no-progress",), False), (("-q",), False)])
+async def test_a_terminal_has_a_bar_unless_flags_say_otherwise(
+    service: Service, tmp_path: Path, flags: tuple[str, ...], has_bar: bool
+) -> None:
+    """With what has arrived, and never a question mark for a speed."""
+    shown, terminal = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service", "download", ORDER, "--url", service.url, *flags),
+        cwd=tmp_path,
+        env=clean_environment() | {"TERM": "xterm", "COLUMNS": "120"},
+        stderr=terminal,
+    )
+    os.close(terminal)
+    text = (await asyncio.to_thread(_all_of, shown)).decode()
+
+    assert await process.wait() == 0, text
+    assert ("done" in text, "━" in text) == (has_bar, has_bar)
+    assert "kB ?" not in text
+    assert "bytes ?" not in text
+
+
+def _all_of(terminal: int) -> bytes:
+    """What was written to a terminal until its last writer closed it."""
+    pieces = []
+    with suppress(OSError):
+        while piece := os.read(terminal, 65536):
+            pieces.append(piece)
+    os.close(terminal)
+    return b"".join(pieces)
+
+
+async def test_messages_are_not_wrapped_for_a_terminal_that_is_not_there(service: Service, tmp_path: Path) -> None:
+    """A line of a log can be searched for."""
+    ended = await download(service, tmp_path, orders=("00000000-0000-4000-8000-000000000000",))
+
+    assert ended.code == 4
+    (line,) = ended.errors.splitlines()
+    assert len(line) > 120
+    assert line.endswith("(order_not_found)")
+
+
+@pytest.mark.parametrize(("flags", "words"), [((), "requires an API key"), (("--api-key", "x"), "does not accept")])
+async def test_a_wrong_key_is_told_apart_from_none(
+    start_service: StartService, tmp_path: Path, flags: tuple[str, ...], words: str
+) -> None:
+    """Whoever gave one learns that it is the wrong one."""
+    service = await start_service(service_api_key="a-key-of-the-studio-71")
+
+    ended = await download(service, tmp_path, *flags)
+
+    assert (ended.code, words in ended.errors, "--api-key" in ended.errors) == (4, True, True), ended.errors
 
 
 async def test_a_limit_is_waited_out(service: Service, tmp_path: Path) -> None:

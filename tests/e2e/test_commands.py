@@ -206,6 +206,58 @@ async def test_completion_is_printed_for_each_shell(tmp_path: Path, shell: str) 
         assert (checked.returncode, checked.stderr) == (0, "")
 
 
+async def test_zsh_completes_commands_and_flags(tmp_path: Path) -> None:
+    """As it is typed, after the line of the guide in its start-up file."""
+    zsh = require_tool("zsh")
+    ended = await run("completion", "zsh", folder=tmp_path)
+    (tmp_path / "completion.zsh").write_text(ended.output)
+    (tmp_path / "kitchen.jpg").touch()
+    (tmp_path / "start.zsh").write_text(
+        'autoload -U compinit; compinit -u -D; PS1=; eval "$(cat completion.zsh)"\n'
+        "zstyle ':completion:*' insert-tab false\n"  # what is typed fast would be taken for pasted
+        "note() { print -r -- $BUFFER >> typed.txt; BUFFER=; }; zle -N note; bindkey '^]' note\n"
+    )
+    (tmp_path / "type.zsh").write_text(
+        'zmodload zsh/zpty\nzpty shell "zsh -f -i"\nzpty -w shell "source ./start.zsh; : > started"\n'
+        "until [[ -e started ]]; do sleep 0.1; done\n"
+        "for typed in down 'download x --no-p' 'jobs f' 'upload kitch'; do\n"
+        "  zpty -n -w shell \"autoenhance-batch $typed\"$'\\t\\x1d'\ndone\n"
+        "until [[ -e typed.txt && $(wc -l < typed.txt) -ge 4 ]]; do sleep 0.1; done\n"
+    )
+
+    done = subprocess.run(  # noqa: ASYNC221
+        [zsh, "-f", "type.zsh"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=30
+    )
+
+    typed = (tmp_path / "typed.txt").read_text().splitlines()
+    expected = ["download", "download x --no-progress", "jobs follow", "upload kitchen.jpg"]
+    assert [line.strip() for line in typed] == [f"autoenhance-batch {each}" for each in expected], done
+
+
+async def test_fish_completes_commands_and_flags(tmp_path: Path) -> None:
+    """As it is typed, with the file where the guide puts it."""
+    fish = require_tool("fish")
+    folder = tmp_path / "fish" / "completions"
+    folder.mkdir(parents=True)
+    ended = await run("completion", "fish", folder=tmp_path)
+    (folder / "autoenhance-batch.fish").write_text(ended.output)
+    (tmp_path / "autoenhance-batch").write_text("#!/bin/sh\n")  # fish completes what is there
+    (tmp_path / "autoenhance-batch").chmod(0o755)
+    asks = "; ".join(
+        f"complete --do-complete 'autoenhance-batch {typed}'" for typed in ("down", "download --no-p", "jobs f")
+    )
+
+    done = subprocess.run(  # noqa: ASYNC221
+        [fish, "-c", asks],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["download", "--no-progress", "follow"], done
+
+
 async def test_bash_completes_commands_and_flags(tmp_path: Path) -> None:
     """As it is typed."""
     bash = require_tool("bash")
@@ -215,12 +267,13 @@ async def test_bash_completes_commands_and_flags(tmp_path: Path) -> None:
         ended.output + '\ncomplete_for() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=();'
         ' $(complete -p autoenhance-batch | sed -E "s/.* -F (\\S+) .*/\\1/"); echo "${COMPREPLY[@]}"; }\n'
         "complete_for autoenhance-batch down\ncomplete_for autoenhance-batch download --no-p\n"
-        "complete_for autoenhance-batch jobs f\n"
+        "complete_for autoenhance-batch jobs f\ncomplete_for autoenhance-batch upload kitch\n"
     )
+    (tmp_path / "kitchen.jpg").touch()
 
-    done = subprocess.run([bash, script], capture_output=True, text=True, check=False)  # noqa: ASYNC221
+    done = subprocess.run([bash, script], cwd=tmp_path, capture_output=True, text=True, check=False)  # noqa: ASYNC221
 
-    assert done.stdout.split() == ["download", "--no-progress", "follow"], done.stderr
+    assert done.stdout.split() == ["download", "--no-progress", "follow", "kitchen.jpg"], done.stderr
 
 
 async def test_a_reader_that_has_seen_enough_is_no_error(service: Service, tmp_path: Path) -> None:
