@@ -46,7 +46,7 @@ def is_whole(path: Path) -> bool:
 
 def test_each_language_has_a_program_that_resumes() -> None:
     """Two of Python, for either library."""
-    assert sorted(block.language for block in PROGRAMS) == ["javascript", "php", "python", "python"]
+    assert sorted(block.language for block in PROGRAMS) == ["go", "javascript", "php", "python", "python"]
 
 
 @pytest.mark.parametrize("cut", Cut)

@@ -517,16 +517,16 @@ async def test_messages_are_not_wrapped_for_a_terminal_that_is_not_there(service
     assert line.endswith("(order_not_found)")
 
 
-@pytest.mark.parametrize(("flags", "told"), [((), "requires an API key"), (("--api-key", "x"), "does not accept")])
+@pytest.mark.parametrize(("flags", "message"), [((), "requires an API key"), (("--api-key", "x"), "does not accept")])
 async def test_a_wrong_key_is_told_apart_from_none(
-    start_service: StartService, tmp_path: Path, flags: tuple[str, ...], told: str
+    start_service: StartService, tmp_path: Path, flags: tuple[str, ...], message: str
 ) -> None:
     """Whoever gave one learns that it is the wrong one."""
     service = await start_service(service_api_key="a-key-of-the-studio-71")
 
     ended = await download(service, tmp_path, *flags)
 
-    assert (ended.code, told in ended.errors, "--api-key" in ended.errors) == (4, True, True), ended.errors
+    assert (ended.code, message in ended.errors, "--api-key" in ended.errors) == (4, True, True), ended.errors
 
 
 async def test_a_limit_is_waited_out(service: Service, tmp_path: Path) -> None:

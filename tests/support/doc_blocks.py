@@ -22,7 +22,7 @@ STORAGE = "9001"
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ASSIGNMENT = re.compile(r"^\w+=\$\(.*\)$", re.MULTILINE)
-_PROGRAMS = {"console", "python", "javascript", "php"}
+_PROGRAMS = {"console", "python", "javascript", "php", "go"}
 # What sets a machine up, and is run by CI itself or by the tests of the deployment.
 _ELSEWHERE = re.compile(r"(make|docker|kubectl|git|pip) |export AUTOENHANCE_API_KEY=|#|$")
 _SECONDS = 60
@@ -66,6 +66,10 @@ class Block:
                 command = [require_tool("node"), "--input-type=module", "--eval", text]
             case "php":
                 command = [require_tool("php"), "-r", text.removeprefix("<?php\n")]
+            case "go":
+                program = folder / "main.go"
+                program.write_text(text)
+                command = [require_tool("go"), "run", str(program)]
             case _:
                 command = [sys.executable, "-c", text]
         process = await asyncio.create_subprocess_exec(
