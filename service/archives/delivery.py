@@ -4,6 +4,7 @@ Headers, the directory and small images that were just stored go from memory, ot
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
@@ -18,7 +19,7 @@ from service.archives.layout import BlobSlice
 from service.archives.ranges import ByteRange
 from service.archives.readers import Reader
 from service.archives.response_heads import headers, is_not_modified, not_modified, part_of, wanted_range, whole
-from service.images.blobs import BlobLost
+from service.images.blobs import BlobLost, BlobUnreadable
 from service.images.files import OpenBlob
 from service.images.store import ImageStore
 from service.problems import RangeUnsafe, StillBuilding
@@ -136,7 +137,8 @@ async def transmit(
 ) -> None:
     """Send the archive's bytes from `start` to before `stop` (None: to the end) as the body of a prepared response.
 
-    Raises `ClientLeft`, the archive's problem if it fails on the way, or `BlobLost`. The caller must `cut` then.
+    Raises `ClientLeft`, the archive's problem if it fails on the way, `BlobLost` or `BlobUnreadable`. The caller must
+    `cut` then.
     """
     position = start
     together: list[bytes | memoryview] = []  # headers and small images that are sent with one write
@@ -190,7 +192,7 @@ async def send_file(
 ) -> None:
     """Send a part of an image from its open file; None when it is only in the shared storage.
 
-    `advance` is told how many bytes have gone. Raises `BlobLost`, or `ConnectionError`.
+    `advance` is told how many bytes have gone. Raises `BlobLost`, `BlobUnreadable`, or `ConnectionError`.
     """
     if opened is None:
         done = 0
@@ -199,7 +201,6 @@ async def send_file(
             done += len(block)
             advance(done)
         return
-    loop = asyncio.get_running_loop()
     transport = _open_transport(request)
     if response.chunked:
         # aiohttp has no way to send a file as one chunk of a chunked body, so the chunk's frame is written here.
@@ -209,7 +210,7 @@ async def send_file(
         if transport.is_closing():
             raise ConnectionResetError("the client left")
         try:
-            sent = await loop.sendfile(transport, opened.file, piece.offset + done, min(_PIECE, piece.count - done))
+            sent = await _send_piece(request, transport, opened, piece.offset + done, min(_PIECE, piece.count - done))
         except TimeoutError as error:  # the kernel's: bytes waited too long to be taken
             request[STALLED] = True
             raise ConnectionAbortedError("the client stopped reading") from error
@@ -219,6 +220,31 @@ async def send_file(
         advance(done)
     if response.chunked:
         transport.write(b"\r\n")
+
+
+async def _send_piece(
+    request: web.Request, transport: asyncio.Transport, opened: OpenBlob, offset: int, count: int
+) -> int:
+    """Send at most `count` bytes of a file from `offset`; returns how many: none where it ends.
+
+    Raises `ConnectionError`, `BlobUnreadable`, or `TimeoutError` when the client stopped reading.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        return await loop.sendfile(transport, opened.file, offset, count, fallback=False)
+    except asyncio.SendfileNotAvailableError:
+        # The client left, which a write tells; or the file system has no `sendfile`. What asyncio would do then reads
+        # from wherever the file stands, and others read it too.
+        reading = loop.run_in_executor(None, os.pread, opened.file.fileno(), min(count, _TOGETHER), offset)
+    try:
+        block = await reading
+    except OSError as error:
+        raise BlobUnreadable(error.strerror) from error
+    transport.write(block)
+    if transport.is_closing():
+        raise ConnectionResetError("the client left")
+    await request.writer.drain()
+    return len(block)
 
 
 def _open_transport(request: web.Request) -> asyncio.Transport:
