@@ -65,7 +65,8 @@ class LeavingClient:
         try:
             return await Delivery(self._system.images, Metrics()).deliver(request, self._archive, DeliveryOptions())
         finally:
-            self.fields = dict(request[LOG_FIELDS])
+            fields: dict[str, Any] = request[LOG_FIELDS]
+            self.fields = fields
 
     async def run(self) -> None:
         """From the request until the service is done with it."""
