@@ -17,6 +17,7 @@ from service.commands.display import Display
 from service.commands.download import fetch
 from service.commands.output import Output
 from service.commands.partial import Partial
+from service.commands.refusal import refuse
 from service.commands.request import Request
 from service.commands.serve import stop_signal
 from service.commands.talk import ALL, BROKEN, Talk
@@ -31,6 +32,10 @@ def demo(folder: Path, *, keep: bool) -> int:
     """Run the demo; its ZIP stays in `folder`. `keep`: the page stays open until it is stopped."""
     configure_logs("console", "WARNING")
     console = Console()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return refuse(f"{folder}: {error.strerror}. Choose another folder for the ZIP with --output.")
     try:
         asyncio.run(_run(folder, console, keep=keep))
     except (Refused, Interrupted, ClientError, OSError) as error:
@@ -48,7 +53,6 @@ def _show(target: Path, console: Console) -> None:
 
 
 async def _run(folder: Path, console: Console, *, keep: bool) -> None:
-    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     admin_token = secrets.token_urlsafe()
     with tempfile.TemporaryDirectory(prefix="autoenhance-batch-") as data_dir:
         async with Sandbox(SandboxConfig(image_delay=1.0)) as sandbox:

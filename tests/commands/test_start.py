@@ -150,6 +150,18 @@ async def test_every_command_explains_itself(tmp_path: Path, command: str) -> No
     assert "usage:" in own.output
 
 
+async def test_a_demo_that_can_keep_no_zip_says_how_it_could(tmp_path: Path) -> None:
+    """Before it starts anything."""
+    (tmp_path / "out").write_text("a file")
+
+    ended = await run("demo", "-o", "out/demo", folder=tmp_path)
+
+    assert (ended.code, ended.output) == (1, "")
+    assert ended.errors == (
+        "autoenhance-batch: out/demo: Not a directory. Choose another folder for the ZIP with --output.\n"
+    )
+
+
 async def test_the_demo_ends_with_a_zip_of_real_pictures(tmp_path: Path) -> None:
     """And says where it is."""
     from PIL import Image

@@ -42,6 +42,19 @@ def test_what_lies_in_the_data_volume_is_not_read_as_settings() -> None:
     assert not any(line.startswith("COPY") and ".env" in line for line in dockerfile.splitlines())
 
 
+def test_the_demo_of_the_workflow_keeps_its_zip_where_it_may_write() -> None:
+    """The image's own folders are read-only, and its working directory is one of them."""
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+
+    (demo,) = re.findall(r"docker run .* demo .*", workflow)
+
+    mounts = re.findall(r"--tmpfs ([^\s:]+)", demo)
+    (folder,) = re.findall(r"--output (\S+)", demo)
+    assert "--read-only" in demo
+    assert folder in mounts
+    assert "/tmp" in mounts
+
+
 def test_the_compose_file_follows_the_specification() -> None:
     """Checked against the Compose schema."""
     node, checker = require_tool("node"), Path(__file__).parent / "node_modules" / "dclint" / "bin" / "dclint.cjs"
