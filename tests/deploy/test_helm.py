@@ -60,10 +60,12 @@ def test_every_example_renders_to_valid_manifests(tmp_path: Path, name: str) -> 
         {"storage": {"sizeGiB": 0}},
         {"autoscaling": {"enabled": True}},
         {"httpRoute": {"enabled": True}},
+        {"shared": {"enabled": True}, "autoscaling": {"enabled": True, "minReplicas": 7}},
+        {"shared": {"enabled": True}, "storage": {"existingClaim": "photos"}},
     ],
 )
 def test_values_that_cannot_be_meant_are_refused(values: dict[str, Any]) -> None:
-    """A misspelt name, a setting in lower case, no storage, two processes on one directory, no gateway."""
+    """A misspelt name, a setting in lower case, no storage, two processes on one directory, and so on."""
     import helm_python
 
     def install() -> None:
@@ -73,6 +75,20 @@ def test_values_that_cannot_be_meant_are_refused(values: dict[str, Any]) -> None
 
     with pytest.raises(helm_python.HelmError):
         install()
+
+
+def test_secrets_among_the_settings_are_refused() -> None:
+    """They would be in a ConfigMap, which many may read."""
+    import helm_python
+
+    secrets = [name.upper() for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)]
+    refused = []
+    for name in (*secrets, "AWS_SECRET_ACCESS_KEY"):
+        with pytest.raises(helm_python.HelmError, match=f"settings.{name} is a secret"):
+            helm({"settings": {name: "x"}})
+        refused.append(name)
+
+    assert {"AUTOENHANCE_API_KEY", "SERVICE_API_KEY", "SHARED_URL", "AWS_SECRET_ACCESS_KEY"} <= set(refused)
 
 
 def test_the_chart_and_the_overlays_are_the_same_pods() -> None:
