@@ -16,7 +16,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS archives (
     id TEXT PRIMARY KEY, key TEXT NOT NULL, options_key TEXT NOT NULL, state TEXT NOT NULL, layout INTEGER NOT NULL,
     plan TEXT NOT NULL,
-    results TEXT,  -- all of them, where version 0 settled the archive
+    results TEXT,  -- all of them, where version 0 or 1.0.0 settled the archive
     comment TEXT, created REAL NOT NULL, settled REAL, used REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS archives_by_key ON archives (key, state);
@@ -132,7 +132,7 @@ def settle(connection: sqlite3.Connection, archive: Archive, state: State, comme
     """Record that an archive is whole, and which images it holds."""
     keys = b"".join(key_digests(result.key for result in archive.results if result.code is None and result.key))
     connection.execute(
-        "UPDATE archives SET key = ?, state = ?, comment = ?, settled = ?, used = ? WHERE id = ?",
+        "UPDATE archives SET key = ?, state = ?, results = NULL, comment = ?, settled = ?, used = ? WHERE id = ?",
         (archive.key, state, comment, now, now, archive.id),
     )
     _write_results(connection, archive.id, archive.results)

@@ -17,7 +17,7 @@ TAKE = """
 -- Race: two that want an image at once, or find its holder dead at once. One of them gets it.
 -- KEYS: lease. ARGV: me, number of my lease, prefix of who is alive, seconds, whether silence says death.
 -- Returns the holder, the one before, and in which order's index the image is.
-local holder, index = string.match(redis.call('GET', KEYS[1]) or ' ', '^(%S*) (.*)')
+local holder, index = string.match(redis.call('GET', KEYS[1]) or '', '^(%S*) ?(.*)')  -- version 1.0.0 gave no number
 if holder ~= '' and holder ~= ARGV[1] then
   local state = redis.call('GET', ARGV[3] .. holder) or (ARGV[5] == '0' and 'alive')
   if state == 'alive' then return {holder, holder, ''} end

@@ -82,7 +82,10 @@ class ClusterImages:
                 continue
             entry = json.loads(found[0])
             if entry.get("generation", generation) == generation:
-                blob = Blob(**entry.get("blob", entry))
+                values = entry.get("blob", entry)
+                if "is_cut" in values:  # its name before
+                    values["is_incomplete"] = values.pop("is_cut")
+                blob = Blob(**values)
                 await self._index.add(image.order_id, image.key, blob)
                 return blob
         return None
@@ -113,7 +116,7 @@ class ClusterImages:
         blob = marked.blob
         await self._objects.upload(_content(blob.digest), content, blob.size)
         self._lost.discard(blob.digest)
-        if marked.key:
+        if marked.key and marked.order_id:  # of what version 1.0.0 has left, the order is not known
             await self._index.add(marked.order_id, marked.key, blob)
 
     async def present(self, digests: Collection[str]) -> set[str]:

@@ -94,6 +94,21 @@ async def test_every_line_of_the_report_comes_back(catalogue: Catalogue, blob: B
     assert list(record.results) == archive.results
 
 
+async def test_the_report_of_a_build_that_version_1_began_comes_back(
+    catalogue: Catalogue, database: Database, blob: Blob
+) -> None:
+    """It wrote the lines of a report into the archive's row, none as yet."""
+    archive = await begun(catalogue, blob)
+    await database.run(lambda connection: connection.execute("UPDATE archives SET results = '[]'"))
+    archive.results = [ImageResult("a", "a", "a.jpg", 5, 0, None, 2)]
+
+    await catalogue.settle(archive, State.COMPLETE, "")
+
+    record = await catalogue.load(archive.id)
+    assert record is not None
+    assert list(record.results) == archive.results
+
+
 async def test_a_member_whose_blob_is_gone_is_not_recorded(catalogue: Catalogue, blob: Blob) -> None:
     """Nor are those that come with it."""
     archive = await begun(catalogue)

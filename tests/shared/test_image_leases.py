@@ -90,6 +90,24 @@ async def test_what_a_dead_holder_may_have_done_is_told(mine: RedisLink, other: 
         assert not (await second.acquire(KEY, buys=True)).is_only_one
 
 
+@pytest.mark.parametrize("lives", [True, False])
+async def test_a_lease_of_version_1_is_understood(mine: RedisLink, other: RedisLink, lives: bool) -> None:
+    """It has no number. It is waited for while its holder lives, and taken over when that is gone."""
+    await other.call(lambda: other.redis.set(f"batch:image:{KEY}", "other"))
+    if not lives:
+        await other.leave("other")
+    taking = asyncio.create_task(leases_of(mine).acquire(KEY, buys=True))
+    if lives:
+        await asyncio.sleep(0.05)
+        assert not taking.done()
+        await other.call(lambda: other.redis.delete(f"batch:image:{KEY}"))
+        await other.publish(KEY)
+
+    async with asyncio.timeout(TIMEOUT):
+        assert (await taking).is_only_one is lives
+    assert mine.link.is_up
+
+
 async def test_a_lease_that_is_anothers_by_now_stays_the_others(mine: RedisLink, other: RedisLink) -> None:
     """One that was taken for dead wakes up and gives back what it no longer has."""
     first, second = leases_of(mine), leases_of(other)

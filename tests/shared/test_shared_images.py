@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -240,6 +240,28 @@ async def test_the_index_of_version_1_is_read(file: Path, generation: int, finds
 
     assert [found, await second.find(image("vvv.0"), "o")] == [(blob(1) if finds else None, True)] * 2
     assert not second.has_legacy
+
+
+async def test_an_entry_that_calls_an_image_without_its_end_cut_is_read() -> None:
+    """As it was called before."""
+    store = MemoryStore()
+    entry: dict[str, Any] = {"generation": 0, "blob": {**asdict(blob(1)), "is_cut": True}}
+    del entry["blob"]["is_incomplete"]
+    await store.put_async("variants/v/v", json.dumps(entry).encode())
+    images = ClusterImages(Objects(store, Metrics()))
+
+    assert await images.find(image("v.0"), "o") == (replace(blob(1), is_incomplete=True), True)
+
+
+async def test_what_version_1_has_left_to_be_shared_is_shared(
+    two: tuple[ClusterImages, ClusterImages], file: Path
+) -> None:
+    """It did not note of which order an image is: others have its bytes, for the lists that name them."""
+    first, second = two
+
+    await first.publish(marked(1, "v.0", order_id=""), file)
+
+    assert b"".join([piece async for piece in second.read(blob(1), 0, 5)]) == b"bytes"
 
 
 async def test_one_that_cannot_be_shared_keeps_no_others_waiting(
