@@ -16,6 +16,7 @@ from service.archives.record import Record, extend
 from service.archives.registry import Registry, may_share
 from service.archives.repair import repair
 from service.background import repeat
+from service.computing import MANY_IMAGES, compute
 from service.orders.schedule import PollSchedule
 from service.problems import (
     ArchiveGone,
@@ -71,7 +72,8 @@ class Archives:
         if isinstance(order_id, str):
             order = await self._look_up(order_id, options, deadline)
             known = await self.previews.keys_since(order_id, options)
-            plan = self._planner.plan(order_id, order, await self._generations.observe(order_id, order), options)
+            generations = await self._generations.observe(order_id, order)
+            plan = await self._planner.compute_plan(order_id, order, generations, options)
             await self.previews.check_price([plan.without(known)], options)
             if options.refresh:
                 plan = await self._refreshed(plan, order, options)
@@ -126,7 +128,7 @@ class Archives:
         order_id = before.order_id
         anew = {image.image_id for image in before.images}
         generations = await self._generations.observe(order_id, order, anew)
-        plan = self._planner.plan(order_id, order, generations, options)
+        plan = await self._planner.compute_plan(order_id, order, generations, options)
         left = set(plan.keys)
         replaced = await self._store.find([key for key in before.keys if key not in left])
         self._context.metrics.images_refetched.labels(Refetch.REFRESH).inc(len(replaced))
@@ -140,7 +142,7 @@ class Archives:
                 if isinstance(order, Problem):
                     raise order
                 generations = await self._generations.observe(order_id, order)
-                plans.append(self._planner.plan(order_id, order, generations, options))
+                plans.append(await self._planner.compute_plan(order_id, order, generations, options))
             except _OF_ONE_ORDER as problem:
                 name = order.name if isinstance(order, Order) else None
                 plans.append(PlannedOrder.failed(order_id, name, problem))
@@ -152,13 +154,14 @@ class Archives:
             for at, (plan, order) in enumerate(zip(plans, orders.values(), strict=True)):
                 if isinstance(plan, Plan) and isinstance(order, Order):
                     plans[at] = await self._refreshed(plan, order, options)
-        return join(plans, options)
+        files = sum(len(plan.images) for plan in plans if isinstance(plan, Plan))
+        return await compute(lambda: join(plans, options), is_short=files <= MANY_IMAGES)
 
     async def find(self, order_id: str, order: Order, options: Options) -> Archive | Plan:
         """The archive that `get_or_start` would give, or its plan where there is none yet; nothing is started."""
         known = await self.previews.keys_since(order_id, options)
         generations = await self._generations.observe(order_id, order)
-        plan = self._planner.plan(order_id, order, generations, options).new_since(known)
+        plan = (await self._planner.compute_plan(order_id, order, generations, options)).new_since(known)
         build = self._registry.joinable(plan.build_key, time.monotonic() + options.wait_timeout)
         return build.archive if build else await self._finished(plan) or plan
 

@@ -199,7 +199,7 @@ class Build:
         try:
             document = await watch.next_poll(schedule)
             generations = await self._generations.observe(order_id, document)
-            now = self._planner.plan(order_id, document, generations, self.plan.options)
+            now = await self._planner.compute_plan(order_id, document, generations, self.plan.options)
             self.current = self.current.replaced(order, now)
         except OrderNotFound:
             self._gone.add(order)

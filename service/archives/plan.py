@@ -1,5 +1,6 @@
 """What an archive will hold, decided before anything is fetched."""
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -192,9 +193,13 @@ class Plan(BaseModel):
         """The plan with one of its orders as `plan`, which is of that order alone, has it now."""
         if not self.orders[order].folder:
             return plan
-        parts = [(one, self.images_of(at)) for at, one in enumerate(self.orders)]
-        parts[order] = _in_folder(plan, order, self.orders[order].folder)
-        return _joined(parts, self.options)
+        planned, images = _in_folder(plan, order, self.orders[order].folder)
+        orders = (*self.orders[:order], planned, *self.orders[order + 1 :])
+        first, last = (
+            bisect(self.images, order, key=lambda image: image.order) for bisect in (bisect_left, bisect_right)
+        )
+        images = (*self.images[:first], *images, *self.images[last:])
+        return self.model_copy(update={"orders": orders, "images": images, "key": _key(orders)})
 
     def file_name(self, image: PlannedImage, names: Names, extension: str) -> str:
         """What one of its images is called in the archive; `extension` is that of its bytes."""
@@ -240,16 +245,20 @@ def join(plans: Sequence["Plan | PlannedOrder"], options: Options) -> Plan:
     """The plan of an archive of several orders, a folder each; of an order that failed there is no plan."""
     orders = [plan.orders[0] if isinstance(plan, Plan) else plan for plan in plans]
     folders = folder_names([(order.order_id, order.name) for order in orders])
-    return _joined(
-        [
-            _in_folder(plan, at, folder) if isinstance(plan, Plan) else (plan.model_copy(update={"folder": folder}), [])
-            for at, (plan, folder) in enumerate(zip(plans, folders, strict=True))
-        ],
-        options.of_plan,
+    parts = [
+        _in_folder(plan, at, folder) if isinstance(plan, Plan) else (plan.model_copy(update={"folder": folder}), ())
+        for at, (plan, folder) in enumerate(zip(plans, folders, strict=True))
+    ]
+    return Plan(
+        orders=tuple(order for order, _ in parts),
+        options=options.of_plan,
+        images=tuple(image for _, images in parts for image in images),
+        key=_key([order for order, _ in parts]),
+        options_key=digest("orders", [options_key(order.order_id, options) for order in orders]),
     )
 
 
-def _in_folder(plan: Plan, at: int, folder: str) -> tuple[PlannedOrder, list[PlannedImage]]:
+def _in_folder(plan: Plan, at: int, folder: str) -> tuple[PlannedOrder, Sequence[PlannedImage]]:
     """An order and its images, of its plan alone, as they are in a plan of several."""
     stems = plan.names.stems
     images = [
@@ -264,12 +273,6 @@ def _in_folder(plan: Plan, at: int, folder: str) -> tuple[PlannedOrder, list[Pla
     return plan.orders[0].model_copy(update={"folder": folder, "key": plan.key}), images
 
 
-def _joined(parts: Sequence[tuple[PlannedOrder, Sequence[PlannedImage]]], options: Options) -> Plan:
-    orders = tuple(order for order, _ in parts)
-    return Plan(
-        orders=orders,
-        options=options,
-        images=tuple(image for _, images in parts for image in images),
-        key=digest("orders", [(order.order_id, order.folder, order.key) for order in orders]),
-        options_key=digest("orders", [options_key(order.order_id, options) for order in orders]),
-    )
+def _key(orders: Sequence[PlannedOrder]) -> str:
+    """Of an archive of several orders."""
+    return digest("orders", [(order.order_id, order.folder, order.key) for order in orders])

@@ -9,6 +9,7 @@ from service.archives.names import ANY_NAME, Names
 from service.archives.options import Options
 from service.archives.plan import Plan, PlannedImage, PlannedOrder, options_key
 from service.archives.renditions import ORIGINAL, ORIGINALS_FOLDER
+from service.computing import MANY_IMAGES, compute
 from service.images.identity import digest, image_key, image_variant
 from service.images.legacy import KeyWithLegacy, legacy_key
 from service.problems import InvalidParameter, OrderEmpty, TooManyImages, UnknownImage
@@ -74,6 +75,11 @@ class Planner:
             key=digest(same_options, identity),
             options_key=same_options,
         )
+
+    async def compute_plan(self, order_id: str, order: Order, generations: Mapping[str, int], options: Options) -> Plan:
+        """As `plan`, beside the event loop where it takes long."""
+        count = min(len(order.images), self.max_images)
+        return await compute(lambda: self.plan(order_id, order, generations, options), is_short=count <= MANY_IMAGES)
 
     def outline(self, order_id: str, order: Order, generations: Mapping[str, int], options: Options) -> Plan:
         """As `plan`, of an order however large: what its owner is shown. No archive can be built from it."""

@@ -1,6 +1,7 @@
 """What an archive will hold, and when two requests want the same."""
 
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -220,6 +221,44 @@ def test_an_order_is_replaced_by_what_it_is_now() -> None:
     assert after.images_of(0) == before.images_of(0)
     assert [image.entry for image in after.images_of(1)] == [("c", "Mill Road"), ("d", "Mill Road")]
     assert after.key != before.key == before.replaced(0, plan(["a", "b"])).key
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize("now", [["x", "y", "z"], ["x"]])
+def test_a_plan_with_one_order_replaced_is_that_of_all_as_they_are(at: int, now: list[str]) -> None:
+    """Whichever order it is, and whether it has more files or fewer."""
+    options = Options.model_validate({"rendition": ["web", "print"], "include": ["original"]})
+    ids = [ORDER, MILL, MILL[:-1] + "b"]
+
+    def plans(*listed: list[str]) -> list[Plan]:
+        orders = [parse_order(order(images, order_id=one)) for one, images in zip(ids, listed, strict=True)]
+        return [Planner(100).plan(one, document, {}, options) for one, document in zip(ids, orders, strict=True)]
+
+    before = [["a", "b"], ["c", "d"], ["e", "f"]]
+    changed = plans(*before[:at], now, *before[at + 1 :])
+
+    assert join(plans(*before), options).replaced(at, changed[at]) == join(changed, options)
+
+
+@pytest.mark.parametrize(("count", "is_beside"), [(100, False), (2_000, True)])
+async def test_a_long_plan_is_made_beside_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch, count: int, is_beside: bool
+) -> None:
+    """A short one at once: it shall not queue behind long work."""
+    made_on: list[int] = []
+    really = Planner.plan
+
+    def noted(*args: Any) -> Plan:
+        made_on.append(threading.get_ident())
+        return really(*args)
+
+    monkeypatch.setattr(Planner, "plan", noted)
+    document = parse_order(order([str(number) for number in range(count)]))
+
+    made = await Planner(2_000).compute_plan(ORDER, document, {}, Options())
+
+    assert len(made.images) == count
+    assert (made_on != [threading.get_ident()]) is is_beside
 
 
 def test_an_order_that_failed_is_part_of_the_plan() -> None:
