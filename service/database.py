@@ -173,7 +173,7 @@ class Database:
                 for part in _transactions(group):
                     self._commit(part)
                 with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                    self._loop.call_soon_threadsafe(_settle, group)
+                    self._loop.call_soon_threadsafe(_resolve, group)
         self._connection.close()
         self._lock.close()
         self._closed.set_result(None)
@@ -255,11 +255,11 @@ def _transactions(group: list[_Work]) -> Iterator[list[_Work]]:
             yield list(part)
 
 
-def _settle(group: list[_Work]) -> None:
+def _resolve(group: list[_Work]) -> None:
     for work in group:
         if work.future is None:
             if work.error is not None:
-                log.info("not noted", reason=str(work.error))
+                log.info("last use could not be noted", reason=str(work.error))
         elif not work.future.done():
             if work.error is not None:
                 work.future.set_exception(work.error)

@@ -60,7 +60,7 @@ _ADVICE = {
     Reason.INCOMPLETE: "Its file at Autoenhance ends too early. It is in the archive as it is; process it again there.",
     Reason.TOO_LARGE: "It is larger than this service accepts. Try other options.",
     Reason.NOT_AN_IMAGE: "Autoenhance sent something that is not an image. Try again later.",
-    Reason.BAD_REDIRECT: "Autoenhance redirected to an address that cannot be used. Try again later.",
+    Reason.BAD_REDIRECT: "Autoenhance redirected to a URL that cannot be used. Try again later.",
     Reason.BREAKER_OPEN: "Autoenhance is failing; requests are paused. Try again in a minute.",
     Reason.STORE_FULL: "This service has no storage space left. Try again later.",
     Reason.INTERNAL_ERROR: "An internal error occurred. Try again later.",

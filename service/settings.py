@@ -103,7 +103,7 @@ class Settings(BaseSettings):
     autoenhance_api_key: SecretStr | None = None
     """Key of the Autoenhance account. Without it the service starts, and downloads are a 503."""
     autoenhance_api_base: str = "https://api.autoenhance.ai/v3"
-    """Address of the API."""
+    """URL of the API."""
     autoenhance_api_version: str | None = "2025-05-08"
     """Sent as `x-api-version`; `none` leaves the account's own version in force."""
     autoenhance_webhook_secret: SecretStr | None = None
@@ -212,7 +212,7 @@ class Settings(BaseSettings):
     otel_exporter_otlp_endpoint: str | None = None
     """Collector for traces over OTLP/HTTP; unset = no tracing. The other `OTEL_*` variables work as usual."""
     otel_exporter_otlp_traces_endpoint: str | None = None
-    """The same as a complete address, for traces that go elsewhere."""
+    """The same as a complete URL, for traces that go elsewhere."""
     log_format: Literal["console", "json"] = "console"
     """`console` for people, `json` for programs."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

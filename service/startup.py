@@ -73,7 +73,7 @@ def misspelt(names: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def _shown(url: str) -> str:
-    """An address without what may be a password."""
+    """A URL without what may be a password."""
     parts = hosts.split(url)
     return url if parts is None else f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 

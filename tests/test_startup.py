@@ -69,7 +69,7 @@ async def test_a_proxy_that_is_none_stops_the_start(tmp_path: Path) -> None:
     ended = await run("serve", folder=tmp_path, PORT="0", HTTPS_PROXY="socks5://user:secret@proxy.example:1080")
 
     assert (ended.code, "Traceback" in ended.errors, "secret" in ended.errors) == (2, False, False)
-    assert "HTTPS_PROXY must be the address of an HTTP proxy" in ended.errors
+    assert "HTTPS_PROXY must be the URL of an HTTP proxy" in ended.errors
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,7 @@
 """Behind a share link: `/s/{token}`, its photos and their download. Nothing else can be reached by it."""
 
-from collections.abc import Iterator
-from datetime import UTC, datetime
-from functools import cache
-from html import escape
 from http import HTTPStatus
-from string import Template
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 from multidict import MultiDict
@@ -14,13 +9,8 @@ from multidict import MultiDict
 from service.api import downloads, images, page
 from service.api.base_path import base_path, in_html
 from service.api.caller import Caller, tenant_of
-from service.api.downloads import (
-    BYTES,
-    CONDITIONS,
-    HEAD_ANSWERS,
-    ORDER_CALL,
-    ZIP_ANSWERS,
-)
+from service.api.delivery_html import PREVIEW_QUERY, gallery, gone
+from service.api.downloads import BYTES, CONDITIONS, HEAD_ANSWERS, ORDER_CALL, ZIP_ANSWERS
 from service.api.images import describe_image, send_image
 from service.api.keys import ORDERS, PRESETS, SETTINGS
 from service.api.limits import Counts
@@ -31,7 +21,6 @@ from service.api.share_links import (
     ADMINISTRATOR,
     ANYBODY,
     SHARE_LINKS,
-    SharedImage,
     ShareLink,
     is_token_of,
     link_id_of,
@@ -58,7 +47,6 @@ SHARED = web.RequestKey("SHARED", ShareLink)
 PREFIX = "/s/"
 
 _PREVIEW = Rendition(preview=True, max_width=480)
-_PREVIEW_QUERY = "preview=true&max_width=480"
 _HEADERS = {"X-Robots-Tag": "noindex, nofollow", "Referrer-Policy": "no-referrer"}
 
 
@@ -79,10 +67,10 @@ async def show(request: web.Request) -> web.Response:
     settings = request.app[SETTINGS]
     link = request.get(SHARED)
     status = HTTPStatus.OK if link else HTTPStatus.NOT_FOUND
-    title, body = _gone() if link is None else _gallery(link, settings.brand_name)
-    html = _template().substitute(title=escape(title), body=body).encode()
-    html = in_html(html, base_path(request))
-    response = web.Response(body=html, status=status, content_type="text/html", charset="utf-8")
+    html = gone() if link is None else gallery(link, f"{PREFIX}{link.token}", settings.brand_name)
+    response = web.Response(
+        body=in_html(html.encode(), base_path(request)), status=status, content_type="text/html", charset="utf-8"
+    )
     response.headers.update({**page.DELIVERY_HEADERS, "Cache-Control": "no-store"})
     response.enable_compression()
     return response
@@ -151,7 +139,7 @@ def _read_image(request: web.Request) -> tuple[str, str, ImageOptions]:
     given = {name for name in request.query if name in Rendition.model_fields or name == "rendition"}
     rendition = wanted.plain if given else shared
     if rendition not in (shared, _PREVIEW):
-        raise InvalidParameter(min(given), f"this link opens its photos as they were shared, or with {_PREVIEW_QUERY}")
+        raise InvalidParameter(min(given), f"this link opens its photos as they were shared, or with {PREVIEW_QUERY}")
     return link.order_id, image_id, ImageOptions(**rendition.model_dump(), download=wanted.download)
 
 
@@ -171,60 +159,6 @@ async def _read_download(request: web.Request) -> tuple[str, Options]:
         if not chosen:
             raise OrderEmpty
     return link.order_id, _options(request, link).model_copy(update={"image": tuple(chosen)})
-
-
-@cache
-def _template() -> Template:
-    return Template(page.delivery_template())
-
-
-def _gallery(link: ShareLink, brand: str) -> tuple[str, str]:
-    """The title and the body of the page, as HTML."""
-    title = link.order_name or "Your photos"
-    ends = datetime.fromtimestamp(link.expires, UTC)
-    count = f"{len(link.images)} photo{'' if len(link.images) == 1 else 's'}"
-    until = f"{ends.day} {ends:%B %Y}, {ends:%H:%M} UTC"
-    base = f"{PREFIX}{link.token}"
-    body = [
-        '<main class="delivery">',
-        '<header class="delivery-head">',
-        f'<p class="from">{escape(brand)}</p>' if brand else "",
-        f"<h1>{escape(title)}</h1>",
-        f'<p class="until">{count}. This page is here until <time datetime="{ends.isoformat()}">{until}</time>.</p>',
-        "</header>",
-        f'<ul class="gallery" aria-label="Photos">{"".join(_photos(link, base))}</ul>',
-        '<div class="delivery-bar"><div>',
-        f'<a class="button primary" href="{base}/download" download>{_save_all(len(link.images))}</a>',
-        "<p>Or save single photos above.</p>" if len(link.images) > 1 else "",
-        "</div></div>",
-        "</main>",
-    ]
-    return " - ".join(part for part in (title, brand) if part), "\n".join(part for part in body if part)
-
-
-def _save_all(count: int) -> str:
-    return "Save the photo as a ZIP" if count == 1 else f"Save all {count} photos in one ZIP"
-
-
-def _photos(link: ShareLink, base: str) -> Iterator[str]:
-    for shared in link.images:
-        yield _photo(shared, f"{base}/images/{quote(shared.image_id, safe='')}")
-
-
-def _photo(shared: SharedImage, path: str) -> str:
-    name = escape(shared.name)
-    return (
-        f'<li><a class="gallery-photo" href="{path}"><img src="{path}?{escape(_PREVIEW_QUERY)}" alt="{name}" '
-        'width="480" height="320" loading="lazy" decoding="async"></a>'
-        f'<div class="gallery-line"><span class="gallery-name" title="{name}">{name}</span>'
-        f'<a class="button small" href="{path}?download=true" download aria-label="Save {name}">Save</a></div></li>'
-    )
-
-
-def _gone() -> tuple[str, str]:
-    return LinkNotFound.title, (
-        f'<main class="gone"><h1>{escape(LinkNotFound.title)}</h1><p>{escape(LinkNotFound.advice)}</p></main>'
-    )
 
 
 _PROBLEMS: Problems = (LinkNotFound, LinksUnavailable)

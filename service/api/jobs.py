@@ -99,7 +99,7 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 
 async def download(request: web.Request) -> web.StreamResponse:
-    """The ZIP, as at the archive's own address."""
+    """The ZIP, as at the archive's own URL."""
     return await request.app[DELIVERY].deliver(request, await _result(request), DeliveryOptions())
 
 

@@ -42,7 +42,7 @@ _UNSHARED = ("refresh", "since", "max_credits")
 
 
 class Link(Document):
-    """An address that can be downloaded from without a key."""
+    """A URL that can be downloaded from without a key."""
 
     url: Reference = Field(description="To be asked for as it stands.")
     expires_at: Moment | None

@@ -95,7 +95,7 @@ async def handle_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except web.HTTPException as error:
         return _answer(request, _from_http(request, error))
     except OutOfSpace as error:
-        log.warning("no room", reason=str(error))
+        log.warning("no storage space", reason=str(error))
         return _answer(request, StoreFull())
     except Exception:
         log.exception("request failed", method=method_of(request), route=route_of(request), path=request.path)

@@ -117,7 +117,7 @@ async def _collect(
 
 
 def _item(order: Order) -> dict[str, Any] | None:
-    """An order as it is listed; None for one that is deleted, or that has no address."""
+    """An order as it is listed; None for one that is deleted, or that has no URL."""
     if order.is_deleted or not is_order_id(order.order_id):
         return None
     path = f"/v1/orders/{order.order_id}"

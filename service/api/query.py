@@ -36,7 +36,7 @@ def is_order_id(value: object) -> TypeGuard[str]:
 
 
 def find_order_id(text: str) -> str | None:
-    """The first order id in some text, such as an address, in lower case."""
+    """The first order id in some text, such as a URL, in lower case."""
     found = _UUID.search(text)
     return found[0].lower() if found else None
 

@@ -1,4 +1,4 @@
-"""A route: its address, its handler, its policy (who may, what it counts against), and what it takes and answers.
+"""A route: its path, its handler, its policy (who may, what it counts against), and what it takes and answers.
 
 Each resource's file ends with its `ROUTES`. The router, the middlewares, the limits, the metrics and `/openapi.json`
 read them, and nothing else says any of it.
@@ -75,7 +75,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """What is sent to an address that the caller names."""
+    """What is sent to a URL that the caller names."""
 
     address: str
     """A runtime expression of OpenAPI, such as `{$request.query.callback_url}`."""

@@ -1,4 +1,4 @@
-"""Every address of the service."""
+"""Every route of the service."""
 
 from collections.abc import Iterable
 

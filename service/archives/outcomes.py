@@ -71,7 +71,7 @@ def problem_of(error: BaseException) -> Problem:
         case Abandoned():
             return ArchiveGone()
         case OutOfSpace():
-            log.warning("no room", reason=str(error))
+            log.warning("no storage space", reason=str(error))
             return StoreFull()
         case TakenOver():
             return StillBuilding(retry_after=_TAKEN_OVER_SECONDS)

@@ -68,7 +68,7 @@ class Assistant:
                         started = True
                         yield Words(piece)
             except ModelFailed as failure:
-                log.warning("model failed", reason=str(failure), started=started)
+                log.warning("chat model failed", reason=str(failure), started=started)
                 if started:
                     yield Words(BROKEN_OFF)
             if started:

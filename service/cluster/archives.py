@@ -167,7 +167,7 @@ class ClusterArchives:
                 return document.record
             if document is None and is_certain:
                 return None
-        raise StillBuilding("What became of this archive cannot be told at the moment.", retry_after=BEAT_SECONDS)
+        raise StillBuilding("The state of this archive is not known at the moment.", retry_after=BEAT_SECONDS)
 
     async def _share_for_the_dead(self, live: LiveList) -> Record:
         """What its builder had settled, not shared. Images that nobody else has are fetched again by who reads it."""

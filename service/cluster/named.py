@@ -32,7 +32,7 @@ class ClusterNames:
             naming = (await self._documents.read(order_id)).names.get(url_key)
         except Unavailable:
             raise StillBuilding(
-                "What this address has named cannot be told at the moment.", retry_after=_RETRY_SECONDS
+                "Which archive this URL has named is not known at the moment.", retry_after=_RETRY_SECONDS
             ) from None
         if naming is None or naming.seen < time.time() - REMEMBERED_SECONDS:
             return None

@@ -115,7 +115,7 @@ class Publisher:
             try:
                 is_done = await self._share_rest()
             except Exception:
-                log.exception("not shared yet")
+                log.exception("could not be shared yet")
             self._is_waiting = not is_done
             if is_last:
                 return

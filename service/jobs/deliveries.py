@@ -1,4 +1,4 @@
-"""Sends a job's ZIP to the storage that it named: one PUT to a presigned address, again after a while if that fails."""
+"""Sends a job's ZIP to the storage that it named: one PUT to a presigned URL, again after a while if that fails."""
 
 import asyncio
 import sqlite3
@@ -23,7 +23,7 @@ from service.upstream.network import ForbiddenAddress
 
 log = get_logger(__name__)
 
-# Seconds from a failed attempt to the next: within the hour for which a presigned address is usually good.
+# Seconds from a failed attempt to the next: within the hour for which a presigned URL is usually good.
 RETRY_SECONDS = (5, 30, 120, 600, 1800)
 # A storage that takes no piece for so long has gone; when it has all of them it may think for a while.
 _STALL_SECONDS = 60.0
@@ -53,7 +53,7 @@ class Deliveries:
         self._attempts = metrics.deliveries
 
     async def attempt(self, job: Job) -> Delivery:
-        """As `Work.deliver`. The address holds a secret: no more than its host is told to anybody."""
+        """As `Work.deliver`. The URL holds a secret: no more than its host is told to anybody."""
         attempts = job.delivery.attempts + 1 if job.delivery else 1
         try:
             await self._send(job)
@@ -90,10 +90,10 @@ class Deliveries:
             except (ClientError, OSError, ValueError):
                 raise _Failed("interrupted") from None
 
-    async def _put(self, address: str, archive: Archive) -> None:
+    async def _put(self, target: str, archive: Archive) -> None:
         await archive.wait_until(lambda: False)
         clock = asyncio.get_running_loop().time
-        url = as_given(address)
+        url = as_given(target)
         headers = {"Content-Length": str(archive.length)}
         if "Signature" not in url.query:  # of the older way to sign, which signs this header too, as absent
             headers["Content-Type"] = "application/zip"

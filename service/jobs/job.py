@@ -97,7 +97,7 @@ class JobRequest:
     options: dict[str, Any]
     callback_url: str | None = None
     deliver_to: str | None = None
-    """Where in a storage the ZIP is to be put. Whoever knows the address may write there: it is shown to nobody."""
+    """Where in a storage the ZIP is to be put. Whoever knows the URL may write there: it is shown to nobody."""
     created: float
     """Epoch seconds, as all times here."""
     trace: str | None = None

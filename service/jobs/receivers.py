@@ -1,4 +1,4 @@
-"""How a job's receivers are reached, by callbacks and deliveries alike: the session, addresses, when to try again."""
+"""How a job's receivers are reached, by callbacks and deliveries alike: the session, URLs, when to try again."""
 
 import asyncio
 import random
@@ -95,6 +95,6 @@ class PoolResolver(AbstractResolver):
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def as_given(address: str) -> URL:
-    """The address with every byte as its receiver gave it; one that no request line can hold is encoded."""
-    return URL(address, encoded=_VISIBLE_ASCII.fullmatch(address) is not None)
+def as_given(url: str) -> URL:
+    """The URL with every byte as its receiver gave it; one that no request line can hold is encoded."""
+    return URL(url, encoded=_VISIBLE_ASCII.fullmatch(url) is not None)

@@ -80,4 +80,4 @@ class WebhookEvents:
                 log.warning("auto batch postponed", order_id=order_id, code=problem.code)
             else:
                 return
-        log.warning("no auto batch", order_id=order_id)
+        log.warning("auto batch skipped", order_id=order_id)

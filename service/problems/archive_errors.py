@@ -91,7 +91,7 @@ class PreconditionFailed(Problem):
 
     status, code = HTTPStatus.PRECONDITION_FAILED, "precondition_failed"
     title = "This is not the file you have"
-    advice = "Send the request without If-Match, or to the address of the archive you have."
+    advice = "Send the request without If-Match, or to the URL of the archive you have."
 
 
 class RangeUnsafe(Problem):

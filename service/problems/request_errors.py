@@ -26,7 +26,7 @@ class InvalidParameter(Problem):
 class InvalidOrderId(Problem):
     status, code = HTTPStatus.BAD_REQUEST, "invalid_order_id"
     title = "The order id is not a UUID"
-    advice = "An order id looks like 6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11; Autoenhance shows it in the order's address."
+    advice = "An order id looks like 6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11; Autoenhance shows it in the order's URL."
 
 
 class Unauthorized(CredentialsRequired):
@@ -98,21 +98,21 @@ class PrefetchRefused(Problem):
 
     status, code = HTTPStatus.FORBIDDEN, "prefetch_refused"
     title = "Full-size images are not prefetched"
-    advice = "They cost credits: open the address itself."
+    advice = "They cost credits: open the URL itself."
 
 
 class NotFound(Problem):
     status, code = HTTPStatus.NOT_FOUND, "not_found"
-    title = "No such address"
-    advice = "The API reference at /docs lists every address."
+    title = "No such URL"
+    advice = "The API reference at /docs lists every URL."
 
 
 class MethodNotAllowed(Problem):
-    """`Allow` lists the methods of this address."""
+    """`Allow` lists the methods of this URL."""
 
     status, code = HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed"
     title = "Method not allowed"
-    advice = "The API reference at /docs lists the methods of every address."
+    advice = "The API reference at /docs lists the methods of every URL."
 
 
 class UploadTimeout(Problem):
@@ -133,7 +133,7 @@ class HeadersTooLarge(Problem):
     """Each may have up to 8 KiB."""
 
     status, code = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large"
-    title = "The address or a header is too long"
+    title = "The URL or a header is too long"
     advice = "Request fewer images at a time."
 
 

@@ -48,5 +48,5 @@ class RequestUnfinished(RetryableProblem):
 
 class RequestsUnavailable(RetryableProblem):
     code = "requests_unavailable"
-    title = "It cannot be told at the moment whether a request with this Idempotency-Key was answered before"
+    title = "It is not known at the moment whether this Idempotency-Key was used before"
     advice = "Send it again in a few seconds, with the same key."

@@ -89,7 +89,7 @@ class SandboxConfig:
     unlisted_images: int = 0
     """How many images `total_images` counts beyond those that are listed."""
     volatile_fields: bool = False
-    """Whether images have undocumented fields that change at every request: a signed address, a counter, a time."""
+    """Whether images have undocumented fields that change at every request: a signed URL, a counter, a time."""
     page_shortfall: int = 0
     """How many orders a page holds fewer than asked for (never none)."""
 

@@ -101,12 +101,12 @@ class Sandbox:
 
     @property
     def api_base(self) -> str:
-        """Base address of the API, with `/v3` and without a slash at the end."""
+        """Base URL of the API, with `/v3` and without a slash at the end."""
         return f"{self._base}/v3"
 
     @property
     def asset_base(self) -> str:
-        """Base address of the host that downloads are redirected to."""
+        """Base URL of the host that downloads are redirected to."""
         return self._running().links.asset_base
 
     @property

@@ -1,4 +1,4 @@
-"""Errors nobody expected, sent to Sentry; nothing happens without its address.
+"""Errors nobody expected, sent to Sentry; nothing happens without its DSN.
 
 Whatever is logged with a traceback is reported: there is no second way to say that something went wrong.
 """

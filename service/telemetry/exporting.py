@@ -43,7 +43,7 @@ async def export_traces(
 
 
 def url_filter(api_base: URL) -> Callable[[URL], str]:
-    """Makes what a client span tells of the address it calls: its origin, and the route at Autoenhance's API.
+    """Makes what a client span tells of the URL it calls: its origin, and the route at Autoenhance's API.
 
     An id in a route is `{id}`. Other paths are left out, since they may be secrets: a callback's, a signed address's.
     """

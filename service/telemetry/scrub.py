@@ -18,7 +18,7 @@ _SHARED = re.compile(r"(/s/)[A-Za-z0-9_-]{16,}")
 
 
 class Scrubber:
-    """Knows the service's own secrets, and what those of signed addresses look like."""
+    """Knows the service's own secrets, and what those of signed URLs look like."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         known = {form for secret in secrets if len(secret) >= _MIN_LENGTH for form in _forms(secret)}
@@ -48,6 +48,6 @@ class Scrubber:
 
 
 def _forms(secret: str) -> set[str]:
-    """A secret as it may be written: as it is, in JSON with and without escapes, in an address, in a Python literal."""
+    """A secret as it may be written: as it is, in JSON with and without escapes, in a URL, in a Python literal."""
     in_json = {json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
     return {secret, *in_json, quote(secret, safe=""), quote(secret), quote_plus(secret), repr(secret)[1:-1]}

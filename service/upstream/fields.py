@@ -51,7 +51,7 @@ def as_reason(value: object) -> str | None:
 
 
 def as_identifier(value: object) -> str | None:
-    """An id as it was given: one that no address can hold is none, since a cleaned one would be another's."""
+    """An id as it was given: one that no URL can hold is none, since a cleaned one would be another's."""
     text = as_text(value)
     return text if text is not None and text == _clean(text, _MAX_ID) else None
 

@@ -285,11 +285,11 @@ def _is_localhost(host: str) -> bool:
 
 
 def _proxy_url(scheme: str, value: str) -> URL:
-    """A proxy's address, which may come without a scheme. Raises `ValueError`, without the password it may hold."""
+    """A proxy's URL, which may come without a scheme. Raises `ValueError`, without the password it may hold."""
     try:
         url = URL(value if "://" in value else f"http://{value}")
         if url.scheme == "http" and url.host and url.port:
             return url
     except ValueError:
         pass
-    raise ValueError(f"{scheme.upper()}_PROXY must be the address of an HTTP proxy, such as http://proxy.example:3128")
+    raise ValueError(f"{scheme.upper()}_PROXY must be the URL of an HTTP proxy, such as http://proxy.example:3128")

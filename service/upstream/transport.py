@@ -130,7 +130,7 @@ class Transport:
     async def put(
         self, operation: str, url: URL, body: AsyncIterator[bytes], *, seconds: float, headers: Mapping[str, str]
     ) -> None:
-        """Send a body to storage, without the key: the address itself is signed. Raises `UpstreamFailure`.
+        """Send a body to storage, without the key: the URL itself is signed. Raises `UpstreamFailure`.
 
         The connection is new: a body that went out on a dead one would have to be read again.
         """
@@ -238,18 +238,18 @@ def _within(seconds: float) -> ClientTimeout:
 def _next_url(url: URL, response: ClientResponse) -> URL:
     location = response.headers.get(hdrs.LOCATION)
     if not location:
-        raise UpstreamFailure(Reason.BAD_REDIRECT, "a redirect without an address")
+        raise UpstreamFailure(Reason.BAD_REDIRECT, "a redirect without a URL")
     return url_from(url, location)
 
 
 def url_from(url: URL, location: str) -> URL:
-    """The address that `url` sends us to. Raises `UpstreamFailure` for one that is not to be followed."""
+    """The URL that `url` sends us to. Raises `UpstreamFailure` for one that is not to be followed."""
     try:
         # `encoded`: a signed address must be asked for exactly as it was given.
         target = url.join(URL(location, encoded=location.isascii() and " " not in location)).with_fragment(None)
         host = target.host
     except ValueError as error:
-        raise UpstreamFailure(Reason.BAD_REDIRECT, "an address that cannot be read") from error
+        raise UpstreamFailure(Reason.BAD_REDIRECT, "a URL that cannot be read") from error
     if target.scheme not in ("http", "https") or not host or target.user is not None:
         raise UpstreamFailure(Reason.BAD_REDIRECT, f"scheme {target.scheme!r}")
     if url.scheme == "https" and target.scheme == "http":

@@ -300,4 +300,4 @@ async def test_one_that_cannot_be_shared_keeps_no_others_waiting(
     await database.close()
 
     assert "image could not be shared" in caplog.text
-    assert "not shared yet" in caplog.text
+    assert "could not be shared yet" in caplog.text
