@@ -13,12 +13,18 @@ const STATES = {
   expired: ["bad", "No longer at Autoenhance"],
 };
 const VIEW = "photos-as-list";
+const SHARE = 24; // photos placed at a time: about what a screen holds
+const SMALL = "preview=true&max_width=480"; // early.js begins with these
+
+const TILE = h("li", {}, h("button", { type: "button", class: "photo-open" }), h("label", {}, h("input", { type: "checkbox" }), h("span", { class: "photo-name" })), h("span", { class: "photo-state" }));
+const PICTURE = h("img", { alt: "", width: 480, height: 320, decoding: "async" });
 
 export class PhotoList {
   #orderId = "";
   #rows = new Map();
   #images = [];
-  #lightbox = new Lightbox();
+  #reasons = new Map(); // why a photo is missing, by its id
+  #lightbox = null; // made for the first photo that is opened
   #isRunning = false;
   #hooks;
 
@@ -27,6 +33,9 @@ export class PhotoList {
     this.#hooks = hooks;
     $("photo-list").addEventListener("change", () => this.#changed());
     $("photo-list").addEventListener("click", (event) => this.#clicked(event));
+    for (const [event, picture] of [["load", "here"], ["error", "none"]]) {
+      $("photo-list").addEventListener(event, ({ target }) => { target.closest("li").dataset.picture = picture; }, true);
+    }
     $("all").addEventListener("change", (event) => {
       for (const row of this.#rows.values()) row.box.checked = event.target.checked;
       this.#changed();
@@ -40,16 +49,29 @@ export class PhotoList {
     if (isNew) this.#rows.clear();
     this.#orderId = orderId;
     this.#images = images;
-    const reasons = new Map(failures.map((failure) => [failure.image_id, failure.reason]));
-    const rows = images.map((image) => this.#row(image));
+    this.#reasons = new Map(failures.map((failure) => [failure.image_id, failure.reason]));
+    const items = images.map((image) => this.#row(image).item);
+    for (const image of images) this.#state(image.image_id, ...(STATES[image.status] ?? STATES.unknown));
     const list = $("photo-list");
-    const same = rows.length === list.children.length && rows.every((row, at) => row.item === list.children[at]);
-    if (!same) list.replaceChildren(...rows.map((row) => row.item));
-    for (const image of images) {
-      this.#state(image.image_id, ...(STATES[image.status] ?? STATES.unknown));
-      this.#picture(image, reasons.get(image.image_id) ?? "");
+    if (isNew) {
+      list.replaceChildren();
+      this.#place(images);
+    } else {
+      for (const image of images) this.#picture(image);
+      const same = items.length === list.children.length && items.every((item, at) => item === list.children[at]);
+      if (!same) list.replaceChildren(...items);
     }
     this.#summarise();
+  }
+
+  /** Put the rows of a new order in place, a share after each frame, so that its first photos are seen soon. */
+  #place(images, from = 0) {
+    if (images !== this.#images) return; // another overview has come: all is in place
+    const share = images.slice(from, from + SHARE);
+    for (const image of share) this.#picture(image, from ? "lazy" : "eager");
+    $("photo-list").append(...share.map((image) => this.#rows.get(image.image_id).item));
+    const next = from + SHARE;
+    if (next < images.length) requestAnimationFrame(() => setTimeout(() => this.#place(images, next)));
   }
 
   /** The images that are ticked. */
@@ -89,14 +111,13 @@ export class PhotoList {
   #row(image) {
     let row = this.#rows.get(image.image_id);
     if (!row) {
-      const box = h("input", { type: "checkbox" });
+      const item = TILE.cloneNode(true);
+      const [open, label, state] = item.children;
+      const [box, name] = label.children;
       box.checked = true;
       box.disabled = this.#isRunning;
-      const name = h("span", { class: "photo-name" });
-      const state = h("span", { class: "photo-state" });
-      const why = h("span", { class: "photo-why" });
-      const open = h("button", { type: "button", class: "photo-open", "data-id": image.image_id });
-      row = { box, name, state, why, open, img: null, item: h("li", {}, open, h("label", {}, box, name), state) };
+      open.dataset.id = image.image_id;
+      row = { box, name, state, open, item, img: null };
       this.#rows.set(image.image_id, row);
     }
     write(row.name, image.file_name);
@@ -105,22 +126,22 @@ export class PhotoList {
   }
 
   /** The picture of a photo that is ready; of any other why there is none. */
-  #picture(image, reason) {
+  #picture(image, loading = "lazy") {
     const row = this.#rows.get(image.image_id);
     const isReady = image.status === "ready";
     row.open.disabled = !isReady;
     if (isReady) row.open.setAttribute("aria-label", `Look at ${image.file_name}`);
     else row.open.removeAttribute("aria-label"); // it says why there is no picture
     if (isReady && !row.img) {
-      row.img = h("img", { alt: "", width: 480, height: 320, loading: "lazy", decoding: "async", src: this.#address(image, "preview=true&max_width=480") });
-      row.img.addEventListener("error", () => { row.item.dataset.picture = "none"; });
-      row.img.addEventListener("load", () => { row.item.dataset.picture = "here"; });
+      row.img = PICTURE.cloneNode();
+      row.img.loading = loading;
+      row.img.src = this.#address(image, SMALL);
       row.open.replaceChildren(row.img);
     } else if (!isReady) {
       row.img = null;
       delete row.item.dataset.picture;
-      write(row.why, reason || "No picture yet");
-      row.open.replaceChildren(row.why);
+      const why = this.#reasons.get(image.image_id) || "No picture yet";
+      if (row.open.textContent !== why) row.open.replaceChildren(h("span", { class: "photo-why" }, why));
     }
   }
 
@@ -143,7 +164,7 @@ export class PhotoList {
       const { box } = this.#rows.get(image.image_id);
       return {
         name: image.file_name,
-        small: this.#address(image, "preview=true&max_width=480"),
+        small: this.#address(image, SMALL),
         large: this.#address(image, "preview=true"),
         before: this.#address(image, "include=original&preview=true"),
         save: this.#address(image, `${query}${query && "&"}download=true`),
@@ -152,6 +173,7 @@ export class PhotoList {
         onTick: () => this.#changed(),
       };
     });
+    this.#lightbox ??= new Lightbox();
     this.#lightbox.open(items, ready.findIndex((image) => image.image_id === open.dataset.id));
   }
 

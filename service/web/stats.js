@@ -1,7 +1,7 @@
 // Live counters and recent errors, fetched every half minute while the page is visible.
 import { getJson } from "./api.js";
 import { $, h, write } from "./dom.js";
-import { duration } from "./format.js";
+import { duration, grouped } from "./format.js";
 
 const EVERY = 30_000;
 const SAVING = 2_000; // a ZIP counts once the browser has all of it
@@ -23,7 +23,7 @@ export async function refreshStats(pause = EVERY) {
     const stats = await getJson("/v1/stats", { quiet: true });
     for (const cell of document.querySelectorAll("[data-stat]")) {
       const value = stats[cell.dataset.stat];
-      write(cell, cell.dataset.stat === "uptime_seconds" ? duration(value) : value.toLocaleString("en"));
+      write(cell, cell.dataset.stat === "uptime_seconds" ? duration(value) : grouped(value));
     }
     await showErrors(stats.recent_errors);
   } catch {
