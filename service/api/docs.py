@@ -126,7 +126,7 @@ def _render(
         theme=page.url("theme.js"),
         icon=page.url("icon.svg"),
     ).encode()
-    return page.Asset(html, "text/html", xxhash.xxh3_64_hexdigest(html))
+    return page.Asset.of(html)
 
 
 def _doors(current: str | None) -> Iterator[str]:

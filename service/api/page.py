@@ -9,6 +9,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from string import Template
+from typing import Self
 
 import xxhash
 from aiohttp import ETag, web
@@ -65,6 +66,11 @@ class Asset:
     content_type: str
     tag: str
 
+    @classmethod
+    def of(cls, body: bytes, content_type: str = "text/html") -> Self:
+        """These bytes, with the tag that stands for them."""
+        return cls(body, content_type, xxhash.xxh3_64_hexdigest(body))
+
 
 def _load() -> tuple[str, dict[str, Asset]]:
     """Every file by name, and the digest of them all."""
@@ -73,11 +79,8 @@ def _load() -> tuple[str, dict[str, Asset]]:
     # The address of a file changes with any of them, so that browsers may keep it for good and never mix two versions.
     for name in _PAGES:
         texts[name] = texts[name].replace(_PREFIX, f"{_PREFIX}{version}/")
-    bodies = {name: text.encode() for name, text in texts.items()}
-    return version, {
-        name: Asset(body, mimetypes.types_map[Path(name).suffix], xxhash.xxh3_64_hexdigest(body))
-        for name, body in bodies.items()
-    }
+    types = mimetypes.types_map
+    return version, {name: Asset.of(text.encode(), types[Path(name).suffix]) for name, text in texts.items()}
 
 
 _VERSION, _ASSETS = _load()
@@ -116,17 +119,12 @@ def _index(choices: str, *, has_sample: bool) -> Asset:
     """The page of this service, with its own presets."""
     html = _ASSETS[INDEX].body.decode().replace("<!-- sizes -->", choices)
     html = html.replace("<!-- sample -->", SAMPLE if has_sample else "")
-    return _page(html)
+    return Asset.of(html.encode())
 
 
 def _sign_in(order_id: str, *, is_wrong: bool) -> Asset:
     problem = "That key is not accepted. Check it, or ask the operator." if is_wrong else ""
-    return _page(Template(_ASSETS[SIGN_IN].body.decode()).substitute(order_id=order_id, problem=problem))
-
-
-def _page(html: str) -> Asset:
-    body = html.encode()
-    return Asset(body, "text/html", xxhash.xxh3_64_hexdigest(body))
+    return Asset.of(Template(_ASSETS[SIGN_IN].body.decode()).substitute(order_id=order_id, problem=problem).encode())
 
 
 async def asset(request: web.Request) -> web.Response:
@@ -141,8 +139,7 @@ async def asset(request: web.Request) -> web.Response:
 
 @lru_cache(maxsize=64)
 def _below(found: Asset, base: str) -> Asset:
-    body = in_html(found.body, base)
-    return Asset(body, found.content_type, xxhash.xxh3_64_hexdigest(body))
+    return Asset.of(in_html(found.body, base), found.content_type)
 
 
 def answer(request: web.Request, found: Asset, caching: str) -> web.Response:

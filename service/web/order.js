@@ -37,6 +37,7 @@ export class Order {
   #run = new Run({
     onJob: (jobId) => this.#remember(jobId),
     onSettled: (lines, other) => this.#settled(lines, other),
+    onEndOfOld: (ids) => this.#list.choose(ids),
     onState: (state) => this.#running(state),
     onPart: (part) => this.#entitle(part),
     retry: () => this.#download(),
@@ -52,6 +53,7 @@ export class Order {
     });
     wireShare(() => {
       const query = downloadQuery(this.#list.chosenIds);
+      if (!query) wrongField().focus();
       return query && { orderId: this.#id, query: String(query), ...shareable(this.#images, this.#got) };
     });
     $("options").addEventListener("input", () => {

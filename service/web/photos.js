@@ -85,6 +85,14 @@ export class PhotoList {
     return chosen.length === this.#images.length ? [] : chosen.map((image) => image.image_id);
   }
 
+  /** Tick these photos and no others; ids that are not of this order count for nothing. */
+  choose(ids) {
+    if (!this.#images.some((image) => ids.has(image.image_id))) return;
+    for (const [id, row] of this.#rows) row.box.checked = ids.has(id);
+    this.isRunning = this.#isRunning;
+    this.#changed();
+  }
+
   /** While a download runs, rows show its progress: `settled` are lines of its report, `other` is the text for the rest. */
   progress(settled, other = "Waiting") {
     const known = new Map();

@@ -2,6 +2,7 @@
 import { base } from "./api.js";
 import { $, h } from "./dom.js";
 import { photos } from "./format.js";
+import { offerTogether, wireTogether } from "./together.js";
 
 const KEY = "recent-orders";
 const MOST = 8;
@@ -14,6 +15,8 @@ export function rememberOrder({ order_id: id, name, total }) {
 export function showRecent(open) {
   const orders = recent();
   $("recent").hidden = orders.length === 0;
+  $("together").hidden = orders.length < 2;
+  offerTogether([]);
   $("recent-list").replaceChildren(...orders.map(({ id, name, total }) => {
     const link = h("a", { href: `${base}/?order=${id}` }, name || `Order ${id.slice(0, 8)}`);
     link.addEventListener("click", (event) => {
@@ -21,11 +24,13 @@ export function showRecent(open) {
       event.preventDefault();
       open(id);
     });
-    return h("li", {}, link, h("span", { class: "hint" }, photos(total)));
+    const box = h("input", { type: "checkbox", value: id, "aria-label": `${name || id}, ${photos(total)}: together with others`, hidden: orders.length < 2 });
+    return h("li", {}, box, link, h("span", { class: "hint" }, photos(total)));
   }));
 }
 
 export function wireRecent() {
+  wireTogether(() => [...$("recent-list").querySelectorAll(":checked")].map((box) => box.value));
   $("recent-clear").addEventListener("click", () => {
     keep([]);
     $("recent").hidden = true;

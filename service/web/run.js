@@ -3,10 +3,11 @@ import { getJson, request, save } from "./api.js";
 import { $, h, say, write } from "./dom.js";
 import { follow } from "./events.js";
 import { bytes, credits, duration, files, photos, shortened } from "./format.js";
-import { Pace } from "./pace.js";
+import { TransferRate } from "./transfer_rate.js";
 import { Refusal } from "./problems.js";
 
-const FINAL = new Set(["complete", "error", "cancelled"]);
+/** How a job ends. */
+export const FINAL = new Set(["complete", "error", "cancelled"]);
 const REPORT_AFTER = 400; // milliseconds
 const SPOKEN_STEPS = 4; // progress is announced in quarters
 // Trying again can change nothing about these; about others it can.
@@ -18,12 +19,14 @@ export class Run {
   #abort = null;
   #jobId = ""; // known before the first event of the job
   #job = null;
-  #pace = new Pace();
+  #rate = new TransferRate();
   #spoken = 0;
   #isLost = false;
   #isWaiting = false; // for photos that Autoenhance is still working on
   #savesItself = false; // a job that ended before the page was loaded is not saved again automatically
   #things = photos; // what is counted: photos, or files where each comes in several sizes
+  #isOld = false; // begun before the page was loaded
+  #photoIds = []; // of its report
   #isEarly = false; // whether it is saved from its first photo on
   #saving = ""; // the archive that the browser is saving already
   #reporting = 0;
@@ -31,7 +34,8 @@ export class Run {
   #hooks;
 
   /**
-   * Hooks: `onJob(jobId, or "")`, `onSettled(reportLines, wordsForTheOthers)`,
+   * Hooks: `onJob(jobId, or "")`, `onSettled(reportLines, wordsForTheOthers)`, `onEndOfOld(ids)`: the photos of a download that
+   * was begun before the page was loaded,
    * `onState("", "waiting", "collecting" or "done")`, `onPart(how much is done, or null)`, `retry()`, `rebuild()`, which asks
    * before it buys anything, `cost()`: the credits that trying again may spend.
    */
@@ -62,6 +66,7 @@ export class Run {
   /** Follow a running job, or show how it ended, after the page was reloaded. */
   async resume(jobId) {
     const signal = this.#begin(jobId);
+    this.#isOld = true;
     try {
       const job = await getJson(`/v1/jobs/${jobId}`, { signal });
       this.#savesItself = !FINAL.has(job.status);
@@ -96,10 +101,11 @@ export class Run {
   #begin(jobId = "") {
     this.#abort?.abort();
     this.#abort = new AbortController();
-    this.#pace = new Pace();
+    this.#rate = new TransferRate();
     this.#jobId = jobId;
     this.#job = null;
-    this.#isEarly = false;
+    this.#isEarly = this.#isOld = false;
+    this.#photoIds = [];
     this.#saving = "";
     this.#things = photos;
     this.#spoken = 0;
@@ -143,7 +149,7 @@ export class Run {
 
   /** No storage space, or Autoenhance is failing: what was counted so far does not tell how it continues. */
   #putOff() {
-    this.#pace = new Pace();
+    this.#rate = new TransferRate();
     $("bar").removeAttribute("value");
     write($("running-line"), "The download is paused and continues automatically.");
   }
@@ -160,9 +166,9 @@ export class Run {
   #progress() {
     const job = this.#job;
     const settled = job.downloaded + job.failed;
-    if (this.#isWaiting) this.#pace = new Pace(); // what was waited for says nothing of what comes
+    if (this.#isWaiting) this.#rate = new TransferRate(); // what was waited for says nothing of what comes
     this.#isLost = this.#isWaiting = false;
-    this.#pace.note(settled, job.bytes, seconds());
+    this.#rate.note(settled, job.bytes, seconds());
     const part = job.total ? settled / job.total : 0;
     this.#hooks.onState(job.status === "queued" ? "waiting" : "collecting");
     if (job.total) $("bar").value = part;
@@ -181,8 +187,8 @@ export class Run {
     const job = this.#job;
     if (!job || this.#isLost || this.#isWaiting || job.status !== "processing" || !job.total) return;
     const now = seconds();
-    const speed = this.#pace.speed(now);
-    const left = this.#pace.left(job.total - job.downloaded - job.failed, now);
+    const speed = this.#rate.speed(now);
+    const left = this.#rate.left(job.total - job.downloaded - job.failed, now);
     const parts = [`${job.downloaded} of ${this.#things(job.total)}`, bytes(job.bytes)];
     if (speed >= 1000) parts.push(`${bytes(speed)}/s`);
     if (left !== null && left >= 1) parts.push(`about ${duration(left)} left`);
@@ -203,6 +209,7 @@ export class Run {
     if (!archive) return;
     try {
       const report = await getJson(`/v1/archives/${archive}/report`, { quiet: true, signal: this.#abort.signal });
+      this.#photoIds = report.images.map((line) => line.image_id);
       this.#hooks.onSettled(report.images);
     } catch {
       // Only the list is out of date; the counts above it are not.
@@ -224,6 +231,7 @@ export class Run {
   #finish(name) {
     const job = this.#job;
     this.#stop();
+    if (this.#isOld) this.#hooks.onEndOfOld(new Set([...this.#photoIds, ...job.failures.map((failure) => failure.image_id)]));
     if (job.status === "cancelled") {
       this.reset();
       say("Cancelled.");

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ NAMES = {
 NOWHERE = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be001"
 DARK: dict[str, Any] = {"color_scheme": "dark"}
 README: dict[str, Any] = {"viewport": {"width": 1280, "height": 820}}
-LOOKS: dict[str, dict[str, Any]] = {"": {}, "-dark": DARK, "-phone": {"viewport": PHONE}}
+TOUCH: dict[str, Any] = {"viewport": PHONE, "is_mobile": True, "has_touch": True}
+LOOKS: dict[str, dict[str, Any]] = {"": {}, "-dark": DARK, "-phone": TOUCH}
 
 
 @dataclass
@@ -56,6 +58,11 @@ class Studio:
     folder: Path
     keyed: Service
     """One that wants a key."""
+
+    @cached_property
+    def sample(self) -> Order:
+        """The order of the sample photos, of which there is one."""
+        return self.sandbox.control.add_sample_order()
 
     def order(self, name: str, *odd: ImageSpec, rate: float | None = None) -> Order:
         """An order of twelve photos, sent at `rate` bytes per second; the last are `odd`."""
@@ -95,9 +102,8 @@ async def empty(studio: Studio) -> None:
 
 async def gallery(studio: Studio) -> None:
     """The sample photos as a grid, one at a time, and what is shared of them."""
-    order = studio.sandbox.control.add_sample_order()
     for look, options in LOOKS.items():
-        visitor = await studio.visit(f"/?order={order.order_id}", **options)
+        visitor = await studio.visit(f"/?order={studio.sample.order_id}", **options)
         page = visitor.page
         await page.screenshot(path=studio.folder / f"gallery{look}.png")
         await page.locator(".photo-open").first.click()
@@ -110,7 +116,8 @@ async def gallery(studio: Studio) -> None:
         await page.get_by_role("button", name="Share").click()
         await page.get_by_role("button", name="Make a link").click()
         address = await page.locator(".share-address").first.get_attribute("href")
-        await page.screenshot(path=studio.folder / f"share{look}.png")
+        await expect(page.get_by_role("button", name="Make another link")).to_be_enabled()
+        await page.screenshot(path=studio.folder / f"share{look}.png", animations="disabled")
         await page.goto(str(address))
         await studio.shoot(visitor, f"delivery{look}", whole=False)
 
@@ -147,6 +154,25 @@ async def widths(studio: Studio) -> None:
         await studio.shoot(await studio.visit(path, viewport={"width": width, "height": height}), look, whole=False)
         visitor = await studio.visit(viewport={"width": width, "height": height})
         await studio.shoot(visitor, f"empty-{look}", whole=False)
+
+
+async def together(studio: Studio) -> None:
+    """Orders looked at lately: two of them are ticked, and saved as one ZIP."""
+    orders = [studio.order(name) for name in ("7 Mill Street", "12 Harbour Lane", "9 Quay Street")]
+    for look, options in LOOKS.items():
+        visitor = await studio.visit(f"/?order={orders[0].order_id}", **options)
+        page = visitor.page
+        for order in orders[1:]:
+            await visitor.open(f"/?order={order.order_id}")
+            await visitor.overview()
+        await visitor.open()
+        await visitor.counters()
+        for name in ("7 Mill Street", "12 Harbour Lane"):
+            await page.get_by_role("checkbox", name=name).check()
+        await page.screenshot(path=studio.folder / f"together{look}.png", full_page=True)
+        await page.get_by_role("button", name="Download 2 orders as one ZIP").click()
+        await expect(page.locator("#together-line")).to_contain_text("Saved")
+        await studio.shoot(visitor, f"together-saved{look}")
 
 
 async def without_scripts(studio: Studio) -> None:
@@ -244,7 +270,7 @@ async def docs(studio: Studio) -> None:
 
 async def readme(studio: Studio) -> None:
     """The two of the README, as it shows them: the sample photos of an order, and as a client sees them."""
-    order = studio.sandbox.control.add_sample_order()
+    order = studio.sample
     visitor = await studio.visit(f"/?order={order.order_id}", **README)
     page = visitor.page
     await expect(page.locator("#photo-list li[data-picture=here]")).to_have_count(len(order.images))
@@ -276,6 +302,7 @@ STATES: tuple[Callable[[Studio], Awaitable[None]], ...] = (
     overview,
     choices,
     widths,
+    together,
     without_scripts,
     downloading,
     partial,
@@ -298,13 +325,14 @@ async def main(folder: Path, wanted: list[str]) -> None:
             room = {"store_max_bytes": 1 << 30}
             site = await start(autoenhance_api_key=sandbox.api_key, admin_token=ADMIN_TOKEN, **room)
             keyed = await start(autoenhance_api_key=sandbox.api_key, service_api_key="key-of-a-caller")
+            studio = Studio(browser, sandbox, site, folder, keyed)
             for state in STATES:
                 if not wanted or state.__name__ in wanted:
-                    await state(Studio(browser, sandbox, site, folder, keyed))
+                    await state(studio)
 
 
 if __name__ == "__main__":
-    configure_logs("console", "WARNING")
+    configure_logs("console", "ERROR")
     target = Path(sys.argv[1])
     target.mkdir(parents=True, exist_ok=True)
     asyncio.run(main(target, sys.argv[2:]))

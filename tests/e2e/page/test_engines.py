@@ -86,3 +86,23 @@ async def test_a_client_sees_and_saves_one_photo(engine: Engine, site: Service, 
     await engine.run("document.querySelector('[aria-label=\"Save kitchen.jpg\"]').click();")
 
     assert (await engine.saved("kitchen*.jpg")).read_bytes().startswith(b"\xff\xd8")
+
+
+async def test_dark_is_dark_and_remembered(engine: Engine, site: Service, sandbox: Sandbox) -> None:
+    """One click turns an order dark, to the last colour readable, and the next page is dark from the start."""
+    order = sandbox.control.add_sample_order()
+    ground = "getComputedStyle(document.documentElement).backgroundColor"
+    await engine.open(f"{site.url}/?order={order.order_id}")
+    await engine.until(f"{SEEN.format('#photo-list img')} >= 4")
+    await engine.until(f"{ground} === 'rgb(246, 245, 241)'")
+
+    await engine.run("document.querySelector('[data-theme-toggle]').click();")
+    await engine.until(f"{ground} === 'rgb(16, 20, 24)'")
+    assert await axe(engine) == []
+
+    await engine.open(site.url)
+    try:
+        await engine.until(f"{ground} === 'rgb(16, 20, 24)'")
+        assert await axe(engine) == []
+    finally:
+        await engine.run("localStorage.clear();")

@@ -15,14 +15,14 @@ async def test_speed_and_time_left_follow_from_what_arrived(visit: Visit) -> Non
 
     speed, left, early = await visitor.page.evaluate(
         """async (address) => {
-          const { Pace } = await import(address);
-          const pace = new Pace();
-          for (let image = 1; image <= 5; image += 1) pace.note(image, image * 1000, image / 100);
-          const early = pace.left(20, 0.5);
-          for (let second = 1; second <= 10; second += 1) pace.note(5 + second, (5 + second) * 1000, second);
-          return [pace.speed(10), pace.left(20, 10), early];
+          const { TransferRate } = await import(address);
+          const rate = new TransferRate();
+          for (let image = 1; image <= 5; image += 1) rate.note(image, image * 1000, image / 100);
+          const early = rate.left(20, 0.5);
+          for (let second = 1; second <= 10; second += 1) rate.note(5 + second, (5 + second) * 1000, second);
+          return [rate.speed(10), rate.left(20, 10), early];
         }""",
-        url("pace.js"),
+        url("transfer_rate.js"),
     )
 
     assert speed == pytest.approx(1000, rel=0.01)
@@ -37,12 +37,12 @@ async def test_an_old_speed_is_forgotten(visit: Visit) -> None:
 
     speed = await visitor.page.evaluate(
         """async (address) => {
-          const { Pace } = await import(address);
-          const pace = new Pace();
-          for (let second = 0; second <= 100; second += 1) pace.note(second, Math.min(second, 50) * 1000, second);
-          return pace.speed(100);
+          const { TransferRate } = await import(address);
+          const rate = new TransferRate();
+          for (let second = 0; second <= 100; second += 1) rate.note(second, Math.min(second, 50) * 1000, second);
+          return rate.speed(100);
         }""",
-        url("pace.js"),
+        url("transfer_rate.js"),
     )
 
     assert speed == 0

@@ -131,3 +131,27 @@ async def test_the_clients_page_needs_no_scripts(visit: Visit, site: Service, sa
 
     assert await saved(visitor.page, "Save kitchen.jpg") == "kitchen.jpg"
     assert await saved(visitor.page, "Save all 7 photos in one ZIP") == "Sample_ 12 Harbour Lane.zip"
+
+
+async def test_what_is_wrong_is_said_before_anything_is_shared(visit: Visit, sandbox: Sandbox) -> None:
+    """Without a size, or with a quality that is none, Share says what to correct and goes there."""
+    order = sandbox.control.add_sample_order()
+    visitor = await visit()
+    page = visitor.page
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+    await page.get_by_role("radio", name="Print, listing, web").check()
+    for box in await page.get_by_role("group", name="Sizes in the ZIP").get_by_role("checkbox").all():
+        await box.uncheck()
+
+    await page.get_by_role("button", name="Share").click()
+    await expect(page.locator("#sizes-problem")).to_have_text("Choose at least one.")
+    await expect(page.get_by_role("checkbox", name="Print")).to_be_focused()
+
+    await page.get_by_role("radio", name="Full size").check()
+    await visitor.unfold()
+    await page.get_by_label("Quality").fill("99")
+    await page.get_by_role("button", name="Share").click()
+    await expect(page.get_by_label("Quality")).to_be_focused()
+    await expect(page.locator("#quality-problem")).to_be_visible()
+    await expect(page.get_by_role("dialog", name="Share with your client")).to_be_hidden()

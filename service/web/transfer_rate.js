@@ -5,7 +5,7 @@ const SHORTEST = 1; // seconds before a guess is worth showing
 const FEWEST = 2; // and images
 const BURST = 0.3; // what comes at once at the start was here already: it tells nothing about speed
 
-export class Pace {
+export class TransferRate {
   #samples = [];
 
   /** Note how many images are settled, and how many bytes are here. `now` is in seconds. */

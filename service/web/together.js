@@ -1,0 +1,75 @@
+// Several recent orders as one ZIP of free previews: a job of them all, saved from its first photo on.
+import { postJson, request, save } from "./api.js";
+import { $, say, write } from "./dom.js";
+import { follow } from "./events.js";
+import { photos } from "./format.js";
+import { Refusal } from "./problems.js";
+import { FINAL } from "./run.js";
+
+const WHAT = "Free previews, a folder for each order.";
+const HOW = "Tick two or more to download them together as one ZIP.";
+
+let running = null;
+
+/** `chosen()` tells the ids of the orders that are ticked. */
+export function wireTogether(chosen) {
+  $("recent-list").addEventListener("change", () => offerTogether(chosen()));
+  $("together-go").addEventListener("click", () => void download(chosen()));
+  $("together-cancel").addEventListener("click", () => running.abort());
+}
+
+/** Say what the ticks lead to. */
+export function offerTogether(ids) {
+  if (running) return;
+  $("together-go").hidden = ids.length < 2;
+  write($("together-go"), `Download ${ids.length} orders as one ZIP`);
+  write($("together-line"), ids.length < 2 ? HOW : WHAT);
+  write($("together-problem"), "");
+}
+
+async function download(ids) {
+  running = new AbortController();
+  show("Preparing your ZIP");
+  try {
+    const { job_id: jobId } = await (await postJson("/v1/jobs", { order_ids: ids })).json();
+    running.signal.addEventListener("abort", () => void request(`/v1/jobs/${jobId}`, { method: "DELETE", quiet: true }).catch(() => {}));
+    await watch(jobId, running.signal);
+  } catch (error) {
+    const refusal = error instanceof Refusal ? error : Refusal.ofPage();
+    write($("together-line"), "");
+    if (!running.signal.aborted) write($("together-problem"), `${refusal.sentence} ${refusal.next}`);
+  }
+  if (running.signal.aborted) write($("together-line"), "Cancelled.");
+  running = null;
+  $("together-go").disabled = false;
+  $("together-cancel").hidden = true;
+  $("together-go").focus();
+}
+
+async function watch(jobId, signal) {
+  let isSaving = false;
+  for await (const message of follow(`/v1/jobs/${jobId}/events`, signal)) {
+    const job = JSON.parse(message.data);
+    if (!job.status) continue;
+    if (job.downloaded && job.archive_id && !isSaving) {
+      isSaving = true;
+      save(`/v1/archives/${job.archive_id}`);
+    }
+    if (!FINAL.has(job.status)) show(`${job.downloaded} of ${photos(job.total)}`);
+    else if (job.status === "error") throw new Refusal(job.error ?? {}, 0);
+    else return end(job);
+  }
+}
+
+function show(words) {
+  $("together-go").disabled = true;
+  $("together-cancel").hidden = false;
+  write($("together-line"), words);
+}
+
+function end({ downloaded, failed }) {
+  const left = failed ? ` ${photos(failed)} ${failed === 1 ? "is" : "are"} left out: _download_report.txt in the ZIP says why.` : "";
+  const words = `Saved in your browser's downloads: ${photos(downloaded)}.${left}`;
+  write($("together-line"), words);
+  say(words);
+}

@@ -1,0 +1,58 @@
+"""Several recent orders as one ZIP."""
+
+import zipfile
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from service.sandbox import ImageSpec, Sandbox
+from tests.e2e.page.conftest import Visit
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_recent_orders_are_downloaded_together(visit: Visit, sandbox: Sandbox, tmp_path: Path) -> None:
+    """Two ticked of three: one ZIP with a folder for each of the two, saved by itself; a missing photo is told of."""
+    names = ("7 Mill Street", "12 Harbour Lane", "9 Quay Street")
+    orders = [sandbox.control.add_order([ImageSpec(name="hall.jpg")], name=name) for name in names[:2]]
+    odd = [ImageSpec(name="a.jpg"), ImageSpec(name="b.jpg", status="error")]
+    orders.append(sandbox.control.add_order(odd, name=names[2]))
+    visitor = await visit()
+    page = visitor.page
+    for order in orders:
+        await visitor.open(f"/?order={order.order_id}")
+        await visitor.overview()
+    await visitor.open()
+    recent = page.get_by_role("region", name="Recent orders")
+    await expect(recent).to_contain_text("Tick two or more")
+
+    await recent.get_by_role("checkbox", name="7 Mill Street").check()
+    await recent.get_by_role("checkbox", name="9 Quay Street").check()
+    assert await visitor.axe() == []
+    async with page.expect_download() as saved:
+        await recent.get_by_role("button", name="Download 2 orders as one ZIP").click()
+    await expect(recent).to_contain_text("Saved in your browser's downloads: 2 photos. 1 photo is left out")
+
+    await (await saved.value).save_as(tmp_path / "both.zip")
+    with zipfile.ZipFile(tmp_path / "both.zip") as archive:
+        assert archive.testzip() is None
+        assert {"7 Mill Street/hall.jpg", "9 Quay Street/a.jpg"} <= set(archive.namelist())
+
+
+async def test_orders_that_cannot_be_downloaded_together_say_why(visit: Visit, sandbox: Sandbox) -> None:
+    """Of two orders nothing came: the page says so beside the button, which can be pressed again."""
+    orders = [sandbox.control.add_order([ImageSpec(status="error")], name=name) for name in ("One", "Two")]
+    visitor = await visit()
+    page = visitor.page
+    for order in orders:
+        await visitor.open(f"/?order={order.order_id}")
+        await visitor.overview()
+    await visitor.open()
+    for box in await page.locator("#recent-list input").all():
+        await box.check()
+
+    await page.get_by_role("button", name="Download 2 orders as one ZIP").click()
+
+    await expect(page.locator("#together-problem")).to_contain_text("No photo could be downloaded")
+    await expect(page.get_by_role("button", name="Download 2 orders as one ZIP")).to_be_enabled()
