@@ -1,5 +1,5 @@
 // Before the first paint, where the address names an order: the page is laid out for it, and the order and its first
-// pictures are asked for while the other scripts are still on their way. api.js takes up the answer.
+// pictures are asked for before the other scripts run. api.js takes up the answer.
 (() => {
   const search = new URLSearchParams(location.search);
   const order = search.get("order")?.toLowerCase() ?? "";
@@ -10,18 +10,30 @@
   for (const name of ["order", "job", "image", "wait", "wait_timeout"]) search.delete(name);
   const base = new URL("../..", document.querySelector("link[rel=icon]").href).pathname.replace(/\/$/, "");
   const path = `/v1/orders/${order}?${search}`;
+  // On a slow link the pictures are not to hold up what shows them.
+  const scripts = new Promise((resolve) => {
+    const link = document.createElement("link");
+    link.rel = "modulepreload";
+    link.href = document.querySelector("script[type=module]").src;
+    link.addEventListener("load", resolve);
+    document.head.append(link);
+  });
   const response = fetch(`${base}${path}`).then(async (answer) => {
     if (!answer.ok) return answer;
     const overview = await answer.json();
-    const ready = overview.images.filter(({ status }) => status === "ready").map((image) => image.image_id);
-    window.early.pictures = [...new Set(ready)].slice(0, 6).map((id) => {
-      const picture = new Image();
-      picture.src = `${base}/v1/orders/${order}/images/${encodeURIComponent(id)}?preview=true&max_width=480`;
-      return picture;
-    });
+    void scripts.then(() => { window.early.pictures = pictures(overview); });
     answer.json = async () => overview; // has been read
     return answer;
   });
   response.catch(() => {}); // whoever takes it up hears of it
   window.early = { path, response, pictures: [] };
+
+  function pictures({ images }) {
+    const ready = images.filter(({ status }) => status === "ready").map((image) => image.image_id);
+    return [...new Set(ready)].slice(0, 4).map((id) => {
+      const picture = new Image();
+      picture.src = `${base}/v1/orders/${order}/images/${encodeURIComponent(id)}?preview=true&max_width=480`;
+      return picture;
+    });
+  }
 })();

@@ -255,7 +255,7 @@ export class Order {
     $("photo-list").replaceChildren();
     write($("all-label"), "All photos");
     write($("photos-size"), "");
-    $("go").disabled = true;
+    $("go").disabled = $("share").disabled = true;
     write($("go-label"), "Download ZIP");
     write($("cost"), "");
     write($("left-out"), "");

@@ -14,6 +14,7 @@ const STATES = {
 };
 const VIEW = "photos-as-list";
 const SHARE = 24; // photos placed at a time: about what a screen holds
+const EAGER = 4; // whose pictures do not wait until the layout tells that they are in sight
 const SMALL = "preview=true&max_width=480"; // early.js begins with these
 
 const TILE = h("li", {}, h("button", { type: "button", class: "photo-open" }), h("label", {}, h("input", { type: "checkbox" }), h("span", { class: "photo-name" })), h("span", { class: "photo-state" }));
@@ -68,7 +69,7 @@ export class PhotoList {
   #place(images, from = 0) {
     if (images !== this.#images) return; // another overview has come: all is in place
     const share = images.slice(from, from + SHARE);
-    for (const image of share) this.#picture(image, from ? "lazy" : "eager");
+    share.forEach((image, at) => this.#picture(image, from + at < EAGER ? "eager" : "lazy"));
     $("photo-list").append(...share.map((image) => this.#rows.get(image.image_id).item));
     const next = from + SHARE;
     if (next < images.length) requestAnimationFrame(() => setTimeout(() => this.#place(images, next)));

@@ -187,7 +187,7 @@ async def without_scripts(studio: Studio) -> None:
     visitor = await Visitor.arrive(studio.browser, studio.keyed.url)
     await visitor.open(f"/?order={order.order_id}")
     await expect(visitor.page.get_by_role("dialog")).to_be_visible()
-    await studio.shoot(visitor, "key")
+    await studio.shoot(visitor, "key", whole=False)
 
 
 async def downloading(studio: Studio) -> None:

@@ -406,3 +406,21 @@ async def test_originals_come_along(visit: Visit, sandbox: Sandbox) -> None:
 
     assert await (await saved.value).failure() is None
     await expect(page.get_by_role("heading", name="All 14 files are in the ZIP")).to_be_visible()
+
+
+async def test_the_first_pictures_are_asked_for_with_the_order(visit: Visit, sandbox: Sandbox) -> None:
+    """By an address that names it: those of the first four photos that are ready are under way before the list of photos
+    is made, and each picture is asked for once."""
+    order = sandbox.control.add_order([ImageSpec(status="processing"), *(ImageSpec() for _ in range(29))])
+    visitor = await visit()
+    page = visitor.page
+
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+
+    await expect(page.locator("#photo-list li")).to_have_count(30)
+    shown = await page.locator("#photo-list img").evaluate_all("(all) => all.map((one) => one.src)")
+    assert len(shown) == 29
+    assert await page.evaluate("early.pictures.map((one) => one.src)") == shown[:4]
+    asked = [request.url for request in visitor.requests if "max_width" in request.url]
+    assert len(asked) == len(set(asked))
