@@ -108,7 +108,7 @@ class Visitor:
 
     async def open(self, path: str = "/") -> None:
         """Load the page and wait until its scripts have run."""
-        await self.page.goto(self.url + path)
+        await self.page.goto(self.url + path, wait_until="domcontentloaded")
 
     async def look_up(self, order_id: str) -> None:
         """Paste an order's id and wait for its overview."""

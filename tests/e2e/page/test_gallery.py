@@ -409,8 +409,8 @@ async def test_originals_come_along(visit: Visit, sandbox: Sandbox) -> None:
 
 
 async def test_the_first_pictures_are_asked_for_with_the_order(visit: Visit, sandbox: Sandbox) -> None:
-    """By an address that names it: those of the first four photos that are ready are under way before the list of photos
-    is made, and each picture is asked for once."""
+    """By an address that names it: those of the first four photos that are ready are under way before the list is made,
+    and each picture is asked for once."""
     order = sandbox.control.add_order([ImageSpec(status="processing"), *(ImageSpec() for _ in range(29))])
     visitor = await visit()
     page = visitor.page
