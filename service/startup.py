@@ -26,7 +26,7 @@ def summary(settings: Settings) -> dict[str, str]:
         "upstream": f"{_shown(settings.autoenhance_api_base)}, version {settings.autoenhance_api_version or 'unset'}",
         "data": f"{settings.data_dir.absolute()}, {_budget(settings)}",
         "callers": _callers(settings),
-        "on": ", ".join(on for on, _ in _features(settings) if on) or "nothing else",
+        "on": ", ".join(on for on, _ in _features(settings) if on) or "nothing optional",
         "off": ", ".join(off for on, off in _features(settings) if off and not on) or "nothing",
     }
 

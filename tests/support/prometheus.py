@@ -2,7 +2,7 @@
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,11 +55,18 @@ class Prometheus:
 async def run_prometheus(service_url: str, folder: Path) -> AsyncIterator[Prometheus]:
     """Run it for the length of the block; data and configuration are in `folder`."""
     config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
+    del config["scrape_configs"][0]["dns_sd_configs"]
+    async with run_configured(config, [service_url], folder) as running:
+        yield running
+
+
+@asynccontextmanager
+async def run_configured(config: dict[str, Any], urls: Sequence[str], folder: Path) -> AsyncIterator[Prometheus]:
+    """The same with a configuration that has one scrape: of these services, every second."""
     config["global"] |= {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(FOLDER / pattern) for pattern in config["rule_files"]]
     (scrape,) = config["scrape_configs"]
-    del scrape["dns_sd_configs"]
-    scrape["static_configs"] = [{"targets": [urlsplit(service_url).netloc]}]
+    scrape["static_configs"] = [{"targets": [urlsplit(url).netloc for url in urls]}]
     await asyncio.to_thread((folder / "prometheus.yml").write_text, yaml.safe_dump(config))
     url = f"http://127.0.0.1:{free_port()}"
     process = await asyncio.create_subprocess_exec(
