@@ -27,7 +27,7 @@ from tests.support.tools import require_tool
 
 GUIDE = (ROOT / "service" / "docs" / "operating.md").read_text()
 KEY = "a-key-of-the-studio-9d41"
-_PATIENCE = 60
+_READY_SECONDS = 60
 
 
 def block(section: str, language: str) -> str:
@@ -77,7 +77,7 @@ async def balancer(urls: list[str], folder: Path) -> AsyncIterator[str]:
 
 async def until_ready(session: ClientSession, url: str) -> None:
     """Wait until an address answers 200."""
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(_READY_SECONDS):
         while True:
             try:
                 async with session.get(url) as response:
@@ -130,13 +130,13 @@ async def test_a_pair_as_the_guide_sets_it_up(redis: RedisServer, storage: S3Ser
         await prometheus.until("count(batch_archives_served_total > 0) == 2")
         groups = (await prometheus.get("rules"))["groups"]
         code = await pair[0].stop()
-        alone = await download()
+        last = await download()
         await prometheus.until(f'sum(up{{job="{JOB}"}}) == 1')
 
     assert set(others) == {first}
     with zipfile.ZipFile(BytesIO(first[1])) as archive:
         assert len(archive.namelist()) == len(list(PHOTOS.glob("*.jpg")))
-    assert (code, alone) == (0, first)
+    assert (code, last) == (0, first)
     assert [rule["name"] for group in groups for rule in group["rules"] if rule["health"] == "err"] == []
 
 
