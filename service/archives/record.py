@@ -15,6 +15,8 @@ GONE = "gone"
 """The state of an archive that is no longer kept, and whose id is remembered as such."""
 
 _DEFAULTS = {field.name: field.default for field in fields(ImageResult)}
+# Version 1.0.0, beside which this one may run while replicas are replaced, cannot do without them.
+_ALWAYS = frozenset({"image_id", "original_name", "name", "bytes", "crc", "code", "attempts"})
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,9 @@ def decode_member(values: list[Any] | tuple[Any, ...]) -> tuple[Member, int]:
 
 
 def encode_result(result: ImageResult) -> dict[str, Any]:
-    """A line of the report as plain values, without those that are as always: what `decode_result` takes."""
-    return {name: value for name, default in _DEFAULTS.items() if (value := getattr(result, name)) != default}
+    """A line of the report as plain values, without most that are as usual: what `decode_result` takes."""
+    values = {name: getattr(result, name) for name in _DEFAULTS}
+    return {name: value for name, value in values.items() if name in _ALWAYS or value != _DEFAULTS[name]}
 
 
 def decode_result(line: dict[str, Any]) -> ImageResult:

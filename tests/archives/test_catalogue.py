@@ -9,7 +9,7 @@ from service.archives import catalogue as module
 from service.archives.archive import Archive, ImageResult, State
 from service.archives.catalogue import Catalogue
 from service.archives.layout import LAYOUT_VERSION, Member
-from service.archives.record import GONE
+from service.archives.record import GONE, decode_result, encode_result
 from service.database import Database
 from service.images.blobs import Blob
 from service.reasons import Reason
@@ -92,6 +92,17 @@ async def test_every_line_of_the_report_comes_back(catalogue: Catalogue, blob: B
     record = await catalogue.load(archive.id)
     assert record is not None
     assert list(record.results) == archive.results
+
+
+@pytest.mark.parametrize(
+    "result", [ImageResult("a", "a"), ImageResult("a", "a", "a.jpg", 5, 0, None, 2, key="a.0")], ids=["least", "usual"]
+)
+def test_a_line_of_the_report_has_what_version_1_needs(result: ImageResult) -> None:
+    """Replicas of both run together while they are replaced, and read each other's lists."""
+    line = encode_result(result)
+
+    assert line.keys() >= {"image_id", "original_name", "name", "bytes", "crc", "code", "attempts"}
+    assert decode_result(line) == result
 
 
 async def test_the_report_of_a_build_that_version_1_began_comes_back(
