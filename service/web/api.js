@@ -20,7 +20,7 @@ export async function signIn(since) {
   return sessions !== since || askKey(beginSession);
 }
 
-/** Who is here; null where that cannot be told. */
+/** Who is here; null where that is not known. */
 export async function whoIsHere() {
   const found = await getJson("/v1/session", { quiet: true }).catch(() => null);
   if (found?.caller || found?.may_call === false) isKeyed = true;

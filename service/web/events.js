@@ -5,7 +5,7 @@ import { Refusal } from "./problems.js";
 
 const SILENCE = 60_000; // heartbeats come far more often; a connection this silent is dead
 const FIRST_PAUSE = 500;
-const LONGEST_PAUSE = 10_000;
+const MAX_PAUSE = 10_000;
 
 /** The messages of one response, as `{ id, event, data }`. */
 export async function* messages(response, alive = () => {}) {
@@ -76,6 +76,6 @@ export async function* follow(path, signal, onLost = () => {}) {
     if (signal.aborted) return;
     onLost();
     await sleep(pause, signal);
-    pause = Math.min(pause * 2, LONGEST_PAUSE);
+    pause = Math.min(pause * 2, MAX_PAUSE);
   }
 }

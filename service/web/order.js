@@ -13,8 +13,8 @@ import { refreshAfterDownload } from "./stats.js";
 
 const UUID = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/i;
 const FIRST_POLL = 2000;
-const LONGEST_POLL = 15_000;
-const OPTIONS_SETTLE = 250;
+const MAX_POLL = 15_000;
+const OPTIONS_DELAY = 250;
 const MANY_CREDITS = 20; // more are spent only when asked twice
 
 /** The order id in pasted text, such as an address; null if there is none. */
@@ -26,17 +26,17 @@ export class Order {
   #id = "";
   #jobId = "";
   #overview = null;
-  #toldOf = ""; // the options that the overview is of
+  #shownQuery = ""; // the options that the overview is of
   #loading = null;
   #poll = 0;
   #pause = FIRST_POLL;
-  #settle = 0;
+  #delay = 0;
   #got = new Map(); // photos of the last download, by id: whether it has all of their files
   #state = ""; // of the download: "waiting" for photos, "collecting" them, "done", or none
   #list = new PhotoList({ onChange: () => this.#chosen(), saving });
   #run = new Run({
     onJob: (jobId) => this.#remember(jobId),
-    onSettled: (lines, other) => this.#settled(lines, other),
+    onResults: (lines, other) => this.#showResults(lines, other),
     onEndOfOld: (ids) => this.#list.choose(ids),
     onState: (state) => this.#running(state),
     onPart: (part) => this.#entitle(part),
@@ -59,8 +59,8 @@ export class Order {
     $("options").addEventListener("input", () => {
       this.#chosen();
       this.#remember(this.#jobId);
-      clearTimeout(this.#settle);
-      this.#settle = setTimeout(() => this.#refresh(), OPTIONS_SETTLE);
+      clearTimeout(this.#delay);
+      this.#delay = setTimeout(() => this.#refresh(), OPTIONS_DELAY);
     });
     document.addEventListener("visibilitychange", () => this.#schedule());
     // What gets the focus is not to be behind the bar.
@@ -137,10 +137,10 @@ export class Order {
     }
   }
 
-  #show(told, query) {
-    this.#toldOf = query;
+  #show(found, query) {
+    this.#shownQuery = query;
     const before = this.#overview;
-    const overview = byPhoto(told);
+    const overview = byPhoto(found);
     this.#overview = overview;
     $("order").hidden = false;
     $("order").setAttribute("aria-busy", "false");
@@ -170,7 +170,7 @@ export class Order {
     clearTimeout(this.#poll);
     if (!this.#overview?.processing || this.#state === "done" || document.hidden) return;
     this.#poll = setTimeout(() => this.#refresh(), this.#pause);
-    this.#pause = Math.min(this.#pause * 1.3, LONGEST_POLL);
+    this.#pause = Math.min(this.#pause * 1.3, MAX_POLL);
   }
 
   #chosen() {
@@ -183,7 +183,7 @@ export class Order {
   /** The images that are ticked. For options that the overview does not tell of yet, none counts as bought. */
   get #images() {
     const { chosen } = this.#list;
-    return String(rendering()) === this.#toldOf ? chosen : chosen.map((image) => ({ ...image, bytes: null }));
+    return String(rendering()) === this.#shownQuery ? chosen : chosen.map((image) => ({ ...image, bytes: null }));
   }
 
   /** The credits that a download may spend: what the last one has is not bought twice. */
@@ -191,7 +191,7 @@ export class Order {
     return shareable(this.#images, this.#got).cost ?? 0;
   }
 
-  #settled(lines, other) {
+  #showResults(lines, other) {
     this.#got.clear();
     for (const { image_id: id, outcome } of lines) this.#got.set(id, this.#got.get(id) !== false && outcome === "downloaded");
     this.#list.progress(lines, other);
@@ -287,7 +287,7 @@ function byPhoto(overview) {
     if (!known) found.set(image.image_id, { ...image, files: [image.file_name] });
     else {
       known.files.push(image.file_name);
-      if (image.rendition === "original") continue; // what it costs is told by the others
+      if (image.rendition === "original") continue; // what it costs is said by the others
       known.bytes = known.bytes === null || image.bytes === null ? null : known.bytes + image.bytes;
     }
   }

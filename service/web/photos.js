@@ -94,10 +94,10 @@ export class PhotoList {
     this.#changed();
   }
 
-  /** While a download runs, rows show its progress: `settled` are lines of its report, `other` is the text for the rest. */
-  progress(settled, other = "Waiting") {
+  /** While a download runs, rows show its progress: `lines` are those of its report, `other` is the text for the rest. */
+  progress(lines, other = "Waiting") {
     const known = new Map();
-    for (const line of settled) if (known.get(line.image_id)?.outcome !== "failed") known.set(line.image_id, line);
+    for (const line of lines) if (known.get(line.image_id)?.outcome !== "failed") known.set(line.image_id, line);
     for (const image of this.chosen) {
       const line = known.get(image.image_id);
       if (!line) this.#state(image.image_id, "", other);

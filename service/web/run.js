@@ -34,7 +34,7 @@ export class Run {
   #hooks;
 
   /**
-   * Hooks: `onJob(jobId, or "")`, `onSettled(reportLines, wordsForTheOthers)`, `onEndOfOld(ids)`: the photos of a download that
+   * Hooks: `onJob(jobId, or "")`, `onResults(reportLines, wordsForTheOthers)`, `onEndOfOld(ids)`: the photos of a download that
    * was begun before the page was loaded,
    * `onState("", "waiting", "collecting" or "done")`, `onPart(how much is done, or null)`, `retry()`, `rebuild()`, which asks
    * before it buys anything, `cost()`: the credits that trying again may spend.
@@ -133,9 +133,9 @@ export class Run {
       if (signal.aborted) return;
       const job = JSON.parse(message.data);
       if (!job.status) continue;
-      const isPutOff = job.status === "queued" && this.#job?.status === "processing";
+      const isPostponed = job.status === "queued" && this.#job?.status === "processing";
       this.#job = job;
-      if (isPutOff) this.#putOff();
+      if (isPostponed) this.#postpone();
       this.#progress();
       this.#saveEarly();
       if (FINAL.has(job.status)) {
@@ -148,7 +148,7 @@ export class Run {
   }
 
   /** No storage space, or Autoenhance is failing: what was counted so far does not tell how it continues. */
-  #putOff() {
+  #postpone() {
     this.#rate = new TransferRate();
     $("bar").removeAttribute("value");
     write($("running-line"), "The download is paused and continues automatically.");
@@ -165,11 +165,11 @@ export class Run {
 
   #progress() {
     const job = this.#job;
-    const settled = job.downloaded + job.failed;
+    const done = job.downloaded + job.failed;
     if (this.#isWaiting) this.#rate = new TransferRate(); // what was waited for says nothing of what comes
     this.#isLost = this.#isWaiting = false;
-    this.#rate.note(settled, job.bytes, seconds());
-    const part = job.total ? settled / job.total : 0;
+    this.#rate.note(done, job.bytes, seconds());
+    const part = job.total ? done / job.total : 0;
     this.#hooks.onState(job.status === "queued" ? "waiting" : "collecting");
     if (job.total) $("bar").value = part;
     this.#hooks.onPart(job.total ? part : null);
@@ -179,7 +179,7 @@ export class Run {
     const step = Math.floor(part * SPOKEN_STEPS);
     if (step > this.#spoken && part < 1) {
       this.#spoken = step;
-      say(`${settled} of ${this.#things(job.total)}.`);
+      say(`${done} of ${this.#things(job.total)}.`);
     }
   }
 
@@ -210,13 +210,13 @@ export class Run {
     try {
       const report = await getJson(`/v1/archives/${archive}/report`, { quiet: true, signal: this.#abort.signal });
       this.#photoIds = report.images.map((line) => line.image_id);
-      this.#hooks.onSettled(report.images);
+      this.#hooks.onResults(report.images);
     } catch {
       // Only the list is out of date; the counts above it are not.
     }
   }
 
-  /** What the browser saves the archive as; empty if that cannot be told. */
+  /** What the browser saves the archive as; empty if that is not known. */
   async #fileName() {
     const archive = this.#job.archive_id;
     if (!archive) return "";
@@ -269,7 +269,7 @@ export class Run {
     this.#show("outcome");
     this.#hooks.onState("done");
     this.#hooks.onPart(null);
-    if (status === "error") this.#hooks.onSettled(failures, "Not downloaded");
+    if (status === "error") this.#hooks.onResults(failures, "Not downloaded");
     $("outcome-title").focus();
   }
 
