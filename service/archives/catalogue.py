@@ -146,7 +146,16 @@ class Catalogue:
     async def adopt(self, record: Record) -> None:
         """Record what another instance told of an archive, in place of what was known of it here."""
         now = time.time()
-        await self._database.run(lambda connection: archive_index.replace(connection, record, now))
+        must_share = self.shared is not None and self.shared.must_share(record.id)
+
+        def note(connection: sqlite3.Connection) -> None:
+            archive_index.replace(connection, record, now)
+            if self.shared is not None and must_share:
+                self.shared.mark(connection, record.id)
+
+        await self._database.run(note)
+        if self.shared is not None and must_share:
+            self.shared.wake()
 
     async def _adopt_settled(self, record: Record | None) -> Record | None:
         if record is not None and record.state in _SETTLED:

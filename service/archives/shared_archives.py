@@ -30,6 +30,10 @@ class SharedArchives(Protocol):
     async def settle(self, archive: Archive, state: State, comment: str) -> None:
         """Announce that the archive is whole. Raises as `append`."""
 
+    def must_share(self, archive_id: str) -> bool:
+        """Whether an archive that `load` or `find_complete` has told of is this instance's to share: its builder has
+        died."""
+
     def mark(self, connection: sqlite3.Connection, archive_id: str) -> None:
         """Within the transaction that keeps a settled archive: it is to be shared."""
 

@@ -73,6 +73,7 @@ class ClusterArchives:
         self._me = redis.instance
         self._builds: dict[str, _Build] = {}
         self._unpointed: dict[str, list[str]] = {}
+        # Settled lists whose end does not say yet that they are in S3, and how long they are.
         self._unmarked: dict[str, int] = {}
         self._late: dict[str, tuple[int, list[str]]] = {}
         redis.on_beat.append(self._append_late)
@@ -119,6 +120,10 @@ class ClusterArchives:
             self._unpointed[archive.id] = [archive.key, plan.options_key]
             await self._point(archive.id)
 
+    def must_share(self, archive_id: str) -> bool:
+        """As `SharedArchives`."""
+        return archive_id in self._unmarked
+
     def mark(self, connection: sqlite3.Connection, archive_id: str) -> None:
         """As `SharedArchives`."""
         connection.execute("INSERT OR IGNORE INTO unshared_lists VALUES (?)", (archive_id,))
@@ -157,7 +162,9 @@ class ClusterArchives:
                 if live.state not in SETTLED or await self._follower.is_shared(live):
                     return live.record()
                 if await self._redis.is_dead(live.owner):
-                    return await self._share_for_the_dead(live)
+                    # Not shared: images that nobody else has are fetched again by who reads it.
+                    self._unmarked[archive_id] = live.position
+                    return live.record()
             is_certain = not live.position
         except (Unavailable, ListLost) as error:
             is_certain = isinstance(error, ListLost)
@@ -168,19 +175,6 @@ class ClusterArchives:
             if document is None and is_certain:
                 return None
         raise StillBuilding("The state of this archive is not known at the moment.", retry_after=BEAT_SECONDS)
-
-    async def _share_for_the_dead(self, live: LiveList) -> Record:
-        """What its builder had settled, not shared. Images that nobody else has are fetched again by who reads it."""
-        record = live.record()
-
-        def mark(connection: sqlite3.Connection) -> None:
-            archive_index.replace(connection, record, time.time())
-            self.mark(connection, live.id)
-
-        await self._database.run(mark)
-        self._unmarked[live.id] = live.position
-        self.wake()
-        return record
 
     async def keep(self, archive_id: str, until: float) -> None:
         """As `SharedArchives`."""

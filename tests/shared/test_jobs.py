@@ -4,13 +4,18 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
+from service.archives.archives import Archives
+from service.archives.options import Options
 from service.cluster.job_records import IncompatibleJobs, JobRecords
 from service.jobs.engine import JobEnded, JobFilter
 from service.jobs.job import Job, Status
+from service.jobs.jobs import Jobs
 from service.problems import JobsUnavailable
+from service.telemetry.metrics import Metrics
 from tests.jobs.conformance.engines import LEASE, open_engine
 from tests.jobs.conformance.work import TIMEOUT, ended, request, running
 from tests.support.redis_server import RedisServer
@@ -117,6 +122,35 @@ async def test_a_cancelling_on_record_is_told_as_done(redis: RedisServer, monkey
 
     assert (is_first, again) == (True, False)
     assert tasks.runs == []
+
+
+async def test_a_job_stops_though_who_cancelled_it_has_left(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it is on record that it has ended: else it would buy on."""
+    end, begun, may_end = JobRecords.end, asyncio.Event(), asyncio.Event()
+
+    async def end_late(records: JobRecords, job: Job) -> bool:
+        begun.set()
+        await may_end.wait()
+        return await end(records, job)
+
+    async with open_engine(f"shared:{redis.url}") as engine, running(engine) as tasks:
+        tasks.gate.clear()
+        jobs = Jobs(engine, cast(Archives, None), Metrics(), ttl=3_600)
+        job, _ = await jobs.submit("o", Options())
+        await tasks.until(lambda: len(tasks.runs) == 1)
+        monkeypatch.setattr(JobRecords, "end", end_late)
+        caller = asyncio.create_task(jobs.cancel(job))
+        async with asyncio.timeout(TIMEOUT):
+            await begun.wait()
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        may_end.set()
+
+        await tasks.until(lambda: tasks.cancelled == [job.id])
+        assert (await jobs.get(job.id)).status is Status.CANCELLED
 
 
 async def test_an_end_whose_answer_was_lost_is_the_end(redis: RedisServer, records: JobRecords) -> None:

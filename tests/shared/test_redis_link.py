@@ -90,3 +90,20 @@ async def test_what_is_late_is_done_before_the_instance_leaves(redis: RedisServe
         link.call_later(make)
 
     assert made == ["made"]
+
+
+async def test_what_is_late_is_done_again_when_the_instance_leaves_meanwhile(redis: RedisServer) -> None:
+    """Whether Redis has done it cannot be told."""
+    begun, made = asyncio.Event(), []
+
+    async def make() -> None:
+        made.append("made")
+        if len(made) == 1:
+            begun.set()
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(TIMEOUT), RedisLink.open(redis.url, "mine", Metrics()) as link:
+        link.call_later(make)
+        await begun.wait()
+
+    assert made == ["made", "made"]

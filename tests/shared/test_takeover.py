@@ -1,6 +1,7 @@
 """Who may go on with an archive: at every moment one instance, whatever the others can reach."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from service.archives.layout import Member
 from service.archives.options import Options
 from service.archives.plan import Plan, PlannedOrder
 from service.archives.readers import Readers
-from service.archives.record import GONE
+from service.archives.record import GONE, Record
 from service.archives.shared_archives import TakenOver
 from service.cluster import cluster
 from service.cluster.archives import ClusterArchives
@@ -290,8 +291,18 @@ async def test_what_cannot_be_told_is_not_unknown(three: list[Instance], away: s
         await first.archives.load("d" * 32)
 
 
-async def test_what_a_dead_builder_had_settled_is_read_and_shared_by_another(three: list[Instance]) -> None:
-    """Killed before it had put the list into S3. While it lives, it is about to."""
+async def test_what_a_dead_builder_had_settled_is_read_and_shared_by_another(
+    three: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before it had put the list into S3. While it lives, it is about to. The record is written once."""
+    written: list[str] = []
+    replace = archive_index.replace
+
+    def write(connection: sqlite3.Connection, record: Record, now: float) -> None:
+        written.append(record.id)
+        replace(connection, record, now)
+
+    monkeypatch.setattr(archive_index, "replace", write)
     first, second, third = three
     archive = await begin(first)
     await first.catalogue.settle(archive, State.COMPLETE, "")
@@ -306,6 +317,7 @@ async def test_what_a_dead_builder_had_settled_is_read_and_shared_by_another(thr
 
     await first.redis.redis.flushall()
     assert await third.names(archive.id) == ["1.jpg"]
+    assert written == [archive.id]
 
 
 async def test_a_build_begun_alone_goes_on_after_a_restart(three: list[Instance]) -> None:
