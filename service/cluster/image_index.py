@@ -8,6 +8,8 @@ Many images are named by one write, and found by one read.
 
 import asyncio
 import json
+import math
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import astuple, dataclass
@@ -18,6 +20,8 @@ from service.cluster.objects import ObjectChanged, Objects
 from service.images.blobs import Blob
 from service.images.identity import split_key
 
+TRUSTED_SECONDS = 1800
+"""What was read so long ago says of an image that was not shared meanwhile whether it was before."""
 _FULL = 256
 # Of so many orders is known what was read and written last.
 _REMEMBERED = 64
@@ -39,20 +43,38 @@ class _Part:
         return len(self.entries) >= _FULL
 
 
+@dataclass(frozen=True)
+class _Known:
+    """The documents of an order."""
+
+    parts: list[_Part]
+    read_at: float
+    """When they were that at the earliest (of `time.monotonic`)."""
+
+
+_NOTHING = _Known([], -math.inf)
+
+
 class ImageIndex:
     """Everything raises `Unavailable` when S3 does not answer."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        self._parts: OrderedDict[str, list[_Part]] = OrderedDict()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
         self._added: dict[str, dict[str, list[Any]]] = {}
         self._reads = _Rounds(self._read)
         self._writes = _Rounds(self._write, _GATHER_SECONDS)
 
-    async def find(self, order_id: str, key: str) -> Blob | None:
-        """The blob that was named by `key`, an image of this order; of an older generation there is none."""
-        blob = _blob(self._parts.get(order_id, []), key)
-        return blob or _blob(await self._reads.join(order_id), key)
+    async def find(self, order_id: str, key: str, *, is_new: bool) -> Blob | None:
+        """The blob that was named by `key`, an image of this order; of an older generation there is none.
+
+        `is_new`: it was not named within twice `TRUSTED_SECONDS`.
+        """
+        known = self._known.get(order_id, _NOTHING)
+        blob = _blob(known.parts, key)
+        if blob is not None or (is_new and time.monotonic() - known.read_at < TRUSTED_SECONDS):
+            return blob
+        return _blob((await self._reads.join(order_id)).parts, key)
 
     async def add(self, order_id: str, key: str, blob: Blob) -> None:
         """Let `key` name a blob, unless a newer generation is there."""
@@ -62,9 +84,9 @@ class ImageIndex:
             added[variant] = [generation, *astuple(blob)]
         await self._writes.join(order_id)
 
-    async def _read(self, order_id: str) -> list[_Part]:
+    async def _read(self, order_id: str) -> _Known:
         """The last part and what is behind it: those before do not change any more."""
-        parts = list(self._parts.get(order_id, ()))
+        began, parts = time.monotonic(), list(self._known.get(order_id, _NOTHING).parts)
         at = max(len(parts) - 1, 0)
         found = await self._objects.get(_name(order_id, at))
         if found is None and at:  # the storage has lost it
@@ -74,21 +96,21 @@ class ImageIndex:
         while found is not None:
             parts.append(_Part(json.loads(found[0]), found[1]))
             found = await self._objects.get(_name(order_id, len(parts))) if parts[-1].is_full else None
-        return self._remember(order_id, parts)
+        return self._remember(order_id, _Known(parts, began))
 
-    async def _write(self, order_id: str) -> list[_Part]:
+    async def _write(self, order_id: str) -> _Known:
         added = self._added.pop(order_id)
-        parts = self._parts.get(order_id)
+        known = self._known.get(order_id)
         for _ in range(_TRIES):
-            if parts is None:
-                parts = await self._read(order_id)
+            known = known or await self._read(order_id)
+            parts = known.parts
             newer = {
                 variant: entry
                 for variant, entry in added.items()
-                if (known := _newest(parts, variant)) is None or known[0] <= entry[0]
+                if (newest := _newest(parts, variant)) is None or newest[0] <= entry[0]
             }
             if not newer:
-                return parts
+                return known
             last = parts[-1] if parts and not parts[-1].is_full else _Part({})
             before = parts[:-1] if parts and last is parts[-1] else parts
             entries, name = last.entries | newer, _name(order_id, len(before))
@@ -99,29 +121,29 @@ class ImageIndex:
                 else:
                     tag = await self._objects.replace(name, body, last.tag)
             except ObjectChanged:
-                parts = None
+                known = None
             else:
-                return self._remember(order_id, [*before, _Part(entries, tag)])
+                return self._remember(order_id, _Known([*before, _Part(entries, tag)], known.read_at))
         raise Unavailable(order_id)
 
-    def _remember(self, order_id: str, parts: list[_Part]) -> list[_Part]:
-        self._parts[order_id] = parts
-        self._parts.move_to_end(order_id)
-        if len(self._parts) > _REMEMBERED:
-            self._parts.popitem(last=False)
-        return parts
+    def _remember(self, order_id: str, known: _Known) -> _Known:
+        self._known[order_id] = known
+        self._known.move_to_end(order_id)
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        return known
 
 
 class _Rounds:
     """`work` by key, one after another: whoever asks while it runs shares the next round with all others who do."""
 
-    def __init__(self, work: Callable[[str], Awaitable[list[_Part]]], pause: float = 0.0) -> None:
+    def __init__(self, work: Callable[[str], Awaitable[_Known]], pause: float = 0.0) -> None:
         self._work = work
         self._pause = pause
-        self._next: dict[str, asyncio.Task[list[_Part]]] = {}
-        self._now: dict[str, asyncio.Task[list[_Part]]] = {}
+        self._next: dict[str, asyncio.Task[_Known]] = {}
+        self._now: dict[str, asyncio.Task[_Known]] = {}
 
-    async def join(self, key: str) -> list[_Part]:
+    async def join(self, key: str) -> _Known:
         """What a round comes to that begins after this."""
         task = self._next.get(key)
         if task is None:
@@ -129,7 +151,7 @@ class _Rounds:
             task.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, whoever has left
         return await asyncio.shield(task)
 
-    async def _run(self, key: str, before: asyncio.Task[list[_Part]] | None) -> list[_Part]:
+    async def _run(self, key: str, before: asyncio.Task[_Known] | None) -> _Known:
         await asyncio.sleep(self._pause)
         if before is not None:
             await asyncio.wait([before])

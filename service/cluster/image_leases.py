@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from functools import partial
 
+from service.cluster.image_index import TRUSTED_SECONDS
 from service.cluster.link import Link, Unavailable
 from service.cluster.redis_link import ALIVE_PREFIX, BEAT_SECONDS, CHANNEL, RedisLink
 from service.images.leases import Lease
@@ -16,35 +17,37 @@ from service.images.leases import Lease
 TAKE = """
 -- Race: two that want an image at once, or find its holder dead at once. One of them gets it.
 -- KEYS: lease. ARGV: me, number of my lease, prefix of who is alive, seconds, whether silence says death.
--- Returns the holder, the one before, and in which order's index the image is.
-local holder, index = string.match(redis.call('GET', KEYS[1]) or '', '^(%S*) ?(.*)')  -- version 1.0.0 gave no number
+-- Returns the holder, the one before, and in which order's index the image is; ?: cannot be told.
+local holder, order = string.match(redis.call('GET', KEYS[1]) or '', '^(%S*) ?(.*)')  -- version 1.0.0 gave no number
 if holder ~= '' and holder ~= ARGV[1] then
   local state = redis.call('GET', ARGV[3] .. holder) or (ARGV[5] == '0' and 'alive')
-  if state == 'alive' then return {holder, holder, ''} end
+  if state == 'alive' then return {holder, holder, '?'} end
 end
 redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. ARGV[2], 'EX', ARGV[4])
-return {ARGV[1], holder, holder == '' and index or ''}
+local is_lost = order == '' and redis.call('EXISTS', ARGV[3] .. ARGV[1]) == 0
+return {ARGV[1], holder, (holder ~= '' or is_lost) and '?' or order}
 """
 RELEASE = """
 -- Race: a lease that is given back late, when another instance, or this one, has taken the next by now.
 -- KEYS: leases. ARGV: channel, topics, seconds, then of each who has it, and the order in whose index it is.
 for at, key in ipairs(KEYS) do
-  local order = ARGV[2 * at + 3]
-  if redis.call('GET', key) == ARGV[2 * at + 2] then
-    if order == '' then redis.call('DEL', key) else redis.call('SET', key, ' ' .. order, 'EX', ARGV[3]) end
+  local now, order = redis.call('GET', key) or ' ', ARGV[2 * at + 3]
+  if now == ARGV[2 * at + 2] and order == '' then
+    redis.call('DEL', key)
+  elseif now == ARGV[2 * at + 2] or order ~= '' and string.sub(now, 1, 1) == ' ' then
+    redis.call('SET', key, ' ' .. order, 'EX', ARGV[3])
   end
 end
 redis.call('PUBLISH', ARGV[1], ARGV[2])
 """
 # Only bounds what is left behind; who waits looks whether the holder lives.
 _KEPT_SECONDS = 24 * 3600
-# An image is of one order. Where it is asked for as one of another, it is found for so long.
-_INDEX_SECONDS = 3600
+# So long it is told in which index an image is: what is read of an index meanwhile need not be read again.
+_TOLD_SECONDS = 2 * TRUSTED_SECONDS
 # What is released within so many seconds is given back together.
 _GATHER_SECONDS = 0.01
 # So long is waited for an image that is bought, and whose holder cannot share it.
 _WAIT_SECONDS = 60.0
-_UNKNOWN = "?"
 
 
 class RedisImageLeases:
@@ -60,6 +63,8 @@ class RedisImageLeases:
         """By key, the number of the newest lease."""
         self._released: list[tuple[str, int, str]] = []
         self._giving_back: asyncio.Task[None] | None = None
+        self._untold_until = 0.0
+        """Until then Redis may have lost where images are."""
         redis.on_lost.append(self._retake)
 
     async def acquire(self, key: str, *, buys: bool) -> Lease:
@@ -72,20 +77,21 @@ class RedisImageLeases:
                 try:
                     holder, before, order_id = await self._ask(key, number)
                 except Unavailable as error:
+                    holder, before, order_id = self._redis.instance, "?", "?"
                     if not error.was_asked:
-                        return Lease(is_only_one=False)
-                    holder, before, order_id = self._redis.instance, _UNKNOWN, ""
+                        return Lease(is_only_one=False, give_back=partial(self._tell, key, number))
                 except BaseException:  # it may be ours, and others would wait for it
                     self._redis.call_later(partial(self._send, [(key, number, "")]))
                     raise
                 if holder == self._redis.instance:
                     self._held[key] = number
                     is_only_one = before in ("", self._redis.instance)
-                    return Lease(is_only_one, order_id, partial(self._release, key, number))
+                    is_told = order_id != "?" and time.monotonic() > self._untold_until
+                    return Lease(is_only_one, order_id if is_told else None, partial(self._release, key, number))
                 if self._s3.is_up:
                     unshared_since = None
                 elif not buys:
-                    return Lease(is_only_one=False)
+                    return Lease(is_only_one=False, give_back=partial(self._tell, key, number))
                 else:
                     unshared_since = unshared_since or time.monotonic()
                     if time.monotonic() - unshared_since > _WAIT_SECONDS:
@@ -112,6 +118,11 @@ class RedisImageLeases:
         if self._giving_back is None:
             self._giving_back = asyncio.create_task(self._give_back())
 
+    def _tell(self, key: str, number: int, order_id: str) -> None:
+        """What was fetched without a lease is shared."""
+        if order_id:
+            self._release(key, number, order_id)
+
     async def _give_back(self) -> None:
         try:
             while self._released:
@@ -122,12 +133,13 @@ class RedisImageLeases:
             self._giving_back = None
 
     async def _send(self, leases: list[tuple[str, int, str]]) -> None:
-        keys, arguments = [key for key, *_ in leases], [CHANNEL, "\n".join(key for key, *_ in leases), _INDEX_SECONDS]
+        keys, arguments = [key for key, *_ in leases], [CHANNEL, "\n".join(key for key, *_ in leases), _TOLD_SECONDS]
         for _, number, order_id in leases:
             arguments += [f"{self._redis.instance} {number}", order_id]
         await self._give(keys=[*map(_name, keys)], args=arguments)
 
     async def _retake(self) -> None:
+        self._untold_until = time.monotonic() + TRUSTED_SECONDS
         for key, number in list(self._held.items()):
             if self._held.get(key) == number:
                 try:

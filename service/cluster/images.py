@@ -62,10 +62,11 @@ class ClusterImages:
         with suppress(Unavailable):
             self._earlier = tuple([prefix for prefix in self._earlier if await self._objects.has_any(prefix)])
 
-    async def find(self, image: ImageRequest, order_id: str) -> tuple[Blob | None, bool]:
+    async def find(self, image: ImageRequest, shared_in: str | None) -> tuple[Blob | None, bool]:
         """As `SharedImages`."""
+        order_id = shared_in or image.order_id
         try:
-            blob = await self._index.find(order_id, image.key)
+            blob = await self._index.find(order_id, image.key, is_new=shared_in == "")
             return blob or await self._adopt(image), True
         except Unavailable:
             return None, False

@@ -11,8 +11,8 @@ class Lease:
 
     is_only_one: bool = True
     """False when another instance may be fetching it, or has fetched and not shared it: that cannot be told."""
-    shared_in: str = ""
-    """The order as one of which the image was shared, where that is known."""
+    shared_in: str | None = None
+    """The order as one of which the image was shared of late; "": none; None: that cannot be told."""
     give_back: Callable[[str], None] = lambda _: None
 
     def release(self, shared_in: str = "") -> None:
@@ -20,7 +20,7 @@ class Lease:
 
         What was taken after this lease stays taken.
         """
-        self.give_back(shared_in or self.shared_in)
+        self.give_back(shared_in or self.shared_in or "")
 
 
 class ImageLeases(Protocol):

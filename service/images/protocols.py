@@ -25,8 +25,8 @@ class SharedImages(Protocol):
     def has_legacy(self) -> bool:
         """Whether images of version 0 may be there."""
 
-    async def find(self, image: ImageRequest, order_id: str) -> tuple[Blob | None, bool]:
-        """The image if some instance has fetched it as one of an order, and whether that could be told."""
+    async def find(self, image: ImageRequest, shared_in: str | None) -> tuple[Blob | None, bool]:
+        """The image if some instance has fetched it, and whether that could be told; `shared_in` as in `Lease`."""
 
     def mark(self, connection: sqlite3.Connection, blob: Blob, image: ImageRequest | None) -> None:
         """Within the transaction that keeps a blob: it is to be shared, and to be found as `image`."""

@@ -214,14 +214,14 @@ class ImageStore:
             blob = (await self.find([key])).get(key)
         return blob
 
-    async def find_shared(self, image: ImageRequest, order_id: str = "") -> tuple[Blob | None, bool]:
+    async def find_shared(self, image: ImageRequest, shared_in: str | None = None) -> tuple[Blob | None, bool]:
         """The image that another instance fetched, brought here; whether that there is none is certain.
 
-        `order_id`: the order as one of which it was shared, if that is known to be another one. Raises `OutOfSpace`.
+        `shared_in` is as that of a `Lease`. Raises `OutOfSpace`.
         """
         if self._shared is None:
             return None, True
-        blob, is_certain = await self._shared.find(image, order_id or image.order_id)
+        blob, is_certain = await self._shared.find(image, shared_in)
         if blob is None:
             return None, is_certain
         try:

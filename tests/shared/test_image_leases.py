@@ -68,7 +68,8 @@ async def test_whoever_has_the_lease_next_is_told_in_which_index_the_image_is(
 ) -> None:
     """Also behind one that has found it there, and behind one that has not looked."""
     first, second = leases_of(mine), leases_of(other)
-    (await first.acquire(KEY, buys=True)).release("an order")
+    new = await first.acquire(KEY, buys=True)
+    new.release("an order")
     told = []
     for _ in range(2):
         async with asyncio.timeout(TIMEOUT):
@@ -77,7 +78,40 @@ async def test_whoever_has_the_lease_next_is_told_in_which_index_the_image_is(
         lease.release()
         await second.close()
 
+    assert new.shared_in == ""
     assert told == [(True, "an order")] * 2
+
+
+async def test_where_an_image_is_cannot_be_told_behind_a_dead_holder_or_a_loss(
+    redis: RedisServer, mine: RedisLink, other: RedisLink
+) -> None:
+    """The dead one may have shared it; of what Redis has lost nobody knows, before it is noticed and after that."""
+    first, second = leases_of(mine), leases_of(other)
+    await first.acquire(KEY, buys=True)
+    await mine.leave("mine")
+    told = [await second.acquire(KEY, buys=True)]
+    redis.command("FLUSHALL")
+    told.append(await second.acquire("image.1", buys=True))
+    await other.beat()
+    told.append(await second.acquire("image.2", buys=True))
+
+    assert [lease.shared_in for lease in told] == [None] * 3
+
+
+async def test_what_was_fetched_without_a_lease_is_told_when_it_is_shared(mine: RedisLink, other: RedisLink) -> None:
+    """But not over the lease that another one has by now."""
+    first, second = leases_of(mine), leases_of(other)
+    mine.link.is_up, mine.link._retry_at = False, float("inf")
+    alone = [await first.acquire(key, buys=True) for key in (KEY, "image.1")]
+    mine.link._retry_at = 0.0
+    await second.acquire("image.1", buys=True)
+
+    for lease in alone:
+        lease.release("an order")
+    await first.close()
+
+    assert (await second.acquire(KEY, buys=True)).shared_in == "an order"
+    assert await mine.redis.get("batch:image:image.1") == b"other 0"
 
 
 async def test_what_a_dead_holder_may_have_done_is_told(mine: RedisLink, other: RedisLink) -> None:

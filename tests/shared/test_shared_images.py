@@ -60,13 +60,13 @@ async def test_a_late_image_of_an_older_generation_does_not_replace_a_newer_one(
 ) -> None:
     """Whether its instance had looked before the newer one came, or not at all."""
     first, second = two
-    await first.find(image("v.1"), "o")
+    await first.find(image("v.1"), None)
     await second.publish(marked(2, "v.2"), file)
 
     await first.publish(marked(1, "v.1"), file)
 
-    assert await second.find(image("v.2"), "o") == (blob(2), True)
-    assert await first.find(image("v.1"), "o") == (None, True)
+    assert await second.find(image("v.2"), None) == (blob(2), True)
+    assert await first.find(image("v.1"), None) == (None, True)
 
 
 async def test_a_newer_generation_replaces_an_older_one_that_it_has_not_seen(
@@ -74,12 +74,12 @@ async def test_a_newer_generation_replaces_an_older_one_that_it_has_not_seen(
 ) -> None:
     """Its first write is refused, its second one is made over what is there."""
     first, second = two
-    await first.find(image("v.2"), "o")
+    await first.find(image("v.2"), None)
     await second.publish(marked(1, "v.1"), file)
 
     await first.publish(marked(2, "v.2"), file)
 
-    assert await second.find(image("v.2"), "o") == (blob(2), True)
+    assert await second.find(image("v.2"), None) == (blob(2), True)
 
 
 async def test_of_two_of_one_generation_at_once_one_is_named(
@@ -90,7 +90,7 @@ async def test_of_two_of_one_generation_at_once_one_is_named(
 
     await asyncio.gather(first.publish(marked(1, "v.1"), file), second.publish(marked(2, "v.1"), file))
 
-    found, is_certain = await first.find(image("v.1"), "o")
+    found, is_certain = await first.find(image("v.1"), None)
     assert is_certain
     assert found in (blob(1), blob(2))
 
@@ -153,13 +153,33 @@ async def test_images_of_an_order_that_come_together_are_found_and_named_togethe
     calls, calls_of_other = requests_of(first, monkeypatch), requests_of(second, monkeypatch)
     keys = [f"v{number}.0" for number in range(20)]
 
-    await asyncio.gather(*(first.find(image(key), "o") for key in keys))
+    await asyncio.gather(*(first.find(image(key), None) for key in keys))
     await asyncio.gather(*(first.publish(marked(number, key), file) for number, key in enumerate(keys)))
-    found = [await second.find(image(key), "o") for key in keys]
+    found = [await second.find(image(key), None) for key in keys]
 
     assert calls == ["get index/o/0", "create index/o/0"]
     assert calls_of_other == ["get index/o/0"]
     assert found == [(blob(number), True) for number in range(20)]
+
+
+async def test_what_was_not_shared_since_a_look_is_not_looked_for_again(
+    two: tuple[ClusterImages, ClusterImages], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an order that was looked at some time ago nothing is known; nor where it cannot be told what was shared."""
+    first, _ = two
+    calls = requests_of(first, monkeypatch)
+
+    told = [await first.find(image(f"v{number}.0"), "") for number in range(3)]
+    await first.publish(marked(1, "v.0"), file)
+    told.append(await first.find(image("w.0"), ""))
+    before = list(calls)
+    await first.find(image("w.0"), None)
+    monkeypatch.setattr("service.cluster.image_index.TRUSTED_SECONDS", 0.0)
+    await first.find(image("w.0"), "")
+
+    assert told == [(None, True)] * 4
+    assert before == ["get index/o/0", "create index/o/0"]
+    assert calls[2:] == ["get index/o/0"] * 2
 
 
 async def test_what_is_looked_for_after_a_look_began_is_looked_for_again(
@@ -176,10 +196,10 @@ async def test_what_is_looked_for_after_a_look_began_is_looked_for_again(
         return found
 
     monkeypatch.setattr(second._objects, "get", get_slowly)
-    early = asyncio.create_task(second.find(image("v.0"), "o"))
+    early = asyncio.create_task(second.find(image("v.0"), None))
     await began.wait()
     await first.publish(marked(1, "v.0"), file)
-    late = asyncio.create_task(second.find(image("v.0"), "o"))
+    late = asyncio.create_task(second.find(image("v.0"), None))
     await asyncio.sleep(0)
     goes_on.set()
 
@@ -193,18 +213,18 @@ async def test_an_order_of_many_images_has_several_documents(
     """None is rewritten once it is full; of two entries of an image the one of the newer generation counts."""
     monkeypatch.setattr("service.cluster.image_index._FULL", 2)
     first, second = two
-    await second.find(image("v0.0"), "o")
+    await second.find(image("v0.0"), None)
 
     for number in range(5):
         await first.publish(marked(number, f"v{number}.0"), file)
     await second.publish(marked(7, "v0.1"), file)
     calls = requests_of(first, monkeypatch)
 
-    assert [await second.find(image(f"v{number}.0"), "o") for number in range(1, 5)] == [
+    assert [await second.find(image(f"v{number}.0"), None) for number in range(1, 5)] == [
         (blob(number), True) for number in range(1, 5)
     ]
-    assert await first.find(image("v0.1"), "o") == (blob(7), True)
-    assert await first.find(image("v0.0"), "o") == (None, True)
+    assert await first.find(image("v0.1"), None) == (blob(7), True)
+    assert await first.find(image("v0.0"), None) == (None, True)
     assert "get index/o/0" not in calls
 
 
@@ -223,8 +243,8 @@ async def test_an_index_that_the_storage_has_lost_is_begun_anew(
     await first.publish(marked(8, "new.0"), file)
     await first.publish(marked(9, "newer.0"), file)
 
-    assert await second.find(image("new.0"), "o") == (blob(8), True)
-    assert await second.find(image("newer.0"), "o") == (blob(9), True)
+    assert await second.find(image("new.0"), None) == (blob(8), True)
+    assert await second.find(image("newer.0"), None) == (blob(9), True)
 
 
 @pytest.mark.parametrize(("generation", "finds"), [(0, True), (1, False)])
@@ -234,11 +254,11 @@ async def test_the_index_of_version_1_is_read(file: Path, generation: int, finds
     await store.put_async("variants/vv/vvv", json.dumps({"generation": generation, "blob": asdict(blob(1))}).encode())
     first, second = (ClusterImages(Objects(store, Metrics())) for _ in range(2))
     await first.look_for_earlier()
-    found = await first.find(image("vvv.0"), "o")
+    found = await first.find(image("vvv.0"), None)
     await store.delete_async("variants/vv/vvv")
     await second.look_for_earlier()
 
-    assert [found, await second.find(image("vvv.0"), "o")] == [(blob(1) if finds else None, True)] * 2
+    assert [found, await second.find(image("vvv.0"), None)] == [(blob(1) if finds else None, True)] * 2
     assert not second.has_legacy
 
 
@@ -288,7 +308,7 @@ async def test_one_that_cannot_be_shared_keeps_no_others_waiting(
     for number, order in enumerate([*broken, "o"]):
         images.stored(blob(number), image("v.1", order), None)
     async with asyncio.timeout(TIMEOUT):
-        while await images.find(image("v.1"), "o") != (blob(10), True):  # noqa: ASYNC110  # seen from outside
+        while await images.find(image("v.1"), None) != (blob(10), True):  # noqa: ASYNC110  # seen from outside
             await asyncio.sleep(0.01)
         for order in broken:
             await storage.delete_async(f"index/{order}/0")
