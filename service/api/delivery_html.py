@@ -15,18 +15,19 @@ PREVIEW_QUERY = "preview=true&max_width=480"
 """Of the photos that the page shows."""
 
 
-def gallery(link: ShareLink, base: str, brand: str) -> str:
-    """The page, as HTML: the order's name, its photos, each to be saved, and all of them in one ZIP below `base`."""
+def gallery(link: ShareLink, base: str, brand: str, *, are_previews: bool) -> str:
+    """The page, as HTML: whose photos, the order's name, each to be saved, and all of them in one ZIP below `base`."""
     title = link.order_name or "Your photos"
     ends = datetime.fromtimestamp(link.expires, UTC)
-    count = f"{len(link.images)} photo{'' if len(link.images) == 1 else 's'}"
+    kind = "preview" if are_previews else "photo"
+    count = f"{len(link.images)} {kind}{'' if len(link.images) == 1 else 's'}"
     until = f"{ends.day} {ends:%B %Y}, {ends:%H:%M} UTC"
     body = [
         '<main class="delivery">',
         '<header class="delivery-head">',
-        f'<p class="from">{escape(brand)}</p>' if brand else "",
+        f'<p class="from">Photos from {escape(brand)}</p>' if brand else "",
         f"<h1>{escape(title)}</h1>",
-        f'<p class="until">{count}. This page is here until <time datetime="{ends.isoformat()}">{until}</time>.</p>',
+        f'<p class="until">{count}. Available until <time datetime="{ends.isoformat()}">{until}</time>.</p>',
         "</header>",
         f'<ul class="gallery" aria-label="Photos">{"".join(_photos(link, base))}</ul>',
         '<div class="delivery-bar"><div>',

@@ -67,7 +67,11 @@ async def show(request: web.Request) -> web.Response:
     settings = request.app[SETTINGS]
     link = request.get(SHARED)
     status = HTTPStatus.OK if link else HTTPStatus.NOT_FOUND
-    html = gone() if link is None else gallery(link, f"{PREFIX}{link.token}", settings.brand_name)
+    if link is None:
+        html = gone()
+    else:
+        are_previews = _are_previews(request, link)
+        html = gallery(link, f"{PREFIX}{link.token}", settings.brand_name, are_previews=are_previews)
     response = web.Response(
         body=in_html(html.encode(), base_path(request)), status=status, content_type="text/html", charset="utf-8"
     )
@@ -125,6 +129,14 @@ def _shared(request: web.Request) -> ShareLink:
 def _options(request: web.Request, link: ShareLink) -> Options:
     """How the link renders and packs its images."""
     return read_options(MultiDict(parse_qsl(link.query)), request.app[PRESETS])
+
+
+def _are_previews(request: web.Request, link: ShareLink) -> bool:
+    """Whether it shows photos that are smaller than they can be had."""
+    try:
+        return all(one.preview for one in _options(request, link).renditions.values())
+    except InvalidParameter:  # a preset that this service no longer has
+        return False
 
 
 def _read_image(request: web.Request) -> tuple[str, str, ImageOptions]:

@@ -8,7 +8,16 @@ const items = links.map((link) => {
   return { name: picture.alt, small: picture.src, large: link.href, save: `${link.href}?download=true`, saveWords: "Save this photo" };
 });
 
+for (const time of document.querySelectorAll("time")) {
+  time.textContent = new Date(time.dateTime).toLocaleString(undefined, { day: "numeric", month: "long", year: "numeric", hour: "numeric", minute: "2-digit" });
+}
+
 links.forEach((link, at) => {
+  const picture = link.querySelector("img");
+  const is = (state) => { link.dataset.picture = state; };
+  picture.addEventListener("load", () => is("here"));
+  picture.addEventListener("error", () => is("none"));
+  is(!picture.complete ? "coming" : picture.naturalWidth ? "here" : "none");
   link.addEventListener("click", (event) => {
     if (event.metaKey || event.ctrlKey || event.shiftKey) return;
     event.preventDefault();

@@ -149,12 +149,11 @@ export class Order {
     this.#entitle();
     rememberOrder(overview);
     offerParts(overview.parts.length);
-    const [kind, words] = state(overview);
-    $("order-state").dataset.kind = kind;
-    write($("order-state"), words);
+    tell(state(overview));
     const waiting = overview.images.filter((image) => image.status === "waiting").length;
     total("all", overview.total);
     total("ready", overview.ready);
+    total("saved", 0);
     total("processing", overview.processing - waiting);
     total("waiting", waiting);
     total("failed", overview.failed);
@@ -216,7 +215,10 @@ export class Order {
     if (state === this.#state) return;
     this.#state = state;
     this.#list.isRunning = state !== "";
-    if (state === "done") void refreshAfterDownload();
+    if (state === "done") {
+      this.#end();
+      void refreshAfterDownload();
+    }
     if (this.#isFixed) {
       clearTimeout(this.#poll);
       this.#loading?.abort();
@@ -230,6 +232,17 @@ export class Order {
       this.#pause = FIRST_POLL;
       void this.#refresh();
     }
+  }
+
+  /** The order's head says what the download made of it. */
+  #end() {
+    const saved = [...this.#got.values()].filter(Boolean).length;
+    const failed = this.#got.size - saved;
+    if (!this.#got.size) return; // its report is gone
+    total("ready", 0);
+    total("saved", saved);
+    total("failed", failed);
+    tell(!saved ? ["bad", "Nothing downloaded"] : failed ? ["busy", "Some failed"] : ["good", "Complete"]);
   }
 
   #remember(jobId) {
@@ -251,7 +264,7 @@ export class Order {
     write($("order-title"), "Loading…");
     write($("order-number"), this.#id);
     write($("order-state"), "");
-    for (const name of ["all", "ready", "processing", "waiting", "failed"]) total(name, 0);
+    for (const name of ["all", "ready", "saved", "processing", "waiting", "failed"]) total(name, 0);
     $("photo-list").replaceChildren();
     write($("all-label"), "All photos");
     write($("photos-size"), "");
@@ -322,6 +335,11 @@ function confirms(cost) {
 function total(name, count) {
   write($(`total-${name}`), String(count));
   $(`total-${name}`).parentElement.hidden = count === 0;
+}
+
+function tell([kind, words]) {
+  $("order-state").dataset.kind = kind;
+  write($("order-state"), words);
 }
 
 const title = (overview) => overview.name || `Order ${overview.order_id.slice(0, 8)}`;

@@ -102,7 +102,7 @@ export class PhotoList {
       const line = known.get(image.image_id);
       if (!line) this.#state(image.image_id, "", other);
       else if (line.outcome === "downloaded") this.#state(image.image_id, "done", "In the ZIP");
-      else this.#state(image.image_id, "bad", "Failed");
+      else this.#state(image.image_id, "bad", line.reason ? `Failed: ${line.reason.match(/[^.]*/)[0]}` : "Failed");
     }
   }
 

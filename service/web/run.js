@@ -13,6 +13,8 @@ const SPOKEN_STEPS = 4; // progress is announced in quarters
 // Trying again can change nothing about these; about others it can.
 const LASTING = new Set(["not_uploaded", "enhancement_failed", "expired", "image_not_found", "rejected", "too_large", "incomplete", "refused"]);
 const NAMES = 3; // of photos in one line
+const KEEP_OPEN = "Keep this page open until your browser saves the ZIP. If you close it, what has arrived is kept.";
+const MAY_CLOSE = "You can close this page: your browser continues to save the ZIP.";
 const CANCELLED = "cancelled"; // why a run was aborted; otherwise its job continues
 
 export class Run {
@@ -95,6 +97,7 @@ export class Run {
     if (!job || FINAL.has(job.status) || !overview.processing || job.downloaded + job.failed < overview.ready) return;
     this.#isWaiting = true;
     write($("running-title"), "Waiting for Autoenhance");
+    this.#adviseOnClosing();
     write($("running-line"), `${overview.ready} of ${photos(overview.total)} are enhanced. You can close this page and come back later.`);
   }
 
@@ -115,6 +118,7 @@ export class Run {
     write($("running-title"), "Starting");
     write($("running-percent"), "");
     write($("running-line"), "");
+    this.#adviseOnClosing();
     $("running-title").focus();
     clearInterval(this.#clock);
     this.#clock = setInterval(() => this.#tick(), 1000);
@@ -159,8 +163,13 @@ export class Run {
     const { archive_id: archive, downloaded } = this.#job;
     if (!this.#isEarly || this.#saving || !archive || !downloaded) return;
     this.#saving = archive;
+    this.#adviseOnClosing();
     keep(this.#jobId, archive);
     save(`/v1/archives/${archive}`);
+  }
+
+  #adviseOnClosing() {
+    write($("running-close"), this.#isWaiting ? "" : this.#saving ? MAY_CLOSE : KEEP_OPEN); // who waits is told so above
   }
 
   #progress() {
@@ -168,6 +177,7 @@ export class Run {
     const done = job.downloaded + job.failed;
     if (this.#isWaiting) this.#rate = new TransferRate(); // what was waited for says nothing of what comes
     this.#isLost = this.#isWaiting = false;
+    this.#adviseOnClosing();
     this.#rate.note(done, job.bytes, seconds());
     const part = job.total ? done / job.total : 0;
     this.#hooks.onState(job.status === "queued" ? "waiting" : "collecting");
@@ -210,7 +220,8 @@ export class Run {
     try {
       const report = await getJson(`/v1/archives/${archive}/report`, { quiet: true, signal: this.#abort.signal });
       this.#photoIds = report.images.map((line) => line.image_id);
-      this.#hooks.onResults(report.images);
+      const reasons = new Map(this.#job.failures.map(({ image_id: id, reason }) => [id, reason]));
+      this.#hooks.onResults(report.images.map((line) => ({ ...line, reason: reasons.get(line.image_id) })));
     } catch {
       // Only the list is out of date; the counts above it are not.
     }
@@ -262,14 +273,15 @@ export class Run {
     $("save").hidden = $("share-saved").hidden = !isSaved;
     write($("save"), this.#savesItself ? "Save again" : "Save ZIP");
     $("retry").hidden = !canRetry;
-    const again = worthATry.length ? `Retry ${this.#things(worthATry.length)}` : "Try again";
+    const only = worthATry.length === 1 && worthATry[0].name;
+    const again = worthATry.length ? `Retry ${only ? shortened(only, 30) : this.#things(worthATry.length)}` : "Try again";
     const cost = this.#hooks.cost();
     write($("retry"), cost ? `${again} (up to ${credits(cost)})` : again);
     $("retry").classList.toggle("primary", !isSaved);
     this.#show("outcome");
+    if (status === "error") this.#hooks.onResults(failures, "Not downloaded");
     this.#hooks.onState("done");
     this.#hooks.onPart(null);
-    if (status === "error") this.#hooks.onResults(failures, "Not downloaded");
     $("outcome-title").focus();
   }
 

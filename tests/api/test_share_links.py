@@ -71,7 +71,7 @@ async def test_the_page_shows_and_saves_without_a_key(service: Service) -> None:
     everything = await service.ask(f"{page}/download")
 
     assert (html.status, html.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
-    for part in ("12 Harbour Lane", "2 photos", "a.jpg", "b.jpg", f"{page}/images/a?download=true"):
+    for part in ("12 Harbour Lane", "2 previews", "a.jpg", "b.jpg", f"{page}/images/a?download=true"):
         assert part in html.body.decode()
     assert (photo.status, photo.body, preview.status) == (200, jpeg(), 200)
     assert saved.headers["Content-Disposition"].startswith("attachment")
@@ -89,7 +89,7 @@ async def test_the_page_names_the_studio(start_service: StartService) -> None:
     made = await send(service, "POST", "/v1/links", {"path": IMAGES, "expires_in": DAY})
     html = (await service.ask(str(made.document["page"]))).body.decode()
 
-    assert "Lumen &lt;b&gt;&amp; Sons&lt;/b&gt;" in html
+    assert "Photos from Lumen &lt;b&gt;&amp; Sons&lt;/b&gt;" in html
     assert "<b>" not in html
 
 

@@ -42,6 +42,11 @@ NAMES = {
     "terrace": "terrace",
 }
 NOWHERE = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be001"
+# The tiles follow the count a moment later.
+COUNTED = """() => {
+  const count = parseInt(document.getElementById("running-line").textContent, 10);
+  return count > 2 && document.querySelectorAll("#photo-list [data-state=done]").length === count;
+}"""
 DARK: dict[str, Any] = {"color_scheme": "dark"}
 README: dict[str, Any] = {"viewport": {"width": 1280, "height": 820}}
 TOUCH: dict[str, Any] = {"viewport": PHONE, "is_mobile": True, "has_touch": True}
@@ -119,6 +124,10 @@ async def gallery(studio: Studio) -> None:
         await expect(page.get_by_role("button", name="Make another link")).to_be_enabled()
         await page.screenshot(path=studio.folder / f"share{look}.png", animations="disabled")
         await page.goto(str(address))
+        for picture in await page.locator(".gallery img").all():
+            await picture.scroll_into_view_if_needed()
+            await expect(picture).to_have_js_property("naturalWidth", 480)
+        await page.evaluate("scrollTo(0, 0)")
         await studio.shoot(visitor, f"delivery{look}", whole=False)
 
 
@@ -197,7 +206,10 @@ async def downloading(studio: Studio) -> None:
         visitor = await studio.visit(f"/?order={order.order_id}", **options)
         await visitor.page.locator("#go").click()
         await expect(visitor.page.locator("#running-line")).to_contain_text("left")
-        await visitor.page.screenshot(path=studio.folder / f"downloading{look}.png", full_page=True)
+        await visitor.page.wait_for_function(COUNTED)
+        await visitor.page.screenshot(
+            path=studio.folder / f"downloading{look}.png", full_page=True, animations="disabled"
+        )
         await expect(visitor.page.locator("#outcome")).to_be_visible(timeout=60_000)
         await studio.shoot(visitor, f"done{look}")
 
@@ -205,7 +217,7 @@ async def downloading(studio: Studio) -> None:
 async def partial(studio: Studio) -> None:
     """Some photos missing, and none at all."""
     order = studio.order("3 Orchard Close")
-    for at, status in ((3, 404), (7, 402)):
+    for at, status in ((3, 404), (7, 500)):
         studio.sandbox.control.add_fault("status", image_id=order.images[at].image_id, status=status, times=None)
     for look, options in LOOKS.items():
         visitor = await studio.visit(f"/?order={order.order_id}", **options)
@@ -322,7 +334,7 @@ async def main(folder: Path, wanted: list[str]) -> None:
             launch() as browser,
         ):
             # Room for all of them: what a job made is kept, and the tests' own store is small.
-            room = {"store_max_bytes": 1 << 30}
+            room = {"store_max_bytes": 1 << 30, "brand_name": "Lumen Studio"}
             site = await start(autoenhance_api_key=sandbox.api_key, admin_token=ADMIN_TOKEN, **room)
             keyed = await start(autoenhance_api_key=sandbox.api_key, service_api_key="key-of-a-caller")
             studio = Studio(browser, sandbox, site, folder, keyed)

@@ -1,6 +1,7 @@
 """From an order to its ZIP on disk: progress, partial failure, retry, cancelling, and coming back."""
 
 import asyncio
+import re
 import zipfile
 from pathlib import Path
 
@@ -135,7 +136,7 @@ async def test_what_cannot_be_had_is_left_out_quietly(visit: Visit, sandbox: San
     missing = page.get_by_role("list", name="Missing photos").get_by_role("listitem")
     await expect(missing).to_have_count(2)
     await expect(missing.first).to_contain_text("cellar.jpg, attic.jpg")
-    await expect(page.get_by_role("button", name="Retry 1 photo")).to_be_visible()  # the one that is not ready yet
+    await expect(page.get_by_role("button", name="Retry late.jpg")).to_be_visible()  # the one that is not ready yet
     assert await visitor.axe() == []
 
 
@@ -151,11 +152,17 @@ async def test_what_may_come_after_all_is_fetched_alone(visit: Visit, sandbox: S
         await page.get_by_role("button", name="Download 3 photos").click()
     assert set(await members(await part.value, tmp_path)) == {"attic.jpg", "kitchen.jpg", "_download_report.txt"}
     await expect(page.get_by_role("list", name="Missing photos")).to_contain_text("bath.jpg")
+    await expect(page.locator("#order-state")).to_have_text("Some failed")
+    await expect(page.locator("#totals")).to_have_text(
+        re.compile(r"photos\s*3\s*.*in the ZIP\s*2\s.*failed\s*1\s*$", re.DOTALL)
+    )
+    lost_tile = page.locator("#photo-list li").filter(has_text="bath.jpg")
+    await expect(lost_tile).to_contain_text("Failed: Autoenhance failed on every attempt")
 
     sandbox.control.remove_fault(fault.fault_id)
     asked_before = len(sandbox.control.log)
     async with page.expect_download() as whole:
-        await page.get_by_role("button", name="Retry 1 photo").click()
+        await page.get_by_role("button", name="Retry bath.jpg").click()
 
     assert await members(await whole.value, tmp_path) == content(sandbox, order)
     fetched = {entry.image_id for entry in sandbox.control.log[asked_before:] if entry.operation == "storage"}
@@ -187,7 +194,7 @@ async def test_what_was_not_paid_for_is_bought_only_with_its_price_in_sight(
     await page.unroute("**/report")
 
     async with page.expect_download():
-        await page.get_by_role("button", name="Retry 1 photo (up to 1 credit)").click()
+        await page.get_by_role("button", name="Retry bath.jpg (up to 1 credit)").click()
     await expect(page.get_by_role("heading", name="All 2 photos are in the ZIP")).to_be_visible()
     assert sandbox.control.counters.purchases.total() == 2
 
@@ -322,6 +329,22 @@ async def test_events_go_on_after_a_lost_connection(visit: Visit, site: Service,
     await expect(visitor.page.get_by_role("heading", name="All 4 photos are in the ZIP")).to_be_visible()
 
 
+async def test_once_it_is_being_saved_the_page_may_be_closed(visit: Visit, sandbox: Sandbox, tmp_path: Path) -> None:
+    """The page says so, and the browser saves the ZIP to its end without it."""
+    order = sandbox.control.add_order([*THREE, ImageSpec(name="last.jpg")])
+    visitor = await at_order(visit, order)
+    page = visitor.page
+    await visitor.context.new_page()
+    async with HeldImage(sandbox, order.images[3]) as last:
+        async with page.expect_download() as early:
+            await page.locator("#go").click()
+        await expect(page.locator("#running-close")).to_contain_text("You can close this page")
+        saving = await early.value
+        await page.close()
+        last.release()
+        assert len(await members(saving, tmp_path)) == 4
+
+
 async def test_the_first_photo_is_saved_while_others_arrive(visit: Visit, sandbox: Sandbox, tmp_path: Path) -> None:
     """The file begins at once where nothing is bought, and one that buys is saved at its end: it can be cancelled."""
     order = sandbox.control.add_order([*THREE, ImageSpec(name="last.jpg")])
@@ -334,13 +357,14 @@ async def test_the_first_photo_is_saved_while_others_arrive(visit: Visit, sandbo
         last.release()
         assert len(await members(await early.value, tmp_path)) == 4
 
-    await page.get_by_role("button", name="Other photos or sizes").click()
+    await page.get_by_role("button", name="Change photos or sizes").click()
     await page.get_by_role("radio", name="Full size").check()
     started: list[Download] = []
     page.on("download", lambda download: started.append(download))
     async with HeldImage(sandbox, order.images[3]) as last:
         await page.locator("#go").click()
         await expect(page.locator("#running-percent")).to_have_text("75%")
+        await expect(page.locator("#running-close")).to_contain_text("Keep this page open")
         assert started == []
         async with page.expect_download():
             last.release()
@@ -447,11 +471,11 @@ async def test_a_retry_after_a_reload_is_of_the_same_photos(visit: Visit, sandbo
     await page.locator("#photo-list").get_by_role("checkbox", name=order.images[2].name).uncheck()
     async with page.expect_download():
         await page.get_by_role("button", name="Download 2 photos").click()
-    await expect(page.get_by_role("button", name="Retry 1 photo")).to_be_visible()
+    await expect(page.get_by_role("button", name="Retry bath.jpg")).to_be_visible()
     sandbox.control.remove_fault(fault.fault_id)
 
     await page.reload()
     async with page.expect_download() as saved:
-        await page.get_by_role("button", name="Retry 1 photo").click()
+        await page.get_by_role("button", name="Retry bath.jpg").click()
 
     assert set(await members(await saved.value, tmp_path)) == {others.name, lost.name}

@@ -60,7 +60,8 @@ async def test_from_the_order_to_the_clients_phone(visit: Visit, start_site: Sta
     await client.page.goto(address)
     page = client.page
     await expect(page.get_by_role("heading", level=1)).to_have_text("Sample: 12 Harbour Lane")
-    await expect(page.get_by_text("Lumen Studio")).to_be_visible()
+    await expect(page.get_by_text("Photos from Lumen Studio")).to_be_visible()
+    await expect(page.locator(".until")).to_contain_text("6 previews. Available until")
     await expect(page.get_by_role("list", name="Photos").get_by_role("listitem")).to_have_count(6)
     await expect(page.locator(".gallery img").first).to_have_js_property("naturalWidth", 480)
     assert await page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
