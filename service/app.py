@@ -106,7 +106,7 @@ def create_app(settings: Settings) -> web.Application:
 
     Raises `InvalidSettings` when an extra is missing, or a setting is wrong that others decide about.
     """
-    cluster.load_extras(settings)
+    check(settings)
     app = web.Application(
         middlewares=[trace, middleware.observe, middleware.handle_errors, auth.require_caller, origins.refuse_foreign],
         client_max_size=LARGEST_BODY,
@@ -131,6 +131,12 @@ def create_app(settings: Settings) -> web.Application:
     metrics.declare_failures(openapi.failures(routes.add_routes(app, settings.role)))
     cors.allow_origins(app, settings.allowed_origins)
     return app
+
+
+def check(settings: Settings) -> None:
+    """What `create_app` refuses, without an application. Raises `InvalidSettings`, as it does."""
+    cluster.load_extras(settings)
+    presets(settings)
 
 
 def presets(settings: Settings) -> Presets:

@@ -73,7 +73,10 @@ def load_extras(settings: Settings) -> None:
             for module in modules:
                 import_module(module)
         except ImportError:
-            raise InvalidSettings(f"{name}: needs the extra: pip install 'autoenhance-batch[{extra}]'") from None
+            raise InvalidSettings(
+                f"{name}: needs the extra {extra}, which is not installed: pip install '.[redis,s3]' in a checkout, or"
+                " an image built with LOCK=shared"
+            ) from None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from service.app import presets
+from service import app
 from service.commands.refusal import refuse
 from service.docs.example import example
 from service.settings import InvalidSettings, Settings
@@ -17,7 +17,7 @@ def check() -> int:
     """Say what would start, and what looks wrong; returns 0 when the service would start, else 2."""
     try:
         settings = Settings.load()
-        presets(settings)
+        app.check(settings)
     except InvalidSettings as error:
         return refuse(error, code=WRONG)
     print(screen(summary(settings)))

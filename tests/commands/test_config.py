@@ -51,6 +51,19 @@ async def test_a_preset_that_cannot_be_used_is_named(
     assert "Traceback" not in ended.errors
 
 
+@pytest.mark.parametrize("command", [("config", "check"), ("serve",)])
+async def test_what_several_instances_need_and_is_not_installed_is_named(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """With the way to get it; nothing starts."""
+    (tmp_path / "obstore.py").write_text("raise ImportError")  # found before the one that is installed
+
+    ended = await run(*command, folder=tmp_path, SHARED_URL="redis://127.0.0.1/0", STORE_URL="s3://batch/archives")
+
+    assert (ended.code, ended.errors.count("\n")) == (2, 1), ended.errors
+    assert "STORE_URL: needs the extra s3, which is not installed: pip install" in ended.errors
+
+
 @pytest.mark.parametrize(("path", "reason"), [("/dev/null/x", "is not a folder"), ("file/x", "is not a folder")])
 async def test_check_says_when_the_data_directory_cannot_be(tmp_path: Path, path: str, reason: str) -> None:
     """A path below a file."""
