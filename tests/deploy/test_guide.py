@@ -1,6 +1,7 @@
 """What the guide to operating has its reader set up, set up."""
 
 import asyncio
+import json
 import re
 import subprocess
 import zipfile
@@ -11,10 +12,12 @@ from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import boto3  # type: ignore[import-untyped]
 import pytest
 import yaml
 from aiohttp import ClientError, ClientSession
 
+from service.api.share_links import MAX_LINK_SECONDS
 from service.samples import PHOTOS
 from service.sandbox import SAMPLE_ORDER_ID, Sandbox
 from tests.support.doc_blocks import ROOT
@@ -138,6 +141,30 @@ async def test_a_pair_as_the_guide_sets_it_up(redis: RedisServer, storage: S3Ser
         assert len(archive.namelist()) == len(list(PHOTOS.glob("*.jpg")))
     assert (code, last) == (0, first)
     assert [rule["name"] for group in groups for rule in group["rules"] if rule["health"] == "err"] == []
+
+
+def test_the_bucket_s_lifecycle_rules_are_those_of_the_guide(storage: S3Server) -> None:
+    """S3 takes them; what must never expire has no rule; the share links outlive the longest of them."""
+    rules = json.loads((ROOT / "deploy" / "s3" / "lifecycle.json").read_text())
+    places = re.findall(r"^- expire objects below (.*?) after", GUIDE, re.MULTILINE)
+    named = {f"batch/{place}" for line in places for place in re.findall(r"`(\S+)`", line)}
+    client = boto3.client(
+        "s3",
+        endpoint_url=storage.url,
+        region_name="us-east-1",
+        aws_access_key_id="access",
+        aws_secret_access_key="secret",
+    )
+    client.create_bucket(Bucket="my-bucket")
+
+    client.put_bucket_lifecycle_configuration(Bucket="my-bucket", LifecycleConfiguration=rules)
+    taken = client.get_bucket_lifecycle_configuration(Bucket="my-bucket")["Rules"]
+
+    expiring = {rule["Filter"]["Prefix"]: rule["Expiration"]["Days"] for rule in taken if "Expiration" in rule}
+    assert len(taken) == len(rules["Rules"])
+    assert expiring.keys() == named
+    assert "batch/generations/" not in named
+    assert {days for place, days in expiring.items() if "links" in place} == {MAX_LINK_SECONDS // 86400 + 1}
 
 
 def test_a_backup_holds_what_lies_behind_a_link(tmp_path: Path) -> None:
