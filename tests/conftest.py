@@ -19,7 +19,8 @@ if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _PLENTY:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 # How long an example takes says how busy the machine is.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A hundred examples, as it is by itself, find little that thirty do not, every time anew; the soak tries thousands.
+settings.register_profile("patient", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 # For the soak, which says how many.
 settings.register_profile("long", max_examples=int(os.environ.get("LONG_EXAMPLES", "2000")))

@@ -52,8 +52,11 @@ async def _connect(service: ServiceProcess, source: str = "127.0.0.1") -> socket
     return connection
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET /livez", REQUEST], ids=["nothing", "half a head", "a request"])
-@pytest.mark.parametrize("sources", [1, 20], ids=["one address", "twenty addresses"])
+@pytest.mark.parametrize(
+    ("sent", "sources"),
+    [(b"", 1), (b"GET /livez", 20), (REQUEST, 20)],
+    ids=["nothing from one address", "half a head from twenty", "a request from twenty"],
+)
 async def test_idle_connections_keep_nobody_out(service: ServiceProcess, sent: bytes, sources: int) -> None:
     """A probe is answered while they are open, and again on the connection that it keeps; one line tells of them."""
     loop = asyncio.get_running_loop()
@@ -76,13 +79,11 @@ async def test_idle_connections_keep_nobody_out(service: ServiceProcess, sent: b
 
 async def test_the_soft_limit_is_raised(tmp_path: Path) -> None:
     """To the hard one: a shell's 1,024 are no bound."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
-    try:
-        async with ServiceProcess(tmp_path) as process:
-            raised, _ = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    process = ServiceProcess(tmp_path)
+    process.below = ("prlimit", "--nofile=512:")
+    async with process:
+        raised, _ = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
 
     assert raised == min(hard, 65_536)
 

@@ -105,11 +105,10 @@ async def test_a_python_client(service: Service, document: Path, tmp_path: Path)
 
     command = ["generate", "--meta", "none", "--fail-on-warning", "--output-path", "batch_client"]
     await run(generator, *command, "--path", document, "--config", config, folder=tmp_path)
-    await run(sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "-p", "batch_client", folder=tmp_path)
-    await run(sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "flow.py", folder=tmp_path)
-    output = await run(sys.executable, "flow.py", service.url, KEY, ORDER, ".", folder=tmp_path)
     await asyncio.to_thread((tmp_path / "example.py").write_text, example(service, "py"))
-    await run(sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "example.py", folder=tmp_path)
+    judged = ["batch_client", "flow.py", "example.py"]
+    await run(sys.executable, "-m", "mypy", "--config-file", "mypy.ini", *judged, folder=tmp_path)
+    output = await run(sys.executable, "flow.py", service.url, KEY, ORDER, ".", folder=tmp_path)
     await run(sys.executable, "example.py", folder=tmp_path)
 
     await assert_flow(output, tmp_path)

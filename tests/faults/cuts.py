@@ -3,7 +3,7 @@
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,18 +19,21 @@ from tests.faults.scene import QUERY, Scene, eventually, members, open_scene
 
 _LARGE = 24 << 20
 """More than the buffers between service and client hold."""
+DIRECT, OLD_PROXY, PROXY = "the service itself", "through nginx with HTTP/1.0", "through nginx with HTTP/1.1"
+_ALL = dict.fromkeys((DIRECT, OLD_PROXY, PROXY), ("--http1.0", "--http1.1"))
 _ROOM = 8 << 20
 """Of the store: the first image of an order goes in, the second does not."""
 
 
-async def notice_cuts(folder: Path, *, rounds: int) -> Findings:
-    """Builds that run out of room after their first bytes, and archives that lose an image."""
+async def notice_cuts(folder: Path, *, rounds: int, versions: Mapping[str, Sequence[str]] = _ALL) -> Findings:
+    """Builds that run out of room after their first bytes, and archives that lose an image, to callers who speak these
+    versions of HTTP to each way."""
     findings = Findings()
     async with open_scene(folder / "full", STORE_MAX_BYTES=str(_ROOM)) as scene, _ways(scene) as ways:
         cuts = [await _fail_builds(findings, scene, ways) for _ in range(rounds)]
         findings.hold("some builds failed after their first bytes", any(cuts), cuts)
     async with open_scene(folder / "losing") as scene, _ways(scene) as ways:
-        cuts = [await _lose_images(findings, scene, ways) for _ in range(rounds)]
+        cuts = [await _lose_images(findings, scene, ways, versions) for _ in range(rounds)]
         findings.hold("some images were lost before they were sent", any(cuts), cuts)
     return findings
 
@@ -40,7 +43,7 @@ async def _ways(scene: Scene) -> AsyncIterator[dict[str, str]]:
     """Where the service is reached: directly, and through proxies."""
     url = scene.service.url
     async with nginx(url, "1.0") as old, nginx(url, "1.1") as new:
-        yield {"the service itself": url, "through nginx with HTTP/1.0": old, "through nginx with HTTP/1.1": new}
+        yield {DIRECT: url, OLD_PROXY: old, PROXY: new}
 
 
 async def _fail_builds(findings: Findings, scene: Scene, ways: dict[str, str]) -> int:
@@ -66,11 +69,13 @@ def _failing_order(scene: Scene) -> str:
     return scene.order_path(scene.add_order(specs))
 
 
-async def _lose_images(findings: Findings, scene: Scene, ways: dict[str, str]) -> int:
+async def _lose_images(
+    findings: Findings, scene: Scene, ways: dict[str, str], versions: Mapping[str, Sequence[str]]
+) -> int:
     """The archive is whole, but its last image loses half of its bytes while the first is sent. Returns the cuts."""
     cuts = 0
     for what, base in ways.items():
-        for version in ("--http1.0", "--http1.1"):
+        for version in versions[what]:
             order = scene.add_order([ImageSpec(size=_LARGE), ImageSpec(size=_LARGE + 1)])
             whole = await scene.download(order)
             url = f"{base}/v1/archives/{whole.headers['X-Archive-Id']}"

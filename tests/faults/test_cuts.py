@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.faults.cuts import notice_cuts
+from tests.faults.cuts import DIRECT, OLD_PROXY, PROXY, notice_cuts
 from tests.support.tools import require_tool
 
 
@@ -11,4 +11,6 @@ async def test_every_client_notices_a_cut(tmp_path: Path) -> None:
     require_tool("curl")
     require_tool("nginx")
 
-    (await notice_cuts(tmp_path, rounds=1)).verify()
+    versions = {DIRECT: ["--http1.0"], OLD_PROXY: ["--http1.1"], PROXY: ["--http1.1"]}
+
+    (await notice_cuts(tmp_path, rounds=1, versions=versions)).verify()

@@ -13,25 +13,18 @@ import service.cluster.redis_link  # noqa: F401
 from tests.e2e.conftest import start_service, upstream
 from tests.support.client import TIMEOUT, Service, StartService
 from tests.support.redis_server import RedisServer
-from tests.support.s3_server import S3Server
+from tests.support.s3_server import S3Server, shared_server
 
 __all__ = ["start_service", "upstream"]
 
 
-@pytest.fixture(scope="session")
-def s3_session() -> Iterator[S3Server]:
-    """One S3 server for all tests that do not hurt it."""
-    server = S3Server()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
-def s3(s3_session: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+def s3(monkeypatch: pytest.MonkeyPatch) -> S3Server:
     """The S3 server, with what its client reads from the environment."""
-    for name, value in s3_session.environment.items():
+    server = shared_server()
+    for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
-    return s3_session
+    return server
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tests.support.loopback import free_port
 from tests.support.process import ServiceProcess
 from tests.support.redis_server import RedisServer
 from tests.support.s3_proxy import S3Proxy
-from tests.support.s3_server import S3Server
+from tests.support.s3_server import shared_server
 from tests.support.tools import require_tool
 
 SERVED_BY = "X-Served-By"
@@ -153,8 +153,7 @@ async def open_fleet(
     nothing for lost because an answer is late.
     """
     async with AsyncExitStack() as stack:
-        redis, s3 = RedisServer(folder), S3Server()
-        stack.callback(s3.stop)
+        redis, s3 = RedisServer(folder), await asyncio.to_thread(shared_server)
         stack.callback(redis.stop)
         await asyncio.to_thread(redis.start)
         sandbox = await stack.enter_async_context(Sandbox(SandboxConfig(credits=1_000_000)))

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Self
 
+from tests.support.forked import Forked, can_fork, start
+
 _ROOT = Path(__file__).parents[2]
 CHECKOUT = Path(os.environ.get("CHECKOUT") or _ROOT)
 """Whose service is tried as a process of its own: that of another checkout, to see tests fail there, or this one's."""
@@ -32,7 +34,7 @@ def peak_memory(pid: int) -> int:
     return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
 
 
-async def end_of(process: asyncio.subprocess.Process, seconds: float) -> tuple[bytes, bytes]:
+async def end_of(process: asyncio.subprocess.Process | Forked, seconds: float) -> tuple[bytes, bytes]:
     """Both outputs of a program that ends by itself. Kills it and raises `TimeoutError` when it does not in time."""
     try:
         async with asyncio.timeout(seconds):
@@ -54,7 +56,7 @@ class ServiceProcess:
     def __init__(self, data_dir: Path, **settings: str) -> None:
         own = {"DATA_DIR": str(data_dir), "PORT": "0", "LOG_FORMAT": "json"}
         self._environment = clean_environment(PYTHONPATH=str(CHECKOUT)) | own | settings
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | Forked | None = None
         self._log: asyncio.Task[None] | None = None
         self.log: list[str] = []
         self.url = ""
@@ -83,17 +85,17 @@ class ServiceProcess:
 
     async def start(self) -> None:
         """Start and wait until it listens."""
-        self._process = await asyncio.create_subprocess_exec(
-            *self.below,
-            sys.executable,
-            "-m",
-            self.module,
-            "serve",
-            env=self._environment,
-            cwd=self._environment["DATA_DIR"],  # no .env of the developer's
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        folder = self._environment["DATA_DIR"]  # no .env of the developer's
+        if not self.below and can_fork(CHECKOUT, self._environment):
+            self._process = await start(["serve"], self._environment, folder, module=self.module, keep_output=False)
+        else:
+            self._process = await asyncio.create_subprocess_exec(
+                *(*self.below, sys.executable, "-m", self.module, "serve"),
+                env=self._environment,
+                cwd=folder,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+            )
         assert self._process.stderr is not None
         while line := await self._process.stderr.readline():
             self.log.append(line.decode())

@@ -1,10 +1,12 @@
 """An S3 server as a process of its own."""
 
+import atexit
 import subprocess
 import sys
 import time
 import urllib.request
 import uuid
+from functools import cache
 from pathlib import Path
 
 from tests.support.loopback import free_port
@@ -58,3 +60,11 @@ class S3Server:
         request = urllib.request.Request(f"{self.url}/{name}", method="PUT")
         urllib.request.urlopen(request, timeout=5).close()
         return f"s3://{name}/some/prefix"
+
+
+@cache
+def shared_server() -> S3Server:
+    """One for all tests of this process that do not hurt it; each makes a bucket of its own."""
+    server = S3Server()
+    atexit.register(server.stop)
+    return server

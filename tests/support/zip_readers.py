@@ -130,7 +130,7 @@ def compiled() -> TemporaryDirectory[str]:
 
 
 def java_reader() -> list[str]:
-    return [require_tool("java"), "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", compiled().name, "Reader"]
+    return [require_tool("java"), "-Xshare:auto", "-cp", compiled().name, "Reader"]
 
 
 def node() -> str:
