@@ -82,4 +82,20 @@ CLUSTER = (
         "after a failed trial there is another one",
         "tests/shared/test_link.py",
     ),
+    Mutant(
+        "cluster/share_links.py",
+        '            await self._objects.create(f"{_MAKERS}{digest(link.maker)}/{link.link_id}", b"")\n'
+        "            await self._objects.create(_RECORDS + link.link_id, link.model_dump_json().encode())\n",
+        "            await self._objects.create(_RECORDS + link.link_id, link.model_dump_json().encode())\n"
+        '            await self._objects.create(f"{_MAKERS}{digest(link.maker)}/{link.link_id}", b"")\n',
+        "a link works only once it is listed",
+        "tests/api/test_share_link_records.py",
+    ),
+    Mutant(
+        "cluster/live_lists.py",
+        "pipeline.expire(_list(archive_id), seconds, gt=True)",
+        "pipeline.expire(_list(archive_id), seconds)",
+        "keeping an archive for a short time does not shorten its list's life",
+        "tests/shared/test_live_lists.py",
+    ),
 )

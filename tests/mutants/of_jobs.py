@@ -79,4 +79,32 @@ JOBS = (
         "tests/jobs/test_events.py",
         "tests/e2e/test_job_events.py",
     ),
+    Mutant(
+        "jobs/runner.py",
+        "since = job.retrying_since or now",
+        "since = now",
+        "a job does not retry for ever",
+        "tests/jobs/test_runner.py",
+    ),
+    Mutant(
+        "jobs/runner.py",
+        "if outcomes > max(self.outcomes, self.job.reached):",
+        "if outcomes > self.outcomes:",
+        "outcomes that were there before the crash are no progress",
+        "tests/jobs/test_runner.py",
+    ),
+    Mutant(
+        "jobs/embedded.py",
+        "self._tasks.pop(_follow_up_of(job), None)",
+        "self._tasks.get(_follow_up_of(job))",
+        "a repeated callback is sent although one was waiting",
+        "tests/jobs/test_embedded.py",
+    ),
+    Mutant(
+        "jobs/table.py",
+        " AND callback_due IS NULL",
+        "",
+        "a job whose callback is still due is not forgotten",
+        "tests/jobs/test_embedded.py",
+    ),
 )

@@ -67,4 +67,25 @@ ORDERS = (
         "the generation of a stored image is not forgotten",
         "tests/orders/test_generations.py",
     ),
+    Mutant(
+        "orders/orders.py",
+        "            polls.was_notified = False",
+        "            pass",
+        "news that a poll has seen does not begin another one",
+        "tests/orders/test_watch.py",
+    ),
+    Mutant(
+        "orders/generations.py",
+        "return before.marks is not None and self.marks != before.marks and not was_bought_now",
+        "return self.marks != before.marks and not was_bought_now",
+        "an image of which no marks are known is not made anew",
+        "tests/orders/test_generations.py",
+    ),
+    Mutant(
+        "orders/schedule.py",
+        "max(0.0, min(self._interval, self.deadline - self._clock()))",
+        "max(0.0, self._interval)",
+        "the last poll is at the deadline",
+        "tests/orders/test_schedule.py",
+    ),
 )
