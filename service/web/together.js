@@ -32,7 +32,9 @@ async function download(ids) {
   show("Preparing your ZIP");
   try {
     const { job_id: jobId } = await (await postJson("/v1/jobs", { order_ids: ids })).json();
-    running.signal.addEventListener("abort", () => void request(`/v1/jobs/${jobId}`, { method: "DELETE", quiet: true }).catch(() => {}));
+    const cancel = () => void request(`/v1/jobs/${jobId}`, { method: "DELETE", quiet: true }).catch(() => {});
+    if (running.signal.aborted) cancel(); // while it was asked for
+    else running.signal.addEventListener("abort", cancel);
     await watch(jobId, running.signal);
   } catch (error) {
     const refusal = error instanceof Refusal ? error : Refusal.ofPage();
@@ -57,6 +59,7 @@ async function watch(jobId, signal) {
     }
     if (!FINAL.has(job.status)) show(`${job.downloaded} of ${photos(job.total)}`);
     else if (job.status === "error") throw new Refusal(job.error ?? {}, 0);
+    else if (job.status === "cancelled") return write($("together-line"), "Cancelled.");
     else return end(job);
   }
 }

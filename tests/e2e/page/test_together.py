@@ -1,10 +1,11 @@
 """Several recent orders as one ZIP."""
 
+import asyncio
 import zipfile
 from pathlib import Path
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Page, Route, expect
 
 from service.sandbox import ImageSpec, Sandbox
 from tests.e2e.page.conftest import Visit
@@ -38,6 +39,51 @@ async def test_recent_orders_are_downloaded_together(visit: Visit, sandbox: Sand
     with zipfile.ZipFile(tmp_path / "both.zip") as archive:
         assert archive.testzip() is None
         assert {"7 Mill Street/hall.jpg", "9 Quay Street/a.jpg"} <= set(archive.namelist())
+
+
+async def two_ticked(visit: Visit, sandbox: Sandbox) -> Page:
+    """The page, where two recent orders are ticked."""
+    visitor = await visit()
+    for name in ("One", "Two"):
+        order = sandbox.control.add_order([ImageSpec()], name=name)
+        await visitor.open(f"/?order={order.order_id}")
+        await visitor.overview()
+    await visitor.open()
+    for box in await visitor.page.locator("#recent-list input").all():
+        await box.check()
+    return visitor.page
+
+
+async def test_who_cancels_while_the_job_is_asked_for_has_none(visit: Visit, sandbox: Sandbox) -> None:
+    """It is cancelled as soon as its id is known."""
+    page = await two_ticked(visit, sandbox)
+    goes_on = asyncio.Event()
+
+    async def answer_late(route: Route) -> None:
+        await goes_on.wait()
+        await route.fulfill(status=202, json={"job_id": "late"})
+
+    await page.route("**/v1/jobs", answer_late)
+    await page.route("**/v1/jobs/late", lambda route: route.fulfill(json={}))
+    await page.get_by_role("button", name="Download 2 orders as one ZIP").click()
+    await page.locator("#together-cancel").click()
+    async with page.expect_request("**/v1/jobs/late") as cancelling:
+        goes_on.set()
+
+    assert (await cancelling.value).method == "DELETE"
+    await expect(page.locator("#together-line")).to_have_text("Cancelled.")
+
+
+async def test_a_job_that_was_cancelled_elsewhere_is_not_said_to_be_saved(visit: Visit, sandbox: Sandbox) -> None:
+    """On the command line, for example."""
+    page = await two_ticked(visit, sandbox)
+    events = 'id: 0\ndata: {"status": "cancelled", "downloaded": 0, "failed": 0, "total": 2}\n\n'
+    await page.route("**/events", lambda route: route.fulfill(content_type="text/event-stream", body=events))
+
+    await page.get_by_role("button", name="Download 2 orders as one ZIP").click()
+
+    await expect(page.locator("#together-line")).to_have_text("Cancelled.")
+    await expect(page.get_by_role("button", name="Download 2 orders as one ZIP")).to_be_enabled()
 
 
 async def test_orders_that_cannot_be_downloaded_together_say_why(visit: Visit, sandbox: Sandbox) -> None:
