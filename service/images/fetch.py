@@ -149,7 +149,7 @@ class ImageFetcher:
                 fetched = Fetched(stored, 0) if stored is not None else await self._download(image, context, progress)
             except BaseException as error:
                 await self._close_reservation(image, progress)
-                progress.lease.release()  # else it is held until the image is shared
+                progress.lease.release()
                 if isinstance(error, OutOfSpace):
                     self._metrics.image_failures.labels(Reason.STORE_FULL).inc()
                 if not isinstance(error, Exception) or isinstance(error, ImageFailed | NotWanted | OutOfSpace):
@@ -229,15 +229,15 @@ class ImageFetcher:
                 raise _failed(image, error, attempts) from error
             progress.is_sold = True
             context.storing += content.size
+            lease, progress.lease = progress.lease, Lease()  # it is given back by whoever shares the image
+            shared = partial(lease.release, image.order_id)
             try:
                 blob = await self._store.publish(
-                    body,
-                    content,
-                    extension,
-                    image,
-                    is_incomplete=not is_whole,
-                    when_shared=partial(progress.lease.release, image.order_id),
+                    body, content, extension, image, is_incomplete=not is_whole, when_shared=shared
                 )
+            except Exception:
+                progress.lease = lease
+                raise
             finally:
                 context.storing -= content.size
             await self._close_reservation(image, progress)

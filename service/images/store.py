@@ -137,9 +137,7 @@ class ImageStore:
         Carried through once begun, also when the caller is cancelled. Raises `OutOfSpace`, or `OSError`.
         """
         blob = Blob(content.digest, content.size, content.crc, extension, is_incomplete)
-        await self._keep(body, blob, image)
-        if self._shared is not None:
-            self._shared.stored(blob, image, when_shared)
+        await self._keep(body, blob, image, when_shared)
         return blob
 
     async def add(self, data: bytes, extension: str) -> Blob:
@@ -149,7 +147,15 @@ class ImageStore:
             await body.expect(len(data))
             return await self.publish(body, content_of(data), extension)
 
-    async def _keep(self, body: Body, blob: Blob, image: ImageRequest | None, *, is_shared: bool = False) -> None:
+    async def _keep(
+        self,
+        body: Body,
+        blob: Blob,
+        image: ImageRequest | None,
+        when_shared: Callable[[], None] | None = None,
+        *,
+        is_shared: bool = False,
+    ) -> None:
         """File first, then rows; a file whose rows could not be committed goes again.
 
         Carried through once begun, also when the caller is cancelled.
@@ -173,6 +179,8 @@ class ImageStore:
                 return
             body.release_room()
             self._budget.add(grown.result())
+            if self._shared is not None and not is_shared:
+                self._shared.stored(blob, image, when_shared)
             if image is not None:
                 self._published[image.key] = blob
                 if len(self._published) > _PUBLISHED:

@@ -610,6 +610,35 @@ async def test_the_lease_of_a_fetch_that_failed_is_given_back(
     assert given_back == released
 
 
+async def test_the_lease_of_an_image_that_is_being_kept_outlives_its_fetch(
+    scene: Scene, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop cancels it: whoever shares what was kept all the same gives the lease back."""
+    upstream.images["a"] = jpeg()
+    given_back: list[str] = []
+    keeping = asyncio.Event()
+
+    class Leases:
+        async def acquire(self, key: str, *, buys: bool) -> Lease:
+            return Lease(give_back=lambda _: given_back.append(key))
+
+    async def keep(*_: object, **__: object) -> None:
+        keeping.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(scene.images, "publish", keep)
+    monkeypatch.setattr("service.images.fetch.GRACE_SECONDS", 0.0)
+    parts = scene.parts
+    fetcher = ImageFetcher(parts.client, scene.images, scene.slots, parts.metrics, scene.spending, Leases())
+    fetch = scene.start(fetcher.fetch(ImageRequest("a.0", "a", Rendition()), FetchContext("build")))
+    await keeping.wait()
+    await fetcher.close()
+    await asyncio.wait([fetch])
+
+    assert fetch.cancelled()
+    assert given_back == []
+
+
 class TestPace:
     @pytest.mark.parametrize(
         ("status", "limit", "has_rate"), [(429, 3, True), (503, 3, False), (500, 5, False), (404, 5, False)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from service.database import Database
 from service.images.blobs import Blob
 from service.images.body import Body
-from service.images.protocols import Evict
+from service.images.protocols import Evict, SharedImages
 from service.images.requests import ImageRequest
 from service.images.store import ImageStore
 from service.telemetry.metrics import Metrics
@@ -41,6 +41,7 @@ async def open_store(
     evict: Evict | None = None,
     limit: int = 1 << 40,
     max_image_bytes: int = 512 * MIB,
+    shared: SharedImages | None = None,
 ) -> AsyncIterator[ImageStore]:
     """The store of a data directory."""
     opened = await ImageStore.open(
@@ -50,6 +51,7 @@ async def open_store(
         metrics or Metrics(),
         evict=evict or Evictions(),
         max_image_bytes=max_image_bytes,
+        shared=shared,
     )
     try:
         yield opened
