@@ -189,7 +189,7 @@ async def components(app: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(fetcher.close)
         app[ORDERS] = orders = Orders(upstream, settings.order_freshness)
         stack.push_async_callback(orders.close)
-        shared.hear(orders)
+        shared.listen(orders)
         context = BuildContext(
             fetcher,
             images,

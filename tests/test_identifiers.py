@@ -15,6 +15,7 @@ GONE = frozenset(
     | {"Demand", "linger", "Turns", "deaths", "blamed", "PutOff", "Withdrawn", "insist", "let_go", "take_up"}
     | {"JobWish", "wish", "wish_of", "_PATIENCE_SECONDS", "_FIRST_EDITION_VOLATILE"}
     | {"House", "house", "open_house", "PATIENCE", "_PATIENCE", "patience", "patiently", "explained", "_INCOMING"}
+    | {"Standing", "Words", "_STEP", "_SETTLE", "_Place"}
     | {"bring_up_to", "_take_in", "_told_apart", "Step", "Hint", "Pace", "Incoming", "Space", "running_key"}
     | {
         "FACTS",
@@ -34,6 +35,7 @@ GONE = frozenset(
 FAMILY = ("service/archives", "service/images", "service/orders", "service/cluster")
 # What a script defines, names of its private members included.
 _SCRIPT_NAME = re.compile(r"(?:\b(?:class|function|const|let|var)\s+|\.?#)([A-Za-z_$][\w$]*)")
+_SCRIPT_PARAMETERS = re.compile(r"\(([^()]*)\)\s*(?:=>|\{)")
 # What was said to people in no native speaker's words.
 GONE_PHRASES = (
     "a rest after",
@@ -108,6 +110,9 @@ def test_no_former_name_is_defined_in_scripts() -> None:
             looked_at += 1
             if found[1] in GONE or found[1] in GONE_IN_SCRIPTS:
                 offences.append(f"{path.relative_to(ROOT)}: {found[1]}")
+        for parameters in _SCRIPT_PARAMETERS.findall(path.read_text()):
+            given = GONE_PARAMETERS & set(re.findall(r"\w+", parameters))
+            offences += [f"{path.relative_to(ROOT)}: parameter {name}" for name in given]
 
     assert looked_at > 800
     assert offences == []

@@ -13,7 +13,7 @@ from service.api.bodies import read_document
 from service.api.keys import ASSISTANT
 from service.api.limits import Counts
 from service.api.route import EVENTS, Answer, Body, Route, count
-from service.assistant.assistant import Done, Event, Words
+from service.assistant.assistant import Done, Event, TextPart
 from service.docs.library import Passage
 
 _MAX_PASSAGE_LENGTH = 600
@@ -48,7 +48,7 @@ def _sent(request: web.Request, event: Event) -> bytes:
         case Passage():
             text = textwrap.shorten(event.text, _MAX_PASSAGE_LENGTH, placeholder=" ...")
             return _event("passage", title=event.title, url=external(request, event.url), text=text)
-        case Words():
+        case TextPart():
             return _event("token", text=event.text)
         case Done():
             return _event("done", source=event.source)

@@ -35,7 +35,7 @@ class Counts(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LimitState:
     """Where a caller stands after a request."""
 
     allowed: bool
@@ -48,11 +48,11 @@ class Standing:
 class Window(Protocol):
     """Counts what came in the last so many seconds."""
 
-    async def hit(self, key: str, limit: RateLimitItem) -> Standing:
+    async def hit(self, key: str, limit: RateLimitItem) -> LimitState:
         """Count one for `key` if it is within the limit."""
         ...
 
-    async def test(self, key: str, limit: RateLimitItem) -> Standing:
+    async def test(self, key: str, limit: RateLimitItem) -> LimitState:
         """Count nothing; whether the next one would be within the limit."""
         ...
 
@@ -68,25 +68,25 @@ class LocalWindow:
         self._windows: dict[str, float] = {}
         self._until_sweep = _SWEEP_AFTER
 
-    async def hit(self, key: str, limit: RateLimitItem) -> Standing:
+    async def hit(self, key: str, limit: RateLimitItem) -> LimitState:
         """Count one for `key` if it is within the limit."""
-        standing = await self.test(key, limit)
-        if not standing.allowed:
-            return standing
+        state = await self.test(key, limit)
+        if not state.allowed:
+            return state
         now = time.monotonic()
         hits = self._hits.setdefault(key, deque())
         hits.append(now)
         self._windows[key] = limit.get_expiry()
         self._sweep(now)
-        return Standing(allowed=True, remaining=standing.remaining - 1, seconds=hits[0] + limit.get_expiry() - now)
+        return LimitState(allowed=True, remaining=state.remaining - 1, seconds=hits[0] + limit.get_expiry() - now)
 
-    async def test(self, key: str, limit: RateLimitItem) -> Standing:
+    async def test(self, key: str, limit: RateLimitItem) -> LimitState:
         """Count nothing; whether the next one would be within the limit."""
         hits, now = self._hits.get(key, deque()), time.monotonic()
         while hits and hits[0] <= now - limit.get_expiry():
             hits.popleft()
         seconds = hits[0] + limit.get_expiry() - now if hits else 0.0
-        return Standing(allowed=len(hits) < limit.amount, remaining=limit.amount - len(hits), seconds=seconds)
+        return LimitState(allowed=len(hits) < limit.amount, remaining=limit.amount - len(hits), seconds=seconds)
 
     def _sweep(self, now: float) -> None:
         self._until_sweep -= 1
@@ -128,18 +128,18 @@ class RateLimiter:
     async def check(self, request: web.Request, caller: str) -> None:
         """Count nothing. Raises `RateLimited` when the next one would be too many."""
         if self._limit is not None:
-            standing = await self._window.test(f"{self._what}:{caller}", self._limit)
-            if not standing.allowed:
-                self._judge(request, self._limit, standing)
+            state = await self._window.test(f"{self._what}:{caller}", self._limit)
+            if not state.allowed:
+                self._judge(request, self._limit, state)
 
-    def _judge(self, request: web.Request, limit: RateLimitItem, standing: Standing) -> None:
-        seconds = max(1, math.ceil(standing.seconds))
-        if not (self._quiet and standing.allowed):
+    def _judge(self, request: web.Request, limit: RateLimitItem, state: LimitState) -> None:
+        seconds = max(1, math.ceil(state.seconds))
+        if not (self._quiet and state.allowed):
             request[RATE_LIMIT] = {
                 "RateLimit-Policy": f'"{self._what}";q={limit.amount};w={limit.get_expiry()}',
-                "RateLimit": f'"{self._what}";r={max(0, standing.remaining)};t={seconds}',
+                "RateLimit": f'"{self._what}";r={max(0, state.remaining)};t={seconds}',
             }
-        if not standing.allowed:
+        if not state.allowed:
             self._refused.inc()
             raise RateLimited(
                 f"A caller's limit for {self._what} is {limit.amount} in {limit.get_expiry()} seconds;"

@@ -18,7 +18,7 @@ class _PlainSchema(GenerateJsonSchema):
 
 
 class Schemas:
-    """The components that operations share: a schema for each model and each set of words, and the parameters."""
+    """The components that operations share: a schema for each model and each set of values, and the parameters."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
         wanted: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {(documents.Problem, "serialization"): None}
@@ -33,7 +33,7 @@ class Schemas:
             list(wanted), ref_template="#/components/schemas/{model}", schema_generator=_PlainSchema
         )
         self.components: Json = found["$defs"]
-        self._words: dict[tuple[object, ...], str] = {
+        self._enums: dict[tuple[object, ...], str] = {
             tuple(schema["enum"]): name for name, schema in self.components.items() if "enum" in schema
         }
         queries = dict.fromkeys(route.query for route in routes if route.query is not None)
@@ -92,13 +92,13 @@ class Schemas:
         return {"$ref": f"#/components/parameters/{key}"}
 
     def _name_words(self, owner: str, members: Json) -> None:
-        """Make each set of words that a member may be a schema of its own, so that programs have one type for it."""
+        """Make each set of values that a member may be a schema of its own, so that programs have one type for it."""
         for name, field in members.items():
             for schema in (field, *field.get("anyOf", ()), field.get("items", {})):
                 if len(schema.get("enum", ())) > 1:
-                    words = tuple(schema.pop("enum"))
-                    if words not in self._words:
-                        self._words[words] = owner + "".join(part.capitalize() for part in name.split("_"))
-                        self.components[self._words[words]] = {"type": "string", "enum": list(words)}
+                    values = tuple(schema.pop("enum"))
+                    if values not in self._enums:
+                        self._enums[values] = owner + "".join(part.capitalize() for part in name.split("_"))
+                        self.components[self._enums[values]] = {"type": "string", "enum": list(values)}
                     schema.pop("type", None)
-                    schema["$ref"] = f"#/components/schemas/{self._words[words]}"
+                    schema["$ref"] = f"#/components/schemas/{self._enums[values]}"

@@ -5,7 +5,7 @@ import time
 
 from limits import RateLimitItem
 
-from service.api.limits import LocalWindow, Standing
+from service.api.limits import LimitState, LocalWindow
 from service.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -59,11 +59,11 @@ class SharedWindow:
         self._failures = 0
         self._alone_until = 0.0
 
-    async def hit(self, key: str, limit: RateLimitItem) -> Standing:
+    async def hit(self, key: str, limit: RateLimitItem) -> LimitState:
         """Count one for `key` if it is within the limit."""
         return await self._shared(key, limit, cost=1) or await self._alone.hit(key, limit)
 
-    async def test(self, key: str, limit: RateLimitItem) -> Standing:
+    async def test(self, key: str, limit: RateLimitItem) -> LimitState:
         """Count nothing; whether the next one would be within the limit."""
         return await self._shared(key, limit, cost=0) or await self._alone.test(key, limit)
 
@@ -71,7 +71,7 @@ class SharedWindow:
         """Hang up. (Of an application, a signal handler.)"""
         await self._redis.aclose()
 
-    async def _shared(self, key: str, limit: RateLimitItem, *, cost: int) -> Standing | None:
+    async def _shared(self, key: str, limit: RateLimitItem, *, cost: int) -> LimitState | None:
         if time.monotonic() < self._alone_until:
             return None
         try:
@@ -86,4 +86,4 @@ class SharedWindow:
                 self._alone_until = time.monotonic() + _ALONE_SECONDS
             return None
         self._failures = 0
-        return Standing(bool(allowed), int(remaining), int(milliseconds) / 1000)
+        return LimitState(bool(allowed), int(remaining), int(milliseconds) / 1000)

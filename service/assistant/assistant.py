@@ -28,7 +28,7 @@ BROKEN_OFF = " (The answer was interrupted.)"
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class TextPart:
     """A piece of the answer."""
 
     text: str
@@ -41,7 +41,7 @@ class Done:
     source: Literal["docs", "model"]
 
 
-Event = Passage | Words | Done
+Event = Passage | TextPart | Done
 
 
 class Assistant:
@@ -66,15 +66,15 @@ class Assistant:
                 async with aclosing(self._model.answer(question, passages, summary(counters))) as pieces:
                     async for piece in pieces:
                         started = True
-                        yield Words(piece)
+                        yield TextPart(piece)
             except ModelFailed as failure:
                 log.warning("chat model failed", reason=str(failure), started=started)
                 if started:
-                    yield Words(BROKEN_OFF)
+                    yield TextPart(BROKEN_OFF)
             if started:
                 yield Done("model")
                 return
-        yield Words(live_answer(question, counters) or (FROM_THE_DOCS if passages else NOTHING))
+        yield TextPart(live_answer(question, counters) or (FROM_THE_DOCS if passages else NOTHING))
         yield Done("docs")
 
     async def _loaded_index(self) -> Index:

@@ -170,7 +170,7 @@ class Cluster:
         if self._parts is not None:
             await self._parts.redis.publish(_ORDER + order_id)
 
-    def hear(self, orders: Orders) -> None:
+    def listen(self, orders: Orders) -> None:
         """Hand on what other instances say of orders."""
 
         def heard(topic: str) -> None:

@@ -19,7 +19,7 @@ written in pieces of this size."""
 # The most buffers one writev takes.
 _MAX_CHUNKS = 1024
 # Without an announced length, room is asked for by steps of this size.
-_STEP = 16 << 20
+_GROWTH = 16 << 20
 
 
 class ImageTooLarge(Exception):
@@ -93,7 +93,7 @@ class Body:
         if self.received > self._promised:
             if self.received > self._max_bytes:
                 raise ImageTooLarge(f"more than {self._max_bytes} bytes")
-            await self.expect(min(self._max_bytes, max(self.received, self._promised + _STEP)))
+            await self.expect(min(self._max_bytes, max(self.received, self._promised + _GROWTH)))
         batch, self._batch, self._batched = self._batch, [], 0
         await self._on_thread(self._writer.append, batch)
         self._note_written()

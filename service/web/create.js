@@ -67,12 +67,12 @@ function show(isAdministrator) {
   $("making").hidden = !isAdministrator;
 }
 
-async function make(open, words, maker) {
+async function make(open, text, maker) {
   if (sending) return;
   sending = new AbortController();
   write($("create-problem"), "");
   busy(true);
-  say(`${words}.`);
+  say(`${text}.`);
   try {
     const order = await maker(sending.signal);
     sending = null;

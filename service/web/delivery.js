@@ -5,7 +5,7 @@ const links = [...document.querySelectorAll(".gallery-photo")];
 const lightbox = links.length ? new Lightbox() : null;
 const items = links.map((link) => {
   const picture = link.querySelector("img");
-  return { name: picture.alt, small: picture.src, large: link.href, save: `${link.href}?download=true`, saveWords: "Save this photo" };
+  return { name: picture.alt, small: picture.src, large: link.href, save: `${link.href}?download=true`, saveLabel: "Save this photo" };
 });
 
 for (const time of document.querySelectorAll("time")) {

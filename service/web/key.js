@@ -15,9 +15,9 @@ export function askKey(accept) {
 function ask(accept) {
   const dialog = $("key-dialog");
   const input = $("key");
-  const problem = (words) => {
-    write($("key-problem"), words);
-    input.setAttribute("aria-invalid", String(words !== ""));
+  const problem = (text) => {
+    write($("key-problem"), text);
+    input.setAttribute("aria-invalid", String(text !== ""));
   };
   problem("");
   input.value = "";
@@ -29,9 +29,9 @@ function ask(accept) {
     $("key-form").addEventListener("submit", async (event) => {
       if (event.submitter?.value === "cancel") return; // the dialog closes by itself
       event.preventDefault();
-      const words = await accept(input.value.trim());
-      if (!words) return dialog.close("use");
-      problem(words);
+      const text = await accept(input.value.trim());
+      if (!text) return dialog.close("use");
+      problem(text);
       input.select();
     }, { signal });
     dialog.addEventListener("close", () => {

@@ -18,8 +18,8 @@ export class Lightbox {
   #tick = h("label", { class: "check" }, this.#box, h("span", {}, "In the ZIP"));
 
   constructor() {
-    const button = (kind, label, words, step) => {
-      const made = h("button", { type: "button", class: `lightbox-${kind}`, "aria-label": label }, words);
+    const button = (kind, label, text, step) => {
+      const made = h("button", { type: "button", class: `lightbox-${kind}`, "aria-label": label }, text);
       made.addEventListener("click", step);
       return made;
     };
@@ -49,7 +49,7 @@ export class Lightbox {
   }
 
   /**
-   * Show `items[at]`. Each is `{ name, small, large, save, saveWords }`, with `box` and `onTick` where it can be ticked,
+   * Show `items[at]`. Each is `{ name, small, large, save, saveLabel }`, with `box` and `onTick` where it can be ticked,
    * and `before` where it can be seen as it was taken.
    */
   open(items, at) {
@@ -68,7 +68,7 @@ export class Lightbox {
     const item = this.#items[this.#at];
     write(this.#name, item.name);
     write(this.#place, `${this.#at + 1} of ${this.#items.length}`);
-    write(this.#save, item.saveWords);
+    write(this.#save, item.saveLabel);
     this.#save.href = item.save;
     this.#tick.hidden = !item.box;
     if (item.box) this.#box.checked = item.box.checked;

@@ -11,9 +11,9 @@ import { startStats } from "./stats.js";
 
 const order = new Order();
 
-function problem(words) {
-  write($("find-problem"), words);
-  $("order-id").setAttribute("aria-invalid", String(words !== ""));
+function problem(text) {
+  write($("find-problem"), text);
+  $("order-id").setAttribute("aria-invalid", String(text !== ""));
 }
 
 function openFromAddress() {

@@ -81,13 +81,13 @@ export function offerParts(count, chosen = Number(form().part.value) || 1) {
 export function showMore() {
   const { format, quality, preview, dev_mode: test, wait, names, include } = form();
   const isSeveral = preview.value === "several";
-  const words = isSeveral ? [] : [format.selectedOptions[0].textContent];
-  if (names.value) words.push("other file names");
-  if (include.checked) words.push("originals");
-  if (quality.value && !isSeveral) words.push(`quality ${quality.value}`);
-  if (wait.value) words.push("waits for what is not ready");
-  if (test.checked) words.push("test mode");
-  write($("more-words"), words.join(", "));
+  const parts = isSeveral ? [] : [format.selectedOptions[0].textContent];
+  if (names.value) parts.push("other file names");
+  if (include.checked) parts.push("originals");
+  if (quality.value && !isSeveral) parts.push(`quality ${quality.value}`);
+  if (wait.value) parts.push("waits for what is not ready");
+  if (test.checked) parts.push("test mode");
+  write($("more-words"), parts.join(", "));
 }
 
 /** How one photo is saved by itself: its query, and what the button says. */
@@ -95,8 +95,8 @@ export function saving() {
   const query = rendering() ?? new URLSearchParams();
   for (const name of ["part", "rendition", "names", "include"]) query.delete(name);
   const isSeveral = form().preview.value === "several";
-  const words = buysPhotos() && !isSeveral ? "Save in full size (up to 1 credit)" : "Save this photo";
-  return { query: String(query), words };
+  const label = buysPhotos() && !isSeveral ? "Save in full size (up to 1 credit)" : "Save this photo";
+  return { query: String(query), label };
 }
 
 /** Whether the options buy. */

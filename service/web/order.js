@@ -337,9 +337,9 @@ function total(name, count) {
   $(`total-${name}`).parentElement.hidden = count === 0;
 }
 
-function tell([kind, words]) {
+function tell([kind, text]) {
   $("order-state").dataset.kind = kind;
-  write($("order-state"), words);
+  write($("order-state"), text);
 }
 
 const title = (overview) => overview.name || `Order ${overview.order_id.slice(0, 8)}`;

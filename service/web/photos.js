@@ -29,7 +29,7 @@ export class PhotoList {
   #isRunning = false;
   #hooks;
 
-  /** Hooks: `onChange()` of what is chosen, `saving()`: the query and the words with which one photo is saved. */
+  /** Hooks: `onChange()` of what is chosen, `saving()`: the query and the label with which one photo is saved. */
   constructor(hooks) {
     this.#hooks = hooks;
     $("photo-list").addEventListener("change", () => this.#changed());
@@ -158,17 +158,17 @@ export class PhotoList {
     return `${base}/v1/orders/${this.#orderId}/images/${encodeURIComponent(image.image_id)}?${query}`;
   }
 
-  #state(imageId, kind, words) {
+  #state(imageId, kind, text) {
     const row = this.#rows.get(imageId);
     row.item.dataset.state = kind;
-    write(row.state, words);
+    write(row.state, text);
   }
 
   #clicked(event) {
     const open = event.target.closest(".photo-open");
     if (!open) return;
     const ready = this.#images.filter((image) => image.status === "ready");
-    const { query, words } = this.#hooks.saving();
+    const { query, label } = this.#hooks.saving();
     const items = ready.map((image) => {
       const { box } = this.#rows.get(image.image_id);
       return {
@@ -177,7 +177,7 @@ export class PhotoList {
         large: this.#address(image, "preview=true"),
         before: this.#address(image, "include=original&preview=true"),
         save: this.#address(image, `${query}${query && "&"}download=true`),
-        saveWords: words,
+        saveLabel: label,
         box: this.#isRunning ? null : box,
         onTick: () => this.#changed(),
       };

@@ -36,7 +36,7 @@ export class Run {
   #hooks;
 
   /**
-   * Hooks: `onJob(jobId, or "")`, `onResults(reportLines, wordsForTheOthers)`, `onEndOfOld(ids)`: the photos of a download that
+   * Hooks: `onJob(jobId, or "")`, `onResults(reportLines, textForTheOthers)`, `onEndOfOld(ids)`: the photos of a download that
    * was begun before the page was loaded,
    * `onState("", "waiting", "collecting" or "done")`, `onPart(how much is done, or null)`, `retry()`, `rebuild()`, which asks
    * before it buys anything, `cost()`: the credits that trying again may spend.
@@ -251,11 +251,11 @@ export class Run {
       this.#outcome("bad", refusal.message, refusal.next);
     } else {
       const { saved, left } = { saved: this.#things(job.downloaded), left: job.failed };
-      const words = job.downloaded === 1 && !left ? "Your photo is in the ZIP" : `${left ? saved : `All ${saved}`} ${job.downloaded === 1 ? "is" : "are"} in the ZIP`;
+      const text = job.downloaded === 1 && !left ? "Your photo is in the ZIP" : `${left ? saved : `All ${saved}`} ${job.downloaded === 1 ? "is" : "are"} in the ZIP`;
       const saving = `${name ? `Saved as ${name}` : "It is"} in your browser's downloads.`;
       const where = this.#savesItself ? saving : "It is ready to save.";
       const without = left ? ` ${this.#things(left)} ${left === 1 ? "is" : "are"} left out:` : "";
-      this.#outcome(left ? "warn" : "good", words, `${bytes(job.bytes)}. ${where}${without}`);
+      this.#outcome(left ? "warn" : "good", text, `${bytes(job.bytes)}. ${where}${without}`);
       if (this.#savesItself && this.#saving !== job.archive_id) void this.#save();
     }
   }

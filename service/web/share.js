@@ -79,9 +79,9 @@ function line(link) {
   const until = new Date(link.expires_at).toLocaleDateString(undefined, { day: "numeric", month: "long", year: "numeric" });
   const copy = h("button", { type: "button", class: "button primary" }, "Copy");
   const stop = h("button", { type: "button", class: "button small quiet" }, "Stop sharing");
-  const words = `${photos(link.total)}, until ${until}`;
-  copy.append(h("span", { class: "visually-hidden" }, ` the link to ${words}`));
-  stop.append(h("span", { class: "visually-hidden" }, ` the link to ${words}`));
+  const text = `${photos(link.total)}, until ${until}`;
+  copy.append(h("span", { class: "visually-hidden" }, ` the link to ${text}`));
+  stop.append(h("span", { class: "visually-hidden" }, ` the link to ${text}`));
   copy.addEventListener("click", async () => {
     await copyText(address);
     copy.firstChild.data = "Copied";
@@ -91,7 +91,7 @@ function line(link) {
   return h(
     "li",
     { "data-link": link.link_id },
-    h("div", {}, h("a", { href: address, target: "_blank", rel: "noopener", class: "share-address" }, address), h("span", { class: "hint" }, words)),
+    h("div", {}, h("a", { href: address, target: "_blank", rel: "noopener", class: "share-address" }, address), h("span", { class: "hint" }, text)),
     copy,
     stop,
   );

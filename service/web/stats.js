@@ -54,8 +54,8 @@ async function sentryIssues() {
 }
 
 function issueTitle({ title, link }) {
-  const words = title ?? "Untitled";
-  return link ? h("a", { href: link, rel: "noreferrer", target: "_blank" }, words) : words;
+  const text = title ?? "Untitled";
+  return link ? h("a", { href: link, rel: "noreferrer", target: "_blank" }, text) : text;
 }
 
 function line(what, time) {

@@ -64,15 +64,15 @@ async function watch(jobId, signal) {
   }
 }
 
-function show(words) {
+function show(text) {
   $("together-go").disabled = true;
   $("together-cancel").hidden = false;
-  write($("together-line"), words);
+  write($("together-line"), text);
 }
 
 function end({ downloaded, failed }) {
   const left = failed ? ` ${photos(failed)} ${failed === 1 ? "is" : "are"} left out: _download_report.txt in the ZIP says why.` : "";
-  const words = `Saved in your browser's downloads: ${photos(downloaded)}.${left}`;
-  write($("together-line"), words);
-  say(words);
+  const text = `Saved in your browser's downloads: ${photos(downloaded)}.${left}`;
+  write($("together-line"), text);
+  say(text);
 }

@@ -47,7 +47,7 @@ async def test_instances_count_together(open_window: Callable[[], SharedWindow])
 
     assert [(hit.allowed, hit.remaining) for hit in hits] == [(True, 2), (True, 1), (True, 0), (False, 0)]
     assert (tested.allowed, tested.remaining) == (False, 0)
-    assert all(0 < standing.seconds <= 60 for standing in (*hits, tested))
+    assert all(0 < state.seconds <= 60 for state in (*hits, tested))
 
 
 async def test_callers_are_counted_apart(open_window: Callable[[], SharedWindow]) -> None:
@@ -61,7 +61,7 @@ async def test_callers_are_counted_apart(open_window: Callable[[], SharedWindow]
 
 
 async def test_after_its_window_a_hit_is_forgotten(open_window: Callable[[], SharedWindow]) -> None:
-    """When the standing said so."""
+    """When the state said so."""
     window, limit = open_window(), parse("1/second")
     await window.hit("caller", limit)
     refused = await window.hit("caller", limit)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from limits import RateLimitItem, parse
 
 from service.api import limits
-from service.api.limits import RATE_LIMIT, LocalWindow, RateLimiter, Standing
+from service.api.limits import RATE_LIMIT, LimitState, LocalWindow, RateLimiter
 from service.problems import RateLimited
 from service.telemetry.metrics import Metrics
 from tests.support.transport import FakeClock
@@ -114,8 +114,8 @@ async def test_nobody_is_told_to_come_a_moment_too_early(seconds: float, wait: i
     """In whole seconds, at least one; the header, the advice and the message say the same."""
 
     class Full(LocalWindow):
-        async def hit(self, key: str, limit: RateLimitItem) -> Standing:
-            return Standing(allowed=False, remaining=0, seconds=seconds)
+        async def hit(self, key: str, limit: RateLimitItem) -> LimitState:
+            return LimitState(allowed=False, remaining=0, seconds=seconds)
 
     request = make_mocked_request("GET", "/")
     limiter = RateLimiter(parse("10/minute"), Metrics(), "downloads", Full())
@@ -132,7 +132,7 @@ async def test_instances_count_together_what_they_ask_of_autoenhance() -> None:
     counted: list[str] = []
 
     class Shared(LocalWindow):
-        async def hit(self, key: str, limit: RateLimitItem) -> Standing:
+        async def hit(self, key: str, limit: RateLimitItem) -> LimitState:
             counted.append(key.partition(":")[0])
             return await super().hit(key, limit)
 

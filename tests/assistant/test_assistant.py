@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, cast
 
-from service.assistant.assistant import Assistant, Words
+from service.assistant.assistant import Assistant, TextPart
 from service.assistant.model import Model
 from service.telemetry.metrics import Metrics
 from service.telemetry.stats import Stats
@@ -32,7 +32,7 @@ async def test_the_stream_from_the_chat_server_ends_with_its_reader() -> None:
 
     async with aclosing(assistant.answer("Why was my ZIP partial?")) as events:
         async for event in events:
-            if isinstance(event, Words):
+            if isinstance(event, TextPart):
                 break
         was_open = model.is_open
 

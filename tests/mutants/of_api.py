@@ -22,7 +22,7 @@ API = (
     Mutant(
         "api/shared_limits.py",
         "or await self._alone.hit(key, limit)",
-        "or Standing(allowed=True, remaining=1, seconds=0)",
+        "or LimitState(allowed=True, remaining=1, seconds=0)",
         "with Redis away each instance counts by itself",
         "tests/api/test_shared_limits.py",
     ),
@@ -89,8 +89,8 @@ API = (
     ),
     Mutant(
         "api/limits.py",
-        "max(1, math.ceil(standing.seconds))",
-        "max(1, int(standing.seconds))",
+        "max(1, math.ceil(state.seconds))",
+        "max(1, int(state.seconds))",
         "Retry-After is not a moment too early",
         "tests/api/test_windows.py",
         "tests/api/test_limits.py",

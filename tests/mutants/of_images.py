@@ -197,8 +197,8 @@ IMAGES = (
     ),
     Mutant(
         "images/body.py",
-        "await self.expect(min(self._max_bytes, max(self.received, self._promised + _STEP)))",
-        "await self.expect(max(self.received, self._promised + _STEP))",
+        "await self.expect(min(self._max_bytes, max(self.received, self._promised + _GROWTH)))",
+        "await self.expect(max(self.received, self._promised + _GROWTH))",
         "without an announced length no more room is asked for than an image may have",
         "tests/images/test_body.py",
         "tests/images/test_store.py",
