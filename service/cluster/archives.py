@@ -294,9 +294,10 @@ class ClusterArchives:
                 build.tag = await self._documents.claim(archive_id, self._me, alone=True, tag=build.tag)
             except ObjectChanged:  # by a write of ours whose answer was lost, or by another instance
                 document = await self._documents.get(archive_id)
-                if document is None or document.owner != self._me or document.record is not None:
+                if document is not None and (document.owner != self._me or document.record is not None):
                     raise TakenOver from None
-                build.tag = await self._documents.claim(archive_id, self._me, alone=True, tag=document.tag)
+                tag = document.tag if document else None  # None: S3 has lost it
+                build.tag = await self._documents.claim(archive_id, self._me, alone=True, tag=tag)
         except (Unavailable, ObjectChanged, TakenOver) as error:
             await self._database.run(lambda connection: connection.execute(_NOT_ALONE, (archive_id,)))
             if isinstance(error, Unavailable):

@@ -267,6 +267,23 @@ async def test_a_build_that_redis_lost_goes_on_under_its_id(three: list[Instance
     assert [known.name for known in follower.members] == ["1.jpg", "2.jpg"]
 
 
+async def test_a_build_that_redis_and_s3_have_lost_goes_on_under_its_id(three: list[Instance]) -> None:
+    """It was taken over, which S3 said; the bucket was emptied since. Nobody else can go on with it then."""
+    first, second, third = three
+    archive = await begin(first)
+    await die(first)
+    view = second.begin_archive(archive.id)
+    assert await second.follow(view)
+    await second.objects._store.delete_async(f"archives/{archive.id}")
+    await second.redis.redis.flushall()
+
+    await second.archives.append(archive.id, [(member(2), 1)])
+
+    document = await third.archives._documents.get(archive.id)
+    assert document is not None
+    assert (document.owner, document.is_alone) == ("b", True)
+
+
 async def test_what_redis_lost_and_nobody_builds_is_gone(three: list[Instance]) -> None:
     """Its bytes can no longer be told."""
     first, second, _ = three
