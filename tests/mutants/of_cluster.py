@@ -19,33 +19,36 @@ CLUSTER = (
     ),
     Mutant(
         "cluster/image_leases.py",
-        "  if redis.call('GET', key) == ARGV[1] then redis.call('DEL', key) end\n",
-        "  redis.call('DEL', key)\n",
+        "  if now == ARGV[2 * at + 2] and order == '' then\n",
+        "  if order == '' then\n",
         "a lease that is another's by now is not given back",
         "tests/shared/test_image_leases.py",
         "tests/shared/test_once.py",
     ),
     Mutant(
         "cluster/image_leases.py",
-        '                    return before in ("", self._redis.instance)\n',
-        "                    return True\n",
+        'is_only_one = before in ("", self._redis.instance)',
+        "is_only_one = True",
         "that a dead holder may have fetched the image is told",
         "tests/shared/test_image_leases.py",
         "tests/shared/test_once.py",
     ),
     Mutant(
         "cluster/image_leases.py",
-        "        if key in self._sending:\n",
-        "        if key in ():\n",
-        "a lease on its way back does not take the new one along",
+        (
+            "others would wait for it\n"
+            '                    self._redis.call_later(partial(self._send, [(key, number, "")]))\n'
+        ),
+        "others would wait for it\n",
+        "a lease that may be ours is given back",
         "tests/shared/test_image_leases.py",
     ),
     Mutant(
-        "cluster/image_leases.py",
-        "if error.was_asked or key in self._doubtful:",
-        "if error.was_asked:",
-        "a lease that may be ours is given back",
-        "tests/shared/test_image_leases.py",
+        "cluster/archives.py",
+        "if state is not State.COMPLETE or archive.key != plan.build_key:",
+        "if state is not State.COMPLETE:",
+        "a build that ended under another key is not found by its first",
+        "tests/shared/test_takeover.py",
     ),
     Mutant(
         "cluster/redis_link.py",

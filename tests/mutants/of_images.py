@@ -121,10 +121,7 @@ IMAGES = (
     ),
     Mutant(
         "images/fetch.py",
-        (
-            "                if progress.is_leased:  # else it is held until the image is shared\n"
-            "                    self._leases.release(image.key)\n"
-        ),
+        "                progress.lease.release()  # else it is held until the image is shared\n",
         "",
         "a lease of a failed fetch is given back",
         "tests/images/test_fetch.py",

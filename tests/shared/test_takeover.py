@@ -158,6 +158,20 @@ async def test_a_dead_builder_is_gone_on_with_by_one(three: list[Instance]) -> N
     waiting.pop().cancel()
 
 
+async def test_an_archive_that_became_another_is_found_as_that_only(three: list[Instance]) -> None:
+    """Of photos made anew while they were awaited, say: who asks for what it was to be begins anew."""
+    first, second, _ = three
+    archive = await begin(first)
+    archive.key = "another"
+    await settle(first, archive)
+
+    found = await second.archives.find_complete("another")
+    archive_id, known = await second.archives.announce(PLAN, 2.0)
+
+    assert found is not None
+    assert (archive_id != archive.id, known) == (True, None)
+
+
 async def test_a_builder_that_was_taken_for_dead_is_refused(three: list[Instance]) -> None:
     """Frozen for a while, say: what it adds comes second."""
     first, second, _ = three
