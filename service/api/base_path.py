@@ -47,8 +47,8 @@ async def complete_headers(request: web.BaseRequest, response: web.StreamRespons
         return
     if response.headers.get("Location", "").startswith("/"):
         response.headers["Location"] = base + response.headers["Location"]
-    if response.headers.get("Link", "").startswith("</"):
-        response.headers["Link"] = f"<{base}{response.headers['Link'][1:]}"
+    if link := response.headers.get("Link"):
+        response.headers["Link"] = link.replace("</", f"<{base}/")
 
 
 def taken_off(base: str, make_request: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:

@@ -12,11 +12,9 @@
   const path = `/v1/orders/${order}?${search}`;
   // On a slow link the pictures are not to hold up what shows them.
   const scripts = new Promise((resolve) => {
-    const link = document.createElement("link");
-    link.rel = "modulepreload";
-    link.href = document.querySelector("script[type=module]").src;
-    link.addEventListener("load", resolve);
-    document.head.append(link);
+    const { src } = document.querySelector("script[type=module]");
+    const seen = new PerformanceObserver((found) => found.getEntriesByName(src).length && resolve());
+    seen.observe({ type: "resource", buffered: true });
   });
   const response = fetch(`${base}${path}`).then(async (answer) => {
     if (!answer.ok) return answer;

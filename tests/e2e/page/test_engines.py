@@ -98,6 +98,7 @@ async def test_dark_is_dark_and_remembered(engine: Engine, site: Service, sandbo
 
     await engine.run("document.querySelector('[data-theme-toggle]').click();")
     await engine.until(f"{ground} === 'rgb(16, 20, 24)'")
+    await engine.run("for (const fading of document.getAnimations()) fading.finish();")
     assert await axe(engine) == []
 
     await engine.open(site.url)

@@ -108,3 +108,21 @@ async def test_the_page_is_light(visit: Visit, site: Service) -> None:
 
 def _is_api(response: Any) -> bool:
     return "/v1/" in response.url
+
+
+async def test_the_order_of_an_address_is_begun_with_the_page(start_site: StartService) -> None:
+    """The header names the order and the script below the path of the proxy; with other options, or where a key is
+    missing, there is none."""
+    order_id = "6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11"
+    site, keyed = await start_site(base_path="/tools"), await start_site(service_api_key="first")
+
+    links = (await site.ask(f"/tools/?order={order_id.upper()}")).headers["Link"].split(", ")
+    without = [await site.ask(f"/tools/?order={order_id}&preview=false"), await site.ask("/tools/?order=12")]
+    without.append(await keyed.ask(f"/?order={order_id}"))
+
+    script = next(path for path in await assets(keyed) if path.endswith("main.js"))
+    assert links == [
+        f"</tools/v1/orders/{order_id}?>; rel=preload; as=fetch; crossorigin=anonymous",
+        f"</tools{script}>; rel=modulepreload",
+    ]
+    assert [answer.headers.get("Link") for answer in without] == [None, None, None]
