@@ -26,6 +26,10 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+SETTLED = (State.COMPLETE, State.PARTIAL)
+"""The states of an archive whose list is final."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageResult:
     """How one image of the archive turned out; a line of the report."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from service.archives.archive import Archive, State
+from service.archives.archive import SETTLED, Archive, State
 from service.archives.catalogue import Catalogue
 from service.archives.layout import Member
 from service.archives.outcomes import (
@@ -337,7 +337,7 @@ class Build:
         archive = self.archive
         seconds = time.monotonic() - self._started
         self._metrics.archives.labels(outcome).inc()
-        if archive.state in (State.COMPLETE, State.PARTIAL):
+        if archive.state in SETTLED:
             self._metrics.archive_duration.observe(seconds)
             self._metrics.archive_size.observe(archive.length)
         log.info(

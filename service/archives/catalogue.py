@@ -7,15 +7,13 @@ from dataclasses import replace
 from uuid import uuid4
 
 from service.archives import archive_index
-from service.archives.archive import Archive, State
+from service.archives.archive import SETTLED, Archive, State
 from service.archives.layout import LAYOUT_VERSION, Member
 from service.archives.plan import Plan
 from service.archives.record import GONE, Record
 from service.archives.shared_archives import SharedArchives
 from service.database import Database
 from service.images.blobs import BlobLost
-
-_SETTLED = (State.COMPLETE, State.PARTIAL)
 
 
 class Catalogue:
@@ -84,7 +82,7 @@ class Catalogue:
         if known is not None:
             return known
         record = await self.load(archive_id)
-        if record is None or record.state not in _SETTLED:
+        if record is None or record.state not in SETTLED:
             return None
         keys = [result.key for result in record.results if result.code is None and result.key]
         return [order.order_id for order in record.plan.orders], archive_index.key_digests(keys or record.keys)
@@ -114,7 +112,7 @@ class Catalogue:
         self.note_used(archive_id)
         if self.shared is None:
             return record
-        if record is None or record.state not in _SETTLED:
+        if record is None or record.state not in SETTLED:
             record = await self._adopt_settled(await self.shared.load(archive_id)) or record
         if record is not None and self._is_old(record):
             record = replace(record, kept=max(record.kept, await self.shared.kept_until(archive_id)))
@@ -158,7 +156,7 @@ class Catalogue:
             self.shared.wake()
 
     async def _adopt_settled(self, record: Record | None) -> Record | None:
-        if record is not None and record.state in _SETTLED:
+        if record is not None and record.state in SETTLED:
             await self.adopt(record)
         return record
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from service.archives.archive import Archive, ImageResult, State
+from service.archives.archive import SETTLED, Archive, ImageResult, State
 from service.archives.layout import Member
 from service.archives.plan import Plan, PlannedImage
 from service.images.blobs import Blob
@@ -88,7 +88,7 @@ def extend(archive: Archive, record: Record) -> None:
     for member, attempts in record.members[len(archive.members) :]:
         image = planned.get(member.entry)
         archive.append(member, result_of(image, member, attempts) if image else None)
-    if record.state in (State.COMPLETE, State.PARTIAL):
+    if record.state in SETTLED:
         archive.results = list(record.results)
         archive.settle(State(record.state), record.comment or "")
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from service.archives import archive_index
-from service.archives.archive import Archive, State
+from service.archives.archive import SETTLED, Archive, State
 from service.archives.layout import Member
 from service.archives.plan import Plan
 from service.archives.record import Record
 from service.archives.shared_archives import TakenOver
 from service.cluster import live_lists
-from service.cluster.documents import SETTLED, Documents
+from service.cluster.documents import Documents
 from service.cluster.following import Follower
 from service.cluster.link import Unavailable
 from service.cluster.live_lists import ListLost, LiveList, LiveLists

@@ -4,12 +4,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from service.archives.archive import State
+from service.archives.archive import SETTLED, State
 from service.archives.plan import Plan
 from service.archives.record import Record, decode_member, decode_result, encode_member, encode_result
 from service.cluster.objects import ObjectChanged, Objects
-
-SETTLED = (State.COMPLETE, State.PARTIAL)
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import asyncio
 import time
 from contextlib import suppress
 
-from service.archives.archive import Archive, State
+from service.archives.archive import SETTLED, Archive, State
 from service.archives.record import GONE, Record, extend
 from service.archives.shared_archives import TakenOver
 from service.cluster import live_lists
-from service.cluster.documents import SETTLED, Documents
+from service.cluster.documents import Documents
 from service.cluster.link import Unavailable
 from service.cluster.live_lists import ListLost, LiveList, LiveLists
 from service.cluster.objects import ObjectChanged
