@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
@@ -17,12 +17,10 @@ LIMIT = parse("3/minute")
 
 
 @pytest.fixture
-async def redis(tmp_path: Path) -> AsyncIterator[RedisServer]:
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis of its own."""
-    server = RedisServer(tmp_path)
-    await asyncio.to_thread(server.start)
-    yield server
-    server.stop()
+    with RedisServer(tmp_path) as server:
+        yield server
 
 
 @pytest.fixture

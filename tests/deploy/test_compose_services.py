@@ -10,10 +10,11 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientError, ClientSession
+from aiohttp import ClientSession
 
 from service.samples import PHOTOS
 from tests.support.compose import Compose, compose
+from tests.support.loopback import until_ready
 from tests.support.prometheus import Prometheus
 from tests.support.s3_server import S3Server
 
@@ -48,19 +49,6 @@ async def session() -> AsyncIterator[ClientSession]:
     """Asks them."""
     async with ClientSession() as session:
         yield session
-
-
-async def until_ready(session: ClientSession, url: str) -> None:
-    """Wait until an address answers 200."""
-    async with asyncio.timeout(_TIMEOUT):
-        while True:
-            try:
-                async with session.get(url) as response:
-                    if response.status == HTTPStatus.OK:
-                        return
-            except ClientError:
-                pass
-            await asyncio.sleep(0.1)
 
 
 async def test_what_compose_up_starts(demo: Compose, session: ClientSession) -> None:

@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 import boto3  # type: ignore[import-untyped]
 import pytest
 import yaml
-from aiohttp import ClientError, ClientSession
+from aiohttp import ClientSession
 
 from service.api.share_links import MAX_LINK_SECONDS
 from service.samples import PHOTOS
 from service.sandbox import SAMPLE_ORDER_ID, Sandbox
 from tests.support.doc_blocks import ROOT
-from tests.support.loopback import free_port
+from tests.support.loopback import free_port, until_ready
 from tests.support.process import ServiceProcess
 from tests.support.prometheus import JOB, run_configured
 from tests.support.redis_server import RedisServer
@@ -30,7 +30,6 @@ from tests.support.tools import require_tool
 
 GUIDE = (ROOT / "service" / "docs" / "operating.md").read_text()
 KEY = "a-key-of-the-studio-9d41"
-_READY_SECONDS = 60
 
 
 def block(section: str, language: str) -> str:
@@ -44,12 +43,8 @@ def block(section: str, language: str) -> str:
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[RedisServer]:
     """Running."""
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    server = RedisServer(folder)
-    server.start()
-    yield server
-    server.stop()
+    with RedisServer(tmp_path / "redis") as server:
+        yield server
 
 
 @pytest.fixture
@@ -76,19 +71,6 @@ async def balancer(urls: list[str], folder: Path) -> AsyncIterator[str]:
     finally:
         process.terminate()
         await process.wait()
-
-
-async def until_ready(session: ClientSession, url: str) -> None:
-    """Wait until an address answers 200."""
-    async with asyncio.timeout(_READY_SECONDS):
-        while True:
-            try:
-                async with session.get(url) as response:
-                    if response.status == HTTPStatus.OK:
-                        return
-            except ClientError:
-                pass
-            await asyncio.sleep(0.1)
 
 
 @pytest.mark.timeout(300)

@@ -4,12 +4,14 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from http import HTTPStatus
 from random import SystemRandom
 from typing import Self
 
-from aiohttp import web
+from aiohttp import ClientError, ClientSession, web
 
 _TIMEOUT = 20.0
+_READY_SECONDS = 60.0
 # Below the range from which the kernel serves "any port" and outgoing connections (Linux: 32768 and up), so that no
 # other test, in this process or in one beside it, gets one of these by chance; above what browsers refuse to call.
 _PORTS = range(10_100, 32_768)
@@ -86,3 +88,16 @@ class LoopbackServer(Watched):
         if self.gate is not None:
             self.gate.set()
         await self._stack.aclose()
+
+
+async def until_ready(session: ClientSession, url: str) -> None:
+    """Wait until an address answers 200."""
+    async with asyncio.timeout(_READY_SECONDS):
+        while True:
+            try:
+                async with session.get(url) as response:
+                    if response.status == HTTPStatus.OK:
+                        return
+            except ClientError:
+                pass
+            await asyncio.sleep(0.1)

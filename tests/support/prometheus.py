@@ -10,10 +10,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
-from aiohttp import ClientError, ClientSession
+from aiohttp import ClientSession
 
 from tests.support.doc_blocks import ROOT
-from tests.support.loopback import free_port
+from tests.support.loopback import free_port, until_ready
 from tests.support.tools import require_tool
 
 JOB = "autoenhance-batch"
@@ -80,20 +80,8 @@ async def run_configured(config: dict[str, Any], urls: Sequence[str], folder: Pa
     )
     try:
         async with ClientSession() as session:
-            await _until_ready(session, url)
+            await until_ready(session, f"{url}/-/ready")
             yield Prometheus(url, session)
     finally:
         process.terminate()
         await process.wait()
-
-
-async def _until_ready(session: ClientSession, url: str) -> None:
-    async with asyncio.timeout(TIMEOUT):
-        while True:
-            try:
-                async with session.get(f"{url}/-/ready") as response:
-                    if response.status == 200:
-                        return
-            except ClientError:
-                pass
-            await asyncio.sleep(0.05)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Self
 
 from tests.support.loopback import free_port
 from tests.support.tools import require_tool
@@ -66,3 +67,11 @@ class RedisServer:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(exist_ok=True)
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()

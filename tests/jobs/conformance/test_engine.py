@@ -29,10 +29,8 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "embedded":
         yield f"embedded:{tmp_path}"
         return
-    server = RedisServer(tmp_path)
-    server.start()
-    yield f"shared:{server.url}"
-    server.stop()
+    with RedisServer(tmp_path) as server:
+        yield f"shared:{server.url}"
 
 
 @pytest.fixture
