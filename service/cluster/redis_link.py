@@ -56,6 +56,7 @@ class RedisLink:
         self.on_beat: list[Callable[[], Awaitable[None]]] = []
         """Awaited after each heartbeat: Redis is there."""
         self._is_lost = False
+        self._beats = asyncio.Lock()
         # Each with when it may be made (of `time.monotonic`).
         self._late: deque[tuple[float, Callable[[], Awaitable[Any]]]] = deque(maxlen=_MAX_LATE)
         self._has_late = asyncio.Event()
@@ -143,7 +144,7 @@ class RedisLink:
             await self.call(lambda: self.redis.publish(CHANNEL, topic))
 
     async def beat(self) -> None:
-        """Say that this instance is there."""
+        """Say that this instance is there; one call after the other."""
         name, milliseconds = ALIVE_PREFIX + self.instance, int(LEASE_SECONDS * 1000)
 
         async def say() -> None:
@@ -152,13 +153,14 @@ class RedisLink:
             self._is_lost = was_lost or known is None
 
         with suppress(Unavailable):
-            await self.call(say)
-            if self._is_lost:
-                for work in self.on_lost:
+            async with self._beats:
+                await self.call(say)
+                if self._is_lost:
+                    for work in self.on_lost:
+                        await work()
+                    self._is_lost = False
+                for work in self.on_beat:
                     await work()
-                self._is_lost = False
-            for work in self.on_beat:
-                await work()
 
     async def leave(self, instance: str) -> None:
         """Others need not wait for the end of an instance's lease."""
