@@ -42,7 +42,7 @@ class Reason(StrEnum):
 _ADVICE = {
     Reason.NOT_READY: "Autoenhance is still enhancing it. Try again later, or wait for it when you download.",
     Reason.NOT_UPLOADED: "It was never uploaded to Autoenhance. Upload it, then try again.",
-    Reason.ENHANCEMENT_FAILED: "Autoenhance could not enhance it. Process it again there, then try again.",
+    Reason.ENHANCEMENT_FAILED: "Autoenhance could not enhance it. Process it again at Autoenhance, then try again.",
     Reason.EXPIRED: "Autoenhance no longer has it. Upload it again.",
     Reason.IMAGE_NOT_FOUND: "Autoenhance does not know this image. Check whether it was deleted.",
     Reason.NO_CREDIT: "The Autoenhance account has no credits left. Add credits, then try again.",

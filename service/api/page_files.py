@@ -7,6 +7,8 @@ from pathlib import Path
 
 _FOLDER = Path(__file__).parent.parent / "web"
 _TEXT = frozenset({".html", ".css", ".js", ".svg"})
+_INDENTED = frozenset({".html", ".css"})
+_INDENTATION = re.compile(r"^ +", re.MULTILINE)
 _IMPORT = re.compile(r'^import ({ .+ }) from "\./(\w+)\.js";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:function\*?|class|const) ([\w$]+))", re.MULTILINE)
 _STYLE = re.compile(r'^@import "(\w+\.css)";$', re.MULTILINE)
@@ -17,9 +19,15 @@ _LEFT = re.compile(r"^(?:import|export|@import)\b.*", re.MULTILINE)
 def page_files() -> dict[str, str]:
     """The text of every file by its name, joined with what it imports. Raises `ValueError` for an import that is not
     understood."""
-    sources = {path.name: path.read_text("utf-8") for path in sorted(_FOLDER.iterdir()) if path.suffix in _TEXT}
+    sources = {path.name: _source(path) for path in sorted(_FOLDER.iterdir()) if path.suffix in _TEXT}
     joined = {name: _joined(name, sources) for name in sources}
     return {name: _INLINE.sub(lambda found: _element(found[1], joined), text) for name, text in joined.items()}
+
+
+def _source(path: Path) -> str:
+    """As it is served: markup and styles mean the same without their indentation, which is a part of their size."""
+    text = path.read_text("utf-8")
+    return _INDENTATION.sub("", text) if path.suffix in _INDENTED else text
 
 
 def _element(name: str, texts: Mapping[str, str]) -> str:

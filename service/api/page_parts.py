@@ -13,7 +13,7 @@ SAMPLE = (
 
 _SANDBOX_KEY = "sandbox-key"
 _LABELS = {"print": "Print", "mls": "Listing (MLS)", "web": "Web"}
-_CHOSEN = frozenset({"print", "mls"})
+_CHOSEN = frozenset({"print", "mls", "web"})
 
 
 def is_sandbox(settings: Settings) -> bool:

@@ -46,7 +46,8 @@ async function signIn() {
     $("sample").focus();
     void refreshStats();
   } catch (error) {
-    write($("signin-problem"), sentences(error));
+    const isWrong = error.status === 403;
+    write($("signin-problem"), isWrong ? "This token is not accepted. Check it, or ask the operator of this service." : sentences(error));
     $("token").focus();
   } finally {
     $("token").value = "";
@@ -119,6 +120,7 @@ async function makeUpload(signal) {
     bar.hidden = false;
     bar.value = part;
     write(state, part < 1 ? `${Math.floor(part * 100)}%` : "Sent");
+    if (part > 0) write($("upload-start"), `Uploading ${index + 1} of ${chosen.length}`);
   }, signal);
 }
 
@@ -126,6 +128,8 @@ function busy(isBusy) {
   $("sample").disabled = $("upload-start").disabled = $("files").disabled = isBusy;
   for (const { remove } of chosen) remove.hidden = isBusy;
   write($("upload-clear"), isBusy ? "Cancel" : "Clear");
+  $("upload-close").hidden = !isBusy;
+  if (!isBusy) write($("upload-start"), `Upload ${photos(chosen.length)}`);
 }
 
 function wireDrop() {

@@ -1,4 +1,5 @@
 // The page behind a share link: it works without this, which shows its photos one at a time.
+import { moment } from "./format.js";
 import { Lightbox } from "./lightbox.js";
 
 const links = [...document.querySelectorAll(".gallery-photo")];
@@ -9,7 +10,7 @@ const items = links.map((link) => {
 });
 
 for (const time of document.querySelectorAll("time")) {
-  time.textContent = new Date(time.dateTime).toLocaleString(undefined, { day: "numeric", month: "long", year: "numeric", hour: "numeric", minute: "2-digit" });
+  time.textContent = moment(time.dateTime);
 }
 
 links.forEach((link, at) => {

@@ -1,9 +1,9 @@
 // Before the first paint, where the address names an order: the page is laid out for it, and the order and its first
-// pictures are asked for before the other scripts run. api.js takes up the answer.
+// pictures are asked for before the other scripts run. api.js takes up the answer. Elsewhere: room for recent orders.
 (() => {
   const search = new URLSearchParams(location.search);
   const order = search.get("order")?.toLowerCase() ?? "";
-  if (!search.has("order")) return;
+  if (!search.has("order")) return void leaveRoom();
   document.documentElement.dataset.order = "shown";
   if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(order)) return;
 
@@ -25,6 +25,14 @@
   });
   response.catch(() => {}); // whoever takes it up hears of it
   window.early = { path, response, pictures: [] };
+
+  function leaveRoom() {
+    try {
+      if (JSON.parse(localStorage.getItem("recent-orders"))?.length) document.documentElement.dataset.recent = "coming";
+    } catch {
+      // None are kept in this browser.
+    }
+  }
 
   function pictures({ images }) {
     const ready = images.filter(({ status }) => status === "ready").map((image) => image.image_id);

@@ -25,6 +25,11 @@ export function grouped(count) {
   return String(count).replace(/\B(?=(\d{3})+$)/g, ","); // toLocaleString loads a language first: 20 ms and more
 }
 
+/** A moment, for whoever reads it: their language, their time. */
+export function moment(time) {
+  return new Date(time).toLocaleString(undefined, { day: "numeric", month: "long", year: "numeric", hour: "numeric", minute: "2-digit" });
+}
+
 /** `photos(1)` is "1 photo". */
 export function photos(count) {
   return `${count} ${count === 1 ? "photo" : "photos"}`;

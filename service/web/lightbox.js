@@ -12,6 +12,8 @@ export class Lightbox {
   #place = h("p", { class: "lightbox-place", role: "status" });
   #save = h("a", { class: "button small", download: true }, "Save this photo");
   #before = h("button", { type: "button", class: "button small", "aria-pressed": "false" }, "Before");
+  #after = h("button", { type: "button", class: "button small", "aria-pressed": "true" }, "After");
+  #switch = h("div", { class: "lightbox-switch", role: "group", "aria-label": "Before and after" }, this.#before, this.#after);
   #badge = h("p", { class: "lightbox-badge", hidden: true }, "Before");
   #wanted = ""; // the address of the picture that is to be seen
   #box = h("input", { type: "checkbox" });
@@ -32,8 +34,9 @@ export class Lightbox {
       this.#badge,
       button("step after", "Next photo", "›", () => this.#go(1)),
     );
-    const foot = h("div", { class: "lightbox-foot" }, this.#tick, this.#before, this.#save, this.#place);
-    this.#before.addEventListener("click", () => this.#compare(this.#before.getAttribute("aria-pressed") !== "true"));
+    const foot = h("div", { class: "lightbox-foot" }, this.#tick, this.#switch, this.#save, this.#place);
+    this.#before.addEventListener("click", () => this.#compare(true));
+    this.#after.addEventListener("click", () => this.#compare(false));
     this.#dialog = h("dialog", { class: "lightbox", "aria-labelledby": "lightbox-name" }, h("header", {}, this.#name, close), figure, foot);
     document.body.append(this.#dialog);
     this.#dialog.addEventListener("keydown", (event) => {
@@ -74,7 +77,7 @@ export class Lightbox {
     if (item.box) this.#box.checked = item.box.checked;
     this.#badge.hidden = true;
     this.#picture.alt = item.name;
-    this.#before.hidden = !item.before;
+    this.#switch.hidden = !item.before;
     this.#picture.src = item.small; // is here already
     this.#compare(false);
   }
@@ -83,6 +86,7 @@ export class Lightbox {
   #compare(isBefore) {
     const item = this.#items[this.#at];
     this.#before.setAttribute("aria-pressed", String(isBefore));
+    this.#after.setAttribute("aria-pressed", String(!isBefore));
     this.#see(isBefore ? item.before : item.large, () => {
       this.#badge.hidden = !isBefore;
       this.#picture.alt = isBefore ? `${item.name} before it was enhanced` : item.name;

@@ -32,7 +32,7 @@ async function find(how) {
   clearFound();
   if (!orderId && given && canSearch()) return findByName(given);
   if (!orderId) {
-    problem(`${given ? "That is not an order id." : "Paste an order id first."} One looks like ${$("order-id").placeholder}.`);
+    problem(`${given ? "That is not an order id." : "Paste an order id first."} One looks like 6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11.`);
     return $("order-id").focus();
   }
   problem("");

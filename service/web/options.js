@@ -95,7 +95,9 @@ export function saving() {
   const query = rendering() ?? new URLSearchParams();
   for (const name of ["part", "rendition", "names", "include"]) query.delete(name);
   const isSeveral = form().preview.value === "several";
-  const label = buysPhotos() && !isSeveral ? "Save in full size (up to 1 credit)" : "Save this photo";
+  const label = form().dev_mode.checked
+    ? "Save with a watermark (free)"
+    : buysPhotos() && !isSeveral ? "Save in full size (up to 1 credit)" : "Save the preview (free)";
   return { query: String(query), label };
 }
 
@@ -138,7 +140,8 @@ export function showCost(chosen, total) {
   const here = ready.filter((image) => image.bytes !== null).length;
   const nothing = busy.length ? "Nothing ready yet" : total && !chosen.length ? "No photo chosen" : "Nothing to download";
   $("go").disabled = count === 0;
-  write($("go-label"), count ? `Download ${photos(count)}` : nothing);
+  const sizes = form().preview.value === "several" ? chosenSizes().length : 1;
+  write($("go-label"), count ? `Download ${photos(count)}${sizes > 1 ? ` in ${sizes} sizes` : ""}` : nothing);
   const buys = buysPhotos();
   $("cost").dataset.kind = buys && count > here ? "warn" : "";
   const lost = chosen.length - ready.length - busy.length;
@@ -159,7 +162,7 @@ function price(count, here, buys) {
   if (form().dev_mode.checked) return "Free: test photos are watermarked.";
   if (!buys) return "Previews are free.";
   if (count === here) return "No credits needed: these photos were bought earlier.";
-  return `Uses up to ${credits(count - here)}: one for each photo not bought before.`;
+  return `Uses up to ${credits(count - here)}: one for each photo not bought before${form().preview.value === "several" ? ", whatever its sizes" : ""}.`;
 }
 
 /** What will not be in the ZIP: `busy` photos are not ready yet, `lost` ones never will be. */

@@ -25,6 +25,7 @@ export function findOrderId(text) {
 export class Order {
   #id = "";
   #jobId = "";
+  #isUnknown = false; // whether no order has this id
   #overview = null;
   #shownQuery = ""; // the options that the overview is of
   #loading = null;
@@ -46,7 +47,11 @@ export class Order {
   });
 
   constructor() {
-    $("order-again").addEventListener("click", () => this.open(this.#id));
+    $("order-again").addEventListener("click", () => {
+      if (!this.#isUnknown) return this.open(this.#id);
+      $("order-id").focus();
+      $("order-id").select();
+    });
     $("options").addEventListener("submit", (event) => {
       event.preventDefault();
       void this.#download();
@@ -283,6 +288,8 @@ export class Order {
 
   #refused(error) {
     const refusal = error instanceof Refusal ? error : Refusal.ofPage();
+    this.#isUnknown = refusal.code === "order_not_found";
+    write($("order-again"), this.#isUnknown ? "Change the id" : "Try again");
     $("order").hidden = true;
     document.title = `${refusal.message} - Autoenhance Batch`;
     write($("order-problem-title"), refusal.message);

@@ -12,6 +12,7 @@ const STATES = {
   failed: ["bad", "Could not be enhanced"],
   expired: ["bad", "No longer at Autoenhance"],
 };
+const LOST = new Set(["waiting", "failed", "expired"]); // there is nothing to choose
 const VIEW = "photos-as-list";
 const SHARE = 24; // photos placed at a time: about what a screen holds
 const EAGER = 4; // whose pictures do not wait until the layout tells that they are in sight
@@ -139,6 +140,7 @@ export class PhotoList {
     const row = this.#rows.get(image.image_id);
     const isReady = image.status === "ready";
     row.open.disabled = !isReady;
+    row.box.hidden = LOST.has(image.status);
     if (isReady) row.open.setAttribute("aria-label", `Look at ${image.file_name}`);
     else row.open.removeAttribute("aria-label"); // it says why there is no picture
     if (isReady && !row.img) {
@@ -206,7 +208,8 @@ export class PhotoList {
     const all = chosen.length === this.#images.length;
     $("all").checked = all;
     $("all").indeterminate = !all && chosen.length > 0;
-    write($("all-label"), all ? `All ${photos(chosen.length)}` : `${chosen.length} of ${photos(this.#images.length)}`);
+    const offered = chosen.filter((image) => !LOST.has(image.status)).length;
+    write($("all-label"), offered === this.#images.length ? `All ${photos(offered)}` : `${offered} of ${photos(this.#images.length)}`);
     const here = chosen.filter((image) => image.bytes !== null);
     const size = here.reduce((sum, image) => sum + image.bytes, 0);
     write($("photos-size"), here.length === chosen.length && here.length ? `${bytes(size)} in all` : "");

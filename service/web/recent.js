@@ -15,6 +15,7 @@ export function rememberOrder({ order_id: id, name, total }) {
 export function showRecent(open) {
   const orders = recent();
   $("recent").hidden = orders.length === 0;
+  delete document.documentElement.dataset.recent;
   $("together").hidden = orders.length < 2;
   offerTogether([]);
   $("recent-list").replaceChildren(...orders.map(({ id, name, total }) => {

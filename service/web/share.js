@@ -1,7 +1,7 @@
 // Share links of the order that is shown: making one, copying it, taking it back.
 import { getJson, needsKey, postJson, request } from "./api.js";
 import { $, h, say, write } from "./dom.js";
-import { credits, photos } from "./format.js";
+import { credits, moment, photos } from "./format.js";
 import { Refusal } from "./problems.js";
 import { copyText } from "./snippets.js";
 
@@ -76,10 +76,9 @@ function list(links, newest = "") {
 
 function line(link) {
   const address = new URL(link.page, location.origin).href;
-  const until = new Date(link.expires_at).toLocaleDateString(undefined, { day: "numeric", month: "long", year: "numeric" });
   const copy = h("button", { type: "button", class: "button primary" }, "Copy");
   const stop = h("button", { type: "button", class: "button small quiet" }, "Stop sharing");
-  const text = `${photos(link.total)}, until ${until}`;
+  const text = `${photos(link.total)}, until ${moment(link.expires_at)}`;
   copy.append(h("span", { class: "visually-hidden" }, ` the link to ${text}`));
   stop.append(h("span", { class: "visually-hidden" }, ` the link to ${text}`));
   copy.addEventListener("click", async () => {
@@ -93,8 +92,17 @@ function line(link) {
     { "data-link": link.link_id },
     h("div", {}, h("a", { href: address, target: "_blank", rel: "noopener", class: "share-address" }, address), h("span", { class: "hint" }, text)),
     copy,
+    ...sending(address),
     stop,
   );
+}
+
+/** On phones, the way to the apps by which links are sent. */
+function sending(url) {
+  if (!navigator.share || !matchMedia("(pointer: coarse)").matches) return [];
+  const send = h("button", { type: "button", class: "button" }, "Send");
+  send.addEventListener("click", () => void navigator.share({ url }).catch(() => {})); // the person thought better of it
+  return [send];
 }
 
 async function end(linkId) {

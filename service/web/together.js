@@ -21,6 +21,7 @@ export function wireTogether(chosen) {
 /** Say what the ticks lead to. */
 export function offerTogether(ids) {
   if (running) return;
+  delete $("together-line").dataset.kind;
   $("together-go").hidden = ids.length < 2;
   write($("together-go"), `Download ${ids.length} orders as one ZIP`);
   write($("together-line"), ids.length < 2 ? HOW : WHAT);
@@ -65,6 +66,7 @@ async function watch(jobId, signal) {
 }
 
 function show(text) {
+  delete $("together-line").dataset.kind;
   $("together-go").disabled = true;
   $("together-cancel").hidden = false;
   write($("together-line"), text);
@@ -72,6 +74,7 @@ function show(text) {
 
 function end({ downloaded, failed }) {
   const left = failed ? ` ${photos(failed)} ${failed === 1 ? "is" : "are"} left out: _download_report.txt in the ZIP says why.` : "";
+  $("together-line").dataset.kind = "good";
   const text = `Saved in your browser's downloads: ${photos(downloaded)}.${left}`;
   write($("together-line"), text);
   say(text);

@@ -274,7 +274,7 @@ async def test_a_token_that_is_not_accepted_is_said(visit: Visit) -> None:
     await visitor.page.get_by_label("Administrator token").fill("wrong")
     await visitor.page.keyboard.press("Enter")
 
-    await expect(visitor.page.locator("#signin-problem")).not_to_be_empty()
+    await expect(visitor.page.locator("#signin-problem")).to_contain_text("This token is not accepted.")
     await expect(visitor.page.get_by_role("button", name="Use sample photos")).to_be_hidden()
 
 

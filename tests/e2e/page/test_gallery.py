@@ -79,20 +79,22 @@ async def test_photos_are_looked_at_by_keys(visit: Visit, sandbox: Sandbox) -> N
 
 
 async def test_a_photo_is_seen_before_and_after(visit: Visit, sandbox: Sandbox) -> None:
-    """As it was taken, and enhanced again, by one button; the next photo begins enhanced."""
+    """As it was taken, and enhanced again, by two buttons; the next photo begins enhanced."""
     visitor = await at_samples(visit, sandbox)
     page = visitor.page
     await page.get_by_role("button", name="Look at bathroom.jpg").click()
     box = page.locator(".lightbox")
-    before = box.get_by_role("button", name="Before")
+    before, after = (box.get_by_role("button", name=name) for name in ("Before", "After"))
+    await expect(after).to_have_attribute("aria-pressed", "true")
 
     await before.click()
     await expect(box.get_by_role("img", name="bathroom.jpg before it was enhanced")).to_be_visible()
     await expect(before).to_have_attribute("aria-pressed", "true")
+    await expect(after).to_have_attribute("aria-pressed", "false")
     assert "include=original" in str(await box.get_by_role("img").get_attribute("src"))
     assert await visitor.axe() == []
 
-    await before.click()
+    await after.click()
     await expect(box.get_by_role("img", name="bathroom.jpg", exact=True)).to_be_visible()
     await before.click()
     await page.keyboard.press("ArrowRight")
@@ -126,6 +128,8 @@ async def test_photos_are_turned_by_swiping(visit: Visit, sandbox: Sandbox) -> N
             await session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": 400}]})
         await session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
+    await page.get_by_role("button", name="Next photo").tap()
+    await page.get_by_role("button", name="Previous photo").tap()
     await swipe(300, 90)
     await expect(page.locator(".lightbox")).to_contain_text("2 of 7")
     await swipe(90, 300)
@@ -139,7 +143,7 @@ async def test_one_photo_is_saved_by_itself(visit: Visit, sandbox: Sandbox) -> N
     await page.get_by_role("button", name="Look at kitchen.jpg").click()
 
     async with page.expect_download() as saved:
-        await page.get_by_role("link", name="Save this photo").click()
+        await page.get_by_role("link", name="Save the preview (free)").click()
     assert (await saved.value).suggested_filename == "kitchen.jpg"
 
     await page.keyboard.press("Escape")
@@ -316,7 +320,7 @@ async def test_a_services_own_sizes_are_choices(visit: Visit, start_site: StartS
         "Half 50% of full size, uses credits",
         "Small up to 640 pixels wide, free",
     ]
-    for name in ("Print", "Listing (MLS)"):
+    for name in ("Print", "Listing (MLS)", "Web"):
         await group.get_by_role("checkbox", name=name).uncheck()
     await group.get_by_role("checkbox", name="Small").check()
     await expect(page.locator("#cost")).to_have_text("Previews are free.")
@@ -371,7 +375,6 @@ async def test_several_sizes_come_in_one_zip(visit: Visit, sandbox: Sandbox) -> 
     page = visitor.page
 
     await page.get_by_role("radio", name="Print, listing, web").check()
-    await page.get_by_role("checkbox", name="Web").check()
     await visitor.unfold()
     await expect(page.get_by_label("Format")).to_be_hidden()  # each size has its own
     await page.get_by_label("File names").select_option("In the order's sequence: 01_kitchen")
@@ -381,7 +384,7 @@ async def test_several_sizes_come_in_one_zip(visit: Visit, sandbox: Sandbox) -> 
     await expect(page.locator("#photo-list li")).to_have_count(7)
     assert await visitor.axe() == []
     async with page.expect_download() as saved:
-        await page.get_by_role("button", name="Download 7 photos").click()
+        await page.get_by_role("button", name="Download 7 photos in 3 sizes").click()
 
     assert await (await saved.value).failure() is None
     await expect(page.get_by_role("heading", name="All 21 files are in the ZIP")).to_be_visible()

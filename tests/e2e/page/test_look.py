@@ -104,7 +104,7 @@ async def test_every_screen_shows_the_button(visit: Visit, sandbox: Sandbox, siz
     await expect(page.get_by_role("button", name="Download 21 photos")).to_be_in_viewport(ratio=1)
     await expect(page.locator("#cost")).to_be_in_viewport(ratio=1)
 
-    await page.get_by_role("checkbox", name="All 23 photos").focus()
+    await page.get_by_role("checkbox", name="22 of 23 photos").focus()
     for _ in range(12):
         await page.keyboard.press("Tab")
         bottom = await page.evaluate("document.activeElement.getBoundingClientRect().bottom")
@@ -187,3 +187,22 @@ async def test_the_keyboard_alone_reaches_the_download(visit: Visit, sandbox: Sa
         if await page.evaluate("document.activeElement.id") == "go":
             break
     await expect(page.locator("#go")).to_be_focused()
+
+
+async def test_recent_orders_come_first_without_a_jump(visit: Visit, sandbox: Sandbox) -> None:
+    """Whoever was here before sees them right below the field, and how it works after them; nothing moves for that."""
+    order = sandbox.control.add_order([ImageSpec()], name="7 Mill Street")
+    visitor = await visit(viewport=PHONE)
+    page = visitor.page
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+    await slow_down(visitor)
+    await visitor.open()
+    await visitor.counters()
+
+    recent = await page.get_by_role("region", name="Recent orders").bounding_box()
+    steps = await page.get_by_role("region", name="How it works").bounding_box()
+    assert recent is not None
+    assert steps is not None
+    assert recent["y"] + recent["height"] <= steps["y"]
+    assert (await figures(visitor)).shifts < 0.02

@@ -31,7 +31,7 @@ async def test_an_order_is_shown_before_anything_is_downloaded(visit: Visit, san
     totals = [await page.locator(f"#total-{name}").inner_text() for name in ("all", "ready", "processing", "failed")]
     assert totals == ["3", "1", "1", "1"]
     rows = [" ".join(row.split()) for row in await page.locator("#photo-list li").all_inner_texts()]
-    why = "Autoenhance could not enhance it. Process it again there, then try again."
+    why = "Autoenhance could not enhance it. Process it again at Autoenhance, then try again."
     no_picture = "No picture yet bath.jpg Being enhanced"
     assert rows == ["kitchen.jpg", no_picture, f"{why} attic.jpg Could not be enhanced"]
     await expect(page.locator("#left-out")).to_contain_text("1 photo is not ready yet and will be left out.")
@@ -108,6 +108,8 @@ async def test_an_unknown_order_is_a_sentence_with_a_next_step(visit: Visit, sit
     await expect(problem).to_contain_text("Request id: ")
     await expect(visitor.page.get_by_text("Where do I find the order id?")).to_be_visible()
     await expect(visitor.page).to_have_title("Autoenhance does not know this order - Autoenhance Batch")
+    await visitor.page.get_by_role("button", name="Change the id").click()
+    await expect(visitor.page.get_by_label("Order id")).to_be_focused()
 
 
 async def test_trying_again_after_trouble_shows_the_order(visit: Visit, sandbox: Sandbox) -> None:

@@ -104,6 +104,21 @@ async def test_a_link_is_copied_and_found_again(visit: Visit, sandbox: Sandbox) 
     await expect(page.locator("#share-list li")).to_have_count(0)
 
 
+async def test_a_phone_sends_the_link_by_its_own_apps(visit: Visit, sandbox: Sandbox) -> None:
+    """Beside Copy, where the system can send links."""
+    order = sandbox.control.add_order([ImageSpec()])
+    visitor = await visit(viewport=PHONE, has_touch=True, is_mobile=True)
+    await visitor.page.add_init_script("navigator.share = async (what) => { window.sent = what.url; };")
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+    address = await share(visitor)
+
+    await visitor.page.get_by_role("button", name="Send").tap()
+
+    assert await visitor.page.evaluate("window.sent") == address
+    assert await visitor.axe() == []
+
+
 async def test_sharing_says_what_it_shares_and_may_cost(visit: Visit, sandbox: Sandbox) -> None:
     """Previews are free; full size is on the studio's account."""
     order = sandbox.control.add_order([ImageSpec(), ImageSpec(), ImageSpec(status="error")])
