@@ -85,8 +85,9 @@ class ImageIndex:
         await self._writes.join(order_id)
 
     async def _read(self, order_id: str) -> _Known:
-        """The last part and what is behind it: those before do not change any more."""
-        began, parts = time.monotonic(), list(self._known.get(order_id, _NOTHING).parts)
+        """The last part and what is behind it: those before do not change any more, until they expire."""
+        began, known = time.monotonic(), self._known.get(order_id, _NOTHING)
+        parts = list(known.parts) if began - known.read_at < TRUSTED_SECONDS else []
         at = max(len(parts) - 1, 0)
         found = await self._objects.get(_name(order_id, at))
         if found is None and at:  # the storage has lost it

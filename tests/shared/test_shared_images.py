@@ -247,6 +247,22 @@ async def test_an_index_that_the_storage_has_lost_is_begun_anew(
     assert await second.find(image("newer.0"), None) == (blob(9), True)
 
 
+async def test_an_index_whose_first_document_has_expired_is_one_for_all(
+    two: tuple[ClusterImages, ClusterImages], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who remembers it reads it from its start after a while: there others go on."""
+    monkeypatch.setattr("service.cluster.image_index._FULL", 2)
+    first, second = two
+    for number in range(3):
+        await first.publish(marked(number, f"v{number}.0"), file)
+    await first._objects._store.delete_async("index/o/0")
+    await second.publish(marked(8, "new.0"), file)
+
+    monkeypatch.setattr("service.cluster.image_index.TRUSTED_SECONDS", 0)
+
+    assert await first.find(image("new.0"), None) == (blob(8), True)
+
+
 @pytest.mark.parametrize(("generation", "finds"), [(0, True), (1, False)])
 async def test_the_index_of_version_1_is_read(file: Path, generation: int, finds: bool) -> None:
     """A document per image; what is found there is in this version's index from then on."""
