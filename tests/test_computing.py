@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import sys
 import threading
 
 import pytest
@@ -71,3 +72,11 @@ async def test_nothing_is_collected_meanwhile() -> None:
         await compute(lambda: 1 // 0)
 
     assert gc.isenabled()
+
+
+async def test_others_get_their_turn_soon_meanwhile() -> None:
+    """The event loop waits for one after each read and write; afterwards they are as long as ever."""
+    before = sys.getswitchinterval()
+
+    assert await compute(sys.getswitchinterval) <= 0.001
+    assert sys.getswitchinterval() == before

@@ -33,7 +33,6 @@ def serve(overrides: Mapping[str, object]) -> int:
         return refuse(error, code=2)
     configure_logs(settings.log_format, settings.log_level, Scrubber(settings.secrets()))
     _give_back_large_blocks()
-    share_interpreter()
     try:
         asyncio.run(_serve(settings))
     except InvalidSettings as error:
@@ -67,15 +66,6 @@ def spare_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-
-
-def share_interpreter() -> None:
-    """Have threads that compute give up the interpreter after half a millisecond when another wants it.
-
-    The event loop waits for it anew after each read and write: with Python's own 5 ms, for a tenth of a second for one
-    small answer beside two threads that compute.
-    """
-    sys.setswitchinterval(0.0005)
 
 
 async def _serve(settings: Settings) -> None:

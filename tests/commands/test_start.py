@@ -17,7 +17,7 @@ import pytest
 from aiohttp import ClientSession
 
 from service.commands import sandbox as sandbox_command
-from service.commands.serve import share_interpreter, spare_collector
+from service.commands.serve import spare_collector
 from service.sandbox import Sandbox
 from tests.support.command_line import run
 from tests.support.process import CHECKOUT, ServiceProcess, clean_environment
@@ -275,14 +275,3 @@ def test_what_is_there_at_the_start_is_not_looked_through_again() -> None:
         assert gc.get_freeze_count() > before + 10_000
     finally:
         gc.unfreeze()
-
-
-def test_threads_that_compute_give_way_soon() -> None:
-    """The event loop waits for one after each read and write."""
-    before = sys.getswitchinterval()
-    try:
-        share_interpreter()
-
-        assert sys.getswitchinterval() <= 0.001
-    finally:
-        sys.setswitchinterval(before)
