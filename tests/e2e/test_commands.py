@@ -206,6 +206,7 @@ async def test_completion_is_printed_for_each_shell(tmp_path: Path, shell: str) 
         assert (checked.returncode, checked.stderr) == (0, "")
 
 
+@pytest.mark.timeout(120)
 async def test_zsh_completes_commands_and_flags(tmp_path: Path) -> None:
     """As it is typed, after the line of the guide in its start-up file."""
     zsh = require_tool("zsh")
@@ -226,7 +227,7 @@ async def test_zsh_completes_commands_and_flags(tmp_path: Path) -> None:
     )
 
     done = subprocess.run(  # noqa: ASYNC221
-        [zsh, "-f", "type.zsh"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=30
+        [zsh, "-f", "type.zsh"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=110
     )
 
     typed = (tmp_path / "typed.txt").read_text().splitlines()
