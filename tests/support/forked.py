@@ -89,7 +89,9 @@ async def _all_of(stream: asyncio.StreamReader | None) -> bytes:
 
 def can_fork(checkout: Path, environment: Mapping[str, str]) -> bool:
     """Whether a program of this checkout can be a fork: not where the environment changes the interpreter itself."""
-    changed = {name for name, value in environment.items() if os.environ.get(name) != value} - {"PYTHONPATH"}
+    changed = {name for name, value in environment.items() if os.environ.get(name) != value}
+    if environment.get("PYTHONPATH") == str(_ROOT):
+        changed.discard("PYTHONPATH")
     return (
         sys.platform == "linux" and checkout == _ROOT and not any(name.startswith(_READ_AT_START) for name in changed)
     )
