@@ -10,7 +10,7 @@ from typing import IO
 
 from service.disk import OutOfSpace
 
-_LAYOUT = 3
+_LAYOUT = 4
 """Of the tables: a data directory written by newer code is refused."""
 # What earlier versions called them.
 _RENAMED_TABLES = {"unshared_sightings": "unshared_observations"}

@@ -78,8 +78,8 @@ class Planner:
 
     async def compute_plan(self, order_id: str, order: Order, generations: Mapping[str, int], options: Options) -> Plan:
         """As `plan`, beside the event loop where it takes long."""
-        count = min(len(order.images), self.max_images)
-        return await compute(lambda: self.plan(order_id, order, generations, options), is_short=count <= MANY_IMAGES)
+        files = min(len(order.images), self.max_images) * options.files_per_image
+        return await compute(lambda: self.plan(order_id, order, generations, options), is_short=files <= MANY_IMAGES)
 
     def outline(self, order_id: str, order: Order, generations: Mapping[str, int], options: Options) -> Plan:
         """As `plan`, of an order however large: what its owner is shown. No archive can be built from it."""

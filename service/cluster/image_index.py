@@ -23,8 +23,8 @@ from service.images.identity import split_key
 TRUSTED_SECONDS = 1800
 """What was read so long ago says of an image that was not shared meanwhile whether it was before."""
 _FULL = 256
-# Of so many orders is known what was read and written last.
-_REMEMBERED = 64
+# What was read and written last is known of so many entries (about 0.7 kB each), and at least of one order.
+_REMEMBERED = 16_384
 # What is to be named within so many seconds is written together.
 _GATHER_SECONDS = 0.05
 _TRIES = 10
@@ -50,6 +50,11 @@ class _Known:
     parts: list[_Part]
     read_at: float
     """When they were that at the earliest (of `time.monotonic`)."""
+
+    @property
+    def size(self) -> int:
+        """In entries; an order without any counts too."""
+        return 1 + sum(len(part.entries) for part in self.parts)
 
 
 _NOTHING = _Known([], -math.inf)
@@ -130,7 +135,7 @@ class ImageIndex:
     def _remember(self, order_id: str, known: _Known) -> _Known:
         self._known[order_id] = known
         self._known.move_to_end(order_id)
-        if len(self._known) > _REMEMBERED:
+        while len(self._known) > 1 and sum(one.size for one in self._known.values()) > _REMEMBERED:
             self._known.popitem(last=False)
         return known
 

@@ -228,6 +228,23 @@ async def test_an_order_of_many_images_has_several_documents(
     assert "get index/o/0" not in calls
 
 
+async def test_what_is_remembered_of_indexes_is_bounded(
+    two: tuple[ClusterImages, ClusterImages], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In entries: those of the order that was not looked at for longest are forgotten, and read again."""
+    monkeypatch.setattr("service.cluster.image_index._REMEMBERED", 5)
+    first, _ = two
+    for number in range(6):
+        order_id = "large" if number < 4 else f"small {number}"
+        await first.publish(marked(number, f"v{number}.0", order_id), file)
+    calls = requests_of(first, monkeypatch)
+
+    assert await first.find(image("v5.0", "small 5"), None) == (blob(5), True)
+    assert calls == []
+    assert await first.find(image("v0.0", "large"), None) == (blob(0), True)
+    assert "get index/large/0" in calls
+
+
 @pytest.mark.parametrize("many", [1, 5])
 async def test_an_index_that_the_storage_has_lost_is_begun_anew(
     two: tuple[ClusterImages, ClusterImages], file: Path, monkeypatch: pytest.MonkeyPatch, many: int
