@@ -115,6 +115,7 @@ async function makeSample(signal) {
 
 async function makeUpload(signal) {
   const files = chosen.map(({ file }) => file);
+  $("upload-close").hidden = false;
   return uploadOrder($("order-name").value.trim(), files, (index, part) => {
     const { bar, state } = chosen[index];
     bar.hidden = false;
@@ -128,7 +129,7 @@ function busy(isBusy) {
   $("sample").disabled = $("upload-start").disabled = $("files").disabled = isBusy;
   for (const { remove } of chosen) remove.hidden = isBusy;
   write($("upload-clear"), isBusy ? "Cancel" : "Clear");
-  $("upload-close").hidden = !isBusy;
+  if (!isBusy) $("upload-close").hidden = true;
   if (!isBusy) write($("upload-start"), `Upload ${photos(chosen.length)}`);
 }
 

@@ -146,6 +146,7 @@ async def test_photos_dropped_while_others_are_sent_are_not_lost_in_silence(visi
     )
 
     await expect(page.locator("#uploads li")).to_have_count(1)
+    await expect(page.get_by_text("Keep this page open until the photos are uploaded.")).to_be_visible()
     answer.set()
     await visitor.overview()
 
@@ -161,6 +162,7 @@ async def test_a_sample_order_can_be_cancelled(visit: Visit) -> None:
     sample = page.get_by_role("button", name="Use sample photos")
     await sample.click()
     await held.get()
+    await expect(page.get_by_text("Keep this page open")).to_be_hidden()
 
     async with page.expect_event("requestfailed"):
         await page.get_by_role("button", name="Cancel").click()
