@@ -180,7 +180,10 @@ async def webkit() -> AsyncIterator[Engine]:
         home = Path(folder)
         arguments = ("-displayfd", "1", "-screen", "0", "2000x1200x24", "-nolisten", "tcp")
         async with _process(screen, *arguments, home=home) as numbers:
-            display = f":{(await _line_with(numbers, '')).strip()}"
+            # Where another screen is being begun, what it could not listen on comes before its number.
+            while not (number := (await _line_with(numbers, "\n")).strip()).isdigit():
+                pass
+            display = f":{number}"
             port = free_port()
             more = {"DISPLAY": display, "WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS": "1"}
             timeout = ClientTimeout(total=TIMEOUT)
