@@ -211,7 +211,7 @@ def test_what_is_off_is_said_with_the_setting_that_turns_it_on(tmp_path: Path) -
     """An operator need not read the whole list of settings to see what is missing."""
     nothing = summary(settings(data_dir=tmp_path, rate_limit="off"))
 
-    assert nothing["on"] == "nothing else"
+    assert nothing["on"] == "nothing optional"
     names = re.findall(r"\(([A-Z_]+)\)", nothing["off"])
     assert {name.lower() for name in names} <= set(Settings.model_fields)
     assert nothing["off"].startswith("rate limit, administrators (ADMIN_TOKEN), several instances (SHARED_URL)")
