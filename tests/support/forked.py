@@ -35,8 +35,8 @@ _PRELOADED = (
 _SET_CHILD_SUBREAPER = 36  # of prctl(2): orphans below become children of this process
 _MAX_REQUEST = 100_000
 _SECONDS = 60
-# What is read when an interpreter starts, and not again.
-_READ_AT_START = ("LANG", "LC_", "LD_", "MALLOC_", "PYTHON", "TZ")
+# What is read when an interpreter starts or a library is imported, and not again.
+_READ_AT_START = ("LANG", "LC_", "LD_", "MALLOC_", "PYTHON", "SSL_", "TZ")
 
 
 class Forked:
