@@ -37,7 +37,7 @@
   function pictures({ images }) {
     const ready = images.filter(({ status }) => status === "ready").map((image) => image.image_id);
     return [...new Set(ready)].slice(0, 4).map((id) => {
-      const picture = new Image();
+      const picture = Object.assign(new Image(480, 320), { alt: "", decoding: "async" }); // photos.js shows this very one
       picture.src = `${base}/v1/orders/${order}/images/${encodeURIComponent(id)}?preview=true&max_width=480`;
       return picture;
     });

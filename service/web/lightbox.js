@@ -17,7 +17,7 @@ export class Lightbox {
   #badge = h("p", { class: "lightbox-badge", hidden: true }, "Before");
   #wanted = ""; // the address of the picture that is to be seen
   #box = h("input", { type: "checkbox" });
-  #tick = h("label", { class: "check" }, this.#box, h("span", {}, "In the ZIP"));
+  #tick = h("label", { class: "check" }, this.#box, h("span", {}, "Include in the ZIP"));
 
   constructor() {
     const button = (kind, label, text, step) => {

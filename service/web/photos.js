@@ -144,9 +144,11 @@ export class PhotoList {
     if (isReady) row.open.setAttribute("aria-label", `Look at ${image.file_name}`);
     else row.open.removeAttribute("aria-label"); // it says why there is no picture
     if (isReady && !row.img) {
-      row.img = PICTURE.cloneNode();
-      row.img.loading = loading;
-      row.img.src = this.#address(image, SMALL);
+      const src = this.#address(image, SMALL);
+      const early = window.early?.pictures.find((one) => one.getAttribute("src") === src);
+      row.img = early ?? PICTURE.cloneNode();
+      if (!early) Object.assign(row.img, { loading, src });
+      else if (early.complete) row.item.dataset.picture = early.naturalWidth ? "here" : "none"; // its event is over
       row.open.replaceChildren(row.img);
     } else if (!isReady) {
       row.img = null;

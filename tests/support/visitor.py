@@ -122,7 +122,7 @@ class Visitor:
 
     async def unfold(self) -> None:
         """Open the options that are folded at first."""
-        await self.page.get_by_text("Format and other options").click()
+        await self.page.get_by_text("Format, originals and other options").click()
 
     async def counters(self) -> None:
         """Wait until the live counters are there."""

@@ -66,7 +66,7 @@ async def test_photos_are_looked_at_by_keys(visit: Visit, sandbox: Sandbox) -> N
     await page.keyboard.press("ArrowRight")
     await expect(shown.get_by_role("heading", name="bedroom.jpg")).to_be_visible()
     await expect(shown.get_by_role("img", name="bedroom.jpg")).to_have_js_property("complete", value=True)
-    await shown.get_by_role("checkbox", name="In the ZIP").uncheck()
+    await shown.get_by_role("checkbox", name="Include in the ZIP").uncheck()
     assert await visitor.axe() == []
     await page.keyboard.press("ArrowLeft")
     await page.keyboard.press("ArrowLeft")
