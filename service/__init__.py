@@ -1,3 +1,3 @@
 """All enhanced images of an Autoenhance.ai order as one streamed ZIP."""
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"
