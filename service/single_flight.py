@@ -23,7 +23,10 @@ class _Flight(Generic[Result]):
 
 
 class SingleFlight(Generic[Result]):
-    """At most one running task per key. What has begun goes on, also when nobody waits for it any more."""
+    """At most one running task per key.
+
+    What has begun goes on, also when nobody waits for it any more, unless `may_stop` says that it is of no use then.
+    """
 
     def __init__(self) -> None:
         self._flights: dict[str, _Flight[Result]] = {}

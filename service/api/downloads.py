@@ -164,10 +164,10 @@ def require_version(request: web.Request, options: RenditionOptions) -> None:
 async def _resumed(request: web.Request, order_id: str, options: Options) -> Archive | None:
     """The archive of which the caller holds a part and wants the rest.
 
-    It is as if the caller had asked at the archive's own URL: nothing is started, so nothing is counted, and
-    Autoenhance is not asked. A lost connection shall not cost a second download. Without `If-Range` it is the only
-    archive that this URL has named; raises `RangeUnsafe` when there is none, or more than one, and `StillBuilding` when
-    that cannot be told.
+    It is as if the caller had asked at the archive's own URL: no new one is started, so nothing is counted, and
+    Autoenhance is asked for nothing but what was lost here. A lost connection shall not cost a second download.
+    Without `If-Range` it is the only archive that this URL has named; raises `RangeUnsafe` when there is none, or more
+    than one, and `StillBuilding` when that cannot be told.
     """
     wanted = parse_range(request.headers.get("Range"))
     if wanted is None:

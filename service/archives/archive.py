@@ -185,7 +185,7 @@ class Archive:
         self._changed.fire()
 
     def require_all(self) -> None:
-        """Raises `ImagesMissing` unless it is settled with every image."""
+        """Raises `ImagesMissing` when, as far as it has come, an image is missing."""
         if self.failures or self.unlisted or self.failed_orders:
             failures = [self.failure_of(result) for result in self.failures]
             raise ImagesMissing(failures, self.unlisted, [order.failure for order in self.failed_orders])

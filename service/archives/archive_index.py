@@ -166,7 +166,7 @@ def remove(connection: sqlite3.Connection, archive_id: str) -> None:
 
 
 def mark_gone(connection: sqlite3.Connection, archive_id: str, now: float) -> None:
-    """Remove an archive's members and images, and remember its id as gone."""
+    """Remove an archive's members and results, and remember its id as gone."""
     connection.execute("DELETE FROM members WHERE archive_id = ?", (archive_id,))
     connection.execute("DELETE FROM results WHERE archive_id = ?", (archive_id,))
     connection.execute(

@@ -1,4 +1,4 @@
-"""A build: the task that fills one archive and settles it, however it ends."""
+"""A build: the task that fills one archive, and settles it or lets it fail."""
 
 import asyncio
 import sqlite3
@@ -107,7 +107,7 @@ class Build:
         return self.archive.length + self._fetches.storing + self._arrived_bytes
 
     async def run(self) -> None:
-        """Fetch every image and settle the archive, whatever happens."""
+        """Fetch every image and settle the archive; where that cannot be, it has failed."""
         archive = self.archive
         with span("archive", {"archive.id": archive.id, "order.id": ",".join(archive.order_ids)}) as current:
             try:

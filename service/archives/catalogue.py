@@ -19,7 +19,8 @@ from service.images.blobs import BlobLost
 class Catalogue:
     """Archives by id, by key and by options. Every change is committed before a reader hears of it.
 
-    With `shared`, the other instances are told first, and what they have told is found here.
+    With `shared`, what is appended, settled or dropped is told the other instances first, and what they have told is
+    found here.
     """
 
     def __init__(self, database: Database, ttl: float, shared: SharedArchives | None = None) -> None:

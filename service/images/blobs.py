@@ -29,7 +29,7 @@ class BlobUnreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A stored image: its file is named `digest`."""
+    """Stored bytes, of an image or a text: their file is named `digest`."""
 
     digest: str
     """BLAKE3, 256 bits, hexadecimal; of blobs from version 0 xxh3, 128 bits."""

@@ -66,7 +66,7 @@ class Body:
         """Whether all of it is in memory."""
         return self._writer.size == 0
 
-    def has_room(self, length: int) -> bool:
+    def try_reserve(self, length: int) -> bool:
         """Whether there is room for `length` bytes in all; else `expect` asks for it. Raises `ImageTooLarge`."""
         if length > self._max_bytes:
             raise ImageTooLarge(f"{length} bytes")
@@ -78,7 +78,7 @@ class Body:
 
     async def expect(self, length: int) -> None:
         """Ask for room for `length` bytes in all. Raises `OutOfSpace`, or `ImageTooLarge`."""
-        if not self.has_room(length):
+        if not self.try_reserve(length):
             await self._budget.reserve(length - self._promised)
             self._promised = length
 

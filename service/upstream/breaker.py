@@ -172,7 +172,7 @@ class Operation:
         self._subject = subject
         self._admissions: dict[Circuit, Admission] = {}
 
-    def reach(self, circuit: Circuit) -> None:
+    def admit(self, circuit: Circuit) -> None:
         """Ask this circuit: once, and again when its state has changed since. Raises `CircuitOpen`."""
         admission = self._admissions.get(circuit)
         if admission is None or not admission.is_current:

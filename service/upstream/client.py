@@ -126,7 +126,7 @@ class Autoenhance:
                     timeout=asyncio.timeout(max(0.001, deadline.left)),
                     headers={hdrs.ACCEPT: "application/json"},
                     api_headers={},
-                    reach=operation.reach,
+                    admit=operation.admit,
                     is_fresh=retries.attempt > 1,
                     is_document=True,
                 ) as response:

@@ -33,7 +33,7 @@ class Body(Protocol):
     def received(self) -> int:
         """Bytes appended since the last restart."""
 
-    def has_room(self, length: int) -> bool:
+    def try_reserve(self, length: int) -> bool:
         """Upstream announced `length` bytes in all; False when `expect` is to be awaited for them."""
 
     async def expect(self, length: int) -> None:
@@ -101,7 +101,7 @@ class Download:
                 self._url,
                 headers=headers,
                 api_headers=self._api_headers,
-                reach=self._reach,
+                admit=self._admit,
                 timeout=limit.timeout,
                 is_fresh=self._needs_fresh_connection,
             ) as response:
@@ -120,11 +120,11 @@ class Download:
         """The whole body is to be fetched once more, from its first byte."""
         self._etag = None
 
-    def _reach(self, circuit: Circuit) -> None:
+    def _admit(self, circuit: Circuit) -> None:
         if self._limit is not None:
             self._limit.moved()
         self.reached = circuit
-        self.operation.reach(circuit)
+        self.operation.admit(circuit)
         if not self._is_sent:
             self._is_sent = True
             self.attempts += 1
@@ -185,7 +185,7 @@ class Download:
             raise UpstreamFailure(Reason.NOT_AN_IMAGE, "no image signature")
         if self._body.received:
             await limit.pause(self._body.restart())
-        if self._whole is not None and not self._body.has_room(self._whole):
+        if self._whole is not None and not self._body.try_reserve(self._whole):
             await limit.pause(self._body.expect(self._whole))
 
 

@@ -67,14 +67,14 @@ class Transport:
         *,
         headers: Mapping[str, str],
         api_headers: Mapping[str, str],
-        reach: Callable[[Circuit], None],
+        admit: Callable[[Circuit], None],
         timeout: asyncio.Timeout,
         is_fresh: bool = False,
         is_document: bool = False,
     ) -> AsyncIterator[ClientResponse]:
         """The answer at the end of the redirects, with status 200 or 206; its body is read within this block.
 
-        `api_headers` go to the API's origin only; `headers` go along all the way. `reach` is asked before each hop.
+        `api_headers` go to the API's origin only; `headers` go along all the way. `admit` is asked before each hop.
         `timeout`, which is entered here, bounds it as a whole; nothing else but connecting is timed. `is_fresh` asks
         for new connections; `is_document` for a body that is read by `bodies.read_body`. Raises `UpstreamFailure` for
         anything else, also when the body cannot be read.
@@ -86,7 +86,7 @@ class Transport:
                 await self._guard.learn()
                 for _ in range(_MAX_REDIRECTS + 1):
                     circuit = Circuit.API if at_api else Circuit.ASSETS
-                    reach(circuit)
+                    admit(circuit)
                     own = {**self._api_headers, **api_headers} if at_api else {}
                     async with await self._request(
                         operation if at_api else Call.ASSET,

@@ -74,7 +74,7 @@ class Uploads:
         deadline = time.monotonic() + min(_CALL_SECONDS, self._seconds)
         try:
             with Operation(self._breakers) as operation:
-                operation.reach(Circuit.API)
+                operation.admit(Circuit.API)
                 document = await self._post(Call.CREATE_ORDER, "orders", {"name": name} if name else {}, deadline)
         except CircuitOpen as error:
             raise BreakerOpen(retry_after=error.retry_after) from error
@@ -94,9 +94,9 @@ class Uploads:
         try:
             self._breakers[Circuit.ASSETS].check()  # an image is not registered to stay without its file
             with Operation(self._breakers) as operation:
-                operation.reach(Circuit.API)
+                operation.admit(Circuit.API)
                 image_id, url = await self._register(order_id, name, deadline)
-                operation.reach(Circuit.ASSETS)
+                operation.admit(Circuit.ASSETS)
                 await self._repeat(lambda: self._send(url, path, size, deadline), deadline)
         except CircuitOpen as error:
             raise UploadFailed(UploadReason.BREAKER_OPEN, image_id) from error

@@ -23,7 +23,12 @@ from tests.support.wire import heads
 
 _ROOT = Path(__file__).parent.parent.parent
 _AT_ONCE = 50
-_PARSERS = ("fuzz/test_parsers.py", "upstream/test_parsers.py", "upstream/test_models.py", "archives/test_names.py")
+PARSERS = (  # below tests
+    "fuzz/test_parsers.py",
+    "upstream/test_parsers.py",
+    "upstream/test_order_document.py",
+    "archives/test_names.py",
+)
 _PASSED = re.compile(r"(\d+) passing, ")
 _FAILED = re.compile(r"[1-9]\d* failing, ")
 
@@ -87,7 +92,7 @@ def _noise() -> Iterator[list[str]]:
 async def _fuzz_parsers(findings: Findings, examples: int, seed: int) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--hypothesis-profile=long"),
-        *("--hypothesis-show-statistics", f"--hypothesis-seed={seed}", *(f"tests/{file}" for file in _PARSERS)),
+        *("--hypothesis-show-statistics", f"--hypothesis-seed={seed}", *(f"tests/{file}" for file in PARSERS)),
         cwd=_ROOT,
         env={**os.environ, "LONG_EXAMPLES": str(examples)},
         stdout=asyncio.subprocess.PIPE,

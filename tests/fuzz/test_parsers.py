@@ -1,6 +1,7 @@
 """What callers send is read by parsers that know one way to fail."""
 
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from service.archives.options import Options
 from service.archives.ranges import parse_range
 from service.archives.renditions import PRESETS
 from service.problems import InvalidParameter, RangeNotSatisfiable
+from tests.fuzz.campaign import PARSERS
 
 NAMES = st.sampled_from([*Options.model_fields, "unknown", "", "expires", "signature"])
 NUMBERS = st.one_of(st.integers(), st.floats()).map(str)
@@ -81,3 +83,8 @@ def test_an_address_stays_what_it_is(value: str) -> None:
     with suppress(ValueError):
         url = URL("/v1/orders/x/images").with_query([("image", value)])
         assert list(URL(str(url)).query.items()) == list(url.query.items())
+
+
+def test_the_campaign_has_what_it_runs() -> None:
+    """A file that was renamed would not be tried any more."""
+    assert [name for name in PARSERS if not (Path(__file__).parent.parent / name).is_file()] == []

@@ -59,7 +59,7 @@ class MemoryBody:
         """Bytes written since the last restart."""
         return len(self.content)
 
-    def has_room(self, length: int) -> bool:
+    def try_reserve(self, length: int) -> bool:
         """Never at once: `expect` is to keep the announcement."""
         return False
 

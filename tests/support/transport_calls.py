@@ -31,15 +31,15 @@ async def get(parts: Parts, url: str, *, seconds: float = TIMEOUT, headers: dict
         timeout=asyncio.timeout(seconds),
         headers=headers or {},
         api_headers={"x-dev-mode": "true"},
-        reach=reached.append,
+        admit=reached.append,
     ) as response:
         return Got(response.status, await response.read(), reached)
 
 
-def get_with(parts: Parts, url: str, reach: Callable[[Circuit], None]) -> AbstractAsyncContextManager[ClientResponse]:
+def get_with(parts: Parts, url: str, admit: Callable[[Circuit], None]) -> AbstractAsyncContextManager[ClientResponse]:
     """The answer itself, with a say in each hop."""
     timeout = asyncio.timeout(TIMEOUT)
-    return parts.transport.get("image", URL(url), timeout=timeout, headers={}, api_headers={}, reach=reach)
+    return parts.transport.get("image", URL(url), timeout=timeout, headers={}, api_headers={}, admit=admit)
 
 
 async def refused(parts: Parts, url: str, *, seconds: float = TIMEOUT) -> UpstreamFailure:

@@ -243,7 +243,7 @@ class TestHalfOpen:
         async def operate() -> None:
             nonlocal trials
             with Operation(breakers) as operation:
-                operation.reach(Circuit.API)
+                operation.admit(Circuit.API)
                 trials += 1
                 await gate.wait()
 

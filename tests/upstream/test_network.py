@@ -116,7 +116,7 @@ async def test_a_name_that_turns_inward_is_refused_when_it_does(
     async with open_client("http://rebinding.example/v3") as parts:
         with pytest.raises(UpstreamFailure) as raised:
             async with parts.transport.get(
-                "image", url, timeout=asyncio.timeout(TIMEOUT), headers={}, api_headers={}, reach=lambda _: None
+                "image", url, timeout=asyncio.timeout(TIMEOUT), headers={}, api_headers={}, admit=lambda _: None
             ):
                 pytest.fail("it was let through")
 
@@ -155,7 +155,7 @@ async def test_a_call_that_would_go_inward_is_a_bad_redirect(upstream: FakeUpstr
     async with open_client(upstream.url, guard=AddressGuard(PUBLIC_BASE)) as parts:
         with pytest.raises(UpstreamFailure) as raised:
             async with parts.transport.get(
-                "image", url, timeout=asyncio.timeout(TIMEOUT), headers={}, api_headers={}, reach=lambda _: None
+                "image", url, timeout=asyncio.timeout(TIMEOUT), headers={}, api_headers={}, admit=lambda _: None
             ):
                 pytest.fail("it was let through")
 
@@ -369,7 +369,7 @@ async def test_nothing_else_that_is_private_passes(
                 timeout=asyncio.timeout(TIMEOUT),
                 headers={},
                 api_headers={},
-                reach=lambda _: None,
+                admit=lambda _: None,
             ):
                 pytest.fail("it was let through")
 

@@ -24,7 +24,7 @@ def run(breakers: dict[Circuit, Breaker], error: BaseException | None, *circuits
     expected = () if error is None else (type(error),)
     with suppress(*expected), Operation(breakers, "a") as operation:
         for circuit in circuits:
-            operation.reach(circuit)
+            operation.admit(circuit)
         if error is not None:
             raise error
     return {circuit: breaker.is_open for circuit, breaker in breakers.items()}
@@ -101,7 +101,7 @@ async def test_hanging_up_is_still_a_cancellation(breakers: dict[Circuit, Breake
 
     async def operate() -> None:
         with Operation(breakers) as operation:
-            operation.reach(Circuit.API)
+            operation.admit(Circuit.API)
             await asyncio.Event().wait()
 
     task = asyncio.create_task(operate())
@@ -148,9 +148,9 @@ def test_an_open_circuit_stops_it_before_the_call(breakers: dict[Circuit, Breake
     run(breakers, failure(circuit=Circuit.ASSETS), Circuit.API, Circuit.ASSETS)
 
     with Operation(breakers) as operation:
-        operation.reach(Circuit.API)
+        operation.admit(Circuit.API)
         with pytest.raises(CircuitOpen) as refused:
-            operation.reach(Circuit.ASSETS)
+            operation.admit(Circuit.ASSETS)
 
     assert refused.value.circuit is Circuit.ASSETS
     assert not breakers[Circuit.API].is_open
