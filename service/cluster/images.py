@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from mmap import mmap
 from pathlib import Path
 
 from service.cluster.image_index import ImageIndex
@@ -109,7 +110,7 @@ class ClusterImages:
         """Whether the storage answers; it is asked only if it did not answer before."""
         return await self._objects.is_there()
 
-    async def publish(self, marked: Unshared, content: Path | bytes) -> None:
+    async def publish(self, marked: Unshared, content: bytes | mmap | Path) -> None:
         """Give others a stored image, and let its key name it, unless a newer generation is there.
 
         Raises `Unavailable`, `FileNotFoundError`, or `OSError` when the file cannot be read just now.

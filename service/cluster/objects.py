@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from mmap import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -118,7 +119,7 @@ class Objects:
         """Write an object, whatever is there; returns its tag."""
         return await self._put(name, body, "overwrite")
 
-    async def upload(self, name: str, content: Path | bytes, size: int) -> None:
+    async def upload(self, name: str, content: bytes | mmap | Path, size: int) -> None:
         """Write a file, or bytes, under the name of its content, in parts when it is large.
 
         It appears whole or not at all. Raises `FileNotFoundError` when there is no such file.

@@ -98,7 +98,7 @@ class Publisher:
         """Whether there is nothing left to be done for this image."""
         blob = marked.blob
         try:
-            await self._images.publish(marked, self._store.in_memory(blob) or self._store.path(blob.digest))
+            await self._images.publish(marked, self._store.content(blob))
         except FileNotFoundError:
             log.warning("stored image was lost before it was shared")
         except (Unavailable, OSError):

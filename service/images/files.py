@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Container
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from mmap import PROT_READ, mmap
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -138,6 +139,14 @@ class BlobFiles:
         self._open[digest] = opened.__enter__()
         if len(self._open) > _KEPT_OPEN:
             self._close(self._open.popitem(last=False)[1])
+
+    def mapped(self, digest: str) -> mmap | None:
+        """The pages of a large blob that was just written: to send them copies nothing but into the socket.
+
+        Not of others: where a page must be read from the disk and cannot be, its reader dies with the whole process.
+        """
+        opened = self._open.get(digest)
+        return None if opened is None else mmap(opened.file.fileno(), 0, prot=PROT_READ)
 
     def forget(self, digest: str) -> None:
         """The blob is deleted: nothing of it stays in memory, nothing holds its room on the disk."""

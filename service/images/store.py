@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from mmap import mmap
 from pathlib import Path
 from typing import Self
 
@@ -240,10 +241,6 @@ class ImageStore:
             return None, is_lost
         return blob, True
 
-    def path(self, digest: str) -> Path:
-        """Where the blob of this digest is, or would be."""
-        return self._files.path(digest)
-
     async def missing(self, blobs: Iterable[Blob]) -> set[str]:
         """Digests of those among `blobs` that are not here, or not intact any more; their files are removed.
 
@@ -325,6 +322,10 @@ class ImageStore:
     def in_memory(self, blob: Blob) -> bytes | None:
         """The bytes of a small image that was written just now."""
         return self._files.in_memory(blob.digest)
+
+    def content(self, blob: Blob) -> bytes | mmap | Path:
+        """The bytes of an image that was written just now; of others its file."""
+        return self._files.in_memory(blob.digest) or self._files.mapped(blob.digest) or self._files.path(blob.digest)
 
     async def open_blob(self, blob: Blob, *, whole: bool = True) -> OpenBlob | None:
         """The image's file, to be entered at once. Raises `BlobLost`, or `BlobUnreadable`.

@@ -5,6 +5,7 @@ import errno
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from mmap import mmap
 from pathlib import Path
 from typing import BinaryIO
 
@@ -176,6 +177,32 @@ async def test_a_file_that_is_kept_open_again_is_not_held_twice(tmp_path: Path) 
     kept.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(last)
+
+
+async def test_what_was_just_written_is_sent_elsewhere_without_being_read(images: ImageStore) -> None:
+    """Given a small image and a large one, neither needs its file; the large one's pages outlive its deletion."""
+    small, large = os.urandom(2_000), os.urandom(2 * MIB + 17)
+    blobs = [await put(images, key, data) for key, data in (("k", small), ("l", large))]
+    contents = [images.content(blob) for blob in blobs]
+
+    await images.delete(lambda _: [blob.digest for blob in blobs])
+
+    assert contents[0] == small
+    assert isinstance(contents[1], mmap)
+    assert contents[1][:] == large
+    assert isinstance(images.content(blobs[1]), Path)
+
+
+async def test_what_was_written_a_while_ago_is_sent_elsewhere_from_its_file(images: ImageStore) -> None:
+    """Its pages may have to be read from a disk that cannot, which would end the process."""
+    first = await put(images, "k", b"first" * MIB)
+    for number in range(16):
+        await put(images, f"k{number}", number.to_bytes() * 2 * MIB)
+
+    content = images.content(first)
+
+    assert isinstance(content, Path)
+    assert content.read_bytes() == b"first" * MIB
 
 
 def test_a_write_that_failed_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -325,7 +325,7 @@ async def test_one_that_cannot_be_shared_keeps_no_others_waiting(
     storage = MemoryStore()
     images = ClusterImages(Objects(storage, Metrics()))
     database = await Database.open(tmp_path, [blob_index.SCHEMA])
-    store = SimpleNamespace(in_memory=lambda _: b"bytes", path=lambda _: None)
+    store = SimpleNamespace(content=lambda _: b"bytes")
     shared = asyncio.Event()
 
     async def share_rest() -> bool:
