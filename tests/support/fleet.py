@@ -145,12 +145,13 @@ async def open_fleet(
     *,
     ways: Sequence[tuple[S3Proxy, FaultProxy]] = (),
     has_long_timeouts: bool = True,
+    is_balanced: bool = True,
     **settings: str,
 ) -> AsyncIterator[Fleet]:
     """Everything, running; `settings` are environment variables of the replicas, which reach S3 through `proxy`.
 
     With `ways`, each replica has a way to S3 and one to Redis of its own. One that `has_long_timeouts` takes
-    nothing for lost because an answer is late.
+    nothing for lost because an answer is late. Unless `is_balanced`, there is no address but those of the replicas.
     """
     async with AsyncExitStack() as stack:
         redis, s3 = RedisServer(folder), await asyncio.to_thread(shared_server)
@@ -183,5 +184,6 @@ async def open_fleet(
         fleet = Fleet(folder, sandbox, session, environment, redis, own, has_long_timeouts=has_long_timeouts)
         stack.push_async_callback(fleet.stop)
         await fleet.start(replicas)
-        await stack.enter_async_context(fleet.balancer())
+        if is_balanced:
+            await stack.enter_async_context(fleet.balancer())
         yield fleet
