@@ -68,7 +68,7 @@ async def test_idle_connections_keep_nobody_out(service: ServiceProcess, sent: b
                 await loop.sock_sendall(connection, sent)
         async with asyncio.timeout(10):
             statuses = [(await session.get(f"{service.url}/livez")).status for _ in range(3)]
-        open_files = service.open_files
+        open_files = service.open_files.total()
 
     assert statuses == [200, 200, 200]
     assert open_files < FILES - 100

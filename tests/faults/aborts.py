@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from service.sandbox import ImageSpec
 from service.sandbox.state import Order
 from tests.faults.findings import Findings
-from tests.faults.rest import at_rest, note_lag
+from tests.faults.rest import at_rest, note_files, note_lag
 from tests.faults.scene import QUERY, Scene, open_scene, stray_files, temporary_files
 
 _AT_ONCE = 24
@@ -38,9 +38,9 @@ async def give_up(folder: Path, *, requests: int, seed: int, rest: float = 62) -
         after = await at_rest(scene, rest)
         findings.equal("no temporary file stays", temporary_files(scene.data_dir), [])
         findings.equal("no file without a record stays", stray_files(scene.data_dir), [])
-        files, tasks = f"{before.files}, {after.files}", f"{before.tasks}, {after.tasks}"
+        tasks = f"{before.tasks}, {after.tasks}"
         findings.figure("requests, and those given up", f"{requests}, {callers.outcomes['given up']}")
-        findings.figure("open files, before and after", files, passed=after.files - before.files <= _FORGIVEN)
+        note_files(findings, before, after, forgiven=_FORGIVEN)
         findings.figure("tasks, before and after", tasks, passed=after.tasks - before.tasks <= _FORGIVEN)
         grown = (after.memory - before.memory) / (1 << 20)
         findings.figure("memory grown, MiB", f"{grown:.1f}", passed=grown < 40)

@@ -141,7 +141,7 @@ async def open_connections(target: Target) -> None:
                 if number % 50 == 0:  # faster than they are accepted, a caller would have to knock twice
                     await asyncio.sleep(0.05)
             target.findings.hold("with 1,100 connections open a download is whole", await target.is_whole(order_id))
-    target.findings.at_most("files open", target.service.open_files, _FILES - 100)
+    target.findings.at_most("files open", target.service.open_files.total(), _FILES - 100)
     target.findings.at_most("lines logged of 3,300 connections", len(target.service.log), 40)
 
 

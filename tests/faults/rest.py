@@ -3,6 +3,7 @@
 import asyncio
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 from tests.faults.findings import Findings
@@ -18,7 +19,7 @@ class Rest:
     """What a service holds."""
 
     memory: int
-    files: int
+    files: Counter[str]
     tasks: int
 
 
@@ -35,6 +36,14 @@ async def at_rest(scene: Scene, seconds: float, most_tasks: float = math.inf) ->
         await asyncio.sleep(1)
         tasks = await _tasks(scene)
     return Rest(scene.service.memory, scene.service.open_files, tasks)
+
+
+def note_files(findings: Findings, before: Rest, after: Rest, *, forgiven: int) -> None:
+    """Note the open files and sockets, and what those that came are; at most so many may."""
+    more = after.files.total() - before.files.total()
+    kinds = ", ".join(f"{number} {kind}" for kind, number in (after.files - before.files).items())
+    figure = f"{before.files.total()}, {after.files.total()}" + (f" (more: {kinds})" if more > 0 else "")
+    findings.figure("open files and sockets, before and after", figure, passed=more <= forgiven)
 
 
 async def _tasks(scene: Scene) -> int:

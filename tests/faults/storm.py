@@ -11,7 +11,7 @@ from service.sandbox.state import Order
 from tests.faults.findings import Findings
 from tests.faults.judge import Ending, Verdict, judge
 from tests.faults.proxy import FaultProxy, Trouble
-from tests.faults.rest import Rest, at_rest, note_lag
+from tests.faults.rest import Rest, at_rest, note_files, note_lag
 from tests.faults.scene import TIMEOUT, Scene, open_scene, stray_files, temporary_files
 
 _SHARE = 0.2
@@ -65,9 +65,7 @@ async def _look_around(findings: Findings, scene: Scene, before: Rest, rest: flo
     after = await at_rest(scene, rest, before.tasks)
     grown = after.memory - before.memory
     findings.figure("memory grown, MiB", f"{grown / (1 << 20):.1f}", passed=grown < _MAX_GROWTH)
-    more = after.files - before.files
-    files = f"{before.files}, {after.files}"
-    findings.figure("open files and sockets, before and after", files, passed=more <= (2 if rest > 30 else 2 * _KEPT))
+    note_files(findings, before, after, forgiven=2 if rest > 30 else 2 * _KEPT)
     findings.figure("tasks, before and after", f"{before.tasks}, {after.tasks}", passed=after.tasks <= before.tasks)
     findings.equal("no temporary file stays", temporary_files(scene.data_dir), [])
     findings.equal("no file without a record stays", stray_files(scene.data_dir), [])

@@ -6,6 +6,8 @@ import re
 import signal
 import sys
 import time
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -79,9 +81,13 @@ class ServiceProcess:
         return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) * 1024
 
     @property
-    def open_files(self) -> int:
-        """Open file descriptors."""
-        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+    def open_files(self) -> Counter[str]:
+        """How many file descriptors are open, by what they lead to: `socket`, `pipe`, or the name of a file."""
+        found: Counter[str] = Counter()
+        for descriptor in Path(f"/proc/{self.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed since
+                found[str(descriptor.readlink()).partition(":[")[0].rpartition("/")[2]] += 1
+        return found
 
     async def start(self) -> None:
         """Start and wait until it listens."""
