@@ -53,13 +53,13 @@ class AdaptiveLimit:
         return max(0.0, self._next_start - self._clock()) if self._best_rate is not None else 0.0
 
     def started(self) -> None:
-        """A download starts now."""
+        """A download starts now, after its delay."""
         now = self._clock()
         self._started.append(now)
         while self._started[0] < now - _WINDOW:
             self._started.popleft()
         if (rate := self.rate) is not None:
-            self._next_start = max(self._next_start, now) + 1 / rate
+            self._next_start = now + 1 / rate
 
     def succeeded(self) -> None:
         """Upstream delivered: one more at once after a whole round of these."""

@@ -124,7 +124,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
             if self._state.fail_counter or not self._is_closed:
                 self._state.call(lambda: None)  # a success in a row of them changes nothing
             return
-        if self._state.current_state == pybreaker.STATE_CLOSED and subject is not None:
+        if subject is not None:
             if subject in self._failed_subjects:
                 return
             self._failed_subjects[subject] = None

@@ -136,6 +136,23 @@ class TestRecovery:
 
         assert (pace.rate, pace.cap) == (None, MOST)
 
+    def test_a_lesson_lasts_until_the_cap_is_back_too(self, pace: AdaptiveLimit, clock: FakeClock) -> None:
+        """One success after an hour of silence is no proof that all is as before."""
+        start(pace, clock, 20, 2)
+        refuse(pace, "a", "b")
+        clock.advance(3_600)
+
+        pace.succeeded()
+
+        assert pace.cap < MOST
+        assert pace.rate is not None
+
+    def test_starts_of_long_ago_are_not_kept(self, pace: AdaptiveLimit, clock: FakeClock) -> None:
+        """A service that is never refused runs for months."""
+        start(pace, clock, 1_000, 1_000)
+
+        assert len(pace._started) <= 11
+
 
 @given(
     st.lists(

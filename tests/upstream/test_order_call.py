@@ -1,14 +1,16 @@
 """The order call as the rooms above see it: what is sent, and what answers become."""
 
+import asyncio
 import gzip
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
-from aiohttp import ClientConnectionError
+from aiohttp import ClientConnectionError, ClientResponse
 from aioresponses import aioresponses
 
 from service.problems import (
@@ -20,16 +22,20 @@ from service.problems import (
     UpstreamTimeout,
     UpstreamUnauthorized,
 )
-from service.upstream import bodies
+from service.upstream import bodies, client
+from service.upstream.models import Order
 from service.upstream.order_document import MAX_DOCUMENT_BYTES
+from service.upstream.transport import Transport
 from tests.support.mocked import BASE, sent
 from tests.support.samples import ORDER, order
 from tests.support.transport import (
     KEY,
+    TIMEOUT,
     VERSION,
     FakeClock,
     Parts,
     open_client,
+    yield_to_loop,
 )
 from tests.support.upstream import FakeUpstream, Reply
 
@@ -267,3 +273,70 @@ async def test_ids_cannot_leave_their_place_in_the_path(answers: aioresponses, l
     await lone.client.order("../x?y#z/ü")
 
     assert sent(answers)[0].raw_path == "/v3/orders/..%2Fx%3Fy%23z%2F%C3%BC"
+
+
+@pytest.mark.parametrize("images", [1, 5_000], ids=["short", "long"])
+async def test_a_long_document_is_read_beside_the_loop(
+    upstream: FakeUpstream, parts: Parts, monkeypatch: pytest.MonkeyPatch, images: int
+) -> None:
+    """A short one is read at once."""
+    told: list[bool] = []
+
+    async def compute(work: Callable[[], Order], *, is_short: bool) -> Order:
+        told.append(is_short)
+        return work()
+
+    monkeypatch.setattr(client, "compute", compute)
+    upstream.orders[ORDER] = order([f"image-{number}" for number in range(images)])
+
+    await parts.client.order(ORDER)
+
+    assert told == [images == 1]
+
+
+async def test_so_many_long_documents_are_held_at_once(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may take three times its 16 MiB: the others wait before they are taken."""
+    taken: list[asyncio.Event] = []
+
+    async def read_body(_: object, wait: Callable[[], Awaitable[None]]) -> bytearray:
+        await wait()
+        taken.append(gate := asyncio.Event())
+        await gate.wait()
+        return bytearray(b"{}")
+
+    monkeypatch.setattr(client, "read_body", read_body)
+    async with asyncio.timeout(TIMEOUT):
+        reading = [asyncio.create_task(parts.client._read_order(cast(ClientResponse, None))) for _ in range(4)]
+        await yield_to_loop()
+        assert len(taken) == 2
+
+        taken[0].set()
+        await reading[0]
+        await yield_to_loop()
+        assert len(taken) == 3
+
+        for gate in taken:
+            gate.set()
+        await asyncio.gather(*reading[1:3])
+        await yield_to_loop()
+        taken[3].set()
+        await reading[3]
+
+
+async def test_what_was_not_answered_is_asked_for_over_another_connection(
+    upstream: FakeUpstream, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections that were kept die together."""
+    asked: list[bool] = []
+    get = Transport.get
+
+    def noted(*arguments: Any, is_fresh: bool, **more: Any) -> Any:
+        asked.append(is_fresh)
+        return get(*arguments, is_fresh=is_fresh, **more)
+
+    monkeypatch.setattr(Transport, "get", noted)
+    upstream.orders[ORDER] = [503, 503, order(["a"])]
+
+    await parts.client.order(ORDER)
+
+    assert asked == [False, True, True]
