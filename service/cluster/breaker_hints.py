@@ -54,6 +54,8 @@ class BreakerHints:
         name = f"batch:circuit:{breaker.circuit}"
         left = breaker.pause_seconds
         if left is None:
+            if breaker.is_open:  # its trial is under way
+                return
             if breaker in self._told or breaker in self._trying:
                 await self._redis.delete(name, f"{name}:trial")
                 self._forget(breaker)
@@ -64,11 +66,14 @@ class BreakerHints:
                 self._forget(breaker)
         elif left < _AHEAD_SECONDS:
             await self._prepare_trial(breaker, f"{name}:trial")
-        elif breaker not in self._advised:
-            await self._redis.set(name, "open", px=max(1, int(left * 1000)))
-            self._told.add(breaker)
-        elif await self._redis.pttl(name) <= 0:  # somebody's trial went well
-            breaker.advise(0)
+        else:
+            if breaker in self._trying:  # in vain: the pause is its own from here
+                self._forget(breaker)
+            if breaker not in self._advised:
+                await self._redis.set(name, "open", px=int(left * 1000))
+                self._told.add(breaker)
+            elif await self._redis.pttl(name) <= 0:  # somebody's trial went well
+                breaker.advise(0)
 
     async def _prepare_trial(self, breaker: Breaker, name: str) -> None:
         if breaker in self._trying or await self._redis.set(name, "taken", nx=True, px=_TRIAL_MILLISECONDS):
