@@ -118,30 +118,31 @@ async def test_when_the_pause_is_over_one_of_them_tries(two: tuple[Instance, Ins
     assert await other.look() == 0
 
 
+@pytest.mark.parametrize("who", [0, 1], ids=["who found out", "who was told"])
 async def test_who_tries_keeps_the_others_off_until_it_knows(
-    two: tuple[Instance, Instance], keys: Keys, clock: FakeClock
+    two: tuple[Instance, Instance], keys: Keys, clock: FakeClock, who: int
 ) -> None:
     """Then it takes the hint back, and they may call as well."""
-    one, other = two
-    one.fail()
-    await one.look()
-    await other.look()
+    two[0].fail()
+    await two[0].look()
+    await two[1].look()
     clock.advance(RESET - 1)
-    await one.look()
-    await other.look()
+    trying, waiting = two[who], two[1 - who]
+    await trying.look()
+    await waiting.look()
     clock.advance(1)
 
-    trial = one.circuit.admit()
-    await one.look()
-    assert await other.look() == pytest.approx(1.5)
+    trial = trying.circuit.admit()
+    await trying.look()
+    assert await waiting.look() == pytest.approx(1.5)
 
     trial.finish()
-    await one.look()
+    await trying.look()
     assert (await keys.pttl(NAME), await keys.pttl(TRIAL)) == (-2, -2)
     clock.advance(1.5)
-    assert await other.look() == 0
-    other.circuit.admit().finish()
-    assert (await other.look(), other.circuit.pause_seconds) == (0, None)
+    assert await waiting.look() == 0
+    waiting.circuit.admit().finish()
+    assert (await waiting.look(), waiting.circuit.pause_seconds) == (0, None)
 
 
 @pytest.mark.parametrize("who", [0, 1], ids=["who found out", "who was told"])
