@@ -245,3 +245,19 @@ async def test_what_breaks_off_is_tried_again() -> None:
     found = await attempt(hang_up)
 
     assert (found.status, found.error) == (DeliveryState.PENDING, "interrupted")
+
+
+async def test_each_piece_that_is_taken_has_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large the archive is; and the answer to all of them has more."""
+
+    async def pieces(*_: object) -> AsyncIterator[bytes]:
+        for piece in (b"1", b"2", b"3"):
+            yield piece
+
+    monkeypatch.setattr(deliveries, "pieces_of", pieces)
+    extended: list[float] = []
+    async with deliverer(whole()) as sending:
+        taken = [piece async for piece in sending._pieces(whole(), extended.append)]
+
+    assert taken == [b"1", b"2", b"3"]
+    assert extended == [60.0, 60.0, 60.0, 120.0]

@@ -456,3 +456,87 @@ async def test_bringing_forward_what_waits_no_more_changes_nothing(metrics: Metr
 
     assert slots._line._callers == slots._behind._callers == {}
     assert in_flight(metrics) == 0
+
+
+async def test_what_was_brought_forward_holds_no_slot_of_those_behind(metrics: Metrics) -> None:
+    """Others that are behind may have these."""
+    line = Line(DownloadSlots(5, metrics))
+    for name in ("a", "b", "c"):
+        line.join(name, behind=True)
+    await yield_to_loop()
+    assert line.holding == ["a", "b"]
+
+    line.slots["c"].bring_forward()
+    await line.release("a")
+    line.join("d", behind=True)
+    await yield_to_loop()
+
+    assert line.holding == ["b", "c", "d"]
+    await line.finish()
+
+
+class Learned(AdaptiveLimit):
+    """A limit that is what the test says, and notes what it is told."""
+
+    def __init__(self, cap: int) -> None:
+        super().__init__(5)
+        self.now = cap
+        self.told: list[str] = []
+        self.wait = 0.0
+
+    @property
+    def cap(self) -> int:
+        return self.now
+
+    def delay(self) -> float:
+        return self.wait
+
+    def started(self) -> None:
+        self.told.append("started")
+
+    def succeeded(self) -> None:
+        self.told.append("succeeded")
+        self.now += 1
+
+    def refused(self, image_id: str, *, throttled: bool) -> None:
+        self.told.append(f"refused {image_id} {throttled}")
+        self.now -= 1
+
+
+async def test_what_is_learned_counts_at_once(metrics: Metrics) -> None:
+    """Every start is told; a success lets the next one in, and the gauge shows it."""
+    learned = Learned(1)
+    slots = DownloadSlots(5, metrics, learned)
+    line = Line(slots)
+    line.join_all("abc", "caller")
+    await yield_to_loop()
+    assert (line.holding, learned.told) == (["a"], ["started"])
+
+    slots.succeeded()
+    await yield_to_loop()
+    assert (line.holding, learned.told[1:]) == (["a", "b"], ["succeeded", "started"])
+    assert sample(metrics.registry, "batch_download_concurrency_limit") == 2
+
+    slots.refused("a", throttled=True)
+    assert learned.told[3:] == ["refused a True"]
+    assert sample(metrics.registry, "batch_download_concurrency_limit") == 1
+    await line.finish()
+
+
+async def test_one_that_ended_is_not_in_flight_while_the_next_waits_for_the_rate(metrics: Metrics) -> None:
+    """However long that takes."""
+    learned = Learned(1)
+    line = Line(DownloadSlots(1, metrics, learned))
+    line.join_all("ab", "caller")
+    await yield_to_loop()
+    learned.wait = 0.05
+
+    await line.release("a")
+    assert (in_flight(metrics), line.holding) == (0, [])
+
+    learned.wait = 0.0
+    async with asyncio.timeout(20):
+        await line.tasks["a"]
+        while not line.holding:  # noqa: ASYNC110  # the loop's own timer lets it in
+            await asyncio.sleep(0.01)
+    await line.finish()

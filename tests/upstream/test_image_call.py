@@ -8,6 +8,7 @@ from aioresponses import aioresponses
 
 from service.reasons import Reason
 from service.upstream.answers import UpstreamFailure
+from service.upstream.models import Original, Rendition
 from tests.support.mocked import BASE, sent
 from tests.support.samples import jpeg, png, webp
 from tests.support.transport import (
@@ -16,6 +17,7 @@ from tests.support.transport import (
     MemoryBody,
     Parts,
     download,
+    in_attempts,
     missing,
     open_client,
     tcp_server,
@@ -207,3 +209,22 @@ async def test_a_body_that_cannot_be_written_is_not_upstreams_failure(upstream: 
         await download(parts, body=Full())
 
     assert upstream.calls("a") == 1
+
+
+@pytest.mark.parametrize(
+    ("rendition", "extension"), [(Original(), "tif"), (Rendition(), None)], ids=["original", "enhanced"]
+)
+async def test_only_an_original_may_be_what_cameras_write(
+    upstream: FakeUpstream, parts: Parts, rendition: Rendition, extension: str | None
+) -> None:
+    """Autoenhance does not give it as an enhanced image."""
+    raw = Reply(body=b"II\x2a\x00" + b"raw" * 100)
+    upstream.images["a"], upstream.originals["a"] = raw, raw
+    fetched = parts.client.image("a", rendition, MemoryBody())
+
+    if extension is not None:
+        assert await in_attempts(parts, fetched) == extension
+        return
+    with pytest.raises(UpstreamFailure) as failed:
+        await in_attempts(parts, fetched)
+    assert failed.value.reason is Reason.NOT_AN_IMAGE

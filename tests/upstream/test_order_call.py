@@ -340,3 +340,15 @@ async def test_what_was_not_answered_is_asked_for_over_another_connection(
     await parts.client.order(ORDER)
 
     assert asked == [False, True, True]
+
+
+async def test_a_reason_that_quotes_the_key_is_told_without_it(answers: aioresponses, lone: Parts) -> None:
+    """It is shown to callers; the other reasons stay as they are."""
+    document = order(["a", "b", "c"])
+    for image, reason in zip(document["images"], (f"Not allowed for {KEY}.", "Too dark.", None), strict=True):
+        image["status_reason"] = reason
+    answers.get(ORDER_URL, payload=document)
+
+    found = await lone.client.order(ORDER)
+
+    assert [image.status_reason for image in found.images] == ["Not allowed for ***.", "Too dark.", None]

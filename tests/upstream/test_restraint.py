@@ -7,10 +7,15 @@ from aiohttp import web
 
 from service.reasons import Reason
 from service.telemetry.metrics import Circuit
+from service.upstream.answers import UpstreamFailure
+from service.upstream.models import Original
 from tests.support.samples import ORDER, jpeg, order
 from tests.support.transport import (
+    MemoryBody,
     Parts,
+    download,
     failure,
+    in_attempts,
     missing,
     open_client,
 )
@@ -47,6 +52,20 @@ class TestCircuits:
         assert outcomes == [(Reason.UPSTREAM_ERROR, 1), (Reason.UPSTREAM_ERROR, 1), (Reason.BREAKER_OPEN, 0)]
         assert upstream.requests("c") == []  # asking the API for it could buy what cannot be delivered
         assert len(document.images) == 2
+
+    async def test_all_originals_count_as_one(self, upstream: FakeUpstream) -> None:
+        """That they fail keeps nobody from enhanced images."""
+        upstream.originals |= {"a": 500, "b": 500, "c": 500}
+        upstream.images["a"] = jpeg()
+
+        async with open_client(upstream.url, attempts=1, failures=2) as parts:
+            for image_id in ("a", "b", "c"):
+                fetched = parts.client.image(image_id, Original(), MemoryBody())
+                with pytest.raises(UpstreamFailure):
+                    await in_attempts(parts, fetched)
+            extension, _ = await download(parts)
+
+        assert extension == "jpg"
 
     async def test_an_open_circuit_ends_the_retries(self, upstream: FakeUpstream) -> None:
         """While calls are paused, a failure is final at once."""

@@ -3,14 +3,19 @@
 import asyncio
 import json
 import ssl
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import RawResponseMessage
 from multidict import CIMultiDict
 
 from service.problems import UpstreamError
 from service.reasons import Reason
 from service.telemetry.metrics import Circuit
+from service.upstream import connection
 from tests.support.loopback import free_port
 from tests.support.samples import ORDER, jpeg, order
 from tests.support.transport import KEY, VERSION, Parts, open_client, tcp_server
@@ -257,3 +262,21 @@ async def test_interim_responses_are_not_read_for_ever(interim: int, is_answered
             with pytest.raises(UpstreamError):
                 await parts.client.order(ORDER)
             assert parts.sample("batch_upstream_retries_total", reason="unreachable") == 2
+
+
+async def test_interim_responses_are_counted_for_each_request_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that is used again has as many for the next one."""
+    monkeypatch.setattr(connection, "_MAX_INTERIM", 2)
+    reader = cast(StreamReader, None)
+    kept = connection.Connection(asyncio.get_running_loop())
+    taken: list[int] = []
+
+    def feed_data(_: object, data: tuple[RawResponseMessage, StreamReader], size: int) -> None:
+        taken.append(data[0].code)
+
+    monkeypatch.setattr(ResponseHandler, "feed_data", feed_data)
+
+    for code in (103, 100, 200, 103, 103, 304, 103):
+        kept.feed_data((cast(RawResponseMessage, SimpleNamespace(code=code)), reader))
+
+    assert taken == [103, 100, 200, 103, 103, 304, 103]
