@@ -57,7 +57,7 @@ SEVERAL = replace(REQUEST, order_id=None, order_ids=(ORDER, OTHER_ORDER))
 @pytest.mark.parametrize("job", [FULL, Job.new(REQUEST), Job(request=SEVERAL, error={"code": "c"})])
 def test_what_is_kept_is_the_job(job: Job) -> None:
     """Request, callback and delivery are kept beside it."""
-    callback, delivery = (one and one.dump() for one in (job.callback, job.delivery))
+    callback, delivery = (one.dump() if one else None for one in (job.callback, job.delivery))
 
     assert Job.load(job.request.dump(), job.dump(), callback, delivery) == job
     assert not {"request", "callback", "delivery"} & {*json.loads(job.dump())}

@@ -5,7 +5,6 @@ import asyncio
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from service.cluster import breaker_hints
 from service.cluster.breaker_hints import BreakerHints
 from service.telemetry.metrics import Circuit, Metrics
 from service.upstream.breaker import Breaker
@@ -200,7 +199,7 @@ async def test_without_redis_each_is_on_its_own(keys: Keys, clock: FakeClock, mo
         if len(pauses) == 5:
             raise asyncio.CancelledError
 
-    monkeypatch.setattr(breaker_hints.asyncio, "sleep", sleep)
+    monkeypatch.setattr("service.cluster.breaker_hints.asyncio.sleep", sleep)
     one, other = Instance(keys, clock), Instance(keys, clock)
     keys.is_away = True
     async with asyncio.timeout(TIMEOUT):

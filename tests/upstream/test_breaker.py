@@ -3,11 +3,9 @@
 import asyncio
 import itertools
 import logging
-from contextlib import suppress
 
 import pytest
 
-from service.reasons import Reason
 from service.telemetry.metrics import Circuit, Metrics
 from service.upstream import breaker as breaker_module
 from service.upstream.answers import UpstreamFailure
@@ -337,68 +335,6 @@ class TestHalfOpen:
         fail(breaker, FAILURES - 1)
 
         assert breaker.is_open
-
-
-class TestOperations:
-    """What the end of an operation says of each circuit that it has reached."""
-
-    @pytest.fixture
-    def breakers(self, metrics: Metrics, clock: FakeClock) -> dict[Circuit, Breaker]:
-        """That open at the second failure in a row."""
-        return make_breakers(metrics, failures=2, clock=clock)
-
-    @staticmethod
-    def run(breakers: dict[Circuit, Breaker], error: BaseException | None, *circuits: Circuit) -> None:
-        """An operation that reaches these circuits and ends so."""
-        with suppress(type(error) if error else ValueError), Operation(breakers, next(_subjects)) as operation:
-            for circuit in circuits:
-                operation.admit(circuit)
-            if error is not None:
-                raise error
-
-    @pytest.mark.parametrize(
-        "error",
-        [
-            failure(Reason.IMAGE_NOT_FOUND, status=404),
-            failure(Reason.RATE_LIMITED, status=429),
-            KeyError(),
-            TimeoutError(),
-        ],
-        ids=repr,
-    )
-    def test_what_does_not_speak_against_it_is_neither_a_failure_nor_a_success(
-        self, breakers: dict[Circuit, Breaker], error: Exception
-    ) -> None:
-        """However often it comes; failures before it still count."""
-        for _ in range(3):
-            self.run(breakers, error, Circuit.API)
-        self.run(breakers, failure(), Circuit.API)
-        self.run(breakers, error, Circuit.API)
-        assert not breakers[Circuit.API].is_open
-
-        self.run(breakers, failure(), Circuit.API)
-        assert breakers[Circuit.API].is_open
-
-    def test_a_success_is_one_of_each_that_was_reached(self, breakers: dict[Circuit, Breaker]) -> None:
-        """And of no other."""
-        for circuit in Circuit:
-            self.run(breakers, failure(circuit=circuit), circuit)
-        self.run(breakers, None, Circuit.ASSETS)
-
-        for circuit in Circuit:
-            self.run(breakers, failure(circuit=circuit), circuit)
-
-        assert (breakers[Circuit.API].is_open, breakers[Circuit.ASSETS].is_open) == (True, False)
-
-    def test_a_failure_is_that_of_the_last_one_only(self, breakers: dict[Circuit, Breaker]) -> None:
-        """The others have done their part."""
-        self.run(breakers, failure(), Circuit.API)
-        self.run(breakers, failure(circuit=Circuit.ASSETS), Circuit.API, Circuit.ASSETS)
-        self.run(breakers, failure(), Circuit.API)
-        assert not breakers[Circuit.API].is_open
-
-        self.run(breakers, failure(circuit=Circuit.ASSETS), Circuit.API, Circuit.ASSETS)
-        assert breakers[Circuit.ASSETS].is_open
 
 
 class TestMetrics:
