@@ -196,4 +196,5 @@ class TestResume:
 
         outcome = await download(parts, body=body)
 
+        assert "Range" not in upstream.requests("a")[2].headers
         assert (outcome, bytes(body.content)) == (("jpg", 3), jpeg())

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from aiohttp import StreamReader, web
+from aiohttp import ServerDisconnectedError, StreamReader, web
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from multidict import CIMultiDict
@@ -280,3 +280,18 @@ async def test_interim_responses_are_counted_for_each_request_alone(monkeypatch:
         kept.feed_data((cast(RawResponseMessage, SimpleNamespace(code=code)), reader))
 
     assert taken == [103, 100, 200, 103, 103, 304, 103]
+
+
+async def test_a_connection_that_brings_nothing_but_interim_responses_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came with the last of them is passed over."""
+    monkeypatch.setattr(connection, "_MAX_INTERIM", 2)
+    cut: list[str] = []
+    monkeypatch.setattr(ResponseHandler, "abort", lambda _: cut.append("cut"))
+    monkeypatch.setattr(ResponseHandler, "feed_data", lambda *_: None)
+    kept = connection.Connection(asyncio.get_running_loop())
+
+    for code in (103, 103, 103, 103, 200):
+        kept.feed_data((cast(RawResponseMessage, SimpleNamespace(code=code)), cast(StreamReader, None)))
+
+    assert cut == ["cut"]
+    assert isinstance(kept.exception(), ServerDisconnectedError)

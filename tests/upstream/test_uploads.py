@@ -329,6 +329,7 @@ class TestNewOrder:
             self.slow.running["a"].set_exception(UploadFailed(UploadReason.TIMEOUT, "i1"))
             await fourth
             await yield_to_loop()
+            assert self.released == ["a"]
             for name in ("d", "c", "b"):
                 self.slow.running[name].set_result(f"i-{name}")
             await order.finish()

@@ -1,0 +1,141 @@
+"""What a page of another site may not have a browser do: each judgement by itself."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+
+from service.api import origins
+from service.api.origins import _is_allowed, _is_own_host, _may_buy, is_from_own_page, is_prefetch
+
+HOST = {"Host": "batch.example:8443"}
+
+
+def request(path: str = "/", **headers: str) -> web.Request:
+    return make_mocked_request("GET", path, HOST | {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+@pytest.mark.parametrize(
+    ("headers", "own"),
+    [
+        ({}, True),
+        ({"Sec_Fetch_Site": "same-origin"}, True),
+        ({"Sec_Fetch_Site": "none"}, True),
+        ({"Sec_Fetch_Site": "same-site"}, False),
+        ({"Sec_Fetch_Site": "cross-site"}, False),
+        ({"Sec_Fetch_Site": "cross-site", "Origin": "http://batch.example:8443"}, False),
+        ({"Origin": "http://batch.example:8443"}, True),
+        ({"Origin": "https://batch.example:8443"}, True),
+        ({"Origin": "http://batch.example"}, False),
+        ({"Origin": "http://batch.example.evil:8443"}, False),
+        ({"Origin": "null"}, False),
+        ({"Origin": "http://["}, False),
+        ({"Referer": "http://batch.example:8443/web"}, True),
+        ({"Referer": "http://other.example/"}, False),
+        ({"Origin": "http://other.example", "Referer": "http://batch.example:8443/"}, False),
+    ],
+)
+def test_whose_page_asks(headers: dict[str, str], own: bool) -> None:
+    """By what says most: the browser's own word, then the origin, then where it was. The proxy may end the TLS."""
+    assert is_from_own_page(request(**headers)) is own
+
+
+@pytest.mark.parametrize(("headers", "own"), [({}, False), ({"Referer": "http://batch.example:8443/"}, True)])
+def test_for_a_session_silence_is_not_enough(headers: dict[str, str], own: bool) -> None:
+    """A page of another site can have its requests say nothing."""
+    assert origins._is_from_own_page(request(**headers), otherwise=False) is own
+
+
+@pytest.mark.parametrize(
+    ("query", "buys"),
+    [
+        ("", False),
+        ("?preview=true", False),
+        ("?preview=TRUE", False),
+        ("?preview=%20yes%20", False),
+        ("?preview=false", True),
+        ("?preview=0", True),
+        ("?preview=", True),
+        ("?preview=true&preview=false", True),
+        ("?preview=false&dev_mode=true", False),
+        ("?preview=false&dev_mode=false", True),
+        ("?rendition=print", True),
+        ("?rendition=print&dev_mode=1", False),
+        ("?quality=80", False),
+    ],
+)
+@pytest.mark.parametrize("may", [True, False])
+def test_what_may_spend_credits(monkeypatch: pytest.MonkeyPatch, query: str, buys: bool, may: bool) -> None:
+    """On a route that can: full size, or a preset, which may be that; never in dev mode."""
+    monkeypatch.setattr(origins, "policy_of", lambda _: SimpleNamespace(buys=may))
+
+    assert _may_buy(request(f"/v1/orders/o/images{query}")) is (buys and may)
+
+
+@pytest.mark.parametrize(
+    ("headers", "ahead"),
+    [
+        ({}, False),
+        ({"Sec_Purpose": "prefetch"}, True),
+        ({"Sec_Purpose": "prefetch;prerender"}, True),
+        ({"Purpose": "Prefetch"}, True),
+        ({"X_Moz": "prefetch"}, True),
+        ({"Purpose": "another"}, False),
+    ],
+)
+def test_what_is_asked_for_ahead_of_a_user(headers: dict[str, str], ahead: bool) -> None:
+    """However browsers say it."""
+    assert is_prefetch(request(**headers)) is ahead
+
+
+@pytest.mark.parametrize(
+    ("headers", "allowed", "may"),
+    [
+        ({"Origin": "https://a.example"}, ("https://a.example",), True),
+        ({"Origin": "https://b.example"}, ("https://a.example",), False),
+        ({"Origin": "https://b.example"}, ("*",), True),
+        ({"Referer": "https://a.example/page?x"}, ("https://a.example",), True),
+        ({"Origin": "https://b.example", "Referer": "https://a.example/"}, ("https://a.example",), False),
+        ({"Referer": "nowhere"}, ("https://a.example",), False),
+        ({}, ("https://a.example",), False),
+        ({}, ("*",), True),
+    ],
+)
+def test_which_other_pages_may_call(headers: dict[str, str], allowed: tuple[str, ...], may: bool) -> None:
+    """Those of an origin that is allowed."""
+    assert _is_allowed(request(**headers), allowed) is may
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed", "own"),
+    [
+        ("localhost:8000", (), True),
+        ("LOCALHOST.", (), True),
+        ("127.0.0.1:8000", (), True),
+        ("[::1]:8000", (), True),
+        ("batch.example", (), False),
+        ("localhost.evil.example", (), False),
+        ("batch.example:80", ("batch.example",), True),
+        ("Batch.Example.", ("batch.example",), True),
+        ("other.example", ("batch.example",), False),
+        ("other.example", ("*",), True),
+        ("[", ("*",), False),
+        ("", (), False),
+    ],
+)
+def test_which_names_are_this_machines(host: str, allowed: tuple[str, ...], own: bool) -> None:
+    """Anybody may give a name of his own its address."""
+    assert _is_own_host(host, allowed) is own
+
+
+def test_the_judged_host_is_the_one_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where the connection came in over loopback can it be a trick."""
+    sockets: Any = SimpleNamespace(get_extra_info=lambda name: ("127.0.0.1", 8000) if name == "sockname" else None)
+    asked = request()
+    monkeypatch.setattr(type(asked), "transport", property(lambda _: sockets))
+    assert origins._is_on_loopback(asked)
+
+    monkeypatch.setattr(type(asked), "transport", property(lambda _: None))
+    assert not origins._is_on_loopback(asked)

@@ -1,0 +1,118 @@
+"""Server-sent events: their frames, the comment in a silence, and how a stream ends."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from aiohttp import ClientResponse, ClientSession, web
+
+from service.api import base_path, server_events
+from service.api.server_events import send_events
+from service.jobs.events import JobEvent
+from tests.support.loopback import serving
+from tests.support.transport import TIMEOUT
+
+FIRST = JobEvent("status", 0, {"status": "queued", "links": {"self": "/v1/jobs/1", "download": None}})
+LAST = JobEvent("status", 7, {"status": "complete", "links": {"self": "/v1/jobs/1", "download": "/v1/d"}})
+RETRY = b"retry: 2000\n\n"
+
+
+@pytest.fixture(autouse=True)
+def below_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service is reached below one."""
+    monkeypatch.setattr(base_path, "base_path", lambda _: "/batch")
+
+
+def frame(event: JobEvent) -> bytes:
+    links = {name: path and f"/batch{path}" for name, path in event.data["links"].items()}
+    document = json.dumps({**event.data, "links": links})
+    return f"event: {event.name}\nid: {event.number}\ndata: {document}\n\n".encode()
+
+
+@dataclass
+class Stream:
+    """A job's events, as the test has them happen."""
+
+    events: asyncio.Queue[JobEvent | None] = field(default_factory=asyncio.Queue)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def happen(self) -> AsyncGenerator[JobEvent, None]:
+        try:
+            while (event := await self.events.get()) is not None:
+                yield event
+        finally:
+            self.closed.set()
+
+
+@asynccontextmanager
+async def sent(stream: Stream) -> AsyncIterator[ClientResponse]:
+    """The answer, as it comes."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await send_events(request, stream.happen(), stream.stopping)
+
+    async with (
+        asyncio.timeout(TIMEOUT),
+        serving(web.get("/", handle)) as url,
+        ClientSession() as session,
+        session.get(url) as response,
+    ):
+        yield response
+
+
+async def test_each_event_is_a_frame_with_its_number() -> None:
+    """Its links are as this caller must ask for them; no proxy is to hold any of it back."""
+    stream = Stream()
+    for event in (FIRST, LAST, None):
+        stream.events.put_nowait(event)
+
+    async with sent(stream) as response:
+        body = await response.read()
+
+    assert body == RETRY + frame(FIRST) + frame(LAST)
+    assert response.content_type == "text/event-stream"
+    assert response.headers["Cache-Control"] == "no-store, no-transform"
+    assert response.headers["X-Accel-Buffering"] == "no"
+
+
+async def test_silence_is_broken_by_comments_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies end what says nothing for long; the event that was waited for comes all the same."""
+    monkeypatch.setattr(server_events, "HEARTBEAT_SECONDS", 0.01)
+    stream, comment = Stream(), b": still here\n\n"
+
+    async with sent(stream) as response:
+        start = await response.content.readexactly(len(RETRY) + 2 * len(comment))
+        stream.events.put_nowait(LAST)
+        stream.events.put_nowait(None)
+        rest = await response.content.read()
+
+    assert start == RETRY + 2 * comment
+    assert rest.replace(comment, b"") == frame(LAST)
+
+
+async def test_a_stop_ends_the_stream_in_order() -> None:
+    """The client goes on with another instance; nobody follows the job here any more."""
+    stream = Stream()
+    stream.events.put_nowait(FIRST)
+
+    async with sent(stream) as response:
+        await response.content.readexactly(len(RETRY + frame(FIRST)))
+        stream.stopping.set()
+        rest = await response.content.read()
+        await stream.closed.wait()
+
+    assert rest == b""
+
+
+async def test_a_client_that_leaves_is_followed_no_longer() -> None:
+    """Else its archive would be kept going for nobody."""
+    stream = Stream()
+
+    async with sent(stream) as response:
+        await response.content.readexactly(len(RETRY))
+        response.close()
+        await stream.closed.wait()
