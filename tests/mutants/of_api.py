@@ -192,7 +192,7 @@ API = (
         "offset, given = page.next_offset, 0",
         "offset = page.next_offset",
         "a page of orders goes on with the first of the next one",
-        "tests/e2e/test_order_list.py",
+        "tests/api/test_order_list.py",
     ),
     Mutant(
         "api/link_sharing.py",
@@ -221,5 +221,19 @@ API = (
         "if self.otel_exporter_otlp_endpoint is not None:",
         "the traces' own endpoint wins",
         "tests/commands/test_settings.py",
+    ),
+    Mutant(
+        "api/order_list.py",
+        "number < len(page.orders)",
+        "number <= len(page.orders)",
+        "no page of orders begins behind the last of another",
+        "tests/api/test_order_list.py",
+    ),
+    Mutant(
+        "api/origins.py",
+        '(is_full_size or "rendition" in query) and not is_free',
+        "is_full_size and not is_free",
+        "a preset may buy",
+        "tests/api/test_origins.py",
     ),
 )

@@ -101,4 +101,32 @@ CLUSTER = (
         "keeping an archive for a short time does not shorten its list's life",
         "tests/shared/test_live_lists.py",
     ),
+    Mutant(
+        "cluster/breaker_hints.py",
+        "                self._forget(breaker)\n            if breaker not in",
+        "                pass\n            if breaker not in",
+        "who tried in vain asks the others before it tries again",
+        "tests/shared/test_breaker_hints.py",
+    ),
+    Mutant(
+        "cluster/breaker_hints.py",
+        "            if breaker.is_open:  # its trial is under way\n                return\n",
+        "",
+        "while one tries, the others do not",
+        "tests/shared/test_breaker_hints.py",
+    ),
+    Mutant(
+        "cluster/named.py",
+        "if known is None or known.seen < now - REMEMBERED_SECONDS:",
+        "if known is None:",
+        "an archive that was named long ago is forgotten",
+        "tests/shared/test_documents.py",
+    ),
+    Mutant(
+        "cluster/orders.py",
+        "if may_be_recent and not attempt else None",
+        "if may_be_recent else None",
+        "what was overtaken is read again",
+        "tests/shared/test_documents.py",
+    ),
 )

@@ -107,4 +107,25 @@ JOBS = (
         "a job whose callback is still due is not forgotten",
         "tests/jobs/test_embedded.py",
     ),
+    Mutant(
+        "jobs/deliveries.py",
+        "reading(to_the_end=True)",
+        "reading()",
+        "a delivery wants its archive to the end",
+        "tests/jobs/test_deliveries.py",
+    ),
+    Mutant(
+        "jobs/webhook_events.py",
+        'key=digest("auto batch", key)',
+        'key=digest("auto batch", order_id)',
+        "a new state of an order is another batch",
+        "tests/jobs/test_webhook_events.py",
+    ),
+    Mutant(
+        "jobs/job.py",
+        "is_pending and self.is_final and not self.delivery_is_pending",
+        "is_pending and self.is_final",
+        "a callback waits for the delivery that it tells of",
+        "tests/jobs/test_job.py",
+    ),
 )
