@@ -1,6 +1,7 @@
 """The database says what is the matter, and is whole again when it is over."""
 
 import asyncio
+import os
 import sqlite3
 import stat
 import threading
@@ -10,12 +11,14 @@ from typing import Any
 
 import pytest
 
+from service import database as database_module
 from service.archives import archive_index
 from service.cluster import cluster
 from service.data_dir import DataDirUnusable
-from service.database import Database, DatabaseClosed
+from service.database import Database, DatabaseClosed, _Reserve
 from service.disk import OutOfSpace
 from service.images import blob_index
+from tests.support.transport import TIMEOUT, FakeClock
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS notes (text TEXT NOT NULL);"
 
@@ -211,3 +214,147 @@ async def test_the_database_is_for_its_owner_only(tmp_path: Path) -> None:
     assert stat.S_IMODE((directory / "batch.sqlite3").stat().st_mode) == 0o600
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     await database.close()
+
+
+async def test_what_waits_for_company_is_committed_before_the_end(tmp_path: Path) -> None:
+    """Given work that may wait for others, and a close before any came."""
+    database = await Database.open(tmp_path, [_SCHEMA])
+    given = database.give(lambda connection: connection.execute("INSERT INTO notes VALUES ('x')"), gather=True)
+    database.note("INSERT INTO notes VALUES (?)", ("y",))
+    async with asyncio.timeout(TIMEOUT):
+        await database.close()
+        await given
+
+    again = await Database.open(tmp_path, [_SCHEMA])
+    assert await again.run(count) == 2
+    await again.close()
+
+
+async def test_what_waits_for_company_does_not_wait_for_long(tmp_path: Path) -> None:
+    """Each time anew."""
+    database = await Database.open(tmp_path, [_SCHEMA])
+
+    async with asyncio.timeout(TIMEOUT):
+        found = [await database.run(count, gather=True) for _ in range(3)]
+
+    assert found == [0] * 3
+    await database.close()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_transaction_is_on_the_disk_if_one_of_its_parts_is_to_be(tmp_path: Path, fails: bool) -> None:
+    """Only that one waits for it, also when it fails."""
+    database = await Database.open(tmp_path, [_SCHEMA])
+    begun, held, said = threading.Event(), threading.Event(), list[str]()
+
+    def wait(_: sqlite3.Connection) -> None:
+        begun.set()
+        held.wait()
+
+    def write(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO notes VALUES ('x')")
+        if fails:
+            raise KeyError
+
+    blocked = database.give(wait)
+    await asyncio.to_thread(begun.wait)
+    group = [database.give(count), database.give(write, durable=True)]
+    database._connection.set_trace_callback(said.append)
+    held.set()
+    await asyncio.gather(blocked, *group, return_exceptions=True)
+    await database.run(count)
+    database._connection.set_trace_callback(None)
+
+    on_disk, ends = False, list[bool]()
+    for text in said:
+        on_disk = text.endswith("FULL") if text.startswith("PRAGMA") else on_disk
+        if text in ("COMMIT", "ROLLBACK"):
+            ends.append(on_disk)
+    # Of what held the others up; of the two together, and then of each; of the last one.
+    assert ends == ([False, True, False, True, False] if fails else [False, True, False])
+    await database.close()
+
+
+async def test_who_left_keeps_no_other_from_his_answer(tmp_path: Path) -> None:
+    """Given a group of which one does not wait any more."""
+    database = await Database.open(tmp_path, [_SCHEMA])
+    held = threading.Event()
+    blocked = asyncio.ensure_future(database.run(lambda _: held.wait()))
+    await asyncio.sleep(0)
+    left, stays = database.give(count), database.give(count)
+    left.cancel()
+    held.set()
+
+    async with asyncio.timeout(TIMEOUT):
+        assert await stays == 0
+        await blocked
+    await database.close()
+
+
+async def test_a_full_disk_gives_the_database_its_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What found no room is done once more with it; the next want of room is told."""
+    database = await Database.open(tmp_path, [_SCHEMA])
+    wants = iter([OutOfSpace("full"), None, OutOfSpace("full")])
+
+    def work(connection: sqlite3.Connection) -> int:
+        if (want := next(wants)) is not None:
+            raise want
+        return count(connection)
+
+    there = (tmp_path / "reserve").stat().st_blocks
+    assert await database.run(work) == 0
+    with pytest.raises(OutOfSpace):
+        await database.run(work)
+
+    assert (there * 512 >= 4 << 20, (tmp_path / "reserve").exists()) == (True, False)
+    await database.close()
+
+
+def test_the_reserve_is_taken_again_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at once: the disk that was full a moment ago would be full again. It is given once at a time."""
+    clock = FakeClock()
+    monkeypatch.setattr(database_module, "time", clock)
+    path = tmp_path / "reserve"
+    reserve = _Reserve(path)
+
+    given = [reserve.give(), reserve.give()]
+    clock.advance(29)
+    reserve.renew()
+    early = path.exists()
+    clock.advance(1)
+    reserve.renew()
+
+    assert (given, early, path.stat().st_size, reserve.give()) == ([True, False], False, 4 << 20, True)
+
+
+def test_half_a_reserve_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be had whole holds no room."""
+
+    def full(file: int, start: int, size: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+
+    assert (_Reserve(tmp_path / "reserve").give(), list(tmp_path.iterdir())) == (False, [])
+
+
+async def test_a_note_that_a_full_disk_forgot_is_only_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waited for it."""
+    told: list[str] = []
+    monkeypatch.setattr(database_module.log, "info", lambda event, **_: told.append(event))
+    database = await Database.open(tmp_path, [_SCHEMA])
+
+    database.note("INSERT INTO nowhere VALUES (?)", ("x",))
+    await database.run(count)
+    await database.close()
+    await asyncio.sleep(0)
+
+    assert told == ["last use could not be noted"]
+
+
+async def test_a_directory_that_cannot_be_made_is_told_as_that(tmp_path: Path) -> None:
+    """To whoever starts the service."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(DataDirUnusable, match="file"):
+        await Database.open(tmp_path / "file" / "data", [_SCHEMA])

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from service.telemetry.issues import api_address
 from tests.support.client import Answer, Service, StartService
 from tests.support.samples import ORDER, jpeg, order
 from tests.support.sentry import TOKEN, FakeSentry
@@ -196,20 +195,3 @@ async def test_without_a_project_that_is_said(start_service: StartService) -> No
 
     assert (answer.status, answer.problem["code"]) == (503, "errors_not_configured")
     assert (await service.ask("/sentry-debug", headers=ADMIN)).status == 500
-
-
-@pytest.mark.parametrize(
-    ("dsn", "api"),
-    [
-        (None, "https://sentry.io"),
-        ("https://key@o12.ingest.sentry.io/3", "https://sentry.io"),
-        ("https://key@o12.ingest.us.sentry.io/3", "https://us.sentry.io"),
-        ("https://key@o12.ingest.de.sentry.io/3", "https://de.sentry.io"),
-        ("https://key@errors.example.com/3", "https://errors.example.com"),
-        ("http://key@127.0.0.1:9000/3", "http://127.0.0.1:9000"),
-        ("https://key@notsentry.io/3", "https://notsentry.io"),
-    ],
-)
-def test_the_api_is_where_the_dsn_points(dsn: str | None, api: str) -> None:
-    """Sentry's own, a region's, or a host of one's own."""
-    assert api_address(dsn) == api
