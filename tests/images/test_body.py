@@ -1,12 +1,14 @@
 """Downloads on their way into the store take what they take, and leave nothing."""
 
 import asyncio
+import os
 import shutil
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import pytest
 
@@ -14,6 +16,7 @@ from service.database import Database
 from service.disk import OutOfSpace
 from service.images.blobs import BlobWriter, content_of
 from service.images.body import Body, ImageTooLarge
+from service.images.budget import StoreBudget
 from service.images.files import BlobFiles
 from service.images.requests import ImageRequest
 from service.images.store import ImageStore
@@ -295,3 +298,158 @@ async def test_room_is_given_back_once(images: ImageStore) -> None:
         async with images.receive() as third:
             with pytest.raises(OutOfSpace):
                 await third.expect(2 * MIB)
+
+
+class Room:
+    """A budget without limits: what is promised, and what of it is on the disk."""
+
+    def __init__(self) -> None:
+        self.promised = 0
+        self.written = 0
+        self.is_ample = True
+
+    def reserve_now(self, size: int) -> bool:
+        """At once, if there is plenty."""
+        self.promised += size if self.is_ample else 0
+        return self.is_ample
+
+    async def reserve(self, size: int) -> None:
+        """After a look."""
+        self.promised += size
+
+    def wrote(self, size: int) -> None:
+        """More is on the disk."""
+        self.written += size
+
+    def release(self, promised: int, written: int) -> None:
+        """So much is given back."""
+        self.promised -= promised
+        self.written -= written
+
+
+@pytest.fixture
+def room() -> Room:
+    """Of which nothing is promised."""
+    return Room()
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    """One thread: what it is given it does in sequence."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+@pytest.fixture
+def body(tmp_path: Path, room: Room, threads: ThreadPoolExecutor) -> Body:
+    """Of at most 4 MiB."""
+    return Body(tmp_path / "body", cast(StoreBudget, room), threads, 4 * MIB)
+
+
+@pytest.mark.parametrize("is_ample", [True, False])
+async def test_room_is_promised_once_however_often_it_is_asked_for(body: Body, room: Room, is_ample: bool) -> None:
+    """And never less than before; all of it is given back."""
+    room.is_ample = is_ample
+    promised = []
+    async with body:
+        for length in (10, 10, 4, 12):
+            await body.expect(length)
+            promised.append(room.promised)
+
+    assert (promised, room.promised) == ([10, 10, 10, 12], 0)
+
+
+async def test_a_small_body_that_nobody_announced_needs_room_too(body: Body, room: Room) -> None:
+    """Before it is stored."""
+    async with body:
+        body.append(b"photo")
+        await body.complete("txt")
+        promised = room.promised
+
+    assert (promised, room.promised) == (5, 0)
+
+
+async def test_a_body_that_nobody_announced_may_be_as_large_as_an_image(body: Body, room: Room) -> None:
+    """To the byte."""
+    async with body:
+        await fill(body, bytes(4 * MIB))
+        await body.complete("txt")
+        assert (room.promised, room.written) == (4 * MIB, 4 * MIB)
+        with pytest.raises(ImageTooLarge):
+            await fill(body, bytes(MIB))
+
+    assert (room.promised, room.written) == (0, 0)
+
+
+async def test_a_body_is_written_by_pieces_of_a_mebibyte_or_a_thousand_chunks(body: Body, tmp_path: Path) -> None:
+    """No more chunks than the system takes with one call."""
+    async with body:
+        is_due = [body.append(b"x") for _ in range(1024)]
+        await body.flush()
+        full, nearly = body.append(bytes(MIB)), None
+        await body.flush()
+        nearly = body.append(bytes(MIB - 1))
+        path = await body.file()
+
+        assert is_due == [False] * 1023 + [True]
+        assert (full, nearly, path.read_bytes()) == (True, False, b"x" * 1024 + bytes(2 * MIB - 1))
+
+
+async def test_a_body_whose_first_piece_is_still_being_written_leaves_no_file(
+    body: Body, threads: ThreadPoolExecutor, tmp_path: Path, room: Room
+) -> None:
+    """Given a caller who leaves before there is a file: what was begun is done to its end, and then removed."""
+    go_on = threading.Event()
+    held = asyncio.get_running_loop().run_in_executor(threads, go_on.wait)
+
+    async def download() -> None:
+        async with body:
+            body.append(bytes(MIB))
+            await body.flush()
+
+    downloading = asyncio.create_task(download())
+    await asyncio.sleep(0)
+    downloading.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with suppress(asyncio.CancelledError):
+        await downloading
+    await held
+
+    left = await asyncio.to_thread(os.listdir, tmp_path)
+    assert (left, room.promised, room.written) == ([], 0, 0)
+
+
+async def test_what_was_begun_with_a_file_is_done_though_its_caller_left(
+    body: Body, threads: ThreadPoolExecutor
+) -> None:
+    """Else nobody would know what is in it."""
+    go_on = threading.Event()
+    held = asyncio.get_running_loop().run_in_executor(threads, go_on.wait)
+    async with body:
+        body.append(bytes(MIB))
+        flushing = asyncio.create_task(body.flush())
+        await asyncio.sleep(0)
+        flushing.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        await held
+        content, _ = await body.complete("txt")
+
+        assert (flushing.cancelled(), body.writer.size, content.size) == (True, MIB, MIB)
+
+
+async def test_room_is_given_back_though_the_file_cannot_be_removed(
+    body: Body, room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next start removes it."""
+
+    def fail(_: BlobWriter) -> None:
+        raise PermissionError
+
+    await fill(body, bytes(2 * MIB))
+    monkeypatch.setattr(BlobWriter, "discard", fail)
+    with pytest.raises(PermissionError):
+        await body.__aexit__(None, None, None)
+
+    assert (room.promised, room.written) == (0, 0)

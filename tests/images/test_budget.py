@@ -133,3 +133,60 @@ async def test_with_plenty_to_spare_the_disk_is_not_asked(budget: StoreBudget, d
     disk.free = 0
 
     assert (before, budget.reserve_now(99), budget.reserve_now(1)) == (False, True, False)
+
+
+async def test_what_is_promised_at_once_is_promised(budget: StoreBudget) -> None:
+    """To one download, and not to the next one."""
+    await budget.reserve(20)
+
+    assert [budget.reserve_now(50), budget.reserve_now(31), budget.reserve_now(30)] == [True, False, True]
+
+
+async def test_bytes_on_the_disk_still_count_against_the_limit(budget: StoreBudget) -> None:
+    """They are those that were promised."""
+    await budget.reserve(60)
+    budget.wrote(60)
+
+    with pytest.raises(OutOfSpace):
+        await budget.reserve(41)
+    await budget.reserve(40)
+
+
+async def test_what_was_stored_makes_no_room_on_the_disk(budget: StoreBudget, disk: Disk) -> None:
+    """Its bytes are there, and no longer on their way."""
+    disk.free = RESERVE + 30
+    await budget.reserve(30)
+    budget.wrote(30)
+    disk.free -= 30
+    budget.release(30, 30)
+
+    with pytest.raises(OutOfSpace):
+        await budget.reserve(1)
+
+
+async def test_a_disk_that_others_fill_is_noticed(budget: StoreBudget, disk: Disk, clock: FakeClock) -> None:
+    """Within a second."""
+    await budget.reserve(10)
+    disk.free = RESERVE + 20
+
+    at_once = budget.reserve_now(10)
+    clock.advance(1)
+    with pytest.raises(OutOfSpace):
+        await budget.reserve(1)
+
+    assert at_once
+
+
+async def test_the_disk_is_asked_each_time_unless_there_is_plenty(budget: StoreBudget, disk: Disk) -> None:
+    """A gibibyte more than is wanted, and than is kept for the database."""
+    disk.free = RESERVE + (1 << 30) + 50
+    await budget.reserve(30)
+
+    assert [budget.reserve_now(20), budget.reserve_now(1)] == [True, False]
+
+
+async def test_what_is_there_and_may_be_is_told_from_the_start(budget: StoreBudget, metrics: Metrics) -> None:
+    """Before anything is stored."""
+    shown = [sample(metrics.registry, f"batch_{name}") for name in ("store_bytes", "store_limit_bytes")]
+
+    assert shown == [900, LIMIT]

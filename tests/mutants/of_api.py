@@ -78,7 +78,7 @@ API = (
         "(shutil.disk_usage(self.data_dir).free + used) // 2",
         "shutil.disk_usage(self.data_dir).free // 2",
         "the store's budget counts what it holds",
-        "tests/commands/test_settings.py",
+        "tests/test_settings.py",
     ),
     Mutant(
         "api/order_requests.py",
@@ -161,7 +161,7 @@ API = (
         "        return known + [key.secret.get_secret_value() for key in self.service_keys if key.name]\n",
         "        return known\n",
         "the secret part of a named key is masked",
-        "tests/commands/test_settings.py tests/telemetry/test_scrub.py",
+        "tests/test_settings.py tests/telemetry/test_scrub.py",
         "tests/telemetry/test_logs.py",
     ),
     Mutant(
@@ -169,7 +169,7 @@ API = (
         "< _MIN_SECRET_LENGTH for value",
         "<= _MIN_SECRET_LENGTH for value",
         "a secret may be of the shortest length",
-        "tests/commands/test_settings.py",
+        "tests/test_settings.py",
         "tests/test_startup.py",
     ),
     Mutant(
@@ -177,7 +177,7 @@ API = (
         '        return value.rstrip("/")\n\n    @field_validator("assistant_base_url"',
         '        return value\n\n    @field_validator("assistant_base_url"',
         "a slash at the end of the API's address changes nothing",
-        "tests/commands/test_settings.py",
+        "tests/test_settings.py",
         "tests/upstream/test_transport.py",
     ),
     Mutant(
@@ -213,14 +213,14 @@ API = (
         '            "AUTOENHANCE_WEBHOOK_SECRET": [self.autoenhance_webhook_secret],\n',
         "",
         "a short webhook secret is refused",
-        "tests/commands/test_settings.py",
+        "tests/test_settings.py",
     ),
     Mutant(
         "settings.py",
         "if self.otel_exporter_otlp_traces_endpoint is None and self.otel_exporter_otlp_endpoint is not None:",
         "if self.otel_exporter_otlp_endpoint is not None:",
         "the traces' own endpoint wins",
-        "tests/commands/test_settings.py",
+        "tests/test_settings.py",
     ),
     Mutant(
         "api/order_list.py",
