@@ -24,7 +24,7 @@ SIZES = pytest.mark.parametrize("size", [3_000, 3 * MIB], ids=["from memory", "f
 
 
 @dataclass
-class Address:
+class ImageServer:
     """Where an image is served, and what the log is told of it."""
 
     url: str
@@ -39,7 +39,7 @@ class Address:
 
 
 @asynccontextmanager
-async def served(images: ImageStore, blob: Blob, *, is_attachment: bool = False) -> AsyncIterator[Address]:
+async def served(images: ImageStore, blob: Blob, *, is_attachment: bool = False) -> AsyncIterator[ImageServer]:
     """The blob as `kitchen.jpg`."""
     fields: list[dict[str, Any]] = []
 
@@ -54,7 +54,7 @@ async def served(images: ImageStore, blob: Blob, *, is_attachment: bool = False)
                 fields.append(request[LOG_FIELDS])
 
     async with serving(web.get("/", answer)) as url, ClientSession() as session:
-        yield Address(url, session, fields)
+        yield ImageServer(url, session, fields)
 
 
 def bytes_of(size: int) -> bytes:
@@ -67,8 +67,8 @@ async def test_the_whole_image_is_sent(system: ArchiveSystem, size: int) -> None
     """With its length and its tag, to be kept by its caller alone; the log has how much it was."""
     blob = await put(system.images, "a.0", bytes_of(size))
 
-    async with served(system.images, blob) as address:
-        response, body = await address.ask()
+    async with served(system.images, blob) as server:
+        response, body = await server.ask()
 
     assert (response.status, body) == (200, bytes_of(size))
     assert response.headers["Content-Length"] == str(size)
@@ -76,7 +76,7 @@ async def test_the_whole_image_is_sent(system: ArchiveSystem, size: int) -> None
     assert response.headers["Content-Type"] == "image/jpeg"
     assert response.headers["Accept-Ranges"] == "bytes"
     assert response.headers["Cache-Control"] == "private, no-transform"
-    assert address.fields == [{"image_bytes": size, "outcome": "sent"}]
+    assert server.fields == [{"image_bytes": size, "outcome": "sent"}]
 
 
 @SIZES
@@ -87,13 +87,13 @@ async def test_a_range_is_a_part_of_it(system: ArchiveSystem, size: int, asked: 
     """And says which."""
     blob = await put(system.images, "a.0", bytes_of(size))
 
-    async with served(system.images, blob) as address:
-        response, body = await address.ask(Range=asked)
+    async with served(system.images, blob) as server:
+        response, body = await server.ask(Range=asked)
 
     first = start % size
     assert (response.status, body) == (206, bytes_of(size)[start:stop])
     assert response.headers["Content-Range"] == f"bytes {first}-{first + len(body) - 1}/{size}"
-    assert address.fields == [{"image_bytes": len(body), "outcome": "sent"}]
+    assert server.fields == [{"image_bytes": len(body), "outcome": "sent"}]
 
 
 @pytest.mark.parametrize(("is_attachment", "how"), [(False, "inline"), (True, "attachment")])
@@ -101,8 +101,8 @@ async def test_it_is_shown_unless_it_is_to_be_saved(system: ArchiveSystem, is_at
     """Under its name either way."""
     blob = await put(system.images, "a.0", bytes_of(100))
 
-    async with served(system.images, blob, is_attachment=is_attachment) as address:
-        response, _ = await address.ask()
+    async with served(system.images, blob, is_attachment=is_attachment) as server:
+        response, _ = await server.ask()
 
     assert response.headers["Content-Disposition"].startswith(f'{how}; filename="kitchen.jpg"')
 
@@ -112,8 +112,8 @@ async def test_who_has_it_is_sent_nothing(system: ArchiveSystem) -> None:
     blob = await put(system.images, "a.0", bytes_of(100))
     tag = f'"{blob.digest}"'
 
-    async with served(system.images, blob) as address:
-        response, body = await address.ask(If_None_Match=tag)
+    async with served(system.images, blob) as server:
+        response, body = await server.ask(If_None_Match=tag)
 
     assert (response.status, body, response.headers["ETag"]) == (304, b"", tag)
     assert response.headers["Cache-Control"] == "private, no-transform"
@@ -123,10 +123,10 @@ async def test_what_no_image_has_is_refused(system: ArchiveSystem) -> None:
     """A part behind its end, and a part of another one."""
     blob = await put(system.images, "a.0", bytes_of(100))
 
-    async with served(system.images, blob) as address:
-        behind, _ = await address.ask(Range="bytes=100-")
-        _, other = await address.ask(Range="bytes=10-", If_Range='"other"')
-        refused, _ = await address.ask(If_Match='"other"')
+    async with served(system.images, blob) as server:
+        behind, _ = await server.ask(Range="bytes=100-")
+        _, other = await server.ask(Range="bytes=10-", If_Range='"other"')
+        refused, _ = await server.ask(If_Match='"other"')
 
     assert (behind.status, behind.headers["Content-Range"]) == (416, "bytes */100")
     assert other == bytes_of(100)
@@ -141,8 +141,8 @@ async def test_head_opens_no_file(system: ArchiveSystem, monkeypatch: pytest.Mon
         raise BlobUnreadable("no descriptors")
 
     monkeypatch.setattr(system.images, "open_blob", unreadable)
-    async with served(system.images, blob) as address:
-        response, body = await address.ask("HEAD")
+    async with served(system.images, blob) as server:
+        response, body = await server.ask("HEAD")
 
     assert (response.status, response.headers["Content-Length"], body) == (200, str(3 * MIB), b"")
 
@@ -161,8 +161,8 @@ async def test_only_for_the_whole_image_it_is_brought_here(
         return await really_open(blob, whole=whole)
 
     monkeypatch.setattr(system.images, "open_blob", opened)
-    async with served(system.images, blob) as address:
-        await address.ask(**asked)
+    async with served(system.images, blob) as server:
+        await server.ask(**asked)
 
     assert wanted == [whole]
 
@@ -180,8 +180,8 @@ async def test_an_image_that_cannot_be_read_to_its_end_is_never_a_clean_one(
         return count
 
     monkeypatch.setattr(delivery, "_send_piece", failing)
-    async with served(system.images, blob) as address:
+    async with served(system.images, blob) as server:
         with pytest.raises(ClientPayloadError):
-            await address.ask()
+            await server.ask()
 
-    assert [one["outcome"] for one in address.fields] == ["cut"]
+    assert [one["outcome"] for one in server.fields] == ["cut"]
