@@ -14,27 +14,31 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from service.archives.archive import Archive, State
+from service.archives.archive import State
 from service.archives.options import Options
+from service.archives.plan import Plan
 from service.archives.registry import Registry
-from service.images.blobs import Blob, Content
-from service.images.body import Body
+from service.images.blobs import Blob
 from service.problems import (
     ArchiveGone,
     ArchiveNotFound,
     BreakerOpen,
     Draining,
-    InvalidParameter,
-    MaxCreditsExceeded,
-    NoImages,
+    NoOrders,
+    NothingNew,
+    OrderEmpty,
     OrderNotFound,
+    Problem,
     StillBuilding,
-    StoreFull,
+    TooManyImages,
+    UpstreamError,
+    UpstreamTimeout,
 )
-from service.reasons import Reason
-from service.telemetry.metrics import CacheResult, Circuit
+from service.telemetry.metrics import CacheResult
+from service.upstream.models import Order, Rendition
 from tests.support.archives import ArchiveSystem, open_archives
 from tests.support.images import put
+from tests.support.orders import fill_with
 from tests.support.plans import archive_of, plan_of
 from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
 from tests.support.transport import TIMEOUT, yield_to_loop
@@ -49,18 +53,12 @@ def _only(digest: str, _: sqlite3.Connection) -> list[str]:
     return [digest]
 
 
-def fill(upstream: FakeUpstream, *image_ids: str) -> None:
-    """An order of these images, all of them ready."""
-    upstream.orders[ORDER] = order(image_ids)
-    upstream.images |= {image_id: jpeg(number) for number, image_id in enumerate(image_ids)}
-
-
 class TestFinished:
     async def test_one_that_lost_an_image_hides_no_older_one(
         self, system: ArchiveSystem, upstream: FakeUpstream
     ) -> None:
         """Given two for the same key, of which the newer one lacks a blob: the older one is served."""
-        fill(upstream, "a")
+        fill_with(upstream, "a")
         older = await system.finished()
         record = await system.catalogue.load(older.id)
         assert record is not None
@@ -80,7 +78,7 @@ class TestFinished:
         self, system: ArchiveSystem, upstream: FakeUpstream
     ) -> None:
         """Given callers who only asked for it: they keep no room from others."""
-        fill(upstream, "a")
+        fill_with(upstream, "a")
         archive = await system.finished()
         await system.start()
         await system.archives.by_id(archive.id)
@@ -95,7 +93,7 @@ class TestFinished:
         self, system: ArchiveSystem, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, by_id: bool
     ) -> None:
         """Given want of room between the two."""
-        fill(upstream, "a")
+        fill_with(upstream, "a")
         archive = await system.finished()
         before = await system.bytes_of(archive)
         really_missing = system.images.missing
@@ -116,7 +114,7 @@ class TestFinished:
 
     async def test_an_equal_request_finds_it(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
         """The same object, the same bytes, nothing fetched."""
-        fill(upstream, "a", "b")
+        fill_with(upstream, "a", "b")
         archive = await system.finished()
 
         again, result = await system.start()
@@ -127,7 +125,7 @@ class TestFinished:
 
     async def test_what_changes_by_itself_is_no_change(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
         """Signed addresses, counters and purchases buy nothing again."""
-        fill(upstream, "a")
+        fill_with(upstream, "a")
         archive = await system.finished()
         upstream.orders[ORDER] = order([photo("a", url="https://x.example/2", views=2, downloaded=True, version="2")])
 
@@ -139,7 +137,7 @@ class TestFinished:
         self, system: ArchiveSystem, upstream: FakeUpstream
     ) -> None:
         """Another archive of the same stored image."""
-        fill(upstream, "a")
+        fill_with(upstream, "a")
         archive = await system.finished()
         upstream.orders[ORDER] = order([photo("a", "renamed.jpg")])
 
@@ -153,7 +151,7 @@ class TestFinished:
         self, system: ArchiveSystem, upstream: FakeUpstream
     ) -> None:
         """And the other is not."""
-        fill(upstream, "a", "b")
+        fill_with(upstream, "a", "b")
         await system.finished()
         upstream.orders[ORDER] = order([photo("a", version="2"), "b"])
         upstream.images["a"] = jpeg(77)
@@ -165,7 +163,7 @@ class TestFinished:
 
     async def test_refresh_asks_for_all_anew(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
         """Once for all who ask at the same time."""
-        fill(upstream, "a")
+        fill_with(upstream, "a")
         archive = await system.finished()
 
         again = [await system.finished(refresh=True) for _ in range(2)]
@@ -178,7 +176,7 @@ class TestFinished:
         self, system: ArchiveSystem, upstream: FakeUpstream
     ) -> None:
         """The retry costs only what failed."""
-        fill(upstream, "a", "b")
+        fill_with(upstream, "a", "b")
         upstream.images["b"] = [500, jpeg(5)]
         partial = await system.finished()
 
@@ -190,7 +188,7 @@ class TestFinished:
 
     async def test_with_a_lost_image_it_is_made_again(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
         """A new archive; only what is lost is fetched."""
-        fill(upstream, "a", "b")
+        fill_with(upstream, "a", "b")
         archive = await system.finished()
         lost = next(member.blob for member in archive.members if member.image_id == "a")
         system.images._files.path(lost.digest).unlink()
@@ -202,7 +200,7 @@ class TestFinished:
 
     async def test_the_same_content_twice_is_two_members(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
         """Of one blob."""
-        fill(upstream, "a", "b")
+        fill_with(upstream, "a", "b")
         upstream.images["b"] = upstream.images["a"]
 
         archive = await system.finished()
@@ -214,7 +212,7 @@ class TestFinished:
 class TestJoining:
     async def test_who_comes_while_it_is_built_joins(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
         """However many, whenever; also all at once before there is anything."""
-        fill(upstream, "a")
+        fill_with(upstream, "a")
         gate = upstream.hold("a")
         starts = await asyncio.gather(*(system.start() for _ in range(5)))
         archive = starts[0][0]
@@ -231,7 +229,7 @@ class TestJoining:
 
     async def test_a_build_that_was_abandoned_is_not_joined(self, upstream: FakeUpstream, tmp_path: Path) -> None:
         """Given an equal request that comes while it is being dropped, it has a build of its own, not a 410."""
-        fill(upstream, "a")
+        fill_with(upstream, "a")
         async with open_archives(upstream, tmp_path / "data", grace=0) as system:
             first, _ = await system.start()
             dropping, go_on = asyncio.Event(), asyncio.Event()
@@ -270,7 +268,7 @@ class TestJoining:
         self, system: ArchiveSystem, upstream: FakeUpstream
     ) -> None:
         """Another order, another archive."""
-        fill(upstream, "a")
+        fill_with(upstream, "a")
         upstream.orders[OTHER_ORDER] = order(["a"], order_id=OTHER_ORDER)
         one, _ = await system.start()
         other, _ = await system.start(OTHER_ORDER)
@@ -283,7 +281,7 @@ class TestRegistry:
         self, system: ArchiveSystem, upstream: FakeUpstream
     ) -> None:
         """But for the archive itself, for a while."""
-        fill(upstream, "a")
+        fill_with(upstream, "a")
         archive = await system.finished()
         await yield_to_loop()
 
@@ -295,7 +293,7 @@ class TestRegistry:
     ) -> None:
         """Whoever asks again gets it from the disk."""
         monkeypatch.setattr("service.archives.registry._RECENT", 2)
-        fill(upstream, "a", "b", "c")
+        fill_with(upstream, "a", "b", "c")
         archives = [await system.finished(image=(image_id,)) for image_id in "ab"]
         with archives[0].readers.reading():
             await system.finished(image=("c",))
@@ -321,7 +319,7 @@ class TestOriginals:
         self, system: ArchiveSystem, upstream: FakeUpstream, answer: int, again: CacheResult
     ) -> None:
         """The archive is complete without it; one that is not there is not there the next time either."""
-        fill(upstream, "a")
+        fill_with(upstream, "a")
         upstream.originals["a"] = answer
 
         archive = await system.finished(include=("original",))
@@ -336,7 +334,7 @@ class TestRefresh:
         self, system: ArchiveSystem, upstream: FakeUpstream
     ) -> None:
         """Not those that were never here, nor those that another request fetches anew just now."""
-        fill(upstream, "a", "b")
+        fill_with(upstream, "a", "b")
         counted = []
         for image in (("a",), ("a", "b"), ("a", "b")):
             await system.finished(image=image, refresh=True)
@@ -353,57 +351,6 @@ class TestRefresh:
         assert [upstream.calls(image_id) for image_id in "ab"] == [2, 2]
 
 
-class TestPrice:
-    async def test_as_much_as_may_be_spent_and_no_more(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
-        """Whether it is too much is known before anything is asked for; what is stored costs nothing."""
-        fill(upstream, "a", "b")
-
-        with pytest.raises(MaxCreditsExceeded):
-            await system.start(preview=False, max_credits=1)
-        before = upstream.image_calls
-        bought = await system.finished(preview=False, max_credits=2)
-        again = await system.finished(preview=False, max_credits=0)
-
-        assert (before, bought.state, again.id, upstream.image_calls) == (0, State.COMPLETE, bought.id, 2)
-
-    async def test_what_is_fetched_anew_is_bought_anew(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
-        """Though it is stored."""
-        fill(upstream, "a")
-        await system.finished(preview=False)
-
-        with pytest.raises(MaxCreditsExceeded):
-            await system.start(preview=False, max_credits=0, refresh=True)
-
-        assert upstream.image_calls == 1
-
-
-class TestSince:
-    async def test_only_an_archive_of_the_same_order_says_what_is_held(
-        self, system: ArchiveSystem, upstream: FakeUpstream
-    ) -> None:
-        """Another order's may have the same images."""
-        fill(upstream, "a")
-        upstream.orders[OTHER_ORDER] = order(["a"], order_id=OTHER_ORDER)
-        other = await system.finished(OTHER_ORDER)
-
-        with pytest.raises(InvalidParameter, match="since"):
-            await system.start(since=other.id)
-
-    async def test_of_one_that_is_being_built_it_is_not_known_yet(
-        self, system: ArchiveSystem, upstream: FakeUpstream
-    ) -> None:
-        """Come back when it is there."""
-        fill(upstream, "a")
-        gate = upstream.hold("a")
-        archive, _ = await system.start()
-
-        with archive.readers.reading(to_the_end=True):
-            with pytest.raises(StillBuilding):
-                await system.start(since=archive.id)
-            gate.set()
-            await system.read_to_the_end(archive)
-
-
 class TestById:
     async def test_an_unknown_id_is_not_found(self, system: ArchiveSystem) -> None:
         """Nor was it ever here."""
@@ -412,7 +359,7 @@ class TestById:
 
     async def test_after_a_restart_it_is_the_same_bytes(self, upstream: FakeUpstream, tmp_path: Path) -> None:
         """With its report, when it is partial; and nothing is fetched."""
-        fill(upstream, "a", "b")
+        fill_with(upstream, "a", "b")
         upstream.images["b"] = 404
         async with open_archives(upstream, tmp_path / "data") as system:
             archive = await system.finished()
@@ -428,7 +375,7 @@ class TestById:
 
     async def test_one_that_a_restart_interrupted_goes_on(self, upstream: FakeUpstream, tmp_path: Path) -> None:
         """Its first bytes are what they were, and what was stored is not fetched again."""
-        fill(upstream, "a", "b")
+        fill_with(upstream, "a", "b")
         upstream.hold("b")
         async with open_archives(upstream, tmp_path / "data") as system:
             archive, _ = await system.start()
@@ -450,7 +397,7 @@ class TestById:
 
     async def test_one_of_several_renditions_goes_on_too(self, upstream: FakeUpstream, tmp_path: Path) -> None:
         """With the files that it lacks: an image that is there in one rendition is fetched in the other."""
-        fill(upstream, "a", "b")
+        fill_with(upstream, "a", "b")
         renditions = ["web", "flyer,quality=3"]
         async with open_archives(upstream, tmp_path / "data", concurrency=1, window=1) as system:
             archive, _ = await system.start(rendition=renditions)
@@ -468,7 +415,7 @@ class TestById:
 
     async def test_an_equal_request_resumes_it_too(self, upstream: FakeUpstream, tmp_path: Path) -> None:
         """What was sent of it can be continued by its id."""
-        fill(upstream, "a", "b")
+        fill_with(upstream, "a", "b")
         upstream.images["b"] = jpeg(5)
         async with open_archives(upstream, tmp_path / "data", concurrency=1, window=1) as system:
             archive, _ = await system.start()
@@ -523,7 +470,7 @@ class TestById:
         self, upstream: FakeUpstream, tmp_path: Path
     ) -> None:
         """Given one that nobody used for an hour, since the service was down: it goes only when the grace is over."""
-        fill(upstream, "a", "b")
+        fill_with(upstream, "a", "b")
         async with open_archives(upstream, tmp_path / "data", concurrency=1, window=1) as system:
             archive, _ = await system.start()
             with archive.readers.reading():
@@ -545,7 +492,7 @@ class TestById:
 
     async def test_a_look_at_it_begins_nothing(self, upstream: FakeUpstream, tmp_path: Path) -> None:
         """Neither its build, nor a download of what was lost."""
-        fill(upstream, "a", "b")
+        fill_with(upstream, "a", "b")
         async with open_archives(upstream, tmp_path / "data", concurrency=1, window=1) as system:
             archive, _ = await system.start()
             with archive.readers.reading():
@@ -565,7 +512,7 @@ class TestById:
         self, system: ArchiveSystem, upstream: FakeUpstream, failure: int
     ) -> None:
         """A failure that may pass loses nothing: who comes back when it has passed is served."""
-        fill(upstream, "a", "b")
+        fill_with(upstream, "a", "b")
         archive = await system.finished()
         lost = next(member for member in archive.members if member.image_id == "a")
         await system.images.delete(lambda _: [lost.blob.digest])
@@ -585,7 +532,7 @@ class TestById:
         self, system: ArchiveSystem, upstream: FakeUpstream
     ) -> None:
         """And when all of them are what they were, it is served."""
-        fill(upstream, "a", "b", "c")
+        fill_with(upstream, "a", "b", "c")
         archive = await system.finished()
         before = await system.bytes_of(archive)
         for member in archive.members:
@@ -604,7 +551,7 @@ class TestById:
         self, upstream: FakeUpstream, tmp_path: Path
     ) -> None:
         """They would be of no use."""
-        fill(upstream, "a", "b", "c")
+        fill_with(upstream, "a", "b", "c")
         async with open_archives(upstream, tmp_path / "data", concurrency=1) as system:
             archive = await system.finished()
             for member in archive.members:
@@ -622,7 +569,7 @@ class TestById:
 
     async def test_a_lost_report_is_written_again(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
         """From what is kept of the archive, to the same bytes; no image is asked for."""
-        fill(upstream, "a", "b")
+        fill_with(upstream, "a", "b")
         upstream.images["b"] = 404
         archive = await system.finished()
         before, calls = await system.bytes_of(archive), upstream.image_calls
@@ -635,7 +582,7 @@ class TestById:
 
     async def test_with_other_bytes_it_is_gone(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
         """An id names one sequence of bytes for ever."""
-        fill(upstream, "a")
+        fill_with(upstream, "a")
         archive = await system.finished()
         await system.images.delete(lambda _: [archive.members[0].blob.digest])
         upstream.images["a"] = jpeg(99)
@@ -646,7 +593,7 @@ class TestById:
 
     async def test_after_its_time_it_is_gone(self, upstream: FakeUpstream, tmp_path: Path) -> None:
         """Unless it is kept for longer."""
-        fill(upstream, "a", "b")
+        fill_with(upstream, "a", "b")
         async with open_archives(upstream, tmp_path / "data", ttl=0) as system:
             archives = [await system.finished(image=(image_id,)) for image_id in "ab"]
             await system.archives.keep(archives[1].id, archives[1].created + 1_000)
@@ -658,7 +605,7 @@ class TestById:
 
     async def test_one_that_is_read_is_not_swept(self, upstream: FakeUpstream, tmp_path: Path) -> None:
         """Nobody is cut off in the middle because an hour is over."""
-        fill(upstream, "a")
+        fill_with(upstream, "a")
         async with open_archives(upstream, tmp_path / "data", ttl=0) as system:
             archive = await system.finished()
             with archive.readers.reading():
@@ -672,7 +619,7 @@ class TestById:
         self, system: ArchiveSystem, upstream: FakeUpstream
     ) -> None:
         """Without asking Autoenhance."""
-        fill(upstream, "a")
+        fill_with(upstream, "a")
         archive = await system.finished()
         upstream.received.clear()
 
@@ -687,440 +634,11 @@ class TestById:
         assert upstream.received == []
 
 
-class TestBuild:
-    async def test_new_downloads_start_only_while_somebody_wants_them(
-        self, upstream: FakeUpstream, tmp_path: Path
-    ) -> None:
-        """Given a reader with a window of one byte: one image after the other, as he takes them."""
-        fill(upstream, "a", "b", "c")
-        async with open_archives(upstream, tmp_path / "data", window=1, concurrency=1) as system:
-            archive, _ = await system.start()
-            with archive.readers.reading() as reader:
-                seen = []
-                for count in (1, 2, 3):
-                    await archive.wait_until(lambda: len(archive.members) == count)  # noqa: B023
-                    await yield_to_loop(50)
-                    seen.append(upstream.image_calls)
-                    reader.advance(archive.length)
-                await archive.wait_until(lambda: False)
-
-        assert seen == [1, 2, 3]
-
-    async def test_what_is_in_flight_when_the_last_reader_leaves_is_kept(
-        self, upstream: FakeUpstream, tmp_path: Path
-    ) -> None:
-        """It may have been paid for; the archive is dropped, the next request finds the image."""
-        fill(upstream, "a", "b")
-        gate = upstream.hold("a")
-        async with open_archives(upstream, tmp_path / "data", concurrency=1, grace=0) as system:
-            archive, _ = await system.start()
-            with archive.readers.reading():
-                await upstream.until(lambda: upstream.calls("a") == 1)
-            gate.set()
-            await system.build_is_over(archive)
-            fetched = [upstream.calls(image_id) for image_id in "ab"]
-            again = await system.finished()
-
-        assert isinstance(archive.failure, ArchiveGone)
-        assert (fetched, again.state) == ([1, 0], State.COMPLETE)
-        assert [upstream.calls(image_id) for image_id in "ab"] == [1, 1]
-
-    async def test_an_image_that_cannot_be_stored_makes_room_for_the_next(
-        self, upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Given a window that one image fills: the next is fetched when that one fails, though no reader moved."""
-        fill(upstream, "a", "b")
-        storing, fail = asyncio.Event(), asyncio.Event()
-        async with open_archives(upstream, tmp_path / "data", concurrency=1, window=1) as system:
-            publish = system.images.publish
-
-            async def refuse(*arguments: Any, **options: Any) -> Blob:
-                if storing.is_set():
-                    return await publish(*arguments, **options)
-                storing.set()
-                await fail.wait()
-                raise OSError("no such device")
-
-            monkeypatch.setattr(system.images, "publish", refuse)
-            archive, _ = await system.start()
-            with archive.readers.reading():
-                await storing.wait()
-                await yield_to_loop(50)
-                before = upstream.image_calls
-                fail.set()
-                async with asyncio.timeout(TIMEOUT):
-                    await archive.wait_until(lambda: bool(archive.members))
-
-        assert (before, [member.image_id for member in archive.members]) == (1, ["b"])
-
-    async def test_one_that_fails_is_not_joined_while_it_is_taken_off_the_disk(
-        self, system: ArchiveSystem, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Who asks then has an archive of their own."""
-        fill(upstream, "a")
-        upstream.images["a"] = 404
-        forgetting, forget = asyncio.Event(), asyncio.Event()
-
-        async def forget_slowly(_: str) -> None:
-            forgetting.set()
-            await forget.wait()
-
-        monkeypatch.setattr(system.catalogue, "forget", forget_slowly)
-        failed, _ = await system.start()
-        with failed.readers.reading(to_the_end=True):
-            await forgetting.wait()
-            again, result = await system.start()
-            forget.set()
-
-        assert (again.id != failed.id, result) == (True, CacheResult.MISS)
-
-    async def test_a_failed_image_is_reported_and_the_rest_delivered(
-        self, system: ArchiveSystem, upstream: FakeUpstream
-    ) -> None:
-        """In the plan's sequence, with reasons, and a report in the ZIP."""
-        upstream.orders[ORDER] = order(
-            ["a", photo("b", status="error"), photo("c", status="waiting"), "d", {"image_name": "lost.jpg"}]
-        )
-        upstream.images |= {"a": jpeg(), "d": 404}
-
-        archive = await system.finished()
-
-        assert [(result.image_id, result.code) for result in archive.results] == [
-            ("a", None),
-            ("b", Reason.ENHANCEMENT_FAILED),
-            ("c", Reason.NOT_UPLOADED),
-            ("d", Reason.IMAGE_NOT_FOUND),
-            ("unidentified-5", Reason.ENHANCEMENT_FAILED),
-        ]
-        assert names(await system.bytes_of(archive)) == ["a.jpg", "_download_report.txt"]
-        assert (archive.downloaded, archive.total) == (1, 5)
-
-    async def test_a_cut_image_is_delivered_and_named(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
-        """The archive is partial; asked again, nothing is fetched again for it."""
-        fill(upstream, "a", "b")
-        upstream.images["a"] = jpeg()[:-2]
-
-        archive = await system.finished()
-        calls = upstream.calls("a")
-        again = await system.finished()
-
-        assert (archive.state, archive.downloaded) == (State.PARTIAL, 1)
-        assert [(result.image_id, result.code) for result in archive.failures] == [("a", Reason.INCOMPLETE)]
-        assert sorted(names(await system.bytes_of(again))) == ["_download_report.txt", "a.jpg", "b.jpg"]
-        assert (calls, upstream.calls("a")) == (2, 2)
-
-    async def test_a_bad_redirect_of_one_image_does_not_end_the_others(
-        self, system: ArchiveSystem, upstream: FakeUpstream
-    ) -> None:
-        """Whatever it is that cannot be done with it."""
-        fill(upstream, "a", "b")
-        upstream.images["b"] = Reply(status=302, headers={"Location": f"http://{'x' * 70}.example/b"})
-
-        archive = await system.finished()
-
-        assert archive.state is State.PARTIAL
-        assert [(result.image_id, result.code is None) for result in archive.results] == [("a", True), ("b", False)]
-
-    async def test_an_error_in_one_download_does_not_end_the_others(
-        self, system: ArchiveSystem, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Not one of those that are expected."""
-        fill(upstream, "a", "b")
-        publish = system.images.publish
-
-        async def broken(body: Body, content: Content, extension: str, image: Any = None, **more: Any) -> Blob:
-            if image is not None and image.image_id == "b":
-                raise LookupError
-            return await publish(body, content, extension, image, **more)
-
-        monkeypatch.setattr(system.images, "publish", broken)
-
-        archive = await system.finished()
-
-        assert [result.code for result in archive.results] == [None, Reason.INTERNAL_ERROR]
-
-    async def test_a_download_that_is_cancelled_makes_no_whole_archive(
-        self, system: ArchiveSystem, upstream: FakeUpstream
-    ) -> None:
-        """It fails instead."""
-        fill(upstream, "a", "b")
-        upstream.hold("b")
-        archive, _ = await system.start()
-        with archive.readers.reading(to_the_end=True):
-            await archive.wait_until(lambda: len(archive.members) == 1)
-            for flight in list(system.archives._context.fetcher._flights._flights.values()):
-                flight.task.cancel()
-            with pytest.raises(Draining):
-                await archive.wait_until(lambda: False)
-
-    async def test_an_error_on_the_way_out_keeps_no_reader_waiting(
-        self, system: ArchiveSystem, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Given a failed build whose record cannot be removed."""
-        fill(upstream, "a")
-        upstream.images["a"] = 404
-        monkeypatch.setattr(system.catalogue, "forget", AsyncMock(side_effect=LookupError))
-        archive, _ = await system.start()
-
-        async with asyncio.timeout(TIMEOUT):
-            with archive.readers.reading(to_the_end=True), pytest.raises(NoImages):
-                await archive.wait_until(lambda: False)
-        assert isinstance(
-            next(iter(await asyncio.gather(*system.archives._tasks, return_exceptions=True))), LookupError
-        )
-
-    async def test_nothing_usable_is_a_problem(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
-        """With each failure; nothing of the archive stays."""
-        fill(upstream, "a", "b")
-        upstream.images |= {"a": 404, "b": 500}
-        archive, _ = await system.start()
-
-        with pytest.raises(NoImages) as raised:
-            await system.read_to_the_end(archive)
-
-        assert [failure["code"] for failure in raised.value.extra["failures"]] == ["image_not_found", "upstream_error"]
-        await system.build_is_over(archive)
-        assert await system.catalogue.load(archive.id) is None
-
-    async def test_while_calls_are_paused_that_is_the_problem(
-        self, system: ArchiveSystem, upstream: FakeUpstream
-    ) -> None:
-        """When it is the only one."""
-        fill(upstream, "a")
-        system.parts.breakers[Circuit.ASSETS].advise(60)
-        archive, _ = await system.start()
-
-        with pytest.raises(BreakerOpen):
-            await system.read_to_the_end(archive)
-
-    async def test_without_room_it_says_so(self, upstream: FakeUpstream, tmp_path: Path) -> None:
-        """And what is stored is still served."""
-        fill(upstream, "a", "b", "c", "d", "e")
-        async with open_archives(upstream, tmp_path / "data", limit=8_500, concurrency=1) as system:
-            held = await system.finished(image=("a",))
-            with held.readers.reading():
-                archive, _ = await system.start()
-                with pytest.raises(StoreFull):
-                    await system.read_to_the_end(archive)
-                assert await system.bytes_of(held)
-
-    async def test_an_unknown_state_is_tried_by_those_in_a_hurry(
-        self, system: ArchiveSystem, upstream: FakeUpstream
-    ) -> None:
-        """A word of tomorrow may mean that it is finished."""
-        upstream.orders[ORDER] = order([photo("a", status="a word of tomorrow")])
-        upstream.images["a"] = jpeg()
-
-        assert (await system.finished()).state is State.COMPLETE
-
-    @pytest.mark.parametrize("status", ["a word of tomorrow", "expired"])
-    @pytest.mark.parametrize("how", [{}, {"wait": True, "wait_timeout": 0}])
-    async def test_what_is_stored_is_found_whatever_became_of_it_upstream(
-        self, upstream: FakeUpstream, tmp_path: Path, status: str, how: dict[str, Any]
-    ) -> None:
-        """Also after a restart: nothing is bought again, or missing, for a word that came after it was stored."""
-        fill(upstream, "a", "b")
-        async with open_archives(upstream, tmp_path / "data") as system:
-            await system.finished(preview=False)
-        upstream.orders[ORDER] = order([photo("a", status=status), "b"])
-        async with open_archives(upstream, tmp_path / "data") as system:
-            archive = await system.finished(preview=False, image=("a",), **how)
-
-        assert archive.state is State.COMPLETE
-        assert upstream.image_calls == 2
-
-    async def test_an_unknown_state_is_waited_for_by_those_who_wait(
-        self, system: ArchiveSystem, upstream: FakeUpstream
-    ) -> None:
-        """Until it is one that is known; not fetched before."""
-        unknown = order([photo("a", status="a word of tomorrow"), "b"])
-        upstream.orders[ORDER] = [unknown, unknown, order(["a", "b"])]
-        upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
-        archive, _ = await system.start(wait=True, wait_timeout=TIMEOUT)
-        with archive.readers.reading(to_the_end=True):
-            await archive.wait_until(lambda: len(archive.members) == 1)
-            before = upstream.calls("a")
-            for _ in range(2):
-                calls = upstream.calls(ORDER)
-                system.orders.notify(ORDER)
-                await upstream.until(lambda: upstream.calls(ORDER) > calls)  # noqa: B023
-            await archive.wait_until(lambda: False)
-
-        assert (before, archive.state) == (0, State.COMPLETE)
-
-    async def test_at_the_deadline_an_unknown_state_is_tried_too(
-        self, system: ArchiveSystem, upstream: FakeUpstream
-    ) -> None:
-        """It would be reported as failed without having been asked for."""
-        upstream.orders[ORDER] = order([photo("a", status="a word of tomorrow"), photo("b", status="processing")])
-        upstream.images["a"] = jpeg()
-
-        archive = await system.finished(wait=True, wait_timeout=0)
-
-        assert [(result.image_id, result.code) for result in archive.results] == [("a", None), ("b", Reason.NOT_READY)]
-
-    @pytest.mark.parametrize("asked", ["numbered", "several orders"])
-    async def test_a_photo_listed_meanwhile_changes_no_name(
-        self, system: ArchiveSystem, upstream: FakeUpstream, asked: str
-    ) -> None:
-        """Given one that comes in front of the others while they are waited for: no two files have one name."""
-        first, second = photo("a", "IMG.jpg"), photo("b", "IMG.jpg")
-        upstream.orders[ORDER] = order([first | {"status": "processing"}, second])
-        upstream.orders[OTHER_ORDER] = order(["c"], order_id=OTHER_ORDER)
-        upstream.images |= {"a": jpeg(1), "b": jpeg(2), "c": jpeg(3)}
-        orders: Any = ORDER if asked == "numbered" else (ORDER, OTHER_ORDER)
-        names = {"names": "{seq}"} if asked == "numbered" else {}
-        archive, _ = await system.start(orders, wait=True, wait_timeout=TIMEOUT, **names)
-        with archive.readers.reading(to_the_end=True):
-            await archive.wait_until(lambda: any(member.image_id == "b" for member in archive.members))
-            upstream.orders[ORDER] = order([photo("0", "IMG.jpg", date_added=1), first, second])
-            system.orders.notify(ORDER)
-            await archive.wait_until(lambda: False)
-
-        found = {member.image_id: member.name.rpartition("/")[2] for member in archive.members}
-        assert found.pop("c", None) in {None, "c.jpg"}
-        assert found == ({"a": "01.jpg", "b": "02.jpg"} if asked == "numbered" else {"a": "IMG.jpg", "b": "IMG_1.jpg"})
-
-    async def test_what_was_finished_while_another_order_was_awaited_is_not_missing(
-        self, system: ArchiveSystem, upstream: FakeUpstream
-    ) -> None:
-        """Given an order without images until the deadline, and one whose images became ready meanwhile."""
-        upstream.orders[ORDER] = order([], is_merging=True, status="processing")
-        other = [photo("b", status="processing")]
-        upstream.orders[OTHER_ORDER] = [order(other, order_id=OTHER_ORDER), order(["b"], order_id=OTHER_ORDER)]
-        upstream.images["b"] = jpeg()
-
-        archive = await system.finished((ORDER, OTHER_ORDER), wait=True, wait_timeout=0.1)
-
-        assert [(result.image_id, result.code) for result in archive.results] == [("b", None)]
-
-    async def test_images_are_fetched_as_they_become_ready(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
-        """Each when a look shows it; what was made meanwhile is what the archive's key stands for."""
-        processing = {image_id: photo(image_id, status="processing") for image_id in "ab"}
-        upstream.orders[ORDER] = [
-            order(processing.values()), order(["a", processing["b"]]), order(["a", "b"]),
-        ]  # fmt: skip
-        upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
-        archive, _ = await system.start(wait=True, wait_timeout=TIMEOUT)
-        with archive.readers.reading(to_the_end=True):
-            await yield_to_loop(50)
-            system.orders.notify(ORDER)
-            await archive.wait_until(lambda: len(archive.members) == 1)
-            first = archive.members[0].image_id
-            system.orders.notify(ORDER)
-            await archive.wait_until(lambda: False)
-        again, result = await system.start()
-
-        assert (first, archive.state) == ("a", State.COMPLETE)
-        assert (again, result) == (archive, CacheResult.HIT)
-
-    async def test_what_was_made_anew_while_it_was_awaited_is_found_as_it_is_now(
-        self, system: ArchiveSystem, upstream: FakeUpstream
-    ) -> None:
-        """Given a photo whose state nobody can tell at first: its archive is that of the new photo."""
-        fill(upstream, "a")
-        await system.finished(format="png")
-        upstream.orders[ORDER] = order([photo("a", status="dreaming")])
-        archive, _ = await system.start(wait=True, wait_timeout=TIMEOUT)
-        with archive.readers.reading(to_the_end=True):
-            await yield_to_loop(50)
-            upstream.orders[ORDER] = order([photo("a", version="2")])
-            system.orders.notify(ORDER)
-            await archive.wait_until(lambda: False)
-
-        again, result = await system.start()
-
-        assert (again, result) == (archive, CacheResult.HIT)
-
-    async def test_an_order_that_is_gone_ends_the_wait(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
-        """Unknown twice in a row: with nothing in, that is the problem."""
-        upstream.orders[ORDER] = [order([photo("a", status="processing")]), 404]
-        archive, _ = await system.start(wait=True, wait_timeout=10 * TIMEOUT)
-        with archive.readers.reading(to_the_end=True), pytest.raises(OrderNotFound):
-            await _notify_until_settled(system, upstream, archive)
-
-        assert upstream.calls(ORDER) == 3
-
-    async def test_an_image_that_is_gone_from_its_order_is_not_waited_for(
-        self, system: ArchiveSystem, upstream: FakeUpstream
-    ) -> None:
-        """It is reported, and the rest delivered."""
-        upstream.orders[ORDER] = [order(["a", photo("b", status="processing")]), order(["a"])]
-        upstream.images["a"] = jpeg()
-        archive, _ = await system.start(wait=True, wait_timeout=10 * TIMEOUT)
-        with archive.readers.reading(to_the_end=True):
-            await _notify_until_settled(system, upstream, archive)
-
-        assert [(result.image_id, result.code) for result in archive.results] == [
-            ("a", None),
-            ("b", Reason.IMAGE_NOT_FOUND),
-        ]
-
-    async def test_while_nobody_reads_nobody_looks(self, upstream: FakeUpstream, tmp_path: Path) -> None:
-        """And the build is dropped after the grace."""
-        upstream.orders[ORDER] = order([photo("a", status="processing")])
-        async with open_archives(upstream, tmp_path / "data", grace=0) as system:
-            archive, _ = await system.start(wait=True, wait_timeout=TIMEOUT)
-            await system.build_is_over(archive)
-
-        assert isinstance(archive.failure, ArchiveGone)
-        assert upstream.calls(ORDER) == 1
-
-    async def test_an_image_that_was_evicted_before_it_was_appended_is_no_member(
-        self, system: ArchiveSystem, upstream: FakeUpstream
-    ) -> None:
-        """The archive fails for want of room: it would name bytes that nobody has."""
-        fill(upstream, "a")
-        really_append = system.catalogue.append
-
-        async def evict_first(archive: Archive, members: list) -> bool:  # type: ignore[type-arg]
-            await system.images.delete(lambda _: [members[0][0].blob.digest])
-            return await really_append(archive, members)
-
-        system.catalogue.append = evict_first  # type: ignore[method-assign,assignment]
-        archive, _ = await system.start()
-
-        with pytest.raises(StoreFull):
-            await system.read_to_the_end(archive)
-
-    async def test_downloads_take_turns_by_caller(self, upstream: FakeUpstream, tmp_path: Path) -> None:
-        """Given one slot and a large build, another caller's single image is next but one."""
-        many = [f"i{number}" for number in range(8)]
-        fill(upstream, *many)
-        upstream.orders[OTHER_ORDER] = order(["single"], order_id=OTHER_ORDER)
-        upstream.images["single"] = jpeg(99)
-        gate = upstream.hold("i0")
-        async with open_archives(upstream, tmp_path / "data", concurrency=1) as system:
-            large, _ = await system.start(caller="many")
-            with large.readers.reading(to_the_end=True):
-                await upstream.until(lambda: upstream.calls("i0") == 1)
-                small, _ = await system.start(OTHER_ORDER, caller="one")
-                reading = asyncio.create_task(system.read_to_the_end(small))
-                await yield_to_loop(100)
-                gate.set()
-                await upstream.until(lambda: upstream.calls("single") == 1)
-                fetched_before = sum(upstream.calls(image_id) for image_id in many)
-                await reading
-                await large.wait_until(lambda: False)
-
-        assert fetched_before <= 3
-
-
-async def _notify_until_settled(system: ArchiveSystem, upstream: FakeUpstream, archive: Archive) -> None:
-    """As webhooks would: one after each look."""
-    settled = asyncio.create_task(archive.wait_until(lambda: False))
-    async with asyncio.timeout(TIMEOUT):
-        while not settled.done():
-            system.orders.notify(ORDER)
-            await asyncio.wait([settled], timeout=0.02)
-    await settled
-
-
 async def test_a_running_build_needs_the_images_it_is_about_to_have(
     system: ArchiveSystem, upstream: FakeUpstream
 ) -> None:
     """Also those that were made anew since it was planned; nothing once it is over."""
-    fill(upstream, "a", "b")
+    fill_with(upstream, "a", "b")
     upstream.images["a"] = Reply(body=jpeg())
     gate = upstream.hold("a")
     archive, _ = await system.start()
@@ -1135,3 +653,188 @@ async def test_a_running_build_needs_the_images_it_is_about_to_have(
     assert {key.partition(".")[2] for key in needed} == {"0"}
     assert len(needed) == 2
     assert system.registry.needed() == set()
+
+
+class TestSeveralOrders:
+    async def test_they_are_one_archive_in_whatever_sequence(
+        self, system: ArchiveSystem, upstream: FakeUpstream
+    ) -> None:
+        """With the same folders."""
+        fill_with(upstream, "a")
+        upstream.orders[OTHER_ORDER] = order(["a"], order_id=OTHER_ORDER)
+        archive = await system.finished((ORDER, OTHER_ORDER))
+
+        again, result = await system.start((OTHER_ORDER, ORDER))
+
+        assert (again is archive, result) == (True, CacheResult.HIT)
+
+    async def test_of_one_that_cannot_be_had_its_name_is_known(
+        self, system: ArchiveSystem, upstream: FakeUpstream
+    ) -> None:
+        """If it has one; the archive is partial, though nothing of the others is missing."""
+        fill_with(upstream, "a")
+        upstream.orders[OTHER_ORDER] = order([], order_id=OTHER_ORDER, name="Empty Lane")
+
+        archive = await system.finished((ORDER, OTHER_ORDER))
+
+        (failed,) = archive.failed_orders
+        assert (failed.name, failed.code, archive.state) == ("Empty Lane", "order_empty", State.PARTIAL)
+
+    async def test_each_is_fetched_anew(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
+        """Where that is asked for."""
+        fill_with(upstream, "a", "b")
+        upstream.orders |= {ORDER: order(["a"]), OTHER_ORDER: order(["b"], order_id=OTHER_ORDER)}
+        await system.finished((ORDER, OTHER_ORDER))
+        await system.finished((ORDER, OTHER_ORDER), refresh=True)
+
+        assert [upstream.calls(image_id) for image_id in "ab"] == [2, 2]
+
+    @pytest.mark.parametrize(
+        "problem", [OrderNotFound(), OrderEmpty(), TooManyImages(3, 2), UpstreamError(), UpstreamTimeout()], ids=repr
+    )
+    async def test_what_is_wrong_with_one_is_wrong_with_that_one(
+        self, system: ArchiveSystem, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, problem: Problem
+    ) -> None:
+        """The others are delivered; when nothing can be had of any, there is no archive."""
+        fill_with(upstream, "a")
+        really_get = system.orders.get
+
+        async def get(order_id: str) -> Order:
+            if order_id == OTHER_ORDER:
+                raise problem
+            return await really_get(order_id)
+
+        monkeypatch.setattr(system.orders, "get", get)
+        archive = await system.finished((ORDER, OTHER_ORDER))
+        with pytest.raises(NoOrders):
+            await system.start((OTHER_ORDER,))
+
+        assert ([order.code for order in archive.failed_orders], archive.downloaded) == ([problem.code], 1)
+
+    async def test_what_concerns_all_of_them_ends_it(
+        self, system: ArchiveSystem, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Calls are paused for each of them."""
+        fill_with(upstream, "a")
+        monkeypatch.setattr(system.orders, "get", AsyncMock(side_effect=BreakerOpen()))
+
+        with pytest.raises(BreakerOpen):
+            await system.start((ORDER, OTHER_ORDER))
+
+
+class TestFind:
+    async def test_it_is_what_a_request_would_be_given_and_begins_nothing(
+        self, system: ArchiveSystem, upstream: FakeUpstream
+    ) -> None:
+        """A plan, a build that can be joined, the finished archive; nothing, for who has all of it."""
+        fill_with(upstream, "a")
+        document, gate = await system.orders.get(ORDER), upstream.hold("a")
+        waiting = Options(wait=True, wait_timeout=100)
+
+        planned = await system.archives.find(ORDER, document, waiting)
+        begun = dict(system.registry.builds)
+        archive, _ = await system.start(wait=True, wait_timeout=100)
+        running = await system.archives.find(ORDER, document, waiting)
+        gate.set()
+        await system.read_to_the_end(archive)
+        finished = await system.archives.find(ORDER, document, Options())
+        with pytest.raises(NothingNew):
+            await system.archives.find(ORDER, document, Options(since=archive.id))
+
+        assert (isinstance(planned, Plan), begun) == (True, {})
+        assert (running, finished) == (archive, archive)
+
+    async def test_a_finished_one_that_is_found_is_in_use(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
+        """It is not the first to go for want of room."""
+        fill_with(upstream, "a")
+        await system.finished()
+        await system.database.run(lambda connection: connection.execute("UPDATE archives SET used = 0"))
+
+        await system.start()
+
+        query = "SELECT used FROM archives"
+        assert await system.database.run(lambda connection: connection.execute(query).fetchone()[0]) > 0
+
+    async def test_the_renditions_of_one_are_known_while_it_is_built_and_later(
+        self, system: ArchiveSystem, upstream: FakeUpstream
+    ) -> None:
+        """By its record."""
+        fill_with(upstream, "a")
+        archive, _ = await system.start(quality=70)
+        building = await system.archives.renditions_of(archive)
+        await system.read_to_the_end(archive)
+        await yield_to_loop()
+
+        assert (building, await system.archives.renditions_of(archive)) == ({"": Rendition(quality=70)},) * 2
+
+
+class TestBeginning:
+    async def test_a_build_whose_caller_left_at_once_is_there_for_the_next(
+        self, system: ArchiveSystem, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Others may have heard of it by then."""
+        fill_with(upstream, "a")
+        announcing, go_on = asyncio.Event(), asyncio.Event()
+        really_announce = system.catalogue.announce
+
+        async def announce(*args: Any, **kwargs: Any) -> Any:
+            announcing.set()
+            await go_on.wait()
+            return await really_announce(*args, **kwargs)
+
+        monkeypatch.setattr(system.catalogue, "announce", announce)
+        leaving = asyncio.create_task(system.start())
+        await announcing.wait()
+        known = len(system.archives._tasks)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        go_on.set()
+        await yield_to_loop()
+
+        _, result = await system.start()
+
+        assert (leaving.cancelled(), known, result) == (True, 1, CacheResult.JOINED)
+
+    @pytest.mark.parametrize(("wait", "result"), [(True, CacheResult.MISS), (False, CacheResult.HIT)])
+    async def test_who_waits_continues_no_build_that_does_not(
+        self, upstream: FakeUpstream, tmp_path: Path, wait: bool, result: CacheResult
+    ) -> None:
+        """Given one that a restart interrupted: it would be over before what is waited for is there."""
+        fill_with(upstream, "a", "b")
+        async with open_archives(upstream, tmp_path / "data", concurrency=1, window=1) as system:
+            archive, _ = await system.start()
+            with archive.readers.reading():
+                await archive.wait_until(lambda: len(archive.members) == 1)
+            await system.archives.close()
+
+        async with open_archives(upstream, tmp_path / "data") as system:
+            again, met = await system.start(wait=wait)
+
+        assert (met, again.id == archive.id) == (result, not wait)
+
+    async def test_what_lost_an_image_is_not_continued(self, upstream: FakeUpstream, tmp_path: Path) -> None:
+        """Its bytes could not be sent: a new one is begun."""
+        fill_with(upstream, "a", "b")
+        async with open_archives(upstream, tmp_path / "data", concurrency=1, window=1) as system:
+            archive, _ = await system.start()
+            with archive.readers.reading():
+                await archive.wait_until(lambda: len(archive.members) == 1)
+            await system.archives.close()
+
+        async with open_archives(upstream, tmp_path / "data") as system:
+            await system.images.delete(lambda _: [archive.members[0].blob.digest])
+            again, result = await system.start()
+
+        assert (again.id != archive.id, result) == (True, CacheResult.MISS)
+
+
+async def test_what_is_known_of_images_is_swept_with_archives(
+    system: ArchiveSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would grow for ever."""
+    sweep = AsyncMock()
+    monkeypatch.setattr(system.archives._generations, "sweep", sweep)
+
+    await system.archives._sweep()
+
+    sweep.assert_awaited_once()

@@ -1,6 +1,7 @@
 """The record of archives on disk: found by key, by options and by id, until their time is over."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ from service.archives import catalogue as module
 from service.archives.archive import Archive, ImageResult, State
 from service.archives.catalogue import Catalogue
 from service.archives.layout import LAYOUT_VERSION, Member
+from service.archives.plan import PlannedOrder
 from service.archives.record import GONE, decode_result, encode_result
 from service.database import Database
 from service.images.blobs import Blob
+from service.images.identity import key_digest
 from service.reasons import Reason
 from tests.support.images import open_store, put
 from tests.support.plans import MOMENT, archive_of, plan_of
@@ -300,9 +303,99 @@ class TestSweep:
         """Nothing of the years stays: 410 becomes 404."""
         archive = await complete(catalogue, blob)
         await catalogue.drop(archive.id)
-        wall.advance(24 * 3_600 + 1)
+        known = "SELECT count(*) FROM archives"  # a look by id would count as use
+        counts = []
+        for seconds in (24 * 3_600 - 1, 2):
+            wall.advance(seconds)
+            await catalogue.sweep(set(), 0)
+            counts.append(await database.run(lambda c: c.execute(known).fetchone()[0]))
 
-        await catalogue.sweep(set(), 0)
-
+        assert counts == [1, 0]
         assert await state(catalogue, archive) is None
         assert await database.run(lambda c: c.execute("SELECT count(*) FROM members").fetchone()[0]) == 0
+
+
+class TestHeld:
+    """Which images an archive held, for who asks what is new since."""
+
+    @staticmethod
+    async def settled(catalogue: Catalogue, *results: ImageResult) -> Archive:
+        """Of two orders, with these results."""
+        plan = plan_of("a")
+        plan = plan.model_copy(update={"orders": (*plan.orders, PlannedOrder(order_id="p"))})
+        archive = archive_of(plan)
+        await catalogue.begin(archive, plan)
+        archive.results = list(results)
+        await catalogue.settle(archive, State.PARTIAL, "")
+        return archive
+
+    async def test_only_whole_images_are(self, catalogue: Catalogue) -> None:
+        """Of all its orders; one without its end may come whole yet."""
+        whole = ImageResult("a", "a.jpg", key="a.0")
+        cut = ImageResult("b", "b.jpg", key="b.0", code=Reason.INCOMPLETE)
+        missing = ImageResult("c", "c.jpg", code=Reason.TIMEOUT)
+
+        archive = await self.settled(catalogue, whole, cut, missing)
+
+        assert await catalogue.image_keys(archive.id) == (["o", "p"], {key_digest("a.0")})
+
+    async def test_it_is_known_for_thirty_days_whatever_became_of_the_archive(
+        self, catalogue: Catalogue, wall: FakeClock
+    ) -> None:
+        """Then it is not known at all."""
+        archive = await self.settled(catalogue, ImageResult("a", "a.jpg", key="a.0"))
+        await catalogue.drop(archive.id)
+        wall.advance(30 * 24 * 3_600 - 1)
+        await catalogue.sweep(set(), 0)
+        known = await catalogue.image_keys(archive.id)
+        wall.advance(2)
+        await catalogue.sweep(set(), 0)
+
+        assert known == (["o", "p"], {key_digest("a.0")})
+        assert await catalogue.image_keys(archive.id) is None
+
+    async def test_of_one_that_is_being_built_it_is_not_known(self, catalogue: Catalogue, blob: Blob) -> None:
+        """More may come."""
+        archive = await begun(catalogue, blob)
+
+        assert await catalogue.image_keys(archive.id) is None
+
+    @pytest.mark.parametrize("has_keys", [True, False])
+    async def test_of_one_that_was_noted_elsewhere_its_record_tells(
+        self, catalogue: Catalogue, database: Database, blob: Blob, has_keys: bool
+    ) -> None:
+        """By its results; where an earlier version has left no keys in them, by its members."""
+        archive = await begun(catalogue, blob)
+        cut = ImageResult("b", "b.jpg", key="b.0", code=Reason.INCOMPLETE)
+        archive.results = [ImageResult("a", "a.jpg", key="x.0" if has_keys else None), cut]
+        await catalogue.settle(archive, State.COMPLETE, "")
+        await database.run(lambda connection: connection.execute("DELETE FROM held"))
+
+        assert await catalogue.image_keys(archive.id) == (["o"], {key_digest("x.0" if has_keys else "a.0")})
+
+
+async def test_of_stale_ones_the_newest_comes_first(catalogue: Catalogue, blob: Blob, wall: FakeClock) -> None:
+    """It is nearest to what the order is now."""
+    older = await complete(catalogue, blob, key="yesterday")
+    wall.advance(1)
+    newer = await complete(catalogue, blob, key="today")
+
+    assert [record.id for record in await catalogue.find_stale("options")] == [newer.id, older.id]
+
+
+async def test_what_another_instance_told_replaces_what_was_known(catalogue: Catalogue, blob: Blob) -> None:
+    """Members and results; not when it is kept."""
+    archive = await begun(catalogue, blob)
+    await catalogue.keep(archive.id, 1e12)
+    told = await complete(catalogue, blob)
+    record = await catalogue.load(told.id)
+    assert record is not None
+    results = (ImageResult("a", "a.jpg", "z.jpg", key="a.0"),)
+    member = replace(record.members[0][0], name="z.jpg")
+
+    for _ in range(2):
+        await catalogue.adopt(replace(record, id=archive.id, members=((member, 3),), results=results))
+    found = await catalogue.load(archive.id)
+
+    assert found is not None
+    assert (found.members, found.results, found.state, found.kept) == (((member, 3),), results, "complete", 1e12)

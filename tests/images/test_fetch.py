@@ -13,7 +13,8 @@ from aiohttp import web
 
 from service.disk import OutOfSpace
 from service.images import fetch as fetch_module
-from service.images.blobs import BlobWriter
+from service.images.blobs import Blob, BlobWriter
+from service.images.body import ImageTooLarge
 from service.images.fetch import ImageFetcher
 from service.images.leases import Lease
 from service.images.requests import FetchContext, Fetched, ImageFailed, ImageRequest
@@ -300,6 +301,21 @@ class TestFlights:
         asked = [request.path.split("/")[-2] for request in upstream.received]
         assert (sorted(asked[:3]), asked[3:]) == (["a", "c", "d"], ["b"])
 
+    async def test_thumbnails_that_join_a_thumbnail_stay_behind(
+        self, upstream: FakeUpstream, images: ImageStore
+    ) -> None:
+        """However many want it."""
+        upstream.images |= {"held": jpeg(1), "a": jpeg(2)}
+        upstream.hold("held")
+        async with scene_of(upstream, images, limit=1) as scene:
+            held = scene.fetch("held")
+            await upstream.until(lambda: upstream.calls("held") == 1)
+            thumbnails = [scene.fetch("a", FetchContext("build", behind=True)) for _ in range(2)]
+            await yield_to_loop()
+
+            assert scene.queued() == [0, 1]
+            assert not any(task.done() for task in (held, *thumbnails))
+
     async def test_another_rendition_is_another_download(self, scene: Scene, upstream: FakeUpstream) -> None:
         """Keys decide."""
         upstream.images["a"] = jpeg()
@@ -542,6 +558,42 @@ class TestCredit:
             (Reason.NO_CREDIT, 0)
         ] * 2
         assert upstream.calls("b") == 0
+
+    async def test_what_others_have_or_are_buying_is_had_without_credit(
+        self, scene: Scene, upstream: FakeUpstream
+    ) -> None:
+        """A build that buys nothing more takes what is stored, and joins what runs."""
+        upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
+        context = FetchContext("build", out_of_credit=True, looked_at=time.monotonic())
+        await scene.fetch("a", preview=False)
+        gate = upstream.hold("b")
+        buying = scene.fetch("b", preview=False)
+        await upstream.until(lambda: upstream.calls("b") == 1)
+        stored, joined = scene.fetch("a", context, preview=False), scene.fetch("b", context, preview=False)
+        await yield_to_loop()
+        gate.set()
+
+        assert [(await fetch).attempts for fetch in (stored, joined, buying)] == [0, 1, 1]
+        assert await reason(scene.fetch("c", context, preview=False)) == (Reason.NO_CREDIT, 0)
+
+    async def test_what_others_began_meanwhile_is_joined_without_credit(
+        self, scene: Scene, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given a download that begins while it is looked for in the store."""
+        upstream.images["a"] = jpeg()
+        buying: list[asyncio.Task[Fetched]] = []
+
+        async def begin_meanwhile(*_: object) -> None:
+            buying.append(scene.fetch("a", preview=False))
+            await upstream.until(lambda: upstream.calls("a") == 1)
+
+        upstream.hold("a")
+        monkeypatch.setattr(scene.fetcher, "_find_only", begin_meanwhile)
+        fetch = scene.fetch("a", FetchContext("build", out_of_credit=True), preview=False)
+        await upstream.until(lambda: upstream.calls("a") == 1)
+        upstream._gates["a"].set()
+
+        assert (await fetch).blob == (await buying[0]).blob
 
     async def test_a_402_for_a_preview_says_nothing_about_credit(self, scene: Scene, upstream: FakeUpstream) -> None:
         """It did not want to buy."""
@@ -868,3 +920,94 @@ async def test_a_circuit_that_opens_under_way_is_told_with_the_attempts_made(
 
         upstream.images["a"] = trip
         assert await reason(scene.fetch()) == (Reason.BREAKER_OPEN, 1)
+
+
+async def test_want_of_room_is_counted(scene: Scene, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the reason why an image is missing."""
+    upstream.images["a"] = jpeg()
+
+    async def no_room(*_: object, **__: object) -> None:
+        raise OutOfSpace("no room")
+
+    monkeypatch.setattr(scene.images, "publish", no_room)
+    with pytest.raises(OutOfSpace):
+        await scene.fetch()
+
+    assert sample(scene.parts.metrics.registry, "batch_image_failures_total", reason="store_full") == 1
+
+
+async def test_what_another_instance_took_may_be_too_large_for_this_one(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is the reason, and no fault."""
+
+    async def too_large(*_: object) -> None:
+        raise ImageTooLarge
+
+    monkeypatch.setattr(scene.images, "find_shared", too_large)
+
+    assert await reason(scene.fetch()) == (Reason.TOO_LARGE, 0)
+
+
+@pytest.mark.parametrize("buys", [True, False])
+async def test_a_lease_that_cannot_be_had_is_a_timeout(scene: Scene, upstream: FakeUpstream, buys: bool) -> None:
+    """Nothing is asked of Autoenhance: it may be bought elsewhere just now."""
+    asked: list[bool] = []
+
+    class Leases:
+        async def acquire(self, key: str, *, buys: bool) -> Lease:
+            asked.append(buys)
+            raise TimeoutError
+
+    upstream.images["a"], parts = jpeg(), scene.parts
+    fetcher = ImageFetcher(parts.client, scene.images, scene.slots, parts.metrics, scene.spending, Leases())
+    request = ImageRequest("a.0", "a", Rendition(preview=not buys))
+
+    assert await reason(scene.start(fetcher.fetch(request, FetchContext("build")))) == (Reason.TIMEOUT, 0)
+    assert (asked, upstream.calls("a")) == ([buys], 0)
+
+
+@pytest.mark.parametrize(("is_only_one", "is_certain"), [(True, True), (True, False), (False, True)])
+async def test_an_image_that_may_have_been_fetched_elsewhere_is_counted(
+    scene: Scene, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, is_only_one: bool, is_certain: bool
+) -> None:
+    """Whether it is the lease or the shared storage that cannot tell."""
+
+    class Leases:
+        async def acquire(self, key: str, *, buys: bool) -> Lease:
+            return Lease(is_only_one=is_only_one)
+
+    async def find_shared(*_: object) -> tuple[None, bool]:
+        return None, is_certain
+
+    upstream.images["a"], parts = jpeg(), scene.parts
+    monkeypatch.setattr(scene.images, "find_shared", find_shared)
+    fetcher = ImageFetcher(parts.client, scene.images, scene.slots, parts.metrics, scene.spending, Leases())
+    await scene.start(fetcher.fetch(ImageRequest("a.0", "a", Rendition()), FetchContext("build")))
+
+    counted = sample(parts.metrics.registry, "batch_images_refetched_total", why="uncoordinated")
+    assert counted == (not (is_only_one and is_certain))
+
+
+async def test_a_lease_is_given_back_with_the_order_where_the_image_is(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the next one finds it without a look."""
+    given_back: list[str] = []
+    blob = await put(scene.images, "other.0", jpeg())
+
+    class Leases:
+        async def acquire(self, key: str, *, buys: bool) -> Lease:
+            return Lease(give_back=given_back.append)
+
+    async def find_shared(*_: object) -> tuple[Blob, bool]:
+        return blob, True
+
+    monkeypatch.setattr(scene.images, "find_shared", find_shared)
+    parts = scene.parts
+    fetcher = ImageFetcher(parts.client, scene.images, scene.slots, parts.metrics, scene.spending, Leases())
+    request = ImageRequest("a.0", "a", Rendition(), order_id="order")
+
+    assert await scene.start(fetcher.fetch(request, FetchContext("build"))) == Fetched(blob, 0)
+    assert given_back == ["order"]
+    assert sample(parts.metrics.registry, "batch_image_download_seconds_count") == 0

@@ -143,7 +143,7 @@ ARCHIVES = (
         "() if options.refresh else await self._store.find(plan.keys)",
         "await self._store.find(plan.keys)",
         "a refresh is counted into the price though the images are stored",
-        "tests/archives/test_archives.py",
+        "tests/archives/test_previews.py",
         "tests/e2e/test_spending.py",
     ),
     Mutant(
@@ -151,7 +151,7 @@ ARCHIVES = (
         "> options.max_credits:",
         ">= options.max_credits:",
         "max_credits itself may be spent",
-        "tests/archives/test_archives.py",
+        "tests/archives/test_previews.py",
         "tests/e2e/test_spending.py",
     ),
     Mutant(
@@ -159,7 +159,7 @@ ARCHIVES = (
         "if found is None or order_id not in found[0]:",
         "if found is None:",
         "since takes only an archive of the same order",
-        "tests/archives/test_archives.py",
+        "tests/archives/test_previews.py",
         "tests/e2e/test_since.py",
     ),
     Mutant(
@@ -202,7 +202,7 @@ ARCHIVES = (
         ),
         "",
         "since an archive that is still building is not judged yet",
-        "tests/archives/test_archives.py",
+        "tests/archives/test_previews.py",
         "tests/e2e/test_since.py",
     ),
     Mutant(
@@ -210,7 +210,7 @@ ARCHIVES = (
         "        self.archive.readers.moved()  # there is room for another one in place of it\n",
         "",
         "a failed image makes room for the next one within the window",
-        "tests/archives/test_archives.py",
+        "tests/archives/test_build.py",
         _DOWNLOADS,
     ),
     Mutant(
@@ -218,7 +218,7 @@ ARCHIVES = (
         "if state is State.COMPLETE and any(result.code not in FOR_GOOD for result in failures):",
         "if state is State.COMPLETE and any(result.code in FOR_GOOD for result in failures):",
         "an original that may come yet is asked for again",
-        "tests/archives/test_archives.py",
+        "tests/archives/test_build.py",
         "tests/e2e/test_originals.py",
     ),
     Mutant(
@@ -226,7 +226,7 @@ ARCHIVES = (
         "        self.archive.readers.is_abandoned = True\n        was_seen",
         "        was_seen",
         "a build that fails is not joined while it is taken off the disk",
-        "tests/archives/test_archives.py",
+        "tests/archives/test_build.py",
         "tests/e2e/test_joining.py",
     ),
     Mutant(
@@ -237,7 +237,7 @@ ARCHIVES = (
         ),
         "        await self._catalogue.append(self.archive, members)\n",
         "an image that was evicted is not in the archive",
-        "tests/archives/test_archives.py tests/archives/test_full_disk.py",
+        "tests/archives/test_build.py tests/archives/test_full_disk.py",
         _DOWNLOADS,
     ),
     Mutant(
@@ -245,7 +245,7 @@ ARCHIVES = (
         "if current is None or current.state in _FINAL or is_last_poll:",
         "if current is None or current.state in _FINAL:",
         "at the deadline what is not ready is reported",
-        "tests/archives/test_archives.py",
+        "tests/archives/test_build.py",
         "tests/e2e/test_waiting.py",
     ),
     Mutant(
@@ -344,7 +344,7 @@ ARCHIVES = (
         "            self._keys[image.entry] = image.key\n",
         "",
         "an archive with a renewed image is found by the renewed key",
-        "tests/archives/test_archives.py",
+        "tests/archives/test_build.py",
     ),
     Mutant(
         "archives/catalogue.py",

@@ -237,3 +237,82 @@ async def test_a_deleted_order_is_not_found(
     for _ in range(2):
         with pytest.raises(OrderNotFound):
             await ask(orders, "o")
+
+
+def listing(listed: int, total: int, **fields: object) -> Order:
+    """A finished order that lists so many of its images."""
+    images = [{"image_id": f"i{number}", "status": "processed"} for number in range(listed)]
+    return parse_order({"order_id": "o", "images": images, "total_images": total} | fields)
+
+
+class TestShortListings:
+    """An order that lists fewer images than it counts."""
+
+    @pytest.fixture(autouse=True)
+    def pauses(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        """What is waited for, without waiting."""
+        pauses: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            pauses.append(seconds)
+
+        monkeypatch.setattr(asyncio, "sleep", sleep)
+        return pauses
+
+    async def test_what_is_listed_a_moment_later_is_what_there_is(
+        self, upstream: Upstream, orders: Orders, pauses: list[float]
+    ) -> None:
+        """A listing may lag behind its count."""
+        upstream.answers = iter([listing(1, 2), listing(2, 2)])
+
+        order = await orders.get("o")
+
+        assert (order.image_count, len(upstream.calls), pauses) == (2, 2, [2.0])
+
+    async def test_what_is_still_so_is_so(
+        self, upstream: Upstream, orders: Orders, clock: FakeClock, pauses: list[float]
+    ) -> None:
+        """It is looked at once more only when the numbers are others."""
+        upstream.answer = listing(1, 3)
+        for _ in range(2):
+            await orders.get("o")
+            clock.advance(FRESHNESS)
+        looks = len(upstream.calls)
+        upstream.answer = listing(2, 3)
+        await orders.get("o")
+
+        assert (looks, len(upstream.calls), len(pauses)) == (3, 5, 2)
+
+    async def test_while_an_order_may_grow_its_count_means_nothing(
+        self, upstream: Upstream, orders: Orders, pauses: list[float]
+    ) -> None:
+        """Its brackets are being merged."""
+        upstream.answer = listing(1, 3, is_merging=True)
+
+        await orders.get("o")
+
+        assert (len(upstream.calls), pauses) == (1, [])
+
+    async def test_a_thousand_of_them_are_known(
+        self, upstream: Upstream, orders: Orders, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Those that were asked for last; one that was listed whole at the second look is none of them."""
+        monkeypatch.setattr(orders_module, "_MAX_SHORT", 2)
+        upstream.answer = listing(1, 2)
+        for order_id in "abc":
+            await orders.get(order_id)
+        upstream.answers = iter([listing(1, 2), listing(2, 2)])
+        await orders.get("d")
+
+        assert list(orders._short) == ["b", "c"]
+
+
+async def test_the_oldest_document_makes_room(
+    upstream: Upstream, orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the newest."""
+    monkeypatch.setattr(orders_module, "_MAX_BYTES", 2 * FINAL.memory_bytes)
+    for order_id in "abc":
+        await orders.get(order_id)
+
+    assert [orders.is_kept(order_id) for order_id in "abc"] == [False, True, True]

@@ -21,3 +21,9 @@ def fill(
     upstream.orders[order_id] = order(bodies, order_id=order_id)
     upstream.images |= bodies
     return {f"{image_id}.jpg": body for image_id, body in bodies.items()}
+
+
+def fill_with(upstream: FakeUpstream, *image_ids: str) -> None:
+    """An order of these images, all of them ready."""
+    upstream.orders[ORDER] = order(image_ids)
+    upstream.images |= {image_id: jpeg(number) for number, image_id in enumerate(image_ids)}
