@@ -45,6 +45,7 @@ class BlobFiles:
         self._unfinished = directory / _UNFINISHED
         self._threads = threads
         self._numbers = count()
+        self._folders: set[str] = set()
         self._open: OrderedDict[str, OpenBlob] = OrderedDict()
         self._in_memory: OrderedDict[str, bytes] = OrderedDict()
         self._memory_bytes = 0
@@ -58,22 +59,20 @@ class BlobFiles:
         return self._unfinished / str(next(self._numbers))
 
     def prepare(self, known: Container[str]) -> None:
-        """Make the folders, and remove what a crash left: unfinished downloads, and files that are not `known`."""
+        """Make the folder, and remove what a crash left: unfinished downloads, and files that are not `known`."""
         self._unfinished.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in self._unfinished.iterdir():
             path.unlink()
         for path in self._directory.glob("??/*"):
             if path.name not in known:
                 path.unlink()
-        for number in range(256):
-            (self._directory / f"{number:02x}").mkdir(exist_ok=True)
 
     def write(self, digest: str, data: bytes) -> tuple[int, int]:
         """Put a small blob into its place; returns its size and modification time (ns). Raises `OSError`.
 
         Until its row is committed nobody reads it, and a start removes it: it needs no other name meanwhile.
         """
-        path = f"{self._root}/{digest[:2]}/{digest}"
+        path = self._place(digest)
         try:
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         except FileExistsError:
@@ -101,7 +100,7 @@ class BlobFiles:
 
         It is there already when the work is repeated.
         """
-        path = self.path(digest)
+        path = Path(self._place(digest))
         try:
             writer.path.replace(path)
         except FileNotFoundError:
@@ -109,6 +108,14 @@ class BlobFiles:
                 raise
         status = path.stat()
         return status.st_size, status.st_mtime_ns
+
+    def _place(self, digest: str) -> str:
+        """Where a blob is to be put; its folder is made with the first one in it."""
+        folder = digest[:2]
+        if folder not in self._folders:
+            (self._directory / folder).mkdir(exist_ok=True)
+            self._folders.add(folder)
+        return f"{self._root}/{folder}/{digest}"
 
     def probe(self) -> None:
         """Make a file and remove it. Raises `OSError` where that cannot be done."""
