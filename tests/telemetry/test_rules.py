@@ -15,7 +15,7 @@ from tests.telemetry.test_metrics import CONTRACT, PROCESS, SHARED
 
 FOLDER = ROOT / "deploy" / "prometheus"
 ALERTS = FOLDER / "rules" / "alerts.yml"
-TESTS = FOLDER / "tests" / "alerts.test.yml"
+TESTS = sorted((FOLDER / "tests").glob("*.test.yml"))
 NAMES = re.compile(r"(?<![\w:\"])(?:job(?:_instance)?:[\w:]+|batch_\w+|process_\w+|up)\b")
 SUFFIXES = ("_bucket", "_sum", "_count")
 
@@ -36,9 +36,10 @@ def test_prometheus_accepts_the_configuration() -> None:
 
 
 @pytest.mark.timeout(300)
-def test_each_alert_is_quiet_and_then_fires() -> None:
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
+def test_each_alert_is_quiet_and_then_fires(path: Path) -> None:
     """`promtool test rules`, wording included."""
-    promtool("test", "rules", str(TESTS))
+    promtool("test", "rules", str(path))
 
 
 def test_alertmanager_accepts_the_example_and_sends_each_severity_its_way() -> None:
@@ -66,7 +67,8 @@ def test_alertmanager_accepts_the_example_and_sends_each_severity_its_way() -> N
 
 def test_no_alert_is_untested() -> None:
     """Each has a minute in which it is quiet, and the next one, in which it fires."""
-    tests = {test["name"]: test["alert_rule_test"] for test in yaml.safe_load(TESTS.read_text())["tests"]}
+    documents = [yaml.safe_load(path.read_text()) for path in TESTS]
+    tests = {test["name"]: test["alert_rule_test"] for document in documents for test in document["tests"]}
 
     assert {name.partition(":")[0] for name in tests} == {alert["alert"] for alert in alerts()}
     for name, (quiet, firing) in tests.items():
