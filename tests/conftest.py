@@ -1,14 +1,16 @@
 """What all tests share: plain logs, and a loop that must not be blocked."""
 
+import gc
 import logging
 import os
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 import structlog
-from blockbuster import BlockBuster, blockbuster_ctx
+from blockbuster import BlockBuster
 from hypothesis import HealthCheck, settings
 
 from service.telemetry.logs import configure_logs
@@ -34,12 +36,26 @@ def logs() -> None:
     logging.getLogger().handlers.clear()
 
 
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays; looking through it for garbage would be a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def loop_guard() -> Iterator[BlockBuster]:
     """Fails any test whose service code blocks the event loop."""
-    with blockbuster_ctx("service") as guard:
-        for function in guard.functions.values():
-            # docket's connections read the version of redis-py from the disk, once each; coverage locks its own data.
-            function.can_block_in("redis/utils.py", "get_lib_version")
-            function.can_block_in("coverage/collector.py", "lock_data")
-        yield guard
+    guard = _guard()
+    guard.activate()
+    yield guard
+    guard.deactivate()
+
+
+@cache
+def _guard() -> BlockBuster:
+    guard = BlockBuster("service")
+    for function in guard.functions.values():
+        # docket's connections read the version of redis-py from the disk, once each; coverage locks its own data.
+        function.can_block_in("redis/utils.py", "get_lib_version")
+        function.can_block_in("coverage/collector.py", "lock_data")
+    return guard
