@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 # Test processes side by side: more than processors, for tests wait for other processes most of their time.
-WORKERS ?= 3
+WORKERS ?= 4
+# What was compiled is kept: else every process of the tests would compile all of it for itself.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The unit tests, and those of the API; without what waits for seconds or starts programs.
 FAST := tests/api tests/archives tests/assistant tests/images tests/jobs tests/mutants tests/orders \

@@ -36,6 +36,21 @@ def logs() -> None:
     logging.getLogger().handlers.clear()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that are given more time than others, some in each process: none is left for the end, when
+    the other processes have nothing to do but wait for it."""
+    long: list[pytest.Item] = []
+    others: list[pytest.Item] = []
+    for item in items:
+        (long if item.get_closest_marker("timeout") else others).append(item)
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items.clear()
+    for left in range(processes, 0, -1):  # xdist gives each a part of the sequence, and steals from its end
+        size, first = (len(long) + len(others)) // left, len(long) // left
+        items += long[:first] + others[: size - first]
+        del long[:first], others[: size - first]
+
+
 def pytest_collection_finish() -> None:
     """What was imported and collected stays; looking through it for garbage would be a tenth of the time."""
     gc.collect()
