@@ -1,7 +1,9 @@
 """Every series the service exports, in one class over its own registry."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from itertools import product
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
@@ -11,6 +13,8 @@ from prometheus_client.process_collector import ProcessCollector
 from service import __version__
 from service.reasons import Reason
 from service.telemetry import traces
+
+MetricT = TypeVar("MetricT", Counter, Gauge)
 
 
 class ArchiveOutcome(StrEnum):
@@ -71,6 +75,7 @@ class JobStatus(StrEnum):
 
 OPEN_STATUSES = (JobStatus.QUEUED, JobStatus.PROCESSING)
 """Of jobs that have not ended."""
+_FINAL_STATUSES = tuple(status for status in JobStatus if status not in OPEN_STATUSES)
 
 
 class CallbackOutcome(StrEnum):
@@ -152,22 +157,22 @@ class Metrics:
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
 
-        def counter(name: str, description: str, labels: tuple[str, ...] = ()) -> Counter:
-            return Counter(f"batch_{name}", description, labels, registry=registry)
+        # Every known value of a label exists from the start, so that rate() begins at zero, not at nothing.
+        def counter(name: str, description: str, **labels: Iterable[str]) -> Counter:
+            return _begun(Counter(f"batch_{name}", description, labels, registry=registry), labels)
 
-        def gauge(name: str, description: str, labels: tuple[str, ...] = ()) -> Gauge:
-            return Gauge(f"batch_{name}", description, labels, registry=registry)
+        def gauge(name: str, description: str, **labels: Iterable[str]) -> Gauge:
+            return _begun(Gauge(f"batch_{name}", description, labels, registry=registry), labels)
 
-        def histogram(name: str, description: str, buckets: Sequence[float], labels: tuple[str, ...] = ()) -> Histogram:
+        def histogram(name: str, description: str, buckets: Sequence[float], *labels: str) -> Histogram:
             return _Histogram(f"batch_{name}", description, labels, buckets=buckets, registry=registry)
 
-        by_route = ("route", "method", "status")
-        self.http_requests = counter("http_requests", "Requests answered.", by_route)
+        self.http_requests = counter("http_requests", "Requests answered.", route=(), method=(), status=())
         self.http_duration = histogram(
-            "http_request_duration_seconds", "From request to last byte.", _HTTP_SECONDS, by_route
+            "http_request_duration_seconds", "From request to last byte.", _HTTP_SECONDS, "route", "method", "status"
         )
 
-        self.archives = counter("archives", "Archives built, by outcome.", ("outcome",))
+        self.archives = counter("archives", "Archives built, by outcome.", outcome=ArchiveOutcome)
         self.archives_served = counter("archives_served", "Archives, or parts of them, sent to the last byte.")
         self.archive_duration = histogram(
             "archive_duration_seconds", "From the start of a build to its last image.", _ARCHIVE_SECONDS
@@ -177,29 +182,36 @@ class Metrics:
         )
         self.archive_size = histogram("archive_size_bytes", "Length of a settled archive.", _ARCHIVE_BYTES)
 
-        self.images = counter("images", "Images by outcome.", ("outcome",))
-        self.image_failures = counter("image_failures", "Images missing, by reason.", ("reason",))
+        self.images = counter("images", "Images by outcome.", outcome=ImageOutcome)
+        self.image_failures = counter("image_failures", "Images missing, by reason.", reason=Reason)
         self.images_bought = counter("images_bought", "Images bought: fetched in full size, for a credit.")
         self.images_refetched = counter(
-            "images_refetched", "Images fetched although they had been fetched before, by reason.", ("why",)
+            "images_refetched", "Images fetched although they had been fetched before, by reason.", why=Refetch
         )
         self.image_download = histogram(
             "image_download_seconds", "One image, retries and waits included.", _IMAGE_SECONDS
         )
         self.image_size = histogram("image_size_bytes", "Size of a downloaded image.", _IMAGE_BYTES)
 
-        by_answer = ("operation", "status")
-        self.upstream_requests = counter("upstream_requests", "Calls to Autoenhance.", by_answer)
+        self.upstream_requests = counter(
+            "upstream_requests", "Calls to Autoenhance.", operation=Call, status=_CALL_FAILURES
+        )
         self.upstream_duration = histogram(
             "upstream_request_duration_seconds",
             "One call to Autoenhance, up to the head of its answer.",
             _UPSTREAM_SECONDS,
-            by_answer,
+            "operation",
+            "status",
         )
         self._upstream_series: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
-        self.upstream_retries = counter("upstream_retries", "Calls repeated, by reason.", ("reason",))
-        self.breaker_state = gauge("breaker_state", "0 closed, 1 half-open, 2 open.", ("circuit",))
-        self.breaker_transitions = counter("breaker_transitions", "Changes of a circuit's state.", ("circuit", "state"))
+        self.upstream_retries = counter("upstream_retries", "Calls repeated, by reason.", reason=Reason)
+        self.breaker_state = gauge("breaker_state", "0 closed, 1 half-open, 2 open.", circuit=Circuit)
+        self.breaker_transitions = counter(
+            "breaker_transitions",
+            "Changes of a circuit's state.",
+            circuit=Circuit,
+            state=("closed", "half-open", "open"),
+        )
         self.concurrency_limit = gauge("download_concurrency_limit", "Image downloads allowed at once.")
         self.download_rate_limit = gauge(
             "download_rate_limit", "Image downloads that may start per second; 0 = no limit."
@@ -207,22 +219,23 @@ class Metrics:
         self.downloads_in_flight = gauge("downloads_in_flight", "Image downloads under way.")
 
         self.cache_requests = counter(
-            "archive_cache_requests", "Requests for an archive, by cache result.", ("result",)
+            "archive_cache_requests", "Requests for an archive, by cache result.", result=CacheResult
         )
-        self.jobs_open = gauge("jobs_open", "Background jobs that have not ended, by status.", ("status",))
-        self.jobs_ended = counter("jobs", "Background jobs ended, by outcome.", ("outcome",))
-        self.callbacks = counter("callbacks", "Callbacks attempted, by outcome.", ("outcome",))
-        self.deliveries = counter("deliveries", "Deliveries into storage attempted, by outcome.", ("outcome",))
+        self.jobs_open = gauge("jobs_open", "Background jobs that have not ended, by status.", status=OPEN_STATUSES)
+        self.jobs_ended = counter("jobs", "Background jobs ended, by outcome.", outcome=_FINAL_STATUSES)
+        self.callbacks = counter("callbacks", "Callbacks attempted, by outcome.", outcome=CallbackOutcome)
+        self.deliveries = counter(
+            "deliveries", "Deliveries into storage attempted, by outcome.", outcome=DeliveryOutcome
+        )
         self.store_bytes = gauge("store_bytes", "Bytes of images kept on disk.")
         self.store_limit = gauge("store_limit_bytes", "Bytes of images that may be kept on disk.")
         self.store_evictions = counter("store_evictions", "Images removed to make room.")
-        self.shared_up = gauge("shared_up", "Whether the last call to what instances share succeeded.", ("what",))
+        self.shared_up = gauge("shared_up", "Whether the last call to what instances share succeeded.", what=())
         self.rate_limited = counter("rate_limited", "Requests refused because their caller sent too many.")
         self.client_disconnects = counter("client_disconnects", "Clients that left before the last byte.")
         self.loop_lag = histogram("event_loop_lag_seconds", "How late the event loop wakes a timer.", _LAG_SECONDS)
         self.loop_tasks = gauge("event_loop_tasks", "Tasks of the event loop that have not ended.")
-        gauge("build_info", "The running version.", ("version",)).labels(__version__).set(1)
-        self._declare_values()
+        gauge("build_info", "The running version.", version=()).labels(__version__).set(1)
 
     def upstream_call(self, operation: str, status: str, seconds: float) -> None:
         """One call to Autoenhance was answered, or failed, after so many seconds."""
@@ -254,32 +267,9 @@ class Metrics:
             for value in sample.labels.values()
         }
 
-    def _declare_values(self) -> None:
-        """Make every known label value exist from the start, so that rate() begins at zero, not at nothing."""
-        for outcome in ArchiveOutcome:
-            self.archives.labels(outcome)
-        for image_outcome in ImageOutcome:
-            self.images.labels(image_outcome)
-        for reason in Reason:
-            self.image_failures.labels(reason)
-            self.upstream_retries.labels(reason)
-        for status in JobStatus:
-            if status in OPEN_STATUSES:
-                self.jobs_open.labels(status)
-            else:
-                self.jobs_ended.labels(status)
-        for refetch in Refetch:
-            self.images_refetched.labels(refetch)
-        for callback_outcome in CallbackOutcome:
-            self.callbacks.labels(callback_outcome)
-        for delivery_outcome in DeliveryOutcome:
-            self.deliveries.labels(delivery_outcome)
-        for result in CacheResult:
-            self.cache_requests.labels(result)
-        for call in Call:
-            for failure in _CALL_FAILURES:
-                self.upstream_requests.labels(call, failure)
-        for circuit in Circuit:
-            self.breaker_state.labels(circuit)
-            for state in ("closed", "half-open", "open"):
-                self.breaker_transitions.labels(circuit, state)
+
+def _begun(metric: MetricT, labels: Mapping[str, Iterable[str]]) -> MetricT:
+    """A metric with every combination of known values of its labels; a label without any has none yet."""
+    for values in product(*labels.values()) if labels else ():
+        metric.labels(*values)
+    return metric
