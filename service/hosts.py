@@ -2,6 +2,7 @@
 
 import ipaddress
 from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import SplitResult, urlsplit
 
 
@@ -19,8 +20,14 @@ def is_loopback(host: str) -> bool:
     host = host.lower().strip("[]")
     if host == "localhost" or host.endswith(".localhost"):
         return True
+    address = address_of(host)
+    return address is not None and address.is_loopback
+
+
+def address_of(host: str) -> IPv4Address | IPv6Address | None:
+    """The address that a host is, without its zone; an IPv4 address within IPv6 is that. None for a name."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return False
-    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

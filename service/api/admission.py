@@ -4,9 +4,10 @@ import ipaddress
 import resource
 import time
 from collections.abc import Collection, Iterable
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from typing import Protocol
 
+from service.hosts import address_of
 from service.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -49,11 +50,10 @@ def connections_within(files: int) -> int:
 
 def peer_group(address: str) -> str:
     """Whose connections count together: those of an address, of IPv6 those of its network."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    return str(ipaddress.ip_network((ip, IPV6_PREFIX), strict=False)) if ip.version == 6 else str(ip)
+    ip = address_of(address)
+    if isinstance(ip, IPv6Address):
+        return str(ipaddress.ip_network((ip, IPV6_PREFIX), strict=False))
+    return address if ip is None else str(ip)
 
 
 class Admission:
@@ -121,11 +121,8 @@ class Admission:
             del self._counts[group]
 
     def _is_trusted(self, address: str) -> bool:
-        try:
-            ip = ipaddress.ip_address(address.partition("%")[0])
-        except ValueError:
-            return False
-        return any((getattr(ip, "ipv4_mapped", None) or ip) in network for network in self._trusted)
+        ip = address_of(address)
+        return ip is not None and any(ip in network for network in self._trusted)
 
     def _note(self, address: str) -> None:
         """One line a minute, however many come."""

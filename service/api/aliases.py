@@ -13,10 +13,8 @@ _DEPRECATION = "@1795824000"
 _SAFE = "/%:@!$&'()*+,;=~"
 
 
-async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Signal handler: `Deprecation`, and a `Link` to the same thing under `/v1`."""
-    if not isinstance(request, web.Request):
-        return
     if (successor := policy_of(request).successor) is None:
         return
     # Where ids stand in the path, the successor is the path below /v1.

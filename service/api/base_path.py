@@ -41,9 +41,9 @@ def in_html(html: bytes, base: str) -> bytes:
     return _IN_HTML.sub(rb'\1="%s/' % base.encode(), html)
 
 
-async def complete_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
+async def complete_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Signal handler: `Location` and `Link` lead below the path."""
-    if not isinstance(request, web.Request) or not (base := base_path(request)):
+    if not (base := base_path(request)):
         return
     if response.headers.get("Location", "").startswith("/"):
         response.headers["Location"] = base + response.headers["Location"]

@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import ipaddress
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -12,6 +11,7 @@ from pydantic import SecretStr
 
 from service.api.admission import Network, peer_group
 from service.api.keys import SETTINGS
+from service.hosts import address_of
 from service.settings import ServiceKey, Settings
 
 
@@ -132,8 +132,4 @@ def _parse(text: str) -> IPv4Address | IPv6Address | None:
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
-    try:
-        found = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    return getattr(found, "ipv4_mapped", None) or found
+    return address_of(text)

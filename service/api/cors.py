@@ -4,30 +4,13 @@ import aiohttp_cors
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from service.api.openapi import HEADERS
 from service.problems import OriginRefused
 
 _ALLOW_ORIGIN = "Access-Control-Allow-Origin"
 _REPEATED = ("Origin", "Access-Control-Request-Method", "Access-Control-Request-Headers")
-_EXPOSED = (
-    "Accept-Ranges",
-    "Content-Disposition",
-    "Content-Length",
-    "Content-Range",
-    "Deprecation",
-    "ETag",
-    "Idempotent-Replayed",
-    "Link",
-    "Location",
-    "RateLimit",
-    "RateLimit-Policy",
-    "Retry-After",
-    "X-Archive-Id",
-    "X-Archive-Stale",
-    "X-Downloaded",
-    "X-Failed",
-    "X-Request-Id",
-    "X-Total-Images",
-)
+# Browsers show no page a cookie, and what is missing is in the problem document.
+_EXPOSED = tuple(name for name in HEADERS if name not in ("Set-Cookie", "WWW-Authenticate"))
 _ALLOWED = (
     "Authorization",
     "Content-Type",
@@ -55,7 +38,7 @@ def allow_origins(app: web.Application, origins: tuple[str, ...]) -> None:
             cors.add(route)
     allowed = frozenset(origins)
 
-    async def complete(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    async def complete(request: web.Request, response: web.StreamResponse) -> None:
         """What aiohttp-cors leaves out: errors of addresses that have no route, and what a cache must know."""
         response.headers["Vary"] = ", ".join((*response.headers.getall("Vary", ()), "Origin"))
         origin = request.headers.get("Origin")

@@ -100,9 +100,9 @@ async def describe(request: web.Request) -> web.StreamResponse:
     return await downloads.describe(request, await _read_download(request))
 
 
-async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Signal handler: nothing behind a link is for search engines."""
-    if isinstance(request, web.Request) and request.path.startswith(PREFIX):
+    if request.path.startswith(PREFIX):
         response.headers.update(_HEADERS)
 
 

@@ -163,7 +163,7 @@ def _times(limit: RateLimitItem | None, factor: int) -> RateLimitItem | None:
     return None if limit is None else type(limit)(limit.amount * factor, limit.multiples)
 
 
-async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Signal handler: tell the caller where it stands."""
-    if isinstance(request, web.Request) and RATE_LIMIT in request:
+    if RATE_LIMIT in request:
         response.headers.update(request[RATE_LIMIT])

@@ -39,12 +39,12 @@ log = get_logger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
 
-async def add_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Signal handler: what every answer carries, and the request's id."""
     response.headers.popall("Server", None)  # aiohttp has set it already
     for name, value in COMMON_HEADERS.items():
         response.headers.setdefault(name, value)
-    if isinstance(request, web.Request) and REQUEST_ID in request:
+    if REQUEST_ID in request:
         request[PREPARED] = True
         response.headers["X-Request-Id"] = request[REQUEST_ID]
 

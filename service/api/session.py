@@ -6,7 +6,6 @@ dies with that key or token.
 """
 
 import time
-from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlencode
 
@@ -53,14 +52,6 @@ class SessionDocument(Document):
     has_administrators: bool = Field(description="Whether this service has a token for them.")
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
-    """Whose a session is."""
-
-    key: ServiceKey | None = None
-    is_administrator: bool = False
-
-
 async def create(request: web.Request) -> web.Response:
     """Begin a session, by a document, by the page's form, or by the key in a header. Raises `Unauthorized` for a wrong
     key, `AdministratorsOnly` for a wrong token, `RateLimited` after too many of them.
@@ -78,13 +69,13 @@ async def create(request: web.Request) -> web.Response:
     if login.token:
         if not await is_token(request, login.token):
             raise AdministratorsOnly("The token is wrong, or this service has none.")
-        return await _begun(request, Session(is_administrator=True), SecretStr(login.token), _ADMINISTRATOR)
+        return await _begun(request, Caller(is_administrator=True), SecretStr(login.token), _ADMINISTRATOR)
     if not request.app[SETTINGS].service_api_key:
         raise InvalidParameter("key", "this service has no keys: callers need no session")
     key = await find_key(request, login.key)
     if key is None:
         raise Unauthorized
-    return await _begun(request, Session(key), key.secret, _CALLER)
+    return await _begun(request, Caller(key), key.secret, _CALLER)
 
 
 async def _by_form(request: web.Request) -> web.Response:
@@ -128,23 +119,23 @@ async def find_key(request: web.Request, given: str) -> ServiceKey | None:
     return next((key for key in keys if key.secret == secret), None)
 
 
-async def session_of(request: web.Request) -> Session:
-    """Whose session the request's cookie is of, if that lasts and the request comes from a page of ours (or from none).
+async def session_of(request: web.Request) -> Caller:
+    """Who the request's cookie says is calling, if that lasts and the request comes from a page of ours (or from none).
 
     Browsers keep the cookie from other sites (`SameSite=Strict`), but not from other hosts and ports of the same site.
     """
     value = request.cookies.get(COOKIE)
     if value is None or not is_from_own_page(request):
-        return Session()
+        return Caller()
     expires, _, signature = value.partition(".")
     is_moment = expires.isascii() and expires.isdecimal() and len(expires) <= 12
     if not is_moment or time.time() >= int(expires):
-        return Session()
+        return Caller()
     settings = request.app[SETTINGS]
     if settings.admin_token is not None and await _is_of(settings.admin_token, _ADMINISTRATOR, expires, signature):
-        return Session(is_administrator=True)
+        return Caller(is_administrator=True)
     found = [key for key in settings.service_keys if await _is_of(key.secret, _CALLER, expires, signature)]
-    return Session(found[0]) if found else Session()
+    return Caller(found[0]) if found else Caller()
 
 
 def _is_by_header(request: web.Request) -> bool:
@@ -155,8 +146,7 @@ async def _is_of(secret: SecretStr, purpose: str, expires: str, signature: str) 
     return is_signed(await signing_key(secret.get_secret_value(), purpose), expires, signature)
 
 
-async def _begun(request: web.Request, session: Session, secret: SecretStr, purpose: str) -> web.Response:
-    caller = Caller(session.key, session.is_administrator)
+async def _begun(request: web.Request, caller: Caller, secret: SecretStr, purpose: str) -> web.Response:
     response = answer(_document(request, caller))
     await _begin(request, response, secret, purpose)
     return response
