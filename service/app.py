@@ -50,7 +50,6 @@ from service.api.keys import (
 from service.api.lifecycle import Lifecycle
 from service.api.share_links import SHARE_LINKS, LocalShareLinks
 from service.api.timeouts import Timeouts
-from service.api.tracing import trace
 from service.archives import archive_index, named
 from service.archives.archives import Archives
 from service.archives.build import BuildContext
@@ -108,7 +107,13 @@ def create_app(settings: Settings) -> web.Application:
     """
     check(settings)
     app = web.Application(
-        middlewares=[trace, middleware.observe, middleware.handle_errors, auth.require_caller, origins.refuse_foreign],
+        middlewares=[
+            middleware.trace,
+            middleware.observe,
+            middleware.handle_errors,
+            auth.require_caller,
+            origins.refuse_foreign,
+        ],
         client_max_size=LARGEST_BODY,
     )
     app[SETTINGS] = settings

@@ -65,7 +65,6 @@ ROUTES = (
         ask,
         name="ask",
         summary="Ask about the service and its state",
-        tag="Pages",
         counts=Counts.QUESTIONS,
         body=Body(Question, {"question": "Why was my ZIP partial?"}),
         answers=(

@@ -3,7 +3,7 @@
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from service.api import delivery_page, links, session
+from service.api import delivery_page, session, signatures
 from service.api.caller import CALLER, Caller, api_key
 from service.api.keys import SETTINGS
 from service.api.route import Route, Who, policy_of
@@ -35,8 +35,8 @@ async def _caller(request: web.Request, route: Route) -> Caller:
     if route.who is Who.SHARED:
         return await delivery_page.maker_of(request)
     keys = request.app[SETTINGS].service_keys
-    if keys and links.is_link(request):
-        return await links.maker_of(request)
+    if keys and signatures.is_link(request):
+        return await signatures.maker_of(request)
     token, given = request.headers.get("X-Admin-Token"), api_key(request)
     browser = await session.session_of(request)
     is_administrator = browser.is_administrator if token is None else await session.is_token(request, token)

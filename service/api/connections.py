@@ -13,8 +13,8 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from service.api.accepting import accepting
 from service.api.admission import Admission, connections_within, raise_file_limit
 from service.api.base_path import taken_off
+from service.api.documents import COMMON_HEADERS, problem_response
 from service.api.keys import SETTINGS, TIMEOUTS
-from service.api.responses import COMMON_HEADERS, problem_response
 from service.api.timeouts import Timeouts
 from service.problems import BadRequest, HeadersTooLarge, InternalError, Problem
 from service.telemetry.logs import get_logger

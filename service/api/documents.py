@@ -1,5 +1,6 @@
 """What the JSON documents of several resources have in common: their models, and how one is answered."""
 
+import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -7,12 +8,24 @@ from typing import Annotated, Any
 from aiohttp import web
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from service import problems
 from service.reasons import Reason
 
 Count = Annotated[int, Field(ge=0)]
 Uuid = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
 Reference = Annotated[str, Field(json_schema_extra={"format": "uri-reference"})]
 Moment = AwareDatetime
+
+COMMON_HEADERS = {
+    "Server": "autoenhance-batch",  # aiohttp would name its version, and Python's
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""What every answer carries."""
 
 
 class Document(BaseModel):
@@ -85,3 +98,13 @@ def answer(
     """A document as JSON, kept by no cache unless `headers` say otherwise; members that were never set are left out."""
     values = document.model_dump(mode="json", exclude_unset=True) if isinstance(document, Document) else document
     return web.json_response(values, status=status, headers={"Cache-Control": "no-store", **headers})
+
+
+def problem_response(problem: problems.Problem, request_id: str, base_path: str) -> web.Response:
+    """The problem document, for a caller who reaches the service below `base_path`."""
+    return web.Response(
+        body=json.dumps(problem.document(request_id, base_path)).encode(),
+        status=problem.status,
+        headers=problem.headers | {"Cache-Control": "no-store"},
+        content_type=problems.PROBLEM_JSON,
+    )

@@ -50,7 +50,6 @@ ROUTES = (
         recent,
         name="recentErrors",
         summary="Errors that nobody expected, as Sentry has them; at most a minute old",
-        tag="State",
         alias="/api/sentry/issues",
         who=Who.ADMINISTRATOR,
         answers=(Answer(200, "The newest first.", IssueList),),
@@ -62,7 +61,6 @@ ROUTES = (
         fail,
         name="testError",
         summary="Fail on purpose, to see the error arrive at Sentry",
-        tag="State",
         who=Who.ADMINISTRATOR,
     ),
 )

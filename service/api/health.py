@@ -1,8 +1,11 @@
-"""Probes, version 0's health document, live counters."""
+"""Probes, version 0's health document, live counters, `GET /metrics`."""
 
+import asyncio
 from typing import Literal
 
-from aiohttp import web
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+from prometheus_client.exposition import choose_encoder
 from pydantic import Field
 
 from service import __version__
@@ -90,8 +93,8 @@ async def readyz(request: web.Request) -> web.Response:
 
 async def health(request: web.Request) -> web.Response:
     """Version 0's document, and how the parts stand: the store, each circuit, and what instances share."""
-    settings, metrics = request.app[SETTINGS], request.app[METRICS]
-    states = metrics.values(metrics.breaker_state)
+    settings, series = request.app[SETTINGS], request.app[METRICS]
+    states = series.values(series.breaker_state)
     document = Health(
         status="ok",
         api_key_configured=settings.autoenhance_api_key is not None,
@@ -100,7 +103,7 @@ async def health(request: web.Request) -> web.Response:
         circuits={circuit: _CIRCUITS[int(state)] for circuit, state in states.items()},
     )
     if settings.shared_url is not None:
-        is_up = metrics.values(metrics.shared_up)
+        is_up = series.values(series.shared_up)
         document.redis = "ok" if is_up["redis"] else "unavailable"
         document.s3 = "ok" if is_up["s3"] else "unavailable"
     return answer(document)
@@ -127,6 +130,34 @@ async def stats(request: web.Request) -> web.Response:
     return answer(document)
 
 
+async def metrics(request: web.Request) -> web.Response:
+    """Every series, in Prometheus's text format or as OpenMetrics (which has the exemplars), as the scraper prefers."""
+    encode, content_type = choose_encoder(",".join(request.headers.getall(hdrs.ACCEPT, [])))
+    # On a thread: it reads /proc, and formats some thousand lines.
+    body = await asyncio.to_thread(encode, request.app[METRICS].registry)
+    response = web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type, hdrs.VARY: hdrs.ACCEPT})
+    response.enable_compression()
+    return response
+
+
+def _probe(path: str, handler: Handler, summary: str, *answers: Answer) -> Route:
+    """What machines ask every few seconds: of every instance, without a key or a trace."""
+    return Route(
+        "GET",
+        path,
+        handler,
+        name=path.removeprefix("/"),
+        summary=summary,
+        who=Who.OPEN,
+        traced=False,
+        routine=True,
+        roles=EVERY_ROLE,
+        answers=answers,
+    )
+
+
+_TEXT = text("text/plain")
+
 ROUTES = (
     Route(
         "GET",
@@ -134,63 +165,23 @@ ROUTES = (
         stats,
         name="stats",
         summary="Live counters",
-        tag="State",
         alias="/api/stats",
         answers=(Answer(200, "Since the start.", StatsDocument),),
     ),
-    Route(
-        "GET",
-        "/health",
-        health,
-        name="health",
-        summary="The health document",
-        tag="State",
-        who=Who.OPEN,
-        traced=False,
-        routine=True,
-        roles=EVERY_ROLE,
-        answers=(Answer(200, "How the parts stand.", Health),),
-    ),
-    Route(
-        "GET",
-        "/version",
-        version,
-        name="version",
-        summary="The version that runs",
-        tag="State",
-        who=Who.OPEN,
-        traced=False,
-        routine=True,
-        roles=EVERY_ROLE,
-        answers=(Answer(200, "The version.", Version),),
-    ),
-    Route(
-        "GET",
-        "/livez",
-        livez,
-        name="livez",
-        summary="200 while the event loop turns",
-        tag="State",
-        who=Who.OPEN,
-        traced=False,
-        routine=True,
-        roles=EVERY_ROLE,
-        answers=(Answer(200, "It turns.", text("text/plain")),),
-    ),
-    Route(
-        "GET",
+    _probe("/health", health, "The health document", Answer(200, "How the parts stand.", Health)),
+    _probe("/version", version, "The version that runs", Answer(200, "The version.", Version)),
+    _probe("/livez", livez, "200 while the event loop turns", Answer(200, "It turns.", _TEXT)),
+    _probe(
         "/readyz",
         readyz,
-        name="readyz",
-        summary="503 while starting or stopping",
-        tag="State",
-        who=Who.OPEN,
-        traced=False,
-        routine=True,
-        roles=EVERY_ROLE,
-        answers=(
-            Answer(200, "It takes requests.", text("text/plain")),
-            Answer(503, "It takes none now.", text("text/plain")),
-        ),
+        "503 while starting or stopping",
+        Answer(200, "It takes requests.", _TEXT),
+        Answer(503, "It takes none now.", _TEXT),
+    ),
+    _probe(
+        "/metrics",
+        metrics,
+        "Metrics for Prometheus",
+        Answer(200, "Every series.", text("text/plain", "application/openmetrics-text")),
     ),
 )

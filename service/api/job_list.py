@@ -90,7 +90,6 @@ ROUTES = (
         find,
         name="jobs",
         summary="The caller's jobs, newest first",
-        tag="Jobs",
         who=Who.NAMED,
         query=JobQuery,
         answers=(Answer(200, "A page of them. Administrators see all; without keys only they do.", JobPage),),

@@ -11,12 +11,11 @@ from service.api.base_path import base_path, with_external_links
 from service.api.caller import is_administrator, tenant
 from service.api.documents import answer as answer_document
 from service.api.downloads import BYTES, CONDITIONS, HEAD_ANSWERS, ZIP_ANSWERS, head_of, require_key, require_version
-from service.api.idempotency import REPLAYED, read_key
 from service.api.job_documents import JobDocument, JobEnded
 from service.api.keys import ARCHIVES, DELIVERY, JOBS, LIFECYCLE, SETTINGS
 from service.api.limits import Counts
 from service.api.new_job import JobSpec, NewJob, NewJobOfSeveral, read_job_of_several, read_new_job
-from service.api.query import read_order_id
+from service.api.query import REPLAYED, read_key, read_order_id
 from service.api.route import EVENTS, Answer, Body, Callback, Parameter, Problems, Route, Who, count
 from service.api.server_events import send_events
 from service.archives.archive import Archive
@@ -205,7 +204,6 @@ ROUTES = (
         create,
         name="createJob",
         summary="Build an order's ZIP in the background",
-        tag="Jobs",
         alias="/orders/{order_id}/jobs",
         counts=Counts.DOWNLOADS,
         query=NewJob,
@@ -221,7 +219,6 @@ ROUTES = (
         create_of_several,
         name="createJobOfSeveral",
         summary="Build one ZIP of several orders in the background, a folder each",
-        tag="Jobs",
         counts=Counts.DOWNLOADS,
         headers=(_KEY,),
         body=Body(
@@ -241,7 +238,6 @@ ROUTES = (
         status,
         name="job",
         summary="The job as it stands",
-        tag="Jobs",
         alias="/jobs/{job_id}",
         answers=_STANDING,
         problems=_DOCUMENT,
@@ -252,7 +248,6 @@ ROUTES = (
         cancel,
         name="cancelJob",
         summary="Cancel the job; what has ended stays as it is",
-        tag="Jobs",
         alias="/jobs/{job_id}",
         answers=_STANDING,
         problems=_DOCUMENT,
@@ -263,7 +258,6 @@ ROUTES = (
         download,
         name="downloadJob",
         summary="The ZIP of a job that is complete",
-        tag="Jobs",
         alias="/jobs/{job_id}/download",
         who=Who.DOWNLOADER,
         headers=CONDITIONS,
@@ -276,7 +270,6 @@ ROUTES = (
         describe,
         name="describeJob",
         summary="The headers of the job's ZIP",
-        tag="Jobs",
         alias="/jobs/{job_id}/download",
         who=Who.DOWNLOADER,
         answers=HEAD_ANSWERS,
@@ -288,7 +281,6 @@ ROUTES = (
         events,
         name="jobEvents",
         summary="Follow the job",
-        tag="Jobs",
         head=False,
         headers=(Parameter("Last-Event-ID", "3", "Go on after this one."),),
         answers=(
@@ -308,7 +300,6 @@ ROUTES = (
         repeat_callback,
         name="repeatCallback",
         summary="Send the job's callback once more",
-        tag="Jobs",
         who=Who.ADMINISTRATOR,
         answers=(Answer(202, "It will be sent now.", JobDocument),),
         problems=(*_DOCUMENT, JobUnfinished, NoCallback),

@@ -1,4 +1,4 @@
-"""What every request passes: an id, a problem document for every error, one log line, its metrics."""
+"""What every request passes: a span, an id, a problem document for every error, one log line, its metrics."""
 
 import re
 import time
@@ -8,14 +8,14 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.hdrs import METH_ALL
 from aiohttp.typedefs import Handler
 
 from service.api.base_path import base_path
 from service.api.connections import Connection
-from service.api.keys import METRICS, PREPARED, REQUEST_ID, STATS
-from service.api.responses import COMMON_HEADERS, problem_response
+from service.api.documents import COMMON_HEADERS, problem_response
+from service.api.keys import METRICS, PREPARED, REQUEST_ID, STATS, TRACES
 from service.api.route import policy_of
-from service.api.tracing import method_of, route_of
 from service.archives.cutting import STALLED, cut
 from service.archives.delivery import LOG_FIELDS, STARTED
 from service.disk import OutOfSpace
@@ -31,7 +31,7 @@ from service.problems import (
     StoreFull,
 )
 from service.telemetry.logs import get_logger
-from service.telemetry.traces import trace_id
+from service.telemetry.traces import mark_failed, trace_id
 from service.text import printable
 
 log = get_logger(__name__)
@@ -47,6 +47,23 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     if REQUEST_ID in request:
         request[PREPARED] = True
         response.headers["X-Request-Id"] = request[REQUEST_ID]
+
+
+@web.middleware
+async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Everything that is done for a request is one trace."""
+    if not policy_of(request).traced:
+        return await handler(request)
+    method, route = _method_of(request), _route_of(request)
+    # Names of the semantic conventions before 1.23, which Sentry reads too. No path: a link's token stands in it.
+    attributes = {"http.method": method, "http.route": route}
+    with request.app[TRACES].request(f"{method} {route}", request.headers, attributes) as span:
+        response = await handler(request)
+        span.set_attribute("http.status_code", response.status)
+        span.set_attribute("request.id", request[REQUEST_ID])
+        if response.status >= 500:
+            mark_failed(span, str(response.status))
+        return response
 
 
 @web.middleware
@@ -66,11 +83,11 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
         return response
     finally:
         seconds = time.monotonic() - started
-        route = route_of(request)
+        route = _route_of(request)
         fields = _log_fields(request, connection)
         status = fields.pop("status", status)
         metrics = request.app[METRICS]
-        labels = (route, method_of(request), str(status))
+        labels = (route, _method_of(request), str(status))
         metrics.http_requests.labels(*labels).inc()
         metrics.http_duration.labels(*labels).observe(seconds)
         note = log.debug if policy_of(request).routine and status < HTTPStatus.BAD_REQUEST else log.info
@@ -98,8 +115,12 @@ async def handle_errors(request: web.Request, handler: Handler) -> web.StreamRes
         log.warning("no storage space", reason=str(error))
         return _answer(request, StoreFull())
     except Exception:
-        log.exception("request failed", method=method_of(request), route=route_of(request), path=request.path)
+        log.exception("request failed", method=_method_of(request), route=_route_of(request), path=request.path)
         return _answer(request, InternalError())
+
+
+EVERY_REQUEST = (trace, observe, handle_errors)
+"""From the outside in."""
 
 
 def _answer(request: web.Request, problem: Problem) -> web.StreamResponse:
@@ -108,7 +129,7 @@ def _answer(request: web.Request, problem: Problem) -> web.StreamResponse:
     request[LOG_FIELDS] = {**request.get(LOG_FIELDS, {}), "code": problem.code}
     # That Sentry is not set up is no error: the page asks whenever an administrator comes.
     if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(problem, ErrorsNotConfigured):
-        request.app[STATS].note_error(problem.code, route_of(request), request[REQUEST_ID])
+        request.app[STATS].note_error(problem.code, _route_of(request), request[REQUEST_ID])
     return problem_response(problem, request[REQUEST_ID], base_path(request))
 
 
@@ -118,7 +139,7 @@ def _from_http(request: web.Request, error: web.HTTPException) -> Problem:
             return NotFound(f"Nothing is at {printable(request.path)}.")
         case web.HTTPMethodNotAllowed():
             allowed = ", ".join(sorted(error.allowed_methods))
-            return MethodNotAllowed(f"It takes {allowed}, not {method_of(request)}.", headers={"Allow": allowed})
+            return MethodNotAllowed(f"It takes {allowed}, not {_method_of(request)}.", headers={"Allow": allowed})
         case web.HTTPForbidden():  # of aiohttp-cors, to a preflight
             return OriginRefused()
         case web.HTTPRequestEntityTooLarge():
@@ -139,3 +160,14 @@ def _request_id(request: web.Request) -> str:
     """The caller's own id, if it is harmless in a log; else that of the request's trace, or a new one."""
     given = request.headers.get("X-Request-Id", "")
     return given if _REQUEST_ID.fullmatch(given) else trace_id() or uuid.uuid4().hex
+
+
+def _route_of(request: web.Request) -> str:
+    """The route's template: labels are bounded, so never the path itself."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unmatched"
+
+
+def _method_of(request: web.Request) -> str:
+    """The method, of the known ones."""
+    return request.method if request.method in METH_ALL else "other"

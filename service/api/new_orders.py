@@ -14,12 +14,12 @@ from service import samples
 from service.api.base_path import with_external_links
 from service.api.documents import Count, Document, Reference, answer
 from service.api.downloads import require_key
-from service.api.idempotency import REPLAYED, read_key
 from service.api.keys import ORDER_REQUESTS, SETTINGS, UPLOADS
 from service.api.limits import Counts
 from service.api.order_form import LARGEST_FILE, MAX_NAME_LENGTH, take_part
 from service.api.order_requests import working_on
 from service.api.parts import Parts
+from service.api.query import REPLAYED, read_key
 from service.api.route import Answer, Body, Parameter, Problems, Route, Who, count
 from service.disk import OutOfSpace
 from service.problems import (
@@ -239,7 +239,6 @@ ROUTES = (
         create,
         name="createOrder",
         summary="Make an order from files",
-        tag="Orders",
         alias="/api/create-order",
         who=Who.ADMINISTRATOR,
         counts=Counts.DOWNLOADS,
@@ -254,7 +253,6 @@ ROUTES = (
         create_sample,
         name="createSampleOrder",
         summary="Make an order from the sample photos",
-        tag="Orders",
         alias="/api/create-sample-order",
         who=Who.ADMINISTRATOR,
         counts=Counts.DOWNLOADS,

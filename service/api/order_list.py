@@ -155,7 +155,6 @@ ROUTES = (
         find,
         name="orders",
         summary="The account's orders, newest first",
-        tag="Orders",
         who=Who.ADMINISTRATOR,
         counts=Counts.OVERVIEWS,
         query=OrderQuery,

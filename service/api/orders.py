@@ -155,7 +155,6 @@ ROUTES = (
         overview,
         name="overview",
         summary="What a download would hold",
-        tag="Orders",
         counts=Counts.OVERVIEWS,
         query=Options,
         answers=(Answer(200, "As it stands.", Overview),),

@@ -6,6 +6,7 @@ import re
 from base64 import b64encode
 from dataclasses import dataclass
 from functools import lru_cache
+from html import escape
 from http import HTTPStatus
 from pathlib import Path
 from string import Template
@@ -18,13 +19,24 @@ from service.api.base_path import base_path, in_html
 from service.api.caller import CALLER, may_call
 from service.api.keys import PRESETS, SETTINGS
 from service.api.page_files import page_files
-from service.api.page_parts import SAMPLE, is_sandbox, sizes
 from service.api.query import find_order_id
 from service.api.route import Answer, Route, Who, text
+from service.archives.renditions import Presets, RenditionOptions
+from service.settings import Settings
 
 _PREFIX = "/web/"
 INDEX, DELIVERY, SIGN_IN = "index.html", "delivery.html", "sign_in.html"
 _PAGES = (INDEX, DELIVERY, SIGN_IN)
+
+# The way to the order that the sandbox begins with.
+_SAMPLE = (
+    '<p class="sample">'
+    '<a class="button small" href="/?order=6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11">Try it with the sample order</a></p>'
+)
+_SANDBOX_KEY = "sandbox-key"
+_LABELS = {"print": "Print", "mls": "Listing (MLS)", "web": "Web"}
+_CHOSEN = frozenset({"print", "mls", "web"})
+_FORMATS = {"webp": "WebP", "jxl": "JPEG XL"}
 
 _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
@@ -107,8 +119,8 @@ async def page(request: web.Request) -> web.Response:
             return web.Response(status=HTTPStatus.SEE_OTHER, headers={"Location": f"/v1/orders/{order_id}/images"})
         found, headers = _sign_in(order_id, is_wrong="wrong" in request.query), _SIGN_IN_HEADERS
     else:
-        has_sample = is_sandbox(settings)
-        found, headers = _index(sizes(request.app[PRESETS]), has_sample=has_sample), _HEADERS
+        has_sample = _is_sandbox(settings)
+        found, headers = _index(_sizes(request.app[PRESETS]), has_sample=has_sample), _HEADERS
     response = answer(request, found, "no-cache")
     response.headers.update(headers)
     response.headers.update(_early(request))
@@ -129,13 +141,44 @@ def _early(request: web.Request) -> dict[str, str]:
 def _index(choices: str, *, has_sample: bool) -> Asset:
     """The page of this service, with its own presets."""
     html = _ASSETS[INDEX].body.decode().replace("<!-- sizes -->", choices)
-    html = html.replace("<!-- sample -->", SAMPLE if has_sample else "")
+    html = html.replace("<!-- sample -->", _SAMPLE if has_sample else "")
     return Asset.of(html.encode())
 
 
 def _sign_in(order_id: str, *, is_wrong: bool) -> Asset:
     problem = "That key is not accepted. Check it, or ask the operator." if is_wrong else ""
     return Asset.of(Template(_ASSETS[SIGN_IN].body.decode()).substitute(order_id=order_id, problem=problem).encode())
+
+
+def _is_sandbox(settings: Settings) -> bool:
+    """Whether Autoenhance is the sandbox: its key is one that opens nothing else."""
+    key = settings.autoenhance_api_key
+    return key is not None and key.get_secret_value() == _SANDBOX_KEY
+
+
+def _sizes(presets: Presets) -> str:
+    """A tick for each preset, with its pixels and its price, as HTML."""
+    return "\n".join(_size(name, options) for name, options in presets.items())
+
+
+def _size(name: str, options: RenditionOptions) -> str:
+    buys = not options.preview
+    label = _LABELS.get(name, name.replace("-", " ").capitalize())
+    hint = f"{_pixels(options)}, {'uses credits' if buys else 'free'}"
+    return (
+        f'<label class="check"><input type="checkbox" name="rendition" value="{escape(name)}"'
+        f"{' data-buys' if buys else ''}{' checked' if name in _CHOSEN else ''}>"
+        f' <span>{escape(label)} <span class="hint">{hint}</span></span></label>'
+    )
+
+
+def _pixels(options: RenditionOptions) -> str:
+    size = "preview" if options.preview else "full size"
+    if options.max_width is not None:
+        size = f"up to {options.max_width} pixels wide"
+    elif options.scale is not None:
+        size = f"{options.scale:.0%} of {size}"
+    return size if options.format == "jpeg" else f"{size}, {_FORMATS.get(options.format, options.format.upper())}"
 
 
 async def asset(request: web.Request) -> web.Response:
@@ -176,7 +219,6 @@ ROUTES = (
         page,
         name="page",
         summary="The page",
-        tag="Pages",
         who=Who.OPEN,
         answers=(
             Answer(200, "The page.", text("text/html")),

@@ -1,4 +1,4 @@
-"""Reading a request: the order's id and the query that downloads and jobs share."""
+"""Reading a request: the order's id, the query that downloads and jobs share, and its `Idempotency-Key`."""
 
 import re
 from difflib import get_close_matches
@@ -8,9 +8,11 @@ from aiohttp import web
 from multidict import MultiDict, MultiMapping
 from pydantic import BaseModel, ValidationError
 
-from service.api.caller import CALLER
+from service.api.caller import CALLER, tenant
+from service.api.signatures import LINK_PARAMETERS
 from service.archives.options import ImageOptions, Options
 from service.archives.renditions import PRESETS_OF_CONTEXT, Presets
+from service.images.identity import digest
 from service.problems import InvalidOrderId, InvalidParameter
 from service.text import printable
 from service.wrong_values import wrong_values
@@ -19,7 +21,12 @@ Query = TypeVar("Query", bound=BaseModel)
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _REPEATABLE = frozenset({"image", "include", "rendition"})
-LINK_PARAMETERS = frozenset({"expires", "signature"})
+
+_KEY_HEADER = "Idempotency-Key"
+REPLAYED = {"Idempotent-Replayed": "true"}
+"""Goes with an answer to a request that was answered before."""
+
+_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
 def read_order_id(request: web.Request) -> str:
@@ -75,6 +82,20 @@ def read_as(model: type[Query], query: MultiMapping[str], context: dict[str, Any
         name, reason = next(wrong_values(model, error, what="parameter"))
         hint = _given(values.get(name)) if name in model.model_fields else _meant(name, model)
         raise InvalidParameter(printable(name), f"{reason}{hint}") from None
+
+
+def read_key(request: web.Request, *scope: str) -> str | None:
+    """A digest of the request's `Idempotency-Key`, apart from those of callers with another API key and of other
+    scopes; None without one.
+
+    Raises `InvalidParameter`.
+    """
+    given = request.headers.getall(_KEY_HEADER, [])
+    if not given:
+        return None
+    if len(given) > 1 or not _KEY.fullmatch(given[0]):
+        raise InvalidParameter(_KEY_HEADER, "must be one value of 1 to 255 printable ASCII characters")
+    return digest(*scope, tenant(request), given[0])
 
 
 def _meant(name: str, model: type[BaseModel]) -> str:

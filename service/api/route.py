@@ -96,11 +96,12 @@ class Route:
     name: str = ""
     """Of the operation; a route without one is no part of the API, and not described."""
     summary: str = ""
-    tag: str = ""
     alias: str | None = None
     """Version 0's path for the same."""
     successor: str | None = None
     """Of an alias: the path that replaced it."""
+    tag: str = ""
+    """The group of its resource in the reference, see `routes`."""
 
     who: Who = Who.CALLER
     counts: Counts | None = None

@@ -1,6 +1,7 @@
 """Every route of the service."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from aiohttp import HttpVersion11, hdrs, web
 
@@ -15,9 +16,7 @@ from service.api import (
     images,
     job_list,
     jobs,
-    link_sharing,
     links,
-    metrics,
     new_orders,
     order_list,
     orders,
@@ -27,27 +26,16 @@ from service.api import (
 )
 from service.api.route import POLICIES, Route
 
-_RESOURCES = (
-    downloads.ROUTES,
-    images.ROUTES,
-    orders.ROUTES,
-    order_list.ROUTES,
-    new_orders.ROUTES,
-    jobs.ROUTES,
-    job_list.ROUTES,
-    webhooks.ROUTES,
-    archives.ROUTES,
-    links.ROUTES,
-    link_sharing.ROUTES,
-    delivery_page.ROUTES,
-    session.ROUTES,
-    health.ROUTES,
-    metrics.ROUTES,
-    errors.ROUTES,
-    page.ROUTES,
-    ask.ROUTES,
-    docs.ROUTES,
-)
+_BY_TAG = {
+    "Orders": (*downloads.ROUTES, *images.ROUTES, *orders.ROUTES, *order_list.ROUTES, *new_orders.ROUTES),
+    "Jobs": (*jobs.ROUTES, *job_list.ROUTES, *webhooks.ROUTES),
+    "Archives": archives.ROUTES,
+    "Access": (*links.ROUTES, *session.ROUTES),
+    "Sharing": delivery_page.ROUTES,
+    "State": (*health.ROUTES, *errors.ROUTES),
+    "Pages": (*page.ROUTES, *ask.ROUTES, *docs.ROUTES),
+}
+"""Routes by the group that the reference shows them in."""
 
 
 def _by_path(routes: Iterable[Route]) -> tuple[Route, ...]:
@@ -58,7 +46,9 @@ def _by_path(routes: Iterable[Route]) -> tuple[Route, ...]:
     return tuple(route for together in found.values() for route in together)
 
 
-ROUTES = _by_path(each for routes in _RESOURCES for route in routes for each in route.with_aliases())
+ROUTES = _by_path(
+    each for tag, routes in _BY_TAG.items() for route in routes for each in replace(route, tag=tag).with_aliases()
+)
 """All of them, and version 0's paths for them."""
 
 

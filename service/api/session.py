@@ -187,7 +187,6 @@ ROUTES = (
         create,
         name="signIn",
         summary="Sign in with a caller's key, or as an administrator",
-        tag="Access",
         who=Who.OPEN,
         body=Body(Login, {"key": "SERVICE_API_KEY"}, required=False),
         answers=(
@@ -202,7 +201,6 @@ ROUTES = (
         read,
         name="session",
         summary="Who is calling",
-        tag="Access",
         who=Who.OPEN,
         answers=(Answer(200, "Who.", SessionDocument),),
     ),
@@ -212,7 +210,6 @@ ROUTES = (
         delete,
         name="signOut",
         summary="Sign out",
-        tag="Access",
         who=Who.OPEN,
         answers=(Answer(204, "The cookie is gone.", headers=("Set-Cookie",)),),
     ),

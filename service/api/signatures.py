@@ -3,9 +3,23 @@
 import asyncio
 import hashlib
 import hmac
+import time
+from urllib.parse import urlencode
+
+from aiohttp import web
+from pydantic import SecretStr
+from yarl import URL
+
+from service.api.caller import Caller
+from service.api.keys import SETTINGS
+from service.problems import LinkRefused
+from service.settings import ServiceKey
 
 # 32 MiB and about a tenth of a second.
 _COST, _BLOCK_SIZE, _MAX_MEMORY = 1 << 15, 8, 64 << 20
+
+_EXPIRES, _SIGNATURE = "expires", "signature"
+LINK_PARAMETERS = frozenset({_EXPIRES, _SIGNATURE})
 
 _keys: dict[tuple[str, str], bytes] = {}
 
@@ -43,3 +57,38 @@ def sign(key: bytes, text: str) -> str:
 def is_signed(key: bytes, text: str, signature: str) -> bool:
     """Whether `signature` is that of `text`; takes as long whatever is wrong with it."""
     return hmac.compare_digest(sign(key, text).encode(), signature.encode("utf-8", "surrogateescape"))
+
+
+def is_link(request: web.Request) -> bool:
+    """Whether the request claims to be a signed link."""
+    return request.method in ("GET", "HEAD") and _SIGNATURE in request.query
+
+
+async def signed_link(url: URL, secret: SecretStr, expires: int) -> URL:
+    """An address that can be asked for until then, in seconds since 1970, on the account that the secret is of."""
+    url = url.extend_query({_EXPIRES: str(expires)})
+    return url.extend_query({_SIGNATURE: sign(await _link_key(secret), _signed(url))})
+
+
+async def maker_of(request: web.Request) -> Caller:
+    """Who made the link. Raises `LinkRefused` when it was altered or has expired, or its maker may call no more."""
+    url, settings = request.rel_url, request.app[SETTINGS]
+    expires, signatures = url.query.get(_EXPIRES, ""), url.query.getall(_SIGNATURE)
+    text = _signed(url)
+    makers: list[tuple[ServiceKey | None, SecretStr]] = [(key, key.secret) for key in settings.service_keys]
+    if settings.admin_token is not None:
+        makers.append((None, settings.admin_token))
+    found = [maker for maker, secret in makers if is_signed(await _link_key(secret), text, signatures[0])]
+    if not found or len(signatures) > 1 or time.time() >= int(expires):
+        raise LinkRefused
+    return Caller(found[0], by_link=True)
+
+
+async def _link_key(secret: SecretStr) -> bytes:
+    return await signing_key(secret.get_secret_value(), "link")
+
+
+def _signed(url: URL) -> str:
+    """What the signature stands for: the path and every parameter but itself, in their order."""
+    parameters = [(name, value) for name, value in url.query.items() if name != _SIGNATURE]
+    return f"{url.raw_path}?{urlencode(parameters, errors='surrogatepass')}"

@@ -81,7 +81,6 @@ ROUTES = (
         autoenhance,
         name="webhook",
         summary="Autoenhance tells that images are done",
-        tag="Jobs",
         who=Who.WEBHOOK,
         headers=(Parameter("Authentication", "AUTOENHANCE_WEBHOOK_SECRET", "What is configured at Autoenhance."),),
         body=Body(WebhookEvent, {"event": "webhook_updated"}, required=False),

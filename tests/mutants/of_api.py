@@ -127,7 +127,7 @@ API = (
         "tests/api/test_caller_ip.py",
     ),
     Mutant(
-        "api/links.py",
+        "api/signatures.py",
         "if not found or len(signatures) > 1 or",
         "if not found or",
         "a link has one signature",
@@ -195,7 +195,7 @@ API = (
         "tests/api/test_order_list.py",
     ),
     Mutant(
-        "api/link_sharing.py",
+        "api/links.py",
         '    kept += [("rendition", one.text) for one in options.rendition]  # presets may be others tomorrow\n',
         "",
         "a share link keeps its presets' meaning",
