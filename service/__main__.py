@@ -5,12 +5,17 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import get_args
 
 from service import __version__
-from service.commands.arguments import add_jobs, add_report, add_service, add_share, add_show, add_upload, wrong_usage
-from service.commands.client import Service, Usage, read_order
-from service.upstream.models import Rendition
+from service.commands.answers import Commands
+from service.commands.client import Usage
+from service.commands.download import add_download
+from service.commands.jobs import add_jobs
+from service.commands.refusal import refuse
+from service.commands.share import add_share
+from service.commands.show import add_report, add_show
+from service.commands.talk import USAGE
+from service.commands.upload import add_upload
 
 _EPILOG = """\
 Settings are environment variables (AUTOENHANCE_API_KEY, PORT, DATA_DIR, ...), also read from .env.
@@ -25,22 +30,6 @@ examples:
   eval "$(autoenhance-batch completion bash)"
 """
 
-_DOWNLOAD_EPILOG = """\
-Interrupted downloads resume automatically, at once and when the command is run again: the partial file is kept as
-FILE.part. The finished file is verified, then moved into place. A symbolic link is followed; standard output (-), a
-device or a FIFO gets the ZIP once it is complete and verified. With several orders, -o is a folder. When the service
-asks to wait (429), the command waits. Orders come first, then flags.
-
-exit codes:
-  0  all images are in the ZIP
-  1  the download was interrupted; run the same command again to resume it
-  2  the command line or a setting is wrong
-  3  the ZIP is valid, but some images are missing; they are listed
-  4  the service refused the request; the message says why
-130  Ctrl-C; run the same command again to resume it
-With several orders, the highest one.
-"""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
@@ -52,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except Usage as error:
-        return wrong_usage(error)
+        return refuse(error, code=USAGE)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # of a reader that has seen enough
@@ -72,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_sandbox(commands)
     _add_demo(commands)
-    _add_download(commands)
+    add_download(commands)
     add_show(commands)
     add_jobs(commands)
     add_report(commands)
@@ -83,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_serve(commands: Commands) -> None:
     serve = commands.add_parser("serve", help="run the service", description="Run the service until it is stopped.")
     serve.add_argument("--host", help="address to listen on (HOST, 127.0.0.1)")
     serve.add_argument("--port", type=int, help="port to listen on (PORT, 8000); 0 picks a free one")
@@ -94,7 +83,7 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     serve.set_defaults(run=_serve)
 
 
-def _add_sandbox(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_sandbox(commands: Commands) -> None:
     sandbox = commands.add_parser(
         "sandbox",
         help="run a stand-in for the Autoenhance API",
@@ -116,7 +105,7 @@ def _add_sandbox(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     sandbox.set_defaults(run=_sandbox)
 
 
-def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_demo(commands: Commands) -> None:
     demo = commands.add_parser(
         "demo",
         help="download a sample order; needs no settings",
@@ -127,69 +116,7 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     demo.set_defaults(run=_demo)
 
 
-def _add_download(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    download = commands.add_parser(
-        "download",
-        help="download orders' ZIPs from a running service",
-        description="Download the ZIPs of orders from a running service, with progress.",
-        epilog=_DOWNLOAD_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    formats = get_args(Rendition.model_fields["format"].annotation)
-    download.add_argument("orders", metavar="ORDER", nargs="+", help="an order's id, or the address of its page")
-    download.add_argument(
-        "-o",
-        "--output",
-        metavar="PATH",
-        help="file or folder for the ZIP, or - for standard output (default: this folder)",
-    )
-    add_service(download)
-    download.add_argument("-q", "--quiet", action="store_true", help="say nothing but what went wrong")
-    download.add_argument("--no-progress", action="store_true", help="no progress bars")
-    download.add_argument("--json", action="store_true", dest="as_json", help="print a line of JSON for each ZIP")
-    download.add_argument(
-        "--format",
-        choices=formats,
-        help="image format (jpeg); avif and jxl need a newer AUTOENHANCE_API_VERSION at the service",
-    )
-    download.add_argument("--quality", type=int, metavar="1-90", help="image quality")
-    download.add_argument("--max-width", type=int, metavar="PIXELS", help="width of the images, at most")
-    download.add_argument("--scale", type=float, metavar="0-1", help="factor of width and height")
-    download.add_argument("--full-size", action="store_true", help="full size instead of previews: SPENDS CREDITS")
-    download.add_argument(
-        "--max-credits", type=int, metavar="N", help="refuse to buy more images than this, a credit each"
-    )
-    download.add_argument("--dev-mode", action="store_true", help="no credits, watermarked")
-    download.add_argument(
-        "--rendition",
-        action="append",
-        metavar="NAME",
-        help="several renditions, a folder each; can be repeated: print and mls (full size: SPEND CREDITS), web, or"
-        " NAME,KEY=VALUE,... such as flyer,max_width=1200",
-    )
-    download.add_argument(
-        "--names", metavar="TEMPLATE", help="names of the files, made of {seq}, {name}, {order}, {image_id} and text"
-    )
-    download.add_argument(
-        "--include",
-        action="append",
-        choices=("original", "manifest"),
-        help="what else is in the ZIP: the unaltered photos, a _manifest.json; can be repeated",
-    )
-    download.add_argument("--image", action="append", metavar="ID", help="only this image; can be repeated")
-    download.add_argument("--since", metavar="ARCHIVE", help="only what is not in this archive, by its id")
-    download.add_argument(
-        "--part", type=_part, metavar="N|all", help="part N of an order too large for one ZIP, or all of them"
-    )
-    download.add_argument(
-        "--wait", type=float, metavar="SECONDS", help="wait this long for images that are still being enhanced"
-    )
-    download.add_argument("--together", action="store_true", help="all orders in one ZIP, a folder each")
-    download.add_argument("--strict", action="store_true", help="download all images or none")
-    download.set_defaults(run=_download)
-
-
-def _add_config(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_config(commands: Commands) -> None:
     config = commands.add_parser("config", help="check the settings, or print a .env file with all of them")
     actions = config.add_subparsers(required=True, metavar="ACTION")
     check = actions.add_parser(
@@ -207,7 +134,7 @@ def _add_config(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     example.set_defaults(run=_config_example)
 
 
-def _add_completion(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_completion(commands: Commands) -> None:
     completion = commands.add_parser(
         "completion",
         help="print a completion script for bash, zsh or fish",
@@ -217,12 +144,6 @@ def _add_completion(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     )
     completion.add_argument("shell", choices=("bash", "zsh", "fish"))
     completion.set_defaults(run=_completion)
-
-
-def _part(text: str) -> str:
-    if text == "all" or (text.isdecimal() and int(text) > 0):
-        return text
-    raise argparse.ArgumentTypeError(f"{text} is neither a number from 1 on nor all")
 
 
 def _assignment(text: str) -> tuple[str, str]:
@@ -249,37 +170,6 @@ def _demo(options: argparse.Namespace) -> int:
     from service.commands.demo import demo
 
     return demo(options.output, keep=options.keep)
-
-
-def _download(options: argparse.Namespace) -> int:
-    from service.commands.download import download
-    from service.commands.output import Output
-    from service.commands.request import Request, together
-    from service.commands.talk import Talk
-
-    orders = [read_order(order, options.url) for order in options.orders]
-    query = {
-        "format": options.format,
-        "quality": options.quality,
-        "max_width": options.max_width,
-        "scale": options.scale,
-        "preview": "false" if options.full_size else None,
-        "max_credits": options.max_credits,
-        "names": options.names,
-        "part": options.part,
-        "since": options.since,
-        "dev_mode": "true" if options.dev_mode else None,
-        "wait": "true" if options.wait is not None else None,
-        "wait_timeout": options.wait,
-        "on_failure": "strict" if options.strict else None,
-    }
-    pairs = [(name, str(value)) for name, value in query.items() if value is not None]
-    pairs += [("image", image) for image in options.image or ()]
-    pairs += [("rendition", rendition) for rendition in options.rendition or ()]
-    pairs += [("include", more) for more in options.include or ()]
-    requests = [Request(Service.of(url, options.api_key), order_id, tuple(pairs)) for order_id, url in orders]
-    talk = Talk.of(quiet=options.quiet, as_json=options.as_json, progress=not options.no_progress)
-    return download([together(requests)] if options.together else requests, Output(options.output), talk)
 
 
 def _completion(options: argparse.Namespace) -> int:

@@ -1,27 +1,56 @@
-"""What commands that ask one thing have in common: JSON for programs, tables for people, and exit codes."""
+"""What commands that ask a running service have in common: flags, JSON for programs, tables for people, exit codes."""
 
+import argparse
 import asyncio
 import io
 import json
 import shutil
 import sys
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 from aiohttp import ClientError, ClientSession
 from rich.console import Console
 from rich.table import Table
 
-from service.commands.client import Busy, Document, Interrupted, Refused, Service, why
-from service.commands.talk import BROKEN, REFUSED
+from service.commands.client import Busy, Document, Interrupted, Refused, Service, read_order, why
+from service.commands.talk import ALL, BROKEN, REFUSED, Talk
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 _ATTEMPTS = 3
 _WIDEST = 10_000
 
 
+def add_service(command: argparse.ArgumentParser, *, administrators: bool = False) -> None:
+    """The flags that say where the service is, and who calls."""
+    command.add_argument("--url", help="URL of the service (AUTOENHANCE_BATCH_URL, http://127.0.0.1:8000)")
+    command.add_argument("--api-key", help="API key of the service (AUTOENHANCE_BATCH_KEY, SERVICE_API_KEY)")
+    if administrators:
+        command.add_argument(
+            "--admin-token", help="token of its administrators (AUTOENHANCE_BATCH_ADMIN_TOKEN, ADMIN_TOKEN)"
+        )
+
+
+def add_asking(command: argparse.ArgumentParser, *, administrators: bool = False) -> None:
+    """The same, and `--json`."""
+    add_service(command, administrators=administrators)
+    command.add_argument("--json", action="store_true", dest="as_json", help="print JSON, for programs")
+
+
+def service_of(options: argparse.Namespace, url: str | None = None) -> Service:
+    """The service that the flags name, or the one at `url`. Raises `Usage`."""
+    return Service.of(url or options.url, options.api_key, getattr(options, "admin_token", None))
+
+
+def order_of(options: argparse.Namespace) -> tuple[Service, str]:
+    """The service, and the id of the order. Raises `Usage`."""
+    order_id, url = read_order(options.order, options.url)
+    return service_of(options, url), order_id
+
+
 def answered(service: Service, work: Callable[[ClientSession], Coroutine[Any, Any, int]]) -> int:
     """The exit code of `work`, which has a session; problems are said, and have exit codes of their own."""
-    errors = Console(stderr=True)
 
     async def run() -> int:
         async with service.session() as session:
@@ -30,11 +59,30 @@ def answered(service: Service, work: Callable[[ClientSession], Coroutine[Any, An
     try:
         return asyncio.run(run())
     except Refused as refusal:
-        errors.print(str(refusal), style="red", markup=False, soft_wrap=True)
+        Talk().fail(str(refusal))
         return REFUSED
     except (Interrupted, ClientError, TimeoutError) as error:
-        errors.print(why(error, service.url), style="red", markup=False, soft_wrap=True)
+        Talk().fail(why(error, service.url))
         return BROKEN
+
+
+def ask(
+    options: argparse.Namespace,
+    service: Service,
+    method: str,
+    path: str,
+    show: Callable[[Document], None],
+    exit_code: Callable[[Document], int] = lambda _: ALL,
+    **more: Any,
+) -> int:
+    """Ask the service one thing, and print what it answers: as `show` does it, or as JSON. Returns the exit code."""
+
+    async def work(session: ClientSession) -> int:
+        document = await ask_with_retries(service, session, method, path, **more)
+        print_json(document) if options.as_json else show(document)
+        return exit_code(document)
+
+    return answered(service, work)
 
 
 async def ask_with_retries(service: Service, session: ClientSession, method: str, path: str, **more: Any) -> Document:
@@ -43,7 +91,7 @@ async def ask_with_retries(service: Service, session: ClientSession, method: str
         try:
             return await service.ask(session, method, path, **more)
         except Busy as busy:
-            Console(stderr=True).print(str(busy), markup=False, highlight=False, soft_wrap=True)
+            Talk().say(str(busy))
             await asyncio.sleep(busy.wait)
     return await service.ask(session, method, path, **more)
 

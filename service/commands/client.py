@@ -156,6 +156,17 @@ def read_order(text: str, url: str | None) -> tuple[str, str | None]:
     return found[0].lower(), url or f"{parts.scheme}://{parts.netloc}{base}"
 
 
+def given(**query: Any) -> dict[str, Any]:
+    """Query parameters, or members of a body, without those that were not given."""
+    return {name: value for name, value in query.items() if value is not None}
+
+
+def as_pairs(query: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Query parameters as an address has them: each value of several by itself."""
+    each = ((name, one) for name, value in query.items() for one in (value if isinstance(value, list) else [value]))
+    return [(name, str(one).lower() if isinstance(one, bool) else str(one)) for name, one in each]
+
+
 def _of_environment(names: Iterable[str]) -> str | None:
     return next((value for name in names if (value := os.environ.get(name, "").strip())), None)
 
@@ -174,7 +185,7 @@ async def refuse(response: ClientResponse) -> None:
         problem = {}
     code = str(problem.get("code", response.status))
     detail = str(problem.get("detail") or f"The service answered with status {response.status}.")
-    wait = _number(response.headers.get("Retry-After"))
+    wait = whole_number(response.headers.get("Retry-After"))
     if response.status == 503 and code == "still_building" and wait is not None:
         raise Interrupted(detail, wait=wait)
     if response.status == 429 and wait is not None and wait <= MAX_WAIT_SECONDS:
@@ -182,8 +193,8 @@ async def refuse(response: ClientResponse) -> None:
     if "title" in problem:
         detail = f"{problem['title']}. {detail}"
     failures: list[Document] = problem.get("failures", [])
-    given = response.request_info.headers
-    not_accepted = next((text for (of, name), text in _NOT_ACCEPTED.items() if of == code and name in given), None)
+    sent = response.request_info.headers
+    not_accepted = next((text for (of, name), text in _NOT_ACCEPTED.items() if of == code and name in sent), None)
     lines = [f"{not_accepted or _MESSAGES.get(code) or in_flags(detail)} ({code})"]
     lines += [f"  {failure.get('name')}: {in_flags(str(failure.get('reason')))}" for failure in failures]
     if any(failure.get("code") == Reason.NOT_READY for failure in failures):
@@ -225,5 +236,6 @@ def suggested_name(headers: Mapping[str, str]) -> str | None:
     return name or None
 
 
-def _number(text: str | None) -> int | None:
+def whole_number(text: str | None) -> int | None:
+    """What a header says; None when that is no number."""
     return int(text) if text is not None and text.isdigit() else None

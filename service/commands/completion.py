@@ -5,12 +5,11 @@ from collections.abc import Iterator
 
 import shtab
 
-SHELLS = ("bash", "zsh", "fish")
 _FILES = ("output", "files", "data_dir")
 
 
 def completion(parser: argparse.ArgumentParser, shell: str) -> int:
-    """Print it for one of `SHELLS`."""
+    """Print it for `shell`: bash, zsh or fish."""
     for action in _actions(parser):
         if action.dest in _FILES:
             action.complete = shtab.FILE  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from service.api.connections import listening
 from service.app import create_app
 from service.commands.client import Interrupted, Refused, Service
 from service.commands.display import Display
-from service.commands.download import fetch
+from service.commands.fetching import fetch
 from service.commands.output import Output
 from service.commands.partial import Partial
 from service.commands.refusal import refuse
@@ -71,7 +71,7 @@ async def _run(folder: Path, console: Console, *, keep: bool) -> None:
                 order_id = await _create_sample_order(url, admin_token)
                 console.print(f"3. A sample order was created: {order_id}")
                 console.print("4. One request, one ZIP; it waits for images that are still being enhanced:")
-                request = Request(Service(url), order_id, (("wait", "true"),))
+                request = Request(Service(url), order_id, {"wait": True})
                 console.print(f"   GET {request.url}\n", soft_wrap=True, highlight=False)
                 target = folder / "sample-order.zip"
                 part = Partial(target.with_name(target.name + ".part"), request.identity)

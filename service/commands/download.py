@@ -1,49 +1,135 @@
 """`download`: orders' ZIPs from a running service: with progress, resumed when interrupted, verified in the end."""
 
+import argparse
 import asyncio
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
-from aiohttp import ClientError, ClientResponse, ClientSession
-
-from service.commands.client import (
-    STILL_ENHANCING,
-    Busy,
-    Document,
-    Interrupted,
-    Refused,
-    in_flags,
-    is_unreachable,
-    refuse,
-    suggested_name,
-    why,
-)
-from service.commands.contents import Contents, first_broken, read_contents
+from service.commands.answers import Commands, add_service, service_of
+from service.commands.client import STILL_ENHANCING, Interrupted, Refused, given, in_flags, read_order
+from service.commands.contents import Contents, read_contents
 from service.commands.display import Display
+from service.commands.fetching import NothingNew, fetch
 from service.commands.output import Output
 from service.commands.partial import Partial
-from service.commands.request import Request, parts
+from service.commands.request import Request, parts, together
 from service.commands.talk import ALL, BROKEN, PARTIAL, REFUSED, STOPPED, USAGE, Talk
 from service.commands.together import build
 from service.reasons import Reason
+from service.upstream.models import Rendition
 
-_ATTEMPTS = 5
-_CHUNK = 256 * 1024
+_EPILOG = """\
+Interrupted downloads resume automatically, at once and when the command is run again: the partial file is kept as
+FILE.part. The finished file is verified, then moved into place. A symbolic link is followed; standard output (-), a
+device or a FIFO gets the ZIP once it is complete and verified. With several orders, -o is a folder. When the service
+asks to wait (429), the command waits. Orders come first, then flags.
+
+exit codes:
+  0  all images are in the ZIP
+  1  the download was interrupted; run the same command again to resume it
+  2  the command line or a setting is wrong
+  3  the ZIP is valid, but some images are missing; they are listed
+  4  the service refused the request; the message says why
+130  Ctrl-C; run the same command again to resume it
+With several orders, the highest one.
+"""
 
 
-class NothingNew(Exception):
-    """The archive named with --since holds everything as it is."""
+def add_download(commands: Commands) -> None:
+    """`download`."""
+    download = commands.add_parser(
+        "download",
+        help="download orders' ZIPs from a running service",
+        description="Download the ZIPs of orders from a running service, with progress.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    formats = get_args(Rendition.model_fields["format"].annotation)
+    download.add_argument("orders", metavar="ORDER", nargs="+", help="an order's id, or the address of its page")
+    download.add_argument(
+        "-o",
+        "--output",
+        metavar="PATH",
+        help="file or folder for the ZIP, or - for standard output (default: this folder)",
+    )
+    add_service(download)
+    download.add_argument("-q", "--quiet", action="store_true", help="say nothing but what went wrong")
+    download.add_argument("--no-progress", action="store_true", help="no progress bars")
+    download.add_argument("--json", action="store_true", dest="as_json", help="print a line of JSON for each ZIP")
+    download.add_argument(
+        "--format",
+        choices=formats,
+        help="image format (jpeg); avif and jxl need a newer AUTOENHANCE_API_VERSION at the service",
+    )
+    download.add_argument("--quality", type=int, metavar="1-90", help="image quality")
+    download.add_argument("--max-width", type=int, metavar="PIXELS", help="width of the images, at most")
+    download.add_argument("--scale", type=float, metavar="0-1", help="factor of width and height")
+    download.add_argument("--full-size", action="store_true", help="full size instead of previews: SPENDS CREDITS")
+    download.add_argument(
+        "--max-credits", type=int, metavar="N", help="refuse to buy more images than this, a credit each"
+    )
+    download.add_argument("--dev-mode", action="store_true", help="no credits, watermarked")
+    download.add_argument(
+        "--rendition",
+        action="append",
+        metavar="NAME",
+        help="several renditions, a folder each; can be repeated: print and mls (full size: SPEND CREDITS), web, or"
+        " NAME,KEY=VALUE,... such as flyer,max_width=1200",
+    )
+    download.add_argument(
+        "--names", metavar="TEMPLATE", help="names of the files, made of {seq}, {name}, {order}, {image_id} and text"
+    )
+    download.add_argument(
+        "--include",
+        action="append",
+        choices=("original", "manifest"),
+        help="what else is in the ZIP: the unaltered photos, a _manifest.json; can be repeated",
+    )
+    download.add_argument("--image", action="append", metavar="ID", help="only this image; can be repeated")
+    download.add_argument("--since", metavar="ARCHIVE", help="only what is not in this archive, by its id")
+    download.add_argument(
+        "--part", type=_part, metavar="N|all", help="part N of an order too large for one ZIP, or all of them"
+    )
+    download.add_argument(
+        "--wait", type=float, metavar="SECONDS", help="wait this long for images that are still being enhanced"
+    )
+    download.add_argument("--together", action="store_true", help="all orders in one ZIP, a folder each")
+    download.add_argument("--strict", action="store_true", help="download all images or none")
+    download.set_defaults(run=_run)
 
 
-@dataclass(frozen=True)
-class Fetched:
-    """A whole, verified archive: the name that the service suggests for it, and the number of images in the order."""
+def _part(text: str) -> str:
+    if text == "all" or (text.isdecimal() and int(text) > 0):
+        return text
+    raise argparse.ArgumentTypeError(f"{text} is neither a number from 1 on nor all")
 
-    name: str
-    total: int | None
-    failures: tuple[Document, ...] = ()
+
+def _run(options: argparse.Namespace) -> int:
+    orders = [read_order(order, options.url) for order in options.orders]
+    query = given(
+        format=options.format,
+        quality=options.quality,
+        max_width=options.max_width,
+        scale=options.scale,
+        preview=False if options.full_size else None,
+        max_credits=options.max_credits,
+        names=options.names,
+        part=options.part,
+        since=options.since,
+        dev_mode=True if options.dev_mode else None,
+        wait=True if options.wait is not None else None,
+        wait_timeout=options.wait,
+        on_failure="strict" if options.strict else None,
+        image=options.image,
+        rendition=options.rendition,
+        include=options.include,
+    )
+    requests = [Request(service_of(options, url), order_id, query) for order_id, url in orders]
+    talk = Talk.of(quiet=options.quiet, as_json=options.as_json, progress=not options.no_progress)
+    return download([together(requests)] if options.together else requests, Output(options.output), talk)
 
 
 def download(requests: Iterable[Request], output: Output, talk: Talk) -> int:
@@ -128,7 +214,7 @@ def _download(request: Request, output: Output, talk: Talk, names: _Names) -> in
     talk.tell(
         {
             **request.which,
-            **{name: int(value) for name, value in request.query if name == "part"},
+            **({"part": int(request.query["part"])} if "part" in request.query else {}),
             "file": target and str(target),
             "archive_id": archive_id,
             "bytes": size,
@@ -152,97 +238,6 @@ def _os_error(error: OSError) -> str:
     return f"{error.strerror}: {error.filename}." if error.filename else f"{error.strerror or error}."
 
 
-async def fetch(request: Request, part: Partial, display: Display, talk: Talk) -> Fetched:
-    """Download until the partial file is the whole archive, and verified.
-
-    Raises `Refused`, or `Interrupted` when it was interrupted too often without progress, or nobody answers at all.
-    """
-    async with request.service.session() as session:
-        part.load()
-        failures, was_reached = 0, False
-        while True:
-            before = part.size
-            try:
-                return await _attempt(session, request, part, display, talk)
-            except Busy as error:
-                was_reached = True
-                talk.say(str(error))
-                await asyncio.sleep(error.wait)
-            except (Interrupted, ClientError, TimeoutError) as error:
-                was_reached = was_reached or not is_unreachable(error)
-                failures = 1 if part.size > before else failures + 1
-                if failures >= _ATTEMPTS or not was_reached:
-                    raise Interrupted(why(error, request.service.url)) from error
-                await asyncio.sleep(error.wait if isinstance(error, Interrupted) else failures)
-
-
-async def _attempt(session: ClientSession, request: Request, part: Partial, display: Display, talk: Talk) -> Fetched:
-    """One request: from the start, or from where the partial file ends."""
-    url, headers = request.url, {}
-    if part.archive_id is not None and part.size:
-        url = request.service / "v1/archives" / part.archive_id
-        headers = {"Range": f"bytes={part.size}-", "If-Range": f'"{part.archive_id}"'}
-    async with session.get(url, headers=headers) as response:
-        if response.status == 416 and response.headers.get("Content-Range") == f"bytes */{part.size}":
-            return await _finish(session, part, request, response.headers, display, talk)
-        if response.status in (404, 410) and part.archive_id is not None:
-            part.restart()
-            raise Interrupted("The archive has expired; starting again.", wait=0)
-        if response.status == 204:
-            raise NothingNew
-        if response.status not in (200, 206):
-            await refuse(response)
-        if "X-Archive-Id" not in response.headers:
-            address = request.service.url
-            raise Refused(f"{address} answered, but not with an archive. Is --url the URL of the service?")
-        await _receive(response, part, display, talk)
-        return await _finish(session, part, request, response.headers, display, talk)
-
-
-async def _receive(response: ClientResponse, part: Partial, display: Display, talk: Talk) -> None:
-    part.total = _number(response.headers.get("X-Total-Images"))
-    resumed = part.size if response.status == 206 else 0
-    display.restart()
-    if resumed:
-        talk.say(f"Resuming at byte {resumed:,}.")
-        await asyncio.to_thread(_replay, part.path, display)
-    else:
-        await asyncio.to_thread(part.begin, response.headers["X-Archive-Id"])
-    length = response.content_length
-    display.expect(part.total, None if length is None else resumed + length)
-    with await asyncio.to_thread(part.path.open, "ab" if resumed else "wb") as file:
-        async for chunk in response.content.iter_chunked(_CHUNK):
-            await asyncio.to_thread(file.write, chunk)
-            display.feed(chunk)
-
-
-def _replay(path: Path, display: Display) -> None:
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            display.skip(chunk)
-
-
-async def _finish(
-    session: ClientSession,
-    part: Partial,
-    request: Request,
-    headers: Mapping[str, str],
-    display: Display,
-    talk: Talk,
-) -> Fetched:
-    """Verify the whole file."""
-    broken = await asyncio.to_thread(first_broken, part.path)
-    if broken is not None:
-        part.restart()
-        raise Interrupted(f"The file was not a valid ZIP ({broken}).")
-    display.finish()
-    failures: tuple[Document, ...] = ()
-    if talk.as_json and (await asyncio.to_thread(read_contents, part.path)).report is not None:
-        report = await request.service.ask(session, "GET", f"v1/archives/{part.archive_id}/report")
-        failures = tuple(report["failures"])
-    return Fetched(suggested_name(headers) or f"{request.label}.zip", part.total, failures)
-
-
 def _summarise(contents: Contents, target: Path | None, total: int | None, request: Request, talk: Talk) -> int:
     """Say what is in the ZIP and what is missing; returns the exit code."""
     label = "" if target is None else f"{target}: "
@@ -255,7 +250,3 @@ def _summarise(contents: Contents, target: Path | None, total: int | None, reque
     if re.search(rf"\b{Reason.NOT_READY}: ", report):
         talk.say(STILL_ENHANCING, style="yellow")
     return PARTIAL
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdigit() else None

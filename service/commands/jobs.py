@@ -1,94 +1,129 @@
 """`jobs`: start, list, follow and cancel background jobs."""
 
+import argparse
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator
 
 from aiohttp import ClientError, ClientSession
 
-from service.commands.answers import answered, ask_with_retries, print_json, print_table
-from service.commands.client import Document, Interrupted, Service, in_flags, is_unreachable, refuse, why
+from service.commands.answers import Commands, add_asking, answered, ask, print_table, service_of
+from service.commands.client import (
+    Document,
+    Interrupted,
+    Service,
+    Usage,
+    given,
+    in_flags,
+    is_unreachable,
+    read_order,
+    refuse,
+    why,
+)
 from service.commands.talk import ALL, PARTIAL, REFUSED
 
+JOB_STATUSES = ("queued", "processing", "complete", "error", "cancelled")
+
 _ATTEMPTS = 5
-_LISTS = frozenset({"include", "rendition"})
-# Of those that are no text in a JSON body.
-_KINDS = dict.fromkeys(("quality", "max_width", "max_credits"), int) | dict.fromkeys(("scale", "wait_timeout"), float)
-_TRUTHS = frozenset({"preview", "dev_mode", "wait"})
 _FINAL = frozenset({"complete", "error", "cancelled"})
 
 
-def start(service: Service, order_ids: Sequence[str], query: tuple[tuple[str, str], ...], *, as_json: bool) -> int:
+def add_jobs(commands: Commands) -> None:
+    """`jobs`."""
+    jobs = commands.add_parser("jobs", help="start, list, follow and cancel background jobs")
+    actions = jobs.add_subparsers(required=True, metavar="ACTION")
+    start = actions.add_parser("start", help="build an order's ZIP in the background, and print the job's id")
+    start.add_argument(
+        "orders",
+        metavar="ORDER",
+        nargs="+",
+        help="its id, or the address of its page; several: one ZIP, a folder each",
+    )
+    start.add_argument("--full-size", action="store_true", help="full size instead of previews: SPENDS CREDITS")
+    start.add_argument(
+        "--max-credits", type=int, metavar="N", help="refuse to buy more images than this, a credit each"
+    )
+    start.add_argument("--wait", type=float, metavar="SECONDS", help="wait for images that are still being enhanced")
+    start.set_defaults(run=_start)
+    found = actions.add_parser("list", help="list your jobs, newest first")
+    found.add_argument("--status", choices=JOB_STATUSES, help="only jobs in this state")
+    found.add_argument("--order", metavar="ORDER", help="only jobs of this order")
+    found.add_argument("--limit", type=int, metavar="1-200", help="at most so many (50)")
+    found.set_defaults(run=_find)
+    follow = actions.add_parser(
+        "follow",
+        help="print a job's changes until it ends",
+        description="Print a job's changes until it ends."
+        " The exit code is 3 when images are missing, 4 when it failed or was cancelled.",
+    )
+    cancel = actions.add_parser("cancel", help="cancel a job")
+    for action, run in ((follow, _follow), (cancel, _cancel)):
+        action.add_argument("job_id", metavar="JOB_ID")
+        action.set_defaults(run=run)
+    for action in (start, found, follow, cancel):
+        add_asking(action, administrators=True)
+
+
+def _start(options: argparse.Namespace) -> int:
     """Start a job, of one order or of several together, and print its id."""
-
-    async def work(session: ClientSession) -> int:
-        if len(order_ids) > 1:
-            job = await ask_with_retries(service, session, "POST", "v1/jobs", json=body_of(order_ids, query))
-        else:
-            job = await ask_with_retries(service, session, "POST", f"v1/orders/{order_ids[0]}/jobs", params=query)
-        print_json(job) if as_json else print(job["job_id"])
-        return ALL
-
-    return answered(service, work)
-
-
-def body_of(order_ids: Sequence[str], query: Iterable[tuple[str, str]]) -> Document:
-    """The body of a request for a job of several orders."""
-    body: Document = {"order_ids": list(order_ids)}
-    for name, value in query:
-        if name in _LISTS:
-            body[name] = [*body.get(name, ()), value]
-        else:
-            body[name] = value == "true" if name in _TRUTHS else _KINDS.get(name, str)(value)
-    return body
+    orders = [read_order(order, options.url) for order in options.orders]
+    (url, *others) = dict.fromkeys(url for _, url in orders)
+    if others:
+        raise Usage("The orders are at different services.")
+    first, *more = dict.fromkeys(order_id for order_id, _ in orders)
+    wanted = given(
+        order_ids=[first, *more] if more else None,
+        preview=False if options.full_size else None,
+        max_credits=options.max_credits,
+        wait=True if options.wait is not None else None,
+        wait_timeout=options.wait,
+    )
+    path = "v1/jobs" if more else f"v1/orders/{first}/jobs"
+    return ask(options, service_of(options, url), "POST", path, lambda job: print(job["job_id"]), json=wanted)
 
 
-def find(service: Service, query: tuple[tuple[str, str], ...], *, as_json: bool) -> int:
+def _find(options: argparse.Namespace) -> int:
     """Print the caller's jobs, newest first."""
+    order_id, url = (None, options.url) if options.order is None else read_order(options.order, options.url)
+    query = given(status=options.status, limit=options.limit, order_id=order_id)
+    return ask(options, service_of(options, url), "GET", "v1/jobs", _print_jobs, params=query)
 
-    async def work(session: ClientSession) -> int:
-        found = await ask_with_retries(service, session, "GET", "v1/jobs", params=query)
-        if as_json:
-            print_json(found)
-        else:
-            print_table(
-                ("JOB", "ORDER", "STATUS", "IMAGES", "FAILED", "CREATED"),
-                (
-                    (
-                        job["job_id"],
-                        ", ".join(job["order_ids"]),
-                        job["status"],
-                        f"{job['downloaded']}/{job['total']}",
-                        job["failed"],
-                        job["created_at"],
-                    )
-                    for job in found["items"]
-                ),
+
+def _print_jobs(found: Document) -> None:
+    print_table(
+        ("JOB", "ORDER", "STATUS", "IMAGES", "FAILED", "CREATED"),
+        (
+            (
+                job["job_id"],
+                ", ".join(job["order_ids"]),
+                job["status"],
+                f"{job['downloaded']}/{job['total']}",
+                job["failed"],
+                job["created_at"],
             )
-        return ALL
+            for job in found["items"]
+        ),
+    )
 
-    return answered(service, work)
 
-
-def cancel(service: Service, job_id: str, *, as_json: bool) -> int:
+def _cancel(options: argparse.Namespace) -> int:
     """Cancel a job that has not ended, and print how it stands."""
 
-    async def work(session: ClientSession) -> int:
-        job = await ask_with_retries(service, session, "DELETE", f"v1/jobs/{job_id}")
-        print_json(job) if as_json else print(f"{job['job_id']}: {job['status']}")
-        return ALL
+    def show(job: Document) -> None:
+        print(f"{job['job_id']}: {job['status']}")
 
-    return answered(service, work)
+    return ask(options, service_of(options), "DELETE", f"v1/jobs/{options.job_id}", show)
 
 
-def follow(service: Service, job_id: str, *, as_json: bool) -> int:
+def _follow(options: argparse.Namespace) -> int:
     """Print a job's changes until it ends; exit code 3 when images are missing, 4 when it failed or was cancelled."""
+    service = service_of(options)
 
     async def work(session: ClientSession) -> int:
         job: Document = {}
-        async for job in changes(service, session, job_id):
-            print(json.dumps(job, ensure_ascii=False) if as_json else _line(job), flush=True)
+        async for job in changes(service, session, options.job_id):
+            print(json.dumps(job, ensure_ascii=False) if options.as_json else _line(job), flush=True)
         if job["status"] != "complete":
             return REFUSED
         return PARTIAL if job["failed"] or any(order["code"] for order in job["orders"]) else ALL

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from aiohttp import ClientError
 from yarl import URL
 
-from service.commands.client import Document, Interrupted, Service, Usage, why
+from service.commands.client import Document, Interrupted, Service, Usage, as_pairs, why
 
 ALL_PARTS = "all"
 
@@ -18,7 +18,8 @@ class Request:
 
     service: Service
     order_id: str
-    query: tuple[tuple[str, str], ...] = ()
+    query: Document = field(default_factory=dict)
+    """The options, as the body of a request has them."""
     more: tuple[str, ...] = ()
     """Other orders in the same ZIP, a folder each."""
     job: Document | None = field(default=None, compare=False)
@@ -50,7 +51,7 @@ class Request:
         """The URL of the archive."""
         if self.job is not None:
             return self.service / "v1/jobs" / str(self.job["job_id"]) / "download"
-        return (self.service / "v1/orders" / self.order_id / "images").with_query(list(self.query))
+        return (self.service / "v1/orders" / self.order_id / "images").with_query(as_pairs(self.query))
 
     @property
     def identity(self) -> str:
@@ -61,14 +62,14 @@ class Request:
     @property
     def wants_all_parts(self) -> bool:
         """Whether it stands for one request for each part of the order."""
-        return ("part", ALL_PARTS) in self.query
+        return self.query.get("part") == ALL_PARTS
 
 
 def together(requests: Sequence[Request]) -> Request:
     """The request for one ZIP of all their orders. Raises `Usage` when there can be none."""
     first, *more = requests
     for name in ("image", "part", "since"):
-        if any(given == name for given, _ in first.query):
+        if name in first.query:
             raise Usage(f"--together cannot be combined with --{name}, which is about one order.")
     if len({request.service.url for request in requests}) > 1:
         raise Usage("--together: the orders are at different services.")
@@ -83,10 +84,10 @@ def parts(request: Request) -> Iterator[Request]:
     if not request.wants_all_parts:
         yield request
         return
-    query = tuple(pair for pair in request.query if pair[0] != "part")
+    query = {name: value for name, value in request.query.items() if name != "part"}
     count = asyncio.run(_count_parts(request))
     for number in range(1, count + 1):
-        yield replace(request, query=(*query, ("part", str(number))) if count > 1 else query)
+        yield replace(request, query={**query, "part": number} if count > 1 else query)
 
 
 async def _count_parts(request: Request) -> int:

@@ -1,63 +1,87 @@
 """`share`: links to an order's photos for people without a key."""
 
+import argparse
 from urllib.parse import urljoin
 
 from aiohttp import ClientSession
 from yarl import URL
 
-from service.commands.answers import answered, ask_with_retries, print_json, print_table
-from service.commands.client import Service
+from service.commands.answers import (
+    Commands,
+    add_asking,
+    answered,
+    ask,
+    ask_with_retries,
+    order_of,
+    print_json,
+    print_table,
+    service_of,
+)
+from service.commands.client import Document, Service
 from service.commands.talk import ALL
 
 DAY_SECONDS = 86_400
 
 
-def create(service: Service, order_id: str, query: tuple[tuple[str, str], ...], days: float, *, as_json: bool) -> int:
+def add_share(commands: Commands) -> None:
+    """`share`."""
+    share = commands.add_parser("share", help="create, list and revoke links for people without a key")
+    actions = share.add_subparsers(required=True, metavar="ACTION")
+    create = actions.add_parser(
+        "create",
+        help="create a link to an order's photos, and print the address of its page",
+        description="Create a link to an order's photos, and print the address of its page. Whoever has it sees the"
+        " photos and downloads them, without a key, until it expires or is revoked.",
+    )
+    create.add_argument("order", metavar="ORDER", help="its id, or the address of its page")
+    create.add_argument("--days", type=float, default=7.0, metavar="1-30", help="how long it lasts (%(default)g)")
+    create.add_argument(
+        "--full-size", action="store_true", help="full size instead of previews: its downloads SPEND your CREDITS"
+    )
+    create.set_defaults(run=_create)
+    found = actions.add_parser("list", help="list your links that still work")
+    found.set_defaults(run=_find)
+    revoke = actions.add_parser("revoke", help="end a link at once")
+    revoke.add_argument("link_id", metavar="LINK_ID")
+    revoke.set_defaults(run=_revoke)
+    for action in (create, found, revoke):
+        add_asking(action, administrators=True)
+
+
+def _create(options: argparse.Namespace) -> int:
     """Make a link and print the address of its page."""
-    path = str(URL(f"/v1/orders/{order_id}/images").with_query(list(query)))
-    wanted = {"path": path, "expires_in": round(days * DAY_SECONDS)}
-
-    async def work(session: ClientSession) -> int:
-        link = await ask_with_retries(service, session, "POST", "v1/links", json=wanted)
-        print_json(link) if as_json else print(_whole(service, link["page"]))
-        return ALL
-
-    return answered(service, work)
+    service, order_id = order_of(options)
+    path = URL(f"/v1/orders/{order_id}/images").with_query({"preview": "false"} if options.full_size else None)
+    wanted = {"path": str(path), "expires_in": round(options.days * DAY_SECONDS)}
+    return ask(options, service, "POST", "v1/links", lambda link: print(_whole(service, link["page"])), json=wanted)
 
 
-def find(service: Service, *, as_json: bool) -> int:
+def _find(options: argparse.Namespace) -> int:
     """Print the caller's links that still work."""
+    service = service_of(options)
 
-    async def work(session: ClientSession) -> int:
-        found = await ask_with_retries(service, session, "GET", "v1/links", params={"limit": "200"})
-        if as_json:
-            print_json(found)
-        else:
-            print_table(
-                ("LINK", "ORDER", "NAME", "PHOTOS", "EXPIRES", "PAGE"),
+    def show(found: Document) -> None:
+        print_table(
+            ("LINK", "ORDER", "NAME", "PHOTOS", "EXPIRES", "PAGE"),
+            (
                 (
-                    (
-                        link["link_id"],
-                        link["order_id"],
-                        link["name"],
-                        link["total"],
-                        link["expires_at"],
-                        _whole(service, link["page"]),
-                    )
-                    for link in found["items"]
-                ),
-            )
-        return ALL
+                    *(link[name] for name in ("link_id", "order_id", "name", "total", "expires_at")),
+                    _whole(service, link["page"]),
+                )
+                for link in found["items"]
+            ),
+        )
 
-    return answered(service, work)
+    return ask(options, service, "GET", "v1/links", show, params={"limit": "200"})
 
 
-def revoke(service: Service, link_id: str, *, as_json: bool) -> int:
+def _revoke(options: argparse.Namespace) -> int:
     """End a link at once."""
+    service, link_id = service_of(options), options.link_id
 
     async def work(session: ClientSession) -> int:
         await ask_with_retries(service, session, "DELETE", f"v1/links/{link_id}")
-        print_json({"link_id": link_id, "revoked": True}) if as_json else print(f"{link_id}: revoked")
+        print_json({"link_id": link_id, "revoked": True}) if options.as_json else print(f"{link_id}: revoked")
         return ALL
 
     return answered(service, work)

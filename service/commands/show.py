@@ -1,32 +1,46 @@
 """`show` and `report`: what an order holds, and what became of an archive."""
 
-from aiohttp import ClientSession
+import argparse
 
-from service.commands.answers import answered, ask_with_retries, print_json, print_table
-from service.commands.client import Document, Service, in_flags
+from service.commands.answers import Commands, add_asking, ask, order_of, print_table, service_of
+from service.commands.client import Document, in_flags
 from service.commands.talk import ALL, PARTIAL
 
 
-def show(service: Service, order_id: str, *, as_json: bool) -> int:
+def add_show(commands: Commands) -> None:
+    """`show`."""
+    show = commands.add_parser("show", help="show the images of an order", description="Show the images of an order.")
+    show.add_argument("order", metavar="ORDER", help="its id, or the address of its page")
+    add_asking(show)
+    show.set_defaults(run=_show)
+
+
+def add_report(commands: Commands) -> None:
+    """`report`."""
+    report = commands.add_parser(
+        "report",
+        help="show the outcome of each image of an archive",
+        description="Show the outcome of each image of an archive. The exit code is 3 when some are missing.",
+    )
+    report.add_argument("archive_id", metavar="ARCHIVE_ID", help="X-Archive-Id of a download, archive_id of a job")
+    add_asking(report)
+    report.set_defaults(run=_report)
+
+
+def _show(options: argparse.Namespace) -> int:
     """Print what a download of the order would hold."""
-
-    async def work(session: ClientSession) -> int:
-        overview = await ask_with_retries(service, session, "GET", f"v1/orders/{order_id}")
-        print_json(overview) if as_json else _print_overview(overview)
-        return ALL
-
-    return answered(service, work)
+    service, order_id = order_of(options)
+    return ask(options, service, "GET", f"v1/orders/{order_id}", _print_overview)
 
 
-def report(service: Service, archive_id: str, *, as_json: bool) -> int:
+def _report(options: argparse.Namespace) -> int:
     """Print what became of each image of an archive; exit code 3 when some are missing."""
 
-    async def work(session: ClientSession) -> int:
-        found = await ask_with_retries(service, session, "GET", f"v1/archives/{archive_id}/report")
-        print_json(found) if as_json else _print_report(found)
+    def exit_code(found: Document) -> int:
         return PARTIAL if found["failed"] or any(order["code"] for order in found["orders"]) else ALL
 
-    return answered(service, work)
+    path = f"v1/archives/{options.archive_id}/report"
+    return ask(options, service_of(options), "GET", path, _print_report, exit_code)
 
 
 def _print_overview(overview: Document) -> None:

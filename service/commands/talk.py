@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.console import Console
 
@@ -15,7 +15,7 @@ STOPPED = 130
 class Talk:
     """What is said: progress and summaries to people, or a line of JSON for each archive to programs."""
 
-    console: Console
+    console: Console = field(default_factory=lambda: Console(stderr=True))
     quiet: bool = False
     as_json: bool = False
     progress: bool = True

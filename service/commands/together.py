@@ -1,7 +1,7 @@
 """`download --together`: several orders in one ZIP, which the service builds as a job."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from uuid import uuid4
 
@@ -9,18 +9,18 @@ from aiohttp import ClientError, ClientSession
 
 from service.commands.answers import ask_with_retries
 from service.commands.client import Document, Interrupted, Refused, Service, in_flags, why
-from service.commands.jobs import body_of, changes
+from service.commands.jobs import changes
 from service.commands.talk import Talk
 
 _CANCEL_SECONDS = 2.0
 
 
-async def build(service: Service, order_ids: Sequence[str], query: Iterable[tuple[str, str]], talk: Talk) -> Document:
+async def build(service: Service, order_ids: Sequence[str], options: Document, talk: Talk) -> Document:
     """Have the service build one ZIP of these orders; returns the job at its end. Ctrl-C cancels it.
 
     Raises `Refused` when it fails, and `Interrupted`.
     """
-    body = body_of(order_ids, query)
+    body = {"order_ids": list(order_ids), **options}
     try:
         async with service.session() as session:
             headers = {"Idempotency-Key": uuid4().hex}

@@ -1,32 +1,48 @@
 """`upload`: an order from files."""
 
+import argparse
 from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
 from aiohttp import ClientSession, FormData
 
-from service.commands.answers import answered, print_json
-from service.commands.client import Service
+from service.commands.answers import Commands, add_asking, answered, print_json, service_of
 from service.commands.refusal import refuse
 from service.commands.talk import ALL, PARTIAL, USAGE
 
 
-def upload(service: Service, files: list[Path], name: str | None, *, as_json: bool) -> int:
+def add_upload(commands: Commands) -> None:
+    """`upload`."""
+    upload = commands.add_parser(
+        "upload",
+        help="create an order from photos; for administrators",
+        description="Create an order from photos (JPEG, PNG, WebP; at most 20 MB each) and print its id."
+        " The exit code is 3 when some could not be uploaded.",
+    )
+    upload.add_argument("files", metavar="FILE", type=Path, nargs="+")
+    upload.add_argument("--name", help="name of the order")
+    add_asking(upload, administrators=True)
+    upload.set_defaults(run=_upload)
+
+
+def _upload(options: argparse.Namespace) -> int:
     """Make an order of the files and print its id; exit code 3 when some could not be uploaded."""
-    if missing := [str(file) for file in files if not file.is_file()]:
+    if missing := [str(file) for file in options.files if not file.is_file()]:
         return refuse(f"There is no file {', '.join(missing)}.", code=USAGE)
+
+    service = service_of(options)
 
     async def work(session: ClientSession) -> int:
         with ExitStack() as opened:
             form = FormData()
-            if name is not None:
-                form.add_field("name", name)
-            for file in files:
+            if options.name is not None:
+                form.add_field("name", options.name)
+            for file in options.files:
                 form.add_field("files", opened.enter_context(file.open("rb")), filename=file.name)
             headers = {"Idempotency-Key": uuid4().hex}
             made = await service.ask(session, "POST", "v1/orders", data=form, headers=headers)
-        if as_json:
+        if options.as_json:
             print_json(made)
         else:
             print(made["order_id"])

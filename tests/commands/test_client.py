@@ -2,8 +2,8 @@
 
 import pytest
 
-from service.commands.arguments import JOB_STATUSES
 from service.commands.client import DEFAULT_URL, Service, Usage, read_order
+from service.commands.jobs import JOB_STATUSES
 from service.telemetry.metrics import JobStatus
 from tests.support.samples import ORDER
 

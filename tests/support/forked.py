@@ -25,7 +25,6 @@ from typing import Any
 _ROOT = Path(__file__).parents[2]
 _PRELOADED = (
     "service.app",
-    "service.commands.arguments",
     "service.commands.config",
     "service.commands.demo",
     "service.commands.download",
