@@ -8,10 +8,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from limits import RateLimitItem, parse
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sentry_sdk.utils import Dsn
 
@@ -67,10 +75,36 @@ def _signing_key(secret: SecretStr) -> bytes:
     return key
 
 
-def _require_http(address: str) -> None:
+def is_path(text: str) -> bool:
+    """Whether it is a path below which a service can be offered, such as `/batch`."""
+    return _PATH.fullmatch(text) is not None
+
+
+def _signing_secret(secret: SecretStr) -> SecretStr:
+    _signing_key(secret)
+    return secret
+
+
+def _http_address(address: str) -> str:
     parts = hosts.split(address)
     if parts is None or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
         raise ValueError("must be an http(s) address without query")
+    return address
+
+
+def _redis_address(secret: SecretStr) -> SecretStr:
+    parts = hosts.split(secret.get_secret_value())
+    if parts is None or parts.scheme not in ("redis", "rediss") or parts.fragment:
+        raise ValueError("must be a redis(s):// address, special characters in a password percent-encoded")
+    return secret
+
+
+def _project_address(secret: SecretStr) -> SecretStr:
+    try:
+        Dsn(secret.get_secret_value())
+    except ValueError:
+        raise ValueError("must be the address that Sentry gives a project") from None
+    return secret
 
 
 def _origin(text: str) -> str:
@@ -81,9 +115,36 @@ def _origin(text: str) -> str:
     return text.rstrip("/").lower()
 
 
-def is_path(text: str) -> bool:
-    """Whether it is a path below which a service can be offered, such as `/batch`."""
-    return _PATH.fullmatch(text) is not None
+def _host(text: str) -> str:
+    if text != "*" and not _HOST.fullmatch(text):
+        raise ValueError("must be host names such as batch.example.com, without a port, or *")
+    return text.lower().rstrip(".")
+
+
+def _base_path(text: str) -> str:
+    path = text.rstrip("/")
+    if path and not is_path(path):
+        raise ValueError("must be a path such as /batch")
+    return path
+
+
+def _split(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if parts := [part.strip() for part in value.split(",") if part.strip()]:
+        return parts
+    raise ValueError("holds nothing but commas")
+
+
+def _none_is_unset(value: str | None) -> str | None:
+    return None if value and value.lower() == "none" else value
+
+
+T = TypeVar("T")
+
+Several = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]
+"""Values with commas between them."""
+HttpAddress = Annotated[str, AfterValidator(_http_address)]
 
 
 class Settings(BaseSettings):
@@ -102,9 +163,11 @@ class Settings(BaseSettings):
 
     autoenhance_api_key: SecretStr | None = None
     """Key of the Autoenhance account. Without it the service starts, and downloads are a 503."""
-    autoenhance_api_base: str = "https://api.autoenhance.ai/v3"
+    autoenhance_api_base: Annotated[HttpAddress, AfterValidator(lambda address: address.rstrip("/"))] = (
+        "https://api.autoenhance.ai/v3"
+    )
     """URL of the API."""
-    autoenhance_api_version: str | None = "2025-05-08"
+    autoenhance_api_version: Annotated[str | None, AfterValidator(_none_is_unset)] = "2025-05-08"
     """Sent as `x-api-version`; `none` leaves the account's own version in force."""
     autoenhance_webhook_secret: SecretStr | None = None
     """Secret that Autoenhance sends with its webhooks; unset = webhooks are not accepted."""
@@ -115,7 +178,7 @@ class Settings(BaseSettings):
     """Address to listen on. Beyond the loopback, secrets (keys, tokens, the webhook's) need at least 16 characters."""
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
-    base_path: str = ""
+    base_path: Annotated[str, AfterValidator(_base_path)] = ""
     """Path below which a proxy offers the service, such as `/batch`; the proxy may remove it or keep it. A trusted
     proxy may send `X-Forwarded-Prefix` instead."""
     data_dir: Path = Path("data")
@@ -125,7 +188,7 @@ class Settings(BaseSettings):
     role: Literal["all", "web", "worker"] = "all"
     """With `SHARED_URL`: whether this instance answers requests, runs jobs, or both."""
 
-    service_api_key: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    service_api_key: Several[SecretStr] = ()
     """Keys that callers must send as `X-API-Key` or `Authorization: Bearer`, comma-separated, each as `name:key` or the
     key alone; unset = open to everybody. Keys of one name are one caller, so that a key can be replaced. The page, the
     docs, probes and `/metrics` are open anyway: keep `/metrics` from the public at the proxy."""
@@ -135,11 +198,11 @@ class Settings(BaseSettings):
     """Downloads, jobs and new orders that a caller may begin, such as `10/minute`, and ten times as many overviews and
     `HEAD` requests; `off` = no limit. Wrong keys, tokens and webhook secrets are limited to 10 a minute per address
     anyway."""
-    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    trusted_proxies: Several[IPv4Network | IPv6Network] = ()
     """Networks of proxies whose `X-Forwarded-For` is believed, comma-separated."""
-    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    allowed_origins: Several[Annotated[str, AfterValidator(_origin)]] = ()
     """Origins of browser pages that may call the API, comma-separated; `*` = any."""
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    allowed_hosts: Several[Annotated[str, AfterValidator(_host)]] = ()
     """Host names, besides the loopback's, under which a service without keys on a loopback address accepts requests
     that spend credits or change something, comma-separated; `*` = any. Needed behind a proxy on the same machine."""
 
@@ -177,26 +240,26 @@ class Settings(BaseSettings):
     breaker_reset: float = Field(60, gt=0)
     """Seconds until an open circuit breaker allows one trial call."""
 
-    shared_url: SecretStr | None = None
+    shared_url: Annotated[SecretStr, AfterValidator(_redis_address)] | None = None
     """Redis or Valkey that several instances share (`redis://...`); unset = this instance works alone."""
     store_url: str | None = None
     """S3-compatible storage that several instances share (`s3://bucket/prefix`); unset = files in `DATA_DIR`."""
 
-    callback_secret: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    callback_secret: Several[Annotated[SecretStr, AfterValidator(_signing_secret)]] = ()
     """Secrets (`whsec_...`) that sign callbacks, comma-separated; the signature of each is sent, for rotation."""
     callback_allow_private: bool = False
     """Allows callbacks and deliveries to `http` and to addresses that are not public."""
     auto_batch: bool = False
     """Builds an order's archive when Autoenhance says that the order is done."""
 
-    assistant_base_url: str | None = None
+    assistant_base_url: HttpAddress | None = None
     """An OpenAI-compatible chat server for the help box; unset = it answers from the docs alone."""
     assistant_model: str | None = None
     """Its model, such as `gpt-4o-mini`."""
     assistant_api_key: SecretStr | None = None
     """Its key, if it wants one."""
 
-    sentry_dsn: SecretStr | None = None
+    sentry_dsn: Annotated[SecretStr, AfterValidator(_project_address)] | None = None
     """Where unhandled errors are reported; unset = nowhere."""
     sentry_env: str = "production"
     """The environment that errors are reported under."""
@@ -209,13 +272,13 @@ class Settings(BaseSettings):
     sentry_project: str | None = None
     """The project at Sentry."""
 
-    otel_exporter_otlp_endpoint: str | None = None
+    otel_exporter_otlp_endpoint: HttpAddress | None = None
     """Collector for traces over OTLP/HTTP; unset = no tracing. The other `OTEL_*` variables work as usual."""
-    otel_exporter_otlp_traces_endpoint: str | None = None
+    otel_exporter_otlp_traces_endpoint: HttpAddress | None = None
     """The same as a complete URL, for traces that go elsewhere."""
-    log_format: Literal["console", "json"] = "console"
+    log_format: Annotated[Literal["console", "json"], BeforeValidator(str.lower)] = "console"
     """`console` for people, `json` for programs."""
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)] = "INFO"
     """`DEBUG`, `INFO`, `WARNING` or `ERROR`."""
 
     @model_validator(mode="before")
@@ -225,42 +288,11 @@ class Settings(BaseSettings):
         trimmed = {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
         return {name: value for name, value in trimmed.items() if value != ""}
 
-    @field_validator(
-        "service_api_key", "allowed_origins", "allowed_hosts", "trusted_proxies", "callback_secret", mode="before"
-    )
-    @classmethod
-    def _split(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        if parts := [part.strip() for part in value.split(",") if part.strip()]:
-            return parts
-        raise ValueError("holds nothing but commas")
-
     @field_validator("*", mode="before")
     @classmethod
     def _one_line(cls, value: object) -> object:
         if isinstance(value, str) and not value.isprintable():
             raise ValueError("must be one line of printable characters")
-        return value
-
-    @field_validator("allowed_origins")
-    @classmethod
-    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(map(_origin, value))
-
-    @field_validator("allowed_hosts")
-    @classmethod
-    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for host in value:
-            if host != "*" and not _HOST.fullmatch(host):
-                raise ValueError("must be host names such as batch.example.com, without a port, or *")
-        return tuple(host.lower().rstrip(".") for host in value)
-
-    @field_validator("callback_secret")
-    @classmethod
-    def _signing_secrets(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        for secret in value:
-            _signing_key(secret)
         return value
 
     @property
@@ -290,60 +322,6 @@ class Settings(BaseSettings):
             if isinstance(found := json.loads(value), dict):
                 return found
         raise ValueError("must be a JSON object of presets by name")
-
-    @field_validator("autoenhance_api_base")
-    @classmethod
-    def _api_address(cls, value: str) -> str:
-        _require_http(value)
-        return value.rstrip("/")
-
-    @field_validator("assistant_base_url", "otel_exporter_otlp_endpoint", "otel_exporter_otlp_traces_endpoint")
-    @classmethod
-    def _other_address(cls, value: str | None) -> str | None:
-        if value is not None:
-            _require_http(value)
-        return value
-
-    @field_validator("shared_url")
-    @classmethod
-    def _redis_address(cls, value: SecretStr | None) -> SecretStr | None:
-        parts = None if value is None else hosts.split(value.get_secret_value())
-        if value is not None and (parts is None or parts.scheme not in ("redis", "rediss") or parts.fragment):
-            raise ValueError("must be a redis(s):// address, special characters in a password percent-encoded")
-        return value
-
-    @field_validator("sentry_dsn")
-    @classmethod
-    def _project_address(cls, value: SecretStr | None) -> SecretStr | None:
-        try:
-            if value is not None:
-                Dsn(value.get_secret_value())
-        except ValueError:
-            raise ValueError("must be the address that Sentry gives a project") from None
-        return value
-
-    @field_validator("autoenhance_api_version")
-    @classmethod
-    def _none_is_unset(cls, value: str | None) -> str | None:
-        return None if value and value.lower() == "none" else value
-
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _upper(cls, value: object) -> object:
-        return value.upper() if isinstance(value, str) else value
-
-    @field_validator("log_format", mode="before")
-    @classmethod
-    def _lower(cls, value: object) -> object:
-        return value.lower() if isinstance(value, str) else value
-
-    @field_validator("base_path")
-    @classmethod
-    def _path(cls, value: str) -> str:
-        path = value.rstrip("/")
-        if path and not is_path(path):
-            raise ValueError("must be a path such as /batch")
-        return path
 
     @model_validator(mode="after")
     def _secrets_are_long(self) -> Self:
