@@ -14,6 +14,7 @@ from service.api import (
     base_path,
     cors,
     delivery_page,
+    keys,
     limits,
     middleware,
     openapi,
@@ -23,30 +24,6 @@ from service.api import (
     share_links,
 )
 from service.api.guesses import GUESSES, Guesses
-from service.api.keys import (
-    ARCHIVES,
-    ASSISTANT,
-    DELIVERY,
-    IMAGES,
-    ISSUES,
-    JOBS,
-    LIFECYCLE,
-    LIMITERS,
-    METRICS,
-    NAMED,
-    ORDER_REQUESTS,
-    ORDERS,
-    PRESETS,
-    SETTINGS,
-    SINGLE_IMAGES,
-    SPENDING,
-    STATS,
-    TIMEOUTS,
-    TRACES,
-    UPLOADS,
-    UPSTREAM,
-    WEBHOOK_EVENTS,
-)
 from service.api.lifecycle import Lifecycle
 from service.api.share_links import SHARE_LINKS, LocalShareLinks
 from service.api.timeouts import Timeouts
@@ -116,14 +93,14 @@ def create_app(settings: Settings) -> web.Application:
         ],
         client_max_size=LARGEST_BODY,
     )
-    app[SETTINGS] = settings
-    app[PRESETS] = presets(settings)
-    app[METRICS] = metrics = Metrics()
-    app[STATS] = Stats(metrics)
-    app[LIFECYCLE] = Lifecycle()
-    app[TIMEOUTS] = Timeouts(send=settings.send_timeout)
+    app[keys.SETTINGS] = settings
+    app[keys.PRESETS] = presets(settings)
+    app[keys.METRICS] = metrics = Metrics()
+    app[keys.STATS] = Stats(metrics)
+    app[keys.LIFECYCLE] = Lifecycle()
+    app[keys.TIMEOUTS] = Timeouts(send=settings.send_timeout)
     window = cluster.window(settings)
-    app[LIMITERS] = limits.limiters(settings.rate_limit, metrics, window)
+    app[keys.LIMITERS] = limits.limiters(settings.rate_limit, metrics, window)
     app[GUESSES] = Guesses(metrics, window)
     if window is not None:
         app.on_cleanup.append(window.close)
@@ -154,13 +131,13 @@ def presets(settings: Settings) -> Presets:
 
 async def components(app: web.Application) -> AsyncIterator[None]:
     """Open what the handlers work with, from the disk up; close it in reverse."""
-    settings, metrics = app[SETTINGS], app[METRICS]
+    settings, metrics = app[keys.SETTINGS], app[keys.METRICS]
     async with AsyncExitStack() as stack:
         sinks = await stack.enter_async_context(report_errors(settings))
-        app[TRACES] = await stack.enter_async_context(
+        app[keys.TRACES] = await stack.enter_async_context(
             export_traces(settings.traces_endpoint, URL(settings.autoenhance_api_base), sinks)
         )
-        app[ISSUES] = await stack.enter_async_context(open_issues(settings, app[TRACES].client))
+        app[keys.ISSUES] = await stack.enter_async_context(open_issues(settings, app[keys.TRACES].client))
         schemas = [
             blob_index.SCHEMA,
             spending.SCHEMA,
@@ -174,7 +151,7 @@ async def components(app: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(database.close)
         shared = await Cluster.open(stack, settings, database, metrics)
         registry = Registry()
-        app[IMAGES] = images = await ImageStore.open(
+        app[keys.IMAGES] = images = await ImageStore.open(
             settings.data_dir / "images",
             database,
             settings.store_budget,
@@ -185,14 +162,14 @@ async def components(app: web.Application) -> AsyncIterator[None]:
         )
         stack.push_async_callback(images.close)
         shared.share(stack, images)
-        upstream = await stack.enter_async_context(autoenhance(settings, metrics, app[TRACES].client))
-        app[UPSTREAM], app[UPLOADS] = upstream, upstream.uploads
-        app[ORDER_REQUESTS] = shared.order_requests
+        upstream = await stack.enter_async_context(autoenhance(settings, metrics, app[keys.TRACES].client))
+        app[keys.UPSTREAM], app[keys.UPLOADS] = upstream, upstream.uploads
+        app[keys.ORDER_REQUESTS] = shared.order_requests
         slots = DownloadSlots(settings.download_concurrency, metrics)
-        app[SPENDING] = spent = shared.spending or LocalSpending(database, settings.max_credits_per_day)
+        app[keys.SPENDING] = spent = shared.spending or LocalSpending(database, settings.max_credits_per_day)
         fetcher = ImageFetcher(upstream, images, slots, metrics, spent, shared.leases)
         stack.push_async_callback(fetcher.close)
-        app[ORDERS] = orders = Orders(upstream, settings.order_freshness)
+        app[keys.ORDERS] = orders = Orders(upstream, settings.order_freshness)
         stack.push_async_callback(orders.close)
         shared.listen(orders)
         context = BuildContext(
@@ -204,24 +181,26 @@ async def components(app: web.Application) -> AsyncIterator[None]:
             Planner(settings.max_images_per_order, images.has_legacy),
             metrics,
         )
-        app[ARCHIVES] = archives = Archives(
+        app[keys.ARCHIVES] = archives = Archives(
             context, registry, window=settings.read_ahead_bytes, grace=settings.resume_grace
         )
         stack.push_async_callback(archives.close)
         await stack.enter_async_context(running(archives.sweep_regularly()))
         await stack.enter_async_context(running(archives.release_regularly()))
-        app[DELIVERY] = Delivery(images, metrics)
-        app[NAMED] = NamedArchives(database, shared.names)
-        app[SINGLE_IMAGES] = SingleImages(context)
+        app[keys.DELIVERY] = Delivery(images, metrics)
+        app[keys.NAMED] = NamedArchives(database, shared.names)
+        app[keys.SINGLE_IMAGES] = SingleImages(context)
         app[SHARE_LINKS] = shared.share_links or LocalShareLinks(database)
-        app[ASSISTANT] = await stack.enter_async_context(open_assistant(settings, app[STATS], app[TRACES].client))
-        app[JOBS] = background = await open_jobs(stack, app, database, archives, orders)
-        app[WEBHOOK_EVENTS] = webhook_events = WebhookEvents(
+        app[keys.ASSISTANT] = await stack.enter_async_context(
+            open_assistant(settings, app[keys.STATS], app[keys.TRACES].client)
+        )
+        app[keys.JOBS] = background = await open_jobs(stack, app, database, archives, orders)
+        app[keys.WEBHOOK_EVENTS] = webhook_events = WebhookEvents(
             background, archives, orders, shared.notify, auto_batch=settings.auto_batch
         )
         stack.push_async_callback(webhook_events.close)
         await stack.enter_async_context(running(watch_loop(metrics)))
-        app[LIFECYCLE].is_ready = True
+        app[keys.LIFECYCLE].is_ready = True
         yield
 
 
@@ -229,14 +208,14 @@ async def open_jobs(
     stack: AsyncExitStack, app: web.Application, database: Database, archives: Archives, orders: Orders
 ) -> Jobs:
     """The background jobs, running."""
-    settings, metrics = app[SETTINGS], app[METRICS]
+    settings, metrics = app[keys.SETTINGS], app[keys.METRICS]
     engine = await cluster.open_engine(stack, settings, database)
     session = await stack.enter_async_context(
-        open_receiver_session(allow_private=settings.callback_allow_private, trace_configs=app[TRACES].client)
+        open_receiver_session(allow_private=settings.callback_allow_private, trace_configs=app[keys.TRACES].client)
     )
-    runner = JobRunner(engine, archives, orders, metrics, app[TRACES], settings.archive_ttl)
+    runner = JobRunner(engine, archives, orders, metrics, app[keys.TRACES], settings.archive_ttl)
     callbacks = Callbacks(session, settings.callback_keys, metrics)
-    work = Work(runner.run, callbacks.attempt, Deliveries(session, archives, app[IMAGES], metrics).attempt)
+    work = Work(runner.run, callbacks.attempt, Deliveries(session, archives, app[keys.IMAGES], metrics).attempt)
     background = Jobs(engine, archives, metrics, settings.archive_ttl)
     if settings.role != "web":
         await stack.enter_async_context(running(background.run(work)))
@@ -245,8 +224,8 @@ async def open_jobs(
 
 async def drain(app: web.Application) -> None:
     """The instance is told to stop: it wants no more traffic."""
-    app[LIFECYCLE].is_ready = False
-    app[LIFECYCLE].stopping.set()
+    app[keys.LIFECYCLE].is_ready = False
+    app[keys.LIFECYCLE].stopping.set()
 
 
 @asynccontextmanager

@@ -29,7 +29,6 @@ class Evictable(Protocol):
 
     def evict(self) -> None:
         """End it, although its caller did nothing wrong."""
-        ...
 
 
 def raise_file_limit() -> int:

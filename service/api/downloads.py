@@ -229,17 +229,16 @@ CONDITIONS = (
     Parameter("If-Match", f'"{ARCHIVE_EXAMPLE}"', "Only this archive; for any other 412."),
     Parameter("If-None-Match", f'"{ARCHIVE_EXAMPLE}"', "Not this archive again; for it 304."),
 )
-LOOK: Problems = (
-    InvalidOrderId,
-    InvalidParameter,
+UPSTREAM_CALL: Problems = (
     UpstreamUnauthorized,
-    OrderNotFound,
     UpstreamError,
     UpstreamBusy,
     BreakerOpen,
     NotConfigured,
     UpstreamTimeout,
 )
+"""What can be wrong with asking Autoenhance."""
+LOOK: Problems = (InvalidOrderId, InvalidParameter, OrderNotFound, *UPSTREAM_CALL)
 """What can be wrong with asking for an order."""
 ORDER_CALL: Problems = (*LOOK, UnknownImage, OrderEmpty, TooManyImages)
 """What can be wrong with an order."""

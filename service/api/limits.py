@@ -50,11 +50,9 @@ class Window(Protocol):
 
     async def hit(self, key: str, limit: RateLimitItem) -> LimitState:
         """Count one for `key` if it is within the limit."""
-        ...
 
     async def test(self, key: str, limit: RateLimitItem) -> LimitState:
         """Count nothing; whether the next one would be within the limit."""
-        ...
 
 
 class LocalWindow:
@@ -69,7 +67,6 @@ class LocalWindow:
         self._until_sweep = _SWEEP_AFTER
 
     async def hit(self, key: str, limit: RateLimitItem) -> LimitState:
-        """Count one for `key` if it is within the limit."""
         state = await self.test(key, limit)
         if not state.allowed:
             return state
@@ -81,7 +78,6 @@ class LocalWindow:
         return LimitState(allowed=True, remaining=state.remaining - 1, seconds=hits[0] + limit.get_expiry() - now)
 
     async def test(self, key: str, limit: RateLimitItem) -> LimitState:
-        """Count nothing; whether the next one would be within the limit."""
         hits, now = self._hits.get(key, deque()), time.monotonic()
         while hits and hits[0] <= now - limit.get_expiry():
             hits.popleft()

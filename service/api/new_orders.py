@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service import samples
 from service.api.base_path import with_external_links
 from service.api.documents import Count, Document, Reference, answer
-from service.api.downloads import require_key
+from service.api.downloads import UPSTREAM_CALL, require_key
 from service.api.keys import ORDER_REQUESTS, SETTINGS, UPLOADS
 from service.api.limits import Counts
 from service.api.order_form import LARGEST_FILE, MAX_NAME_LENGTH, take_part
@@ -24,11 +24,9 @@ from service.api.route import Answer, Body, Parameter, Problems, Route, Who, cou
 from service.disk import OutOfSpace
 from service.problems import (
     BadRequest,
-    BreakerOpen,
     FileTooLarge,
     InvalidParameter,
     NotAnImage,
-    NotConfigured,
     NothingUploaded,
     PayloadTooLarge,
     Problem,
@@ -37,10 +35,6 @@ from service.problems import (
     StoreFull,
     UnsupportedMediaType,
     UploadTimeout,
-    UpstreamBusy,
-    UpstreamError,
-    UpstreamTimeout,
-    UpstreamUnauthorized,
 )
 from service.reasons import UploadReason
 from service.telemetry.logs import get_logger
@@ -211,26 +205,8 @@ _CREATED = (
         headers=("Location", "Idempotent-Replayed"),
     ),
 )
-_PROBLEMS: Problems = (
-    InvalidParameter,
-    RequestUnfinished,
-    RequestsUnavailable,
-    UpstreamUnauthorized,
-    UpstreamError,
-    UpstreamBusy,
-    BreakerOpen,
-    NotConfigured,
-    UpstreamTimeout,
-    NothingUploaded,
-)
-_FORM: Problems = (
-    PayloadTooLarge,
-    UploadTimeout,
-    FileTooLarge,
-    UnsupportedMediaType,
-    NotAnImage,
-    StoreFull,
-)
+_PROBLEMS: Problems = (InvalidParameter, RequestUnfinished, RequestsUnavailable, *UPSTREAM_CALL, NothingUploaded)
+_FORM: Problems = (PayloadTooLarge, UploadTimeout, FileTooLarge, UnsupportedMediaType, NotAnImage, StoreFull)
 
 ROUTES = (
     Route(

@@ -9,20 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.base_path import with_external_links
 from service.api.documents import Count, Document, Moment, Reference, Uuid, answer
-from service.api.downloads import require_key
+from service.api.downloads import UPSTREAM_CALL, require_key
 from service.api.keys import UPSTREAM
 from service.api.limits import Counts
 from service.api.query import is_order_id, read_as
 from service.api.route import Answer, Route, Who, count
-from service.problems import (
-    BreakerOpen,
-    InvalidParameter,
-    NotConfigured,
-    UpstreamBusy,
-    UpstreamError,
-    UpstreamTimeout,
-    UpstreamUnauthorized,
-)
+from service.problems import InvalidParameter, NotConfigured
 from service.upstream.client import UnknownOffset
 from service.upstream.models import Order
 
@@ -165,14 +157,6 @@ ROUTES = (
                 OrderPage,
             ),
         ),
-        problems=(
-            InvalidParameter,
-            NotConfigured,
-            UpstreamUnauthorized,
-            UpstreamError,
-            UpstreamBusy,
-            BreakerOpen,
-            UpstreamTimeout,
-        ),
+        problems=(InvalidParameter, NotConfigured, *UPSTREAM_CALL),
     ),
 )

@@ -69,7 +69,6 @@ class LocalOrderRequests:
         """When they were made, and answers that the database could not take."""
 
     async def begin(self, key: str) -> Document | None:
-        """As `OrderRequests.begin`."""
         if key in self._unfinished:
             raise RequestUnfinished
         oldest = time.time() - KEPT_SECONDS
@@ -96,7 +95,6 @@ class LocalOrderRequests:
         self._unfinished.discard(key)
 
     async def release(self, key: str) -> None:
-        """As `OrderRequests.release`."""
         self._unfinished.discard(key)
 
 

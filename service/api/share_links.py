@@ -80,20 +80,16 @@ class ShareLinks(Protocol):
 
     async def add(self, link: ShareLink) -> None:
         """Keep a link, safe from a power cut when this returns."""
-        ...
 
     async def get(self, link_id: str) -> ShareLink | None:
         """A link that can be used."""
-        ...
 
     async def find(self, maker: str | None, after: str, limit: int) -> Sequence[ShareLink]:
         """The links of a maker (None: of all) that can be used, newest first, at most `limit`: those whose id is
         greater than `after`."""
-        ...
 
     async def revoke(self, link: ShareLink) -> None:
         """End a link at once, safe from a power cut when this returns."""
-        ...
 
 
 SHARE_LINKS = web.AppKey("SHARE_LINKS", ShareLinks)
@@ -106,8 +102,6 @@ class LocalShareLinks:
         self._database = database
 
     async def add(self, link: ShareLink) -> None:
-        """As `ShareLinks`."""
-
         def write(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM share_links WHERE expires <= ?", (time.time(),))
             row = (link.link_id, link.maker, link.expires, link.model_dump_json())
@@ -116,14 +110,12 @@ class LocalShareLinks:
         await self._database.run(write, durable=True)
 
     async def get(self, link_id: str) -> ShareLink | None:
-        """As `ShareLinks`."""
         query = "SELECT record FROM share_links WHERE link_id = ?"
         row = await self._database.run(lambda connection: connection.execute(query, (link_id,)).fetchone())
         found = None if row is None else ShareLink.model_validate_json(row[0])
         return None if found is None or found.has_ended else found
 
     async def find(self, maker: str | None, after: str, limit: int) -> Sequence[ShareLink]:
-        """As `ShareLinks`."""
         query = (
             "SELECT record FROM share_links WHERE link_id > ?1 AND expires > ?2 AND (?3 IS NULL OR maker = ?3)"
             " ORDER BY link_id LIMIT ?4"
@@ -133,7 +125,6 @@ class LocalShareLinks:
         return [ShareLink.model_validate_json(record) for (record,) in rows]
 
     async def revoke(self, link: ShareLink) -> None:
-        """As `ShareLinks`."""
         statement = "DELETE FROM share_links WHERE link_id = ?"
         await self._database.run(lambda connection: connection.execute(statement, (link.link_id,)), durable=True)
 

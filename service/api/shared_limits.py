@@ -60,11 +60,9 @@ class SharedWindow:
         self._alone_until = 0.0
 
     async def hit(self, key: str, limit: RateLimitItem) -> LimitState:
-        """Count one for `key` if it is within the limit."""
         return await self._shared(key, limit, cost=1) or await self._alone.hit(key, limit)
 
     async def test(self, key: str, limit: RateLimitItem) -> LimitState:
-        """Count nothing; whether the next one would be within the limit."""
         return await self._shared(key, limit, cost=0) or await self._alone.test(key, limit)
 
     async def close(self, app: object = None) -> None:

@@ -40,7 +40,6 @@ class Body(Protocol):
 
     def blocks(self, start: int, stop: int) -> AsyncIterator[bytes | memoryview]:
         """Yield bytes `start` to `stop` (exclusive) in pieces of at most `BLOCK`."""
-        ...
 
 
 @dataclass(frozen=True)

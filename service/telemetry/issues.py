@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -29,17 +28,6 @@ _MAX_LENGTH = 300
 Issue = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class SentryProject:
-    """Whose issues to read, and with which token."""
-
-    api: str
-    """Such as `https://sentry.io`."""
-    organization: str
-    project: str
-    token: str
-
-
 def api_address(dsn: str | None) -> str:
     """Where the API is that belongs to a DSN: Sentry's own, also of a region, or the host of one's own."""
     parts = urlsplit(dsn or "https://sentry.io")
@@ -52,32 +40,30 @@ def api_address(dsn: str | None) -> str:
 
 
 class Issues:
-    """The project's unresolved issues, newest first. Without a project it says so."""
+    """The project's unresolved issues, newest first, at `url`. Without it they say so."""
 
-    def __init__(self, session: ClientSession, project: SentryProject | None) -> None:
+    def __init__(self, session: ClientSession, url: URL | None) -> None:
         self._session = session
-        self._project = project
+        self._url = url
         self._asking = asyncio.Lock()
         self._kept: list[Issue] | None = None
         self._until = 0.0
 
     async def recent(self) -> list[Issue]:
         """At most 25. Raises `ErrorsNotConfigured`, or `ErrorsUnavailable` when Sentry cannot be asked."""
-        if self._project is None:
+        if self._url is None:
             raise ErrorsNotConfigured
         async with self._asking:
             if time.monotonic() >= self._until:
-                self._kept = await self._ask(self._project)
+                self._kept = await self._ask(self._url)
                 self._until = time.monotonic() + (_FAILURE_KEPT_SECONDS if self._kept is None else _KEPT_SECONDS)
             if self._kept is None:
                 raise ErrorsUnavailable
             return self._kept
 
-    async def _ask(self, project: SentryProject) -> list[Issue] | None:
-        path = f"/api/0/projects/{quote(project.organization, safe='')}/{quote(project.project, safe='')}/issues/"
-        url = URL(project.api + path, encoded=True).with_query(query="is:unresolved", limit=str(_MAX_ISSUES))
+    async def _ask(self, url: URL) -> list[Issue] | None:
         try:
-            async with self._session.get(url, headers={"Authorization": f"Bearer {project.token}"}) as response:
+            async with self._session.get(url) as response:
                 if response.status != 200:
                     log.warning("Sentry refuses to list issues", status=response.status)
                     return None
@@ -93,18 +79,23 @@ class Issues:
 
 @asynccontextmanager
 async def open_issues(settings: Settings, trace_configs: list[TraceConfig]) -> AsyncIterator[Issues]:
-    """The issues, with a session of their own: no header of upstream's ever goes there."""
-    async with ClientSession(timeout=ClientTimeout(total=_CALL_SECONDS), trace_configs=trace_configs) as session:
-        yield Issues(session, _project(settings))
+    """The issues, with a session of their own: no header of upstream's ever goes there, nor the token elsewhere."""
+    token = settings.sentry_auth_token
+    async with ClientSession(
+        timeout=ClientTimeout(total=_CALL_SECONDS),
+        headers={"Authorization": f"Bearer {token.get_secret_value()}"} if token else {},
+        trace_configs=trace_configs,
+    ) as session:
+        yield Issues(session, _url(settings))
 
 
-def _project(settings: Settings) -> SentryProject | None:
+def _url(settings: Settings) -> URL | None:
     """None unless token, organisation and project are all set."""
     if not (settings.sentry_auth_token and settings.sentry_org and settings.sentry_project):
         return None
-    dsn = settings.sentry_dsn.get_secret_value() if settings.sentry_dsn else None
-    token = settings.sentry_auth_token.get_secret_value()
-    return SentryProject(api_address(dsn), settings.sentry_org, settings.sentry_project, token)
+    api = api_address(settings.sentry_dsn.get_secret_value() if settings.sentry_dsn else None)
+    path = f"/api/0/projects/{quote(settings.sentry_org, safe='')}/{quote(settings.sentry_project, safe='')}/issues/"
+    return URL(api + path, encoded=True).with_query(query="is:unresolved", limit=str(_MAX_ISSUES))
 
 
 async def _bounded(chunks: AsyncIterator[bytes]) -> bytes:
