@@ -50,7 +50,6 @@ class Report(OrdersSummary):
 
 
 async def download(request: web.Request) -> web.StreamResponse:
-    """Send the archive, or a range of it."""
     return await request.app[DELIVERY].deliver(request, await _archive(request), DeliveryOptions())
 
 
@@ -60,7 +59,6 @@ async def describe(request: web.Request) -> web.StreamResponse:
 
 
 async def report(request: web.Request) -> web.Response:
-    """What is in the archive, and what is missing, image by image."""
     archive = await _archive(request, begin=False)
     renditions = await request.app[ARCHIVES].renditions_of(archive)
     images = [

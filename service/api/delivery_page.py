@@ -81,22 +81,18 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def image(request: web.Request) -> web.StreamResponse:
-    """One of the photos, as it was shared or as a small preview."""
     return await send_image(request, *_read_image(request))
 
 
 async def describe_one(request: web.Request) -> web.StreamResponse:
-    """Answer HEAD for one of the photos."""
     return await describe_image(request, *_read_image(request))
 
 
 async def download(request: web.Request) -> web.StreamResponse:
-    """All of the photos in one ZIP."""
     return await downloads.download(request, await _read_download(request))
 
 
 async def describe(request: web.Request) -> web.StreamResponse:
-    """Answer HEAD for the ZIP."""
     return await downloads.describe(request, await _read_download(request))
 
 

@@ -46,12 +46,10 @@ _REFERENCE_POLICY = (
 
 
 async def reference(request: web.Request) -> web.Response:
-    """`GET /docs`: the API reference."""
     return _page(request, await asyncio.to_thread(_reference), _REFERENCE_POLICY)
 
 
 async def first_page(request: web.Request) -> web.Response:
-    """`GET /docs/guide` leads to the first page."""
     slug = next(iter(await asyncio.to_thread(library.pages)))
     return web.Response(status=302, headers={"Location": f"{library.ADDRESS}/{slug}"})
 

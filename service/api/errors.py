@@ -33,7 +33,6 @@ class IssueList(Document):
 
 
 async def recent(request: web.Request) -> web.Response:
-    """`GET /v1/errors`: unresolved issues, as Sentry has them."""
     issues = await request.app[ISSUES].recent()
     return answer({"issues": issues})
 

@@ -110,7 +110,6 @@ async def health(request: web.Request) -> web.Response:
 
 
 async def version(request: web.Request) -> web.Response:
-    """Which version runs."""
     return answer(Version(version=__version__))
 
 

@@ -30,7 +30,6 @@ from service.upstream.models import Rendition
 
 
 async def image(request: web.Request) -> web.StreamResponse:
-    """Send the image."""
     return await send_image(request, *_read(request))
 
 
@@ -59,7 +58,6 @@ async def send_image(request: web.Request, order_id: str, image_id: str, options
 async def describe_image(
     request: web.Request, order_id: str, image_id: str, options: ImageOptions
 ) -> web.StreamResponse:
-    """Answer HEAD for an image of an order."""
     plan = await _plan(request, order_id, image_id, options)
     blob = await request.app[SINGLE_IMAGES].find(plan)
     if blob is None:

@@ -44,7 +44,6 @@ class JobQuery(BaseModel):
 
 
 async def find(request: web.Request) -> web.Response:
-    """The caller's own jobs, newest first; administrators see all."""
     query = _read_job_query(request)
     wanted = JobFilter(
         owner=None if is_administrator(request) else owner_of(request),

@@ -50,7 +50,6 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def create_of_several(request: web.Request) -> web.Response:
-    """Accept a job of several orders, likewise."""
     spec = await read_job_of_several(request)
     return await _accept(request, spec.order_ids, spec, read_key(request, "several orders"))
 
@@ -76,7 +75,6 @@ async def _accept(
 
 
 async def status(request: web.Request) -> web.Response:
-    """The job as it stands."""
     job = await _job(request)
     return _answer(request, await request.app[JOBS].document(job), headers=_retry_after(job))
 
@@ -103,12 +101,10 @@ async def download(request: web.Request) -> web.StreamResponse:
 
 
 async def describe(request: web.Request) -> web.StreamResponse:
-    """Answer HEAD."""
     return head_of(request, await _result(request))
 
 
 async def repeat_callback(request: web.Request) -> web.Response:
-    """Send the job's callback once more; for administrators."""
     jobs = request.app[JOBS]
     job = await jobs.repeat_callback((await _job(request)).id)
     return _answer(request, await jobs.document(job), status=HTTPStatus.ACCEPTED)

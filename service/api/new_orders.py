@@ -97,7 +97,6 @@ class CreatedOrder(Document):
 
 
 async def create(request: web.Request) -> web.Response:
-    """Make an order from the files of a multipart/form-data request."""
     key = read_key(request, _SCOPE)
     await _admit(request)
     async with working_on(request.app[ORDER_REQUESTS], key) as earlier:
@@ -122,7 +121,6 @@ async def _create(request: web.Request, key: str | None) -> web.Response:
 
 
 async def create_sample(request: web.Request) -> web.Response:
-    """Make an order from the sample photos."""
     key = read_key(request, _SAMPLE_SCOPE)
     await _admit(request)
     async with working_on(request.app[ORDER_REQUESTS], key) as earlier:

@@ -109,7 +109,6 @@ _ALWAYS: Problems = (p.BadRequest, p.HeadersTooLarge, p.RateLimited, p.InternalE
 
 
 async def openapi(request: web.Request) -> web.Response:
-    """`GET /openapi.json`."""
     found = await asyncio.to_thread(document, tuple(request.app[POLICIES].values()))
     return web.json_response({**found, "servers": [{"url": base_path(request) or "/"}]})
 

@@ -33,7 +33,7 @@ async def refuse_foreign(request: web.Request, handler: Handler) -> web.StreamRe
     if may_buy and is_prefetch(request):
         raise PrefetchRefused
     settings, caller = request.app[SETTINGS], request[CALLER]
-    if may_buy and caller.by_session and not _is_from_own_page(request, otherwise=False):
+    if may_buy and caller.by_session and not is_from_own_page(request, otherwise=False):
         raise OriginRefused("In a browser's session only this service's own pages buy.")
     is_open = not settings.service_api_key and not caller.is_administrator
     if is_open and (_may_change(request) or may_buy):
@@ -45,13 +45,8 @@ async def refuse_foreign(request: web.Request, handler: Handler) -> web.StreamRe
     return await handler(request)
 
 
-def is_from_own_page(request: web.Request) -> bool:
-    """What the browser says about who asks; programs that are no browsers say nothing."""
-    return _is_from_own_page(request, otherwise=True)
-
-
-def _is_from_own_page(request: web.Request, *, otherwise: bool) -> bool:
-    """As `is_from_own_page`; `otherwise` where nothing is said."""
+def is_from_own_page(request: web.Request, *, otherwise: bool = True) -> bool:
+    """What the browser says about who asks; `otherwise` where nothing is said, as by programs that are no browsers."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         return site in ("same-origin", "none")

@@ -93,12 +93,10 @@ async def _by_form(request: web.Request) -> web.Response:
 
 
 async def read(request: web.Request) -> web.Response:
-    """Who is calling, and how others may."""
     return answer(_document(request, request[CALLER]))
 
 
 async def delete(request: web.Request) -> web.Response:
-    """End the session in this browser."""
     response = web.Response(status=HTTPStatus.NO_CONTENT, headers={"Cache-Control": "no-store"})
     _set_cookie(request, response, "", 0)
     return response

@@ -29,7 +29,6 @@ def check() -> int:
 
 
 def print_example() -> int:
-    """Print a `.env` file with every setting."""
     print(example(), end="")
     return 0
 

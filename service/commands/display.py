@@ -24,7 +24,6 @@ class _SpeedColumn(TransferSpeedColumn):
     """Bytes a second; nothing, rather than a question mark, until there is a speed."""
 
     def render(self, task: Task) -> Text:
-        """The text of this column."""
         return super().render(task) if task.finished_speed or task.speed else Text()
 
 

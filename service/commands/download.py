@@ -39,7 +39,6 @@ With several orders, the highest one.
 
 
 def add_download(commands: Commands) -> None:
-    """`download`."""
     download = commands.add_parser(
         "download",
         help="download orders' ZIPs from a running service",

@@ -30,7 +30,6 @@ _FINAL = frozenset({"complete", "error", "cancelled"})
 
 
 def add_jobs(commands: Commands) -> None:
-    """`jobs`."""
     jobs = commands.add_parser("jobs", help="start, list, follow and cancel background jobs")
     actions = jobs.add_subparsers(required=True, metavar="ACTION")
     start = actions.add_parser("start", help="build an order's ZIP in the background, and print the job's id")
@@ -66,7 +65,6 @@ def add_jobs(commands: Commands) -> None:
 
 
 def _start(options: argparse.Namespace) -> int:
-    """Start a job, of one order or of several together, and print its id."""
     orders = [read_order(order, options.url) for order in options.orders]
     (url, *others) = dict.fromkeys(url for _, url in orders)
     if others:
@@ -84,7 +82,6 @@ def _start(options: argparse.Namespace) -> int:
 
 
 def _find(options: argparse.Namespace) -> int:
-    """Print the caller's jobs, newest first."""
     order_id, url = (None, options.url) if options.order is None else read_order(options.order, options.url)
     query = given(status=options.status, limit=options.limit, order_id=order_id)
     return ask(options, service_of(options, url), "GET", "v1/jobs", _print_jobs, params=query)
@@ -108,8 +105,6 @@ def _print_jobs(found: Document) -> None:
 
 
 def _cancel(options: argparse.Namespace) -> int:
-    """Cancel a job that has not ended, and print how it stands."""
-
     def show(job: Document) -> None:
         print(f"{job['job_id']}: {job['status']}")
 
@@ -117,7 +112,6 @@ def _cancel(options: argparse.Namespace) -> int:
 
 
 def _follow(options: argparse.Namespace) -> int:
-    """Print a job's changes until it ends; exit code 3 when images are missing, 4 when it failed or was cancelled."""
     service = service_of(options)
 
     async def work(session: ClientSession) -> int:

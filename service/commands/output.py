@@ -36,7 +36,6 @@ class Output:
 
     @property
     def is_stdout(self) -> bool:
-        """Whether it is `-`."""
         return self.name == STDOUT
 
     @property

@@ -24,7 +24,6 @@ DAY_SECONDS = 86_400
 
 
 def add_share(commands: Commands) -> None:
-    """`share`."""
     share = commands.add_parser("share", help="create, list and revoke links for people without a key")
     actions = share.add_subparsers(required=True, metavar="ACTION")
     create = actions.add_parser(
@@ -49,7 +48,6 @@ def add_share(commands: Commands) -> None:
 
 
 def _create(options: argparse.Namespace) -> int:
-    """Make a link and print the address of its page."""
     service, order_id = order_of(options)
     path = URL(f"/v1/orders/{order_id}/images").with_query({"preview": "false"} if options.full_size else None)
     wanted = {"path": str(path), "expires_in": round(options.days * DAY_SECONDS)}
@@ -57,7 +55,6 @@ def _create(options: argparse.Namespace) -> int:
 
 
 def _find(options: argparse.Namespace) -> int:
-    """Print the caller's links that still work."""
     service = service_of(options)
 
     def show(found: Document) -> None:
@@ -76,7 +73,6 @@ def _find(options: argparse.Namespace) -> int:
 
 
 def _revoke(options: argparse.Namespace) -> int:
-    """End a link at once."""
     service, link_id = service_of(options), options.link_id
 
     async def work(session: ClientSession) -> int:

@@ -8,7 +8,6 @@ from service.commands.talk import ALL, PARTIAL
 
 
 def add_show(commands: Commands) -> None:
-    """`show`."""
     show = commands.add_parser("show", help="show the images of an order", description="Show the images of an order.")
     show.add_argument("order", metavar="ORDER", help="its id, or the address of its page")
     add_asking(show)
@@ -16,7 +15,6 @@ def add_show(commands: Commands) -> None:
 
 
 def add_report(commands: Commands) -> None:
-    """`report`."""
     report = commands.add_parser(
         "report",
         help="show the outcome of each image of an archive",
@@ -28,14 +26,11 @@ def add_report(commands: Commands) -> None:
 
 
 def _show(options: argparse.Namespace) -> int:
-    """Print what a download of the order would hold."""
     service, order_id = order_of(options)
     return ask(options, service, "GET", f"v1/orders/{order_id}", _print_overview)
 
 
 def _report(options: argparse.Namespace) -> int:
-    """Print what became of each image of an archive; exit code 3 when some are missing."""
-
     def exit_code(found: Document) -> int:
         return PARTIAL if found["failed"] or any(order["code"] for order in found["orders"]) else ALL
 

@@ -13,7 +13,6 @@ from service.commands.talk import ALL, PARTIAL, USAGE
 
 
 def add_upload(commands: Commands) -> None:
-    """`upload`."""
     upload = commands.add_parser(
         "upload",
         help="create an order from photos; for administrators",
@@ -27,7 +26,6 @@ def add_upload(commands: Commands) -> None:
 
 
 def _upload(options: argparse.Namespace) -> int:
-    """Make an order of the files and print its id; exit code 3 when some could not be uploaded."""
     if missing := [str(file) for file in options.files if not file.is_file()]:
         return refuse(f"There is no file {', '.join(missing)}.", code=USAGE)
 

@@ -76,7 +76,6 @@ class _Reporter(logging.Handler):
     """Makes an event of every record with a traceback, ours and the libraries'."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Report a record."""
         fields = dict(record.msg) if isinstance(record.msg, dict) else {"event": record.getMessage()}
         error = _error(fields.pop("exc_info", None) or record.exc_info)
         if error is None or record.name.startswith(_OURS):

@@ -73,6 +73,5 @@ def _scrubbing(scrub: Scrubber) -> Processor:
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """The logger of a module."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger

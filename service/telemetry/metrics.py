@@ -144,7 +144,6 @@ class _Histogram(Histogram):
     """A histogram whose observations carry the trace they were made in, as their exemplar."""
 
     def observe(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
-        """Observe `amount`."""
         super().observe(amount, exemplar or traces.exemplar())
 
 
