@@ -17,7 +17,7 @@ from .state import Bracket, Image, Order, new_id
 async def create(request: web.Request) -> web.Response:
     context = request.app[CONTEXT]
     document = await validation.read_json(request)
-    validation.check(document, validation.BRACKET, required=("name", "order_id"))
+    validation.check(document, validation.NewBracket)
     order = context.state.orders.get(document["order_id"])
     if order is None:
         raise ApiError(404, "Order not found")
@@ -49,7 +49,7 @@ async def merge(request: web.Request) -> web.Response:
     """Group the uploaded exposures of an order: as given, by number, or (0 or nothing) by the sandbox's own size."""
     context, order = request.app[CONTEXT], find_order(request)
     document = await validation.read_json(request)
-    validation.check(document, validation.MERGE)
+    validation.check(document, validation.Merge)
     shots = _shots(context, order)
     groups = _groups(context, shots, document)
     if not groups:

@@ -1,17 +1,17 @@
 """The download routes of the API: they check, charge, and send the caller on to the asset server."""
 
 from dataclasses import replace
-from typing import Literal
 
 from aiohttp import web
 
-from .content import MEDIA_TYPES, ImageFile
+from .content import ImageFile
 from .context import CONTEXT, Context, api_version
 from .endpoint import Handler
-from .errors import ApiError
+from .errors import ApiError, InvalidInput
 from .images import find
 from .renditions import FIRST_FORMATS, Asked, Rendition
 from .state import FAILED, Image
+from .validation import check
 
 REDIRECT_PAGE = (
     "<!doctype html>\n<html lang=en>\n<title>Redirecting...</title>\n"
@@ -26,7 +26,7 @@ async def enhanced(request: web.Request) -> web.StreamResponse:
     early = _not_ready(context, image)
     if early is not None:
         return early
-    rendition = _rendition(context, asked, "enhanced")
+    rendition = _enhanced(context, asked)
     if request.headers.get("x-dev-mode", "").lower() == "true":
         rendition = replace(rendition, watermark=True)
     elif not rendition.preview and not rendition.watermark and not context.buy(image):
@@ -41,8 +41,7 @@ async def original(request: web.Request) -> web.StreamResponse:
     if image.source is None or image.status(context.state.clock.now()) == "expired":
         raise ApiError(404, "Image not found")
     own_format = image.source.format if isinstance(image.source, ImageFile) else "jpeg"
-    asked = replace(asked, preview=bool(asked.preview), format=asked.format or own_format)
-    rendition = _rendition(context, asked, "original")
+    rendition = Rendition.of("original", asked.model_copy(update={"format": asked.format or own_format}))
     return _redirect(context, image, rendition)
 
 
@@ -53,7 +52,7 @@ def older_preview(*, watermark: bool) -> Handler:
         context, image = request.app[CONTEXT], find(request)
         asked = _asked(request)
         early = _not_ready(context, image)
-        rendition = _rendition(context, replace(asked, preview=True, watermark=watermark), "enhanced")
+        rendition = _enhanced(context, asked.model_copy(update={"preview": True, "watermark": watermark}))
         return early if early is not None else _redirect(context, image, rendition)
 
     return serve
@@ -61,23 +60,15 @@ def older_preview(*, watermark: bool) -> Handler:
 
 def _asked(request: web.Request) -> Asked:
     """The query, checked as the API version of the request does it. Raises InvalidInput."""
+    asked = check(request.query, Asked, "query")
     takes_all = api_version(request) >= request.app[CONTEXT].state.config.more_formats_since
-    return Asked.from_query(request.query, formats=MEDIA_TYPES if takes_all else FIRST_FORMATS)
+    if not takes_all and asked.format not in (None, *FIRST_FORMATS):
+        raise InvalidInput("query", {"format": f"Must be one of: {', '.join(FIRST_FORMATS)}."})
+    return asked
 
 
-def _rendition(context: Context, asked: Asked, kind: Literal["enhanced", "original"]) -> Rendition:
-    preview = asked.preview
-    if preview is None:
-        preview = context.state.config.preview_default == "preview"
-    return Rendition(
-        kind=kind,
-        preview=preview,
-        watermark=bool(asked.watermark),
-        format=asked.format or "jpeg",
-        quality=asked.quality,
-        max_width=asked.max_width,
-        scale=asked.scale,
-    )
+def _enhanced(context: Context, asked: Asked) -> Rendition:
+    return Rendition.of("enhanced", asked, preview_default=context.state.config.preview_default == "preview")
 
 
 def _not_ready(context: Context, image: Image) -> web.Response | None:

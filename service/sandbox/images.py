@@ -20,7 +20,7 @@ async def create(request: web.Request) -> web.Response:
     context, version = request.app[CONTEXT], api_version(request)
     state = context.state
     document = await validation.read_json(request)
-    validation.check(document, validation.IMAGE, required=("image_name",))
+    validation.check(document, validation.NewImage)
     if document.get("image_id") in state.images:
         raise ApiError(409, "An image with this id exists.")
     context.limits.count_name(document["image_name"])
@@ -43,7 +43,7 @@ async def process(request: web.Request) -> web.Response:
     """Reprocess: settings left out keep their value, the image goes back to `processing`."""
     context, image = request.app[CONTEXT], find(request)
     document = await validation.read_json(request)
-    validation.check(document, validation.IMAGE)
+    validation.check(document, validation.Image)
     image.settings |= _echoed(document)
     image.name = document.get("image_name", image.name)
     if image.source is not None:
@@ -57,7 +57,7 @@ async def process(request: web.Request) -> web.Response:
 async def report(request: web.Request) -> web.Response:
     find(request)
     document = await validation.read_json(request)
-    validation.check(document, validation.REPORT, required=("categories",))
+    validation.check(document, validation.Report)
     return web.json_response({"message": "Thank you for the report."})
 
 

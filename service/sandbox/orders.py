@@ -26,7 +26,7 @@ IMAGE_SORTS = {
 async def create(request: web.Request) -> web.Response:
     state = request.app[CONTEXT].state
     document = await validation.read_json(request)
-    validation.check(document, validation.ORDER)
+    validation.check(document, validation.Order)
     order_id = document.get("order_id")
     if order_id in state.orders:
         raise ApiError(409, "An order with this id exists.")
@@ -65,7 +65,7 @@ async def read(request: web.Request) -> web.Response:
 async def update(request: web.Request) -> web.Response:
     state, order = request.app[CONTEXT].state, find(request)
     document = await validation.read_json(request)
-    validation.check(document, validation.ORDER)
+    validation.check(document, validation.Order)
     if "name" in document:
         order.name = document["name"]
         order.updated_at = state.clock.now()

@@ -1,41 +1,29 @@
-"""Bodies of requests: read as JSON and checked, wrong ones answered with a 422 that names each field."""
+"""Bodies and queries of requests: checked by a model, wrong ones answered with a 422 that names each field."""
 
 import json
 import uuid
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 from aiohttp import web
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import ApiError, InvalidInput
 
-Check = Callable[[Any], str | None]
-"""Returns what is wrong with a value, or None."""
+Model = TypeVar("Model", bound=BaseModel)
 
-CATEGORIES = frozenset(
-    [
-        "AUTO_PRIVACY",
-        "COLOUR",
-        "CONTRAST",
-        "DOWNLOAD",
-        "DYNAMIC_RANGE",
-        "EXPOSURE",
-        "HDR",
-        "IMAGE_QUALITY",
-        "ITEM_REMOVAL",
-        "LENS_CORRECTION",
-        "NO_COMPLAINTS",
-        "NOISE",
-        "OTHER",
-        "PERSPECTIVE_CORRECTION",
-        "PROCESSING",
-        "SHARPNESS",
-        "SKY_REPLACEMENT",
-        "WHITE_BALANCE",
-        "WINDOW_PULL",
-        "PRIVACY",
-    ]
-)
+_MESSAGES = {
+    "bool_type": "Not a valid boolean.",
+    "dict_type": "Not a valid mapping type.",
+    "float_parsing": "Not a valid number.",
+    "int_parsing": "Not a valid integer.",
+    "int_type": "Not a valid integer.",
+    "list_type": "Not a valid list.",
+    "literal_error": "Must be one of: {expected}.",
+    "missing": "Missing data for required field.",
+    "string_type": "Not a valid string.",
+    "value_error": "{error}",
+}
 
 
 async def read_json(request: web.Request) -> dict[str, Any]:
@@ -50,113 +38,122 @@ async def read_json(request: web.Request) -> dict[str, Any]:
     return document
 
 
-def check(document: Mapping[str, Any], checks: Mapping[str, Check], required: tuple[str, ...] = ()) -> None:
-    """Raise InvalidInput naming every wrong or missing field; fields without a check are accepted."""
-    wrong = {name: "Missing data for required field." for name in required if document.get(name) is None}
-    for name, value in document.items():
-        reason = checks[name](value) if name in checks else None
-        if reason and name not in wrong:
-            wrong[name] = reason
-    if wrong:
-        raise InvalidInput("json", wrong)
+def check(values: Mapping[str, Any], model: type[Model], location: str = "json") -> Model:
+    """The values as a model. Raises InvalidInput naming every wrong or missing field of the body, or the query."""
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        wrong: dict[str, str] = {}
+        for found in error.errors(include_url=False):
+            context = found.get("ctx", {})
+            expected = str(context.get("expected", "")).replace("'", "").replace(" or ", ", ")
+            message = _MESSAGES.get(found["type"], found["msg"]).format_map({**context, "expected": expected})
+            wrong.setdefault(str(found["loc"][0]), message)
+        raise InvalidInput(location, wrong) from None
 
 
-def text(value: Any) -> str | None:
-    return None if isinstance(value, str) else "Not a valid string."
-
-
-def filled(value: Any) -> str | None:
-    return text(value) or (None if value else "Shorter than minimum length 1.")
-
-
-def flag(value: Any) -> str | None:
-    return None if value is None or isinstance(value, bool) else "Not a valid boolean."
-
-
-def mapping(value: Any) -> str | None:
-    return None if value is None or isinstance(value, dict) else "Not a valid mapping type."
-
-
-def identifier(value: Any) -> str | None:
+def _identifier(value: str) -> str:
     try:
         uuid.UUID(value)
-    except (ValueError, AttributeError, TypeError):
-        return "Not a valid UUID."
-    return None
+    except ValueError:
+        raise ValueError("Not a valid UUID.") from None
+    return value
 
 
-def file_name(value: Any) -> str | None:
-    return text(value) or ("Must not contain a slash." if "/" in value else None)
+def _file_name(value: str) -> str:
+    if "/" in value:
+        raise ValueError("Must not contain a slash.")
+    return value
 
 
-def one_of(*allowed: str | None) -> Check:
-    def among(value: Any) -> str | None:
-        names = ", ".join(str(item) for item in allowed)
-        return None if value in allowed else f"Must be one of: {names}."
-
-    return among
-
-
-def count(low: int, high: int | None = None) -> Check:
-    def within(value: Any) -> str | None:
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int):
-            return "Not a valid integer."
-        return None if value >= low and (high is None or value <= high) else "Out of range."
-
-    return within
-
-
-def categories(value: Any) -> str | None:
-    if not isinstance(value, list):
-        return "Not a valid list."
-    return None if CATEGORIES.issuperset(map(str, value)) else "Unknown category."
-
-
-def bracket_groups(value: Any) -> str | None:
-    if value is None:
-        return None
-    right = isinstance(value, list) and all(
-        isinstance(group, dict) and isinstance(group.get("bracket_ids"), list) for group in value
-    )
-    return None if right else "Not a valid list of bracket groups."
-
-
-FLAGS = [
-    "enhance",
-    "lens_correction",
-    "vertical_correction",
-    "perspective_correction",
-    "sky_replacement",
-    "privacy",
-    "window_pull",
-    "upscale",
-    "threesixty",
-    "tripod_hide",
-    "hdr",
+Identifier = Annotated[str, AfterValidator(_identifier)]
+Filled = Annotated[str, Field(min_length=1)]
+Stars = Annotated[int, Field(ge=0, le=5)]
+Category = Literal[
+    "AUTO_PRIVACY",
+    "COLOUR",
+    "CONTRAST",
+    "DOWNLOAD",
+    "DYNAMIC_RANGE",
+    "EXPOSURE",
+    "HDR",
+    "IMAGE_QUALITY",
+    "ITEM_REMOVAL",
+    "LENS_CORRECTION",
+    "NO_COMPLAINTS",
+    "NOISE",
+    "OTHER",
+    "PERSPECTIVE_CORRECTION",
+    "PROCESSING",
+    "SHARPNESS",
+    "SKY_REPLACEMENT",
+    "WHITE_BALANCE",
+    "WINDOW_PULL",
+    "PRIVACY",
 ]
-SETTINGS: dict[str, Check] = {
-    **dict.fromkeys(FLAGS, flag),
-    "ai_version": text,
-    "enhance_type": one_of("property", "property_usa", "warm", "neutral", "modern", "authentic", None),
-    "cloud_type": one_of("CLEAR", "LOW_CLOUD", "LOW_CLOUD_LOW_SAT", "HIGH_CLOUD", None),
-    "window_pull_type": one_of("NONE", "ONLY_WINDOWS", "WINDOWS_WITH_SKIES", None),
-    "rating": count(0, 5),
-    "metadata": mapping,
-    "finetune_settings": mapping,
-}
-ORDER: dict[str, Check] = {"name": text, "order_id": identifier}
-IMAGE: dict[str, Check] = {**SETTINGS, "image_name": text, "order_id": filled, "image_id": identifier}
-BRACKET: dict[str, Check] = {"name": file_name, "order_id": filled, "metadata": mapping}
-MERGE: dict[str, Check] = {
-    **SETTINGS,
-    "images": bracket_groups,
-    "number_of_brackets_per_image": count(0),
-}
-REPORT: dict[str, Check] = {
-    "categories": categories,
-    "comment": text,
-    "score": count(0, 5),
-    "source": one_of("WEBAPP", "API"),
-}
+
+
+class Body(BaseModel):
+    """Fields that it does not name are accepted."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class Settings(Body):
+    """How an image is to be enhanced."""
+
+    enhance: bool | None = None
+    lens_correction: bool | None = None
+    vertical_correction: bool | None = None
+    perspective_correction: bool | None = None
+    sky_replacement: bool | None = None
+    privacy: bool | None = None
+    window_pull: bool | None = None
+    upscale: bool | None = None
+    threesixty: bool | None = None
+    tripod_hide: bool | None = None
+    hdr: bool | None = None
+    ai_version: str = ""
+    enhance_type: Literal["property", "property_usa", "warm", "neutral", "modern", "authentic"] | None = None
+    cloud_type: Literal["CLEAR", "LOW_CLOUD", "LOW_CLOUD_LOW_SAT", "HIGH_CLOUD"] | None = None
+    window_pull_type: Literal["NONE", "ONLY_WINDOWS", "WINDOWS_WITH_SKIES"] | None = None
+    rating: Stars | None = None
+    metadata: dict[str, Any] | None = None
+    finetune_settings: dict[str, Any] | None = None
+
+
+class Order(Body):
+    name: str = ""
+    order_id: Identifier = ""
+
+
+class Image(Settings):
+    image_name: str = ""
+    order_id: Filled = ""
+    image_id: Identifier = ""
+
+
+class NewImage(Image):
+    image_name: str
+
+
+class NewBracket(Body):
+    name: Annotated[str, AfterValidator(_file_name)]
+    order_id: Filled
+    metadata: dict[str, Any] | None = None
+
+
+class BracketGroup(Body):
+    bracket_ids: list[Any]
+
+
+class Merge(Settings):
+    images: list[BracketGroup] | None = None
+    number_of_brackets_per_image: Annotated[int, Field(ge=0)] | None = None
+
+
+class Report(Body):
+    categories: list[Category]
+    comment: str = ""
+    score: Stars | None = None
+    source: Literal["WEBAPP", "API"] = "API"
