@@ -17,7 +17,7 @@ from yarl import URL
 
 from service.api.base_path import base_path, external
 from service.api.bodies import read_document
-from service.api.caller import CALLER, is_administrator, tenant_of
+from service.api.caller import CALLER, is_administrator, tenant
 from service.api.documents import Count, Document, Moment, Reference, answer
 from service.api.downloads import ARCHIVE_EXAMPLE, ORDER_CALL, require_key, require_version
 from service.api.keys import ORDERS, PRESETS, SETTINGS
@@ -246,14 +246,7 @@ def _kept_parameters() -> set[str]:
 
 
 def _maker(request: web.Request) -> str:
-    caller = request[CALLER]
-    if caller.key is not None:
-        return tenant_of(caller.key)
-    if caller.is_administrator:
-        return ADMINISTRATOR
-    if request.app[SETTINGS].service_api_key:
-        raise Unauthorized
-    return ANYBODY
+    return tenant(request) or (ADMINISTRATOR if is_administrator(request) else ANYBODY)
 
 
 def _item(request: web.Request, link: ShareLink) -> ShareLinkDocument:

@@ -1,7 +1,7 @@
 """Making an order from uploaded files, or from the sample photos: `POST /v1/orders`, `POST /v1/orders/sample`."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from http import HTTPStatus
 from pathlib import Path
@@ -42,8 +42,6 @@ from service.upstream.new_order import NewFile, NewOrder
 
 log = get_logger(__name__)
 
-# Of the keys of requests: the same key may be used for both.
-_SCOPE, _SAMPLE_SCOPE = "order", "sample order"
 SAMPLE_NAME = "Sample: 12 Harbour Lane"
 # Of one part besides its content: its headers and boundary.
 _AROUND = 16 * 1024
@@ -97,13 +95,27 @@ class CreatedOrder(Document):
 
 
 async def create(request: web.Request) -> web.Response:
-    key = read_key(request, _SCOPE)
-    await _admit(request)
+    return await _once(request, "order", _from_files)
+
+
+async def create_sample(request: web.Request) -> web.Response:
+    return await _once(request, "sample order", _from_samples)
+
+
+async def _once(request: web.Request, scope: str, make: Callable[[web.Request], Awaitable[NewOrder]]) -> web.Response:
+    """Make an order, unless the request's key has made one in this scope: then the answer is that one's."""
+    key = read_key(request, scope)
+    require_key(request)
+    await count(request)
     async with working_on(request.app[ORDER_REQUESTS], key) as earlier:
-        return _replay(request, earlier) if earlier is not None else await _create(request, key)
+        if earlier is None:
+            return await _answer(request, await make(request), key)
+        log.info("order was created before", order_id=earlier["order_id"])
+        return _created(request, earlier, REPLAYED)
 
 
-async def _create(request: web.Request, key: str | None) -> web.Response:
+async def _from_files(request: web.Request) -> NewOrder:
+    """An order of the files of a multipart/form-data request."""
     max_files = request.app[SETTINGS].max_images_per_order
     parts = Parts(request, max_bytes=max_files * (LARGEST_FILE + _AROUND), max_parts=max_files + _SPARE_PARTS)
     async with NewOrder(request.app[UPLOADS]) as order:
@@ -117,32 +129,20 @@ async def _create(request: web.Request, key: str | None) -> web.Response:
                 problem.extra |= {"order_id": order.order_id, "files": [_outcome(file) for file in order.files]}
             raise problem from None
         await order.finish()
-    return await _answer(request, order, key)
+    return order
 
 
-async def create_sample(request: web.Request) -> web.Response:
-    key = read_key(request, _SAMPLE_SCOPE)
-    await _admit(request)
-    async with working_on(request.app[ORDER_REQUESTS], key) as earlier:
-        return _replay(request, earlier) if earlier is not None else await _create_sample(request, key)
-
-
-async def _create_sample(request: web.Request, key: str | None) -> web.Response:
+async def _from_samples(request: web.Request) -> NewOrder:
     async with NewOrder(request.app[UPLOADS]) as order:
         order.name = SAMPLE_NAME
         for name, path, size in await asyncio.to_thread(_samples):
             await order.add(name, path, size, AsyncExitStack())
         await order.finish()
-    return await _answer(request, order, key)
+    return order
 
 
 def _samples() -> list[tuple[str, Path, int]]:
     return [(name, path, path.stat().st_size) for name, path in samples.uniquely_named().items()]
-
-
-async def _admit(request: web.Request) -> None:
-    require_key(request)
-    await count(request)
 
 
 def _outcome(file: NewFile) -> dict[str, Any]:
@@ -182,11 +182,6 @@ async def _answer(request: web.Request, order: NewOrder, key: str | None) -> web
     if key is not None:
         await request.app[ORDER_REQUESTS].finish(key, document)
     return _created(request, document, {})
-
-
-def _replay(request: web.Request, document: dict[str, Any]) -> web.Response:
-    log.info("order was created before", order_id=document["order_id"])
-    return _created(request, document, REPLAYED)
 
 
 def _created(request: web.Request, document: dict[str, Any], more: Mapping[str, str]) -> web.Response:

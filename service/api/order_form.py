@@ -40,10 +40,10 @@ async def take_part(request: web.Request, parts: Parts, part: BodyPartReader, or
         if extension not in _TAKEN:
             order.refuse(safe_name(name), size, UploadReason.NOT_AN_IMAGE)
         elif size > LARGEST_FILE:
-            order.refuse(f"{_label(name)}.{extension}", size, UploadReason.FILE_TOO_LARGE)
+            order.refuse(f"{safe_stem(name, 'image')}.{extension}", size, UploadReason.FILE_TOO_LARGE)
         else:
             path = await body.file()
-            await order.add(f"{_label(name)}.{extension}", path, size, resources.pop_all())
+            await order.add(f"{safe_stem(name, 'image')}.{extension}", path, size, resources.pop_all())
 
 
 async def _take_field(parts: Parts, part: BodyPartReader, order: NewOrder) -> None:
@@ -77,7 +77,3 @@ async def _skip(parts: Parts, part: BodyPartReader) -> int:
     async for chunk in parts.chunks(part):
         size += len(chunk)
     return size
-
-
-def _label(name: str) -> str:
-    return safe_stem(name, "image")
