@@ -9,6 +9,8 @@ _FOLDER = Path(__file__).parent.parent / "web"
 _TEXT = frozenset({".html", ".css", ".js", ".svg"})
 _INDENTED = frozenset({".html", ".css"})
 _INDENTATION = re.compile(r"^ +", re.MULTILINE)
+_COMMENTED = frozenset({".css", ".js"})
+_COMMENT = re.compile(r"^ *(?://.*|/\*(?:[^*]|\*(?!/))*\*/)\n", re.MULTILINE)
 _IMPORT = re.compile(r'^import ({ .+ }) from "\./(\w+)\.js";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:function\*?|class|const) ([\w$]+))", re.MULTILINE)
 _STYLE = re.compile(r'^@import "(\w+\.css)";$', re.MULTILINE)
@@ -25,8 +27,11 @@ def page_files() -> dict[str, str]:
 
 
 def _source(path: Path) -> str:
-    """As it is served: markup and styles mean the same without their indentation, which is a part of their size."""
+    """As it is served: without comments that have lines of their own, and markup and styles without their indentation,
+    which mean nothing to a browser and are a part of the size."""
     text = path.read_text("utf-8")
+    if path.suffix in _COMMENTED:
+        text = _COMMENT.sub("", text)
     return _INDENTATION.sub("", text) if path.suffix in _INDENTED else text
 
 

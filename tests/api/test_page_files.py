@@ -63,3 +63,14 @@ def test_styles_and_what_is_needed_at_once_come_within_the_page(
     files = page_files.page_files()
 
     assert files["p.html"] == "<script>a();</script><style>c {}\nb {}</style>"
+
+
+def test_comments_are_not_served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Those with lines of their own, in scripts and styles; what only looks like one within a line stays."""
+    js = '// Why.\nconst a = "http://b"; // kept\n  /**\n   * What * it is.\n   */\n  f(a);\n'
+    folder(monkeypatch, tmp_path, a_js=js, b_css="/* Why. */\nb {}\n  c {} /* kept */\n")
+
+    files = page_files.page_files()
+
+    assert files["a.js"] == 'const a = "http://b"; // kept\n  f(a);\n'
+    assert files["b.css"] == "b {}\nc {} /* kept */\n"
