@@ -20,6 +20,10 @@ DOORS = {
 """The navigation: for whom a page is. Every page stands behind one of them."""
 _LINK = re.compile(r"(?P<slug>[a-z0-9-]+)\.md(?P<anchor>#.*)?")
 _NAME_CELL = re.compile(r"<td><code>(\w+)</code></td>")
+_TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
+_HEAD = re.compile(r"<th>(.*?)</th>")
+_ROW = re.compile(r"<tr>\n<td.*?</tr>", re.DOTALL)
+_TAG = re.compile(r"<[^>]+>")
 _markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
@@ -107,10 +111,26 @@ def _plain(token: Token) -> str:
 
 
 def _scrollable(html: str) -> str:
-    """Let wide tables and code scroll by themselves, also by keyboard, and let the rows of tables be linked to."""
-    html = _named(html)
+    """Let wide tables, code and pictures scroll by themselves, also by keyboard, and let the rows of tables be linked
+    to."""
+    html = _TABLE.sub(_labelled, _named(html)).replace("<p><img", '<p class="wide-picture" tabindex="0"><img')
     html = html.replace("<table>", '<div class="wide" tabindex="0"><table>').replace("</table>", "</table></div>")
     return html.replace("<pre>", '<pre tabindex="0">')
+
+
+def _labelled(table: re.Match[str]) -> str:
+    """Say at each cell of a table of three columns or more which column it is in: on a phone the cells of a row stand
+    one below the other."""
+    heads = [_TAG.sub("", head) for head in _HEAD.findall(table[0])]
+    if len(heads) < 3:
+        return table[0]
+
+    def row(found: re.Match[str]) -> str:
+        first, *others = found[0].split("<td")[1:]
+        cells = (f'<td data-column="{head}"{cell}' for head, cell in zip(heads[1:], others, strict=True))
+        return "".join(("<tr>\n<td", first, *cells))
+
+    return _ROW.sub(row, table[0])
 
 
 def _named(html: str) -> str:

@@ -54,6 +54,17 @@ def test_every_setting_is_explained(name: str) -> None:
     assert len(row.removeprefix(f"{name}: ")) > 10
 
 
+def test_the_cells_of_a_wide_table_name_their_column() -> None:
+    """Where a row has three cells or more, all but the first say what they are; of two, none does."""
+    labelled = {slug: page.html.count("<td data-column=") for slug, page in library.pages().items()}
+    cells = {slug: page.html.count("<td") for slug, page in library.pages().items()}
+    rows = {slug: page.html.count("<tr>\n<td") for slug, page in library.pages().items()}
+
+    assert labelled["settings"] == cells["settings"] - rows["settings"] > 0
+    assert '<td data-column="What to do">' in library.pages()["errors"].html
+    assert labelled["command-line"] == 0 < cells["command-line"]
+
+
 def test_every_page_stands_behind_one_door() -> None:
     """For users, for operators, or how it works: a page that is written has its place in the navigation."""
     behind = [slug for slugs in library.DOORS.values() for slug in slugs]
