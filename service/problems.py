@@ -130,7 +130,7 @@ class LinkNotFound(Problem):
     """It never existed, has expired, or was revoked: nobody is told which."""
 
     status, code = HTTPStatus.NOT_FOUND, "link_not_found"
-    title = "This link does not work, or no longer"
+    title = "This link has expired or does not work"
     advice = "Ask whoever sent it for a new one."
 
 

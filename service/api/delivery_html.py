@@ -33,6 +33,7 @@ def gallery(link: ShareLink, base: str, brand: str, *, are_previews: bool) -> st
         '<div class="delivery-bar"><div>',
         f'<a class="button primary" href="{base}/download" download>{_save_all(len(link.images))}</a>',
         "<p>Or save single photos above.</p>" if len(link.images) > 1 else "",
+        '<p id="missing" role="status"></p>',
         "</div></div>",
         "</main>",
     ]

@@ -48,7 +48,7 @@ async def test_from_the_order_to_the_clients_phone(visit: Visit, start_site: Sta
     await studio.page.keyboard.press("Enter")
     await studio.overview()
     await studio.page.get_by_role("checkbox", name="terrace.jpg").uncheck()
-    await expect(studio.page.locator("#cost")).to_have_text("Previews are free.")
+    await expect(studio.page.locator("#cost")).to_have_text("Free to download and to share.")
     async with studio.page.expect_download() as download:
         await studio.page.get_by_role("button", name="Download 6 photos").click()
     assert await (await download.value).failure() is None
@@ -78,7 +78,7 @@ async def test_from_the_order_to_the_clients_phone(visit: Visit, start_site: Sta
     await studio.page.get_by_role("button", name="Stop sharing").click()
     await expect(studio.page.locator("#share-list")).to_be_empty()
     await page.reload()
-    await expect(page.get_by_role("heading", name="This link does not work, or no longer")).to_be_visible()
+    await expect(page.get_by_role("heading", name="This link has expired or does not work")).to_be_visible()
     assert await client.axe() == []
 
 
@@ -120,19 +120,29 @@ async def test_a_phone_sends_the_link_by_its_own_apps(visit: Visit, sandbox: San
 
 
 async def test_sharing_says_what_it_shares_and_may_cost(visit: Visit, sandbox: Sandbox) -> None:
-    """Previews are free; full size is on the studio's account."""
+    """On the button already, and before a link is made: previews are free; full size is on the studio's account."""
     order = sandbox.control.add_order([ImageSpec(), ImageSpec(), ImageSpec(status="error")])
     visitor = await visit()
     await visitor.open(f"/?order={order.order_id}")
     await visitor.overview()
     page = visitor.page
 
-    await page.get_by_role("button", name="Share").click()
+    await page.get_by_role("button", name="Share previews with client").click()
     await expect(page.locator("#share-what")).to_contain_text("2 photos as free previews")
     await page.get_by_role("button", name="Close").click()
     await page.get_by_role("radio", name="Full size").check()
-    await page.get_by_role("button", name="Share").click()
+    await page.get_by_role("button", name="Share full size with client").click()
+    await expect(page.locator("#share-what")).to_contain_text("2 photos in full size")
     await expect(page.locator("#share-what")).to_contain_text("up to 2 credits of your account")
+    await page.get_by_role("button", name="Close").click()
+    await page.get_by_role("radio", name="Print, listing, web").check()
+    await page.get_by_role("button", name="Share 3 sizes with client").click()
+    await expect(page.locator("#share-what")).to_contain_text("2 photos in 3 sizes")
+    await page.get_by_role("button", name="Close").click()
+    await visitor.unfold()
+    await page.get_by_label("Test mode").check()
+    await page.get_by_role("button", name="Share test photos with client").click()
+    await expect(page.locator("#share-what")).to_contain_text("2 photos as free test photos with a watermark")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -147,6 +157,49 @@ async def test_the_clients_page_needs_no_scripts(visit: Visit, site: Service, sa
 
     assert await saved(visitor.page, "Save kitchen.jpg") == "kitchen.jpg"
     assert await saved(visitor.page, "Save all 7 photos in one ZIP") == "Sample_ 12 Harbour Lane.zip"
+
+
+async def test_a_photo_that_is_missing_at_the_client_is_explained(
+    visit: Visit, site: Service, sandbox: Sandbox
+) -> None:
+    """One that is not ready, and one that cannot be had: in its place why; nothing to press that would fail, and the
+    others are looked at as ever."""
+    names = ("kitchen.jpg", "bath.jpg", "attic.jpg", "hall.jpg")
+    specs = [ImageSpec(name=name, photo="kitchen.jpg") for name in names]
+    specs[1] = ImageSpec(name=names[1], status="processing")
+    order = sandbox.control.add_order(specs)
+    path = f"/v1/orders/{order.order_id}/images"
+    async with site.session.post(f"{site.url}/v1/links", json={"path": path, "expires_in": 600}) as response:
+        address = (await response.json())["page"]
+    sandbox.control.add_fault("status", image_id=order.images[2].image_id, status=404, times=None)
+    visitor = await visit(viewport=PHONE, has_touch=True, is_mobile=True)
+    page = visitor.page
+    await visitor.open(address)
+
+    photo = page.get_by_role("list", name="Photos").get_by_role("listitem")
+    await expect(photo.nth(1)).to_contain_text("Not ready yet. Open this link again later.")
+    await expect(photo.nth(2)).to_contain_text("This photo cannot be loaded.")
+    await expect(page.get_by_text("2 photos are missing here, and would be missing in the ZIP.")).to_be_visible()
+    assert [await photo.nth(at).get_by_role("link").count() for at in range(4)] == [2, 0, 0, 2]
+    assert await visitor.axe() == []
+    await page.get_by_role("link", name="hall.jpg", exact=True).tap()
+    await expect(page.locator(".lightbox")).to_contain_text("2 of 2")
+
+
+async def test_a_moments_trouble_with_a_picture_is_overcome(visit: Visit, site: Service, sandbox: Sandbox) -> None:
+    """What comes when it is asked for once more is shown as if nothing had been."""
+    order = sandbox.control.add_sample_order()
+    path = f"/v1/orders/{order.order_id}/images"
+    async with site.session.post(f"{site.url}/v1/links", json={"path": path, "expires_in": 600}) as response:
+        address = (await response.json())["page"]
+    visitor = await visit()
+    page = visitor.page
+    lost = f"**/images/{order.images[0].image_id}?*"
+    await page.route(lost, lambda route: route.fulfill(status=502, body=""), times=1)
+    await visitor.open(address)
+
+    await expect(page.locator(".gallery img").first).to_have_js_property("naturalWidth", 480)
+    await expect(page.locator("#missing")).to_be_hidden()
 
 
 async def test_what_is_wrong_is_said_before_anything_is_shared(visit: Visit, sandbox: Sandbox) -> None:
