@@ -26,6 +26,7 @@ export function wireCreate(open) {
     void make(open, "Uploading", makeUpload);
   });
   $("upload-clear").addEventListener("click", clear);
+  document.querySelector("[data-way=upload]").addEventListener("click", () => $("files").focus());
   $("files").addEventListener("change", (event) => add(event.target.files));
   wireDrop();
 }
@@ -66,6 +67,7 @@ function show(isAdministrator) {
   allowSearch(isAdministrator);
   $("signin").hidden = isAdministrator;
   $("making").hidden = !isAdministrator;
+  document.querySelector("[data-way=upload]").hidden = !isAdministrator;
 }
 
 async function make(open, text, maker) {

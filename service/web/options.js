@@ -131,46 +131,70 @@ export function downloadQuery(chosen) {
   return query;
 }
 
-/** Say on the button what it gets, and beside it what that costs. `chosen` are images of the overview, which has `total`. */
-export function showCost(chosen, total) {
+/** Say on the buttons what they get, and beside them what that costs. `chosen` are some of `all` images of the overview. */
+export function showCost(chosen, all) {
   const waits = form().wait.value !== "";
   const ready = chosen.filter((image) => image.status === "ready");
   const busy = chosen.filter((image) => BUSY.has(image.status));
   const count = ready.length + (waits ? busy.length : 0);
   const here = ready.filter((image) => image.bytes !== null).length;
-  const nothing = busy.length ? "Nothing ready yet" : total && !chosen.length ? "No photo chosen" : "Nothing to download";
+  const isHopeless = !all.some(({ status }) => status === "ready" || BUSY.has(status));
+  showWays(isHopeless);
   $("go").disabled = count === 0;
   const sizes = form().preview.value === "several" ? chosenSizes().length : 1;
-  write($("go-label"), count ? `Download ${photos(count)}${sizes > 1 ? ` in ${sizes} sizes` : ""}` : nothing);
+  write($("go-label"), count ? `Download ${photos(count)}${sizes > 1 ? ` in ${sizes} sizes` : ""}` : busy.length ? "Nothing ready yet" : "No photo chosen");
   const buys = buysPhotos();
   $("cost").dataset.kind = buys && count > here ? "warn" : "";
   const lost = chosen.length - ready.length - busy.length;
   $("share").disabled = ready.length === 0;
-  write($("cost"), price(count, here, buys));
-  write($("left-out"), leftOut(busy.length, lost, waits, count).join("\n"));
+  for (const label of document.querySelectorAll(".share-what")) write(label, `Share ${kind()}`);
+  write($("cost"), isHopeless ? hopeless(all.length) : price(count, here, buys));
+  const out = isHopeless ? "" : leftOut(busy.length, lost, waits, count);
+  write($("left-out"), out);
+  $("show-left-out").hidden = !out;
   showMore();
 }
 
-/** What a share link of these images would be: how many, and what they may cost, beside what is `got`; null for previews. */
+/** What a share link of these images would be: how many, as what, and what they may cost, beside what is `got`; null for previews. */
 export function shareable(chosen, got) {
   const some = chosen.filter((image) => image.status === "ready" || BUSY.has(image.status));
-  return { count: some.length, cost: buysPhotos() ? some.filter((image) => image.bytes === null && !got.get(image.image_id)).length : null };
+  return { count: some.length, kind: kind(), cost: buysPhotos() ? some.filter((image) => image.bytes === null && !got.get(image.image_id)).length : null };
+}
+
+/** Where nothing can be downloaded: the ways on, in place of the buttons. */
+export function showWays(isHopeless) {
+  $("go").hidden = $("share").hidden = isHopeless;
+  $("ways").hidden = !isHopeless;
+}
+
+const hopeless = (count) =>
+  `${count === 1 ? "The photo says" : "Each photo says"} why it cannot be downloaded. Put that right at Autoenhance, then look again.`;
+
+/** What is downloaded or shared, in a word or two. */
+function kind() {
+  const { preview, dev_mode: test } = form();
+  const sizes = chosenSizes().length;
+  if (test.checked) return "test photos";
+  if (preview.value === "several") return sizes === 1 ? "1 size" : `${sizes} sizes`;
+  return buysPhotos() ? "full size" : "previews";
 }
 
 function price(count, here, buys) {
   if (!count) return "";
   if (form().dev_mode.checked) return "Free: test photos are watermarked.";
-  if (!buys) return "Previews are free.";
-  if (count === here) return "No credits needed: these photos were bought earlier.";
-  return `Uses up to ${credits(count - here)}: one for each photo not bought before${form().preview.value === "several" ? ", whatever its sizes" : ""}.`;
+  if (!buys) return "Free to download and to share.";
+  const originals = form().include.checked ? " For originals Autoenhance names no price." : "";
+  if (count === here) return `No credits needed: these photos were bought earlier.${originals}`;
+  return `Uses up to ${credits(count - here)}: one for each photo not bought before${form().preview.value === "several" ? ", whatever its sizes" : ""}.${originals}`;
 }
 
 /** What will not be in the ZIP: `busy` photos are not ready yet, `lost` ones never will be. */
 function leftOut(busy, lost, waits, count) {
-  const are = (number) => (number === 1 ? "is" : "are");
-  const lines = [];
-  if (busy && !waits && count) lines.push(`${photos(busy)} ${are(busy)} not ready yet and will be left out.`);
-  if (busy && !count) lines.push(`${photos(busy)} ${are(busy)} not ready yet. This page updates automatically; you can close it and come back later.`);
-  if (lost) lines.push(`${photos(lost)} cannot be downloaded${count ? " and will be left out" : ""}.`);
-  return lines;
+  const gone = lost && `${photos(lost)} that cannot be downloaded`;
+  if (busy && !count) {
+    const late = `${photos(busy)} ${busy === 1 ? "is" : "are"} not ready yet. This page updates automatically; you can close it and come back later.`;
+    return gone ? `${late} Left out: ${gone}.` : late;
+  }
+  const parts = [busy && !waits && `${photos(busy)} not ready yet`, gone].filter(Boolean);
+  return parts.length ? `Left out: ${parts.join(", ")}.` : "";
 }

@@ -2,7 +2,7 @@
 import { base, getJson } from "./api.js";
 import { $, say, write } from "./dom.js";
 import { credits, photos } from "./format.js";
-import { BUSY, choose, downloadQuery, offerParts, rendering, saving, shareable, showCost, showNames, wrongField } from "./options.js";
+import { BUSY, choose, downloadQuery, offerParts, rendering, saving, shareable, showCost, showNames, showWays, wrongField } from "./options.js";
 import { PhotoList } from "./photos.js";
 import { Refusal } from "./problems.js";
 import { rememberOrder, showRecent } from "./recent.js";
@@ -25,7 +25,6 @@ export function findOrderId(text) {
 export class Order {
   #id = "";
   #jobId = "";
-  #isUnknown = false; // whether no order has this id
   #overview = null;
   #shownQuery = ""; // the options that the overview is of
   #loading = null;
@@ -47,10 +46,10 @@ export class Order {
   });
 
   constructor() {
-    $("order-again").addEventListener("click", () => {
-      if (!this.#isUnknown) return this.open(this.#id);
-      $("order-id").focus();
-      $("order-id").select();
+    document.addEventListener("click", ({ target }) => {
+      const way = target.closest("[data-way]")?.dataset.way;
+      if (way === "again") void this.open(this.#id);
+      if (way === "other") $("order-id").select(); // which gives it the focus, too
     });
     $("options").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -162,6 +161,7 @@ export class Order {
     total("processing", overview.processing - waiting);
     total("waiting", waiting);
     total("failed", overview.failed);
+    total("left", 0);
     this.#list.show(overview, before === null);
     showNames(overview.images.find((image) => image.status === "ready")?.files ?? []);
     this.#chosen();
@@ -179,7 +179,7 @@ export class Order {
 
   #chosen() {
     if (!this.#overview) return;
-    showCost(this.#images, this.#overview.total);
+    showCost(this.#images, this.#overview.images);
     const query = downloadQuery(this.#list.chosenIds);
     if (query) showSnippets(this.#id, query);
   }
@@ -195,10 +195,10 @@ export class Order {
     return shareable(this.#images, this.#got).cost ?? 0;
   }
 
-  #showResults(lines, other) {
+  #showResults(lines, missing) {
     this.#got.clear();
     for (const { image_id: id, outcome } of lines) this.#got.set(id, this.#got.get(id) !== false && outcome === "downloaded");
-    this.#list.progress(lines, other);
+    this.#list.progress(lines, missing);
   }
 
   /** Begin a download; one of more than `limit` credits is asked for once more. */
@@ -242,12 +242,12 @@ export class Order {
   /** The order's head says what the download made of it. */
   #end() {
     const saved = [...this.#got.values()].filter(Boolean).length;
-    const failed = this.#got.size - saved;
+    const left = this.#got.size - saved;
     if (!this.#got.size) return; // its report is gone
-    total("ready", 0);
+    for (const name of ["ready", "processing", "waiting", "failed"]) total(name, 0);
     total("saved", saved);
-    total("failed", failed);
-    tell(!saved ? ["bad", "Nothing downloaded"] : failed ? ["busy", "Some failed"] : ["good", "Complete"]);
+    total("left", left);
+    tell(!saved ? ["bad", "Nothing downloaded"] : left ? ["busy", "Some left out"] : ["good", "Complete"]);
   }
 
   #remember(jobId) {
@@ -269,14 +269,16 @@ export class Order {
     write($("order-title"), "Loading…");
     write($("order-number"), this.#id);
     write($("order-state"), "");
-    for (const name of ["all", "ready", "saved", "processing", "waiting", "failed"]) total(name, 0);
+    for (const name of ["all", "ready", "saved", "processing", "waiting", "failed", "left"]) total(name, 0);
     $("photo-list").replaceChildren();
     write($("all-label"), "All photos");
     write($("photos-size"), "");
+    showWays(false);
     $("go").disabled = $("share").disabled = true;
     write($("go-label"), "Download ZIP");
     write($("cost"), "");
     write($("left-out"), "");
+    $("show-left-out").hidden = true;
   }
 
   /** The tab's title; while a download runs, with how far it is. */
@@ -288,8 +290,9 @@ export class Order {
 
   #refused(error) {
     const refusal = error instanceof Refusal ? error : Refusal.ofPage();
-    this.#isUnknown = refusal.code === "order_not_found";
-    write($("order-again"), this.#isUnknown ? "Change the id" : "Try again");
+    const isUnknown = refusal.code === "order_not_found";
+    $("order-again").hidden = isUnknown;
+    write($("order-other"), isUnknown ? "Change the id" : "Another order");
     $("order").hidden = true;
     document.title = `${refusal.message} - Autoenhance Batch`;
     write($("order-problem-title"), refusal.message);

@@ -12,13 +12,14 @@ const STATES = {
   failed: ["bad", "Could not be enhanced"],
   expired: ["bad", "No longer at Autoenhance"],
 };
+const NEVER_UPLOADED = "It never arrived at Autoenhance. Upload it there, then look again.";
 const LOST = new Set(["waiting", "failed", "expired"]); // there is nothing to choose
 const VIEW = "photos-as-list";
 const SHARE = 24; // photos placed at a time: about what a screen holds
 const EAGER = 4; // whose pictures do not wait until the layout tells that they are in sight
 const SMALL = "preview=true&max_width=480"; // early.js begins with these
 
-const TILE = h("li", {}, h("button", { type: "button", class: "photo-open" }), h("label", {}, h("input", { type: "checkbox" }), h("span", { class: "photo-name" })), h("span", { class: "photo-state" }));
+const TILE = h("li", {}, h("button", { type: "button", class: "photo-open" }), h("label", {}, h("input", { type: "checkbox" }), h("span", { class: "photo-name" })), h("span", { class: "photo-state" }), h("span", { class: "photo-reason" }));
 const PICTURE = h("img", { alt: "", width: 480, height: 320, decoding: "async" });
 
 export class PhotoList {
@@ -28,6 +29,7 @@ export class PhotoList {
   #reasons = new Map(); // why a photo is missing, by its id
   #lightbox = null; // made for the first photo that is opened
   #isRunning = false;
+  #shown = null; // the photo that was gone to last, of those that will not be in the ZIP
   #hooks;
 
   /** Hooks: `onChange()` of what is chosen, `saving()`: the query and the label with which one photo is saved. */
@@ -42,6 +44,7 @@ export class PhotoList {
       for (const row of this.#rows.values()) row.box.checked = event.target.checked;
       this.#changed();
     });
+    $("show-left-out").addEventListener("click", () => this.#showLeftOut());
     $("view").addEventListener("click", () => this.#view($("view").getAttribute("aria-pressed") !== "true"));
     this.#view(remembered() === "true");
   }
@@ -53,7 +56,7 @@ export class PhotoList {
     this.#images = images;
     this.#reasons = new Map(failures.map((failure) => [failure.image_id, failure.reason]));
     const items = images.map((image) => this.#row(image).item);
-    for (const image of images) this.#state(image.image_id, ...(STATES[image.status] ?? STATES.unknown));
+    for (const image of images) this.#state(image.image_id, ...(STATES[image.status] ?? STATES.unknown), this.#why(image));
     const list = $("photo-list");
     if (isNew) {
       list.replaceChildren();
@@ -95,15 +98,15 @@ export class PhotoList {
     this.#changed();
   }
 
-  /** While a download runs, rows show its progress: `lines` are those of its report, `other` is the text for the rest. */
-  progress(lines, other = "Waiting") {
+  /** While a download runs, rows show its progress: `lines` are those of its report. `missing`: what is said of the others, where it got nothing. */
+  progress(lines, missing = "") {
     const known = new Map();
     for (const line of lines) if (known.get(line.image_id)?.outcome !== "failed") known.set(line.image_id, line);
     for (const image of this.chosen) {
       const line = known.get(image.image_id);
-      if (!line) this.#state(image.image_id, "", other);
+      if (!line) this.#state(image.image_id, "", missing || "Waiting");
       else if (line.outcome === "downloaded") this.#state(image.image_id, "done", "In the ZIP");
-      else this.#state(image.image_id, "bad", line.reason ? `Failed: ${line.reason.match(/[^.]*/)[0]}` : "Failed");
+      else this.#state(image.image_id, "bad", missing || "Left out", line.reason);
     }
   }
 
@@ -122,17 +125,22 @@ export class PhotoList {
     let row = this.#rows.get(image.image_id);
     if (!row) {
       const item = TILE.cloneNode(true);
-      const [open, label, state] = item.children;
+      const [open, label, state, reason] = item.children;
       const [box, name] = label.children;
       box.checked = true;
       box.disabled = this.#isRunning;
       open.dataset.id = image.image_id;
-      row = { box, name, state, open, item, img: null };
+      row = { box, name, state, reason, open, item, img: null };
       this.#rows.set(image.image_id, row);
     }
     write(row.name, image.file_name);
     row.name.title = image.name;
     return row;
+  }
+
+  /** Why a photo cannot be had; empty where it can, or may be soon. */
+  #why({ image_id: id, status }) {
+    return this.#reasons.get(id) ?? (status === "waiting" ? NEVER_UPLOADED : "");
   }
 
   /** The picture of a photo that is ready; of any other why there is none. */
@@ -153,7 +161,7 @@ export class PhotoList {
     } else if (!isReady) {
       row.img = null;
       delete row.item.dataset.picture;
-      const why = this.#reasons.get(image.image_id) || "No picture yet";
+      const why = this.#why(image) || "No picture yet";
       if (row.open.textContent !== why) row.open.replaceChildren(h("span", { class: "photo-why" }, why));
     }
   }
@@ -162,10 +170,23 @@ export class PhotoList {
     return `${base}/v1/orders/${this.#orderId}/images/${encodeURIComponent(image.image_id)}?${query}`;
   }
 
-  #state(imageId, kind, text) {
+  #state(imageId, kind, text, reason = "") {
     const row = this.#rows.get(imageId);
     row.item.dataset.state = kind;
     write(row.state, text);
+    write(row.reason, reason);
+    const why = row.open.querySelector(".photo-why"); // stands in the picture's place
+    if (why && reason) write(why, reason);
+  }
+
+  /** Go to the next photo that will not be in the ZIP, from the one that was gone to before. */
+  #showLeftOut() {
+    const items = [...$("photo-list").querySelectorAll("[data-state=bad], [data-state=busy]")];
+    const next = items[(items.indexOf(this.#shown) + 1) % items.length];
+    this.#shown = next;
+    next.tabIndex = -1;
+    next.scrollIntoView({ block: "center" });
+    next.focus({ preventScroll: true });
   }
 
   #clicked(event) {
@@ -214,7 +235,7 @@ export class PhotoList {
     write($("all-label"), offered === this.#images.length ? `All ${photos(offered)}` : `${offered} of ${photos(this.#images.length)}`);
     const here = chosen.filter((image) => image.bytes !== null);
     const size = here.reduce((sum, image) => sum + image.bytes, 0);
-    write($("photos-size"), here.length === chosen.length && here.length ? `${bytes(size)} in all` : "");
+    write($("photos-size"), here.length === chosen.length && here.length ? `${bytes(size)} in all.` : "");
   }
 }
 

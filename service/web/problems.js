@@ -9,6 +9,7 @@ const OFFLINE = {
 // Where the service speaks to programs, of parameters and headers, the page has words of its own.
 const OWN = {
   no_images: { title: "No photo could be downloaded", detail: "This is why:" },
+  order_empty: { title: "This order has no photos yet", detail: "Upload photos to it at Autoenhance. If they were just uploaded, try again in a minute." },
   rate_limited: { title: "Too many requests at a time", detail: "What has arrived is kept." },
   unauthorized: { title: "This service needs an access key", detail: "Try again, and enter the key that its operator gave you." },
   links_unavailable: { title: "Links cannot be made or looked up at the moment", detail: "Nothing is lost: try again in a minute." },

@@ -36,7 +36,7 @@ export class Run {
   #hooks;
 
   /**
-   * Hooks: `onJob(jobId, or "")`, `onResults(reportLines, textForTheOthers)`, `onEndOfOld(ids)`: the photos of a download that
+   * Hooks: `onJob(jobId, or "")`, `onResults(reportLines, textForTheMissing)`, `onEndOfOld(ids)`: the photos of a download that
    * was begun before the page was loaded,
    * `onState("", "waiting", "collecting" or "done")`, `onPart(how much is done, or null)`, `retry()`, `rebuild()`, which asks
    * before it buys anything, `cost()`: the credits that trying again may spend.
@@ -86,6 +86,7 @@ export class Run {
     this.#stop();
     this.#job = null;
     this.#show("options");
+    write($("note"), "");
     this.#hooks.onState("");
     this.#hooks.onPart(null);
     this.#hooks.onJob("");
@@ -273,6 +274,7 @@ export class Run {
     $("save").hidden = $("share-saved").hidden = !isSaved;
     write($("save"), this.#savesItself ? "Save again" : "Save ZIP");
     $("retry").hidden = !canRetry;
+    for (const way of $("outcome").querySelectorAll("[data-way]")) way.hidden = isSaved || canRetry;
     const only = worthATry.length === 1 && worthATry[0].name;
     const again = worthATry.length ? `Retry ${only ? shortened(only, 30) : this.#things(worthATry.length)}` : "Try again";
     const cost = this.#hooks.cost();
@@ -303,7 +305,7 @@ export class Run {
     this.#abort.abort(CANCELLED);
     this.#toOptions();
     const also = saving ? " Stop it in your browser's downloads, too." : "";
-    write($("cost"), `Cancelled.${also} What has arrived is kept: downloading again continues there.`);
+    write($("note"), `Cancelled.${also} What has arrived is kept: downloading again continues there.`);
     say("Cancelled. What has arrived is kept.");
     if (jobId) await cancelJob(jobId);
   }

@@ -8,9 +8,11 @@ import { copyText } from "./snippets.js";
 const DAY = 24 * 3600;
 const KEY = "shared-links"; // of this browser, for services where only administrators may list them
 
-let shared = null; // what would be shared: { orderId, query, count, cost }
+const AS = { previews: "as free previews", "test photos": "as free test photos with a watermark" };
 
-/** `now()` tells what would be shared: `{ orderId, query, count, cost }`, or null for nothing. */
+let shared = null; // what would be shared: { orderId, query, count, kind, cost }
+
+/** `now()` tells what would be shared: `{ orderId, query, count, kind, cost }`, or null for nothing. */
 export function wireShare(now) {
   for (const button of [$("share"), $("share-saved")]) {
     button.addEventListener("click", () => {
@@ -26,8 +28,8 @@ export function wireShare(now) {
 }
 
 async function open() {
-  const { count, cost } = shared;
-  const what = cost === null ? `${photos(count)} as free previews` : `${photos(count)} in full size`;
+  const { count, kind, cost } = shared;
+  const what = `${photos(count)} ${AS[kind] ?? `in ${kind}`}`;
   const price = cost ? ` Downloading them spends up to ${credits(cost)} of your account.` : "";
   write($("share-what"), `Whoever has the link sees and saves ${what}, and nothing else. Your client needs no account.${price}`);
   write($("share-problem"), "");

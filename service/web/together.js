@@ -58,7 +58,7 @@ async function watch(jobId, signal) {
       isSaving = true;
       save(`/v1/archives/${job.archive_id}`);
     }
-    if (!FINAL.has(job.status)) show(`${job.downloaded} of ${photos(job.total)}`);
+    if (!FINAL.has(job.status)) show(job.total ? `${job.downloaded} of ${photos(job.total)}` : "Preparing your ZIP");
     else if (job.status === "error") throw new Refusal(job.error ?? {}, 0);
     else if (job.status === "cancelled") return write($("together-line"), "Cancelled.");
     else return end(job);

@@ -140,6 +140,7 @@ async def test_one_photo_is_saved_by_itself(visit: Visit, sandbox: Sandbox) -> N
     """Under its own name, as the options have it; full size says what it may cost."""
     visitor = await at_samples(visit, sandbox)
     page = visitor.page
+    await expect(page.get_by_text("Open a photo to see it large, or to save it alone.")).to_be_visible()
     await page.get_by_role("button", name="Look at kitchen.jpg").click()
 
     async with page.expect_download() as saved:
@@ -323,7 +324,7 @@ async def test_a_services_own_sizes_are_choices(visit: Visit, start_site: StartS
     for name in ("Print", "Listing (MLS)", "Web"):
         await group.get_by_role("checkbox", name=name).uncheck()
     await group.get_by_role("checkbox", name="Small").check()
-    await expect(page.locator("#cost")).to_have_text("Previews are free.")
+    await expect(page.locator("#cost")).to_have_text("Free to download and to share.")
     await group.get_by_role("checkbox", name="Flyer").check()
     await expect(page.locator("#sizes-example")).to_have_text("In the ZIP: flyer/kitchen.png, small/kitchen.jpg, …")
     await expect(page.locator("#cost")).to_contain_text("up to 1 credit")
@@ -401,7 +402,12 @@ async def test_originals_come_along(visit: Visit, sandbox: Sandbox) -> None:
     page = visitor.page
 
     await visitor.unfold()
+    await expect(page.get_by_text("free with previews, for full size Autoenhance names no price")).to_be_visible()
     await page.get_by_label("Originals too").check()
+    await page.get_by_role("radio", name="Full size").check()
+    await expect(page.locator("#cost")).to_contain_text("For originals Autoenhance names no price.")
+    await page.get_by_role("radio", name="Preview").check()
+    await expect(page.locator("#cost")).to_have_text("Free to download and to share.")
     await expect(page.locator("#names-example")).to_contain_text("originals/bathroom.jpg")
     await expect(page.locator("#photo-list li")).to_have_count(7)
     async with page.expect_download() as saved:

@@ -8,8 +8,9 @@ import pytest
 from playwright.async_api import Route, expect
 
 from service.sandbox import ImageSpec, Sandbox
-from tests.e2e.page.conftest import Visit
+from tests.e2e.page.conftest import ADMIN_TOKEN, Visit
 from tests.support.client import Service, StartService
+from tests.support.visitor import PHONE
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -34,8 +35,9 @@ async def test_an_order_is_shown_before_anything_is_downloaded(visit: Visit, san
     why = "Autoenhance could not enhance it. Process it again at Autoenhance, then try again."
     no_picture = "No picture yet bath.jpg Being enhanced"
     assert rows == ["kitchen.jpg", no_picture, f"{why} attic.jpg Could not be enhanced"]
-    await expect(page.locator("#left-out")).to_contain_text("1 photo is not ready yet and will be left out.")
-    await expect(page.locator("#left-out")).to_contain_text("1 photo cannot be downloaded and will be left out.")
+    await expect(page.locator("#left-out")).to_have_text(
+        "Left out: 1 photo not ready yet, 1 photo that cannot be downloaded."
+    )
     assert sandbox.control.counters.purchases.total() == 0
 
 
@@ -108,6 +110,7 @@ async def test_an_unknown_order_is_a_sentence_with_a_next_step(visit: Visit, sit
     await expect(problem).to_contain_text("Request id: ")
     await expect(visitor.page.get_by_text("Where do I find the order id?")).to_be_visible()
     await expect(visitor.page).to_have_title("Autoenhance does not know this order - Autoenhance Batch")
+    await expect(visitor.page.get_by_role("button", name="Try again")).to_be_hidden()
     await visitor.page.get_by_role("button", name="Change the id").click()
     await expect(visitor.page.get_by_label("Order id")).to_be_focused()
 
@@ -142,18 +145,103 @@ async def test_photos_become_ready_without_a_reload(visit: Visit, start_site: St
     await expect(visitor.page.get_by_role("button", name="Download 1 photo")).to_be_enabled()
 
 
-async def test_the_button_says_why_there_is_nothing_to_download(visit: Visit, sandbox: Sandbox) -> None:
-    """Whether nothing is ticked, or nothing will ever come."""
-    order = sandbox.control.add_order([ImageSpec()])
+async def test_the_button_says_when_no_photo_is_chosen(visit: Visit, sandbox: Sandbox) -> None:
+    """Also where others could not be chosen anyway."""
+    order = sandbox.control.add_order([ImageSpec(name="kitchen.jpg"), ImageSpec(status="error")])
     visitor = await visit()
     await visitor.open(f"/?order={order.order_id}")
-    await visitor.page.get_by_role("checkbox", name="All 1 photo").uncheck()
-    await expect(visitor.page.get_by_role("button", name="No photo chosen")).to_be_disabled()
 
-    failed = sandbox.control.add_order([ImageSpec(status="error")])
-    await visitor.open(f"/?order={failed.order_id}")
-    await expect(visitor.page.get_by_role("button", name="Nothing to download")).to_be_disabled()
-    await expect(visitor.page.locator("#left-out")).to_have_text("1 photo cannot be downloaded.")
+    await visitor.page.get_by_role("checkbox", name="kitchen.jpg").uncheck()
+
+    await expect(visitor.page.get_by_role("button", name="No photo chosen")).to_be_disabled()
+    await expect(visitor.page.get_by_role("button", name="Look again")).to_be_hidden()
+
+
+async def test_an_order_of_which_nothing_can_be_had_shows_the_ways_on(
+    visit: Visit, start_site: StartService, sandbox: Sandbox
+) -> None:
+    """In place of a button that cannot be pressed: look again, after it was put right; another order; and for
+    administrators new photos."""
+    order = sandbox.control.add_order([ImageSpec(name="attic.jpg", status="error")], name="5 Church Row")
+    visitor = await visit(await start_site(order_freshness=0), viewport=PHONE)
+    page = visitor.page
+    await visitor.open(f"/?order={order.order_id}")
+    await expect(page.locator("#order-state")).to_have_text("Nothing to download")
+    await expect(page.locator("#cost")).to_have_text(
+        "The photo says why it cannot be downloaded. Put that right at Autoenhance, then look again."
+    )
+    await expect(page.locator("#go")).to_be_hidden()
+    await expect(page.locator("#share")).to_be_hidden()
+    await expect(page.get_by_role("button", name="Upload to a new order")).to_be_hidden()
+    assert await visitor.axe() == []
+
+    await page.get_by_role("button", name="Another order").click()
+    await expect(page.get_by_label("Order id")).to_be_focused()
+
+    await page.get_by_label("Administrator token").fill(ADMIN_TOKEN)
+    await page.get_by_role("button", name="Sign in").click()
+    await page.get_by_role("button", name="Upload to a new order").click()
+    await expect(page.get_by_label("Choose photos")).to_be_focused()
+    await expect(page.locator("#drop")).to_be_in_viewport()
+
+    sandbox.control.set_status(order.images[0].image_id, "processed")
+    await page.get_by_role("button", name="Look again").click()
+    await expect(page.get_by_role("button", name="Download 1 photo")).to_be_enabled()
+    await expect(page.get_by_role("button", name="Look again")).to_be_hidden()
+
+
+async def test_what_is_left_out_is_gone_to_from_the_bar(visit: Visit, sandbox: Sandbox) -> None:
+    """One photo after the other, with its name and its reason in sight; as a list of names, too."""
+    ready = [ImageSpec(name=f"{at:02}.jpg") for at in range(20)]
+    lost = [ImageSpec(name="attic.jpg", status="error"), ImageSpec(name="cellar.jpg", status="waiting")]
+    order = sandbox.control.add_order([lost[0], *ready, lost[1]])
+    visitor = await visit(viewport=PHONE, has_touch=True, is_mobile=True)
+    page = visitor.page
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+
+    for view in ("grid", "list"):
+        await expect(page.locator("#photo-list")).to_have_class(view)
+        for name, reason in (("attic.jpg", "could not enhance it"), ("cellar.jpg", "never arrived at Autoenhance")):
+            await page.get_by_role("button", name="Show which").tap()
+            row = page.locator("#photo-list li").filter(has_text=name)
+            await expect(row).to_be_focused()
+            await expect(row.get_by_text(name)).to_be_in_viewport(ratio=1)
+            await expect(row.get_by_text(reason).locator("visible=true")).to_be_in_viewport(ratio=1)
+        await page.get_by_role("button", name="List of names").tap()
+    assert await visitor.axe() == []
+
+
+async def test_a_list_has_each_name_beside_its_tick(visit: Visit, sandbox: Sandbox) -> None:
+    """On one line, and a long reason does not take the name's room."""
+    order = sandbox.control.add_order([ImageSpec(name="kitchen.jpg"), ImageSpec(name="attic.jpg", status="error")])
+    visitor = await visit(viewport=PHONE)
+    page = visitor.page
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+    await page.get_by_role("button", name="List of names").click()
+
+    box = await page.get_by_role("checkbox", name="kitchen.jpg").bounding_box()
+    name = await page.get_by_text("kitchen.jpg", exact=True).bounding_box()
+    assert box is not None
+    assert name is not None
+    assert box["x"] + box["width"] < name["x"]
+    assert abs(box["y"] + box["height"] / 2 - name["y"] - name["height"] / 2) < 5
+    fits = "(one) => one.scrollWidth <= one.clientWidth"
+    assert await page.get_by_text("attic.jpg", exact=True).evaluate(fits)
+
+
+async def test_an_order_without_photos_says_what_to_do(visit: Visit, sandbox: Sandbox) -> None:
+    """In the page's words, with two ways on."""
+    order = sandbox.control.add_order([], name="5 Church Row")
+    visitor = await visit()
+    page = visitor.page
+    await visitor.open(f"/?order={order.order_id}")
+
+    await expect(page.locator("#order-problem")).to_contain_text("This order has no photos yet")
+    await expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    await page.get_by_role("button", name="Another order").click()
+    await expect(page.get_by_label("Order id")).to_be_focused()
 
 
 async def test_full_size_says_what_it_may_cost(visit: Visit, sandbox: Sandbox) -> None:
@@ -162,7 +250,7 @@ async def test_full_size_says_what_it_may_cost(visit: Visit, sandbox: Sandbox) -
     visitor = await visit()
     await visitor.open(f"/?order={order.order_id}")
     cost = visitor.page.locator("#cost")
-    await expect(cost).to_have_text("Previews are free.")
+    await expect(cost).to_have_text("Free to download and to share.")
 
     await visitor.page.get_by_role("radio", name="Full size").check()
     await expect(cost).to_have_text("Uses up to 3 credits: one for each photo not bought before.")
