@@ -40,7 +40,7 @@ class BlobFiles:
     """Where blobs are. What reads or writes files blocks: it runs on threads."""
 
     def __init__(self, directory: Path, threads: ThreadPoolExecutor) -> None:
-        self._directory = directory
+        self.directory = directory
         self._root = str(directory)
         self._unfinished = directory / _UNFINISHED
         self._threads = threads
@@ -52,7 +52,7 @@ class BlobFiles:
 
     def path(self, digest: str) -> Path:
         """Where the blob of this digest is, or would be."""
-        return self._directory / digest[:2] / digest
+        return self.directory / digest[:2] / digest
 
     def new_path(self) -> Path:
         """A name of its own for a file until it is complete."""
@@ -63,7 +63,7 @@ class BlobFiles:
         self._unfinished.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in self._unfinished.iterdir():
             path.unlink()
-        for path in self._directory.glob("??/*"):
+        for path in self.directory.glob("??/*"):
             if path.name not in known:
                 path.unlink()
 
@@ -124,7 +124,6 @@ class BlobFiles:
         probe.unlink()
 
     def in_memory(self, digest: str) -> bytes | None:
-        """A small blob that is still in memory."""
         data = self._in_memory.get(digest)
         if data is not None:
             self._in_memory.move_to_end(digest)
@@ -161,7 +160,6 @@ class BlobFiles:
         self._close(self._open.pop(digest, None))
 
     def close(self) -> None:
-        """Close what is kept open."""
         for digest in list(self._open):
             self.forget(digest)
 

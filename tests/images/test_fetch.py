@@ -16,7 +16,7 @@ from service.images import fetch as fetch_module
 from service.images.blobs import Blob, BlobWriter
 from service.images.body import ImageTooLarge
 from service.images.fetch import ImageFetcher
-from service.images.leases import Lease
+from service.images.protocols import Lease
 from service.images.requests import FetchContext, Fetched, ImageFailed, ImageRequest
 from service.images.spending import LocalSpending
 from service.images.store import ImageStore
