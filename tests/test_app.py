@@ -12,13 +12,17 @@ from pydantic import SecretStr
 from service.api import auth, middleware, origins
 from service.api.keys import IMAGES, LIFECYCLE, LIMITERS, METRICS, SETTINGS, TIMEOUTS, TRACES
 from service.api.limits import Counts
-from service.api.tracing import trace
+from service.api.middleware import trace
+from service.api.order_requests import OrderRequests
 from service.app import LARGEST_BODY, autoenhance, create_app, drain, open_jobs, presets, running
+from service.cluster.cluster import Cluster
 from service.jobs.engine import Work
 from service.settings import InvalidSettings, Settings
 from service.telemetry.metrics import Circuit, Metrics
 from service.telemetry.traces import Traces
 from tests.support.transport import TIMEOUT, yield_to_loop
+
+ALONE = Cluster(order_requests=cast(OrderRequests, None))
 
 
 def settings(**given: Any) -> Settings:
@@ -124,7 +128,7 @@ class TestUpstream:
             breaker_reset=44,
         )
 
-        async with autoenhance(given, Metrics(), []) as client:
+        async with autoenhance(given, Metrics(), [], ALONE) as client:
             transport = client._transport
             assert transport._api_headers == {"x-api-key": "key-of-the-account", "x-api-version": "2026-10-01"}
             assert str(client._base) == "https://api.example/v3"
@@ -145,7 +149,7 @@ class TestUpstream:
         monkeypatch.setenv("https_proxy", "socks5://proxy.example:1")
 
         with pytest.raises(InvalidSettings, match="HTTPS_PROXY"):
-            async with autoenhance(settings(), Metrics(), []):
+            async with autoenhance(settings(), Metrics(), [], ALONE):
                 pass
 
 

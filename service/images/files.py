@@ -113,7 +113,7 @@ class BlobFiles:
         """Where a blob is to be put; its folder is made with the first one in it."""
         folder = digest[:2]
         if folder not in self._folders:
-            (self._directory / folder).mkdir(exist_ok=True)
+            (self.directory / folder).mkdir(exist_ok=True)
             self._folders.add(folder)
         return f"{self._root}/{folder}/{digest}"
 

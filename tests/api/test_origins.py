@@ -45,7 +45,7 @@ def test_whose_page_asks(headers: dict[str, str], own: bool) -> None:
 @pytest.mark.parametrize(("headers", "own"), [({}, False), ({"Referer": "http://batch.example:8443/"}, True)])
 def test_for_a_session_silence_is_not_enough(headers: dict[str, str], own: bool) -> None:
     """A page of another site can have its requests say nothing."""
-    assert origins._is_from_own_page(request(**headers), otherwise=False) is own
+    assert is_from_own_page(request(**headers), otherwise=False) is own
 
 
 @pytest.mark.parametrize(

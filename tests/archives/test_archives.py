@@ -833,7 +833,7 @@ async def test_what_is_known_of_images_is_swept_with_archives(
 ) -> None:
     """Else it would grow for ever."""
     sweep = AsyncMock()
-    monkeypatch.setattr(system.archives._generations, "sweep", sweep)
+    monkeypatch.setattr(system.archives._context.generations, "sweep", sweep)
 
     await system.archives._sweep()
 

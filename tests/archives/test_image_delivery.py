@@ -10,7 +10,7 @@ from aiohttp import ClientPayloadError, ClientResponse, ClientSession, web
 
 from service.archives import delivery
 from service.archives.delivery import LOG_FIELDS
-from service.archives.image_delivery import ImageFile, deliver_image
+from service.archives.image_delivery import deliver_image, image_headers
 from service.images.blobs import Blob, BlobUnreadable
 from service.images.files import OpenBlob
 from service.images.store import ImageStore
@@ -44,9 +44,9 @@ async def served(images: ImageStore, blob: Blob, *, is_attachment: bool = False)
     fields: list[dict[str, Any]] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        image = ImageFile(blob, "kitchen.jpg", is_attachment)
+        headers = image_headers("kitchen.jpg", blob.extension, is_attachment=is_attachment)
         try:
-            return await deliver_image(request, image, images, Metrics())
+            return await deliver_image(request, blob, headers, images, Metrics())
         except Problem as problem:
             return web.Response(status=problem.status, headers=problem.headers, text=problem.code)
         finally:

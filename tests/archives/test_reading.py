@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from service.archives import reading
+from service.archives import delivery
 from service.archives.archive import Archive, State
+from service.archives.delivery import pieces_of
 from service.archives.layout import Member
-from service.archives.reading import pieces_of
 from service.images.blobs import Blob
 from service.images.files import OpenBlob
 from tests.support.archives import ArchiveSystem
@@ -31,7 +31,7 @@ async def test_all_bytes_come_in_small_pieces(
     system: ArchiveSystem, monkeypatch: pytest.MonkeyPatch, size: int, is_in_memory: bool
 ) -> None:
     """From memory or from the file; also the last one alone, and whatever reads the file meanwhile."""
-    monkeypatch.setattr(reading, "_PIECE", 256)
+    monkeypatch.setattr(delivery, "_READ", 256)
     archive = await archive_with(system, size)
     if not is_in_memory:
         system.images._files.forget(archive.members[0].blob.digest)

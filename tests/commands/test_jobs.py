@@ -10,9 +10,8 @@ from aiohttp import web
 
 from service.commands import jobs
 from service.commands.client import Interrupted, Refused, Service
-from service.commands.jobs import _events, _line, body_of, changes
+from service.commands.jobs import _events, _line, changes
 from tests.support.loopback import serving
-from tests.support.samples import ORDER, OTHER_ORDER
 from tests.support.transport import TIMEOUT
 
 JOB = "1" * 32
@@ -20,31 +19,6 @@ QUEUED: dict[str, Any] = {"job_id": JOB, "status": "queued", "downloaded": 0, "t
 DONE = {**QUEUED, "status": "complete", "downloaded": 3, "total": 3}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-@pytest.mark.parametrize(
-    ("query", "body"),
-    [
-        ((), {}),
-        (
-            (("preview", "false"), ("wait", "true"), ("dev_mode", "true")),
-            {"preview": False, "wait": True, "dev_mode": True},
-        ),
-        (
-            (("quality", "80"), ("max_width", "640"), ("max_credits", "3")),
-            {"quality": 80, "max_width": 640, "max_credits": 3},
-        ),
-        ((("scale", "0.5"), ("wait_timeout", "90")), {"scale": 0.5, "wait_timeout": 90.0}),
-        (
-            (("rendition", "print"), ("rendition", "mls"), ("include", "original")),
-            {"rendition": ["print", "mls"], "include": ["original"]},
-        ),
-        ((("format", "png"), ("part", "2")), {"format": "png", "part": "2"}),
-    ],
-)
-def test_a_body_says_what_a_query_would(query: tuple[tuple[str, str], ...], body: dict[str, Any]) -> None:
-    """In the types that a JSON body has."""
-    assert body_of((ORDER, OTHER_ORDER), query) == {"order_ids": [ORDER, OTHER_ORDER], **body}
 
 
 async def lines(*parts: bytes) -> AsyncIterator[bytes]:

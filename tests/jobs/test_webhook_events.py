@@ -172,7 +172,8 @@ async def test_the_sender_does_not_wait_for_the_batch(scene: Scene, monkeypatch:
         await events.received(ORDER, done=True)
         assert scene.batches == 0
         scene.gate.set()
-        await asyncio.gather(*events._confirming.values())
+        while events._batching.is_running(ORDER):
+            await yield_to_loop()
 
     assert scene.batches == 1
 
@@ -187,4 +188,4 @@ async def test_a_stop_ends_what_is_being_confirmed(scene: Scene, monkeypatch: py
     scene.gate.set()
     await yield_to_loop()
 
-    assert (scene.batches, events._confirming) == (0, {})
+    assert (scene.batches, events._batching.is_running(ORDER)) == (0, False)

@@ -278,12 +278,12 @@ class TestObjects:
 
     async def test_an_object_is_created_once_and_replaced_by_who_knows_it(self, objects: Objects) -> None:
         """What is not there any more cannot be replaced."""
-        tag = await objects.create("a", b"1")
+        tag = await objects.write("a", b"1")
         with pytest.raises(ObjectChanged):
-            await objects.create("a", b"2")
-        other = await objects.replace("a", b"3", tag)
+            await objects.write("a", b"2")
+        other = await objects.write("a", b"3", tag)
         with pytest.raises(ObjectChanged):
-            await objects.replace("a", b"4", tag)
+            await objects.write("a", b"4", tag)
 
         assert await objects.get("a") == (b"3", other)
         assert await objects.get("b") is None
@@ -291,7 +291,7 @@ class TestObjects:
     async def test_names_come_in_order_a_page_at_a_time(self, objects: Objects) -> None:
         """Without their prefix, those behind the last one of the page before."""
         for name in ("p/c", "p/a", "p/d", "p/b", "q/a"):
-            await objects.create(name, b"")
+            await objects.write(name, b"")
 
         assert await objects.names("p/", "", 3) == ["a", "b", "c"]
         assert await objects.names("p/", "b", 3) == ["c", "d"]
@@ -301,7 +301,7 @@ class TestObjects:
     async def test_a_range_comes_in_pieces(self, objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whole, from its first byte to before its last."""
         monkeypatch.setattr("service.cluster.objects._READ", 4)
-        await objects.create("a", b"0123456789ABC")
+        await objects.write("a", b"0123456789ABC")
 
         assert [piece async for piece in objects.read("a", 2, 12)] == [b"2345", b"6789", b"AB"]
         assert [piece async for piece in objects.read("a", 3, 3)] == []
@@ -310,7 +310,7 @@ class TestObjects:
 
     async def test_one_that_is_shorter_than_it_should_be_is_a_fault_of_the_storage(self, objects: Objects) -> None:
         """Not the end of what was asked for."""
-        await objects.create("a", b"0123")
+        await objects.write("a", b"0123")
 
         with pytest.raises(Unavailable):
             [piece async for piece in objects.read("a", 0, 9)]

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import web
 from pydantic import SecretStr
 
 from service.problems import ErrorsNotConfigured, ErrorsUnavailable
 from service.settings import Settings
 from service.telemetry import issues as issues_module
-from service.telemetry.issues import Issues, SentryProject, api_address, open_issues
+from service.telemetry.issues import Issues, api_address, open_issues
 from tests.support.loopback import serving
 from tests.support.transport import FakeClock
 
@@ -50,8 +50,11 @@ def sentry() -> Sentry:
 @pytest.fixture
 async def issues(sentry: Sentry, clock: FakeClock) -> AsyncIterator[Issues]:
     """Of a project whose name needs an escape."""
-    async with serving(web.get("/{tail:.*}", sentry.answer)) as url, ClientSession() as session:
-        yield Issues(session, SentryProject(url, "org", "batch/1", "token"))
+    given: dict[str, Any] = {"sentry_auth_token": SecretStr("token"), "sentry_org": "org", "sentry_project": "batch/1"}
+    async with serving(web.get("/{tail:.*}", sentry.answer)) as url:
+        dsn = SecretStr(url.replace("//", "//key@") + "/3")
+        async with open_issues(Settings(_env_file=None, sentry_dsn=dsn, **given), []) as issues:
+            yield issues
 
 
 async def test_the_project_s_unresolved_issues_are_asked_for(issues: Issues, sentry: Sentry) -> None:
@@ -153,7 +156,8 @@ async def test_sentry_has_five_seconds() -> None:
 
     async with open_issues(Settings(_env_file=None, **given), []) as issues:
         assert issues._session.timeout.total == 5
-        assert issues._project == SentryProject("https://sentry.io", "o", "p", "t")
+        assert issues._session.headers["Authorization"] == "Bearer t"
+        assert str(issues._url).startswith("https://sentry.io/api/0/projects/o/p/issues/?")
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,9 @@ async def turns(answer: Answer) -> list[int]:
     async def wait() -> None:
         waited.append(answer.taken)
 
-    await read_body(as_response(answer), wait, long=LONG)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bodies, "LONG_DOCUMENT", LONG)
+        await read_body(as_response(answer), wait)
     return waited
 
 
@@ -85,7 +87,8 @@ async def test_what_was_short_until_it_was_unpacked_waits_then(monkeypatch: pyte
     async def wait() -> None:
         waited.append(1)
 
-    body = await read_body(as_response(Answer(packed, coding="gzip")), wait, long=len(packed))
+    monkeypatch.setattr(bodies, "LONG_DOCUMENT", len(packed))
+    body = await read_body(as_response(Answer(packed, coding="gzip")), wait)
 
     assert (len(body), waited) == (10_000, [1])
 

@@ -306,7 +306,7 @@ async def test_so_many_long_documents_are_held_at_once(parts: Parts, monkeypatch
 
     monkeypatch.setattr(client, "read_body", read_body)
     async with asyncio.timeout(TIMEOUT):
-        reading = [asyncio.create_task(parts.client._read_order(cast(ClientResponse, None))) for _ in range(4)]
+        reading = [asyncio.create_task(parts.client._read(cast(ClientResponse, None), bytes)) for _ in range(4)]
         await yield_to_loop()
         assert len(taken) == 2
 

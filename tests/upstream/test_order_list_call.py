@@ -10,7 +10,8 @@ from aioresponses import aioresponses
 from service.problems import Problem, UpstreamBusy, UpstreamError, UpstreamUnauthorized
 from service.upstream import order_document
 from service.upstream.client import UnknownOffset
-from service.upstream.order_document import InvalidOrder, read_orders
+from service.upstream.json_stream import InvalidDocument
+from service.upstream.order_document import read_orders
 from tests.support.mocked import BASE, sent
 from tests.support.samples import ORDER
 from tests.support.transport import Parts
@@ -94,7 +95,7 @@ def test_each_order_has_its_own_fields() -> None:
 def test_what_is_no_list_is_refused(body: bytes) -> None:
     """An account without orders has an empty one."""
     assert read_orders(page()).orders == ()
-    with pytest.raises(InvalidOrder):
+    with pytest.raises(InvalidDocument):
         read_orders(body)
 
 
@@ -107,5 +108,5 @@ def test_a_list_without_end_is_refused(monkeypatch: pytest.MonkeyPatch, parts: i
     if is_read:
         assert len(read_orders(body).orders) == 1
         return
-    with pytest.raises(InvalidOrder):
+    with pytest.raises(InvalidDocument):
         read_orders(body)
