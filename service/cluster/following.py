@@ -71,14 +71,20 @@ class Follower:
         return document is None or not document.is_alone
 
     async def is_shared(self, live: LiveList) -> bool:
-        """Whether all of a settled archive is where this instance can read it; waited for a little."""
+        """Whether all of a settled archive is where this instance can read it; waited for a little, while its builder
+        lives."""
         with suppress(TimeoutError, Unavailable), self._redis.messages.waiting(live_lists.topic_of(live.id)) as grown:
             async with asyncio.timeout(_SHARED_SECONDS):
                 while not (live.is_shared or live.owner == self._redis.instance):
                     changed = grown.next()
                     await self._lists.read(live)
-                    if not live.is_shared:
-                        await changed.wait()
+                    if live.is_shared:
+                        break
+                    if await self._redis.is_dead(live.owner):
+                        return False
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(BEAT_SECONDS):
+                            await changed.wait()
                 return True
         return False
 

@@ -40,6 +40,8 @@ def long_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.cluster.redis_link.CALL_SECONDS", TIMEOUT)
     monkeypatch.setattr("service.cluster.objects._DOCUMENT_SECONDS", TIMEOUT)
     monkeypatch.setattr("service.cluster.generations._WAIT_SECONDS", TIMEOUT)
+    monkeypatch.setattr("service.cluster.following._SHARED_SECONDS", TIMEOUT)
+    monkeypatch.setattr("service.api.shared_limits.SHARED_SECONDS", TIMEOUT)
 
 
 @pytest.fixture

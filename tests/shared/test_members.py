@@ -126,7 +126,7 @@ async def test_equal_keys_at_different_instances_are_one_job(start_member: Start
     assert len({json.loads(answer.body)["job_id"] for answer in answers}) == 1
 
 
-async def test_callers_are_counted_together(start_member: StartService) -> None:
+async def test_callers_are_counted_together(start_member: StartService, long_timeouts: None) -> None:
     """Two instances give a caller no more than one would."""
     limit = Settings(_env_file=None, rate_limit="4/minute").rate_limit
     first, second = await start_member(rate_limit=limit), await start_member(rate_limit=limit)

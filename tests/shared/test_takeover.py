@@ -31,6 +31,7 @@ from service.images import blob_index
 from service.images.blobs import Blob
 from service.problems import ArchiveGone, StillBuilding
 from service.telemetry.metrics import Metrics
+from tests.support.client import TIMEOUT
 from tests.support.redis_server import RedisServer
 
 PLAN = Plan(orders=(PlannedOrder(order_id="o"),), options=Options(), images=(), key="k", options_key="f")
@@ -349,6 +350,26 @@ async def test_what_a_dead_builder_had_settled_is_read_and_shared_by_another(
     await first.redis.redis.flushall()
     assert await third.names(archive.id) == ["1.jpg"]
     assert written == [archive.id]
+
+
+async def test_what_a_dead_builder_had_not_shared_is_not_waited_for(
+    three: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it dies while another one waits."""
+    monkeypatch.setattr("service.cluster.following._SHARED_SECONDS", 600.0)
+    first, second, third = three
+    archive = await begin(first)
+    await first.catalogue.settle(archive, State.COMPLETE, "")
+    waiting = asyncio.create_task(second.names(archive.id))
+    await asyncio.wait([waiting], timeout=0.2)
+    was_waiting = not waiting.done()
+    await die(first)
+
+    async with asyncio.timeout(TIMEOUT):
+        names = [await waiting, await third.names(archive.id)]
+
+    assert was_waiting
+    assert names == [["1.jpg"]] * 2
 
 
 async def test_a_build_begun_alone_goes_on_after_a_restart(three: list[Instance]) -> None:

@@ -25,6 +25,8 @@ defaults
     timeout connect 2s
     timeout client 2m
     timeout server 2m
+    # A replica that is late on a busy machine is not down; one that is down refuses connections, and another is tried.
+    timeout check 5s
     option redispatch 1
 
 frontend web
@@ -102,7 +104,7 @@ class Fleet:
     async def balancer(self) -> AsyncIterator[None]:
         """haproxy, once it has found every replica."""
         port, config = free_port(), self._folder / "haproxy.cfg"
-        servers = [f"    server r{at} 127.0.0.1:{at} check inter 250ms fall 1 rise 1\n" for at in self._ports]
+        servers = [f"    server r{at} 127.0.0.1:{at} check inter 250ms fall 3 rise 1\n" for at in self._ports]
         await asyncio.to_thread(config.write_text, _CONFIG.format(port=port) + "".join(servers))
         haproxy = await asyncio.create_subprocess_exec(
             require_tool("haproxy"), "-db", "-f", str(config), stderr=asyncio.subprocess.DEVNULL
