@@ -18,7 +18,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from service.jobs.engine import JobFilter
-from service.jobs.job import FINAL, Callback, Delivery, Job, Status
+from service.jobs.job import FINAL, Callback, FollowUp, Job, Status
 from service.problems import JobsUnavailable
 
 T = TypeVar("T")
@@ -148,20 +148,19 @@ class JobRecords:
         known: bytes | None = await call(lambda: self._end(keys=keys, args=[job.id, state, expires, kept, now]))
         return known is not None and known.decode() == state
 
-    async def write_callback(self, job_id: str, callback: Callback) -> None:
-        """Keep the state of a job's callback."""
+    async def write_follow_up(self, job_id: str, by: FollowUp) -> None:
+        """Keep the state of a job's callback or delivery."""
 
         async def write() -> None:
             async with self.redis.pipeline(transaction=True) as pipeline:
-                pipeline.hset(_record(job_id), "callback", callback.dump())
-                pipeline.expire(_record(job_id), _KEPT_WITH_CALLBACK, gt=True)
+                if isinstance(by, Callback):
+                    pipeline.hset(_record(job_id), "callback", by.dump())
+                    pipeline.expire(_record(job_id), _KEPT_WITH_CALLBACK, gt=True)
+                else:
+                    pipeline.hset(_record(job_id), "delivery", by.dump())
                 await pipeline.execute()
 
         await call(write)
-
-    async def write_delivery(self, job_id: str, delivery: Delivery) -> None:
-        """Keep the state of a job's delivery."""
-        await call(lambda: self.redis.hset(_record(job_id), "delivery", delivery.dump()))
 
     async def counts(self) -> Mapping[Status, int]:
         """As `JobEngine`."""

@@ -159,7 +159,7 @@ class SharedJobs:
         job = await self.get(job_id)
         if job is None or not job.is_final:
             return job
-        await self._records.write_callback(job_id, Callback())
+        await self._records.write_follow_up(job_id, Callback())
         again = self._docket.replace(_CALL_BACK, when=datetime.now(UTC), key=_callback_of(job_id))
         await call(lambda: again(job_id))
         return replace(job, callback=Callback())
@@ -227,18 +227,12 @@ class SharedJobs:
     ) -> None:
         """docket's task: an attempt at a delivery, or a callback; the next one is the same task, later."""
         job = await until_available(lambda: self.get(job_id))
-        if self._work is not None and job is not None and job.delivery_is_pending:
-            delivery = await self._within(session, _callback_of(job_id), self._work.deliver(job))
-            await until_available(lambda: self._records.write_delivery(job_id, delivery))
-            if delivery.next_at is not None:
-                retry.at(datetime.fromtimestamp(delivery.next_at, UTC))
-            job = replace(job, delivery=delivery)
-        if self._work is None or job is None or not job.callback_is_pending:
-            return
-        callback = await self._within(session, _callback_of(job_id), self._work.call_back(job))
-        await until_available(lambda: self._records.write_callback(job_id, callback))
-        if callback.next_at is not None:
-            retry.at(datetime.fromtimestamp(callback.next_at, UTC))
+        while self._work is not None and job is not None and job.follow_up_due is not None:
+            by = await self._within(session, _callback_of(job_id), self._work.follow_up(job))
+            await until_available(lambda: self._records.write_follow_up(job_id, by))  # noqa: B023  # awaited at once
+            if by.next_at is not None:
+                retry.at(datetime.fromtimestamp(by.next_at, UTC))
+            job = job.followed_up(by)
 
     async def _within(self, session: asyncio.Event, name: str, work: Coroutine[Any, Any, T]) -> T:
         """What `work` returns; cancelled when the session ends before it, while a job's run goes on for the next one.

@@ -6,16 +6,15 @@ import time
 from collections.abc import Sequence
 from http import HTTPStatus
 
-from aiohttp import ClientConnectorError, ClientError, ClientSession
+from aiohttp import ClientSession
 from yarl import URL
 
 from service.jobs import signing
 from service.jobs.job import Callback, CallbackState, Job, moment
-from service.jobs.receivers import ANSWER_SECONDS, as_given, next_attempt
+from service.jobs.receivers import ANSWER_SECONDS, FAILURES, as_given, failure_of, next_attempt
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import CallbackOutcome, Metrics
 from service.upstream.answers import retry_after
-from service.upstream.network import ForbiddenAddress
 
 log = get_logger(__name__)
 
@@ -55,13 +54,8 @@ class Callbacks:
                 self._session.post(as_given(url), data=body, headers=headers, allow_redirects=False) as response,
             ):
                 return response.status, None, retry_after(response.headers.get("Retry-After"))
-        except TimeoutError:
-            return None, "timeout", None
-        except ClientConnectorError as error:
-            forbidden = isinstance(error.os_error, ForbiddenAddress)
-            return None, "forbidden_address" if forbidden else "unreachable", None
-        except (ClientError, OSError, ValueError):
-            return None, "unreachable", None
+        except FAILURES as error:
+            return None, failure_of(error), None
 
 
 def message_id(job: Job) -> str:

@@ -103,7 +103,7 @@ class EmbeddedJobs:
 
     async def repeat_callback(self, job_id: str) -> Job | None:
         """As `JobEngine`."""
-        job = await self._durably(lambda connection: table.save_callback(connection, job_id, Callback()))
+        job = await self._durably(lambda connection: table.save_follow_up(connection, job_id, Callback()))
         if job is None:
             return await self.get(job_id)
         if (task := self._tasks.pop(_follow_up_of(job), None)) is not None:
@@ -164,12 +164,8 @@ class EmbeddedJobs:
         known: Job | None = job
         while known is not None and (due := known.follow_up_due) is not None:
             await asyncio.sleep(max(0.0, due - time.time()))
-            if known.delivery_is_pending:
-                delivery = await work.deliver(known)
-                known = await self._until_written(lambda connection: table.save_delivery(connection, job.id, delivery))  # noqa: B023
-            else:
-                callback = await work.call_back(known)
-                known = await self._until_written(lambda connection: table.save_callback(connection, job.id, callback))  # noqa: B023
+            by = await work.follow_up(known)
+            known = await self._until_written(lambda connection: table.save_follow_up(connection, job.id, by))  # noqa: B023
 
     def _ended(self, job: Job, *, is_first: bool) -> None:
         self._changed.fire(job.id)

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from service.jobs.job import Callback, Delivery, Job, JobRequest, Status
+from service.jobs.job import Callback, Delivery, FollowUp, Job, JobRequest, Status
 
 
 class JobEnded(Exception):
@@ -40,6 +40,10 @@ class Work:
     """Makes one attempt at the callback of a job that has ended; `next_at` says when to call again."""
     deliver: Callable[[Job], Coroutine[Any, Any, Delivery]]
     """Makes one attempt at the delivery of a job that is complete, likewise; the callback comes when that has ended."""
+
+    async def follow_up(self, job: Job) -> FollowUp:
+        """The attempt that is due for a job with a `follow_up_due`."""
+        return await (self.deliver(job) if job.delivery_is_pending else self.call_back(job))
 
 
 class JobEngine(Protocol):

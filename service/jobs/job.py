@@ -85,6 +85,9 @@ class Delivery(_FollowUp):
         return cls(**{**values, "status": DeliveryState(values["status"])})
 
 
+FollowUp: TypeAlias = Callback | Delivery
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
     """What was asked for. `options` are those of a download that differ from their defaults."""
@@ -197,6 +200,10 @@ class Job:
             callback=None if request.callback_url is None else Callback(),
             delivery=None if request.deliver_to is None else Delivery(),
         )
+
+    def followed_up(self, by: FollowUp) -> Self:
+        """The job, with a new state of its callback or its delivery."""
+        return replace(self, callback=by) if isinstance(by, Callback) else replace(self, delivery=by)
 
     def dump(self) -> str:
         """As JSON, without request, callback and delivery: those are kept beside it, for they change by themselves."""

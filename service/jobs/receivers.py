@@ -1,20 +1,23 @@
 """How a job's receivers are reached, by callbacks and deliveries alike: the session, URLs, when to try again."""
 
-import asyncio
 import random
 import re
-import socket
 import time
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import partial
 
-from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, TraceConfig
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp import (
+    ClientConnectorError,
+    ClientError,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    TCPConnector,
+    TraceConfig,
+)
 from yarl import URL
 
-from service.upstream.network import open_public_socket
+from service.upstream.network import ForbiddenAddress, Resolver, open_public_socket
 
 ANSWER_SECONDS = 20.0
 """What answers later has not answered, unless a request has a bound of its own."""
@@ -22,6 +25,8 @@ ANSWER_SECONDS = 20.0
 _JITTER = 0.1
 # Look-ups of receivers' names at once: more wait for these, and nobody else does.
 _LOOKUPS = 8
+FAILURES = (TimeoutError, ClientError, OSError, ValueError)
+"""What an attempt may fail with."""
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 
 
@@ -43,7 +48,7 @@ async def open_receiver_session(
     The address is checked where the connection is made, so it is the very one that is connected to, however often the
     name's address changes.
     """
-    resolver = PoolResolver(_LOOKUPS)
+    resolver = Resolver(_LOOKUPS)
     connector = TCPConnector(
         limit=0,
         force_close=True,
@@ -64,35 +69,16 @@ async def open_receiver_session(
         await resolver.close()
 
 
-class PoolResolver(AbstractResolver):
-    """Looks names up on threads of its own, so that a slow name server holds up nobody who does not need it."""
-
-    def __init__(self, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="receivers' names")
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """The addresses of a host. Raises `OSError`."""
-        look_up = partial(
-            socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-        )
-        found = await asyncio.get_running_loop().run_in_executor(self._pool, look_up)
-        return [
-            ResolveResult(
-                hostname=host,
-                host=str(address[0]),
-                port=int(address[1]),
-                family=family,
-                proto=protocol,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for family, _, protocol, _, address in found
-        ]
-
-    async def close(self) -> None:
-        """Begin no more look-ups; those under way end by themselves."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+def failure_of(error: Exception, otherwise: str = "unreachable") -> str:
+    """Why an attempt failed, in a word; `otherwise` where a connection was made, and broke."""
+    match error:
+        case TimeoutError():
+            return "timeout"
+        case ClientConnectorError(os_error=ForbiddenAddress()):
+            return "forbidden_address"
+        case ClientConnectorError():
+            return "unreachable"
+    return otherwise
 
 
 def as_given(url: str) -> URL:

@@ -2,11 +2,10 @@
 
 import json
 import sqlite3
-from dataclasses import replace
 from typing import Any
 
 from service.jobs.engine import JobFilter
-from service.jobs.job import FINAL, Callback, Delivery, Job, JobRequest, Status
+from service.jobs.job import FINAL, Callback, FollowUp, Job, JobRequest, Status
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS job_records (
@@ -62,24 +61,14 @@ def save(connection: sqlite3.Connection, job: Job) -> bool:
     return True
 
 
-def save_callback(connection: sqlite3.Connection, job_id: str, callback: Callback) -> Job | None:
-    """Write the state of a job's callback; the job, if it is known and has ended."""
+def save_follow_up(connection: sqlite3.Connection, job_id: str, by: FollowUp) -> Job | None:
+    """Write the state of a job's callback or delivery; the job, if it is known and has ended."""
     job = read(connection, job_id)
     if job is None or not job.is_final:
         return None
-    connection.execute("UPDATE job_records SET callback = ? WHERE id = ?", (callback.dump(), job_id))
-    job = replace(job, callback=callback)
-    _write(connection, job)
-    return job
-
-
-def save_delivery(connection: sqlite3.Connection, job_id: str, delivery: Delivery) -> Job | None:
-    """Write the state of a job's delivery; the job, if it is known and has ended."""
-    job = read(connection, job_id)
-    if job is None or not job.is_final:
-        return None
-    connection.execute("UPDATE job_records SET delivery = ? WHERE id = ?", (delivery.dump(), job_id))
-    job = replace(job, delivery=delivery)
+    column = "callback" if isinstance(by, Callback) else "delivery"
+    connection.execute(f"UPDATE job_records SET {column} = ? WHERE id = ?", (by.dump(), job_id))  # noqa: S608  # our own words
+    job = job.followed_up(by)
     _write(connection, job)
     return job
 

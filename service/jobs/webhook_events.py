@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from service.archives.archives import Archives
 from service.archives.options import Options
@@ -9,6 +10,7 @@ from service.images.identity import digest
 from service.jobs.jobs import Jobs
 from service.orders.orders import Orders
 from service.problems import Problem
+from service.single_flight import SingleFlight
 from service.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -37,34 +39,20 @@ class WebhookEvents:
         self._orders = orders
         self._notify_others = notify_others
         self._auto_batch = auto_batch
-        self._confirming: dict[str, asyncio.Task[None]] = {}
+        self._batching: SingleFlight[None] = SingleFlight()
 
     async def received(self, order_id: str, *, done: bool) -> None:
         """An order has changed; `done`: nothing in it is being processed any more."""
         self._orders.notify(order_id)
         await self._notify_others(order_id)
         if done and self._auto_batch:
-            await asyncio.wait([self._confirm(order_id)], timeout=_ANSWER_SECONDS)
+            with suppress(TimeoutError):  # it goes on
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    await self._batching.join(order_id, lambda: self._batch_when_done(order_id), "auto batch")
 
     async def close(self) -> None:
         """Stop asking."""
-        tasks = list(self._confirming.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _confirm(self, order_id: str) -> asyncio.Task[None]:
-        task = self._confirming.get(order_id)
-        if task is None:
-            task = asyncio.create_task(self._batch_when_done(order_id), name=f"auto batch {order_id}")
-            self._confirming[order_id] = task
-            task.add_done_callback(lambda ended: self._confirmed(order_id, ended))
-        return task
-
-    def _confirmed(self, order_id: str, task: asyncio.Task[None]) -> None:
-        del self._confirming[order_id]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("auto batch failed", order_id=order_id, exc_info=error)
+        await self._batching.close()
 
     async def _batch_when_done(self, order_id: str) -> None:
         """Start a job with the default options if the order agrees that it is done; one per state of the order."""
@@ -78,6 +66,9 @@ class WebhookEvents:
                 await self._jobs.submit(order_id, Options(), key=digest("auto batch", key))
             except Problem as problem:
                 log.warning("auto batch postponed", order_id=order_id, code=problem.code)
+            except Exception:
+                log.exception("auto batch failed", order_id=order_id)
+                return
             else:
                 return
         log.warning("auto batch skipped", order_id=order_id)

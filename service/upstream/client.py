@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -67,7 +68,11 @@ class Autoenhance:
         self._long_documents = asyncio.Semaphore(_LONG_AT_ONCE)
         self._image_seconds = image_seconds
         self.uploads = Uploads(
-            transport, base=base, breakers=breakers, repeat=self._repeat_upload, seconds=image_seconds
+            transport,
+            base=base,
+            breakers=breakers,
+            retries=partial(self.retries, counts_429=True),
+            seconds=image_seconds,
         )
         """Makes orders and fills them; shares the circuits and the retry budget."""
 
@@ -123,7 +128,7 @@ class Autoenhance:
                 async with self._transport.get(
                     call,
                     url,
-                    timeout=asyncio.timeout(max(0.001, deadline.left)),
+                    timeout=asyncio.timeout(deadline.left),
                     headers={hdrs.ACCEPT: "application/json"},
                     api_headers={},
                     admit=operation.admit,
@@ -137,7 +142,7 @@ class Autoenhance:
 
         try:
             with Operation(self._breakers, subject=subject) as operation:
-                return await _repeat(once, retries)
+                return await retries.run(once)
         except CircuitOpen as error:
             raise BreakerOpen(retry_after=error.retry_after) from error
 
@@ -189,11 +194,6 @@ class Autoenhance:
             counts_429=counts_429,
         )
 
-    async def _repeat_upload(
-        self, once: Callable[[], Awaitable[T]], deadline: float, only: frozenset[Reason] = frozenset(Reason)
-    ) -> T:
-        return await _repeat(once, self.retries(Deadline(deadline), only, counts_429=True))
-
     def _without_key(self, order: Order) -> Order:
         """The order, whose reasons are shown to callers: Autoenhance may quote what it was sent."""
         if not any(image.status_reason for image in order.images):
@@ -234,12 +234,3 @@ class Autoenhance:
         query = "&".join(f"{name}={value}" for name, value in rendition.query().items())
         route = "original" if rendition.is_original else "enhanced"
         return URL(f"{self._base}/images/{segment}/{route}?{query}", encoded=True)
-
-
-async def _repeat(once: Callable[[], Awaitable[T]], retries: Retries) -> T:
-    """What `once` returns, called until it does. Raises its last `UpstreamFailure`."""
-    while True:
-        try:
-            return await once()
-        except UpstreamFailure as failure:
-            await retries.pause(failure)

@@ -22,20 +22,11 @@ class NotWanted(Exception):
 
 
 @dataclass(eq=False, slots=True)
-class _Waiter:
-    """One download in the queue."""
-
-    slot: "Slot"
-    granted: asyncio.Future[None]
-    is_wanted: Callable[[], bool]
-
-
-@dataclass(eq=False, slots=True)
 class _Queue:
     """Those of one party (a caller, or one of its builds) that wait, and how many slots the party has."""
 
     in_use: int = 0
-    waiters: deque[_Waiter] = field(default_factory=deque)
+    waiting: deque["Slot"] = field(default_factory=deque)
 
 
 class _Line:
@@ -63,14 +54,13 @@ class _Line:
         self.in_use -= 1
         self._tidy(slot)
 
-    def forget(self, slot: "Slot") -> _Waiter | None:
-        """The download does not wait any more; returns its entry in the queue, if it had one."""
-        queue = self.queue(slot)
-        waiter = next((waiter for waiter in queue.waiters if waiter.slot is slot), None)
-        if waiter is not None:
-            queue.waiters.remove(waiter)
+    def forget(self, slot: "Slot") -> bool:
+        """The download does not wait any more; whether it did."""
+        waiting = self.queue(slot).waiting
+        if has_waited := slot in waiting:
+            waiting.remove(slot)
         self._tidy(slot)
-        return waiter
+        return has_waited
 
     def next(self) -> _Queue | None:
         """The queue of the build whose turn it is."""
@@ -80,19 +70,19 @@ class _Line:
             waiting = [
                 (sum(queue.in_use for queue in builds.values()), builds)
                 for builds in self._callers.values()
-                if any(queue.waiters for queue in builds.values())
+                if any(queue.waiting for queue in builds.values())
             ]
             if not waiting:
                 return None
             builds = min(waiting, key=lambda caller: caller[0])[1]
-        queues = [queue for queue in builds.values() if queue.waiters]
+        queues = [queue for queue in builds.values() if queue.waiting]
         return min(queues, key=lambda queue: queue.in_use) if queues else None
 
     def _tidy(self, slot: "Slot") -> None:
         """Forget a party that neither holds a slot nor waits for one."""
         builds = self._callers[slot.caller]
         queue = builds[slot.build]
-        if not queue.in_use and not queue.waiters:
+        if not queue.in_use and not queue.waiting:
             del builds[slot.build]
         if not builds:
             del self._callers[slot.caller]
@@ -147,14 +137,14 @@ class DownloadSlots:
         self._show()
 
     async def _take(self, slot: "Slot") -> None:
-        waiter = _Waiter(slot, asyncio.get_running_loop().create_future(), slot.is_wanted)
-        waiters = slot.line.queue(slot).waiters
-        waiters.appendleft(waiter) if slot.ahead else waiters.append(waiter)
+        slot.granted = granted = asyncio.get_running_loop().create_future()
+        waiting = slot.line.queue(slot).waiting
+        waiting.appendleft(slot) if slot.ahead else waiting.append(slot)
         self._look_soon()
         try:
-            await waiter.granted
+            await granted
         except BaseException:
-            if waiter.granted.done() and not waiter.granted.cancelled() and waiter.granted.exception() is None:
+            if granted.done() and not granted.cancelled() and granted.exception() is None:
                 self._give_back(slot)  # it was granted just now
             else:
                 slot.line.forget(slot)
@@ -162,9 +152,9 @@ class DownloadSlots:
 
     def _bring_forward(self, slot: "Slot") -> None:
         """What waits behind all others queues with them."""
-        if slot.line is self._behind and (waiter := self._behind.forget(slot)) is not None:
+        if slot.line is self._behind and self._behind.forget(slot):
             slot.line = self._line
-            self._line.queue(slot).waiters.append(waiter)
+            self._line.queue(slot).waiting.append(slot)
             self._look_soon()
 
     def _give_back(self, slot: "Slot") -> None:
@@ -192,21 +182,21 @@ class DownloadSlots:
         """Let those in whose turn it is; come back by itself when only the learned rate is in the way."""
         self._next_admission = None
         while self._in_use < self._adaptive.cap and (queue := self._next_queue()) is not None:
-            waiter = queue.waiters[0]
-            if waiter.granted.done():
-                queue.waiters.popleft()
+            slot = queue.waiting[0]
+            if slot.granted.done():
+                queue.waiting.popleft()
                 continue
-            if not waiter.is_wanted():
-                queue.waiters.popleft()
-                waiter.granted.set_exception(NotWanted())
+            if not slot.is_wanted():
+                queue.waiting.popleft()
+                slot.granted.set_exception(NotWanted())
                 continue
             delay = self._adaptive.delay()
             if delay > 0:
                 self._next_admission = asyncio.get_running_loop().call_later(delay, self._admit)
                 return
-            queue.waiters.popleft()
-            waiter.slot.line.occupy(waiter.slot)
-            waiter.granted.set_result(None)
+            queue.waiting.popleft()
+            slot.line.occupy(slot)
+            slot.granted.set_result(None)
             self._adaptive.started()
         self._metrics.downloads_in_flight.set(self._in_use + self._overtime)
 
@@ -241,6 +231,7 @@ class Slot:
         self.build = build
         self.is_wanted = is_wanted
         self.ahead = ahead
+        self.granted: asyncio.Future[None]
         self.waited = 0.0
         """Seconds in the queue."""
         self._slots = slots

@@ -108,10 +108,10 @@ class Proxies:
 
 
 class Resolver(AbstractResolver):
-    """Looks names up on threads of its own, so that a slow name server keeps no other work waiting."""
+    """Looks names up on `threads` of its own, so that a slow name server keeps no other work waiting."""
 
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(_DNS_THREADS, thread_name_prefix="dns")
+    def __init__(self, threads: int = _DNS_THREADS) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="dns")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC

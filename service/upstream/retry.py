@@ -4,12 +4,17 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from service.upstream.answers import UpstreamFailure
 
+T = TypeVar("T")
+
 _WINDOW = 60.0
+# aiohttp takes no time at all for no limit.
+_MOMENT = 0.001
 
 
 class RetryBudget:
@@ -74,8 +79,8 @@ class Deadline:
 
     @property
     def left(self) -> float:
-        """Seconds until then; negative once it is past."""
-        return self.at - time.monotonic()
+        """Seconds until then; a moment once it is past."""
+        return max(_MOMENT, self.at - time.monotonic())
 
     def extend(self, seconds: float) -> None:
         """Make it later."""
@@ -108,6 +113,14 @@ class Retries:
         """Which call is the next one (1, 2, ...)."""
         count_call()
 
+    async def run(self, once: Callable[[], Awaitable[T]]) -> T:
+        """What `once` returns, called until it does. Raises its last `UpstreamFailure`."""
+        while True:
+            try:
+                return await once()
+            except UpstreamFailure as failure:
+                await self.pause(failure)
+
     async def pause(self, failure: UpstreamFailure) -> None:
         """Wait until the next attempt. Raises `failure` when it cannot be helped, or not within the deadline."""
         if not failure.is_transient:
@@ -118,7 +131,8 @@ class Retries:
         else:
             self._failed += 1
             seconds = self._policy.wait(failure, self._failed)
-        if self._failed >= self._policy.attempts or seconds >= self._deadline.left or not self._may_retry(failure):
+        is_late = time.monotonic() + seconds >= self._deadline.at
+        if self._failed >= self._policy.attempts or is_late or not self._may_retry(failure):
             raise failure
         await asyncio.sleep(seconds)
         self.attempt += 1

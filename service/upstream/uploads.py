@@ -1,10 +1,9 @@
 """Creating an order at Autoenhance and uploading images to it: three calls that change something there."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from aiohttp import hdrs
 from yarl import URL
@@ -15,17 +14,17 @@ from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Call, Circuit
 from service.upstream.answers import UpstreamFailure, order_problem
 from service.upstream.breaker import Breaker, CircuitOpen, Operation
+from service.upstream.retry import Deadline, Retries
 from service.upstream.transport import Transport, url_from
 
 log = get_logger(__name__)
-
-T = TypeVar("T")
 
 _CALL_SECONDS = 20.0
 _READ = 1 << 20
 _ANY_BYTES = "application/octet-stream"
 # A repeated POST makes a second order or image, unless the first one was refused for sure.
 _NOTHING_DONE = frozenset({Reason.RATE_LIMITED})
+_ANY = frozenset(Reason)
 
 _REASONS: Mapping[Reason, UploadReason] = {
     Reason.RATE_LIMITED: UploadReason.RATE_LIMITED,
@@ -34,12 +33,6 @@ _REASONS: Mapping[Reason, UploadReason] = {
     Reason.UNREACHABLE: UploadReason.UPSTREAM_ERROR,
     Reason.TRUNCATED: UploadReason.UPSTREAM_ERROR,
 }
-
-
-class Repeat(Protocol):
-    """Repeats a call while that can help: by default after every transient failure, else after those in `only`."""
-
-    async def __call__(self, once: Callable[[], Awaitable[T]], deadline: float, only: frozenset[Reason] = ...) -> T: ...
 
 
 class UploadFailed(Exception):
@@ -60,18 +53,18 @@ class Uploads:
         *,
         base: URL,
         breakers: Mapping[Circuit, Breaker],
-        repeat: Repeat,
+        retries: Callable[[Deadline, frozenset[Reason]], Retries],
         seconds: float,
     ) -> None:
         self._transport = transport
         self._base = base
         self._breakers = breakers
-        self._repeat = repeat
+        self._retries = retries
         self._seconds = seconds
 
     async def create_order(self, name: str | None) -> str:
         """Create an order; returns its id. Raises the problems of an order call."""
-        deadline = time.monotonic() + min(_CALL_SECONDS, self._seconds)
+        deadline = Deadline.after(min(_CALL_SECONDS, self._seconds))
         try:
             with Operation(self._breakers) as operation:
                 operation.admit(Circuit.API)
@@ -89,7 +82,7 @@ class Uploads:
 
     async def upload(self, order_id: str, name: str, path: Path, size: int) -> str:
         """Add an image to an order and send its file of `size` bytes; returns its id. Raises `UploadFailed`."""
-        deadline = time.monotonic() + self._seconds
+        deadline = Deadline.after(self._seconds)
         image_id: str | None = None
         try:
             self._breakers[Circuit.ASSETS].check()  # an image is not registered to stay without its file
@@ -97,7 +90,7 @@ class Uploads:
                 operation.admit(Circuit.API)
                 image_id, url = await self._register(order_id, name, deadline)
                 operation.admit(Circuit.ASSETS)
-                await self._repeat(lambda: self._send(url, path, size, deadline), deadline)
+                await self._retries(deadline, _ANY).run(lambda: self._send(url, path, size, deadline))
         except CircuitOpen as error:
             raise UploadFailed(UploadReason.BREAKER_OPEN, image_id) from error
         except UpstreamFailure as failure:
@@ -107,7 +100,7 @@ class Uploads:
             raise UploadFailed(_upload_reason(failure, is_registered=image_id is not None), image_id) from failure
         return image_id
 
-    async def _register(self, order_id: str, name: str, deadline: float) -> tuple[str, URL]:
+    async def _register(self, order_id: str, name: str, deadline: Deadline) -> tuple[str, URL]:
         """Register an image; returns its id and the URL to upload its file to."""
         # Older API versions sign the type given here, newer ones take any field they do not know.
         registration = {"order_id": order_id, "image_name": name, "contentType": _ANY_BYTES}
@@ -119,24 +112,24 @@ class Uploads:
         return image_id, url_from(self._base, upload_url)
 
     async def _post(
-        self, operation: str, collection: str, content: Mapping[str, Any], deadline: float
+        self, operation: str, collection: str, content: Mapping[str, Any], deadline: Deadline
     ) -> dict[str, Any]:
         # With the slash: without it the API redirects, and a redirect is no place for a POST.
         url = URL(f"{self._base}/{collection}/", encoded=True)
-        document = await self._repeat(
-            lambda: self._transport.post(operation, url, content, seconds=_left(deadline)), deadline, only=_NOTHING_DONE
+        document = await self._retries(deadline, _NOTHING_DONE).run(
+            lambda: self._transport.post(operation, url, content, seconds=deadline.left)
         )
         if not isinstance(document, dict):
             raise UpstreamFailure(Reason.UPSTREAM_ERROR, "not a JSON object")
         return document
 
-    async def _send(self, url: URL, path: Path, size: int, deadline: float) -> None:
+    async def _send(self, url: URL, path: Path, size: int, deadline: Deadline) -> None:
         # S3 wants to know the length, and the type that was signed.
         headers: dict[str, str] = {
             hdrs.CONTENT_LENGTH: str(size),
             hdrs.CONTENT_TYPE: url.query.get("content-type", _ANY_BYTES),
         }
-        await self._transport.put(Call.UPLOAD, url, _chunks(path), seconds=_left(deadline), headers=headers)
+        await self._transport.put(Call.UPLOAD, url, _chunks(path), seconds=deadline.left, headers=headers)
 
 
 def _upload_reason(failure: UpstreamFailure, *, is_registered: bool) -> UploadReason:
@@ -144,10 +137,6 @@ def _upload_reason(failure: UpstreamFailure, *, is_registered: bool) -> UploadRe
         # The limit per second clears within the retries: what stays is the one on uses of a file name an hour.
         return UploadReason.FILE_NAME_LIMIT
     return _REASONS.get(failure.reason, UploadReason.REFUSED)
-
-
-def _left(deadline: float) -> float:
-    return max(0.001, deadline - time.monotonic())
 
 
 async def _chunks(path: Path) -> AsyncIterator[bytes]:

@@ -57,7 +57,7 @@ class Scene:
         """How many wait for a slot: in the line, and behind it."""
         lines = (self.slots._line, self.slots._behind)
         return [
-            sum(len(queue.waiters) for builds in line._callers.values() for queue in builds.values()) for line in lines
+            sum(len(queue.waiting) for builds in line._callers.values() for queue in builds.values()) for line in lines
         ]
 
     def in_flight(self) -> float:

@@ -176,7 +176,7 @@ async def test_callbacks_of_earlier_attempts_wait_their_time(tmp_path: Path) -> 
     await engine.end(ended(job))
     later = Tasks(engine)
     await database.run(
-        lambda connection: table.save_callback(
+        lambda connection: table.save_follow_up(
             connection, job.id, Callback(state=CallbackState.PENDING, next_at=time.time() + 3600)
         )
     )

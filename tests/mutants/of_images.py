@@ -121,7 +121,7 @@ IMAGES = (
     ),
     Mutant(
         "images/fetch.py",
-        "                progress.lease.release()  # else it is held until the image is shared\n",
+        "                progress.lease.release()\n",
         "",
         "a lease of a failed fetch is given back",
         "tests/images/test_fetch.py",

@@ -26,7 +26,7 @@ UPSTREAM = (
     ),
     Mutant(
         "upstream/retry.py",
-        " or seconds >= self._deadline.left",
+        " or is_late",
         "",
         "nothing is tried again beyond its deadline",
         "tests/upstream/test_retry.py",
@@ -90,8 +90,8 @@ UPSTREAM = (
     ),
     Mutant(
         "upstream/concurrency.py",
-        "            self._line.queue(slot).waiters.append(waiter)\n            self._look_soon()\n",
-        "            self._line.queue(slot).waiters.append(waiter)\n",
+        "            self._line.queue(slot).waiting.append(slot)\n            self._look_soon()\n",
+        "            self._line.queue(slot).waiting.append(slot)\n",
         "what was brought forward is let in at once",
         "tests/upstream/test_concurrency.py",
     ),
