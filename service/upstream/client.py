@@ -23,8 +23,9 @@ from service.upstream.answers import UpstreamFailure, order_problem
 from service.upstream.bodies import LONG_DOCUMENT, read_body
 from service.upstream.breaker import Breaker, CircuitOpen, Operation
 from service.upstream.download import Body, Download
+from service.upstream.json_stream import InvalidDocument
 from service.upstream.models import Order, OrdersPage, Rendition
-from service.upstream.order_document import InvalidOrder, read_order, read_orders
+from service.upstream.order_document import read_order, read_orders
 from service.upstream.retry import Deadline, Retries, RetryBudget, RetryPolicy
 from service.upstream.transport import Transport
 from service.upstream.uploads import Uploads
@@ -137,7 +138,7 @@ class Autoenhance:
                 ) as response:
                     try:
                         return await read(response)
-                    except InvalidOrder as error:
+                    except InvalidDocument as error:
                         raise UpstreamFailure(Reason.UPSTREAM_ERROR, f"no order document: {error}") from error
 
         try:
@@ -212,7 +213,7 @@ class Autoenhance:
         return await self._read(response, read_orders)
 
     async def _read(self, response: ClientResponse, parse: Callable[[bytearray], T]) -> T:
-        """What `parse` makes of a document; of long documents so many are held at once. Raises `InvalidOrder`."""
+        """What `parse` makes of a document; of long documents so many are held at once. Raises `InvalidDocument`."""
         async with AsyncExitStack() as turn:
             body = await read_body(response, lambda: turn.enter_async_context(self._long_documents))
 

@@ -1,9 +1,7 @@
 """An order's document as it comes over the wire, read tolerantly: any field may be named as an older version did."""
 
 import json
-import re
 import sys
-from codecs import getincrementaldecoder
 from collections.abc import Mapping
 from math import isfinite
 from typing import Any
@@ -23,6 +21,7 @@ from service.upstream.fields import (
     as_text,
     as_word,
 )
+from service.upstream.json_stream import InvalidDocument, parts
 from service.upstream.models import ENHANCEMENT_SETTINGS, MAX_IMAGES, ImageRecord, Order, OrdersPage
 
 MAX_DOCUMENT_BYTES = 16 << 20
@@ -33,40 +32,36 @@ _STREAMED_FROM = 1 << 20
 _MAX_SETTING = 1_000
 
 
-class InvalidOrder(ValueError):
-    """What upstream sent cannot be read as an order."""
-
-
 def read_order(body: bytes | bytearray) -> Order:
-    """Read an order's document as it came over the wire. Raises `InvalidOrder` when it is none.
+    """Read an order's document as it came over the wire. Raises `InvalidDocument` when it is none.
 
     At most `MAX_DOCUMENT_BYTES`. Takes up to 0.1 s per MiB: run a long one on a thread, which it leaves to others
     in between.
     """
     if len(body) > MAX_DOCUMENT_BYTES:
-        raise InvalidOrder("it is too long")
+        raise InvalidDocument("it is too long")
     if len(body) > _STREAMED_FROM:
         return _stream_order(body)
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise InvalidOrder("it is not JSON") from error
+        raise InvalidDocument("it is not JSON") from error
     return parse_order(document)
 
 
 def parse_order(document: object) -> Order:
-    """Read an order's document. Raises `InvalidOrder` when it is none.
+    """Read an order's document. Raises `InvalidDocument` when it is none.
 
     An image listed twice counts once. One without an id is kept, and so is an entry that cannot be read, since they
     have to be reported as missing.
     """
     if not isinstance(document, dict):
-        raise InvalidOrder("not a JSON object")
+        raise InvalidDocument("not a JSON object")
     entries = document.get("images")
     if entries is None:
         entries = []
     if not isinstance(entries, list):
-        raise InvalidOrder("its images are not a list")
+        raise InvalidDocument("its images are not a list")
     images = _Images()
     for entry in entries:
         images.add(entry)
@@ -74,47 +69,31 @@ def parse_order(document: object) -> Order:
 
 
 def read_orders(body: bytes | bytearray) -> OrdersPage:
-    """Read a page of the list of orders; a long one takes time, as for `read_order`. Raises `InvalidOrder`."""
+    """Read a page of the list of orders; a long one takes time, as for `read_order`. Raises `InvalidDocument`."""
     orders: list[Order] = []
     fields: dict[str, Any] = {}
     next_offset: str | None = None
     is_list = False
-    try:
-        _check_encoding(body)
-        source = _Source(body)
-        for number, (prefix, event, content) in enumerate(ijson.parse(source, use_float=True)):
-            source.is_within_text = False
-            if number > _MAX_PARTS:
-                raise InvalidOrder("it has too many parts")
-            if prefix == "orders" and event == "start_array":
-                is_list = True
-            elif prefix == "orders.item" and event == "end_map":
-                orders.append(_order(fields, _Images()))
-                fields = {}
-            elif prefix == "pagination.next_offset" and event in ("string", "number"):
-                next_offset = as_text(int(content) if isinstance(content, float) and content.is_integer() else content)
-            elif event in ("string", "number", "boolean") and prefix.startswith("orders.item."):
-                name = prefix.removeprefix("orders.item.")
-                if name in _ORDER_FIELDS:
-                    fields[name] = content
-    except (ijson.JSONError, UnicodeDecodeError) as error:
-        raise InvalidOrder("it is not JSON") from error
+    for prefix, event, content in parts(body, ijson.parse):
+        if prefix == "orders" and event == "start_array":
+            is_list = True
+        elif prefix == "orders.item" and event == "end_map":
+            orders.append(_order(fields, _Images()))
+            fields = {}
+        elif prefix == "pagination.next_offset" and event in ("string", "number"):
+            next_offset = as_text(int(content) if isinstance(content, float) and content.is_integer() else content)
+        elif event in ("string", "number", "boolean") and prefix.startswith("orders.item."):
+            name = prefix.removeprefix("orders.item.")
+            if name in _ORDER_FIELDS:
+                fields[name] = content
     if not is_list:
-        raise InvalidOrder("it has no list of orders")
+        raise InvalidDocument("it has no list of orders")
     return OrdersPage(tuple(orders), next_offset)
 
 
 _OPENING = frozenset({"start_map", "start_array"})
 _CLOSING = frozenset({"end_map", "end_array"})
-# Keys, values and brackets. A document of real records has a tenth of that in its 16 MiB.
-_MAX_PARTS = 3_000_000
 _MAX_RECORD_PARTS = 10_000
-# At most half a millisecond of ijson's, in which nobody else has a turn, whatever they hold.
-_READ_BYTES = 8 << 10
-# Of one text; what we keep of any is far shorter.
-_MAX_TEXT_BYTES = 5 << 20
-_BACKSLASH = ord("\\")
-_REST_OF_TEXT = re.compile(rb'[^\\"]*+(?:\\.[^\\"]*+)*+"?', re.DOTALL)
 
 
 def _stream_order(body: bytes | bytearray) -> Order:
@@ -122,91 +101,32 @@ def _stream_order(body: bytes | bytearray) -> Order:
     fields: dict[str, Any] = {}
     images = _Images()
     key, depth, value = "", 0, _Value()
-    try:
-        _check_encoding(body)
-        # `use_float`: ijson's C code goes astray when Python refuses to make a number of what it read. So a whole
-        # number beyond 64 bits is nonsense here, which it is not to `json.loads`.
-        source = _Source(body)
-        for number, (event, content) in enumerate(ijson.basic_parse(source, use_float=True)):
-            source.is_within_text = False
-            # How many containers this part lies in: 0 for the order itself, 1 for its fields, 2 for its images.
-            depth -= event in _CLOSING
-            level = depth
-            depth += event in _OPENING
-            if number > _MAX_PARTS:
-                raise InvalidOrder("it has too many parts")
-            if level == 0:
-                if event not in ("start_map", "end_map"):
-                    raise InvalidOrder("not a JSON object")
-            elif level == 1 and event == "map_key":
-                key = content
-            elif level == 1 and key == "images":
-                if event not in ("start_array", "end_array", "null"):
-                    raise InvalidOrder("its images are not a list")
-                if event != "end_array":
-                    images = _Images()
-            elif key == "images" or key in _ORDER_FIELDS:
-                is_image = key == "images"
-                if not (is_image and images.is_full):
-                    value.add(event, content)
-                if level == (2 if is_image else 1) and event not in _OPENING:
-                    found = value.take()
-                    if is_image:
-                        images.add(found)
-                    else:
-                        fields[key] = found
-    except (ijson.JSONError, UnicodeDecodeError) as error:
-        raise InvalidOrder("it is not JSON") from error
+    for event, content in parts(body, ijson.basic_parse):
+        # How many containers this part lies in: 0 for the order itself, 1 for its fields, 2 for its images.
+        depth -= event in _CLOSING
+        level = depth
+        depth += event in _OPENING
+        if level == 0:
+            if event not in ("start_map", "end_map"):
+                raise InvalidDocument("not a JSON object")
+        elif level == 1 and event == "map_key":
+            key = content
+        elif level == 1 and key == "images":
+            if event not in ("start_array", "end_array", "null"):
+                raise InvalidDocument("its images are not a list")
+            if event != "end_array":
+                images = _Images()
+        elif key == "images" or key in _ORDER_FIELDS:
+            is_image = key == "images"
+            if not (is_image and images.is_full):
+                value.add(event, content)
+            if level == (2 if is_image else 1) and event not in _OPENING:
+                found = value.take()
+                if is_image:
+                    images.add(found)
+                else:
+                    fields[key] = found
     return _order(fields, images)
-
-
-class _Source:
-    """A file of Python's: with each call of `read` other threads may get their turn, which they do not in ijson.
-
-    A text is taken apart anew with each call that it spans: so each gives twice as much of it, and it has an end.
-    """
-
-    def __init__(self, body: bytes | bytearray) -> None:
-        self._body = body
-        self._position = 3 if body.startswith(b"\xef\xbb\xbf") else 0
-        self._size = self._text_bytes = 0
-        self.is_within_text = False
-        """No part has been read since the last call."""
-
-    def read(self, size: int) -> bytes:
-        if size == 0:  # asked to see whether it gives bytes
-            return b""
-        start = self._position
-        if self.is_within_text:
-            self._size *= 2
-            self._position = self._end_of_text(start, start + self._size)
-            self._text_bytes += self._position - start
-        else:
-            self._size, self._text_bytes = _READ_BYTES, 0
-            self._position = start + self._size
-        if self._text_bytes > _MAX_TEXT_BYTES:
-            raise InvalidOrder("it has too long a text")
-        chunk = bytes(self._body[start : self._position])
-        self.is_within_text = not chunk.isspace()
-        return chunk
-
-    def _end_of_text(self, start: int, limit: int) -> int:
-        """Where the text that goes on at `start` ends, or `limit`: what follows it is no text, and comes by itself."""
-        quote = self._body.find(b'"', start, limit)
-        if quote < 0:
-            return limit
-        if self._body[start - 1] == _BACKSLASH:  # whether that one is escaped itself is not known
-            return quote + 1
-        text = _REST_OF_TEXT.match(self._body, start, limit)
-        return text.end() if text is not None else limit
-
-
-def _check_encoding(body: bytes | bytearray) -> None:
-    """Raises `UnicodeDecodeError` for what is no UTF-8; ijson does not look closely."""
-    decoder = getincrementaldecoder("utf-8")()
-    for start in range(0, len(body), _STREAMED_FROM):
-        decoder.decode(body[start : start + _STREAMED_FROM])
-    decoder.decode(b"", final=True)
 
 
 class _Value:

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.sandbox.documents import DEFAULT_SETTINGS, ECHOED
-from service.upstream import order_document
+from service.upstream import json_stream, order_document
+from service.upstream.json_stream import InvalidDocument
 from service.upstream.models import ENHANCEMENT_SETTINGS, MAX_IMAGES, ImageRecord, ImageState, Order
-from service.upstream.order_document import MAX_DOCUMENT_BYTES, InvalidOrder, parse_order, read_order
+from service.upstream.order_document import MAX_DOCUMENT_BYTES, parse_order, read_order
 
 MOMENT = datetime(2026, 3, 2, 9, 15, 4, tzinfo=UTC)
 EPOCH = 1_772_442_904
@@ -104,7 +105,7 @@ class TestOrder:
     @pytest.mark.parametrize("document", [None, [], "order", 7, True, {"images": "many"}, {"images": {}}], ids=repr)
     def test_what_is_no_order_is_refused(self, document: object) -> None:
         """Anything but an object with a list."""
-        with pytest.raises(InvalidOrder):
+        with pytest.raises(InvalidDocument):
             parse_order(document)
 
     @pytest.mark.parametrize("entry", [None, ["a"], "a", 7, True, []], ids=repr)
@@ -470,7 +471,7 @@ class TestBytes:
     )  # fmt: skip
     def test_nonsense_is_refused(self, start: bytes, size: int) -> None:
         """And nothing else happens, whether it is short or, by blanks, long enough to be streamed."""
-        with pytest.raises(InvalidOrder):
+        with pytest.raises(InvalidDocument):
             read_order(b" " * size + start)
 
     def test_the_longest_document(self) -> None:
@@ -478,16 +479,16 @@ class TestBytes:
         blanks = b" " * (MAX_DOCUMENT_BYTES - 2)
 
         assert read_order(blanks + b"{}") == Order()
-        with pytest.raises(InvalidOrder):
+        with pytest.raises(InvalidDocument):
             read_order(blanks + b" {}")
 
     @pytest.mark.parametrize("junk", [b"null,", b"{},"])
     def test_a_list_of_nothings_ends_in_time(self, monkeypatch: pytest.MonkeyPatch, junk: bytes) -> None:
         """The suite's time limit is the judge."""
-        monkeypatch.setattr(order_document, "_MAX_PARTS", 500_000)
+        monkeypatch.setattr(json_stream, "_MAX_PARTS", 500_000)
         body = b'{"images": [' + junk * (3_000_000 // len(junk)) + b"null]}"
 
-        with pytest.raises(InvalidOrder):
+        with pytest.raises(InvalidDocument):
             read_order(body)
 
     @pytest.mark.parametrize("text", ["é", "\\ud83d\\ude00"])
@@ -496,7 +497,7 @@ class TestBytes:
         body = '{"images": [{"image_id": "a"}], "name": "%s"}'
 
         order = read_order((body % (text * (4_000_000 // len(text.encode())))).encode())
-        with pytest.raises(InvalidOrder):
+        with pytest.raises(InvalidDocument):
             read_order((body % (text * (15_000_000 // len(text.encode())))).encode())
 
         assert len(order.name or "") == 1_000
@@ -506,13 +507,13 @@ class TestBytes:
     def test_a_long_text_is_read_in_few_pieces(self, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
         """Each takes it apart anew, and holds all threads; wherever a piece ends, the text is what it is."""
         pieces: list[int] = []
-        read = order_document._Source.read
+        read = json_stream._Source.read
 
-        def counted(source: order_document._Source, size: int) -> bytes:
+        def counted(source: json_stream._Source, size: int) -> bytes:
             pieces.append(size)
             return read(source, size)
 
-        monkeypatch.setattr(order_document._Source, "read", counted)
+        monkeypatch.setattr(json_stream._Source, "read", counted)
         for shift in range(5):
             start = '{"name": "%s' % ("y" * shift)
             body = f'{start}{text * (2_000_000 // len(text.encode()))}", "images": [{{"image_id": "a"}}]}}'
@@ -528,7 +529,7 @@ class TestBytes:
         body = b'{"x": "%s", "images": %s' % (b"x" * 2_100_000, b"[" * 2_000_000)
 
         tracemalloc.start()
-        with pytest.raises(InvalidOrder):
+        with pytest.raises(InvalidDocument):
             read_order(body)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -592,7 +593,7 @@ class TestAnyDocument:
         """Whatever JSON arrives, no other error does; and what was read can be asked anything."""
         try:
             order = parse_order(document)
-        except InvalidOrder:
+        except InvalidDocument:
             return
 
         assert all(image.state in ImageState for image in order.images)
@@ -609,6 +610,6 @@ class TestAnyDocument:
 
         try:
             order = parse_order(document)
-        except InvalidOrder:
+        except InvalidDocument:
             return
         assert isinstance(order, Order)

@@ -23,8 +23,9 @@ from service.upstream.answers import (
     retry_after,
     strong_etag,
 )
+from service.upstream.json_stream import InvalidDocument
 from service.upstream.models import ImageState, Order, Rendition
-from service.upstream.order_document import InvalidOrder, parse_order
+from service.upstream.order_document import parse_order
 from service.upstream.transport import url_from
 from tests.support.samples import ORDER
 from tests.support.transport import KEY
@@ -51,7 +52,7 @@ NOW = datetime(2026, 3, 2, tzinfo=UTC)
 def parsed(document: object) -> Order | None:
     try:
         return parse_order(document)
-    except InvalidOrder:
+    except InvalidDocument:
         return None
 
 
