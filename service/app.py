@@ -180,7 +180,7 @@ async def components(app: web.Application) -> AsyncIterator[None]:
         )
         stack.push_async_callback(images.close)
         shared.share(stack, images)
-        upstream = await stack.enter_async_context(autoenhance(settings, metrics, app[TRACES].client))
+        upstream = await stack.enter_async_context(autoenhance(settings, metrics, app[TRACES].client, shared))
         app[UPSTREAM], app[UPLOADS] = upstream, upstream.uploads
         app[ORDER_REQUESTS] = shared.order_requests
         slots = DownloadSlots(settings.download_concurrency, metrics)
@@ -246,7 +246,7 @@ async def drain(app: web.Application) -> None:
 
 @asynccontextmanager
 async def autoenhance(
-    settings: Settings, metrics: Metrics, trace_configs: list[TraceConfig]
+    settings: Settings, metrics: Metrics, trace_configs: list[TraceConfig], shared: Cluster
 ) -> AsyncIterator[Autoenhance]:
     """The upstream client with its session. Raises `InvalidSettings` for a proxy that is none."""
     base = URL(settings.autoenhance_api_base)
@@ -259,7 +259,7 @@ async def autoenhance(
         circuit: Breaker(circuit, failures=settings.breaker_failures, reset=settings.breaker_reset, metrics=metrics)
         for circuit in Circuit
     }
-    hints = running(cluster.exchange_hints(settings, list(breakers.values())))
+    hints = running(shared.exchange_hints(breakers.values()))
     async with (
         aclosing(guard),
         open_session(guard, trace_configs) as session,

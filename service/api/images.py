@@ -10,7 +10,7 @@ from service.api.keys import IMAGES, METRICS, ORDERS, PRESETS, SINGLE_IMAGES
 from service.api.limits import Counts
 from service.api.query import read_image_options, read_order_id, read_query
 from service.api.route import Answer, Parameter, Problems, Route, Who, count
-from service.archives.image_delivery import ImageFile, deliver_image, image_headers
+from service.archives.image_delivery import deliver_image, image_headers
 from service.archives.names import own_extension, safe_stem
 from service.archives.options import ImageOptions
 from service.archives.plan import Plan, PlannedImage
@@ -48,9 +48,8 @@ async def send_image(request: web.Request, order_id: str, image_id: str, options
         if blob is None:
             await count(request)
             blob = await images.fetch(plan, identity(request))
-        found = ImageFile(blob, _name(plan, blob.extension), options.download)
         try:
-            return await deliver_image(request, found, store, metrics)
+            return await deliver_image(request, blob, _headers(plan, blob.extension, options), store, metrics)
         except BlobLost:
             continue
     raise StoreFull
@@ -64,9 +63,9 @@ async def describe_image(
     blob = await request.app[SINGLE_IMAGES].find(plan)
     if blob is None:
         extension = planned_extension(plan, plan.images[0])
-        return empty(image_headers(_name(plan, extension), extension, is_attachment=options.download))
-    found = ImageFile(blob, _name(plan, blob.extension), options.download)
-    return await deliver_image(request, found, request.app[IMAGES], request.app[METRICS])
+        return empty(_headers(plan, extension, options))
+    headers = _headers(plan, blob.extension, options)
+    return await deliver_image(request, blob, headers, request.app[IMAGES], request.app[METRICS])
 
 
 def image_path(order_id: str, image_id: str, rendition: Rendition) -> str:
@@ -102,11 +101,11 @@ async def _plan(request: web.Request, order_id: str, image_id: str, options: Ima
     return await request.app[SINGLE_IMAGES].plan(order_id, order, image_id, options)
 
 
-def _name(plan: Plan, extension: str) -> str:
-    """What a browser saves the image as."""
+def _headers(plan: Plan, extension: str, options: ImageOptions) -> dict[str, str]:
     image = plan.images[0]
-    extension = own_extension(image.name, extension) if image.is_original else extension
-    return f"{safe_stem(image.name, image.image_id)}.{extension}"
+    own = own_extension(image.name, extension) if image.is_original else extension
+    name = f"{safe_stem(image.name, image.image_id)}.{own}"
+    return image_headers(name, extension, is_attachment=options.download)
 
 
 _TAG = '"2b7e151628aed2a6abf7158809cf4f3c762e7160f38b4da56a784d9045190cfe"'

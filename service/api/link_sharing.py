@@ -26,7 +26,7 @@ from service.api.share_links import (
     link_id_of,
     new_token,
 )
-from service.archives.names import Names
+from service.archives.names import member_name, stems_of
 from service.archives.options import Options
 from service.archives.planner import choose
 from service.archives.renditions import Presets
@@ -114,7 +114,7 @@ async def share(request: web.Request, url: URL, seconds: int) -> web.Response:
     ]
     if not images:
         raise InvalidParameter("path", "none of these images can be had from Autoenhance")
-    names, rendition = Names(images), next(iter(options.renditions.values()))
+    stems, rendition = stems_of(images), next(iter(options.renditions.values()))
     kept = [(name, value) for name, value in url.query.items() if name in _kept_parameters()]
     kept += [("rendition", one.text) for one in options.rendition]  # presets may be others tomorrow
     token, now = new_token(), time.time()
@@ -126,7 +126,7 @@ async def share(request: web.Request, url: URL, seconds: int) -> web.Response:
         order_name=order.name,
         query=urlencode(kept),
         images=tuple(
-            SharedImage(image_id=image_id, name=names.of(image_id, FORMAT_EXTENSIONS[rendition.format]))
+            SharedImage(image_id=image_id, name=member_name(stems[image_id], FORMAT_EXTENSIONS[rendition.format]))
             for image_id, _ in images
         ),
         created=now,

@@ -103,7 +103,7 @@ def _parts(request: web.Request, order_id: str, images: int) -> list[dict[str, A
 
 def _document(plan: Plan, stored: Mapping[str, Blob], base: str, *, is_truncated: bool) -> dict[str, Any]:
     """Counts of all files; lists of the first ones. `is_truncated`: the order has more images than the plan."""
-    names = plan.names
+    stems = plan.stems
     here = [stored[image.key] for image in plan.images if image.key in stored]
     states = [image.state for image in plan.images]
     processing = (
@@ -133,7 +133,7 @@ def _document(plan: Plan, stored: Mapping[str, Blob], base: str, *, is_truncated
             {
                 "image_id": image.image_id,
                 "name": image.name,
-                "file_name": plan.file_name(image, names, planned_extension(plan, image)),
+                "file_name": plan.file_name(image, stems, planned_extension(plan, image)),
                 "status": image.state,
                 "bytes": stored[image.key].size if image.key in stored else None,
                 **({"rendition": image.rendition} if image.rendition else {}),

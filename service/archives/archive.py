@@ -61,7 +61,6 @@ class ImageResult:
 
     @property
     def is_original(self) -> bool:
-        """Whether it is the unaltered photo."""
         return self.rendition == ORIGINAL
 
     @property
@@ -122,7 +121,6 @@ class Archive:
 
     @property
     def order_ids(self) -> list[str]:
-        """Of all its orders."""
         return [order.order_id for order in self.orders]
 
     @property
@@ -232,7 +230,6 @@ class Archive:
         return result.failure if len(self.orders) == 1 else {"order_id": self.order_of(result), **result.failure}
 
     def order_of(self, result: ImageResult) -> str:
-        """The id of the order that an image is of."""
         return self.orders[result.order].order_id
 
     def _orders_summary(self) -> list[dict[str, Any]]:

@@ -199,7 +199,6 @@ def sweep(
 
 
 def read_record(connection: sqlite3.Connection, archive_id: str) -> Record | None:
-    """An archive by its id."""
     return next(iter(read_records(connection, BY_ID, archive_id)), None)
 
 

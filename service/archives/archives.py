@@ -51,8 +51,6 @@ class Archives:
         self._catalogue = context.catalogue
         self._store = context.store
         self._orders = context.orders
-        self._generations = context.generations
-        self._planner = context.planner
         self.previews = Previews(context, registry)
         self._window = window
         self._grace = grace
@@ -72,8 +70,7 @@ class Archives:
         if isinstance(order_id, str):
             order = await self._look_up(order_id, options, deadline)
             known = await self.previews.keys_since(order_id, options)
-            generations = await self._generations.observe(order_id, order)
-            plan = await self._planner.compute_plan(order_id, order, generations, options)
+            plan = await self._context.plan(order_id, order, options)
             await self.previews.check_price([plan.without(known)], options)
             if options.refresh:
                 plan = await self._refreshed(plan, order, options)
@@ -88,10 +85,9 @@ class Archives:
             return build.archive, CacheResult.JOINED
         if finished is not None:
             return finished, CacheResult.HIT
-        if interrupted is not None and not interrupted[1].is_settled:
+        # Somebody else may have finished it meanwhile.
+        if interrupted is not None and interrupted[1].state in (State.BUILDING, State.COMPLETE):
             return self._continue(*interrupted, caller), CacheResult.HIT
-        if interrupted is not None and interrupted[1].state is State.COMPLETE:  # finished by somebody else meanwhile
-            return interrupted[1], CacheResult.HIT
         beginning = asyncio.create_task(self._begin(plan, deadline, caller))  # others may have heard of it by the time
         self._tasks.add(beginning)  # that the caller leaves
         beginning.add_done_callback(self._tasks.discard)
@@ -127,8 +123,7 @@ class Archives:
         """The plan of one order in which every image is to be fetched anew."""
         order_id = before.order_id
         anew = {image.image_id for image in before.images}
-        generations = await self._generations.observe(order_id, order, anew)
-        plan = await self._planner.compute_plan(order_id, order, generations, options)
+        plan = await self._context.plan(order_id, order, options, anew)
         left = set(plan.keys)
         replaced = await self._store.find([key for key in before.keys if key not in left])
         self._context.metrics.images_refetched.labels(Refetch.REFRESH).inc(len(replaced))
@@ -141,8 +136,7 @@ class Archives:
             try:
                 if isinstance(order, Problem):
                     raise order
-                generations = await self._generations.observe(order_id, order)
-                plans.append(await self._planner.compute_plan(order_id, order, generations, options))
+                plans.append(await self._context.plan(order_id, order, options))
             except _OF_ONE_ORDER as problem:
                 name = order.name if isinstance(order, Order) else None
                 plans.append(PlannedOrder.failed(order_id, name, problem))
@@ -160,8 +154,7 @@ class Archives:
     async def find(self, order_id: str, order: Order, options: Options) -> Archive | Plan:
         """The archive that `get_or_start` would give, or its plan where there is none yet; nothing is started."""
         known = await self.previews.keys_since(order_id, options)
-        generations = await self._generations.observe(order_id, order)
-        plan = (await self._planner.compute_plan(order_id, order, generations, options)).new_since(known)
+        plan = (await self._context.plan(order_id, order, options)).new_since(known)
         build = self._registry.joinable(plan.build_key, time.monotonic() + options.wait_timeout)
         return build.archive if build else await self._finished(plan) or plan
 
@@ -190,7 +183,7 @@ class Archives:
             if lost and not await repair(self._context, record, lost):
                 await self._catalogue.drop(archive_id)
                 raise ArchiveGone(f"Images of archive {archive_id} were removed to free space.")
-        return archive if archive.is_settled else self._continue(record, archive)
+        return self._continue(record, archive)
 
     async def renditions_of(self, archive: Archive) -> Mapping[str, Rendition]:
         """What the images of an archive were asked for as, by the rendition's name; an only one has none."""
@@ -241,7 +234,7 @@ class Archives:
     async def _sweep(self) -> None:
         orphaned_before = time.time() - self._grace if time.monotonic() - self._started > self._grace else 0
         await self._catalogue.sweep(self._registry.live(), orphaned_before)
-        await self._generations.sweep()
+        await self._context.generations.sweep()
 
     async def _finished(self, plan: Plan) -> Archive | None:
         return await self._first_intact(await self._catalogue.find_complete(plan.key))
@@ -293,11 +286,9 @@ class Archives:
             return build.archive, CacheResult.JOINED
         if record is None:
             archive = self._new_archive(plan, archive_id, created)
-            build = Build(archive, plan, self._context, deadline=deadline, caller=caller, is_new=True)
-            self._keep_until_over(build, asyncio.create_task(build.run(), name=f"build {archive_id}"))
+            self._run(Build(archive, plan, self._context, deadline=deadline, caller=caller, is_new=True))
             return archive, CacheResult.MISS
-        archive = self._restore(record)
-        return archive if archive.is_settled else self._continue(record, archive, caller), CacheResult.JOINED
+        return self._continue(record, self._restore(record), caller), CacheResult.JOINED
 
     async def _serves(self, record: Record, plan: Plan) -> bool:
         """Whether an archive that others had begun can be given to whoever asks now."""
@@ -307,16 +298,19 @@ class Archives:
         return not plan.wait or may_share(ends, theirs)
 
     def _continue(self, record: Record, archive: Archive, caller: str = "") -> Archive:
+        """The archive; unless it is settled, its build goes on."""
+        if archive.is_settled:
+            return archive
         if build := self._registry.builds.get(record.id):
             return build.archive
         # No more than was asked for, wherever the wall clock has jumped to since.
         left = min(record.plan.wait_timeout, record.created + record.plan.wait_timeout - time.time())
         deadline = time.monotonic() + left
-        build = Build(archive, record.plan, self._context, deadline=deadline, caller=caller, is_new=False)
-        self._keep_until_over(build, asyncio.create_task(build.run(), name=f"build {record.id}"))
+        self._run(Build(archive, record.plan, self._context, deadline=deadline, caller=caller, is_new=False))
         return archive
 
-    def _keep_until_over(self, build: Build, task: asyncio.Task[None]) -> None:
+    def _run(self, build: Build) -> None:
+        task = asyncio.create_task(build.run(), name=f"build {build.archive.id}")
         self._registry.add(build)
         self._tasks.add(task)
 

@@ -3,13 +3,14 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from service.archives.archive import SETTLED, Archive, State
 from service.archives.catalogue import Catalogue
 from service.archives.layout import Member
+from service.archives.options import Options
 from service.archives.outcomes import (
     FOR_GOOD,
     MAY_BE_STORED,
@@ -42,7 +43,7 @@ from service.telemetry.logs import get_logger
 from service.telemetry.metrics import ArchiveOutcome, ImageOutcome, Metrics
 from service.telemetry.traces import mark_failed, span
 from service.upstream.concurrency import NotWanted
-from service.upstream.models import ImageState
+from service.upstream.models import ImageState, Order
 
 log = get_logger(__name__)
 
@@ -66,6 +67,14 @@ class BuildContext:
     planner: Planner
     metrics: Metrics
 
+    async def plan(self, order_id: str, order: Order, options: Options, anew: Iterable[str] = ()) -> Plan:
+        """The plan of an order as it is now, for which the images of `anew` count as made anew.
+
+        Raises as `Planner.plan`.
+        """
+        generations = await self.generations.observe(order_id, order, anew)
+        return await self.planner.compute_plan(order_id, order, generations, options)
+
 
 class Build:
     """Fills one archive; members are appended in the sequence in which their images arrive.
@@ -85,9 +94,7 @@ class Build:
         self._fetcher = context.fetcher
         self._store = context.store
         self._catalogue = context.catalogue
-        self._orders = context.orders
-        self._generations = context.generations
-        self._planner = context.planner
+        self._context = context
         self._metrics = context.metrics
         self._is_new = is_new
         self._started = time.monotonic()
@@ -96,7 +103,7 @@ class Build:
         self._arrived_bytes = 0
         """Bytes of the images that arrived, and of those that are being appended."""
         self._is_appending = False
-        self._names = plan.names
+        self._stems = plan.stems
         self._planned = plan.entries
         self._keys = {image.entry: image.key for image in plan.images}
         self._gone: set[int] = set()
@@ -175,7 +182,7 @@ class Build:
         reason why not."""
         waiting = {image.entry: image for image in left if image.order == order}
         schedule = PollSchedule(self.deadline)
-        with self._orders.watch(self.plan.orders[order].order_id) as watch:
+        with self._context.orders.watch(self.plan.orders[order].order_id) as watch:
             while True:
                 is_last_poll = not self.plan.wait or schedule.is_over or order in self._gone
                 images = [] if order in self._gone else self.current.images_of(order)
@@ -198,8 +205,7 @@ class Build:
         order_id = self.plan.orders[order].order_id
         try:
             document = await watch.next_poll(schedule)
-            generations = await self._generations.observe(order_id, document)
-            now = await self._planner.compute_plan(order_id, document, generations, self.plan.options)
+            now = await self._context.plan(order_id, document, self.plan.options)
             self.current = self.current.replaced(order, now)
         except OrderNotFound:
             self._gone.add(order)
@@ -249,7 +255,7 @@ class Build:
             (
                 Member(
                     # It keeps the name that was planned, whatever is listed before it by now.
-                    self.plan.file_name(self._planned[image.entry], self._names, found.blob.extension),
+                    self.plan.file_name(self._planned[image.entry], self._stems, found.blob.extension),
                     found.blob,
                     image.modified,
                     image.image_id,

@@ -29,7 +29,6 @@ class Catalogue:
         self.shared = shared
 
     async def begin(self, archive: Archive, plan: Plan) -> None:
-        """Record a new archive, without members."""
         await self._database.run(lambda connection: archive_index.insert(connection, archive, plan))
 
     async def announce(self, plan: Plan, created: float, *, anyway: bool = False) -> tuple[str, Record | None]:

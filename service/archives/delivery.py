@@ -6,7 +6,7 @@ Headers, the directory and small images that were just stored go from memory, ot
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +38,7 @@ _RETRY_AFTER = 5.0
 _TOGETHER = 64 << 10
 # So often does a reader's position move on while one large image is sent.
 _PIECE = 16 << 20
+_READ = 256 << 10
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,28 @@ async def transmit(
         reader.advance(position)
     except ConnectionError as error:
         raise ClientLeft from error
+
+
+async def pieces_of(archive: Archive, store: ImageStore) -> AsyncIterator[bytes]:
+    """All bytes of a settled archive for whoever is no client of ours, at most 256 KiB at a time.
+
+    Raises `BlobLost`, or `BlobUnreadable`.
+    """
+    async for part in archive.slices(0, None):
+        if isinstance(part, bytes):
+            yield part
+            continue
+        starts = range(part.offset, part.offset + part.count, _READ)
+        if (data := store.in_memory(part.blob)) is not None:
+            for start in starts:
+                yield data[start : start + _READ]
+        elif (opened := await store.open_blob(part.blob)) is None:
+            async for piece in store.read_shared(part.blob, part.offset, part.offset + part.count):
+                yield piece
+        else:
+            with opened:
+                for start in starts:
+                    yield await asyncio.to_thread(os.pread, opened.file.fileno(), _READ, start)
 
 
 async def _send_image(

@@ -3,16 +3,12 @@
 import json
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from service.archives.archive_index import mark_gone
 from service.archives.record import GONE
 from service.archives.registry import Registry
 from service.images.identity import split_key
-
-
-class _NotEnough(Exception):
-    """Raised within a transaction, so that nobody loses anything for nothing."""
 
 
 class Eviction:
@@ -35,14 +31,17 @@ class Eviction:
 
         def choose(connection: sqlite3.Connection) -> list[str]:
             pinned = _pinned(connection, needed)
+            connection.execute("SAVEPOINT eviction")
             try:
-                connection.execute("SAVEPOINT eviction")
                 if is_cache:
-                    return _from_cache(connection, live, pinned, missing)
-                return _from_archives(connection, live, pinned, missing, _results(connection, limit // 2))
-            except _NotEnough:
-                connection.execute("ROLLBACK TO eviction")
-                return []
+                    chosen, freed = _from_cache(connection, live, pinned, missing)
+                else:
+                    results = _results(connection, limit // 2)
+                    chosen, freed = _from_archives(connection, live, pinned, missing, results)
+                if freed < missing:  # nobody loses anything for nothing
+                    connection.execute("ROLLBACK TO eviction")
+                    return []
+                return chosen
             finally:
                 connection.execute("RELEASE eviction")
 
@@ -68,19 +67,29 @@ def _results(connection: sqlite3.Connection, max_bytes: int) -> str:
     return json.dumps([archive_id for archive_id, together in kept if together <= max_bytes])
 
 
-def _from_archives(connection: sqlite3.Connection, live: str, pinned: str, missing: int, results: str) -> list[str]:
+def _first(blobs: Iterable[tuple[str, int]], missing: int) -> tuple[list[str], int]:
+    """As many of these digests as have `missing` bytes together, if all have; and their bytes."""
     chosen: list[str] = []
     freed = 0
+    for digest, size in blobs:
+        if freed >= missing:
+            break
+        chosen.append(digest)
+        freed += size
+    return chosen, freed
+
+
+def _from_archives(
+    connection: sqlite3.Connection, live: str, pinned: str, missing: int, results: str
+) -> tuple[list[str], int]:
     unnamed = connection.execute(
         "SELECT digest, size FROM blobs WHERE digest NOT IN (SELECT value FROM json_each(?))"
         " AND NOT EXISTS (SELECT 1 FROM members WHERE members.digest = blobs.digest) ORDER BY used",
         [pinned],
     )
-    for digest, size in unnamed:
-        if freed >= missing:
-            return chosen
-        chosen.append(digest)
-        freed += size
+    chosen, freed = _first(unnamed, missing)
+    if freed >= missing:
+        return chosen, freed
     idle = connection.execute(
         "SELECT id FROM archives WHERE state != ? AND id NOT IN (SELECT value FROM json_each(?))"
         " AND id NOT IN (SELECT value FROM json_each(?))"
@@ -91,14 +100,12 @@ def _from_archives(connection: sqlite3.Connection, live: str, pinned: str, missi
     ).fetchall()
     for (archive_id,) in idle:
         if freed >= missing:
-            return chosen
+            break
         for digest, size in _freed_by(connection, archive_id, pinned):
             chosen.append(digest)
             freed += size
         mark_gone(connection, archive_id, time.time())
-    if freed < missing:
-        raise _NotEnough
-    return chosen
+    return chosen, freed
 
 
 def _freed_by(connection: sqlite3.Connection, archive_id: str, pinned: str) -> list[tuple[str, int]]:
@@ -111,9 +118,7 @@ def _freed_by(connection: sqlite3.Connection, archive_id: str, pinned: str) -> l
     ).fetchall()
 
 
-def _from_cache(connection: sqlite3.Connection, live: str, pinned: str, missing: int) -> list[str]:
-    chosen: list[str] = []
-    freed = 0
+def _from_cache(connection: sqlite3.Connection, live: str, pinned: str, missing: int) -> tuple[list[str], int]:
     idle = connection.execute(
         "SELECT digest, size FROM blobs WHERE digest NOT IN (SELECT value FROM json_each(?))"
         " AND digest NOT IN (SELECT digest FROM unshared)"
@@ -121,11 +126,4 @@ def _from_cache(connection: sqlite3.Connection, live: str, pinned: str, missing:
         " (SELECT digest FROM members WHERE archive_id IN (SELECT value FROM json_each(?))) ORDER BY used",
         [pinned, live],
     )
-    for digest, size in idle:
-        if freed >= missing:
-            break
-        chosen.append(digest)
-        freed += size
-    if freed < missing:
-        raise _NotEnough
-    return chosen
+    return _first(idle, missing)

@@ -1,7 +1,6 @@
 """Answers a request with one stored image: whole or a range of it (RFC 9110 13 and 14)."""
 
 from contextlib import nullcontext
-from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -17,24 +16,8 @@ from service.telemetry.traces import span
 from service.upstream.formats import media_type
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFile:
-    """An image as it is offered to a caller."""
-
-    blob: Blob
-    name: str
-    is_attachment: bool = False
-    """For a browser to save, instead of showing it."""
-
-    def headers(self) -> dict[str, str]:
-        """What every answer about the image says of it."""
-        return image_headers(self.name, self.blob.extension, is_attachment=self.is_attachment) | {
-            "ETag": f'"{self.blob.digest}"'
-        }
-
-
 def image_headers(name: str, extension: str, *, is_attachment: bool) -> dict[str, str]:
-    """What is known of an image before it is stored."""
+    """What every answer about an image says of it; also before it is stored. `is_attachment`: for a browser to save."""
     return {
         "Content-Type": media_type(extension),
         "Content-Disposition": content_disposition(name, inline=not is_attachment),
@@ -44,14 +27,14 @@ def image_headers(name: str, extension: str, *, is_attachment: bool) -> dict[str
 
 
 async def deliver_image(
-    request: web.Request, image: ImageFile, store: ImageStore, metrics: Metrics
+    request: web.Request, blob: Blob, headers: dict[str, str], store: ImageStore, metrics: Metrics
 ) -> web.StreamResponse:
-    """Answer GET or HEAD.
+    """Answer GET or HEAD; `headers` are the image's `image_headers`.
 
     Raises `PreconditionFailed`, `RangeNotSatisfiable`; before the first byte `BlobUnreadable`, or `BlobLost` when the
     image is not in the store any more.
     """
-    blob, headers = image.blob, image.headers()
+    headers = headers | {"ETag": f'"{blob.digest}"'}
     if has_already(request, blob.digest, f"Its tag is {blob.digest}."):
         return web.Response(status=304, headers=headers)
     part = wanted_range(request, blob.digest)

@@ -7,7 +7,6 @@ where case and accents' encoding do not count. And it is decided by the order al
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Self
 from urllib.parse import quote
 
 REPORT_NAME = "_download_report.txt"
@@ -67,66 +66,45 @@ def safe_name(name: str) -> str:
     return _safe(name) or "image"
 
 
-class Names:
-    """The names of one archive's members, fixed when the archive begins.
+def stems_of(originals: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The names of one archive's images without folder and extension, by image id; fixed when the archive begins.
 
     `originals` holds (image id, original name) in the order of the order document. An id that comes twice counts once.
     """
+    stems: dict[str, str] = {}
+    for image_id, name in originals:
+        if image_id not in stems:
+            stems[image_id] = safe_stem(name, image_id)
+    return _each_once(stems)
 
-    def __init__(self, originals: Iterable[tuple[str, str]]) -> None:
-        stems: dict[str, str] = {}
-        for image_id, name in originals:
-            if image_id not in stems:
-                stems[image_id] = safe_stem(name, image_id)
-        self.stems = _each_once(stems)
-        """Each image's name without folder and extension."""
 
-    @classmethod
-    def by_template(
-        cls,
-        template: str,
-        originals: Iterable[tuple[str, str]],
-        positions: Mapping[str, int],
-        *,
-        order: str,
-        total: int,
-    ) -> Self:
-        """Names made of a template that `check_template` has passed.
+def stems_by_template(
+    template: str, originals: Iterable[tuple[str, str]], positions: Mapping[str, int], *, order: str, total: int
+) -> dict[str, str]:
+    """As `stems_of`, made of a template that `check_template` has passed.
 
-        `positions` are the images' in the whole order (1, 2, ...), which has `total`; `order` is what it is called.
-        """
-        digits = max(_MIN_DIGITS, len(str(total)))
-        template = _IMAGE.sub("", template)
-        known = {"order": _shortened(safe_name(order), _MAX_ORDER_BYTES)}
-        stems: dict[str, str] = {}
-        for image_id, name in originals:
-            if image_id in stems:
-                continue
-            values = known | {"seq": f"{positions[image_id]:0{digits}}", "image_id": image_id, "name": ""}
-            rest = len(_filled(template, values).encode(errors="replace"))
-            values["name"] = _shortened(safe_stem(name, image_id), max(_MIN_NAME_BYTES, _STEM_BYTES - rest))
-            stems[image_id] = _safe(_filled(template, values)) or safe_stem(image_id, "")
-        return cls.fixed(_each_once(stems))
-
-    @classmethod
-    def fixed(cls, stems: Mapping[str, str]) -> Self:
-        """Names that were fixed before, by image id."""
-        names = cls(())
-        names.stems = dict(stems)
-        return names
-
-    def of(self, image_id: str, extension: str, folder: str = "") -> str:
-        """The image's name in the archive, in the format that is delivered.
-
-        Extensions are ours ("jpg", "webp"): lower case, no dot, at most four letters. Stems are unique by themselves,
-        so neither the extension nor the moment of asking changes any other name. Raises `KeyError` for an id that is
-        not of this archive.
-        """
-        return member_name(self.stems[image_id], extension, folder)
+    `positions` are the images' in the whole order (1, 2, ...), which has `total`; `order` is what it is called.
+    """
+    digits = max(_MIN_DIGITS, len(str(total)))
+    template = _IMAGE.sub("", template)
+    known = {"order": _shortened(safe_name(order), _MAX_ORDER_BYTES)}
+    stems: dict[str, str] = {}
+    for image_id, name in originals:
+        if image_id in stems:
+            continue
+        values = known | {"seq": f"{positions[image_id]:0{digits}}", "image_id": image_id, "name": ""}
+        rest = len(_filled(template, values).encode(errors="replace"))
+        values["name"] = _shortened(safe_stem(name, image_id), max(_MIN_NAME_BYTES, _STEM_BYTES - rest))
+        stems[image_id] = _safe(_filled(template, values)) or safe_stem(image_id, "")
+    return _each_once(stems)
 
 
 def member_name(stem: str, extension: str, folder: str = "") -> str:
-    """The name of an archive's member, with its folder."""
+    """The name of an archive's member, with its folder, in the format that is delivered.
+
+    Extensions are ours ("jpg", "webp"): lower case, no dot, at most four letters. Stems are unique by themselves, so
+    neither the extension nor the moment of asking changes any other name.
+    """
     return f"{folder}/{stem}.{extension}" if folder else f"{stem}.{extension}"
 
 

@@ -2,14 +2,14 @@
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
-from service.archives.names import ANY_NAME, Names, folder_names, member_name, own_extension
+from service.archives.names import ANY_NAME, folder_names, member_name, own_extension, stems_of
 from service.archives.options import Options, kept_options
 from service.archives.renditions import ORIGINAL
 from service.images.identity import digest, key_digest
@@ -47,7 +47,6 @@ class PlannedImage:
 
     @property
     def is_original(self) -> bool:
-        """Whether it is the unaltered photo."""
         return self.rendition == ORIGINAL
 
     @property
@@ -137,12 +136,10 @@ class Plan(BaseModel):
 
     @property
     def wait(self) -> bool:
-        """Whether images that are not ready are waited for."""
         return self.options.wait
 
     @property
     def wait_timeout(self) -> float:
-        """For how many seconds."""
         return self.options.wait_timeout if self.options.wait else 0
 
     @property
@@ -151,18 +148,16 @@ class Plan(BaseModel):
         return f"{self.key}/wait" if self.wait else self.key
 
     @property
-    def names(self) -> Names:
-        """What its images are called in the archive."""
+    def stems(self) -> dict[str, str]:
+        """What its images are called in the archive, without folder and extension, by image id."""
         stems = {image.image_id: image.stem for image in self.images if image.stem is not None}
-        return Names.fixed(stems) if stems else Names((image.image_id, image.name) for image in self.images)
+        return stems or stems_of((image.image_id, image.name) for image in self.images)
 
     def rendition(self, image: PlannedImage) -> Rendition:
-        """The rendition of one of its images."""
         original = self.options.original
         return original if image.is_original and original else self.options.renditions[image.rendition]
 
     def request(self, image: PlannedImage) -> ImageRequest:
-        """What is to be fetched for one of its images."""
         image_id, order_id = image.source_id or image.image_id, self.orders[image.order].order_id
         return ImageRequest(image.key, image_id, self.rendition(image), image.is_bought, order_id)
 
@@ -170,7 +165,7 @@ class Plan(BaseModel):
         """The plan without images whose keys (as `key_digest`) are known already; names are those of the whole."""
         if not known:
             return self
-        stems = self.names.stems
+        stems = self.stems
         images = tuple(
             replace(image, stem=stems[image.image_id]) for image in self.images if key_digest(image.key) not in known
         )
@@ -186,7 +181,6 @@ class Plan(BaseModel):
         return plan
 
     def images_of(self, order: int) -> list[PlannedImage]:
-        """Those of one of its orders."""
         return [image for image in self.images if image.order == order]
 
     def replaced(self, order: int, plan: "Plan") -> "Plan":
@@ -201,11 +195,11 @@ class Plan(BaseModel):
         images = (*self.images[:first], *images, *self.images[last:])
         return self.model_copy(update={"orders": orders, "images": images, "key": _key(orders)})
 
-    def file_name(self, image: PlannedImage, names: Names, extension: str) -> str:
-        """What one of its images is called in the archive; `extension` is that of its bytes."""
+    def file_name(self, image: PlannedImage, stems: Mapping[str, str], extension: str) -> str:
+        """What one of its images is called in the archive; `stems` are its own, `extension` is that of its bytes."""
         if image.is_original:
             extension = own_extension(image.name, extension)
-        stem = names.stems[image.image_id] if image.stem is None else image.stem
+        stem = stems[image.image_id] if image.stem is None else image.stem
         return member_name(stem, extension, image.folder)
 
     def to_buy(self, stored: Collection[str]) -> int:
@@ -226,7 +220,6 @@ class Plan(BaseModel):
 
     @property
     def keys(self) -> list[str]:
-        """The store's key of each image."""
         return [image.key for image in self.images]
 
 
@@ -260,7 +253,7 @@ def join(plans: Sequence["Plan | PlannedOrder"], options: Options) -> Plan:
 
 def _in_folder(plan: Plan, at: int, folder: str) -> tuple[PlannedOrder, Sequence[PlannedImage]]:
     """An order and its images, of its plan alone, as they are in a plan of several."""
-    stems = plan.names.stems
+    stems = plan.stems
     images = [
         replace(
             image,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from service.archives.names import ANY_NAME, Names
+from service.archives.names import ANY_NAME, stems_by_template
 from service.archives.options import Options
 from service.archives.plan import Plan, PlannedImage, PlannedOrder, options_key
 from service.archives.renditions import ORIGINAL, ORIGINALS_FOLDER
@@ -138,13 +138,13 @@ def _stems(order_id: str, order: Order, chosen: Sequence[tuple[str, ImageRecord]
     if options.names == ANY_NAME:
         return {}
     positions = {id(record): position for position, record in enumerate(order.images, 1)}
-    return Names.by_template(
+    return stems_by_template(
         options.names,
         [(image_id, record.image_name or image_id) for image_id, record in chosen],
         {image_id: positions[id(record)] for image_id, record in chosen},
         order=order.name or f"order-{order_id}",
         total=order.image_count,
-    ).stems
+    )
 
 
 def _stand_in(position: int, taken: Collection[str | None]) -> str:

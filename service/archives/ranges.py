@@ -24,7 +24,6 @@ class ByteRange:
 
     @property
     def starts_at_zero(self) -> bool:
-        """Whether it begins with the first byte."""
         return self.suffix is None and self.first == 0
 
     def resolve(self, length: int) -> tuple[int, int]:

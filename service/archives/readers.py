@@ -46,7 +46,6 @@ class Readers:
 
     @property
     def count(self) -> int:
-        """How many parties are interested."""
         return len(self._readers)
 
     @property

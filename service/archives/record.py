@@ -78,7 +78,6 @@ def encode_result(result: ImageResult) -> dict[str, Any]:
 
 
 def decode_result(line: dict[str, Any]) -> ImageResult:
-    """The reverse of `encode_result`."""
     return ImageResult(**{**line, "code": Reason(line["code"]) if line.get("code") else None})
 
 

@@ -32,13 +32,11 @@ class Registry:
         self._recent: OrderedDict[str, Archive] = OrderedDict()
 
     def add(self, build: "Build") -> None:
-        """A build begins."""
         self.builds[build.archive.id] = build
         self._by_key.setdefault(build.plan.build_key, []).append(build)
         self.remember(build.archive)
 
     def remove(self, build: "Build") -> None:
-        """A build has ended."""
         del self.builds[build.archive.id]
         builds = self._by_key[build.plan.build_key]
         builds.remove(build)

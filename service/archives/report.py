@@ -11,7 +11,6 @@ from service.text import one_line
 
 
 def comment(orders: Sequence[PlannedOrder], downloaded: int, total: int) -> str:
-    """The archive comment."""
     there = [order.order_id for order in orders if order.code is None]
     text = f"Autoenhance order{'s' if len(there) > 1 else ''} {', '.join(there)}: {downloaded} of {total} images"
     return text if len(there) == len(orders) else f"{text}; {len(there)} of {len(orders)} orders"

@@ -36,8 +36,7 @@ class SingleImages:
     def __init__(self, context: BuildContext) -> None:
         self._fetcher = context.fetcher
         self._store = context.store
-        self._generations = context.generations
-        self._planner = context.planner
+        self._plan = context.plan
         self._metrics = context.metrics
 
     async def plan(self, order_id: str, order: Order, image_id: str, wanted: ImageOptions) -> Plan:
@@ -50,12 +49,10 @@ class SingleImages:
             raise ImageNotFound
         options = Options(**wanted.plain.model_dump(), image=(image_id,))
         if wanted.include is None:
-            alone = replace(order, images=(record,))
-            return self._planner.plan(order_id, alone, await self._generations.observe(order_id, alone), options)
+            return await self._plan(order_id, replace(order, images=(record,)), options)
         options = options.model_copy(update={"include": (wanted.include,)})
         # An original may be that of another image of the order.
-        few = with_parents(order, record)
-        plan = self._planner.plan(order_id, few, await self._generations.observe(order_id, few), options)
+        plan = await self._plan(order_id, with_parents(order, record), options)
         return plan.model_copy(update={"images": tuple(image for image in plan.images if image.is_original)})
 
     async def find(self, plan: Plan) -> Blob | None:

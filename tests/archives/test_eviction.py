@@ -164,7 +164,7 @@ async def test_nobody_loses_an_image_for_nothing(shelf: Shelf, monkeypatch: pyte
     archive = await shelf.archive(blobs[9])
     monkeypatch.setattr(Registry, "needed", lambda _: {f"{name}.0" for name in "abcdefg"})
 
-    freed = await shelf.images.delete(Eviction(shelf.registry)(4 * SIZE, limit=10 * SIZE, is_cache=False))
+    _, freed = await shelf.images.delete(Eviction(shelf.registry)(4 * SIZE, limit=10 * SIZE, is_cache=False))
 
     assert freed == 0
     assert await shelf.left(*"abcdefghij") == set("abcdefghij")
@@ -250,7 +250,7 @@ async def test_images_are_looked_through_once_not_for_each_archive_that_goes(
                     return 0
 
                 await database.run(lambda connection: connection.set_progress_handler(count, 10))
-                freed = await images.delete(Eviction(registry)(archives * SIZE, limit=2_000 * SIZE, is_cache=False))
+                _, freed = await images.delete(Eviction(registry)(archives * SIZE, limit=2_000 * SIZE, is_cache=False))
                 await database.run(lambda connection: connection.set_progress_handler(None, 0))
                 costs.append((freed // SIZE, steps))
 

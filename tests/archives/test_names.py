@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 
 from service.archives.names import (
     REPORT_NAME,
-    Names,
     archive_filename,
     check_template,
     content_disposition,
     folder_names,
+    member_name,
     own_extension,
     safe_stem,
+    stems_by_template,
+    stems_of,
 )
 
 EXTENSIONS = ["jpg", "png", "webp", "avif", "jxl"]
@@ -41,8 +43,8 @@ any_names = st.lists(any_name, max_size=12)
 
 def named(*originals: str, extension: str = "jpg") -> list[str]:
     """The names given to images with these original names, in their order."""
-    names = Names((str(number), original) for number, original in enumerate(originals))
-    return [names.of(str(number), extension) for number in range(len(originals))]
+    names = stems_of((str(number), original) for number, original in enumerate(originals))
+    return [member_name(names[str(number)], extension) for number in range(len(originals))]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +150,7 @@ def test_of_all_unicode_only_what_is_seen_stays() -> None:
 @pytest.mark.parametrize("original", ["", ".", "..", "...", " ", "/", "\\..\\", ".jpg", ". .png", "\u200b.jpg", "C:"])
 def test_an_empty_name_becomes_the_image_id(original: str) -> None:
     """Where nothing of a name is left, the id names the image, and "image" where that is of no use either."""
-    assert Names([("3f2a", original)]).of("3f2a", "jpg") == "3f2a.jpg"
+    assert member_name(stems_of([("3f2a", original)])["3f2a"], "jpg") == "3f2a.jpg"
     assert safe_stem(original, "..") == "image"
 
 
@@ -197,42 +199,35 @@ def test_the_same_name_is_given_once(originals: list[str], names: list[str]) -> 
 @pytest.mark.parametrize("original", ["_download_report.txt", "_DOWNLOAD_REPORT.TXT", "_download_report.jpg"])
 def test_the_reports_name_stays_free(original: str) -> None:
     """No image can take it, not even one delivered as text."""
-    names = Names([("a", original)])
+    names = stems_of([("a", original)])
 
-    given_out = [names.of("a", extension).casefold() for extension in ("jpg", "txt")]
+    given_out = [member_name(names["a"], extension).casefold() for extension in ("jpg", "txt")]
 
     assert REPORT_NAME not in given_out
 
 
 def test_another_format_changes_the_extension_alone() -> None:
-    """A name is a matter of the order: neither what was delivered nor when it was asked for moves a number."""
-    order = [("1", "a.jpg"), ("2", "a.jpg"), ("3", "a.png.jpg"), ("4", "a.jpg")]
-    forward, backward = Names(order), Names(order)
+    """A name is a matter of the order: what was delivered moves no number."""
+    stems = stems_of([("1", "a.jpg"), ("2", "a.jpg"), ("3", "a.png.jpg"), ("4", "a.jpg")])
 
-    first = [forward.of("2", "png"), forward.of("1", "png"), forward.of("4", "jpg"), forward.of("3", "jpg")]
-    second = [backward.of("3", "jpg"), backward.of("4", "jpg"), backward.of("1", "png"), backward.of("2", "png")]
+    given_out = [member_name(stems["2"], "png"), member_name(stems["1"], "png"), member_name(stems["4"], "jpg")]
 
-    assert first == ["a_1.png", "a.png", "a_2.jpg", "a.png.jpg"]
-    assert second == first[::-1]
-    assert forward.of("2", "png") == "a_1.png"
+    assert given_out == ["a_1.png", "a.png", "a_2.jpg"]
+    assert member_name(stems["3"], "jpg") == "a.png.jpg"
 
 
 def test_an_image_listed_twice_has_one_name() -> None:
-    """The first mention counts; an id that the order does not hold is an error."""
-    names = Names([("1", "a.jpg"), ("1", "b.jpg"), ("2", "b.jpg")])
-
-    assert [names.of("1", "jpg"), names.of("2", "jpg")] == ["a.jpg", "b.jpg"]
-    with pytest.raises(KeyError):
-        names.of("3", "jpg")
+    """The first mention counts."""
+    assert stems_of([("1", "a.jpg"), ("1", "b.jpg"), ("2", "b.jpg")]) == {"1": "a", "2": "b"}
 
 
 def test_long_names_are_cut_between_characters() -> None:
     """The end of a long name goes, never half a character or the extension; a number still fits."""
-    names = Names([(str(n), "é" * 100 + ".jpg") for n in range(11)] + [("x", "a" * 144 + " ." + "b.jpg")])
+    names = stems_of([(str(n), "é" * 100 + ".jpg") for n in range(11)] + [("x", "a" * 144 + " ." + "b.jpg")])
 
-    assert names.of("0", "webp") == "é" * 72 + ".webp"
-    assert names.of("10", "webp") == "é" * 71 + "_10.webp"
-    assert names.of("x", "jpg") == "a" * 144 + ".jpg"
+    assert member_name(names["0"], "webp") == "é" * 72 + ".webp"
+    assert member_name(names["10"], "webp") == "é" * 71 + "_10.webp"
+    assert member_name(names["x"], "jpg") == "a" * 144 + ".jpg"
 
 
 @pytest.mark.parametrize("piece", ["\u0301\u0316", " ", ".", "\u200b", "CON.", "🏠", "../", "\ud800"])
@@ -244,10 +239,10 @@ def test_a_huge_name_is_only_work_for_a_moment(piece: str) -> None:
 @given(any_names, st.sampled_from(EXTENSIONS), st.data())
 def test_any_names_become_safe_ones(originals: list[str], expected: str, data: st.DataObject) -> None:
     """Whatever an order calls its images: each name can be written by any system, and by no other's side effects."""
-    names = Names((f"id-{number}", original) for number, original in enumerate(originals))
+    names = stems_of((f"id-{number}", original) for number, original in enumerate(originals))
 
     extensions = [data.draw(st.sampled_from(EXTENSIONS)) for _ in originals]
-    given_out = [names.of(f"id-{number}", extension) for number, extension in enumerate(extensions)]
+    given_out = [member_name(names[f"id-{number}"], extension) for number, extension in enumerate(extensions)]
 
     for name, extension in zip(given_out, extensions, strict=True):
         stem = name.removesuffix(f".{extension}")
@@ -289,8 +284,8 @@ def by_template(template: str, *originals: str, order: str = "12 Harbour Lane", 
     """The stems that a template makes of these names, in their order."""
     images = [(f"id-{number}", original) for number, original in enumerate(originals)]
     positions = {image_id: place for place, (image_id, _) in enumerate(images, 1)}
-    made = Names.by_template(template, images, positions, order=order, total=total or len(images))
-    return list(made.stems.values())
+    made = stems_by_template(template, images, positions, order=order, total=total or len(images))
+    return list(made.values())
 
 
 @pytest.mark.parametrize(

@@ -101,9 +101,9 @@ def test_names_are_made_of_the_place_in_the_whole_order() -> None:
     """With as many digits as the order's count, at least two; also in a part, or of some images."""
     images = [photo(f"i{number}", date_added=1_772_442_904 + number) for number in range(130)]
 
-    assert plan(["a", "b"], names="{seq}_{name}").names.stems == {"a": "01_a", "b": "02_b"}
-    assert plan(images, names="{seq}", image=("i5", "i98")).names.stems == {"i5": "006", "i98": "099"}
-    second = plan(images, names="{order} {seq} {image_id}", part=2).names.stems
+    assert plan(["a", "b"], names="{seq}_{name}").stems == {"a": "01_a", "b": "02_b"}
+    assert plan(images, names="{seq}", image=("i5", "i98")).stems == {"i5": "006", "i98": "099"}
+    second = plan(images, names="{order} {seq} {image_id}", part=2).stems
     assert list(second.values()) == [f"12 Harbour Lane {number + 1} i{number}" for number in range(100, 130)]
 
 
@@ -154,7 +154,7 @@ def test_what_is_held_is_left_out_under_the_names_of_the_whole() -> None:
 
     rest = made.without({key_digest(made.images[0].key)})
 
-    assert [(image.image_id, rest.names.stems[image.image_id]) for image in rest.images] == [("b", "kitchen_1")]
+    assert [(image.image_id, rest.stems[image.image_id]) for image in rest.images] == [("b", "kitchen_1")]
     assert Plan.model_validate_json(rest.model_dump_json(exclude_defaults=True)) == rest
     assert made.key == rest.key != plan([photo("a", "kitchen.jpg"), photo("b", "kitchen.jpg")]).key
 
@@ -206,7 +206,7 @@ def test_several_orders_have_a_folder_each() -> None:
     assert [image.entry for image in made.images_of(1)] == [
         *(("a", "Mill Road/print"), ("c", "Mill Road/print"), ("a", "Mill Road/web"), ("c", "Mill Road/web")),
     ]
-    assert made.file_name(made.images_of(1)[1], made.names, "jpg") == "Mill Road/print/02_c.jpg"
+    assert made.file_name(made.images_of(1)[1], made.stems, "jpg") == "Mill Road/print/02_c.jpg"
     assert len({image.entry for image in made.images}) == len(made.images) == 8
     assert [order.total for order in made.orders] == [4, 4]
 
