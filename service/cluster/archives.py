@@ -80,7 +80,6 @@ class ClusterArchives:
         self.wake = wake
 
     async def announce(self, plan: Plan, created: float, *, anyway: bool = False) -> tuple[str, Record | None]:
-        """As `SharedArchives`."""
         archive_id = uuid4().hex
         try:
             known = await self._lists.begin(archive_id, plan, created, anyway=anyway)
@@ -101,11 +100,9 @@ class ClusterArchives:
         return archive_id, None
 
     async def append(self, archive_id: str, members: Sequence[tuple[Member, int]]) -> None:
-        """As `SharedArchives`."""
         await self._commit(archive_id, [live_lists.member_entry(self._me, *member) for member in members])
 
     async def settle(self, archive: Archive, state: State, comment: str) -> None:
-        """As `SharedArchives`."""
         await self._commit(archive.id, [live_lists.settled_entry(self._me, archive, state, comment)])
         build = self._builds.pop(archive.id)
         plan = build.plan
@@ -121,15 +118,12 @@ class ClusterArchives:
             await self._point(archive.id)
 
     def must_share(self, archive_id: str) -> bool:
-        """As `SharedArchives`."""
         return archive_id in self._unmarked
 
     def mark(self, connection: sqlite3.Connection, archive_id: str) -> None:
-        """As `SharedArchives`."""
         connection.execute("INSERT OR IGNORE INTO unshared_lists VALUES (?)", (archive_id,))
 
     async def drop(self, archive_id: str) -> None:
-        """As `SharedArchives`."""
         build = self._builds.pop(archive_id, None)
         if build is None:
             return
@@ -142,7 +136,6 @@ class ClusterArchives:
             await self._lists.forget(build.plan.build_key, archive_id)
 
     async def release(self, archive_id: str) -> None:
-        """As `SharedArchives`."""
         build = self._builds.get(archive_id)
         if build is None or build.is_alone or build.is_released:
             return
@@ -153,7 +146,6 @@ class ClusterArchives:
                 build.is_released = True
 
     async def load(self, archive_id: str) -> Record | None:
-        """As `SharedArchives`."""
         if await self._is_alone(archive_id):
             return None
         live, is_certain = LiveList(archive_id), True
@@ -177,20 +169,17 @@ class ClusterArchives:
         raise StillBuilding("The state of this archive is not known at the moment.", retry_after=BEAT_SECONDS)
 
     async def keep(self, archive_id: str, until: float) -> None:
-        """As `SharedArchives`."""
         try:
             await self._lists.keep(archive_id, until)
         except Unavailable:
             raise StillBuilding("Others cannot be told to keep this archive.", retry_after=BEAT_SECONDS) from None
 
     async def kept_until(self, archive_id: str) -> float:
-        """As `SharedArchives`."""
         with suppress(Unavailable):
             return await self._lists.kept_until(archive_id)
         return 0
 
     async def find_complete(self, key: str) -> Record | None:
-        """As `SharedArchives`."""
         with suppress(Unavailable, StillBuilding):
             if (archive_id := await self._lists.archive_of(key)) is not None:
                 record = await self.load(archive_id)
@@ -198,7 +187,6 @@ class ClusterArchives:
         return None
 
     async def follow(self, archive: Archive, plan: Plan, adopt: Callable[[Record], Awaitable[None]]) -> bool:
-        """As `SharedArchives`."""
         if archive.id in self._builds:
             return True
         if await self._is_alone(archive.id):

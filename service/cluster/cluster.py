@@ -4,6 +4,7 @@ Both come with extras that the default install does not have; nothing of them is
 """
 
 import sqlite3
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib import import_module
@@ -12,13 +13,12 @@ from uuid import uuid4
 
 from service.api.order_requests import LocalOrderRequests, OrderRequests
 from service.api.share_links import ShareLinks
-from service.api.shared_limits import SHARED_SECONDS, SharedWindow
+from service.api.shared_limits import SharedWindow
 from service.archives.named import SharedNames
 from service.archives.shared_archives import SharedArchives
 from service.data_dir import data_dir_needed
 from service.database import Database
-from service.images.leases import ImageLeases
-from service.images.protocols import SharedImages
+from service.images.protocols import ImageLeases, SharedImages
 from service.images.spending import Spending
 from service.images.store import ImageStore
 from service.jobs.embedded import EmbeddedJobs
@@ -30,10 +30,7 @@ from service.telemetry.metrics import Metrics
 from service.upstream.breaker import Breaker
 
 if TYPE_CHECKING:
-    from service.cluster.archives import ClusterArchives
-    from service.cluster.generations import ClusterGenerations
-    from service.cluster.images import ClusterImages
-    from service.cluster.named import ClusterNames
+    from service.cluster.publishing import Publisher
     from service.cluster.redis_link import RedisLink
 
 SCHEMA = """
@@ -79,33 +76,20 @@ def load_extras(settings: Settings) -> None:
             ) from None
 
 
-@dataclass(frozen=True)
-class _Parts:
-    redis: "RedisLink"
-    images: "ClusterImages"
-    leases: ImageLeases
-    archives: "ClusterArchives"
-    generations: "ClusterGenerations"
-    order_requests: OrderRequests
-    names: "ClusterNames"
-    spending: Spending
-    share_links: ShareLinks
-
-
+@dataclass(frozen=True, kw_only=True)
 class Cluster:
     """What takes the place of local parts; where an instance stands alone, nothing does."""
 
-    def __init__(self, database: Database, parts: _Parts | None) -> None:
-        self._database = database
-        self._parts = parts
-        self.images: SharedImages | None = parts.images if parts else None
-        self.spending: Spending | None = parts.spending if parts else None
-        self.leases: ImageLeases | None = parts.leases if parts else None
-        self.archives: SharedArchives | None = parts.archives if parts else None
-        self.generations: SharedGenerations | None = parts.generations if parts else None
-        self.order_requests: OrderRequests = parts.order_requests if parts else LocalOrderRequests(database)
-        self.names: SharedNames | None = parts.names if parts else None
-        self.share_links: ShareLinks | None = parts.share_links if parts else None
+    order_requests: OrderRequests
+    images: SharedImages | None = None
+    spending: Spending | None = None
+    leases: ImageLeases | None = None
+    archives: SharedArchives | None = None
+    generations: SharedGenerations | None = None
+    names: SharedNames | None = None
+    share_links: ShareLinks | None = None
+    redis: "RedisLink | None" = None
+    publish: "Callable[[ImageStore], Publisher] | None" = None
 
     @classmethod
     async def open(cls, stack: AsyncExitStack, settings: Settings, database: Database, metrics: Metrics) -> "Cluster":
@@ -114,7 +98,7 @@ class Cluster:
         Raises `InvalidSettings` when the storage cannot be shared.
         """
         if settings.shared_url is None or settings.store_url is None:
-            return cls(database, None)
+            return cls(order_requests=LocalOrderRequests(database))
         from service.cluster.archives import ClusterArchives
         from service.cluster.generations import ClusterGenerations
         from service.cluster.image_leases import RedisImageLeases
@@ -123,6 +107,7 @@ class Cluster:
         from service.cluster.objects import Objects
         from service.cluster.order_requests import SharedOrderRequests
         from service.cluster.orders import OrderDocuments
+        from service.cluster.publishing import Publisher
         from service.cluster.redis_link import RedisLink
         from service.cluster.share_links import ClusterShareLinks
         from service.cluster.spending import SharedSpending
@@ -142,33 +127,37 @@ class Cluster:
         stack.push_async_callback(leases.close)
         archives = ClusterArchives(objects, redis, database, settings.archive_ttl, images.wake)
         documents = OrderDocuments(objects)
-        observations, names = ClusterGenerations(documents, database), ClusterNames(documents, database)
-        requests, spending = SharedOrderRequests(redis), SharedSpending(redis, settings.max_credits_per_day)
-        links = ClusterShareLinks(objects)
-        return cls(database, _Parts(redis, images, leases, archives, observations, requests, names, spending, links))
+        generations, names = ClusterGenerations(documents, database), ClusterNames(documents, database)
+
+        async def share_the_rest() -> bool:
+            # An archive is told of after what was seen of its images: else others might take them for the newest.
+            for share in (generations.share, names.share, archives.share_lists, images.is_there):
+                if not await share():
+                    return False
+            return True
+
+        return cls(
+            order_requests=SharedOrderRequests(redis),
+            images=images,
+            spending=SharedSpending(redis, settings.max_credits_per_day),
+            leases=leases,
+            archives=archives,
+            generations=generations,
+            names=names,
+            share_links=ClusterShareLinks(objects),
+            redis=redis,
+            publish=lambda store: Publisher(images, database, store, share_the_rest),
+        )
 
     def share(self, stack: AsyncExitStack, store: ImageStore) -> None:
         """From now on, give the other instances what is fetched and settled here; all of it before `stack` closes."""
-        if self._parts is not None:
-            from service.cluster.publishing import Publisher
-
-            parts = self._parts
-
-            async def share_the_rest() -> bool:
-                # An archive is told of after what was seen of its images: else others might take them for the newest.
-                shares = (parts.generations.share, parts.names.share, parts.archives.share_lists, parts.images.is_there)
-                for share in shares:
-                    if not await share():
-                        return False
-                return True
-
-            sharing = Publisher(parts.images, self._database, store, share_the_rest)
-            stack.push_async_callback(sharing.close)
+        if self.publish is not None:
+            stack.push_async_callback(self.publish(store).close)
 
     async def notify(self, order_id: str) -> None:
         """Something happened to an order: let whoever waits for it at another instance look at once."""
-        if self._parts is not None:
-            await self._parts.redis.publish(_ORDER + order_id)
+        if self.redis is not None:
+            await self.redis.publish(_ORDER + order_id)
 
     def listen(self, orders: Orders) -> None:
         """Hand on what other instances say of orders."""
@@ -177,8 +166,15 @@ class Cluster:
             if topic.startswith(_ORDER):
                 orders.notify(topic.removeprefix(_ORDER))
 
-        if self._parts is not None:
-            self._parts.redis.listeners.append(heard)
+        if self.redis is not None:
+            self.redis.listeners.append(heard)
+
+    async def exchange_hints(self, breakers: Iterable[Breaker]) -> None:
+        """Tell other instances of broken dependencies, until cancelled; returns where there are no others."""
+        if self.redis is not None:
+            from service.cluster.breaker_hints import BreakerHints
+
+            await BreakerHints(self.redis.redis, breakers).exchange_regularly()
 
 
 def window(settings: Settings) -> SharedWindow | None:
@@ -198,20 +194,6 @@ async def open_engine(stack: AsyncExitStack, settings: Settings, database: Datab
         return await stack.enter_async_context(SharedJobs.open(settings.shared_url.get_secret_value()))
     except IncompatibleJobs as error:
         raise InvalidSettings(str(error)) from None
-
-
-async def exchange_hints(settings: Settings, breakers: list[Breaker]) -> None:
-    """Tell other instances of broken dependencies, until cancelled; returns where there are no others."""
-    if settings.shared_url is None:
-        return
-    from redis.asyncio import Redis
-
-    from service.cluster.breaker_hints import BreakerHints
-
-    url = settings.shared_url.get_secret_value()
-    # `BreakerHints` bounds its calls; redis-py's own bound loses cancellations (CPython #86296).
-    async with Redis.from_url(url, socket_timeout=None, socket_connect_timeout=SHARED_SECONDS) as redis:
-        await BreakerHints(redis, breakers).exchange_regularly()
 
 
 def _replace_instance(connection: sqlite3.Connection, instance: str) -> str | None:

@@ -77,7 +77,6 @@ class ClusterGenerations:
         return now
 
     def mark(self, connection: sqlite3.Connection, order_id: str, image_ids: Iterable[str]) -> None:
-        """As `SharedGenerations`."""
         marked = "SELECT image_ids FROM unshared_observations WHERE order_id = ?"
         before = [one for row in connection.execute(marked, (order_id,)) for one in json.loads(row[0])]
         connection.execute(

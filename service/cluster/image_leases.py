@@ -12,7 +12,7 @@ from functools import partial
 from service.cluster.image_index import TRUSTED_SECONDS
 from service.cluster.link import Link, Unavailable
 from service.cluster.redis_link import ALIVE_PREFIX, BEAT_SECONDS, CHANNEL, RedisLink
-from service.images.leases import Lease
+from service.images.protocols import Lease
 
 TAKE = """
 -- Race: two that want an image at once, or find its holder dead at once. One of them gets it.
@@ -68,7 +68,6 @@ class RedisImageLeases:
         redis.on_lost.append(self._retake)
 
     async def acquire(self, key: str, *, buys: bool) -> Lease:
-        """As `ImageLeases`."""
         number = next(self._numbers)
         unshared_since: float | None = None
         with self._redis.messages.waiting(key) as released:

@@ -64,7 +64,6 @@ class ClusterImages:
             self._earlier = tuple([prefix for prefix in self._earlier if await self._objects.has_any(prefix)])
 
     async def find(self, image: ImageRequest, shared_in: str | None) -> tuple[Blob | None, bool]:
-        """As `SharedImages`."""
         order_id = shared_in or image.order_id
         try:
             blob = await self._index.find(order_id, image.key, is_new=shared_in == "")
@@ -93,12 +92,10 @@ class ClusterImages:
         return None
 
     def mark(self, connection: sqlite3.Connection, blob: Blob, image: ImageRequest | None) -> None:
-        """As `SharedImages`."""
         statement = "INSERT OR IGNORE INTO unshared (digest, key, order_id) VALUES (?, ?, ?)"
         connection.execute(statement, (blob.digest, image.key if image else "", image.order_id if image else ""))
 
     def stored(self, blob: Blob, image: ImageRequest | None, when_shared: Callable[[], None] | None) -> None:
-        """As `SharedImages`."""
         marked = Unshared(blob, image.order_id, image.key, when_shared) if image else Unshared(blob)
         self.marked.put_nowait(marked)
 
@@ -136,7 +133,6 @@ class ClusterImages:
                 self._lost.add(digest)
 
     async def read(self, blob: Blob, start: int, stop: int) -> AsyncIterator[bytes]:
-        """As `SharedImages`."""
         position, pauses = start, iter(() if blob.digest in self._lost else _NOT_YET_SECONDS)
         while position < stop:
             try:

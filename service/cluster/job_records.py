@@ -106,7 +106,6 @@ class JobRecords:
             return bool((await pipeline.execute())[0])
 
     async def get(self, job_id: str) -> Job | None:
-        """As `JobEngine`."""
         return _job_of(await call(lambda: self.redis.hmget(_record(job_id), *_FIELDS)))
 
     async def find(self, wanted: JobFilter, limit: int) -> list[Job]:
@@ -163,7 +162,6 @@ class JobRecords:
         await call(write)
 
     async def counts(self) -> Mapping[Status, int]:
-        """As `JobEngine`."""
         now = time.time()
 
         async def read() -> list[Any]:

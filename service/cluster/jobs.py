@@ -98,7 +98,6 @@ class SharedJobs:
             yield jobs
 
     async def submit(self, request: JobRequest, key: str | None = None) -> tuple[Job, bool]:
-        """As `JobEngine`."""
         try:
             async with asyncio.timeout(_SUBMIT_SECONDS):
                 if key is not None:
@@ -117,15 +116,12 @@ class SharedJobs:
         return known, False
 
     async def get(self, job_id: str) -> Job | None:
-        """As `JobEngine`."""
         return await self._records.get(job_id)
 
     async def find(self, wanted: JobFilter, limit: int) -> list[Job]:
-        """As `JobEngine`."""
         return await self._records.find(wanted, limit)
 
     async def watch(self, job_id: str) -> AsyncGenerator[Job, None]:
-        """As `JobEngine`."""
         last: Job | None = None
         while True:
             with suppress(JobsUnavailable):
@@ -147,7 +143,6 @@ class SharedJobs:
         return await until_available(lambda: self._records.end(job))
 
     async def cancel(self, job: Job) -> bool:
-        """As `JobEngine`."""
         is_first = await self._records.end(job)
         with suppress(JobsUnavailable):  # the end on record is what counts: whoever runs the job meets it
             await self._schedule_callback(job)
@@ -155,7 +150,6 @@ class SharedJobs:
         return is_first
 
     async def repeat_callback(self, job_id: str) -> Job | None:
-        """As `JobEngine`."""
         job = await self.get(job_id)
         if job is None or not job.is_final:
             return job
@@ -169,7 +163,6 @@ class SharedJobs:
             await call(lambda: self._docket.add(_CALL_BACK, key=_callback_of(job.id))(job.id))
 
     async def counts(self) -> Mapping[Status, int]:
-        """As `JobEngine`."""
         return await self._records.counts()
 
     async def run(self, work: Work) -> None:

@@ -196,7 +196,6 @@ class LiveLists:
 
 
 def member_entry(owner: str, member: Member, attempts: int) -> str:
-    """The entry of a member."""
     return _entry("member", owner, encode_member(member, attempts))
 
 

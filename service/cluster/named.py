@@ -3,9 +3,11 @@
 import asyncio
 import sqlite3
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 from service.archives.named import REMEMBERED_SECONDS, Named
+from service.background import carry_through
 from service.cluster.link import Unavailable
 from service.cluster.orders import Naming, OrderDocument, OrderDocuments
 from service.database import Database
@@ -24,10 +26,8 @@ class ClusterNames:
     def __init__(self, documents: OrderDocuments, database: Database) -> None:
         self._documents = documents
         self._database = database
-        self._late: set[asyncio.Task[OrderDocument]] = set()
 
     async def find(self, order_id: str, url_key: str) -> Named | None:
-        """As `SharedNames`."""
         try:
             naming = (await self._documents.read(order_id)).names.get(url_key)
         except Unavailable:
@@ -40,23 +40,16 @@ class ClusterNames:
 
     async def add(self, order_id: str, url_key: str, archive_id: str) -> bool | None:
         """As `SharedNames`. What cannot be noted in time is marked, and noted later."""
-        noting = asyncio.create_task(self._note(order_id, url_key, archive_id))
-        self._late.add(noting)
-        noting.add_done_callback(self._ended)
-        await asyncio.wait([noting], timeout=_WAIT_SECONDS)
-        if noting.done() and noting.exception() is None:
-            return noting.result().names[url_key].is_only
+        with suppress(Exception):  # whatever it is
+            async with asyncio.timeout(_WAIT_SECONDS):
+                document = await carry_through(self._note(order_id, url_key, archive_id))
+                return document.names[url_key].is_only
         await self._database.run(
             lambda connection: connection.execute(
                 "INSERT OR IGNORE INTO unshared_names VALUES (?, ?, ?)", (url_key, archive_id, order_id)
             )
         )
         return None
-
-    def _ended(self, noting: asyncio.Task[OrderDocument]) -> None:
-        self._late.discard(noting)
-        if not noting.cancelled():
-            noting.exception()  # seen, also when nobody waits any more
 
     async def share(self) -> bool:
         """Give others what is marked; whether none is left."""

@@ -175,7 +175,6 @@ class Objects:
         return await self.link.call(lambda: _with_our_errors(read()))
 
     async def exists(self, name: str) -> bool:
-        """Whether the object is there."""
         import obstore
 
         try:

@@ -34,7 +34,6 @@ class SharedOrderRequests:
         self._begun: dict[str, bytes] = {}
 
     async def begin(self, key: str) -> Document | None:
-        """As `OrderRequests.begin`."""
         mine = json.dumps({_INSTANCE: self._redis.instance, _TOKEN: uuid4().hex}).encode()
         try:
             answer = await self._begin(key, mine)
@@ -55,7 +54,6 @@ class SharedOrderRequests:
         await self._redis.call_surely(lambda: self._eval(_REPLACE, key, mine, kept, KEPT_SECONDS))
 
     async def release(self, key: str) -> None:
-        """As `OrderRequests.release`."""
         mine = self._begun.pop(key, None)
         if mine is not None:  # else its answer is kept, or was to be
             await self._redis.call_surely(lambda: self._eval(_REMOVE, key, mine))

@@ -101,7 +101,6 @@ class RedisLink:
                     await link.leave(instance)
 
     async def call(self, command: Callable[[], Awaitable[T]]) -> T:
-        """What a command returns. Raises `Unavailable`."""
         return await self.link.call(command)
 
     async def call_surely(self, command: Callable[[], Awaitable[Any]]) -> None:

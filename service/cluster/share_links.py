@@ -25,14 +25,12 @@ class ClusterShareLinks:
         self._objects = objects
 
     async def add(self, link: ShareLink) -> None:
-        """As `ShareLinks`."""
         async with _told():
             # Its maker's first: what is listed nowhere could not be revoked.
             await self._objects.create(f"{_MAKERS}{digest(link.maker)}/{link.link_id}", b"")
             await self._objects.create(_RECORDS + link.link_id, link.model_dump_json().encode())
 
     async def get(self, link_id: str) -> ShareLink | None:
-        """As `ShareLinks`."""
         async with _told():
             found = await self._objects.get(_RECORDS + link_id)
         if found is None or found[0] == _REVOKED:
@@ -41,7 +39,6 @@ class ClusterShareLinks:
         return None if link.has_ended else link
 
     async def find(self, maker: str | None, after: str, limit: int) -> Sequence[ShareLink]:
-        """As `ShareLinks`."""
         prefix = _RECORDS if maker is None else f"{_MAKERS}{digest(maker)}/"
         links: list[ShareLink] = []
         while len(links) < limit:
@@ -55,7 +52,6 @@ class ClusterShareLinks:
         return links[:limit]
 
     async def revoke(self, link: ShareLink) -> None:
-        """As `ShareLinks`."""
         name = _RECORDS + link.link_id
         async with _told():
             while (found := await self._objects.get(name)) is not None and found[0] != _REVOKED:

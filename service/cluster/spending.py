@@ -52,7 +52,6 @@ class SharedSpending:
         self._release = redis.redis.register_script(RELEASE)
 
     async def reserve(self, key: str) -> Reservation | None:
-        """As `Spending`."""
         reservation = Reservation(key, today())
         limit = -1 if self.limit is None else self.limit
         try:
@@ -70,18 +69,15 @@ class SharedSpending:
         return reservation if may_buy else None
 
     async def confirm(self, reservation: Reservation) -> bool:
-        """As `Spending`."""
         try:
             return bool(await self._call(self._confirm, reservation, _KEPT_SECONDS))
         except Unavailable:
             return True  # as is most likely: an image is bought once
 
     async def release(self, reservation: Reservation) -> None:
-        """As `Spending`."""
         await self._redis.call_surely(lambda: self._run(self._release, reservation, reservation.id))
 
     async def spent(self) -> int | None:
-        """As `Spending`."""
         day = today()
         try:
             return int(await self._redis.call(lambda: self._redis.redis.hlen(_name(day))))

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from service.images.blobs import Blob
 from service.images.identity import split_key
 from service.images.legacy import KeyWithLegacy
+from service.images.requests import ImageRequest
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS blobs (
@@ -61,26 +62,23 @@ def has_legacy(connection: sqlite3.Connection) -> bool:
 
 
 def is_known(connection: sqlite3.Connection, digest: str) -> bool:
-    """Whether there is a blob of this digest."""
     return connection.execute("SELECT 1 FROM blobs WHERE digest = ?", (digest,)).fetchone() is not None
 
 
 def insert(
-    connection: sqlite3.Connection, blob: Blob, image: tuple[str, str] | None, stamp: tuple[int, int], boot: str
+    connection: sqlite3.Connection, blob: Blob, image: ImageRequest | None, stamp: tuple[int, int], boot: str
 ) -> bool:
-    """Note a blob whose file looks as `stamp` says, and the `image` that it is (id and key); whether it is new."""
+    """Note a blob whose file looks as `stamp` says, and the `image` that it is; whether it is new."""
     is_new = not is_known(connection, blob.digest)
     size, mtime_ns = stamp
     row = (blob.digest, size, blob.crc, blob.extension, blob.is_incomplete, mtime_ns, boot, time.time())
     connection.execute(_INSERT_BLOB, row)
     if image is not None:
-        image_id, key = image
-        connection.execute(_INSERT_VARIANT, (*split_key(key), image_id, blob.digest))
+        connection.execute(_INSERT_VARIANT, (*split_key(image.key), image.image_id, blob.digest))
     return is_new
 
 
 def find(connection: sqlite3.Connection, keys: Iterable[str]) -> dict[str, Blob]:
-    """The blobs of images, by key."""
     variants = {split_key(key)[0]: key for key in keys}
     rows = connection.execute(
         f"SELECT variant, generation, {_BLOB} FROM variants JOIN blobs USING (digest)"  # noqa: S608  # our own columns

@@ -51,7 +51,6 @@ class Content:
 
 
 def content_of(data: bytes) -> Content:
-    """Checksums of bytes in memory."""
     return Content(blake3(data).hexdigest(), len(data), crc32(data))
 
 
@@ -67,7 +66,6 @@ class BlobWriter:
 
     @property
     def has_file(self) -> bool:
-        """Whether there is a file to be taken or discarded."""
         return self._file is not None
 
     def append(self, chunks: list[bytes]) -> None:
@@ -90,7 +88,6 @@ class BlobWriter:
         self._crc = self.size = 0
 
     def content(self) -> Content:
-        """What was written."""
         return Content(self._hash.hexdigest(), self.size, self._crc)
 
     def is_whole(self, extension: str) -> bool:
@@ -106,7 +103,6 @@ class BlobWriter:
         return file
 
     def discard(self) -> None:
-        """Close and remove the file."""
         if self._file is not None:
             os.close(self._file)
             self._file = None

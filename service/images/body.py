@@ -63,7 +63,6 @@ class Body:
 
     @property
     def is_small(self) -> bool:
-        """Whether all of it is in memory."""
         return self._writer.size == 0
 
     def try_reserve(self, length: int) -> bool:

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from service.disk import OutOfSpace
 from service.images.blobs import Blob, Content
 from service.images.body import ImageTooLarge
-from service.images.leases import ImageLeases, Lease, NoLeases
+from service.images.protocols import ImageLeases, Lease
 from service.images.requests import FetchContext, Fetched, ImageFailed, ImageRequest
 from service.images.spending import Reservation, Spending
 from service.images.store import ImageStore
@@ -76,7 +76,7 @@ class ImageFetcher:
         leases: ImageLeases | None = None,
     ) -> None:
         self._spending = spending
-        self._leases = leases or NoLeases()
+        self._leases = leases
         self._upstream = upstream
         self._store = store
         self._slots = slots
@@ -87,7 +87,6 @@ class ImageFetcher:
 
     @property
     def concurrency(self) -> int:
-        """How many downloads may run at once."""
         return self._slots.limit
 
     async def fetch(self, image: ImageRequest, context: FetchContext) -> Fetched:
@@ -132,7 +131,6 @@ class ImageFetcher:
         return not progress.has_begun or (self._is_closing and not image.buys)
 
     async def _find_only(self, image: ImageRequest, context: FetchContext) -> Blob | None:
-        """The image if it is stored, here or at another instance."""
         stored = await self._store.find_published(image.key, context.looked_at)
         if stored is None:
             stored, _ = await self._store.find_shared(image)
@@ -171,10 +169,12 @@ class ImageFetcher:
         """The image if somebody has stored it meanwhile; else nobody but this instance is to fetch it."""
         if (stored := await self._store.find_published(image.key, context.looked_at)) is not None:
             return stored
-        try:
-            progress.lease = lease = await self._leases.acquire(image.key, buys=image.buys)
-        except TimeoutError:
-            raise ImageFailed(Reason.TIMEOUT) from None
+        if self._leases is not None:
+            try:
+                progress.lease = await self._leases.acquire(image.key, buys=image.buys)
+            except TimeoutError:
+                raise ImageFailed(Reason.TIMEOUT) from None
+        lease = progress.lease
         shared, is_certain = await self._store.find_shared(image, lease.shared_in)
         progress.is_only_one = lease.is_only_one and is_certain
         if shared is not None:

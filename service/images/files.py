@@ -40,7 +40,7 @@ class BlobFiles:
     """Where blobs are. What reads or writes files blocks: it runs on threads."""
 
     def __init__(self, directory: Path, threads: ThreadPoolExecutor) -> None:
-        self._directory = directory
+        self.directory = directory
         self._root = str(directory)
         self._unfinished = directory / _UNFINISHED
         self._threads = threads
@@ -51,7 +51,7 @@ class BlobFiles:
 
     def path(self, digest: str) -> Path:
         """Where the blob of this digest is, or would be."""
-        return self._directory / digest[:2] / digest
+        return self.directory / digest[:2] / digest
 
     def new_path(self) -> Path:
         """A name of its own for a file until it is complete."""
@@ -62,11 +62,11 @@ class BlobFiles:
         self._unfinished.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in self._unfinished.iterdir():
             path.unlink()
-        for path in self._directory.glob("??/*"):
+        for path in self.directory.glob("??/*"):
             if path.name not in known:
                 path.unlink()
         for number in range(256):
-            (self._directory / f"{number:02x}").mkdir(exist_ok=True)
+            (self.directory / f"{number:02x}").mkdir(exist_ok=True)
 
     def write(self, digest: str, data: bytes) -> tuple[int, int]:
         """Put a small blob into its place; returns its size and modification time (ns). Raises `OSError`.
@@ -117,7 +117,6 @@ class BlobFiles:
         probe.unlink()
 
     def in_memory(self, digest: str) -> bytes | None:
-        """A small blob that is still in memory."""
         data = self._in_memory.get(digest)
         if data is not None:
             self._in_memory.move_to_end(digest)
@@ -154,7 +153,6 @@ class BlobFiles:
         self._close(self._open.pop(digest, None))
 
     def close(self) -> None:
-        """Close what is kept open."""
         for digest in list(self._open):
             self.forget(digest)
 

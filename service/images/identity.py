@@ -23,7 +23,6 @@ def image_key(variant: str, generation: int) -> str:
 
 
 def split_key(key: str) -> tuple[str, int]:
-    """The reverse of `image_key`."""
     variant, _, generation = key.partition(".")
     return variant, int(generation or 0)
 

@@ -12,12 +12,10 @@ _DIGITS = 32
 
 
 def legacy_digest() -> xxhash.xxh3_128:
-    """The hash that named blobs."""
     return xxhash.xxh3_128()
 
 
 def has_legacy_name(digest: str) -> bool:
-    """Whether a blob was named by version 0."""
     return len(digest) == _DIGITS
 
 

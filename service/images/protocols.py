@@ -1,7 +1,8 @@
-"""What the image store leaves to others: who makes room, and where images are shared."""
+"""What is left to others: who makes room in the store, where images are shared, and which instance fetches one."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection
+from dataclasses import dataclass
 from typing import Protocol
 
 from service.images.blobs import Blob
@@ -39,3 +40,31 @@ class SharedImages(Protocol):
 
     def read(self, blob: Blob, start: int, stop: int) -> AsyncIterator[bytes]:
         """Bytes `start` to before `stop` of an image. Raises `BlobLost`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The turn to fetch an image."""
+
+    is_only_one: bool = True
+    """False when another instance may be fetching it, or has fetched and not shared it: that cannot be told."""
+    shared_in: str | None = None
+    """The order as one of which the image was shared of late; "": none; None: that cannot be told."""
+    give_back: Callable[[str], None] = lambda _: None
+
+    def release(self, shared_in: str = "") -> None:
+        """Let another one have its turn, soon: with the image, if it is shared as one of an order by now.
+
+        What was taken after this lease stays taken.
+        """
+        self.give_back(shared_in or self.shared_in or "")
+
+
+class ImageLeases(Protocol):
+    """Leases by image key."""
+
+    async def acquire(self, key: str, *, buys: bool) -> Lease:
+        """Wait until this instance is the one to fetch the image; who had it before has shared it, or failed.
+
+        Where a fetch `buys`, one that cannot be told of is waited for longer, and then `TimeoutError` raised.
+        """

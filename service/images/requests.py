@@ -37,7 +37,6 @@ class ImageRequest:
 
     @property
     def buys(self) -> bool:
-        """Whether fetching it spends a credit."""
         return self.rendition.buys and not self.is_bought
 
     @property

@@ -88,7 +88,6 @@ class LocalSpending:
         return reservation if counting.result() else None
 
     async def confirm(self, reservation: Reservation) -> bool:
-        """As `Spending`."""
         statement = "UPDATE credits SET is_bought = 1 WHERE day = ? AND key = ? AND NOT is_bought"
         values = (reservation.day, reservation.key)
         return await self._database.run(
@@ -96,11 +95,9 @@ class LocalSpending:
         )
 
     async def release(self, reservation: Reservation) -> None:
-        """As `Spending`."""
         self._release(reservation)
 
     async def spent(self) -> int | None:
-        """As `Spending`."""
         day = today()
         return await self._database.run(lambda connection: _spent(connection, day))
 
@@ -116,7 +113,6 @@ class LocalSpending:
 
 
 def today() -> str:
-    """The day (UTC) whose credits are spent now."""
     return datetime.fromtimestamp(time.time(), UTC).date().isoformat()
 
 

@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from mmap import mmap
 from pathlib import Path
@@ -44,9 +44,10 @@ class ImageStore:
         files: BlobFiles,
         database: Database,
         threads: ThreadPoolExecutor,
-        budget: Callable[[Callable[[int], Awaitable[None]]], StoreBudget],
         metrics: Metrics,
         *,
+        used: int,
+        limit: int,
         boot: str,
         max_image_bytes: int,
         evict: Evict,
@@ -56,12 +57,12 @@ class ImageStore:
         self._files = files
         self._database = database
         self._threads = threads
-        self._budget = budget(self._make_room)
+        self._budget = StoreBudget(files.directory, limit, used, metrics, threads, self._make_room)
         self._evictions = metrics.store_evictions
         self._refetched = metrics.images_refetched
         self._boot = boot
         self._integrity = Integrity(files, database, threads, boot)
-        self._max_image_bytes = max_image_bytes
+        self._max_image_bytes = min(max_image_bytes, max(SMALL, limit // _LARGEST_SHARE))
         self._evict = evict
         self._shared = shared
         self._pulls: SingleFlight[None] = SingleFlight()
@@ -103,10 +104,11 @@ class ImageStore:
             files,
             database,
             threads,
-            lambda make_room: StoreBudget(directory, bytes_limit, used, metrics, threads, make_room),
             metrics,
+            used=used,
+            limit=bytes_limit,
             boot=boot,
-            max_image_bytes=min(max_image_bytes, max(SMALL, bytes_limit // _LARGEST_SHARE)),
+            max_image_bytes=max_image_bytes,
             evict=evict,
             has_legacy=has_legacy,
             shared=shared,
@@ -166,14 +168,13 @@ class ImageStore:
         def keep(connection: sqlite3.Connection) -> int:
             with room_needed():
                 if data is None:
-                    size, mtime_ns = self._files.move(body.writer, blob.digest)
+                    stamp = self._files.move(body.writer, blob.digest)
                 else:
-                    size, mtime_ns = self._files.write(blob.digest, data)
-            named = (image.image_id, image.key) if image else None
-            is_new = blob_index.insert(connection, blob, named, (size, mtime_ns), self._boot)
+                    stamp = self._files.write(blob.digest, data)
+            is_new = blob_index.insert(connection, blob, image, stamp, self._boot)
             if self._shared is not None and not is_shared:
                 self._shared.mark(connection, blob, image)
-            return size if is_new else 0
+            return stamp[0] if is_new else 0
 
         def kept(grown: asyncio.Future[int]) -> None:
             if grown.exception() is not None:
@@ -257,8 +258,8 @@ class ImageStore:
         lost = unknown | damaged
         return lost - await self._shared.present(lost) if self._shared is not None and lost else lost
 
-    async def delete(self, choose: Callable[[sqlite3.Connection], Iterable[str]]) -> int:
-        """Forget the blobs that `choose` names and remove their files; returns the bytes that came free.
+    async def delete(self, choose: Callable[[sqlite3.Connection], Iterable[str]]) -> tuple[int, int]:
+        """Forget the blobs that `choose` names and remove their files; returns how many, and the bytes that came free.
 
         Choosing and removing are one transaction: nobody can begin to use a blob between the two. What came free is
         counted also when the caller is cancelled meanwhile.
@@ -272,7 +273,7 @@ class ImageStore:
                 self._files.path(digest).unlink(missing_ok=True)
             return chosen, freed
 
-        async def forget() -> int:
+        async def forget() -> tuple[int, int]:
             chosen, freed = await removing
             for digest in chosen:
                 self._files.forget(digest)
@@ -280,7 +281,7 @@ class ImageStore:
             for key in [key for key, blob in self._published.items() if blob.digest in gone]:
                 del self._published[key]
             self._budget.add(-freed)
-            return freed
+            return len(chosen), freed
 
         # Given before anything is awaited: who is found to be in use now is so when this is done.
         removing = self._database.give(remove, alone=True)
@@ -288,16 +289,8 @@ class ImageStore:
 
     async def _make_room(self, missing: int) -> None:
         """Free at least `missing` bytes, or none if that cannot be done."""
-        evicted = 0
-        evict = self._evict(missing, limit=self._budget.limit, is_cache=self._shared is not None)
-
-        def choose(connection: sqlite3.Connection) -> list[str]:
-            nonlocal evicted
-            digests = evict(connection)
-            evicted = len(digests)
-            return digests
-
-        freed = await self.delete(choose)
+        choose = self._evict(missing, limit=self._budget.limit, is_cache=self._shared is not None)
+        evicted, freed = await self.delete(choose)
         if evicted:
             self._evictions.inc(evicted)
             log.info("store evicted images", images=evicted, freed_bytes=freed, missing_bytes=missing)

@@ -31,7 +31,6 @@ class Callbacks:
         self._attempts = metrics.callbacks
 
     async def attempt(self, job: Job) -> Callback:
-        """As `Work.call_back`."""
         attempts = job.callback.attempts + 1 if job.callback else 1
         status, error, requested = await self._send(job, job.request.callback_url or "")
         state = _state(status, attempts)
@@ -64,7 +63,6 @@ def message_id(job: Job) -> str:
 
 
 def message(job: Job) -> bytes:
-    """The body of a job's callback."""
     data = job.document(base_path=job.request.base_path)
     del data["callback"]
     return json.dumps({"type": f"job.{job.status}", "timestamp": moment(job.finished), "data": data}).encode()

@@ -5,21 +5,20 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 
-from aiohttp import ClientConnectorError, ClientError, ClientSession, ClientTimeout
+from aiohttp import ClientSession, ClientTimeout
 from yarl import URL
 
 from service.archives.archive import Archive
 from service.archives.archives import Archives
-from service.archives.reading import pieces_of
+from service.archives.delivery import pieces_of
 from service.disk import OutOfSpace
 from service.images.store import ImageStore
 from service.jobs.job import Delivery, DeliveryState, Job
-from service.jobs.receivers import as_given, next_attempt
+from service.jobs.receivers import FAILURES, as_given, failure_of, next_attempt
 from service.problems import ArchiveGone, ArchiveNotFound, Problem
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import DeliveryOutcome, Metrics
 from service.upstream.answers import retry_after
-from service.upstream.network import ForbiddenAddress
 
 log = get_logger(__name__)
 
@@ -82,13 +81,8 @@ class Deliveries:
                 await self._put(job.request.deliver_to or "", archive)
             except Problem as problem:
                 raise _Failed(problem.code) from None
-            except TimeoutError:
-                raise _Failed("timeout") from None
-            except ClientConnectorError as error:
-                is_forbidden = isinstance(error.os_error, ForbiddenAddress)
-                raise _Failed("forbidden_address" if is_forbidden else "unreachable") from None
-            except (ClientError, OSError, ValueError):
-                raise _Failed("interrupted") from None
+            except FAILURES as error:
+                raise _Failed(failure_of(error, otherwise="interrupted")) from None
 
     async def _put(self, target: str, archive: Archive) -> None:
         await archive.wait_until(lambda: False)

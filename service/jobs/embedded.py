@@ -62,15 +62,12 @@ class EmbeddedJobs:
         return known, False
 
     async def get(self, job_id: str) -> Job | None:
-        """As `JobEngine`."""
         return await self._database.run(lambda connection: table.read(connection, job_id))
 
     async def find(self, wanted: JobFilter, limit: int) -> list[Job]:
-        """As `JobEngine`."""
         return await self._database.run(lambda connection: table.find(connection, wanted, limit))
 
     async def watch(self, job_id: str) -> AsyncGenerator[Job, None]:
-        """As `JobEngine`."""
         with self._changed.waiting(job_id) as signal:
             while True:
                 change = signal.next()
@@ -102,7 +99,6 @@ class EmbeddedJobs:
         return is_first
 
     async def repeat_callback(self, job_id: str) -> Job | None:
-        """As `JobEngine`."""
         job = await self._durably(lambda connection: table.save_follow_up(connection, job_id, Callback()))
         if job is None:
             return await self.get(job_id)
@@ -112,11 +108,9 @@ class EmbeddedJobs:
         return job
 
     async def counts(self) -> Mapping[Status, int]:
-        """As `JobEngine`."""
         return await self._database.run(lambda connection: table.counts(connection, time.time()))
 
     async def run(self, work: Work) -> None:
-        """As `JobEngine`."""
         self._work = work
         self._context = contextvars.copy_context()  # a job is not part of the request that creates it
         try:

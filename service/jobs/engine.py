@@ -21,7 +21,6 @@ class JobFilter:
     before: tuple[float, str] | None = None
 
     def fits(self, job: Job) -> bool:
-        """Whether the job is one of them."""
         return (
             (self.owner is None or job.request.owner == self.owner)
             and (self.status is None or job.status is self.status)

@@ -23,7 +23,6 @@ class _FollowUp:
     """What is noted of a task that follows a job. Its `next_at` is in epoch seconds."""
 
     def dump(self) -> str:
-        """As JSON."""
         return json.dumps(asdict(self))
 
     def document(self) -> dict[str, Any]:
@@ -54,7 +53,6 @@ class Callback(_FollowUp):
 
     @classmethod
     def load(cls, text: str) -> Self:
-        """The reverse of `dump`."""
         values = json.loads(text)
         return cls(**{**values, "state": CallbackState(values["state"])})
 
@@ -80,7 +78,6 @@ class Delivery(_FollowUp):
 
     @classmethod
     def load(cls, text: str) -> Self:
-        """The reverse of `dump`."""
         values = json.loads(text)
         return cls(**{**values, "status": DeliveryState(values["status"])})
 
@@ -122,12 +119,10 @@ class JobRequest:
         return self.order_ids if self.order_id is None else (self.order_id,)
 
     def dump(self) -> str:
-        """As JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
     def load(cls, text: str) -> Self:
-        """The reverse of `dump`."""
         values = json.loads(text)
         return cls(**{**values, "order_ids": tuple(values.get("order_ids", ()))})
 
@@ -160,17 +155,14 @@ class Job:
 
     @property
     def id(self) -> str:
-        """The job's id."""
         return self.request.id
 
     @property
     def is_final(self) -> bool:
-        """Whether its state will not change any more."""
         return self.status in FINAL
 
     @property
     def is_expired(self) -> bool:
-        """Whether its result is no longer kept."""
         return self.expires is not None and self.expires < time.time()
 
     @property

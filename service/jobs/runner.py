@@ -63,7 +63,6 @@ class JobRunner:
         self._suspects = asyncio.Lock()
 
     async def run(self, job: Job) -> None:
-        """As `Work.run`."""
         request = job.request
         with (
             self._traces.job("job", request.trace, {"job.id": request.id, "order.id": _orders(job)}),
@@ -270,7 +269,6 @@ def progress_of(archive: Archive) -> dict[str, Any]:
 
 
 def _orders(job: Job) -> str:
-    """Its orders, for logs and traces."""
     return ",".join(job.request.all_order_ids)
 
 

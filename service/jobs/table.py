@@ -74,7 +74,6 @@ def save_follow_up(connection: sqlite3.Connection, job_id: str, by: FollowUp) ->
 
 
 def read(connection: sqlite3.Connection, job_id: str) -> Job | None:
-    """A job as it stands."""
     query = f"SELECT {_COLUMNS} FROM job_records WHERE id = ?"  # noqa: S608  # our own words
     found = connection.execute(query, (job_id,)).fetchone()
     return Job.load(*found) if found else None
@@ -150,7 +149,6 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 
 def _job_from_history(request: JobRequest, changes: list[dict[str, Any]]) -> Job:
-    """The job that a history makes."""
     values: dict[str, Any] = {}
     summary: dict[str, Any] = {}
     for change in changes:

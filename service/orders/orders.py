@@ -116,7 +116,6 @@ class Orders:
             polls.changed.fire()
 
     async def close(self) -> None:
-        """Cancel what is under way and wait for it."""
         await self._calls.close()
 
     async def _poll(self, order_id: str) -> Order:

@@ -20,7 +20,6 @@ class PollSchedule:
 
     @property
     def is_over(self) -> bool:
-        """Whether the deadline is past."""
         return self._clock() >= self.deadline
 
     def pause(self) -> float:

@@ -53,7 +53,6 @@ class AdaptiveLimit:
         return max(0.0, self._next_start - self._clock()) if self._best_rate is not None else 0.0
 
     def started(self) -> None:
-        """A download starts now."""
         now = self._clock()
         self._started.append(now)
         while self._started[0] < now - _WINDOW:

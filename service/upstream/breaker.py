@@ -64,7 +64,6 @@ class Breaker(pybreaker.CircuitBreakerListener):
 
     @property
     def is_open(self) -> bool:
-        """Whether calls are refused now."""
         return self.retry_after > 0
 
     @property

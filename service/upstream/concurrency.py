@@ -37,7 +37,6 @@ class _Line:
         self._callers: OrderedDict[str, OrderedDict[str, _Queue]] = OrderedDict()
 
     def queue(self, slot: "Slot") -> _Queue:
-        """Those of the slot's build."""
         builds = self._callers.setdefault(slot.caller, OrderedDict())
         return builds.setdefault(slot.build, _Queue())
 
@@ -49,7 +48,6 @@ class _Line:
         self._callers[slot.caller].move_to_end(slot.build)
 
     def release(self, slot: "Slot") -> None:
-        """The slot is given back."""
         self.queue(slot).in_use -= 1
         self.in_use -= 1
         self._tidy(slot)
@@ -126,7 +124,6 @@ class DownloadSlots:
         return self._line.in_use + self._behind.in_use
 
     def succeeded(self) -> None:
-        """A download went well."""
         self._adaptive.succeeded()
         self._show()
         self._look_soon()

@@ -140,7 +140,6 @@ class Order:
 
     @property
     def memory_bytes(self) -> int:
-        """About how much memory it takes."""
         return 1_000 + sum(
             _RECORD_BYTES + len(image.image_name or "") + len(image.status_reason or "") for image in self.images
         )
@@ -184,11 +183,9 @@ class Rendition(BaseModel):
 
     @property
     def buys(self) -> bool:
-        """Whether fetching spends a credit."""
         return not self.preview and not self.dev_mode
 
     def query(self) -> dict[str, str]:
-        """The query of the download call. `preview` is always explicit: left out, it means either, by account."""
         query = {"format": self.format, "preview": "true" if self.preview else "false"}
         if self.quality is not None:
             query["quality"] = str(self.quality)
@@ -213,9 +210,7 @@ class Original(Rendition):
 
     @property
     def buys(self) -> bool:
-        """As far as is known, it does not."""
         return False
 
     def query(self) -> dict[str, str]:
-        """The query of the download call."""
         return {"preview": "true" if self.preview else "false"}

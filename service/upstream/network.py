@@ -174,7 +174,6 @@ class AddressGuard(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """As `Resolver.resolve`."""
         found = await self._resolver.resolve(host, port, family)
         if (host, port) in self._proxy_addresses:
             self._proxy_addresses[host, port] = {(entry["host"], entry["port"]) for entry in found}
@@ -186,7 +185,6 @@ class AddressGuard(AbstractResolver):
         return _open_socket(info) if self._private_api or is_proxy else open_public_socket(info)
 
     async def close(self) -> None:
-        """As `Resolver.close`."""
         await self._resolver.close()
 
     aclose = close

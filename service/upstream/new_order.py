@@ -38,11 +38,9 @@ class NewOrder:
 
     @property
     def uploaded(self) -> int:
-        """Number of files uploaded to Autoenhance."""
         return sum(file.image_id is not None and file.reason is None for file in self.files)
 
     def refuse(self, name: str, size: int, reason: UploadReason) -> None:
-        """Record a file that is not uploaded."""
         self.files.append(NewFile(name, size, None, reason))
 
     async def add(self, name: str, path: Path, size: int, resources: AsyncExitStack) -> None:

@@ -74,7 +74,6 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float) -> "Deadline":
-        """So many seconds from now."""
         return cls(time.monotonic() + seconds)
 
     @property
@@ -83,7 +82,6 @@ class Deadline:
         return max(_MOMENT, self.at - time.monotonic())
 
     def extend(self, seconds: float) -> None:
-        """Make it later."""
         self.at += seconds
 
 

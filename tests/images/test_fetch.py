@@ -15,7 +15,7 @@ from service.disk import OutOfSpace
 from service.images import fetch as fetch_module
 from service.images.blobs import BlobWriter
 from service.images.fetch import ImageFetcher
-from service.images.leases import Lease
+from service.images.protocols import Lease
 from service.images.requests import FetchContext, Fetched, ImageFailed, ImageRequest
 from service.images.spending import LocalSpending
 from service.images.store import ImageStore

@@ -8,7 +8,7 @@ import pytest
 from service.cluster.image_leases import RedisImageLeases
 from service.cluster.link import Link
 from service.cluster.redis_link import RedisLink
-from service.images.leases import Lease
+from service.images.protocols import Lease
 from service.telemetry.metrics import Metrics, Shared
 from tests.support.client import TIMEOUT
 from tests.support.redis_server import RedisServer
