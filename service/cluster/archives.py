@@ -89,7 +89,7 @@ class ClusterArchives:
                     return known, live.record()
                 await self._lists.begin(archive_id, plan, created, anyway=True)
         except (Unavailable, ListLost):
-            self._late[archive_id] = 1, [live_lists.dropped_entry(self._me)]  # Redis may have it all the same
+            self._late[archive_id] = 1, [live_lists.entry("dropped", self._me)]  # Redis may have it all the same
             archive_id = uuid4().hex
             self._builds[archive_id] = build = _Build(plan)
             if not await self._go_alone(archive_id, build):
@@ -130,7 +130,7 @@ class ClusterArchives:
         if build.is_alone:
             self._database.note(_NOT_ALONE, (archive_id,))
         if build.position:
-            self._late[archive_id] = build.position, [*build.backlog, live_lists.dropped_entry(self._me)]
+            self._late[archive_id] = build.position, [*build.backlog, live_lists.entry("dropped", self._me)]
         with suppress(Unavailable):
             await self._append_late()
             await self._lists.forget(build.plan.build_key, archive_id)
@@ -141,7 +141,7 @@ class ClusterArchives:
             return
         with suppress(Unavailable, TakenOver, ListLost):
             async with build.writing:
-                await self._lists.append(archive_id, build.position, [live_lists.owner_entry("")])
+                await self._lists.append(archive_id, build.position, [live_lists.entry("owner", "")])
                 build.position += 1
                 build.is_released = True
 
@@ -211,7 +211,7 @@ class ClusterArchives:
                 await self._point(archive_id)
                 if (position := self._unmarked.pop(archive_id, None)) is not None:
                     with suppress(TakenOver, ListLost):
-                        await self._lists.append(archive_id, position, [live_lists.shared_entry(self._me)])
+                        await self._lists.append(archive_id, position, [live_lists.entry("shared", self._me)])
             except Unavailable:
                 return False
             for statement in _SHARED:
@@ -271,7 +271,7 @@ class ClusterArchives:
                 return False
             if waited > LEASE_SECONDS:
                 self._builds.pop(archive_id, None)
-                self._late[archive_id] = build.position, [live_lists.owner_entry("")]
+                self._late[archive_id] = build.position, [live_lists.entry("owner", "")]
                 raise StillBuilding(retry_after=BEAT_SECONDS)
 
     async def _go_alone(self, archive_id: str, build: _Build) -> bool:

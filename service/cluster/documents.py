@@ -72,10 +72,7 @@ class Documents:
                 return
 
     async def _write(self, archive_id: str, body: dict[str, Any], tag: str | None) -> str:
-        data = json.dumps(body, separators=(",", ":")).encode()
-        if tag is None:
-            return await self._objects.create(_name(archive_id), data)
-        return await self._objects.replace(_name(archive_id), data, tag)
+        return await self._objects.write(_name(archive_id), json.dumps(body, separators=(",", ":")).encode(), tag)
 
 
 def _record(body: dict[str, Any]) -> Record:

@@ -129,7 +129,7 @@ class Follower:
                 return None, None, False
         try:
             tag = await self._documents.claim(live.id, me, alone=False, tag=document.tag if document else None)
-            await self._lists.append(live.id, live.position, [live_lists.owner_entry(me)])
+            await self._lists.append(live.id, live.position, [live_lists.entry("owner", me)])
         except (ObjectChanged, TakenOver, ListLost):
             return None, None, False  # the next look tells why
         live.add("owner", me, None)

@@ -122,10 +122,7 @@ class ImageIndex:
             entries, name = last.entries | newer, _name(order_id, len(before))
             body = json.dumps(entries, separators=(",", ":")).encode()
             try:
-                if last.tag is None:
-                    tag = await self._objects.create(name, body)
-                else:
-                    tag = await self._objects.replace(name, body, last.tag)
+                tag = await self._objects.write(name, body, last.tag)
             except ObjectChanged:
                 known = None
             else:

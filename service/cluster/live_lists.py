@@ -1,6 +1,6 @@
 """The lists of running archives, as Redis streams: entries under their positions, 1-0, 2-0 and so on.
 
-batch:list:ID   begin, member, owner (who goes on; nobody: anybody may), settled, dropped
+batch:list:ID   begin, member, owner (who goes on; nobody: anybody may), settled or dropped; shared: all of it is in S3
 batch:of:KEY    the archive that is built for a key, or was and is complete
 batch:kept:ID   until when an archive is kept
 """
@@ -125,8 +125,8 @@ class LiveLists:
 
         `anyway`: also if there is one; this one is then the key's.
         """
-        entry = _entry("begin", self._redis.instance, {"created": created, "plan": plan.model_dump(mode="json")})
-        arguments = [archive_id, entry, self._kept_seconds, _list(""), int(anyway)]
+        begin = entry("begin", self._redis.instance, {"created": created, "plan": plan.model_dump(mode="json")})
+        arguments = [archive_id, begin, self._kept_seconds, _list(""), int(anyway)]
         keys = [_of(plan.build_key), _list(archive_id)]
         known: bytes = await self._redis.call(lambda: self._begin(keys=keys, args=arguments))
         return known.decode()
@@ -195,38 +195,24 @@ class LiveLists:
         return float(found) if found else 0
 
 
+def entry(kind: str, owner: str, data: Any = None) -> str:
+    """One entry as it is in a list; `owner`: whose it is, or who goes on."""
+    return json.dumps([kind, owner, data], separators=(",", ":"))
+
+
 def member_entry(owner: str, member: Member, attempts: int) -> str:
-    return _entry("member", owner, encode_member(member, attempts))
-
-
-def owner_entry(owner: str) -> str:
-    """The entry that says who goes on; of nobody: whoever wants to."""
-    return _entry("owner", owner, None)
+    return entry("member", owner, encode_member(member, attempts))
 
 
 def settled_entry(owner: str, archive: Archive, state: State, comment: str) -> str:
     """The last entry of an archive that is whole."""
     results = [encode_result(result) for result in archive.results]
-    return _entry("settled", owner, {"state": state, "results": results, "comment": comment, "settled": time.time()})
-
-
-def shared_entry(owner: str) -> str:
-    """Behind the last entry: the list and all its blobs are in S3."""
-    return _entry("shared", owner, None)
-
-
-def dropped_entry(owner: str) -> str:
-    """The last entry of an archive that will not be whole."""
-    return _entry("dropped", owner, None)
+    return entry("settled", owner, {"state": state, "results": results, "comment": comment, "settled": time.time()})
 
 
 def topic_of(archive_id: str) -> str:
     """What is published when a list has grown."""
     return f"list:{archive_id}"
-
-
-def _entry(kind: str, owner: str, data: Any) -> str:
-    return json.dumps([kind, owner, data], separators=(",", ":"))
 
 
 def _list(archive_id: str) -> str:

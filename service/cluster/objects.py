@@ -107,13 +107,12 @@ class Objects:
             return True
         return False
 
-    async def create(self, name: str, body: bytes) -> str:
-        """Write an object that must not exist yet; returns its tag. Raises `ObjectChanged` when it does."""
-        return await self._put(name, body, "create")
+    async def write(self, name: str, body: bytes, tag: str | None = None) -> str:
+        """Write an object if it still has this tag (None: if there is none yet); returns the new one.
 
-    async def replace(self, name: str, body: bytes, tag: str) -> str:
-        """Write an object anew if it still has this tag; returns the new one. Raises `ObjectChanged` if not."""
-        return await self._put(name, body, {"e_tag": tag})
+        Raises `ObjectChanged` if not.
+        """
+        return await self._put(name, body, "create" if tag is None else {"e_tag": tag})
 
     async def overwrite(self, name: str, body: bytes) -> str:
         """Write an object, whatever is there; returns its tag."""

@@ -97,9 +97,7 @@ class OrderDocuments:
         return found
 
     async def _put(self, order_id: str, body: bytes, tag: str | None) -> None:
-        name = _name(order_id)
-        tag = await (self._objects.create(name, body) if tag is None else self._objects.replace(name, body, tag))
-        self._keep(order_id, body, tag)
+        self._keep(order_id, body, await self._objects.write(_name(order_id), body, tag))
 
     def _keep(self, order_id: str, body: bytes, tag: str | None) -> None:
         self._recent.pop(order_id, None)

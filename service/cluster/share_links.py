@@ -27,8 +27,8 @@ class ClusterShareLinks:
     async def add(self, link: ShareLink) -> None:
         async with _told():
             # Its maker's first: what is listed nowhere could not be revoked.
-            await self._objects.create(f"{_MAKERS}{digest(link.maker)}/{link.link_id}", b"")
-            await self._objects.create(_RECORDS + link.link_id, link.model_dump_json().encode())
+            await self._objects.write(f"{_MAKERS}{digest(link.maker)}/{link.link_id}", b"")
+            await self._objects.write(_RECORDS + link.link_id, link.model_dump_json().encode())
 
     async def get(self, link_id: str) -> ShareLink | None:
         async with _told():
@@ -56,7 +56,7 @@ class ClusterShareLinks:
         async with _told():
             while (found := await self._objects.get(name)) is not None and found[0] != _REVOKED:
                 with suppress(ObjectChanged):
-                    await self._objects.replace(name, _REVOKED, found[1])
+                    await self._objects.write(name, _REVOKED, found[1])
 
 
 @asynccontextmanager

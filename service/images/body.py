@@ -33,7 +33,8 @@ class Body:
     """
 
     def __init__(self, path: Path, budget: StoreBudget, threads: ThreadPoolExecutor, max_bytes: int) -> None:
-        self._writer = BlobWriter(path)
+        self.writer = BlobWriter(path)
+        """The file of a body that is not small."""
         self._budget = budget
         self._threads = threads
         self._max_bytes = max_bytes
@@ -51,7 +52,7 @@ class Body:
 
         Carried through once begun, also when the caller is cancelled.
         """
-        if self._writer.has_file or (self._running is not None and not self._running.done()):
+        if self.writer.has_file or (self._running is not None and not self._running.done()):
             await asyncio.shield(self._remove_file())
         else:
             self.release_room()
@@ -59,11 +60,11 @@ class Body:
     @property
     def received(self) -> int:
         """Bytes taken since the last restart."""
-        return self._writer.size + self._batched
+        return self.writer.size + self._batched
 
     @property
     def is_small(self) -> bool:
-        return self._writer.size == 0
+        return self.writer.size == 0
 
     def try_reserve(self, length: int) -> bool:
         """Whether there is room for `length` bytes in all; else `expect` asks for it. Raises `ImageTooLarge`."""
@@ -94,14 +95,14 @@ class Body:
                 raise ImageTooLarge(f"more than {self._max_bytes} bytes")
             await self.expect(min(self._max_bytes, max(self.received, self._promised + _GROWTH)))
         batch, self._batch, self._batched = self._batch, [], 0
-        await self._on_thread(self._writer.append, batch)
+        await self._on_thread(self.writer.append, batch)
         self._note_written()
 
     async def restart(self) -> None:
         """Forget what was taken."""
         self._batch, self._batched = [], 0
         if not self.is_small:
-            await self._on_thread(self._writer.restart)
+            await self._on_thread(self.writer.restart)
             self._note_written()
 
     async def complete(self, extension: str) -> tuple[Content, bool]:
@@ -115,7 +116,7 @@ class Body:
             return content_of(data), formats.is_whole(data, extension)
         if self._batch:
             await self.flush()
-        return self._writer.content(), await self._on_thread(self._writer.is_whole, extension)
+        return self.writer.content(), await self._on_thread(self.writer.is_whole, extension)
 
     def data(self) -> bytes:
         """The bytes of a small body."""
@@ -127,12 +128,7 @@ class Body:
         """Write what is left; returns the file, which is there until the end of the block."""
         if self._batch:
             await self.flush()
-        return self._writer.path
-
-    @property
-    def writer(self) -> BlobWriter:
-        """The file of a body that is not small."""
-        return self._writer
+        return self.writer.path
 
     def publishing(self, work: asyncio.Future[Any]) -> None:
         """The store takes it: nothing else is done with the file before this is over."""
@@ -140,7 +136,7 @@ class Body:
 
     async def _remove_file(self) -> None:
         try:
-            await self._on_thread(self._writer.discard)
+            await self._on_thread(self.writer.discard)
         finally:
             self.release_room()
 
@@ -150,8 +146,8 @@ class Body:
         self._promised = self._written = 0
 
     def _note_written(self) -> None:
-        self._budget.wrote(self._writer.size - self._written)
-        self._written = self._writer.size
+        self._budget.wrote(self.writer.size - self._written)
+        self._written = self.writer.size
 
     async def _on_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """One thing at a time is done with the file, and to its end, also when the caller is cancelled meanwhile."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from functools import partial
@@ -86,7 +86,7 @@ class Autoenhance:
         url = URL(f"{self._base}/orders/{quote(order_id, safe='')}", encoded=True)
         try:
             with span("order", {"order.id": order_id}):
-                return await self._document(Call.ORDER, url, self._read_order, subject=order_id)
+                return await self._document(Call.ORDER, url, self._parse_order, subject=order_id)
         except UpstreamFailure as failure:
             problem = order_problem(failure, order_id)
             # An id that Autoenhance does not know is its caller's mistake.
@@ -104,7 +104,7 @@ class Autoenhance:
         url = URL(f"{self._base}/orders/").with_query(query)
         try:
             with span("orders"):
-                return await self._document(Call.LIST_ORDERS, url, self._read_orders)
+                return await self._document(Call.LIST_ORDERS, url, read_orders)
         except UpstreamFailure as failure:
             if failure.reason is Reason.REJECTED and offset is not None:
                 raise UnknownOffset from failure
@@ -116,11 +116,11 @@ class Autoenhance:
         self,
         call: Call,
         url: URL,
-        read: Callable[[ClientResponse], Awaitable[T]],
+        parse: Callable[[bytearray], T],
         *,
         subject: str | None = None,
     ) -> T:
-        """What the API says at `url`. Raises `UpstreamFailure`, or `BreakerOpen`."""
+        """What `parse` makes of what the API says at `url`. Raises `UpstreamFailure`, or `BreakerOpen`."""
         deadline = Deadline.after(min(_ORDER_SECONDS, self._image_seconds))
         retries = self.retries(deadline)
 
@@ -137,7 +137,7 @@ class Autoenhance:
                     is_document=True,
                 ) as response:
                     try:
-                        return await read(response)
+                        return await self._read(response, parse)
                     except InvalidDocument as error:
                         raise UpstreamFailure(Reason.UPSTREAM_ERROR, f"no order document: {error}") from error
 
@@ -195,8 +195,9 @@ class Autoenhance:
             counts_429=counts_429,
         )
 
-    def _without_key(self, order: Order) -> Order:
-        """The order, whose reasons are shown to callers: Autoenhance may quote what it was sent."""
+    def _parse_order(self, body: bytearray) -> Order:
+        """The order, without our key: its reasons are shown to callers, and Autoenhance may quote what it was sent."""
+        order = read_order(body)
         if not any(image.status_reason for image in order.images):
             return order
         masked = self._transport.masked
@@ -205,12 +206,6 @@ class Autoenhance:
             for image in order.images
         )
         return replace(order, images=images)
-
-    async def _read_order(self, response: ClientResponse) -> Order:
-        return await self._read(response, lambda body: self._without_key(read_order(body)))
-
-    async def _read_orders(self, response: ClientResponse) -> OrdersPage:
-        return await self._read(response, read_orders)
 
     async def _read(self, response: ClientResponse, parse: Callable[[bytearray], T]) -> T:
         """What `parse` makes of a document; of long documents so many are held at once. Raises `InvalidDocument`."""

@@ -144,15 +144,15 @@ async def test_what_cannot_be_listed_is_no_link(monkeypatch: pytest.MonkeyPatch)
     """S3 goes away between the two writes: what opens something can be found, and revoked."""
     objects = Objects(MemoryStore(), Metrics())
     links, link = ClusterShareLinks(objects), made()
-    really_create, created = objects.create, list[str]()
+    really_write, written = objects.write, list[str]()
 
-    async def create(name: str, body: bytes) -> str:
-        if created:
+    async def write(name: str, body: bytes) -> str:
+        if written:
             raise Unavailable("s3")
-        created.append(name)
-        return await really_create(name, body)
+        written.append(name)
+        return await really_write(name, body)
 
-    monkeypatch.setattr(objects, "create", create)
+    monkeypatch.setattr(objects, "write", write)
     with pytest.raises(LinksUnavailable):
         await links.add(link)
 

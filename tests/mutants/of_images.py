@@ -19,8 +19,8 @@ IMAGES = (
     ),
     Mutant(
         "images/body.py",
-        "        self._budget.wrote(self._writer.size - self._written)\n",
-        "        self._budget.wrote(self._writer.size)\n",
+        "        self._budget.wrote(self.writer.size - self._written)\n",
+        "        self._budget.wrote(self.writer.size)\n",
         "bytes that were written count once",
         "tests/images/test_body.py",
         "tests/images/test_store.py",

@@ -11,7 +11,7 @@ from service.archives.layout import Member
 from service.archives.options import Options
 from service.archives.plan import Plan, PlannedOrder
 from service.archives.shared_archives import TakenOver
-from service.cluster.live_lists import ListLost, LiveList, LiveLists, member_entry, owner_entry
+from service.cluster.live_lists import ListLost, LiveList, LiveLists, entry, member_entry
 from service.cluster.redis_link import RedisLink
 from service.images.blobs import Blob
 from service.telemetry.metrics import Metrics
@@ -70,7 +70,7 @@ async def test_what_is_added_again_after_a_lost_answer_is_there_once(lists: Live
     """Also when others have been added behind it."""
     entries = [member_entry("me", member(number), 1) for number in (1, 2)]
     await lists.append(ID, 1, entries)
-    await lists.append(ID, 3, [owner_entry("")])
+    await lists.append(ID, 3, [entry("owner", "")])
 
     await lists.append(ID, 1, entries)
 
