@@ -286,7 +286,8 @@ class Archives:
             return build.archive, CacheResult.JOINED
         if record is None:
             archive = self._new_archive(plan, archive_id, created)
-            self._run(Build(archive, plan, self._context, deadline=deadline, caller=caller, is_new=True))
+            build = Build(archive, plan, self._context, deadline=deadline, caller=caller, is_new=True)
+            self._keep_until_over(build, asyncio.create_task(build.run(), name=f"build {archive_id}"))
             return archive, CacheResult.MISS
         return self._continue(record, self._restore(record), caller), CacheResult.JOINED
 
@@ -306,11 +307,11 @@ class Archives:
         # No more than was asked for, wherever the wall clock has jumped to since.
         left = min(record.plan.wait_timeout, record.created + record.plan.wait_timeout - time.time())
         deadline = time.monotonic() + left
-        self._run(Build(archive, record.plan, self._context, deadline=deadline, caller=caller, is_new=False))
+        build = Build(archive, record.plan, self._context, deadline=deadline, caller=caller, is_new=False)
+        self._keep_until_over(build, asyncio.create_task(build.run(), name=f"build {record.id}"))
         return archive
 
-    def _run(self, build: Build) -> None:
-        task = asyncio.create_task(build.run(), name=f"build {build.archive.id}")
+    def _keep_until_over(self, build: Build, task: asyncio.Task[None]) -> None:
         self._registry.add(build)
         self._tasks.add(task)
 

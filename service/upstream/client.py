@@ -136,14 +136,15 @@ class Autoenhance:
                     is_fresh=retries.attempt > 1,
                     is_document=True,
                 ) as response:
-                    try:
-                        return await self._read(response, parse)
-                    except InvalidDocument as error:
-                        raise UpstreamFailure(Reason.UPSTREAM_ERROR, f"no order document: {error}") from error
+                    return await self._read(response, parse)
 
         try:
             with Operation(self._breakers, subject=subject) as operation:
-                return await retries.run(once)
+                while True:
+                    try:
+                        return await once()
+                    except UpstreamFailure as failure:
+                        await retries.pause(failure)
         except CircuitOpen as error:
             raise BreakerOpen(retry_after=error.retry_after) from error
 
@@ -208,7 +209,7 @@ class Autoenhance:
         return replace(order, images=images)
 
     async def _read(self, response: ClientResponse, parse: Callable[[bytearray], T]) -> T:
-        """What `parse` makes of a document; of long documents so many are held at once. Raises `InvalidDocument`."""
+        """What `parse` makes of a document; of long documents so many are held at once. Raises `UpstreamFailure`."""
         async with AsyncExitStack() as turn:
             body = await read_body(response, lambda: turn.enter_async_context(self._long_documents))
 
@@ -219,7 +220,10 @@ class Autoenhance:
                     with suppress(BufferError):
                         body.clear()  # whoever keeps an error with its traceback does not keep it
 
-            return await compute(read, is_short=len(body) <= LONG_DOCUMENT)
+            try:
+                return await compute(read, is_short=len(body) <= LONG_DOCUMENT)
+            except InvalidDocument as error:
+                raise UpstreamFailure(Reason.UPSTREAM_ERROR, f"no order document: {error}") from error
 
     def _image_url(self, image_id: str, rendition: Rendition) -> URL:
         try:

@@ -293,7 +293,7 @@ async def test_a_name_that_leads_inside_is_not_connected_to(
     """What its address is, is only known then."""
     service = await start_service()
     monkeypatch.setattr(
-        "service.jobs.receivers.socket.getaddrinfo", lambda *_, **__: [(2, 1, 6, "", ("127.0.0.1", 443))]
+        "service.upstream.network.socket.getaddrinfo", lambda *_, **__: [(2, 1, 6, "", ("127.0.0.1", 443))]
     )
 
     job = await ended(service, await jobs.submit(service, deliver_to="https://storage.example/x"))

@@ -140,7 +140,7 @@ def requests_of(images: ClusterImages, monkeypatch: pytest.MonkeyPatch) -> list[
 
         monkeypatch.setattr(images._objects, name, counted)
 
-    for name in ("get", "create", "replace"):
+    for name in ("get", "write"):
         count(name)
     return calls
 
@@ -157,7 +157,7 @@ async def test_images_of_an_order_that_come_together_are_found_and_named_togethe
     await asyncio.gather(*(first.publish(marked(number, key), file) for number, key in enumerate(keys)))
     found = [await second.find(image(key), None) for key in keys]
 
-    assert calls == ["get index/o/0", "create index/o/0"]
+    assert calls == ["get index/o/0", "write index/o/0"]
     assert calls_of_other == ["get index/o/0"]
     assert found == [(blob(number), True) for number in range(20)]
 
@@ -178,7 +178,7 @@ async def test_what_was_not_shared_since_a_look_is_not_looked_for_again(
     await first.find(image("w.0"), "")
 
     assert told == [(None, True)] * 4
-    assert before == ["get index/o/0", "create index/o/0"]
+    assert before == ["get index/o/0", "write index/o/0"]
     assert calls[2:] == ["get index/o/0"] * 2
 
 
