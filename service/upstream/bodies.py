@@ -26,10 +26,8 @@ _LOGGED_BODY = 300
 _TEXT_SECONDS = 2.0
 
 
-async def read_body(
-    response: ClientResponse, wait: Callable[[], Awaitable[None]] | None = None, *, long: int = LONG_DOCUMENT
-) -> bytearray:
-    """A document's bytes. Before more than `long` are taken, `wait` is awaited.
+async def read_body(response: ClientResponse, wait: Callable[[], Awaitable[None]] | None = None) -> bytearray:
+    """A document's bytes. Before more than `LONG_DOCUMENT` are taken, `wait` is awaited.
 
     Raises `UpstreamFailure` when there are too many, or they cannot be unpacked.
     """
@@ -37,7 +35,7 @@ async def read_body(
     if (response.content_length or 0) > MAX_DOCUMENT_BYTES:
         raise _too_long()
     async for chunk in response.content.iter_any():
-        if wait is not None and len(body) + len(chunk) > long:
+        if wait is not None and len(body) + len(chunk) > LONG_DOCUMENT:
             await wait()
             wait = None
         body += chunk
@@ -49,7 +47,7 @@ async def read_body(
         return body
     if coding not in _GZIP:
         raise UpstreamFailure(Reason.UPSTREAM_ERROR, "a document in a coding that was not asked for")
-    return await _unpack(body, long, wait)
+    return await _unpack(body, wait)
 
 
 async def read_document(response: ClientResponse) -> object:
@@ -67,24 +65,19 @@ async def first_text(response: ClientResponse) -> str:
     try:
         async with asyncio.timeout(_TEXT_SECONDS):
             head = await response.content.read(_LOGGED_BODY)
-        if _is_packed(response, head):
+        if _coding(response) in _GZIP and head.startswith(b"\x1f\x8b"):
             head = zlib.decompressobj(_GZIP_BITS).decompress(head, _LOGGED_BODY)
         return head.decode("utf-8", "replace")
     except (ClientError, TimeoutError, ConnectionError, zlib.error):
         return ""
 
 
-def _is_packed(response: ClientResponse, head: bytes) -> bool:
-    """Whether a body that begins so is packed still."""
-    return _coding(response) in _GZIP and head.startswith(b"\x1f\x8b")
-
-
 def _coding(response: ClientResponse) -> str:
     return response.headers.get(hdrs.CONTENT_ENCODING, _PLAIN).strip().lower()
 
 
-async def _unpack(packed: bytearray, long: int, wait: Callable[[], Awaitable[None]] | None) -> bytearray:
-    """What is packed in gzip; on the thread for it where that is more than `long`."""
+async def _unpack(packed: bytearray, wait: Callable[[], Awaitable[None]] | None) -> bytearray:
+    """What is packed in gzip; on the thread for it where that is long."""
     unpacker = zlib.decompressobj(_GZIP_BITS)
 
     def unpack(data: bytes | bytearray, max_bytes: int) -> bytearray:
@@ -93,8 +86,8 @@ async def _unpack(packed: bytearray, long: int, wait: Callable[[], Awaitable[Non
         except zlib.error as error:
             raise UpstreamFailure(Reason.UPSTREAM_ERROR, "a document that cannot be unpacked") from error
 
-    body = unpack(packed, min(long, MAX_DOCUMENT_BYTES) + 1)
-    if len(body) > long:
+    body = unpack(packed, LONG_DOCUMENT + 1)
+    if len(body) > LONG_DOCUMENT:
         if wait is not None:
             await wait()
         # At most one byte more than there may be.

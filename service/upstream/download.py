@@ -61,7 +61,7 @@ class Download:
         operation: Operation,
         dev_mode: bool,
         seconds: float,
-        recognise: Callable[[bytes], str | None] = formats.extension,
+        recognise: Callable[[bytes], str | None],
     ) -> None:
         self._transport = transport
         self._url = url

@@ -1,11 +1,10 @@
 """Autoenhance's records, whatever words and forms they came in."""
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -57,7 +56,7 @@ class ImageRecord:
     last_updated_at: str | None = None
     version: str | None = None
     settings_json: str = "{}"
-    """`settings()` in one canonical form: equal settings are equal texts."""
+    """The `ENHANCEMENT_SETTINGS` that have a value, in one canonical form: equal settings are equal texts."""
     legacy_fingerprint: str = ""
     """The part of an image's key, in a data directory of version 0, that its record decides."""
     is_readable: bool = True
@@ -76,11 +75,6 @@ class ImageRecord:
         if word == "waiting":
             return ImageState.WAITING
         return ImageState.PROCESSING if word in _BUSY else ImageState.UNKNOWN
-
-    def settings(self) -> dict[str, Any]:
-        """What it was enhanced with: the `ENHANCEMENT_SETTINGS` that have a value, as plain JSON."""
-        settings: dict[str, Any] = json.loads(self.settings_json)
-        return settings
 
     def marks(self) -> dict[str, str]:
         """What changes when the image is made anew, as far as its record tells; buying it is no change."""
