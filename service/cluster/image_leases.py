@@ -16,16 +16,24 @@ from service.images.protocols import Lease
 
 TAKE = """
 -- Race: two that want an image at once, or find its holder dead at once. One of them gets it.
--- KEYS: lease. ARGV: me, number of my lease, prefix of who is alive, seconds, whether silence says death.
--- Returns the holder, the one before, and in which order's index the image is; ?: cannot be told.
-local holder, order = string.match(redis.call('GET', KEYS[1]) or '', '^(%S*) ?(.*)')  -- version 1.0.0 gave no number
-if holder ~= '' and holder ~= ARGV[1] then
-  local state = redis.call('GET', ARGV[3] .. holder) or (ARGV[5] == '0' and 'alive')
-  if state == 'alive' then return {holder, holder, '?'} end
+-- KEYS: leases. ARGV: me, prefix of who is alive, seconds, whether silence says death, then the number of each lease.
+-- Returns of each the holder, the one before, and in which order's index the image is; ?: cannot be told.
+local answers = {}
+for at, key in ipairs(KEYS) do
+  local holder, order = string.match(redis.call('GET', key) or '', '^(%S*) ?(.*)')  -- version 1.0.0 gave no number
+  local state
+  if holder ~= '' and holder ~= ARGV[1] then
+    state = redis.call('GET', ARGV[2] .. holder) or (ARGV[4] == '0' and 'alive')
+  end
+  if state == 'alive' then
+    answers[at] = {holder, holder, '?'}
+  else
+    redis.call('SET', key, ARGV[1] .. ' ' .. ARGV[at + 4], 'EX', ARGV[3])
+    local is_lost = order == '' and redis.call('EXISTS', ARGV[2] .. ARGV[1]) == 0
+    answers[at] = {ARGV[1], holder, (holder ~= '' or is_lost) and '?' or order}
+  end
 end
-redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. ARGV[2], 'EX', ARGV[4])
-local is_lost = order == '' and redis.call('EXISTS', ARGV[3] .. ARGV[1]) == 0
-return {ARGV[1], holder, (holder ~= '' or is_lost) and '?' or order}
+return answers
 """
 RELEASE = """
 -- Race: a lease that is given back late, when another instance, or this one, has taken the next by now.
@@ -61,6 +69,8 @@ class RedisImageLeases:
         self._numbers = itertools.count()
         self._held: dict[str, int] = {}
         """By key, the number of the newest lease."""
+        self._asked: list[tuple[str, int, asyncio.Future[list[str]]]] = []
+        self._asking: set[asyncio.Task[None]] = set()
         self._released: list[tuple[str, int, str]] = []
         self._giving_back: asyncio.Task[None] | None = None
         self._untold_until = 0.0
@@ -79,9 +89,6 @@ class RedisImageLeases:
                     holder, before, order_id = self._redis.instance, "?", "?"
                     if not error.was_asked:
                         return Lease(is_only_one=False, give_back=partial(self._tell, key, number))
-                except BaseException:  # it may be ours, and others would wait for it
-                    self._redis.call_later(partial(self._send, [(key, number, "")]))
-                    raise
                 if holder == self._redis.instance:
                     self._held[key] = number
                     is_only_one = before in ("", self._redis.instance)
@@ -102,13 +109,38 @@ class RedisImageLeases:
     async def close(self) -> None:
         """Wait until what was released is given back, or Redis is away: others take it over when this instance has
         left."""
+        if self._asking:
+            await asyncio.wait(self._asking)
         while self._giving_back is not None:
             await self._giving_back
 
     async def _ask(self, key: str, number: int) -> list[str]:
-        arguments = [self._redis.instance, number, ALIVE_PREFIX, _KEPT_SECONDS, int(self._redis.silence_is_death)]
-        answer: list[bytes] = await self._redis.call(lambda: self._take(keys=[_name(key)], args=arguments))
-        return [value.decode() for value in answer]
+        """Who has the lease, and what `TAKE` tells besides; all who ask at the same moment ask together."""
+        asked: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+        self._asked.append((key, number, asked))
+        if len(self._asked) == 1:
+            asking = asyncio.create_task(self._ask_together())
+            self._asking.add(asking)
+            asking.add_done_callback(self._asking.discard)
+        try:
+            return await asyncio.shield(asked)
+        except asyncio.CancelledError:  # it may be ours once that is answered, and others would wait for it
+            give_back = partial(self._send, [(key, number, "")])
+            asked.add_done_callback(lambda _: self._redis.call_later(give_back))
+            raise
+
+    async def _ask_together(self) -> None:
+        asked, self._asked = self._asked, []
+        names, numbers = [_name(key) for key, *_ in asked], [number for _, number, _ in asked]
+        told = [self._redis.instance, ALIVE_PREFIX, _KEPT_SECONDS, int(self._redis.silence_is_death), *numbers]
+        try:
+            answers: list[list[bytes]] = await self._redis.call(lambda: self._take(keys=names, args=told))
+        except Exception as error:
+            for *_, future in asked:
+                future.set_exception(error)
+        else:
+            for (*_, future), answer in zip(asked, answers, strict=True):
+                future.set_result([value.decode() for value in answer])
 
     def _release(self, key: str, number: int, order_id: str) -> None:
         if self._held.get(key) == number:

@@ -35,11 +35,8 @@ CLUSTER = (
     ),
     Mutant(
         "cluster/image_leases.py",
-        (
-            "others would wait for it\n"
-            '                    self._redis.call_later(partial(self._send, [(key, number, "")]))\n'
-        ),
-        "others would wait for it\n",
+        "            asked.add_done_callback(lambda _: self._redis.call_later(give_back))\n",
+        "",
         "a lease that may be ours is given back",
         "tests/shared/test_image_leases.py",
     ),

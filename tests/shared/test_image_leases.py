@@ -1,7 +1,8 @@
 """Who may fetch an image, in a real Redis: one instance at a time, and what a dead one may have done is told."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
 
 import pytest
 
@@ -13,6 +14,8 @@ from service.telemetry.metrics import Metrics, Shared
 from tests.support.client import TIMEOUT
 from tests.support.redis_server import RedisServer
 from tests.support.transport import yield_to_loop
+
+T = TypeVar("T")
 
 KEY = "image.0"
 
@@ -32,6 +35,19 @@ async def until_free(link: RedisLink) -> None:
     async with asyncio.timeout(3 * TIMEOUT):
         while await is_taken(link):  # noqa: ASYNC110  # seen from outside
             await asyncio.sleep(0.01)
+
+
+def count_calls(link: RedisLink, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The calls that are made from now on."""
+    calls: list[object] = []
+    call = link.call
+
+    async def note(command: Callable[[], Awaitable[T]]) -> T:
+        calls.append(command)
+        return await call(command)
+
+    monkeypatch.setattr(link, "call", note)
+    return calls
 
 
 @pytest.fixture
@@ -61,6 +77,28 @@ async def test_the_second_waits_until_the_first_has_given_back(mine: RedisLink, 
     async with asyncio.timeout(TIMEOUT):
         assert (await waiting).is_only_one
     assert lease.is_only_one
+
+
+async def test_those_who_ask_at_the_same_moment_ask_together(
+    mine: RedisLink, other: RedisLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One call for all; each is told of its own image, and who leaves keeps no lease."""
+    first, second = leases_of(mine), leases_of(other)
+    (await second.acquire("image.1", buys=True)).release("an order")
+    await second.close()
+    calls = count_calls(mine, monkeypatch)
+
+    asking = [asyncio.create_task(first.acquire(key, buys=True)) for key in (KEY, "image.1", "image.2")]
+    await asyncio.sleep(0)
+    asking[0].cancel()
+    _, told, new = await asyncio.gather(*asking, return_exceptions=True)
+    calls_made = len(calls)
+
+    assert isinstance(told, Lease)
+    assert isinstance(new, Lease)
+    assert (told.shared_in, new.shared_in) == ("an order", "")
+    assert calls_made == 1
+    await until_free(other)
 
 
 async def test_whoever_has_the_lease_next_is_told_in_which_index_the_image_is(
