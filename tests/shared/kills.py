@@ -39,7 +39,7 @@ class Plan:
     at_once: int = 100
     """At most so many that have not ended."""
     kill_seconds: float = 2.0
-    """From one kill to the next, on average."""
+    """From one kill to the next, on average; longer where nothing has ended meanwhile, for the machine is busy."""
 
 
 async def kill_replicas(folder: Path, plan: Plan) -> Findings:
@@ -67,6 +67,7 @@ class _Check:
     def __init__(self, fleet: Fleet, plan: Plan) -> None:
         self.findings = Findings()
         self.kills = self.repeated = self.struck = self.images = 0
+        self._has_ended = asyncio.Event()
         self.seconds: list[float] = []
         self._fleet = fleet
         self._plan = plan
@@ -84,14 +85,21 @@ class _Check:
         async with asyncio.TaskGroup() as running:
             for work in begun:
                 await self._slots.acquire()
-                running.create_task(work).add_done_callback(lambda _: self._slots.release())
+                running.create_task(work).add_done_callback(self._note_end)
                 await asyncio.sleep(self._plan.pace)
             killing.cancel()
         await asyncio.gather(*self._replacing)
 
+    def _note_end(self, _: object) -> None:
+        self._has_ended.set()
+        self._slots.release()
+
     async def _kill_regularly(self) -> None:
         while True:
+            self._has_ended.clear()
             await asyncio.sleep(self._plan.kill_seconds * self._rng.uniform(1 - _SPREAD, 1 + _SPREAD))
+            # Where an instance never lives as long as a job takes, no job can tell its own crashes from others'.
+            await self._has_ended.wait()
             up = [index for index in range(len(self._fleet.replicas)) if index not in self._is_down]
             if len(up) > 1:
                 self.kills += 1
