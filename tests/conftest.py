@@ -4,7 +4,7 @@ import gc
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -51,10 +51,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         del long[:first], others[: size - first]
 
 
-def pytest_collection_finish() -> None:
-    """What was imported and collected stays; looking through it for garbage would be a tenth of the time."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Nothing is garbage while tests are collected, and what was collected stays: looking through it again and again
+    would be a fifth of that time, and a tenth of the tests'."""
+    gc.disable()
+    result = yield
     gc.collect()
     gc.freeze()
+    gc.enable()
+    return result
 
 
 @pytest.fixture(autouse=True)
