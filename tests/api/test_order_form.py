@@ -71,27 +71,27 @@ class TestParts:
         """Each whole."""
         assert await contents(field("a", "1") + file("b", b"2" * 100_000) + END) == [b"1", b"2" * 100_000]
 
-    @pytest.mark.parametrize(("most", "is_taken"), [(10, True), (9, False)])
-    async def test_all_together_are_bounded(self, most: int, is_taken: bool) -> None:
+    @pytest.mark.parametrize(("limit", "is_taken"), [(10, True), (9, False)])
+    async def test_all_together_are_bounded(self, limit: int, is_taken: bool) -> None:
         """Whatever was announced."""
         body = file("a", b"123456") + file("b", b"7890") + END
 
         if is_taken:
-            assert len(await contents(body, max_bytes=most)) == 2
+            assert len(await contents(body, max_bytes=limit)) == 2
             return
         with pytest.raises(PayloadTooLarge):
-            await contents(body, max_bytes=most)
+            await contents(body, max_bytes=limit)
 
-    @pytest.mark.parametrize(("most", "is_taken"), [(2, True), (1, False)])
-    async def test_there_are_only_so_many(self, most: int, is_taken: bool) -> None:
+    @pytest.mark.parametrize(("limit", "is_taken"), [(2, True), (1, False)])
+    async def test_there_are_only_so_many(self, limit: int, is_taken: bool) -> None:
         """Empty ones count as well."""
         body = file("", b"") + file("", b"") + END
 
         if is_taken:
-            assert len(await contents(body, max_parts=most)) == 2
+            assert len(await contents(body, max_parts=limit)) == 2
             return
         with pytest.raises(PayloadTooLarge):
-            await contents(body, max_parts=most)
+            await contents(body, max_parts=limit)
 
     @pytest.mark.parametrize(("length", "refused"), [(MANY, False), (MANY + 1, True)])
     async def test_what_is_announced_as_too_large_is_not_read(self, length: int, refused: bool) -> None:

@@ -162,6 +162,7 @@ def test_what_is_due_next(
     job = Job(request=REQUEST, status=status, callback=callback, delivery=delivery)
 
     assert job.follow_up_due == due
+    assert job.callback_is_pending is (due is not None and not job.delivery_is_pending)
     assert job.delivery_is_pending is (due is not None and delivery is not None and due == (delivery.next_at or 0.0))
 
 

@@ -70,11 +70,11 @@ async def test_a_refusal_becomes_a_problem(
 
 
 @pytest.mark.parametrize(
-    ("told", "read"), [("abc", "abc"), (15, "15"), (15.0, "15"), (1.5, "1.5"), (None, None), (True, None), ("", None)]
+    ("given", "read"), [("abc", "abc"), (15, "15"), (15.0, "15"), (1.5, "1.5"), (None, None), (True, None), ("", None)]
 )
-def test_where_the_next_page_begins(told: object, read: str | None) -> None:
+def test_where_the_next_page_begins(given: object, read: str | None) -> None:
     """A number or a text, to be given back as it came."""
-    assert read_orders(page(next_offset=told)).next_offset == read
+    assert read_orders(page(next_offset=given)).next_offset == read
 
 
 def test_each_order_has_its_own_fields() -> None:

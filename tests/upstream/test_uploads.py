@@ -154,15 +154,15 @@ class TestOrders:
         assert 50 < told.value.retry_after <= 60
         assert scene.wire.posted == []
 
-    @pytest.mark.parametrize(("seconds", "most"), [(60.0, 20.0), (5.0, 5.0)])
-    async def test_it_has_the_time_of_a_call(self, seconds: float, most: float) -> None:
+    @pytest.mark.parametrize(("seconds", "limit"), [(60.0, 20.0), (5.0, 5.0)])
+    async def test_it_has_the_time_of_a_call(self, seconds: float, limit: float) -> None:
         """Or less, where images have less."""
         scene = Scene(seconds=seconds)
         scene.wire.answers = [{"order_id": "o1"}]
 
         await scene.uploads.create_order(None)
 
-        assert most - 2 < scene.wire.seconds[0] <= most
+        assert limit - 2 < scene.wire.seconds[0] <= limit
 
 
 class TestImages:
