@@ -269,8 +269,8 @@ class TestNames:
 
         assert await names.find(ORDER, "k") == Named("a1", is_only=True)
         assert await names.find(ORDER, "other") == Named("a1", is_only=True)
-        take_away(objects)
-        assert await names.share() is True  # nothing is left
+        marked = await database.run(lambda connection: connection.execute("SELECT * FROM unshared_names").fetchall())
+        assert marked == []
 
 
 class TestObjects:
@@ -284,6 +284,9 @@ class TestObjects:
         other = await objects.write("a", b"3", tag)
         with pytest.raises(ObjectChanged):
             await objects.write("a", b"4", tag)
+
+        with pytest.raises(ObjectChanged):
+            await objects.replace("gone", b"5", tag)
 
         assert await objects.get("a") == (b"3", other)
         assert await objects.get("b") is None

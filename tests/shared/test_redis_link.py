@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -106,3 +107,22 @@ async def test_what_is_late_is_done_again_when_the_instance_leaves_meanwhile(red
         await begun.wait()
 
     assert made == ["made", "made"]
+
+
+@pytest.mark.parametrize(
+    ("state", "up_for", "dead"),
+    [(b"alive", 60.0, False), (b"left", 0.0, True), (None, 9.0, True), (None, 7.0, False), (b"left", 9.0, True)],
+)
+async def test_who_is_taken_for_dead(state: bytes | None, up_for: float, dead: bool) -> None:
+    """Who left, and who is silent: but nobody before it had the time to come back to a Redis that was away."""
+    asked: list[str] = []
+
+    async def get(name: str) -> bytes | None:
+        asked.append(name)
+        return state
+
+    link = RedisLink(SimpleNamespace(get=get), "mine", Metrics())
+    link.link.up_since = time.monotonic() - up_for
+
+    assert await link.is_dead("other") is dead
+    assert asked == ["batch:alive:other"]
