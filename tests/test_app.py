@@ -14,7 +14,7 @@ from service.api.keys import IMAGES, LIFECYCLE, LIMITERS, METRICS, SETTINGS, TIM
 from service.api.limits import Counts
 from service.api.middleware import trace
 from service.api.order_requests import OrderRequests
-from service.app import LARGEST_BODY, autoenhance, create_app, drain, open_jobs, presets, running
+from service.app import LARGEST_BODY, autoenhance, check, create_app, drain, open_jobs, presets, running
 from service.cluster.cluster import Cluster
 from service.jobs.engine import Work
 from service.settings import InvalidSettings, Settings
@@ -55,10 +55,9 @@ class TestApplication:
         """Before anything starts."""
         wrong = settings(renditions={"print": {"max_width": 0}})
 
-        with pytest.raises(InvalidSettings, match="RENDITIONS"):
-            presets(wrong)
-        with pytest.raises(InvalidSettings, match="RENDITIONS"):
-            create_app(wrong)
+        for ask in (presets, check, create_app):
+            with pytest.raises(InvalidSettings, match="RENDITIONS"):
+                ask(wrong)
 
     async def test_a_stop_is_told_to_all_who_wait(self) -> None:
         """No more traffic is wanted, and streams end."""

@@ -291,6 +291,23 @@ class TestObjects:
         assert await objects.get("a") == (b"3", other)
         assert await objects.get("b") is None
 
+    async def test_what_is_not_there_has_changed_or_there_is_no_bucket(
+        self, objects: Objects, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """S3 answers both with a 404."""
+
+        async def put_async(*_: object, **__: object) -> None:
+            raise FileNotFoundError
+
+        monkeypatch.setattr("obstore.put_async", put_async)
+
+        with pytest.raises(ObjectChanged):
+            await objects.replace("a", b"1", '"tag"')
+        for write in (objects.create, objects.overwrite):
+            objects.link.is_up = True
+            with pytest.raises(Unavailable):
+                await write("a", b"1")
+
     async def test_names_come_in_order_a_page_at_a_time(self, objects: Objects) -> None:
         """Without their prefix, those behind the last one of the page before."""
         for name in ("p/c", "p/a", "p/d", "p/b", "q/a"):
