@@ -313,22 +313,6 @@ class TestRegistry:
         assert registry.known(archive.id) is None
 
 
-class TestOriginals:
-    @pytest.mark.parametrize(("answer", "again"), [(503, CacheResult.MISS), (404, CacheResult.HIT)])
-    async def test_one_that_may_come_yet_is_asked_for_again(
-        self, system: ArchiveSystem, upstream: FakeUpstream, answer: int, again: CacheResult
-    ) -> None:
-        """The archive is complete without it; one that is not there is not there the next time either."""
-        fill_with(upstream, "a")
-        upstream.originals["a"] = answer
-
-        archive = await system.finished(include=("original",))
-        _, result = await system.start(include=("original",))
-
-        assert (archive.state, [failure.is_original for failure in archive.failures]) == (State.COMPLETE, [True])
-        assert result is again
-
-
 class TestRefresh:
     async def test_images_that_are_stored_and_fetched_anew_are_counted(
         self, system: ArchiveSystem, upstream: FakeUpstream

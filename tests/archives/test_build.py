@@ -238,6 +238,22 @@ async def test_what_is_known_of_an_image_when_it_is_ready_is_what_counts(
     assert archive.members[0].modified == datetime.fromtimestamp(1_772_442_906, UTC)
 
 
+class TestOriginals:
+    @pytest.mark.parametrize(("answer", "again"), [(503, CacheResult.MISS), (404, CacheResult.HIT)])
+    async def test_one_that_may_come_yet_is_asked_for_again(
+        self, system: ArchiveSystem, upstream: FakeUpstream, answer: int, again: CacheResult
+    ) -> None:
+        """The archive is complete without it; one that is not there is not there the next time either."""
+        fill_with(upstream, "a")
+        upstream.originals["a"] = answer
+
+        archive = await system.finished(include=("original",))
+        _, result = await system.start(include=("original",))
+
+        assert (archive.state, [failure.is_original for failure in archive.failures]) == (State.COMPLETE, [True])
+        assert result is again
+
+
 class TestBuild:
     async def test_new_downloads_start_only_while_somebody_wants_them(
         self, upstream: FakeUpstream, tmp_path: Path

@@ -7,7 +7,7 @@ import pytest
 
 from service.archives import readers as readers_module
 from service.archives.readers import Abandoned, Readers
-from tests.support.transport import FakeClock, yield_to_loop
+from tests.support.transport import TIMEOUT, FakeClock, yield_to_loop
 
 WINDOW, GRACE = 100, 60.0
 
@@ -176,3 +176,15 @@ async def test_what_was_found_is_in_use_until_its_reader_can_have_begun(readers:
     await yield_to_loop()
 
     assert (within, right_after, readers.is_used) == (True, True, False)
+
+
+async def test_a_build_that_waits_hears_of_a_reader_who_left() -> None:
+    """Given one who reads slowly and leaves: the build does not wait for him for ever."""
+    readers = Readers(window=1, grace=0)
+    with readers.reading():
+        waiting = asyncio.create_task(readers.wait_for_demand(lambda: 100))
+        await yield_to_loop()
+
+    async with asyncio.timeout(TIMEOUT):
+        with pytest.raises(Abandoned):
+            await waiting
