@@ -9,9 +9,15 @@ import pytest
 from service.images import blob_index
 from service.images.blobs import Blob
 from service.images.legacy import KeyWithLegacy
+from service.images.requests import ImageRequest
+from service.upstream.models import Rendition
 
 BLOB = Blob("b" * 64, 100, 7, "jpg")
 OTHER = Blob("c" * 64, 200, 8, "png")
+
+
+def image(key: str) -> ImageRequest:
+    return ImageRequest(key, "a", Rendition())
 
 
 @pytest.fixture
@@ -47,7 +53,7 @@ def test_an_image_of_version_0_is_found_until_there_is_one_of_today(connection: 
     blob_index.insert(connection, BLOB, None, (100, 1), "boot")
     connection.execute("INSERT INTO images VALUES ('old', ?)", (BLOB.digest,))
     before = blob_index.find(connection, [key])
-    blob_index.insert(connection, OTHER, ("a", key), (200, 1), "boot")
+    blob_index.insert(connection, OTHER, image(key), (200, 1), "boot")
 
     assert (before, blob_index.find(connection, [key])) == ({key: BLOB}, {key: OTHER})
     assert blob_index.has_legacy(connection)
@@ -56,7 +62,7 @@ def test_an_image_of_version_0_is_found_until_there_is_one_of_today(connection: 
 
 def test_what_is_removed_says_how_much_it_was(connection: sqlite3.Connection) -> None:
     """And nothing names it any more."""
-    blob_index.insert(connection, BLOB, ("a", "a.0"), (100, 1), "boot")
+    blob_index.insert(connection, BLOB, image("a.0"), (100, 1), "boot")
 
     freed = [blob_index.remove(connection, BLOB.digest) for _ in range(2)]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.images.leases import Lease, NoLeases
+from service.images.protocols import Lease
 
 
 @pytest.mark.parametrize(
@@ -15,11 +15,3 @@ def test_the_next_one_is_told_where_the_image_is(known: str | None, told: str, g
     Lease(shared_in=known, give_back=given_back.append).release(told)
 
     assert given_back == [given]
-
-
-async def test_on_one_machine_every_fetch_is_the_only_one() -> None:
-    """Nobody waits, and nobody is told."""
-    lease = await NoLeases().acquire("a.0", buys=True)
-    lease.release("order")
-
-    assert (lease.is_only_one, lease.shared_in) == (True, None)

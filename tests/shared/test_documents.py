@@ -286,7 +286,7 @@ class TestObjects:
             await objects.write("a", b"4", tag)
 
         with pytest.raises(ObjectChanged):
-            await objects.replace("gone", b"5", tag)
+            await objects.write("gone", b"5", tag)
 
         assert await objects.get("a") == (b"3", other)
         assert await objects.get("b") is None
@@ -302,8 +302,8 @@ class TestObjects:
         monkeypatch.setattr("obstore.put_async", put_async)
 
         with pytest.raises(ObjectChanged):
-            await objects.replace("a", b"1", '"tag"')
-        for write in (objects.create, objects.overwrite):
+            await objects.write("a", b"1", '"tag"')
+        for write in (objects.write, objects.overwrite):
             objects.link.is_up = True
             with pytest.raises(Unavailable):
                 await write("a", b"1")
