@@ -8,7 +8,7 @@ import pytest
 from aioresponses import aioresponses
 
 from service.problems import Problem, UpstreamBusy, UpstreamError, UpstreamUnauthorized
-from service.upstream import order_document
+from service.upstream import json_stream
 from service.upstream.client import UnknownOffset
 from service.upstream.json_stream import InvalidDocument
 from service.upstream.order_document import read_orders
@@ -102,7 +102,7 @@ def test_what_is_no_list_is_refused(body: bytes) -> None:
 @pytest.mark.parametrize(("parts", "is_read"), [(10, True), (9, False)])
 def test_a_list_without_end_is_refused(monkeypatch: pytest.MonkeyPatch, parts: int, is_read: bool) -> None:
     """It was made to waste time."""
-    monkeypatch.setattr(order_document, "_MAX_PARTS", parts)
+    monkeypatch.setattr(json_stream, "_MAX_PARTS", parts)
     body: Any = json.dumps({"orders": [{"id": "o1", "name": "n"}]}).encode()  # eleven parts, counted from 0
 
     if is_read:
