@@ -23,7 +23,7 @@ from service.reasons import UploadReason
 from service.settings import Settings
 from service.upstream.new_order import NewFile, NewOrder
 from tests.support.samples import jpeg, png
-from tests.support.transport import MemoryBody
+from tests.support.transport import TIMEOUT, MemoryBody
 
 FORM = "multipart/form-data; boundary=x"
 MANY = 1 << 20
@@ -121,8 +121,9 @@ class TestParts:
         """Nor who sends a little for ever."""
         monkeypatch.setattr(parts, bound, 0.01)
 
-        with pytest.raises(UploadTimeout):
-            await contents(b"--x\r\n", ended=False)
+        async with asyncio.timeout(TIMEOUT):
+            with pytest.raises(UploadTimeout):
+                await contents(b"--x\r\n", ended=False)
 
     @pytest.mark.parametrize(
         ("given", "text"),
