@@ -6,12 +6,12 @@ from service.images.protocols import Lease
 
 
 @pytest.mark.parametrize(
-    ("known", "told", "given"), [(None, "", ""), ("a", "", "a"), ("a", "b", "b"), ("", "b", "b"), ("", "", "")]
+    ("known", "newest", "given"), [(None, "", ""), ("a", "", "a"), ("a", "b", "b"), ("", "b", "b"), ("", "", "")]
 )
-def test_the_next_one_is_told_where_the_image_is(known: str | None, told: str, given: str) -> None:
+def test_the_next_one_is_told_where_the_image_is(known: str | None, newest: str, given: str) -> None:
     """As one of which order it is shared: of the newest, else of that which was known before."""
     given_back: list[str] = []
 
-    Lease(shared_in=known, give_back=given_back.append).release(told)
+    Lease(shared_in=known, give_back=given_back.append).release(newest)
 
     assert given_back == [given]
