@@ -38,6 +38,7 @@ function item(link) {
 /** Say why a photo is missing, in place of what would open and save it, and that the ZIP comes without it. */
 async function missing(link, picture) {
   const answer = await fetch(picture.src).catch(() => null);
+  await answer?.arrayBuffer().catch(() => {}); // or the connection would wait to be read
   if (answer?.ok && !link.dataset.again) {
     link.dataset.again = "asked"; // it was a moment's trouble
     picture.src += "";

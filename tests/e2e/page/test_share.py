@@ -180,6 +180,7 @@ async def test_a_photo_that_is_missing_at_the_client_is_explained(
     await expect(photo.nth(1)).to_contain_text("Not ready yet. Open this link again later.")
     await expect(photo.nth(2)).to_contain_text("This photo cannot be loaded.")
     await expect(page.get_by_text("2 photos are missing here, and would be missing in the ZIP.")).to_be_visible()
+    await page.wait_for_load_state("networkidle")  # no answer is left unread, which would keep its connection
     assert [await photo.nth(at).get_by_role("link").count() for at in range(4)] == [2, 0, 0, 2]
     assert await visitor.axe() == []
     await page.get_by_role("link", name="hall.jpg", exact=True).tap()
