@@ -226,6 +226,28 @@ async def partial(studio: Studio) -> None:
         await studio.shoot(visitor, f"partial{look}")
 
 
+async def left_out(studio: Studio) -> None:
+    """Photos that cannot be had: some of an order, all of one, and how a client sees the first."""
+    odd = [ImageSpec(name="garage.jpg", status="processing"), ImageSpec(name="terrace.jpg", status="error")]
+    some, none = studio.order("12 Harbour Lane", *odd), studio.sandbox.control.add_order(odd[1:], name="5 Church Row")
+    path = f"/v1/orders/{some.order_id}/images"
+    async with studio.site.session.post(
+        f"{studio.site.url}/v1/links", json={"path": path, "expires_in": 86_400}
+    ) as response:
+        shared = (await response.json())["page"]
+    for look, options in LOOKS.items():
+        visitor = await studio.visit(f"/?order={some.order_id}", **options)
+        await visitor.page.get_by_role("button", name="List of names").click()
+        await visitor.page.get_by_role("button", name="Show which").click()
+        await studio.shoot(visitor, f"left-out{look}", whole=False)
+        await studio.shoot(await studio.visit(f"/?order={none.order_id}", **options), f"hopeless{look}", whole=False)
+        visitor = await Visitor.arrive(studio.browser, studio.site.url, **options)
+        await visitor.open(shared)
+        await visitor.page.locator(".gallery li").last.scroll_into_view_if_needed()
+        await expect(visitor.page.locator("#missing")).to_be_visible()
+        await studio.shoot(visitor, f"delivery-missing{look}", whole=False)
+
+
 async def errors(studio: Studio) -> None:
     """An order that does not exist, and a download of which nothing came."""
     lost = studio.order("5 Church Row")
@@ -318,6 +340,7 @@ STATES: tuple[Callable[[Studio], Awaitable[None]], ...] = (
     without_scripts,
     downloading,
     partial,
+    left_out,
     errors,
     uploads,
     docs,
