@@ -160,8 +160,8 @@ UPSTREAM = (
     ),
     Mutant(
         "upstream/bodies.py",
-        "len(body) + len(chunk) > long:",
-        "len(body) > long:",
+        "len(body) + len(chunk) > LONG_DOCUMENT:",
+        "len(body) > LONG_DOCUMENT:",
         "a turn is waited for before a long document is taken",
         "tests/upstream/test_bodies.py",
     ),
