@@ -93,7 +93,6 @@ class Options(RenditionOptions):
         300,
         ge=0,
         le=3600,
-        allow_inf_nan=False,
         description="With `wait`: for how many seconds; up to 5 fewer where an equal request is being served already.",
     )
     refresh: bool = Field(

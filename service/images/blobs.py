@@ -92,7 +92,7 @@ class BlobWriter:
 
     def is_whole(self, extension: str) -> bool:
         """Whether what was written ends where the image's format says it ends."""
-        if self._file is None or self.size == 0:
+        if self._file is None:
             return False
         with mmap.mmap(self._file, self.size, prot=mmap.PROT_READ) as data:
             return formats.is_whole(data, extension)

@@ -236,4 +236,19 @@ API = (
         "a preset may buy",
         "tests/api/test_origins.py",
     ),
+    Mutant(
+        "settings.py",
+        "value if isinstance(value, tuple) else (value,)",
+        "(value,)",
+        "secrets in lists are masked as those alone",
+        "tests/test_settings.py",
+        "tests/telemetry/test_logs.py",
+    ),
+    Mutant(
+        "telemetry/issues.py",
+        "_FAILURE_KEPT_SECONDS if self._kept is None else _KEPT_SECONDS",
+        "_KEPT_SECONDS",
+        "a failure of Sentry is not kept as long as its answer",
+        "tests/telemetry/test_issues.py",
+    ),
 )

@@ -319,13 +319,6 @@ ARCHIVES = (
         "tests/archives/test_transmit.py",
     ),
     Mutant(
-        "archives/plan.py",
-        "hopeless = (ImageState.FAILED, ImageState.EXPIRED)",
-        "hopeless = (ImageState.FAILED,)",
-        "what expired is not counted into the price",
-        "tests/archives/test_plan.py",
-    ),
-    Mutant(
         "archives/eviction.py",
         "_results(connection, limit // 2)",
         "_results(connection, limit)",
@@ -352,5 +345,81 @@ ARCHIVES = (
         "if not self.is_expired(record)]",
         "a kept result past the TTL answers no new request",
         "tests/archives/test_catalogue.py",
+    ),
+    Mutant(
+        "archives/build.py",
+        "        await self._catalogue.settle(archive, state, summary)\n        archive.settle(state, summary)\n",
+        "        archive.settle(state, summary)\n        await self._catalogue.settle(archive, state, summary)\n",
+        "the end is on the disk before readers hear of it",
+        "tests/archives/test_build.py",
+    ),
+    Mutant(
+        "archives/build.py",
+        "(self._catalogue.drop if was_seen else self._catalogue.forget)",
+        "self._catalogue.forget",
+        "who holds a part of a failed archive is told that it is gone",
+        "tests/archives/test_build.py",
+        "tests/e2e/test_storms.py",
+    ),
+    Mutant(
+        "archives/archives.py",
+        (
+            "            await self.previews.check_price([plan.without(known)], options)\n"
+            "            if options.refresh:\n"
+            "                plan = await self._refreshed(plan, order, options)\n"
+        ),
+        (
+            "            if options.refresh:\n"
+            "                plan = await self._refreshed(plan, order, options)\n"
+            "            await self.previews.check_price([plan.without(known)], options)\n"
+        ),
+        "what is refused for its price makes nothing anew",
+        "tests/archives/test_previews.py",
+        "tests/e2e/test_spending.py",
+    ),
+    Mutant(
+        "archives/archives.py",
+        "check_price([plan.without(known)], options)",
+        "check_price([plan], options)",
+        "what a caller has already costs nothing",
+        "tests/archives/test_previews.py",
+        "tests/e2e/test_since.py",
+    ),
+    Mutant(
+        "archives/archive_index.py",
+        "for result in archive.results if result.code is None and result.key",
+        "for result in archive.results if result.key",
+        "an image without its end is new since an archive that holds it",
+        "tests/archives/test_catalogue.py",
+        "tests/e2e/test_since.py",
+    ),
+    Mutant(
+        "archives/named.py",
+        "SET is_only = is_only AND archive_id = excluded.archive_id,",
+        "SET is_only = archive_id = excluded.archive_id,",
+        "a URL that has named two archives has named two for ever",
+        "tests/archives/test_named.py",
+        "tests/e2e/test_order_ranges.py",
+    ),
+    Mutant(
+        "archives/readers.py",
+        "        self._left_at = time.monotonic()\n        self.moved()\n",
+        "        self._left_at = time.monotonic()\n",
+        "a build that waits for a slow reader hears that he left",
+        "tests/archives/test_readers.py",
+    ),
+    Mutant(
+        "archives/single_image.py",
+        "if fetched.attempts and not is_looked_at:",
+        "if not is_looked_at:",
+        "an image that was here is not counted as downloaded",
+        "tests/archives/test_single_image.py",
+    ),
+    Mutant(
+        "archives/image_delivery.py",
+        "whole=part is None",
+        "whole=True",
+        "for a part of an image the whole is not brought here",
+        "tests/archives/test_image_delivery.py",
     ),
 )

@@ -88,4 +88,11 @@ ORDERS = (
         "the last poll is at the deadline",
         "tests/orders/test_schedule.py",
     ),
+    Mutant(
+        "orders/orders.py",
+        " and self._short.get(order_id) != _counts(order)",
+        "",
+        "an order that is known to list fewer images is not asked for twice",
+        "tests/orders/test_orders.py",
+    ),
 )
