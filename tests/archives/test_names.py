@@ -428,19 +428,19 @@ def test_an_original_keeps_its_own_extension(name: str, extension: str, own: str
 
 def test_some_of_each_name_stays_whatever_stands_around_it() -> None:
     """Twenty bytes, though the rest of the template were cut for them."""
-    names = Names.by_template("{name}{order}{order}", [("a", "n" * 200 + ".jpg")], {"a": 1}, order="o" * 200, total=1)
+    stems = stems_by_template("{name}{order}{order}", [("a", "n" * 200 + ".jpg")], {"a": 1}, order="o" * 200, total=1)
 
-    assert names.stems["a"] == ("n" * 20 + "o" * 160)[:145]
+    assert stems["a"] == ("n" * 20 + "o" * 160)[:145]
 
 
 def test_a_template_names_an_image_once() -> None:
     """As it is called where it is listed first; and by its id where nothing of the template can be used."""
     positions = {"a": 1, "b": 2}
 
-    twice = Names.by_template("{name}", [("a", "x.jpg"), ("a", "y.jpg")], positions, order="o", total=2)
-    empty = Names.by_template("..", [("a", "x.jpg"), ("b", "y.jpg")], positions, order="o", total=2)
+    twice = stems_by_template("{name}", [("a", "x.jpg"), ("a", "y.jpg")], positions, order="o", total=2)
+    empty = stems_by_template("..", [("a", "x.jpg"), ("b", "y.jpg")], positions, order="o", total=2)
 
-    assert (twice.stems, empty.stems) == ({"a": "x"}, {"a": "a", "b": "b"})
+    assert (twice, empty) == ({"a": "x"}, {"a": "a", "b": "b"})
 
 
 def test_folders_of_equal_long_names_are_short_too() -> None:

@@ -298,8 +298,8 @@ IMAGES = (
     ),
     Mutant(
         "images/body.py",
-        "if self._writer.has_file or (self._running is not None and not self._running.done()):",
-        "if self._writer.has_file:",
+        "if self.writer.has_file or (self._running is not None and not self._running.done()):",
+        "if self.writer.has_file:",
         "a body whose first piece is still being written leaves no file",
         "tests/images/test_body.py",
     ),
