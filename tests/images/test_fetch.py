@@ -796,9 +796,9 @@ class TestTime:
         async with scene_of(upstream, images, limit=1) as scene:
             held = scene.fetch("held")
             await upstream.until(lambda: upstream.calls("held") == 1)
-            scene.parts.client._image_seconds = 0.3
+            scene.parts.client._image_seconds = 1.0
             waiting = scene.fetch()
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(1.1)
             gate.set()
 
             assert (await waiting).attempts == 1
