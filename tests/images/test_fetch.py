@@ -311,6 +311,9 @@ class TestFlights:
             held = scene.fetch("held")
             await upstream.until(lambda: upstream.calls("held") == 1)
             thumbnails = [scene.fetch("a", FetchContext("build", behind=True)) for _ in range(2)]
+            async with asyncio.timeout(TIMEOUT):
+                while not any(scene.queued()):
+                    await yield_to_loop()
             await yield_to_loop()
 
             assert scene.queued() == [0, 1]
