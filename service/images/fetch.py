@@ -95,7 +95,7 @@ class ImageFetcher:
         Raises `ImageFailed`, `OutOfSpace`, or `NotWanted` when its turn came and `context` did not want it any more.
         """
         while True:
-            if (reason := context.refusal(image)) is not None and not self._flights.is_running(image.key):
+            if (reason := context.refusal(image)) is not None:
                 if (stored := await self._find_only(image, context)) is not None:
                     return Fetched(stored, 0)
                 if not self._flights.is_running(image.key):

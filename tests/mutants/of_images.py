@@ -311,13 +311,6 @@ IMAGES = (
         "tests/images/test_images_elsewhere.py",
     ),
     Mutant(
-        "images/fetch.py",
-        "is not None and not self._flights.is_running(image.key):\n",
-        "is not None:\n",
-        "a build without credit joins what another one is buying",
-        "tests/images/test_fetch.py",
-    ),
-    Mutant(
         "images/blob_index.py",
         "isinstance(key, KeyWithLegacy) and key not in found}",
         "isinstance(key, KeyWithLegacy)}",
