@@ -119,10 +119,6 @@ async def handle_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return _answer(request, InternalError())
 
 
-EVERY_REQUEST = (trace, observe, handle_errors)
-"""From the outside in."""
-
-
 def _answer(request: web.Request, problem: Problem) -> web.StreamResponse:
     if PREPARED in request:
         cut(request)

@@ -14,7 +14,7 @@ from service.api.keys import UPSTREAM
 from service.api.limits import Counts
 from service.api.query import is_order_id, read_as
 from service.api.route import Answer, Route, Who, count
-from service.problems import InvalidParameter, NotConfigured
+from service.problems import InvalidParameter
 from service.upstream.client import UnknownOffset
 from service.upstream.models import Order
 
@@ -157,6 +157,6 @@ ROUTES = (
                 OrderPage,
             ),
         ),
-        problems=(InvalidParameter, NotConfigured, *UPSTREAM_CALL),
+        problems=(InvalidParameter, *UPSTREAM_CALL),
     ),
 )

@@ -54,7 +54,9 @@ class BreakerHints:
         name = f"batch:circuit:{breaker.circuit}"
         left = breaker.pause_seconds
         if left is None:
-            if breaker.is_open:  # its trial is under way
+            if not breaker.is_closed:
+                if breaker.is_open:  # its trial is under way: nobody else's begins meanwhile
+                    await self._redis.pexpire(f"{name}:trial", _TRIAL_MILLISECONDS)
                 return
             if breaker in self._told or breaker in self._trying:
                 await self._redis.delete(name, f"{name}:trial")

@@ -125,9 +125,12 @@ class RedisImageLeases:
         try:
             return await asyncio.shield(asked)
         except asyncio.CancelledError:  # it may be ours once that is answered, and others would wait for it
-            give_back = partial(self._send, [(key, number, "")])
-            asked.add_done_callback(lambda _: self._redis.call_later(give_back))
+            asked.add_done_callback(partial(self._give_back_unclaimed, key, number))
             raise
+
+    def _give_back_unclaimed(self, key: str, number: int, answered: asyncio.Future[list[str]]) -> None:
+        answered.exception()  # seen: nobody waits for it any more
+        self._redis.call_later(partial(self._send, [(key, number, "")]))
 
     async def _ask_together(self) -> None:
         asked, self._asked = self._asked, []

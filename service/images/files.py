@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Container
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +14,11 @@ from typing import BinaryIO, Self
 from service.images.blobs import Blob, BlobLost, BlobUnreadable, BlobWriter, write_all
 
 _UNFINISHED = "incoming"
+_NEW, _MODE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640
 # Open files of large blobs that were just written, for the readers who follow.
 _KEPT_OPEN = 16
+# The system writes pages to the disk after about so long, and may drop them from memory then.
+_IN_PAGES_SECONDS = 30.0
 # Bytes of small blobs that were just written.
 _MEMORY_BYTES = 16 << 20
 
@@ -24,6 +28,7 @@ class OpenBlob:
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
+        self.since = time.monotonic()
         self._users = 0
 
     def __enter__(self) -> Self:
@@ -74,9 +79,12 @@ class BlobFiles:
         """
         path = self._place(digest)
         try:
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            file = os.open(path, _NEW, _MODE)
         except FileExistsError:
             return self._replace(path, data)
+        except FileNotFoundError:
+            self._make_folder(digest)  # somebody removed it
+            file = os.open(path, _NEW, _MODE)
         try:
             write_all(file, [data])
             status = os.fstat(file)
@@ -105,17 +113,20 @@ class BlobFiles:
             writer.path.replace(path)
         except FileNotFoundError:
             if not path.exists():
-                raise
+                self._make_folder(digest)  # somebody removed it
+                writer.path.replace(path)
         status = path.stat()
         return status.st_size, status.st_mtime_ns
 
     def _place(self, digest: str) -> str:
         """Where a blob is to be put; its folder is made with the first one in it."""
-        folder = digest[:2]
-        if folder not in self._folders:
-            (self.directory / folder).mkdir(exist_ok=True)
-            self._folders.add(folder)
-        return f"{self._root}/{folder}/{digest}"
+        if digest[:2] not in self._folders:
+            self._make_folder(digest)
+        return f"{self._root}/{digest[:2]}/{digest}"
+
+    def _make_folder(self, digest: str) -> None:
+        self.path(digest).parent.mkdir(exist_ok=True)
+        self._folders.add(digest[:2])
 
     def probe(self) -> None:
         """Make a file and remove it. Raises `OSError` where that cannot be done."""
@@ -146,13 +157,19 @@ class BlobFiles:
         if len(self._open) > _KEPT_OPEN:
             self._close(self._open.popitem(last=False)[1])
 
-    def mapped(self, digest: str) -> mmap | None:
+    def mapped(self, blob: Blob) -> mmap | None:
         """The pages of a large blob that was just written: to send them copies nothing but into the socket.
 
         Not of others: where a page must be read from the disk and cannot be, its reader dies with the whole process.
         """
-        opened = self._open.get(digest)
-        return None if opened is None else mmap(opened.file.fileno(), 0, prot=PROT_READ)
+        opened = self._open.get(blob.digest)
+        if opened is None or time.monotonic() - opened.since > _IN_PAGES_SECONDS:
+            return None
+        try:
+            pages = mmap(opened.file.fileno(), 0, prot=PROT_READ)
+        except (OSError, ValueError):  # no room for a mapping, or an empty file
+            return None
+        return pages if len(pages) == blob.size else None
 
     def forget(self, digest: str) -> None:
         """The blob is deleted: nothing of it stays in memory, nothing holds its room on the disk."""

@@ -318,7 +318,7 @@ class ImageStore:
 
     def content(self, blob: Blob) -> bytes | mmap | Path:
         """The bytes of an image that was written just now; of others its file."""
-        return self._files.in_memory(blob.digest) or self._files.mapped(blob.digest) or self._files.path(blob.digest)
+        return self._files.in_memory(blob.digest) or self._files.mapped(blob) or self._files.path(blob.digest)
 
     async def open_blob(self, blob: Blob, *, whole: bool = True) -> OpenBlob | None:
         """The image's file, to be entered at once. Raises `BlobLost`, or `BlobUnreadable`.

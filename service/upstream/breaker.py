@@ -63,6 +63,10 @@ class Breaker(pybreaker.CircuitBreakerListener):
         )
 
     @property
+    def is_closed(self) -> bool:
+        return self._is_closed
+
+    @property
     def is_open(self) -> bool:
         return self.retry_after > 0
 

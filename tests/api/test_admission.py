@@ -76,10 +76,12 @@ def test_one_that_becomes_busy_leaves_the_other_idle_ones_of_its_address_known()
         ("192.0.2.1", "192.0.2.2", False),
         ("fe80::1%eth0", "fe80::2%eth1", True),
         ("unix", "unix", True),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
     ],
 )
 def test_a_network_of_ipv6_is_one_caller(one: str, other: str, same: bool) -> None:
-    """An address of IPv4 is one by itself."""
+    """An address of IPv4 is one by itself, also where IPv6 is listened to."""
     assert (peer_group(one) == peer_group(other)) is same
 
 

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from mmap import mmap
 from pathlib import Path
@@ -203,6 +204,39 @@ async def test_what_was_written_a_while_ago_is_sent_elsewhere_from_its_file(imag
 
     assert isinstance(content, Path)
     assert content.read_bytes() == b"first" * MIB
+
+
+@pytest.mark.parametrize("trouble", ["later", "shortened", "no room"])
+async def test_pages_that_may_not_be_there_are_not_sent_elsewhere(
+    images: ImageStore, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    """The file is, whose errors can be told."""
+    blob = await put(images, "k", b"photo" * MIB)
+    if trouble == "later":
+        later = time.monotonic() + 31
+        monkeypatch.setattr("service.images.files.time.monotonic", lambda: later)
+    elif trouble == "shortened":
+        os.truncate(images._files.path(blob.digest), 0)
+    else:
+
+        def no_room(*_: object, **__: object) -> None:
+            raise OSError(errno.ENOMEM, "no room")
+
+        monkeypatch.setattr(files_module, "mmap", no_room)
+
+    assert isinstance(images.content(blob), Path)
+
+
+@pytest.mark.parametrize("size", [7, 2 * MIB])
+async def test_a_folder_that_was_removed_is_made_again(images: ImageStore, size: int) -> None:
+    """Somebody tidied up empty ones."""
+    blob = await put(images, "k", b"x" * size)
+    await images.delete(lambda _: [blob.digest])
+    images._files.path(blob.digest).parent.rmdir()
+
+    again = await put(images, "k", b"x" * size)
+
+    assert await read(images, again) == b"x" * size
 
 
 def test_a_write_that_failed_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,12 @@ class Keys:
         left = int((self._ends.get(name, 0.0) - self._clock()) * 1000)
         return left if left > 0 else -2
 
+    async def pexpire(self, name: str, px: int) -> bool:
+        left = await self.pttl(name)
+        if left > 0:
+            self._ends[name] = self._clock() + px / 1000
+        return left > 0
+
     async def delete(self, *names: str) -> None:
         self._look()
         for name in names:
@@ -165,6 +171,31 @@ async def test_a_failed_trial_is_told_as_any_other_failure(
     clock.advance(RESET - 1)
     await waiting.look()
     assert await trying.look() == pytest.approx(1.5)
+
+
+async def test_a_long_trial_keeps_the_others_off(two: tuple[Instance, Instance], clock: FakeClock) -> None:
+    """One that was given up says nothing: the hint stays, and after a while another one may try."""
+    trying, waiting = two
+    trying.fail()
+    await trying.look()
+    await waiting.look()
+    clock.advance(RESET - 1)
+    await trying.look()
+    await waiting.look()
+    clock.advance(1)
+
+    trial = trying.circuit.admit()
+    for _ in range(20):
+        await trying.look()
+        assert await waiting.look() == pytest.approx(1.5)
+        clock.advance(1)
+    trial.abandon()
+    await trying.look()
+    assert await waiting.look() == pytest.approx(1.5)
+    clock.advance(10)
+    await waiting.look()
+
+    assert await waiting.look() == 0
 
 
 async def test_one_that_died_while_it_tried_keeps_others_off_for_seconds(

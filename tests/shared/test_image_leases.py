@@ -1,13 +1,14 @@
 """Who may fetch an image, in a real Redis: one instance at a time, and what a dead one may have done is told."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 import pytest
 
 from service.cluster.image_leases import RedisImageLeases
-from service.cluster.link import Link
+from service.cluster.link import Link, Unavailable
 from service.cluster.redis_link import RedisLink
 from service.images.protocols import Lease
 from service.telemetry.metrics import Metrics, Shared
@@ -99,6 +100,31 @@ async def test_those_who_ask_at_the_same_moment_ask_together(
     assert (told.shared_in, new.shared_in) == ("an order", "")
     assert calls_made == 1
     await until_free(other)
+
+
+async def test_who_leaves_while_redis_is_away_leaves_nothing_behind(
+    mine: RedisLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No failure that nobody has seen, which would be reported."""
+    leases, go_on = leases_of(mine), asyncio.Event()
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+
+    async def refuse(_: object) -> None:
+        await go_on.wait()
+        raise Unavailable("gone")
+
+    monkeypatch.setattr(mine, "call", refuse)
+    asking = asyncio.create_task(leases.acquire(KEY, buys=True))
+    await yield_to_loop()
+    asking.cancel()
+    await asyncio.wait([asking])
+    go_on.set()
+    await leases.close()
+    del asking
+    gc.collect()
+
+    assert reported == []
 
 
 async def test_whoever_has_the_lease_next_is_told_in_which_index_the_image_is(
