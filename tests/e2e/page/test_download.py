@@ -407,11 +407,13 @@ async def test_cancelling_ends_the_job_and_shows_the_options_again(
     await page.wait_for_url("**job=*")
     job = page.url.partition("job=")[2].partition("&")[0]
 
-    async with page.expect_response(lambda response: response.request.method == "DELETE"):
+    async with (
+        page.expect_response(lambda response: response.request.method == "DELETE"),
+        page.expect_response(f"**/v1/orders/{order.order_id}"),  # it is looked at again
+    ):
         await page.get_by_role("button", name="Cancel").press("Enter")
 
     await expect(page.locator("#go")).to_be_focused()  # not lost with the button
-    await page.wait_for_load_state("networkidle")  # the order was looked at again
     await expect(page.locator("#note")).to_have_text(
         "Cancelled. What has arrived is kept: downloading again continues there."
     )
