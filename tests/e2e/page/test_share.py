@@ -187,20 +187,41 @@ async def test_a_photo_that_is_missing_at_the_client_is_explained(
     await expect(page.locator(".lightbox")).to_contain_text("2 of 2")
 
 
-async def test_a_moments_trouble_with_a_picture_is_overcome(visit: Visit, site: Service, sandbox: Sandbox) -> None:
-    """What comes when it is asked for once more is shown as if nothing had been."""
+async def test_what_could_not_be_loaded_is_no_missing_photo(visit: Visit, site: Service, sandbox: Sandbox) -> None:
+    """It is asked for again, unless that is to be in more than a minute; what still does not come keeps its links, for
+    it may well be in the ZIP."""
     order = sandbox.control.add_sample_order()
     path = f"/v1/orders/{order.order_id}/images"
     async with site.session.post(f"{site.url}/v1/links", json={"path": path, "expires_in": 600}) as response:
         address = (await response.json())["page"]
     visitor = await visit()
+    visitor.ignore("net::ERR_FAILED")
     page = visitor.page
-    lost = f"**/images/{order.images[0].image_id}?*"
-    await page.route(lost, lambda route: route.fulfill(status=502, body=""), times=1)
+    moment, limited, closed, offline = (f"**/images/{image.image_id}*" for image in order.images[:4])
+    refused = {"status": 429, "headers": {"Retry-After": "1"}, "body": ""}
+    away = {"status": 503, "headers": {"Retry-After": "61"}, "body": "Closed for a minute"}
+    await page.route(moment, lambda route: route.fulfill(status=502, body=""), times=1)
+    await page.route(limited, lambda route: route.fulfill(**refused), times=2)
+    await page.route(closed, lambda route: route.fulfill(**away))
+    await page.route(offline, lambda route: route.abort())
+    await page.clock.install()
     await visitor.open(address)
 
-    await expect(page.locator(".gallery img").first).to_have_js_property("naturalWidth", 480)
+    photo = page.get_by_role("list", name="Photos").get_by_role("listitem")
+    late = "This photo could not be loaded just now. Reload the page to try again."
+    await expect(photo.nth(2)).to_contain_text(late)
+    for _ in range(2):
+        async with page.expect_request(offline):
+            await page.clock.fast_forward(5_000)
+    await expect(photo.nth(3)).to_contain_text(late)
+    for at in range(2):
+        await expect(photo.nth(at).locator("img")).to_have_js_property("naturalWidth", 480)
     await expect(page.locator("#missing")).to_be_hidden()
+    assert [await photo.nth(at).get_by_role("link").count() for at in range(4)] == [2, 2, 2, 2]
+    assert len([request for request in visitor.requests if order.images[2].image_id in request.url]) == 2
+    assert await visitor.axe() == []
+    await photo.nth(2).get_by_role("link").first.click()
+    await expect(page.get_by_text("Closed for a minute")).to_be_visible()
 
 
 async def test_what_is_wrong_is_said_before_anything_is_shared(visit: Visit, sandbox: Sandbox) -> None:
