@@ -131,6 +131,9 @@ export function downloadQuery(chosen) {
   return query;
 }
 
+/** Whether a photo that is chosen will not be in the ZIP. */
+export const isLeftOut = ({ status }) => status !== "ready" && !(BUSY.has(status) && form().wait.value);
+
 /** Say on the buttons what they get, and beside them what that costs. `chosen` are some of `all` images of the overview. */
 export function showCost(chosen, all) {
   const waits = form().wait.value !== "";
@@ -145,11 +148,10 @@ export function showCost(chosen, all) {
   write($("go-label"), count ? `Download ${photos(count)}${sizes > 1 ? ` in ${sizes} sizes` : ""}` : busy.length ? "Nothing ready yet" : "No photo chosen");
   const buys = buysPhotos();
   $("cost").dataset.kind = buys && count > here ? "warn" : "";
-  const lost = chosen.length - ready.length - busy.length;
   $("share").disabled = ready.length === 0;
   for (const label of document.querySelectorAll(".share-what")) write(label, `Share ${kind()}`);
   write($("cost"), isHopeless ? hopeless(all.length) : price(count, here, buys));
-  const out = isHopeless ? "" : leftOut(busy.length, lost, waits, count);
+  const out = isHopeless ? "" : leftOut(chosen.filter(isLeftOut), count);
   write($("left-out"), out);
   $("show-left-out").hidden = !out;
   showMore();
@@ -188,13 +190,15 @@ function price(count, here, buys) {
   return `Uses up to ${credits(count - here)}: one for each photo not bought before${form().preview.value === "several" ? ", whatever its sizes" : ""}.${originals}`;
 }
 
-/** What will not be in the ZIP: `busy` photos are not ready yet, `lost` ones never will be. */
-function leftOut(busy, lost, waits, count) {
+/** What will not be in the ZIP: `images`, of which some are not ready yet, and the others never will be. */
+function leftOut(images, count) {
+  const busy = images.filter((image) => BUSY.has(image.status)).length;
+  const lost = images.length - busy;
   const gone = lost && `${photos(lost)} that cannot be downloaded`;
   if (busy && !count) {
     const late = `${photos(busy)} ${busy === 1 ? "is" : "are"} not ready yet. This page updates automatically; you can close it and come back later.`;
     return gone ? `${late} Left out: ${gone}.` : late;
   }
-  const parts = [busy && !waits && `${photos(busy)} not ready yet`, gone].filter(Boolean);
+  const parts = [busy && `${photos(busy)} not ready yet`, gone].filter(Boolean);
   return parts.length ? `Left out: ${parts.join(", ")}.` : "";
 }

@@ -2,7 +2,7 @@
 import { base, getJson } from "./api.js";
 import { $, say, write } from "./dom.js";
 import { credits, photos } from "./format.js";
-import { BUSY, choose, downloadQuery, offerParts, rendering, saving, shareable, showCost, showNames, showWays, wrongField } from "./options.js";
+import { BUSY, choose, downloadQuery, isLeftOut, offerParts, rendering, saving, shareable, showCost, showNames, showWays, wrongField } from "./options.js";
 import { PhotoList } from "./photos.js";
 import { Refusal } from "./problems.js";
 import { rememberOrder, showRecent } from "./recent.js";
@@ -33,7 +33,7 @@ export class Order {
   #delay = 0;
   #got = new Map(); // photos of the last download, by id: whether it has all of their files
   #state = ""; // of the download: "waiting" for photos, "collecting" them, "done", or none
-  #list = new PhotoList({ onChange: () => this.#chosen(), saving });
+  #list = new PhotoList({ onChange: () => this.#chosen(), saving, isLeftOut });
   #run = new Run({
     onJob: (jobId) => this.#remember(jobId),
     onResults: (lines, other) => this.#showResults(lines, other),

@@ -32,7 +32,7 @@ export class PhotoList {
   #shown = null; // the photo that was gone to last, of those that will not be in the ZIP
   #hooks;
 
-  /** Hooks: `onChange()` of what is chosen, `saving()`: the query and the label with which one photo is saved. */
+  /** Hooks: `onChange()` of what is chosen, `saving()`: the query and the label with which one photo is saved, `isLeftOut(image)`: whether the ZIP comes without it. */
   constructor(hooks) {
     this.#hooks = hooks;
     $("photo-list").addEventListener("change", () => this.#changed());
@@ -179,9 +179,11 @@ export class PhotoList {
     if (why && reason) write(why, reason);
   }
 
-  /** Go to the next photo that will not be in the ZIP, from the one that was gone to before. */
+  /** Go to the next chosen photo that will not be in the ZIP, from the one that was gone to before. */
   #showLeftOut() {
-    const items = [...$("photo-list").querySelectorAll("[data-state=bad], [data-state=busy]")];
+    const left = this.chosen.filter(this.#hooks.isLeftOut).map((image) => this.#rows.get(image.image_id).item);
+    const items = left.filter((item) => item.isConnected);
+    if (!items.length) return; // none is in place yet
     const next = items[(items.indexOf(this.#shown) + 1) % items.length];
     this.#shown = next;
     next.tabIndex = -1;

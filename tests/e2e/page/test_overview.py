@@ -191,13 +191,14 @@ async def test_an_order_of_which_nothing_can_be_had_shows_the_ways_on(
 
 
 async def test_what_is_left_out_is_gone_to_from_the_bar(visit: Visit, sandbox: Sandbox) -> None:
-    """One photo after the other, with its name and its reason in sight; as a list of names, too."""
+    """One photo after the other, with its name and its reason in sight; as a list of names, too. What is waited for, or
+    not chosen, is not among them."""
     ready = [ImageSpec(name=f"{at:02}.jpg") for at in range(20)]
     lost = [ImageSpec(name="attic.jpg", status="error"), ImageSpec(name="cellar.jpg", status="waiting")]
-    order = sandbox.control.add_order([lost[0], *ready, lost[1]])
+    order = sandbox.control.add_order([lost[0], *ready, ImageSpec(name="hall.jpg", status="processing"), lost[1]])
     visitor = await visit(viewport=PHONE, has_touch=True, is_mobile=True)
     page = visitor.page
-    await visitor.open(f"/?order={order.order_id}")
+    await visitor.open(f"/?order={order.order_id}&wait_timeout=300")
     await visitor.overview()
 
     for view in ("grid", "list"):
@@ -210,6 +211,19 @@ async def test_what_is_left_out_is_gone_to_from_the_bar(visit: Visit, sandbox: S
             await expect(row.get_by_text(reason).locator("visible=true")).to_be_in_viewport(ratio=1)
         await page.get_by_role("button", name="List of names").tap()
     assert await visitor.axe() == []
+
+    await visitor.unfold()
+    await page.get_by_label("Photos still being enhanced").select_option("Leave out")
+    for name in ("attic.jpg", "hall.jpg", "cellar.jpg"):
+        await page.get_by_role("button", name="Show which").tap()
+        await expect(page.locator("#photo-list li").filter(has_text=name)).to_be_focused()
+    await page.get_by_role("checkbox", name="hall.jpg").uncheck()
+    for name in ("attic.jpg", "cellar.jpg"):
+        await page.get_by_role("button", name="Show which").tap()
+        await expect(page.locator("#photo-list li").filter(has_text=name)).to_be_focused()
+    await page.locator("#all").check()
+    await page.locator("#all").uncheck()
+    await page.locator("#show-left-out").dispatch_event("click")  # a press that comes too late
 
 
 async def test_a_list_has_each_name_beside_its_tick(visit: Visit, sandbox: Sandbox) -> None:
