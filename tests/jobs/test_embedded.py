@@ -140,6 +140,28 @@ async def test_an_expired_job_is_forgotten_a_day_later(tmp_path: Path) -> None:
     assert found == [True, False, True]
 
 
+async def test_a_change_while_the_job_is_being_read_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given one that ends after the table was read, and before who watches it has what was read."""
+    database = await Database.open(tmp_path, [table.SCHEMA])
+    engine = await EmbeddedJobs.open(database)
+    job, _ = await engine.submit(request())
+    end, get = ended(job), EmbeddedJobs.get
+
+    async def end_meanwhile(engine: EmbeddedJobs, job_id: str) -> Job | None:
+        found = await get(engine, job_id)
+        await engine.end(end)
+        return found
+
+    monkeypatch.setattr(EmbeddedJobs, "get", end_meanwhile)
+    async with asyncio.timeout(TIMEOUT):
+        told = [known async for known in engine.watch(job.id)]
+    await database.close()
+
+    assert told == [job, end]
+
+
 async def full(*_: object, **__: object) -> NoReturn:
     """What every transaction comes to on a full disk."""
     raise OutOfSpace("SQLITE_FULL")

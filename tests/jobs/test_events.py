@@ -124,6 +124,25 @@ async def test_another_archive_of_the_job_is_told_from_its_start() -> None:
     assert [(event.name, event.number) for event in seen] == [("image", 1), ("image", 2), ("status", 0), ("image", 1)]
 
 
+async def test_another_archive_is_told_from_its_start_after_a_reconnect_too() -> None:
+    """The last number that the caller has seen is of the archive before: it passes over nothing of this one."""
+    first, second = building(), building("e")
+    for archive in (first, first, second):
+        add(archive)
+    records = Records(running(first))
+    records.become(running(second))
+    records.become(ended(running(second)))
+
+    found = await rest(stream(records, first, second, after=2))
+
+    assert [(event.name, event.number) for event in found] == [
+        ("status", 2),
+        ("status", 0),
+        ("image", 1),
+        ("status", 4),
+    ]
+
+
 async def test_a_job_that_has_ended_says_only_so() -> None:
     """With all that is missing in one document."""
     archive = building()

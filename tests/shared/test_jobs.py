@@ -187,6 +187,21 @@ async def test_a_record_goes_by_itself(
     assert await records.redis.zcard("batch:jobs:all") == await records.redis.zcard("batch:jobs:of:somebody") == 0
 
 
+async def test_jobs_behind_one_whose_record_has_gone_are_listed(
+    records: JobRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its id is dropped from the index, and what follows moves up: the next page begins earlier by as much."""
+    monkeypatch.setattr("service.cluster.job_records._PAGE", 2)
+    oldest, older, newest = (Job.new(replace(request(), created=float(number))) for number in (1, 2, 3))
+    for job in (oldest, older, newest):
+        await records.add(job)
+    await records.redis.delete(f"batch:jobs:record:{newest.id}")
+
+    found = await records.find(JobFilter(), 9)
+
+    assert [job.id for job in found] == [older.id, oldest.id]
+
+
 @pytest.mark.parametrize("thaw_after", [1.0, None])
 async def test_a_stop_while_redis_hangs_loses_nothing(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch, thaw_after: float | None

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sqlite3
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -354,3 +355,31 @@ async def test_one_that_cannot_be_shared_keeps_no_others_waiting(
 
     assert "image could not be shared" in caplog.text
     assert "could not be shared yet" in caplog.text
+
+
+async def test_of_two_images_of_equal_content_the_one_not_shared_yet_stays_marked(tmp_path: Path) -> None:
+    """Given a process that ends when only the other was shared: the next one knows what is left."""
+    storage = MemoryStore()
+    await storage.put_async("index/broken/0", b"no document")
+    images = ClusterImages(Objects(storage, Metrics()))
+    database = await Database.open(tmp_path, [blob_index.SCHEMA])
+    store = SimpleNamespace(content=lambda _: b"bytes")
+    both = (image("v.1"), image("w.1", "broken"))
+
+    async def share_rest() -> bool:
+        return True
+
+    def mark(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO blobs VALUES (?, 5, 1, 'jpg', 0, 'boot', 0, 0)", (blob(1).digest,))
+        for one in both:
+            images.mark(connection, blob(1), one)
+
+    await database.run(mark)
+    for one in both:
+        images.stored(blob(1), one, None)
+    await publishing.Publisher(images, database, cast(ImageStore, store), share_rest).close()
+    left = await database.run(lambda connection: connection.execute("SELECT order_id, key FROM unshared").fetchall())
+    await database.close()
+
+    assert await images.find(image("v.1"), None) == (blob(1), True)
+    assert left == [("broken", "w.1")]

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.reasons import Reason
+from service.telemetry.metrics import Circuit
 from service.upstream.answers import UpstreamFailure, content_range, refusal, retry_after, strong_etag
 
 NOW = datetime(2026, 3, 2, 9, 15, 4, tzinfo=UTC)
@@ -131,6 +132,26 @@ class TestRefusal:
         """5xx, timeouts without a byte, connection errors, broken bodies; not refusals, not a document that cannot be
         read, not a body that came too slowly."""
         assert failure.breaks_circuit is breaks
+
+    @pytest.mark.parametrize(
+        ("circuit", "status", "is_refusal"),
+        [
+            (Circuit.API, 400, True),
+            (Circuit.API, 499, True),
+            (Circuit.API, 399, False),
+            (Circuit.API, 500, False),
+            (Circuit.API, None, False),
+            (Circuit.ASSETS, 400, False),
+            (Circuit.ASSETS, 499, False),
+        ],
+    )
+    def test_only_a_4xx_of_the_api_itself_is_a_refusal(
+        self, circuit: Circuit, status: int | None, is_refusal: bool
+    ) -> None:
+        """What a 5xx has done cannot be told, and what the place of a redirect refuses has been sold by the API."""
+        failure = UpstreamFailure(Reason.REJECTED, status=status, circuit=circuit)
+
+        assert failure.is_refusal is is_refusal
 
 
 class TestRetryAfter:
