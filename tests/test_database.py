@@ -327,6 +327,22 @@ def test_the_reserve_is_taken_again_after_a_while(tmp_path: Path, monkeypatch: p
     assert (given, early, path.stat().st_size, reserve.give()) == ([True, False], False, 4 << 20, True)
 
 
+def test_a_reserve_that_was_held_for_long_is_not_taken_again_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait counts from when it was given, however long it lay there before."""
+    clock = FakeClock()
+    monkeypatch.setattr(database_module, "time", clock)
+    path = tmp_path / "reserve"
+    reserve = _Reserve(path)
+    clock.advance(3_600)
+
+    given = reserve.give()
+    reserve.renew()
+
+    assert (given, path.exists()) == (True, False)
+
+
 def test_half_a_reserve_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What could not be had whole holds no room."""
 

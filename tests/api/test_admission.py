@@ -57,6 +57,18 @@ def test_one_address_has_a_quarter_and_trusted_ones_as_many_as_they_like() -> No
     assert not any(connection.is_evicted for connection in proxied)
 
 
+def test_an_address_over_its_share_ends_none_of_another_address() -> None:
+    """Although one of another has been idle for longer."""
+    admission, other, mine = Admission(8), Held(), [Held() for _ in range(2)]
+    admission.admit(other, "192.0.2.2")
+    for connection in mine:
+        admission.admit(connection, "192.0.2.1")
+
+    assert admission.admit(Held(), "192.0.2.1")
+
+    assert [connection.is_evicted for connection in (other, *mine)] == [False, True, False]
+
+
 def test_one_that_becomes_busy_leaves_the_other_idle_ones_of_its_address_known() -> None:
     """They make room for its next one."""
     admission, mine = Admission(12), [Held() for _ in range(3)]

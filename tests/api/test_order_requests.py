@@ -66,6 +66,24 @@ async def test_what_failed_may_be_tried_again(requests: LocalOrderRequests) -> N
     assert await requests.begin(KEY) is None
 
 
+async def test_what_was_cancelled_may_be_tried_again(requests: LocalOrderRequests) -> None:
+    """Its caller left before there was an answer, and comes back with the same key."""
+    has_begun = asyncio.Event()
+
+    async def work() -> None:
+        async with working_on(requests, KEY):
+            has_begun.set()
+            await asyncio.Event().wait()
+
+    working = asyncio.create_task(work())
+    await has_begun.wait()
+    working.cancel()
+    await asyncio.wait([working])
+
+    assert working.cancelled()
+    assert await requests.begin(KEY) is None
+
+
 async def test_a_failure_over_an_answer_takes_nothing_from_it(requests: LocalOrderRequests) -> None:
     """It is known already, whatever becomes of who was told."""
     await requests.begin(KEY)

@@ -18,7 +18,7 @@ from service.images.body import ImageTooLarge
 from service.images.fetch import ImageFetcher
 from service.images.protocols import Lease
 from service.images.requests import FetchContext, Fetched, ImageFailed, ImageRequest
-from service.images.spending import LocalSpending
+from service.images.spending import LocalSpending, Reservation
 from service.images.store import ImageStore
 from service.reasons import Reason
 from service.telemetry.metrics import Circuit
@@ -642,6 +642,25 @@ class TestCredit:
 
         assert await scene.spending.spent() == 1
         assert sample(scene.parts.metrics.registry, "batch_images_bought_total") == 1
+
+    async def test_what_autoenhance_was_never_asked_for_costs_nothing(
+        self, scene: Scene, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given calls that are paused once the credit is reserved, it is given back."""
+        upstream.images["a"] = jpeg()
+        spent: list[int | None] = []
+        really_reserve = scene.spending.reserve
+
+        async def reserve_and_pause(key: str) -> Reservation | None:
+            reservation = await really_reserve(key)
+            spent.append(await scene.spending.spent())
+            scene.parts.breakers[Circuit.API].advise(60)
+            return reservation
+
+        monkeypatch.setattr(scene.spending, "reserve", reserve_and_pause)
+
+        assert await reason(scene.fetch(preview=False)) == (Reason.BREAKER_OPEN, 0)
+        assert (upstream.received, [*spent, await scene.spending.spent()]) == ([], [1, 0])
 
 
 @pytest.mark.parametrize(("answer", "released"), [(404, ["a.0"]), (jpeg(), [])], ids=["failed", "stored"])

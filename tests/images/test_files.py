@@ -254,3 +254,18 @@ def test_a_write_that_failed_leaves_no_file(tmp_path: Path, monkeypatch: pytest.
         kept.write("d" * 64, b"photo")
 
     assert not kept.path("d" * 64).exists()
+
+
+def test_a_small_image_that_is_written_again_mends_a_damaged_file(tmp_path: Path) -> None:
+    """What is there need not be what was written."""
+    kept = BlobFiles(tmp_path, ThreadPoolExecutor(1))
+    kept.prepare(set())
+    path = kept.path("d" * 64)
+    kept.write("d" * 64, b"photo")
+    path.write_bytes(b"phot")
+
+    stamp = kept.write("d" * 64, b"photo")
+
+    status = path.stat()
+    assert path.read_bytes() == b"photo"
+    assert stamp == (5, status.st_mtime_ns)

@@ -1,8 +1,10 @@
 """What is stored is found as it is, or not at all; and is never fetched again for nothing."""
 
+import asyncio
 import errno
 import os
 import sqlite3
+import threading
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,11 +17,13 @@ from service.images import blob_index, blobs, integrity
 from service.images import store as store_module
 from service.images.blobs import Blob, BlobUnreadable, content_of
 from service.images.files import BlobFiles
+from service.images.requests import ImageRequest
 from service.images.store import ImageStore
 from service.telemetry.metrics import Metrics
-from tests.support.images import MIB, Evictions, files, found, left_over, open_store, put, read
+from service.upstream.models import Rendition
+from tests.support.images import MIB, Evictions, files, fill, found, left_over, open_store, put, read
 from tests.support.samples import jpeg
-from tests.support.transport import sample
+from tests.support.transport import sample, yield_to_loop
 
 
 def stored_bytes(metrics: Metrics) -> float:
@@ -399,3 +403,32 @@ async def test_what_names_a_deleted_blob_goes_with_it(images: ImageStore, databa
     rows = await database.run(lambda connection: connection.execute("SELECT count(*) FROM variants").fetchone())
     assert rows == (0,)
     assert await found(images, "a.0") == {}
+
+
+async def test_a_file_that_is_removed_and_comes_anew_stays(images: ImageStore, database: Database) -> None:
+    """Given work behind both that fails, and has its transaction run again: the removal is no part of it."""
+    data, held = bytes(2 * MIB), threading.Event()
+    blob = await put(images, "k.0", data)
+
+    def fail(_: sqlite3.Connection) -> None:
+        raise KeyError
+
+    async with images.receive() as body:
+        await body.expect(len(data))
+        await fill(body, data)
+        content, _ = await body.complete("txt")
+        blocked = database.give(lambda _: held.wait())
+        removing = asyncio.create_task(images.delete(lambda _: [blob.digest]))
+        await yield_to_loop()
+        image = ImageRequest("k.0", "a", Rendition())
+        publishing = asyncio.create_task(images.publish(body, content, "jpg", image))
+        await yield_to_loop()
+        failing = database.give(fail)
+        held.set()
+        await blocked
+        with pytest.raises(KeyError):
+            await failing
+        assert (await removing, await publishing) == ((1, len(data)), blob)
+
+    assert await found(images, "k.0") == {"k.0": blob}
+    assert await read(images, blob) == data

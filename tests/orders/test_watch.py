@@ -224,6 +224,25 @@ async def test_nothing_is_kept_of_orders_that_nobody_waits_for(upstream: Upstrea
     assert orders._polls == {}
 
 
+async def test_one_who_leaves_takes_nothing_from_the_others(upstream: Upstream, orders: Orders) -> None:
+    """Who still waits hears of the next look, whoever takes it, and of a notify."""
+    upstream.answer = CHANGING
+    waiter = Waiter(orders, Schedule(), is_final)
+    await yield_to_loop()
+    with orders.watch("o"):
+        pass
+
+    await orders.refresh("o")
+    await yield_to_loop()
+    looks = list(waiter.outcomes)
+    upstream.answer = FINAL
+    orders.notify("o")
+    await yield_to_loop()
+
+    assert (looks, waiter.outcomes) == ([CHANGING], [CHANGING, FINAL])
+    await done(waiter)
+
+
 class TestNextAnswer:
     async def test_it_waits_for_a_look_that_is_answered(self, upstream: Upstream, orders: Orders) -> None:
         """Failures, and news that nobody has looked at, are none."""
