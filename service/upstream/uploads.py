@@ -140,9 +140,14 @@ def _upload_reason(failure: UpstreamFailure, *, is_registered: bool) -> UploadRe
 
 
 async def _chunks(path: Path) -> AsyncIterator[bytes]:
-    file = await asyncio.to_thread(path.open, "rb", buffering=0)
-    try:
-        while chunk := await asyncio.to_thread(file.read, _READ):
-            yield chunk
-    finally:
-        file.close()
+    # Opened by the thread that reads, so that whoever leaves meanwhile leaves no open file behind.
+    offset = 0
+    while chunk := await asyncio.to_thread(_piece, path, offset):
+        offset += len(chunk)
+        yield chunk
+
+
+def _piece(path: Path, offset: int) -> bytes:
+    with path.open("rb", buffering=0) as file:
+        file.seek(offset)
+        return file.read(_READ)
