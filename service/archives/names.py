@@ -207,8 +207,9 @@ def _unique(stems: Sequence[str], size: int = _STEM_BYTES) -> Iterator[str]:
 
 
 def _comparable(stem: str) -> str:
-    """Equal for stems that some file system takes for the same: by case, or by how an accent is encoded."""
-    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", stem).upper().casefold())
+    """Equal for stems that some file system or reader takes for the same: by case, by how an accent is encoded, or by
+    the width or style of a letter."""
+    return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", stem).upper().casefold())
 
 
 def _ascii(filename: str) -> str:

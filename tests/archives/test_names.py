@@ -189,6 +189,7 @@ def test_only_names_of_windows_devices_are_disarmed() -> None:
         (["straße.jpg", "STRASSE.jpg"], ["straße.jpg", "STRASSE_1.jpg"]),
         (["a/b.jpg", "a_b.jpg"], ["a_b.jpg", "a_b_1.jpg"]),
         (["room 2.jpg", "room².jpg"], ["room 2.jpg", "room².jpg"]),
+        (["1.jpg", "\u2460.jpg", "\ufb01re.jpg", "fire.jpg"], ["1.jpg", "\u2460_1.jpg", "\ufb01re.jpg", "fire_1.jpg"]),
     ],
 )
 def test_the_same_name_is_given_once(originals: list[str], names: list[str]) -> None:
