@@ -268,10 +268,8 @@ def test_a_sandbox_without_pillow_says_what_it_cannot_do(
 
 def test_what_is_there_at_the_start_is_not_looked_through_again() -> None:
     """By the garbage collector, which holds the service up meanwhile."""
-    before = gc.get_freeze_count()
-    try:
-        spare_collector()
+    gc.unfreeze()  # the tests do the same once they are collected
 
-        assert gc.get_freeze_count() > before + 10_000
-    finally:
-        gc.unfreeze()
+    spare_collector()
+
+    assert gc.get_freeze_count() > 10_000
