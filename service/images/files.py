@@ -50,7 +50,6 @@ class BlobFiles:
         self._unfinished = directory / _UNFINISHED
         self._threads = threads
         self._numbers = count()
-        self._folders: set[str] = set()
         self._open: OrderedDict[str, OpenBlob] = OrderedDict()
         self._in_memory: OrderedDict[str, bytes] = OrderedDict()
         self._memory_bytes = 0
@@ -77,13 +76,13 @@ class BlobFiles:
 
         Until its row is committed nobody reads it, and a start removes it: it needs no other name meanwhile.
         """
-        path = self._place(digest)
+        path = f"{self._root}/{digest[:2]}/{digest}"
         try:
             file = os.open(path, _NEW, _MODE)
         except FileExistsError:
             return self._replace(path, data)
         except FileNotFoundError:
-            self._make_folder(digest)  # somebody removed it
+            self._make_folder(digest)
             file = os.open(path, _NEW, _MODE)
         try:
             write_all(file, [data])
@@ -108,25 +107,19 @@ class BlobFiles:
 
         It is there already when the work is repeated.
         """
-        path = Path(self._place(digest))
+        path = self.path(digest)
         try:
             writer.path.replace(path)
         except FileNotFoundError:
             if not path.exists():
-                self._make_folder(digest)  # somebody removed it
+                self._make_folder(digest)
                 writer.path.replace(path)
         status = path.stat()
         return status.st_size, status.st_mtime_ns
 
-    def _place(self, digest: str) -> str:
-        """Where a blob is to be put; its folder is made with the first one in it."""
-        if digest[:2] not in self._folders:
-            self._make_folder(digest)
-        return f"{self._root}/{digest[:2]}/{digest}"
-
     def _make_folder(self, digest: str) -> None:
+        """It is made with the first blob in it, and again when somebody has removed it."""
         self.path(digest).parent.mkdir(exist_ok=True)
-        self._folders.add(digest[:2])
 
     def probe(self) -> None:
         """Make a file and remove it. Raises `OSError` where that cannot be done."""
