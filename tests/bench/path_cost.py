@@ -47,10 +47,7 @@ async def download(url: str, size: int) -> float:
 async def service(
     upstream: Upstream, checkout: Path, api: str, warm_up: BenchOrder, **more: str
 ) -> AsyncIterator[ServiceProcess]:
-    """A service that has made one download, and has nothing else in its store; `more` are settings of it.
-
-    Its files stay until upstream's go: where files were just deleted, ext4 takes longer to create others.
-    """
+    """A service that has made one download, and has nothing else in its store; `more` are settings of it."""
     folder = await asyncio.to_thread(tempfile.mkdtemp, dir=upstream.folder)
     settings = SETTINGS | upstream.trust | {"AUTOENHANCE_API_BASE": api, "PYTHONPATH": str(checkout)} | more
     async with ServiceProcess(Path(folder), **settings) as process:
@@ -183,19 +180,19 @@ CASES: Mapping[str, Case] = {
         (Figure("5 MB images, cold: CPU per byte", "s/GB", "pass-through", 2.2),),
         partial(measure_cold, size=5_000_000),
         full=Amount(7, 40),
-        quick=Amount(3, 20),
+        quick=Amount(5, 20),
     ),
     "preview": Case(
         (Figure("200 kB images, cold: CPU per image", "ms", "pass-through", 2.5),),
         partial(measure_cold, size=200_000, per_image=True),
         full=Amount(7, 500),
-        quick=Amount(3, 200),
+        quick=Amount(7, 200),
     ),
     "tiny": Case(
         (Figure("20 kB images, cold: CPU per image", "ms", "pass-through", 5),),
         partial(measure_cold, size=20_000, per_image=True),
         full=Amount(7, 1000),
-        quick=Amount(3, 200),
+        quick=Amount(7, 200),
     ),
     "warm": Case(
         (

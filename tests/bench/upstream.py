@@ -169,6 +169,7 @@ async def open_upstream(folder: Path, speed: Speed = Speed()) -> AsyncIterator[U
     """Run nginx for the length of the block, with all its files in `folder`."""
     program = shutil.which(PROGRAM)
     assert program is not None, f"{PROGRAM} is not installed"
+    await _spread(folder)
     (folder / "assets").mkdir()
     (folder / "v3" / "orders").mkdir(parents=True)
     await _make_certificate(folder)
@@ -196,6 +197,16 @@ async def open_upstream(folder: Path, speed: Speed = Speed()) -> AsyncIterator[U
             with suppress(ProcessLookupError):
                 process.terminate()
             await process.wait()
+
+
+async def _spread(folder: Path) -> None:
+    """Have ext4 place each folder in here by itself, far from where files were deleted in the last minutes.
+
+    Beside those it takes up to ten times as long to create a file. No other file system has this flag, or needs it.
+    """
+    with suppress(FileNotFoundError):
+        process = await asyncio.create_subprocess_exec("chattr", "+T", str(folder), stderr=asyncio.subprocess.DEVNULL)
+        await process.wait()
 
 
 async def _make_certificate(folder: Path) -> None:
