@@ -5,7 +5,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from service.api.admission import Admission
@@ -34,18 +34,32 @@ async def accepting(
 ) -> AsyncIterator[list[socket.socket]]:
     """Give each connection a protocol that `connect` makes; yields the sockets that are listened on.
 
-    Raises `CannotListen`.
+    In the end every connection that was made has its protocol. Raises `CannotListen`.
     """
     async with AsyncExitStack() as stack:
         listeners = [stack.enter_context(listener) for listener in await _listen(connect, host, port)]
         spare = stack.enter_context(_Spare())
-        tasks = [asyncio.create_task(_accept(listener, connect, admission, spare)) for listener in listeners]
+        attaching: set[asyncio.Task[None]] = set()
+
+        async def attach(connections: Sequence[socket.socket]) -> None:
+            these = [asyncio.create_task(_attach(connect, connection)) for connection in connections]
+            attaching.update(these)
+            await asyncio.wait(these)
+            attaching.difference_update(these)
+            for task in these:
+                task.result()
+
+        tasks = [asyncio.create_task(_accept(listener, attach, admission, spare)) for listener in listeners]
         try:
             yield listeners
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if rest := [connection for listener in listeners for connection in _take_all(listener)]:
+                await attach(rest)
+            if attaching:
+                await asyncio.wait(attaching)
 
 
 async def _listen(connect: Callable[[], asyncio.Protocol], host: str, port: int) -> list[socket.socket]:
@@ -72,13 +86,18 @@ def _listening(descriptor: int) -> socket.socket:
 
 
 async def _accept(
-    listener: socket.socket, connect: Callable[[], asyncio.Protocol], admission: Admission, spare: "_Spare"
+    listener: socket.socket,
+    attach: Callable[[Sequence[socket.socket]], Awaitable[None]],
+    admission: Admission,
+    spare: "_Spare",
 ) -> None:
     """Take connections in, for ever."""
     note_after = 0.0
     while True:
         try:
-            await asyncio.gather(*(_attach(connect, taken) for taken in await _take(listener)))
+            await _until_readable(listener)
+            if taken := _take(listener):
+                await attach(taken)
             spare.refill()
         except Exception as error:
             is_full = isinstance(error, OSError) and error.errno in _NO_FILES
@@ -92,14 +111,38 @@ async def _accept(
             await asyncio.sleep(_PAUSE_SECONDS)
 
 
-async def _take(listener: socket.socket) -> list[socket.socket]:
-    """Wait for a connection; take it, and some that are there too. Raises `OSError`."""
-    taken = [(await asyncio.get_running_loop().sock_accept(listener))[0]]
-    with suppress(OSError):
+async def _until_readable(listener: socket.socket) -> None:
+    """Wait until somebody has connected. (To accept in the same call would lose a connection when it is cancelled.)"""
+    loop, is_readable = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(listener, is_readable.set)
+    try:
+        await is_readable.wait()
+    finally:
+        loop.remove_reader(listener)
+
+
+def _take(listener: socket.socket) -> list[socket.socket]:
+    """Connections that wait, as many as are taken at once. Raises `OSError` when none can be."""
+    taken: list[socket.socket] = []
+    try:
         while len(taken) < _AT_ONCE:
             taken.append(listener.accept()[0])
             taken[-1].settimeout(0)
+    except BlockingIOError:
+        pass
+    except OSError:
+        if not taken:
+            raise
     return taken
+
+
+def _take_all(listener: socket.socket) -> list[socket.socket]:
+    """All connections that wait, at once, before no more are made: closing a listener resets those in its queue."""
+    rest: list[socket.socket] = []
+    with listener, suppress(OSError):
+        while taken := _take(listener):
+            rest += taken
+    return rest
 
 
 async def _attach(connect: Callable[[], asyncio.Protocol], taken: socket.socket) -> None:

@@ -2,8 +2,9 @@
 
 import asyncio
 import socket
+import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,6 +22,9 @@ from service.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
+# At a stop: what a request may take to follow its connection.
+_FIRST_REQUEST_SECONDS = 1.0
+_LOOK_SECONDS = 0.02
 # Of Linux: milliseconds that bytes may wait to be taken, then the connection ends with ETIMEDOUT.
 _TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 
@@ -65,6 +69,11 @@ class Connection(web.RequestHandler):
             self._admission.leave(self, self._peer)
             self._peer = None
         super().connection_lost(exc)
+
+    @property
+    def awaits_first_request(self) -> bool:
+        """It was made, and no head of a request has come in yet."""
+        return self._head_timer is not None
 
     def head_received(self) -> None:
         """The head of a request has come in."""
@@ -148,8 +157,17 @@ async def listening(app: web.Application, host: str, port: int, *, drain_seconds
 
         async with accepting(connect, host, port, admission) as listeners:
             yield [_url_of(listener) for listener in listeners]
+        await _first_requests(server.connections)
     finally:
         await runner.cleanup()
+
+
+async def _first_requests(connections: Iterable[web.RequestHandler]) -> None:
+    """Let connections that were just made bring their request: who made them could not know that this is the end."""
+    end = time.monotonic() + _FIRST_REQUEST_SECONDS
+    made = [connection for connection in connections if isinstance(connection, Connection)]
+    while time.monotonic() < end and any(connection.awaits_first_request for connection in made):  # noqa: ASYNC110
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 def _url_of(listener: socket.socket) -> str:

@@ -305,6 +305,7 @@ async def test_an_archive_that_is_gone_is_made_again(
         async with page.expect_download() as first:
             await page.locator("#go").click()
         assert await (await first.value).failure() is None
+        await page.get_by_role("button", name="Save again").wait_for()
         proxy.target = forgetful.url
         proxy.hang_up()
 

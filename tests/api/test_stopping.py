@@ -1,0 +1,72 @@
+"""A stop under load: nobody who has connected is cut off before the answer."""
+
+import asyncio
+import socket
+
+import pytest
+from yarl import URL
+
+from service.api.accepting import _AT_ONCE
+from tests.support.client import StartService
+
+_PROBE = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+# The second is more than are taken at once.
+CROWDS = (1, _AT_ONCE * 2 + 1)
+
+
+def connect(url: str) -> socket.socket:
+    """A connection as the kernel makes it, before the service has taken it in."""
+    target = URL(url)
+    assert target.host is not None
+    return socket.create_connection((target.host, target.port or 80), timeout=10)
+
+
+def is_listening(url: str) -> bool:
+    try:
+        connect(url).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def received(connection: socket.socket) -> bytes:
+    """All that came until the end of the connection."""
+    with connection, connection.makefile("rb") as file:
+        return file.read()
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
+async def test_who_waits_in_the_queue_is_answered(start_service: StartService, crowd: int) -> None:
+    """Connections that the kernel has made and the service has not seen yet, each with a request."""
+    service = await start_service()
+    connections = [connect(service.url) for _ in range(crowd)]
+    for connection in connections:
+        connection.sendall(_PROBE)
+
+    await service.stop()
+
+    assert [received(connection)[:12] for connection in connections] == [b"HTTP/1.1 200"] * crowd
+
+
+async def test_a_request_that_follows_its_connection_is_answered(start_service: StartService) -> None:
+    """Who connected before the stop may send the request after it; a new connection is refused by then."""
+    service = await start_service()
+    connection = connect(service.url)
+    stopping = asyncio.create_task(service.stop())
+    while is_listening(service.url):  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+    connection.sendall(_PROBE)
+    await stopping
+
+    assert received(connection)[:12] == b"HTTP/1.1 200"
+
+
+async def test_a_connection_without_a_request_ends(start_service: StartService) -> None:
+    """It holds no stop up for long."""
+    service = await start_service()
+    connection = connect(service.url)
+
+    await service.stop()
+
+    assert received(connection) == b""
