@@ -101,9 +101,8 @@ def test_no_former_name_is_defined() -> None:
             is_former = name in GONE or (name == "family" and place.startswith(FAMILY))
             if is_former or (is_parameter and name in GONE_PARAMETERS):
                 offences.append(f"{place}:{line}: {name}")
-    for path in files():
-        if path.stem in GONE_MODULES or path.stem.removeprefix("test_") in GONE_MODULES:
-            offences.append(str(path.relative_to(ROOT)))
+    modules = [path for path in files() if {path.stem, path.stem.removeprefix("test_")} & GONE_MODULES]
+    offences += [str(path.relative_to(ROOT)) for path in modules]
 
     assert looked_at > 1_000
     assert offences == []
