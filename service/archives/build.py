@@ -3,7 +3,8 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -105,7 +106,8 @@ class Build:
         self._is_appending = False
         self._stems = plan.stems
         self._planned = plan.entries
-        self._keys = {image.entry: image.key for image in plan.images}
+        self._newer_keys: dict[tuple[str | None, str], str] = {}
+        """Of the images that were made anew while the archive was built, in their newer version."""
         self._gone: set[int] = set()
         """Orders that Autoenhance no longer knows."""
 
@@ -185,8 +187,7 @@ class Build:
         with self._context.orders.watch(self.plan.orders[order].order_id) as watch:
             while True:
                 is_last_poll = not self.plan.wait or schedule.is_over or order in self._gone
-                images = [] if order in self._gone else self.current.images_of(order)
-                now = {image.entry: image for image in images}
+                now = self._entries_now() if order not in self._gone else {}
                 for entry, image in list(waiting.items()):
                     current = now.get(entry)
                     if current is None or current.state in _FINAL or is_last_poll:
@@ -198,6 +199,10 @@ class Build:
                 if not waiting or is_last_poll:
                     return
                 await self._poll_order(order, watch, schedule)
+
+    def _entries_now(self) -> Mapping[tuple[str | None, str], PlannedImage]:
+        """The images as the order is now, by their entries; those of the plan itself while that is how it is."""
+        return self._planned if self.current is self.plan else self.current.entries
 
     async def _poll_order(self, order: int, watch: OrderWatch, schedule: PollSchedule) -> None:
         """Wait for the next look at an order, while somebody wants the archive. Raises `Abandoned`."""
@@ -269,7 +274,8 @@ class Build:
         for (image, _), (member, attempts) in zip(arrived, members, strict=True):
             self.archive.append(member, result_of(image, member, attempts))
             self._arrived_bytes -= member.blob.size
-            self._keys[image.entry] = image.key
+            if image.key != self._planned[image.entry].key:
+                self._newer_keys[image.entry] = image.key
             self._metrics.images.labels(ImageOutcome.DOWNLOADED if attempts else ImageOutcome.STORED).inc()
             if member.blob.is_incomplete:
                 self._metrics.image_failures.labels(Reason.INCOMPLETE).inc()
@@ -284,10 +290,10 @@ class Build:
         archive = self.archive
         if len(archive.results) != archive.total:  # a download was cancelled
             raise Draining
-        sequence = {
-            (image.order, image.image_id, image.rendition or None): at for at, image in enumerate(self.plan.images)
-        }
-        archive.results.sort(key=lambda result: sequence[result.identity])
+        places: dict[tuple[int, str | None], dict[str, int]] = defaultdict(dict)
+        for place, image in enumerate(self.plan.images):
+            places[image.order, image.rendition or None][image.image_id] = place
+        archive.results.sort(key=lambda result: places[result.order, result.rendition][result.image_id])
         failures = archive.failures
         if not archive.members:
             if len(self._gone) == len(self.plan.orders):
@@ -306,10 +312,13 @@ class Build:
 
     def _final_key(self) -> str:
         """Of the order as it is now, if the archive holds just that; else of the order as it was asked for."""
-        now = self.current
-        appended = [(*image.entry, image.name, image.stem, self._keys[image.entry]) for image in self.plan.images]
-        is_current = appended == [(*image.entry, image.name, image.stem, image.key) for image in now.images]
-        return now.key if is_current else self.archive.key
+        planned, now = self.plan.images, self.current.images
+        is_current = len(planned) == len(now) and all(
+            (image.entry, image.name, image.stem) == (latest.entry, latest.name, latest.stem)
+            and self._newer_keys.get(image.entry, image.key) == latest.key
+            for image, latest in zip(planned, now, strict=True)
+        )
+        return self.current.key if is_current else self.archive.key
 
     async def _append_texts(self) -> None:
         """Append the report and the manifest, together, as far as there are to be any."""

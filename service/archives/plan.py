@@ -180,9 +180,6 @@ class Plan(BaseModel):
             raise NothingNew
         return plan
 
-    def images_of(self, order: int) -> list[PlannedImage]:
-        return [image for image in self.images if image.order == order]
-
     def replaced(self, order: int, plan: "Plan") -> "Plan":
         """The plan with one of its orders as `plan`, which is of that order alone, has it now."""
         if not self.orders[order].folder:

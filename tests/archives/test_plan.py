@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.archives.options import Options
-from service.archives.plan import Plan, PlannedOrder, join, options_key
+from service.archives.plan import Plan, PlannedImage, PlannedOrder, join, options_key
 from service.archives.planner import Planner, with_parents
 from service.images.identity import key_digest
 from service.problems import OrderEmpty, TooManyImages, UnknownImage
@@ -23,6 +23,11 @@ def plan(
 ) -> Plan:
     """Of an order with these images (ids or records)."""
     return Planner(max_images).plan(ORDER, parse_order(order(images)), generations or {}, Options(**options))
+
+
+def images_of(whole: Plan, at: int) -> list[PlannedImage]:
+    """Those of one of its orders."""
+    return [image for image in whole.images if image.order == at]
 
 
 def test_images_are_in_the_orders_sequence() -> None:
@@ -203,10 +208,10 @@ def test_several_orders_have_a_folder_each() -> None:
     made = both(rendition=["web", "print"], names="{seq}_{name}")
 
     assert [order.folder for order in made.orders] == ["12 Harbour Lane", "Mill Road"]
-    assert [image.entry for image in made.images_of(1)] == [
+    assert [image.entry for image in images_of(made, 1)] == [
         *(("a", "Mill Road/print"), ("c", "Mill Road/print"), ("a", "Mill Road/web"), ("c", "Mill Road/web")),
     ]
-    assert made.file_name(made.images_of(1)[1], made.stems, "jpg") == "Mill Road/print/02_c.jpg"
+    assert made.file_name(images_of(made, 1)[1], made.stems, "jpg") == "Mill Road/print/02_c.jpg"
     assert len({image.entry for image in made.images}) == len(made.images) == 8
     assert [order.total for order in made.orders] == [4, 4]
 
@@ -218,8 +223,8 @@ def test_an_order_is_replaced_by_what_it_is_now() -> None:
 
     after = before.replaced(1, renamed)
 
-    assert after.images_of(0) == before.images_of(0)
-    assert [image.entry for image in after.images_of(1)] == [("c", "Mill Road"), ("d", "Mill Road")]
+    assert images_of(after, 0) == images_of(before, 0)
+    assert [image.entry for image in images_of(after, 1)] == [("c", "Mill Road"), ("d", "Mill Road")]
     assert after.key != before.key == before.replaced(0, plan(["a", "b"])).key
 
 

@@ -201,7 +201,7 @@ CASES: Mapping[str, Case] = {
         ),
         measure_warm,
         full=Amount(7, 40, repeats=5),
-        quick=Amount(3, 20, repeats=5),
+        quick=Amount(7, 20, repeats=5),
     ),
     "many": Case(
         (
