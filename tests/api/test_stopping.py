@@ -52,7 +52,7 @@ async def test_a_request_that_follows_its_connection_is_answered(start_service: 
     """Who connected before the stop may send the request after it; a new connection is refused by then."""
     service = await start_service()
     connection = connect(service.url)
-    stopping = asyncio.create_task(service.stop())
+    stopping = asyncio.ensure_future(service.stop())
     while is_listening(service.url):  # noqa: ASYNC110
         await asyncio.sleep(0)
 
