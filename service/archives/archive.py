@@ -110,6 +110,9 @@ class Archive:
         self.state = State.BUILDING
         self.members: list[Member] = []
         self.results: list[ImageResult] = []
+        """In the sequence in which they came; those of a settled archive in the sequence of its plan."""
+        self.arrived: list[ImageResult] = []
+        """Those that came while it was followed here, in that sequence for good."""
         self.failure: Problem | None = None
         self._layout = Layout()
         self._changed = Signal()
@@ -163,11 +166,13 @@ class Archive:
         self._layout.append(member)
         if result is not None:
             self.results.append(result)
+            self.arrived.append(result)
         self._changed.fire()
 
     def add_failure(self, result: ImageResult) -> None:
         """Note an image that will not be in the archive."""
         self.results.append(result)
+        self.arrived.append(result)
         self._changed.fire()
 
     def settle(self, state: State, comment: str) -> None:

@@ -74,12 +74,14 @@ async def archive_of(archives: Archives, job: Job, seconds: float | None = None)
 
 
 class _Progress:
-    """The outcomes of a job's archive so far. They may be sorted anew meanwhile: each is known by what it is of."""
+    """The outcomes of a job's archive so far, in the sequence in which they came, as far as that is known here: the
+    list of a settled archive has another one. Each is known by what it is of."""
 
     def __init__(self, after: int) -> None:
         self._skipped = after
         self._archive: Archive | None = None
         self._archive_id: str | None = None
+        self._read = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -99,18 +101,27 @@ class _Progress:
                 self._begin()
                 self._skipped = 0
             self._archive_id = job.archive_id
-            self._archive = await archive_of(archives, job)
+            self._archive, self._read = await archive_of(archives, job), 0
             if self._archive is not None and not job.is_final:
                 reading.enter_context(self._archive.readers.reading(to_the_end=True))
-        for result in self._archive.results[: self._skipped] if self._archive else ():
-            if self.number < self._skipped:
-                self._count(result)
+        outcomes = self._outcomes()
+        while self.number < self._skipped and (result := next(outcomes, None)) is not None:
+            self._count(result)
 
     def take(self) -> Iterator[ImageResult]:
         """Each outcome that was not sent yet, once."""
-        for result in list(self._archive.results) if self._archive else ():
+        for result in self._outcomes():
             if self._count(result):
                 yield result
+
+    def _outcomes(self) -> Iterator[ImageResult]:
+        """Those that were not read yet; in the end all once more: of some nobody saw here how they came."""
+        if self._archive is not None:
+            while self._read < len(self._archive.arrived):
+                self._read += 1
+                yield self._archive.arrived[self._read - 1]
+            if self._archive.is_settled:
+                yield from tuple(self._archive.results)
 
     def _count(self, result: ImageResult) -> bool:
         if result.identity in self._seen:

@@ -106,6 +106,21 @@ async def test_what_was_sent_before_is_passed_over() -> None:
     assert [(event.name, event.number) for event in found if event.name == "image"] == [("image", 3)]
 
 
+async def test_who_reconnects_hears_the_rest_as_it_came_though_the_list_was_sorted_meanwhile() -> None:
+    """The list of a settled archive has the sequence of the order; the numbers that were sent are those of arrival."""
+    archive = building()
+    for code in (Reason.TIMEOUT, Reason.EXPIRED, Reason.TOO_LARGE):
+        add(archive, code)
+    archive.results.reverse()
+    records = Records(running(archive))
+    records.become(ended(running(archive)))
+
+    found = await rest(stream(records, archive, after=1))
+
+    told = [event.data["failures"][0]["code"] for event in found if event.name == "image"]
+    assert told == [Reason.EXPIRED, Reason.TOO_LARGE]
+
+
 async def test_another_archive_of_the_job_is_told_from_its_start() -> None:
     """Given one that was begun anew: its outcomes are others, though they are of the same images."""
     first, second = building(), building("e")
