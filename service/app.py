@@ -224,8 +224,7 @@ async def open_jobs(
 
 async def drain(app: web.Application) -> None:
     """The instance is told to stop: it wants no more traffic."""
-    app[keys.LIFECYCLE].is_ready = False
-    app[keys.LIFECYCLE].stopping.set()
+    app[keys.LIFECYCLE].stop()
 
 
 @asynccontextmanager

@@ -34,7 +34,7 @@ async def accepting(
 ) -> AsyncIterator[list[socket.socket]]:
     """Give each connection a protocol that `connect` makes; yields the sockets that are listened on.
 
-    In the end every connection that was made has its protocol. Raises `CannotListen`.
+    At the end, who waits in the kernel's queue is taken in too. Raises `CannotListen`.
     """
     async with AsyncExitStack() as stack:
         listeners = [stack.enter_context(listener) for listener in await _listen(connect, host, port)]
@@ -46,8 +46,8 @@ async def accepting(
             attaching.update(these)
             await asyncio.wait(these)
             attaching.difference_update(these)
-            for task in these:
-                task.result()
+            if errors := [error for task in these if (error := task.exception()) is not None]:
+                raise errors[0]
 
         tasks = [asyncio.create_task(_accept(listener, attach, admission, spare)) for listener in listeners]
         try:
@@ -56,10 +56,8 @@ async def accepting(
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            if rest := [connection for listener in listeners for connection in _take_all(listener)]:
-                await attach(rest)
-            if attaching:
-                await asyncio.wait(attaching)
+            rest = [connection for listener in listeners for connection in _close(listener, spare)]
+            await asyncio.gather(*attaching, *(_attach(connect, one) for one in rest), return_exceptions=True)
 
 
 async def _listen(connect: Callable[[], asyncio.Protocol], host: str, port: int) -> list[socket.socket]:
@@ -136,13 +134,23 @@ def _take(listener: socket.socket) -> list[socket.socket]:
     return taken
 
 
-def _take_all(listener: socket.socket) -> list[socket.socket]:
-    """All connections that wait, at once, before no more are made: closing a listener resets those in its queue."""
+def _close(listener: socket.socket, spare: "_Spare") -> list[socket.socket]:
+    """Stop listening; returns the connections that waited in the listener's queue, which would be reset with it."""
     rest: list[socket.socket] = []
-    with listener, suppress(OSError):
-        while taken := _take(listener):
+    with listener:
+        while True:
+            try:
+                taken = _take(listener)
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:
+                if error.errno in _NO_FILES and spare.close_one():
+                    continue
+                log.error("connections cannot be accepted", exc_info=error)  # noqa: TRY400
+                return rest
+            if not taken:
+                return rest
             rest += taken
-    return rest
 
 
 async def _attach(connect: Callable[[], asyncio.Protocol], taken: socket.socket) -> None:

@@ -15,7 +15,7 @@ from service.api.accepting import accepting
 from service.api.admission import Admission, connections_within, raise_file_limit
 from service.api.base_path import taken_off
 from service.api.documents import COMMON_HEADERS, problem_response
-from service.api.keys import SETTINGS, TIMEOUTS
+from service.api.keys import LIFECYCLE, SETTINGS, TIMEOUTS
 from service.api.timeouts import Timeouts
 from service.problems import BadRequest, HeadersTooLarge, InternalError, Problem
 from service.telemetry.logs import get_logger
@@ -157,13 +157,14 @@ async def listening(app: web.Application, host: str, port: int, *, drain_seconds
 
         async with accepting(connect, host, port, admission) as listeners:
             yield [_url_of(listener) for listener in listeners]
+            app[LIFECYCLE].stop()
         await _first_requests(server.connections)
     finally:
         await runner.cleanup()
 
 
 async def _first_requests(connections: Iterable[web.RequestHandler]) -> None:
-    """Let connections that were just made bring their request: who made them could not know that this is the end."""
+    """Wait, a moment at most, for connections that have brought no request yet: who made them knows of no stop."""
     end = time.monotonic() + _FIRST_REQUEST_SECONDS
     made = [connection for connection in connections if isinstance(connection, Connection)]
     while time.monotonic() < end and any(connection.awaits_first_request for connection in made):  # noqa: ASYNC110

@@ -11,3 +11,8 @@ class Lifecycle:
     is_ready: bool = False
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the instance is told to stop."""
+
+    def stop(self) -> None:
+        """It wants no more traffic."""
+        self.is_ready = False
+        self.stopping.set()

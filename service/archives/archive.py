@@ -110,9 +110,9 @@ class Archive:
         self.state = State.BUILDING
         self.members: list[Member] = []
         self.results: list[ImageResult] = []
-        """In the sequence in which they came; those of a settled archive in the sequence of its plan."""
-        self.arrived: list[ImageResult] = []
-        """Those that came while it was followed here, in that sequence for good."""
+        """In the sequence in which they came; once settled, in the sequence of the plan."""
+        self.arrived = self.results
+        """The same, never sorted."""
         self.failure: Problem | None = None
         self._layout = Layout()
         self._changed = Signal()
@@ -166,13 +166,11 @@ class Archive:
         self._layout.append(member)
         if result is not None:
             self.results.append(result)
-            self.arrived.append(result)
         self._changed.fire()
 
     def add_failure(self, result: ImageResult) -> None:
         """Note an image that will not be in the archive."""
         self.results.append(result)
-        self.arrived.append(result)
         self._changed.fire()
 
     def settle(self, state: State, comment: str) -> None:

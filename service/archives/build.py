@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -105,7 +105,8 @@ class Build:
         """Bytes of the images that arrived, and of those that are being appended."""
         self._is_appending = False
         self._stems = plan.stems
-        self._planned = plan.entries
+        self._planned = self._entries = plan.entries
+        """By what `Member.entry` says of them, the images as they were planned, and as the order is now."""
         self._newer_keys: dict[tuple[str | None, str], str] = {}
         """Of the images that were made anew while the archive was built, in their newer version."""
         self._gone: set[int] = set()
@@ -130,6 +131,7 @@ class Build:
                     except* TakenOver:  # another instance goes on with it
                         self._is_new, self._arrived, self._arrived_bytes = False, [], 0
                         archive.results = [result for result in archive.results if result.name is not None]
+                        archive.arrived = archive.results
             except asyncio.CancelledError:
                 archive.fail(Draining())
                 raise
@@ -187,7 +189,7 @@ class Build:
         with self._context.orders.watch(self.plan.orders[order].order_id) as watch:
             while True:
                 is_last_poll = not self.plan.wait or schedule.is_over or order in self._gone
-                now = self._entries_now() if order not in self._gone else {}
+                now = self._entries if order not in self._gone else {}
                 for entry, image in list(waiting.items()):
                     current = now.get(entry)
                     if current is None or current.state in _FINAL or is_last_poll:
@@ -200,10 +202,6 @@ class Build:
                     return
                 await self._poll_order(order, watch, schedule)
 
-    def _entries_now(self) -> Mapping[tuple[str | None, str], PlannedImage]:
-        """The images as the order is now, by their entries; those of the plan itself while that is how it is."""
-        return self._planned if self.current is self.plan else self.current.entries
-
     async def _poll_order(self, order: int, watch: OrderWatch, schedule: PollSchedule) -> None:
         """Wait for the next look at an order, while somebody wants the archive. Raises `Abandoned`."""
         await self.archive.readers.wait_for_demand(self._length)
@@ -212,6 +210,7 @@ class Build:
             document = await watch.next_poll(schedule)
             now = await self._context.plan(order_id, document, self.plan.options)
             self.current = self.current.replaced(order, now)
+            self._entries = self.current.entries
         except OrderNotFound:
             self._gone.add(order)
         except Problem:
@@ -293,7 +292,9 @@ class Build:
         places: dict[tuple[int, str | None], dict[str, int]] = defaultdict(dict)
         for place, image in enumerate(self.plan.images):
             places[image.order, image.rendition or None][image.image_id] = place
-        archive.results.sort(key=lambda result: places[result.order, result.rendition][result.image_id])
+        archive.results = sorted(
+            archive.results, key=lambda result: places[result.order, result.rendition][result.image_id]
+        )
         failures = archive.failures
         if not archive.members:
             if len(self._gone) == len(self.plan.orders):

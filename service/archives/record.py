@@ -89,6 +89,8 @@ def extend(archive: Archive, record: Record) -> None:
         archive.append(member, result_of(image, member, attempts) if image else None)
     if record.state in SETTLED:
         archive.results = list(record.results)
+        own = {result.identity: result for result in archive.results}
+        archive.arrived = [own.get(result.identity, result) for result in archive.arrived]
         archive.settle(State(record.state), record.comment or "")
 
 

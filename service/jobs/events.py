@@ -74,13 +74,13 @@ async def archive_of(archives: Archives, job: Job, seconds: float | None = None)
 
 
 class _Progress:
-    """The outcomes of a job's archive so far, in the sequence in which they came, as far as that is known here: the
-    list of a settled archive has another one. Each is known by what it is of."""
+    """The outcomes of a job's archive so far, in the sequence in which they came. Each is known by what it is of."""
 
     def __init__(self, after: int) -> None:
         self._skipped = after
         self._archive: Archive | None = None
         self._archive_id: str | None = None
+        self._list: list[ImageResult] = []
         self._read = 0
         self._begin()
 
@@ -101,7 +101,7 @@ class _Progress:
                 self._begin()
                 self._skipped = 0
             self._archive_id = job.archive_id
-            self._archive, self._read = await archive_of(archives, job), 0
+            self._archive = await archive_of(archives, job)
             if self._archive is not None and not job.is_final:
                 reading.enter_context(self._archive.readers.reading(to_the_end=True))
         outcomes = self._outcomes()
@@ -115,13 +115,17 @@ class _Progress:
                 yield result
 
     def _outcomes(self) -> Iterator[ImageResult]:
-        """Those that were not read yet; in the end all once more: of some nobody saw here how they came."""
-        if self._archive is not None:
-            while self._read < len(self._archive.arrived):
+        """Those that were not read yet. Of a settled archive also its whole list: an instance that only follows learns
+        of failures there."""
+        archive = self._archive
+        if archive is not None:
+            if archive.arrived is not self._list:
+                self._list, self._read = archive.arrived, 0
+            while self._read < len(self._list):
                 self._read += 1
-                yield self._archive.arrived[self._read - 1]
-            if self._archive.is_settled:
-                yield from tuple(self._archive.results)
+                yield self._list[self._read - 1]
+            if archive.is_settled:
+                yield from tuple(archive.results)
 
     def _count(self, result: ImageResult) -> bool:
         if result.identity in self._seen:
@@ -141,7 +145,7 @@ class _Progress:
             await asyncio.Event().wait()
         else:
             with suppress(Problem):
-                await archive.wait_until(lambda: len(archive.results) > self.number)
+                await archive.wait_until(lambda: len(archive.arrived) > self._read or archive.arrived is not self._list)
 
     def document(self, job: Job, result: ImageResult | None = None) -> dict[str, Any]:
         """The job as it stood when so many outcomes were known; `result` is the latest."""

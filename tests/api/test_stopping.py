@@ -1,13 +1,15 @@
 """A stop under load: nobody who has connected is cut off before the answer."""
 
 import asyncio
+import errno
 import socket
 
 import pytest
 from yarl import URL
 
+from service.api import accepting
 from service.api.accepting import _AT_ONCE
-from tests.support.client import StartService
+from tests.support.client import TIMEOUT, StartService
 
 _PROBE = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 # The second is more than are taken at once.
@@ -67,6 +69,40 @@ async def test_a_connection_without_a_request_ends(start_service: StartService) 
     service = await start_service()
     connection = connect(service.url)
 
-    await service.stop()
+    async with asyncio.timeout(TIMEOUT):
+        await service.stop()
 
     assert received(connection) == b""
+
+
+async def test_a_stop_is_told_to_who_asks_at_once(start_service: StartService) -> None:
+    """A probe that waited in the queue hears that the service is not ready any more."""
+    service = await start_service()
+    connection = connect(service.url)
+    connection.sendall(_PROBE.replace(b"/livez", b"/readyz"))
+
+    await service.stop()
+
+    assert received(connection)[:12] == b"HTTP/1.1 503"
+
+
+async def test_without_descriptors_the_spare_ones_are_given_to_who_waits(
+    start_service: StartService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a process that may open no more files when it is told to stop."""
+    service = await start_service()
+    connection = connect(service.url)
+    connection.sendall(_PROBE)
+    refusals = [OSError(errno.EMFILE, "no descriptors"), ConnectionAbortedError(), None]
+    take = accepting._take
+
+    def refuse(listener: socket.socket) -> list[socket.socket]:
+        if (error := refusals.pop(0) if refusals else None) is not None:
+            raise error
+        return take(listener)
+
+    monkeypatch.setattr(accepting, "_take", refuse)
+    await service.stop()
+
+    assert refusals == []
+    assert received(connection)[:12] == b"HTTP/1.1 200"

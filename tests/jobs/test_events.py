@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import cast
 
-from service.archives.archive import Archive
+from service.archives.archive import Archive, ImageResult, State
 from service.archives.archives import Archives
 from service.archives.plan import PlannedOrder
 from service.archives.readers import Readers
@@ -111,7 +111,8 @@ async def test_who_reconnects_hears_the_rest_as_it_came_though_the_list_was_sort
     archive = building()
     for code in (Reason.TIMEOUT, Reason.EXPIRED, Reason.TOO_LARGE):
         add(archive, code)
-    archive.results.reverse()
+    archive.results = archive.results[::-1]
+    archive.settle(State.PARTIAL, "")
     records = Records(running(archive))
     records.become(ended(running(archive)))
 
@@ -119,6 +120,43 @@ async def test_who_reconnects_hears_the_rest_as_it_came_though_the_list_was_sort
 
     told = [event.data["failures"][0]["code"] for event in found if event.name == "image"]
     assert told == [Reason.EXPIRED, Reason.TOO_LARGE]
+
+
+async def test_a_failure_that_only_the_settled_list_has_is_told() -> None:
+    """An instance that follows another's archive learns of failures in the end."""
+    archive = building()
+    add(archive, None)
+    archive.results = [*archive.results, ImageResult("z", "z", code=Reason.EXPIRED)]
+    archive.settle(State.PARTIAL, "")
+    records = Records(running(archive))
+    records.become(ended(running(archive)))
+
+    found = await rest(stream(records, archive))
+
+    assert [(event.number, event.data["failed"]) for event in found if event.name == "image"] == [(1, 0), (2, 1)]
+
+
+async def test_a_failure_that_was_taken_back_is_not_told() -> None:
+    """Given an archive that another instance took over, which tries again what failed here."""
+    archive = building()
+    add(archive, Reason.TIMEOUT)
+    records = Records(running(archive))
+    before = stream(records, archive)
+    async with asyncio.timeout(TIMEOUT):
+        told = [await anext(before) for _ in range(2)]
+        archive.results = archive.arrived = []
+        add(archive, None)
+        add(archive, None)
+        told.append(await anext(before))
+    records.become(ended(running(archive)))
+    await rest(before)
+    again = Records(running(archive))
+    again.become(ended(running(archive)))
+
+    after = await rest(stream(again, archive))
+
+    assert [event.number for event in told] == [0, 1, 2]
+    assert [event.data["failed"] for event in after if event.name == "image"] == [0, 0]
 
 
 async def test_another_archive_of_the_job_is_told_from_its_start() -> None:
