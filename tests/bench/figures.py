@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 from tests.bench.upstream import Upstream
 
 # For each case and checkout: no further round begins after this time.
-FULL_SECONDS, QUICK_SECONDS = 50.0, 15.0
+FULL_SECONDS, QUICK_SECONDS = 50.0, 30.0
 
 
 class Pair(NamedTuple):
