@@ -290,15 +290,18 @@ def test_what_is_odd_and_yet_whole(data: bytes, known: str) -> None:
     assert is_whole(data, known)
 
 
+@pytest.mark.parametrize("behind", [b"", b"\0"], ids=["last", "not last"])
 @pytest.mark.parametrize("step", [2, 3, 16, 257])
-def test_a_marker_on_the_border_of_two_searches_is_found(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A large file is searched in steps."""
+def test_a_marker_on_the_border_of_two_searches_is_found(
+    step: int, behind: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large file is searched in steps, unless its last bytes tell all."""
     monkeypatch.setattr(formats, "_SEARCH_BYTES", step)
 
     for length in range(step, 3 * step):
         data = b"\xff\xd8\xff\xda\x00\x02" + bytes(length) + b"\xff\xd9"
-        assert is_whole(data, "jpg")
-        assert not is_whole(data[:-1], "jpg")
+        assert is_whole(data + behind, "jpg")
+        assert not is_whole(data[:-1] + behind, "jpg")
 
 
 STARTS = [

@@ -185,6 +185,13 @@ class TestImage:
 
         assert (image.image_id, image.image_name) == ("a", "x.jpg")
 
+    @pytest.mark.parametrize("nothing", ["", "  ", [], True], ids=repr)
+    def test_what_says_nothing_under_one_name_leaves_the_other_in_force(self, nothing: object) -> None:
+        """An image with an id is not reported as one without."""
+        image = one_image(image_id=nothing, id="a", image_name=nothing, name="x.jpg")
+
+        assert (image.image_id, image.image_name) == ("a", "x.jpg")
+
     def test_ids_that_no_address_can_hold_are_none_each(self) -> None:
         """Cleaned they would be equal, and one image would be lost without a word."""
         order = parse_order({"images": [{"image_id": "a\ud800"}, {"image_id": "a\ud801", "image_name": "x\udfff.jpg"}]})
