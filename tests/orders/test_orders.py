@@ -316,3 +316,31 @@ async def test_the_oldest_document_makes_room(
         await orders.get(order_id)
 
     assert [orders.is_kept(order_id) for order_id in "abc"] == [False, True, True]
+
+
+async def test_a_document_that_is_fetched_again_takes_no_more_room(
+    upstream: Upstream, orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the place of the one before, and costs no other order its own."""
+    monkeypatch.setattr(orders_module, "_MAX_BYTES", 2 * FINAL.memory_bytes)
+    for order_id in "ab":
+        await orders.get(order_id)
+
+    for _ in range(3):
+        await orders.refresh("b")
+
+    assert [orders.is_kept(order_id) for order_id in "ab"] == [True, True]
+
+
+async def test_a_document_that_is_fetched_again_is_the_newest(
+    upstream: Upstream, orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room for a third is made by the one that was fetched before it."""
+    monkeypatch.setattr(orders_module, "_MAX_BYTES", 2 * FINAL.memory_bytes)
+    for order_id in "ab":
+        await orders.get(order_id)
+
+    await orders.refresh("a")
+    await orders.get("c")
+
+    assert [orders.is_kept(order_id) for order_id in "abc"] == [True, False, True]
