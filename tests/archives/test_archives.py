@@ -450,6 +450,26 @@ class TestById:
 
         assert left <= 600
 
+    async def test_after_a_restart_it_waits_for_what_is_left_of_its_time(
+        self, upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given a build that has waited for four of ten minutes: it waits for six more."""
+        upstream.orders[ORDER] = order([photo("a"), photo("b", status="processing")])
+        upstream.images["a"] = jpeg()
+        async with open_archives(upstream, tmp_path / "data") as system:
+            archive, _ = await system.start(wait=True, wait_timeout=600)
+            with archive.readers.reading(to_the_end=True):
+                await archive.wait_until(lambda: len(archive.members) == 1)
+                await system.archives.close()
+        now = time.time
+        monkeypatch.setattr(time, "time", lambda: now() + 240)
+
+        async with open_archives(upstream, tmp_path / "data") as system:
+            await system.archives.by_id(archive.id)
+            left = system.registry.builds[archive.id].deadline - time.monotonic()
+
+        assert 0 < left <= 360
+
     async def test_after_a_restart_its_readers_have_the_grace_to_come_back(
         self, upstream: FakeUpstream, tmp_path: Path
     ) -> None:

@@ -112,6 +112,19 @@ def test_names_are_made_of_the_place_in_the_whole_order() -> None:
     assert list(second.values()) == [f"12 Harbour Lane {number + 1} i{number}" for number in range(100, 130)]
 
 
+@pytest.mark.parametrize("dates", [{"date_added": None}, {"date_added": 1_772_442_904}], ids=["no dates", "one date"])
+def test_parts_are_the_same_however_the_order_is_listed(dates: dict[str, Any]) -> None:
+    """Images that were added at one moment are parted by their ids: none is in two parts, or in none."""
+    images = [photo(image_id, **dates) for image_id in "abcde"]
+
+    parts = [
+        [{image.image_id for image in plan(listed, max_images=2, part=part).images} for part in (1, 2, 3)]
+        for listed in (images, images[::-1], images[2:] + images[:2])
+    ]
+
+    assert parts == [[{"a", "b"}, {"c", "d"}, {"e"}]] * 3
+
+
 def test_an_original_is_planned_beside_each_image() -> None:
     """Last of all; whatever the image was enhanced with, and as soon as it is uploaded."""
     made = plan(["a", photo("b", status="processing"), photo("c", status="waiting")], include=("original",))
