@@ -16,6 +16,7 @@ from service.problems import ArchiveNotFound
 from service.reasons import Reason
 from tests.jobs.conformance.work import ORDER, TIMEOUT, request
 from tests.jobs.test_runner import add
+from tests.support.transport import yield_to_loop
 
 SUMMARY = {"total": 3, "downloaded": 1, "failed": 2, "bytes": 9, "failures": []}
 
@@ -26,16 +27,21 @@ class Records:
     def __init__(self, job: Job) -> None:
         self._states: asyncio.Queue[Job] = asyncio.Queue()
         self._states.put_nowait(job)
+        self.watches = 0
 
     def become(self, job: Job) -> None:
         self._states.put_nowait(job)
 
     async def watch(self, job_id: str) -> AsyncGenerator[Job, None]:
-        while True:
-            job = await self._states.get()
-            yield job
-            if job.is_final:
-                return
+        self.watches += 1
+        try:
+            while True:
+                job = await self._states.get()
+                yield job
+                if job.is_final:
+                    return
+        finally:
+            self.watches -= 1
 
 
 class Kept:
@@ -194,6 +200,25 @@ async def test_another_archive_is_told_from_its_start_after_a_reconnect_too() ->
         ("image", 1),
         ("status", 4),
     ]
+
+
+async def test_who_leaves_leaves_nothing_behind() -> None:
+    """Given a job that goes on, whose next change is waited for: nobody watches it any more, and nobody reads."""
+    archive = building()
+    records = Records(running(archive))
+    found = stream(records, archive)
+    async with asyncio.timeout(TIMEOUT):
+        await anext(found)
+        following = asyncio.ensure_future(anext(found))
+        await yield_to_loop()
+        add(archive)
+        await following
+
+        before = records.watches, archive.readers.count
+        await found.aclose()
+
+    assert before == (1, 1)
+    assert (records.watches, archive.readers.count) == (0, 0)
 
 
 async def test_a_job_that_has_ended_says_only_so() -> None:
