@@ -6,12 +6,17 @@ from typing import Any, cast
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from service.api import middleware
-from service.api.keys import PREPARED, REQUEST_ID, SETTINGS, STATS
+from service.api.keys import PREPARED, REQUEST_ID, SETTINGS, STATS, TRACES
+from service.api.route import POLICIES, Route
 from service.disk import OutOfSpace
 from service.problems import BreakerOpen
 from service.settings import Settings
+from service.telemetry.traces import Traces
 
 
 @pytest.fixture
@@ -58,3 +63,26 @@ async def test_before_it_an_error_is_a_problem_document(
     _, response = await answered(error, has_begun=False)
 
     assert (response.status, response.content_type, cuts) == (status, "application/problem+json", [])
+
+
+@pytest.mark.parametrize(("status", "is_failed"), [(200, False), (404, False), (499, False), (500, True), (503, True)])
+async def test_an_answer_from_500_on_marks_its_trace(status: int, is_failed: bool) -> None:
+    """A fault of ours does; what a caller did wrong does not."""
+    exported, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    app = web.Application()
+    app[TRACES] = Traces(provider.get_tracer("test"))
+    request = make_mocked_request("GET", "/", app=app)
+    cast(Any, request.match_info.route.resource).canonical = "/"
+    request[REQUEST_ID] = "id"
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=status)
+
+    app[POLICIES] = {("GET", "/"): Route("GET", "/", handler)}
+
+    await middleware.trace(request, handler)
+
+    (span,) = exported.get_finished_spans()
+    assert (span.name, span.status.is_ok) == ("GET /", not is_failed)
+    assert (span.attributes or {}).get("error.type") == (str(status) if is_failed else None)
