@@ -133,6 +133,31 @@ async def test_what_is_seen_while_others_are_told_is_told_next(
     assert await second.look() == 1
 
 
+async def test_other_images_that_are_marked_while_some_are_told_are_told_next(
+    two: tuple[Instance, Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given an order of which one image is told: what is seen of another one meanwhile is not forgotten."""
+    first, second = two
+    documents = first.shared._documents
+    update = documents.update
+    first.is_away = True
+    await first.look()
+
+    async def update_late(*values: object, **more: object) -> object:
+        monkeypatch.setattr(documents, "update", update)
+        first.is_away = True
+        await first.generations.observe(ORDER, BOTH, ["b"])
+        first.is_away = False
+        return await update(*values, **more)  # type: ignore[arg-type]  # as it was called
+
+    monkeypatch.setattr(documents, "update", update_late)
+    first.is_away = False
+    for _ in range(2):
+        assert await first.shared.share()
+
+    assert await second.generations.observe(ORDER, BOTH) == {"a": 0, "b": 1}
+
+
 async def test_what_comes_late_is_known_at_the_next_look(
     two: tuple[Instance, Instance], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,20 @@ async def test_of_two_of_one_generation_at_once_one_is_named(
     assert found in (blob(1), blob(2))
 
 
+async def test_an_image_that_was_fetched_again_is_found_as_it_came_last(
+    two: tuple[ClusterImages, ClusterImages], file: Path
+) -> None:
+    """The storage has lost its bytes, and Autoenhance's are others now: nobody has to fetch it once more."""
+    first, second = two
+    await first.publish(marked(1, "v.1"), file)
+    await second.find(image("v.1"), None)
+
+    await second.publish(marked(2, "v.1"), file)
+
+    assert await second.find(image("v.1"), None) == (blob(2), True)
+    assert await ClusterImages(first._objects).find(image("v.1"), None) == (blob(2), True)
+
+
 async def test_an_image_that_is_not_there_yet_is_waited_for(
     two: tuple[ClusterImages, ClusterImages], file: Path
 ) -> None:

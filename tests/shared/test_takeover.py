@@ -431,6 +431,18 @@ async def test_a_build_that_is_released_is_gone_on_with_at_once(three: list[Inst
     assert await second.follow(second.begin_archive(archive.id))
 
 
+async def test_a_build_that_is_wanted_again_goes_on_where_it_was_released(three: list[Instance]) -> None:
+    """Given that nobody else has gone on with it: what its builder adds comes behind what was there."""
+    first, second, _ = three
+    archive = await begin(first)
+
+    for _ in range(2):
+        await first.archives.release(archive.id)
+    await first.archives.append(archive.id, [(member(2), 1)])
+
+    assert await second.names(archive.id) == ["1.jpg", "2.jpg"]
+
+
 async def test_a_new_request_does_not_wait_for_one_that_nobody_can_go_on_with(three: list[Instance]) -> None:
     """Its builder went on alone and was not seen since: the request has an archive of its own."""
     first, second, _ = three
