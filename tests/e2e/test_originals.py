@@ -112,6 +112,23 @@ async def test_what_may_come_yet_is_asked_for_again(upstream: FakeUpstream, star
     assert [upstream.calls(one) for one in ("a", "b", "original/a", "original/b")] == [1, 1, 2, 1]
 
 
+async def test_who_wants_all_is_not_sent_the_rest_of_what_lacks_one(
+    upstream: FakeUpstream, start_service: StartService
+) -> None:
+    """Given a part of an archive without an original, and `strict` for the rest: it is sent whole, now that it is."""
+    service = await start_service(upstream_attempts=1)
+    upstream.originals["a"] = 500
+    first = await service.download(include="original")
+    upstream.originals["a"] = TIFF
+
+    resuming = {"Range": "bytes=100-", "If-Range": first.headers["ETag"]}
+    answer = await service.download(include="original", on_failure="strict", headers=resuming)
+
+    assert answer.status == 200
+    assert answer.members["originals/kitchen.dng"] == TIFF
+    assert answer.headers["ETag"] != first.headers["ETag"]
+
+
 @pytest.mark.parametrize("answer", [402, 404, 500, 503, Reply(body=b"no image")])
 async def test_no_enhanced_photo_is_lost_with_them(
     upstream: FakeUpstream, start_service: StartService, answer: int | Reply

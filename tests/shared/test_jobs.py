@@ -12,7 +12,7 @@ from service.archives.archives import Archives
 from service.archives.options import Options
 from service.cluster.job_records import IncompatibleJobs, JobRecords
 from service.jobs.engine import JobEnded, JobFilter
-from service.jobs.job import Job, Status
+from service.jobs.job import Callback, Job, Status
 from service.jobs.jobs import Jobs
 from service.problems import JobsUnavailable
 from service.telemetry.metrics import Metrics
@@ -185,6 +185,19 @@ async def test_a_record_goes_by_itself(
     assert while_open > 7 * _DAY
     assert days * _DAY < left <= days * _DAY + 100
     assert await records.redis.zcard("batch:jobs:all") == await records.redis.zcard("batch:jobs:of:somebody") == 0
+
+
+@pytest.mark.parametrize(("expires_in", "days"), [(100, 4), (30 * _DAY, 31)], ids=["soon", "in a month"])
+async def test_a_callback_makes_no_record_go_earlier(records: JobRecords, expires_in: int, days: int) -> None:
+    """It is known for four days more, or until a day after its ZIP has expired: whichever is later."""
+    job = Job.new(request())
+    await records.add(job)
+    await records.end(ended(job, expires=time.time() + expires_in))
+
+    await records.write_follow_up(job.id, Callback())
+
+    left = await records.redis.ttl(f"batch:jobs:record:{job.id}")
+    assert (days - 1) * _DAY < left <= days * _DAY
 
 
 async def test_jobs_behind_one_whose_record_has_gone_are_listed(
