@@ -196,8 +196,8 @@ class Settings(BaseSettings):
     """Administrators send it as `X-Admin-Token`; unset = there are none."""
     rate_limit: Annotated[RateLimitItem | None, NoDecode] = parse("10/minute")
     """Downloads, jobs and new orders that a caller may begin, such as `10/minute`, and ten times as many overviews and
-    `HEAD` requests; `off` = no limit. Wrong keys, tokens and webhook secrets are limited to 10 a minute per address
-    anyway."""
+    `HEAD` requests; `off` = no limit. Different wrong keys, tokens and webhook secrets are limited to 10 a minute per
+    address anyway."""
     trusted_proxies: Several[IPv4Network | IPv6Network] = ()
     """Networks of proxies whose `X-Forwarded-For` is believed, comma-separated."""
     allowed_origins: Several[Annotated[str, AfterValidator(_origin)]] = ()

@@ -277,7 +277,13 @@ ROUTES = (
         summary="Sign the address of a download for a browser that must not be given a key; or share it for days",
         counts=Counts.OVERVIEWS,
         body=Body(NewLink, {"path": f"/v1/archives/{ARCHIVE_EXAMPLE}"}),
-        answers=(Answer(201, "The address; without keys and `expires_in` it is as it was, and has no end.", Link),),
+        answers=(
+            Answer(
+                201,
+                "The URL. Without keys and without `expires_in` it is the path as it was given, which does not expire.",
+                Link,
+            ),
+        ),
         problems=(*ORDER_CALL, LinksUnavailable),
     ),
     Route(

@@ -54,7 +54,7 @@ _PATH = {
     parameter.name: parameter
     for parameter in (
         Parameter("order_id", "6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11", "The order's id at Autoenhance.", "path", "uuid"),
-        Parameter("job_id", "3c1f9a0be2aed94a8adc0e913b1e8403", "What beginning the job answered.", "path"),
+        Parameter("job_id", "3c1f9a0be2aed94a8adc0e913b1e8403", "As the answer that accepted the job has it.", "path"),
         Parameter(
             "archive_id",
             "0f0be2aed9df4adc84e0e913b1e03013",

@@ -82,6 +82,10 @@ async def _run(folder: Path, console: Console, *, keep: bool) -> None:
                 if keep:
                     stop = stop_signal()
                     console.print(f"\nThe page is open at [bold]{url}/?order={order_id}[/bold]", soft_wrap=True)
+                    console.print("Its ZIP once more, by another program:")
+                    console.print(
+                        f"  curl --fail-with-body -o house.zip {url}/v1/orders/{order_id}/images", soft_wrap=True
+                    )
                     console.print(f"Administrators sign in there with: {admin_token}", highlight=False, soft_wrap=True)
                     console.print("Ctrl-C ends it.")
                     await stop.wait()

@@ -99,7 +99,10 @@ class JobRunner:
         request, options = attempt.job.request, _options_now(attempt.job)
         async with self._noting_answers(attempt, is_waiting=options.wait):
             wanted = request.order_ids if request.order_id is None else request.order_id
-            archive, result = await self._archives.get_or_start(wanted, options, request.owner or "")
+            # As a caller of its own it waits for no other job of its owner: the sooner its first image is here, the
+            # less likely it is to be charged for a crash that another one caused.
+            caller = request.id if attempt.is_suspect else request.owner or ""
+            archive, result = await self._archives.get_or_start(wanted, options, caller)
             self._metrics.cache_requests.labels(result).inc()
             with archive.readers.reading(to_the_end=True):
                 await attempt.begin(archive)
@@ -211,7 +214,9 @@ class Attempt:
         self._engine = engine
         self._crashes_before = job.crashes
         self._has_crashed = job.crashes > 0 or job.reached > 0
-        self._suspects = suspects if job.crashes >= _SUSPECT_CRASHES else None
+        self.is_suspect = job.crashes >= _SUSPECT_CRASHES
+        """It may be what ends the process."""
+        self._suspects = suspects if self.is_suspect else None
 
     async def __aenter__(self) -> Self:
         if self._suspects is not None:

@@ -54,7 +54,7 @@ async def test_the_commands_of_a_page_work(page: Path, service: ServiceProcess, 
     for name in ("kitchen.jpg", "bath.jpg"):
         (folder / name).write_bytes(jpeg())
     variables = environment(
-        tmp_path, SERVICE_URL=service.url, ADMIN_TOKEN=TOKEN, SERVICE_API_KEY="any", CALLBACK_SECRET=SECRET
+        tmp_path, SERVICE_URL=service.url, ADMIN_TOKEN=TOKEN, AUTOENHANCE_BATCH_KEY="any", CALLBACK_SECRET=SECRET
     )
 
     places = {ADDRESS: service.url, RECEIVER: str(free_port()), STORAGE: str(free_port())}

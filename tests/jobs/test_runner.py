@@ -63,12 +63,14 @@ class Builds:
     def __init__(self, *answers: Archive | Problem | Exception) -> None:
         self.answers = list(answers)
         self.asked: list[Options] = []
+        self.callers: list[str] = []
         self.kept: list[str] = []
         self.begun = asyncio.Event()
 
     async def get_or_start(self, order_id: str, options: Options, caller: str = "") -> tuple[Archive, CacheResult]:
         assert order_id == ORDER
         self.asked.append(options)
+        self.callers.append(caller)
         self.begun.set()
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
@@ -232,6 +234,20 @@ async def test_jobs_that_may_have_crashed_take_turns() -> None:
     await asyncio.gather(*map(stop, runs))
 
     assert begun == [True, False, True]
+
+
+@pytest.mark.parametrize("crashes", [0, 1, 2, 4])
+async def test_one_that_may_have_crashed_waits_for_no_other_job_of_its_owner(crashes: int) -> None:
+    """Its downloads take turns as a caller's of its own: its first outcome comes soon, whatever else is wanted."""
+    builds, records = Builds(archive()), Records()
+    owned = job(crashes)
+    owned = replace(owned, request=replace(owned.request, owner="studio"))
+    running = asyncio.create_task(runner(records, builds).run(owned))
+
+    await records.until(lambda now: now.status is Status.PROCESSING)
+    await stop(running)
+
+    assert builds.callers == ["studio" if crashes < 2 else owned.id]
 
 
 async def test_one_that_cannot_begin_keeps_no_turn() -> None:
