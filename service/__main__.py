@@ -100,7 +100,7 @@ def _add_sandbox(commands: Commands) -> None:
         default=[],
         type=_assignment,
         metavar="NAME=VALUE",
-        help="how it behaves, such as same_name_per_hour=30; can be repeated; service/sandbox/config.py has the names",
+        help="how it behaves, such as same_name_per_hour=30; can be repeated; a wrong NAME lists them all",
     )
     sandbox.set_defaults(run=_sandbox)
 

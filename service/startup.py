@@ -100,6 +100,11 @@ def _features(settings: Settings) -> Iterator[tuple[str | None, str | None]]:
     """What can be on or off: how it is said when it is on (None: it is off), and when it is off (None: not at all)."""
     limit = settings.rate_limit
     yield None if limit is None else f"rate limit ({limit.amount} in {limit.get_expiry()} s)", "rate limit"
+    credit_limit = settings.max_credits_per_day
+    yield (
+        None if credit_limit is None else f"at most {credit_limit} credits a day",
+        "credit limit (MAX_CREDITS_PER_DAY)",
+    )
     yield _named("administrators", settings.admin_token), "administrators (ADMIN_TOKEN)"
     yield _named(f"several instances (role {settings.role})", settings.shared_url), "several instances (SHARED_URL)"
     yield _named("shared storage", settings.store_url), None

@@ -187,6 +187,7 @@ def test_everything_that_is_on_is_said(tmp_path: Path) -> None:
     everything = settings(
         data_dir=tmp_path,
         rate_limit="5/hour",
+        max_credits_per_day=500,
         admin_token="x" * 16,
         shared_url="redis://user:hush@redis",
         store_url="s3://bucket",
@@ -201,8 +202,8 @@ def test_everything_that_is_on_is_said(tmp_path: Path) -> None:
     )
 
     assert summary(everything)["on"] == (
-        "rate limit (5 in 3600 s), administrators, several instances (role all), shared storage, callbacks,"
-        " webhook with AUTO_BATCH, assistant, traces, Sentry, below /batch"
+        "rate limit (5 in 3600 s), at most 500 credits a day, administrators, several instances (role all),"
+        " shared storage, callbacks, webhook with AUTO_BATCH, assistant, traces, Sentry, below /batch"
     )
     assert summary(everything)["off"] == "nothing"
 
@@ -214,7 +215,9 @@ def test_what_is_off_is_said_with_the_setting_that_turns_it_on(tmp_path: Path) -
     assert nothing["on"] == "nothing optional"
     names = re.findall(r"\(([A-Z_]+)\)", nothing["off"])
     assert {name.lower() for name in names} <= set(Settings.model_fields)
-    assert nothing["off"].startswith("rate limit, administrators (ADMIN_TOKEN), several instances (SHARED_URL)")
+    assert nothing["off"].startswith(
+        "rate limit, credit limit (MAX_CREDITS_PER_DAY), administrators (ADMIN_TOKEN), several instances (SHARED_URL)"
+    )
 
 
 async def test_the_last_line_says_that_it_stopped(tmp_path: Path) -> None:

@@ -128,9 +128,9 @@ class SandboxConfig:
     @classmethod
     def from_text(cls, values: Mapping[str, str]) -> Self:
         """Read settings from text, as a command line has them. Raises ValueError that names the first wrong one."""
-        unknown = values.keys() - {item.name for item in fields(cls)}
-        if unknown:
-            raise ValueError(f"unknown setting: {', '.join(sorted(unknown))}")
+        known = {item.name for item in fields(cls)}
+        if unknown := values.keys() - known:
+            raise ValueError(f"unknown setting: {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
         try:
             return TypeAdapter(cls).validate_python({name: _value(text) for name, text in values.items()})
         except ValidationError as error:
