@@ -1,4 +1,4 @@
-# One command each; the same here and in CI. Everything is installed into .venv, from locked, hash-checked lists.
+# One command each; the same here and in CI. Python packages are installed into .venv, from locked, hash-checked lists.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -7,8 +7,8 @@ WORKERS ?= 5
 # What was compiled is kept: else every process of the tests would compile all of it for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
-# The unit tests, and those of the API; without what waits for seconds or starts programs.
-FAST := tests/api tests/archives tests/assistant tests/images tests/jobs tests/mutants tests/orders \
+# Most unit tests, those of the API, and whether `make docs` was run; without what waits for seconds or starts programs.
+FAST := tests/api tests/archives tests/assistant tests/docs/test_contents.py tests/images tests/jobs tests/mutants tests/orders \
 	tests/telemetry/test_metrics.py tests/telemetry/test_scrub.py tests/telemetry/test_spans.py tests/upstream \
 	$(filter-out tests/test_packaging.py tests/test_startup.py,$(wildcard tests/test_*.py)) \
 	--ignore tests/api/test_slow_callers.py --ignore tests/api/test_stalled_readers.py --ignore tests/api/test_many_connections.py \

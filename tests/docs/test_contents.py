@@ -49,9 +49,11 @@ def test_every_reason_is_explained(reason: Reason | UploadReason) -> None:
 @pytest.mark.parametrize("name", [name.upper() for name in Settings.model_fields])
 def test_every_setting_is_explained(name: str) -> None:
     """On the settings page, in words."""
-    (row,) = [row for row in rows("settings") if row.startswith(f"{name}: ")]
+    assert Settings.model_fields[name.lower()].description, f"{name}: describe it below the field"
+    meanings = [row.removeprefix(f"{name}: ") for row in rows("settings") if row.startswith(f"{name}: ")]
 
-    assert len(row.removeprefix(f"{name}: ")) > 10
+    assert len(meanings) == 1, f"{name}: run make docs"
+    assert len(meanings[0]) > 10, f"{name}: describe it below the field"
 
 
 def test_the_cells_of_a_wide_table_name_their_column() -> None:
