@@ -25,7 +25,7 @@ demo: $(VENV)/sandbox.stamp  ## Download a sample order from the embedded sandbo
 test: $(VENV)/dev.stamp  ## Run all tests
 	$(RUN) -m pytest -n $(WORKERS) --dist worksteal $(COVERAGE)
 
-test-fast: $(VENV)/dev.stamp  ## Run the unit tests and those of the API: what a developer runs at every change
+test-fast: $(VENV)/dev.stamp  ## Run most unit tests and those of the API: what a developer runs at every change
 	$(RUN) -m pytest -n $(WORKERS) --dist worksteal $(FAST)
 
 mutants: $(VENV)/dev.stamp  ## Apply small changes to the core and say which no test notices (WORDS="images/ retry": only some)
