@@ -236,7 +236,7 @@ class Settings(BaseSettings):
     """Disk space for images; unset = half of what is free at the start, at most 20 GiB."""
 
     breaker_failures: int = Field(5, ge=1)
-    """Failures in a row that open a circuit breaker."""
+    """Failures in a row, of different orders or images, that open a circuit breaker."""
     breaker_reset: float = Field(60, gt=0)
     """Seconds until an open circuit breaker allows one trial call."""
 

@@ -80,7 +80,7 @@ def test_no_alert_is_untested() -> None:
 
 @pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert["alert"])
 def test_an_alert_tells_what_to_do(alert: dict[str, Any]) -> None:
-    """Summary, description, severity, and a section in the runbooks: what it means, what to look at, what to do."""
+    """Summary, description, and a section in the runbooks: its severity, what it means, what to look at, what to do."""
     assert alert["labels"]["severity"] in ("page", "ticket")
     assert alert["annotations"]["summary"]
     assert alert["annotations"]["description"].endswith(".")
@@ -88,6 +88,7 @@ def test_an_alert_tells_what_to_do(alert: dict[str, Any]) -> None:
     text = (ROOT / "service" / "docs" / f"{page}.md").read_text()
     sections = {library.anchor(part.partition("\n")[0]): part for part in re.split(r"^#+ ", text, flags=re.MULTILINE)}
     assert all(f"**{words}:**" in sections[anchor] for words in ("Means", "Look at", "Do"))
+    assert f"**Severity:** {alert['labels']['severity']}.\n" in sections[anchor]
 
 
 def test_rules_stand_on_series_that_exist() -> None:
