@@ -1,5 +1,6 @@
 """The Dockerfile and the Compose file, judged by other people's checkers."""
 
+import json
 import re
 import subprocess
 import sys
@@ -94,6 +95,28 @@ def test_ports_are_open_to_this_machine_only() -> None:
 
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_the_bucket_s_rules_are_those_for_s3() -> None:
+    """What must never expire has no rule there either."""
+    rules = json.loads((ROOT / "deploy" / "s3" / "lifecycle.json").read_text())["Rules"]
+    wanted = {
+        rule["Filter"]["Prefix"].partition("/")[2]: rule["Expiration"]["Days"] for rule in rules if "Expiration" in rule
+    }
+    services = compose()["services"]
+    prefix = services["replica-1"]["environment"]["STORE_URL"].removeprefix("s3://batch/")
+    (script,) = services["bucket"]["command"]
+
+    ended = subprocess.run(
+        ["sh", "-ec", 'mc() { echo "mc $*"; }\n' + script.replace("$$", "$")],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+    added = re.findall(r"^mc ilm rule add --expire-days (\d+) --prefix (\S+) local/batch$", ended.stdout, re.MULTILINE)
+    assert ended.stdout.count("rule add") == len(added)
+    assert {place.removeprefix(f"{prefix}/"): int(days) for days, place in added} == wanted
 
 
 def test_settings_in_the_compose_file_exist() -> None:

@@ -150,20 +150,25 @@ def test_the_bucket_s_lifecycle_rules_are_those_of_the_guide(storage: S3Server) 
 
 
 def test_a_backup_holds_what_lies_behind_a_link(tmp_path: Path) -> None:
-    """Under systemd the directory is a link to one that only the service may enter."""
+    """Under systemd the directory is a link to one that only the service may enter. Nothing but the backup is left there."""
     folder = tmp_path / "var" / "lib"
     (folder / "private" / "autoenhance-batch" / "images").mkdir(parents=True)
     (folder / "autoenhance-batch").symlink_to("private/autoenhance-batch")
     (folder / "private" / "autoenhance-batch" / "batch.sqlite3").write_text("jobs")
-    (restoring,) = re.findall(r"`(tar [^`]* -xpf [^`]*)`", GUIDE)
-    backup = "\n".join(line for line in block("Backup and restore", "sh").splitlines() if line.startswith("tar "))
+    section = GUIDE.partition("\n## Backup and restore\n")[2].partition("\n## ")[0]
+    backup, restoring = (
+        "\n".join(line for line in text.splitlines() if not line.startswith("systemctl "))
+        for text in re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    )
 
     def run(command: str) -> None:
         assert "/var/lib/autoenhance-batch" in command
         subprocess.run(["sh", "-ec", command.replace("/var/lib", str(folder))], cwd=tmp_path, check=True)
 
     run(backup)
-    (folder / "private" / "autoenhance-batch" / "batch.sqlite3").unlink()
+    (folder / "private" / "autoenhance-batch" / "batch.sqlite3").write_text("other jobs")
+    (folder / "private" / "autoenhance-batch" / "batch.sqlite3-wal").write_text("newer than the backup")
     run(restoring)
 
     assert (folder / "private" / "autoenhance-batch" / "batch.sqlite3").read_text() == "jobs"
+    assert not (folder / "private" / "autoenhance-batch" / "batch.sqlite3-wal").exists()
