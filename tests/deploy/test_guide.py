@@ -150,7 +150,7 @@ def test_the_bucket_s_lifecycle_rules_are_those_of_the_guide(storage: S3Server) 
 
 
 def test_a_backup_holds_what_lies_behind_a_link(tmp_path: Path) -> None:
-    """Under systemd the directory is a link to one that only the service may enter. Nothing but the backup is left there."""
+    """Under systemd the directory is a link to one that only the service may enter. Only the backup is left there."""
     folder = tmp_path / "var" / "lib"
     (folder / "private" / "autoenhance-batch" / "images").mkdir(parents=True)
     (folder / "autoenhance-batch").symlink_to("private/autoenhance-batch")
