@@ -1,6 +1,7 @@
 """How much the image store may take: what is on the disk, what is promised to downloads, and what the disk has left."""
 
 import asyncio
+import math
 import shutil
 import time
 from collections.abc import Awaitable, Callable
@@ -58,11 +59,12 @@ class StoreBudget:
         if self.reserve_now(size):
             return
         async with self._reserving:  # else one is promised the room that another one had made
-            missing = await self._missing(size)
-            # What would not fit if everything went costs nobody else their images.
-            if 0 < missing <= self._used:
+            missing, before = await self._missing(size), math.inf
+            # What would not fit if everything went costs nobody else their images. Once may not be enough: others write
+            # meanwhile, whether promised or not.
+            while 0 < missing <= self._used and missing < before:
                 await self._make_room(missing)
-                missing = await self._missing(size)
+                missing, before = await self._missing(size), missing
             if missing > 0:
                 raise OutOfSpace(f"{missing} bytes are missing")
             self._promised += size

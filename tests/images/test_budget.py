@@ -101,6 +101,31 @@ async def test_what_would_not_fit_if_everything_went_evicts_nobody(budget: Store
     assert disk.asked == [900]
 
 
+async def test_what_is_taken_while_room_is_made_is_made_up_for(budget: StoreBudget, disk: Disk) -> None:
+    """Somebody else writes to the same disk: more images go, as long as that helps."""
+    disk.free = RESERVE
+    others = [30, 10, 0]
+
+    def make(missing: int) -> None:
+        budget.add(-missing)
+        disk.free += missing - others.pop(0)
+
+    disk.make = make
+    await budget.reserve(100)
+
+    assert disk.asked == [100, 30, 10]
+
+
+async def test_images_that_do_not_help_stay(budget: StoreBudget, disk: Disk) -> None:
+    """Given files whose room the disk does not give back: no more of them go than were asked for once."""
+    disk.free = RESERVE
+    disk.make = lambda missing: budget.add(-missing)
+
+    with pytest.raises(OutOfSpace):
+        await budget.reserve(100)
+    assert disk.asked == [100]
+
+
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_room_that_was_made_for_one_is_promised_to_no_other(
     budget: StoreBudget, disk: Disk, at_once: bool
