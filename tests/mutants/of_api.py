@@ -174,8 +174,8 @@ API = (
     ),
     Mutant(
         "settings.py",
-        '        return value.rstrip("/")\n\n    @field_validator("assistant_base_url"',
-        '        return value\n\n    @field_validator("assistant_base_url"',
+        'AfterValidator(lambda address: address.rstrip("/"))',
+        "AfterValidator(lambda address: address)",
         "a slash at the end of the API's address changes nothing",
         "tests/test_settings.py",
         "tests/upstream/test_transport.py",

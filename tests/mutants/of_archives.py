@@ -334,8 +334,8 @@ ARCHIVES = (
     ),
     Mutant(
         "archives/build.py",
-        "            self._keys[image.entry] = image.key\n",
-        "",
+        "                self._newer_keys[image.entry] = image.key",
+        "                pass",
         "an archive with a renewed image is found by the renewed key",
         "tests/archives/test_build.py",
     ),

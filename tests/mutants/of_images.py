@@ -224,8 +224,8 @@ IMAGES = (
     ),
     Mutant(
         "images/budget.py",
-        "if 0 < missing <= self._used:",
-        "if 0 < missing:",
+        "while 0 < missing <= self._used and missing < before:",
+        "while 0 < missing < before:",
         "what cannot fit at all evicts nobody",
         "tests/images/test_budget.py tests/images/test_body.py tests/images/test_store.py",
         "tests/archives/test_eviction.py",
