@@ -29,9 +29,9 @@ class _DirectoryEntry(bytes):
 class ZipFormat(ZipStream):  # type: ignore[misc]  # the library is untyped
     """Headers and directory of one archive, in the order its members are appended; data never passes through.
 
-    Stands on private parts of zipstream-ng: `_pos`, `_track`, `_filelist`, and of `ZipStreamInfo` `FileHeader` and
-    `_central_directory_header_data`;
-    `tests/archives/test_zip_format.py` fails when a new version moves them.
+    Stands on private parts of zipstream-ng: `_pos`, `_track`, `_filelist`, and `FileHeader` and
+    `_central_directory_header_data` of `ZipStreamInfo`; `tests/archives/test_zip_format.py` fails when a new version
+    moves them.
     """
 
     @property

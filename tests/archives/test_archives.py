@@ -430,23 +430,29 @@ class TestById:
         assert (again.id != archive.id, result) == (True, CacheResult.MISS)
         assert upstream.calls("a") == 1
 
-    async def test_a_clock_that_was_put_back_makes_nobody_wait_longer(
-        self, upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Given a build that waits, and an hour that comes twice: its time is what was asked for at most."""
+    async def _left_after_a_restart(
+        self, upstream: FakeUpstream, data_dir: Path, monkeypatch: pytest.MonkeyPatch, *, later: float
+    ) -> float:
+        """Seconds that a build which may wait for ten minutes has left when it goes on so many seconds later."""
         upstream.orders[ORDER] = order([photo("a"), photo("b", status="processing")])
         upstream.images["a"] = jpeg()
-        async with open_archives(upstream, tmp_path / "data") as system:
+        async with open_archives(upstream, data_dir) as system:
             archive, _ = await system.start(wait=True, wait_timeout=600)
             with archive.readers.reading(to_the_end=True):
                 await archive.wait_until(lambda: len(archive.members) == 1)
                 await system.archives.close()
         now = time.time
-        monkeypatch.setattr(time, "time", lambda: now() - 3_600)
+        monkeypatch.setattr(time, "time", lambda: now() + later)
 
-        async with open_archives(upstream, tmp_path / "data") as system:
+        async with open_archives(upstream, data_dir) as system:
             await system.archives.by_id(archive.id)
-            left = system.registry.builds[archive.id].deadline - time.monotonic()
+            return system.registry.builds[archive.id].deadline - time.monotonic()
+
+    async def test_a_clock_that_was_put_back_makes_nobody_wait_longer(
+        self, upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given a build that waits, and an hour that comes twice: its time is what was asked for at most."""
+        left = await self._left_after_a_restart(upstream, tmp_path / "data", monkeypatch, later=-3_600)
 
         assert left <= 600
 
@@ -454,19 +460,7 @@ class TestById:
         self, upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Given a build that has waited for four of ten minutes: it waits for six more."""
-        upstream.orders[ORDER] = order([photo("a"), photo("b", status="processing")])
-        upstream.images["a"] = jpeg()
-        async with open_archives(upstream, tmp_path / "data") as system:
-            archive, _ = await system.start(wait=True, wait_timeout=600)
-            with archive.readers.reading(to_the_end=True):
-                await archive.wait_until(lambda: len(archive.members) == 1)
-                await system.archives.close()
-        now = time.time
-        monkeypatch.setattr(time, "time", lambda: now() + 240)
-
-        async with open_archives(upstream, tmp_path / "data") as system:
-            await system.archives.by_id(archive.id)
-            left = system.registry.builds[archive.id].deadline - time.monotonic()
+        left = await self._left_after_a_restart(upstream, tmp_path / "data", monkeypatch, later=240)
 
         assert 0 < left <= 360
 

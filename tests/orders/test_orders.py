@@ -307,22 +307,24 @@ class TestShortListings:
         assert list(orders._short) == ["b", "c"]
 
 
-async def test_the_oldest_document_makes_room(
-    upstream: Upstream, orders: Orders, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """For the newest."""
+@pytest.fixture
+def room_for_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more than two documents are kept."""
     monkeypatch.setattr(orders_module, "_MAX_BYTES", 2 * FINAL.memory_bytes)
+
+
+@pytest.mark.usefixtures("room_for_two")
+async def test_the_oldest_document_makes_room(orders: Orders) -> None:
+    """For the newest."""
     for order_id in "abc":
         await orders.get(order_id)
 
     assert [orders.is_kept(order_id) for order_id in "abc"] == [False, True, True]
 
 
-async def test_a_document_that_is_fetched_again_takes_no_more_room(
-    upstream: Upstream, orders: Orders, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("room_for_two")
+async def test_a_document_that_is_fetched_again_takes_no_more_room(orders: Orders) -> None:
     """It takes the place of the one before, and costs no other order its own."""
-    monkeypatch.setattr(orders_module, "_MAX_BYTES", 2 * FINAL.memory_bytes)
     for order_id in "ab":
         await orders.get(order_id)
 
@@ -332,11 +334,9 @@ async def test_a_document_that_is_fetched_again_takes_no_more_room(
     assert [orders.is_kept(order_id) for order_id in "ab"] == [True, True]
 
 
-async def test_a_document_that_is_fetched_again_is_the_newest(
-    upstream: Upstream, orders: Orders, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("room_for_two")
+async def test_a_document_that_is_fetched_again_is_the_newest(orders: Orders) -> None:
     """Room for a third is made by the one that was fetched before it."""
-    monkeypatch.setattr(orders_module, "_MAX_BYTES", 2 * FINAL.memory_bytes)
     for order_id in "ab":
         await orders.get(order_id)
 

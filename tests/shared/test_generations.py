@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import ModuleType
@@ -108,11 +108,10 @@ async def test_all_that_was_marked_while_the_storage_was_away_is_told(two: tuple
     assert await second.generations.observe(ORDER, BOTH) == {"a": 1, "b": 1}
 
 
-async def test_what_is_seen_while_others_are_told_is_told_next(
-    two: tuple[Instance, Instance], monkeypatch: pytest.MonkeyPatch
+async def see_while_telling(
+    first: Instance, monkeypatch: pytest.MonkeyPatch, see: Callable[[], Awaitable[object]]
 ) -> None:
-    """The same image, seen made anew before the storage has what was seen of it earlier."""
-    first, second = two
+    """Have `first` tell what it saw while the storage was away; before the storage has that, it sees more."""
     documents = first.shared._documents
     update = documents.update
     first.is_away = True
@@ -121,7 +120,7 @@ async def test_what_is_seen_while_others_are_told_is_told_next(
     async def update_late(*values: object, **more: object) -> object:
         monkeypatch.setattr(documents, "update", update)
         first.is_away = True
-        await first.look(busy=True)
+        await see()
         first.is_away = False
         return await update(*values, **more)  # type: ignore[arg-type]  # as it was called
 
@@ -129,6 +128,15 @@ async def test_what_is_seen_while_others_are_told_is_told_next(
     first.is_away = False
     for _ in range(2):
         assert await first.shared.share()
+
+
+async def test_what_is_seen_while_others_are_told_is_told_next(
+    two: tuple[Instance, Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same image, seen made anew before the storage has what was seen of it earlier."""
+    first, second = two
+
+    await see_while_telling(first, monkeypatch, lambda: first.look(busy=True))
 
     assert await second.look() == 1
 
@@ -138,22 +146,8 @@ async def test_other_images_that_are_marked_while_some_are_told_are_told_next(
 ) -> None:
     """Given an order of which one image is told: what is seen of another one meanwhile is not forgotten."""
     first, second = two
-    documents = first.shared._documents
-    update = documents.update
-    first.is_away = True
-    await first.look()
 
-    async def update_late(*values: object, **more: object) -> object:
-        monkeypatch.setattr(documents, "update", update)
-        first.is_away = True
-        await first.generations.observe(ORDER, BOTH, ["b"])
-        first.is_away = False
-        return await update(*values, **more)  # type: ignore[arg-type]  # as it was called
-
-    monkeypatch.setattr(documents, "update", update_late)
-    first.is_away = False
-    for _ in range(2):
-        assert await first.shared.share()
+    await see_while_telling(first, monkeypatch, lambda: first.generations.observe(ORDER, BOTH, ["b"]))
 
     assert await second.generations.observe(ORDER, BOTH) == {"a": 0, "b": 1}
 
