@@ -202,9 +202,15 @@ async def test_closing_ends_what_is_under_way(upstream: Upstream, orders: Orders
     assert upstream.cancelled == 1
 
 
-async def test_the_cache_is_bounded(upstream: Upstream, orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the memory that documents take: the order that was fetched longest ago goes first."""
+@pytest.fixture
+def room_for_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more than two documents are kept."""
     monkeypatch.setattr(orders_module, "_MAX_BYTES", 2 * FINAL.memory_bytes)
+
+
+@pytest.mark.usefixtures("room_for_two")
+async def test_the_cache_is_bounded(upstream: Upstream, orders: Orders) -> None:
+    """By the memory that documents take: the order that was fetched longest ago goes first."""
     for order_id in ("o", "p", "q"):
         await orders.get(order_id)
 
@@ -305,12 +311,6 @@ class TestShortListings:
         await orders.get("d")
 
         assert list(orders._short) == ["b", "c"]
-
-
-@pytest.fixture
-def room_for_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more than two documents are kept."""
-    monkeypatch.setattr(orders_module, "_MAX_BYTES", 2 * FINAL.memory_bytes)
 
 
 @pytest.mark.usefixtures("room_for_two")
