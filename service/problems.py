@@ -374,6 +374,19 @@ class CreditLimit(RetryableProblem):
     advice = "Try again tomorrow (UTC). The operator can raise MAX_CREDITS_PER_DAY."
 
 
+class CreditsUnknown(RetryableProblem):
+    """Several instances share `MAX_CREDITS_PER_DAY`, and their Redis does not answer. What is stored can still be
+    downloaded."""
+
+    code = "credits_unknown"
+    title = "How much was spent today cannot be told at the moment, so nothing is bought"
+    advice = "Try again in a minute."
+
+
+NO_PURCHASES = (CreditLimit, CreditsUnknown)
+"""Nothing is bought just now."""
+
+
 class NoImages(ImagesFailed):
     """`failures` lists them."""
 

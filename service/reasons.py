@@ -32,6 +32,10 @@ class Reason(_Advising):
         "This service has spent what it may spend today. Try again tomorrow (UTC); the operator can raise"
         " MAX_CREDITS_PER_DAY.",
     )
+    CREDITS_UNKNOWN = (
+        "credits_unknown",
+        "How much was spent today cannot be told at the moment, so nothing is bought. Try again in a minute.",
+    )
     REFUSED = "refused", "Autoenhance denies this service's API key access to it. The operator must check the key."
     REJECTED = "rejected", "Autoenhance rejected the request for it. Try other options."
     RATE_LIMITED = "rate_limited", "Autoenhance is limiting our requests. Try again in a minute."

@@ -27,8 +27,8 @@ from service.api.share_links import (
 )
 from service.archives.options import ImageOptions, Options
 from service.problems import (
+    NO_PURCHASES,
     UPSTREAM_DOWN,
-    CreditLimit,
     ImageNotFound,
     ImagesMissing,
     InvalidParameter,
@@ -222,7 +222,7 @@ ROUTES = (
         buys=True,
         headers=CONDITIONS,
         answers=ZIP_ANSWERS,
-        problems=(*ORDER_CALL, MaxCreditsExceeded, CreditLimit, NoImages, ImagesMissing, *BYTES, *_PROBLEMS),
+        problems=(*ORDER_CALL, MaxCreditsExceeded, *NO_PURCHASES, NoImages, ImagesMissing, *BYTES, *_PROBLEMS),
     ),
     Route(
         "HEAD",

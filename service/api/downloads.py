@@ -20,9 +20,9 @@ from service.archives.ranges import parse_range
 from service.archives.renditions import RenditionOptions
 from service.archives.response_heads import headers, is_not_modified, not_modified
 from service.problems import (
+    NO_PURCHASES,
     UPSTREAM_DOWN,
     BreakerOpen,
-    CreditLimit,
     ImagesMissing,
     InvalidOrderId,
     InvalidParameter,
@@ -259,7 +259,7 @@ ROUTES = (
         query=Options,
         headers=CONDITIONS,
         answers=(*ZIP_ANSWERS, NOTHING_NEW),
-        problems=(*ORDER_CALL, MaxCreditsExceeded, CreditLimit, NoImages, ImagesMissing, *BYTES),
+        problems=(*ORDER_CALL, MaxCreditsExceeded, *NO_PURCHASES, NoImages, ImagesMissing, *BYTES),
     ),
     Route(
         "HEAD",

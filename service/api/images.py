@@ -16,7 +16,7 @@ from service.archives.options import ImageOptions
 from service.archives.plan import Plan, PlannedImage
 from service.images.blobs import BlobLost
 from service.problems import (
-    CreditLimit,
+    NO_PURCHASES,
     ImageExpired,
     ImageNotFound,
     ImageNotReady,
@@ -128,7 +128,7 @@ HEAD_ANSWERS = (
 )
 IMAGE_CALL: Problems = (*LOOK, ImageNotFound, PreconditionFailed)
 """What can be wrong with an image, or with asking for its order."""
-IMAGE_FETCH: Problems = (ImageNotReady, ImageExpired, CreditLimit, NoImages, RangeNotSatisfiable, StoreFull)
+IMAGE_FETCH: Problems = (ImageNotReady, ImageExpired, *NO_PURCHASES, NoImages, RangeNotSatisfiable, StoreFull)
 """What can keep an image's bytes from going out."""
 
 ROUTES = (

@@ -10,6 +10,7 @@ from service.problems import (
     ArchiveGone,
     BreakerOpen,
     CreditLimit,
+    CreditsUnknown,
     InternalError,
     NoImages,
     Problem,
@@ -50,13 +51,23 @@ def image_failure(image: PlannedImage, reason: Reason, attempts: int = 0) -> Ima
     )
 
 
+def problem_of_all(reason: Reason | None) -> Problem | None:
+    """What a caller is told in place of a list when everything asked for is missing for this reason alone."""
+    match reason:
+        case Reason.BREAKER_OPEN:
+            return BreakerOpen()
+        case Reason.CREDIT_LIMIT:
+            return CreditLimit(retry_after=until_tomorrow())
+        case Reason.CREDITS_UNKNOWN:
+            return CreditsUnknown()
+    return None
+
+
 def nothing_usable(archive: Archive) -> Problem:
     """Why there is no archive, when it has none of its images."""
     reasons = {result.code for result in archive.failures}
-    if reasons == {Reason.BREAKER_OPEN}:
-        return BreakerOpen()
-    if reasons == {Reason.CREDIT_LIMIT}:
-        return CreditLimit(retry_after=until_tomorrow())
+    if len(reasons) == 1 and (problem := problem_of_all(reasons.pop())) is not None:
+        return problem
     failures = [archive.failure_of(result) for result in archive.failures]
     return NoImages(failures, orders=[order.failure for order in archive.failed_orders])
 

@@ -4,15 +4,12 @@ from dataclasses import replace
 
 from service.archives.build import BuildContext
 from service.archives.options import ImageOptions, Options
-from service.archives.outcomes import MAY_BE_STORED, image_failure, obstacle
+from service.archives.outcomes import MAY_BE_STORED, image_failure, obstacle, problem_of_all
 from service.archives.plan import Plan
 from service.archives.planner import with_parents
 from service.images.blobs import Blob
 from service.images.requests import FetchContext, ImageFailed
-from service.images.spending import until_tomorrow
 from service.problems import (
-    BreakerOpen,
-    CreditLimit,
     ImageExpired,
     ImageNotFound,
     ImageNotReady,
@@ -63,7 +60,7 @@ class SingleImages:
     async def fetch(self, plan: Plan, caller: str) -> Blob:
         """The image, once it is in the store; `caller` is whose turn it takes.
 
-        Raises `ImageNotReady`, `ImageExpired`, `ImageNotFound`, `NoImages`, `BreakerOpen`, `CreditLimit`, `StoreFull`,
+        Raises `ImageNotReady`, `ImageExpired`, `ImageNotFound`, `NoImages`, `BreakerOpen`, `NO_PURCHASES`, `StoreFull`,
         or `OutOfSpace`.
         """
         image = plan.images[0]
@@ -92,13 +89,9 @@ class SingleImages:
                 return ImageExpired(failure)
             case Reason.IMAGE_NOT_FOUND:
                 return ImageNotFound()
-            case Reason.BREAKER_OPEN:
-                return BreakerOpen()
-            case Reason.CREDIT_LIMIT:
-                return CreditLimit(retry_after=until_tomorrow())
             case Reason.STORE_FULL:
                 return StoreFull()
-        return NoImages([failure])
+        return problem_of_all(reason) or NoImages([failure])
 
 
 def is_thumbnail(rendition: Rendition) -> bool:

@@ -4,7 +4,7 @@ from typing import Any
 
 from service.cluster.link import Unavailable
 from service.cluster.redis_link import RedisLink
-from service.images.spending import Reservation, today
+from service.images.spending import Reservation, SpendingUnknown, today
 from service.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -62,7 +62,7 @@ class SharedSpending:
             if error.was_asked:
                 self._release_later(reservation)
             log.warning("nothing is bought while Redis cannot tell what was spent today")
-            return None
+            raise SpendingUnknown from error
         except BaseException:
             self._release_later(reservation)
             raise

@@ -12,7 +12,7 @@ from service.images.blobs import Blob, Content
 from service.images.body import ImageTooLarge
 from service.images.protocols import ImageLeases, Lease
 from service.images.requests import FetchContext, Fetched, ImageFailed, ImageRequest
-from service.images.spending import Reservation, Spending
+from service.images.spending import Reservation, Spending, SpendingUnknown
 from service.images.store import ImageStore
 from service.reasons import Reason
 from service.single_flight import SingleFlight
@@ -250,7 +250,10 @@ class ImageFetcher:
         if not image.buys:
             return
         if progress.reservation is None:
-            progress.reservation = await self._spending.reserve(image.purchase)
+            try:
+                progress.reservation = await self._spending.reserve(image.purchase)
+            except SpendingUnknown:
+                raise ImageFailed(Reason.CREDITS_UNKNOWN) from None
             if progress.reservation is None:
                 raise ImageFailed(Reason.CREDIT_LIMIT)
         progress.may_be_bought = True

@@ -20,6 +20,10 @@ CREATE TABLE IF NOT EXISTS credits (
 """
 
 
+class SpendingUnknown(Exception):
+    """It cannot be told whether the day's limit is reached."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reservation:
     """The credit of one download, until it is known whether it was spent."""
@@ -40,8 +44,8 @@ class Spending(Protocol):
     async def reserve(self, key: str) -> Reservation | None:
         """Count a credit for an image that is about to be bought.
 
-        None, and nothing is counted, when the day's limit is reached, or when it cannot be told whether it is. Nor is
-        anything for who is cancelled meanwhile.
+        None, and nothing is counted, when the day's limit is reached. Nor is anything for who is cancelled meanwhile.
+        Raises `SpendingUnknown`.
         """
 
     async def confirm(self, reservation: Reservation) -> bool:

@@ -16,6 +16,7 @@ from service.problems import (
     ArchiveGone,
     BreakerOpen,
     CreditLimit,
+    CreditsUnknown,
     InternalError,
     NoImages,
     OrderNotFound,
@@ -85,6 +86,7 @@ def test_what_autoenhance_says_of_an_image_is_told_where_that_is_the_reason(reas
     [
         ([Reason.BREAKER_OPEN] * 2, BreakerOpen),
         ([Reason.CREDIT_LIMIT] * 2, CreditLimit),
+        ([Reason.CREDITS_UNKNOWN] * 2, CreditsUnknown),
         ([Reason.BREAKER_OPEN, Reason.TIMEOUT], NoImages),
         ([Reason.CREDIT_LIMIT, Reason.BREAKER_OPEN], NoImages),
     ],

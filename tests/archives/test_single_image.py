@@ -14,6 +14,7 @@ from service.orders.generations import read_observations
 from service.problems import (
     BreakerOpen,
     CreditLimit,
+    CreditsUnknown,
     ImageExpired,
     ImageNotFound,
     ImageNotReady,
@@ -166,6 +167,7 @@ async def test_what_cannot_be_there_is_not_asked_for(
         (Reason.IMAGE_NOT_FOUND, ImageNotFound),
         (Reason.BREAKER_OPEN, BreakerOpen),
         (Reason.CREDIT_LIMIT, CreditLimit),
+        (Reason.CREDITS_UNKNOWN, CreditsUnknown),
         (Reason.STORE_FULL, StoreFull),
         (Reason.NO_CREDIT, NoImages),
     ],
@@ -178,7 +180,7 @@ async def test_each_failure_has_its_problem(
     problem: type[Problem],
 ) -> None:
     """With its reason where the problem alone does not say it; credits come back at midnight."""
-    monkeypatch.setattr("service.archives.single_image.until_tomorrow", lambda: 1234.0)
+    monkeypatch.setattr("service.archives.outcomes.until_tomorrow", lambda: 1234.0)
     fetcher.outcome = ImageFailed(reason, 3)
 
     with pytest.raises(problem) as raised:
