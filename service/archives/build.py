@@ -153,8 +153,7 @@ class Build:
         if self.archive.has_report:  # its build died before the end: what would follow could belie the report
             raise ArchiveGone
         left = await self._append_stored()
-        # Where several share, an instance that dies costs the others no more images than may be downloaded at once.
-        free = asyncio.Semaphore(self._fetcher.concurrency * (1 if self._catalogue.shared else _AT_ONCE))
+        free = asyncio.Semaphore(self._fetcher.concurrency * _AT_ONCE)
         ready: _Ready = asyncio.Queue()
         async with asyncio.TaskGroup() as tasks:
             for order in sorted({image.order for image in left}):
