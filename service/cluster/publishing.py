@@ -24,8 +24,8 @@ _AT_ONCE = 32
 _RETRY_SECONDS = 1.0
 # With nothing to do, it is looked so often whether there is something.
 _IDLE_SECONDS = 10.0
-# A stop waits no longer for what is still to be shared: it is shared after the next start.
-_STOP_SECONDS = 10.0
+STOP_SECONDS = 10.0
+"""A stop waits no longer for what is still to be shared: it is shared after the next start."""
 _UNSHARED = (
     "SELECT digest, size, crc, extension, is_incomplete, order_id, key"
     " FROM unshared JOIN blobs USING (digest) ORDER BY used"
@@ -55,7 +55,7 @@ class Publisher:
     async def close(self) -> None:
         """Share what is left, as far as the time goes."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_SECONDS):
+            async with asyncio.timeout(STOP_SECONDS):
                 self._stopping.set()
                 await self._images.marked.join()
                 self._images.wake()

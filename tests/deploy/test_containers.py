@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from service.settings import Settings
+from tests.deploy.test_kubernetes import STOP_SECONDS
 from tests.support.tools import missing, require_tool
 
 ROOT = Path(__file__).parent.parent.parent
@@ -127,6 +128,17 @@ def test_settings_in_the_compose_file_exist() -> None:
     given = {*document["x-settings"], *document["x-replica"]["environment"]} - {"<<"}
 
     assert {name for name in given if not name.startswith("AWS_")} <= names
+
+
+def test_each_instance_is_given_the_time_that_a_stop_takes() -> None:
+    """In the Compose file, and in the guide's own command."""
+    services = compose()["services"]
+    given = {services[name]["stop_grace_period"] for name in ("service", "replica-1", "replica-2", "replica-3")}
+
+    (guide,) = re.findall(r"--stop-timeout (\d+)", (ROOT / "service" / "docs" / "operating.md").read_text())
+
+    assert given == {f"{STOP_SECONDS:.0f}s"}
+    assert float(guide) == STOP_SECONDS
 
 
 def test_files_that_are_mounted_exist() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from service.cluster.publishing import STOP_SECONDS as SHARING_SECONDS
 from service.commands.serve import DRAIN_SECONDS
 from service.images.fetch import GRACE_SECONDS
 from tests.support.manifests import (
@@ -22,6 +23,7 @@ from tests.support.validity import assert_valid
 OVERLAYS = ["single", "staging", "shared"]
 # For the last errors and spans, 3 seconds each, and files, after everything else has ended.
 LAST_SECONDS = 10
+STOP_SECONDS = 2 * DRAIN_SECONDS + GRACE_SECONDS + SHARING_SECONDS + LAST_SECONDS
 
 
 def manifests(overlay: str) -> dict[str, Manifest]:
@@ -50,13 +52,13 @@ def test_every_manifest_is_valid(tmp_path: Path, overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_grace_period_is_the_sum_of_what_a_stop_takes(overlay: str) -> None:
-    """The pause before the signal, two drains, what is being bought, and the last spans: none is killed midway."""
+    """The pause before the signal, and all that a stop takes: nothing is killed midway."""
     spec = pod(overlay)
 
     pause = spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][-1]
     seconds = float(pause.partition("sleep(")[2].rstrip(")"))
 
-    assert spec["terminationGracePeriodSeconds"] == seconds + 2 * DRAIN_SECONDS + GRACE_SECONDS + LAST_SECONDS
+    assert spec["terminationGracePeriodSeconds"] == seconds + STOP_SECONDS
 
 
 @pytest.mark.parametrize("overlay", ["single", "staging"])

@@ -4,9 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from service.commands.serve import DRAIN_SECONDS
-from service.images.fetch import GRACE_SECONDS
-from tests.deploy.test_kubernetes import LAST_SECONDS
+from tests.deploy.test_kubernetes import STOP_SECONDS
 from tests.support.manifests import DEPLOY
 from tests.support.tools import require_tool
 
@@ -46,8 +44,8 @@ def test_it_may_do_little() -> None:
 
 
 def test_a_stop_is_given_the_time_that_it_takes() -> None:
-    """Two drains, what is being bought, and the last spans; what fails is started again."""
-    assert [float(value) for value in values("TimeoutStopSec")] == [2 * DRAIN_SECONDS + GRACE_SECONDS + LAST_SECONDS]
+    """All of it; what fails is started again."""
+    assert [float(value) for value in values("TimeoutStopSec")] == [STOP_SECONDS]
     assert values("Restart") == ["on-failure"]
 
 

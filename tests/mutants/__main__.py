@@ -23,9 +23,10 @@ from tests.mutants.core import CORE
 from tests.mutants.mutant import ROOT, Mutant
 
 LEAST, LEAST_BY_UNIT = 0.85, 0.5
-# A change that makes tests hang is noticed as well.
-_SECONDS = 600
+# A change that makes a test hang, or loop, is noticed as well.
+_TEST_SECONDS, _SECONDS = 20, 300
 _ALREADY_IMPORTED = "ignore::pytest.PytestAssertRewriteWarning"
+_OPTIONS = ("-q", "-x", "--timeout", str(_TEST_SECONDS), "-p", "no:cacheprovider", "-W", _ALREADY_IMPORTED)
 _SLOW_IMPORTS = (
     "aiohttp.web",
     "docket",
@@ -100,7 +101,7 @@ def _ask(tests: list[str], project: Path, output: int) -> None:
         del sys.modules[name]
     code = 70
     try:
-        code = int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-W", _ALREADY_IMPORTED, *tests]))
+        code = int(pytest.main([*_OPTIONS, *tests]))
     except BaseException:
         traceback.print_exc()
     finally:
