@@ -42,13 +42,17 @@ async def create(service: Service, order_id: str = ORDER) -> Answer:
 
 
 async def ended(service: Service, job_id: str) -> dict[str, Any]:
-    """The job's document once it has ended."""
+    """The job's document once it has ended; while Redis is away it is asked for again."""
+    status = 503
     async with asyncio.timeout(_TIMEOUT):
-        async with service.request(f"/v1/jobs/{job_id}/events") as events:
-            async for line in events.content:
-                if line.startswith(b"data: ") and (document := json.loads(line[6:]))["status"] in FINAL:
-                    assert isinstance(document, dict)
-                    return document
+        while status == 503:
+            async with service.request(f"/v1/jobs/{job_id}/events") as events:
+                status = events.status
+                async for line in events.content:
+                    if line.startswith(b"data: ") and (document := json.loads(line[6:]))["status"] in FINAL:
+                        assert isinstance(document, dict)
+                        return document
+            await asyncio.sleep(_PAUSE)
     raise AssertionError("the events ended before the job")
 
 

@@ -56,7 +56,9 @@ async def test_the_index_leads_to_every_group(reference: Visitor) -> None:
 async def test_a_call_can_be_tried_out(reference: Visitor) -> None:
     """The reference calls the service that it documents."""
     block = reference.page.locator(".opblock", has_text="The health document").first
-    await block.locator(".opblock-summary-control").click()
+    control = block.locator(".opblock-summary-control")
+    while await control.get_attribute("aria-expanded") != "true":  # what is drawn may not listen yet
+        await control.click()
     await block.get_by_role("button", name="Try it out").click()
     await block.get_by_role("button", name="Execute").click()
 
