@@ -130,8 +130,8 @@ def _fleet(title: str, size: int, full: Amount, quick: Amount) -> Case:
 
 
 CASES: Mapping[str, Case] = {
-    "fleet large": _fleet("5 MB images", 5_000_000, Amount(3, 10), Amount(1, 10)),
-    "fleet preview": _fleet("200 kB images", 200_000, Amount(3, 50), Amount(2, 50)),
+    "fleet large": _fleet("5 MB images", 5_000_000, Amount(5, 10), Amount(3, 10)),
+    "fleet preview": _fleet("200 kB images", 200_000, Amount(5, 50), Amount(3, 50)),
     "fleet idle": Case(
         (Figure("two instances with nothing to do: CPU per second", "ms", "one instance"),),
         measure_idle,
