@@ -62,6 +62,18 @@ async def test_what_was_added_at_once_with_the_end_is_read_too(archive: Archive)
     assert sum(len(piece) if isinstance(piece, bytes) else piece.count for piece in seen) == archive.length
 
 
+async def test_a_reader_that_was_held_up_is_told_of_a_failure(archive: Archive) -> None:
+    """What it has is no whole archive."""
+    archive.append(member("a"), result("a"))
+    pieces = archive.slices(0, None)
+    seen = [await anext(pieces), await anext(pieces)]
+    archive.fail(NoImages([]))
+
+    with pytest.raises(NoImages):
+        await anext(pieces)
+    assert len(seen) == 2
+
+
 async def test_a_part_ends_where_it_was_to_end(archive: Archive) -> None:
     """It waits for its last byte, and for nothing after it."""
     reading = asyncio.create_task(taken(archive, 10, 60))
@@ -112,6 +124,43 @@ def test_the_summary_counts_what_is_whole(archive: Archive) -> None:
     assert outcomes == ["downloaded", "incomplete", "failed"]
 
 
+def test_the_summary_tells_each_order_by_itself() -> None:
+    """What is still to come has not failed; what is not listed is no part of the total."""
+    plan = plan_of("a", "b", "c")
+    there = PlannedOrder(order_id="o", name="One", folder="One", total=3, unlisted=2)
+    archive = archive_of(
+        plan.model_copy(update={"orders": (there, PlannedOrder.failed("p", None, OrderNotFound("Unknown.")))})
+    )
+    archive.append(member("a"), result("a"))
+    archive.add_failure(result("b", Reason.TIMEOUT, 0))
+
+    first, second = archive.summary()["orders"]
+
+    assert first == {
+        "order_id": "o",
+        "name": "One",
+        "folder": "One",
+        "total": 3,
+        "downloaded": 1,
+        "failed": 1,
+        "unlisted": 2,
+        "code": None,
+        "reason": None,
+    }
+    assert second["code"] == "order_not_found"
+    assert second["reason"].startswith(f"{OrderNotFound.title}. Unknown.")
+    assert (second["name"], second["folder"], second["total"], second["failed"]) == (None, None, 0, 0)
+
+
+def test_a_failure_is_told_under_the_name_that_its_owner_knows() -> None:
+    """Also one that has a name in the archive; what Autoenhance says stands in for our advice."""
+    failure = ImageResult("a", "My photo.jpg", "My_photo.jpg", code=Reason.INCOMPLETE).failure
+    said = ImageResult("a", "a.jpg", code=Reason.EXPIRED, status_reason="Too old.").explanation
+
+    assert failure["name"] == "My photo.jpg"
+    assert said == f"{Reason.EXPIRED.description} Autoenhance says: Too old."
+
+
 @pytest.mark.parametrize("missing", ["a photo", "a photo that is not listed", "an order"])
 def test_all_of_it_is_there_only_with_every_photo(missing: str) -> None:
     """Also those that Autoenhance counts and does not list, and those of an order that cannot be had."""
@@ -123,5 +172,11 @@ def test_all_of_it_is_there_only_with_every_photo(missing: str) -> None:
     archive = archive_of(plan)
     archive.append(member("a"), result("a", Reason.INCOMPLETE if missing == "a photo" else None))
 
-    with pytest.raises(ImagesMissing):
+    with pytest.raises(ImagesMissing) as raised:
         archive.require_all()
+    told = raised.value.extra
+    assert [bool(told.get(name)) for name in ("failures", "unlisted", "orders")] == [
+        missing == "a photo",
+        missing == "a photo that is not listed",
+        missing == "an order",
+    ]

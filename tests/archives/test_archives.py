@@ -14,9 +14,10 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from service.archives.archive import State
+from service.archives.archive import Archive, State
 from service.archives.options import Options
 from service.archives.plan import Plan
+from service.archives.record import GONE, Record
 from service.archives.registry import Registry
 from service.images.blobs import Blob
 from service.problems import (
@@ -51,6 +52,16 @@ def names(data: bytes) -> list[str]:
 
 def _only(digest: str, _: sqlite3.Connection) -> list[str]:
     return [digest]
+
+
+async def interrupted(upstream: FakeUpstream, data_dir: Path, **options: Any) -> Archive:
+    """One that has its first image, and whose build a restart has ended."""
+    async with open_archives(upstream, data_dir, concurrency=1, window=1) as system:
+        archive, _ = await system.start(**options)
+        with archive.readers.reading():
+            await archive.wait_until(lambda: len(archive.members) == 1)
+        await system.archives.close()
+    return archive
 
 
 class TestFinished:
@@ -198,6 +209,14 @@ class TestFinished:
         assert again.id != archive.id
         assert [upstream.calls(image_id) for image_id in "ab"] == [2, 1]
 
+    async def test_who_has_all_of_it_already_is_told_so(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
+        """Instead of an archive with nothing in it."""
+        fill_with(upstream, "a")
+        archive = await system.finished()
+
+        with pytest.raises(NothingNew):
+            await system.start(since=archive.id)
+
     async def test_the_same_content_twice_is_two_members(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
         """Of one blob."""
         fill_with(upstream, "a", "b")
@@ -207,6 +226,25 @@ class TestFinished:
 
         assert sorted(names(await system.bytes_of(archive))) == ["a.jpg", "b.jpg"]
         assert len({member.blob.digest for member in archive.members}) == 1
+
+
+async def test_who_waits_is_given_an_order_once_its_images_are_listed(
+    system: ArchiveSystem, upstream: FakeUpstream
+) -> None:
+    """Who does not is told that there are none."""
+    fill_with(upstream, "a")
+    listed, upstream.orders[ORDER] = upstream.orders[ORDER], order([], is_processing=True)
+    with pytest.raises(OrderEmpty):
+        await system.start()
+    waiting = asyncio.create_task(system.start(wait=True))
+    await upstream.until(lambda: len(upstream.received) == 2)
+    upstream.orders[ORDER] = listed
+    system.orders.notify(ORDER)
+
+    async with asyncio.timeout(TIMEOUT):
+        archive, _ = await waiting
+
+    assert archive.total == 1
 
 
 class TestJoining:
@@ -354,6 +392,7 @@ class TestById:
             again = await system.archives.by_id(archive.id)
             after = await system.bytes_of(again)
 
+        assert again.created == archive.created
         assert (again.state, again.results, after) == (State.PARTIAL, archive.results, before)
         assert upstream.received == []
 
@@ -383,11 +422,7 @@ class TestById:
         """With the files that it lacks: an image that is there in one rendition is fetched in the other."""
         fill_with(upstream, "a", "b")
         renditions = ["web", "flyer,quality=3"]
-        async with open_archives(upstream, tmp_path / "data", concurrency=1, window=1) as system:
-            archive, _ = await system.start(rendition=renditions)
-            with archive.readers.reading():
-                await archive.wait_until(lambda: len(archive.members) == 1)
-            await system.archives.close()
+        archive = await interrupted(upstream, tmp_path / "data", rendition=renditions)
 
         async with open_archives(upstream, tmp_path / "data") as system:
             again = await system.archives.by_id(archive.id)
@@ -401,11 +436,7 @@ class TestById:
         """What was sent of it can be continued by its id."""
         fill_with(upstream, "a", "b")
         upstream.images["b"] = jpeg(5)
-        async with open_archives(upstream, tmp_path / "data", concurrency=1, window=1) as system:
-            archive, _ = await system.start()
-            with archive.readers.reading():
-                await archive.wait_until(lambda: len(archive.members) == 1)
-            await system.archives.close()
+        archive = await interrupted(upstream, tmp_path / "data")
 
         async with open_archives(upstream, tmp_path / "data") as system:
             again, result = await system.start()
@@ -469,11 +500,7 @@ class TestById:
     ) -> None:
         """Given one that nobody used for an hour, since the service was down: it goes only when the grace is over."""
         fill_with(upstream, "a", "b")
-        async with open_archives(upstream, tmp_path / "data", concurrency=1, window=1) as system:
-            archive, _ = await system.start()
-            with archive.readers.reading():
-                await archive.wait_until(lambda: len(archive.members) == 1)
-            await system.archives.close()
+        await interrupted(upstream, tmp_path / "data")
 
         async def state(system: ArchiveSystem) -> str:
             query = "SELECT state FROM archives"
@@ -491,11 +518,7 @@ class TestById:
     async def test_a_look_at_it_begins_nothing(self, upstream: FakeUpstream, tmp_path: Path) -> None:
         """Neither its build, nor a download of what was lost."""
         fill_with(upstream, "a", "b")
-        async with open_archives(upstream, tmp_path / "data", concurrency=1, window=1) as system:
-            archive, _ = await system.start()
-            with archive.readers.reading():
-                await archive.wait_until(lambda: len(archive.members) == 1)
-            await system.archives.close()
+        archive = await interrupted(upstream, tmp_path / "data")
 
         async with open_archives(upstream, tmp_path / "data") as system:
             await system.images.delete(lambda _: [archive.members[0].blob.digest])
@@ -588,6 +611,9 @@ class TestById:
         for _ in range(2):
             with pytest.raises(ArchiveGone):
                 await system.archives.by_id(archive.id)
+        record = await system.catalogue.load(archive.id)
+        assert record is not None
+        assert record.state == GONE
 
     async def test_after_its_time_it_is_gone(self, upstream: FakeUpstream, tmp_path: Path) -> None:
         """Unless it is kept for longer."""
@@ -599,6 +625,7 @@ class TestById:
 
             with pytest.raises(ArchiveGone):
                 await system.archives.by_id(archives[0].id)
+            assert await system.archives.resumable(archives[0].id, ORDER, Options(image=("a",))) is None
             assert (await system.archives.by_id(archives[1].id)).id == archives[1].id
 
     async def test_one_that_is_read_is_not_swept(self, upstream: FakeUpstream, tmp_path: Path) -> None:
@@ -709,6 +736,19 @@ class TestSeveralOrders:
 
         assert ([order.code for order in archive.failed_orders], archive.downloaded) == ([problem.code], 1)
 
+    async def test_what_was_known_of_one_counts_where_it_cannot_be_asked_for_again(
+        self, system: ArchiveSystem, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given orders that are waited for, and a second look that fails."""
+        fill_with(upstream, "a")
+        listed = await system.orders.get(ORDER)
+        monkeypatch.setattr(system.orders, "wait_until_listed", AsyncMock(return_value=listed))
+        monkeypatch.setattr(system.orders, "get", AsyncMock(side_effect=UpstreamError()))
+
+        archive, _ = await system.start((ORDER, OTHER_ORDER), wait=True)
+
+        assert archive.failed_orders == []
+
     async def test_what_concerns_all_of_them_ends_it(
         self, system: ArchiveSystem, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -793,31 +833,109 @@ class TestBeginning:
 
         assert (leaving.cancelled(), known, result) == (True, 1, CacheResult.JOINED)
 
-    @pytest.mark.parametrize(("wait", "result"), [(True, CacheResult.MISS), (False, CacheResult.HIT)])
-    async def test_who_waits_continues_no_build_that_does_not(
-        self, upstream: FakeUpstream, tmp_path: Path, wait: bool, result: CacheResult
+    @pytest.mark.parametrize(
+        ("theirs", "wait", "result"),
+        [(False, True, CacheResult.MISS), (True, False, CacheResult.MISS), (False, False, CacheResult.HIT)],
+    )
+    async def test_only_who_waits_continues_a_build_that_waits(
+        self, upstream: FakeUpstream, tmp_path: Path, theirs: bool, wait: bool, result: CacheResult
     ) -> None:
-        """Given one that a restart interrupted: it would be over before what is waited for is there."""
+        """Given one that a restart interrupted: it would be over before what is waited for is there, or too late."""
         fill_with(upstream, "a", "b")
-        async with open_archives(upstream, tmp_path / "data", concurrency=1, window=1) as system:
-            archive, _ = await system.start()
-            with archive.readers.reading():
-                await archive.wait_until(lambda: len(archive.members) == 1)
-            await system.archives.close()
+        archive = await interrupted(upstream, tmp_path / "data", wait=theirs)
 
         async with open_archives(upstream, tmp_path / "data") as system:
             again, met = await system.start(wait=wait)
 
-        assert (met, again.id == archive.id) == (result, not wait)
+        assert (met, again.id == archive.id) == (result, result is CacheResult.HIT)
+
+    async def test_what_would_have_other_bytes_by_now_is_not_continued(
+        self, upstream: FakeUpstream, tmp_path: Path
+    ) -> None:
+        """Given one that another version of the service began."""
+        fill_with(upstream, "a", "b")
+        archive = await interrupted(upstream, tmp_path / "data")
+
+        async with open_archives(upstream, tmp_path / "data") as system:
+            await system.database.run(lambda connection: connection.execute("UPDATE archives SET layout = 0"))
+            again, result = await system.start()
+
+        assert (again.id != archive.id, result) == (True, CacheResult.MISS)
+
+    async def test_what_has_its_report_already_is_not_continued(self, upstream: FakeUpstream, tmp_path: Path) -> None:
+        """Given a build that died before its end: an image that came now would belie the report."""
+        fill_with(upstream, "a", "b")
+        upstream.images["b"] = 404
+        async with open_archives(upstream, tmp_path / "data") as system:
+            system.catalogue.settle = lambda *_: asyncio.Event().wait()  # type: ignore[assignment,method-assign]
+            archive, _ = await system.start()
+            with archive.readers.reading(to_the_end=True):
+                await archive.wait_until(lambda: archive.has_report)
+            await system.archives.close()
+
+        async with open_archives(upstream, tmp_path / "data") as system:
+            again, result = await system.start()
+            with pytest.raises(ArchiveGone):
+                await system.read_to_the_end(await system.archives.by_id(archive.id))
+
+        assert (again.id != archive.id, result) == (True, CacheResult.MISS)
+
+    @pytest.mark.parametrize("build", ["new", "continued", "announced"])
+    async def test_downloads_take_the_turn_of_who_asked_for_them(
+        self, upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build: str
+    ) -> None:
+        """Whether the build is new, goes on after a restart, or was begun by another instance."""
+        fill_with(upstream, "a", "b")
+        archive = await interrupted(upstream, tmp_path / "data")
+
+        async with open_archives(upstream, tmp_path / "data") as system:
+            record = await system.catalogue.load(archive.id)
+            if build == "announced":
+                monkeypatch.setattr(system.catalogue, "find_unfinished", AsyncMock(return_value=None))
+                monkeypatch.setattr(system.catalogue, "announce", AsyncMock(return_value=(archive.id, record)))
+            given, _ = await system.start(caller="anna", refresh=build == "new")
+
+            assert (given.id == archive.id) is (build != "new")
+            assert system.registry.builds[given.id]._fetches.caller == "anna"
+
+    async def test_what_is_unfinished_when_the_service_stops_may_go_on_elsewhere(
+        self, system: ArchiveSystem, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """At once: no instance waits until this one counts as dead."""
+        fill_with(upstream, "a")
+        await system.finished()
+        archive, _ = await system.start(quality=70)
+        monkeypatch.setattr(system.catalogue, "release", release := AsyncMock())
+
+        await system.archives.close()
+
+        release.assert_awaited_once_with(archive.id)
+
+    @pytest.mark.parametrize("theirs", ["partial", "lost", "complete"])
+    async def test_what_others_have_settled_is_given_only_if_it_is_whole(
+        self, system: ArchiveSystem, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, theirs: str
+    ) -> None:
+        """Given an archive that is announced for the same plan, and was settled meanwhile."""
+        fill_with(upstream, "a", "b")
+        upstream.images["b"] = jpeg(1) if theirs != "partial" else [404, jpeg(1)]
+        archive, new_id = await system.finished(), "1" * 32
+        record = await system.catalogue.load(archive.id)
+        if theirs == "lost":
+            await system.images.delete(lambda _: [archive.members[0].blob.digest])
+        await system.database.run(lambda connection: connection.execute("DELETE FROM archives"))
+
+        async def announce(*_: object, anyway: bool = False) -> tuple[str, Record | None]:
+            return (new_id, None) if anyway else (archive.id, record)
+
+        monkeypatch.setattr(system.catalogue, "announce", announce)
+        given, _ = await system.start()
+
+        assert given.id == (archive.id if theirs == "complete" else new_id)
 
     async def test_what_lost_an_image_is_not_continued(self, upstream: FakeUpstream, tmp_path: Path) -> None:
         """Its bytes could not be sent: a new one is begun."""
         fill_with(upstream, "a", "b")
-        async with open_archives(upstream, tmp_path / "data", concurrency=1, window=1) as system:
-            archive, _ = await system.start()
-            with archive.readers.reading():
-                await archive.wait_until(lambda: len(archive.members) == 1)
-            await system.archives.close()
+        archive = await interrupted(upstream, tmp_path / "data")
 
         async with open_archives(upstream, tmp_path / "data") as system:
             await system.images.delete(lambda _: [archive.members[0].blob.digest])
