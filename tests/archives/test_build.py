@@ -14,6 +14,7 @@ import pytest
 
 from service.archives.archive import Archive, State
 from service.archives.layout import Member
+from service.archives.shared_archives import TakenOver
 from service.disk import OutOfSpace
 from service.images.blobs import Blob, Content
 from service.images.body import Body
@@ -320,6 +321,77 @@ class TestBuild:
 
         assert (before, [member.image_id for member in archive.members]) == (1, ["b"])
 
+    async def test_what_is_being_recorded_counts_as_built(self, upstream: FakeUpstream, tmp_path: Path) -> None:
+        """Given a window that one image fills: no other is wanted before a reader has taken it."""
+        fill_with(upstream, "a")
+        async with open_archives(upstream, tmp_path / "data", window=1) as system:
+            recording, go_on = asyncio.Event(), asyncio.Event()
+            append = system.catalogue.append
+
+            async def append_slowly(archive: Archive, members: Sequence[tuple[Member, int]]) -> bool:
+                recording.set()
+                await go_on.wait()
+                return await append(archive, members)
+
+            system.catalogue.append = append_slowly  # type: ignore[method-assign]
+            archive, _ = await system.start()
+            with archive.readers.reading():
+                await recording.wait()
+                wanted = system.registry.builds[archive.id]._fetches.is_wanted()
+                go_on.set()
+                await archive.wait_until(lambda: False)
+
+        assert not wanted
+
+    async def test_while_images_are_stored_as_many_others_are_downloaded_and_no_more(
+        self, upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given one download at once."""
+        fill_with(upstream, "a", "b", "c")
+        go_on = asyncio.Event()
+        async with open_archives(upstream, tmp_path / "data", concurrency=1) as system:
+            publish = system.images.publish
+
+            async def publish_slowly(*arguments: Any, **options: Any) -> Blob:
+                await go_on.wait()
+                return await publish(*arguments, **options)
+
+            monkeypatch.setattr(system.images, "publish", publish_slowly)
+            archive, _ = await system.start()
+            with archive.readers.reading(to_the_end=True):
+                await upstream.until(lambda: upstream.image_calls == 2)
+                await yield_to_loop(100)
+                calls = upstream.image_calls
+                go_on.set()
+                await archive.wait_until(lambda: False)
+
+        assert calls == 2
+
+    async def test_what_another_instance_took_over_and_left_goes_on_from_what_is_there(
+        self, upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given one image that had failed before, and a window with room for both."""
+        fill_with(upstream, "b", "a")
+        upstream.images["b"] = [404, jpeg()]
+        async with open_archives(upstream, tmp_path / "data", concurrency=1, window=2 * len(jpeg())) as system:
+            monkeypatch.setattr(system.catalogue, "continue_here", continuing := AsyncMock(return_value=True))
+            append, taken_over = system.catalogue.append, [TakenOver()]
+
+            async def append_later(archive: Archive, members: Sequence[tuple[Member, int]]) -> bool:
+                if taken_over:
+                    raise taken_over.pop()
+                return await append(archive, members)
+
+            monkeypatch.setattr(system.catalogue, "append", append_later)
+            archive, _ = await system.start()
+            async with asyncio.timeout(TIMEOUT):
+                with archive.readers.reading():
+                    await archive.wait_until(lambda: False)
+
+        continuing.assert_awaited_once()
+        assert archive.state is State.COMPLETE
+        assert [result.code for result in archive.arrived] == [None, None]
+
     async def test_one_that_fails_is_not_joined_while_it_is_taken_off_the_disk(
         self, system: ArchiveSystem, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -599,6 +671,58 @@ class TestBuild:
 
         assert (again, result) == (archive, CacheResult.HIT)
 
+    @pytest.mark.parametrize(
+        ("now", "options"),
+        [
+            (order([photo("a", "renamed.jpg")]), {}),
+            (order(["a", "b"]), {}),
+            (order(["a"], name="Another name"), {"names": "{order}"}),
+        ],
+        ids=["renamed", "one more", "another order's name"],
+    )
+    async def test_an_order_that_changed_meanwhile_has_another_archive(
+        self, system: ArchiveSystem, upstream: FakeUpstream, now: Any, options: dict[str, Any]
+    ) -> None:
+        """Given a photo that is waited for: its archive is not given to who asks for what is listed now."""
+        upstream.orders[ORDER] = [order([photo("a", status="processing")]), now]
+        upstream.images["a"] = jpeg()
+        archive, _ = await system.start(wait=True, wait_timeout=10 * TIMEOUT, **options)
+        with archive.readers.reading(to_the_end=True):
+            await _notify_until_settled(system, upstream, archive)
+
+        again, result = await system.start(**options)
+
+        assert (archive.state, again.id != archive.id, result) == (State.COMPLETE, True, CacheResult.MISS)
+
+    async def test_one_order_that_is_gone_is_not_why_the_other_has_nothing(
+        self, system: ArchiveSystem, upstream: FakeUpstream
+    ) -> None:
+        """The problem tells of each image."""
+        upstream.orders[ORDER] = [order([photo("a", status="processing")]), 404]
+        upstream.orders[OTHER_ORDER] = order(["b"], order_id=OTHER_ORDER)
+        upstream.images["b"] = 500
+        archive, _ = await system.start((ORDER, OTHER_ORDER), wait=True, wait_timeout=10 * TIMEOUT)
+
+        with archive.readers.reading(to_the_end=True), pytest.raises(NoImages) as raised:
+            await _notify_until_settled(system, upstream, archive)
+
+        assert [failure["code"] for failure in raised.value.extra["failures"]] == ["image_not_found", "upstream_error"]
+
+    async def test_images_are_told_as_they_come_and_reported_as_they_were_planned(
+        self, system: ArchiveSystem, upstream: FakeUpstream
+    ) -> None:
+        """Who follows a build misses none, also once the report has its sequence."""
+        fill_with(upstream, "a", "b")
+        gate = upstream.hold("a")
+        archive, _ = await system.start()
+        with archive.readers.reading(to_the_end=True):
+            await archive.wait_until(lambda: bool(archive.members))
+            gate.set()
+            await archive.wait_until(lambda: False)
+
+        assert [result.image_id for result in archive.arrived] == ["b", "a"]
+        assert [result.image_id for result in archive.results] == ["a", "b"]
+
     async def test_an_order_that_is_gone_ends_the_wait(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
         """Unknown twice in a row: with nothing in, that is the problem."""
         upstream.orders[ORDER] = [order([photo("a", status="processing")]), 404]
@@ -608,20 +732,27 @@ class TestBuild:
 
         assert upstream.calls(ORDER) == 3
 
-    async def test_an_image_that_is_gone_from_its_order_is_not_waited_for(
-        self, system: ArchiveSystem, upstream: FakeUpstream
+    @pytest.mark.parametrize(
+        ("then", "reason"),
+        [
+            (order(["a"]), Reason.IMAGE_NOT_FOUND),
+            (404, Reason.IMAGE_NOT_FOUND),
+            (order(["a", photo("b", status="error")]), Reason.ENHANCEMENT_FAILED),
+            (order(["a", photo("b", status="expired")]), Reason.EXPIRED),
+        ],
+    )
+    async def test_an_image_that_will_not_come_any_more_is_not_waited_for(
+        self, system: ArchiveSystem, upstream: FakeUpstream, then: Any, reason: Reason
     ) -> None:
-        """It is reported, and the rest delivered."""
-        upstream.orders[ORDER] = [order(["a", photo("b", status="processing")]), order(["a"])]
+        """It is reported, and the rest delivered: one that its order no longer lists, also with the order, or that
+        failed."""
+        upstream.orders[ORDER] = [order(["a", photo("b", status="processing")]), then]
         upstream.images["a"] = jpeg()
         archive, _ = await system.start(wait=True, wait_timeout=10 * TIMEOUT)
         with archive.readers.reading(to_the_end=True):
             await _notify_until_settled(system, upstream, archive)
 
-        assert [(result.image_id, result.code) for result in archive.results] == [
-            ("a", None),
-            ("b", Reason.IMAGE_NOT_FOUND),
-        ]
+        assert [(result.image_id, result.code) for result in archive.results] == [("a", None), ("b", reason)]
 
     async def test_while_nobody_reads_nobody_looks(self, upstream: FakeUpstream, tmp_path: Path) -> None:
         """And the build is dropped after the grace."""
