@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock, create_autospec
 
 import pytest
 
@@ -12,6 +13,7 @@ from service.archives.catalogue import Catalogue
 from service.archives.layout import LAYOUT_VERSION, Member
 from service.archives.plan import PlannedOrder
 from service.archives.record import GONE, decode_result, encode_result
+from service.archives.shared_archives import SharedArchives, TakenOver
 from service.database import Database
 from service.images.blobs import Blob
 from service.images.identity import key_digest
@@ -399,3 +401,105 @@ async def test_what_another_instance_told_replaces_what_was_known(catalogue: Cat
 
     assert found is not None
     assert (found.members, found.results, found.state, found.kept) == (((member, 3),), results, "complete", 1e12)
+
+
+class TestShared:
+    """What other instances are told, and what they have told."""
+
+    @pytest.fixture
+    def others(self) -> Mock:
+        """The other instances, which know nothing."""
+        others = create_autospec(SharedArchives, instance=True)
+        others.load.return_value = others.find_complete.return_value = None
+        others.kept_until.return_value, others.must_share.return_value = 0, False
+        return others  # type: ignore[no-any-return]
+
+    @pytest.fixture
+    def sharing(self, catalogue: Catalogue, others: Mock) -> Catalogue:
+        """The catalogue of one of several instances."""
+        catalogue.shared = others
+        return catalogue
+
+    async def test_what_they_do_not_take_is_not_recorded_here(
+        self, sharing: Catalogue, blob: Blob, others: Mock
+    ) -> None:
+        """Neither a member nor the end of an archive that one of them has taken over."""
+        archive = await begun(sharing)
+        others.append.side_effect = others.settle.side_effect = TakenOver
+
+        with pytest.raises(TakenOver):
+            await sharing.append(archive, [(Member("a.jpg", blob, MOMENT, "a"), 1)])
+        with pytest.raises(TakenOver):
+            await sharing.settle(archive, State.COMPLETE, "")
+
+        record = await sharing.load(archive.id)
+        assert record is not None
+        assert (record.members, record.state) == ((), State.BUILDING)
+
+    async def test_what_is_settled_is_shared(self, sharing: Catalogue, blob: Blob, others: Mock) -> None:
+        """Marked with it, then told; also what its builder has left to this instance."""
+        archive = await complete(sharing, blob)
+        record = await sharing.load(archive.id)
+        assert record is not None
+        await sharing.adopt(record)
+        others.must_share.return_value = True
+        await sharing.adopt(record)
+
+        marked = [call.args[1] for call in others.mark.call_args_list]
+        assert (marked, others.wake.call_count) == ([archive.id] * 2, 2)
+
+    async def test_what_is_unfinished_here_may_be_finished_elsewhere(
+        self, sharing: Catalogue, database: Database, blob: Blob, others: Mock
+    ) -> None:
+        """It is recorded here then, and not while it is unfinished there too."""
+        settled = await complete(sharing, blob)
+        record = await sharing.load(settled.id)
+        assert record is not None
+        archive = await begun(sharing)
+        there = replace(record, id=archive.id)
+        others.load.return_value = replace(there, state=State.BUILDING, settled=None)
+        unfinished = await sharing.load(archive.id)
+        others.load.return_value = None
+        still = await sharing.load(archive.id)
+        others.load.return_value = there
+        finished = await sharing.load(archive.id)
+        others.load.return_value = None
+
+        assert unfinished is not None
+        assert still is not None
+        assert (unfinished.members, still.members) == (record.members, ())
+        assert finished == there == await sharing.load(archive.id)
+
+    @pytest.mark.parametrize("here", [True, False])
+    async def test_one_is_kept_as_long_as_some_instance_keeps_it(
+        self, sharing: Catalogue, blob: Blob, others: Mock, wall: FakeClock, here: bool
+    ) -> None:
+        """This one tells the others, and keeps it itself from being swept."""
+        archive = await complete(sharing, blob)
+        until = wall() + 3 * TTL
+        if here:
+            await sharing.keep(archive.id, until)
+            others.keep.assert_awaited_once_with(archive.id, until)
+        others.kept_until.return_value = 0 if here else until
+        wall.advance(2 * TTL)
+        record = await sharing.load(archive.id)
+        await sharing.sweep(set(), 0)
+
+        assert record is not None
+        assert not sharing.is_expired(record)
+        assert (await state(sharing, archive) == "complete") is here
+
+    async def test_what_another_one_has_finished_is_found_until_it_is_too_old(
+        self, sharing: Catalogue, blob: Blob, others: Mock, wall: FakeClock
+    ) -> None:
+        """By its key."""
+        archive = await complete(sharing, blob)
+        others.find_complete.return_value = record = await sharing.load(archive.id)
+        assert record is not None
+        await sharing.forget(archive.id)
+
+        found = await sharing.find_complete("key")
+        await sharing.forget(archive.id)
+        wall.advance(TTL + 1)
+
+        assert (found, await sharing.find_complete("key")) == ([record], [])
