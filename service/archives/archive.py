@@ -208,6 +208,8 @@ class Archive:
             for piece in self._layout.slices(start, known):
                 yield piece
             start = max(start, known)
+            if start == stop:
+                break
             if self.is_settled and start >= self.length:
                 break
             await self.wait_until(lambda: self.length > start)  # noqa: B023  # awaited before `start` changes

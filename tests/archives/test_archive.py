@@ -85,6 +85,14 @@ async def test_a_part_ends_where_it_was_to_end(archive: Archive) -> None:
         assert await reading == 50
 
 
+async def test_a_part_that_ends_with_what_is_known_waits_for_nothing_more(archive: Archive) -> None:
+    """Though the archive is still being built."""
+    archive.append(member("a"), result("a"))
+
+    async with asyncio.timeout(TIMEOUT):
+        assert await taken(archive, 10, archive.length) == archive.length - 10
+
+
 @pytest.mark.parametrize("wait", ["until", "slices"])
 async def test_whoever_waits_is_told_of_a_failure(archive: Archive, wait: str) -> None:
     """A reader that has begun, and one that has not."""
