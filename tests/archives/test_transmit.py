@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from aiohttp import ClientSession, web
@@ -13,7 +14,7 @@ from service.archives.cutting import cut
 from service.archives.delivery import transmit
 from service.archives.layout import Member
 from service.archives.readers import Reader, Readers
-from service.images.blobs import BlobLost
+from service.images.blobs import Blob, BlobLost
 from service.images.store import ImageStore
 from tests.support.archives import ArchiveSystem
 from tests.support.images import MIB, put
@@ -72,7 +73,50 @@ async def test_every_byte_arrives_in_sequence(system: ArchiveSystem, chunked: bo
         body = await response.read()
 
     assert body == whole
-    assert readers[0].position >= len(whole) - 1_000
+    assert readers[0].position == len(whole)
+
+
+async def test_a_reader_has_taken_no_more_than_was_written(system: ArchiveSystem) -> None:
+    """A client that takes nothing buys nothing."""
+    archive = await archive_with(system.images, 10, 100_000, 1)
+    taken, ahead = 0, set[int]()
+
+    async def write(data: bytes) -> None:
+        nonlocal taken
+        ahead.add(reader.position - taken)
+        taken += len(data)
+
+    with archive.readers.reading() as reader:
+        response = Mock(write=write, write_eof=write)
+        await transmit(Mock(), response, archive, system.images, start=0, stop=None, reader=reader)
+
+    assert (ahead, taken) == ({0}, archive.length)
+
+
+@pytest.mark.parametrize(("skipped", "left_out"), [(0, 0), (2, 0), (0, 3)])
+async def test_an_image_that_is_only_elsewhere_is_read_from_there(skipped: int, left_out: int) -> None:
+    """Block by block; it is brought here first only where all of it is wanted."""
+    archive = archive_of(plan_of("a"))
+    archive.append(Member("a.jpg", Blob("0" * 64, 10, 1, "jpg"), MOMENT, "a"))
+    header = archive.length - 10
+    positions, written = list[int](), list[bytes]()
+
+    async def read_shared(_: Blob, start: int, stop: int) -> AsyncIterator[bytes]:
+        for number in range(start, stop):
+            yield bytes([number])
+
+    async def write(data: bytes) -> None:
+        written.append(data)
+        positions.append(reader.position)
+
+    store = Mock(in_memory=Mock(return_value=None), open_blob=AsyncMock(return_value=None), read_shared=read_shared)
+    start, stop = header + skipped, archive.length - left_out
+    with archive.readers.reading(start) as reader:
+        response = Mock(write=write, write_eof=AsyncMock())
+        await transmit(Mock(), response, archive, store, start=start, stop=stop, reader=reader)
+
+    assert (b"".join(written), positions) == (bytes(range(skipped, 10 - left_out)), list(range(start, stop)))
+    assert store.open_blob.call_args.kwargs == {"whole": skipped == left_out == 0}
 
 
 @pytest.mark.parametrize("size", [5_000, 3 * MIB])
