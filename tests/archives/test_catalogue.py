@@ -1,5 +1,6 @@
 """The record of archives on disk: found by key, by options and by id, until their time is over."""
 
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +126,20 @@ async def test_the_report_of_a_build_that_version_1_began_comes_back(
     assert list(record.results) == archive.results
 
 
+async def test_the_report_of_an_archive_that_version_1_settled_comes_back(
+    catalogue: Catalogue, database: Database, blob: Blob
+) -> None:
+    """All of its lines were in the archive's row."""
+    archive, line = await complete(catalogue, blob), ImageResult("a", "a", "a.jpg", 5, 0, None, 2)
+    text = json.dumps([encode_result(line)])
+    await database.run(lambda connection: connection.execute("UPDATE archives SET results = ?", [text]))
+
+    record = await catalogue.load(archive.id)
+
+    assert record is not None
+    assert record.results == (line,)
+
+
 async def test_a_member_whose_blob_is_gone_is_not_recorded(catalogue: Catalogue, blob: Blob) -> None:
     """Nor are those that come with it."""
     archive = await begun(catalogue)
@@ -245,7 +260,9 @@ class TestLetting:
         self, catalogue: Catalogue, database: Database, blob: Blob
     ) -> None:
         """Without members, results and images: little is kept of it."""
-        archive = await complete(catalogue, blob)
+        archive = await begun(catalogue, blob)
+        archive.results = [ImageResult("a", "a.jpg", "a.jpg")]
+        await catalogue.settle(archive, State.COMPLETE, "")
 
         await catalogue.drop(archive.id)
 
@@ -385,9 +402,12 @@ async def test_of_stale_ones_the_newest_comes_first(catalogue: Catalogue, blob: 
     assert [record.id for record in await catalogue.find_stale("options")] == [newer.id, older.id]
 
 
-async def test_what_another_instance_told_replaces_what_was_known(catalogue: Catalogue, blob: Blob) -> None:
-    """Members and results; not when it is kept."""
+async def test_what_another_instance_told_replaces_what_was_known(
+    catalogue: Catalogue, database: Database, blob: Blob
+) -> None:
+    """Members and results, also those that version 1 wrote; not when it is kept."""
     archive = await begun(catalogue, blob)
+    await database.run(lambda connection: connection.execute("UPDATE archives SET results = '[]'"))
     await catalogue.keep(archive.id, 1e12)
     told = await complete(catalogue, blob)
     record = await catalogue.load(told.id)

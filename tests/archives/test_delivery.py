@@ -74,6 +74,11 @@ async def test_a_range_that_takes_too_long_is_sent_away_and_the_build_goes_on(se
     assert archive.readers.want_more(1 << 40)
 
 
+def test_nobody_is_kept_waiting_for_longer_than_proxies_wait() -> None:
+    """Common ones end a request without an answer after 60 seconds."""
+    assert Delivery(cast(ImageStore, None), Metrics())._max_wait < 60
+
+
 @pytest.mark.parametrize(("beyond", "status"), [(-1, 206), (0, 503)])
 async def test_a_part_is_sent_once_its_last_byte_is_known(
     system: ArchiveSystem, serve: Serve, beyond: int, status: int
