@@ -147,10 +147,11 @@ async def test_a_whole_download_is_kept_although_nobody_waits_for_it(
     assert left_over(tmp_path) == []
 
 
+@pytest.mark.parametrize("fails", [False, True])
 async def test_a_download_cancelled_twice_leaves_no_file(
-    images: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
-    """Given a thread that still writes when its caller is cancelled, and again while he waits for it."""
+    """Given a thread that still writes, well or not, when its caller is cancelled, and again while he waits for it."""
     writing, go_on = threading.Event(), threading.Event()
     really_append = BlobWriter.append
 
@@ -158,6 +159,8 @@ async def test_a_download_cancelled_twice_leaves_no_file(
         really_append(self, chunks)
         writing.set()
         go_on.wait(10)
+        if fails:
+            raise OSError("no such device")
 
     monkeypatch.setattr(BlobWriter, "append", append_slowly)
 

@@ -301,6 +301,32 @@ class TestFlights:
         asked = [request.path.split("/")[-2] for request in upstream.received]
         assert (sorted(asked[:3]), asked[3:]) == (["a", "c", "d"], ["b"])
 
+    async def test_who_joins_a_thumbnail_before_it_queues_does_not_wait_behind_either(
+        self, upstream: FakeUpstream, images: ImageStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given one that is still looked for in the store."""
+        find, looking = images.find_published, asyncio.Event()
+
+        async def find_slowly(key: str, since: float) -> Blob | None:
+            await looking.wait()
+            return await find(key, since)
+
+        upstream.images |= {"held": jpeg(1), "a": jpeg(2)}
+        upstream.hold("held")
+        async with scene_of(upstream, images, limit=1) as scene:
+            scene.fetch("held")
+            await upstream.until(lambda: upstream.calls("held") == 1)
+            monkeypatch.setattr(images, "find_published", find_slowly)
+            for behind in (True, False):
+                scene.fetch("a", FetchContext("build", behind=behind))
+                await yield_to_loop()
+            looking.set()
+            async with asyncio.timeout(TIMEOUT):
+                while not any(scene.queued()):
+                    await yield_to_loop()
+
+            assert scene.queued() == [1, 0]
+
     async def test_thumbnails_that_join_a_thumbnail_stay_behind(
         self, upstream: FakeUpstream, images: ImageStore
     ) -> None:
@@ -547,6 +573,19 @@ class TestCredit:
         assert (first, second) == ((Reason.NO_CREDIT, 1), (Reason.NO_CREDIT, 0))
         assert (free.attempts, paid.attempts, other.attempts) == (1, 1, 1)
 
+    async def test_after_a_402_those_that_wait_for_their_turn_are_not_asked_for(
+        self, upstream: FakeUpstream, images: ImageStore
+    ) -> None:
+        """Given one slot, and images of the same build behind the first."""
+        upstream.images |= {"a": 402, "b": jpeg()}
+        context = FetchContext("build")
+        async with scene_of(upstream, images, limit=1) as scene:
+            fetches = [scene.fetch(image_id, context, preview=False) for image_id in "ab"]
+
+            assert [await reason(fetch) for fetch in fetches] == [(Reason.NO_CREDIT, 1), (Reason.NO_CREDIT, 0)]
+
+        assert upstream.calls("b") == 0
+
     async def test_a_402_of_a_download_that_was_joined_counts_too(self, scene: Scene, upstream: FakeUpstream) -> None:
         """Both builds have learned that there is no credit."""
         upstream.images |= {"a": 402, "b": jpeg()}
@@ -627,6 +666,31 @@ class TestCredit:
         assert await scene.spending.spent() == spent
         assert sample(scene.parts.metrics.registry, "batch_images_bought_total") == bought
 
+    async def test_what_was_asked_for_and_is_of_no_use_here_stays_counted(
+        self, scene: Scene, upstream: FakeUpstream
+    ) -> None:
+        """Given an image that is larger than one may be: Autoenhance did not refuse."""
+        upstream.images["a"] = jpeg()
+        scene.images._max_image_bytes = 100
+
+        assert await reason(scene.fetch(preview=False)) == (Reason.TOO_LARGE, 1)
+        assert await scene.spending.spent() == 1
+
+    async def test_what_was_sold_once_is_bought_though_it_is_refused_then(
+        self, scene: Scene, upstream: FakeUpstream
+    ) -> None:
+        """Given storage that fails, and a second attempt that does not get so far."""
+
+        async def fail(_: web.Request) -> web.Response:
+            upstream.hops["a"] = 0
+            return web.Response(status=503)
+
+        upstream.images["a"], upstream.hops["a"] = [fail, 404], 1
+
+        await reason(scene.fetch(preview=False))
+
+        assert sample(scene.parts.metrics.registry, "batch_images_bought_total") == 1
+
     async def test_what_arrived_and_could_not_be_stored_was_bought(
         self, scene: Scene, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -687,16 +751,17 @@ async def test_the_lease_of_a_fetch_that_failed_is_given_back(
 async def test_the_lease_of_an_image_that_is_being_kept_outlives_its_fetch(
     scene: Scene, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stop cancels it: whoever shares what was kept all the same gives the lease back."""
+    """A stop cancels it: whoever shares what was kept all the same gives the lease back, with the image's order."""
     upstream.images["a"] = jpeg()
     given_back: list[str] = []
-    keeping = asyncio.Event()
+    keeping, shared = asyncio.Event(), list[Callable[[], None]]()
 
     class Leases:
         async def acquire(self, key: str, *, buys: bool) -> Lease:
-            return Lease(give_back=lambda _: given_back.append(key))
+            return Lease(give_back=given_back.append)
 
-    async def keep(*_: object, **__: object) -> None:
+    async def keep(*_: object, when_shared: Callable[[], None], **__: object) -> None:
+        shared.append(when_shared)
         keeping.set()
         await asyncio.Event().wait()
 
@@ -704,13 +769,16 @@ async def test_the_lease_of_an_image_that_is_being_kept_outlives_its_fetch(
     monkeypatch.setattr("service.images.fetch.GRACE_SECONDS", 0.0)
     parts = scene.parts
     fetcher = ImageFetcher(parts.client, scene.images, scene.slots, parts.metrics, scene.spending, Leases())
-    fetch = scene.start(fetcher.fetch(ImageRequest("a.0", "a", Rendition()), FetchContext("build")))
+    image = ImageRequest("a.0", "a", Rendition(), order_id="o")
+    fetch = scene.start(fetcher.fetch(image, FetchContext("build")))
     await keeping.wait()
     await fetcher.close()
     await asyncio.wait([fetch])
 
     assert fetch.cancelled()
     assert given_back == []
+    shared[0]()
+    assert given_back == ["o"]
 
 
 class TestPace:
