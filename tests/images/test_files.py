@@ -134,14 +134,14 @@ async def test_what_is_deleted_is_not_in_memory(images: ImageStore) -> None:
     assert images._files._memory_bytes == 0
 
 
-@pytest.mark.parametrize("is_there", [False, True])
-async def test_a_file_that_is_gone_or_shorter_is_lost(images: ImageStore, tmp_path: Path, is_there: bool) -> None:
+@pytest.mark.parametrize("found", [None, b"phot", b"photos"])
+async def test_a_file_that_is_gone_or_of_another_length_is_lost(images: ImageStore, found: bytes | None) -> None:
     """And is told so."""
     blob = await put(images, "k", b"photo")
     path = images._files.path(blob.digest)
     path.unlink()
-    if is_there:
-        path.write_bytes(b"phot")
+    if found is not None:
+        path.write_bytes(found)
 
     with pytest.raises(BlobLost):
         await images.open_blob(blob)

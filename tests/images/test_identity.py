@@ -6,7 +6,7 @@ import pytest
 
 from service.images.identity import digest, image_key, image_variant, split_key
 from service.images.legacy import has_legacy_name, legacy_key
-from service.upstream.models import ENHANCEMENT_SETTINGS, ImageRecord, Rendition
+from service.upstream.models import ENHANCEMENT_SETTINGS, ImageRecord, Original, Rendition
 from service.upstream.order_document import parse_order
 
 
@@ -82,6 +82,15 @@ def test_the_sequence_and_the_way_of_writing_settings_mean_nothing() -> None:
 def test_another_rendition_is_another_image(rendition: dict[str, Any]) -> None:
     """Every option of it counts."""
     assert image_variant(record(), Rendition(**rendition)) != variant()
+
+
+def test_an_original_is_what_was_uploaded_however_it_was_enhanced() -> None:
+    """In full size or as a preview, with a watermark or without; it is none of the enhanced images."""
+    kinds: list[dict[str, Any]] = [{}, {"preview": False}, {"dev_mode": True}]
+    originals = [image_variant(record(), Original(**kind)) for kind in kinds]
+
+    assert len({variant(), *originals}) == 1 + len(kinds)
+    assert [image_variant(record(upscale=True), Original(**kind)) for kind in kinds] == originals
 
 
 def test_another_image_is_another_image() -> None:

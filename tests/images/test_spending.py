@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -46,6 +47,18 @@ async def reserved(credits_today: LocalSpending, key: str) -> Reservation:
     reservation = await credits_today.reserve(key)
     assert reservation is not None
     return reservation
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+async def test_with_a_limit_a_credit_is_on_the_disk_before_it_is_spent(
+    database: Database, monkeypatch: pytest.MonkeyPatch, limit: int | None
+) -> None:
+    """A power cut must not make a day's credits anew."""
+    monkeypatch.setattr(database, "give", give := Mock(side_effect=database.give))
+
+    await reserved(LocalSpending(database, limit), "a.0")
+
+    assert [call.kwargs["durable"] for call in give.call_args_list] == [limit is not None]
 
 
 async def test_no_more_than_the_limit_is_given_out(database: Database, calendar: Calendar) -> None:
