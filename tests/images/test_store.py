@@ -382,11 +382,16 @@ class TestRoom:
         assert evictions.missing == [400]
 
 
-async def test_a_store_that_cannot_be_written_says_so(images: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For the probe."""
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EROFS, "read only"), OutOfSpace(), sqlite3.OperationalError(), TimeoutError()], ids=repr
+)
+async def test_a_store_that_cannot_be_written_says_so(
+    images: ImageStore, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """For the probe; also with a database that is broken, full or slow."""
 
     def refuse(_: BlobFiles) -> None:
-        raise OSError(errno.EROFS, "read only")
+        raise error
 
     before = await images.is_usable()
     monkeypatch.setattr(BlobFiles, "probe", refuse)
