@@ -314,18 +314,18 @@ class TestFlights:
         upstream.images |= {"held": jpeg(1), "a": jpeg(2)}
         upstream.hold("held")
         async with scene_of(upstream, images, limit=1) as scene:
-            scene.fetch("held")
+            fetches = [scene.fetch("held")]
             await upstream.until(lambda: upstream.calls("held") == 1)
             monkeypatch.setattr(images, "find_published", find_slowly)
             for behind in (True, False):
-                scene.fetch("a", FetchContext("build", behind=behind))
+                fetches.append(scene.fetch("a", FetchContext("build", behind=behind)))
                 await yield_to_loop()
             looking.set()
             async with asyncio.timeout(TIMEOUT):
                 while not any(scene.queued()):
                     await yield_to_loop()
 
-            assert scene.queued() == [1, 0]
+            assert (scene.queued(), [fetch.done() for fetch in fetches]) == ([1, 0], [False] * 3)
 
     async def test_thumbnails_that_join_a_thumbnail_stay_behind(
         self, upstream: FakeUpstream, images: ImageStore
