@@ -213,6 +213,23 @@ async def test_what_was_looked_at_before_the_watch_is_no_look(upstream: Upstream
     assert len(upstream.calls) == 2
 
 
+async def test_looks_of_others_that_were_missed_are_one(upstream: Upstream, orders: Orders) -> None:
+    """Only the last of them is known: an order that was unknown then may be there the next time."""
+    with orders.watch("o") as watch:
+        upstream.answer = OrderNotFound("no")
+        for _ in range(2):
+            with pytest.raises(OrderNotFound):
+                await orders.refresh("o")
+        with pytest.raises(UpstreamError):
+            await watch.next_poll(Schedule())
+        waiting = asyncio.create_task(watch.next_poll(Schedule()))
+        await yield_to_loop()
+        upstream.answer = FINAL
+        orders.notify("o")
+
+        assert await waiting is FINAL
+
+
 async def test_nothing_is_kept_of_orders_that_nobody_waits_for(upstream: Upstream, orders: Orders) -> None:
     """Also when a waiter was cancelled."""
     waiter = Waiter(orders, Schedule(), is_final)
@@ -264,11 +281,14 @@ class TestNextAnswer:
 
 
 class TestUntilListed:
-    async def test_an_order_whose_images_are_listed_is_not_waited_for(self, upstream: Upstream, orders: Orders) -> None:
-        """Whether they are done is another matter."""
-        upstream.answer = CHANGING
+    @pytest.mark.parametrize("order", [CHANGING, Order(order_id="o")], ids=["listed", "none to come"])
+    async def test_an_order_whose_images_are_listed_is_not_waited_for(
+        self, upstream: Upstream, orders: Orders, order: Order
+    ) -> None:
+        """Whether they are done is another matter; nor is one that will have none."""
+        upstream.answer = order
 
-        assert await orders.wait_until_listed("o", Schedule()) is CHANGING
+        assert await orders.wait_until_listed("o", Schedule()) is order
         assert upstream.calls == ["o"]
 
     async def test_it_waits_through_failures(self, upstream: Upstream, orders: Orders) -> None:
