@@ -1,11 +1,13 @@
 """What one attempt at a callback comes to, and when the next one is due."""
 
+import json
 import time
 from dataclasses import replace
 
 import pytest
 from aiohttp import ClientSession, web
 
+from service.jobs import callbacks, signing
 from service.jobs.callbacks import RETRY_SECONDS, Callbacks, message, message_id
 from service.jobs.job import Callback, CallbackState, Job
 from service.telemetry.metrics import Metrics
@@ -27,6 +29,54 @@ async def attempt(status: int, *, attempts: int = 0, retry_after: str | None = N
 
     async with serving(web.post("/", hear)) as url, ClientSession() as session:
         return await Callbacks(session, KEYS, Metrics()).attempt(ended_job(url, attempts))
+
+
+async def test_what_is_sent() -> None:
+    """How the job ended, with links below its caller's path, signed as of this attempt: older ones are refused."""
+    heard: list[tuple[dict[str, str], bytes]] = []
+
+    async def hear(asked: web.Request) -> web.Response:
+        heard.append((dict(asked.headers), await asked.read()))
+        return web.Response()
+
+    async with serving(web.post("/", hear)) as url, ClientSession() as session:
+        job = replace(ended_job(url), finished=1_000.0)
+        job = replace(job, request=replace(job.request, base_path="/batch"))
+        before = int(time.time())
+        await Callbacks(session, KEYS, Metrics()).attempt(job)
+
+    ((headers, body),) = heard
+    sent, signed_at = json.loads(body), int(headers["webhook-timestamp"])
+    assert headers["Content-Type"] == "application/json"
+    assert before <= signed_at <= time.time()
+    assert signing.headers(f"msg_{job.id}", signed_at, body, KEYS).items() <= headers.items()
+    assert (sent["type"], sent["timestamp"]) == ("job.complete", "1970-01-01T00:16:40.000+00:00")
+    assert (sent["data"]["job_id"], sent["data"]["links"]["self"]) == (job.id, f"/batch/v1/jobs/{job.id}")
+
+
+async def test_without_a_secret_nothing_is_sent() -> None:
+    """Given one that was there when the job was accepted: it may be there again for the next attempt."""
+    heard = []
+
+    async def hear(asked: web.Request) -> web.Response:
+        heard.append(asked)
+        return web.Response()
+
+    async with serving(web.post("/", hear)) as url, ClientSession() as session:
+        found = await Callbacks(session, (), Metrics()).attempt(ended_job(url))
+
+    assert (heard, found.state, found.last_status, found.last_error) == ([], CallbackState.PENDING, None, "no_secret")
+
+
+async def test_the_log_has_the_receivers_host_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of its address may be a secret."""
+    told: list[dict[str, object]] = []
+    monkeypatch.setattr(callbacks.log, "info", lambda _, **fields: told.append(fields))
+    async with ClientSession() as session:
+        await Callbacks(session, (), Metrics()).attempt(ended_job("https://receiver.example/hush?hush"))
+
+    assert told[0]["host"] == "receiver.example"
+    assert "hush" not in str(told)
 
 
 @pytest.mark.parametrize("number", range(len(RETRY_SECONDS)))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientError, ClientSession, ClientTimeout, web
 
 from service.archives.archive import Archive, State
 from service.archives.archives import Archives
@@ -217,6 +217,34 @@ async def test_a_storage_that_never_answers_is_given_up(monkeypatch: pytest.Monk
         found = await attempt(think)
 
     assert (found.status, found.error) == (DeliveryState.PENDING, "timeout")
+
+
+async def test_a_delivery_may_take_as_long_as_it_gets_on() -> None:
+    """Only the beginning of a connection has a bound of its own, not the whole, as other requests to receivers do."""
+    asked: list[dict[str, Any]] = []
+
+    class Session:
+        def put(self, _: object, **how: Any) -> None:
+            asked.append(how)
+            raise ClientError
+
+    none = cast(ImageStore, None)
+    await Deliveries(cast(ClientSession, Session()), cast(Archives, Kept(whole())), none, Metrics()).attempt(
+        job_for("https://storage.example/a.zip")
+    )
+
+    assert asked[0]["timeout"] == ClientTimeout(total=None, sock_connect=10)
+
+
+async def test_the_log_has_the_storages_host_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of its address is a secret."""
+    told: list[dict[str, object]] = []
+    monkeypatch.setattr(deliveries.log, "info", lambda _, **fields: told.append(fields))
+    async with deliverer(ArchiveGone()) as sending:
+        await sending.attempt(job_for("https://storage.example/hush?Signature=hush"))
+
+    assert told[0]["host"] == "storage.example"
+    assert "hush" not in str(told)
 
 
 async def test_attempts_are_counted_by_what_they_came_to() -> None:

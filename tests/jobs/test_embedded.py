@@ -132,12 +132,21 @@ async def test_an_expired_job_is_forgotten_a_day_later(tmp_path: Path) -> None:
         await engine.end(ended(job, expires=now - hours * 3600))
         return job
 
-    kept, gone, untold = await expired(23), await expired(25), await expired(25, "https://example.com/")
-    await database.run(lambda connection: table.sweep(connection, now - 24 * 3600))
+    async def call_back(_: Job) -> Callback:
+        await asyncio.Event().wait()
+        raise AssertionError
 
-    found = [await engine.get(job.id) is not None for job in (kept, gone, untold)]
+    kept, gone, untold = await expired(23), await expired(25), await expired(25, "https://example.com/")
+    working = asyncio.create_task(engine.run(replace(Tasks(engine).work, call_back=call_back)))
+    async with asyncio.timeout(TIMEOUT):
+        while await engine.get(gone.id) is not None:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+    found = [await engine.get(job.id) is not None for job in (kept, untold)]
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
     await database.close()
-    assert found == [True, False, True]
+    assert found == [True, True]
 
 
 async def test_a_change_while_the_job_is_being_read_is_not_missed(

@@ -1,6 +1,7 @@
 """How a job is taken to its end: what counts as a crash, what as progress, and what is tried again."""
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,17 +14,18 @@ from service.archives.archives import Archives
 from service.archives.options import Options
 from service.archives.plan import PlannedOrder
 from service.archives.readers import Readers
+from service.disk import OutOfSpace
 from service.jobs.engine import JobEnded, JobEngine
 from service.jobs.job import Job, Status
 from service.jobs.runner import JobRunner
 from service.orders.orders import Orders
-from service.problems import ArchiveGone, BreakerOpen, NoImages, Problem
+from service.problems import ArchiveGone, ArchiveNotFound, BreakerOpen, NoImages, Problem
 from service.reasons import Reason
 from service.telemetry.metrics import CacheResult, Metrics
 from service.telemetry.traces import Traces
 from service.upstream.client import Autoenhance
 from service.upstream.models import Order
-from tests.jobs.conformance.work import ORDER, TIMEOUT, TTL, request
+from tests.jobs.conformance.work import ORDER, OTHER_ORDER, TIMEOUT, TTL, request
 
 
 class Records:
@@ -53,6 +55,7 @@ class Records:
     async def until(self, condition: Callable[[Job], bool]) -> None:
         async with asyncio.timeout(TIMEOUT):
             while not (self.states and condition(self.last)):
+                assert not self.ended
                 self._changed.clear()
                 await self._changed.wait()
 
@@ -64,11 +67,13 @@ class Builds:
         self.answers = list(answers)
         self.asked: list[Options] = []
         self.callers: list[str] = []
-        self.kept: list[str] = []
+        self.kept: dict[str, float] = {}
         self.begun = asyncio.Event()
 
-    async def get_or_start(self, order_id: str, options: Options, caller: str = "") -> tuple[Archive, CacheResult]:
-        assert order_id == ORDER
+    async def get_or_start(
+        self, order_id: str | tuple[str, ...], options: Options, caller: str = ""
+    ) -> tuple[Archive, CacheResult]:
+        assert order_id in (ORDER, (ORDER, OTHER_ORDER))
         self.asked.append(options)
         self.callers.append(caller)
         self.begun.set()
@@ -78,7 +83,7 @@ class Builds:
         return answer, CacheResult.MISS
 
     async def keep(self, archive_id: str, until: float) -> None:
-        self.kept.append(archive_id)
+        self.kept[archive_id] = until
 
 
 def archive(*, total: int = 3, held: int = 0) -> Archive:
@@ -143,9 +148,59 @@ async def test_a_job_ends_with_its_archives_summary() -> None:
     end = records.last
     assert wanted
     assert not building.readers.count
-    assert (end.status, end.archive_id, builds.kept) == (Status.COMPLETE, building.id, [building.id])
+    assert (end.status, end.archive_id, list(builds.kept)) == (Status.COMPLETE, building.id, [building.id])
     assert end.summary is not None
     assert (end.summary["downloaded"], end.summary["failed"], len(end.summary["failures"])) == (1, 1, 1)
+
+
+async def test_an_archive_is_kept_for_its_time_from_the_end_of_its_job() -> None:
+    """However long the job took, or waited; it began when its first attempt did."""
+    building, records = archive(total=0), Records()
+    builds = Builds(building)
+    building.settle(State.COMPLETE, "")
+    old = replace(job(), started=5.0, retry_at=time.time(), retrying_since=time.time())
+    before = time.time()
+
+    await runner(records, builds).run(replace(old, request=replace(old.request, created=4.0)))
+
+    first, end = records.states[-2:]
+    assert end.expires is not None
+    assert before + TTL <= builds.kept[building.id] <= end.expires <= time.time() + TTL
+    assert (end.started, first.retry_at, end.retry_at) == (5.0, None, None)
+
+
+async def test_a_strict_job_without_all_images_fails_and_keeps_nothing() -> None:
+    """With what is missing."""
+    building, records = archive(total=1), Records()
+    builds = Builds(building)
+    add(building)
+    building.settle(State.PARTIAL, "")
+
+    await runner(records, builds).run(job(on_failure="strict"))
+
+    assert (records.last.status, records.last.error and records.last.error["code"]) == (Status.ERROR, "images_missing")
+    assert records.last.summary is not None
+    assert (records.last.summary["failed"], builds.kept) == (1, {})
+
+
+async def test_a_stop_does_not_wait_for_a_record_that_cannot_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next process takes the attempt for a crash then."""
+    monkeypatch.setattr("service.jobs.runner._STOP_SECONDS", 0)
+    records = Records()
+    running = asyncio.create_task(runner(records, Builds(archive())).run(job()))
+    await records.until(lambda now: now.status is Status.PROCESSING)
+
+    async def hang(_: Job) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(records, "save", hang)
+    running.cancel()
+    await yield_to_loop()
+    has_ended = running.done()
+    running.cancel()
+    await asyncio.wait([running], timeout=TIMEOUT)
+
+    assert has_ended
 
 
 async def test_an_attempt_counts_as_a_crash_until_it_is_stopped() -> None:
@@ -182,20 +237,22 @@ async def test_an_outcome_begins_the_count_anew() -> None:
     assert (at_first, reached, records.last.crashes) == (5, 2, 0)
 
 
-async def test_an_outcome_that_was_reached_before_is_no_progress() -> None:
+@pytest.mark.parametrize("crashes", [4, 0])
+async def test_an_outcome_that_was_reached_before_is_no_progress(crashes: int) -> None:
     """An image that fails each time does not hide that the next one is what kills the process."""
     building, records = archive(), Records()
-    running = asyncio.create_task(runner(records, Builds(building)).run(replace(job(crashes=4), reached=1)))
+    running = asyncio.create_task(runner(records, Builds(building)).run(replace(job(crashes), reached=1)))
     await records.until(lambda now: now.status is Status.PROCESSING)
     add(building)
     await yield_to_loop()
     unmoved = records.last.crashes
     add(building)
-    await records.until(lambda now: now.crashes == 1)
+    await yield_to_loop()
+    moved = records.last
     await stop(running)
 
-    assert unmoved == 5
-    assert records.last.reached == 2
+    assert unmoved == crashes + 1
+    assert (moved.crashes, moved.reached) == (1, 2)
 
 
 @pytest.mark.parametrize(("options", "expected"), [({"wait": True}, 1), ({}, 5)])
@@ -213,6 +270,23 @@ async def test_an_answer_that_a_job_waited_for_begins_the_count_anew(options: di
     await stop(running)
 
     assert counts == [5, expected]
+
+
+@pytest.mark.parametrize("order_id", [ORDER, OTHER_ORDER])
+async def test_an_answer_of_any_of_its_orders_is_one(order_id: str) -> None:
+    """A job of several waits for all of them."""
+    records, orders, waiting = Records(), some_orders(), job(crashes=4, wait=True)
+    several = replace(waiting, request=replace(waiting.request, order_id=None, order_ids=(ORDER, OTHER_ORDER)))
+    running = asyncio.create_task(runner(records, Builds(archive()), orders).run(several))
+    await records.until(lambda now: now.status is Status.PROCESSING)
+    await yield_to_loop()
+    for _ in range(2):
+        await orders.refresh(order_id)
+        await yield_to_loop()
+    count = records.last.crashes
+    await stop(running)
+
+    assert count == 1
 
 
 async def test_jobs_that_may_have_crashed_take_turns() -> None:
@@ -267,9 +341,18 @@ async def test_one_that_cannot_begin_keeps_no_turn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("problem", "limit"), [(BreakerOpen(retry_after=3600), 60), (ArchiveGone(), 5), (BreakerOpen(retry_after=2), 2)]
+    ("problem", "limit"),
+    [
+        (BreakerOpen(retry_after=3600), 60),
+        (BreakerOpen(retry_after=2), 2),
+        (BreakerOpen(retry_after=0), 0.1),
+        (ArchiveGone(), 5),
+        (ArchiveNotFound("There is none."), 5),
+        (OutOfSpace("full"), 5),
+        (sqlite3.OperationalError("disk I/O error"), 5),
+    ],
 )
-async def test_what_passes_is_waited_for(problem: Problem, limit: float) -> None:
+async def test_what_passes_is_waited_for(problem: Exception, limit: float) -> None:
     """For a minute at most, whatever is said of it; queued meanwhile, without a crash counted."""
     records = Records()
     running = asyncio.create_task(runner(records, Builds(problem)).run(job()))
@@ -283,13 +366,26 @@ async def test_what_passes_is_waited_for(problem: Problem, limit: float) -> None
     assert paused.retry_at - paused.retrying_since == pytest.approx(limit, abs=0.01)
 
 
+async def test_what_passes_is_tried_a_last_time_when_its_time_is_over() -> None:
+    """No later, whatever is said of it."""
+    records, since = Records(), time.time() - 890
+    running = asyncio.create_task(
+        runner(records, Builds(BreakerOpen(retry_after=60))).run(replace(job(), retrying_since=since))
+    )
+    await records.until(lambda now: now.retry_at is not None)
+    await stop(running)
+
+    assert records.last.retry_at == pytest.approx(since + 900, rel=0, abs=1)
+
+
 async def test_after_a_quarter_of_an_hour_what_passes_is_the_error() -> None:
     """Counted from when it was first met, also by another process."""
     records = Records()
     since = time.time() - 901
-    await runner(records, Builds(BreakerOpen())).run(replace(job(), retrying_since=since))
+    await runner(records, Builds(BreakerOpen())).run(replace(job(), retrying_since=since, retry_at=since))
 
     assert (records.last.status, records.last.error and records.last.error["code"]) == (Status.ERROR, "breaker_open")
+    assert records.last.retry_at is None
 
 
 async def test_an_outcome_ends_the_trouble() -> None:
