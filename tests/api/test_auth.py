@@ -6,14 +6,16 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from service.api import auth
+from service.api import auth, session, signatures
 from service.api.caller import CALLER, Caller
+from service.api.guesses import GUESSES, Guesses
 from service.api.keys import SETTINGS
 from service.api.route import Who
-from service.problems import AdministratorsOnly, Problem, Unauthorized
+from service.problems import AdministratorsOnly, LinkRefused, Problem, Unauthorized
 from service.settings import ServiceKey, Settings
+from service.telemetry.metrics import Metrics
 
-KEY = "key-of-a-caller-1234"
+KEY, TOKEN = "key-of-a-caller-1234", "token-of-the-administrator"
 CALLERS = {
     "nobody": Caller(),
     "caller": Caller(ServiceKey(None, cast(Any, KEY))),
@@ -88,3 +90,67 @@ async def test_without_keys_all_are_callers(monkeypatch: pytest.MonkeyPatch, who
 async def test_a_preflight_is_never_asked(monkeypatch: pytest.MonkeyPatch, who: Who) -> None:
     """It carries no credentials."""
     assert await judged(monkeypatch, who, "nobody", keys=True, method="OPTIONS") is None
+
+
+async def proved(who: Who, path: str = "/", *, keys: bool = True, cookie: str = "", **headers: str) -> str:
+    """What a request proves, in words. `cookie`: whose session it has."""
+    app = web.Application()
+    app[SETTINGS] = Settings(_env_file=None, service_api_key=KEY if keys else "", admin_token=TOKEN)
+    app[GUESSES] = Guesses(Metrics())
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    if cookie:
+        secret, purpose = (KEY, "caller session") if cookie == "caller" else (TOKEN, "session")
+        signature = signatures.sign(await signatures.signing_key(secret, purpose), "99999999999")
+        given["Cookie"] = f"{session.COOKIE}=99999999999.{signature}"
+    route = cast(Any, type("Route", (), {"who": who}))
+    caller = await auth._caller(make_mocked_request("GET", path, headers=given, app=app), route)
+    words = {
+        "key": caller.key is not None,
+        "administrator": caller.is_administrator,
+        "link": caller.by_link,
+        "session": caller.by_session,
+    }
+    return " ".join(word for word, is_so in words.items() if is_so)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ""),
+        ({"X_API_Key": KEY}, "key"),
+        ({"Authorization": f"bearer {KEY}"}, "key"),
+        ({"Authorization": f"Basic {KEY}"}, ""),
+        ({"X_API_Key": "another"}, ""),
+        ({"X_API_Key": TOKEN}, ""),
+        ({"X_Admin_Token": TOKEN}, "administrator"),
+        ({"X_Admin_Token": KEY}, ""),
+        ({"X_Admin_Token": TOKEN, "X_API_Key": KEY}, "key administrator"),
+        ({"cookie": "caller"}, "key session"),
+        ({"cookie": "administrator"}, "administrator session"),
+        ({"cookie": "caller", "X_API_Key": "another"}, ""),
+        ({"cookie": "administrator", "X_API_Key": KEY}, "key administrator"),
+        ({"cookie": "administrator", "X_Admin_Token": "another"}, ""),
+        ({"cookie": "caller", "X_Admin_Token": TOKEN}, "key administrator"),
+        ({"cookie": "caller", "Sec_Fetch_Site": "cross-site"}, ""),
+    ],
+)
+async def test_what_a_request_proves(given: dict[str, str], expected: str) -> None:
+    """What it says in headers comes before its cookie; who sends both buys not by a session alone."""
+    assert await proved(Who.CALLER, **given) == expected
+
+
+@pytest.mark.parametrize("who", [Who.OPEN, Who.WEBHOOK])
+async def test_a_key_is_not_judged_where_nothing_depends_on_it(who: Who) -> None:
+    """A wrong one is no guess there: a webhook's secret is sent like one."""
+    for _ in range(11):
+        assert await proved(who, Authorization="Bearer the-secret-of-the-webhook") == ""
+    assert await proved(who, X_API_Key=KEY) == ""
+    assert await proved(who, X_API_Key=KEY, cookie="caller") == "key"
+
+
+async def test_a_signature_is_judged_where_there_are_keys() -> None:
+    """Without them every address is open as it is."""
+    with pytest.raises(LinkRefused):
+        await proved(Who.DOWNLOADER, "/?expires=99999999999&signature=x", X_API_Key=KEY)
+
+    assert await proved(Who.DOWNLOADER, "/?expires=99999999999&signature=x", keys=False) == ""

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sqlite3
 import time
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,7 +17,7 @@ from service.jobs import table
 from service.jobs.embedded import EmbeddedJobs
 from service.jobs.job import Callback, CallbackState, Delivery, Job, Status
 from service.problems import JobsUnavailable
-from tests.jobs.conformance.work import ORDER, TIMEOUT, Tasks, ended, request, running
+from tests.jobs.conformance.work import ORDER, OTHER_ORDER, TIMEOUT, Tasks, ended, request, running
 from tests.support.transport import yield_to_loop
 
 _HISTORIES = """
@@ -92,7 +93,7 @@ async def test_jobs_of_versions_with_histories_are_carried_on(tmp_path: Path) ->
     with sqlite3.connect(tmp_path / "batch.sqlite3") as connection:
         connection.executescript(_HISTORIES)
         outcomes = ({"at": 3.0, "size": 70}, {"at": 3.0, "failure": failure})
-        earlier_job(connection, "complete", *begun, *outcomes, complete)
+        earlier_job(connection, "complete", *begun, {**begun[1], "at": 2.5}, *outcomes, complete)
         earlier_job(connection, "queued", begun[0])
         earlier_job(connection, "running", *begun, {"at": 3.0, "size": 70})
         earlier_job(connection, "untold", *begun, complete, {"at": 5.0, "callback": pending}, callback=True)
@@ -127,8 +128,8 @@ async def test_an_expired_job_is_forgotten_a_day_later(tmp_path: Path) -> None:
     engine = await EmbeddedJobs.open(database)
     now = time.time()
 
-    async def expired(hours: float, callback_url: str | None = None) -> Job:
-        job, _ = await engine.submit(request(callback_url=callback_url))
+    async def expired(hours: float, **asked: Any) -> Job:
+        job, _ = await engine.submit(replace(request(), **asked))
         await engine.end(ended(job, expires=now - hours * 3600))
         return job
 
@@ -136,7 +137,8 @@ async def test_an_expired_job_is_forgotten_a_day_later(tmp_path: Path) -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    kept, gone, untold = await expired(23), await expired(25), await expired(25, "https://example.com/")
+    kept, untold = await expired(23), await expired(25, callback_url="https://example.com/")
+    gone = await expired(25, order_id=None, order_ids=(ORDER, OTHER_ORDER))
     working = asyncio.create_task(engine.run(replace(Tasks(engine).work, call_back=call_back)))
     async with asyncio.timeout(TIMEOUT):
         while await engine.get(gone.id) is not None:  # noqa: ASYNC110
@@ -147,6 +149,54 @@ async def test_an_expired_job_is_forgotten_a_day_later(tmp_path: Path) -> None:
     await asyncio.gather(working, return_exceptions=True)
     await database.close()
     assert found == [True, True]
+
+
+async def test_what_has_not_ended_begins_before_what_has_only_to_be_told(tmp_path: Path) -> None:
+    """After a start: the oldest first, however old the others are."""
+    database = await Database.open(tmp_path, [table.SCHEMA])
+    engine = await EmbeddedJobs.open(database)
+    untold, first, second = [
+        (await engine.submit(replace(request(callback_url="https://a.example/"), created=float(at))))[0]
+        for at in range(3)
+    ]
+    await engine.end(ended(untold))
+
+    found = await database.run(table.unfinished)
+    await database.close()
+
+    assert [job.id for job in found] == [first.id, second.id, untold.id]
+
+
+async def test_a_job_is_no_part_of_the_request_that_it_was_accepted_by(tmp_path: Path) -> None:
+    """Its log lines and its trace are its own."""
+    asked_by = ContextVar("asked_by", default="nobody")
+    database = await Database.open(tmp_path, [table.SCHEMA])
+    engine = await EmbeddedJobs.open(database)
+    seen: list[str] = []
+    async with running(engine) as tasks:
+        tasks.then = lambda _: seen.append(asked_by.get())
+        await yield_to_loop()
+        asked_by.set("a caller")
+        await engine.submit(request())
+        await tasks.until(lambda: len(tasks.finished) == 1)
+    await database.close()
+
+    assert seen == ["nobody"]
+
+
+async def test_what_is_accepted_during_a_stop_is_run_by_the_next_process(tmp_path: Path) -> None:
+    """No run is begun that nobody would stop."""
+    database = await Database.open(tmp_path, [table.SCHEMA])
+    engine = await EmbeddedJobs.open(database)
+    async with running(engine) as stopped:
+        await yield_to_loop()
+    job, _ = await engine.submit(request())
+    has_begun = bool(engine._tasks)
+    async with running(engine) as tasks:
+        await tasks.until(lambda: tasks.finished == [job.id])
+    await database.close()
+
+    assert (has_begun, stopped.runs) == (False, [])
 
 
 async def test_a_change_while_the_job_is_being_read_is_not_missed(

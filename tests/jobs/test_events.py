@@ -2,8 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
 from typing import cast
+
+import pytest
 
 from service.archives.archive import Archive, ImageResult, State
 from service.archives.archives import Archives
@@ -177,10 +180,12 @@ async def test_another_archive_of_the_job_is_told_from_its_start() -> None:
         seen = [await anext(found) for _ in range(2)]
         records.become(replace(running(first), archive_id=second.id))
         seen += [await anext(found) for _ in range(2)]
+    wanted = [archive.readers.count for archive in (first, second)]
     records.become(ended(running(second)))
     await rest(found)
 
     assert [(event.name, event.number) for event in seen] == [("image", 1), ("image", 2), ("status", 0), ("image", 1)]
+    assert wanted == [0, 1]
 
 
 async def test_another_archive_is_told_from_its_start_after_a_reconnect_too() -> None:
@@ -200,6 +205,66 @@ async def test_another_archive_is_told_from_its_start_after_a_reconnect_too() ->
         ("image", 1),
         ("status", 4),
     ]
+
+
+async def test_what_changes_for_callers_is_told_once() -> None:
+    """Its state, its archive, and when it is tried again; not what only the service notes of it."""
+    first, second = building(), building("e")
+    queued = Job.new(request())
+    waits = replace(queued, retry_at=1_000.0)
+    states = [
+        queued,
+        replace(queued, crashes=1),
+        waits,
+        replace(waits, retry_at=2_000.0),
+        running(first),
+        replace(running(first), started=5.0),
+        running(second),
+    ]
+    records = Records(states[0])
+    for state in (*states[1:], ended(running(second))):
+        records.become(state)
+
+    found = await rest(stream(records, first, second))
+
+    told = [(event.data["status"], event.data["archive_id"], event.data["retry_at"]) for event in found]
+    assert told == [
+        ("queued", None, None),
+        ("queued", None, "1970-01-01T00:16:40.000+00:00"),
+        ("queued", None, "1970-01-01T00:33:20.000+00:00"),
+        ("processing", first.id, None),
+        ("processing", second.id, None),
+        ("complete", second.id, None),
+    ]
+
+
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.COMPLETE])
+async def test_an_outcome_is_told_of_a_job_that_is_built(status: Status) -> None:
+    """Also late, when the job waits to be tried again, or has ended: its end is an event by itself."""
+    archive = building()
+    add(archive)
+    records = Records(replace(running(archive), status=status, finished=5.0 if status is Status.COMPLETE else None))
+    async with asyncio.timeout(TIMEOUT), aclosing(stream(records, archive)) as found:
+        image = await anext(event async for event in found if event.name == "image")
+
+    assert (image.data["status"], image.data["failed"], image.data["finished_at"]) == ("processing", 1, None)
+
+
+async def test_an_archive_that_failed_is_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given one that was lost here, and goes on at another instance."""
+    monkeypatch.setattr("service.jobs.events._LOOK_AGAIN_SECONDS", 0)
+    lost, goes_on = building(), building()
+    records, kept = Records(running(lost)), Kept(lost)
+    found = events(cast(JobEngine, records), cast(Archives, kept), "j", 0)
+    async with asyncio.timeout(TIMEOUT):
+        await anext(found)
+        lost.fail(ArchiveNotFound())
+        kept._archives[lost.id] = goes_on
+        add(goes_on)
+        event = await anext(found)
+    await found.aclose()
+
+    assert (event.name, event.number, goes_on.readers.count) == ("image", 1, 0)
 
 
 async def test_who_leaves_leaves_nothing_behind() -> None:

@@ -114,10 +114,12 @@ def test_only_what_is_complete_can_be_downloaded(status: Status) -> None:
 
 
 def test_a_job_of_several_orders_without_an_archive() -> None:
-    """It names them all, and leads nowhere yet."""
+    """It names them all, an only one as any job does, and leads nowhere yet."""
     document = Job.new(SEVERAL).document()
+    alone = Job.new(replace(SEVERAL, order_ids=(ORDER,))).document()
 
     assert (document["order_id"], document["order_ids"]) == (None, [ORDER, OTHER_ORDER])
+    assert (alone["order_id"], alone["order_ids"]) == (ORDER, [ORDER])
     assert (document["links"]["archive"], document["links"]["report"]) == (None, None)
     assert {name: document[name] for name in NO_PROGRESS} == NO_PROGRESS
 
