@@ -134,7 +134,7 @@ async def proved(who: Who, path: str = "/", *, keys: bool = True, cookie: str = 
         ({"cookie": "caller", "Sec_Fetch_Site": "cross-site"}, ""),
     ],
 )
-async def test_what_a_request_proves(given: dict[str, str], expected: str) -> None:
+async def test_what_a_request_proves(given: dict[str, Any], expected: str) -> None:
     """What it says in headers comes before its cookie; who sends both buys not by a session alone."""
     assert await proved(Who.CALLER, **given) == expected
 

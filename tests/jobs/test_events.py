@@ -267,6 +267,24 @@ async def test_an_archive_that_failed_is_looked_for_again(monkeypatch: pytest.Mo
     assert (event.name, event.number, goes_on.readers.count) == ("image", 1, 0)
 
 
+async def test_a_job_that_is_not_known_any_more_ends_its_stream() -> None:
+    """Given one that is forgotten while it is followed, and one that never was."""
+
+    class Forgetful:
+        def __init__(self, *known: Job) -> None:
+            self._known = known
+
+        async def watch(self, _: str) -> AsyncGenerator[Job, None]:
+            for job in self._known:
+                yield job
+
+    archive = building()
+    for known in ((), (running(archive),)):
+        found = await rest(events(cast(JobEngine, Forgetful(*known)), cast(Archives, Kept(archive)), "j", 0))
+        assert [event.name for event in found] == ["status"] * len(known)
+    assert archive.readers.count == 0
+
+
 async def test_who_leaves_leaves_nothing_behind() -> None:
     """Given a job that goes on, whose next change is waited for: nobody watches it any more, and nobody reads."""
     archive = building()

@@ -20,7 +20,7 @@ from tests.jobs.conformance.work import ORDER, TIMEOUT
 from tests.support.transport import yield_to_loop
 
 DONE = Order(order_id=ORDER, images=(ImageRecord(image_id="a", enhanced=True),))
-BUSY = Order(order_id=ORDER, is_processing=True)
+BUSY = Order(order_id=ORDER, is_merging=True, images=DONE.images)
 
 
 class Scene:
@@ -30,7 +30,7 @@ class Scene:
         self.seen: list[str] = []
         self.answers: list[Order | Problem] = []
         """What looks at the order come to; then it is done."""
-        self.refusals: list[Problem] = []
+        self.refusals: list[Exception] = []
         """Of jobs."""
         self.state = "one"
         self.keys: list[str] = []
@@ -83,7 +83,7 @@ async def events_of(scene: Scene, *, auto_batch: bool = True) -> AsyncIterator[W
 @pytest.fixture
 def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
     """Three looks, without a pause between them."""
-    monkeypatch.setattr(webhook_events, "_CONFIRM_SECONDS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(webhook_events, "_CONFIRM_SECONDS", tuple(0.0 for _ in webhook_events._CONFIRM_SECONDS))
     monkeypatch.setattr(webhook_events, "_ANSWER_SECONDS", TIMEOUT)
     return Scene()
 
@@ -134,6 +134,19 @@ async def test_a_batch_that_cannot_be_recorded_is_tried_again(scene: Scene) -> N
         await events.received(ORDER, done=True)
 
     assert (scene.looks, scene.batches) == (2, 1)
+
+
+async def test_a_fault_of_ours_ends_the_look_and_no_later_one(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    """The sender is answered all the same."""
+    scene.refusals = [KeyError("broken")]
+
+    async with events_of(scene) as events:
+        await events.received(ORDER, done=True)
+        assert (scene.looks, scene.batches) == (1, 0)
+        assert "auto batch failed" in caplog.text
+
+        await events.received(ORDER, done=True)
+        assert (scene.looks, scene.batches) == (2, 1)
 
 
 async def test_one_batch_for_each_state_of_the_order(scene: Scene) -> None:
