@@ -184,6 +184,15 @@ def test_nothing_has_to_be_set() -> None:
     assert (settings.send_timeout, settings.read_ahead_bytes) == (120, 256 * MIB)
     assert (settings.breaker_failures, settings.breaker_reset) == (5, 60)
     assert (settings.max_credits_per_day, settings.store_max_bytes, settings.shared_url) == (None, None, None)
+    assert (settings.host, settings.port, settings.role, settings.base_path) == ("127.0.0.1", 8000, "all", "")
+    assert (settings.autoenhance_api_base, settings.autoenhance_api_version) == (
+        "https://api.autoenhance.ai/v3",
+        "2025-05-08",
+    )
+    assert {settings.service_api_key, settings.trusted_proxies, settings.allowed_origins, settings.allowed_hosts} == {
+        ()
+    }
+    assert settings.sentry_traces_sample_rate == 0.2
     assert not settings.callback_allow_private
     assert not settings.auto_batch
 

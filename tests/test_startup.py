@@ -220,6 +220,31 @@ def test_what_is_off_is_said_with_the_setting_that_turns_it_on(tmp_path: Path) -
     )
 
 
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://someone:hush@127.0.0.1:8001/v3/", "http://127.0.0.1:8001/v3"),
+        ("https://api.example/v3", "https://api.example/v3"),
+    ],
+)
+def test_upstream_is_said_without_a_password(tmp_path: Path, address: str, shown: str) -> None:
+    """With its port: that of a sandbox, say."""
+    given = settings(data_dir=tmp_path, autoenhance_api_base=address, autoenhance_api_version="none")
+
+    assert summary(given)["upstream"] == f"{shown}, version unset"
+
+
+@pytest.mark.parametrize(
+    ("budget", "shown"), [(1 << 30, "1.0 GiB"), ((1 << 30) - 1, "1023 MiB"), (5 << 30, "5.0 GiB"), (9 << 20, "9 MiB")]
+)
+def test_the_budget_is_said_before_there_is_a_folder(tmp_path: Path, budget: int, shown: str) -> None:
+    """It is made at the start, with those above it."""
+    folder = tmp_path / "not" / "yet"
+
+    assert summary(settings(data_dir=folder, store_max_bytes=budget))["data"] == f"{folder}, at most {shown} of images"
+    assert summary(settings(data_dir=folder))["data"].startswith(f"{folder}, at most ")
+
+
 async def test_the_last_line_says_that_it_stopped(tmp_path: Path) -> None:
     """After everything is closed."""
     service = ServiceProcess(tmp_path)

@@ -63,6 +63,60 @@ async def test_what_redis_lost_is_mended_though_its_first_answer_is_lost_too(red
     assert told == ["told"]
 
 
+async def test_who_waits_hears_what_another_instance_publishes(redis: RedisServer) -> None:
+    """Several topics in one message, each by itself; all of them after a connection that may have missed some."""
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    async with asyncio.timeout(TIMEOUT), RedisLink.open(redis.url, "mine", Metrics()) as mine:
+        mine.listeners.append(heard.put_nowait)
+        with mine.messages.waiting("a") as a, mine.messages.waiting("b") as b, mine.messages.waiting("c") as c:
+            signals = a.next(), b.next(), c.next()
+            assert await heard.get() == ""
+            at_first = [signal.is_set() for signal in signals]
+
+            signals = a.next(), b.next(), c.next()
+            async with RedisLink.open(redis.url, "other", Metrics()) as other:
+                await other.publish("a\nb")
+                topics = [await heard.get() for _ in range(2)]
+                woken = [signal.is_set() for signal in signals]
+
+    assert at_first == [True, True, True]
+    assert (topics, woken) == (["a", "b"], [True, True, False])
+
+
+async def test_an_instance_that_is_started_again_has_left_as_what_it_was(redis: RedisServer) -> None:
+    """Others need not wait for the end of its lease; nor once it has stopped in order."""
+    async with RedisLink.open(redis.url, "other", Metrics()) as other:
+        async with RedisLink.open(redis.url, "before", Metrics()):
+            pass
+        assert await other.is_dead("before")
+        redis.command("DEL", "batch:alive:before")
+
+        async with RedisLink.open(redis.url, "mine", Metrics(), before="before"):
+            assert [await other.is_dead(name) for name in ("before", "mine")] == [True, False]
+
+
+async def test_what_waits_for_redis_is_done_after_each_heartbeat_that_it_answers(redis: RedisServer) -> None:
+    """And after what it has lost is mended."""
+    done: list[str] = []
+
+    async def mend() -> None:
+        done.append("mended")
+
+    async def go_on() -> None:
+        done.append("gone on")
+
+    async with RedisLink.open(redis.url, "mine", Metrics()) as link:
+        link.on_lost.append(mend)
+        link.on_beat.append(go_on)
+        redis.command("FLUSHALL")
+        await link.beat()
+        link.link.is_up, link.link._retry_at = False, time.monotonic() + TIMEOUT
+        await link.beat()
+
+    assert done[:2] == ["mended", "gone on"]
+    assert done.count("mended") == 1
+
+
 async def test_a_late_call_comes_behind_what_was_sent_before(redis: RedisServer) -> None:
     """What it undoes was given up, and may still be on its way on another connection."""
     made = asyncio.Event()
