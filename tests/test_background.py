@@ -1,10 +1,12 @@
 """Work beside the requests outlives errors that nobody expected."""
 
 import asyncio
+import gc
 import logging
 
 import pytest
 
+from service import background
 from service.background import carry_through, repeat, until_done
 
 TIMEOUT = 20
@@ -78,6 +80,32 @@ async def test_what_is_carried_through_is_done_though_its_caller_is_gone() -> No
             await caller
         go_on.set()
         await done.wait()
+
+
+async def test_what_is_carried_through_is_held_until_its_end() -> None:
+    """The event loop itself does not keep it; and its failure, which nobody hears of any more, is not reported."""
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        await go_on.wait()
+        raise ZeroDivisionError
+
+    caller = asyncio.create_task(carry_through(work()))
+    await begun.wait()
+    (task,) = background._carried
+    caller.cancel()
+    await asyncio.wait([caller])
+    go_on.set()
+    await asyncio.wait([task])
+    await asyncio.sleep(0)
+
+    assert background._carried == set()
+    del task, caller
+    gc.collect()
+    assert reported == []
 
 
 async def test_what_is_carried_through_tells_its_caller_how_it_went() -> None:

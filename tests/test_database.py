@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from service import data_dir
 from service import database as database_module
 from service.archives import archive_index
 from service.cluster import cluster
@@ -196,10 +197,23 @@ async def test_nothing_is_given_to_a_closed_database(tmp_path: Path) -> None:
     database.note("INSERT INTO notes VALUES (?)", ("late",))
 
 
+async def test_a_data_directory_is_for_one_at_a_time(tmp_path: Path) -> None:
+    """The second is refused, and keeps nothing from the next one once the first has ended."""
+    database = await Database.open(tmp_path, [_SCHEMA])
+    with pytest.raises(DataDirUnusable, match="in use by another process"):
+        await Database.open(tmp_path, [_SCHEMA])
+    assert await database.run(count) == 0
+    await database.close()
+
+    await (await Database.open(tmp_path, [_SCHEMA])).close()
+
+
 async def test_a_layout_of_newer_code_is_refused(tmp_path: Path) -> None:
     """Given a data directory that a newer version wrote, the start says so and changes nothing."""
     database = await Database.open(tmp_path, [_SCHEMA])
-    await database.run(lambda connection: connection.execute("PRAGMA user_version = 1000"))
+    layout = await database.run(lambda connection: connection.execute("PRAGMA user_version").fetchone()[0])
+    assert layout == data_dir._LAYOUT
+    await database.run(lambda connection: connection.execute(f"PRAGMA user_version = {layout + 1}"))
     await database.close()
 
     with pytest.raises(DataDirUnusable, match="newer version"):
@@ -209,6 +223,9 @@ async def test_a_layout_of_newer_code_is_refused(tmp_path: Path) -> None:
 async def test_the_database_is_for_its_owner_only(tmp_path: Path) -> None:
     """Whatever the umask, nobody else can read it, nor the folder where that was made for it."""
     directory = tmp_path / "data"
+    database = await Database.open(directory, [_SCHEMA])
+    await database.close()
+    (directory / "batch.sqlite3").chmod(0o644)  # as an earlier version, or a restored copy, may have left it
     database = await Database.open(directory, [_SCHEMA])
 
     assert stat.S_IMODE((directory / "batch.sqlite3").stat().st_mode) == 0o600

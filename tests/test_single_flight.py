@@ -146,3 +146,31 @@ async def test_one_that_was_cancelled_has_ended_before_the_next_begins() -> None
 
     assert await joining == "done"
     assert happened == ["cleaned up", "begun"]
+
+
+async def test_the_end_of_one_that_was_cancelled_is_not_the_next_ones() -> None:
+    """Who comes behind it shares the next one's task."""
+    flights, next_one = SingleFlight[int](), Work()
+    may_end = asyncio.Event()
+
+    async def slow() -> int:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await may_end.wait()
+        return 0
+
+    leaving = asyncio.create_task(flights.join("key", slow, "test", may_stop=lambda: True))
+    await yield_to_loop()
+    leaving.cancel()
+    await yield_to_loop()
+    waiting = [asyncio.create_task(flights.join("key", next_one.run, "test"))]
+    await yield_to_loop()
+    may_end.set()
+    await yield_to_loop()
+    waiting.append(asyncio.create_task(flights.join("key", next_one.run, "test")))
+    await yield_to_loop()
+    next_one.gate.set()
+
+    assert await asyncio.gather(*waiting) == [1, 1]
+    assert (flights._flights, flights._stopping) == ({}, {})
