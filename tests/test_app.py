@@ -1,7 +1,9 @@
 """How the application is wired, and how what runs beside it begins and ends."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -9,15 +11,30 @@ from aiohttp import web
 from limits import parse
 from pydantic import SecretStr
 
-from service.api import auth, middleware, origins
-from service.api.keys import IMAGES, LIFECYCLE, LIMITERS, METRICS, SETTINGS, TIMEOUTS, TRACES
-from service.api.limits import Counts
+from service.api import aliases, auth, base_path, delivery_page, limits, middleware, origins
+from service.api.guesses import GUESSES
+from service.api.keys import (
+    ARCHIVES,
+    IMAGES,
+    JOBS,
+    LIFECYCLE,
+    LIMITERS,
+    METRICS,
+    ORDERS,
+    SETTINGS,
+    SPENDING,
+    TIMEOUTS,
+    TRACES,
+    WEBHOOK_EVENTS,
+)
+from service.api.limits import Counts, LocalWindow
 from service.api.middleware import trace
 from service.api.order_requests import OrderRequests
-from service.app import LARGEST_BODY, autoenhance, check, create_app, drain, open_jobs, presets, running
+from service.app import LARGEST_BODY, autoenhance, check, components, create_app, drain, open_jobs, presets, running
 from service.cluster.cluster import Cluster
 from service.jobs.engine import Work
 from service.settings import InvalidSettings, Settings
+from service.single_flight import SingleFlight
 from service.telemetry.metrics import Circuit, Metrics
 from service.telemetry.traces import Traces
 from tests.support.transport import TIMEOUT, yield_to_loop
@@ -51,6 +68,33 @@ class TestApplication:
         assert app._client_max_size == LARGEST_BODY == 64 * 1024
         assert not app[LIFECYCLE].is_ready
 
+    def test_every_answer_is_completed_in_this_order(self) -> None:
+        """What all carry first; addresses lead below the path before a successor, which is told as it is, is added."""
+        assert list(create_app(settings()).on_response_prepare)[:5] == [
+            middleware.add_headers,
+            limits.add_headers,
+            base_path.complete_headers,
+            aliases.add_headers,
+            delivery_page.add_headers,
+        ]
+
+    def test_callers_and_guesses_are_counted_together_where_instances_share(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """In one window, which is closed at the end; questions are counted by each instance."""
+        window = LocalWindow()
+
+        async def close(_: object) -> None: ...
+
+        monkeypatch.setattr(window, "close", close, raising=False)
+        monkeypatch.setattr("service.cluster.cluster.window", lambda _: window)
+        app = create_app(settings())
+
+        counted = {what: limiter._window is window for what, limiter in app[LIMITERS].items()}
+        assert counted == {what: what is not Counts.QUESTIONS for what in Counts}
+        assert app[GUESSES]._window is window
+        assert close in app.on_cleanup
+
     def test_a_rendition_that_cannot_be_used_is_named(self) -> None:
         """Before anything starts."""
         wrong = settings(renditions={"print": {"max_width": 0}})
@@ -68,6 +112,68 @@ class TestApplication:
 
         assert (app[LIFECYCLE].is_ready, app[LIFECYCLE].stopping.is_set()) == (False, True)
         assert drain in app.on_shutdown
+
+
+class TestComponents:
+    """`components`."""
+
+    async def test_what_operators_set_reaches_the_parts(self, tmp_path: Path) -> None:
+        """Each its own; only then traffic is taken, and after that nothing is left behind."""
+        app = create_app(
+            settings(
+                data_dir=tmp_path,
+                autoenhance_api_base="http://127.0.0.1:9/v3",
+                order_freshness=11,
+                archive_ttl=12,
+                resume_grace=13,
+                read_ahead_bytes=14,
+                download_concurrency=15,
+                max_images_per_order=16,
+                max_image_bytes=17,
+                max_credits_per_day=18,
+                store_max_bytes=19,
+                auto_batch=True,
+            )
+        )
+        async with asynccontextmanager(components)(app):
+            archives, jobs = app[ARCHIVES], app[JOBS]
+            context, is_ready = archives._context, app[LIFECYCLE].is_ready
+            found = (
+                app[ORDERS]._freshness,
+                archives._catalogue._ttl,
+                archives._grace,
+                archives._window,
+                context.fetcher._slots.limit,
+                context.planner.max_images,
+                app[IMAGES]._max_image_bytes,
+                app[SPENDING].limit,
+                app[IMAGES]._budget.limit,
+            )
+            begun = {getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()}
+
+        assert found == (11, 12, 13, 14, 15, 16, 17, 18, 19)
+        assert (jobs._ttl, app[WEBHOOK_EVENTS]._auto_batch, is_ready) == (12, True, True)
+        assert {"Archives.sweep_regularly", "Archives.release_regularly", "Jobs.run", "watch_loop"} <= begun
+        assert app[SPENDING] is context.fetcher._spending
+
+    async def test_what_is_under_way_ends_with_them(self, tmp_path: Path) -> None:
+        """Calls, downloads and what a webhook began: nothing is left behind."""
+        app = create_app(settings(data_dir=tmp_path, autoenhance_api_base="http://127.0.0.1:9/v3"))
+        async with asynccontextmanager(components)(app):
+            flights: list[SingleFlight[Any]] = [
+                app[ORDERS]._calls,
+                app[WEBHOOK_EVENTS]._batching,
+                app[ARCHIVES]._context.fetcher._flights,
+            ]
+            waiting = [
+                asyncio.create_task(one.join("x", asyncio.Event().wait, "test", may_stop=lambda: True))
+                for one in flights
+            ]
+            await yield_to_loop()
+
+        await asyncio.wait(waiting, timeout=TIMEOUT)
+        await yield_to_loop()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 class TestRunning:
@@ -154,7 +260,7 @@ class TestUpstream:
 
 @pytest.mark.parametrize(("role", "runs"), [("all", True), ("worker", True), ("web", False)])
 async def test_which_instances_run_jobs(monkeypatch: pytest.MonkeyPatch, role: str, runs: bool) -> None:
-    """All but those that only answer."""
+    """All but those that only answer. Receivers are in public, unless operators allow others."""
     ran: list[Work] = []
 
     class Engine:
@@ -168,12 +274,22 @@ async def test_which_instances_run_jobs(monkeypatch: pytest.MonkeyPatch, role: s
     async def open_engine(*_: object) -> Engine:
         return Engine()
 
+    allowed: list[bool] = []
+
+    @asynccontextmanager
+    async def open_session(*, allow_private: bool, trace_configs: object) -> AsyncIterator[None]:
+        allowed.append(allow_private)
+        yield
+
     monkeypatch.setattr("service.cluster.cluster.open_engine", open_engine)
+    monkeypatch.setattr("service.app.open_receiver_session", open_session)
     app = web.Application()
-    app[SETTINGS], app[METRICS], app[TRACES] = settings().model_copy(update={"role": role}), Metrics(), Traces()
+    given = {"role": role, "callback_allow_private": runs}
+    app[SETTINGS], app[METRICS], app[TRACES] = settings().model_copy(update=given), Metrics(), Traces()
     app[IMAGES] = cast(Any, None)
     async with asyncio.timeout(TIMEOUT), AsyncExitStack() as stack:
         await open_jobs(stack, app, cast(Any, None), cast(Any, None), cast(Any, None))
         await yield_to_loop()
 
         assert bool(ran) is runs
+        assert allowed == [runs]

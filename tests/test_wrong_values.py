@@ -45,6 +45,30 @@ def test_what_is_allowed_is_said(given: dict[str, str], expected: str) -> None:
     assert complaints(Options, given) == {next(iter(given)): expected}
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("image_timeout", "0", "must be a number of more than 0"),
+        ("store_max_bytes", "0", "must be a whole number of more than 0"),
+        ("order_freshness", "-1", "must be a number of at least 0"),
+        ("max_credits_per_day", "x", "must be a whole number of at least 0"),
+        ("sentry_traces_sample_rate", "2", "must be a number from 0 to 1"),
+        ("archive_ttl", "0", "must be a number of more than 0 and at most 3153600000"),
+    ],
+)
+def test_the_numbers_that_a_setting_takes_are_said(name: str, value: str, expected: str) -> None:
+    """Whole or not, and where they end."""
+    assert complaints(Settings, {"_env_file": None, name: value}) == {name: expected}
+
+
+def test_each_field_is_told_of_once() -> None:
+    """However much is wrong with it; and every field that is wrong."""
+    with pytest.raises(ValidationError) as refused:
+        Options(include=["x", "y"], quality=0)
+
+    assert [name for name, _ in wrong_values(Options, refused.value, what="parameter")] == ["quality", "include"]
+
+
 def complaints(model: type[BaseModel], given: dict[str, Any]) -> dict[str, str]:
     """What is wrong, by field."""
     try:
