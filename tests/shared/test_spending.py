@@ -183,3 +183,33 @@ async def test_a_credit_whose_caller_has_left_is_given_back(one_left: SharedSpen
 
     assert leaving.cancelled()
     await reserved_once_free(one_left, "b.0")
+
+
+@pytest.mark.parametrize(("limit", "with_redis", "without"), [(0, False, False), (1, True, False), (None, True, True)])
+async def test_what_may_be_bought_with_redis_and_without(
+    redis: RedisServer, limit: int | None, with_redis: bool, without: bool
+) -> None:
+    """A limit of none at all is one too."""
+    async with RedisLink.open(redis.url, "one", Metrics()) as link:
+        spending = SharedSpending(link, limit)
+        there = await spending.reserve("a.0")
+        redis.kill()
+        away = await spending.reserve("a.0")
+
+    assert (there is not None, away is not None) == (with_redis, without)
+
+
+async def test_a_credit_is_counted_on_the_day_on_which_it_was_reserved(
+    one_left: SharedSpending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever day its answer comes on."""
+    bought, refused = await reserved(one_left, "a.0"), Reservation("b.0", "2026-01-01")
+    monkeypatch.setattr("service.cluster.spending.today", lambda: "2026-01-01")
+    assert (await reserved(one_left, "b.0")).day == refused.day
+
+    await one_left.confirm(bought)
+    await one_left.release(refused)
+
+    assert await one_left.spent() == 1
+    assert await one_left.reserve("c.0") is None
+    assert await one_left._redis.redis.hget(f"batch:credits:{bought.day}", "a.0") == b"bought"
