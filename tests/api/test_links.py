@@ -4,11 +4,15 @@ import string
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from yarl import URL
 
 from service.api import links
+from service.api.links import _read_path
+from service.archives.renditions import read_presets
+from service.problems import InvalidParameter
 from tests.api.conftest import FIRST, SECOND, TOKEN
 from tests.support.client import Answer, Service, StartService
 from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order
@@ -286,3 +290,41 @@ async def test_keys_are_not_in_links(service: Service) -> None:
     assert FIRST not in url
     assert len(signature) == 64
     assert set(signature) <= set(string.hexdigits.lower())
+
+
+@pytest.mark.parametrize(
+    ("path", "base", "read"),
+    [
+        (f"/v1/orders/{ORDER}/images", "", ...),
+        (f"/orders/{ORDER.upper()}/images?quality=80", "", ...),
+        (f"/v1/orders/{ORDER}/images/a%2Fb?format=png", "", ...),
+        (f"/v1/archives/{'0' * 32}", "", ...),
+        (f"/v1/jobs/{'0' * 32}/download", "", ...),
+        (f"/jobs/{'0' * 32}/download", "", ...),
+        (f"/batch/v1/orders/{ORDER}/images", "/batch", f"/v1/orders/{ORDER}/images"),
+        (f"/v1/orders/{ORDER}/images", "/batch", ...),
+        (f"/batchv1/orders/{ORDER}/images", "/batch", None),
+        (f"/batch/batch/v1/orders/{ORDER}/images", "/batch", None),
+        (f"https://other.example/v1/orders/{ORDER}/images", "", None),
+        (f"//other.example/v1/orders/{ORDER}/images", "", None),
+        (f"v1/orders/{ORDER}/images", "", None),
+        (f"/v1/orders/{ORDER}/images#x", "", None),
+        (f"/v1/orders/{ORDER}/images/", "", None),
+        (f"/v1/orders/{ORDER}/images/a/b", "", None),
+        ("/v1/orders/7/images", "", None),
+        (f"/v1/orders/{ORDER}", "", None),
+        (f"/v1/archives/{'0' * 32}?quality=80", "", None),
+        (f"/v1/archives/{'0' * 32}/report", "", None),
+        (f"/v1/jobs/{'0' * 32}", "", None),
+        (f"/v1/orders/{ORDER}/images?qualty=80", "", None),
+        (f"/v1/orders/{ORDER}/images/a?wait=true", "", None),
+        ("http://[/", "", None),
+    ],
+)
+def test_which_addresses_can_be_signed(path: str, base: str, read: Any) -> None:
+    """Those of downloads, here, with a query that can be used; what is kept is the address within the service."""
+    if read is None:
+        with pytest.raises(InvalidParameter):
+            _read_path(path, base, read_presets({}))
+        return
+    assert str(_read_path(path, base, read_presets({}))) == (path if read is ... else read)

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -157,6 +158,21 @@ async def test_a_dead_builder_is_gone_on_with_by_one(three: list[Instance]) -> N
     assert [task.result() for task in done] == [True]
     assert len(waiting) == 1
     waiting.pop().cancel()
+
+
+async def test_who_is_about_to_go_on_is_not_overtaken(three: list[Instance]) -> None:
+    """S3 says that it may, the list does not say yet that it does: another one waits while it lives."""
+    first, second, third = three
+    archive = await begin(first)
+    await die(first)
+    await second.archives._documents.claim(archive.id, "b", alone=False, tag=None)
+
+    following = asyncio.create_task(third.follow(third.begin_archive(archive.id)))
+    done, _ = await asyncio.wait([following], timeout=0.2)
+    await die(second)
+
+    assert not done
+    assert await following
 
 
 async def test_an_archive_that_became_another_is_found_as_that_only(three: list[Instance]) -> None:
@@ -422,9 +438,10 @@ async def test_what_is_to_be_told_late_is_not_lost_while_something_else_is_told(
 
 
 async def test_a_build_that_is_released_is_gone_on_with_at_once(three: list[Instance]) -> None:
-    """Its instance lives, but nobody there wants it."""
+    """Its instance lives, but nobody there wants it; also by one that cannot tell yet who is dead."""
     first, second, _ = three
     archive = await begin(first)
+    second.redis.link.up_since = time.monotonic()
 
     await first.archives.release(archive.id)
 
