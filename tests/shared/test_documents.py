@@ -2,9 +2,10 @@
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from obstore.store import MemoryStore
@@ -307,6 +308,26 @@ class TestObjects:
             objects.link.is_up = True
             with pytest.raises(Unavailable):
                 await write("a", b"1")
+
+    async def test_each_call_has_the_time_that_it_needs(
+        self, objects: Objects, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A document little, a piece of an image more, and an upload as much for each part of it."""
+        times: list[float | None] = []
+        call = objects.link.call
+
+        async def note(command: Callable[[], Awaitable[Any]], seconds: float | None = None) -> Any:
+            times.append(seconds)
+            return await call(command, seconds)
+
+        monkeypatch.setattr(objects.link, "call", note)
+        await objects.write("a", b"1")
+        await objects.get("a")
+        await objects.upload("b", b"12345", 5)
+        await objects.upload("c", b"12345", 24 << 20)
+        _ = [piece async for piece in objects.read("b", 0, 5)]
+
+        assert times == [None, None, pytest.approx(15, abs=0.1), 60, 15]
 
     async def test_names_come_in_order_a_page_at_a_time(self, objects: Objects) -> None:
         """Without their prefix, those behind the last one of the page before."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ from service.images.protocols import Lease
 from service.telemetry.metrics import Metrics, Shared
 from tests.support.client import TIMEOUT
 from tests.support.redis_server import RedisServer
-from tests.support.transport import yield_to_loop
+from tests.support.transport import FakeClock, yield_to_loop
 
 T = TypeVar("T")
 
@@ -127,6 +128,30 @@ async def test_who_leaves_while_redis_is_away_leaves_nothing_behind(
     assert reported == []
 
 
+async def test_the_end_waits_for_what_was_asked(
+    mine: RedisLink, other: RedisLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answer may be a lease that nobody waits for any more: it is given back before the instance leaves."""
+    leases, go_on, call = leases_of(mine), asyncio.Event(), mine.call
+
+    async def call_late(command: Callable[[], Awaitable[T]]) -> T:
+        await go_on.wait()
+        return await call(command)
+
+    monkeypatch.setattr(mine, "call", call_late)
+    asking = asyncio.create_task(leases.acquire(KEY, buys=True))
+    await yield_to_loop()
+    asking.cancel()
+    closing = asyncio.create_task(leases.close())
+    await yield_to_loop()
+    has_waited = not closing.done()
+    go_on.set()
+    await closing
+
+    assert has_waited
+    await until_free(other)
+
+
 async def test_whoever_has_the_lease_next_is_told_in_which_index_the_image_is(
     mine: RedisLink, other: RedisLink
 ) -> None:
@@ -186,6 +211,51 @@ async def test_what_a_dead_holder_may_have_done_is_told(mine: RedisLink, other: 
 
     async with asyncio.timeout(TIMEOUT):
         assert not (await second.acquire(KEY, buys=True)).is_only_one
+
+
+@pytest.mark.parametrize("was_away", [False, True])
+async def test_a_silent_holder_is_dead_unless_redis_was_away(
+    redis: RedisServer, mine: RedisLink, other: RedisLink, was_away: bool
+) -> None:
+    """After that it may be as late in coming back."""
+    await leases_of(mine).acquire(KEY, buys=True)
+    redis.command("DEL", "batch:alive:mine")
+    other.link.up_since = time.monotonic() - (0 if was_away else 3_600)
+
+    holder, *_ = await leases_of(other)._ask(KEY, 7)
+
+    assert holder == ("mine" if was_away else "other")
+
+
+async def test_what_its_holder_cannot_share_is_waited_for_anew_with_each_outage(
+    mine: RedisLink, other: RedisLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a storage that is away twice, each time for less than is waited, and a third time for good."""
+    clock, storage = FakeClock(), Link(Shared.S3, Metrics(), seconds=1, pause=1, failures=())
+    monkeypatch.setattr("service.cluster.image_leases.time", clock)
+    monkeypatch.setattr("service.cluster.image_leases.BEAT_SECONDS", 0.001)
+    await leases_of(mine).acquire(KEY, buys=True)
+    calls = count_calls(other, monkeypatch)
+
+    async def looks() -> None:
+        """Two: the first was judged when the second is made."""
+        made = len(calls)
+        async with asyncio.timeout(TIMEOUT):
+            while len(calls) < made + 2 and not waiting.done():  # noqa: ASYNC110  # seen from outside
+                await asyncio.sleep(0.001)
+
+    waiting = asyncio.create_task(RedisImageLeases(other, storage).acquire(KEY, buys=True))
+    for is_up in (False, True, False):
+        storage.is_up = is_up
+        await looks()
+        clock.advance(40)
+        await looks()
+        assert not waiting.done()
+    clock.advance(21)
+    await looks()
+
+    with pytest.raises(TimeoutError):
+        await waiting
 
 
 @pytest.mark.parametrize("lives", [True, False])
@@ -271,10 +341,17 @@ async def test_what_was_released_while_redis_was_away_is_given_back_when_it_is_t
             await asyncio.sleep(0.05)
 
 
-async def test_a_lease_that_redis_has_lost_is_taken_again(redis: RedisServer, mine: RedisLink) -> None:
-    """Others wait for it as before."""
+@pytest.mark.parametrize("is_the_second", [False, True])
+async def test_a_lease_that_redis_has_lost_is_taken_again(
+    redis: RedisServer, mine: RedisLink, is_the_second: bool
+) -> None:
+    """Others wait for it as before. It may be the second of this instance: the first was given back meanwhile."""
     leases = leases_of(mine)
+    before = await leases.acquire(KEY, buys=True) if is_the_second else None
     await leases.acquire(KEY, buys=True)
+    if before is not None:
+        before.release()
+        await leases.close()
     redis.command("FLUSHALL")
 
     await mine.beat()

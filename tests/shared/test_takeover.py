@@ -34,6 +34,7 @@ from service.problems import ArchiveGone, StillBuilding
 from service.telemetry.metrics import Metrics
 from tests.support.client import TIMEOUT
 from tests.support.redis_server import RedisServer
+from tests.support.transport import FakeClock
 
 PLAN = Plan(orders=(PlannedOrder(order_id="o"),), options=Options(), images=(), key="k", options_key="f")
 
@@ -176,13 +177,17 @@ async def test_who_is_about_to_go_on_is_not_overtaken(three: list[Instance]) -> 
 
 
 async def test_an_archive_that_became_another_is_found_as_that_only(three: list[Instance]) -> None:
-    """Of photos made anew while they were awaited, say: who asks for what it was to be begins anew."""
+    """Of photos made anew while they were awaited, say: who asks for what it was to be begins anew.
+
+    Who asks while Autoenhance is down finds it by what is asked for alone.
+    """
     first, second, _ = three
     archive = await begin(first)
     archive.key = "another"
     await settle(first, archive)
 
     found = await second.archives.find_complete("another")
+    assert await second.archives.find_complete(PLAN.options_key) == found
     archive_id, known = await second.archives.announce(PLAN, 2.0)
 
     assert found is not None
@@ -256,6 +261,34 @@ async def test_a_follower_without_redis_takes_nothing_over(three: list[Instance]
     with pytest.raises(StillBuilding):
         await second.follow(second.begin_archive(archive.id))
     await first.archives.append(archive.id, [(member(2), 1)])
+
+
+async def test_a_long_build_is_followed_over_short_outages(
+    three: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was told last counts, not when it was begun to be followed."""
+    clock = FakeClock()
+    monkeypatch.setattr("service.cluster.following.time", clock)
+    first, second, _ = three
+    archive = await begin(first)
+    view = second.begin_archive(archive.id)
+    following = asyncio.create_task(second.follow(view))
+    async with asyncio.timeout(TIMEOUT):
+        await view.wait_until(lambda: len(view.members) == 1)
+        clock.advance(2)
+        await first.archives.append(archive.id, [(member(2), 1)])
+        archive.append(member(2))
+        await view.wait_until(lambda: len(view.members) == 2)
+    cut(second.redis.link)
+    cut(second.objects.link)
+    clock.advance(2)
+    done, _ = await asyncio.wait([following], timeout=0.2)
+    mend(second.redis.link)
+    mend(second.objects.link)
+    await settle(first, archive)
+
+    assert not done
+    assert not await following
 
 
 async def test_without_s3_nothing_is_taken_over(three: list[Instance]) -> None:
@@ -403,6 +436,19 @@ async def test_a_build_begun_alone_goes_on_after_a_restart(three: list[Instance]
     await settle(first, archive)
 
     assert await second.names(archive.id) == ["1.jpg"]
+
+
+async def test_a_build_alone_that_is_dropped_is_gone(three: list[Instance]) -> None:
+    """The next start does not go on with it."""
+    first = three[0]
+    cut(first.redis.link)
+    cut(first.objects.link)
+    archive = await begin(first)
+    was_alone = await first.archives._is_alone(archive.id)
+
+    await first.archives.drop(archive.id)
+
+    assert (was_alone, await first.archives._is_alone(archive.id)) == (True, False)
 
 
 async def test_a_beat_may_tell_of_a_dropped_build_at_the_same_time(three: list[Instance]) -> None:
