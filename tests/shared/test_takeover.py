@@ -435,6 +435,27 @@ async def test_a_build_begun_alone_goes_on_after_a_restart(three: list[Instance]
     first.archives = first.catalogue.shared = again
     await settle(first, archive)
 
+    assert await second.names(archive.id) == await first.names(archive.id) == ["1.jpg"]
+    assert not await again._is_alone(archive.id)
+
+
+async def test_a_list_is_shared_once_all_that_it_names_is(three: list[Instance]) -> None:
+    """Else another instance would read what is not there."""
+    first, second, _ = three
+    archive = await begin(first)
+    blob = archive.members[0].blob.digest
+    for statement in (
+        "INSERT INTO blobs VALUES (?, 5, 1, 'jpg', 1, 'boot', 1, 0)",
+        "INSERT INTO unshared (digest, key, order_id) VALUES (?, 'i', 'o')",
+    ):
+        first.database.note(statement, (blob,))
+    await settle(first, archive)
+    assert not await first.archives.share_lists()
+    before = await second.archives._documents.get(archive.id)
+    first.database.note("DELETE FROM unshared WHERE digest = ?", (blob,))
+
+    assert await first.archives.share_lists()
+    assert before is None
     assert await second.names(archive.id) == ["1.jpg"]
 
 
@@ -501,8 +522,10 @@ async def test_a_build_that_is_wanted_again_goes_on_where_it_was_released(three:
 
     for _ in range(2):
         await first.archives.release(archive.id)
+    entries = await first.redis.redis.xlen(f"batch:list:{archive.id}")
     await first.archives.append(archive.id, [(member(2), 1)])
 
+    assert entries == 3  # the beginning, a member, and once that it was released
     assert await second.names(archive.id) == ["1.jpg", "2.jpg"]
 
 
