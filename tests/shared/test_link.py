@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 
 import pytest
 
@@ -42,11 +44,12 @@ async def test_after_a_failure_it_is_not_asked_for_the_pause(link: Link, metrics
     """Then one call tries while others fail, and once it has succeeded all are made again."""
     remote = Remote()
     remote.error = RuntimeError()
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable) as failed:
         await link.call(remote.ask)
     remote.error = None
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable) as refused:
         await link.call(remote.ask)
+    assert (failed.value.was_asked, refused.value.was_asked) == (True, False)
     assert (remote.calls, link.is_up, metrics.values(metrics.shared_up)) == (1, False, {"redis": 0})
 
     await asyncio.sleep(0.5)
@@ -113,14 +116,42 @@ async def test_time_in_which_the_loop_stood_still_is_not_the_others(link: Link) 
     assert await calling == "answer"
 
 
-async def test_what_is_no_failure_passes(link: Link) -> None:
-    """It is an answer, as much as the one that was hoped for."""
+@pytest.mark.parametrize("error", [None, ValueError(), FileNotFoundError()], ids=repr)
+async def test_what_is_no_failure_passes(
+    link: Link, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    """It is an answer, as much as the one that was hoped for: calls succeed again from then on."""
+    clock = FakeClock()
+    monkeypatch.setattr("service.cluster.link.time", clock)
     remote = Remote()
-    remote.error = ValueError()
-
-    with pytest.raises(ValueError):  # noqa: PT011
+    remote.error = RuntimeError()
+    with pytest.raises(Unavailable):
         await link.call(remote.ask)
-    assert link.is_up
+    clock.advance(0.6)
+    remote.error = error
+
+    for _ in range(2):
+        with pytest.raises(type(error)) if error else nullcontext():
+            await link.call(remote.ask)
+        clock.advance(9)
+    assert (link.is_up, link.up_since, metrics.values(metrics.shared_up)) == (True, 1_000.6, {"redis": 1})
+
+
+async def test_a_call_may_have_a_time_of_its_own(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of its tries."""
+    times: list[float] = []
+
+    @asynccontextmanager
+    async def bounded(seconds: float) -> AsyncIterator[None]:
+        times.append(seconds)
+        yield
+
+    monkeypatch.setattr("service.cluster.link.bounded", bounded)
+
+    await link.call(Remote().ask)
+    await link.call(Remote().ask, 15)
+
+    assert times == [0.2, 15]
 
 
 async def test_a_call_is_not_made_again_where_nobody_was_answered(link: Link) -> None:
