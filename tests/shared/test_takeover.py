@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ from service.problems import ArchiveGone, StillBuilding
 from service.telemetry.metrics import Metrics
 from tests.support.client import TIMEOUT
 from tests.support.redis_server import RedisServer
-from tests.support.transport import FakeClock
+from tests.support.transport import FakeClock, yield_to_loop
 
 PLAN = Plan(orders=(PlannedOrder(order_id="o"),), options=Options(), images=(), key="k", options_key="f")
 
@@ -513,6 +513,28 @@ async def test_a_build_that_is_released_is_gone_on_with_at_once(three: list[Inst
     await first.archives.release(archive.id)
 
     assert await second.follow(second.begin_archive(archive.id))
+
+
+async def test_a_build_is_released_between_its_members(three: list[Instance], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not while one is added: it would come second, and the build would be taken for another's."""
+    first, second, _ = three
+    archive = await begin(first)
+    may_write, append = asyncio.Event(), first.archives._lists.append
+
+    async def append_late(archive_id: str, position: int, entries: Sequence[str]) -> None:
+        if "member" in entries[0]:
+            await may_write.wait()
+        await append(archive_id, position, entries)
+
+    monkeypatch.setattr(first.archives._lists, "append", append_late)
+    adding = asyncio.create_task(first.archives.append(archive.id, [(member(2), 1)]))
+    await yield_to_loop()
+    releasing = asyncio.create_task(first.archives.release(archive.id))
+    await asyncio.wait([releasing], timeout=0.1)
+    may_write.set()
+    await asyncio.gather(adding, releasing)
+
+    assert await second.names(archive.id) == ["1.jpg", "2.jpg"]
 
 
 async def test_a_build_that_is_wanted_again_goes_on_where_it_was_released(three: list[Instance]) -> None:
