@@ -512,7 +512,8 @@ async def test_a_build_that_is_released_is_gone_on_with_at_once(three: list[Inst
 
     await first.archives.release(archive.id)
 
-    assert await second.follow(second.begin_archive(archive.id))
+    async with asyncio.timeout(TIMEOUT / 4):
+        assert await second.follow(second.begin_archive(archive.id))
 
 
 async def test_a_build_is_released_between_its_members(three: list[Instance], monkeypatch: pytest.MonkeyPatch) -> None:
