@@ -10,7 +10,7 @@ from service.api import limits
 from service.api.limits import RATE_LIMIT, LimitState, LocalWindow, RateLimiter
 from service.problems import RateLimited
 from service.telemetry.metrics import Metrics
-from tests.support.transport import FakeClock
+from tests.support.transport import FakeClock, sample
 
 
 @pytest.fixture
@@ -140,3 +140,36 @@ async def test_instances_count_together_what_they_ask_of_autoenhance() -> None:
         await limiter.count(make_mocked_request("GET", "/"), "me")
 
     assert sorted(counted) == ["downloads", "images", "overviews"]
+
+
+@pytest.mark.parametrize("limit", ["3/minute", "3/5 minutes", "2/hour"])
+def test_overviews_are_ten_times_as_many_in_the_same_time(limit: str) -> None:
+    """What single images and questions may ask for is not the operator's."""
+    given, found = parse(limit), limits.limiters(parse(limit), Metrics(), None)
+    off = limits.limiters(None, Metrics(), None)
+
+    allowed = {what: one._limit and (one._limit.amount, one._limit.get_expiry()) for what, one in found.items()}
+    assert allowed == {
+        limits.Counts.DOWNLOADS: (given.amount, given.get_expiry()),
+        limits.Counts.OVERVIEWS: (given.amount * 10, given.get_expiry()),
+        limits.Counts.IMAGES: (600, 60),
+        limits.Counts.QUESTIONS: (20, 60),
+    }
+    assert [what for what, one in off.items() if one._limit is None] == [*limits.Counts][:2]
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+async def test_who_guesses_is_told_only_when_there_were_too_many(quiet: bool) -> None:
+    """Where others are told each time where they stand."""
+    metrics = Metrics()
+    limiter = RateLimiter(parse("1/minute"), metrics, "attempts", quiet=quiet)
+    first, second = make_mocked_request("GET", "/"), make_mocked_request("GET", "/")
+
+    await limiter.check(first, "me")
+    assert RATE_LIMIT not in first
+    await limiter.count(first, "me")
+    with pytest.raises(RateLimited):
+        await limiter.count(second, "me")
+
+    assert (RATE_LIMIT in first, RATE_LIMIT in second) == (not quiet, True)
+    assert sample(metrics.registry, "batch_rate_limited_total") == 1
