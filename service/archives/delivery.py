@@ -80,14 +80,15 @@ class Delivery:
                 archive.require_all()
             if part is None:
                 await archive.wait_until(lambda: not to_the_end and bool(archive.members))
-                response, start, stop = whole(archive)
             else:
                 await self._until_known(archive, part)
-                response, start, stop = part_of(archive, part)
+                start, _ = part.resolve(archive.length)
                 reader.advance(start)
             ranges = options.note_named is None or await options.note_named(archive.id)
             if part is not None and not ranges and "If-Range" not in request.headers:
                 raise RangeUnsafe
+            # The build may have ended meanwhile: its size is told with its counts.
+            response, start, stop = whole(archive) if part is None else part_of(archive, part)
             response.headers.update(headers(archive, stale=options.stale, ranges=ranges))
             # Who asked to wait is not served slowly: objectives and alerts stand on this.
             if part is None and not to_the_end and not options.waits:

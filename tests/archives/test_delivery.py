@@ -224,3 +224,21 @@ async def test_where_an_address_has_named_other_archives_a_part_needs_its_tag(
 
     assert await response.read() == (status.encode() or whole[10:20])
     assert "Accept-Ranges" not in response.headers or response.headers["Accept-Ranges"] == "none"
+
+
+async def test_a_build_that_ends_while_its_name_is_noted_is_answered_with_its_length(
+    system: ArchiveSystem, upstream: FakeUpstream, serve: Serve
+) -> None:
+    """As with its counts: a browser shows how far it is."""
+    fill(upstream, 2)
+    archive, _ = await system.start()
+
+    async def end(_: str) -> bool:
+        await archive.wait_until(lambda: False)
+        return True
+
+    client = await serve(archive, system.images, note_named=end)
+
+    response = await client.get("/")
+
+    assert (response.headers.get("X-Downloaded"), response.content_length) == ("2", archive.length)
