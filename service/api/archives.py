@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import Field
 
 from service.api.base_path import external
-from service.api.documents import Count, Document, OrdersSummary, Reference, Uuid, answer
+from service.api.documents import Count, Document, OrdersSummary, Reference, Unlisted, Uuid, answer
 from service.api.downloads import BYTES, CONDITIONS, HEAD_ANSWERS, ZIP_ANSWERS, head_of
 from service.api.images import image_path
 from service.api.keys import ARCHIVES, DELIVERY
@@ -45,7 +45,7 @@ class Report(OrdersSummary):
 
     archive_id: str
     status: State
-    unlisted: Count = Field(description="Images that Autoenhance counts but does not list.")
+    unlisted: Unlisted
     images: list[ReportLine]
 
 

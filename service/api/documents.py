@@ -12,6 +12,13 @@ from service import problems
 from service.reasons import Reason
 
 Count = Annotated[int, Field(ge=0)]
+Unlisted = Annotated[
+    Count,
+    Field(
+        description="Images that no download has: Autoenhance counts them but does not list them, or lists more than"
+        " 10,000."
+    ),
+]
 Uuid = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
 Reference = Annotated[str, Field(json_schema_extra={"format": "uri-reference"})]
 Moment = AwareDatetime
@@ -64,7 +71,7 @@ class OrderSummary(Document):
     total: Count
     downloaded: Count
     failed: Count
-    unlisted: Count = Field(description="Images that Autoenhance counts but does not list.")
+    unlisted: Unlisted
     code: str | None = Field(description="Why nothing of it can be had; the codes are those of problems.")
     reason: str | None = Field(description="The same for a person, with the next step.")
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from yarl import URL
 
 from service.api.base_path import base_path, external
-from service.api.documents import Count, Document, Reference, Summary, Uuid
+from service.api.documents import Count, Document, Reference, Summary, Unlisted, Uuid
 from service.api.downloads import ORDER_CALL, require_key, require_version
 from service.api.images import image_path, planned_extension
 from service.api.keys import ARCHIVES, ORDERS, PRESETS, SETTINGS
@@ -23,7 +23,7 @@ from service.archives.outcomes import obstacle
 from service.archives.plan import Plan, PlannedImage
 from service.archives.planner import parts_of
 from service.images.blobs import Blob
-from service.upstream.models import ImageState
+from service.upstream.models import ImageState, Order
 
 _MAX_LISTED = 10_000
 _HOPELESS = frozenset({ImageState.FAILED, ImageState.EXPIRED})
@@ -57,7 +57,7 @@ class Overview(Summary):
     status: Literal["processing", "ready"]
     ready: Count
     processing: Count
-    unlisted: Count = Field(description="Images that Autoenhance counts but does not list.")
+    unlisted: Unlisted
     to_buy: Count = Field(description="Images that a download with these options would buy, a credit each.")
     truncated: bool = Field(description="Whether there are more files than the 10,000 that are listed here.")
     parts: list[OrderPart] = Field(
@@ -73,7 +73,9 @@ async def overview(request: web.Request) -> web.Response:
     require_version(request, options)
     await count(request)
     order = await request.app[ORDERS].get(order_id)
-    more = {"unlisted": order.unlisted, "parts": _parts(request, order_id, len(order.images))}
+    more: dict[str, Any] = {"unlisted": order.left_out, "parts": _parts(request, order_id, order)}
+    if order.may_grow:
+        more["status"] = "processing"
     base, is_truncated = base_path(request), order.images_beyond > 0
 
     def describe(plan: Plan, stored: Mapping[str, Blob]) -> str:
@@ -83,16 +85,16 @@ async def overview(request: web.Request) -> web.Response:
     return web.json_response(text=text, headers={"Cache-Control": "private, no-cache"})
 
 
-def _parts(request: web.Request, order_id: str, images: int) -> list[dict[str, Any]]:
-    """The downloads that so many images take, with the options of this request."""
-    size = request.app[SETTINGS].max_images_per_order
+def _parts(request: web.Request, order_id: str, order: Order) -> list[dict[str, Any]]:
+    """The downloads that the order's images take, with the options of this request."""
+    images, size = len(order.images), request.app[SETTINGS].max_images_per_order
     count = parts_of(images, size)
     query = MultiDict(request.query)
     for name in ("part", "image"):
         query.popall(name, None)
 
     def link(part: int) -> str:
-        asked = [*query.items(), *([("part", str(part))] if count > 1 else [])]
+        asked = [*query.items(), *([("part", str(part))] if order.image_count > size else [])]
         return external(request, str(URL(f"/v1/orders/{order_id}/images").with_query(asked)))
 
     return [

@@ -67,7 +67,7 @@ class Planner:
             identity += [(image.image_id, image.name, image.key, image.folder) for image in originals]
             images += originals
         same_options = options_key(order_id, options)
-        planned = PlannedOrder(order_id=order_id, name=order.name, total=len(images), unlisted=order.unlisted)
+        planned = PlannedOrder(order_id=order_id, name=order.name, total=len(images), unlisted=order.left_out)
         return Plan(
             orders=(planned,),
             options=options.of_plan,
@@ -83,7 +83,7 @@ class Planner:
 
     def outline(self, order_id: str, order: Order, generations: Mapping[str, int], options: Options) -> Plan:
         """As `plan`, of an order however large: what its owner is shown. No archive can be built from it."""
-        limit = self.max_images if options.part is not None else max(self.max_images, len(order.images))
+        limit = self.max_images if options.part is not None else max(self.max_images, order.image_count)
         return replace(self, max_images=limit).plan(order_id, order, generations, options)
 
 
@@ -155,11 +155,11 @@ def _stand_in(position: int, taken: Collection[str | None]) -> str:
     return name
 
 
-def choose(order: Order, options: Options, max_images: int) -> list[ImageRecord]:
+def choose(order: Order, options: Options, max_images: int) -> Sequence[ImageRecord]:
     """The records that `options` select, in the order's sequence. Raises as `Planner.plan`."""
     if not order.images:
         raise OrderEmpty("Autoenhance is still merging brackets into images." if order.may_grow else None)
-    chosen = list(order.images)
+    chosen: Sequence[ImageRecord] = order.images
     if subset := set(options.subset):
         unknown = subset - {image.image_id for image in order.images}
         if unknown:
@@ -167,8 +167,8 @@ def choose(order: Order, options: Options, max_images: int) -> list[ImageRecord]
         chosen = [image for image in order.images if image.image_id in subset]
     if options.part is not None:
         chosen = _part_of(order, options.part, max_images)
-    if len(chosen) > max_images:
-        raise TooManyImages(len(chosen), max_images)
+    if (count := order.image_count if chosen is order.images else len(chosen)) > max_images:
+        raise TooManyImages(count, max_images)
     return chosen
 
 

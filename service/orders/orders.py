@@ -70,7 +70,8 @@ class Orders:
 
     def _is_short(self, order_id: str, order: Order) -> bool:
         """Whether it lists fewer images than it counts, and was not known to."""
-        return bool(order.unlisted) and not order.may_grow and self._short.get(order_id) != _counts(order)
+        is_awaited = order.is_merging or (order.is_processing and not order.images)
+        return bool(order.unlisted) and not is_awaited and self._short.get(order_id) != _counts(order)
 
     async def _poll_twice(self, order_id: str, order: Order) -> Order:
         """A listing may lag behind its count: what is still so a moment later is how it is."""
@@ -95,13 +96,13 @@ class Orders:
                 del self._polls[order_id]
 
     async def wait_until_listed(self, order_id: str, schedule: PollSchedule) -> Order:
-        """The order as soon as its images are listed, or as it is when the schedule ends.
+        """The order as soon as all of its images are listed, or as it is when the schedule ends.
 
         Raises `OrderNotFound` once the order is unknown twice in a row, and at the end what `get` raises.
         """
         with self.watch(order_id) as watch:
             order = await self.get(order_id)
-            while order.may_grow and not order.images and not schedule.is_over:
+            while order.may_grow and not schedule.is_over:
                 try:
                     order = await watch.next_poll(schedule)
                 except UPSTREAM_DOWN:

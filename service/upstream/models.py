@@ -115,7 +115,7 @@ class Order:
 
     @property
     def unlisted(self) -> int:
-        """Images that upstream counts but does not list. While brackets are merged this means nothing."""
+        """Images that upstream counts but does not list. While brackets are merged it may count these."""
         return max(0, (self.total_images or 0) - self.image_count - self.duplicates)
 
     @property
@@ -129,8 +129,13 @@ class Order:
 
     @property
     def may_grow(self) -> bool:
-        """Images are still to appear: brackets are being merged, or processing has not listed them yet."""
-        return self.is_merging or (self.is_processing and not self.images)
+        """Images are still to appear: brackets are being merged, or processing has not listed all of them yet."""
+        return self.is_merging or (self.is_processing and (not self.images or self.unlisted > 0))
+
+    @property
+    def left_out(self) -> int:
+        """Images that no download has: not listed, or listed beyond those that are kept."""
+        return self.unlisted + self.images_beyond
 
     @property
     def memory_bytes(self) -> int:

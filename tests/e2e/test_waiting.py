@@ -1,5 +1,9 @@
 """`wait=true`: images are fetched as upstream finishes them, until the deadline."""
 
+from typing import Any
+
+import pytest
+
 from tests.support.client import Service, StartService
 from tests.support.samples import ORDER, jpeg, order, photo
 from tests.support.upstream import FakeUpstream
@@ -80,6 +84,23 @@ async def test_images_that_appear_while_waiting_are_included(upstream: FakeUpstr
 
     answer = await service.download(wait="true", wait_timeout="60")
 
+    assert set(answer.members) == {"a.jpg", "b.jpg"}
+
+
+@pytest.mark.parametrize("fields", [{"is_merging": True}, {"is_processing": True, "total_images": 2}])
+async def test_images_that_are_listed_later_are_included(
+    upstream: FakeUpstream, service: Service, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+) -> None:
+    """One is listed already, and the order says that it is not all of them."""
+    monkeypatch.setattr("service.orders.orders._SHORT_SECONDS", 0)
+    first = order(["a"], **fields)
+    upstream.orders[ORDER] = [first, first, first, order(["a", "b"])]
+    upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
+
+    overview = await service.ask(f"/v1/orders/{ORDER}")
+    answer = await service.download(wait="true", wait_timeout="60", on_failure="strict")
+
+    assert overview.document["status"] == "processing"
     assert set(answer.members) == {"a.jpg", "b.jpg"}
 
 

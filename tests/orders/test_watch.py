@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from service.orders.schedule import PollSchedule
 from service.problems import OrderNotFound, Problem, UpstreamError, UpstreamTimeout
 from service.single_flight import SingleFlight
 from service.upstream.models import Order
+from service.upstream.order_document import parse_order
 from tests.support.order_calls import CHANGING, EMPTY, FINAL, Upstream
 from tests.support.transport import TIMEOUT, yield_to_loop
 
@@ -290,6 +292,19 @@ class TestUntilListed:
 
         assert await orders.wait_until_listed("o", Schedule()) is order
         assert upstream.calls == ["o"]
+
+    @pytest.mark.parametrize("fields", [{"is_merging": True}, {"is_processing": True, "total_images": 2}])
+    async def test_an_order_that_may_list_more_is_waited_for(
+        self, upstream: Upstream, orders: Orders, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+    ) -> None:
+        """One image is there; it is not all of them."""
+        monkeypatch.setattr("service.orders.orders._SHORT_SECONDS", 0)
+        upstream.answer = parse_order({"order_id": "o", "images": [{"image_id": "a", "status": "processed"}]} | fields)
+        waiting = asyncio.create_task(orders.wait_until_listed("o", Schedule(is_due=True)))
+        await upstream.until(lambda: len(upstream.calls) == 4)
+        upstream.answer = FINAL
+
+        assert await waiting is FINAL
 
     async def test_it_waits_through_failures(self, upstream: Upstream, orders: Orders) -> None:
         """As long as the schedule has time."""

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from yarl import URL
 
 from tests.support import jobs
 from tests.support.client import TIMEOUT, Service, StartService
@@ -44,6 +45,27 @@ async def test_strict_refuses_a_short_listing(upstream: FakeUpstream, service: S
     assert [answer.problem["code"] for answer in (first, second)] == ["images_missing"] * 2
     assert first.problem["unlisted"] == 498
     assert (job["status"], job["error"]["code"]) == ("error", "images_missing")
+
+
+async def test_images_beyond_those_that_are_kept_are_told(
+    upstream: FakeUpstream, start_service: StartService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the order fits into one archive by their count, and where it does not: the overview's links can be had."""
+    monkeypatch.setattr("service.upstream.order_document.MAX_IMAGES", 2)
+    upstream.orders[ORDER] = order(["a", "b", "c"])
+    large, small = await start_service(), await start_service(max_images_per_order=2)
+
+    whole = await large.download()
+    refused = await small.download()
+    overviews = [(await service.ask(f"/v1/orders/{ORDER}")).document for service in (large, small)]
+    parts = [await small.ask(URL(part["link"]).path_qs) for part in overviews[1]["parts"]]
+
+    assert whole.images == {"a.jpg": jpeg(1), "b.jpg": jpeg(2)}
+    assert (await large.download(on_failure="strict")).problem["unlisted"] == 1
+    assert (refused.status, refused.problem["images"]) == (413, 3)
+    assert [(document["unlisted"], document["truncated"]) for document in overviews] == [(1, True)] * 2
+    assert [part["link"].partition("?")[2] for part in overviews[0]["parts"]] == [""]
+    assert [part.images for part in parts] == [whole.images]
 
 
 async def test_a_listing_that_lags_is_looked_at_twice(upstream: FakeUpstream, service: Service) -> None:
