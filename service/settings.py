@@ -6,6 +6,7 @@ import re
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -136,8 +137,13 @@ def _split(value: object) -> object:
     raise ValueError("holds nothing but commas")
 
 
-def _none_is_unset(value: str | None) -> str | None:
-    return None if value and value.lower() == "none" else value
+def _api_version(value: str | None) -> str | None:
+    if value is None or value.lower() == "none":
+        return None
+    with suppress(ValueError):
+        if date.fromisoformat(value).isoformat() == value:
+            return value
+    raise ValueError("must be a date like 2025-05-08, or none")
 
 
 T = TypeVar("T")
@@ -167,7 +173,7 @@ class Settings(BaseSettings):
         "https://api.autoenhance.ai/v3"
     )
     """URL of the API."""
-    autoenhance_api_version: Annotated[str | None, AfterValidator(_none_is_unset)] = "2025-05-08"
+    autoenhance_api_version: Annotated[str | None, AfterValidator(_api_version)] = "2025-05-08"
     """Sent as `x-api-version`; `none` leaves the account's own version in force."""
     autoenhance_webhook_secret: SecretStr | None = None
     """Secret that Autoenhance sends with its webhooks; unset = webhooks are not accepted."""

@@ -107,6 +107,21 @@ def test_origins_are_compared_as_browsers_write_them() -> None:
     assert settings.allowed_origins == ("https://example.com", "http://localhost:3000")
 
 
+@pytest.mark.parametrize("version", ["2026-10-01", "none", "None"])
+def test_an_api_version_is_a_date_or_none(version: str) -> None:
+    """Formats are offered by it."""
+    given = _load("AUTOENHANCE_API_VERSION", version).autoenhance_api_version
+
+    assert given == (None if version.lower() == "none" else version)
+
+
+@pytest.mark.parametrize("version", ["yesterday", "2026-13-01", "20261001", "2026-10-1", "v3"])
+def test_what_is_no_api_version_is_refused(version: str) -> None:
+    """Compared as text, it could be newer than all."""
+    with pytest.raises(InvalidSettings, match=r"^AUTOENHANCE_API_VERSION: must be a date"):
+        _load("AUTOENHANCE_API_VERSION", version)
+
+
 @pytest.mark.parametrize(
     ("free", "held", "budget"),
     [(10 * GIB, 0, 5 * GIB), (10 * GIB, 4 * GIB, 7 * GIB), (0, 8 * GIB, 4 * GIB), (500 * GIB, 0, 20 * GIB)],

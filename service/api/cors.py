@@ -20,6 +20,8 @@ _ALLOWED = (
     "If-Range",
     "Last-Event-ID",
     "Range",
+    "Traceparent",
+    "Tracestate",
     "X-API-Key",
     "X-Request-Id",
 )

@@ -92,6 +92,7 @@ async def describe(request: web.Request, asked: tuple[str, Options] | None = Non
     ranges = await _takes_ranges(request, archive, order_id, options)
     if not isinstance(found, Plan):
         return head_of(request, found, ranges=ranges)
+    await request.app[ARCHIVES].previews.check_price([found], options)
     return empty(
         {
             "Content-Type": "application/zip",
@@ -272,6 +273,6 @@ ROUTES = (
         counts=Counts.OVERVIEWS,
         query=Options,
         answers=(*HEAD_ANSWERS, NOTHING_NEW),
-        problems=(*ORDER_CALL, StillBuilding),
+        problems=(*ORDER_CALL, MaxCreditsExceeded, StillBuilding),
     ),
 )

@@ -50,6 +50,7 @@ def allows(answer: Answer) -> str | None:
         ("/v1/links", "POST", "X-API-Key, Content-Type"),
         ("/v1/jobs/x/events", "GET", "X-API-Key, Last-Event-ID"),
         ("/v1/jobs/x", "DELETE", "X-API-Key, X-Request-Id"),
+        ("/v1/jobs/x", "GET", "traceparent, tracestate"),
         (f"/orders/{ORDER}/images", "GET", "X-API-Key"),
     ],
 )

@@ -108,6 +108,13 @@ async def test_a_link_answers_head(service: Service) -> None:
     assert answer.headers["X-Total-Images"] == "1"
 
 
+async def test_what_no_link_can_do_is_refused_when_it_is_made(service: Service) -> None:
+    """A link that could never be opened would be found out by its receiver."""
+    answer = await make(service, f"{IMAGES}?refresh=true", FIRST)
+
+    assert (answer.status, answer.problem["code"]) == (400, "invalid_parameter")
+
+
 async def test_links_to_archives_and_jobs(service: Service) -> None:
     """All three addresses of a ZIP can be signed."""
     archive = (await service.download(headers={"X-API-Key": FIRST})).headers["X-Archive-Id"]

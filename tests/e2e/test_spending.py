@@ -47,7 +47,11 @@ async def test_more_than_max_credits_is_refused_before_anything_is_bought(
     told = (await service.ask(f"/v1/orders/{ORDER}", params={"preview": "false"})).document["to_buy"]
 
     refused = await buy(service, max_credits="5")
+    told_so = await service.ask(
+        f"/v1/orders/{ORDER}/images", method="HEAD", params={"preview": "false", "max_credits": "5"}
+    )
 
+    assert told_so.status == refused.status
     assert (refused.status, refused.problem["code"]) == (409, "max_credits_exceeded")
     assert (refused.problem["to_buy"], refused.problem["max_credits"]) == (told, 5) == (6, 5)
     assert upstream.image_calls == 0
