@@ -338,12 +338,17 @@ class TestUntilListed:
         with pytest.raises(UpstreamError):
             await waiting
 
-    async def test_an_order_that_is_gone_ends_it(self, upstream: Upstream, orders: Orders) -> None:
-        """Unknown twice in a row."""
+    @pytest.mark.parametrize(
+        "answer", [OrderNotFound("no"), Order(order_id="o", is_deleted=True)], ids=["unknown", "deleted"]
+    )
+    async def test_an_order_that_is_gone_ends_it(
+        self, upstream: Upstream, orders: Orders, answer: Order | Problem
+    ) -> None:
+        """Unknown twice in a row, or deleted."""
         upstream.answer = EMPTY
         waiting = asyncio.create_task(orders.wait_until_listed("o", Schedule(is_due=True)))
         await upstream.until(lambda: len(upstream.calls) == 1)
-        upstream.answer = OrderNotFound("no")
+        upstream.answer = answer
 
         with pytest.raises(OrderNotFound):
             await waiting
