@@ -434,6 +434,13 @@ def test_some_of_each_name_stays_whatever_stands_around_it() -> None:
     assert stems["a"] == ("n" * 20 + "o" * 160)[:145]
 
 
+def test_what_stands_around_a_name_stays_in_whatever_letters_it_is() -> None:
+    """A long name gives way, by bytes: what is behind it is what tells images apart."""
+    (stem,) = by_template("{name}" + "ä" * 40 + "{seq}", "n" * 200)
+
+    assert stem == "n" * (145 - 82) + "ä" * 40 + "01"
+
+
 def test_a_template_names_an_image_once() -> None:
     """As it is called where it is listed first; and by its id where nothing of the template can be used."""
     positions = {"a": 1, "b": 2}
