@@ -187,6 +187,7 @@ def test_only_names_of_windows_devices_are_disarmed() -> None:
         (["café.jpg", "cafe\u0301.jpg", "CAFÉ.jpg"], ["café.jpg", "café_1.jpg", "CAFÉ_2.jpg"]),
         (["\u0390\u0323.jpg", "\u03aa\u0323\u0301.jpg"], ["\u0390\u0323.jpg", "\u03aa\u0323\u0301_1.jpg"]),
         (["straße.jpg", "STRASSE.jpg"], ["straße.jpg", "STRASSE_1.jpg"]),
+        (["\u0131.jpg", "i.jpg"], ["\u0131.jpg", "i_1.jpg"]),
         (["a/b.jpg", "a_b.jpg"], ["a_b.jpg", "a_b_1.jpg"]),
         (["room 2.jpg", "room².jpg"], ["room 2.jpg", "room².jpg"]),
         (["1.jpg", "\u2460.jpg", "\ufb01re.jpg", "fire.jpg"], ["1.jpg", "\u2460_1.jpg", "\ufb01re.jpg", "fire_1.jpg"]),
@@ -387,6 +388,10 @@ def test_an_archive_is_named_after_its_order(order_name: str | None, filename: s
             "attachment; filename=\"Muller & Sohne.zip\"; filename*=UTF-8''M%C3%BCller%20&%20S%C3%B6hne.zip",
         ),
         ("дом.zip", "attachment; filename=\"archive.zip\"; filename*=UTF-8''%D0%B4%D0%BE%D0%BC.zip"),
+        (
+            "Ann's (new).zip",
+            "attachment; filename=\"Ann's (new).zip\"; filename*=UTF-8''Ann%27s%20%28new%29.zip",
+        ),
         ("50%27.zip", "attachment; filename=\"50_27.zip\"; filename*=UTF-8''50%2527.zip"),
         (
             "“a\uff02\uff3cb”.zip",
