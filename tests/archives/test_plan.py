@@ -151,6 +151,33 @@ def test_a_sub_image_has_its_parents_original(parents: dict[str, str], source: s
     assert made.request(last).image_id == source
 
 
+def test_what_became_of_a_parents_original_is_told_of_the_sub_images() -> None:
+    """Whether it is there, and why not, is a matter of what was uploaded."""
+    records = [photo("a", status="expired", status_reason="Too old."), photo("b", parent_image_id="a")]
+
+    original = plan(records, include=("original",)).images[3]
+
+    assert (original.image_id, original.state, original.status_reason) == ("b", ImageState.EXPIRED, "Too old.")
+
+
+def test_images_that_are_not_listed_are_counted() -> None:
+    """For who wants all or nothing."""
+    document = parse_order(order(["a"]) | {"total_images": 3})
+
+    assert Planner(100).plan(ORDER, document, {}, Options()).orders[0].unlisted == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_told"), [({"is_merging": True}, True), ({"is_processing": True}, True), ({}, False)]
+)
+def test_an_order_without_images_says_whether_some_may_come(fields: dict[str, Any], is_told: bool) -> None:
+    """While brackets are merged, or none of them is listed yet."""
+    with pytest.raises(OrderEmpty) as raised:
+        Planner(100).plan(ORDER, parse_order(order([], **fields)), {}, Options())
+
+    assert ("still merging" in str(raised.value)) is is_told
+
+
 @pytest.mark.parametrize(
     "parents", [{}, {"b": "a"}, {"b": "a", "c": "b"}, {"b": "gone"}, {"a": "b", "b": "a"}, {"c": "c"}]
 )
@@ -215,6 +242,20 @@ def both(*, name: str = "Mill Road", images: tuple[str, ...] = ("a", "c"), **opt
     return join(
         [plan(["a", "b"], **options), Planner(100).plan(MILL, other, {}, Options(**options))], Options(**options)
     )
+
+
+@pytest.mark.parametrize("how", [{}, {"delivery": "complete", "refresh": True}])
+def test_how_several_orders_are_delivered_is_no_part_of_their_plan(how: dict[str, Any]) -> None:
+    """Their manifests, which tell of the options, are the same bytes for all who have one archive."""
+    assert both(quality=70, **how).options == Options(quality=70)
+
+
+def test_what_is_kept_is_found_by_later_versions() -> None:
+    """By the same keys: whoever changes them on purpose changes these too, and has everybody's archives made again."""
+    options = Options.model_validate({"rendition": ["web", "print"], "names": "{seq}", "include": ["original"]})
+
+    assert options_key("o", Options()) == "94aa9febceede8b2697283bf590de6e0"
+    assert options_key("o", options) == "7be4298fe2ceca38b29f368875c206a4"
 
 
 def test_several_orders_have_a_folder_each() -> None:

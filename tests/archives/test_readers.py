@@ -188,3 +188,15 @@ async def test_a_build_that_waits_hears_of_a_reader_who_left() -> None:
     async with asyncio.timeout(TIMEOUT):
         with pytest.raises(Abandoned):
             await waiting
+
+
+async def test_who_was_expected_and_does_not_come_keeps_no_build_waiting() -> None:
+    """It is given up when the grace is over, as if nobody had been expected."""
+    readers = Readers(1, 0)
+    with readers.expected():
+        waiting = asyncio.create_task(readers.wait_for_demand(lambda: 0))
+        await yield_to_loop()
+
+    async with asyncio.timeout(TIMEOUT):
+        with pytest.raises(Abandoned):
+            await waiting
