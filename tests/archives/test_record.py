@@ -117,3 +117,15 @@ def test_a_result_says_what_the_archive_holds() -> None:
         "a", "a.jpg", "a.jpg", 50, 7, None, 3, rendition="web", blake3="a" * 64, key="a.0", order=1
     )
     assert old == replace(found, blake3=None)
+
+
+def test_who_follows_an_archive_to_its_end_is_told_of_its_images_in_the_sequence_in_which_they_came() -> None:
+    """With what is known of each in the end."""
+    archive = archive_of(plan_of("a", "b"))
+    archive.append(member("b"), ImageResult("b", "b.jpg", "b.jpg"))
+    archive.append(member("a"), ImageResult("a", "a.jpg", "a.jpg"))
+    results = tuple(ImageResult(name, f"{name}.jpg", f"{name}.jpg", attempts=9) for name in "ab")
+
+    extend(archive, record(state=State.COMPLETE, results=results))
+
+    assert archive.arrived == [results[1], results[0]]

@@ -1,8 +1,13 @@
 """Which builds requests may share."""
 
+from dataclasses import replace
+from unittest.mock import Mock
+
 import pytest
 
 from service.archives import registry as registry_module
+from service.archives.archive import Archive, State
+from service.archives.plan import Plan
 from service.archives.registry import Registry, may_share
 from tests.support.plans import archive_of, plan_of
 
@@ -24,3 +29,30 @@ def test_what_was_asked_for_longest_ago_leaves_memory_first(monkeypatch: pytest.
         registry.remember(archive)
 
     assert [registry.known(archive.id) is archive for archive in archives] == [True, False, True]
+
+
+def build_of(archive: Archive, plan: Plan, current: Plan) -> Mock:
+    """A build of this archive, planned as `plan`, whose order is now as `current`."""
+    return Mock(archive=archive, plan=plan, current=current, deadline=0.0)
+
+
+@pytest.mark.parametrize("end", ["settled", "abandoned", None])
+def test_a_build_is_joined_until_it_ends(end: str | None) -> None:
+    """What has ended has the images that it has, though its task is not over."""
+    plan, registry = plan_of("a"), Registry()
+    build = build_of(archive_of(plan), plan, plan)
+    registry.add(build)
+    if end == "settled":
+        build.archive.settle(State.PARTIAL, "")
+    build.archive.readers.is_abandoned = end == "abandoned"
+
+    assert (registry.joinable(plan.build_key, 0) is build) is (end is None)
+
+
+def test_what_was_made_anew_since_it_was_planned_is_needed() -> None:
+    """It is what the build will fetch."""
+    plan, registry = plan_of("a", "b"), Registry()
+    anew = plan.model_copy(update={"images": (replace(plan.images[0], key="a.1"), plan.images[1])})
+    registry.add(build_of(archive_of(plan), plan, anew))
+
+    assert registry.needed() == {"a.1", "b.0"}
