@@ -67,9 +67,10 @@ async def judged(
         (Who.ADMINISTRATOR, {"administrator"}),
     ],
 )
-async def test_where_there_are_keys(monkeypatch: pytest.MonkeyPatch, who: Who, let_in: set[str]) -> None:
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE"])
+async def test_where_there_are_keys(monkeypatch: pytest.MonkeyPatch, who: Who, let_in: set[str], method: str) -> None:
     """Who has none is asked for one, and told of administrators' routes that they are theirs."""
-    found = {caller: await judged(monkeypatch, who, caller, keys=True) for caller in CALLERS}
+    found = {caller: await judged(monkeypatch, who, caller, keys=True, method=method) for caller in CALLERS}
 
     assert {caller for caller, problem in found.items() if problem is None} == let_in
     refusal = AdministratorsOnly if who is Who.ADMINISTRATOR else Unauthorized

@@ -237,6 +237,25 @@ async def test_a_job_is_accepted_for_its_caller(monkeypatch: pytest.MonkeyPatch)
     assert len(counted) == 3
 
 
+async def test_a_job_that_cannot_be_counts_against_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its format needs another version of the API."""
+    counted: list[web.Request] = []
+
+    async def count(found: web.Request) -> None:
+        counted.append(found)
+
+    async def spec(*_: object) -> SimpleNamespace:
+        return SimpleNamespace(options=Options(format="avif"), callback_url=None, deliver_to=None)
+
+    monkeypatch.setattr(jobs, "count", count)
+    monkeypatch.setattr(jobs, "read_new_job", spec)
+    known = Known()
+    with pytest.raises(InvalidParameter):
+        await jobs.create(asked(known, ONE))
+
+    assert (counted, known.submitted) == ([], [])
+
+
 @pytest.mark.parametrize("status", list(Status))
 async def test_who_looks_at_a_job_that_has_not_ended_is_told_when_to_look_again(status: Status) -> None:
     """Not once it has."""
