@@ -4,10 +4,13 @@ import base64
 import json
 import re
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 from urllib.parse import urljoin
 
 import pytest
+from yarl import URL
 
+from service.api.base_path import taken_off
 from tests.api.conftest import FIRST, TOKEN
 from tests.support import jobs
 from tests.support.client import Answer, Service, StartService
@@ -216,3 +219,35 @@ async def test_what_only_looks_like_it_is_not_below_it(start_service: StartServi
     ]
 
     assert statuses == [200, 200, 200, 404, 404]
+
+
+class Message(NamedTuple):
+    """The head of a request."""
+
+    path: str
+    url: URL
+
+
+@pytest.mark.parametrize(
+    ("asked", "inside"),
+    [
+        ("/batch", "/"),
+        ("/batch?x=1", "/?x=1"),
+        ("/batch/v1/jobs?x=%2F", "/v1/jobs?x=%2F"),
+        ("/batch/batch/x", "/batch/x"),
+        ("/batch//v1", "//v1"),
+        ("/batchv1/jobs", "/batchv1/jobs"),
+        ("/batch-v1", "/batch-v1"),
+        ("/v1/batch/jobs", "/v1/batch/jobs"),
+        ("/", "/"),
+    ],
+)
+def test_the_path_is_taken_off_what_is_below_it(asked: str, inside: str) -> None:
+    """Nothing else is changed by it, and nothing where there is none."""
+    message = Message(asked, URL(asked, encoded=True))
+    made: list[Message] = []
+
+    taken_off("/batch", made.append)(message)  # type: ignore[arg-type]
+    taken_off("", made.append)(message)  # type: ignore[arg-type]
+
+    assert made == [Message(inside, URL(inside, encoded=True)), message]

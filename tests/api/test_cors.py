@@ -61,6 +61,7 @@ async def test_an_allowed_page_may_call(service: Service, path: str, method: str
     assert answer.status == 200
     assert allows(answer) == PAGE
     assert answer.headers["Access-Control-Allow-Methods"] == method
+    assert answer.headers["Access-Control-Max-Age"] == "600"
 
 
 @pytest.mark.parametrize(

@@ -314,3 +314,13 @@ async def test_nothing_new_is_no_content(scene: Scene) -> None:
 
     assert (await downloads.download(scene.asked(f"since={ID}"))).status == 204
     assert scene.sent == []
+
+
+async def test_only_what_is_settled_has_a_length(scene: Scene) -> None:
+    """A client would take the part that is there for the whole."""
+    before = downloads.head_of(scene.asked(method="HEAD"), scene.archive)
+    scene.archive.settle(State.COMPLETE, "")
+    after = downloads.head_of(scene.asked(method="HEAD"), scene.archive)
+
+    assert (before.content_length, after.content_length) == (None, scene.archive.length)
+    assert downloads.head_of(scene.asked(method="HEAD", If_None_Match=TAG), scene.archive).status == 304
