@@ -1,8 +1,18 @@
 """Where a job may be told of and delivered to, as far as that can be judged without looking a name up."""
 
-import pytest
+from types import SimpleNamespace
+from typing import Any
 
-from service.api.new_job import NewJobOfSeveral, _objection
+import pytest
+from yarl import URL
+
+from service.api import new_job
+from service.api.bodies import checked
+from service.api.keys import PRESETS, SETTINGS
+from service.api.new_job import JobSpec, NewJob, NewJobOfSeveral, _objection, read_job_of_several, read_new_job
+from service.archives.renditions import read_presets
+from service.problems import InvalidParameter
+from service.settings import Settings
 from tests.support.samples import ORDER, OTHER_ORDER
 
 LONGEST = 60
@@ -76,3 +86,79 @@ def test_which_orders_may_be_together(given: object, taken: object) -> None:
         return
     found = NewJobOfSeveral._distinct_ids(given)
     assert found == taken or (taken is ... and isinstance(found, tuple) and len(found) == 20)
+
+
+async def read(
+    monkeypatch: pytest.MonkeyPatch, query: str, body: dict[str, object] | None = None, **settings: Any
+) -> JobSpec:
+    """What a request for a job of one order asks for; of several, where its body names them."""
+
+    async def read_body(_: object) -> bytes:
+        return b"" if body is None else b"{}"
+
+    async def read_document(_: object, kind: type[NewJob], context: dict[str, Any]) -> NewJob:
+        return checked(kind, body, context)
+
+    monkeypatch.setattr(new_job, "read_body", read_body)
+    monkeypatch.setattr(new_job, "read_document", read_document)
+    app = {SETTINGS: Settings(_env_file=None, **settings), PRESETS: read_presets({})}
+    request: Any = SimpleNamespace(query=URL(f"/?{query}").query, app=app, can_read_body=body is not None)
+    of_several = body is not None and "order_ids" in body
+    return await (read_job_of_several if of_several else read_new_job)(request)
+
+
+RECEIVER, STORAGE = "https://a.example/done", "https://b.example/put?Signature=x"
+SECRET = {"callback_secret": "whsec_" + "A" * 32}
+
+
+async def test_a_job_is_asked_for_in_the_query_and_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part in one of them."""
+    spec = await read(
+        monkeypatch, f"quality=80&callback_url={RECEIVER}", {"deliver_to": STORAGE, "image": ["a"]}, **SECRET
+    )
+
+    assert (spec.callback_url, spec.deliver_to) == (RECEIVER, STORAGE)
+    assert (spec.options.quality, spec.options.image, spec.order_ids) == (80, ("a",), ())
+    assert spec.options.model_fields_set == {"quality", "image"}
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "name"),
+    [
+        ("quality=80", {"quality": 80}, "quality"),
+        (f"callback_url={RECEIVER}", {"callback_url": RECEIVER}, "callback_url"),
+        (f"deliver_to={RECEIVER}&deliver_to={STORAGE}", None, "deliver_to"),
+        ("deliver_to=http://b.example/", None, "deliver_to"),
+        ("", {"callback_url": "https://127.0.0.1/"}, "callback_url"),
+        ("", {"callback_url": "https://a.example/" + "x" * 2048}, "callback_url"),
+        ("", {"order_ids": [ORDER], "image": ["a"]}, "image"),
+        ("", {"order_ids": [ORDER], "part": 1}, "part"),
+        ("", {"order_ids": [ORDER], "since": "0" * 32}, "since"),
+        ("quality=80", {"order_ids": [ORDER]}, "quality"),
+        ("order_ids=x", None, "order_ids"),
+    ],
+)
+async def test_what_cannot_be_asked_for_is_named(
+    monkeypatch: pytest.MonkeyPatch, query: str, body: dict[str, object] | None, name: str
+) -> None:
+    """Twice, nowhere, or with several orders."""
+    with pytest.raises(InvalidParameter) as refused:
+        await read(monkeypatch, query, body, **SECRET)
+
+    assert refused.value.extra["parameter"] == name
+
+
+async def test_what_needs_a_secret_is_a_callback_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A storage's address is signed by itself, and may be longer."""
+    long = f"{STORAGE}{'x' * 4000}"
+
+    assert (await read(monkeypatch, "", {"deliver_to": long})).deliver_to == long
+    with pytest.raises(InvalidParameter, match="CALLBACK_SECRET"):
+        await read(monkeypatch, f"callback_url={RECEIVER}")
+
+
+async def test_several_orders_have_options_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All in the body."""
+    spec = await read(monkeypatch, "", {"order_ids": [ORDER, OTHER_ORDER], "quality": 80})
+
+    assert (spec.order_ids, spec.options.quality) == ((ORDER, OTHER_ORDER), 80)

@@ -1,14 +1,20 @@
 """What a page of another site may not have a browser do: each judgement by itself."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
+from pydantic import SecretStr
 
 from service.api import origins
+from service.api.caller import CALLER, Caller
+from service.api.keys import SETTINGS
 from service.api.origins import _is_allowed, _is_own_host, _may_buy, is_from_own_page, is_prefetch
+from service.problems import HostRefused, OriginRefused, PrefetchRefused
+from service.settings import ServiceKey, Settings
 
 HOST = {"Host": "batch.example:8443"}
 
@@ -139,3 +145,58 @@ def test_the_judged_host_is_the_one_that_was_asked_for(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(type(asked), "transport", property(lambda _: None))
     assert not origins._is_on_loopback(asked)
+
+
+KEY, ADMINISTRATOR = Caller(ServiceKey(None, SecretStr("key-of-a-caller-1234"))), Caller(is_administrator=True)
+FOREIGN, OWN = {"Sec_Fetch_Site": "cross-site"}, {"Sec_Fetch_Site": "same-origin"}
+PROBLEMS = {OriginRefused: "origin", PrefetchRefused: "prefetch", HostRefused: "host"}
+
+
+@pytest.mark.parametrize(
+    ("caller", "has_keys", "headers", "expected"),
+    [
+        (Caller(), False, OWN, "passes"),
+        (Caller(), False, FOREIGN, "origin"),
+        (Caller(), False, {}, "passes"),
+        (KEY, True, FOREIGN, "passes"),
+        (ADMINISTRATOR, False, FOREIGN, "passes"),
+        (replace(KEY, by_session=True), True, OWN, "passes"),
+        (replace(KEY, by_session=True), True, {}, "origin"),
+        (replace(KEY, by_session=True), True, FOREIGN, "origin"),
+        (replace(ADMINISTRATOR, by_session=True), False, {}, "origin"),
+        (KEY, True, {"Sec_Purpose": "prefetch"}, "prefetch"),
+        (Caller(), False, {"Origin": "https://allowed.example"}, "passes"),
+        (Caller(), False, {"Origin": "https://other.example"}, "origin"),
+        (Caller(), False, {"Host": "evil.example"}, "host"),
+        (Caller(), False, {"Host": "localhost:8000"}, "passes"),
+        (KEY, True, {"Host": "evil.example"}, "passes"),
+    ],
+)
+async def test_who_may_spend_credits(
+    monkeypatch: pytest.MonkeyPatch, caller: Caller, has_keys: bool, headers: dict[str, str], expected: str
+) -> None:
+    """Who proves who it is, wherever it is told to from; of who proves nothing, or only by a cookie, our own pages."""
+    monkeypatch.setattr(origins, "policy_of", lambda _: SimpleNamespace(buys=True, changes=False))
+    app = web.Application()
+    app[SETTINGS] = Settings(
+        _env_file=None,
+        service_api_key="key-of-a-caller-1234" if has_keys else "",
+        allowed_origins=("https://allowed.example",),
+    )
+    transport = SimpleNamespace(
+        get_extra_info=lambda name, default=None: ("127.0.0.1", 9) if name == "sockname" else default
+    )
+    given = {"Host": "127.0.0.1:8000"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    asked = make_mocked_request("GET", "/?preview=false", given, app=app, transport=transport)
+    asked[CALLER] = caller
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(text="passes")
+
+    try:
+        response = await origins.refuse_foreign(asked, answer)
+        found = str(response.text)  # type: ignore[attr-defined]
+    except tuple(PROBLEMS) as problem:
+        found = PROBLEMS[type(problem)]
+
+    assert found == expected
