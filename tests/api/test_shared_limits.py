@@ -10,8 +10,10 @@ import pytest
 from limits import parse
 from redis.asyncio import Redis
 
+from service.api.limits import LimitState
 from service.api.shared_limits import SharedWindow
 from tests.support.redis_server import RedisServer
+from tests.support.transport import FakeClock
 
 LIMIT = parse("3/minute")
 
@@ -99,3 +101,29 @@ async def test_without_redis_each_counts_alone(redis: RedisServer, open_window: 
         redis.thaw()
 
     assert hits == [True, True, True, False]
+
+
+async def test_after_two_failures_in_a_row_it_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After one it is asked again at once: a connection may have been broken by a restart."""
+    clock, asked, answers = FakeClock(), 0, iter([None, [1, 4, 2_500], None, None, [0, 0, 1_000]])
+    monkeypatch.setattr("service.api.shared_limits.time", clock)
+    window, limit = SharedWindow("redis://127.0.0.1:9"), parse("5/minute")
+
+    async def run(**_: object) -> list[int]:
+        nonlocal asked
+        asked += 1
+        if (answer := next(answers)) is None:
+            raise ConnectionError
+        return answer
+
+    monkeypatch.setattr(window, "_run", run)
+    states = [await window.hit("me", limit) for _ in range(6)]
+    before = asked
+    clock.advance(1)
+    states.append(await window.hit("me", limit))
+    await window.close()
+
+    assert (before, asked) == (4, 5)
+    assert states[1] == LimitState(allowed=True, remaining=4, seconds=2.5)
+    assert [state.remaining for state in states] == [4, 4, 3, 2, 1, 0, 0]
+    assert states[-1] == LimitState(allowed=False, remaining=0, seconds=1.0)
