@@ -1,9 +1,12 @@
 """What becomes of an error, by whether an answer has begun. No service runs."""
 
+import asyncio
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import structlog
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from opentelemetry.sdk.trace import TracerProvider
@@ -11,12 +14,26 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from service.api import middleware
-from service.api.keys import PREPARED, REQUEST_ID, SETTINGS, STATS, TRACES
+from service.api.documents import COMMON_HEADERS
+from service.api.keys import METRICS, PREPARED, REQUEST_ID, SETTINGS, STATS, TRACES
 from service.api.route import POLICIES, Route
+from service.archives.delivery import LOG_FIELDS
 from service.disk import OutOfSpace
-from service.problems import BreakerOpen
+from service.problems import (
+    BadRequest,
+    BreakerOpen,
+    ErrorsNotConfigured,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    OriginRefused,
+    PayloadTooLarge,
+    Problem,
+)
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 from service.telemetry.traces import Traces
+from tests.support.transport import sample
 
 
 @pytest.fixture
@@ -86,3 +103,112 @@ async def test_an_answer_from_500_on_marks_its_trace(status: int, is_failed: boo
     (span,) = exported.get_finished_spans()
     assert (span.name, span.status.is_ok) == ("GET /", not is_failed)
     assert (span.attributes or {}).get("error.type") == (str(status) if is_failed else None)
+
+
+async def observed(
+    monkeypatch: pytest.MonkeyPatch, status: int | BaseException, *, routine: bool = False, **headers: str
+) -> tuple[web.Request, Metrics, list[tuple[str, dict[str, Any]]]]:
+    """A request, what was counted of it, and what was logged, at which level."""
+    told: list[tuple[str, dict[str, Any]]] = []
+    for level in ("info", "debug"):
+        monkeypatch.setattr(middleware.log, level, lambda _, level=level, **fields: told.append((level, fields)))
+    app, metrics = web.Application(), Metrics()
+    app[METRICS] = metrics
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = make_mocked_request("GET", "/v1/secret?key=hush", headers=given, app=app)
+    cast(Any, request.match_info.route.resource).canonical = "/v1/{what}"
+
+    async def handler(asked: web.Request) -> web.StreamResponse:
+        if isinstance(status, BaseException):
+            raise status
+        asked[LOG_FIELDS] = {"bytes": 7} | ({"status": 206} if status == 200 else {})
+        return web.Response(status=status)
+
+    app[POLICIES] = {("GET", "/v1/{what}"): Route("GET", "/v1/{what}", handler, routine=routine)}
+    with suppress(BaseException):
+        await middleware.observe(request, handler)
+    return request, metrics, told
+
+
+@pytest.mark.parametrize(
+    ("status", "told"), [(200, "206"), (404, "404"), (asyncio.CancelledError(), "499"), (ValueError(), "499")], ids=repr
+)
+async def test_every_request_is_counted_and_logged_once(
+    monkeypatch: pytest.MonkeyPatch, status: int | BaseException, told: str
+) -> None:
+    """As it ended: one that began well may not have, and one whose client left has no status. Without its query."""
+    request, metrics, lines = await observed(monkeypatch, status)
+
+    labels = {"route": "/v1/{what}", "method": "GET", "status": told}
+    assert sample(metrics.registry, "batch_http_requests_total", **labels) == 1
+    ((level, fields),) = lines
+    assert (level, str(fields["status"]), fields["path"]) == ("info", told, "/v1/secret")
+    assert "hush" not in str(fields)
+    assert structlog.contextvars.get_contextvars() == {"request_id": request[REQUEST_ID]}
+
+
+@pytest.mark.parametrize(("status", "level"), [(304, "debug"), (404, "info"), (503, "info")])
+async def test_what_is_asked_all_the_time_is_logged_when_it_fails(
+    monkeypatch: pytest.MonkeyPatch, status: int, level: str
+) -> None:
+    """Else it would be most of the log."""
+    assert [told for told, _ in (await observed(monkeypatch, status, routine=True))[2]] == [level]
+
+
+@pytest.mark.parametrize(
+    ("given", "is_kept"),
+    [("a" * 8, True), ("a" * 64, True), ("A-z_0.9-", True), ("a" * 7, False), ("a" * 65, False), ("a b c d e", False)],
+)
+async def test_a_caller_may_name_its_request(monkeypatch: pytest.MonkeyPatch, given: str, is_kept: bool) -> None:
+    """As far as that is harmless in a log; every answer has the name, which says that it is on its way."""
+    request, *_ = await observed(monkeypatch, 404, X_Request_Id=given)
+    response = web.Response(headers={"Server": "aiohttp", "X-Frame-Options": "SAMEORIGIN"})
+
+    await middleware.add_headers(request, response)
+
+    assert (request[REQUEST_ID] == given) is is_kept
+    assert (response.headers["X-Request-Id"], request[PREPARED]) == (request[REQUEST_ID], True)
+    assert {**COMMON_HEADERS, "X-Frame-Options": "SAMEORIGIN"}.items() <= dict(response.headers).items()
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (web.HTTPNotFound(), NotFound),
+        (web.HTTPMethodNotAllowed("PUT", ["POST", "GET"]), MethodNotAllowed),
+        (web.HTTPForbidden(), OriginRefused),
+        (web.HTTPRequestEntityTooLarge(1, 2), PayloadTooLarge),
+        (web.HTTPExpectationFailed(), BadRequest),
+        (web.HTTPServiceUnavailable(), InternalError),
+    ],
+    ids=repr,
+)
+def test_what_the_library_raises_is_a_problem_of_ours(error: web.HTTPException, problem: type[Problem]) -> None:
+    """With what helps: the methods that there are."""
+    found = middleware._from_http(make_mocked_request("PUT", "/nowhere"), error)
+
+    assert type(found) is problem
+    assert found.headers.get("Allow") == ("GET, POST" if problem is MethodNotAllowed else None)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_noted"),
+    [(BreakerOpen(), True), (ValueError(), True), (NotFound("x"), False), (ErrorsNotConfigured(), False)],
+    ids=repr,
+)
+async def test_faults_are_noted_for_administrators(error: Exception, is_noted: bool) -> None:
+    """What callers did wrong is none, nor that Sentry is not set up."""
+    noted: list[str] = []
+    app = web.Application()
+    app[SETTINGS] = Settings(_env_file=None)
+    app[STATS] = cast(Any, SimpleNamespace(note_error=lambda code, *_: noted.append(code)))
+    request = make_mocked_request("GET", "/", app=app)
+    request[REQUEST_ID] = "id"
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        raise error
+
+    await middleware.handle_errors(request, handler)
+
+    assert bool(noted) is is_noted
+    assert request[LOG_FIELDS]["code"]

@@ -187,6 +187,21 @@ async def test_a_record_goes_by_itself(
     assert await records.redis.zcard("batch:jobs:all") == await records.redis.zcard("batch:jobs:of:somebody") == 0
 
 
+async def test_what_is_counted_of_jobs_goes_as_they_do(records: JobRecords) -> None:
+    """Of what has ended nothing is open; what has expired leaves its set with the next one that ends."""
+    old, new = Job.new(request()), Job.new(request())
+    for job in (old, new):
+        await records.add(job)
+    assert await records.redis.hlen("batch:jobs:open") == 2
+
+    await records.end(ended(old, expires=time.time() - 1))
+    await records.end(ended(new))
+
+    assert await records.redis.zrange("batch:jobs:ended:complete", 0, -1) == [new.id.encode()]
+    assert await records.redis.hlen("batch:jobs:open") == 0
+    assert (await records.counts())[Status.COMPLETE] == 1
+
+
 @pytest.mark.parametrize(("expires_in", "days"), [(100, 4), (30 * _DAY, 31)], ids=["soon", "in a month"])
 async def test_a_callback_makes_no_record_go_earlier(records: JobRecords, expires_in: int, days: int) -> None:
     """It is known for four days more, or until a day after its ZIP has expired: whichever is later."""
