@@ -10,6 +10,7 @@ from yarl import URL
 from service.api import accepting
 from service.api.accepting import _AT_ONCE
 from tests.support.client import TIMEOUT, StartService
+from tests.support.transport import yield_to_loop
 
 _PROBE = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 # The second is more than are taken at once.
@@ -50,13 +51,18 @@ async def test_who_waits_in_the_queue_is_answered(start_service: StartService, c
     assert [received(connection)[:12] for connection in connections] == [b"HTTP/1.1 200"] * crowd
 
 
-async def test_a_request_that_follows_its_connection_is_answered(start_service: StartService) -> None:
+async def test_a_request_that_follows_its_connection_is_answered(
+    start_service: StartService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who connected before the stop may send the request after it; a new connection is refused by then."""
+    monkeypatch.setattr("service.api.connections._FIRST_REQUEST_SECONDS", TIMEOUT)
     service = await start_service()
     connection = connect(service.url)
     stopping = asyncio.ensure_future(service.stop())
     while is_listening(service.url):  # noqa: ASYNC110
         await asyncio.sleep(0)
+    for _ in range(10):  # and has waited a little for it
+        await yield_to_loop()
 
     connection.sendall(_PROBE)
     await stopping
