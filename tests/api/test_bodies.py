@@ -1,12 +1,18 @@
 """JSON bodies as models: each value is of its kind."""
 
+import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage
 from pydantic import BaseModel, Field
 
-from service.api.bodies import checked
-from service.problems import InvalidParameter
+from service.api.bodies import checked, read_body
+from service.api.keys import TIMEOUTS
+from service.api.timeouts import Timeouts
+from service.problems import BadRequest, InvalidParameter, PayloadTooLarge, Problem, UploadTimeout
 
 
 class Sample(BaseModel):
@@ -54,3 +60,30 @@ def test_what_is_no_object_of_texts_is_refused(document: object) -> None:
     """400, whatever it is."""
     with pytest.raises(InvalidParameter):
         checked(Sample, document)
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (None, UploadTimeout),
+        (web.HTTPRequestEntityTooLarge(1, 2), PayloadTooLarge),
+        (web.RequestPayloadError(), BadRequest),
+        (BadHttpMessage("x"), BadRequest),
+    ],
+    ids=repr,
+)
+async def test_a_body_that_cannot_be_read_is_told_as_what_it_is(
+    error: Exception | None, problem: type[Problem]
+) -> None:
+    """One that does not come is not waited for."""
+
+    async def read() -> bytes:
+        if error is None:
+            await asyncio.Event().wait()
+            raise AssertionError
+        raise error
+
+    request: Any = SimpleNamespace(app={TIMEOUTS: Timeouts(body=0 if error is None else 9)}, read=read)
+    async with asyncio.timeout(2):
+        with pytest.raises(problem):
+            await read_body(request)
