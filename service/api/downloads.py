@@ -93,10 +93,11 @@ async def describe(request: web.Request, asked: tuple[str, Options] | None = Non
     if not isinstance(found, Plan):
         return head_of(request, found, ranges=ranges)
     await request.app[ARCHIVES].previews.check_price([found], options)
+    filename = archive_filename(order.name, order_id, part=options.part)
     return empty(
         {
             "Content-Type": "application/zip",
-            "Content-Disposition": content_disposition(archive_filename(order.name, order_id)),
+            "Content-Disposition": content_disposition(filename),
             "Accept-Ranges": "bytes" if ranges else "none",
             "Cache-Control": "private, no-transform",
             "X-Total-Images": str(len(found.images)),

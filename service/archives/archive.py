@@ -104,7 +104,7 @@ class Archive:
         self.orders = orders
         self.total = sum(order.total for order in orders)
         self.unlisted = sum(order.unlisted for order in orders)
-        """Images that Autoenhance counts but does not list."""
+        """Images that no download has."""
         self.created = created if created is not None else time.time()
         self.readers = readers
         self.state = State.BUILDING

@@ -138,13 +138,14 @@ def _filled(template: str, values: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(lambda found: values[found[1]], template)
 
 
-def archive_filename(order_name: str | None, order_id: str, more: int = 0) -> str:
+def archive_filename(order_name: str | None, order_id: str, *, part: int | None = None, more: int = 0) -> str:
     """What a browser saves the archive as: "<order name>.zip", or "order-<id>.zip" for an order without a name.
 
-    With so many `more` orders it is "<order name> and 2 more.zip".
+    A `part` of an order is "<order name> part 2.zip"; with so many `more` orders it is "<order name> and 2 more.zip".
     """
     stem = _safe(order_name or "", _ZIP) or _safe(f"order-{order_id}")
-    return f"{_shortened(stem, _STEM_BYTES - 20)} and {more} more.zip" if more else f"{stem}.zip"
+    which = f" and {more} more" if more else f" part {part}" if part else ""
+    return f"{_shortened(stem, _STEM_BYTES - 20) if which else stem}{which}.zip"
 
 
 def content_disposition(filename: str, *, inline: bool = False) -> str:

@@ -62,10 +62,12 @@ class PlannedOrder(BaseModel):
 
     order_id: str
     name: str | None = None
+    part: int | None = None
+    """Which part of it, where it takes several archives and one is asked for."""
     total: int = 0
     """Files that are planned of it."""
     unlisted: int = 0
-    """Images that Autoenhance counts but does not list."""
+    """Images that no download has."""
     folder: str = ""
     """In the archive; of an order alone there is none."""
     key: str = ""

@@ -67,7 +67,9 @@ class Planner:
             identity += [(image.image_id, image.name, image.key, image.folder) for image in originals]
             images += originals
         same_options = options_key(order_id, options)
-        planned = PlannedOrder(order_id=order_id, name=order.name, total=len(images), unlisted=order.left_out)
+        planned = PlannedOrder(
+            order_id=order_id, name=order.name, part=options.part, total=len(images), unlisted=order.left_out
+        )
         return Plan(
             orders=(planned,),
             options=options.of_plan,

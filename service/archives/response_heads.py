@@ -11,7 +11,7 @@ from service.problems import PreconditionFailed
 def headers(archive: Archive, *, stale: bool = False, ranges: bool = True) -> dict[str, str]:
     """What every answer about the archive's bytes says of it. `ranges`: whether a bare range is safe at its URL."""
     named_by = next((order for order in archive.orders if order.code is None), archive.orders[0])
-    filename = archive_filename(named_by.name, named_by.order_id, len(archive.orders) - 1)
+    filename = archive_filename(named_by.name, named_by.order_id, part=named_by.part, more=len(archive.orders) - 1)
     found = {
         "Content-Type": "application/zip",
         "Content-Disposition": content_disposition(filename),

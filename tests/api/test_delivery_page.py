@@ -104,7 +104,9 @@ async def test_a_link_works_while_its_maker_may_call(maker: str, settings: dict[
     assert not caller.is_administrator
 
 
-@pytest.mark.parametrize("token", [new_token(), TOKEN[:-1], "", "..", "ä" * 32])
+@pytest.mark.parametrize(
+    "token", [new_token(), TOKEN[:-1], "", "..", "ä" * 32], ids=["another", "shorter", "empty", "folder", "letters"]
+)
 async def test_another_token_opens_nothing(token: str) -> None:
     """Also where a record is found for it: the token in the record is what counts."""
     app = web.Application()

@@ -12,6 +12,7 @@ from service.api.orders import _document, _parts
 from service.images.blobs import Blob
 from service.settings import Settings
 from service.upstream.models import ImageState
+from service.upstream.order_document import parse_order
 from tests.support.plans import plan_of
 from tests.support.samples import ORDER
 
@@ -78,7 +79,9 @@ def test_which_downloads_an_order_takes(images: int, query: str, expected: list[
     app = web.Application()
     app[SETTINGS] = Settings(_env_file=None, max_images_per_order=10, base_path="/batch")
 
-    parts = _parts(make_mocked_request("GET", f"/{query}", app=app), ORDER, images)
+    order = parse_order({"images": [{"image_id": str(number)} for number in range(images)]})
+
+    parts = _parts(make_mocked_request("GET", f"/{query}", app=app), ORDER, order)
 
     assert [(part["part"], part["images"], part["link"]) for part in parts] == [
         (part, count, f"/batch/v1/orders/{ORDER}/images{rest}") for part, count, rest in expected

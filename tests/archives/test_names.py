@@ -351,10 +351,10 @@ def test_any_template_makes_safe_names(pieces: list[str], originals: list[str], 
     assert len({unicodedata.normalize("NFD", stem).casefold() for stem in stems}) == len(originals)
 
 
-@given(any_name | st.none())
-def test_any_order_names_its_archive(order_name: str | None) -> None:
+@given(any_name | st.none(), st.none() | st.integers(1, 10_000), st.integers(0, 49))
+def test_any_order_names_its_archive(order_name: str | None, part: int | None, more: int) -> None:
     """The download's name is as safe as a member's, and always a ZIP's."""
-    filename = archive_filename(order_name, "3f2a")
+    filename = archive_filename(order_name, "3f2a", part=part, more=more)
 
     assert len(filename.encode()) <= 150
     assert not FORBIDDEN.intersection(filename)
@@ -377,6 +377,13 @@ def test_any_order_names_its_archive(order_name: str | None) -> None:
 def test_an_archive_is_named_after_its_order(order_name: str | None, filename: str) -> None:
     """An order without a name lends its id."""
     assert archive_filename(order_name, "3f2a") == filename
+
+
+def test_a_part_and_several_orders_have_names_of_their_own() -> None:
+    """So that they can lie in one folder."""
+    assert archive_filename("12 High Street", "3f2a", part=2) == "12 High Street part 2.zip"
+    assert archive_filename(None, "3f2a", part=1) == "order-3f2a part 1.zip"
+    assert archive_filename("12 High Street", "3f2a", more=3) == "12 High Street and 3 more.zip"
 
 
 @pytest.mark.parametrize(

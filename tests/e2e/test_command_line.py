@@ -437,7 +437,9 @@ async def test_an_order_is_downloaded_in_its_parts(
     assert (refused.code, whole.code, second.code, wrong.code) == (4, 0, 0, 2), whole.errors
     assert "--part" in refused.errors
     lines = [json.loads(line) for line in whole.output.splitlines()]
-    assert [line["part"] for line in lines] == [1, 2]
+    assert [(line["part"], line["file"]) for line in lines] == [
+        (number, f"12 Harbour Lane part {number}.zip") for number in (1, 2)
+    ]
     found = [images_in(tmp_path / line["file"]).keys() for line in lines]
     assert found == [{"a.jpg", "b.jpg"}, {"c.jpg"}]
     assert images_in(tmp_path / "second.zip").keys() == {"c.jpg"}
