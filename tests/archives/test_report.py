@@ -53,8 +53,9 @@ def test_each_missing_image_is_named_with_its_reason_and_the_way_to_get_it() -> 
 
 
 def test_images_that_are_not_listed_are_told() -> None:
-    """Only where there are some."""
+    """Only where there are some, and beside those that are."""
     assert "Counted by Autoenhance but not listed: 2" in report_text(plan(2), [])
+    assert "Images in this archive: 0 of 1" in report_text(plan(2), [missing("a.jpg")])
     assert "not listed" not in report_text(plan(), [])
 
 
@@ -106,14 +107,16 @@ def test_texts_are_those_that_are_wanted() -> None:
     assert list(texts_of(listed, [missing("a.jpg")])) == ["_download_report.txt", "_manifest.json"]
 
 
-def test_a_manifest_is_the_same_however_many_attempts_it_took() -> None:
+def test_a_manifest_is_the_same_however_long_and_often_it_was_tried() -> None:
     """So it can be made again, byte for byte."""
     here = ImageResult("b2", "bath.jpg", "bath.jpg", 5, 1, None, 1, key="k.0")
     listed = plan().model_copy(update={"options": Options(include=("manifest",))})
 
     text = manifest_text(listed, [here])
 
+    waiting = Options(include=("manifest",), wait=True, wait_timeout=5)
     assert text == manifest_text(listed, [replace(here, attempts=3)])
+    assert text == manifest_text(listed.model_copy(update={"options": waiting}), [here])
     assert json.loads(text)["files"] == [
         {
             "image_id": "b2",
