@@ -4,6 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeAlias, cast
+from unittest.mock import Mock
 
 import pytest
 from aiohttp import ClientError, ClientSession, HttpVersion10, web
@@ -135,11 +136,13 @@ async def test_a_part_of_the_beginning_waits_for_the_end_only_where_all_must_be_
     fill(upstream, 9)
     async with open_archives(upstream, tmp_path / "data", window=1, concurrency=1) as system:
         archive, _ = await system.start()
+        archive.readers.reading = Mock(side_effect=archive.readers.reading)  # type: ignore[method-assign]
         client = await serve(archive, system.images, **{how: True})
 
         response = await client.get("/", headers={"Range": "bytes=0-9"})
 
         assert (response.status, archive.is_settled) == (206, is_settled)
+        assert archive.readers.reading.call_args.kwargs == {"to_the_end": is_settled}
 
 
 async def test_who_wants_all_or_nothing_is_told_what_is_missing(
