@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+from collections.abc import AsyncIterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from obstore.store import MemoryStore
 
 from service.cluster import publishing
 from service.cluster.images import ClusterImages, Unshared
+from service.cluster.link import Unavailable
 from service.cluster.objects import Objects
 from service.database import Database
 from service.images import blob_index
@@ -140,6 +142,45 @@ async def test_one_that_is_lost_makes_all_be_looked_for(
         [piece async for piece in second.read(blob(2), 0, 5)]
 
     assert await second.present(digests) == {blob(1).digest}
+
+
+async def test_what_is_shared_again_is_lost_no_more(
+    two: tuple[ClusterImages, ClusterImages], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was fetched anew; while the storage is away, nothing is taken for lost."""
+    monkeypatch.setattr("service.cluster.images._NOT_YET_SECONDS", ())
+    images = two[1]
+    with pytest.raises(BlobLost):
+        [piece async for piece in images.read(blob(1), 0, 5)]
+    missed = set(images._lost)
+    await images.publish(Unshared(blob(1)), file)
+    shared = set(images._lost)
+    images._objects.link.is_up, images._objects.link._retry_at = False, float("inf")
+    with pytest.raises(BlobLost):
+        [piece async for piece in images.read(blob(1), 0, 5)]
+
+    assert (missed, shared, images._lost) == ({blob(1).digest}, set(), set())
+
+
+async def test_a_read_that_breaks_off_goes_on_where_it_was(
+    two: tuple[ClusterImages, ClusterImages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No byte comes twice, and none is left out."""
+    monkeypatch.setattr("service.cluster.images._NOT_YET_SECONDS", (0, 0))
+    asked: list[tuple[int, int]] = []
+
+    async def read(_: str, start: int, stop: int) -> AsyncIterator[bytes]:
+        asked.append((start, stop))
+        for at in range(start, stop, 2):
+            if at - start == 4:
+                raise Unavailable
+            yield b"0123456789"[at : min(at + 2, stop)]
+
+    monkeypatch.setattr(two[0]._objects, "read", read)
+
+    found = b"".join([piece async for piece in two[0].read(blob(1), 1, 10)])
+
+    assert (found, asked) == (b"123456789", [(1, 10), (5, 10), (9, 10)])
 
 
 def requests_of(images: ClusterImages, monkeypatch: pytest.MonkeyPatch) -> list[str]:
