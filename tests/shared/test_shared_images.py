@@ -144,6 +144,19 @@ async def test_one_that_is_lost_makes_all_be_looked_for(
     assert await second.present(digests) == {blob(1).digest}
 
 
+async def test_an_image_is_found_in_the_index_that_is_told_of(
+    two: tuple[ClusterImages, ClusterImages], file: Path
+) -> None:
+    """That of another order, of which it was shared: it is read anew, for it was told of since."""
+    first, second = two
+    before = await second.find(image("k.0"), "other")
+    await first.publish(marked(1, "k.0", "other"), file)
+
+    assert before == (None, True)
+    assert await second.find(image("k.0"), "other") == (blob(1), True)
+    assert await second.find(image("k.0"), None) == (None, True)
+
+
 async def test_what_is_shared_again_is_lost_no_more(
     two: tuple[ClusterImages, ClusterImages], file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
