@@ -451,3 +451,43 @@ async def test_of_two_images_of_equal_content_the_one_not_shared_yet_stays_marke
 
     assert await images.find(image("v.1"), None) == (blob(1), True)
     assert left == [("broken", "w.1")]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (None, ["tried", "shared"]),
+        (Unavailable(), ["tried", "tried", "shared"]),
+        (OSError(24, "Too many open files"), ["tried", "tried", "shared"]),
+        (FileNotFoundError(), ["tried", "shared"]),
+    ],
+    ids=repr,
+)
+async def test_who_shares_an_image_is_told_when_that_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception | None, expected: list[str]
+) -> None:
+    """What passes is tried again; one whose file is gone is nobody's to share. A list that waited is looked at then."""
+    monkeypatch.setattr(publishing, "_RETRY_SECONDS", 0)
+    images = ClusterImages(Objects(MemoryStore(), Metrics()))
+    database = await Database.open(tmp_path, [blob_index.SCHEMA])
+    done: list[str] = []
+    errors = [error] if error else []
+
+    async def publish(*_: object) -> None:
+        done.append("tried")
+        if errors:
+            raise errors.pop()
+
+    async def share_rest() -> bool:
+        return True
+
+    monkeypatch.setattr(images, "publish", publish)
+    store = cast(ImageStore, SimpleNamespace(content=lambda _: b"bytes"))
+    publisher = publishing.Publisher(images, database, store, share_rest)
+    images.stored(blob(1), image("v.1"), lambda: done.append("shared"))
+    async with asyncio.timeout(TIMEOUT):
+        await images.marked.join()
+    await publisher.close()
+    await database.close()
+
+    assert done == expected
