@@ -125,6 +125,7 @@ async def observed(
         return web.Response(status=status)
 
     app[POLICIES] = {("GET", "/v1/{what}"): Route("GET", "/v1/{what}", handler, routine=routine)}
+    structlog.contextvars.bind_contextvars(job_id="of the request before on this connection")
     with suppress(BaseException):
         await middleware.observe(request, handler)
     return request, metrics, told

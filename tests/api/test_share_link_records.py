@@ -179,3 +179,15 @@ def test_tokens_are_masked_in_what_leaves_the_process() -> None:
 
     assert token not in scrubbed
     assert scrubbed.startswith("GET /s/***/images/a")
+
+
+async def test_a_page_has_no_more_than_is_asked_for(links: ShareLinks) -> None:
+    """Also where it is filled up because some of its links do not work any more."""
+    known = [made(age=number) for number in range(4)]
+    for link in known:
+        await links.add(link)
+    await links.revoke(known[0])
+
+    found = [await links.find(maker, "", 2) for maker in (None, "caller:studio")]
+
+    assert [[link.link_id for link in page] for page in found] == [[link.link_id for link in known[1:3]]] * 2

@@ -179,6 +179,39 @@ async def test_what_comes_late_is_known_at_the_next_look(
     gate.set()
 
 
+async def test_what_was_seen_of_other_images_stays(two: tuple[Instance, Instance]) -> None:
+    """Given an order that lists one of two for a while."""
+    first, second = two
+    await first.generations.observe(ORDER, BOTH)
+
+    await second.look()
+
+    assert (await first.shared._documents.read(ORDER)).observations.keys() == {"a", "b"}
+
+
+async def test_who_wants_images_made_anew_waits_for_the_storage(
+    two: tuple[Instance, Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However late it is: else others would not know that they are new."""
+    first, _ = two
+    await first.look()
+    monkeypatch.setattr(generations, "_WAIT_SECONDS", 0)
+    documents, gate = first.shared._documents, asyncio.Event()
+    update = documents.update
+
+    async def update_late(*values: object, **more: object) -> object:
+        await gate.wait()
+        return await update(*values, **more)  # type: ignore[arg-type]  # as it was called
+
+    monkeypatch.setattr(documents, "update", update_late)
+    looking = asyncio.create_task(first.shared.observe(ORDER, observable(READY), {"a"}))
+    done, _ = await asyncio.wait([looking], timeout=0.1)
+    gate.set()
+
+    assert not done
+    assert (await looking).keys() == {"a"}
+
+
 async def test_many_images_are_compared_beside_the_loop(
     two: tuple[Instance, Instance], monkeypatch: pytest.MonkeyPatch
 ) -> None:

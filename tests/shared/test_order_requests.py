@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -69,7 +70,24 @@ async def test_what_failed_may_be_begun_anywhere(instances: tuple[RedisLink, Red
 
     await first.release("key")
 
+    assert first._begun == {}
     assert await second.begin("key") is None
+
+
+async def test_a_call_that_is_made_twice_begins_once(
+    instances: tuple[RedisLink, RedisLink], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it finds the second time is what it has noted itself."""
+    redis = instances[0].redis
+    note = redis.set
+
+    async def note_twice(*values: Any, **more: Any) -> Any:
+        await note(*values, **more)
+        return await note(*values, **more)
+
+    monkeypatch.setattr(redis, "set", note_twice)
+
+    assert await SharedOrderRequests(instances[0]).begin("key") is None
 
 
 async def test_what_a_dead_instance_had_begun_is_begun_anew(instances: tuple[RedisLink, RedisLink]) -> None:
