@@ -14,9 +14,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from service.api import middleware
+from service.api.connections import Connection
 from service.api.documents import COMMON_HEADERS
 from service.api.keys import METRICS, PREPARED, REQUEST_ID, SETTINGS, STATS, TRACES
 from service.api.route import POLICIES, Route
+from service.archives.cutting import STALLED
 from service.archives.delivery import LOG_FIELDS
 from service.disk import OutOfSpace
 from service.problems import (
@@ -213,3 +215,16 @@ async def test_faults_are_noted_for_administrators(error: Exception, is_noted: b
 
     assert bool(noted) is is_noted
     assert request[LOG_FIELDS]["code"]
+
+
+@pytest.mark.parametrize(("was_cut", "is_stalled"), [(True, False), (False, True), (False, False)])
+def test_the_log_tells_who_stopped_reading(was_cut: bool, is_stalled: bool) -> None:
+    """Whether the service noticed it, or the system did; beside what else there is to tell."""
+    request, connection = make_mocked_request("GET", "/"), Connection.__new__(Connection)
+    request[LOG_FIELDS], connection.is_stalled = {"bytes": 7}, is_stalled
+    if was_cut:
+        request[STALLED] = True
+
+    fields = middleware._log_fields(request, connection)
+
+    assert fields == {"bytes": 7} | ({"outcome": "stalled"} if was_cut or is_stalled else {})
