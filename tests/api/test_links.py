@@ -299,6 +299,15 @@ async def test_keys_are_not_in_links(service: Service) -> None:
     assert set(signature) <= set(string.hexdigits.lower())
 
 
+async def test_a_callers_link_ends_with_its_key_whoever_else_may_make_links(start_service: StartService) -> None:
+    """It is signed with that, not with the administrators' token."""
+    service = await start_service(service_api_key=f"{FIRST},{SECOND}", admin_token=TOKEN)
+    url = await link(service)
+    without_it = await start_service(service_api_key=SECOND, admin_token=TOKEN)
+
+    assert [(await each.ask(url)).status for each in (service, without_it)] == [200, 401]
+
+
 @pytest.mark.parametrize(
     ("path", "base", "read"),
     [
