@@ -17,7 +17,7 @@ FULL = OSError(errno.EMFILE, "Too many open files")
 
 
 @pytest.mark.parametrize(
-    ("errors", "spares_left", "rooms", "is_logged"),
+    ("errors", "spares_left", "times_made", "is_logged"),
     [
         ([], _SPARE, 0, False),
         ([FULL], _SPARE - 1, 0, False),
@@ -29,7 +29,7 @@ FULL = OSError(errno.EMFILE, "Too many open files")
     ids=["none", "one", "all spares", "more than spares", "another kind", "a fault"],
 )
 async def test_what_is_done_when_a_connection_cannot_be_taken(
-    monkeypatch: pytest.MonkeyPatch, errors: list[Exception], spares_left: int, rooms: int, is_logged: bool
+    monkeypatch: pytest.MonkeyPatch, errors: list[Exception], spares_left: int, times_made: int, is_logged: bool
 ) -> None:
     """Spare descriptors are given first, then one that is idle makes room; they are taken again afterwards.
 
@@ -69,6 +69,6 @@ async def test_what_is_done_when_a_connection_cannot_be_taken(
         working.cancel()
         await asyncio.wait([working])
 
-    assert (kept, len(made_room)) == ([spares_left, _SPARE], rooms)
+    assert (kept, len(made_room)) == ([spares_left, _SPARE], times_made)
     assert len(told) == is_logged
     assert spare._kept == []

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -111,9 +112,13 @@ async def observed(
     monkeypatch: pytest.MonkeyPatch, status: int | BaseException, *, routine: bool = False, **headers: str
 ) -> tuple[web.Request, Metrics, list[tuple[str, dict[str, Any]]]]:
     """A request, what was counted of it, and what was logged, at which level."""
-    told: list[tuple[str, dict[str, Any]]] = []
+    lines: list[tuple[str, dict[str, Any]]] = []
+
+    def note(level: str, _: str, **fields: Any) -> None:
+        lines.append((level, fields))
+
     for level in ("info", "debug"):
-        monkeypatch.setattr(middleware.log, level, lambda _, level=level, **fields: told.append((level, fields)))
+        monkeypatch.setattr(middleware.log, level, partial(note, level))
     app, metrics = web.Application(), Metrics()
     app[METRICS] = metrics
     given = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -130,22 +135,24 @@ async def observed(
     structlog.contextvars.bind_contextvars(job_id="of the request before on this connection")
     with suppress(BaseException):
         await middleware.observe(request, handler)
-    return request, metrics, told
+    return request, metrics, lines
 
 
 @pytest.mark.parametrize(
-    ("status", "told"), [(200, "206"), (404, "404"), (asyncio.CancelledError(), "499"), (ValueError(), "499")], ids=repr
+    ("status", "counted_as"),
+    [(200, "206"), (404, "404"), (asyncio.CancelledError(), "499"), (ValueError(), "499")],
+    ids=repr,
 )
 async def test_every_request_is_counted_and_logged_once(
-    monkeypatch: pytest.MonkeyPatch, status: int | BaseException, told: str
+    monkeypatch: pytest.MonkeyPatch, status: int | BaseException, counted_as: str
 ) -> None:
     """As it ended: one that began well may not have, and one whose client left has no status. Without its query."""
     request, metrics, lines = await observed(monkeypatch, status)
 
-    labels = {"route": "/v1/{what}", "method": "GET", "status": told}
+    labels = {"route": "/v1/{what}", "method": "GET", "status": counted_as}
     assert sample(metrics.registry, "batch_http_requests_total", **labels) == 1
     ((level, fields),) = lines
-    assert (level, str(fields["status"]), fields["path"]) == ("info", told, "/v1/secret")
+    assert (level, str(fields["status"]), fields["path"]) == ("info", counted_as, "/v1/secret")
     assert "hush" not in str(fields)
     assert structlog.contextvars.get_contextvars() == {"request_id": request[REQUEST_ID]}
 
