@@ -135,7 +135,7 @@ export class Order {
       if (loading.signal.aborted) return;
       if (!this.#isFixed) return this.#show(overview, query);
       this.#run.waitsFor(byPhoto(overview)); // the list shows what the download made of the photos
-      if (overview.processing) this.#schedule();
+      if (isUnfinished(overview)) this.#schedule();
     } catch {
       this.#schedule();
     }
@@ -166,13 +166,13 @@ export class Order {
     showNames(overview.images.find((image) => image.status === "ready")?.files ?? []);
     this.#chosen();
     this.#run.waitsFor(overview);
-    if (before?.processing && !overview.processing) say("All photos are ready to download.");
+    if (isUnfinished(before) && !isUnfinished(overview)) say("All photos are ready to download.");
     this.#schedule();
   }
 
   #schedule() {
     clearTimeout(this.#poll);
-    if (!this.#overview?.processing || this.#state === "done" || document.hidden) return;
+    if (!isUnfinished(this.#overview) || this.#state === "done" || document.hidden) return;
     this.#poll = setTimeout(() => this.#refresh(), this.#pause);
     this.#pause = Math.min(this.#pause * 1.3, MAX_POLL);
   }
@@ -354,8 +354,12 @@ function tell([kind, text]) {
 
 const title = (overview) => overview.name || `Order ${overview.order_id.slice(0, 8)}`;
 
+/** Photos are being enhanced, or still to be listed. */
+const isUnfinished = (overview) => overview?.status === "processing";
+
 function state(overview) {
-  if (overview.images.some((image) => BUSY.has(image.status))) return ["busy", "Being enhanced"];
+  const isGrowing = isUnfinished(overview) && !overview.processing;
+  if (isGrowing || overview.images.some((image) => BUSY.has(image.status))) return ["busy", "Being enhanced"];
   if (!overview.ready) return ["bad", "Nothing to download"];
   return ["good", overview.failed ? "Ready, some failed" : "Ready"];
 }

@@ -145,6 +145,25 @@ async def test_photos_become_ready_without_a_reload(visit: Visit, start_site: St
     await expect(visitor.page.get_by_role("button", name="Download 1 photo")).to_be_enabled()
 
 
+async def test_photos_that_are_still_to_be_listed_are_waited_for(visit: Visit, sandbox: Sandbox) -> None:
+    """Brackets are being merged: the one that is there is not all of them."""
+    order, visitor, is_merging = sandbox.control.add_order([ImageSpec()]), await visit(), True
+
+    async def told(route: Route) -> None:
+        answer = await route.fetch()
+        await route.fulfill(
+            response=answer, json=await answer.json() | ({"status": "processing"} if is_merging else {})
+        )
+
+    await visitor.page.route(f"**/v1/orders/{order.order_id}?*", told)
+    await visitor.open()
+    await visitor.look_up(order.order_id)
+    await expect(visitor.page.locator("#order-state")).to_have_text("Being enhanced")
+    is_merging = False
+
+    await expect(visitor.page.locator("#order-state")).to_have_text("Ready")
+
+
 async def test_the_button_says_when_no_photo_is_chosen(visit: Visit, sandbox: Sandbox) -> None:
     """Also where others could not be chosen anyway."""
     order = sandbox.control.add_order([ImageSpec(name="kitchen.jpg"), ImageSpec(status="error")])
