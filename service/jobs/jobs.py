@@ -21,7 +21,7 @@ from service.telemetry.traces import link
 
 log = get_logger(__name__)
 
-_COUNT_SECONDS = 5.0
+_COUNT_SECONDS = 15.0
 _RESTART_SECONDS = 1.0
 # A look at a job does not wait longer for its archive, which another instance may build.
 _LOOK_SECONDS = 1.0
