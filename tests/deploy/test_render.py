@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from service.commands.serve import DRAIN_SECONDS
+from service.images.fetch import GRACE_SECONDS
 from service.settings import GIB, Settings
 from tests.deploy.test_kubernetes import LAST_SECONDS
 
@@ -72,5 +73,5 @@ def test_it_is_built_from_what_is_here_and_stopped_in_peace() -> None:
 
     assert (ROOT / found["dockerfilePath"]).is_file()
     assert (ROOT / found["dockerContext"]).is_dir()
-    assert found["maxShutdownDelaySeconds"] == 2 * DRAIN_SECONDS + LAST_SECONDS
+    assert found["maxShutdownDelaySeconds"] == 2 * DRAIN_SECONDS + GRACE_SECONDS + LAST_SECONDS
     assert found["healthCheckPath"] == "/readyz"
