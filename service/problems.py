@@ -78,7 +78,7 @@ class ImagesFailed(Problem):
         """`orders`: those of which nothing could be had, where there are several."""
         said = f"Images missing: {len(failures) + unlisted}."
         if unlisted:
-            said = f"{said} Autoenhance does not list {unlisted} of them."
+            said = f"{said} Autoenhance does not list {unlisted} of them, or lists more than 10,000."
         if orders:
             said = f"{said} Orders missing: {', '.join(order['order_id'] for order in orders)}."
         more = {"unlisted": unlisted, "orders": list(orders)}

@@ -75,7 +75,7 @@ def test_what_is_missing_is_counted_and_listed() -> None:
     images = ImagesMissing([FAILURE])
 
     assert str(all_of_it).startswith(
-        "Images missing: 3. Autoenhance does not list 2 of them. Orders missing: o, p. `failures`"
+        "Images missing: 3. Autoenhance does not list 2 of them, or lists more than 10,000. Orders missing: o, p."
     )
     assert all_of_it.extra == {"failures": [FAILURE], "unlisted": 2, "orders": [{"order_id": "o"}, {"order_id": "p"}]}
     assert str(images).startswith("Images missing: 1. `failures`")

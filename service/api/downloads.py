@@ -92,7 +92,6 @@ async def describe(request: web.Request, asked: tuple[str, Options] | None = Non
     ranges = await _takes_ranges(request, archive, order_id, options)
     if not isinstance(found, Plan):
         return head_of(request, found, ranges=ranges)
-    await request.app[ARCHIVES].previews.check_price([found], options)
     filename = archive_filename(order.name, order_id, part=options.part)
     return empty(
         {
@@ -118,7 +117,7 @@ def head_of(request: web.Request, archive: Archive, *, stale: bool = False, rang
     """The answer to HEAD for a known archive. Raises `PreconditionFailed`."""
     if is_not_modified(request, archive):
         return not_modified(archive, stale=stale)
-    return empty(headers(archive, stale=stale, ranges=ranges), archive.length if archive.is_settled else None)
+    return empty(headers(archive, stale=stale, ranges=ranges), archive.length if archive.is_whole else None)
 
 
 def empty(response_headers: dict[str, str], length: int | None = None) -> web.StreamResponse:

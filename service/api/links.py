@@ -128,13 +128,13 @@ async def create(request: web.Request) -> web.Response:
     url = _read_path(wanted.path, base_path(request), request.app[PRESETS])
     if wanted.expires_in is not None:
         return await _share(request, url, wanted.expires_in)
-    if "refresh" in url.query:
-        raise InvalidParameter("path", "refresh cannot be used with a signed link")
     expires_at, settings, caller = None, request.app[SETTINGS], request[CALLER]
     if settings.service_api_key:
         secret = caller.key.secret if caller.key else settings.admin_token
         if secret is None:
             raise Unauthorized
+        if "refresh" in url.query:
+            raise InvalidParameter("path", "refresh cannot be used with a signed link")
         expires = int(time.time()) + LIFETIME_SECONDS
         url, expires_at = await signed_link(url, secret, expires), _moment(expires)
     return answer(Link(url=external(request, str(url)), expires_at=expires_at), status=HTTPStatus.CREATED)

@@ -54,7 +54,9 @@ class Overview(Summary):
 
     order_id: Uuid
     name: str | None
-    status: Literal["processing", "ready"]
+    status: Literal["processing", "ready"] = Field(
+        description="`processing` while images are being enhanced, or are still to be listed."
+    )
     ready: Count
     processing: Count
     unlisted: Unlisted

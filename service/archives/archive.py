@@ -142,6 +142,11 @@ class Archive:
         return self.state is not State.BUILDING
 
     @property
+    def is_whole(self) -> bool:
+        """Its end is there: its length and its counts are final."""
+        return self.state in SETTLED
+
+    @property
     def downloaded(self) -> int:
         """Images that are in the archive and complete."""
         return sum(result.code is None for result in self.results)
@@ -208,9 +213,7 @@ class Archive:
             for piece in self._layout.slices(start, known):
                 yield piece
             start = max(start, known)
-            if start == stop:
-                break
-            if self.is_settled and start >= self.length:
+            if start == stop or (self.is_settled and start >= self.length):
                 break
             await self.wait_until(lambda: self.length > start)  # noqa: B023  # awaited before `start` changes
         if self.failure is not None:

@@ -94,9 +94,9 @@ class Archives:
         return await asyncio.shield(beginning)
 
     async def _look_up(self, order_id: str, options: Options, deadline: float) -> Order:
-        """The order's document; with `wait` once its images are listed."""
+        """The order's document; with `wait` once the images that are wanted are listed."""
         if options.wait:
-            return await self._orders.wait_until_listed(order_id, PollSchedule(deadline))
+            return await self._orders.wait_until_listed(order_id, PollSchedule(deadline), options.subset)
         return await self._orders.get(order_id)
 
     async def _look_up_all(
@@ -152,9 +152,14 @@ class Archives:
         return await compute(lambda: join(plans, options), is_short=files <= MANY_IMAGES)
 
     async def find(self, order_id: str, order: Order, options: Options) -> Archive | Plan:
-        """The archive that `get_or_start` would give, or its plan where there is none yet; nothing is started."""
+        """The archive that `get_or_start` would give, or its plan where there is none yet; nothing is started.
+
+        Raises `MaxCreditsExceeded` as that does.
+        """
         known = await self.previews.keys_since(order_id, options)
-        plan = (await self._context.plan(order_id, order, options)).new_since(known)
+        plan = await self._context.plan(order_id, order, options)
+        await self.previews.check_price([plan.without(known)], options)
+        plan = plan.new_since(known)
         build = self._registry.joinable(plan.build_key, time.monotonic() + options.wait_timeout)
         return build.archive if build else await self._finished(plan) or plan
 

@@ -87,7 +87,9 @@ class Delivery:
             ranges = options.note_named is None or await options.note_named(archive.id)
             if part is not None and not ranges and "If-Range" not in request.headers:
                 raise RangeUnsafe
-            # The build may have ended meanwhile: its size is told with its counts.
+            # The build may have ended meanwhile: its size is told with its counts, and no start of one that failed.
+            if archive.failure is not None:
+                raise archive.failure
             response, start, stop = whole(archive) if part is None else part_of(archive, part)
             response.headers.update(headers(archive, stale=options.stale, ranges=ranges))
             # Who asked to wait is not served slowly: objectives and alerts stand on this.

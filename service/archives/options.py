@@ -87,7 +87,9 @@ class Options(RenditionOptions):
         " that is everything. Names are those of the whole.",
     )
     wait: bool = Field(
-        default=False, description="Fetch images as they become ready, instead of reporting them as missing."
+        default=False,
+        description="Wait until the images are listed, then fetch each as it becomes ready, instead of reporting those"
+        " that are not as missing.",
     )
     wait_timeout: float = Field(
         300,

@@ -67,7 +67,7 @@ class PlannedOrder(BaseModel):
     total: int = 0
     """Files that are planned of it."""
     unlisted: int = 0
-    """Images that no download has."""
+    """Images that no download has; of parts, told by the last one."""
     folder: str = ""
     """In the archive; of an order alone there is none."""
     key: str = ""

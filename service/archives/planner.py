@@ -67,8 +67,13 @@ class Planner:
             identity += [(image.image_id, image.name, image.key, image.folder) for image in originals]
             images += originals
         same_options = options_key(order_id, options)
+        is_to_the_end = not options.subset and options.part in (None, parts_of(len(order.images), self.max_images))
         planned = PlannedOrder(
-            order_id=order_id, name=order.name, part=options.part, total=len(images), unlisted=order.left_out
+            order_id=order_id,
+            name=order.name,
+            part=options.part,
+            total=len(images),
+            unlisted=order.left_out if is_to_the_end else 0,
         )
         return Plan(
             orders=(planned,),
@@ -157,11 +162,11 @@ def _stand_in(position: int, taken: Collection[str | None]) -> str:
     return name
 
 
-def choose(order: Order, options: Options, max_images: int) -> Sequence[ImageRecord]:
+def choose(order: Order, options: Options, max_images: int) -> list[ImageRecord]:
     """The records that `options` select, in the order's sequence. Raises as `Planner.plan`."""
     if not order.images:
         raise OrderEmpty("Autoenhance is still merging brackets into images." if order.may_grow else None)
-    chosen: Sequence[ImageRecord] = order.images
+    chosen = list(order.images)
     if subset := set(options.subset):
         unknown = subset - {image.image_id for image in order.images}
         if unknown:
@@ -169,7 +174,8 @@ def choose(order: Order, options: Options, max_images: int) -> Sequence[ImageRec
         chosen = [image for image in order.images if image.image_id in subset]
     if options.part is not None:
         chosen = _part_of(order, options.part, max_images)
-    if (count := order.image_count if chosen is order.images else len(chosen)) > max_images:
+    count = len(chosen) if options.subset or options.part is not None else order.image_count
+    if count > max_images:
         raise TooManyImages(count, max_images)
     return chosen
 

@@ -60,7 +60,7 @@ def report_text(order: PlannedOrder, options: Options, results: Sequence[ImageRe
         f"Missing: {len(missing)}",
     ]
     if order.unlisted:
-        lines.append(f"Counted by Autoenhance but not listed: {order.unlisted}")
+        lines.append(f"Counted by Autoenhance but not listed, or beyond 10,000: {order.unlisted}")
     texts = {rendition.name: rendition.text for rendition in options.rendition}
     for result, code in missing:
         which = f"&rendition={texts[result.rendition]}" if result.rendition in texts else ""

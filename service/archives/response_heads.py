@@ -23,7 +23,7 @@ def headers(archive: Archive, *, stale: bool = False, ranges: bool = True) -> di
         "X-Archive-Id": archive.id,
         "X-Total-Images": str(archive.total),
     }
-    if archive.is_settled:
+    if archive.is_whole:
         found |= {"X-Downloaded": str(archive.downloaded), "X-Failed": str(len(archive.failures))}
     return found | ({"X-Archive-Stale": "true"} if stale else {})
 
@@ -31,17 +31,17 @@ def headers(archive: Archive, *, stale: bool = False, ranges: bool = True) -> di
 def whole(archive: Archive) -> tuple[web.StreamResponse, int, int | None]:
     """The head of an answer with all of it; where its bytes start, and where they stop (None: not known yet)."""
     response = web.StreamResponse()
-    if archive.is_settled:
+    if archive.is_whole:
         response.content_length = archive.length
     else:
         response.enable_chunked_encoding()
-    return response, 0, archive.length if archive.is_settled else None
+    return response, 0, archive.length if archive.is_whole else None
 
 
 def part_of(archive: Archive, span: ByteRange) -> tuple[web.StreamResponse, int, int]:
     """The head of an answer with a range of it, whose end is known; where it starts and stops."""
     start, stop = span.resolve(archive.length)
-    total = str(archive.length) if archive.is_settled else "*"
+    total = str(archive.length) if archive.is_whole else "*"
     response = web.StreamResponse(status=206, headers={"Content-Range": f"bytes {start}-{stop - 1}/{total}"})
     response.content_length = stop - start
     return response, start, stop
@@ -55,7 +55,7 @@ def not_modified(archive: Archive, *, stale: bool = False) -> web.Response:
 def is_not_modified(request: web.Request, archive: Archive) -> bool:
     """Evaluate `If-Match` (raises `PreconditionFailed`) and `If-None-Match`."""
     # A star means any archive that exists, and one that has just begun does not exist yet.
-    return has_already(request, archive.id, f"This is archive {archive.id}.", exists=archive.is_settled)
+    return has_already(request, archive.id, f"This is archive {archive.id}.", exists=archive.is_whole)
 
 
 def has_already(request: web.Request, tag: str, occurrence: str, *, exists: bool = True) -> bool:

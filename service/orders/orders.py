@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -20,6 +20,7 @@ log = get_logger(__name__)
 # An order in progress may be finished at any moment; this only absorbs a burst.
 _CHANGING_SECONDS = 1.0
 _SHORT_SECONDS = 2.0
+_UNCHANGED_SECONDS = 30.0
 _MAX_SHORT = 1000
 # Of memory for all documents that are kept.
 _MAX_BYTES = 16 << 20
@@ -74,7 +75,7 @@ class Orders:
         return bool(order.unlisted) and not is_awaited and self._short.get(order_id) != _counts(order)
 
     async def _poll_twice(self, order_id: str, order: Order) -> Order:
-        """A listing may lag behind its count: what is still so a moment later is how it is."""
+        """A listing may lag behind its count: what is still so a moment later is told to who does not wait."""
         await asyncio.sleep(_SHORT_SECONDS)
         order = await self.refresh(order_id)
         if order.unlisted:
@@ -95,19 +96,30 @@ class Orders:
             if not polls.watches:
                 del self._polls[order_id]
 
-    async def wait_until_listed(self, order_id: str, schedule: PollSchedule) -> Order:
-        """The order as soon as all of its images are listed, or as it is when the schedule ends.
+    async def wait_until_listed(
+        self, order_id: str, schedule: PollSchedule, wanted: Collection[str] = frozenset()
+    ) -> Order:
+        """The order as soon as all of its images are listed, or those that are `wanted`; at the latest as it is when
+        the schedule ends.
 
-        Raises `OrderNotFound` once the order is unknown twice in a row, and at the end what `get` raises.
+        While images are processed, a list that stays the same for long is taken for all of it, whatever its count is.
+        Raises `OrderNotFound` once the order is unknown twice in a row; at the end, with no image listed, what `get`
+        raises.
         """
         with self.watch(order_id) as watch:
             order = await self.get(order_id)
-            while order.may_grow and not schedule.is_over:
+            changed = time.monotonic()
+            while order.may_grow and not (schedule.is_over or _lists(order, wanted)):
+                if order.images and not order.is_merging and time.monotonic() - changed > _UNCHANGED_SECONDS:
+                    break
+                before = order
                 try:
                     order = await watch.next_poll(schedule)
                 except UPSTREAM_DOWN:
-                    if schedule.is_over:
+                    if schedule.is_over and not order.images:
                         raise
+                if _counts(order) != _counts(before):
+                    changed = time.monotonic()
         return order
 
     def notify(self, order_id: str) -> None:
@@ -205,6 +217,11 @@ class OrderWatch:
 
 def _counts(order: Order) -> tuple[int | None, int]:
     return order.total_images, order.image_count
+
+
+def _lists(order: Order, wanted: Collection[str]) -> bool:
+    """Whether there is all that is wanted; not if that is everything."""
+    return bool(wanted) and {image.image_id for image in order.images}.issuperset(wanted)
 
 
 def _existing(order_id: str, order: Order) -> Order:

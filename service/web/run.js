@@ -95,7 +95,8 @@ export class Run {
   /** The order while the job waits for it: how much of it is ready. */
   waitsFor(overview) {
     const job = this.#job;
-    if (!job || FINAL.has(job.status) || !overview.processing || job.downloaded + job.failed < overview.ready) return;
+    if (!job || FINAL.has(job.status) || overview.status !== "processing") return;
+    if (job.status !== "queued" && job.downloaded + job.failed < overview.ready) return;
     this.#isWaiting = true;
     write($("running-title"), "Waiting for Autoenhance");
     this.#adviseOnClosing();

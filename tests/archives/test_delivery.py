@@ -10,13 +10,13 @@ import pytest
 from aiohttp import ClientError, ClientSession, HttpVersion10, web
 from aiohttp.test_utils import TestClient
 
-from service.archives.archive import Archive
+from service.archives.archive import Archive, State
 from service.archives.delivery import LOG_FIELDS, STARTED, Delivery, DeliveryOptions
 from service.archives.layout import Member
 from service.archives.plan import PlannedOrder
 from service.archives.readers import Readers
 from service.images.store import ImageStore
-from service.problems import Problem
+from service.problems import Problem, StoreFull
 from service.telemetry.metrics import Metrics
 from tests.support.archives import ArchiveSystem, open_archives
 from tests.support.images import put
@@ -226,6 +226,25 @@ async def test_where_an_address_has_named_other_archives_a_part_needs_its_tag(
 
     assert await response.read() == (status.encode() or whole[10:20])
     assert "Accept-Ranges" not in response.headers or response.headers["Accept-Ranges"] == "none"
+
+
+async def test_a_build_that_fails_while_its_name_is_noted_is_answered_with_its_problem(
+    system: ArchiveSystem, upstream: FakeUpstream, serve: Serve
+) -> None:
+    """Not with the bytes that there are, which would end like a whole archive."""
+    fill(upstream, 1)
+    archive = await system.finished()
+    archive.state = State.BUILDING
+
+    async def fail(_: str) -> bool:
+        archive.fail(StoreFull())
+        return True
+
+    client = await serve(archive, system.images, note_named=fail)
+
+    response = await client.get("/")
+
+    assert (response.status, await response.text()) == (503, "store_full")
 
 
 async def test_a_build_that_ends_while_its_name_is_noted_is_answered_with_its_length(

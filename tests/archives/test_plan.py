@@ -445,18 +445,21 @@ def test_there_is_a_limit(count: int) -> None:
 
 
 def test_images_that_are_counted_but_not_kept_are_told() -> None:
-    """They count against the limit, and are missing from each part; the overview is of those that are kept."""
+    """They count against the limit; the last part says that they are missing, and a choice of images lacks none."""
     document = replace(parse_order(order(["a", "b", "c"])), images_beyond=2)
     with pytest.raises(TooManyImages, match="5 images; the limit is 4"):
         Planner(4).plan(ORDER, document, {}, Options())
 
     plans = [
         Planner(5).plan(ORDER, document, {}, Options()),
+        Planner(2).plan(ORDER, document, {}, Options(part=1)),
         Planner(2).plan(ORDER, document, {}, Options(part=2)),
+        Planner(2).plan(ORDER, document, {}, Options(image=("a", "b"))),
         Planner(2).outline(ORDER, document, {}, Options()),
     ]
 
-    assert [(len(made.images), made.orders[0].unlisted) for made in plans] == [(3, 2), (1, 2), (3, 2)]
+    told = [(len(made.images), made.orders[0].unlisted) for made in plans]
+    assert told == [(3, 2), (2, 0), (1, 2), (2, 0), (3, 2)]
 
 
 def test_what_cannot_be_planned() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -14,6 +13,10 @@ from service.upstream.models import Order
 from service.upstream.order_document import parse_order
 from tests.support.order_calls import CHANGING, EMPTY, FINAL, Upstream
 from tests.support.transport import TIMEOUT, yield_to_loop
+
+ONE = {"order_id": "o", "images": [{"image_id": "a", "status": "processed"}]}
+MERGING = parse_order(ONE | {"is_merging": True})
+SHORT = parse_order(ONE | {"is_processing": True, "total_images": 2})
 
 
 class Schedule(PollSchedule):
@@ -293,18 +296,53 @@ class TestUntilListed:
         assert await orders.wait_until_listed("o", Schedule()) is order
         assert upstream.calls == ["o"]
 
-    @pytest.mark.parametrize("fields", [{"is_merging": True}, {"is_processing": True, "total_images": 2}])
+    @pytest.mark.parametrize("order", [MERGING, SHORT], ids=["merging", "processing"])
     async def test_an_order_that_may_list_more_is_waited_for(
-        self, upstream: Upstream, orders: Orders, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+        self, upstream: Upstream, orders: Orders, monkeypatch: pytest.MonkeyPatch, order: Order
     ) -> None:
         """One image is there; it is not all of them."""
         monkeypatch.setattr("service.orders.orders._SHORT_SECONDS", 0)
-        upstream.answer = parse_order({"order_id": "o", "images": [{"image_id": "a", "status": "processed"}]} | fields)
+        upstream.answer = order
         waiting = asyncio.create_task(orders.wait_until_listed("o", Schedule(is_due=True)))
         await upstream.until(lambda: len(upstream.calls) == 4)
         upstream.answer = FINAL
 
         assert await waiting is FINAL
+
+    async def test_who_wants_what_is_listed_waits_for_nothing_else(self, upstream: Upstream, orders: Orders) -> None:
+        """Others may be still to come; of two that are wanted both must be there."""
+        upstream.answer = MERGING
+        waiting = asyncio.create_task(orders.wait_until_listed("o", Schedule(), ("a", "b")))
+
+        assert await orders.wait_until_listed("o", Schedule(), ("a",)) is MERGING
+        await yield_to_loop()
+        assert not waiting.done()
+        waiting.cancel()
+
+    async def test_a_list_that_stays_the_same_for_long_is_all_of_it(
+        self, upstream: Upstream, orders: Orders, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While images are processed, whatever the count says; brackets that are being merged are waited for."""
+        monkeypatch.setattr("service.orders.orders._SHORT_SECONDS", 0)
+        monkeypatch.setattr("service.orders.orders._UNCHANGED_SECONDS", 0)
+        upstream.answer = SHORT
+        schedule = Schedule(is_due=True)
+        schedule.looks_left = 9
+
+        assert await orders.wait_until_listed("o", schedule) is SHORT
+        assert not schedule.is_over
+        upstream.answer = MERGING
+        assert await orders.wait_until_listed("o", schedule) is MERGING
+        assert schedule.is_over
+
+    async def test_a_failure_at_the_end_costs_nothing_that_is_listed(self, upstream: Upstream, orders: Orders) -> None:
+        """It is the order as it was seen last."""
+        upstream.answers = iter([MERGING])
+        upstream.answer = UpstreamError()
+        schedule = Schedule(is_due=True)
+        schedule.looks_left = 2
+
+        assert await orders.wait_until_listed("o", schedule) is MERGING
 
     async def test_it_waits_through_failures(self, upstream: Upstream, orders: Orders) -> None:
         """As long as the schedule has time."""
