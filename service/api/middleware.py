@@ -59,10 +59,12 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
     attributes = {"http.method": method, "http.route": route}
     with request.app[TRACES].request(f"{method} {route}", request.headers, attributes) as span:
         response = await handler(request)
-        span.set_attribute("http.status_code", response.status)
+        # As it is logged and counted: of a download that was cut, the status of its cause.
+        status = request.get(LOG_FIELDS, {}).get("status", response.status)
+        span.set_attribute("http.status_code", status)
         span.set_attribute("request.id", request[REQUEST_ID])
-        if response.status >= 500:
-            mark_failed(span, str(response.status))
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            mark_failed(span, str(status))
         return response
 
 

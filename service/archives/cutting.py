@@ -10,8 +10,8 @@ from typing import Any
 from aiohttp import web
 from opentelemetry.trace import Span
 
-from service.images.blobs import BlobLost, BlobUnreadable
-from service.problems import InternalError, Problem
+from service.images.blobs import BlobAway, BlobLost, BlobUnreadable
+from service.problems import InternalError, Problem, StillBuilding
 from service.telemetry.metrics import Metrics
 from service.telemetry.traces import mark_failed
 
@@ -45,9 +45,9 @@ def cut_on_error(request: web.Request, metrics: Metrics, fields: dict[str, Any],
         note_left()
         cut(request)
     except (Problem, BlobLost, BlobUnreadable) as error:
-        mark_failed(current, type(error).__name__)
-        cause = error if isinstance(error, Problem) else InternalError()
-        fields.update({"reason": type(error).__name__, "code": cause.code, "status": max(cause.status, 500)})
+        cause = _cause(error)
+        mark_failed(current, cause.code)
+        fields.update({"reason": type(error).__name__, "code": cause.code, "status": max(int(cause.status), 500)})
         cut(request)
     except BaseException:
         if request.transport is None or request.transport.is_closing():
@@ -56,6 +56,17 @@ def cut_on_error(request: web.Request, metrics: Metrics, fields: dict[str, Any],
         raise
     finally:
         current.set_attribute("stream.outcome", fields["outcome"])
+
+
+def _cause(error: Problem | BlobLost | BlobUnreadable) -> Problem:
+    """The problem that it would have been before the first byte."""
+    match error:
+        case Problem():
+            return error
+        case BlobAway():
+            return StillBuilding()
+        case _:
+            return InternalError()
 
 
 def cut(request: web.Request) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from service.cluster.image_index import ImageIndex
 from service.cluster.link import Unavailable
 from service.cluster.objects import Objects
-from service.images.blobs import Blob, BlobLost
+from service.images.blobs import Blob, BlobAway, BlobLost
 from service.images.identity import split_key
 from service.images.legacy import KeyWithLegacy
 from service.images.requests import ImageRequest
@@ -142,8 +142,9 @@ class ClusterImages:
             except (FileNotFoundError, Unavailable) as error:
                 pause = next(pauses, None)
                 if pause is None:
-                    if isinstance(error, FileNotFoundError):
-                        self._lost.add(blob.digest)
+                    if isinstance(error, Unavailable):
+                        raise BlobAway(blob.digest) from error
+                    self._lost.add(blob.digest)
                     raise BlobLost(blob.digest) from error
                 await asyncio.sleep(pause)
 

@@ -23,6 +23,10 @@ class BlobLost(Exception):
     """A stored image's file is missing or not what it was."""
 
 
+class BlobAway(BlobLost):
+    """It is in the storage that instances share, which does not answer at the moment."""
+
+
 class BlobUnreadable(Exception):
     """A stored image's file cannot be opened just now: no descriptors, an I/O error. It is not damaged."""
 

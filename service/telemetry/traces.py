@@ -119,8 +119,9 @@ class _Recorded(AbstractContextManager[Span]):
 
     def __exit__(self, kind: object, error: BaseException | None, where: object) -> None:
         if isinstance(error, Exception):
-            reason = getattr(error, "reason", None)
-            mark_failed(self._span, str(reason) if isinstance(reason, Enum) else type(error).__name__)
+            reason, code = getattr(error, "reason", None), getattr(error, "code", None)
+            code = str(reason) if isinstance(reason, Enum) else code
+            mark_failed(self._span, code if isinstance(code, str) else type(error).__name__)
         detach(self._token)
         self._span.end()
 

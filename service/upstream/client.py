@@ -84,15 +84,15 @@ class Autoenhance:
         `BreakerOpen`.
         """
         url = URL(f"{self._base}/orders/{quote(order_id, safe='')}", encoded=True)
-        try:
-            with span("order", {"order.id": order_id}):
+        with span("order", {"order.id": order_id}):
+            try:
                 return await self._document(Call.ORDER, url, self._parse_order, subject=order_id)
-        except UpstreamFailure as failure:
-            problem = order_problem(failure, order_id)
-            # An id that Autoenhance does not know is its caller's mistake.
-            level = logging.INFO if isinstance(problem, OrderNotFound) else logging.WARNING
-            log.log(level, "order call failed", order_id=order_id, reason=failure.reason, detail=failure.detail)
-            raise problem from failure
+            except UpstreamFailure as failure:
+                problem = order_problem(failure, order_id)
+                # An id that Autoenhance does not know is its caller's mistake.
+                level = logging.INFO if isinstance(problem, OrderNotFound) else logging.WARNING
+                log.log(level, "order call failed", order_id=order_id, code=problem.code, detail=failure.detail)
+                raise problem from failure
 
     async def orders(self, search: str = "", offset: str | None = None) -> OrdersPage:
         """A page of the account's orders, newest first, at most 15; those whose name contains `search`.

@@ -5,6 +5,7 @@ import ipaddress
 import socket
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
@@ -212,7 +213,7 @@ def open_session(
     else:
         connector = TCPConnector(limit=0, force_close=True, resolver=guard, socket_factory=guard.open_socket)
     connector._factory = partial(Connection, loop=asyncio.get_running_loop())  # type: ignore[assignment]  # no other way
-    return ClientSession(
+    session = ClientSession(
         connector=connector,
         timeout=ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
         cookie_jar=DummyCookieJar(),
@@ -222,6 +223,10 @@ def open_session(
         headers={"Accept": "*/*", "User-Agent": "autoenhance-batch"},
         trace_configs=trace_configs,
     )
+    # By itself aiohttp sends a request once more where a connection closes without an answer: no attempt of ours, seen
+    # by no limit, budget or figure.
+    session._retry_connection = False
+    return session
 
 
 def _open_socket(info: tuple[Any, ...]) -> socket.socket:
@@ -261,11 +266,12 @@ def _is_in(ip: _Address, networks: Sequence[ipaddress.IPv4Network | ipaddress.IP
 
 
 def _literal(host: str) -> _Address | None:
-    """The address that `host` spells out; None for a name."""
-    try:
+    """The address that `host` spells out, in whatever way connecting would read it; None for a name."""
+    with suppress(ValueError):
         return ipaddress.ip_address(_unscoped(host))
-    except ValueError:
-        return None
+    with suppress(OSError):
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    return None
 
 
 def _unscoped(address: str) -> str:

@@ -108,6 +108,29 @@ async def test_an_answer_from_500_on_marks_its_trace(status: int, is_failed: boo
     assert (span.attributes or {}).get("error.type") == (str(status) if is_failed else None)
 
 
+async def test_a_download_that_was_cut_marks_its_trace() -> None:
+    """It began with a 200; its trace has the status that is logged and counted."""
+    exported, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    app = web.Application()
+    app[TRACES] = Traces(provider.get_tracer("test"))
+    request = make_mocked_request("GET", "/", app=app)
+    cast(Any, request.match_info.route.resource).canonical = "/"
+    request[REQUEST_ID] = "id"
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        request[LOG_FIELDS] = {"outcome": "cut", "status": 503}
+        return web.Response()
+
+    app[POLICIES] = {("GET", "/"): Route("GET", "/", handler)}
+
+    await middleware.trace(request, handler)
+
+    (span,) = exported.get_finished_spans()
+    assert (span.attributes or {})["http.status_code"] == 503
+    assert not span.status.is_ok
+
+
 async def observed(
     monkeypatch: pytest.MonkeyPatch, status: int | BaseException, *, routine: bool = False, **headers: str
 ) -> tuple[web.Request, Metrics, list[tuple[str, dict[str, Any]]]]:

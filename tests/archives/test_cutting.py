@@ -11,8 +11,8 @@ from opentelemetry.trace import INVALID_SPAN
 
 from service.archives import cutting
 from service.archives.cutting import ClientLeft, cut_on_error
-from service.images.blobs import BlobLost
-from service.problems import StillBuilding
+from service.images.blobs import BlobAway, BlobLost, BlobUnreadable
+from service.problems import ImagesMissing, StillBuilding, StoreFull
 from service.telemetry.metrics import Metrics
 from tests.support.transport import sample
 
@@ -23,6 +23,7 @@ from tests.support.transport import sample
         (ClientLeft(), "client_left", 1),
         (ConnectionResetError(), "client_left", 1),
         (BlobLost("d"), "cut", 0),
+        (BlobAway("d"), "cut", 0),
         (StillBuilding(), "cut", 0),
         (RuntimeError("a fault"), "cut", 0),
         (asyncio.CancelledError(), "cut", 0),
@@ -43,6 +44,29 @@ def test_whatever_ends_a_body_midway_the_connection_is_cut(
 
     assert cuts == [request]
     assert (fields["outcome"], sample(metrics.registry, "batch_client_disconnects_total")) == (outcome, left)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "status"),
+    [
+        (BlobLost("d"), "internal_error", 500),
+        (BlobUnreadable("d"), "internal_error", 500),
+        (BlobAway("d"), "still_building", 503),
+        (StoreFull(), "store_full", 503),
+        (ImagesMissing([]), "images_missing", 500),
+    ],
+)
+def test_a_cut_is_logged_as_what_it_would_have_been(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, code: str, status: int
+) -> None:
+    """Before the first byte; always as a failure of ours."""
+    monkeypatch.setattr(cutting, "cut", lambda request: None)
+    fields = dict[str, Any]()
+
+    with cut_on_error(make_mocked_request("GET", "/"), Metrics(), fields, INVALID_SPAN):
+        raise error
+
+    assert (fields["code"], fields["status"], type(fields["status"])) == (code, status, int)
 
 
 def test_what_was_sent_to_its_end_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:

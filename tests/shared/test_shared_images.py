@@ -18,7 +18,7 @@ from service.cluster.link import Unavailable
 from service.cluster.objects import Objects
 from service.database import Database
 from service.images import blob_index
-from service.images.blobs import Blob, BlobLost
+from service.images.blobs import Blob, BlobAway, BlobLost
 from service.images.requests import ImageRequest
 from service.images.store import ImageStore
 from service.telemetry.metrics import Metrics
@@ -169,7 +169,7 @@ async def test_what_is_shared_again_is_lost_no_more(
     await images.publish(Unshared(blob(1)), file)
     shared = set(images._lost)
     images._objects.link.is_up, images._objects.link._retry_at = False, float("inf")
-    with pytest.raises(BlobLost):
+    with pytest.raises(BlobAway):
         [piece async for piece in images.read(blob(1), 0, 5)]
 
     assert (missed, shared, images._lost) == ({blob(1).digest}, set(), set())

@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import INVALID_SPAN, StatusCode
 
+from service.problems import OrderNotFound
 from service.reasons import Reason
 from service.telemetry.traces import Traces, link, mark_failed, span, trace_id
 from service.upstream.answers import UpstreamFailure
@@ -68,6 +69,7 @@ async def test_tasks_belong_to_the_trace_they_were_made_in(traces: Traces, expor
     ("error", "description"),
     [
         (UpstreamFailure(Reason.TIMEOUT, "upstream's words"), "timeout"),
+        (OrderNotFound("upstream's words"), "order_not_found"),
         (ValueError("upstream's words"), "ValueError"),
         (UnicodeDecodeError("ascii", b"", 0, 0, "upstream's words"), "UnicodeDecodeError"),
     ],
@@ -75,7 +77,7 @@ async def test_tasks_belong_to_the_trace_they_were_made_in(traces: Traces, expor
 def test_an_exception_that_passes_through_marks_the_span(
     traces: Traces, exported: InMemorySpanExporter, error: Exception, description: str
 ) -> None:
-    """By its reason, else by its class, and never with its message; so it does the one that a trace begins with."""
+    """By its code, else by its class, and never with its message; so it does the one that a trace begins with."""
     with pytest.raises(type(error)), traces.job("root", None), span("image"):
         raise error
 

@@ -63,6 +63,25 @@ async def test_after_a_connection_that_failed_the_next_attempt_has_a_new_one(
     assert asked == [False, is_fresh]
 
 
+@pytest.mark.parametrize("has_kept_one", [True, False])
+async def test_a_connection_that_closes_without_an_answer_is_one_request(
+    upstream: FakeUpstream, parts: Parts, has_kept_one: bool
+) -> None:
+    """Whether a request is sent again is decided by retries alone: it may buy an image."""
+
+    async def hang_up(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    upstream.images |= {"a": hang_up, "b": jpeg()}
+    if has_kept_one:
+        await parts.client.image("b", Rendition(), MemoryBody()).attempt()
+
+    assert (await failed(fetching(parts))).reason is Reason.UNREACHABLE
+    assert len(upstream.requests("a")) == 1
+
+
 async def test_what_is_to_be_fetched_again_is_fetched_whole(upstream: FakeUpstream, parts: Parts) -> None:
     """Although the whole of it was taken under a tag that would guard a rest."""
     upstream.images["a"] = Reply(body=jpeg(), etag='"v1"')

@@ -183,10 +183,17 @@ def test_no_address_is_public_that_python_takes_for_private() -> None:
         ("LOCALHOST.", False),
         ("a.localhost", False),
         ("localhost.example", True),
+        ("2130706433", False),
+        ("0x7f.1", False),
+        ("0", False),
+        ("10.2313", False),
+        ("0177.0.0.1", False),
+        ("134744072", True),
+        ("127.0.0.1.example", True),
     ],
 )
 def test_a_name_may_be_public(host: str, may: bool) -> None:
-    """Until it is looked up; but not one that means this machine."""
+    """Until it is looked up; but not one that means this machine, nor an address in another spelling."""
     assert is_public_host(host) is may
 
 
