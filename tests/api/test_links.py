@@ -1,18 +1,28 @@
 """Signed links: downloads in a browser, without a key in the address."""
 
+import json
 import string
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+from pydantic import SecretStr
 from yarl import URL
 
 from service.api import links
+from service.api.caller import CALLER, Caller
+from service.api.keys import ORDERS, PRESETS, SETTINGS
 from service.api.links import _read_path
+from service.api.share_links import SHARE_LINKS, ShareLink
 from service.archives.renditions import read_presets
 from service.problems import InvalidParameter
+from service.settings import Settings
+from service.upstream.order_document import parse_order
 from tests.api.conftest import FIRST, SECOND, TOKEN
 from tests.support.client import Answer, Service, StartService
 from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order
@@ -344,3 +354,62 @@ def test_which_addresses_can_be_signed(path: str, base: str, read: Any) -> None:
             _read_path(path, base, read_presets({}))
         return
     assert str(_read_path(path, base, read_presets({}))) == (path if read is ... else read)
+
+
+def asked(query: str, **parts: Any) -> web.Request:
+    """A request of a caller of a service without keys."""
+    app = web.Application()
+    app[SETTINGS] = Settings(_env_file=None, autoenhance_api_key=SecretStr("key"), max_images_per_order=1)
+    app[PRESETS] = read_presets({})
+    app[SHARE_LINKS] = cast(Any, SimpleNamespace(**parts))
+    request = make_mocked_request("GET", f"/v1/links?{query}", app=app)
+    request[CALLER] = Caller()
+    return request
+
+
+@pytest.mark.parametrize(("there", "cursor"), [(1, None), (2, None), (3, "1" * 32)])
+async def test_only_where_more_links_are_there_is_another_page(there: int, cursor: str | None) -> None:
+    """It begins behind the last one that was told."""
+    known = [made(str(number) * 32) for number in range(there)]
+
+    async def find(_: str, after: str, limit: int) -> list[ShareLink]:
+        assert after == ""
+        return known[:limit]
+
+    answer = await links.find(asked("limit=2", find=find))
+
+    page = json.loads(cast(bytes, answer.body))
+    assert [item["link_id"] for item in page["items"]] == [link.link_id for link in known[:2]]
+    assert page["next_cursor"] == cursor
+
+
+def made(link_id: str) -> ShareLink:
+    return ShareLink(
+        link_id=link_id, token="t", maker="", order_id=ORDER, order_name=None, query="", images=(), created=0, expires=9
+    )
+
+
+@pytest.mark.parametrize("choice", ["part=2", "image=b"])
+async def test_a_link_to_some_photos_keeps_how_they_are_made_and_not_their_choice(
+    monkeypatch: pytest.MonkeyPatch, choice: str
+) -> None:
+    """That is in the record. The order is asked for on the maker's account, once it has room."""
+    steps: list[Any] = []
+
+    async def count(_: web.Request) -> None:
+        steps.append("counted")
+
+    async def get(order_id: str) -> Any:
+        steps.append(order_id)
+        return parse_order(order(["a", "b"]))
+
+    async def add(link: ShareLink) -> None:
+        steps.append(([image.image_id for image in link.images], link.query))
+
+    monkeypatch.setattr(links, "count", count)
+    request = asked("", add=add)
+    request.app[ORDERS] = cast(Any, SimpleNamespace(get=get))
+
+    await links._share(request, URL(f"/v1/orders/{ORDER.upper()}/images?{choice}&quality=80"), 60)
+
+    assert steps == ["counted", ORDER, (["b"], "quality=80")]

@@ -116,6 +116,15 @@ class TestParts:
         with pytest.raises(BadRequest):
             await contents(body)
 
+    @pytest.mark.parametrize("body", [file("a", b"1" * 100)[:-2], file("a", b"1" * 100)])
+    async def test_a_part_that_was_cut_has_no_end(self, body: bytes) -> None:
+        """It is known before anything is made of what came."""
+        found = Parts(request(body), max_bytes=MANY, max_parts=1)
+        cut = await anext(aiter(found))
+
+        with pytest.raises(BadRequest):
+            _ = [chunk async for chunk in found.chunks(cut)]
+
     @pytest.mark.parametrize("bound", ["SILENCE_SECONDS", "WHOLE_SECONDS"])
     async def test_who_sends_nothing_is_not_waited_for(self, monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
         """Nor who sends a little for ever."""

@@ -9,10 +9,13 @@ from typing import Any, cast
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
+from pydantic import SecretStr
 
-from service.api.keys import UPSTREAM
+from service.api import order_list
+from service.api.keys import SETTINGS, UPSTREAM
 from service.api.order_list import OrderQuery, _collect, _cursor, _item, _read_cursor
 from service.problems import InvalidParameter
+from service.settings import Settings
 from service.upstream.client import Autoenhance, UnknownOffset
 from service.upstream.models import Order, OrdersPage
 from tests.support.samples import ORDER
@@ -161,3 +164,20 @@ def test_what_is_no_cursor_is_refused(cursor: str) -> None:
     assert _read_cursor(None) == (None, 0)
     with pytest.raises(InvalidParameter, match="cursor"):
         _read_cursor(cursor)
+
+
+async def test_each_page_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Autoenhance is asked for anything."""
+    found, asked = listing(3), list[int]()
+
+    async def count(_: web.Request) -> None:
+        asked.append(len(found.asked))
+
+    monkeypatch.setattr(order_list, "count", count)
+    app = web.Application()
+    app[UPSTREAM] = cast(Autoenhance, found)
+    app[SETTINGS] = Settings(_env_file=None, autoenhance_api_key=SecretStr("key"))
+
+    await order_list.find(make_mocked_request("GET", "/v1/orders", app=app))
+
+    assert (asked, len(found.asked)) == ([0], 1)

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 import pytest
 from aiohttp import ClientResponse, ClientSession, web
@@ -13,7 +14,7 @@ from service.api import base_path, server_events
 from service.api.server_events import send_events
 from service.jobs.events import JobEvent
 from tests.support.loopback import serving
-from tests.support.transport import TIMEOUT
+from tests.support.transport import TIMEOUT, yield_to_loop
 
 FIRST = JobEvent("status", 0, {"status": "queued", "links": {"self": "/v1/jobs/1", "download": None}})
 LAST = JobEvent("status", 7, {"status": "complete", "links": {"self": "/v1/jobs/1", "download": "/v1/d"}})
@@ -32,12 +33,26 @@ def frame(event: JobEvent) -> bytes:
     return f"event: {event.name}\nid: {event.number}\ndata: {document}\n\n".encode()
 
 
+class Stop(asyncio.Event):
+    """A stop that knows how many wait for it."""
+
+    waiting = 0
+
+    async def wait(self) -> Literal[True]:
+        self.waiting += 1
+        try:
+            return await super().wait()
+        finally:
+            self.waiting -= 1
+
+
 @dataclass
 class Stream:
     """A job's events, as the test has them happen."""
 
     events: asyncio.Queue[JobEvent | None] = field(default_factory=asyncio.Queue)
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    stopping: Stop = field(default_factory=Stop)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def happen(self) -> AsyncGenerator[JobEvent, None]:
@@ -53,7 +68,10 @@ async def sent(stream: Stream) -> AsyncIterator[ClientResponse]:
     """The answer, as it comes."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        return await send_events(request, stream.happen(), stream.stopping)
+        try:
+            return await send_events(request, stream.happen(), stream.stopping)
+        finally:
+            stream.answered.set()
 
     async with (
         asyncio.timeout(TIMEOUT),
@@ -77,6 +95,24 @@ async def test_each_event_is_a_frame_with_its_number() -> None:
     assert response.content_type == "text/event-stream"
     assert response.headers["Cache-Control"] == "no-store, no-transform"
     assert response.headers["X-Accel-Buffering"] == "no"
+
+
+async def test_a_stream_that_has_ended_waits_for_no_stop() -> None:
+    """Else every one of them would stay until the instance stops."""
+    stream = Stream()
+    stream.events.put_nowait(None)
+
+    async with sent(stream) as response:
+        await response.read()
+        await stream.answered.wait()
+        await yield_to_loop()
+
+    assert stream.stopping.waiting == 0
+
+
+def test_a_silence_is_shorter_than_proxies_bear() -> None:
+    """The common ones end what says nothing for 30 seconds."""
+    assert server_events.HEARTBEAT_SECONDS <= 20
 
 
 async def test_silence_is_broken_by_comments_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from service.cluster import cluster
 from service.cluster.cluster import Cluster
 from service.cluster.job_records import IncompatibleJobs
 from service.cluster.jobs import SharedJobs
+from service.cluster.redis_link import RedisLink
 from service.database import Database
 from service.jobs import table
 from service.jobs.embedded import EmbeddedJobs
@@ -156,3 +157,37 @@ async def test_an_archive_is_told_of_after_what_was_seen_of_its_images(
 
     order = list(steps)
     assert (is_all, told) == (not fails, order[: order.index(fails) + 1] if fails else order)
+
+
+async def test_an_instance_follows_the_one_before_it_and_ends_in_order(
+    tmp_path: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others hear that the one before has left; images of earlier versions are looked for, and leases given back."""
+    steps: list[Any] = []
+    really_open = RedisLink.open
+
+    def open_link(url: str, instance: str, metrics: Metrics, *, before: str | None) -> Any:
+        steps.append((instance, before))
+        return really_open(url, instance, metrics, before=before)
+
+    async def look(_: object) -> None:
+        steps.append("earlier ones")
+
+    async def close(_: object) -> None:
+        steps.append("leases")
+
+    monkeypatch.setattr(RedisLink, "open", open_link)
+    monkeypatch.setattr("service.cluster.images.ClusterImages.look_for_earlier", look)
+    monkeypatch.setattr("service.cluster.image_leases.RedisImageLeases.close", close)
+    database = await Database.open(tmp_path, [cluster.SCHEMA])
+    given = settings(**SHARED | {"store_url": s3.make_bucket(), "max_credits_per_day": 7})
+    for _ in range(2):
+        async with AsyncExitStack() as stack:
+            member = await Cluster.open(stack, given, database, Metrics())
+    await database.close()
+
+    (first, _), _, _, (second, before), *_ = steps
+    assert (first != second, before) == (True, first)
+    assert steps == [(first, None), "earlier ones", "leases", (second, first), "earlier ones", "leases"]
+    assert member.spending is not None
+    assert member.spending.limit == 7

@@ -273,6 +273,30 @@ class TestNames:
         marked = await database.run(lambda connection: connection.execute("SELECT * FROM unshared_names").fetchall())
         assert marked == []
 
+    async def test_what_is_left_when_the_storage_goes_away_again_stays_marked(
+        self, objects: Objects, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given an address that has named two archives: after the first one it is not known yet that there are two."""
+        names = ClusterNames(OrderDocuments(objects), database)
+        take_away(objects)
+        for archive_id in ("a1", "a2"):
+            await names.add(ORDER, "k", archive_id)
+        give_back(objects)
+        write = objects.write
+
+        async def write_once(*values: Any) -> str:
+            tag = await write(*values)
+            take_away(objects)
+            return tag
+
+        with monkeypatch.context() as patch:
+            patch.setattr(objects, "write", write_once)
+            assert await names.share() is False
+
+        give_back(objects)
+        assert await names.share() is True
+        assert await names.find(ORDER, "k") == Named("a2", is_only=False)
+
 
 class TestObjects:
     """`Objects`."""

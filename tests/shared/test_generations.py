@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import ModuleType
+from typing import Any, cast
 
 import pytest
 from obstore.store import MemoryStore
@@ -177,6 +178,17 @@ async def test_what_comes_late_is_known_at_the_next_look(
 
     assert (late, await first.look()) == (0, 1)
     gate.set()
+
+
+async def test_what_comes_after_the_end_is_let_go_of(two: tuple[Instance, Instance]) -> None:
+    """The database has closed by then: it is known to all, and no error."""
+    first, _ = two
+    await first.look()
+    late = asyncio.ensure_future(first.shared.observe(ORDER, observable(READY), set()))
+    await late
+    await first.shared._database.close()
+
+    first.shared._keep(cast(Any, late))
 
 
 async def test_what_was_seen_of_other_images_stays(two: tuple[Instance, Instance]) -> None:

@@ -4,13 +4,17 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import cast
+from types import SimpleNamespace
+from typing import Literal, cast
 
 import pytest
+from docket import Docket
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from service.archives.archives import Archives
 from service.archives.options import Options
-from service.cluster.job_records import IncompatibleJobs, JobRecords
+from service.cluster.job_records import IncompatibleJobs, JobRecords, call
+from service.cluster.jobs import SharedJobs
 from service.jobs.engine import JobEnded, JobFilter
 from service.jobs.job import Callback, Job, Status
 from service.jobs.jobs import Jobs
@@ -19,6 +23,7 @@ from service.telemetry.metrics import Metrics
 from tests.jobs.conformance.engines import LEASE, open_engine
 from tests.jobs.conformance.work import TIMEOUT, ended, request, running
 from tests.support.redis_server import RedisServer
+from tests.support.transport import yield_to_loop
 
 _PAUSE = 0.02
 _DAY = 24 * 3600
@@ -228,6 +233,106 @@ async def test_jobs_behind_one_whose_record_has_gone_are_listed(
     found = await records.find(JobFilter(), 9)
 
     assert [job.id for job in found] == [older.id, oldest.id]
+
+
+async def test_a_job_that_is_recorded_again_stays_as_it_is(records: JobRecords) -> None:
+    """Given a submission whose answer was lost, and a run that has begun meanwhile."""
+    job = Job.new(request())
+    begun = replace(job, status=Status.PROCESSING)
+    assert await records.add(job)
+    await records.save(begun)
+
+    assert not await records.add(job)
+
+    assert await records.get(job.id) == begun
+
+
+@pytest.mark.parametrize("error", [RedisConnectionError, OSError, TimeoutError])
+async def test_a_command_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    """That a connection was broken only its use tells; what fails for longer says that jobs cannot be had."""
+    monkeypatch.setattr("service.cluster.job_records._PAUSE_SECONDS", 0.01)
+    answers: list[str] = []
+
+    async def ask() -> str:
+        if not answers:
+            answers.append("answer")
+            raise error
+        return answers[0]
+
+    async def fail() -> str:
+        raise error
+
+    assert await call(ask) == "answer"
+    monkeypatch.setattr("service.cluster.job_records._CALL_SECONDS", 0.05)
+    with pytest.raises(JobsUnavailable):
+        await call(fail)
+
+
+async def test_what_nobody_would_run_is_not_on_record(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis is gone before the message: the caller is refused, and no job waits for ever."""
+
+    async def fail(_: object) -> None:
+        raise JobsUnavailable
+
+    async with open_engine(f"shared:{redis.url}") as engine:
+        with monkeypatch.context() as patch:
+            patch.setattr("service.cluster.jobs.call", fail)
+            with pytest.raises(JobsUnavailable):
+                await engine.submit(request())
+
+        assert await engine.find(JobFilter(), 9) == []
+
+
+class Session(asyncio.Event):
+    """A session that knows how many wait for its end."""
+
+    waiting = 0
+
+    async def wait(self) -> Literal[True]:
+        self.waiting += 1
+        try:
+            return await super().wait()
+        finally:
+            self.waiting -= 1
+
+
+async def test_a_run_that_has_ended_waits_for_no_end_of_its_session() -> None:
+    """Which may be weeks away. The work's answer is the run's."""
+    docket = SimpleNamespace(register=lambda *_, **__: None)
+    jobs, session = SharedJobs(cast(JobRecords, None), cast(Docket, docket), LEASE), Session()
+
+    async def work() -> str:
+        await asyncio.sleep(0)
+        return "done"
+
+    assert await jobs._within(session, "a-job", work()) == "done"
+
+    await yield_to_loop()
+    assert (session.waiting, jobs._runs) == (0, {})
+
+
+async def test_a_run_goes_on_when_its_session_ends() -> None:
+    """For the next one, which is given the same message: it is one run."""
+    docket = SimpleNamespace(register=lambda *_, **__: None)
+    jobs, session, gate = SharedJobs(cast(JobRecords, None), cast(Docket, docket), LEASE), Session(), asyncio.Event()
+    begun: list[int] = []
+
+    async def work() -> str:
+        begun.append(len(begun))
+        await gate.wait()
+        return "done"
+
+    first = asyncio.create_task(jobs._within(session, "a-job", work()))
+    await yield_to_loop()
+    session.set()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    second = asyncio.create_task(jobs._within(Session(), "a-job", work()))
+    await yield_to_loop()
+    gate.set()
+
+    assert await second == "done"
+    assert begun == [0]
 
 
 @pytest.mark.parametrize("thaw_after", [1.0, None])

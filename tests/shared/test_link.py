@@ -4,10 +4,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from typing import Any
 
 import pytest
 
-from service.cluster.link import Link, Unavailable
+from service.cluster.link import Link, Unavailable, bounded
 from service.telemetry.metrics import Metrics, Shared
 from tests.support.transport import FakeClock
 
@@ -79,14 +80,27 @@ async def test_after_a_trial_that_failed_there_is_another_one(link: Link, monkey
     assert (remote.calls, link.is_up) == (4, True)
 
 
-async def test_a_call_that_hangs_is_bounded(link: Link) -> None:
-    """It counts as a failure."""
+async def test_a_call_that_hangs_is_bounded(link: Link, metrics: Metrics) -> None:
+    """It counts as a failure, also after calls that were answered."""
     remote = Remote()
+    await link.call(remote.ask)
     remote.gate.clear()
 
     with pytest.raises(Unavailable):
         await link.call(remote.ask)
-    assert not link.is_up
+    assert (link.is_up, metrics.values(metrics.shared_up)) == (False, {"redis": 0})
+
+
+async def test_what_was_not_asked_is_told_as_such_wherever_it_was_wanted(link: Link) -> None:
+    """Also in the middle of another failure."""
+    link.is_up, link._retry_at = False, float("inf")
+    try:
+        int("")
+    except ValueError:
+        with pytest.raises(Unavailable) as refused:
+            await link.call(Remote().ask)
+
+    assert not refused.value.was_asked
 
 
 async def test_one_that_hangs_while_others_are_answered_is_made_again(link: Link) -> None:
@@ -164,3 +178,26 @@ async def test_a_call_is_not_made_again_where_nobody_was_answered(link: Link) ->
         await link.call(remote.ask)
 
     assert remote.calls == 2
+
+
+@pytest.mark.parametrize(("rounds", "is_given_up"), [(3, False), (50, True)])
+async def test_a_loop_that_stands_still_again_and_again_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch, rounds: int, is_given_up: bool
+) -> None:
+    """Given one that is always late: the time begins anew so often, and nothing of it is left in the end."""
+    monkeypatch.setattr("service.cluster.link._LATE_SECONDS", -1.0)
+    loop, timers = asyncio.get_running_loop(), list[asyncio.TimerHandle]()
+    call_at = loop.call_at
+
+    def note(*values: Any) -> asyncio.TimerHandle:
+        timers.append(call_at(*values))
+        return timers[-1]
+
+    monkeypatch.setattr(loop, "call_at", note)
+    with pytest.raises(TimeoutError) if is_given_up else nullcontext():
+        async with bounded(0.001):
+            while len(timers) < rounds:  # noqa: ASYNC110  # no timer of this loop's own
+                await asyncio.sleep(0)
+
+    assert len(timers) == (6 if is_given_up else rounds)
+    assert timers[-1].cancelled() or is_given_up

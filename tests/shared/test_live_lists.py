@@ -4,12 +4,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from service.archives.archive import State
 from service.archives.layout import Member
 from service.archives.options import Options
 from service.archives.plan import Plan, PlannedOrder
+from service.archives.record import GONE, encode_member
 from service.archives.shared_archives import TakenOver
 from service.cluster.live_lists import ListLost, LiveList, LiveLists, entry, member_entry
 from service.cluster.redis_link import RedisLink
@@ -86,6 +89,35 @@ async def test_a_list_that_redis_lost_is_not_begun_in_the_middle(link: RedisLink
     with pytest.raises(ListLost):
         await lists.append(ID, 1, [member_entry("me", member(1), 1)])
     assert not await lists.read(LiveList(ID))
+
+
+async def test_a_key_whose_list_redis_lost_begins_another(link: RedisLink, lists: LiveLists) -> None:
+    """Nobody is told to follow what is not there."""
+    await link.redis.delete(f"batch:list:{ID}")
+
+    assert await lists.begin(OTHER, PLAN, 2.0, anyway=False) == OTHER
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "expected"),
+    [
+        ("member", None, ("me", State.BUILDING, False)),
+        ("owner", None, ("other", State.BUILDING, False)),
+        ("settled", {"state": State.COMPLETE}, ("me", State.COMPLETE, False)),
+        ("shared", None, ("me", State.BUILDING, True)),
+        ("dropped", None, ("me", GONE, False)),
+    ],
+)
+def test_what_the_last_entry_says_of_an_archive(kind: str, data: Any, expected: tuple[str, str, bool]) -> None:
+    """Who goes on with it, how it stands, and whether all of it is in S3."""
+    live = LiveList(ID)
+    live.add("begin", "me", {"created": 1.0, "plan": PLAN.model_dump(mode="json")})
+
+    live.add(kind, "other", encode_member(member(1), 1) if kind == "member" else data)
+
+    assert (live.owner, live.state, live.is_shared) == expected
+    assert live.position == 2
+    assert live.settled == (data or {})
 
 
 async def test_a_gap_is_noticed_by_who_follows(link: RedisLink, lists: LiveLists) -> None:

@@ -12,6 +12,7 @@ from service.cluster.redis_link import LATE_SECONDS, RedisLink
 from service.telemetry.metrics import Metrics, Shared
 from tests.support.client import TIMEOUT
 from tests.support.redis_server import RedisServer
+from tests.support.transport import yield_to_loop
 
 pytestmark = pytest.mark.usefixtures("long_timeouts")
 
@@ -83,6 +84,19 @@ async def test_who_waits_hears_what_another_instance_publishes(redis: RedisServe
     assert (topics, woken) == (["a", "b"], [True, True, False])
 
 
+async def test_who_waits_for_another_instance_hears_that_it_has_left(redis: RedisServer) -> None:
+    """What it held is anybody's from then on."""
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    async with asyncio.timeout(TIMEOUT), RedisLink.open(redis.url, "mine", Metrics()) as mine:
+        mine.listeners.append(heard.put_nowait)
+        assert await heard.get() == ""
+        async with RedisLink.open(redis.url, "other", Metrics()):
+            pass
+        await mine.publish("later")
+
+        assert [await heard.get() for _ in range(2)] == ["", "later"]
+
+
 async def test_an_instance_that_is_started_again_has_left_as_what_it_was(redis: RedisServer) -> None:
     """Others need not wait for the end of its lease; nor once it has stopped in order."""
     async with RedisLink.open(redis.url, "other", Metrics()) as other:
@@ -135,15 +149,36 @@ async def test_a_late_call_comes_behind_what_was_sent_before(redis: RedisServer)
 
 async def test_what_is_late_is_done_before_the_instance_leaves(redis: RedisServer) -> None:
     """Its requests are cancelled a moment before: what they had reserved is not counted all day."""
-    made = []
+    made: list[int] = []
+
+    async with RedisLink.open(redis.url, "mine", Metrics()) as link:
+        for number in range(3):
+
+            async def make(number: int = number) -> None:
+                made.append(number)
+
+            link.call_later(make)
+
+    assert made == [0, 1, 2]
+
+
+async def test_late_calls_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after some were made: none are looked for again and again."""
+    monkeypatch.setattr("service.cluster.redis_link.LATE_SECONDS", 0.0)
+    link, made = RedisLink(None, "mine", Metrics()), []
 
     async def make() -> None:
         made.append("made")
 
-    async with RedisLink.open(redis.url, "mine", Metrics()) as link:
-        link.call_later(make)
+    link.call_later(make)
+    await link.make_late_calls()
+    waiting = asyncio.create_task(link.make_late_calls())
+    await yield_to_loop()
+    assert not waiting.done()
+    link.call_later(make)
+    await waiting
 
-    assert made == ["made"]
+    assert made == ["made", "made"]
 
 
 async def test_what_is_late_is_done_again_when_the_instance_leaves_meanwhile(redis: RedisServer) -> None:
@@ -159,6 +194,26 @@ async def test_what_is_late_is_done_again_when_the_instance_leaves_meanwhile(red
     async with asyncio.timeout(TIMEOUT), RedisLink.open(redis.url, "mine", Metrics()) as link:
         link.call_later(make)
         await begun.wait()
+
+    assert made == ["made", "made"]
+
+
+async def test_what_must_be_done_is_done_though_who_wanted_it_has_left(redis: RedisServer) -> None:
+    """Whether Redis did it cannot be told: it is done again."""
+    begun, made = asyncio.Event(), []
+
+    async def make() -> None:
+        made.append("made")
+        if len(made) == 1:
+            begun.set()
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(TIMEOUT), RedisLink.open(redis.url, "mine", Metrics()) as link:
+        caller = asyncio.create_task(link.call_surely(make))
+        await begun.wait()
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
 
     assert made == ["made", "made"]
 
