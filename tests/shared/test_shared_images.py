@@ -13,6 +13,7 @@ import pytest
 from obstore.store import MemoryStore
 
 from service.cluster import publishing
+from service.cluster.image_index import TRUSTED_SECONDS, ImageIndex, _Rounds
 from service.cluster.images import ClusterImages, Unshared
 from service.cluster.link import Unavailable
 from service.cluster.objects import Objects
@@ -24,6 +25,7 @@ from service.images.store import ImageStore
 from service.telemetry.metrics import Metrics
 from service.upstream.models import Rendition
 from tests.support.client import TIMEOUT
+from tests.support.transport import FakeClock, yield_to_loop
 
 
 def blob(number: int) -> Blob:
@@ -295,6 +297,74 @@ async def test_an_order_of_many_images_has_several_documents(
     assert await first.find(image("v0.1"), None) == (blob(7), True)
     assert await first.find(image("v0.0"), None) == (None, True)
     assert "get index/o/0" not in calls
+
+
+@pytest.mark.parametrize("generations", [(9, 10), (10, 9), (9, 9)])
+@pytest.mark.parametrize("full", [1, 256], ids=["documents of one entry", "one document"])
+async def test_of_generations_that_are_named_together_the_newest_counts(
+    monkeypatch: pytest.MonkeyPatch, generations: tuple[int, int], full: int
+) -> None:
+    """Whichever comes last, and in whatever document; of one generation the last one."""
+    monkeypatch.setattr("service.cluster.image_index._FULL", full)
+    store = MemoryStore()
+    indexes = [ImageIndex(Objects(store, Metrics())) for _ in range(2)]
+    expected = blob(2) if generations[1] >= generations[0] else blob(1)
+    newest = f"v.{max(generations)}"
+
+    named = enumerate(generations, 1)
+    await asyncio.gather(*(indexes[0].add("o", f"v.{generation}", blob(number)) for number, generation in named))
+    for number, generation in enumerate(generations, 1):
+        await indexes[1].add("p", f"v.{generation}", blob(number))
+
+    assert [await indexes[1].find(order_id, newest, is_new=False) for order_id in "op"] == [expected] * 2
+
+
+async def test_who_is_cancelled_cancels_no_write_that_others_share() -> None:
+    """It is one write for all that come together."""
+    store = MemoryStore()
+    index, other = (ImageIndex(Objects(store, Metrics())) for _ in range(2))
+    adding = [asyncio.create_task(index.add("o", f"v{number}.0", blob(number))) for number in range(2)]
+    await asyncio.sleep(0)
+    adding[0].cancel()
+    await asyncio.gather(*adding, return_exceptions=True)
+
+    assert [task.cancelled() for task in adding] == [True, False]
+    assert await other.find("o", "v1.0", is_new=False) == blob(1)
+
+
+async def test_rounds_of_one_order_do_not_overlap() -> None:
+    """Given one that comes while another one is under way: it begins when that has ended."""
+    gate, running = asyncio.Event(), list[str]()
+
+    async def work(key: str) -> Any:
+        running.append("begins")
+        await gate.wait()
+        running.append("ends")
+
+    rounds = _Rounds(work)
+    joining = [asyncio.create_task(rounds.join("o"))]
+    await yield_to_loop()
+    joining.append(asyncio.create_task(rounds.join("o")))
+    await yield_to_loop()
+    gate.set()
+    await asyncio.gather(*joining)
+
+    assert running == ["begins", "ends"] * 2
+
+
+async def test_what_one_has_written_says_nothing_of_what_others_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not there at its last look may have been shared since."""
+    clock, store = FakeClock(), MemoryStore()
+    monkeypatch.setattr("service.cluster.image_index.time", clock)
+    index, other = (ImageIndex(Objects(store, Metrics())) for _ in range(2))
+    await index.find("o", "v.0", is_new=False)
+    clock.advance(TRUSTED_SECONDS - 1)
+    await index.add("o", "mine.0", blob(1))
+    await other.add("o", "v.0", blob(2))
+
+    assert await index.find("o", "v.0", is_new=True) is None
+    clock.advance(1)
+    assert await index.find("o", "v.0", is_new=True) == blob(2)
 
 
 async def test_what_is_remembered_of_indexes_is_bounded(

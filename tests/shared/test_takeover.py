@@ -24,6 +24,7 @@ from service.archives.record import GONE, Record
 from service.archives.shared_archives import TakenOver
 from service.cluster import cluster
 from service.cluster.archives import ClusterArchives
+from service.cluster.documents import Documents
 from service.cluster.link import Link, Unavailable
 from service.cluster.objects import Objects
 from service.cluster.redis_link import RedisLink
@@ -236,6 +237,22 @@ async def test_a_builder_that_lost_redis_after_it_was_taken_over_cannot_go_on(th
 
     with pytest.raises(TakenOver):
         await first.archives.append(archive.id, [(member(2), 1)])
+
+
+async def test_a_build_that_all_take_for_settled_cannot_go_on(three: list[Instance]) -> None:
+    """Whoever wrote that: what others read of it stays as it is."""
+    first, *_ = three
+    archive = await begin(first)
+    record = Record(archive.id, State.COMPLETE, 1, PLAN, (), "", 5.0, 7.0, ())
+    await Documents(first.objects).publish(record, first.redis.instance)
+    cut(first.redis.link)
+
+    with pytest.raises(TakenOver):
+        await first.archives.append(archive.id, [(member(2), 1)])
+
+    found = await Documents(first.objects).get(archive.id)
+    assert found is not None
+    assert found.record == record
 
 
 async def test_with_both_away_a_build_is_cut_after_its_lease(
