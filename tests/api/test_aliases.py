@@ -1,9 +1,13 @@
 """Version 0's paths say that they are deprecated, and where the same thing is now."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
+from service.api import aliases
 from service.api.routes import ROUTES
 from service.app import create_app
 from service.settings import Settings
@@ -40,6 +44,28 @@ ALIASES = [
     ("/api/stats", "/v1/stats"),
     ("/api/sentry/issues", "/v1/errors"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("successor", "match_info", "links"),
+    [
+        ("/v1/a/{id}", {"id": "7"}, ['</page>; rel="x"', '</batch/v1/old/7%20a>; rel="successor-version"']),
+        ("/v1/stats", {}, ['</page>; rel="x"', '</batch/v1/stats>; rel="successor-version"']),
+        (None, {"id": "7"}, ['</page>; rel="x"']),
+    ],
+)
+async def test_only_an_alias_names_its_successor(
+    monkeypatch: pytest.MonkeyPatch, successor: str | None, match_info: dict[str, str], links: list[str]
+) -> None:
+    """Beside what the answer links to itself; its path as it was sent."""
+    monkeypatch.setattr(aliases, "policy_of", lambda _: SimpleNamespace(successor=successor))
+    monkeypatch.setattr(aliases, "external", lambda _, path: f"/batch{path}")
+    response = web.Response(headers={"Link": '</page>; rel="x"'})
+
+    await aliases.add_headers(make_mocked_request("GET", "/old/7%20a", match_info=match_info), response)
+
+    assert response.headers.getall("Link") == links
+    assert ("Deprecation" in response.headers) is (successor is not None)
 
 
 @pytest.mark.parametrize("base", ["", "/batch"])

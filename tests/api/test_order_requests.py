@@ -1,10 +1,12 @@
 """`Idempotency-Key` of requests that make an order, where one instance stands alone."""
 
 import asyncio
+import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,6 +60,24 @@ async def test_what_was_answered_is_answered_so_again_and_again(
     found = [await asked.begin(KEY) for asked in (requests, requests, LocalOrderRequests(database))]
 
     assert found == [ANSWER] * 3
+
+
+async def test_an_answer_outlives_a_power_cut(
+    requests: LocalOrderRequests, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order was made: it is on the disk itself when the caller is told."""
+    asked: list[bool] = []
+    run = database.run
+
+    async def note(work: Callable[[sqlite3.Connection], Any], *, durable: bool = False) -> Any:
+        asked.append(durable)
+        return await run(work, durable=durable)
+
+    monkeypatch.setattr(database, "run", note)
+    await requests.begin(KEY)
+    await requests.finish(KEY, ANSWER)
+
+    assert asked == [False, True]
 
 
 async def test_what_failed_may_be_tried_again(requests: LocalOrderRequests) -> None:

@@ -8,7 +8,7 @@ from aiohttp import HttpVersion10, HttpVersion11
 from aiohttp.http import HttpVersion
 from aiohttp.test_utils import make_mocked_request
 
-from service.api.routes import answer_expectation
+from service.api.routes import ROUTES, answer_expectation
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,12 @@ async def test_who_waits_to_be_told_to_go_on_is_told(
     await answer_expectation(make_mocked_request("POST", "/", headers, version=version, writer=cast(Any, writer)))
 
     assert (written, writer.output_size) == ([b"HTTP/1.1 100 Continue\r\n\r\n"] if is_told else [], 0)
+
+
+def test_who_may_have_something_may_look_at_it_first() -> None:
+    """Also by a link: download managers do."""
+    by_method = {(route.method, route.path): route for route in ROUTES}
+    heads = [route for route in ROUTES if route.method == "HEAD"]
+
+    assert heads
+    assert [route.path for route in heads if route.who is not by_method["GET", route.path].who] == []

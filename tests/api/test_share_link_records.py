@@ -5,6 +5,8 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from obstore.store import MemoryStore
@@ -121,6 +123,19 @@ async def test_a_revocation_holds_whoever_else_revokes(links: ShareLinks) -> Non
     await asyncio.gather(*(links.revoke(link) for _ in range(5)))
 
     assert await links.get(link.link_id) is None
+
+
+@pytest.mark.parametrize("act", ["add", "revoke"])
+async def test_what_was_promised_outlives_a_power_cut(act: str) -> None:
+    """It is on the disk itself when the caller is told: that there is a link, and that there is none."""
+    asked: list[bool] = []
+
+    async def run(_: object, *, durable: bool = False) -> None:
+        asked.append(durable)
+
+    await getattr(LocalShareLinks(cast(Database, SimpleNamespace(run=run))), act)(made())
+
+    assert asked == [True]
 
 
 async def test_what_cannot_be_told_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

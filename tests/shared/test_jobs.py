@@ -233,6 +233,7 @@ async def test_jobs_behind_one_whose_record_has_gone_are_listed(
     found = await records.find(JobFilter(), 9)
 
     assert [job.id for job in found] == [older.id, oldest.id]
+    assert [job.id for job in await records.find(JobFilter(), 1)] == [older.id]
 
 
 async def test_a_job_that_is_recorded_again_stays_as_it_is(records: JobRecords) -> None:
