@@ -4,13 +4,18 @@ import base64
 import json
 import re
 from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 from typing import NamedTuple
 from urllib.parse import urljoin
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from yarl import URL
 
-from service.api.base_path import taken_off
+from service.api.base_path import base_path, complete_headers, external, in_html, taken_off, with_external_links
+from service.api.keys import SETTINGS
+from service.settings import Settings
 from tests.api.conftest import FIRST, TOKEN
 from tests.support import jobs
 from tests.support.client import Answer, Service, StartService
@@ -251,3 +256,69 @@ def test_the_path_is_taken_off_what_is_below_it(asked: str, inside: str) -> None
     taken_off("", made.append)(message)  # type: ignore[arg-type]
 
     assert made == [Message(inside, URL(inside, encoded=True)), message]
+
+
+def at(base: str = "", said: str | None = None, peer: str = "10.0.0.1") -> web.Request:
+    """A request by a proxy that is trusted, if it is that one."""
+    app = web.Application()
+    app[SETTINGS] = Settings.load(_env_file=None, base_path=base, trusted_proxies="10.0.0.1")
+    transport = SimpleNamespace(get_extra_info=lambda *_: (peer, 9))
+    headers = {} if said is None else {"X-Forwarded-Prefix": said}
+    return make_mocked_request("GET", "/", headers=headers, app=app, transport=transport)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ""),
+        ({"base": "/a"}, "/a"),
+        ({"said": "/b"}, "/b"),
+        ({"said": "/b/"}, "/b"),
+        ({"said": "/b", "peer": "10.0.0.2"}, ""),
+        ({"base": "/a", "said": "/b"}, "/a"),
+        ({"said": "//evil.example"}, ""),
+        ({"said": "b"}, ""),
+        ({"said": '/b"x'}, ""),
+    ],
+)
+def test_what_the_path_is(given: dict[str, str], expected: str) -> None:
+    """As it is set, or as a trusted proxy says."""
+    assert base_path(at(**given)) == expected
+    assert external(at(**given), "/v1") == f"{expected}/v1"
+
+
+@pytest.mark.parametrize(
+    ("base", "location", "link"),
+    [
+        ("/a", "/a/x", '</a/x>; rel="y", </a/z>; rel="w"'),
+        ("", "/x", '</x>; rel="y", </z>; rel="w"'),
+    ],
+)
+async def test_headers_lead_below_the_path(base: str, location: str, link: str) -> None:
+    """What leads elsewhere stays, and so does an answer without them."""
+    ours = web.Response(headers={"Location": "/x", "Link": '</x>; rel="y", </z>; rel="w"'})
+    elsewhere, bare = web.Response(headers={"Location": "https://example.com/x"}), web.Response()
+    for response in (ours, elsewhere, bare):
+        await complete_headers(at(base), response)
+
+    assert (ours.headers["Location"], ours.headers["Link"]) == (location, link)
+    assert elsewhere.headers["Location"] == "https://example.com/x"
+    assert not {"Location", "Link"} & set(bare.headers)
+
+
+def test_links_of_a_page_lead_below_the_path() -> None:
+    """Those to other hosts, and other words, stay as they are."""
+    page = b'<a href="/x"><img src="/y"><form action="/z"><a href="//e.example/"><a href="w" title="/v">'
+
+    assert in_html(page, "/a") == (
+        b'<a href="/a/x"><img src="/a/y"><form action="/a/z"><a href="//e.example/"><a href="w" title="/v">'
+    )
+
+
+@pytest.mark.parametrize("base", ["", "/a"])
+def test_links_of_a_document_lead_below_the_path(base: str) -> None:
+    """There may be none to lead anywhere."""
+    document = {"links": {"self": "/x", "download": None}, "path": "/x"}
+
+    assert with_external_links(at(base), document) == {"links": {"self": f"{base}/x", "download": None}, "path": "/x"}
+    assert document["links"] == {"self": "/x", "download": None}
