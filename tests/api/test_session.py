@@ -1,11 +1,19 @@
 """`/v1/session`: an administrator in a browser."""
 
 import time
+from collections.abc import Callable, Mapping
 from http.cookies import Morsel, SimpleCookie
+from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+from pydantic import SecretStr
 
-from service.api import session
+from service.api import session, signatures
+from service.api.caller import Caller
+from service.api.keys import SETTINGS
+from service.settings import Settings
 from tests.api.conftest import FIRST, TOKEN
 from tests.support.client import Answer, Service, StartService
 from tests.support.samples import ORDER, jpeg, order
@@ -243,3 +251,101 @@ async def test_wrong_tokens_use_up_no_downloads(upstream: FakeUpstream, start_se
     answer = await service.download()
 
     assert answer.status == 200
+
+
+BOTH = "a-key-that-is-the-token-too"
+
+
+def asked(value: str | None = None, headers: Mapping[str, str] = {}, **given: Any) -> web.Request:
+    """A request with this cookie, and no service behind it."""
+    app = web.Application()
+    app[SETTINGS] = Settings(_env_file=None, **{"service_api_key": f"{FIRST},{BOTH}", "admin_token": BOTH} | given)
+    cookies = {} if value is None else {"Cookie": f"{session.COOKIE}={value}"}
+    return make_mocked_request("GET", "/", headers={**headers, **cookies}, app=app)
+
+
+async def begun(monkeypatch: pytest.MonkeyPatch, secret: str, purpose: str, **given: Any) -> Morsel[str]:
+    """The cookie of a session that begins at 1000000, by a key that is derived at once."""
+    monkeypatch.setattr(signatures, "_COST", 2)
+    monkeypatch.setattr(signatures, "_keys", {})
+    monkeypatch.setattr("service.api.session.time.time", lambda: 1_000_000.0)
+    response = web.Response()
+    await session._begin(asked(**given), response, SecretStr(secret), purpose)
+    return response.cookies[session.COOKIE]
+
+
+@pytest.mark.parametrize(
+    ("secret", "purpose", "whose"),
+    [
+        (FIRST, session._CALLER, (FIRST, False)),
+        (BOTH, session._CALLER, (BOTH, False)),
+        (BOTH, session._ADMINISTRATOR, (None, True)),
+        (FIRST, session._ADMINISTRATOR, (None, False)),
+        ("another", session._CALLER, (None, False)),
+        ("another", session._ADMINISTRATOR, (None, False)),
+    ],
+)
+async def test_a_session_is_that_of_who_began_it(
+    monkeypatch: pytest.MonkeyPatch, secret: str, purpose: str, whose: tuple[str | None, bool]
+) -> None:
+    """A caller's makes nobody an administrator, also where a key and the token are the same."""
+    value = (await begun(monkeypatch, secret, purpose)).value
+
+    caller = await session.session_of(asked(value))
+
+    assert (caller.key and caller.key.secret.get_secret_value(), caller.is_administrator) == whose
+
+
+@pytest.mark.parametrize(("seconds", "lasts"), [(8 * 3600 - 1, True), (8 * 3600, False), (9 * 3600, False)])
+async def test_a_session_lasts_for_a_working_day(monkeypatch: pytest.MonkeyPatch, seconds: int, lasts: bool) -> None:
+    """Then nobody is known by it."""
+    value = (await begun(monkeypatch, FIRST, session._CALLER)).value
+    monkeypatch.setattr("service.api.session.time.time", lambda: 1_000_000.0 + seconds)
+
+    assert (await session.session_of(asked(value)) != Caller()) is lasts
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda value: "",
+        lambda value: value.partition(".")[0],
+        lambda value: "." + value.partition(".")[2],
+        lambda value: "1" + value,
+        lambda value: "0" * 7 + value,
+        lambda value: value.replace(".", "x."),
+        lambda value: value[:-1],
+        lambda value: value.upper(),
+    ],
+)
+async def test_a_cookie_that_was_altered_is_nobodys(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[str], str]
+) -> None:
+    """Nor is it an error."""
+    value = (await begun(monkeypatch, FIRST, session._CALLER)).value
+
+    assert await session.session_of(asked(change(value))) == Caller()
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_known"),
+    [({}, True), ({"Sec-Fetch-Site": "same-origin"}, True), ({"Sec-Fetch-Site": "same-site"}, False)],
+)
+async def test_pages_of_other_hosts_have_no_session(
+    monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], is_known: bool
+) -> None:
+    """Browsers send the cookie from other hosts and ports of a site."""
+    value = (await begun(monkeypatch, FIRST, session._CALLER)).value
+
+    assert (await session.session_of(asked(value, headers)) != Caller()) is is_known
+
+
+@pytest.mark.parametrize(("base", "path"), [("", "/"), ("/batch", "/batch")])
+async def test_the_cookie_is_for_this_service_alone(monkeypatch: pytest.MonkeyPatch, base: str, path: str) -> None:
+    """For as long as the session lasts; to sign out takes away the same one."""
+    given = await begun(monkeypatch, FIRST, session._CALLER, base_path=base)
+    taken = (await session.delete(asked(base_path=base))).cookies[session.COOKIE]
+
+    for cookie in (given, taken):
+        assert (cookie["path"], cookie["httponly"], cookie["samesite"]) == (path, True, "Strict")
+    assert (given["max-age"], taken["max-age"], taken.value) == (str(8 * 3600), "0", "")

@@ -1,5 +1,6 @@
 """Documents in a storage that instances share: who may go on with an archive, and what is known of an order."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -272,6 +273,29 @@ class TestNames:
         assert await names.find(ORDER, "other") == Named("a1", is_only=True)
         marked = await database.run(lambda connection: connection.execute("SELECT * FROM unshared_names").fetchall())
         assert marked == []
+
+    async def test_what_comes_late_is_noted_all_the_same(
+        self, objects: Objects, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A download does not wait for it; what has begun is carried through."""
+        monkeypatch.setattr("service.cluster.named._WAIT_SECONDS", 0.01)
+        names, gate, ended = ClusterNames(OrderDocuments(objects), database), asyncio.Event(), asyncio.Event()
+        write = objects.write
+
+        async def write_late(*values: Any) -> str:
+            try:
+                await gate.wait()
+                return await write(*values)
+            finally:
+                ended.set()
+
+        monkeypatch.setattr(objects, "write", write_late)
+
+        assert await names.add(ORDER, "k", "a1") is None
+        gate.set()
+        await ended.wait()
+
+        assert await names.find(ORDER, "k") == Named("a1", is_only=True)
 
     async def test_what_is_left_when_the_storage_goes_away_again_stays_marked(
         self, objects: Objects, database: Database, monkeypatch: pytest.MonkeyPatch
