@@ -104,6 +104,17 @@ async def test_what_was_cancelled_may_be_tried_again(requests: LocalOrderRequest
     assert await requests.begin(KEY) is None
 
 
+async def test_who_leaves_while_it_is_looked_for_keeps_no_key(requests: LocalOrderRequests) -> None:
+    """Else it could not be used until the next start."""
+    beginning = asyncio.create_task(requests.begin(KEY))
+    await asyncio.sleep(0)
+    beginning.cancel()
+    await asyncio.wait([beginning])
+
+    assert beginning.cancelled()
+    assert await requests.begin(KEY) is None
+
+
 async def test_a_failure_over_an_answer_takes_nothing_from_it(requests: LocalOrderRequests) -> None:
     """It is known already, whatever becomes of who was told."""
     await requests.begin(KEY)
