@@ -1,12 +1,15 @@
 """How many connections there may be, in all and from one address. No socket is opened."""
 
+import resource
 from ipaddress import ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api.admission import Admission, peer_group
+from service.api import admission
+from service.api.admission import Admission, connections_within, peer_group, raise_file_limit
+from tests.support.transport import FakeClock
 
 
 class Held:
@@ -118,3 +121,49 @@ def test_whatever_happens_the_counts_are_right(steps: list[tuple[str, int]]) -> 
         admission.leave(connection, address)
 
     assert admission.total == 0
+
+
+@pytest.mark.parametrize(
+    ("files", "connections"), [(0, 16), (128, 16), (162, 17), (1_024, 448), (65_536, 16_384), (9**9, 16_384)]
+)
+def test_how_many_connections_so_many_files_allow(files: int, connections: int) -> None:
+    """Each may have an image open besides itself."""
+    assert connections_within(files) == connections
+
+
+INFINITE = resource.RLIM_INFINITY
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "changed", "files"),
+    [
+        (1_024, 4_096, [(4_096, 4_096)], 4_096),
+        (1_024, 1_000_000, [(65_536, 1_000_000)], 65_536),
+        (1_024, INFINITE, [(65_536, INFINITE)], 65_536),
+        (4_096, 4_096, [], 4_096),
+        (100_000, 1_000_000, [], 100_000),
+        (INFINITE, INFINITE, [], 65_536),
+    ],
+)
+def test_as_many_files_as_may_be_are_opened(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, changed: list[tuple[int, int]], files: int
+) -> None:
+    """Within reason; none are taken away that there were."""
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
+
+    assert (raise_file_limit(), asked) == (files, changed)
+
+
+def test_too_many_are_told_of_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many come."""
+    clock, told = FakeClock(), list[str]()
+    monkeypatch.setattr(admission, "time", clock)
+    monkeypatch.setattr(admission.log, "warning", lambda *_, address, **__: told.append(address))
+    full = Admission(0)
+    for address, seconds in (("192.0.2.1", 0), ("192.0.2.2", 59), ("192.0.2.3", 2), ("192.0.2.4", 1)):
+        clock.advance(seconds)
+        assert not full.admit(Held(), address)
+
+    assert told == ["192.0.2.1", "192.0.2.3"]

@@ -3,7 +3,7 @@
 import json
 import string
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,17 +11,18 @@ from typing import Any, cast
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from yarl import URL
 
 from service.api import links
 from service.api.caller import CALLER, Caller
 from service.api.keys import ORDERS, PRESETS, SETTINGS
-from service.api.links import _read_path
+from service.api.links import NewLink, _read_path
 from service.api.share_links import SHARE_LINKS, ShareLink
 from service.archives.renditions import read_presets
-from service.problems import InvalidParameter
+from service.problems import InvalidParameter, LinkNotFound
 from service.settings import Settings
+from service.upstream.models import ImageState
 from service.upstream.order_document import parse_order
 from tests.api.conftest import FIRST, SECOND, TOKEN
 from tests.support.client import Answer, Service, StartService
@@ -356,13 +357,13 @@ def test_which_addresses_can_be_signed(path: str, base: str, read: Any) -> None:
     assert str(_read_path(path, base, read_presets({}))) == (path if read is ... else read)
 
 
-def asked(query: str, **parts: Any) -> web.Request:
+def asked(query: str, match_info: Mapping[str, str] = {}, **parts: Any) -> web.Request:
     """A request of a caller of a service without keys."""
     app = web.Application()
     app[SETTINGS] = Settings(_env_file=None, autoenhance_api_key=SecretStr("key"), max_images_per_order=1)
     app[PRESETS] = read_presets({})
     app[SHARE_LINKS] = cast(Any, SimpleNamespace(**parts))
-    request = make_mocked_request("GET", f"/v1/links?{query}", app=app)
+    request = make_mocked_request("GET", f"/v1/links?{query}", app=app, match_info=dict(match_info))
     request[CALLER] = Caller()
     return request
 
@@ -389,27 +390,122 @@ def made(link_id: str) -> ShareLink:
     )
 
 
-@pytest.mark.parametrize("choice", ["part=2", "image=b"])
+@pytest.mark.parametrize(
+    ("maker", "caller", "is_ended"),
+    [
+        ("", Caller(), True),
+        ("caller:one", Caller(), False),
+        ("administrator", Caller(), False),
+        ("administrator", Caller(is_administrator=True), True),
+        ("caller:one", Caller(is_administrator=True), True),
+    ],
+)
+async def test_a_link_is_ended_by_its_maker_or_an_administrator(maker: str, caller: Caller, is_ended: bool) -> None:
+    """Anybody else is told that there is none."""
+    ended: list[ShareLink] = []
+    link = made("1" * 32).model_copy(update={"maker": maker})
+
+    async def get(_: str) -> ShareLink:
+        return link
+
+    async def revoke(link: ShareLink) -> None:
+        ended.append(link)
+
+    request = asked("", {"link_id": link.link_id}, get=get, revoke=revoke)
+    request[CALLER] = caller
+    if is_ended:
+        assert (await links.revoke(request)).status == 204
+    else:
+        with pytest.raises(LinkNotFound):
+            await links.revoke(request)
+
+    assert ended == ([link] if is_ended else [])
+
+
+@pytest.mark.parametrize("link_id", ["1" * 31, "..", "", "A" * 32])
+async def test_what_cannot_be_a_links_id_is_not_looked_for(link_id: str) -> None:
+    """Whatever it may lead to in a storage."""
+    with pytest.raises(LinkNotFound):
+        await links.revoke(asked("", {"link_id": link_id}))
+
+
+class Shared:
+    """What was done to share some photos of an order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *images: Any) -> None:
+        self.steps: list[Any] = []
+        self._order = parse_order(order(images))
+        monkeypatch.setattr(links, "count", self._count)
+
+    async def _count(self, _: web.Request) -> None:
+        self.steps.append("counted")
+
+    async def _get(self, order_id: str) -> Any:
+        self.steps.append(order_id)
+        return self._order
+
+    async def _add(self, link: ShareLink) -> None:
+        self.names = [image.name for image in link.images]
+        self.steps.append(([image.image_id for image in link.images], link.query))
+
+    async def share(self, path: str) -> None:
+        request = asked("", add=self._add)
+        request.app[ORDERS] = cast(Any, SimpleNamespace(get=self._get))
+        await links._share(request, URL(path), 60)
+
+
+@pytest.mark.parametrize("choice", ["images?part=2&", "images?image=b&", "images/b?"])
 async def test_a_link_to_some_photos_keeps_how_they_are_made_and_not_their_choice(
     monkeypatch: pytest.MonkeyPatch, choice: str
 ) -> None:
     """That is in the record. The order is asked for on the maker's account, once it has room."""
-    steps: list[Any] = []
+    shared = Shared(monkeypatch, "a", "b")
 
-    async def count(_: web.Request) -> None:
-        steps.append("counted")
+    await shared.share(f"/v1/orders/{ORDER.upper()}/{choice}quality=80")
 
-    async def get(order_id: str) -> Any:
-        steps.append(order_id)
-        return parse_order(order(["a", "b"]))
+    assert shared.steps == ["counted", ORDER, (["b"], "quality=80")]
 
-    async def add(link: ShareLink) -> None:
-        steps.append(([image.image_id for image in link.images], link.query))
 
-    monkeypatch.setattr(links, "count", count)
-    request = asked("", add=add)
-    request.app[ORDERS] = cast(Any, SimpleNamespace(get=get))
+@pytest.mark.parametrize("state", ["processing", "waiting", "failed", "expired"])
+async def test_what_can_be_had_one_day_is_shared(monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    """An image that is being made, but none that will not be."""
+    record = SimpleNamespace(image_id="a", image_name=None, state=ImageState(state))
+    shared = Shared(monkeypatch, "a")
+    monkeypatch.setattr(links, "choose", lambda *_: [record])
 
-    await links._share(request, URL(f"/v1/orders/{ORDER.upper()}/images?{choice}&quality=80"), 60)
+    if state == "processing":
+        await shared.share(IMAGES)
+        assert (shared.steps[-1], shared.names) == ((["a"], ""), ["a.jpg"])
+        return
+    with pytest.raises(InvalidParameter):
+        await shared.share(IMAGES)
+    assert shared.steps == ["counted", ORDER]
 
-    assert steps == ["counted", ORDER, (["b"], "quality=80")]
+
+@pytest.mark.parametrize("seconds", [0, -1, 30 * 24 * 3600 + 1, "60", 60.0, True])
+def test_a_time_that_a_link_cannot_last(seconds: object) -> None:
+    """Nothing but a whole number of seconds is read as one."""
+    assert NewLink(path=IMAGES, expires_in=30 * 24 * 3600).expires_in == 30 * 24 * 3600
+    with pytest.raises(ValidationError):
+        NewLink.model_validate({"path": IMAGES, "expires_in": seconds})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{IMAGES}?refresh=true",
+        f"{IMAGES}?since=2026-01-01T00:00:00Z",
+        f"{IMAGES}?max_credits=5",
+        f"{IMAGES}?format=avif",
+        f"{IMAGES}/a?include=original",
+        f"/v1/archives/{ARCHIVE}",
+    ],
+)
+async def test_what_a_link_cannot_keep_open_is_refused(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """Before anything is counted, or asked of Autoenhance."""
+    shared = Shared(monkeypatch, "a")
+
+    with pytest.raises(InvalidParameter):
+        await shared.share(path)
+
+    assert shared.steps == []

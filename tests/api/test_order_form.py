@@ -216,6 +216,11 @@ class TestFiles:
         assert order.added == [(name, f"{len(content)} bytes", len(content))]
         assert (bytes(_received[0].content), order.name) == (content, "A house")
 
+    @pytest.mark.parametrize("given", [[field("name", "")], [field("name", " \t")], []])
+    async def test_an_empty_name_is_none(self, given: list[bytes]) -> None:
+        """Autoenhance finds one then."""
+        assert (await take(*given, file("a.jpg", jpeg()))).name is None
+
     async def test_a_field_that_was_left_empty_is_no_file(self) -> None:
         """An empty file with a name is one."""
         order = await take(file("", b""), file("a.jpg", b""))

@@ -54,6 +54,7 @@ class Stream:
     stopping: Stop = field(default_factory=Stop)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
+    followed: list[AsyncGenerator[JobEvent, None]] = field(default_factory=list)
 
     async def happen(self) -> AsyncGenerator[JobEvent, None]:
         try:
@@ -69,7 +70,8 @@ async def sent(stream: Stream) -> AsyncIterator[ClientResponse]:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
-            return await send_events(request, stream.happen(), stream.stopping)
+            stream.followed.append(stream.happen())  # nobody but who sends them closes them
+            return await send_events(request, stream.followed[0], stream.stopping)
         finally:
             stream.answered.set()
 
@@ -139,9 +141,9 @@ async def test_a_stop_ends_the_stream_in_order() -> None:
         await response.content.readexactly(len(RETRY + frame(FIRST)))
         stream.stopping.set()
         rest = await response.content.read()
-        await stream.closed.wait()
+        await stream.answered.wait()
 
-    assert rest == b""
+    assert (rest, stream.closed.is_set()) == (b"", True)
 
 
 async def test_a_client_that_leaves_is_followed_no_longer() -> None:
@@ -151,4 +153,6 @@ async def test_a_client_that_leaves_is_followed_no_longer() -> None:
     async with sent(stream) as response:
         await response.content.readexactly(len(RETRY))
         response.close()
-        await stream.closed.wait()
+        await stream.answered.wait()
+
+    assert stream.closed.is_set()

@@ -184,10 +184,10 @@ async def test_an_instance_follows_the_one_before_it_and_ends_in_order(
     for _ in range(2):
         async with AsyncExitStack() as stack:
             member = await Cluster.open(stack, given, database, Metrics())
+            assert member.spending is not None
+            assert member.spending.limit == 7
     await database.close()
 
     (first, _), _, _, (second, before), *_ = steps
     assert (first != second, before) == (True, first)
     assert steps == [(first, None), "earlier ones", "leases", (second, first), "earlier ones", "leases"]
-    assert member.spending is not None
-    assert member.spending.limit == 7

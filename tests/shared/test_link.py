@@ -99,8 +99,7 @@ async def test_what_was_not_asked_is_told_as_such_wherever_it_was_wanted(link: L
     except ValueError:
         with pytest.raises(Unavailable) as refused:
             await link.call(Remote().ask)
-
-    assert not refused.value.was_asked
+        assert not refused.value.was_asked
 
 
 async def test_one_that_hangs_while_others_are_answered_is_made_again(link: Link) -> None:
