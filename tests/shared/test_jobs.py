@@ -2,26 +2,29 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Literal, cast
 
 import pytest
-from docket import Docket
+from docket import Docket, Retry
+from docket.dependencies import ForcedRetry
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from service.archives.archives import Archives
 from service.archives.options import Options
 from service.cluster.job_records import IncompatibleJobs, JobRecords, call
 from service.cluster.jobs import SharedJobs
-from service.jobs.engine import JobEnded, JobFilter
-from service.jobs.job import Callback, Job, Status
+from service.jobs.engine import JobEnded, JobFilter, Work
+from service.jobs.job import Callback, Delivery, Job, Status
 from service.jobs.jobs import Jobs
 from service.problems import JobsUnavailable
 from service.telemetry.metrics import Metrics
 from tests.jobs.conformance.engines import LEASE, open_engine
-from tests.jobs.conformance.work import TIMEOUT, ended, request, running
+from tests.jobs.conformance.work import ARRIVED, DELIVERED, TIMEOUT, ended, request, running
 from tests.support.redis_server import RedisServer
 from tests.support.transport import yield_to_loop
 
@@ -334,6 +337,104 @@ async def test_a_run_goes_on_when_its_session_ends() -> None:
 
     assert await second == "done"
     assert begun == [0]
+
+
+def told_by(answers: Sequence[Job | Exception | None], steps: list[object]) -> SharedJobs:
+    """An engine whose records answer so, one after the other. `steps`: what else was asked of it."""
+    left = iter(answers)
+
+    async def run(job: Job) -> None:
+        steps.append(("run", job.id))
+
+    async def deliver(_: Job) -> Delivery:
+        steps.append("delivered")
+        return ARRIVED
+
+    async def call_back(job: Job) -> Callback:
+        steps.append("called back")
+        return replace(DELIVERED, next_at=job.request.created)
+
+    async def get(_: str) -> Job | None:
+        answer = next(left)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def write_follow_up(_: str, by: object) -> None:
+        steps.append(by)
+
+    def add(_: str, *, key: str, when: datetime | None = None) -> Callable[[str], Awaitable[None]]:
+        async def send(job_id: str) -> None:
+            steps.append((key, job_id))
+
+        return send
+
+    docket = SimpleNamespace(register=lambda *_, **__: None, add=add, replace=add)
+    records = SimpleNamespace(get=get, write_follow_up=write_follow_up)
+    jobs = SharedJobs(cast(JobRecords, records), cast(Docket, docket), LEASE)
+    jobs._work = Work(run, call_back, deliver)
+    return jobs
+
+
+async def test_a_watcher_is_told_of_each_state_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is looked for; while Redis is away nothing is told, and after the end nothing is asked."""
+    monkeypatch.setattr("service.cluster.jobs._LOOK_SECONDS", 0.0)
+    job = Job.new(request())
+    begun = replace(job, status=Status.PROCESSING)
+    jobs = told_by([job, job, JobsUnavailable(), job, begun, begun, ended(begun)], [])
+
+    told = [each async for each in jobs.watch(job.id)]
+
+    assert [each.status for each in told] == [Status.QUEUED, Status.PROCESSING, Status.COMPLETE]
+
+
+@pytest.mark.parametrize("is_ended", [True, False])
+async def test_only_the_receiver_of_a_job_that_has_ended_is_told_again(is_ended: bool) -> None:
+    """From the first attempt on. Any other will be told when it has ended."""
+    steps: list[object] = []
+    job = Job.new(request(callback_url=URL))
+    known = replace(ended(job), callback=Callback(attempts=9)) if is_ended else job
+
+    again = await told_by([known], steps).repeat_callback(job.id)
+
+    assert again == (replace(known, callback=Callback()) if is_ended else job)
+    assert steps == ([Callback(), (f"callback:{job.id}", job.id)] if is_ended else [])
+
+
+@pytest.mark.parametrize("is_ended", [True, False])
+async def test_a_message_runs_its_job_once(is_ended: bool) -> None:
+    """One that has ended, say by a cancel, is not run; either way its receiver is told."""
+    steps: list[object] = []
+    job = Job.new(request(callback_url=URL))
+    end = ended(job)
+
+    await told_by([end if is_ended else job, end], steps)._run_job(job.id, Retry(), Session())
+
+    assert steps == [*([] if is_ended else [("run", job.id)]), (f"callback:{job.id}", job.id)]
+
+
+@pytest.mark.parametrize(("attempt", "is_last"), [(1, False), (9, False), (10, True)])
+async def test_a_message_without_a_record_comes_again_for_some_seconds(attempt: int, is_last: bool) -> None:
+    """Its record is written right after it, or never."""
+    retry = Retry(None)
+    retry.attempt = attempt
+
+    with nullcontext() if is_last else pytest.raises(ForcedRetry):
+        await told_by([None], [])._run_job("a-job", retry, Session())
+
+    assert retry.delay.total_seconds() == (0 if is_last else 1)
+
+
+async def test_a_job_is_delivered_and_then_its_receiver_is_told() -> None:
+    """The next attempt is made by the same message, when it is due."""
+    steps: list[object] = []
+    job = Job.new(request(callback_url=URL, deliver_to=URL))
+    attempted = replace(DELIVERED, next_at=job.request.created)
+
+    with pytest.raises(ForcedRetry):
+        await told_by([ended(job)], steps)._call_back(job.id, Retry(None), Session())
+
+    assert steps == ["delivered", ARRIVED, "called back", attempted]
 
 
 @pytest.mark.parametrize("thaw_after", [1.0, None])
