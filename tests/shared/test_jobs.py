@@ -369,8 +369,15 @@ def told_by(answers: Sequence[Job | Exception | None], steps: list[object]) -> S
 
         return send
 
-    docket = SimpleNamespace(register=lambda *_, **__: None, add=add, replace=add)
-    records = SimpleNamespace(get=get, write_follow_up=write_follow_up)
+    async def cancel(key: str) -> None:
+        steps.append(("cancelled", key))
+
+    async def end(job: Job) -> bool:
+        steps.append("ended")
+        return next(left) == job
+
+    docket = SimpleNamespace(register=lambda *_, **__: None, add=add, replace=add, cancel=cancel)
+    records = SimpleNamespace(get=get, end=end, write_follow_up=write_follow_up)
     jobs = SharedJobs(cast(JobRecords, records), cast(Docket, docket), LEASE)
     jobs._work = Work(run, call_back, deliver)
     return jobs
@@ -399,6 +406,17 @@ async def test_only_the_receiver_of_a_job_that_has_ended_is_told_again(is_ended:
 
     assert again == (replace(known, callback=Callback()) if is_ended else job)
     assert steps == ([Callback(), (f"callback:{job.id}", job.id)] if is_ended else [])
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_cancelled_job_is_taken_from_who_runs_it(is_first: bool) -> None:
+    """Once its end is on record, and somebody will tell its receiver; also where it had ended before."""
+    steps: list[object] = []
+    end = ended(Job.new(request(callback_url=URL)), Status.CANCELLED)
+
+    assert await told_by([end if is_first else None], steps).cancel(end) is is_first
+
+    assert steps == ["ended", (f"callback:{end.id}", end.id), ("cancelled", end.id)]
 
 
 @pytest.mark.parametrize("is_ended", [True, False])
