@@ -373,8 +373,8 @@ async def test_only_where_more_links_are_there_is_another_page(there: int, curso
     """It begins behind the last one that was told."""
     known = [made(str(number) * 32) for number in range(there)]
 
-    async def find(_: str, after: str, limit: int) -> list[ShareLink]:
-        assert after == ""
+    async def find(maker: str | None, after: str, limit: int) -> list[ShareLink]:
+        assert (maker, after) == ("", "")
         return known[:limit]
 
     answer = await links.find(asked("limit=2", find=find))
@@ -445,6 +445,7 @@ class Shared:
         return self._order
 
     async def _add(self, link: ShareLink) -> None:
+        assert (link.maker, link.expires - link.created) == ("", pytest.approx(60))
         self.names = [image.name for image in link.images]
         self.steps.append(([image.image_id for image in link.images], link.query))
 

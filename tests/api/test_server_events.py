@@ -156,3 +156,21 @@ async def test_a_client_that_leaves_is_followed_no_longer() -> None:
         await stream.answered.wait()
 
     assert stream.closed.is_set()
+
+
+async def test_a_connection_that_breaks_over_an_event_is_followed_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is it an error."""
+    stream, write = Stream(), web.StreamResponse.write
+    stream.events.put_nowait(FIRST)
+
+    async def break_over_events(response: web.StreamResponse, data: bytes) -> None:
+        if data.startswith(b"event"):
+            raise ConnectionError
+        await write(response, data)
+
+    monkeypatch.setattr(web.StreamResponse, "write", break_over_events)
+    async with sent(stream) as response:
+        body = await response.read()
+        await stream.answered.wait()
+
+    assert (body, stream.closed.is_set()) == (RETRY, True)

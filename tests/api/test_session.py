@@ -313,6 +313,7 @@ async def test_a_session_lasts_for_a_working_day(monkeypatch: pytest.MonkeyPatch
         lambda value: "." + value.partition(".")[2],
         lambda value: "1" + value,
         lambda value: "0" * 7 + value,
+        lambda value: "9" * 5_000 + value,
         lambda value: value.replace(".", "x."),
         lambda value: value[:-1],
         lambda value: value.upper(),

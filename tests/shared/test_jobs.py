@@ -10,14 +10,14 @@ from types import SimpleNamespace
 from typing import Literal, cast
 
 import pytest
-from docket import Docket, Retry
+from docket import Docket, Retry, Worker
 from docket.dependencies import ForcedRetry
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from service.archives.archives import Archives
 from service.archives.options import Options
 from service.cluster.job_records import IncompatibleJobs, JobRecords, call
-from service.cluster.jobs import SharedJobs
+from service.cluster.jobs import SessionEnd, SharedJobs
 from service.jobs.engine import JobEnded, JobFilter, Work
 from service.jobs.job import Callback, Delivery, Job, Status
 from service.jobs.jobs import Jobs
@@ -313,6 +313,36 @@ async def test_a_run_that_has_ended_waits_for_no_end_of_its_session() -> None:
 
     await yield_to_loop()
     assert (session.waiting, jobs._runs) == (0, {})
+
+
+async def test_a_run_that_is_cancelled_has_ended_before_its_message() -> None:
+    """Nothing is bought behind the back of who cancelled it."""
+    jobs, done = told_by([], []), list[str]()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await yield_to_loop()
+            done.append("ended")
+
+    message = asyncio.create_task(jobs._within(Session(), "a-job", work()))
+    await yield_to_loop()
+    message.cancel()
+    await asyncio.wait([message])
+
+    assert (message.cancelled(), done) == (True, ["ended"])
+
+
+async def test_runs_are_told_when_their_session_ends() -> None:
+    """Of one that has ended nothing is kept."""
+    worker = cast(Worker, SimpleNamespace(name="a-worker"))
+    async with SessionEnd.worker_lifecycle(cast(Docket, None), worker):
+        end = SessionEnd._events["a-worker"]
+        assert not end.is_set()
+
+    assert end.is_set()
+    assert "a-worker" not in SessionEnd._events
 
 
 async def test_a_run_goes_on_when_its_session_ends() -> None:
