@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from service.api import session, signatures
 from service.api.caller import Caller
 from service.api.keys import SETTINGS
-from service.settings import Settings
+from service.problems import InvalidParameter, OriginRefused, Unauthorized
+from service.settings import ServiceKey, Settings
 from tests.api.conftest import FIRST, TOKEN
 from tests.support.client import Answer, Service, StartService
 from tests.support.samples import ORDER, jpeg, order
@@ -350,3 +351,92 @@ async def test_the_cookie_is_for_this_service_alone(monkeypatch: pytest.MonkeyPa
     for cookie in (given, taken):
         assert (cookie["path"], cookie["httponly"], cookie["samesite"]) == (path, True, "Strict")
     assert (given["max-age"], taken["max-age"], taken.value) == (str(8 * 3600), "0", "")
+
+
+def judging(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys that are judged; none but the first caller's is right."""
+    judged: list[str] = []
+
+    async def find_key(_: web.Request, given: str) -> ServiceKey | None:
+        judged.append(given)
+        return ServiceKey(None, SecretStr(FIRST)) if given == FIRST else None
+
+    monkeypatch.setattr(session, "find_key", find_key)
+    monkeypatch.setattr(signatures, "_COST", 2)
+    return judged
+
+
+@pytest.mark.parametrize(
+    ("form", "location", "begins"),
+    [
+        (f"key={FIRST}&order={ORDER}", f"/?order={ORDER}&download=previews", True),
+        (
+            f"key={FIRST}&order=+https%3A%2F%2Fa.example%2Forders%2F{ORDER}%3Fx",
+            f"/?order={ORDER}&download=previews",
+            True,
+        ),
+        (f"key={FIRST}&order=%22x", "/?order=&download=previews", True),
+        (f"key=wrong&order={ORDER}", f"/?order={ORDER}&download=previews&wrong=key", False),
+        ("", "/?order=&download=previews&wrong=key", False),
+    ],
+)
+async def test_the_form_leads_on_to_the_orders_download(
+    monkeypatch: pytest.MonkeyPatch, form: str, location: str, begins: bool
+) -> None:
+    """Wherever the order's id stands in what was given; a wrong key is said there, and begins nothing."""
+
+    async def read_body(_: web.Request) -> bytes:
+        return form.encode()
+
+    judging(monkeypatch)
+    monkeypatch.setattr(session, "read_body", read_body)
+
+    answer = await session.create(asked(headers={"Content-Type": session._FORM}))
+
+    assert (answer.status, answer.headers["Location"]) == (303, location)
+    assert (session.COOKIE in answer.cookies) is begins
+
+
+@pytest.mark.parametrize(("has_body", "judged"), [(True, "in-the-body"), (False, "in-the-header")])
+async def test_a_key_that_is_sent_in_the_body_comes_before_one_in_a_header(
+    monkeypatch: pytest.MonkeyPatch, has_body: bool, judged: str
+) -> None:
+    """Which counts only where there is nothing else."""
+
+    async def read_document(*_: object) -> session.Login:
+        return session.Login(key="in-the-body")
+
+    keys = judging(monkeypatch)
+    monkeypatch.setattr(session, "read_document", read_document)
+    monkeypatch.setattr(web.Request, "can_read_body", has_body)
+
+    with pytest.raises(Unauthorized):
+        await session.create(asked(headers={"X-API-Key": "in-the-header"}))
+
+    assert keys == [judged]
+
+
+@pytest.mark.parametrize("login", [session.Login(), session.Login(key="k", token="t")])
+async def test_a_login_is_one_key_or_the_token(monkeypatch: pytest.MonkeyPatch, login: session.Login) -> None:
+    """Neither is judged else."""
+
+    async def read_document(*_: object) -> session.Login:
+        return login
+
+    keys = judging(monkeypatch)
+    monkeypatch.setattr(session, "read_document", read_document)
+
+    with pytest.raises(InvalidParameter):
+        await session.create(asked())
+
+    assert keys == []
+
+
+async def test_pages_of_other_sites_sign_nobody_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor do they use up the guesses of who looks at them."""
+    keys = judging(monkeypatch)
+
+    with pytest.raises(OriginRefused):
+        await session.create(asked(headers={"X-API-Key": FIRST, "Sec-Fetch-Site": "cross-site"}))
+
+    assert keys == []

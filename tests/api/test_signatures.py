@@ -77,6 +77,15 @@ async def test_a_link_that_was_altered_is_refused(change: Callable[[URL], URL]) 
         await maker_of(asked(change(await link())))
 
 
+async def test_a_link_is_to_the_address_as_it_is_written() -> None:
+    """What is encoded in it is another one than what it would stand for."""
+    url = await signed_link(URL("/v1/orders/o/images/a%2Fb", encoded=True), SecretStr(FIRST), int(time.time()) + 60)
+    assert (await maker_of(asked(url))).by_link
+
+    with pytest.raises(LinkRefused):
+        await maker_of(asked(URL(str(url).replace("%2F", "/"), encoded=True)))
+
+
 @pytest.mark.parametrize(("seconds", "works"), [(5, True), (0, False), (-5, False)])
 async def test_a_link_has_an_end(monkeypatch: pytest.MonkeyPatch, seconds: int, works: bool) -> None:
     """From that second on it opens nothing."""
