@@ -1,7 +1,11 @@
 """Browser pages of other origins (`ALLOWED_ORIGINS`)."""
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
+from service.api.cors import refuse_odd_preflights
+from service.problems import OriginRefused
 from tests.api.conftest import FIRST, TOKEN
 from tests.support.client import Answer, Service, StartService
 from tests.support.samples import ORDER, jpeg, order
@@ -154,3 +158,23 @@ async def test_without_origins_there_is_no_cors(start_service: StartService) -> 
 
     assert "Access-Control-Allow-Origin" not in answer.headers
     assert refused.status == 405
+
+
+@pytest.mark.parametrize("header", ["Origin", "Access-Control-Request-Method", "Access-Control-Request-Headers"])
+@pytest.mark.parametrize(
+    ("method", "value", "is_refused"), [("OPTIONS", "ü", True), ("OPTIONS", "u", False), ("GET", "ü", False)]
+)
+async def test_only_a_preflight_that_cannot_be_answered_is_refused(
+    header: str, method: str, value: str, is_refused: bool
+) -> None:
+    """Its answer would repeat what is no text."""
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=204)
+
+    request = make_mocked_request(method, "/", headers={header: value})
+    if is_refused:
+        with pytest.raises(OriginRefused):
+            await refuse_odd_preflights(request, handler)
+        return
+    assert (await refuse_odd_preflights(request, handler)).status == 204
