@@ -98,6 +98,14 @@ async def test_a_key_whose_list_redis_lost_begins_another(link: RedisLink, lists
     assert await lists.begin(OTHER, PLAN, 2.0, anyway=False) == OTHER
 
 
+async def test_keys_find_a_complete_archive_for_as_long_as_it_is_used_again(link: RedisLink, lists: LiveLists) -> None:
+    """Its list is there for longer: whoever has found it can read it."""
+    await lists.point(["x", "y"], ID)
+
+    assert [await lists.archive_of(key) for key in ("x", "y", "z")] == [ID, ID, None]
+    assert 0 < await link.redis.ttl("batch:of:x") <= 60 < await link.redis.ttl(f"batch:list:{ID}")
+
+
 @pytest.mark.parametrize(
     ("kind", "data", "expected"),
     [

@@ -16,7 +16,7 @@ from service.cluster import publishing
 from service.cluster.image_index import TRUSTED_SECONDS, ImageIndex, _Rounds
 from service.cluster.images import ClusterImages, Unshared
 from service.cluster.link import Unavailable
-from service.cluster.objects import Objects
+from service.cluster.objects import ObjectChanged, Objects
 from service.database import Database
 from service.images import blob_index
 from service.images.blobs import Blob, BlobAway, BlobLost
@@ -330,6 +330,22 @@ async def test_who_is_cancelled_cancels_no_write_that_others_share() -> None:
 
     assert [task.cancelled() for task in adding] == [True, False]
     assert await other.find("o", "v1.0", is_new=False) == blob(1)
+
+
+async def test_an_index_that_changes_too_fast_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the storage were away: the image stays marked, and is named later."""
+    objects, tries = Objects(MemoryStore(), Metrics()), list[str]()
+
+    async def write(name: str, *_: object) -> str:
+        tries.append(name)
+        raise ObjectChanged
+
+    monkeypatch.setattr(objects, "write", write)
+
+    with pytest.raises(Unavailable):
+        await ImageIndex(objects).add("o", "v.0", blob(1))
+
+    assert tries == ["index/o/0"] * 10
 
 
 async def test_rounds_of_one_order_do_not_overlap() -> None:
