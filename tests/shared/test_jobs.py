@@ -249,6 +249,17 @@ async def test_a_job_that_is_recorded_again_stays_as_it_is(records: JobRecords) 
     assert not await records.add(job)
 
     assert await records.get(job.id) == begun
+    await records.end(ended(begun))
+    left = await records.redis.ttl(f"batch:jobs:record:{job.id}")
+    await records.add(job)
+    assert await records.redis.ttl(f"batch:jobs:record:{job.id}") <= left
+
+
+async def test_a_key_names_a_job_for_two_days(records: JobRecords) -> None:
+    """The first that came with it; from then on it may name another."""
+    assert [await records.claim_key("k", name) for name in ("a", "b")] == ["a", "a"]
+
+    assert 0 < await records.redis.ttl("batch:jobs:key:k") <= 2 * _DAY
 
 
 @pytest.mark.parametrize("error", [RedisConnectionError, OSError, TimeoutError])

@@ -10,7 +10,7 @@ import pytest
 
 from service.cluster.link import Link, Unavailable, bounded
 from service.telemetry.metrics import Metrics, Shared
-from tests.support.transport import FakeClock
+from tests.support.transport import FakeClock, yield_to_loop
 
 
 class Remote:
@@ -78,6 +78,37 @@ async def test_after_a_trial_that_failed_there_is_another_one(link: Link, monkey
 
     assert await link.call(remote.ask) == "answer"
     assert (remote.calls, link.is_up) == (4, True)
+
+
+async def test_a_call_from_before_the_failure_makes_room_for_no_second_trial(
+    link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given one that ends while another one tries: it says nothing of that."""
+    clock = FakeClock()
+    monkeypatch.setattr("service.cluster.link.time", clock)
+    early, broken, trial = Remote(), Remote(), Remote()
+    early.error = broken.error = RuntimeError()
+    for remote in (early, trial):
+        remote.gate.clear()
+    calls = [asyncio.create_task(link.call(early.ask))]
+    await yield_to_loop()
+    with pytest.raises(Unavailable):
+        await link.call(broken.ask)
+    clock.advance(0.6)
+    calls.append(asyncio.create_task(link.call(trial.ask)))
+    await yield_to_loop()
+
+    early.gate.set()
+    await asyncio.wait(calls[:1])
+    clock.advance(0.6)
+    with pytest.raises(Unavailable) as refused:
+        await link.call(trial.ask)
+    trial.gate.set()
+
+    assert not refused.value.was_asked
+    assert await calls[1] == "answer"
+    with pytest.raises(Unavailable):
+        await calls[0]
 
 
 async def test_a_call_that_hangs_is_bounded(link: Link, metrics: Metrics) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.cluster.link import Unavailable
-from service.cluster.redis_link import LATE_SECONDS, RedisLink
+from service.cluster.redis_link import LATE_SECONDS, LEASE_SECONDS, RedisLink
 from service.telemetry.metrics import Metrics, Shared
 from tests.support.client import TIMEOUT
 from tests.support.redis_server import RedisServer
@@ -160,6 +160,35 @@ async def test_what_is_late_is_done_before_the_instance_leaves(redis: RedisServe
             link.call_later(make)
 
     assert made == [0, 1, 2]
+
+
+async def test_a_heartbeat_is_heard_for_as_long_as_its_lease(redis: RedisServer) -> None:
+    """Who died does not stay alive; nor is who left remembered for ever."""
+    async with RedisLink.open(redis.url, "other", Metrics()) as other:
+        async with RedisLink.open(redis.url, "mine", Metrics()):
+            alive = await other.redis.pttl("batch:alive:mine")
+        left = await other.redis.pttl("batch:alive:mine")
+
+    assert 0 < alive <= LEASE_SECONDS * 1000
+    assert 0 < left <= LEASE_SECONDS * 1000
+
+
+async def test_a_late_call_that_fails_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As soon as Redis answers; the others wait with it."""
+    monkeypatch.setattr("service.cluster.redis_link.LATE_SECONDS", 0.0)
+    link, made = RedisLink(None, "mine", Metrics()), list[str]()
+
+    async def make() -> None:
+        made.append("made")
+        if len(made) == 1:
+            raise Unavailable(Shared.REDIS)
+
+    link.call_later(make)
+    await link.make_late_calls()
+    first = list(made)
+    await link.make_late_calls()
+
+    assert (first, made) == (["made"], ["made", "made"])
 
 
 async def test_late_calls_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
