@@ -82,6 +82,34 @@ async def test_a_connection_that_closes_without_an_answer_is_one_request(
     assert len(upstream.requests("a")) == 1
 
 
+async def test_a_new_connection_is_asked_for_once(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given one that failed, and then an answer: connections are kept again."""
+    asked: list[bool] = []
+
+    def fail(*_: Any, is_fresh: bool, **__: Any) -> Any:
+        asked.append(is_fresh)
+        raise failure(Reason.UPSTREAM_ERROR if is_fresh else Reason.UNREACHABLE)
+
+    monkeypatch.setattr(Transport, "get", fail)
+    fetched = fetching(parts)
+    for _ in range(4):
+        await failed(fetched)
+
+    assert asked == [False, True, False, True]
+
+
+async def test_of_a_rest_that_did_not_come_nothing_had_begun(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although there are bytes of the attempt before: no answer in time speaks against Autoenhance."""
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise failure(Reason.TIMEOUT)
+
+    monkeypatch.setattr(Transport, "get", fail)
+    told = await failed(fetching(parts, MemoryBody(bytearray(jpeg()[:700]))))
+
+    assert (told.has_begun, told.breaks_circuit) == (False, True)
+
+
 async def test_what_is_to_be_fetched_again_is_fetched_whole(upstream: FakeUpstream, parts: Parts) -> None:
     """Although the whole of it was taken under a tag that would guard a rest."""
     upstream.images["a"] = Reply(body=jpeg(), etag='"v1"')

@@ -135,6 +135,19 @@ async def test_an_image_arrives_whole(upstream: FakeUpstream, parts: Parts) -> N
     assert (bytes(body.content), body.expected) == (png(size=300_000), [300_000])
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_an_image_may_be_shorter_than_what_is_read_to_know_it(
+    upstream: FakeUpstream, parts: Parts, chunked: bool
+) -> None:
+    """A picture of one pixel takes fewer bytes than the longest signature."""
+    pixel = b"\xff\x0a" + bytes(20)
+    upstream.images["a"] = Reply(body=pixel, chunked=chunked)
+    body = MemoryBody()
+
+    assert await download(parts, body=body) == ("jxl", 1)
+    assert bytes(body.content) == pixel
+
+
 async def test_the_bytes_name_the_extension(upstream: FakeUpstream, parts: Parts) -> None:
     """Not what was asked for, nor what the type says."""
     upstream.images["a"] = Reply(body=webp(), content_type="image/jpeg")

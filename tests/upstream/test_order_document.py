@@ -253,6 +253,7 @@ class TestImage:
             (EPOCH * 10**12, None),
             (f"{EPOCH}.5", MOMENT.replace(microsecond=500_000)),
             (-1, datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC)),
+            (-1_500_000_000_000, datetime(1922, 6, 20, 21, 20, tzinfo=UTC)),
             (0, datetime(1970, 1, 1, tzinfo=UTC)),
             ("2026-03-02T09:15:04", MOMENT),
             ("2026-03-02T09:15:04.120931", MOMENT.replace(microsecond=120931)),
