@@ -102,6 +102,9 @@ def heic(version: int = 1, *, media_first: bool = False, long: bool = False) -> 
     return kind + meta(len(kind) + len(meta(0)) + header) + held
 
 
+NUMBERED = box(b"iloc", b"\1\0\0\0\x44\x44" + b"\0\1" * 2 + bytes(8) + b"\0\1" + b"\xff" * 4 + bytes(7) + b"\x09")
+WITHOUT_NUMBERS = location(0, [(0, 0, [(0, 9)])]).replace(b"\x44\x40", b"\x44\x44", 1)
+ELSEWHERE = box(b"iloc", b"\1\0\0\0\x44\x40" + b"\0\1" * 2 + bytes(2) + b"\0\1" + bytes(4) + b"\0\1" + b"\x09" * 8)
 JXL_START = b"\x00\x00\x00\x0cJXL \r\n\x87\n" + file_type(b"jxl ", b"jxl ")
 BUILT: dict[str, tuple[str, Callable[[], bytes]]] = {
     "heic 0": ("heic", lambda: heic(0)),
@@ -263,6 +266,7 @@ def test_each_format_that_can_be_ordered_has_its_extension() -> None:
         (file_type(b"heic") + box(b"meta", bytes(4) + box(b"iloc", bytes(8), size=99)) + bytes(200), "heic"),
         (file_type(b"heic") + box(b"meta", bytes(4)) + b"\0\0\0\1mdat\0\0", "heic"),
         (JXL_START + box(b"jxlc", bytes(9), size=7), "jxl"),
+        (JXL_START + b"\0\0\0\1jxlp" + (12).to_bytes(8) + b"jxlc" + bytes(4), "jxl"),
     ],
 )
 def test_what_is_no_whole_picture_either(data: bytes, known: str) -> None:
@@ -277,8 +281,12 @@ def test_what_is_no_whole_picture_either(data: bytes, known: str) -> None:
         (b"\xff\xd8\xff\xff\xfe\x00\x02stray\xff\x01\xff\xda\x00\x02ab\xff\x00\xff\xd0\xff\xff\xd9", "jpg"),
         (b"RIFF\x0f\0\0\0WEBPVP8 \x03\0\0\0abc", "webp"),
         (file_type(b"heic") + box(b"meta", bytes(4)) + box(b"mdat", bytes(9), size=0), "heic"),
-        # Of no concern here: a place within another box, and items of 65,535 extents that name nothing.
+        # Numbers before the places of extents: in version 0 what says how long they are says nothing.
+        (file_type(b"heic") + box(b"meta", bytes(4) + NUMBERED), "heic"),
+        (file_type(b"heic") + box(b"meta", bytes(4) + WITHOUT_NUMBERS), "heic"),
+        # Of no concern: a place within another box or in another file, and items of 65,535 extents that name nothing.
         (file_type(b"heic") + box(b"meta", bytes(4) + location(1, [(1, 0, [(0, 1_000)])])), "heic"),
+        (file_type(b"heic") + box(b"meta", bytes(4) + ELSEWHERE), "heic"),
         (file_type(b"heic") + box(b"meta", bytes(4) + box(b"iloc", bytes(6) + b"\xff" * 500_000)), "heic"),
         (JXL_START + box(b"jxlc", bytes(9), size=0), "jxl"),
         (b"\xff\x0a", "jxl"),
