@@ -15,10 +15,10 @@ from yarl import URL
 
 from service.reasons import Reason
 from service.upstream.answers import UpstreamFailure
-from service.upstream.network import AddressGuard, ForbiddenAddress, Proxies, Resolver, is_public_host
+from service.upstream.network import AddressGuard, ForbiddenAddress, Proxies, Resolver, is_public_host, open_session
 from tests.support.samples import jpeg
 from tests.support.transport import PUBLIC_BASE, TIMEOUT, download, missing, open_client
-from tests.support.upstream import FakeUpstream
+from tests.support.upstream import FakeUpstream, Reply
 
 # One or more of each entry of IANA's special-purpose registries, of multicast, and of every way to write an IPv4
 # address in an IPv6 one.
@@ -397,3 +397,33 @@ async def test_a_proxy_opens_no_other_door(proxy: Proxy, neighbour: str) -> None
     else:
         with pytest.raises(ForbiddenAddress):
             guard.open_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.9", 22)))
+
+
+@pytest.mark.parametrize(("base", "may"), [("http://10.1.2.3:8000", True), (str(PUBLIC_BASE), False)])
+async def test_through_a_proxy_a_private_api_may_lead_to_its_neighbours(base: str, may: bool) -> None:
+    """As it may without one; a public API may not."""
+    proxy = "http://10.0.0.9:3128"
+    guard = AddressGuard(URL(base), Proxies({"http": proxy, "https": proxy}))
+    await guard.learn()
+
+    if may:
+        assert guard.proxy(URL("http://10.1.2.4:9000/a")) == URL(proxy)
+    else:
+        with pytest.raises(ForbiddenAddress):
+            guard.proxy(URL("http://10.1.2.4:9000/a"))
+
+
+async def test_a_session_keeps_no_cookies() -> None:
+    """Also those of a host with a name, which browsers would send back."""
+    async with open_session(AddressGuard(PUBLIC_BASE)) as session:
+        session.cookie_jar.update_cookies({"who": "somebody"}, URL("https://api.example/"))
+
+        assert not session.cookie_jar.filter_cookies(URL("https://api.example/"))
+
+
+async def test_headers_may_be_long(upstream: FakeUpstream) -> None:
+    """As the addresses are that storage signs."""
+    upstream.images["a"] = Reply(body=jpeg(), headers={"X-Signed": "x" * 60_000})
+
+    async with open_client(upstream.url) as parts:
+        assert await download(parts) == ("jpg", 1)
