@@ -418,6 +418,16 @@ class TestIdentity:
 
         assert image.legacy_fingerprint == "7dd774196ee97e0bf53d449cdc7a245c"
 
+    def test_in_version_0s_fingerprint_a_second_id_is_a_field(self) -> None:
+        """As it was there: only the id that an image is known by was left out."""
+        named, known_by_both, by_another = (
+            one_image(**ids).legacy_fingerprint
+            for ids in ({"image_id": "a"}, {"image_id": "a", "id": "b"}, {"image_id": "a", "id": "c"})
+        )
+
+        assert len({named, known_by_both, by_another}) == 3
+        assert one_image(id="b").legacy_fingerprint == named
+
 
 def padded(images: Iterable[object] | None, **fields: Any) -> bytes:
     """The document of an order, long enough to be streamed."""
@@ -574,6 +584,32 @@ class TestBytes:
             assert order.images[-1].image_id == str(MAX_IMAGES - 1)
             assert (order.images_beyond, order.image_count) == (7, MAX_IMAGES + 7)
         assert order.unlisted == 2
+
+    @pytest.mark.parametrize("size", [0, order_document._STREAMED_FROM], ids=["short", "long"])
+    def test_one_image_listed_over_and_over_is_read_so_often(self, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+        """As many times as an order may have images, and once more; all further entries are beyond the limit."""
+        monkeypatch.setattr(order_document, "MAX_IMAGES", 3)
+
+        order = read_order(b'{"images": [%s]}' % b",".join([b'{"id": "a"}'] * 9) + b" " * size)
+
+        assert (len(order.images), order.duplicates, order.images_beyond) == (1, 3, 5)
+
+    def test_what_is_beyond_the_limit_is_not_put_together(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A million entries are counted, and nothing else is done with them."""
+        monkeypatch.setattr(order_document, "MAX_IMAGES", 1)
+        added: list[object] = []
+        add = order_document._Value.add
+
+        def noted(value: order_document._Value, event: str, content: Any) -> None:
+            added.append(content)
+            add(value, event, content)
+
+        monkeypatch.setattr(order_document._Value, "add", noted)
+        order = read_order(padded([{"id": "first"}, {"id": "second"}, "third"]))
+
+        assert order.images_beyond == 2
+        assert "first" in added
+        assert not {"second", "third"} & {content for content in added if isinstance(content, str)}
 
     def test_little_is_left_of_a_long_document(self) -> None:
         """Under 1 kB an image, hardly more while it is read; and the order's own figure is not below the truth."""

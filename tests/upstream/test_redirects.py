@@ -1,7 +1,9 @@
 """Redirects are followed by hand: how far, where to, and with what."""
 
+import asyncio
+
 import pytest
-from aiohttp import web
+from aiohttp import ClientResponse, web
 from yarl import URL
 
 from service.reasons import Reason
@@ -71,6 +73,37 @@ async def test_connections_are_used_again(upstream: FakeUpstream, parts: Parts) 
         await get(parts, f"{upstream.url}/images/start/enhanced")
 
     assert len(peers) == 2
+
+
+async def test_a_body_that_comes_behind_a_redirects_head_is_read(
+    upstream: FakeUpstream, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its connection could not be used again."""
+    peers: set[object] = set()
+    is_read = asyncio.Event()
+    drain = transport_module._drain
+
+    async def noted(response: ClientResponse) -> None:
+        is_read.set()
+        await drain(response)
+
+    async def redirect(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        peers.add(request.transport.get_extra_info("peername"))
+        location = f"{upstream.assets_url}/assets/a?hop=1"
+        response = web.StreamResponse(status=302, headers={"Location": location, "Content-Length": "5"})
+        await response.prepare(request)
+        await is_read.wait()
+        await response.write(b"there")
+        return response
+
+    monkeypatch.setattr(transport_module, "_drain", noted)
+    upstream.images |= {"start": redirect, "a": jpeg()}
+    for _ in range(3):
+        is_read.clear()
+        await get(parts, f"{upstream.url}/images/start/enhanced")
+
+    assert len(peers) == 1
 
 
 async def test_an_open_circuit_stops_it_between_two_hops(upstream: FakeUpstream, parts: Parts) -> None:

@@ -120,6 +120,21 @@ class TestRetrying:
         assert raised.value is failures[attempts - 1]
         assert (operation.attempts, len(sleeps.seconds)) == (attempts, attempts - 1)
 
+    async def test_each_call_is_counted_when_it_is_made(self, clock: FakeClock, sleeps: Sleeps) -> None:
+        """The first at once, each further one after its wait; what is not made is not counted."""
+        counted: list[float] = []
+        retries = Retries(
+            RetryPolicy(3),
+            Deadline(clock() + 60),
+            may_retry=lambda _: True,
+            count_call=lambda: counted.append(sum(sleeps.seconds)),
+        )
+
+        with pytest.raises(UpstreamFailure):
+            await retries.run(Script(failure(retry_after=10)))
+
+        assert counted == [0, 10, 20]
+
     async def test_no_wait_ends_past_the_deadline(self, clock: FakeClock, sleeps: Sleeps) -> None:
         """A wait that would use up the time is not begun, and spends no budget."""
         operation = Script(failure(retry_after=10), "done")

@@ -68,6 +68,18 @@ class TestHeaders:
 
             assert "x-api-key" not in other.requests("a")[0].headers
 
+    async def test_who_is_sent_back_to_the_api_brings_no_key(self, upstream: FakeUpstream, parts: Parts) -> None:
+        """Whoever is between would choose what is asked for with it."""
+        async with FakeUpstream() as other:
+            other.images["a"] = Reply(status=302, headers={"Location": f"{upstream.url}/images/b/enhanced"})
+            upstream.images["a"] = Reply(status=302, headers={"Location": f"{other.url}/images/a/enhanced"})
+            upstream.images["b"] = jpeg()
+
+            got = await get(parts, f"{upstream.url}/images/a/enhanced")
+
+        assert "x-api-key" not in upstream.requests("b")[0].headers
+        assert got.reached == [Circuit.API, Circuit.ASSETS, Circuit.ASSETS]
+
     async def test_no_cookie_is_kept(self, upstream: FakeUpstream, parts: Parts) -> None:
         """One call leaves nothing for the next."""
         upstream.images["a"] = Reply(body=jpeg(), headers={"Set-Cookie": "session=1; Path=/"})

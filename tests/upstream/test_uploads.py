@@ -12,6 +12,7 @@ from yarl import URL
 from service.problems import BreakerOpen, Problem, UpstreamError, UpstreamTimeout, UpstreamUnauthorized
 from service.reasons import Reason, UploadReason
 from service.telemetry.metrics import Circuit, Metrics
+from service.upstream import retry, uploads
 from service.upstream.answers import UpstreamFailure
 from service.upstream.breaker import Breaker
 from service.upstream.client import Autoenhance
@@ -19,7 +20,7 @@ from service.upstream.new_order import NewOrder
 from service.upstream.retry import RetryPolicy
 from service.upstream.transport import Transport
 from service.upstream.uploads import UploadFailed, Uploads
-from tests.support.transport import TIMEOUT, yield_to_loop
+from tests.support.transport import TIMEOUT, FakeClock, yield_to_loop
 
 BASE = URL("https://api.example/v3")
 CONTENT = b"a photo" * 300_000
@@ -255,6 +256,50 @@ class TestImages:
             await scene.uploads.upload("o1", "a.jpg", photo, len(CONTENT))
 
         assert {circuit for circuit in Circuit if scene.breakers[circuit].is_open} == {Circuit.ASSETS}
+
+    async def test_a_circuit_that_opens_meanwhile_leaves_an_image_that_is_listed(
+        self, scene: Scene, photo: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its id is told; nothing is sent to storage."""
+
+        async def post(*_: object, **__: object) -> object:
+            scene.open(Circuit.ASSETS)
+            return IMAGE
+
+        monkeypatch.setattr(scene.wire, "post", post)
+
+        with pytest.raises(UploadFailed) as told:
+            await scene.uploads.upload("o1", "a.jpg", photo, len(CONTENT))
+        assert (told.value.reason, told.value.image_id) == (UploadReason.BREAKER_OPEN, "i1")
+        assert scene.wire.put_to == []
+
+    async def test_its_file_has_the_time_that_is_left(
+        self, scene: Scene, photo: Path, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
+    ) -> None:
+        """Of all that an image may take, registered and sent."""
+
+        async def post(*_: object, **__: object) -> object:
+            clock.advance(45)
+            return IMAGE
+
+        monkeypatch.setattr(retry, "time", clock)
+        monkeypatch.setattr(scene.wire, "post", post)
+
+        await scene.uploads.upload("o1", "a.jpg", photo, len(CONTENT))
+
+        assert scene.wire.seconds == [15]
+
+    async def test_a_file_that_is_read_by_less_than_was_asked_for_is_sent_whole(
+        self, scene: Scene, photo: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Network disks give what they have."""
+        piece = uploads._piece
+        monkeypatch.setattr(uploads, "_piece", lambda path, offset: piece(path, offset)[:700_000])
+        scene.wire.answers = [IMAGE]
+
+        await scene.uploads.upload("o1", "a.jpg", photo, len(CONTENT))
+
+        assert scene.wire.put_to[0][1] == CONTENT
 
 
 class Slow:
