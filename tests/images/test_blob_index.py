@@ -38,6 +38,25 @@ def test_a_file_that_is_written_anew_looks_as_it_does_now(connection: sqlite3.Co
     assert blob_index.stamps(connection, [BLOB.digest]) == [(BLOB.digest, 100, 2, "boot 2")]
 
 
+def test_a_file_that_is_written_anew_is_in_use(connection: sqlite3.Connection) -> None:
+    """It is not the first to go when room is needed."""
+    blob_index.insert(connection, BLOB, None, (100, 1), "boot")
+    connection.execute("UPDATE blobs SET used = 0")
+
+    blob_index.insert(connection, BLOB, None, (100, 1), "boot")
+
+    assert connection.execute("SELECT used > 0 FROM blobs").fetchone() == (1,)
+
+
+def test_of_a_generation_the_last_download_counts(connection: sqlite3.Connection) -> None:
+    """A late one of an older generation counts for nothing."""
+    for blob, key in ((BLOB, "a.1"), (OTHER, "a.1"), (BLOB, "a.0")):
+        blob_index.insert(connection, blob, image(key), (blob.size, 1), "boot")
+
+    assert blob_index.find(connection, ["a.1"]) == {"a.1": OTHER}
+    assert blob_index.find(connection, ["a.0"]) == {}
+
+
 def test_what_was_found_right_looks_as_it_does_now(connection: sqlite3.Connection) -> None:
     """Until it changes again."""
     blob_index.insert(connection, BLOB, None, (100, 1), "boot 1")

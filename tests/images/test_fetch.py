@@ -340,10 +340,18 @@ class TestFlights:
             async with asyncio.timeout(TIMEOUT):
                 while not any(scene.queued()):
                     await yield_to_loop()
+            thumbnails.append(scene.fetch("a", FetchContext("build", behind=True)))
             await yield_to_loop()
 
             assert scene.queued() == [0, 1]
             assert not any(task.done() for task in (held, *thumbnails))
+
+    async def test_of_a_thumbnail_that_was_fetched_nothing_is_kept(self, scene: Scene, upstream: FakeUpstream) -> None:
+        """Nor of one that could not be."""
+        upstream.images |= {"a": jpeg(), "b": 404}
+        await asyncio.wait([scene.fetch(image_id, FetchContext("page", behind=True)) for image_id in "ab"])
+
+        assert scene.fetcher._behind == {}
 
     async def test_another_rendition_is_another_download(self, scene: Scene, upstream: FakeUpstream) -> None:
         """Keys decide."""
@@ -617,6 +625,20 @@ class TestCredit:
 
         assert [(await fetch).attempts for fetch in (stored, joined, buying)] == [0, 1, 1]
         assert await reason(scene.fetch("c", context, preview=False)) == (Reason.NO_CREDIT, 0)
+
+    async def test_what_another_instance_has_is_had_without_credit(
+        self, scene: Scene, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is looked for there before it is called missing."""
+        blob = await put(scene.images, "other.0", jpeg())
+
+        async def find_shared(*_: object) -> tuple[Blob, bool]:
+            return blob, True
+
+        monkeypatch.setattr(scene.images, "find_shared", find_shared)
+
+        assert await scene.fetch("a", FetchContext("build", out_of_credit=True), preview=False) == Fetched(blob, 0)
+        assert upstream.calls("a") == 0
 
     async def test_what_others_began_meanwhile_is_joined_without_credit(
         self, scene: Scene, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch

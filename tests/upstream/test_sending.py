@@ -74,7 +74,8 @@ async def send(parts: Parts, server: Server, way: str, *, seconds: float = TIMEO
     if way == "document":
         return await parts.transport.post("create", URL(f"{server.url}/v3/orders/"), DOCUMENT, seconds=seconds)
     url = URL(f"{server.url}/store?signature=s", encoded=True)
-    return await parts.transport.put("upload", url, pieces(), seconds=seconds, headers={"Content-Length": "8"})
+    await parts.transport.put("upload", url, pieces(), seconds=seconds, headers={"Content-Length": "8"})
+    return None
 
 
 async def refused(parts: Parts, server: Server, way: str, *, seconds: float = TIMEOUT) -> UpstreamFailure:
