@@ -1101,18 +1101,21 @@ async def test_an_image_that_may_have_been_fetched_elsewhere_is_counted(
     assert counted == (not (is_only_one and is_certain))
 
 
+@pytest.mark.parametrize(("shared_in", "found_in"), [(None, "order"), ("another order", "another order")])
 async def test_a_lease_is_given_back_with_the_order_where_the_image_is(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, shared_in: str | None, found_in: str
 ) -> None:
-    """So that the next one finds it without a look."""
+    """So that the next one finds it without a look; where the lease knew it, it was looked for there."""
+    looked_in: list[object] = []
     given_back: list[str] = []
     blob = await put(scene.images, "other.0", jpeg())
 
     class Leases:
         async def acquire(self, key: str, *, buys: bool) -> Lease:
-            return Lease(give_back=given_back.append)
+            return Lease(give_back=given_back.append, shared_in=shared_in)
 
-    async def find_shared(*_: object) -> tuple[Blob, bool]:
+    async def find_shared(_: ImageRequest, order_id: str | None) -> tuple[Blob, bool]:
+        looked_in.append(order_id)
         return blob, True
 
     monkeypatch.setattr(scene.images, "find_shared", find_shared)
@@ -1121,5 +1124,5 @@ async def test_a_lease_is_given_back_with_the_order_where_the_image_is(
     request = ImageRequest("a.0", "a", Rendition(), order_id="order")
 
     assert await scene.start(fetcher.fetch(request, FetchContext("build"))) == Fetched(blob, 0)
-    assert given_back == ["order"]
+    assert (looked_in, given_back) == ([shared_in], [found_in])
     assert sample(parts.metrics.registry, "batch_image_download_seconds_count") == 0
