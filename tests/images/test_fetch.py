@@ -688,14 +688,15 @@ class TestCredit:
         assert await scene.spending.spent() == spent
         assert sample(scene.parts.metrics.registry, "batch_images_bought_total") == bought
 
+    @pytest.mark.parametrize("before", [[], [429]], ids=["at once", "after a refusal"])
     async def test_what_was_asked_for_and_is_of_no_use_here_stays_counted(
-        self, scene: Scene, upstream: FakeUpstream
+        self, scene: Scene, upstream: FakeUpstream, before: list[Any]
     ) -> None:
         """Given an image that is larger than one may be: Autoenhance did not refuse."""
-        upstream.images["a"] = jpeg()
+        upstream.images["a"] = [*before, jpeg()]
         scene.images._max_image_bytes = 100
 
-        assert await reason(scene.fetch(preview=False)) == (Reason.TOO_LARGE, 1)
+        assert await reason(scene.fetch(preview=False)) == (Reason.TOO_LARGE, len(before) + 1)
         assert await scene.spending.spent() == 1
 
     async def test_what_was_sold_once_is_bought_though_it_is_refused_then(
@@ -821,6 +822,36 @@ class TestPace:
             registry = scene.parts.metrics.registry
             assert sample(registry, "batch_download_concurrency_limit") == limit
             assert (sample(registry, "batch_download_rate_limit") > 0) is has_rate
+
+    async def test_each_answer_with_an_image_is_told_to_who_paces(
+        self, scene: Scene, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Failed ones are not."""
+        told: list[int] = []
+        monkeypatch.setattr(scene.slots, "succeeded", lambda: told.append(upstream.image_calls))
+        upstream.images |= {"a": [500, jpeg()], "b": 404}
+
+        await scene.fetch("a")
+        await reason(scene.fetch("b"))
+
+        assert told == [2]
+
+    async def test_a_second_attempt_goes_before_those_that_have_not_begun(
+        self, upstream: FakeUpstream, images: ImageStore
+    ) -> None:
+        """Given one slot, and an image that another one overtakes while it waits for its second attempt."""
+        upstream.images |= {"a": [500, jpeg(1)], "b": jpeg(2), "c": jpeg(3)}
+        gate, context = upstream.hold("b"), FetchContext("build")
+        async with scene_of(upstream, images, limit=1) as scene:
+            fetches = [scene.fetch(image_id, context) for image_id in "abc"]
+            await upstream.until(lambda: upstream.calls("b") == 1)
+            async with asyncio.timeout(TIMEOUT):
+                while scene.queued() != [2, 0]:
+                    await yield_to_loop()
+            gate.set()
+            await asyncio.gather(*fetches)
+
+        assert [request.path.split("/")[-2] for request in upstream.received] == ["a", "b", "a", "c"]
 
     async def test_timeouts_make_us_slower(self, upstream: FakeUpstream, images: ImageStore) -> None:
         """An upstream that cannot keep up says nothing at all."""
