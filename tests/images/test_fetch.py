@@ -1,6 +1,7 @@
 """Fetching images into the store: one download per image, finished once it has begun."""
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -249,6 +250,16 @@ class TestCutImages:
 
         assert not fetched.blob.is_incomplete
         assert await read(scene.images, fetched.blob) == jpeg(size=3 * MIB)
+
+    async def test_the_second_time_has_all_its_attempts(self, upstream: FakeUpstream, images: ImageStore) -> None:
+        """Whatever the first one took of them."""
+        cut = jpeg(size=5_000)[:-2]
+        upstream.images["a"] = [503, cut, 503, cut]
+
+        async with scene_of(upstream, images, attempts=2) as scene:
+            fetched = await scene.fetch()
+
+        assert (fetched.blob.is_incomplete, fetched.attempts) == (True, 4)
 
     @pytest.mark.parametrize("hops", [0, 1])
     async def test_two_different_ones_are_none(self, upstream: FakeUpstream, images: ImageStore, hops: int) -> None:
@@ -699,6 +710,46 @@ class TestCredit:
         assert await reason(scene.fetch(preview=False)) == (Reason.TOO_LARGE, len(before) + 1)
         assert await scene.spending.spent() == 1
 
+    async def test_an_image_is_bought_once_whatever_its_attempts(
+        self, upstream: FakeUpstream, images: ImageStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One credit is reserved for it, and confirmed once it is here."""
+        upstream.images["a"] = [503, 429, jpeg()]
+        async with scene_of(upstream, images, credits_a_day=1) as scene:
+            reserved: list[str] = []
+            reserve = scene.spending.reserve
+
+            async def noted(key: str) -> Reservation | None:
+                reserved.append(key)
+                return await reserve(key)
+
+            monkeypatch.setattr(scene.spending, "reserve", noted)
+            await scene.fetch(preview=False)
+
+            assert (len(reserved), await scene.spending.spent()) == (1, 1)
+            assert sample(scene.parts.metrics.registry, "batch_images_bought_total") == 1
+
+    @pytest.mark.parametrize(
+        "confirmed",
+        [True, False, OutOfSpace("no room"), sqlite3.OperationalError("disk I/O error")],
+        ids=["first", "known", "no room", "broken"],
+    )
+    async def test_only_a_credit_that_is_confirmed_the_first_time_counts_as_bought(
+        self, scene: Scene, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, confirmed: bool | Exception
+    ) -> None:
+        """Where that cannot be noted the image is here all the same."""
+        upstream.images["a"] = jpeg()
+
+        async def confirm(_: Reservation) -> bool:
+            if isinstance(confirmed, Exception):
+                raise confirmed
+            return confirmed
+
+        monkeypatch.setattr(scene.spending, "confirm", confirm)
+
+        assert (await scene.fetch(preview=False)).attempts == 1
+        assert sample(scene.parts.metrics.registry, "batch_images_bought_total") == (confirmed is True)
+
     async def test_what_was_sold_once_is_bought_though_it_is_refused_then(
         self, scene: Scene, upstream: FakeUpstream
     ) -> None:
@@ -750,12 +801,27 @@ class TestCredit:
         assert (upstream.received, [*spent, await scene.spending.spent()]) == ([], [1, 0])
 
 
-@pytest.mark.parametrize(("answer", "released"), [(404, ["a.0"]), (jpeg(), [])], ids=["failed", "stored"])
+@pytest.mark.parametrize(
+    ("answer", "is_kept", "released"),
+    [(404, True, ["a.0"]), (jpeg(), True, []), (jpeg(), False, ["a.0"])],
+    ids=["failed", "stored", "not stored"],
+)
 async def test_the_lease_of_a_fetch_that_failed_is_given_back(
-    scene: Scene, upstream: FakeUpstream, answer: Any, released: list[str]
+    scene: Scene,
+    upstream: FakeUpstream,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Any,
+    is_kept: bool,
+    released: list[str],
 ) -> None:
     """Another instance may try at once; that of an image which is here is held until it is shared."""
+
+    async def fail(*_: object, **__: object) -> None:
+        raise OSError("no such device")
+
     upstream.images["a"] = answer
+    if not is_kept:
+        monkeypatch.setattr(scene.images, "publish", fail)
     given_back: list[str] = []
 
     class Leases:
