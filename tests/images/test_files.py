@@ -206,7 +206,7 @@ async def test_what_was_written_a_while_ago_is_sent_elsewhere_from_its_file(imag
     assert content.read_bytes() == b"first" * MIB
 
 
-@pytest.mark.parametrize("trouble", ["later", "shortened", "no room"])
+@pytest.mark.parametrize("trouble", ["later", "emptied", "shortened", "no room"])
 async def test_pages_that_may_not_be_there_are_not_sent_elsewhere(
     images: ImageStore, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
@@ -215,8 +215,8 @@ async def test_pages_that_may_not_be_there_are_not_sent_elsewhere(
     if trouble == "later":
         later = time.monotonic() + 31
         monkeypatch.setattr("service.images.files.time.monotonic", lambda: later)
-    elif trouble == "shortened":
-        os.truncate(images._files.path(blob.digest), 0)
+    elif trouble in ("emptied", "shortened"):
+        os.truncate(images._files.path(blob.digest), 0 if trouble == "emptied" else MIB)
     else:
 
         def no_room(*_: object, **__: object) -> None:

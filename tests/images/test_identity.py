@@ -117,6 +117,23 @@ def test_a_digest_is_the_same_in_every_process() -> None:
     assert digest("a", {"a": None, "b": 1}, ["x"]) == "58f349d95332cf3d4a487e77d661aa70"
 
 
+@pytest.mark.parametrize(
+    ("rendition", "expected"),
+    [
+        (Rendition(), "b8a755eb63f38ea9eac0f9da64f3e08f"),
+        (
+            Rendition(format="png", quality=80, preview=False, max_width=480, scale=0.5),
+            "c528052e83c97657137dc140dd66b932",
+        ),
+        (Original(preview=False), "537e4f018f901f5a627c80908352f369"),
+    ],
+    ids=["plain", "with options", "original"],
+)
+def test_a_variant_is_the_same_in_every_version(rendition: Rendition, expected: str) -> None:
+    """Images that are stored would not be found under another one, and be bought again."""
+    assert image_variant(record(upscale=True), rendition) == expected
+
+
 class TestFirstEdition:
     @pytest.mark.parametrize(
         ("entry", "preview", "bought"),
