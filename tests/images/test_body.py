@@ -262,6 +262,14 @@ async def test_an_image_may_take_a_quarter_of_the_store(tmp_path: Path, database
             await put(images, "too large", bytes(2 * MIB + 1))
 
 
+async def test_in_a_tiny_store_an_image_may_take_a_mebibyte(tmp_path: Path, database: Database) -> None:
+    """It is sooner full than useless."""
+    async with open_store(tmp_path, database, limit=2 * MIB) as images:
+        await put(images, "fits", bytes(MIB))
+        with pytest.raises(ImageTooLarge):
+            await put(images, "too large", bytes(MIB + 1))
+
+
 async def test_without_an_announced_length_room_is_asked_for_by_steps(images: ImageStore) -> None:
     """A body that nobody announced cannot fill the disk beyond its limit."""
     async with images.receive() as body:

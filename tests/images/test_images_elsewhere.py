@@ -1,5 +1,6 @@
 """Images that other instances have: brought here when they are wanted, and never taken for lost."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 from sqlite3 import Connection
@@ -180,3 +181,35 @@ async def test_what_makes_room_knows_that_images_are_elsewhere_too(
             await images._make_room(7)
 
     assert told == [(7, 4 * MIB, True), (7, 4 * MIB, False)]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_images_of_version_0_may_be_elsewhere(
+    tmp_path: Path, database: Database, elsewhere: Elsewhere, is_there: bool
+) -> None:
+    """Then their keys are looked for, though this instance has none of them."""
+    elsewhere.has_legacy = is_there
+    async with open_store(tmp_path, database, shared=elsewhere) as images:
+        assert images.has_legacy is is_there
+
+
+async def test_what_is_being_brought_here_ends_with_the_store(
+    tmp_path: Path, database: Database, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file goes, and who waits for it is told."""
+    reading = asyncio.Event()
+
+    async def read_for_ever(*_: object) -> AsyncIterator[bytes]:
+        reading.set()
+        await asyncio.Event().wait()
+        yield b""
+
+    monkeypatch.setattr(elsewhere, "read", read_for_ever)
+    blob = elsewhere.put(jpeg(size=2 * MIB))
+    async with open_store(tmp_path, database, shared=elsewhere) as images:
+        opening = asyncio.create_task(images.open_blob(blob))
+        await reading.wait()
+
+    assert not images._pulls.is_running(blob.digest)
+    await asyncio.wait([opening])
+    assert opening.cancelled()
