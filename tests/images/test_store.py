@@ -144,6 +144,7 @@ class TestPublished:
 
         assert len(images._published) == 1
         assert await images.find_published("k.0", looked) == first
+        assert await images.find_published("k.0", images._forgotten_at) == first
 
     async def test_what_was_deleted_is_not_told(self, images: ImageStore) -> None:
         """It is not there any more."""
@@ -437,3 +438,12 @@ async def test_a_file_that_is_removed_and_comes_anew_stays(images: ImageStore, d
 
     assert await found(images, "k.0") == {"k.0": blob}
     assert await read(images, blob) == data
+
+
+async def test_each_image_that_made_room_is_counted(images: ImageStore, evictions: Evictions, metrics: Metrics) -> None:
+    """Given two that go at once."""
+    evictions.digests = [(await put(images, f"{number}.0", jpeg(number))).digest for number in range(2)]
+
+    await images._make_room(1)
+
+    assert sample(metrics.registry, "batch_store_evictions_total") == 2
