@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -85,9 +85,10 @@ async def test_an_image_seen_unfinished_after_it_was_finished_is_made_anew(
     assert seen == [0, 1, 1, 1, 1, 2, 2]
 
 
-async def test_a_state_that_is_unknown_for_a_moment_changes_nothing(generations: Generations) -> None:
+@pytest.mark.parametrize("status", ["a word of tomorrow", "expired"])
+async def test_a_state_that_says_nothing_of_the_picture_changes_nothing(generations: Generations, status: str) -> None:
     """An image stays generation 0."""
-    unknown = order(status="a word of tomorrow")
+    unknown = order(status=status)
 
     assert (await look(generations, order(), unknown, order()))[-1] == 0
 
@@ -168,6 +169,27 @@ async def test_asked_for_anew_it_is_made_anew(generations: Generations, clock: F
     seen += await look(generations, order())
 
     assert seen == [0, 1, 1, 1, 2, 2]
+
+
+async def test_what_has_changed_and_is_asked_for_anew_is_both(generations: Generations) -> None:
+    """The change would have been one by itself, and so would the request."""
+    assert await look(generations, order(version="1")) == [0]
+    assert await look(generations, order(version="2"), refresh=True) == [2]
+
+
+async def test_what_cannot_be_told_to_others_is_marked(generations: Generations, database: Database) -> None:
+    """Whether it is new or not: they are to know of it once they can be reached."""
+    marked: list[tuple[str, list[str]]] = []
+
+    class Shared:
+        async def observe(self, *_: object) -> dict[str, Observation]:
+            return {}
+
+        def mark(self, _: sqlite3.Connection, order_id: str, image_ids: Iterable[str]) -> None:
+            marked.append((order_id, list(image_ids)))
+
+    assert await look(Generations(database, Shared()), order(), order()) == [0, 0]
+    assert marked == [("o", ["a"])] * 2
 
 
 async def test_a_clock_that_was_put_back_keeps_nobody_from_what_is_new(
@@ -297,7 +319,9 @@ FIRST = Observation(finished=True, generation=3, marks="m", bought=False, since=
     [
         (replace(FIRST, generation=4, since=5), replace(FIRST, generation=4, since=5)),
         (replace(FIRST, finished=False, since=9, unfinished=9), FIRST),
+        (replace(FIRST, finished=False, since=9, unfinished=9, marks="n"), FIRST),
         (replace(FIRST, since=12, unfinished=9), replace(FIRST, since=12, unfinished=9)),
+        (replace(FIRST, since=12, unfinished=10), replace(FIRST, since=12, unfinished=10)),
         (replace(FIRST, since=12, bought=True), replace(FIRST, since=12, bought=True)),
         (replace(FIRST, since=12, bought=True, marks="n"), replace(FIRST, since=12, bought=True, marks="n")),
         (
@@ -310,7 +334,9 @@ FIRST = Observation(finished=True, generation=3, marks="m", bought=False, since=
     ids=[
         "one that has seen more",
         "not finished yet",
+        "not finished yet, with other marks",
         "seen finished later",
+        "unfinished until that moment",
         "bought",
         "changed by its purchase",
         "unfinished again",
