@@ -8,12 +8,14 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from opentelemetry.trace import INVALID_SPAN
+from yarl import URL
 
 from service.archives import cutting
 from service.archives.cutting import ClientLeft, cut_on_error
 from service.images.blobs import BlobAway, BlobLost, BlobUnreadable
-from service.problems import ImagesMissing, StillBuilding, StoreFull
+from service.problems import BreakerOpen, ImagesMissing, OrderNotFound, StillBuilding, StoreFull
 from service.telemetry.metrics import Metrics
+from tests.support.loopback import serving
 from tests.support.transport import sample
 
 
@@ -78,3 +80,43 @@ def test_what_was_sent_to_its_end_is_not_cut(monkeypatch: pytest.MonkeyPatch) ->
         pass
 
     assert (cuts, fields["outcome"]) == ([], "sent")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "status"),
+    [
+        (BlobLost("d"), "internal_error", 500),
+        (BreakerOpen(retry_after=1), BreakerOpen.code, BreakerOpen.status),
+        (OrderNotFound("o"), OrderNotFound.code, 500),
+    ],
+    ids=["a lost image", "a problem", "a problem of a caller"],
+)
+def test_the_log_tells_why_a_body_was_cut(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, code: str, status: int
+) -> None:
+    """As a fault of this service, whatever it would have been before the first byte."""
+    fields = dict[str, Any]()
+    monkeypatch.setattr(cutting, "cut", lambda _: None)
+
+    with cut_on_error(make_mocked_request("GET", "/"), Metrics(), fields, INVALID_SPAN):
+        raise error
+
+    assert fields == {"outcome": "cut", "reason": type(error).__name__, "code": code, "status": status}
+
+
+async def test_who_receives_what_is_cut_sees_an_error() -> None:
+    """Also one to whom the end of a connection is the end of a body."""
+
+    async def halve(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"half of it")
+        cutting.cut(request)
+        return response
+
+    async with serving(web.get("/", halve)) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", URL(url).port)
+        writer.write(b"GET / HTTP/1.0\r\n\r\n")
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
