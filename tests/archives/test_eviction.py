@@ -205,6 +205,15 @@ async def test_a_cache_lets_archives_keep_their_names(
     assert record.state == "building"
 
 
+async def test_a_cache_keeps_what_others_do_not_have_yet(shelf: Shelf, database: Database, registry: Registry) -> None:
+    """However long ago it was used: nobody else could give it."""
+    first, second = await shelf.add(*"ab")
+    await database.run(lambda c: c.execute("INSERT INTO unshared (digest, key) VALUES (?, 'a.0')", (first.digest,)))
+    choose = Eviction(registry)(1, limit=10 * SIZE, is_cache=True)
+
+    assert await database.run(choose) == [second.digest]
+
+
 def test_readers_keep_an_archive_live() -> None:
     """As long as they read."""
     registry = Registry()
