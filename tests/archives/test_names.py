@@ -277,9 +277,9 @@ def test_any_orders_have_folders_of_their_own(orders: list[str | None]) -> None:
 
 def test_an_orders_folder_has_its_name() -> None:
     """The next one of that name has a number; one without a name has its id."""
-    orders = [("1", "Mill Road"), ("2", "mill road"), ("3", None), ("4", "a/b: c"), ("5", "é" * 40)]
+    orders = [("1", "Mill Road"), ("2", "mill road"), ("3", None), ("4", "a/b: c"), ("5", "é" * 40), ("6", "../..")]
 
-    assert folder_names(orders) == ["Mill Road", "mill road_1", "order-3", "a_b_ c", "é" * 30]
+    assert folder_names(orders) == ["Mill Road", "mill road_1", "order-3", "a_b_ c", "é" * 30, "order-6"]
 
 
 def by_template(template: str, *originals: str, order: str = "12 Harbour Lane", total: int | None = None) -> list[str]:
@@ -411,6 +411,19 @@ def test_a_download_says_its_name_twice(filename: str, header: str) -> None:
     assert content_disposition(filename) == header
 
 
+def test_an_image_to_be_shown_without_a_name_in_ascii_is_called_one() -> None:
+    """It is no archive."""
+    assert content_disposition("дом.jpg", inline=True).startswith('inline; filename="image.jpg";')
+
+
+def test_what_an_archive_holds_is_told_behind_a_long_name_too() -> None:
+    """The order's name gives way."""
+    names = [archive_filename("é" * 200, "o", **which) for which in ({"part": 2}, {"more": 19})]
+
+    assert [name.rpartition("é")[2] for name in names] == [" part 2.zip", " and 19 more.zip"]
+    assert all(len(name.encode()) <= 150 for name in names)
+
+
 @given(any_name)
 def test_no_name_breaks_the_header(filename: str) -> None:
     """Quotes, line breaks and non-ASCII never reach the header, whoever made the name."""
@@ -427,6 +440,7 @@ def test_no_name_breaks_the_header(filename: str) -> None:
     [
         ("photo.DNG", "tif", "dng"),
         ("photo.cr2", "tif", "cr2"),
+        (" photo. NEF ", "tif", "nef"),
         ("photo.cr2", "jpg", "jpg"),
         ("photo.jpg", "tif", "tif"),
         ("photo", "tif", "tif"),
