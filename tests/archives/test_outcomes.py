@@ -7,7 +7,15 @@ import pytest
 
 from service.archives import outcomes
 from service.archives.archive import Archive, ImageResult, State
-from service.archives.outcomes import FOR_GOOD, image_failure, nothing_usable, obstacle, outcome_of, problem_of
+from service.archives.outcomes import (
+    FOR_GOOD,
+    MAY_BE_STORED,
+    image_failure,
+    nothing_usable,
+    obstacle,
+    outcome_of,
+    problem_of,
+)
 from service.archives.plan import PlannedImage, PlannedOrder
 from service.archives.readers import Abandoned, Readers
 from service.archives.shared_archives import TakenOver
@@ -58,6 +66,14 @@ def archive(*codes: Reason) -> Archive:
 def test_a_state_says_why_it_cannot_be_fetched(state: ImageState, reason: Reason | None) -> None:
     """One that is unknown is tried."""
     assert obstacle(image(state)) == reason
+
+
+@pytest.mark.parametrize("state", ImageState)
+def test_only_what_is_finished_is_looked_for_in_the_store(state: ImageState) -> None:
+    """Or may be: what is there is what Autoenhance would send now."""
+    finished = {ImageState.READY, ImageState.UNKNOWN, ImageState.EXPIRED}
+
+    assert (state in MAY_BE_STORED) == (state in finished)
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -114,6 +130,7 @@ def test_nothing_usable_has_the_reason_of_all(
         (OutOfSpace("no room"), StoreFull),
         (TakenOver(), StillBuilding),
         (ExceptionGroup("", [ExceptionGroup("", [OutOfSpace("no room")])]), StoreFull),
+        (ExceptionGroup("", [OutOfSpace("no room"), LookupError("what came of it")]), StoreFull),
         (LookupError("a fault"), InternalError),
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),

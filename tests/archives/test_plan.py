@@ -13,7 +13,7 @@ from service.archives.options import Options
 from service.archives.plan import Plan, PlannedImage, PlannedOrder, join, options_key
 from service.archives.planner import Planner, with_parents
 from service.images.identity import key_digest
-from service.problems import OrderEmpty, TooManyImages, UnknownImage
+from service.problems import OrderEmpty, OrderNotFound, TooManyImages, UnknownImage, UpstreamTimeout
 from service.upstream.models import ImageState, Original, Rendition
 from service.upstream.order_document import parse_order
 from tests.support.samples import ORDER, order, photo
@@ -319,6 +319,21 @@ async def test_a_long_plan_is_made_beside_the_event_loop(
 
     assert len(made.images) == count
     assert (made_on != [threading.get_ident()]) is is_beside
+
+
+def test_an_order_that_failed_otherwise_is_another_plan() -> None:
+    """One that is unknown is not one that could not be asked for."""
+    failed = [PlannedOrder.failed("b", None, problem) for problem in (OrderNotFound(), UpstreamTimeout())]
+
+    assert len({join([plan(["a"]), one], Options()).key for one in failed}) == 2
+
+
+def test_each_image_is_asked_for_as_one_of_its_order() -> None:
+    """By which other instances find it."""
+    other = Planner(100).plan("other", parse_order(order(["b"])), {}, Options())
+    joined = join([plan(["a"]), other], Options())
+
+    assert [joined.request(image).order_id for image in joined.images] == [ORDER, "other"]
 
 
 def test_an_order_that_failed_is_part_of_the_plan() -> None:
