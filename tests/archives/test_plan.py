@@ -328,6 +328,22 @@ def test_an_order_that_failed_otherwise_is_another_plan() -> None:
     assert len({join([plan(["a"]), one], Options()).key for one in failed}) == 2
 
 
+def test_an_image_that_two_orders_have_is_called_as_in_each() -> None:
+    """Its id is the same in both."""
+    other = Planner(100).plan("other", parse_order(order([photo("a", image_name="hall.jpg")])), {}, Options())
+    joined = join([plan([photo("a", image_name="bath.jpg")]), other], Options())
+
+    names = [joined.file_name(image, joined.stems, "jpg").rpartition("/")[2] for image in joined.images]
+    assert names == ["bath.jpg", "hall.jpg"]
+
+
+def test_whoever_asks_for_something_else_has_another_options_key() -> None:
+    """Whatever the images are."""
+    asked = ({}, {"part": 1}, {"part": 2}, {"image": ("a",)}, {"names": "{seq}"}, {"include": ["original"]})
+
+    assert len({options_key("o", Options.model_validate(one)) for one in asked}) == len(asked)
+
+
 def test_each_image_is_asked_for_as_one_of_its_order() -> None:
     """By which other instances find it."""
     other = Planner(100).plan("other", parse_order(order(["b"])), {}, Options())
