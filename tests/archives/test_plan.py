@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.archives import planner as planner_module
 from service.archives.options import Options
 from service.archives.plan import Plan, PlannedImage, PlannedOrder, join, options_key
 from service.archives.planner import Planner, with_parents
+from service.computing import MANY_IMAGES
 from service.images.identity import key_digest
 from service.problems import OrderEmpty, OrderNotFound, TooManyImages, UnknownImage, UpstreamTimeout
 from service.upstream.models import ImageState, Original, Rendition
@@ -321,6 +324,52 @@ async def test_a_long_plan_is_made_beside_the_event_loop(
     assert (made_on != [threading.get_ident()]) is is_beside
 
 
+@pytest.mark.parametrize("many", [MANY_IMAGES // 2, MANY_IMAGES // 2 + 1])
+async def test_each_rendition_counts_for_how_long_a_plan_takes(monkeypatch: pytest.MonkeyPatch, many: int) -> None:
+    """Two of each image are twice the work; images beyond the limit are none."""
+    told: list[bool] = []
+
+    async def compute(work: Callable[[], Plan], *, is_short: bool) -> Plan:
+        told.append(is_short)
+        return work()
+
+    monkeypatch.setattr(planner_module, "compute", compute)
+    document = parse_order(order([str(number) for number in range(many)]))
+
+    await Planner(2_000).compute_plan(ORDER, document, {}, Options.model_validate({"rendition": ["web", "print"]}))
+    with pytest.raises(TooManyImages):
+        await Planner(1).compute_plan(ORDER, document, {}, Options.model_validate({"rendition": ["web", "print"]}))
+
+    assert told == [many * 2 <= MANY_IMAGES, True]
+
+
+def test_the_original_of_a_sub_image_is_its_parents() -> None:
+    """With its key, whether the parent is listed or not, its generation, and its date."""
+    dates = {"p": "2026-01-01T00:00:00+00:00", "b": "2026-02-02T00:00:00+00:00"}
+    parent, sub = photo("p", date_added=dates["p"]), photo("b", parent_image_id="p", date_added=dates["b"])
+    own, of_sub = plan([parent, sub], {"p": 3, "b": 5}, include=("original",)).images[2:]
+    unlisted = plan([sub], {"p": 3, "b": 5}, include=("original",)).images[1]
+
+    assert own.key == of_sub.key == unlisted.key
+    assert [one.modified.isoformat() for one in (own, of_sub, unlisted)] == [dates["p"], dates["p"], dates["b"]]
+
+
+@pytest.mark.parametrize(("part", "images"), [(None, 5), (1, 2), (3, 1)])
+def test_an_outline_has_all_images_or_those_of_the_part(part: int | None, images: int) -> None:
+    """Parts are as large as those of a download."""
+    document = parse_order(order(list("abcde")))
+
+    assert len(Planner(2).outline(ORDER, document, {}, Options(part=part)).images) == images
+
+
+def test_a_parent_that_was_made_anew_makes_another_archive_of_originals() -> None:
+    """The image itself is as it was."""
+    plans = [plan([photo("b", parent_image_id="p")], {"p": at}, include=("original",)) for at in range(2)]
+
+    assert plans[0].images[0].key == plans[1].images[0].key
+    assert plans[0].key != plans[1].key
+
+
 def test_an_order_that_failed_otherwise_is_another_plan() -> None:
     """One that is unknown is not one that could not be asked for."""
     failed = [PlannedOrder.failed("b", None, problem) for problem in (OrderNotFound(), UpstreamTimeout())]
@@ -339,7 +388,14 @@ def test_an_image_that_two_orders_have_is_called_as_in_each() -> None:
 
 def test_whoever_asks_for_something_else_has_another_options_key() -> None:
     """Whatever the images are."""
-    asked = ({}, {"part": 1}, {"part": 2}, {"image": ("a",)}, {"names": "{seq}"}, {"include": ["original"]})
+    asked: tuple[dict[str, Any], ...] = (
+        {},
+        {"part": 1},
+        {"part": 2},
+        {"image": ("a",)},
+        {"names": "{seq}"},
+        {"include": ["original"]},
+    )
 
     assert len({options_key("o", Options.model_validate(one)) for one in asked}) == len(asked)
 
