@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from service.archives import planner as planner_module
 from service.archives.options import Options
 from service.archives.plan import Plan, PlannedImage, PlannedOrder, join, options_key
-from service.archives.planner import Planner, with_parents
+from service.archives.planner import Planner, parts_of, with_parents
 from service.computing import MANY_IMAGES
 from service.images.identity import key_digest
 from service.problems import OrderEmpty, OrderNotFound, TooManyImages, UnknownImage, UpstreamTimeout
@@ -360,6 +360,35 @@ def test_an_outline_has_all_images_or_those_of_the_part(part: int | None, images
     document = parse_order(order(list("abcde")))
 
     assert len(Planner(2).outline(ORDER, document, {}, Options(part=part)).images) == images
+
+
+def test_an_order_without_a_name_lends_its_id_to_a_template() -> None:
+    """As it does to an archive's name."""
+    document = parse_order({"images": [photo("a")]})
+
+    (image,) = Planner(100).plan("o1", document, {}, Options(names="{order} {seq}")).images
+    assert image.stem == "order-o1 01"
+
+
+def test_an_image_without_an_id_is_called_as_no_other_is() -> None:
+    """Whatever the others are called."""
+    images = plan([{"image_name": "hall.jpg"}, photo("unidentified-1"), photo("unidentified-1x")]).images
+
+    assert [image.image_id for image in images] == ["unidentified-1xx", "unidentified-1", "unidentified-1x"]
+
+
+@pytest.mark.parametrize(("images", "parts"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
+def test_no_part_is_empty(images: int, parts: int) -> None:
+    """And none has more than an archive may have: here two."""
+    assert parts_of(images, 2) == parts
+
+
+def test_a_part_is_chosen_by_date_and_has_the_orders_sequence() -> None:
+    """As a download of the whole has."""
+    records = [photo(image_id, date_added=f"2026-01-0{day}") for image_id, day in (("c", 3), ("b", 2), ("a", 1))]
+    parts = [plan(records, max_images=2, part=part) for part in (1, 2)]
+
+    assert [[image.image_id for image in part.images] for part in parts] == [["b", "a"], ["c"]]
 
 
 def test_a_parent_that_was_made_anew_makes_another_archive_of_originals() -> None:
