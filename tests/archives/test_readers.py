@@ -200,3 +200,34 @@ async def test_who_was_expected_and_does_not_come_keeps_no_build_waiting() -> No
     async with asyncio.timeout(TIMEOUT):
         with pytest.raises(Abandoned):
             await waiting
+
+
+async def test_a_reader_who_comes_as_the_grace_ends_is_served(
+    readers: Readers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He was in time: nothing is given up."""
+    coming, really_limit = ExitStack(), asyncio.timeout
+
+    def limit(_: float | None) -> asyncio.Timeout:
+        coming.enter_context(readers.reading())
+        return really_limit(0)
+
+    monkeypatch.setattr(asyncio, "timeout", limit)
+    with coming:
+        await readers.wait_for_demand(lambda: 0)
+
+        assert not readers.is_abandoned
+
+
+async def test_of_two_who_wait_the_one_who_stays_hears_of_a_reader(readers: Readers) -> None:
+    """Given another who waited for the same and has left."""
+    waiting = [asyncio.create_task(readers.wait_for_demand(lambda: 0)) for _ in range(2)]
+    await yield_to_loop()
+    waiting[0].cancel()
+    await yield_to_loop()
+
+    with readers.reading():
+        await yield_to_loop()
+
+        assert (waiting[0].cancelled(), waiting[1].done()) == (True, True)
+    await waiting[1]
