@@ -49,6 +49,15 @@ def test_a_build_is_joined_until_it_ends(end: str | None) -> None:
     assert (registry.joinable(plan.build_key, 0) is build) is (end is None)
 
 
+def test_who_does_not_wait_for_images_joins_whatever_his_time() -> None:
+    """Nobody's end comes later for it: the build waits for none."""
+    plan, registry = plan_of("a"), Registry()
+    build = build_of(archive_of(plan), plan, plan)
+    registry.add(build)
+
+    assert [registry.joinable(plan.build_key, deadline) for deadline in (-100, 0, 100)] == [build] * 3
+
+
 def test_what_was_made_anew_since_it_was_planned_is_needed() -> None:
     """It is what the build will fetch."""
     plan, registry = plan_of("a", "b"), Registry()

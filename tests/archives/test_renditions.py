@@ -115,6 +115,7 @@ def test_values_of_an_operators_presets_are_of_their_kind(key: str, value: objec
         ("con,quality=1", "no rendition can be named con"),
         ("lpt1,quality=1", "no rendition can be named lpt1"),
         ("originals,quality=1", "no rendition can be named originals"),
+        ("original,quality=1", "no rendition can be named original"),
     ],
 )
 def test_what_is_no_rendition_is_refused_with_what_is(text: str, reason: str) -> None:
