@@ -87,7 +87,7 @@ async def test_an_image_is_planned_alone(singles: SingleImages, system: ArchiveS
 
 async def test_an_original_is_planned_without_the_enhanced_image(singles: SingleImages) -> None:
     """Of one that was made from another image it is that one's, however many are between them."""
-    records = [photo("a", parent_image_id="b"), photo("b", parent_image_id="c"), "c"]
+    records: list[Any] = [photo("a", parent_image_id="b"), photo("b", parent_image_id="c"), "c"]
     alone = await plan(singles, records, include="original")
 
     (image,) = alone.images
