@@ -588,6 +588,18 @@ class TestById:
 
         assert (upstream.calls("a"), upstream.calls("c")) == (2, 1)
 
+    async def test_only_what_is_lost_is_fetched_again(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
+        """And counted as that."""
+        fill_with(upstream, "a", "b")
+        archive = await system.finished()
+        before, calls = await system.bytes_of(archive), upstream.image_calls
+        await system.images.delete(partial(_only, archive.members[0].blob.digest))
+
+        again = await system.archives.by_id(archive.id)
+
+        assert (await system.bytes_of(again), upstream.image_calls) == (before, calls + 1)
+        assert system.parts.sample("batch_images_refetched_total", why="lost") == 1
+
     async def test_a_lost_report_is_written_again(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
         """From what is kept of the archive, to the same bytes; no image is asked for."""
         fill_with(upstream, "a", "b")

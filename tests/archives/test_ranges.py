@@ -15,6 +15,7 @@ from service.problems import RangeNotSatisfiable
         ("bytes=5-5", ByteRange(5, 5)),
         ("BYTES = 2 - 9 ", ByteRange(2, 9)),
         ("bytes=7-", ByteRange(7)),
+        (f"bytes=0-{10**30}", ByteRange(0, 10**30)),
         ("bytes=-3", ByteRange(suffix=3)),
         ("bytes=9-2", None),
         ("bytes=-", None),
