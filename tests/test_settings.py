@@ -343,6 +343,7 @@ def test_a_service_can_be_offered_below_a_plain_path(path: str, is_one: bool) ->
         ({"shared_url": "redis://redis/0"}, False),
         ({"store_url": "s3://bucket"}, False),
         ({"role": "web"}, False),
+        ({"role": "worker"}, False),
         ({"role": "all"}, True),
     ],
 )

@@ -393,7 +393,7 @@ async def test_the_form_leads_on_to_the_orders_download(
 
     answer = await session.create(asked(headers={"Content-Type": session._FORM}))
 
-    assert (answer.status, answer.headers["Location"]) == (303, location)
+    assert (answer.status, answer.headers["Location"], answer.headers["Cache-Control"]) == (303, location, "no-store")
     assert (session.COOKIE in answer.cookies) is begins
 
 

@@ -206,3 +206,16 @@ async def test_a_page_has_no_more_than_is_asked_for(links: ShareLinks) -> None:
     found = [await links.find(maker, "", 2) for maker in (None, "caller:studio")]
 
     assert [[link.link_id for link in page] for page in found] == [[link.link_id for link in known[1:3]]] * 2
+
+
+async def test_links_that_have_ended_are_removed_when_another_is_made(tmp_path: Path) -> None:
+    """What nobody can open any more takes no room."""
+    database = await Database.open(tmp_path, [SCHEMA])
+    links, ended, new = LocalShareLinks(database), made(age=2 * DAY, lasts=DAY), made()
+
+    await links.add(ended)
+    await links.add(new)
+
+    rows = await database.run(lambda connection: connection.execute("SELECT link_id FROM share_links").fetchall())
+    assert rows == [(new.link_id,)]
+    await database.close()

@@ -172,3 +172,30 @@ async def test_where_the_kernel_cannot_send_files_every_reader_gets_the_right_by
 
     whole = await system.bytes_of(archive)
     assert [whole.startswith(body) for body in bodies] == [True] * 3
+
+
+async def test_where_the_kernel_cannot_send_files_a_part_ends_where_it_was_to_end(
+    system: ArchiveSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a byte more, which would be taken for the next answer."""
+
+    def refused(*_: object) -> int:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "sendfile", refused)
+    archive = await archive_with(system, LARGE, is_complete=True)
+    sending = Delivery(system.images, Metrics())
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        request[STARTED] = time.monotonic()
+        return await sending.deliver(request, archive, DeliveryOptions())
+
+    async with serving(web.get("/", answer)) as url:
+        host, port = url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nRange: bytes=100-100099\r\nConnection: close\r\n\r\n")
+        async with asyncio.timeout(TIMEOUT):
+            received = await reader.read(-1)
+        writer.close()
+
+    assert received.partition(b"\r\n\r\n")[2] == (await system.bytes_of(archive))[100:100_100]

@@ -114,6 +114,18 @@ async def test_small_images_are_in_memory_within_a_bound(images: ImageStore, mon
     assert await read(images, second) == b"2" * 100
 
 
+async def test_a_larger_image_in_memory_takes_the_place_of_several(
+    images: ImageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as it needs."""
+    monkeypatch.setattr(files_module, "_MEMORY_BYTES", 250)
+    small = [await put(images, f"k{number}", bytes([number]) * 100) for number in (1, 2)]
+
+    large = await put(images, "k3", b"3" * 240)
+
+    assert [images.in_memory(blob) for blob in (*small, large)] == [None, None, b"3" * 240]
+
+
 async def test_equal_images_take_their_memory_once(images: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many keys name them."""
     monkeypatch.setattr(files_module, "_MEMORY_BYTES", 250)

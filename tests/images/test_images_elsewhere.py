@@ -6,6 +6,7 @@ from pathlib import Path
 from sqlite3 import Connection
 
 import pytest
+import xxhash
 
 from service.database import Database
 from service.images.blobs import Blob, BlobLost, content_of
@@ -116,6 +117,18 @@ async def test_what_is_not_what_its_name_says_is_not_kept(
     assert await images.find_shared(IMAGE) == (None, there == "nothing")
     assert await found(images, IMAGE.key) == {}
     assert sample(metrics.registry, "batch_images_refetched_total", why="lost") == (there == "nothing")
+
+
+async def test_what_is_not_what_its_name_of_version_0_says_is_not_kept(
+    images: ImageStore, elsewhere: Elsewhere
+) -> None:
+    """Those names say nothing of the bytes that could be told quickly: their checksum does."""
+    data = jpeg(1)
+    digest = xxhash.xxh3_128_hexdigest(data)
+    elsewhere.images[IMAGE.key] = Blob(digest, len(data), content_of(data).crc, "jpg")
+    elsewhere.contents[digest] = data[:-3] + bytes([data[-3] ^ 1]) + data[-2:]
+
+    assert await images.find_shared(IMAGE) == (None, False)
 
 
 async def test_what_is_fetched_here_is_shared(images: ImageStore, elsewhere: Elsewhere) -> None:

@@ -1,6 +1,7 @@
 """What one attempt at a delivery comes to, and whether another one follows."""
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -159,7 +160,12 @@ async def test_without_its_archive_nothing_can_be_delivered(problem: Exception) 
 
 
 @pytest.mark.parametrize(
-    ("problem", "error"), [(StillBuilding("Not known."), "still_building"), (OutOfSpace("full"), "store_full")]
+    ("problem", "error"),
+    [
+        (StillBuilding("Not known."), "still_building"),
+        (OutOfSpace("full"), "store_full"),
+        (sqlite3.OperationalError("disk I/O error"), "store_full"),
+    ],
 )
 async def test_an_archive_that_cannot_be_had_at_the_moment_is_waited_for(problem: Exception, error: str) -> None:
     """Another attempt can help."""

@@ -26,6 +26,7 @@ from service.cluster import cluster
 from service.cluster.archives import ClusterArchives
 from service.cluster.documents import Documents
 from service.cluster.link import Link, Unavailable
+from service.cluster.live_lists import ListLost, LiveLists
 from service.cluster.objects import Objects
 from service.cluster.redis_link import RedisLink
 from service.database import Database
@@ -160,6 +161,28 @@ async def test_a_dead_builder_is_gone_on_with_by_one(three: list[Instance]) -> N
     assert [task.result() for task in done] == [True]
     assert len(waiting) == 1
     waiting.pop().cancel()
+
+
+async def test_who_finds_the_list_changed_as_it_goes_on_looks_again(
+    three: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entries were lost between its look and its own: nothing is wrong with the archive yet."""
+    first, second, _ = three
+    archive = await begin(first)
+    await die(first)
+    append, calls = LiveLists.append, list[object]()
+
+    async def lost_once(lists: LiveLists, *arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise ListLost
+        await append(lists, *arguments)
+
+    monkeypatch.setattr(LiveLists, "append", lost_once)
+
+    async with asyncio.timeout(TIMEOUT):
+        assert await second.follow(second.begin_archive(archive.id))
+    assert len(calls) == 2
 
 
 async def test_who_is_about_to_go_on_is_not_overtaken(three: list[Instance]) -> None:

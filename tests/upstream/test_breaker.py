@@ -297,6 +297,16 @@ class TestHalfOpen:
         with pytest.raises(CircuitOpen):
             breaker.admit()
 
+    def test_a_call_of_before_that_is_given_up_frees_no_place(self, breaker: Breaker, clock: FakeClock) -> None:
+        """The trial that is under way is the only one."""
+        late = breaker.admit()
+        half_open_trial(breaker, clock)
+
+        late.abandon()
+
+        with pytest.raises(CircuitOpen):
+            breaker.admit()
+
     def test_a_trial_of_an_earlier_rest_does_not_decide_a_later_one(
         self, breaker: Breaker, clock: FakeClock, metrics: Metrics
     ) -> None:
