@@ -36,8 +36,8 @@ ARCHIVES = (
     ),
     Mutant(
         "archives/archive.py",
-        "            if self.is_settled and start >= self.length:\n                break\n",
-        "            if self.is_settled:\n                break\n",
+        "(self.is_settled and start >= self.length)",
+        "self.is_settled",
         "a reader takes what was added while it was away",
         "tests/archives/test_archive.py",
         _DOWNLOADS,
@@ -379,8 +379,8 @@ ARCHIVES = (
     ),
     Mutant(
         "archives/archives.py",
-        "check_price([plan.without(known)], options)",
-        "check_price([plan], options)",
+        "check_price([plan.without(known)], options)\n            if options.refresh",
+        "check_price([plan], options)\n            if options.refresh",
         "what a caller has already costs nothing",
         "tests/archives/test_previews.py",
         "tests/e2e/test_since.py",
