@@ -308,8 +308,10 @@ async def test_a_callback_that_is_asked_for_again_and_again_is_made_once_at_a_ti
     engine = await EmbeddedJobs.open(database)
     begun: asyncio.Queue[str] = asyncio.Queue()
     under_way: list[str] = []
+    kept: list[object] = []
 
     async def call_back(job: Job) -> Callback:
+        kept.append(asyncio.current_task())  # else one that nobody holds would end by itself
         under_way.append(job.id)
         begun.put_nowait(job.id)
         try:
