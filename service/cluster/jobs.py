@@ -35,7 +35,7 @@ _AT_ONCE = 1000
 # docket has 100 connections, and each message that it takes needs one for a moment.
 _MESSAGES = 32
 # New messages are heard of at once; this only bounds what an idle instance asks Redis.
-_CHECK, _SCHEDULE = timedelta(seconds=2), timedelta(seconds=3)
+_CHECK, _SCHEDULE = timedelta(seconds=2.5), timedelta(seconds=3)
 _RECONNECT, _AFTER_FAULT = timedelta(seconds=1), timedelta(seconds=30)
 _HEARTBEAT = timedelta(seconds=15)  # only tells docket's own tools of this worker
 _RETRY = Retry(None, _AFTER_FAULT)

@@ -5,6 +5,7 @@ the instances in turn, without a balancer, whose probes cost the instances more 
 """
 
 import asyncio
+import os
 import sys
 import tempfile
 import time
@@ -105,7 +106,7 @@ async def _cpu_of_uploads(upstream: Upstream, proxy: S3Proxy, size: int, count: 
     command = [sys.executable, "-m", __name__, url, *map(str, files)]
     process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
     output, _ = await process.communicate()
-    assert process.returncode == 0
+    assert process.returncode == 0, process.returncode
     return float(output)
 
 
@@ -142,4 +143,5 @@ CASES: Mapping[str, Case] = {
 
 
 if __name__ == "__main__":
-    print(asyncio.run(_upload(sys.argv[1], [Path(name) for name in sys.argv[2:]])))
+    print(asyncio.run(_upload(sys.argv[1], [Path(name) for name in sys.argv[2:]])), flush=True)
+    os._exit(0)  # threads of the library may end an interpreter that is about to end with a crash
