@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -69,9 +69,7 @@ class Archives:
         deadline = time.monotonic() + options.wait_timeout
         if isinstance(order_id, str):
             order = await self._look_up(order_id, options, deadline)
-            known = await self.previews.keys_since(order_id, options)
-            plan = await self._context.plan(order_id, order, options)
-            await self.previews.check_price([plan.without(known)], options)
+            plan, known = await self._plan(order_id, order, options)
             if options.refresh:
                 plan = await self._refreshed(plan, order, options)
             plan = plan.new_since(known)
@@ -119,6 +117,16 @@ class Archives:
             orders[order_id] = outcome
         return orders
 
+    async def _plan(self, order_id: str, order: Order, options: Options) -> tuple[Plan, Collection[bytes]]:
+        """The plan of one order, and the keys of the images that its caller has already.
+
+        Raises `MaxCreditsExceeded`, and as `keys_since` and `Planner.plan`.
+        """
+        known = await self.previews.keys_since(order_id, options)
+        plan = await self._context.plan(order_id, order, options)
+        await self.previews.check_price([plan.without(known)], options)
+        return plan, known
+
     async def _refreshed(self, before: Plan, order: Order, options: Options) -> Plan:
         """The plan of one order in which every image is to be fetched anew."""
         order_id = before.order_id
@@ -156,9 +164,7 @@ class Archives:
 
         Raises `MaxCreditsExceeded` as that does.
         """
-        known = await self.previews.keys_since(order_id, options)
-        plan = await self._context.plan(order_id, order, options)
-        await self.previews.check_price([plan.without(known)], options)
+        plan, known = await self._plan(order_id, order, options)
         plan = plan.new_since(known)
         build = self._registry.joinable(plan.build_key, time.monotonic() + options.wait_timeout)
         return build.archive if build else await self._finished(plan) or plan

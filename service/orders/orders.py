@@ -20,6 +20,7 @@ log = get_logger(__name__)
 # An order in progress may be finished at any moment; this only absorbs a burst.
 _CHANGING_SECONDS = 1.0
 _SHORT_SECONDS = 2.0
+# Images of one order are listed within seconds of each other; what a count says besides may never be listed.
 _UNCHANGED_SECONDS = 30.0
 _MAX_SHORT = 1000
 # Of memory for all documents that are kept.
@@ -71,8 +72,7 @@ class Orders:
 
     def _is_short(self, order_id: str, order: Order) -> bool:
         """Whether it lists fewer images than it counts, and was not known to."""
-        is_awaited = order.is_merging or (order.is_processing and not order.images)
-        return bool(order.unlisted) and not is_awaited and self._short.get(order_id) != _counts(order)
+        return bool(order.unlisted) and not order.counts_others and self._short.get(order_id) != _counts(order)
 
     async def _poll_twice(self, order_id: str, order: Order) -> Order:
         """A listing may lag behind its count: what is still so a moment later is told to who does not wait."""

@@ -119,11 +119,17 @@ class _Recorded(AbstractContextManager[Span]):
 
     def __exit__(self, kind: object, error: BaseException | None, where: object) -> None:
         if isinstance(error, Exception):
-            reason, code = getattr(error, "reason", None), getattr(error, "code", None)
-            code = str(reason) if isinstance(reason, Enum) else code
-            mark_failed(self._span, code if isinstance(code, str) else type(error).__name__)
+            mark_failed(self._span, _code_of(error))
         detach(self._token)
         self._span.end()
+
+
+def _code_of(error: Exception) -> str:
+    """The reason of an image's failure, or the code of a problem; the class of any other error."""
+    reason, code = getattr(error, "reason", None), getattr(error, "code", None)
+    if isinstance(reason, Enum):
+        return str(reason)
+    return code if isinstance(code, str) else type(error).__name__
 
 
 def _read(traceparent: str | None) -> SpanContext | None:

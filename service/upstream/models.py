@@ -129,8 +129,13 @@ class Order:
 
     @property
     def may_grow(self) -> bool:
-        """Images are still to appear: brackets are being merged, or processing has not listed all of them yet."""
-        return self.is_merging or (self.is_processing and (not self.images or self.unlisted > 0))
+        """Images are still to appear: processing has not listed all of them yet, if any."""
+        return self.counts_others or (self.is_processing and self.unlisted > 0)
+
+    @property
+    def counts_others(self) -> bool:
+        """Its count may be of what no image is yet: brackets are being merged, or processing has listed nothing."""
+        return self.is_merging or (self.is_processing and not self.images)
 
     @property
     def left_out(self) -> int:

@@ -364,11 +364,13 @@ ARCHIVES = (
     Mutant(
         "archives/archives.py",
         (
-            "            await self.previews.check_price([plan.without(known)], options)\n"
+            "            plan, known = await self._plan(order_id, order, options)\n"
             "            if options.refresh:\n"
             "                plan = await self._refreshed(plan, order, options)\n"
         ),
         (
+            "            known = await self.previews.keys_since(order_id, options)\n"
+            "            plan = await self._context.plan(order_id, order, options)\n"
             "            if options.refresh:\n"
             "                plan = await self._refreshed(plan, order, options)\n"
             "            await self.previews.check_price([plan.without(known)], options)\n"
@@ -379,8 +381,8 @@ ARCHIVES = (
     ),
     Mutant(
         "archives/archives.py",
-        "check_price([plan.without(known)], options)\n            if options.refresh",
-        "check_price([plan], options)\n            if options.refresh",
+        "check_price([plan.without(known)], options)",
+        "check_price([plan], options)",
         "what a caller has already costs nothing",
         "tests/archives/test_previews.py",
         "tests/e2e/test_since.py",
