@@ -1,6 +1,5 @@
 """What probes and operators are told. No service runs."""
 
-import json
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,6 +15,7 @@ from service.api.route import EVERY_ROLE, Who
 from service.api.routes import ROUTES
 from service.settings import Settings
 from service.telemetry.metrics import Circuit, Metrics, Shared
+from tests.support.handled import document_of
 
 PROBES = ("/health", "/version", "/livez", "/readyz", "/metrics")
 SHARING: dict[str, Any] = {"shared_url": "redis://redis/0", "store_url": "s3://bucket"}
@@ -49,12 +49,6 @@ def asked(
     return request
 
 
-def document(answer: web.Response) -> dict[str, Any]:
-    assert isinstance(answer.body, bytes)
-    found: dict[str, Any] = json.loads(answer.body)
-    return found
-
-
 @pytest.mark.parametrize(
     ("is_ready", "is_usable", "status"),
     [(True, True, 200), (False, True, 503), (True, False, 503), (False, False, 503)],
@@ -65,7 +59,7 @@ async def test_traffic_is_taken_while_ready_and_able_to_store(is_ready: bool, is
 
     assert (await health.readyz(request)).status == status
     assert (await health.livez(request)).status == 200
-    assert document(await health.health(request))["store"] == ("ok" if is_usable else "unusable")
+    assert document_of(await health.health(request))["store"] == ("ok" if is_usable else "unusable")
 
 
 @pytest.mark.parametrize(
@@ -75,8 +69,8 @@ async def test_administrators_are_told_of_credits(limit: int | None, spent: int 
     """Never of fewer than none: the limit may be lower than it was. Others are told neither that nor of errors."""
     administrator = Caller(is_administrator=True)
 
-    told = document(await health.stats(asked(limit=limit, spent=spent, caller=administrator)))
-    others = document(await health.stats(asked(limit=limit, spent=spent)))
+    told = document_of(await health.stats(asked(limit=limit, spent=spent, caller=administrator)))
+    others = document_of(await health.stats(asked(limit=limit, spent=spent)))
 
     assert told["credits"] == {"spent_today": spent, "limit": limit, "left": left}
     assert told["recent_errors"] == ["an error"]
@@ -93,12 +87,12 @@ async def test_the_health_document_says_how_the_parts_stand(redis: int, s3: int)
     for circuit, state in zip(Circuit, (2, 1, 0, 0), strict=False):
         metrics.breaker_state.labels(circuit).set(state)
 
-    found = document(await health.health(asked(metrics=metrics, **SHARING)))
+    found = document_of(await health.health(asked(metrics=metrics, **SHARING)))
 
     words = {0: "unavailable", 1: "ok"}
     assert (found["redis"], found["s3"], found["api_key_configured"]) == (words[redis], words[s3], False)
     assert [found["circuits"][circuit] for circuit in Circuit][:2] == ["open", "half-open"]
-    assert document(await health.health(asked(autoenhance_api_key="key")))["api_key_configured"]
+    assert document_of(await health.health(asked(autoenhance_api_key="key")))["api_key_configured"]
 
 
 async def test_metrics_are_told_in_the_form_that_is_asked_for() -> None:

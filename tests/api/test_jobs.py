@@ -1,7 +1,6 @@
 """Whose jobs a request may see, and what there is to be had of them. No service runs."""
 
 import asyncio
-import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,6 +31,7 @@ from service.problems import (
 )
 from service.settings import ServiceKey, Settings
 from tests.jobs.conformance.work import ended, request
+from tests.support.handled import document_of
 from tests.support.samples import ORDER
 
 ONE, TWO = (Caller(ServiceKey(name, SecretStr(f"key-of-caller-{name}"))) for name in ("one", "two"))
@@ -103,12 +103,6 @@ def asked(
         match_info={"job_id": job_id, "order_id": ORDER},
     )
     found[CALLER] = caller or Caller()
-    return found
-
-
-def json_of(answer: web.Response) -> dict[str, Any]:
-    assert isinstance(answer.body, bytes)
-    found: dict[str, Any] = json.loads(answer.body)
     return found
 
 
@@ -283,7 +277,7 @@ async def test_a_page_names_the_next_one(limit: int, shown: int, has_more: bool)
     known = Known(*(Job.new(replace(request(), created=1_700_000_000.1234567 + number)) for number in range(2)))
     answer = await job_list.find(asked(known, ADMINISTRATOR, f"/?limit={limit}"))
 
-    page = json_of(answer)
+    page = document_of(answer)
     last = known.known[shown - 1]
     assert [item["job_id"] for item in page["items"]] == [job.id for job in known.known[:shown]]
     assert [item["links"]["self"] for item in page["items"]] == [

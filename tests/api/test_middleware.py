@@ -10,7 +10,7 @@ import pytest
 import structlog
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -85,9 +85,8 @@ async def test_before_it_an_error_is_a_problem_document(
     assert (response.status, response.content_type, cuts) == (status, "application/problem+json", [])
 
 
-@pytest.mark.parametrize(("status", "is_failed"), [(200, False), (404, False), (499, False), (500, True), (503, True)])
-async def test_an_answer_from_500_on_marks_its_trace(status: int, is_failed: bool) -> None:
-    """A fault of ours does; what a caller did wrong does not."""
+async def traced(status: int, fields: dict[str, Any] | None = None) -> ReadableSpan:
+    """The span of a request that is answered with `status`; `fields` are noted for the log."""
     exported, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exported))
     app = web.Application()
@@ -97,6 +96,8 @@ async def test_an_answer_from_500_on_marks_its_trace(status: int, is_failed: boo
     request[REQUEST_ID] = "id"
 
     async def handler(_: web.Request) -> web.StreamResponse:
+        if fields is not None:
+            request[LOG_FIELDS] = fields
         return web.Response(status=status)
 
     app[POLICIES] = {("GET", "/"): Route("GET", "/", handler)}
@@ -104,29 +105,22 @@ async def test_an_answer_from_500_on_marks_its_trace(status: int, is_failed: boo
     await middleware.trace(request, handler)
 
     (span,) = exported.get_finished_spans()
+    return span
+
+
+@pytest.mark.parametrize(("status", "is_failed"), [(200, False), (404, False), (499, False), (500, True), (503, True)])
+async def test_an_answer_from_500_on_marks_its_trace(status: int, is_failed: bool) -> None:
+    """A fault of ours does; what a caller did wrong does not."""
+    span = await traced(status)
+
     assert (span.name, span.status.is_ok) == ("GET /", not is_failed)
     assert (span.attributes or {}).get("error.type") == (str(status) if is_failed else None)
 
 
 async def test_a_download_that_was_cut_marks_its_trace() -> None:
     """It began with a 200; its trace has the status that is logged and counted."""
-    exported, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exported))
-    app = web.Application()
-    app[TRACES] = Traces(provider.get_tracer("test"))
-    request = make_mocked_request("GET", "/", app=app)
-    cast(Any, request.match_info.route.resource).canonical = "/"
-    request[REQUEST_ID] = "id"
+    span = await traced(200, {"outcome": "cut", "status": 503})
 
-    async def handler(_: web.Request) -> web.StreamResponse:
-        request[LOG_FIELDS] = {"outcome": "cut", "status": 503}
-        return web.Response()
-
-    app[POLICIES] = {("GET", "/"): Route("GET", "/", handler)}
-
-    await middleware.trace(request, handler)
-
-    (span,) = exported.get_finished_spans()
     assert (span.attributes or {})["http.status_code"] == 503
     assert not span.status.is_ok
 

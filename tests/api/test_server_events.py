@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Literal
 
 import pytest
 from aiohttp import ClientResponse, ClientSession, web
@@ -13,6 +12,7 @@ from aiohttp import ClientResponse, ClientSession, web
 from service.api import base_path, server_events
 from service.api.server_events import send_events
 from service.jobs.events import JobEvent
+from tests.support.counted import CountedEvent
 from tests.support.loopback import serving
 from tests.support.transport import TIMEOUT, yield_to_loop
 
@@ -33,25 +33,12 @@ def frame(event: JobEvent) -> bytes:
     return f"event: {event.name}\nid: {event.number}\ndata: {document}\n\n".encode()
 
 
-class Stop(asyncio.Event):
-    """A stop that knows how many wait for it."""
-
-    waiting = 0
-
-    async def wait(self) -> Literal[True]:
-        self.waiting += 1
-        try:
-            return await super().wait()
-        finally:
-            self.waiting -= 1
-
-
 @dataclass
 class Stream:
     """A job's events, as the test has them happen."""
 
     events: asyncio.Queue[JobEvent | None] = field(default_factory=asyncio.Queue)
-    stopping: Stop = field(default_factory=Stop)
+    stopping: CountedEvent = field(default_factory=CountedEvent)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     followed: list[AsyncGenerator[JobEvent, None]] = field(default_factory=list)

@@ -7,7 +7,8 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
 import pytest
@@ -144,28 +145,42 @@ async def test_a_client_that_leaves_is_told_apart(
     assert size == SMALL or client.fields["bytes"] < archive.length
 
 
-@pytest.mark.parametrize("is_complete", [True, False])
-async def test_where_the_kernel_cannot_send_files_every_reader_gets_the_right_bytes(
-    system: ArchiveSystem, monkeypatch: pytest.MonkeyPatch, is_complete: bool
-) -> None:
-    """Given a file system without `sendfile`, readers of one image at the same time do not disturb each other."""
+@pytest.fixture
+def without_sendfile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system from which the kernel cannot send."""
 
     def refused(*_: object) -> int:
         raise OSError(errno.EINVAL, "Invalid argument")
 
     monkeypatch.setattr(os, "sendfile", refused)
-    archive = await archive_with(system, LARGE, is_complete=is_complete)
+
+
+@asynccontextmanager
+async def answering(system: ArchiveSystem, archive: Archive) -> AsyncIterator[str]:
+    """The URL of a server that answers every request with an archive."""
     sending = Delivery(system.images, Metrics())
 
     async def answer(request: web.Request) -> web.StreamResponse:
         request[STARTED] = time.monotonic()
         return await sending.deliver(request, archive, DeliveryOptions())
 
+    async with serving(web.get("/", answer)) as url:
+        yield url
+
+
+@pytest.mark.usefixtures("without_sendfile")
+@pytest.mark.parametrize("is_complete", [True, False])
+async def test_where_the_kernel_cannot_send_files_every_reader_gets_the_right_bytes(
+    system: ArchiveSystem, is_complete: bool
+) -> None:
+    """Readers of one image at the same time do not disturb each other."""
+    archive = await archive_with(system, LARGE, is_complete=is_complete)
+
     async def read(session: ClientSession, url: str) -> bytes:
         async with session.get(url) as response:
             return await response.content.readexactly(archive.length)
 
-    async with serving(web.get("/", answer)) as url, ClientSession() as session:
+    async with answering(system, archive) as url, ClientSession() as session:
         bodies = await asyncio.gather(*(read(session, url) for _ in range(3)))
         if not is_complete:
             archive.settle(State.COMPLETE, "")
@@ -174,23 +189,12 @@ async def test_where_the_kernel_cannot_send_files_every_reader_gets_the_right_by
     assert [whole.startswith(body) for body in bodies] == [True] * 3
 
 
-async def test_where_the_kernel_cannot_send_files_a_part_ends_where_it_was_to_end(
-    system: ArchiveSystem, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("without_sendfile")
+async def test_where_the_kernel_cannot_send_files_a_part_ends_where_it_was_to_end(system: ArchiveSystem) -> None:
     """Not a byte more, which would be taken for the next answer."""
-
-    def refused(*_: object) -> int:
-        raise OSError(errno.EINVAL, "Invalid argument")
-
-    monkeypatch.setattr(os, "sendfile", refused)
     archive = await archive_with(system, LARGE, is_complete=True)
-    sending = Delivery(system.images, Metrics())
 
-    async def answer(request: web.Request) -> web.StreamResponse:
-        request[STARTED] = time.monotonic()
-        return await sending.deliver(request, archive, DeliveryOptions())
-
-    async with serving(web.get("/", answer)) as url:
+    async with answering(system, archive) as url:
         host, port = url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nRange: bytes=100-100099\r\nConnection: close\r\n\r\n")

@@ -153,6 +153,19 @@ async def test_other_images_that_are_marked_while_some_are_told_are_told_next(
     assert await second.generations.observe(ORDER, BOTH) == {"a": 0, "b": 1}
 
 
+def delay_updates(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Let the storage be late for this instance; what it is asked for is done while the event is set."""
+    documents, gate = instance.shared._documents, asyncio.Event()
+    update = documents.update
+
+    async def update_late(*values: object, **more: object) -> object:
+        await gate.wait()
+        return await update(*values, **more)  # type: ignore[arg-type]  # as it was called
+
+    monkeypatch.setattr(documents, "update", update_late)
+    return gate
+
+
 async def test_what_comes_late_is_known_at_the_next_look(
     two: tuple[Instance, Instance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,14 +174,7 @@ async def test_what_comes_late_is_known_at_the_next_look(
     await first.look()
     await second.look(busy=True)
     monkeypatch.setattr(generations, "_WAIT_SECONDS", 0)
-    documents, gate = first.shared._documents, asyncio.Event()
-    update = documents.update
-
-    async def update_late(*values: object, **more: object) -> object:
-        await gate.wait()
-        return await update(*values, **more)  # type: ignore[arg-type]  # as it was called
-
-    monkeypatch.setattr(documents, "update", update_late)
+    gate = delay_updates(first, monkeypatch)
     late = await first.look()
     gate.set()
     async with asyncio.timeout(TIMEOUT):
@@ -180,7 +186,7 @@ async def test_what_comes_late_is_known_at_the_next_look(
     gate.set()
 
 
-async def test_what_comes_after_the_end_is_let_go_of(two: tuple[Instance, Instance]) -> None:
+async def test_what_comes_after_the_end_is_dropped(two: tuple[Instance, Instance]) -> None:
     """The database has closed by then: it is known to all, and no error."""
     first, _ = two
     await first.look()
@@ -208,14 +214,7 @@ async def test_who_wants_images_made_anew_waits_for_the_storage(
     first, _ = two
     await first.look()
     monkeypatch.setattr(generations, "_WAIT_SECONDS", 0)
-    documents, gate = first.shared._documents, asyncio.Event()
-    update = documents.update
-
-    async def update_late(*values: object, **more: object) -> object:
-        await gate.wait()
-        return await update(*values, **more)  # type: ignore[arg-type]  # as it was called
-
-    monkeypatch.setattr(documents, "update", update_late)
+    gate = delay_updates(first, monkeypatch)
     looking = asyncio.create_task(first.shared.observe(ORDER, observable(READY), {"a"}))
     done, _ = await asyncio.wait([looking], timeout=0.1)
     gate.set()

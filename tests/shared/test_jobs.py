@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from types import SimpleNamespace
-from typing import Literal, cast
+from typing import cast
 
 import pytest
 from docket import Docket, Retry, Worker
@@ -25,6 +25,7 @@ from service.problems import JobsUnavailable
 from service.telemetry.metrics import Metrics
 from tests.jobs.conformance.engines import LEASE, open_engine
 from tests.jobs.conformance.work import ARRIVED, DELIVERED, TIMEOUT, ended, request, running
+from tests.support.counted import CountedEvent
 from tests.support.redis_server import RedisServer
 from tests.support.transport import yield_to_loop
 
@@ -298,23 +299,10 @@ async def test_what_nobody_would_run_is_not_on_record(redis: RedisServer, monkey
         assert await engine.find(JobFilter(), 9) == []
 
 
-class Session(asyncio.Event):
-    """A session that knows how many wait for its end."""
-
-    waiting = 0
-
-    async def wait(self) -> Literal[True]:
-        self.waiting += 1
-        try:
-            return await super().wait()
-        finally:
-            self.waiting -= 1
-
-
 async def test_a_run_that_has_ended_waits_for_no_end_of_its_session() -> None:
     """Which may be weeks away. The work's answer is the run's."""
     docket = SimpleNamespace(register=lambda *_, **__: None)
-    jobs, session = SharedJobs(cast(JobRecords, None), cast(Docket, docket), LEASE), Session()
+    jobs, session = SharedJobs(cast(JobRecords, None), cast(Docket, docket), LEASE), CountedEvent()
 
     async def work() -> str:
         await asyncio.sleep(0)
@@ -337,7 +325,7 @@ async def test_a_run_that_is_cancelled_has_ended_before_its_message() -> None:
             await yield_to_loop()
             done.append("ended")
 
-    message = asyncio.create_task(jobs._within(Session(), "a-job", work()))
+    message = asyncio.create_task(jobs._within(CountedEvent(), "a-job", work()))
     await yield_to_loop()
     message.cancel()
     await asyncio.wait([message])
@@ -359,7 +347,11 @@ async def test_runs_are_told_when_their_session_ends() -> None:
 async def test_a_run_goes_on_when_its_session_ends() -> None:
     """For the next one, which is given the same message: it is one run."""
     docket = SimpleNamespace(register=lambda *_, **__: None)
-    jobs, session, gate = SharedJobs(cast(JobRecords, None), cast(Docket, docket), LEASE), Session(), asyncio.Event()
+    jobs, session, gate = (
+        SharedJobs(cast(JobRecords, None), cast(Docket, docket), LEASE),
+        CountedEvent(),
+        asyncio.Event(),
+    )
     begun: list[int] = []
 
     async def work() -> str:
@@ -372,7 +364,7 @@ async def test_a_run_goes_on_when_its_session_ends() -> None:
     session.set()
     with pytest.raises(asyncio.CancelledError):
         await first
-    second = asyncio.create_task(jobs._within(Session(), "a-job", work()))
+    second = asyncio.create_task(jobs._within(CountedEvent(), "a-job", work()))
     await yield_to_loop()
     gate.set()
 
@@ -467,7 +459,7 @@ async def test_a_message_runs_its_job_once(is_ended: bool) -> None:
     job = Job.new(request(callback_url=URL))
     end = ended(job)
 
-    await told_by([end if is_ended else job, end], steps)._run_job(job.id, Retry(), Session())
+    await told_by([end if is_ended else job, end], steps)._run_job(job.id, Retry(), CountedEvent())
 
     assert steps == [*([] if is_ended else [("run", job.id)]), (f"callback:{job.id}", job.id)]
 
@@ -479,7 +471,7 @@ async def test_a_message_without_a_record_comes_again_for_some_seconds(attempt: 
     retry.attempt = attempt
 
     with nullcontext() if is_last else pytest.raises(ForcedRetry):
-        await told_by([None], [])._run_job("a-job", retry, Session())
+        await told_by([None], [])._run_job("a-job", retry, CountedEvent())
 
     assert retry.delay.total_seconds() == (0 if is_last else 1)
 
@@ -491,7 +483,7 @@ async def test_a_job_is_delivered_and_then_its_receiver_is_told() -> None:
     attempted = replace(DELIVERED, next_at=job.request.created)
 
     with pytest.raises(ForcedRetry):
-        await told_by([ended(job)], steps)._call_back(job.id, Retry(None), Session())
+        await told_by([ended(job)], steps)._call_back(job.id, Retry(None), CountedEvent())
 
     assert steps == ["delivered", ARRIVED, "called back", attempted]
 

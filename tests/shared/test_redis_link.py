@@ -210,41 +210,43 @@ async def test_late_calls_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> Non
     assert made == ["made", "made"]
 
 
+class Hanging:
+    """A call whose first answer never comes."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.made = 0
+
+    async def __call__(self) -> None:
+        self.made += 1
+        if self.made == 1:
+            self.begun.set()
+            await asyncio.Event().wait()
+
+
 async def test_what_is_late_is_done_again_when_the_instance_leaves_meanwhile(redis: RedisServer) -> None:
     """Whether Redis has done it cannot be told."""
-    begun, made = asyncio.Event(), []
-
-    async def make() -> None:
-        made.append("made")
-        if len(made) == 1:
-            begun.set()
-            await asyncio.Event().wait()
+    make = Hanging()
 
     async with asyncio.timeout(TIMEOUT), RedisLink.open(redis.url, "mine", Metrics()) as link:
         link.call_later(make)
-        await begun.wait()
+        await make.begun.wait()
 
-    assert made == ["made", "made"]
+    assert make.made == 2
 
 
 async def test_what_must_be_done_is_done_though_who_wanted_it_has_left(redis: RedisServer) -> None:
     """Whether Redis did it cannot be told: it is done again."""
-    begun, made = asyncio.Event(), []
-
-    async def make() -> None:
-        made.append("made")
-        if len(made) == 1:
-            begun.set()
-            await asyncio.Event().wait()
+    make = Hanging()
 
     async with asyncio.timeout(TIMEOUT), RedisLink.open(redis.url, "mine", Metrics()) as link:
         caller = asyncio.create_task(link.call_surely(make))
-        await begun.wait()
+        await make.begun.wait()
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
 
-    assert made == ["made", "made"]
+    assert make.made == 2
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The order call as the rooms above see it: what is sent, and what answers become."""
+"""The order call as its callers see it: what is sent, and what answers become."""
 
 import asyncio
 import gzip

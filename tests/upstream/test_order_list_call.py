@@ -1,4 +1,4 @@
-"""The list of orders as the rooms above see it: what is asked, what answers become, and how a page is read."""
+"""The list of orders as its callers see it: what is asked, what answers become, and how a page is read."""
 
 import json
 import re
