@@ -221,6 +221,7 @@ async def test_images_of_an_order_that_come_together_are_found_and_named_togethe
 ) -> None:
     """One request each, however many they are; and what is known of them is not asked for again."""
     first, second = two
+    monkeypatch.setattr(first._index._writes, "_pause", 0.5)  # also on a machine on which 20 uploads take that long
     calls, calls_of_other = requests_of(first, monkeypatch), requests_of(second, monkeypatch)
     keys = [f"v{number}.0" for number in range(20)]
 
