@@ -41,7 +41,7 @@ from service.archives.planner import choose
 from service.archives.renditions import Presets
 from service.problems import InvalidParameter, LinkNotFound, LinksUnavailable, Unauthorized
 from service.upstream.formats import FORMAT_EXTENSIONS
-from service.upstream.models import ImageState
+from service.upstream.models import HOPELESS, ImageState
 
 # Only the beginning of a request is judged, so a download may go on for longer. But a browser that lost the connection
 # comes back with the same link: 100 images of 4 MB take 6 minutes at 10 Mbit/s.
@@ -50,7 +50,7 @@ LIFETIME_SECONDS = 600
 _ORDER = re.compile(r"(?:/v1)?/orders/([^/]+)/images(?:/([^/]+))?")
 _RESULT = re.compile(r"/v1/archives/[0-9a-f]{32}|(?:/v1)?/jobs/[0-9a-f]{32}/download")
 _ID = re.compile(r"[0-9a-f]{32}")
-_HOPELESS = frozenset({ImageState.WAITING, ImageState.FAILED, ImageState.EXPIRED})
+_ABSENT = HOPELESS | {ImageState.WAITING}
 # A link stands for the same photos to its end.
 _UNSHARED = ("refresh", "since", "max_credits")
 
@@ -183,7 +183,7 @@ async def _share(request: web.Request, url: URL, seconds: int) -> web.Response:
     images = [
         (image.image_id, image.image_name or image.image_id)
         for image in chosen
-        if image.image_id and image.state not in _HOPELESS
+        if image.image_id and image.state not in _ABSENT
     ]
     if not images:
         raise InvalidParameter("path", "none of these images can be had from Autoenhance")

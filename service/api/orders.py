@@ -23,10 +23,9 @@ from service.archives.outcomes import obstacle
 from service.archives.plan import Plan, PlannedImage
 from service.archives.planner import parts_of
 from service.images.blobs import Blob
-from service.upstream.models import ImageState, Order
+from service.upstream.models import HOPELESS, ImageState, Order
 
 _MAX_LISTED = 10_000
-_HOPELESS = frozenset({ImageState.FAILED, ImageState.EXPIRED})
 
 
 class OverviewImage(Document):
@@ -118,7 +117,7 @@ def _document(plan: Plan, stored: Mapping[str, Blob], base: str, *, is_truncated
             image.image_id, image.name, None, 0, None, obstacle(image), 0, image.status_reason, image.rendition or None
         )
         for image in plan.images
-        if image.state in _HOPELESS and image.key not in stored
+        if image.state in HOPELESS and image.key not in stored
     ]
     return {
         "order_id": plan.order_id,

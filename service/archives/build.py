@@ -44,11 +44,10 @@ from service.telemetry.logs import get_logger
 from service.telemetry.metrics import ArchiveOutcome, ImageOutcome, Metrics
 from service.telemetry.traces import mark_failed, span
 from service.upstream.concurrency import NotWanted
-from service.upstream.models import ImageState, Order
+from service.upstream.models import FINAL, Order
 
 log = get_logger(__name__)
 
-_FINAL = frozenset({ImageState.READY, ImageState.FAILED, ImageState.EXPIRED})
 # Images of one build that are under way, for each that may be downloaded at once: while some are being stored, the
 # downloads go on.
 _AT_ONCE = 2
@@ -191,7 +190,7 @@ class Build:
                 now = self._entries if order not in self._gone else {}
                 for entry, image in list(waiting.items()):
                     current = now.get(entry)
-                    if current is None or current.state in _FINAL or is_last_poll:
+                    if current is None or current.state in FINAL or is_last_poll:
                         del waiting[entry]
                         if current is None:
                             ready.put_nowait((image, Reason.IMAGE_NOT_FOUND))

@@ -16,7 +16,7 @@ from service.images.identity import digest, key_digest
 from service.images.legacy import StoredKey
 from service.images.requests import ImageRequest
 from service.problems import NothingNew, Problem
-from service.upstream.models import ImageState, Rendition
+from service.upstream.models import HOPELESS, ImageState, Rendition
 
 
 # No model: there may be thousands, and each would take ten times the memory.
@@ -203,12 +203,11 @@ class Plan(BaseModel):
 
     def to_buy(self, stored: Collection[str]) -> int:
         """Images that a build would buy, a credit each, if those under the keys in `stored` are stored."""
-        hopeless = (ImageState.FAILED, ImageState.EXPIRED)
         return len(
             {
                 image.image_id
                 for image in self.images
-                if image.state not in hopeless and image.key not in stored and self.request(image).buys
+                if image.state not in HOPELESS and image.key not in stored and self.request(image).buys
             }
         )
 

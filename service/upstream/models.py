@@ -33,6 +33,13 @@ class ImageState(StrEnum):
     FAILED = "failed"
     EXPIRED = "expired"
     UNKNOWN = "unknown"
+    UNIDENTIFIED = "unidentified"
+    """Of a planned image: it is listed without an id, by which it could be asked for."""
+
+
+HOPELESS = frozenset({ImageState.FAILED, ImageState.EXPIRED, ImageState.UNIDENTIFIED})
+"""Autoenhance will not have it, however long it is waited for."""
+FINAL = HOPELESS | {ImageState.READY}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,9 +130,7 @@ class Order:
         """Nothing will change by itself any more: no image is waited for, none is still to appear."""
         if self.may_grow:
             return False
-        return bool(self.images) and all(
-            image.state in (ImageState.READY, ImageState.FAILED, ImageState.EXPIRED) for image in self.images
-        )
+        return bool(self.images) and all(image.state in FINAL for image in self.images)
 
     @property
     def may_grow(self) -> bool:
