@@ -13,12 +13,12 @@ from service.api.query import read_options, read_order_id, read_query
 from service.api.route import Answer, Parameter, Problems, Route, Who, count
 from service.archives.archive import Archive, State
 from service.archives.delivery import DeliveryOptions
-from service.archives.names import archive_filename, content_disposition
+from service.archives.names import archive_filename
 from service.archives.options import Options
 from service.archives.plan import Plan
 from service.archives.ranges import parse_range
 from service.archives.renditions import RenditionOptions
-from service.archives.response_heads import headers, is_not_modified, not_modified
+from service.archives.response_heads import common_headers, headers, is_not_modified, not_modified
 from service.problems import (
     NO_PURCHASES,
     UPSTREAM_DOWN,
@@ -93,15 +93,7 @@ async def describe(request: web.Request, asked: tuple[str, Options] | None = Non
     if not isinstance(found, Plan):
         return head_of(request, found, ranges=ranges)
     filename = archive_filename(order.name, order_id, part=options.part)
-    return empty(
-        {
-            "Content-Type": "application/zip",
-            "Content-Disposition": content_disposition(filename),
-            "Accept-Ranges": "bytes" if ranges else "none",
-            "Cache-Control": "private, no-transform",
-            "X-Total-Images": str(len(found.images)),
-        }
-    )
+    return empty(common_headers(filename, len(found.images), ranges=ranges))
 
 
 async def _takes_ranges(request: web.Request, archive: Archive | None, order_id: str, options: Options) -> bool:

@@ -8,20 +8,27 @@ from service.archives.ranges import ByteRange, parse_range
 from service.problems import PreconditionFailed
 
 
-def headers(archive: Archive, *, stale: bool = False, ranges: bool = True) -> dict[str, str]:
-    """What every answer about the archive's bytes says of it. `ranges`: whether a bare range is safe at its URL."""
-    named_by = next((order for order in archive.orders if order.code is None), archive.orders[0])
-    filename = archive_filename(named_by.name, named_by.order_id, part=named_by.part, more=len(archive.orders) - 1)
-    found = {
+def common_headers(filename: str, images: int, *, ranges: bool = True) -> dict[str, str]:
+    """What every answer about a ZIP says of it, also of one that is not begun. `ranges`: whether a bare range is safe
+    at its URL."""
+    return {
         "Content-Type": "application/zip",
         "Content-Disposition": content_disposition(filename),
-        "ETag": f'"{archive.id}"',
         "Accept-Ranges": "bytes" if ranges else "none",
         "Cache-Control": "private, no-transform",
+        "X-Total-Images": str(images),
+    }
+
+
+def headers(archive: Archive, *, stale: bool = False, ranges: bool = True) -> dict[str, str]:
+    """What every answer about the archive's bytes says of it; `ranges` as above."""
+    named_by = next((order for order in archive.orders if order.code is None), archive.orders[0])
+    filename = archive_filename(named_by.name, named_by.order_id, part=named_by.part, more=len(archive.orders) - 1)
+    found = common_headers(filename, archive.total, ranges=ranges) | {
+        "ETag": f'"{archive.id}"',
         "Link": f'</v1/archives/{archive.id}/report>; rel="describedby"',
         "X-Accel-Buffering": "no",
         "X-Archive-Id": archive.id,
-        "X-Total-Images": str(archive.total),
     }
     if archive.is_whole:
         found |= {"X-Downloaded": str(archive.downloaded), "X-Failed": str(len(archive.failures))}

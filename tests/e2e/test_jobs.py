@@ -14,7 +14,7 @@ from service.api.new_job import NewJob
 from service.archives.archives import Archives
 from service.problems import ArchiveGone
 from tests.support.client import TIMEOUT, Service, StartService
-from tests.support.jobs import Document, document, ended, events, post, status, submit
+from tests.support.jobs import Document, ended, events, post, status, submit
 from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo
 from tests.support.upstream import FakeUpstream
 
@@ -32,7 +32,7 @@ def two_images(upstream: FakeUpstream) -> None:
 async def test_a_job_is_accepted_built_and_downloaded(upstream: FakeUpstream, service: Service) -> None:
     """202 with its address; the same ZIP as a download's, by range too; nothing is fetched a second time."""
     answer = await post(service)
-    accepted = document(answer)
+    accepted = answer.document
     job = await ended(service, accepted)
     path = f"/v1/jobs/{accepted['job_id']}/download"
     whole = await service.ask(path)
@@ -289,10 +289,10 @@ async def test_an_unknown_job_is_a_404(service: Service, job_id: str, method: st
 
 async def test_the_first_generations_paths_are_the_same(service: Service) -> None:
     """Create, look, download."""
-    created = document(await service.ask(f"/orders/{ORDER}/jobs", method="POST"))
+    created = (await service.ask(f"/orders/{ORDER}/jobs", method="POST")).document
     await ended(service, created)
 
-    assert document(await service.ask(f"/jobs/{created['job_id']}"))["status"] == "complete"
+    assert (await service.ask(f"/jobs/{created['job_id']}")).document["status"] == "complete"
     assert (await service.ask(f"/jobs/{created['job_id']}/download")).status == 200
 
 
@@ -317,7 +317,7 @@ async def test_cancelling_one_of_two_leaves_the_other(upstream: FakeUpstream, se
     first, second = await submit(service), await submit(service)
     await upstream.until(lambda: upstream.calls("b") == 1)
 
-    cancelled = document(await service.ask(f"/v1/jobs/{first['job_id']}", method="DELETE"))
+    cancelled = (await service.ask(f"/v1/jobs/{first['job_id']}", method="DELETE")).document
     gate.set()
     other = await ended(service, second)
     gone = await service.ask(f"/v1/jobs/{first['job_id']}/download")
@@ -349,7 +349,7 @@ async def test_cancelling_what_has_ended_changes_nothing(service: Service) -> No
 
     answer = await service.ask(f"/v1/jobs/{job['job_id']}", method="DELETE")
 
-    assert (answer.status, document(answer)) == (200, job)
+    assert (answer.status, answer.document) == (200, job)
     assert (await service.ask(f"/v1/jobs/{job['job_id']}/download")).status == 200
 
 
@@ -429,7 +429,7 @@ async def listed(service: Service, headers: dict[str, str] | None = None, **quer
     """A page of jobs."""
     answer = await service.ask("/v1/jobs", params=query, headers=headers)
     assert answer.status == 200, answer.body
-    return document(answer)
+    return answer.document
 
 
 async def test_jobs_are_listed_page_by_page(start_service: StartService) -> None:
@@ -446,7 +446,7 @@ async def test_jobs_are_listed_page_by_page(start_service: StartService) -> None
     second = await listed(service, one, limit="2", cursor=first["next_cursor"])
     of_order = await listed(service, one, order_id=ORDER.upper())
     everybody = await listed(service, {"X-Admin-Token": "root"})
-    looked_at = document(await service.ask(f"/v1/jobs/{ids[0]}", headers=one))
+    looked_at = (await service.ask(f"/v1/jobs/{ids[0]}", headers=one)).document
 
     assert [job["job_id"] for job in whole["items"]] == ids
     assert whole["next_cursor"] is second["next_cursor"] is None

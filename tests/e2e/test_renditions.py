@@ -80,7 +80,7 @@ async def test_equal_requests_are_one_archive(upstream: FakeUpstream, service: S
         await download(service, *SEVERAL[::-1]),
         await download(service, ("rendition", "web,format=webp"), ("rendition", "print,preview=false")),
     ]
-    job = await jobs.ended(service, jobs.document(await post(service, {"rendition": ["print", "web"]})))
+    job = await jobs.ended(service, (await post(service, {"rendition": ["print", "web"]})).document)
 
     assert {other.headers["ETag"] for other in others} == {first.headers["ETag"]}
     assert job["archive_id"] == first.headers["X-Archive-Id"]
@@ -111,7 +111,7 @@ async def test_a_failure_is_told_by_rendition(upstream: FakeUpstream, service: S
     upstream.images["b"] = half
     missing = {"image_id": "b", "name": "kitchen.jpg", "code": "image_not_found", "rendition": "print"}
 
-    job = await jobs.ended(service, jobs.document(await post(service, {"rendition": ["print", "web"]})))
+    job = await jobs.ended(service, (await post(service, {"rendition": ["print", "web"]})).document)
     answer = await download(service, path=f"/v1/jobs/{job['job_id']}/download")
     report = (await service.ask(f"/v1/archives/{job['archive_id']}/report")).document
     strict = await download(service, *SEVERAL, ("on_failure", "strict"))
@@ -215,7 +215,7 @@ async def test_an_operators_preset_is_known(start_service: StartService) -> None
     service = await start_service(renditions='{"flyer": {"max_width": 1200}}')
 
     answer = await download(service, ("rendition", "flyer"), ("rendition", "web"))
-    job = await jobs.ended(service, jobs.document(await post(service, {"rendition": ["flyer", "web"]})))
+    job = await jobs.ended(service, (await post(service, {"rendition": ["flyer", "web"]})).document)
 
     assert sorted(answer.members)[0] == "flyer/kitchen.jpg"
     assert job["archive_id"] == answer.headers["X-Archive-Id"]

@@ -10,7 +10,7 @@ from service.sandbox import ImageSpec, Sandbox, SandboxConfig
 from service.sandbox.state import Order
 from tests.support import jobs
 from tests.support.client import TIMEOUT, Answer, Service, StartService
-from tests.support.jobs import Document, document, ended
+from tests.support.jobs import Document, ended
 from tests.support.loopback import serving
 from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order, photo, png, webp
 from tests.support.upstream import FakeUpstream
@@ -48,7 +48,7 @@ async def job_of(service: Service, order_ids: object = ORDERS, **options: Any) -
     """The job of these orders when it has ended."""
     answer = await post(service, order_ids, **options)
     assert answer.status == 202, answer.body
-    return await ended(service, document(answer))
+    return await ended(service, answer.document)
 
 
 async def zip_of(service: Service, job: Document, **headers: str) -> Answer:
@@ -280,7 +280,7 @@ async def test_events_tell_each_image_with_its_order(upstream: FakeUpstream, ser
         ORDER: order(["a", nameless]),
         OTHER_ORDER: order(["c", nameless], order_id=OTHER_ORDER, name="Other"),
     }
-    job = document(await post(service, [ORDER, OTHER_ORDER]))
+    job = (await post(service, [ORDER, OTHER_ORDER])).document
 
     events = await jobs.all_events(service, job)
 
@@ -311,7 +311,7 @@ async def test_the_list_finds_it_by_any_of_its_orders(start_service: StartServic
 async def test_one_idempotency_key_is_one_job(service: Service) -> None:
     """Of just these orders."""
     headers = {"Idempotency-Key": "once"}
-    first, again = [document(await post(service, headers=headers)) for _ in range(2)]
+    first, again = [(await post(service, headers=headers)).document for _ in range(2)]
     other = await post(service, ORDERS[:2], headers=headers)
 
     assert first["job_id"] == again["job_id"]
@@ -415,7 +415,7 @@ async def test_a_restart_in_the_middle_goes_on(
     upstream.hold("d")
     data_dir = tmp_path / "kept"
     service = await start_service(data_dir=data_dir)
-    job = document(await post(service))
+    job = (await post(service)).document
     async with jobs.events(service, job) as stream:
         async for event in stream:
             if event.job["downloaded"] == 3:

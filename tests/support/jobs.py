@@ -31,7 +31,7 @@ async def submit(
     """Create a job; its document as first answered."""
     answer = await post(service, order_id, headers=headers, **query)
     assert answer.status == 202, answer.body
-    return document(answer)
+    return answer.document
 
 
 async def post(
@@ -41,16 +41,9 @@ async def post(
     return await service.ask(f"/v1/orders/{order_id}/jobs", method="POST", params=query, headers=headers)
 
 
-def document(answer: Answer) -> Document:
-    """The JSON object that was answered."""
-    found = json.loads(answer.body)
-    assert isinstance(found, dict)
-    return found
-
-
 async def status(service: Service, job: Document) -> Document:
     """The job as it stands."""
-    return document(await service.ask(f"/v1/jobs/{job['job_id']}"))
+    return (await service.ask(f"/v1/jobs/{job['job_id']}")).document
 
 
 @asynccontextmanager
