@@ -254,6 +254,20 @@ class TestOriginals:
         assert (archive.state, [failure.is_original for failure in archive.failures]) == (State.COMPLETE, [True])
         assert result is again
 
+    async def test_one_that_may_come_yet_is_asked_for_again_beside_one_that_never_will(
+        self, system: ArchiveSystem, upstream: FakeUpstream
+    ) -> None:
+        """Given two that are missing, of which one is not there: the other one is had by the next request."""
+        fill_with(upstream, "a", "b")
+        upstream.originals |= {"a": 404, "b": 503}
+        first = await system.finished(include=("original",))
+
+        upstream.originals["b"] = jpeg(7)
+        second = await system.finished(include=("original",))
+
+        assert [failure.image_id for failure in first.failures] == ["a", "b"]
+        assert [failure.image_id for failure in second.failures] == ["a"]
+
 
 class TestBuild:
     async def test_new_downloads_start_only_while_somebody_wants_them(
