@@ -333,6 +333,21 @@ class TestSweep:
         assert await state(catalogue, archive) is None
         assert await database.run(lambda c: c.execute("SELECT count(*) FROM members").fetchone()[0]) == 0
 
+    async def test_an_id_is_remembered_for_a_day_after_it_has_gone(
+        self, catalogue: Catalogue, database: Database, blob: Blob, wall: FakeClock
+    ) -> None:
+        """Given one that was kept for two days, and that nobody has used since it was built."""
+        archive = await complete(catalogue, blob)
+        await catalogue.keep(archive.id, wall() + 2 * 24 * 3_600)
+        states = []
+        for seconds in (2 * 24 * 3_600 + 1, 24 * 3_600 - 1, 2):
+            wall.advance(seconds)
+            await catalogue.sweep(set(), 0)
+            found = await database.run(lambda c: c.execute("SELECT state FROM archives").fetchall())
+            states.append([state for (state,) in found])  # a look by id would count as use
+
+        assert states == [[GONE], [GONE], []]
+
 
 class TestHeld:
     """Which images an archive held, for who asks what is new since."""
