@@ -51,9 +51,15 @@ class SharedWindow:
 
     def __init__(self, url: str) -> None:
         from redis.asyncio import Redis  # comes with an extra
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
 
-        # `asyncio.timeout` bounds the calls; redis-py's own bound loses cancellations (CPython #86296).
-        self._redis = Redis.from_url(url, socket_timeout=None, socket_connect_timeout=SHARED_SECONDS)
+        self._redis = Redis.from_url(
+            url,
+            socket_timeout=None,  # calls are bounded here; redis-py's bound loses cancellations (CPython #86296)
+            socket_connect_timeout=SHARED_SECONDS,
+            retry=Retry(NoBackoff(), 1),  # that a connection was closed while it was idle only its use tells
+        )
         self._run = self._redis.register_script(_SCRIPT)
         self._alone = LocalWindow()
         self._failures = 0

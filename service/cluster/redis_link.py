@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from service.background import repeat
@@ -76,6 +78,7 @@ class RedisLink:
             timeout=CALL_SECONDS,
             socket_timeout=None,  # calls are bounded here; redis-py's bound loses cancellations (CPython #86296)
             socket_connect_timeout=BEAT_SECONDS,  # for the listener; calls are bounded as above
+            retry=Retry(NoBackoff(), 1),  # that a connection was closed while it was idle only its use tells
         )
         async with Redis.from_pool(pool) as redis:
             link = cls(redis, instance, metrics)

@@ -50,6 +50,19 @@ async def test_instances_count_together(open_window: Callable[[], SharedWindow])
     assert all(0 < state.seconds <= 60 for state in (*hits, tested))
 
 
+async def test_a_connection_that_was_closed_while_it_was_idle_is_opened_again(
+    redis: RedisServer, open_window: Callable[[], SharedWindow]
+) -> None:
+    """The caller is counted by all instances together, as before."""
+    first, second = open_window(), open_window()
+    await first.hit("caller", LIMIT)
+
+    redis.command("CLIENT", "KILL", "TYPE", "normal")
+    await first.hit("caller", LIMIT)
+
+    assert (await second.hit("caller", LIMIT)).remaining == 0
+
+
 async def test_callers_are_counted_apart(open_window: Callable[[], SharedWindow]) -> None:
     """By their keys; a test counts nothing."""
     window = open_window()

@@ -64,6 +64,21 @@ async def test_what_redis_lost_is_mended_though_its_first_answer_is_lost_too(red
     assert told == ["told"]
 
 
+async def test_connections_that_were_closed_while_they_were_idle_are_no_outage(redis: RedisServer) -> None:
+    """By a Redis that has a `timeout`, a restart, or a balancer: whoever takes one next is answered."""
+    async with asyncio.timeout(TIMEOUT), RedisLink.open(redis.url, "mine", Metrics()) as link:
+
+        async def ask_together() -> list[Any]:
+            return list(await asyncio.gather(*(link.call(link.redis.ping) for _ in range(5))))
+
+        await ask_together()
+        redis.command("CLIENT", "KILL", "TYPE", "normal")
+        answers = await ask_together()
+
+        assert answers == [True] * 5
+        assert link.link.is_up
+
+
 async def test_who_waits_hears_what_another_instance_publishes(redis: RedisServer) -> None:
     """Several topics in one message, each by itself; all of them after a connection that may have missed some."""
     heard: asyncio.Queue[str] = asyncio.Queue()
