@@ -36,7 +36,7 @@ local position, length = tonumber(ARGV[1]), redis.call('XLEN', KEYS[1])
 if length < position then return -1 end
 for at = 5, #ARGV do
   local id = (position + at - 4) .. '-0'
-  if length == position then
+  if position + at - 4 > length then
     redis.call('XADD', KEYS[1], id, 'e', ARGV[at])
   else
     local there = redis.call('XRANGE', KEYS[1], id, id)[1]

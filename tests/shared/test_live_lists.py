@@ -82,6 +82,32 @@ async def test_what_is_added_again_after_a_lost_answer_is_there_once(lists: Live
     assert (live.position, len(live.members), live.owner) == (4, 2, "")
 
 
+async def test_what_is_added_with_more_after_a_lost_answer_is_completed(lists: LiveLists) -> None:
+    """A builder that goes on alone adds all that it has when Redis is back; followers would wait for the rest."""
+    entries = [member_entry("me", member(number), 1) for number in (1, 2, 3)]
+    await lists.append(ID, 1, entries[:1])
+
+    await lists.append(ID, 1, entries)
+
+    live = LiveList(ID)
+    assert await lists.read(live)
+    assert [found for found, _ in live.members] == [member(1), member(2), member(3)]
+
+
+async def test_what_is_added_behind_anothers_entry_is_refused_as_a_whole(lists: LiveLists) -> None:
+    """Though it begins with what is there: nothing of it comes behind what the other has added."""
+    mine = [member_entry("me", member(number), 1) for number in (1, 2, 3)]
+    await lists.append(ID, 1, mine[:1])
+    await lists.append(ID, 2, [member_entry("other", member(4), 1)])
+
+    with pytest.raises(TakenOver):
+        await lists.append(ID, 1, mine)
+
+    live = LiveList(ID)
+    assert await lists.read(live)
+    assert [found for found, _ in live.members] == [member(1), member(4)]
+
+
 async def test_a_list_that_redis_lost_is_not_begun_in_the_middle(link: RedisLink, lists: LiveLists) -> None:
     """An append behind what is not there is refused."""
     await link.redis.flushall()
