@@ -1,6 +1,8 @@
 """Who of several instances fetches an image: a lease per image key, which lives as long as its holder does.
 
-batch:image:KEY   who has it, and the number of the lease; once it is given back, the order in whose index the image is
+batch:image:KEY               who has it, and the number of the lease; once it is given back, the order in whose index
+                              the image is
+batch:cannot-share:INSTANCE   S3 does not let an instance share what it has fetched
 """
 
 import asyncio
@@ -11,13 +13,14 @@ from functools import partial
 
 from service.cluster.image_index import TRUSTED_SECONDS
 from service.cluster.link import Link, Unavailable
-from service.cluster.redis_link import ALIVE_PREFIX, BEAT_SECONDS, CHANNEL, RedisLink
+from service.cluster.redis_link import ALIVE_PREFIX, BEAT_SECONDS, CHANNEL, LEASE_SECONDS, RedisLink
 from service.images.protocols import Lease
 
 TAKE = """
 -- Race: two that want an image at once, or find its holder dead at once. One of them gets it.
--- KEYS: leases. ARGV: me, prefix of who is alive, seconds, whether silence says death, then the number of each lease.
--- Returns of each the holder, the one before, and in which order's index the image is; ?: cannot be told.
+-- KEYS: leases. ARGV: me, prefix of who is alive, seconds, whether silence says death, prefix of who cannot share, then
+-- the number of each lease. Returns of each the holder, the one before, in which order's index the image is (?: cannot
+-- be told), and 1 where the holder cannot share it.
 local answers = {}
 for at, key in ipairs(KEYS) do
   local holder, order = string.match(redis.call('GET', key) or '', '^(%S*) ?(.*)')  -- version 1.0.0 gave no number
@@ -26,11 +29,11 @@ for at, key in ipairs(KEYS) do
     state = redis.call('GET', ARGV[2] .. holder) or (ARGV[4] == '0' and 'alive')
   end
   if state == 'alive' then
-    answers[at] = {holder, holder, '?'}
+    answers[at] = {holder, holder, '?', tostring(redis.call('EXISTS', ARGV[5] .. holder))}
   else
-    redis.call('SET', key, ARGV[1] .. ' ' .. ARGV[at + 4], 'EX', ARGV[3])
+    redis.call('SET', key, ARGV[1] .. ' ' .. ARGV[at + 5], 'EX', ARGV[3])
     local is_lost = order == '' and redis.call('EXISTS', ARGV[2] .. ARGV[1]) == 0
-    answers[at] = {ARGV[1], holder, (holder ~= '' or is_lost) and '?' or order}
+    answers[at] = {ARGV[1], holder, (holder ~= '' or is_lost) and '?' or order, '0'}
   end
 end
 return answers
@@ -56,6 +59,7 @@ _TOLD_SECONDS = 2 * TRUSTED_SECONDS
 _GATHER_SECONDS = 0.01
 # So long is waited for an image that is bought, and whose holder cannot share it.
 _WAIT_SECONDS = 60.0
+_CANNOT_SHARE = "batch:cannot-share:"
 
 
 class RedisImageLeases:
@@ -75,7 +79,9 @@ class RedisImageLeases:
         self._giving_back: asyncio.Task[None] | None = None
         self._untold_until = 0.0
         """Until then Redis may have lost where images are."""
+        self._has_warned = False
         redis.on_lost.append(self._retake)
+        redis.on_beat.append(self._warn)
 
     async def acquire(self, key: str, *, buys: bool) -> Lease:
         number = next(self._numbers)
@@ -84,9 +90,9 @@ class RedisImageLeases:
             while True:
                 told = released.next()
                 try:
-                    holder, before, order_id = await self._ask(key, number)
+                    holder, before, order_id, is_stuck = await self._ask(key, number)
                 except Unavailable as error:
-                    holder, before, order_id = self._redis.instance, "?", "?"
+                    holder, before, order_id, is_stuck = self._redis.instance, "?", "?", "0"
                     if not error.was_asked:
                         return Lease(is_only_one=False, give_back=partial(self._tell, key, number))
                 if holder == self._redis.instance:
@@ -94,11 +100,11 @@ class RedisImageLeases:
                     is_only_one = before in ("", self._redis.instance)
                     is_told = order_id != "?" and time.monotonic() > self._untold_until
                     return Lease(is_only_one, order_id if is_told else None, partial(self._release, key, number))
-                if self._s3.is_up:
-                    unshared_since = None
-                elif not buys:
+                if not buys and (is_stuck == "1" or not self._s3.is_up):
                     return Lease(is_only_one=False, give_back=partial(self._tell, key, number))
-                else:
+                if self._s3.is_steady and is_stuck == "0":
+                    unshared_since = None
+                elif buys:
                     unshared_since = unshared_since or time.monotonic()
                     if time.monotonic() - unshared_since > _WAIT_SECONDS:
                         raise TimeoutError
@@ -135,7 +141,8 @@ class RedisImageLeases:
     async def _ask_together(self) -> None:
         asked, self._asked = self._asked, []
         names, numbers = [_name(key) for key, *_ in asked], [number for _, number, _ in asked]
-        told = [self._redis.instance, ALIVE_PREFIX, _KEPT_SECONDS, int(self._redis.silence_is_death), *numbers]
+        silence = int(self._redis.silence_is_death)
+        told = [self._redis.instance, ALIVE_PREFIX, _KEPT_SECONDS, silence, _CANNOT_SHARE, *numbers]
         try:
             answers: list[list[bytes]] = await self._redis.call(lambda: self._take(keys=names, args=told))
         except Exception as error:
@@ -171,6 +178,16 @@ class RedisImageLeases:
         for _, number, order_id in leases:
             arguments += [f"{self._redis.instance} {number}", order_id]
         await self._give(keys=[*map(_name, keys)], args=arguments)
+
+    async def _warn(self) -> None:
+        """While what is fetched here cannot be shared, those who wait for it are told with each heartbeat."""
+        name = _CANNOT_SHARE + self._redis.instance
+        if not self._s3.is_steady:
+            self._has_warned = True
+            await self._redis.call(lambda: self._redis.redis.set(name, 1, px=int(LEASE_SECONDS * 1000)))
+        elif self._has_warned:
+            await self._redis.call(lambda: self._redis.redis.delete(name))
+            self._has_warned = False
 
     async def _retake(self) -> None:
         self._untold_until = time.monotonic() + TRUSTED_SECONDS

@@ -17,6 +17,8 @@ T = TypeVar("T")
 _LATE_SECONDS = 0.05
 _LATE_TIMES = 5
 _TRIES = 3
+# A storage that is slow answers in between: after its pause it must have answered for so long.
+_STEADY_SECONDS = 5.0
 
 
 class Unavailable(Exception):
@@ -49,6 +51,11 @@ class Link:
         self.is_up = True
         self.up_since = time.monotonic()
         """When calls last began to succeed again (of `time.monotonic`)."""
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether it answers, and not only for this moment."""
+        return self.is_up and time.monotonic() > self._retry_at + _STEADY_SECONDS
 
     async def call(self, command: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
         """What `command` returns, within its time. Raises `Unavailable`."""

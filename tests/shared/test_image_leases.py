@@ -258,6 +258,48 @@ async def test_what_its_holder_cannot_share_is_waited_for_anew_with_each_outage(
         await waiting
 
 
+@pytest.mark.parametrize("buys", [False, True])
+async def test_who_waits_is_told_that_the_holder_cannot_share(
+    mine: RedisLink, other: RedisLink, monkeypatch: pytest.MonkeyPatch, *, buys: bool
+) -> None:
+    """S3 is away for the holder alone: a preview is fetched again, and what is bought is not waited for without end."""
+    clock, storage = FakeClock(), Link(Shared.S3, Metrics(), seconds=1, pause=1, failures=())
+    monkeypatch.setattr("service.cluster.image_leases.time", clock)
+    monkeypatch.setattr("service.cluster.image_leases.BEAT_SECONDS", 0.001)
+    await RedisImageLeases(mine, storage).acquire(KEY, buys=buys)
+    storage.is_up = False
+    await mine.beat()
+    calls = count_calls(other, monkeypatch)
+
+    async with asyncio.timeout(TIMEOUT):
+        waiting = asyncio.create_task(leases_of(other).acquire(KEY, buys=buys))
+        while not waiting.done():
+            made = len(calls)
+            while len(calls) == made and not waiting.done():  # noqa: ASYNC110  # seen from outside
+                await asyncio.sleep(0.001)
+            clock.advance(25)
+
+    if buys:
+        with pytest.raises(TimeoutError):
+            waiting.result()
+    else:
+        assert not waiting.result().is_only_one
+
+
+async def test_a_holder_that_can_share_again_says_so(mine: RedisLink, other: RedisLink) -> None:
+    """At its next heartbeat: others wait for it as before."""
+    storage = Link(Shared.S3, Metrics(), seconds=1, pause=1, failures=())
+    await RedisImageLeases(mine, storage).acquire(KEY, buys=True)
+    told = []
+
+    for is_up in (True, False, True):
+        storage.is_up = is_up
+        await mine.beat()
+        told.append((await leases_of(other)._ask(KEY, 7))[-1])
+
+    assert told == ["0", "1", "0"]
+
+
 @pytest.mark.parametrize("lives", [True, False])
 async def test_a_lease_of_version_1_is_understood(mine: RedisLink, other: RedisLink, lives: bool) -> None:
     """It has no number. It is waited for while its holder lives, and taken over when that is gone."""

@@ -181,6 +181,24 @@ async def test_what_is_no_failure_passes(
     assert (link.is_up, link.up_since, metrics.values(metrics.shared_up)) == (True, 1_000.6, {"redis": 1})
 
 
+async def test_what_fails_again_and_again_is_not_steady_in_between(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a storage that is too slow for some calls; it is once it has answered for a while."""
+    clock = FakeClock()
+    monkeypatch.setattr("service.cluster.link.time", clock)
+    remote, steady = Remote(), [link.is_steady]
+
+    for error in (RuntimeError(), None, RuntimeError(), None):
+        remote.error = error
+        with pytest.raises(Unavailable) if error else nullcontext():
+            await link.call(remote.ask)
+        steady.append(link.is_steady)
+        clock.advance(3)
+    clock.advance(3)
+
+    assert steady == [True, False, False, False, False]
+    assert link.is_steady
+
+
 async def test_a_call_may_have_a_time_of_its_own(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of its tries."""
     times: list[float] = []

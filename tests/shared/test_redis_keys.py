@@ -57,6 +57,11 @@ async def tell_without_a_lease(link: RedisLink) -> None:
     await leases.close()
 
 
+async def warn_of_what_cannot_be_shared(link: RedisLink) -> None:
+    leases_of(link)._s3.is_up = False
+    await link.beat()
+
+
 async def begin_request(link: RedisLink) -> None:
     await SharedOrderRequests(link).begin("key")
 
@@ -135,6 +140,7 @@ async def accept_job(link: RedisLink) -> None:
         (take_lease, {"batch:image:image.0": 24 * HOUR}),
         (tell_where_an_image_is, {"batch:image:image.0": image_leases._TOLD_SECONDS}),
         (tell_without_a_lease, {"batch:image:image.0": image_leases._TOLD_SECONDS}),
+        (warn_of_what_cannot_be_shared, {"batch:cannot-share:mine": 8}),
         (begin_request, {"batch:order-request:key": 24 * HOUR}),
         (finish_request, {"batch:order-request:key": 24 * HOUR}),
         (take_request_over, {"batch:order-request:key": 24 * HOUR}),
