@@ -90,8 +90,8 @@ class _Progress:
 
     @property
     def number(self) -> int:
-        """How many outcomes were sent, by this stream or one before it."""
-        return len(self._seen)
+        """How many outcomes were sent, by this stream or one before it, which may have known more of them."""
+        return max(len(self._seen), self._skipped)
 
     async def follow(self, archives: Archives, job: Job, reading: ExitStack) -> None:
         """Turn to the job's archive, if that is not what is followed; pass over what was sent before."""
@@ -105,13 +105,13 @@ class _Progress:
             if self._archive is not None and not job.is_final:
                 reading.enter_context(self._archive.readers.reading(to_the_end=True))
         outcomes = self._outcomes()
-        while self.number < self._skipped and (result := next(outcomes, None)) is not None:
+        while len(self._seen) < self._skipped and (result := next(outcomes, None)) is not None:
             self._count(result)
 
     def take(self) -> Iterator[ImageResult]:
         """Each outcome that was not sent yet, once."""
         for result in self._outcomes():
-            if self._count(result):
+            if self._count(result) and len(self._seen) > self._skipped:
                 yield result
 
     def _outcomes(self) -> Iterator[ImageResult]:
@@ -151,7 +151,7 @@ class _Progress:
         """The job as it stood when so many outcomes were known; `result` is the latest."""
         progress = {
             "total": self._archive.total if self._archive else 0,
-            "downloaded": self.number - self._failed,
+            "downloaded": len(self._seen) - self._failed,
             "failed": self._failed,
             "bytes": self._bytes,
             "failures": [self._archive.failure_of(result)] if self._archive and result and result.code else [],

@@ -115,6 +115,23 @@ async def test_what_was_sent_before_is_passed_over() -> None:
     assert [(event.name, event.number) for event in found if event.name == "image"] == [("image", 3)]
 
 
+async def test_an_instance_that_is_behind_sends_nothing_again() -> None:
+    """Given a caller who has heard more elsewhere: its numbers do not go back, whenever this instance hears the rest."""
+    archive = building()
+    add(archive)
+    records = Records(running(archive))
+    found = stream(records, archive, after=3)
+    async with asyncio.timeout(TIMEOUT):
+        seen = [await anext(found)]
+        for _ in range(3):
+            add(archive)
+        seen.append(await anext(found))
+    records.become(ended(running(archive)))
+    await rest(found)
+
+    assert [(event.name, event.number) for event in seen] == [("status", 3), ("image", 4)]
+
+
 async def test_who_reconnects_hears_the_rest_as_it_came_though_the_list_was_sorted_meanwhile() -> None:
     """The list of a settled archive has the sequence of the order; the numbers that were sent are those of arrival."""
     archive = building()
