@@ -27,6 +27,7 @@ _FIRST_REQUEST_SECONDS = 1.0
 _LOOK_SECONDS = 0.02
 # Of Linux: milliseconds that bytes may wait to be taken, then the connection ends with ETIMEDOUT.
 _TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
+_LONGEST_MILLISECONDS = 2**31 - 1
 
 
 class Connection(web.RequestHandler):
@@ -58,7 +59,7 @@ class Connection(web.RequestHandler):
         self._peer = address
         connection = transport.get_extra_info("socket")
         if _TCP_USER_TIMEOUT is not None and connection is not None:
-            milliseconds = max(1, int(self._timeouts.send * 1000))
+            milliseconds = int(min(max(1, self._timeouts.send * 1000), _LONGEST_MILLISECONDS))
             connection.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, milliseconds)
         self._head_timer = asyncio.get_running_loop().call_later(self._timeouts.head, self._abort)
 

@@ -1,6 +1,7 @@
 """Callers' connections: which of them make room for one another."""
 
 import asyncio
+import socket
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import Any, cast
@@ -44,8 +45,8 @@ async def test_between_two_requests_one_may_be_ended_for_another(
 class Wire(asyncio.Transport):
     """A transport that only says where it leads."""
 
-    def __init__(self, peer: str = "192.0.2.7") -> None:
-        super().__init__({"peername": (peer, 9)})
+    def __init__(self, peer: str = "192.0.2.7", connection: socket.socket | None = None) -> None:
+        super().__init__({"peername": (peer, 9), "socket": connection})
         self.aborted = False
 
     def abort(self) -> None:
@@ -140,3 +141,14 @@ async def test_the_first_head_has_its_time(comes: bool) -> None:
     connection.connection_lost(None)
 
     assert was_ended is not comes
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux counts what was acknowledged")
+async def test_a_send_timeout_of_a_year_is_as_long_as_the_kernel_takes() -> None:
+    """25 days; a number that does not fit would end every connection's set-up half-way."""
+    with socket.socket() as connection:
+        Connection(web.Server(no_handler), replace(DEFAULT, send=365 * 86400.0), cast(Any, Door())).connection_made(
+            Wire(connection=connection)
+        )
+
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 2**31 - 1
