@@ -130,13 +130,18 @@ def presets(settings: Settings) -> Presets:
 
 
 async def components(app: web.Application) -> AsyncIterator[None]:
-    """Open what the handlers work with, from the disk up; close it in reverse."""
+    """Open what the handlers work with, from the disk up; close it in reverse.
+
+    Raises `InvalidSettings` for what only shows then.
+    """
     settings, metrics = app[keys.SETTINGS], app[keys.METRICS]
     async with AsyncExitStack() as stack:
         sinks = await stack.enter_async_context(report_errors(settings))
-        app[keys.TRACES] = await stack.enter_async_context(
-            export_traces(settings.traces_endpoint, URL(settings.autoenhance_api_base), sinks)
-        )
+        traces = export_traces(settings.traces_endpoint, URL(settings.autoenhance_api_base), sinks)
+        try:
+            app[keys.TRACES] = await stack.enter_async_context(traces)
+        except ValueError as error:  # the library's own variables, in its own words
+            raise InvalidSettings(f"OTEL_*: {error}") from None
         app[keys.ISSUES] = await stack.enter_async_context(open_issues(settings, app[keys.TRACES].client))
         schemas = [
             blob_index.SCHEMA,

@@ -64,6 +64,8 @@ async def _listen(connect: Callable[[], asyncio.Protocol], host: str, port: int)
     """Sockets that listen on every address of a host."""
     try:
         server = await asyncio.get_running_loop().create_server(connect, host, port, start_serving=False)
+    except UnicodeError as error:  # no look-up takes the host's name
+        raise CannotListen("this can be no host's name") from error
     except OSError as error:
         raise CannotListen(error.strerror or str(error)) from error
     try:

@@ -38,10 +38,7 @@ def serve(overrides: Mapping[str, object]) -> int:
     except InvalidSettings as error:
         return refuse(error, code=2)
     except CannotListen as error:
-        cause = error.__cause__
-        words = isinstance(cause, OSError) and why_not_listening(
-            cause, settings.host, str(settings.port), "PORT or --port"
-        )
+        words = why_not_listening(error.__cause__, settings.host, str(settings.port), "PORT or --port")
         return refuse(f"HOST, PORT: {words or error}")
     except DataDirUnusable as error:
         return refuse(f"DATA_DIR: {error}")

@@ -66,6 +66,23 @@ async def test_a_wrong_setting_stops_the_start_with_one_line_that_names_it(
     assert f"{name}: must " in ended.errors
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("OTEL_PROPAGATORS", "pigeon"), ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many"), ("OTEL_BSP_MAX_QUEUE_SIZE", "1")],
+)
+async def test_a_wrong_setting_of_the_tracing_library_stops_the_start_with_one_line(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    """Whether the library finds it when it is loaded or when it is used; in its own words."""
+    collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+
+    ended = await run("serve", "--port", "0", folder=tmp_path, **{name: value}, **collector)
+
+    assert ended.code == 2
+    assert ended.errors.count("\n") == 1
+    assert ended.errors.startswith("autoenhance-batch: OTEL_*: ")
+
+
 async def test_all_wrong_settings_are_named_at_once(tmp_path: Path) -> None:
     """A line each, with what is allowed."""
     ended = await run("serve", folder=tmp_path, PORT="70000", BREAKER_RESET="0", LOG_FORMAT="xml", AUTO_BATCH="perhaps")
@@ -110,7 +127,7 @@ async def test_a_port_that_is_taken_is_said_in_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in serve.errors + sandbox.errors
 
 
-@pytest.mark.parametrize("host", ["192.0.2.7", "no.such.host.invalid"])
+@pytest.mark.parametrize("host", ["192.0.2.7", "no.such.host.invalid", "no..host"])
 async def test_an_address_of_another_machine_is_said_in_one_line(tmp_path: Path, host: str) -> None:
     """`HOST` may name only addresses of this machine."""
     ended = await run("serve", "--host", host, folder=tmp_path)

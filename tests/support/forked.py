@@ -35,7 +35,7 @@ _SET_CHILD_SUBREAPER = 36  # of prctl(2): orphans below become children of this 
 _MAX_REQUEST = 100_000
 _SECONDS = 60
 # What is read when an interpreter starts or a library is imported, and not again.
-_READ_AT_START = ("LANG", "LC_", "LD_", "MALLOC_", "PYTHON", "SSL_", "TZ")
+_READ_AT_START = ("LANG", "LC_", "LD_", "MALLOC_", "OTEL_PROPAGATORS", "OTEL_SPAN_", "PYTHON", "SSL_", "TZ")
 
 
 class Forked:
