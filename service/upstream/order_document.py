@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import isfinite
 from typing import Any
 
@@ -57,6 +57,7 @@ def parse_order(document: object) -> Order:
     """
     if not isinstance(document, dict):
         raise InvalidDocument("not a JSON object")
+    _check_known(document)
     entries = document.get("images")
     if entries is None:
         entries = []
@@ -101,6 +102,7 @@ def _stream_order(body: bytes | bytearray) -> Order:
     fields: dict[str, Any] = {}
     images = _Images()
     key, depth, value = "", 0, _Value()
+    keys: set[str] = set()
     for event, content in parts(body, ijson.basic_parse):
         # How many containers this part lies in: 0 for the order itself, 1 for its fields, 2 for its images.
         depth -= event in _CLOSING
@@ -111,6 +113,7 @@ def _stream_order(body: bytes | bytearray) -> Order:
                 raise InvalidDocument("not a JSON object")
         elif level == 1 and event == "map_key":
             key = content
+            keys.add(key if key in _ORDER_KEYS else "")
         elif level == 1 and key == "images":
             if event not in ("start_array", "end_array", "null"):
                 raise InvalidDocument("its images are not a list")
@@ -126,6 +129,7 @@ def _stream_order(body: bytes | bytearray) -> Order:
                     images.add(found)
                 else:
                     fields[key] = found
+    _check_known(keys)
     return _order(fields, images)
 
 
@@ -179,6 +183,14 @@ _ORDER_FIELDS = frozenset(
     {"order_id", "id", "name", "order_name", "status", "is_processing", "is_merging", "is_deleted", "created_at"}
     | {"total_images"}
 )
+_ORDER_KEYS = _ORDER_FIELDS | {"images"}
+
+
+def _check_known(keys: Iterable[str]) -> None:
+    """Raises `InvalidDocument` where nothing is an order's, as in an error that came with a 200."""
+    found = set(keys)
+    if found and not found & _ORDER_KEYS:
+        raise InvalidDocument("it is no order")
 
 
 def _order(fields: Mapping[str, Any], images: _Images) -> Order:

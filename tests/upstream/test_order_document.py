@@ -486,6 +486,7 @@ class TestBytes:
             b"", b"<html>", b"null", b"7", b'"text"', b"[]", b"[{}]", b"{", b'{"images": [{"image_id": "a"}', b"{} {}",
             b"{}x", b'{"name": "\xc0\x80"}', b'{"name": "\xe2\x82',
             b'{"images": 7}', b'{"images": {}}', b'{"images": "many"}', b'{"name": "\xff"}', b"{'a': 1}",
+            b'{"message": "Unauthorized", "detail": {}}', b'{"order": {"order_id": "a", "images": []}}',
             b'{"a": ' + b"9" * 5_000 + b"}", b"[" * 100_000, b'{"images": [' + b'{"a":' * 100_000,
         ],
         ids=lambda value: ascii(value)[:20],
