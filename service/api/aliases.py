@@ -5,7 +5,7 @@ from urllib.parse import quote
 from aiohttp import hdrs, web
 
 from service.api.base_path import external
-from service.api.route import policy_of
+from service.api.route import successor_of
 
 # RFC 9745: since when, in seconds since 1970. That of the first version with /v1, 28 November 2026.
 _DEPRECATION = "@1795824000"
@@ -15,9 +15,9 @@ _SAFE = "/%:@!$&'()*+,;=~"
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Signal handler: `Deprecation`, and a `Link` to the same thing under `/v1`."""
-    if (successor := policy_of(request).successor) is None:
+    if (successor := successor_of(request)) is None:
         return
     # Where ids stand in the path, the successor is the path below /v1.
-    path = f"/v1{quote(request.rel_url.raw_path, safe=_SAFE)}" if request.match_info else successor
+    path = f"/v1{quote(request.rel_url.raw_path, safe=_SAFE)}" if "{" in successor else successor
     response.headers["Deprecation"] = _DEPRECATION
     response.headers.add(hdrs.LINK, f'<{external(request, path)}>; rel="successor-version"')

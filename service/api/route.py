@@ -172,6 +172,21 @@ def policy_of(request: web.Request) -> Route:
     return next((route for route in here if route.who is Who.OPEN), UNMATCHED)
 
 
+def successor_of(request: web.Request) -> str | None:
+    """The path that replaced the one of a request, whatever its method; None for what was never replaced."""
+    resource, path = request.match_info.route.resource, request.rel_url.raw_path
+    for route in request.app[POLICIES].values():
+        if route.successor is None:
+            continue
+        if resource is not None:
+            is_here = resource.canonical == route.canonical
+        else:
+            is_here = re.fullmatch(_PATTERN.sub("[^/]+", route.path), path) is not None
+        if is_here:
+            return route.successor
+    return None
+
+
 async def count(request: web.Request, apart: str = "") -> None:
     """Count the request against its route's limit. Raises `RateLimited` when its caller had too many.
 

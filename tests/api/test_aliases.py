@@ -1,7 +1,7 @@
 """Version 0's paths say that they are deprecated, and where the same thing is now."""
 
 import re
-from types import SimpleNamespace
+from http import HTTPStatus
 
 import pytest
 from aiohttp import web
@@ -47,22 +47,22 @@ ALIASES = [
 
 
 @pytest.mark.parametrize(
-    ("successor", "match_info", "links"),
+    ("successor", "links"),
     [
-        ("/v1/a/{id}", {"id": "7"}, ['</page>; rel="x"', '</batch/v1/old/7%20a>; rel="successor-version"']),
-        ("/v1/stats", {}, ['</page>; rel="x"', '</batch/v1/stats>; rel="successor-version"']),
-        (None, {"id": "7"}, ['</page>; rel="x"']),
+        ("/v1/a/{id}", ['</page>; rel="x"', '</batch/v1/old/7%20a>; rel="successor-version"']),
+        ("/v1/stats", ['</page>; rel="x"', '</batch/v1/stats>; rel="successor-version"']),
+        (None, ['</page>; rel="x"']),
     ],
 )
 async def test_only_an_alias_names_its_successor(
-    monkeypatch: pytest.MonkeyPatch, successor: str | None, match_info: dict[str, str], links: list[str]
+    monkeypatch: pytest.MonkeyPatch, successor: str | None, links: list[str]
 ) -> None:
     """Beside what the answer links to itself; its path as it was sent."""
-    monkeypatch.setattr(aliases, "policy_of", lambda _: SimpleNamespace(successor=successor))
+    monkeypatch.setattr(aliases, "successor_of", lambda _: successor)
     monkeypatch.setattr(aliases, "external", lambda _, path: f"/batch{path}")
     response = web.Response(headers={"Link": '</page>; rel="x"'})
 
-    await aliases.add_headers(make_mocked_request("GET", "/old/7%20a", match_info=match_info), response)
+    await aliases.add_headers(make_mocked_request("GET", "/old/7%20a"), response)
 
     assert response.headers.getall("Link") == links
     assert ("Deprecation" in response.headers) is (successor is not None)
@@ -76,6 +76,10 @@ async def test_its_answers_name_the_successor(upstream: FakeUpstream, start_serv
     service = await start_service(base_path=base)
 
     for path, successor in ALIASES:
+        refused = await service.ask(path, method="PUT")
+        assert refused.status == HTTPStatus.METHOD_NOT_ALLOWED
+        assert refused.headers["Deprecation"] == "@1795824000"
+        assert refused.headers["Link"] == f'<{base}{successor}>; rel="successor-version"'
         answer = await service.ask(path)
         links = answer.headers.getall("Link")
         assert answer.headers["Deprecation"] == "@1795824000"

@@ -10,7 +10,7 @@ from aiohttp.test_utils import make_mocked_request
 from service.api.caller import CALLER, Caller
 from service.api.keys import LIMITERS
 from service.api.limits import Counts
-from service.api.route import POLICIES, UNMATCHED, Route, Who, count, policy_of
+from service.api.route import POLICIES, UNMATCHED, Route, Who, count, policy_of, successor_of
 
 
 async def handler(_: web.Request) -> web.StreamResponse:
@@ -77,6 +77,28 @@ def test_which_route_a_request_came_by(method: str, routes: tuple[Route, ...], e
 def test_a_wrong_method_at_an_open_address_needs_no_key(path: str, expected: Route) -> None:
     """Anywhere else it takes one to learn what there is not."""
     assert policy_of(asked("GET", path, None, OPEN, CLOSED)) is expected
+
+
+ALIAS = Route("GET", "/old/{what}", handler, successor="/v1/a/{what}")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "resource", "expected"),
+    [
+        ("GET", "/old/b", "/old/{what}", "/v1/a/{what}"),
+        ("PUT", "/old/b%2Fc", None, "/v1/a/{what}"),
+        ("OPTIONS", "/old/b", "/old/{what}", "/v1/a/{what}"),
+        ("PUT", "/old/b/c", None, None),
+        ("PUT", "/old/", None, None),
+        ("GET", "/a/b", "/a/{what}", None),
+        ("PUT", "/a/b", None, None),
+    ],
+)
+def test_an_aliass_successor_is_known_whatever_the_method(
+    method: str, path: str, resource: str | None, expected: str | None
+) -> None:
+    """The router gives a request of another method no resource."""
+    assert successor_of(asked(method, path, resource, GET, ALIAS)) == expected
 
 
 @pytest.mark.parametrize(("apart", "caller"), [("", "address:192.0.2.7"), ("orders", "address:192.0.2.7 orders")])
