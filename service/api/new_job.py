@@ -1,7 +1,9 @@
 """What a request for a job asks for: options, and addresses to be told or to deliver to."""
 
+import re
 from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from multidict import MultiDict
@@ -14,6 +16,7 @@ from service.api.keys import PRESETS, SETTINGS
 from service.api.query import is_order_id, read_options
 from service.archives.options import Options
 from service.archives.renditions import PRESETS_OF_CONTEXT
+from service.hosts import address_of
 from service.problems import InvalidParameter
 from service.text import printable
 from service.upstream.network import is_public_host
@@ -24,6 +27,7 @@ _ADDRESSES = ("callback_url", "deliver_to")
 _NO_OPTIONS = (*_ADDRESSES, "order_ids")
 _OF_ONE_ORDER = ("image", "part", "since")
 _MAX_ORDERS = 20
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 
 
 class NewJob(Options):
@@ -128,17 +132,21 @@ def _read_address(request: web.Request, name: str, given: str | None) -> str | N
 def _objection(address: str, max_length: int, *, allow_private: bool) -> str | None:
     """What is wrong with a receiver's address."""
     try:
-        url = URL(address)
-        host, user = url.host, url.user or url.password
+        url, has_user = URL(address), "@" in urlsplit(address).netloc
+        host, port = url.raw_host, url.port
     except ValueError:
+        return "is not a URL"
+    if port == 0:
         return "is not a URL"
     if not host or not address.isprintable() or len(address) > max_length:
         return f"must be an absolute URL of at most {max_length} characters"
     schemes = ("http", "https") if allow_private else ("https",)
     if url.scheme not in schemes:
         return f"must be an {' or '.join(schemes)} address"
-    if user or "#" in address:
+    if has_user or "#" in address:
         return "must have neither a user nor a fragment"
+    if not _NAME.fullmatch(host) and address_of(host) is None:
+        return "must have a host that can be looked up"
     if not allow_private and not is_public_host(host):
         return "must not be a private address"
     return None
