@@ -11,7 +11,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from limits import RateLimitItem, parse
+from limits import RateLimitItem, parse, parse_many
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sentry_sdk.utils import Dsn
+from yarl import URL
 
 from service import hosts
 from service.wrong_values import wrong_values
@@ -88,7 +89,7 @@ def _signing_secret(secret: SecretStr) -> SecretStr:
 
 def _http_address(address: str) -> str:
     parts = hosts.split(address)
-    if parts is None or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
+    if parts is None or parts.scheme not in ("http", "https") or parts.query or parts.fragment or " " in address:
         raise ValueError("must be an http(s) address without query")
     return address
 
@@ -110,10 +111,14 @@ def _project_address(secret: SecretStr) -> SecretStr:
 
 def _origin(text: str) -> str:
     """An origin as browsers write it."""
+    if text == "*":
+        return text
     parts = hosts.split(text)
-    if text != "*" and (parts is None or parts.path not in ("", "/") or parts.query):
-        raise ValueError("must be origins such as https://example.com, or *")
-    return text.rstrip("/").lower()
+    is_more = parts is None or parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc
+    with suppress(ValueError):
+        if not is_more and "*" not in text:
+            return str(URL(text).origin()).lower()
+    raise ValueError("must be origins such as https://example.com, or *")
 
 
 def _host(text: str) -> str:
@@ -314,9 +319,9 @@ class Settings(BaseSettings):
         if value.lower() == "off":
             return None
         with suppress(ValueError):
-            limit = parse(value)
-            if limit.amount > 0:
-                return limit
+            limits = parse_many(value)
+            if len(limits) == 1 and limits[0].amount > 0:
+                return limits[0]
         raise ValueError("must be like 10/minute, or off")
 
     @field_validator("renditions", mode="before")

@@ -23,16 +23,21 @@ def _load(name: str, value: str) -> Settings:
         ("SERVICE_API_KEY", " , "),
         ("RATE_LIMIT", "0/hour"),
         ("RATE_LIMIT", "often"),
+        ("RATE_LIMIT", "10/minute; 100/hour"),
         ("RENDITIONS", "[1]"),
         ("RENDITIONS", "[" * 100_000),
         ("ALLOWED_HOSTS", "batch.example.com:443"),
         ("ALLOWED_ORIGINS", "https://example.com?page=1"),
         ("AUTOENHANCE_API_BASE", "https://api.example/v3?key=x"),
         ("AUTOENHANCE_API_BASE", "https://api.example/v3#x"),
+        ("AUTOENHANCE_API_BASE", "https://api example/v3"),
         ("BASE_PATH", "one"),
         ("SHARED_URL", "http://redis:6379"),
         ("SHARED_URL", "redis://redis:6379/0#x"),
         ("ALLOWED_ORIGINS", "www.example.com"),
+        ("ALLOWED_ORIGINS", "https://*.example.com"),
+        ("ALLOWED_ORIGINS", "https://me@example.com"),
+        ("ALLOWED_ORIGINS", "https://example.com#page"),
         ("ALLOWED_ORIGINS", "https://example.com/page"),
         ("IMAGE_TIMEOUT", "inf"),
         ("ORDER_FRESHNESS", "nan"),
@@ -102,9 +107,18 @@ def test_a_slash_at_the_end_of_the_api_s_address_changes_nothing() -> None:
 
 def test_origins_are_compared_as_browsers_write_them() -> None:
     """Lower case, without a slash at the end."""
-    settings = _load("ALLOWED_ORIGINS", "https://Example.com/, http://localhost:3000")
+    settings = _load(
+        "ALLOWED_ORIGINS",
+        "https://Example.com/, http://localhost:3000, https://b\u00fccher.example:443, http://[::1]:80, https://a.example:80",
+    )
 
-    assert settings.allowed_origins == ("https://example.com", "http://localhost:3000")
+    assert settings.allowed_origins == (
+        "https://example.com",
+        "http://localhost:3000",
+        "https://xn--bcher-kva.example",
+        "http://[::1]",
+        "https://a.example:80",
+    )
 
 
 @pytest.mark.parametrize("version", ["2026-10-01", "none", "None"])
