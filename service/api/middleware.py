@@ -1,5 +1,6 @@
 """What every request passes: a span, an id, a problem document for every error, one log line, its metrics."""
 
+import asyncio
 import re
 import time
 import uuid
@@ -15,7 +16,7 @@ from service.api.base_path import base_path
 from service.api.connections import Connection
 from service.api.documents import COMMON_HEADERS, problem_response
 from service.api.keys import METRICS, PREPARED, REQUEST_ID, STATS, TRACES
-from service.api.route import policy_of
+from service.api.route import Who, policy_of
 from service.archives.cutting import STALLED, cut
 from service.archives.delivery import LOG_FIELDS, STARTED
 from service.disk import OutOfSpace
@@ -37,6 +38,7 @@ from service.text import printable
 log = get_logger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+_OF_FILES = (Who.DOWNLOADER, Who.SHARED)
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
@@ -83,6 +85,9 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await handler(request)
         status = response.status
         return response
+    except asyncio.CancelledError:
+        _note_left(request)
+        raise
     finally:
         seconds = time.monotonic() - started
         route = _route_of(request)
@@ -146,6 +151,14 @@ def _from_http(request: web.Request, error: web.HTTPException) -> Problem:
             return BadRequest()
         case _:
             return InternalError()
+
+
+def _note_left(request: web.Request) -> None:
+    """Who left before the first byte of a file counts as who leaves later, which was noted where it was sent."""
+    fields = request.get(LOG_FIELDS, {})
+    if policy_of(request).who in _OF_FILES and "outcome" not in fields:
+        request[LOG_FIELDS] = {**fields, "outcome": "client_left"}
+        request.app[METRICS].client_disconnects.inc()
 
 
 def _log_fields(request: web.Request, connection: object) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from service.api import middleware
 from service.api.connections import Connection
 from service.api.documents import COMMON_HEADERS
 from service.api.keys import METRICS, PREPARED, REQUEST_ID, SETTINGS, STATS, TRACES
-from service.api.route import POLICIES, Route
+from service.api.route import POLICIES, Route, Who
 from service.archives.cutting import STALLED
 from service.archives.delivery import LOG_FIELDS
 from service.disk import OutOfSpace
@@ -126,9 +126,15 @@ async def test_a_download_that_was_cut_marks_its_trace() -> None:
 
 
 async def observed(
-    monkeypatch: pytest.MonkeyPatch, status: int | BaseException, *, routine: bool = False, **headers: str
+    monkeypatch: pytest.MonkeyPatch,
+    status: int | BaseException,
+    *,
+    routine: bool = False,
+    who: Who = Who.CALLER,
+    sent: dict[str, Any] | None = None,
+    **headers: str,
 ) -> tuple[web.Request, Metrics, list[tuple[str, dict[str, Any]]]]:
-    """A request, what was counted of it, and what was logged, at which level."""
+    """A request, what was counted of it, and what was logged, at which level; `sent`: noted of an answer that began."""
     lines: list[tuple[str, dict[str, Any]]] = []
 
     def note(level: str, _: str, **fields: Any) -> None:
@@ -144,11 +150,13 @@ async def observed(
 
     async def handler(asked: web.Request) -> web.StreamResponse:
         if isinstance(status, BaseException):
+            if sent is not None:
+                asked[LOG_FIELDS] = sent
             raise status
         asked[LOG_FIELDS] = {"bytes": 7} | ({"status": 206} if status == 200 else {})
         return web.Response(status=status)
 
-    app[POLICIES] = {("GET", "/v1/{what}"): Route("GET", "/v1/{what}", handler, routine=routine)}
+    app[POLICIES] = {("GET", "/v1/{what}"): Route("GET", "/v1/{what}", handler, who=who, routine=routine)}
     structlog.contextvars.bind_contextvars(job_id="of the request before on this connection")
     with suppress(BaseException):
         await middleware.observe(request, handler)
@@ -172,6 +180,26 @@ async def test_every_request_is_counted_and_logged_once(
     assert (level, str(fields["status"]), fields["path"]) == ("info", counted_as, "/v1/secret")
     assert "hush" not in str(fields)
     assert structlog.contextvars.get_contextvars() == {"request_id": request[REQUEST_ID]}
+
+
+@pytest.mark.parametrize(
+    ("who", "sent", "outcome", "left"),
+    [
+        (Who.DOWNLOADER, None, "client_left", 1),
+        (Who.SHARED, {"archive_id": "a"}, "client_left", 1),
+        (Who.DOWNLOADER, {"outcome": "cut"}, "cut", 0),
+        (Who.CALLER, None, None, 0),
+    ],
+)
+async def test_who_leaves_before_the_first_byte_is_told_as_who_leaves_later(
+    monkeypatch: pytest.MonkeyPatch, who: Who, sent: dict[str, Any] | None, outcome: str | None, left: int
+) -> None:
+    """Of a file alone, and once: where the sending had begun it was noted already."""
+    _, metrics, lines = await observed(monkeypatch, asyncio.CancelledError(), who=who, sent=sent)
+
+    ((_, fields),) = lines
+    assert fields.get("outcome") == outcome
+    assert sample(metrics.registry, "batch_client_disconnects_total") == left
 
 
 @pytest.mark.parametrize(("status", "level"), [(304, "debug"), (404, "info"), (503, "info")])
