@@ -99,7 +99,7 @@ async def _collect(
                 items.append(item)
                 if len(items) == query.limit and number < len(page.orders):
                     return items, (offset, number)
-        if page.next_offset is None:
+        if page.next_offset in (None, offset):  # the last one, or one that leads to itself
             return items, None
         offset, given = page.next_offset, 0
         if len(items) == query.limit:

@@ -67,6 +67,27 @@ async def test_every_order_is_on_one_page(limit: int) -> None:
     assert seen == [0, 1, 2, 3, 4, 5]
 
 
+async def test_a_list_that_leads_to_itself_has_an_end() -> None:
+    """Else who follows it to the last page would never be there."""
+    found = listing(2, 2)
+    found.orders = same_offset(found)  # type: ignore[method-assign]
+
+    seen, position = await collect(found, OrderQuery())
+
+    assert (seen, position) == ([0, 1, 2, 3], None)
+
+
+def same_offset(found: Listing) -> Any:
+    """The list's pages, of which the last one names its own offset as the next."""
+    pages = found.orders
+
+    async def orders(search: str, offset: str | None) -> OrdersPage:
+        page = await pages(search, offset)
+        return OrdersPage(page.orders, page.next_offset or offset)
+
+    return orders
+
+
 @pytest.mark.parametrize(
     ("limit", "asked", "following"),
     [(2, [None], (None, 2)), (3, [None], ("1", 0)), (4, [None, "1"], ("1", 1)), (6, [None, "1"], None)],
