@@ -82,6 +82,8 @@ def test_an_order_id_is_found_in_what_was_pasted() -> None:
         ("quality=80&quality=80", "quality", "only once"),
         ("quality=", "quality", "must be"),
         ("quality=high", "quality", "not high"),
+        ("part=1&image=a", "part", r"cannot be combined with image\."),
+        (f"names={'a' * 101}", "names", r"may have at most 100 characters\."),
         ("qualty=80", "qualty", "perhaps you mean quality"),
         ("QUALITY=80", "QUALITY", "perhaps you mean quality"),
         ("signature=x", "signature", "unknown parameter"),
