@@ -153,7 +153,8 @@ def content_disposition(filename: str, *, inline: bool = False) -> str:
 
     `filename` ends in an extension; nothing else is asked of it. `inline`: to be shown, and saved under that name.
     """
-    stem, _, extension = _ascii(filename).rpartition(".")
+    # Each by itself: in ASCII a name may be longer, and what is cut off it then is not the extension.
+    stem, extension = map(_ascii, filename.rpartition(".")[::2])
     if not any(character.isalnum() for character in stem):
         stem = "image" if inline else "archive"
     encoded = quote(filename, safe="!#$&+-.^_`|~", errors="replace")

@@ -1,5 +1,6 @@
 """Names of members: harmless, unique and decided by the order, whatever the originals are."""
 
+import re
 import unicodedata
 from collections.abc import Callable
 
@@ -422,6 +423,18 @@ def test_what_an_archive_holds_is_told_behind_a_long_name_too() -> None:
 
     assert [name.rpartition("é")[2] for name in names] == [" part 2.zip", " and 19 more.zip"]
     assert all(len(name.encode()) <= 150 for name in names)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x" * 400, "é" * 200, "ﬃ" * 80, "…" * 60, "a" * 300 + ".b"],
+    ids=["letters", "accents", "ligatures", "ellipses", "a dot"],
+)
+def test_the_longest_name_has_its_extension_in_ascii_too(name: str) -> None:
+    """However many letters one becomes there: old clients know the file by nothing else."""
+    header = content_disposition(archive_filename(name, "o"))
+
+    assert re.fullmatch(r'attachment; filename="[a-z.]{1,145}\.zip"; filename\*=\S+\.zip', header)
 
 
 @given(any_name)
