@@ -15,6 +15,14 @@ _OWN = tuple(
     name.upper() for name in Settings.model_fields if len(name) >= 8 and "_" in name and not name.startswith("otel_")
 )
 _LIBRARIES = re.compile(r"AWS_|OTEL_|(?:HTTPS?|ALL|NO)_PROXY$")
+_NEEDS = (
+    ("auto_batch", "autoenhance_webhook_secret"),
+    ("assistant_base_url", "assistant_model"),
+    ("assistant_model", "assistant_base_url"),
+    ("sentry_auth_token", "sentry_org"),
+    ("sentry_auth_token", "sentry_project"),
+)
+"""Settings that do nothing without another one."""
 # One letter in ten.
 _ALIKE = 0.9
 
@@ -47,6 +55,9 @@ def warnings(settings: Settings) -> Iterator[str]:
         )
     for name in settings.short_secrets():
         yield f"{name} is short enough to be guessed: take at least 16 characters"
+    for name, needed in _NEEDS:
+        if getattr(settings, name) and not getattr(settings, needed):
+            yield f"{name.upper()} has no effect without {needed.upper()}"
     in_file = set(map(str.upper, DotEnvSettingsSource(Settings).env_vars))
     for name, meant in misspelt({*os.environ, *in_file}):
         yield f"{name} is no setting; perhaps {meant} is meant"

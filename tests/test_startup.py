@@ -4,6 +4,7 @@ import asyncio
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,6 +83,25 @@ def test_an_open_service_that_others_can_reach_is_a_warning(host: str, warned: b
     found = list(warnings(given))
 
     assert ["SERVICE_API_KEY is not set" in warning for warning in found] == [True] * warned
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"auto_batch": True}, ["AUTO_BATCH", "AUTOENHANCE_WEBHOOK_SECRET"]),
+        ({"assistant_model": "m"}, ["ASSISTANT_MODEL", "ASSISTANT_BASE_URL"]),
+        ({"assistant_base_url": "http://127.0.0.1:9"}, ["ASSISTANT_BASE_URL", "ASSISTANT_MODEL"]),
+        ({"sentry_auth_token": "x", "sentry_org": "o"}, ["SENTRY_AUTH_TOKEN", "SENTRY_PROJECT"]),
+        ({"sentry_auth_token": "x", "sentry_org": "o", "sentry_project": "p"}, None),
+        ({"assistant_base_url": "http://127.0.0.1:9", "assistant_model": "m"}, None),
+        ({"auto_batch": True, "autoenhance_webhook_secret": "long-enough-to-be-one"}, None),
+    ],
+)
+def test_what_does_nothing_by_itself_is_a_warning(values: dict[str, Any], told: list[str] | None) -> None:
+    """With what it needs."""
+    found = list(warnings(settings(autoenhance_api_key="x", **values)))
+
+    assert found == ([f"{told[0]} has no effect without {told[1]}"] if told else [])
 
 
 @pytest.mark.parametrize(
