@@ -18,7 +18,7 @@ from service.archives.options import Options
 from service.archives.plan import Plan
 from service.archives.ranges import parse_range
 from service.archives.renditions import RenditionOptions
-from service.archives.response_heads import common_headers, headers, is_not_modified, not_modified
+from service.archives.response_heads import PRIVATE, common_headers, headers, is_not_modified, not_modified
 from service.problems import (
     NO_PURCHASES,
     UPSTREAM_DOWN,
@@ -62,7 +62,7 @@ async def download(request: web.Request, asked: tuple[str, Options] | None = Non
             archives = request.app[ARCHIVES]
             archive, result = await archives.get_or_start(order_id, options, identity(request))
         except NothingNew:
-            return web.Response(status=HTTPStatus.NO_CONTENT)
+            return web.Response(status=HTTPStatus.NO_CONTENT, headers=PRIVATE)
         except UPSTREAM_DOWN as problem:  # an older one is better than nothing
             archive, result = await _stale(request, order_id, options, problem), CacheResult.STALE
     request.app[METRICS].cache_requests.labels(result).inc()
@@ -87,7 +87,7 @@ async def describe(request: web.Request, asked: tuple[str, Options] | None = Non
     try:
         found = await request.app[ARCHIVES].find(order_id, order, options)
     except NothingNew:
-        return web.Response(status=HTTPStatus.NO_CONTENT)
+        return web.Response(status=HTTPStatus.NO_CONTENT, headers=PRIVATE)
     archive = found if isinstance(found, Archive) else None
     ranges = await _takes_ranges(request, archive, order_id, options)
     if not isinstance(found, Plan):

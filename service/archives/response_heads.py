@@ -8,6 +8,9 @@ from service.archives.ranges import ByteRange, parse_range
 from service.problems import PreconditionFailed
 
 
+PRIVATE = {"Cache-Control": "private, no-transform"}
+
+
 def common_headers(filename: str, images: int, *, ranges: bool = True) -> dict[str, str]:
     """What every answer about a ZIP says of it, also of one that is not begun. `ranges`: whether a bare range is safe
     at its URL."""
@@ -15,7 +18,7 @@ def common_headers(filename: str, images: int, *, ranges: bool = True) -> dict[s
         "Content-Type": "application/zip",
         "Content-Disposition": content_disposition(filename),
         "Accept-Ranges": "bytes" if ranges else "none",
-        "Cache-Control": "private, no-transform",
+        **PRIVATE,
         "X-Total-Images": str(images),
     }
 

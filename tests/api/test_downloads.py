@@ -312,7 +312,8 @@ async def test_nothing_new_is_no_content(scene: Scene) -> None:
     """And nothing is sent."""
     scene.answer = NothingNew()
 
-    assert (await downloads.download(scene.asked(f"since={ID}"))).status == 204
+    answer = await downloads.download(scene.asked(f"since={ID}"))
+    assert (answer.status, answer.headers["Cache-Control"]) == (204, "private, no-transform")
     assert scene.sent == []
 
 
