@@ -146,6 +146,10 @@ class Route:
             return (self,)
         return self, replace(self, path=self.alias, alias=None, successor=self.path)
 
+    def is_at(self, path: str) -> bool:
+        """Whether a path as it was sent is this route's."""
+        return re.fullmatch(_PATTERN.sub("[^/]+", self.path), path) is not None
+
     def definition(self, *, allow_head: bool) -> web.RouteDef:
         """As aiohttp's router takes it: a part of the path may be any text but a slash."""
         path = re.sub(r"\{(\w+)\}", r"{\1:[^/]+}", self.path)
@@ -173,18 +177,12 @@ def policy_of(request: web.Request) -> Route:
 
 
 def successor_of(request: web.Request) -> str | None:
-    """The path that replaced the one of a request, whatever its method; None for what was never replaced."""
-    resource, path = request.match_info.route.resource, request.rel_url.raw_path
-    for route in request.app[POLICIES].values():
-        if route.successor is None:
-            continue
-        if resource is not None:
-            is_here = resource.canonical == route.canonical
-        else:
-            is_here = re.fullmatch(_PATTERN.sub("[^/]+", route.path), path) is not None
-        if is_here:
-            return route.successor
-    return None
+    """The path that replaced the one of a request, also where its method does not fit; None for what was never
+    replaced."""
+    if request.match_info.route.resource is not None:
+        return policy_of(request).successor
+    path, replaced = request.rel_url.raw_path, (route for route in request.app[POLICIES].values() if route.successor)
+    return next((route.successor for route in replaced if route.is_at(path)), None)
 
 
 async def count(request: web.Request, apart: str = "") -> None:

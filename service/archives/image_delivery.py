@@ -8,7 +8,7 @@ from service.archives.cutting import cut_on_error
 from service.archives.delivery import LOG_FIELDS, send_file
 from service.archives.layout import BlobSlice
 from service.archives.names import content_disposition
-from service.archives.response_heads import has_already, wanted_range
+from service.archives.response_heads import PRIVATE, has_already, wanted_range
 from service.images.blobs import Blob
 from service.images.store import ImageStore
 from service.telemetry.metrics import Metrics
@@ -22,7 +22,7 @@ def image_headers(name: str, extension: str, *, is_attachment: bool) -> dict[str
         "Content-Type": media_type(extension),
         "Content-Disposition": content_disposition(name, inline=not is_attachment),
         "Accept-Ranges": "bytes",
-        "Cache-Control": "private, no-transform",
+        **PRIVATE,
     }
 
 

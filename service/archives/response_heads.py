@@ -7,7 +7,6 @@ from service.archives.names import archive_filename, content_disposition
 from service.archives.ranges import ByteRange, parse_range
 from service.problems import PreconditionFailed
 
-
 PRIVATE = {"Cache-Control": "private, no-transform"}
 
 

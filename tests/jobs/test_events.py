@@ -116,7 +116,7 @@ async def test_what_was_sent_before_is_passed_over() -> None:
 
 
 async def test_an_instance_that_is_behind_sends_nothing_again() -> None:
-    """Given a caller who has heard more elsewhere: its numbers do not go back, whenever this instance hears the rest."""
+    """Given a caller who has heard more elsewhere: its numbers do not go back, whenever the rest is heard here."""
     archive = building()
     add(archive)
     records = Records(running(archive))
