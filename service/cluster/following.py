@@ -16,7 +16,7 @@ from service.cluster.documents import Documents
 from service.cluster.link import Unavailable
 from service.cluster.live_lists import ListLost, LiveList, LiveLists
 from service.cluster.objects import ObjectChanged
-from service.cluster.redis_link import BEAT_SECONDS, RedisLink
+from service.cluster.redis_link import BEAT_SECONDS, LEASE_SECONDS, RedisLink
 from service.problems import ArchiveGone, StillBuilding
 
 # With nothing that says how the archive stands for so long, it is up to the caller to come again.
@@ -45,7 +45,14 @@ class Follower:
                 await archive.readers.wait_for_demand(lambda: archive.length)
                 changed = grown.next()
                 with suppress(Unavailable):
-                    record, tag, is_ours = await self._look(live)
+                    try:
+                        record, tag, is_ours = await self._look(live)
+                    except ArchiveGone:
+                        # A builder that lives has S3 say that it goes on, with its next member.
+                        is_new = time.monotonic() - told_at < LEASE_SECONDS
+                        if live.owner and (is_new or not await self._redis.is_dead(live.owner)):
+                            raise Unavailable(live.id) from None
+                        raise
                     told_at = time.monotonic()
                     if record is not None and record.state == GONE:
                         raise ArchiveGone(f"Archive {archive.id} was dropped.")

@@ -398,6 +398,42 @@ async def test_what_redis_lost_and_nobody_builds_is_gone(three: list[Instance]) 
         await second.follow(second.begin_archive(archive.id))
 
 
+@pytest.mark.parametrize("lives", [True, False])
+async def test_who_follows_what_redis_lost_waits_for_its_builder(
+    three: list[Instance], monkeypatch: pytest.MonkeyPatch, *, lives: bool
+) -> None:
+    """It says that it goes on when it has the next image; the bytes of one that has died can no longer be told."""
+    first, second, _ = three
+    monkeypatch.setattr("service.cluster.following.LEASE_SECONDS", 0.3)
+    archive = await begin(first)
+    following = asyncio.create_task(second.follow(follower := second.begin_archive(archive.id)))
+    async with asyncio.timeout(TIMEOUT):
+        await follower.wait_until(lambda: follower.length > 0)
+    looked, look = asyncio.Event(), second.archives._follower._documents.get
+
+    async def look_in_vain(archive_id: str) -> Any:
+        looked.set()
+        return await look(archive_id)
+
+    monkeypatch.setattr(second.archives._follower._documents, "get", look_in_vain)
+    await first.redis.redis.flushall()
+    async with asyncio.timeout(TIMEOUT):
+        await looked.wait()
+        if not lives:
+            with pytest.raises(ArchiveGone):
+                await following
+            return
+        await first.redis.beat()
+        given_up, _ = await asyncio.wait([following], timeout=0.5)
+        await first.archives.append(archive.id, [(member(2), 1)])
+        archive.append(member(2))
+        await settle(first, archive)
+
+        assert not await following
+    assert not given_up
+    assert [found.name for found in follower.members] == ["1.jpg", "2.jpg"]
+
+
 @pytest.mark.parametrize("away", ["redis", "s3", "both"])
 async def test_what_cannot_be_told_is_not_unknown(three: list[Instance], away: str) -> None:
     """An id that nothing is known of is that only if both say so."""
