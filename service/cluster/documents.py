@@ -29,6 +29,11 @@ class Documents:
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
 
+    @property
+    def is_up(self) -> bool:
+        """Whether S3 answered when it was last asked."""
+        return self._objects.link.is_up
+
     async def get(self, archive_id: str) -> Document | None:
         """What is there."""
         found = await self._objects.get(_name(archive_id))

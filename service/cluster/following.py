@@ -79,7 +79,7 @@ class Follower:
 
     async def is_shared(self, live: LiveList) -> bool:
         """Whether all of a settled archive is where this instance can read it; waited for a little, while its builder
-        lives."""
+        lives and S3 is there."""
         with suppress(TimeoutError, Unavailable), self._redis.messages.waiting(live_lists.topic_of(live.id)) as grown:
             async with asyncio.timeout(_SHARED_SECONDS):
                 while not (live.is_shared or live.owner == self._redis.instance):
@@ -87,7 +87,7 @@ class Follower:
                     await self._lists.read(live)
                     if live.is_shared:
                         break
-                    if await self._redis.is_dead(live.owner):
+                    if not self._documents.is_up or await self._redis.is_dead(live.owner):
                         return False
                     with suppress(TimeoutError):
                         async with asyncio.timeout(BEAT_SECONDS):

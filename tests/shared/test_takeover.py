@@ -497,6 +497,25 @@ async def test_what_a_dead_builder_had_not_shared_is_not_waited_for(
     assert names == [["1.jpg"]] * 2
 
 
+async def test_what_is_not_shared_is_not_waited_for_while_s3_is_away(
+    three: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could not be read here: a new request begins its own, and by its id it cannot be told."""
+    monkeypatch.setattr("service.cluster.following._SHARED_SECONDS", 600.0)
+    first, second, _ = three
+    archive = await begin(first)
+    await first.catalogue.settle(archive, State.COMPLETE, "")
+    cut(second.objects.link)
+
+    async with asyncio.timeout(TIMEOUT):
+        with pytest.raises(StillBuilding):
+            await second.archives.load(archive.id)
+        archive_id, known = await second.archives.announce(PLAN, 2.0)
+
+    assert known is None
+    assert archive_id != archive.id
+
+
 async def test_a_build_begun_alone_goes_on_after_a_restart(three: list[Instance]) -> None:
     """With Redis and S3 away: nobody else has heard of it, and it is told to all at its end."""
     first, second, _ = three
