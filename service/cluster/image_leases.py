@@ -13,15 +13,15 @@ from functools import partial
 
 from service.cluster.image_index import TRUSTED_SECONDS
 from service.cluster.link import Link, Unavailable
-from service.cluster.redis_link import ALIVE_PREFIX, BEAT_SECONDS, CHANNEL, LEASE_SECONDS, RedisLink
+from service.cluster.redis_link import ALIVE_PREFIX, BEAT_SECONDS, CHANNEL, LATE_SECONDS, LEASE_SECONDS, RedisLink
 from service.images.protocols import Lease
 
 TAKE = """
 -- Race: two that want an image at once, or find its holder dead at once. One of them gets it.
 -- KEYS: leases. ARGV: me, prefix of who is alive, seconds, whether silence says death, prefix of who cannot share, then
 -- the number of each lease. Returns of each the holder, the one before, in which order's index the image is (?: cannot
--- be told), and 1 where the holder cannot share it.
-local answers = {}
+-- be told), and 1 where the holder cannot share it. No holder: Redis has lost what it knew, me included.
+local answers, is_lost = {}, redis.call('EXISTS', ARGV[2] .. ARGV[1]) == 0
 for at, key in ipairs(KEYS) do
   local holder, order = string.match(redis.call('GET', key) or '', '^(%S*) ?(.*)')  -- version 1.0.0 gave no number
   local state
@@ -30,10 +30,11 @@ for at, key in ipairs(KEYS) do
   end
   if state == 'alive' then
     answers[at] = {holder, holder, '?', tostring(redis.call('EXISTS', ARGV[5] .. holder))}
+  elseif is_lost and holder == '' and order == '' then
+    answers[at] = {'', '', '?', '0'}
   else
     redis.call('SET', key, ARGV[1] .. ' ' .. ARGV[at + 5], 'EX', ARGV[3])
-    local is_lost = order == '' and redis.call('EXISTS', ARGV[2] .. ARGV[1]) == 0
-    answers[at] = {ARGV[1], holder, (holder ~= '' or is_lost) and '?' or order, '0'}
+    answers[at] = {ARGV[1], holder, holder ~= '' and '?' or order, '0'}
   end
 end
 return answers
@@ -79,6 +80,8 @@ class RedisImageLeases:
         self._giving_back: asyncio.Task[None] | None = None
         self._untold_until = 0.0
         """Until then Redis may have lost where images are."""
+        self._unheard_until = 0.0
+        """Until then others that fetch an image may not have said so again, after Redis lost it."""
         self._has_warned = False
         redis.on_lost.append(self._retake)
         redis.on_beat.append(self._warn)
@@ -88,6 +91,7 @@ class RedisImageLeases:
         unshared_since: float | None = None
         with self._redis.messages.waiting(key) as released:
             while True:
+                await asyncio.sleep(self._unheard_until - time.monotonic())
                 told = released.next()
                 try:
                     holder, before, order_id, is_stuck = await self._ask(key, number)
@@ -191,6 +195,7 @@ class RedisImageLeases:
 
     async def _retake(self) -> None:
         self._untold_until = time.monotonic() + TRUSTED_SECONDS
+        self._unheard_until = time.monotonic() + BEAT_SECONDS + LATE_SECONDS
         for key, number in list(self._held.items()):
             if self._held.get(key) == number:
                 try:

@@ -187,6 +187,29 @@ async def test_where_an_image_is_cannot_be_told_behind_a_dead_holder_or_a_loss(
     assert [lease.shared_in for lease in told] == [None] * 3
 
 
+@pytest.mark.parametrize("has_noticed", [False, True])
+async def test_after_a_loss_nobody_takes_what_another_is_fetching(
+    redis: RedisServer, mine: RedisLink, other: RedisLink, *, has_noticed: bool
+) -> None:
+    """Its holder says so again with its next heartbeat, which comes after the one of who asks, or before."""
+    first, second = leases_of(mine), leases_of(other)
+    lease = await first.acquire(KEY, buys=True)
+    redis.command("FLUSHALL")
+    if has_noticed:
+        await other.beat()
+    waiting = asyncio.create_task(second.acquire(KEY, buys=True))
+    too_early, _ = await asyncio.wait([waiting], timeout=0.2)
+
+    await mine.beat()
+    holder = await mine.redis.get(f"batch:image:{KEY}")
+    lease.release()
+
+    async with asyncio.timeout(TIMEOUT):
+        await waiting
+    assert not too_early
+    assert holder.startswith(b"mine")
+
+
 async def test_what_was_fetched_without_a_lease_is_told_when_it_is_shared(mine: RedisLink, other: RedisLink) -> None:
     """But not over the lease that another one has by now."""
     first, second = leases_of(mine), leases_of(other)
