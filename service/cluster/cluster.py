@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from service.api.order_requests import LocalOrderRequests, OrderRequests
@@ -61,7 +61,7 @@ _EXTRAS = {
 def load_extras(settings: Settings) -> None:
     """Import what sharing needs, before there is an event loop to hold up.
 
-    Raises `InvalidSettings` when it is not installed.
+    Raises `InvalidSettings` when it is not installed, or cannot use an option of SHARED_URL.
     """
     if settings.shared_url is None:
         return
@@ -74,6 +74,14 @@ def load_extras(settings: Settings) -> None:
                 f"{name}: needs the extra {extra}, which is not installed: pip install '.[redis,s3]' in a checkout, or"
                 " an image built with LOCK=shared"
             ) from None
+    from redis.asyncio import ConnectionPool
+    from redis.exceptions import RedisError
+
+    try:
+        pool: Any = ConnectionPool.from_url(settings.shared_url.get_secret_value())
+        pool.make_connection()  # to nothing yet
+    except (RedisError, TypeError, ValueError):
+        raise InvalidSettings("SHARED_URL: an option behind its ? is unknown, or its value is not valid") from None
 
 
 @dataclass(frozen=True, kw_only=True)

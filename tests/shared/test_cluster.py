@@ -95,6 +95,24 @@ async def test_what_is_missing_for_sharing_is_said_with_its_extra(monkeypatch: p
             cluster.load_extras(settings(**SHARED))
 
 
+@pytest.mark.parametrize("option", ["nonsense=1", "max_connections=many", "ssl_cert_reqs=perhaps"])
+async def test_an_option_that_the_client_for_redis_cannot_use_is_refused(option: str) -> None:
+    """In one line, without the URL: it may hold a password."""
+    url = f"rediss://:secret-of-redis@127.0.0.1:9/0?{option}"
+
+    with pytest.raises(InvalidSettings) as refused:
+        cluster.load_extras(settings(**SHARED | {"shared_url": url}))
+
+    assert str(refused.value).startswith("SHARED_URL: ")
+    assert "\n" not in str(refused.value)
+    assert "secret-of-redis" not in str(refused.value)
+
+
+async def test_an_option_that_the_client_for_redis_knows_is_accepted() -> None:
+    """Such as a certificate authority of one's own."""
+    cluster.load_extras(settings(**SHARED | {"shared_url": "rediss://127.0.0.1:9/0?ssl_ca_certs=/etc/ca.pem"}))
+
+
 async def test_callers_are_counted_where_instances_share() -> None:
     """By all together."""
     window = cluster.window(settings(**SHARED))
