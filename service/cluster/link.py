@@ -51,6 +51,8 @@ class Link:
         self.is_up = True
         self.up_since = time.monotonic()
         """When calls last began to succeed again (of `time.monotonic`)."""
+        self.down_since = 0.0
+        """When calls last began to fail."""
 
     @property
     def is_steady(self) -> bool:
@@ -103,7 +105,7 @@ class Link:
         self._gauge.set(0)
         self._retry_at = time.monotonic() + self._pause
         if self.is_up:
-            self.is_up = False
+            self.is_up, self.down_since = False, time.monotonic()
             cause = error if isinstance(error, TimeoutError) else error.__cause__ or error
             log.warning("shared part unavailable", what=self._what, error=type(cause).__name__)
 

@@ -1,5 +1,7 @@
 """What several instances spend together: the images bought in a day, in a Redis or Valkey."""
 
+import asyncio
+import time
 from typing import Any
 
 from service.cluster.link import Unavailable
@@ -39,10 +41,13 @@ if others == '' then redis.call('HDEL', KEYS[1], ARGV[1]) else redis.call('HSET'
 """
 # A download may outlast midnight.
 _KEPT_SECONDS = 2 * 24 * 3600
+# A Redis that was only late, or is being restarted, is waited for: an image is not missing for that.
+_WAIT_SECONDS, _AGAIN_SECONDS = 5.0, 0.25
 
 
 class SharedSpending:
-    """As `Spending`. While Redis is away nothing is bought where there is a limit; without one, nothing is counted."""
+    """As `Spending`. While Redis is away for longer than moments nothing is bought where there is a limit, and nothing
+    counted without one."""
 
     def __init__(self, redis: RedisLink, limit: int | None) -> None:
         self.limit = limit
@@ -53,20 +58,24 @@ class SharedSpending:
 
     async def reserve(self, key: str) -> Reservation | None:
         reservation = Reservation(key, today())
-        limit = -1 if self.limit is None else self.limit
         try:
-            may_buy = await self._call(self._reserve, reservation, limit, _KEPT_SECONDS, reservation.id)
-        except Unavailable as error:
-            if self.limit is None:
-                return reservation
-            if error.was_asked:
-                self._release_later(reservation)
-            log.warning("nothing is bought while Redis cannot tell what was spent today")
-            raise SpendingUnknown from error
-        except BaseException:
-            self._release_later(reservation)
+            return reservation if await self._may_buy(reservation) else None
+        except BaseException:  # whether it is counted cannot be told, and nobody is there to release it
+            self._redis.call_later(lambda: self._run(self._release, reservation, reservation.id))
             raise
-        return reservation if may_buy else None
+
+    async def _may_buy(self, reservation: Reservation) -> bool:
+        limit, began = -1 if self.limit is None else self.limit, time.monotonic()
+        while True:
+            try:
+                return bool(await self._call(self._reserve, reservation, limit, _KEPT_SECONDS, reservation.id))
+            except Unavailable as error:
+                if self.limit is None:
+                    return True
+                if time.monotonic() - min(began, self._redis.link.down_since) > _WAIT_SECONDS:
+                    log.warning("nothing is bought while Redis cannot tell what was spent today")
+                    raise SpendingUnknown from error
+            await asyncio.sleep(_AGAIN_SECONDS)
 
     async def confirm(self, reservation: Reservation) -> bool:
         try:
@@ -83,10 +92,6 @@ class SharedSpending:
             return int(await self._redis.call(lambda: self._redis.redis.hlen(_name(day))))
         except Unavailable:
             return None
-
-    def _release_later(self, reservation: Reservation) -> None:
-        """Whether it is counted cannot be told, and nobody is there to release it."""
-        self._redis.call_later(lambda: self._run(self._release, reservation, reservation.id))
 
     async def _call(self, script: Any, reservation: Reservation, *arguments: Any) -> Any:
         return await self._redis.call(lambda: self._run(script, reservation, *arguments))

@@ -6,6 +6,7 @@ from contextlib import nullcontext, suppress
 
 import pytest
 
+from service.cluster import spending
 from service.cluster.redis_link import RedisLink
 from service.cluster.spending import SharedSpending
 from service.images.spending import Reservation, SpendingUnknown
@@ -18,6 +19,12 @@ from tests.support.upstream import FakeUpstream
 
 IMAGES = {f"i{number}": jpeg(number) for number in range(9)}
 TOKEN = "token-of-the-administrator"
+
+
+@pytest.fixture(autouse=True)
+def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis is not waited for, where a test is not about that."""
+    monkeypatch.setattr(spending, "_WAIT_SECONDS", 0.1)
 
 
 @pytest.fixture(autouse=True)
@@ -171,6 +178,36 @@ async def test_a_credit_whose_answer_was_late_is_given_back(
     await reserved_once_free(one_left, "b.0")
 
 
+async def test_a_redis_that_is_started_again_is_waited_for(
+    one_left: SharedSpending, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image is not missing for moments; the credit is counted once."""
+    monkeypatch.setattr(spending, "_WAIT_SECONDS", 2 * TIMEOUT)
+    redis.kill()
+    assert await one_left.spent() is None
+    reserving = asyncio.create_task(one_left.reserve("a.0"))
+    await yield_to_loop()
+    redis.start()
+
+    assert await reserving is not None
+    assert await one_left.spent() == 1
+
+
+async def test_a_redis_that_is_away_for_long_is_not_waited_for(one_left: SharedSpending, redis: RedisServer) -> None:
+    """Each of a hundred images would hold a download for seconds."""
+    redis.kill()
+    with pytest.raises(SpendingUnknown):
+        await one_left.reserve("a.0")
+
+    reserving = asyncio.create_task(one_left.reserve("a.0"))
+    await yield_to_loop()
+    is_over = reserving.done()
+    with pytest.raises(SpendingUnknown):
+        await reserving
+
+    assert is_over
+
+
 async def test_a_credit_whose_caller_has_left_is_given_back(one_left: SharedSpending, redis: RedisServer) -> None:
     """Nobody else could: it was not told which one it is."""
     await one_left.release(await reserved(one_left, "a.0"))  # Redis knows the script
@@ -193,11 +230,11 @@ async def test_what_may_be_bought_with_redis_and_without(
 ) -> None:
     """A limit of none at all is one too."""
     async with RedisLink.open(redis.url, "one", Metrics()) as link:
-        spending = SharedSpending(link, limit)
-        there = await spending.reserve("a.0")
+        shared = SharedSpending(link, limit)
+        there = await shared.reserve("a.0")
         redis.kill()
         with nullcontext() if can_be_told else pytest.raises(SpendingUnknown):
-            assert await spending.reserve("a.0") is not None
+            assert await shared.reserve("a.0") is not None
 
     assert (there is not None) == with_redis
 
