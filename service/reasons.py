@@ -26,10 +26,6 @@ class Reason(_Advising):
     )
     EXPIRED = "expired", "Autoenhance no longer has it. Upload it again."
     IMAGE_NOT_FOUND = "image_not_found", "Autoenhance does not know this image. Check whether it was deleted."
-    UNIDENTIFIED = (
-        "unidentified",
-        "Autoenhance lists it without an id, so it cannot be asked for. Ask Autoenhance's support about this order.",
-    )
     NO_CREDIT = "no_credit", "The Autoenhance account has no credits left. Add credits, then try again."
     CREDIT_LIMIT = (
         "credit_limit",

@@ -86,7 +86,7 @@ def test_an_open_service_that_others_can_reach_is_a_warning(host: str, warned: b
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "pair"),
     [
         ({"auto_batch": True}, ["AUTO_BATCH", "AUTOENHANCE_WEBHOOK_SECRET"]),
         ({"assistant_model": "m"}, ["ASSISTANT_MODEL", "ASSISTANT_BASE_URL"]),
@@ -97,11 +97,11 @@ def test_an_open_service_that_others_can_reach_is_a_warning(host: str, warned: b
         ({"auto_batch": True, "autoenhance_webhook_secret": "long-enough-to-be-one"}, None),
     ],
 )
-def test_what_does_nothing_by_itself_is_a_warning(values: dict[str, Any], told: list[str] | None) -> None:
+def test_what_does_nothing_by_itself_is_a_warning(values: dict[str, Any], pair: list[str] | None) -> None:
     """With what it needs."""
     found = list(warnings(settings(autoenhance_api_key="x", **values)))
 
-    assert found == ([f"{told[0]} has no effect without {told[1]}"] if told else [])
+    assert found == ([f"{pair[0]} has no effect without {pair[1]}"] if pair else [])
 
 
 @pytest.mark.parametrize(

@@ -80,8 +80,9 @@ def read_as(model: type[Query], query: MultiMapping[str], context: dict[str, Any
         return model.model_validate(values, context=context)
     except ValidationError as error:
         name, reason = next(wrong_values(model, error, what="parameter"))
-        is_known = name in model.model_fields
-        hint = _meant(name, model) if not is_known else _given(values.get(name)) if reason.startswith("must be") else ""
+        hint = _given(values.get(name)) if reason.startswith("must be") else ""
+        if name not in model.model_fields:
+            hint = _meant(name, model)
         raise InvalidParameter(printable(name), f"{reason}{hint}") from None
 
 

@@ -33,9 +33,7 @@ _OBSTACLES = {
     ImageState.PROCESSING: Reason.NOT_READY,
     ImageState.FAILED: Reason.ENHANCEMENT_FAILED,
     ImageState.EXPIRED: Reason.EXPIRED,
-    ImageState.UNIDENTIFIED: Reason.UNIDENTIFIED,
 }
-_TOLD_BY_AUTOENHANCE = frozenset({Reason.ENHANCEMENT_FAILED, Reason.EXPIRED, Reason.UNIDENTIFIED})
 _TAKEN_OVER_SECONDS = 2.0
 
 
@@ -46,7 +44,7 @@ def obstacle(image: PlannedImage) -> Reason | None:
 
 def image_failure(image: PlannedImage, reason: Reason, attempts: int = 0) -> ImageResult:
     """How an image turned out that cannot be had; of one that failed at Autoenhance, with what that says of it."""
-    said = image.status_reason if reason in _TOLD_BY_AUTOENHANCE else None
+    said = image.status_reason if reason in (Reason.ENHANCEMENT_FAILED, Reason.EXPIRED) else None
     which = image.rendition or None
     return ImageResult(
         image.image_id, image.name, None, 0, None, reason, attempts, said, rendition=which, order=image.order

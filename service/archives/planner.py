@@ -52,7 +52,7 @@ class Planner:
                     PlannedImage(
                         image_id=image_id,
                         name=name,
-                        state=record.state if record.image_id else ImageState.UNIDENTIFIED,
+                        state=record.state if record.image_id else ImageState.FAILED,
                         key=key,
                         modified=record.date_added or order.created_at or _NO_DATE,
                         is_bought=record.downloaded,
@@ -114,7 +114,7 @@ def _originals(
             PlannedImage(
                 image_id=image_id,
                 name=record.image_name or image_id,
-                state=state if record.image_id else ImageState.UNIDENTIFIED,
+                state=state if record.image_id else ImageState.FAILED,
                 key=image_key(variant, generations.get(source_id, 0)),
                 modified=source.date_added or order.created_at or _NO_DATE,
                 status_reason=source.status_reason,

@@ -80,7 +80,7 @@ def load_extras(settings: Settings) -> None:
     try:
         pool: Any = ConnectionPool.from_url(settings.shared_url.get_secret_value())
         pool.make_connection()  # to nothing yet
-    except (RedisError, TypeError, ValueError):
+    except (AttributeError, RedisError, TypeError, ValueError):
         raise InvalidSettings("SHARED_URL: an option behind its ? is unknown, or its value is not valid") from None
 
 

@@ -39,7 +39,7 @@ class Follower:
         With it the list as it is then, and the tag of the document by which this instance may go on. Raises
         `ArchiveGone`, `Abandoned` when nobody here wants it any more, `StillBuilding` when it cannot be told.
         """
-        live, told_at = LiveList(archive.id), time.monotonic()
+        live, told_at, gone_since = LiveList(archive.id), time.monotonic(), None
         with self._redis.messages.waiting(live_lists.topic_of(archive.id)) as grown:
             while True:
                 await archive.readers.wait_for_demand(lambda: archive.length)
@@ -49,11 +49,12 @@ class Follower:
                         record, tag, is_ours = await self._look(live)
                     except ArchiveGone:
                         # A builder that lives has S3 say that it goes on, with its next member.
-                        is_new = time.monotonic() - told_at < LEASE_SECONDS
+                        gone_since = gone_since or time.monotonic()
+                        is_new = time.monotonic() - gone_since < LEASE_SECONDS
                         if live.owner and (is_new or not await self._redis.is_dead(live.owner)):
                             raise Unavailable(live.id) from None
                         raise
-                    told_at = time.monotonic()
+                    told_at, gone_since = time.monotonic(), None
                     if record is not None and record.state == GONE:
                         raise ArchiveGone(f"Archive {archive.id} was dropped.")
                     if record is not None or live.plan is not None:

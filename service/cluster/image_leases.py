@@ -91,7 +91,8 @@ class RedisImageLeases:
         unshared_since: float | None = None
         with self._redis.messages.waiting(key) as released:
             while True:
-                await asyncio.sleep(self._unheard_until - time.monotonic())
+                if (pause := self._unheard_until - time.monotonic()) > 0:
+                    await asyncio.sleep(pause)
                 told = released.next()
                 try:
                     holder, before, order_id, is_stuck = await self._ask(key, number)

@@ -151,8 +151,9 @@ class RedisLink:
 
         async def say() -> None:
             was_lost, self._is_lost = self._is_lost, True  # an answer that is lost may be the one that told
-            known = await self.redis.set(name, _ALIVE, px=milliseconds, get=True)
-            self._is_lost = was_lost or known is None
+            is_known = await self.redis.exists(name)  # by itself: of a SET sent twice the second finds the first
+            await self.redis.set(name, _ALIVE, px=milliseconds)
+            self._is_lost = was_lost or not is_known
 
         with suppress(Unavailable):
             async with self._beats:
@@ -185,11 +186,12 @@ class RedisLink:
         with suppress(RedisError, OSError, TimeoutError, ValueError):
             async with self.redis.pubsub() as subscription:
                 await subscription.subscribe(CHANNEL)
-                self._tell("")
                 while True:
                     message = await subscription.get_message(timeout=_LISTEN_SECONDS)
                     if message is None:
                         await subscription.ping()
+                    elif message["type"] == "subscribe":  # also over a connection that the library has opened again
+                        self._tell("")
                     elif message["type"] == "message":
                         for topic in message["data"].decode().split("\n"):
                             self._tell(topic)

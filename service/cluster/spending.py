@@ -60,20 +60,25 @@ class SharedSpending:
         reservation = Reservation(key, today())
         try:
             return reservation if await self._may_buy(reservation) else None
-        except BaseException:  # whether it is counted cannot be told, and nobody is there to release it
-            self._redis.call_later(lambda: self._run(self._release, reservation, reservation.id))
+        except SpendingUnknown:
+            raise
+        except BaseException:
+            self._release_later(reservation)
             raise
 
     async def _may_buy(self, reservation: Reservation) -> bool:
-        limit, began = -1 if self.limit is None else self.limit, time.monotonic()
+        limit, began, was_asked = -1 if self.limit is None else self.limit, time.monotonic(), False
         while True:
             try:
                 return bool(await self._call(self._reserve, reservation, limit, _KEPT_SECONDS, reservation.id))
             except Unavailable as error:
                 if self.limit is None:
                     return True
+                was_asked = was_asked or error.was_asked
                 if time.monotonic() - min(began, self._redis.link.down_since) > _WAIT_SECONDS:
                     log.warning("nothing is bought while Redis cannot tell what was spent today")
+                    if was_asked:
+                        self._release_later(reservation)
                     raise SpendingUnknown from error
             await asyncio.sleep(_AGAIN_SECONDS)
 
@@ -92,6 +97,10 @@ class SharedSpending:
             return int(await self._redis.call(lambda: self._redis.redis.hlen(_name(day))))
         except Unavailable:
             return None
+
+    def _release_later(self, reservation: Reservation) -> None:
+        """Whether it is counted cannot be told, and nobody is there to release it."""
+        self._redis.call_later(lambda: self._run(self._release, reservation, reservation.id))
 
     async def _call(self, script: Any, reservation: Reservation, *arguments: Any) -> Any:
         return await self._redis.call(lambda: self._run(script, reservation, *arguments))

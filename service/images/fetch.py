@@ -205,7 +205,9 @@ class ImageFetcher:
                         try:
                             async with slot:
                                 download.deadline.extend(slot.waited)
+                                began = time.monotonic()
                                 await self._reserve(image, progress)
+                                download.deadline.extend(time.monotonic() - began)
                                 with span("attempt", {"attempt": download.attempts + 1}):
                                     extension = await download.attempt(slot.begin_overtime)
                         except UpstreamFailure as failure:

@@ -33,11 +33,9 @@ class ImageState(StrEnum):
     FAILED = "failed"
     EXPIRED = "expired"
     UNKNOWN = "unknown"
-    UNIDENTIFIED = "unidentified"
-    """Of a planned image: it is listed without an id, by which it could be asked for."""
 
 
-HOPELESS = frozenset({ImageState.FAILED, ImageState.EXPIRED, ImageState.UNIDENTIFIED})
+HOPELESS = frozenset({ImageState.FAILED, ImageState.EXPIRED})
 """Autoenhance will not have it, however long it is waited for."""
 FINAL = HOPELESS | {ImageState.READY}
 

@@ -11,7 +11,7 @@ export const FINAL = new Set(["complete", "error", "cancelled"]);
 const REPORT_AFTER = 400; // milliseconds
 const SPOKEN_STEPS = 4; // progress is announced in quarters
 // Trying again can change nothing about these; about others it can.
-const LASTING = new Set(["not_uploaded", "enhancement_failed", "expired", "image_not_found", "unidentified", "rejected", "too_large", "incomplete", "refused"]);
+const LASTING = new Set(["not_uploaded", "enhancement_failed", "expired", "image_not_found", "rejected", "too_large", "incomplete", "refused"]);
 const NAMES = 3; // of photos in one line
 const KEEP_OPEN = "Keep this page open until your browser saves the ZIP. If you close it, what has arrived is kept.";
 const MAY_CLOSE = "You can close this page: your browser continues to save the ZIP.";

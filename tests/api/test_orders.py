@@ -34,7 +34,6 @@ def told(*states: ImageState, stored: str = "", is_truncated: bool = False) -> d
         (ImageState.UNKNOWN, "processing"),
         (ImageState.FAILED, "failed"),
         (ImageState.EXPIRED, "failed"),
-        (ImageState.UNIDENTIFIED, "failed"),
     ],
 )
 def test_what_an_image_is_counted_as(state: ImageState, counted_as: str) -> None:

@@ -87,7 +87,6 @@ ALIAS = Route("GET", "/old/{what}", handler, successor="/v1/a/{what}")
     [
         ("GET", "/old/b", "/old/{what}", "/v1/a/{what}"),
         ("PUT", "/old/b%2Fc", None, "/v1/a/{what}"),
-        ("OPTIONS", "/old/b", "/old/{what}", "/v1/a/{what}"),
         ("PUT", "/old/b/c", None, None),
         ("PUT", "/old/", None, None),
         ("GET", "/a/b", "/a/{what}", None),

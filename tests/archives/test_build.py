@@ -443,7 +443,7 @@ class TestBuild:
             ("b", Reason.ENHANCEMENT_FAILED),
             ("c", Reason.NOT_UPLOADED),
             ("d", Reason.IMAGE_NOT_FOUND),
-            ("unidentified-5", Reason.UNIDENTIFIED),
+            ("unidentified-5", Reason.ENHANCEMENT_FAILED),
         ]
         assert names(await system.bytes_of(archive)) == ["a.jpg", "_download_report.txt"]
         assert (archive.downloaded, archive.total) == (1, 5)

@@ -61,7 +61,6 @@ def archive(*codes: Reason) -> Archive:
         (ImageState.PROCESSING, Reason.NOT_READY),
         (ImageState.FAILED, Reason.ENHANCEMENT_FAILED),
         (ImageState.EXPIRED, Reason.EXPIRED),
-        (ImageState.UNIDENTIFIED, Reason.UNIDENTIFIED),
     ],
 )
 def test_a_state_says_why_it_cannot_be_fetched(state: ImageState, reason: Reason | None) -> None:
@@ -87,12 +86,7 @@ def test_only_what_no_second_request_could_change_is_for_good(reason: Reason) ->
 
 @pytest.mark.parametrize(
     ("reason", "said"),
-    [
-        (Reason.ENHANCEMENT_FAILED, "too dark"),
-        (Reason.EXPIRED, "too dark"),
-        (Reason.UNIDENTIFIED, "too dark"),
-        (Reason.TIMEOUT, None),
-    ],
+    [(Reason.ENHANCEMENT_FAILED, "too dark"), (Reason.EXPIRED, "too dark"), (Reason.TIMEOUT, None)],
 )
 def test_what_autoenhance_says_of_an_image_is_told_where_that_is_the_reason(reason: Reason, said: str | None) -> None:
     """Not beside a failure of another kind."""

@@ -547,14 +547,14 @@ def test_images_that_cannot_be_distinguished_each_have_an_entry() -> None:
     images = plan([{"image_name": "x.jpg"}, {"image_name": "y.jpg"}]).images
 
     assert len({image.image_id for image in images}) == 2
-    assert [image.state for image in images] == [ImageState.UNIDENTIFIED] * 2
+    assert [image.state for image in images] == [ImageState.FAILED] * 2
 
 
 def test_neither_an_image_without_an_id_nor_its_original_can_be_fetched() -> None:
     """Both are reported."""
     images = plan([{"image_name": "hall.jpg"}], include=("original",)).images
 
-    assert [image.state for image in images] == [ImageState.UNIDENTIFIED] * 2
+    assert [image.state for image in images] == [ImageState.FAILED] * 2
 
 
 @pytest.mark.parametrize("count", [2, 3])

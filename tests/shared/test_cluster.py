@@ -95,7 +95,7 @@ async def test_what_is_missing_for_sharing_is_said_with_its_extra(monkeypatch: p
             cluster.load_extras(settings(**SHARED))
 
 
-@pytest.mark.parametrize("option", ["nonsense=1", "max_connections=many", "ssl_cert_reqs=perhaps"])
+@pytest.mark.parametrize("option", ["nonsense=1", "max_connections=many", "ssl_cert_reqs=perhaps", "retry=1"])
 async def test_an_option_that_the_client_for_redis_cannot_use_is_refused(option: str) -> None:
     """In one line, without the URL: it may hold a password."""
     url = f"rediss://:secret-of-redis@127.0.0.1:9/0?{option}"

@@ -57,6 +57,11 @@ async def test_a_request_that_cannot_use_it_begins_another_and_later_ones_get_th
     assert await lists.begin("c" * 32, PLAN, 3.0, anyway=False) == OTHER
 
 
+async def test_a_list_that_is_begun_again_after_a_lost_answer_is_the_same(lists: LiveLists) -> None:
+    """In any case or not."""
+    assert [await lists.begin(OTHER, PLAN, 2.0, anyway=True) for _ in range(2)] == [OTHER] * 2
+
+
 async def test_of_two_builders_the_second_is_refused(lists: LiveLists) -> None:
     """Whatever it wants to add at a position that is taken; the list has only the first one's."""
     await lists.append(ID, 1, [member_entry("me", member(1), 1)])

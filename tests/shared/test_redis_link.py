@@ -64,6 +64,28 @@ async def test_what_redis_lost_is_mended_though_its_first_answer_is_lost_too(red
     assert told == ["told"]
 
 
+async def test_what_redis_lost_is_mended_though_the_client_has_sent_twice(redis: RedisServer) -> None:
+    """Over a connection that broke in between: the second finds what the first has set."""
+    told = []
+
+    async def tell() -> None:
+        told.append("told")
+
+    async with RedisLink.open(redis.url, "mine", Metrics()) as link:
+        really_set = link.redis.set
+
+        async def set_twice(*values: Any, **more: Any) -> Any:
+            await really_set(*values, **more)
+            return await really_set(*values, **more)
+
+        link.on_lost.append(tell)
+        redis.command("FLUSHALL")
+        link.redis.set = set_twice
+        await link.beat()
+
+    assert told == ["told"]
+
+
 async def test_connections_that_were_closed_while_they_were_idle_are_no_outage(redis: RedisServer) -> None:
     """By a Redis that has a `timeout`, a restart, or a balancer: whoever takes one next is answered."""
     async with asyncio.timeout(TIMEOUT), RedisLink.open(redis.url, "mine", Metrics()) as link:
@@ -97,6 +119,17 @@ async def test_who_waits_hears_what_another_instance_publishes(redis: RedisServe
 
     assert at_first == [True, True, True]
     assert (topics, woken) == (["a", "b"], [True, True, False])
+
+
+async def test_who_listens_is_told_that_it_may_have_missed_something(redis: RedisServer) -> None:
+    """Its connection was closed, and opened again by the client."""
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    async with asyncio.timeout(TIMEOUT), RedisLink.open(redis.url, "mine", Metrics()) as mine:
+        mine.listeners.append(heard.put_nowait)
+        assert await heard.get() == ""
+        redis.command("CLIENT", "KILL", "TYPE", "pubsub")
+
+        assert await heard.get() == ""
 
 
 async def test_who_waits_for_another_instance_hears_that_it_has_left(redis: RedisServer) -> None:
