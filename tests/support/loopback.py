@@ -16,13 +16,17 @@ _READY_SECONDS = 60.0
 # other test, in this process or in one beside it, gets one of these by chance; above what browsers refuse to call.
 _PORTS = range(10_100, 32_768)
 _random = SystemRandom()
+_given: set[int] = set()
 
 
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on, nor will until the test has somebody do so."""
     while True:
         port = _random.choice(_PORTS)
+        if port in _given:
+            continue
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            _given.add(port)
             return port
 
 
