@@ -380,7 +380,7 @@ class CreditsUnknown(RetryableProblem):
 
     code = "credits_unknown"
     title = "How much was spent today cannot be told at the moment, so nothing is bought"
-    advice = "Try again in a minute."
+    advice = "Try again in a few seconds."
 
 
 NO_PURCHASES = (CreditLimit, CreditsUnknown)

@@ -146,7 +146,7 @@ def _objection(address: str, max_length: int, *, allow_private: bool) -> str | N
     if has_user or "#" in address:
         return "must have neither a user nor a fragment"
     if not _NAME.fullmatch(host) and address_of(host) is None:
-        return "must have a host that can be looked up"
+        return "must have a valid host name"
     if not allow_private and not is_public_host(host):
         return "must not be a private address"
     return None
