@@ -49,8 +49,8 @@ CLUSTER = (
     ),
     Mutant(
         "cluster/redis_link.py",
-        "            self._is_lost = was_lost or known is None\n",
-        "            self._is_lost = known is None\n",
+        "            self._is_lost = was_lost or not is_known\n",
+        "            self._is_lost = not is_known\n",
         "what Redis lost is mended until that has succeeded",
         "tests/shared/test_redis_link.py",
     ),
