@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,14 +40,23 @@ async def test_what_redis_lost_is_mended_until_that_has_succeeded(redis: RedisSe
     assert len(told) == in_all
 
 
-async def test_what_redis_lost_is_mended_though_its_first_answer_is_lost_too(redis: RedisServer) -> None:
-    """Redis has noted that the instance is there: the next answer is that of one that knows it."""
-    told = []
+@asynccontextmanager
+async def lost(redis: RedisServer) -> AsyncIterator[tuple[RedisLink, list[str]]]:
+    """An instance whose Redis has lost its data since its last heartbeat, and what it is told of that."""
+    told: list[str] = []
 
     async def tell() -> None:
         told.append("told")
 
     async with RedisLink.open(redis.url, "mine", Metrics()) as link:
+        link.on_lost.append(tell)
+        redis.command("FLUSHALL")
+        yield link, told
+
+
+async def test_what_redis_lost_is_mended_though_its_first_answer_is_lost_too(redis: RedisServer) -> None:
+    """Redis has noted that the instance is there: the next answer is that of one that knows it."""
+    async with lost(redis) as (link, told):
         really_set = link.redis.set
 
         async def set_unheard(*values: Any, **more: Any) -> None:
@@ -53,8 +64,6 @@ async def test_what_redis_lost_is_mended_though_its_first_answer_is_lost_too(red
             await really_set(*values, **more)
             raise ConnectionError
 
-        link.on_lost.append(tell)
-        redis.command("FLUSHALL")
         link.redis.set = set_unheard
         await link.beat()
         link.link._retry_at = 0.0
@@ -66,20 +75,13 @@ async def test_what_redis_lost_is_mended_though_its_first_answer_is_lost_too(red
 
 async def test_what_redis_lost_is_mended_though_the_client_has_sent_twice(redis: RedisServer) -> None:
     """Over a connection that broke in between: the second finds what the first has set."""
-    told = []
-
-    async def tell() -> None:
-        told.append("told")
-
-    async with RedisLink.open(redis.url, "mine", Metrics()) as link:
+    async with lost(redis) as (link, told):
         really_set = link.redis.set
 
         async def set_twice(*values: Any, **more: Any) -> Any:
             await really_set(*values, **more)
             return await really_set(*values, **more)
 
-        link.on_lost.append(tell)
-        redis.command("FLUSHALL")
         link.redis.set = set_twice
         await link.beat()
 

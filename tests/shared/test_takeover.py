@@ -132,6 +132,13 @@ async def begin(instance: Instance) -> Archive:
     return archive
 
 
+async def settled_alone(instance: Instance) -> Archive:
+    """An archive that has ended, and is not shared yet."""
+    archive = await begin(instance)
+    await instance.catalogue.settle(archive, State.COMPLETE, "")
+    return archive
+
+
 async def settle(instance: Instance, archive: Archive) -> None:
     """Its end, as far as this instance can tell it."""
     await instance.catalogue.settle(archive, State.COMPLETE, "")
@@ -461,8 +468,7 @@ async def test_what_a_dead_builder_had_settled_is_read_and_shared_by_another(
 
     monkeypatch.setattr(archive_index, "replace", write)
     first, second, third = three
-    archive = await begin(first)
-    await first.catalogue.settle(archive, State.COMPLETE, "")
+    archive = await settled_alone(first)
     with pytest.raises(StillBuilding):
         await second.archives.load(archive.id)
     await die(first)
@@ -483,8 +489,7 @@ async def test_what_a_dead_builder_had_not_shared_is_not_waited_for(
     """Also when it dies while another one waits."""
     monkeypatch.setattr("service.cluster.following._SHARED_SECONDS", 600.0)
     first, second, third = three
-    archive = await begin(first)
-    await first.catalogue.settle(archive, State.COMPLETE, "")
+    archive = await settled_alone(first)
     waiting = asyncio.create_task(second.names(archive.id))
     await asyncio.wait([waiting], timeout=0.2)
     was_waiting = not waiting.done()
@@ -503,8 +508,7 @@ async def test_what_is_not_shared_is_not_waited_for_while_s3_is_away(
     """It could not be read here: a new request begins its own, and by its id it cannot be told."""
     monkeypatch.setattr("service.cluster.following._SHARED_SECONDS", 600.0)
     first, second, _ = three
-    archive = await begin(first)
-    await first.catalogue.settle(archive, State.COMPLETE, "")
+    archive = await settled_alone(first)
     cut(second.objects.link)
 
     async with asyncio.timeout(TIMEOUT):
