@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from urllib.parse import urlencode
 
 from service.archives.archive import ImageResult
 from service.archives.names import MANIFEST_NAME, REPORT_NAME
 from service.archives.options import Options
 from service.archives.plan import Plan, PlannedOrder
 from service.text import one_line
+from service.upstream.models import Rendition
 
 
 def comment(orders: Sequence[PlannedOrder], downloaded: int, total: int) -> str:
@@ -61,17 +63,25 @@ def report_text(order: PlannedOrder, options: Options, results: Sequence[ImageRe
     ]
     if order.unlisted:
         lines.append(f"Counted by Autoenhance but not listed, or beyond 10,000: {order.unlisted}")
-    texts = {rendition.name: rendition.text for rendition in options.rendition}
     for result, code in missing:
-        which = f"&rendition={texts[result.rendition]}" if result.rendition in texts else ""
-        which = "&include=original" if result.is_original else which
+        query = urlencode({"image": result.image_id} | _options_of(result, options))
         lines += [
             "",
             one_line(result.original_name).strip() or "(no name)",
             f"  image id: {one_line(result.image_id)}",
             *([f"  as:       {result.rendition}"] if result.rendition else []),
             f"  reason:   {code}: {one_line(result.explanation)}",
-            f"  get it:   GET /v1/orders/{order.order_id}/images?image={one_line(result.image_id)}{which}",
+            f"  get it:   GET /v1/orders/{order.order_id}/images?{query}",
         ]
     lines += ["", "Download the order again to get the missing images; stored images are not fetched again.", ""]
     return "\r\n".join(lines)
+
+
+def _options_of(result: ImageResult, options: Options) -> dict[str, str]:
+    """The parameters that ask for just this file of an image, whatever the presets are by then."""
+    original = options.original if result.is_original else None
+    rendition = original or options.renditions[result.rendition or ""]
+    usual = Rendition().query()
+    chosen = {name: value for name, value in rendition.query().items() if value != usual.get(name)}
+    kind = {"include": "original"} if original else {}
+    return kind | chosen | ({"dev_mode": "true"} if rendition.dev_mode else {})

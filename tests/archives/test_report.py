@@ -3,7 +3,9 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,20 +82,35 @@ def test_the_comment_counts_what_is_in() -> None:
     assert comment([PlannedOrder(order_id=ORDER)], 2, 3) == f"Autoenhance order {ORDER}: 2 of 3 images"
 
 
-def test_a_missing_rendition_is_named_with_the_way_to_get_it() -> None:
-    """In full, whatever the presets are by then; an original by what includes it."""
-    options = Options(rendition=["mls", "web"], include=("original",))
-    several = plan().model_copy(update={"options": options})
+@pytest.mark.parametrize(
+    ("options", "rendition", "query"),
+    [
+        ({}, None, ""),
+        ({"preview": False, "format": "png", "scale": 0.5}, None, "&format=png&preview=false&scale=0.5"),
+        ({"rendition": ["mls"]}, None, "&preview=false&quality=80&max_width=2048"),
+        ({"rendition": ["mls", "web"]}, "mls", "&preview=false&quality=80&max_width=2048"),
+        ({"rendition": ["mls", "web"]}, "web", "&format=webp"),
+        ({"rendition": ["print", "web"], "dev_mode": True}, "print", "&preview=false&dev_mode=true"),
+        ({"include": ("original",)}, "original", "&include=original"),
+        ({"include": ("original",), "rendition": ["mls", "web"]}, "original", "&include=original&preview=false"),
+        ({"include": ("original",), "dev_mode": True}, "original", "&include=original&dev_mode=true"),
+    ],
+)
+def test_the_way_to_get_a_missing_file_gives_just_what_was_wanted(
+    options: dict[str, Any], rendition: str | None, query: str
+) -> None:
+    """Not a preview in place of the full size, and nothing bought that was to be a watermarked test."""
+    made = plan().model_copy(update={"options": Options(**options)})
 
-    lines = report_text(
-        several, [replace(missing("a.jpg"), rendition="mls"), replace(missing("b.jpg"), rendition="original")]
-    ).split("\r\n")
+    lines = report_text(made, [replace(missing("a.jpg"), rendition=rendition)]).split("\r\n")
 
-    path = f"  get it:   GET /v1/orders/{ORDER}/images?image=a1"
-    assert lines[lines.index("a.jpg") + 2] == "  as:       mls"
-    assert f"{path}&rendition=mls,format=jpeg,quality=80,preview=false,max_width=2048" in lines
-    assert lines[lines.index("b.jpg") + 2] == "  as:       original"
-    assert f"{path}&include=original" in lines
+    assert f"  get it:   GET /v1/orders/{ORDER}/images?image=a1{query}" in lines
+    assert lines[lines.index("a.jpg") + 2].startswith(f"  as:       {rendition}" if rendition else "  reason:")
+
+
+def test_an_id_is_written_as_a_url_has_it() -> None:
+    """Whatever Autoenhance calls its images."""
+    assert "images?image=a%26b+c" in report_text(plan(), [missing("a.jpg", "a&b c")])
 
 
 def test_texts_are_those_that_are_wanted() -> None:
