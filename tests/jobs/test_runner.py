@@ -255,6 +255,35 @@ async def test_an_outcome_that_was_reached_before_is_no_progress(crashes: int) -
     assert (moved.crashes, moved.reached) == (1, 2)
 
 
+async def test_an_attempt_is_no_crash_while_another_instance_builds_its_archive() -> None:
+    """This process may end for any reason then; once it is the builder itself, the attempt counts again."""
+    building, records = archive(held=3), Records()
+    with building.followed():
+        running = asyncio.create_task(runner(records, Builds(building)).run(job(crashes=4)))
+        await records.until(lambda now: now.status is Status.PROCESSING and now.crashes == 4)
+        add(building)
+        await records.until(lambda now: now.crashes == 0)
+        reached = records.last.reached
+    await records.until(lambda now: now.crashes == 1)
+    await stop(running)
+
+    assert (reached, records.last.crashes) == (4, 0)
+
+
+async def test_nothing_is_written_when_the_builder_is_seen_to_end() -> None:
+    """The job's end follows at once."""
+    building, records = archive(total=1), Records()
+    with building.followed():
+        running = asyncio.create_task(runner(records, Builds(building)).run(job()))
+        await records.until(lambda now: now.status is Status.PROCESSING and now.crashes == 0)
+        add(building)
+        building.settle(State.PARTIAL, "")
+    async with asyncio.timeout(TIMEOUT):
+        await running
+
+    assert [state.crashes for state in records.states] == [1, 1, 0, 0]
+
+
 @pytest.mark.parametrize(("options", "expected"), [({"wait": True}, 1), ({}, 5)])
 async def test_an_answer_that_a_job_waited_for_begins_the_count_anew(options: dict[str, Any], expected: int) -> None:
     """Not the first one, which every attempt gets; and none for a job that does not wait."""
