@@ -9,7 +9,7 @@ from functools import partial
 from typing import TypeVar
 from urllib.parse import quote
 
-from aiohttp import ClientResponse, hdrs
+from aiohttp import ClientResponse
 from yarl import URL
 
 from service.computing import compute
@@ -130,7 +130,7 @@ class Autoenhance:
                     call,
                     url,
                     timeout=asyncio.timeout(deadline.left),
-                    headers={hdrs.ACCEPT: "application/json"},
+                    headers={},
                     api_headers={},
                     admit=operation.admit,
                     is_fresh=retries.attempt > 1,
