@@ -53,6 +53,25 @@ async def test_the_index_leads_to_every_group(reference: Visitor) -> None:
         await expect(page.locator(f"#operations-tag-{name}")).to_be_in_viewport()
 
 
+async def test_the_index_leads_there_at_once(reference: Visitor) -> None:
+    """What is drawn while the page moves step by step would put the group elsewhere."""
+    tops = await reference.page.evaluate(
+        """async () => {
+            const tops = [];
+            for (const link of document.querySelectorAll("a[href^='#operations-tag-']")) {
+                link.click();
+                await new Promise(requestAnimationFrame);
+                await new Promise(requestAnimationFrame);
+                tops.push(document.querySelector(link.hash).getBoundingClientRect().top / innerHeight);
+            }
+            return tops;
+        }"""
+    )
+
+    assert len(tops) == len(TAGS)
+    assert all(0 <= top < 1 for top in tops)
+
+
 async def test_a_call_can_be_tried_out(reference: Visitor) -> None:
     """The reference calls the service that it documents."""
     block = reference.page.locator(".opblock", has_text="The health document").first
