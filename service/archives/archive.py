@@ -2,8 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -115,8 +114,6 @@ class Archive:
         self.arrived = self.results
         """The same, never sorted."""
         self.failure: Problem | None = None
-        self.is_followed = False
-        """Another instance builds it."""
         self._layout = Layout()
         self._changed = Signal()
 
@@ -179,19 +176,6 @@ class Archive:
     def add_failure(self, result: ImageResult) -> None:
         """Note an image that will not be in the archive."""
         self.results.append(result)
-        self._changed.fire()
-
-    @contextmanager
-    def followed(self) -> Iterator[None]:
-        """While another instance builds it."""
-        self._set_followed(to=True)
-        try:
-            yield
-        finally:
-            self._set_followed(to=False)
-
-    def _set_followed(self, *, to: bool) -> None:
-        self.is_followed = to
         self._changed.fire()
 
     def settle(self, state: State, comment: str) -> None:

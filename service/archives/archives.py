@@ -215,6 +215,10 @@ class Archives:
         """Whether this instance builds the archive, or follows its build."""
         return archive_id in self._registry.builds
 
+    async def wait_until_free(self, archive_id: str) -> None:
+        """Wait while another instance that lives builds the archive, as far as can be told."""
+        await self._catalogue.wait_until_free(archive_id)
+
     async def keep(self, archive_id: str, until: float) -> None:
         """Do not drop an archive before `until` (epoch seconds), whether or not anybody uses it."""
         await self._catalogue.keep(archive_id, until)

@@ -122,7 +122,7 @@ class Build:
             try:
                 if self._is_new:
                     await self._catalogue.begin(archive, self.plan)
-                while self._is_new or await self._continue_here():
+                while self._is_new or await self._catalogue.continue_here(archive, self.plan):
                     try:
                         await self._fill()
                         await self._settle()
@@ -143,10 +143,6 @@ class Build:
             if outcome is ArchiveOutcome.FAILURE and archive.failure is not None:
                 mark_failed(current, archive.failure.code)
             self._report(outcome)
-
-    async def _continue_here(self) -> bool:
-        with self.archive.followed():
-            return await self._catalogue.continue_here(self.archive, self.plan)
 
     async def _fill(self) -> None:
         """Append what is stored, fetch the rest as it becomes ready and while a reader wants it.

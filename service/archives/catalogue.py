@@ -167,6 +167,11 @@ class Catalogue:
         """
         return self.shared is None or await self.shared.follow(archive, plan, self.adopt)
 
+    async def wait_until_free(self, archive_id: str) -> None:
+        """Wait while another instance that lives builds the archive, as far as can be told."""
+        if self.shared is not None:
+            await self.shared.wait_until_free(archive_id)
+
     async def release(self, archive_id: str) -> None:
         """Let another instance go on with what is built here."""
         if self.shared is not None:

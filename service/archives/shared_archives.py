@@ -64,3 +64,6 @@ class SharedArchives(Protocol):
         False when it was settled meanwhile; `adopt` records what was announced. Raises `ArchiveGone`, `Abandoned`, or
         `StillBuilding` when it cannot be told.
         """
+
+    async def wait_until_free(self, archive_id: str) -> None:
+        """Wait while another instance that lives builds the archive, as far as can be told."""

@@ -186,6 +186,9 @@ class ClusterArchives:
                 return record if record is not None and record.state == State.COMPLETE else None
         return None
 
+    async def wait_until_free(self, archive_id: str) -> None:
+        await self._follower.wait_until_free(archive_id)
+
     async def follow(self, archive: Archive, plan: Plan, adopt: Callable[[Record], Awaitable[None]]) -> bool:
         if archive.id in self._builds:
             return True

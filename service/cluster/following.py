@@ -63,9 +63,19 @@ class Follower:
                         return record, live, tag
                 if time.monotonic() - told_at > _AWAY_SECONDS:
                     raise StillBuilding(retry_after=BEAT_SECONDS)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(BEAT_SECONDS):
-                        await changed.wait()
+                await _wait_for(changed)
+
+    async def wait_until_free(self, archive_id: str) -> None:
+        """Wait while another instance that lives builds the archive, as far as can be told."""
+        live = LiveList(archive_id)
+        with suppress(Unavailable, ListLost), self._redis.messages.waiting(live_lists.topic_of(archive_id)) as grown:
+            while True:
+                changed = grown.next()
+                is_there = await self._lists.read(live)
+                is_free = live.state != State.BUILDING or live.owner in ("", self._redis.instance)
+                if not is_there or is_free or await self._redis.is_dead(live.owner):
+                    return
+                await _wait_for(changed)
 
     async def is_followable(self, live: LiveList) -> bool:
         """Whether a new request may be given this archive: its builder is there, or another may go on with it."""
@@ -90,9 +100,7 @@ class Follower:
                         break
                     if not self._documents.is_up or await self._redis.is_dead(live.owner):
                         return False
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(BEAT_SECONDS):
-                            await changed.wait()
+                    await _wait_for(changed)
                 return True
         return False
 
@@ -142,3 +150,10 @@ class Follower:
             return None, None, False  # the next look tells why
         live.add("owner", me, None)
         return None, tag, True
+
+
+async def _wait_for(changed: asyncio.Event) -> None:
+    """For as long as one heartbeat at most: a builder that dies says nothing."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(BEAT_SECONDS):
+            await changed.wait()

@@ -76,6 +76,9 @@ class JobRunner:
 
     async def _attempt(self, job: Job) -> Job:
         """Try once; returns how the job stands after it, and after the pause that follows a temporary problem."""
+        if job.crashes and job.archive_id is not None:
+            # What another instance builds is no attempt of this one, whose end would count as another crash.
+            await self._archives.wait_until_free(job.archive_id)
         attempt = Attempt(self._engine, job, self._suspects)
         try:
             async with attempt:
@@ -116,9 +119,9 @@ class JobRunner:
         is_last_look = False
         while not is_last_look:
             with suppress(Problem):  # raised below, after the last outcomes
-                await archive.wait_until(lambda: attempt.is_behind(archive))
+                await archive.wait_until(lambda: len(archive.results) > attempt.outcomes)
             is_last_look = archive.is_settled
-            await attempt.catch_up(archive)
+            await attempt.note_outcomes(len(archive.results))
         if archive.failure is not None:
             raise archive.failure
 
@@ -204,7 +207,6 @@ class Attempt:
     """One attempt at a job, as a context. From its start it counts as a crash, until it ends in order or gets on.
 
     What gets on: an image outcome that no attempt after a crash has had before, and an answer that it waited for.
-    While another instance builds the archive, the attempt is no crash: it cannot be what ends this process.
     """
 
     def __init__(self, engine: JobEngine, job: Job, suspects: asyncio.Lock) -> None:
@@ -212,8 +214,6 @@ class Attempt:
         self.archive: Archive | None = None
         self.outcomes = 0
         """Image outcomes seen so far."""
-        self.is_following = False
-        """Another instance builds the archive."""
         self._engine = engine
         self._crashes_before = job.crashes
         self._has_crashed = job.crashes > 0 or job.reached > 0
@@ -247,26 +247,18 @@ class Attempt:
         self.archive, self.outcomes = archive, len(archive.results)
         await self._save(status=Status.PROCESSING, archive_id=archive.id, retry_at=None)
 
-    def is_behind(self, archive: Archive) -> bool:
-        """Whether something of the archive has not been noted yet."""
-        return len(archive.results) > self.outcomes or archive.is_followed != self.is_following
-
-    async def catch_up(self, archive: Archive) -> None:
-        """Note how many images have come to something, and who builds the archive."""
-        outcomes = len(archive.results)
+    async def note_outcomes(self, outcomes: int) -> None:
+        """So many images have come to something."""
         if outcomes > max(self.outcomes, self.job.reached):
             await self.note_progress(reached=outcomes)
         self.outcomes = max(self.outcomes, outcomes)
-        if archive.is_followed != self.is_following and not archive.is_settled:
-            self.is_following = archive.is_followed
-            await self._save(crashes=self._crashes_before + (not self.is_following))
 
     async def note_progress(self, **changes: Any) -> None:
         """Begin anew to count crashes. Nothing is written for a job without a crash or a problem behind it."""
         self._release_suspects()
         self._crashes_before = 0
         if self._has_crashed or self.job.retrying_since is not None:
-            await self._save(crashes=int(not self.is_following), retrying_since=None, **changes)
+            await self._save(crashes=1, retrying_since=None, **changes)
 
     async def _save(self, **changes: Any) -> None:
         self.job = replace(self.job, **changes)

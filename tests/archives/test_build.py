@@ -14,7 +14,6 @@ import pytest
 
 from service.archives.archive import Archive, State
 from service.archives.layout import Member
-from service.archives.plan import Plan
 from service.archives.shared_archives import TakenOver
 from service.disk import OutOfSpace
 from service.images.blobs import Blob, Content
@@ -389,13 +388,7 @@ class TestBuild:
         fill_with(upstream, "b", "a")
         upstream.images["b"] = [404, jpeg()]
         async with open_archives(upstream, tmp_path / "data", concurrency=1, window=2 * len(jpeg())) as system:
-            followed: list[bool] = []
-
-            async def continue_here(archive: Archive, _: Plan) -> bool:
-                followed.append(archive.is_followed)
-                return True
-
-            monkeypatch.setattr(system.catalogue, "continue_here", continue_here)
+            monkeypatch.setattr(system.catalogue, "continue_here", continuing := AsyncMock(return_value=True))
             append, taken_over = system.catalogue.append, [TakenOver()]
 
             async def append_later(archive: Archive, members: Sequence[tuple[Member, int]]) -> bool:
@@ -409,7 +402,7 @@ class TestBuild:
                 with archive.readers.reading():
                     await archive.wait_until(lambda: False)
 
-        assert (followed, archive.is_followed) == ([True], False)
+        continuing.assert_awaited_once()
         assert archive.state is State.COMPLETE
         assert [result.code for result in archive.arrived] == [None, None]
 

@@ -69,6 +69,13 @@ class Builds:
         self.callers: list[str] = []
         self.kept: dict[str, float] = {}
         self.begun = asyncio.Event()
+        self.awaited: list[str] = []
+        self.is_free = asyncio.Event()
+        self.is_free.set()
+
+    async def wait_until_free(self, archive_id: str) -> None:
+        self.awaited.append(archive_id)
+        await self.is_free.wait()
 
     async def get_or_start(
         self, order_id: str | tuple[str, ...], options: Options, caller: str = ""
@@ -255,33 +262,32 @@ async def test_an_outcome_that_was_reached_before_is_no_progress(crashes: int) -
     assert (moved.crashes, moved.reached) == (1, 2)
 
 
-async def test_an_attempt_is_no_crash_while_another_instance_builds_its_archive() -> None:
-    """This process may end for any reason then; once it is the builder itself, the attempt counts again."""
-    building, records = archive(held=3), Records()
-    with building.followed():
-        running = asyncio.create_task(runner(records, Builds(building)).run(job(crashes=4)))
-        await records.until(lambda now: now.status is Status.PROCESSING and now.crashes == 4)
-        add(building)
-        await records.until(lambda now: now.crashes == 0)
-        reached = records.last.reached
-    await records.until(lambda now: now.crashes == 1)
+@pytest.mark.parametrize(("crashes", "awaited"), [(0, []), (4, ["f" * 32])])
+async def test_what_another_instance_builds_is_no_attempt_of_this_one(crashes: int, awaited: list[str]) -> None:
+    """Once a job has crashed: this process may end while it waits, and is not charged for it."""
+    building, records = archive(), Records()
+    builds = Builds(building)
+    builds.is_free.clear()
+    known = replace(job(crashes), archive_id=building.id)
+    running = asyncio.create_task(runner(records, builds).run(known))
+    await yield_to_loop()
+    written, is_waiting = len(records.states), not builds.asked
+    builds.is_free.set()
+    await records.until(lambda now: now.status is Status.PROCESSING and now.crashes == crashes + 1)
     await stop(running)
 
-    assert (reached, records.last.crashes) == (4, 0)
+    assert builds.awaited == awaited
+    assert (written == 0) == is_waiting == bool(crashes)
 
 
-async def test_nothing_is_written_when_the_builder_is_seen_to_end() -> None:
-    """The job's end follows at once."""
-    building, records = archive(total=1), Records()
-    with building.followed():
-        running = asyncio.create_task(runner(records, Builds(building)).run(job()))
-        await records.until(lambda now: now.status is Status.PROCESSING and now.crashes == 0)
-        add(building)
-        building.settle(State.PARTIAL, "")
-    async with asyncio.timeout(TIMEOUT):
-        await running
+async def test_a_job_that_has_no_archive_yet_waits_for_none() -> None:
+    """It ended with its process before there was one."""
+    records, builds = Records(), Builds(archive())
+    running = asyncio.create_task(runner(records, builds).run(job(crashes=1)))
+    await records.until(lambda now: now.status is Status.PROCESSING)
+    await stop(running)
 
-    assert [state.crashes for state in records.states] == [1, 1, 0, 0]
+    assert builds.awaited == []
 
 
 @pytest.mark.parametrize(("options", "expected"), [({"wait": True}, 1), ({}, 5)])

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -168,6 +168,50 @@ async def test_a_dead_builder_is_gone_on_with_by_one(three: list[Instance]) -> N
     assert [task.result() for task in done] == [True]
     assert len(waiting) == 1
     waiting.pop().cancel()
+
+
+async def _dies(builder: Instance, _: Instance, __: Archive) -> None:
+    await die(builder)
+
+
+async def _lets_go(builder: Instance, _: Instance, archive: Archive) -> None:
+    await builder.archives.release(archive.id)
+
+
+async def _ends_it(builder: Instance, _: Instance, archive: Archive) -> None:
+    await builder.catalogue.settle(archive, State.COMPLETE, "")
+
+
+async def _drops_it(builder: Instance, _: Instance, archive: Archive) -> None:
+    await builder.archives.drop(archive.id)
+
+
+async def _nobody_can_tell(_: Instance, other: Instance, __: Archive) -> None:
+    cut(other.redis.link)
+
+
+@pytest.mark.parametrize("happens", [_dies, _lets_go, _ends_it, _drops_it, _nobody_can_tell])
+async def test_an_archive_is_free_when_no_other_instance_builds_it(
+    three: list[Instance], happens: Callable[[Instance, Instance, Archive], Awaitable[None]]
+) -> None:
+    """While its builder lives it is waited for by others, and not by the builder itself."""
+    first, second, _ = three
+    archive = await begin(first)
+
+    async with asyncio.timeout(TIMEOUT):
+        await first.catalogue.wait_until_free(archive.id)
+        waiting = asyncio.create_task(second.catalogue.wait_until_free(archive.id))
+        done, _ = await asyncio.wait([waiting], timeout=0.2)
+        await happens(first, second, archive)
+        await waiting
+
+    assert not done
+
+
+async def test_what_nobody_knows_is_free(three: list[Instance]) -> None:
+    """There is nobody to wait for."""
+    async with asyncio.timeout(TIMEOUT):
+        await three[0].catalogue.wait_until_free("0" * 32)
 
 
 async def test_who_finds_the_list_changed_as_it_goes_on_looks_again(
