@@ -109,14 +109,14 @@ async def test_what_is_no_order_is_upstreams_error(answers: aioresponses, lone: 
 
 
 async def test_what_is_sent(answers: aioresponses, lone: Parts) -> None:
-    """Key, version, and a request for JSON, packed as it can be read here; no dev mode, no query."""
+    """Key and version, any type, packed as it can be read here; no dev mode, no query."""
     answers.get(ORDER_URL, payload=order(["a"]))
 
     await lone.client.order(ORDER)
 
     url, headers = sent(answers)
     assert str(url) == ORDER_URL
-    requests = {"Accept": "application/json", "Accept-Encoding": "gzip"}
+    requests = {"Accept": "*/*", "Accept-Encoding": "gzip"}
     assert headers == {"x-api-key": KEY, "x-api-version": VERSION, **requests}
 
 
