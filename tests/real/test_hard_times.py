@@ -121,7 +121,7 @@ class TestMemory:
                 assert await response.read() == known
             answered += 1
 
-        assert await running in (200, 404, 502)
+        assert await running in (200, 404, 502, 504)  # 504: a slow machine has not read it in an order's time
         assert answered >= 3
         assert process.peak_memory < MAX_MEMORY + 2 * len(text)
 
