@@ -76,11 +76,11 @@ class Archives:
         else:
             plan = await self._plan_all(await self._look_up_all(order_id, options, deadline), options)
         if build := self._registry.joinable(plan.build_key, deadline):
-            return build.archive, CacheResult.JOINED
+            return build.join(caller), CacheResult.JOINED
         finished = await self._finished(plan)
         interrupted = await self._interrupted(plan) if finished is None else None
         if build := self._registry.joinable(plan.build_key, deadline):  # somebody was quicker meanwhile
-            return build.archive, CacheResult.JOINED
+            return build.join(caller), CacheResult.JOINED
         if finished is not None:
             return finished, CacheResult.HIT
         # Somebody else may have finished it meanwhile.
@@ -298,7 +298,7 @@ class Archives:
         if record is not None and not await self._serves(record, plan):
             archive_id, record = await self._catalogue.announce(plan, created, anyway=True)
         if build := self._registry.builds.get(archive_id) or self._registry.joinable(plan.build_key, deadline):
-            return build.archive, CacheResult.JOINED
+            return build.join(caller), CacheResult.JOINED
         if record is None:
             archive = self._new_archive(plan, archive_id, created)
             build = Build(archive, plan, self._context, deadline=deadline, caller=caller, is_new=True)
@@ -318,7 +318,7 @@ class Archives:
         if archive.is_settled:
             return archive
         if build := self._registry.builds.get(record.id):
-            return build.archive
+            return build.join(caller)
         # No more than was asked for, wherever the wall clock has jumped to since.
         left = min(record.plan.wait_timeout, record.created + record.plan.wait_timeout - time.time())
         deadline = time.monotonic() + left

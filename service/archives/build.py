@@ -115,6 +115,11 @@ class Build:
         """Bytes of the archive with the images that are about to be in it."""
         return self.archive.length + self._fetches.storing + self._arrived_bytes
 
+    def join(self, caller: str) -> Archive:
+        """The archive, for one more caller: to its end the downloads take the turns of all."""
+        self._fetcher.join(self._fetches, caller)
+        return self.archive
+
     async def run(self) -> None:
         """Fetch every image and settle the archive; where that cannot be, it has failed."""
         archive = self.archive

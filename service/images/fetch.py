@@ -36,8 +36,10 @@ GRACE_SECONDS = 30.0
 class _Progress:
     """How far one fetch has come."""
 
-    behind: bool = False
+    behind: bool
     """Its slot is one of the few behind all others."""
+    wanted_by: list[FetchContext]
+    """Whose turns it may take; the first of them began it."""
     slot: Slot | None = None
     download: Download | None = None
     reservation: Reservation | None = None
@@ -56,11 +58,21 @@ class _Progress:
         """Whether upstream was asked: it is finished then, also when nobody waits any more."""
         return self.download is not None and self.download.attempts > 0
 
-    def bring_forward(self) -> None:
-        """It is no longer wanted by thumbnails alone."""
-        self.behind = False
+    def join(self, context: FetchContext) -> None:
+        """It may take the turns of these too; who wants no thumbnail does not wait behind all others."""
+        if self.behind and not context.behind:
+            self.behind = False
+            if self.slot is not None:
+                self.slot.bring_forward()
+        if self.behind is context.behind:
+            self.wanted_by.append(context)
+            self.take_turns_of(context)
+
+    def take_turns_of(self, context: FetchContext) -> None:
+        """Let the slot be had by them."""
         if self.slot is not None:
-            self.slot.bring_forward()
+            for caller in context.callers:
+                self.slot.add_party(caller, context.build)
 
 
 class ImageFetcher:
@@ -82,7 +94,7 @@ class ImageFetcher:
         self._slots = slots
         self._metrics = metrics
         self._flights: SingleFlight[Fetched] = SingleFlight()
-        self._behind: dict[str, _Progress] = {}
+        self._under_way: dict[str, _Progress] = {}
         self._is_closing = False
 
     @property
@@ -100,9 +112,11 @@ class ImageFetcher:
                     return Fetched(stored, 0)
                 if not self._flights.is_running(image.key):
                     raise ImageFailed(reason)
-            if not context.behind and (waiting := self._behind.get(image.key)) is not None:
-                waiting.bring_forward()
-            progress = _Progress(context.behind)
+            progress = _Progress(context.behind, [context])
+            if self._flights.is_running(image.key):
+                self._under_way[image.key].join(context)
+            else:
+                self._under_way[image.key] = progress
             try:
                 return await self._flights.join(
                     image.key,
@@ -117,6 +131,18 @@ class ImageFetcher:
                 if failed.reason is Reason.NO_CREDIT and image.buys:
                     context.out_of_credit = True  # also of a download that another build began
                 raise
+            finally:
+                if not self._flights.is_running(image.key):  # it may have been cancelled before it began
+                    self._forget(image, progress)
+
+    def join(self, context: FetchContext, caller: str) -> None:
+        """One more caller wants what `context` is of: its downloads take the turns of that one too."""
+        if caller in context.callers:
+            return
+        context.joined.append(caller)
+        for progress in self._under_way.values():
+            if any(wanted is context for wanted in progress.wanted_by):
+                progress.take_turns_of(context)
 
     async def close(self) -> None:
         """Finish what is being bought, as far as the grace goes; cancel the rest and wait for it.
@@ -125,6 +151,10 @@ class ImageFetcher:
         """
         self._is_closing = True
         await self._flights.close(GRACE_SECONDS)
+
+    def _forget(self, image: ImageRequest, progress: _Progress) -> None:
+        if self._under_way.get(image.key) is progress:
+            del self._under_way[image.key]
 
     def _may_stop(self, image: ImageRequest, progress: _Progress) -> bool:
         """Whether a download that nobody waits for any more is cancelled."""
@@ -140,8 +170,6 @@ class ImageFetcher:
         """The image from here, from another instance, or from Autoenhance; once per image at a time."""
         with span("image", {"image.id": image.image_id}) as current:
             started = time.monotonic()
-            if progress.behind:
-                self._behind[image.key] = progress
             try:
                 stored = await self._find(image, context, progress)
                 fetched = Fetched(stored, 0) if stored is not None else await self._download(image, context, progress)
@@ -158,7 +186,7 @@ class ImageFetcher:
                 log.exception("image could not be stored", image_id=image.image_id)
                 raise ImageFailed(Reason.INTERNAL_ERROR) from error
             finally:
-                self._behind.pop(image.key, None)
+                self._forget(image, progress)
             current.set_attributes({"image.bytes": fetched.blob.size, "image.attempts": fetched.attempts})
             if fetched.attempts:
                 self._metrics.image_download.observe(time.monotonic() - started)
@@ -201,6 +229,8 @@ class ImageFetcher:
                             ahead=download.attempts > 0,
                             behind=progress.behind,
                         )
+                        for one in progress.wanted_by:
+                            progress.take_turns_of(one)
                         may_be_bought = progress.may_be_bought
                         try:
                             async with slot:

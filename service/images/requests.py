@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service.images.blobs import Blob
 from service.images.identity import image_key, split_key
@@ -57,12 +57,19 @@ class FetchContext:
     out_of_credit: bool = False
     storing: int = 0
     """Bytes that were downloaded and are being stored."""
+    joined: list[str] = field(default_factory=list)
+    """Further callers who want what the build is of: its downloads take the turns of all of them."""
     looked_at: float = 0.0
     """When the build last looked for its images in the store (of `time.monotonic`)."""
     throttled_since: float | None = None
     """Since when Autoenhance has answered nothing but 429 (of `time.monotonic`)."""
     throttled_seconds: float = 0.0
     """How long after that it last did so."""
+
+    @property
+    def callers(self) -> tuple[str, ...]:
+        """Whose turns they take."""
+        return (self.caller, *self.joined)
 
     def refusal(self, image: ImageRequest) -> Reason | None:
         """Why no further image is fetched for this build."""

@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 from service.telemetry.metrics import Metrics
 from service.upstream.adaptive_limit import AdaptiveLimit
@@ -17,14 +17,19 @@ _OVERTIME = 5
 _BEHIND = 2
 
 
+Party: TypeAlias = tuple[str, str]
+"""Whose turn a download may take: a caller, and one of its builds."""
+
+
 class NotWanted(Exception):
     """When the turn came, nobody wanted the download any more."""
 
 
 @dataclass(eq=False, slots=True)
 class _Queue:
-    """Those of one party (a caller, or one of its builds) that wait, and how many slots the party has."""
+    """Those of one party that wait, and how many slots the party has."""
 
+    party: Party
     in_use: int = 0
     waiting: deque["Slot"] = field(default_factory=deque)
 
@@ -36,28 +41,33 @@ class _Line:
         self.in_use = 0
         self._callers: OrderedDict[str, OrderedDict[str, _Queue]] = OrderedDict()
 
-    def queue(self, slot: "Slot") -> _Queue:
-        builds = self._callers.setdefault(slot.caller, OrderedDict())
-        return builds.setdefault(slot.build, _Queue())
+    def queue(self, party: Party) -> _Queue:
+        caller, build = party
+        return self._callers.setdefault(caller, OrderedDict()).setdefault(build, _Queue(party))
 
-    def occupy(self, slot: "Slot") -> None:
-        """The slot is granted: its caller and its build have had their turn."""
-        self.queue(slot).in_use += 1
+    def occupy(self, slot: "Slot", party: Party) -> None:
+        """The slot is granted: this caller and its build have had their turn."""
+        caller, build = slot.turn_of = party
+        self.queue(party).in_use += 1
         self.in_use += 1
-        self._callers.move_to_end(slot.caller)
-        self._callers[slot.caller].move_to_end(slot.build)
+        self._callers.move_to_end(caller)
+        self._callers[caller].move_to_end(build)
+        self.forget(slot)
 
     def release(self, slot: "Slot") -> None:
-        self.queue(slot).in_use -= 1
+        self.queue(slot.turn_of).in_use -= 1
         self.in_use -= 1
-        self._tidy(slot)
+        self._tidy(slot.turn_of)
 
     def forget(self, slot: "Slot") -> bool:
         """The download does not wait any more; whether it did."""
-        waiting = self.queue(slot).waiting
-        if has_waited := slot in waiting:
-            waiting.remove(slot)
-        self._tidy(slot)
+        has_waited = False
+        for party in slot.parties:
+            waiting = self.queue(party).waiting
+            if slot in waiting:
+                waiting.remove(slot)
+                has_waited = True
+            self._tidy(party)
         return has_waited
 
     def next(self) -> _Queue | None:
@@ -76,14 +86,15 @@ class _Line:
         queues = [queue for queue in builds.values() if queue.waiting]
         return min(queues, key=lambda queue: queue.in_use) if queues else None
 
-    def _tidy(self, slot: "Slot") -> None:
+    def _tidy(self, party: Party) -> None:
         """Forget a party that neither holds a slot nor waits for one."""
-        builds = self._callers[slot.caller]
-        queue = builds[slot.build]
+        caller, build = party
+        builds = self._callers[caller]
+        queue = builds[build]
         if not queue.in_use and not queue.waiting:
-            del builds[slot.build]
+            del builds[build]
         if not builds:
-            del self._callers[slot.caller]
+            del self._callers[caller]
 
 
 class DownloadSlots:
@@ -91,7 +102,8 @@ class DownloadSlots:
 
     A free slot goes to the caller who holds the fewest, and of that caller to the build that holds the fewest; among
     equals to who has waited longest since its last turn. So one caller's many builds keep nobody else waiting for more
-    than one image. What comes `behind` all that holds at most two slots, and leaves one free.
+    than one image; what several want takes the turn of whoever has it first. What comes `behind` all that holds at most
+    two slots, and leaves one free.
     """
 
     def __init__(self, limit: int, metrics: Metrics, adaptive: AdaptiveLimit | None = None) -> None:
@@ -135,8 +147,9 @@ class DownloadSlots:
 
     async def _take(self, slot: "Slot") -> None:
         slot.granted = granted = asyncio.get_running_loop().create_future()
-        waiting = slot.line.queue(slot).waiting
-        waiting.appendleft(slot) if slot.ahead else waiting.append(slot)
+        for party in slot.parties:
+            waiting = slot.line.queue(party).waiting
+            waiting.appendleft(slot) if slot.ahead else waiting.append(slot)
         self._look_soon()
         try:
             await granted
@@ -151,7 +164,14 @@ class DownloadSlots:
         """What waits behind all others queues with them."""
         if slot.line is self._behind and self._behind.forget(slot):
             slot.line = self._line
-            self._line.queue(slot).waiting.append(slot)
+            for party in slot.parties:
+                self._line.queue(party).waiting.append(slot)
+            self._look_soon()
+
+    def _add_party(self, slot: "Slot", party: Party) -> None:
+        """A slot that is waited for may be had by this party's turn too."""
+        if slot.granted is not None and not slot.granted.done():
+            slot.line.queue(party).waiting.append(slot)
             self._look_soon()
 
     def _give_back(self, slot: "Slot") -> None:
@@ -180,20 +200,20 @@ class DownloadSlots:
         self._next_admission = None
         while self._in_use < self._adaptive.cap and (queue := self._next_queue()) is not None:
             slot = queue.waiting[0]
-            if slot.granted.done():
+            granted = slot.granted
+            if granted is None or granted.done():
                 queue.waiting.popleft()
                 continue
             if not slot.is_wanted():
-                queue.waiting.popleft()
-                slot.granted.set_exception(NotWanted())
+                slot.line.forget(slot)
+                granted.set_exception(NotWanted())
                 continue
             delay = self._adaptive.delay()
             if delay > 0:
                 self._next_admission = asyncio.get_running_loop().call_later(delay, self._admit)
                 return
-            queue.waiting.popleft()
-            slot.line.occupy(slot)
-            slot.granted.set_result(None)
+            slot.line.occupy(slot, queue.party)
+            granted.set_result(None)
             self._adaptive.started()
         self._metrics.downloads_in_flight.set(self._in_use + self._overtime)
 
@@ -224,11 +244,13 @@ class Slot:
         self, slots: DownloadSlots, line: _Line, caller: str, build: str, is_wanted: Callable[[], bool], *, ahead: bool
     ) -> None:
         self.line = line
-        self.caller = caller
-        self.build = build
+        self.parties: list[Party] = [(caller, build)]
+        """Who wants it, whoever of them has a turn first."""
+        self.turn_of: Party = caller, build
+        """Whose turn it took."""
         self.is_wanted = is_wanted
         self.ahead = ahead
-        self.granted: asyncio.Future[None]
+        self.granted: asyncio.Future[None] | None = None
         self.waited = 0.0
         """Seconds in the queue."""
         self._slots = slots
@@ -239,6 +261,12 @@ class Slot:
         self._is_overtime = self._slots._begin_overtime(self)
         self._has_slot = not self._is_overtime
         return self._is_overtime
+
+    def add_party(self, caller: str, build: str) -> None:
+        """Wait for a turn of this caller's build too: it wants the same."""
+        if (caller, build) not in self.parties:
+            self.parties.append((caller, build))
+            self._slots._add_party(self, (caller, build))
 
     def bring_forward(self) -> None:
         """Wait no longer behind all others: somebody wants it who is not to be kept waiting."""

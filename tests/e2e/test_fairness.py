@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from aiohttp import web
 
 from tests.api.conftest import FIRST, SECOND
@@ -50,3 +51,39 @@ async def test_eighteen_jobs_of_one_caller_keep_no_image_of_another_waiting(
 
     assert other.images == {"one.jpg": jpeg(2)}
     assert answered <= 2 * SLOTS
+
+
+@pytest.mark.parametrize("query", ["", "?names={seq}"], ids=["the same archive", "another archive"])
+async def test_who_wants_an_order_of_these_jobs_takes_turns_of_its_own(
+    upstream: FakeUpstream, start_service: StartService, query: str
+) -> None:
+    """Given 180 images that one wants, and another who wants the last ten of them: these do not come last."""
+    answers = asyncio.Semaphore(0)
+
+    async def answer(_: web.Request) -> web.Response:
+        await answers.acquire()
+        return web.Response(body=jpeg(), content_type="image/jpeg")
+
+    for order_id in ORDERS:
+        names = [f"{order_id}-{number}" for number in range(IMAGES)]
+        upstream.orders[order_id] = order(names, order_id=order_id)
+        upstream.images |= dict.fromkeys(names, answer)
+    service = await start_service(service_api_key=f"{FIRST},{SECOND}", download_concurrency=SLOTS)
+    for order_id in ORDERS:
+        accepted = await service.ask(f"/v1/orders/{order_id}/jobs", method="POST", headers={"X-API-Key": FIRST})
+        assert accepted.status == 202
+    await upstream.until(lambda: upstream.image_calls == SLOTS)
+
+    wanted = ORDERS[-1]
+    downloading = asyncio.create_task(service.ask(f"/v1/orders/{wanted}/images{query}", headers={"X-API-Key": SECOND}))
+    await upstream.until(lambda: upstream.calls(wanted) >= 1)
+    answered = 0
+    while not downloading.done():
+        answers.release()
+        answered += 1
+        await service.ask(f"/v1/orders/{wanted}", headers={"X-API-Key": SECOND})  # the next ones are in line by then
+    for _ in range(JOBS * IMAGES):
+        answers.release()
+
+    assert (await downloading).status == 200
+    assert answered <= JOBS * IMAGES / 2

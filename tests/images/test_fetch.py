@@ -59,7 +59,8 @@ class Scene:
         """How many wait for a slot: in the line, and behind it."""
         lines = (self.slots._line, self.slots._behind)
         return [
-            sum(len(queue.waiting) for builds in line._callers.values() for queue in builds.values()) for line in lines
+            len({slot for builds in line._callers.values() for queue in builds.values() for slot in queue.waiting})
+            for line in lines
         ]
 
     def in_flight(self) -> float:
@@ -362,7 +363,7 @@ class TestFlights:
         upstream.images |= {"a": jpeg(), "b": 404}
         await asyncio.wait([scene.fetch(image_id, FetchContext("page", behind=True)) for image_id in "ab"])
 
-        assert scene.fetcher._behind == {}
+        assert scene.fetcher._under_way == {}
 
     async def test_another_rendition_is_another_download(self, scene: Scene, upstream: FakeUpstream) -> None:
         """Keys decide."""

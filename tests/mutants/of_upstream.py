@@ -12,7 +12,7 @@ UPSTREAM = (
     ),
     Mutant(
         "upstream/concurrency.py",
-        "        self._callers.move_to_end(slot.caller)\n",
+        "        self._callers.move_to_end(caller)\n",
         "",
         "callers take turns",
         "tests/upstream/test_concurrency.py",
@@ -90,8 +90,8 @@ UPSTREAM = (
     ),
     Mutant(
         "upstream/concurrency.py",
-        "            self._line.queue(slot).waiting.append(slot)\n            self._look_soon()\n",
-        "            self._line.queue(slot).waiting.append(slot)\n",
+        "                self._line.queue(party).waiting.append(slot)\n            self._look_soon()\n",
+        "                self._line.queue(party).waiting.append(slot)\n",
         "what was brought forward is let in at once",
         "tests/upstream/test_concurrency.py",
     ),

@@ -431,6 +431,44 @@ async def test_what_is_brought_forward_waits_behind_nobody(metrics: Metrics) -> 
     assert (await line.finish())[-1] == "t1"
 
 
+async def test_what_another_caller_wants_too_takes_its_turn(metrics: Metrics) -> None:
+    """It does not wait behind all that the first one wants, and is served once."""
+    slots = DownloadSlots(1, metrics)
+    line = Line(slots)
+    line.join_all(["running", "a", "b", "c"], "one")
+    await yield_to_loop()
+    for _ in range(2):
+        line.slots["c"].add_party("other", "build")
+
+    assert await line.finish() == ["running", "a", "c", "b"]
+    assert slots._line._callers == {}
+
+
+async def test_it_takes_the_turn_of_the_first_if_that_comes_sooner(metrics: Metrics) -> None:
+    """Given another caller with more downloads: those of the first are as soon as they were."""
+    line = Line(DownloadSlots(1, metrics))
+    line.join_all(["running", "x", "y", "z"], "other")
+    await yield_to_loop()
+    line.join("a", "one")
+    line.slots["a"].add_party("other", "build")
+
+    assert await line.finish() == ["running", "x", "a", "y", "z"]
+
+
+async def test_who_wants_too_what_waits_no_more_changes_nothing(metrics: Metrics) -> None:
+    """It runs, or has ended; its slot comes back either way."""
+    slots = DownloadSlots(1, metrics)
+    line = Line(slots)
+    line.join("a")
+    await yield_to_loop()
+    line.slots["a"].add_party("other", "build")
+    await line.finish()
+    line.slots["a"].add_party("third", "build")
+
+    assert slots._line._callers == {}
+    assert in_flight(metrics) == 0
+
+
 async def test_what_is_brought_forward_takes_a_free_slot_at_once(metrics: Metrics) -> None:
     """Nobody else has to come or go for that."""
     line = Line(DownloadSlots(5, metrics))
