@@ -10,10 +10,12 @@ from service.archives.archive import Archive, ImageResult
 from service.archives.archives import Archives
 from service.jobs.engine import JobEngine
 from service.jobs.job import Job, Status
-from service.problems import Problem
+from service.problems import ArchiveGone, ArchiveNotFound, Problem
 
 # An archive that another instance has begun may not be known here yet; one that was lost here may be found again.
 _LOOK_AGAIN_SECONDS = 1.0
+# So long the end of a job waits for outcomes that cannot be told yet here.
+_LAST_OUTCOMES_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ async def events(engine: JobEngine, archives: Archives, job_id: str, after: int)
                     for result in progress.take():
                         yield JobEvent("image", progress.number, progress.document(job, result))
                     if job.is_final:
+                        if not progress.is_known_of(job) and await progress.more_of_the_end():
+                            continue
                         yield JobEvent("status", outcomes_of(job) + 1, job.document())
                         return
                     await _first_of(upcoming, progress.more())
@@ -80,6 +84,8 @@ class _Progress:
         self._skipped = after
         self._archive: Archive | None = None
         self._archive_id: str | None = None
+        self._is_gone = False
+        self._ends_at: float | None = None
         self._list: list[ImageResult] = []
         self._read = 0
         self._begin()
@@ -101,12 +107,27 @@ class _Progress:
                 self._begin()
                 self._skipped = 0
             self._archive_id = job.archive_id
-            self._archive = await archive_of(archives, job)
+            await self._look(archives)
             if self._archive is not None and not job.is_final:
                 reading.enter_context(self._archive.readers.reading(to_the_end=True))
         outcomes = self._outcomes()
         while len(self._seen) < self._skipped and (result := next(outcomes, None)) is not None:
             self._count(result)
+
+    async def _look(self, archives: Archives) -> None:
+        self._archive, self._is_gone = None, self._archive_id is None
+        if self._archive_id is not None:
+            try:
+                self._archive = await archives.by_id(self._archive_id)
+            except (ArchiveNotFound, ArchiveGone):
+                self._is_gone = True
+            except Problem:
+                pass
+
+    def is_known_of(self, job: Job) -> bool:
+        """Whether there is nothing more to be told of the images of a job that has ended."""
+        is_settled = self._archive is not None and self._archive.is_settled
+        return job.status is not Status.COMPLETE or self._is_gone or is_settled or self.number >= outcomes_of(job)
 
     def take(self) -> Iterator[ImageResult]:
         """Each outcome that was not sent yet, once."""
@@ -146,6 +167,16 @@ class _Progress:
         else:
             with suppress(Problem):
                 await archive.wait_until(lambda: len(archive.arrived) > self._read or archive.arrived is not self._list)
+
+    async def more_of_the_end(self) -> bool:
+        """As `more`, of a job that has ended; False when it has taken too long."""
+        clock = asyncio.get_running_loop().time
+        self._ends_at = self._ends_at or clock() + _LAST_OUTCOMES_SECONDS
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._ends_at):
+                await self.more()
+                return True
+        return False
 
     def document(self, job: Job, result: ImageResult | None = None) -> dict[str, Any]:
         """The job as it stood when so many outcomes were known; `result` is the latest."""

@@ -15,7 +15,7 @@ from service.archives.readers import Readers
 from service.jobs.engine import JobEngine
 from service.jobs.events import JobEvent, events, outcomes_of
 from service.jobs.job import Job, Status
-from service.problems import ArchiveNotFound
+from service.problems import ArchiveNotFound, StillBuilding
 from service.reasons import Reason
 from tests.jobs.conformance.work import ORDER, TIMEOUT, request
 from tests.jobs.test_runner import add
@@ -48,12 +48,16 @@ class Records:
 
 
 class Kept:
-    """Knows some archives."""
+    """Knows some archives, once it can tell: the first so many times it cannot."""
 
-    def __init__(self, *archives: Archive) -> None:
+    def __init__(self, *archives: Archive, silent: int = 0) -> None:
         self._archives = {archive.id: archive for archive in archives}
+        self._silent = silent
 
     async def by_id(self, archive_id: str) -> Archive:
+        if self._silent > 0:
+            self._silent -= 1
+            raise StillBuilding
         if archive_id not in self._archives:
             raise ArchiveNotFound
         return self._archives[archive_id]
@@ -100,6 +104,51 @@ async def test_each_outcome_is_sent_once_with_its_number_and_the_end_has_one_mor
     assert [event.data["failed"] for event in seen] == [0, 1, 2]
     assert [len(event.data["failures"]) for event in seen] == [0, 1, 1]
     assert [(event.name, event.number) for event in last] == [("status", 4)]
+
+
+async def test_the_end_waits_for_outcomes_that_cannot_be_told_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given an S3 that does not answer for a moment: nobody who counts images is short of some."""
+    monkeypatch.setattr("service.jobs.events._LOOK_AGAIN_SECONDS", 0.01)
+    archive = building()
+    for code in (None, Reason.TIMEOUT, Reason.EXPIRED):
+        add(archive, code)
+    archive.settle(State.PARTIAL, "")
+    kept = Kept(archive, silent=3)
+    records = Records(ended(running(archive)))
+
+    found = await rest(events(cast(JobEngine, records), cast(Archives, kept), "j", 1))
+
+    assert [(event.name, event.number) for event in found] == [("image", 2), ("image", 3), ("status", 4)]
+
+
+async def test_the_end_waits_for_a_list_that_is_behind() -> None:
+    """Given an instance that has heard of the job's end, and not yet of its last images."""
+    archive = building()
+    add(archive)
+    records = Records(running(archive))
+    found = stream(records, archive)
+    async with asyncio.timeout(TIMEOUT):
+        before = [await anext(found), await anext(found)]
+        records.become(ended(running(archive)))
+        upcoming = asyncio.ensure_future(anext(found))
+        await yield_to_loop()
+        for code in (Reason.TIMEOUT, Reason.EXPIRED):
+            add(archive, code)
+        after = [await upcoming, *await rest(found)]
+
+    assert [(event.name, event.number) for event in before] == [("status", 0), ("image", 1)]
+    assert [(event.name, event.number) for event in after] == [("image", 2), ("image", 3), ("status", 4)]
+
+
+async def test_the_end_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can be told by nobody is left out: the end has it."""
+    monkeypatch.setattr("service.jobs.events._LOOK_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("service.jobs.events._LAST_OUTCOMES_SECONDS", 0.05)
+    records = Records(ended(running(building())))
+
+    found = await rest(events(cast(JobEngine, records), cast(Archives, Kept(silent=1_000_000)), "j", 0))
+
+    assert [(event.name, event.number) for event in found] == [("status", 4)]
 
 
 async def test_what_was_sent_before_is_passed_over() -> None:
@@ -174,6 +223,7 @@ async def test_a_failure_that_was_taken_back_is_not_told() -> None:
         add(archive, None)
         add(archive, None)
         told.append(await anext(before))
+    archive.settle(State.PARTIAL, "")
     records.become(ended(running(archive)))
     await rest(before)
     again = Records(running(archive))
@@ -198,6 +248,7 @@ async def test_another_archive_of_the_job_is_told_from_its_start() -> None:
         records.become(replace(running(first), archive_id=second.id))
         seen += [await anext(found) for _ in range(2)]
     wanted = [archive.readers.count for archive in (first, second)]
+    second.settle(State.PARTIAL, "")
     records.become(ended(running(second)))
     await rest(found)
 
@@ -210,6 +261,7 @@ async def test_another_archive_is_told_from_its_start_after_a_reconnect_too() ->
     first, second = building(), building("e")
     for archive in (first, first, second):
         add(archive)
+    second.settle(State.PARTIAL, "")
     records = Records(running(first))
     records.become(running(second))
     records.become(ended(running(second)))
@@ -238,6 +290,7 @@ async def test_what_changes_for_callers_is_told_once() -> None:
         replace(running(first), started=5.0),
         running(second),
     ]
+    second.settle(State.PARTIAL, "")
     records = Records(states[0])
     for state in (*states[1:], ended(running(second))):
         records.become(state)
