@@ -23,7 +23,8 @@ log = get_logger(__name__)
 _STATE_VALUES = {pybreaker.STATE_CLOSED: 0, pybreaker.STATE_HALF_OPEN: 1, pybreaker.STATE_OPEN: 2}
 
 
-# Subjects whose failure is remembered, so that it counts once.
+# Subjects whose failure is remembered, so that it counts once: also when the circuit has been open since, or one broken
+# order would open it again for everybody as often as somebody asks for it.
 _SUBJECTS = 1000
 
 
@@ -111,7 +112,6 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self._epoch += 1
         self._is_closed = new_state.name == pybreaker.STATE_CLOSED
         self._trial_under_way = False
-        self._failed_subjects.clear()
         self._opened_at = self._clock()
         self._gauge.set(_STATE_VALUES[new_state.name])
         self._transitions.labels(self.circuit, new_state.name).inc()
@@ -127,7 +127,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
             if self._state.fail_counter or not self._is_closed:
                 self._state.call(lambda: None)  # a success in a row of them changes nothing
             return
-        if subject is not None:
+        if subject is not None and self._is_closed:  # a trial decides, whatever it is about
             if subject in self._failed_subjects:
                 return
             self._failed_subjects[subject] = None

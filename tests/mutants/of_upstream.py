@@ -153,9 +153,9 @@ UPSTREAM = (
     ),
     Mutant(
         "upstream/breaker.py",
-        "        self._failed_subjects.clear()\n",
-        "",
-        "an image whose failure opened a circuit counts again once it is closed",
+        " and self._is_closed:  # a trial",
+        ":  # a trial",
+        "an image whose failure opened a circuit decides as its trial",
         "tests/upstream/test_breaker.py",
     ),
     Mutant(

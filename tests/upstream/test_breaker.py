@@ -323,8 +323,8 @@ class TestHalfOpen:
         assert gauge(metrics) == 1
         assert breaker.is_open
 
-    def test_what_failed_before_counts_again_once_it_is_closed(self, breaker: Breaker, clock: FakeClock) -> None:
-        """Also images whose failure was remembered: what opened the circuit may be back."""
+    def test_what_opened_it_does_not_open_it_again(self, breaker: Breaker, clock: FakeClock) -> None:
+        """A broken order that somebody asks for again and again does not keep it open for all; other failures do."""
         for number in range(FAILURES):
             breaker.admit().finish(failure(), f"image-{number}")
         clock.advance(RESET)
@@ -332,6 +332,18 @@ class TestHalfOpen:
 
         for number in range(FAILURES):
             breaker.admit().finish(failure(), f"image-{number}")
+        before = breaker.is_open
+        fail(breaker, FAILURES)
+
+        assert (before, breaker.is_open) == (False, True)
+
+    def test_what_opened_it_decides_as_a_trial(self, breaker: Breaker, clock: FakeClock) -> None:
+        """Nobody else may have asked."""
+        for number in range(FAILURES):
+            breaker.admit().finish(failure(), f"image-{number}")
+        clock.advance(RESET)
+
+        breaker.admit().finish(failure(), "image-0")
 
         assert breaker.is_open
 
