@@ -51,6 +51,16 @@ if redis.call('HSETNX', KEYS[1], 'end', ARGV[2]) == 1 then
 end
 return redis.call('HGET', KEYS[1], 'end')
 """
+FOLLOW_UP = """
+-- Race: an attempt that ends after its callback was begun anew. What was begun anew stays.
+-- KEYS: record. ARGV: field, its value, attempts before (-1: any number), seconds to keep it at least (0: as before).
+-- Returns whether it was written.
+local known = redis.call('HGET', KEYS[1], ARGV[1])
+if ARGV[3] ~= '-1' and known and cjson.decode(known).attempts ~= tonumber(ARGV[3]) then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+if ARGV[4] ~= '0' then redis.call('EXPIRE', KEYS[1], ARGV[4], 'GT') end
+return 1
+"""
 
 
 class IncompatibleJobs(RuntimeError):
@@ -64,6 +74,7 @@ class JobRecords:
         self.redis = redis  # typed by the library as if it could be the blocking one
         self._save = redis.register_script(SAVE)
         self._end = redis.register_script(END)
+        self._follow_up = redis.register_script(FOLLOW_UP)
 
     @classmethod
     @asynccontextmanager
@@ -147,19 +158,11 @@ class JobRecords:
         known: bytes | None = await call(lambda: self._end(keys=keys, args=[job.id, state, expires, kept, now]))
         return known is not None and known.decode() == state
 
-    async def write_follow_up(self, job_id: str, by: FollowUp) -> None:
-        """Keep the state of a job's callback or delivery."""
-
-        async def write() -> None:
-            async with self.redis.pipeline(transaction=True) as pipeline:
-                if isinstance(by, Callback):
-                    pipeline.hset(_record(job_id), "callback", by.dump())
-                    pipeline.expire(_record(job_id), _KEPT_WITH_CALLBACK, gt=True)
-                else:
-                    pipeline.hset(_record(job_id), "delivery", by.dump())
-                await pipeline.execute()
-
-        await call(write)
+    async def write_follow_up(self, job_id: str, by: FollowUp, after: int = -1) -> bool:
+        """Keep the state of a job's callback or delivery; False when it is not the one `after` so many attempts."""
+        field, kept = ("callback", _KEPT_WITH_CALLBACK) if isinstance(by, Callback) else ("delivery", 0)
+        arguments = [field, by.dump(), after, kept]
+        return bool(await call(lambda: self._follow_up(keys=[_record(job_id)], args=arguments)))
 
     async def counts(self) -> Mapping[Status, int]:
         now = time.time()

@@ -221,8 +221,10 @@ class SharedJobs:
         """docket's task: an attempt at a delivery, or a callback; the next one is the same task, later."""
         job = await until_available(lambda: self.get(job_id))
         while self._work is not None and job is not None and job.follow_up_due is not None:
-            by = await self._within(session, _callback_of(job_id), self._work.follow_up(job))
-            await until_available(lambda: self._records.write_follow_up(job_id, by))  # noqa: B023  # awaited at once
+            after = job.attempts_to_follow_up
+            by = await self._within(session, f"{_callback_of(job_id)} {after}", self._work.follow_up(job))
+            if not await until_available(lambda: self._records.write_follow_up(job_id, by, after)):  # noqa: B023
+                return  # it was begun anew meanwhile
             if by.next_at is not None:
                 retry.at(datetime.fromtimestamp(by.next_at, UTC))
             job = job.followed_up(by)

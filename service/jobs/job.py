@@ -184,6 +184,12 @@ class Job:
             return self.delivery.next_at or 0.0
         return (self.callback.next_at or 0.0) if self.callback is not None and self.callback_is_pending else None
 
+    @property
+    def attempts_to_follow_up(self) -> int:
+        """Attempts so far at what is due next: its delivery, or its callback."""
+        due = self.delivery if self.delivery_is_pending else self.callback
+        return due.attempts if due is not None else 0
+
     @classmethod
     def new(cls, request: JobRequest) -> Self:
         """A job that was just accepted."""

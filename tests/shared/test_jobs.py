@@ -393,8 +393,9 @@ def told_by(answers: Sequence[Job | Exception | None], steps: list[object]) -> S
             raise answer
         return answer
 
-    async def write_follow_up(_: str, by: object) -> None:
+    async def write_follow_up(_: str, by: object, after: int = -1) -> bool:
         steps.append(by)
+        return True
 
     def add(_: str, *, key: str, when: datetime | None = None) -> Callable[[str], Awaitable[None]]:
         async def send(job_id: str) -> None:

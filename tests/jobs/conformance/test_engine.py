@@ -329,6 +329,24 @@ async def test_a_callback_can_be_repeated(engine: JobEngine) -> None:
     assert [called.id for called in tasks.callbacks] == [waiting.id, job.id, job.id]
 
 
+async def test_a_callback_is_repeated_also_while_its_last_attempt_is_made(engine: JobEngine) -> None:
+    """What comes of that one is not what comes of the repetition."""
+    async with running(engine) as tasks:
+        tasks.answers = [before := Callback(attempts=9, next_at=time.time())]
+        tasks.last_answer = Callback(state=CallbackState.FAILED, attempts=10)
+        job, _ = await engine.submit(request(callback_url=URL))
+        await tasks.until(lambda: len(tasks.callbacks) == 2)
+
+        renewed = await engine.repeat_callback(job.id)
+        await tasks.until(lambda: len(tasks.callbacks) == 3)
+        tasks.callback_gate.set()
+        await when_callback(engine, job.id, CallbackState.DELIVERED)
+
+    assert renewed is not None
+    assert renewed.callback == Callback()
+    assert [called.callback for called in tasks.callbacks] == [Callback(), before, Callback()]
+
+
 async def test_callbacks_outlive_the_process(location: str) -> None:
     """An attempt that is due after a stop is made by the next one; however long ago the job expired."""
     async with open_engine(location) as engine:
