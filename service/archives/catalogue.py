@@ -35,7 +35,9 @@ class Catalogue:
         """As `SharedArchives`; where nothing is shared, the id is always a new one."""
         if self.shared is None:
             return uuid4().hex, None
-        return await self.shared.announce(plan, created, anyway=anyway)
+        archive_id, record = await self.shared.announce(plan, created, anyway=anyway)
+        await self._adopt_settled(record)
+        return archive_id, record
 
     async def append(self, archive: Archive, members: Sequence[tuple[Member, int]]) -> bool:
         """Record the next members, each with the attempts its image took; False, and nothing recorded, when the blob

@@ -8,6 +8,7 @@ from unittest.mock import Mock, create_autospec
 
 import pytest
 
+from service.archives import archive_index
 from service.archives import catalogue as module
 from service.archives.archive import Archive, ImageResult, State
 from service.archives.catalogue import Catalogue
@@ -482,6 +483,24 @@ class TestShared:
 
         marked = [call.args[1] for call in others.mark.call_args_list]
         assert (marked, others.wake.call_count) == ([archive.id] * 2, 2)
+
+    async def test_what_others_have_finished_a_moment_ago_can_be_kept(
+        self, sharing: Catalogue, database: Database, blob: Blob, others: Mock
+    ) -> None:
+        """Given an archive that was not found, and was settled elsewhere by the time a build was to begin here."""
+        settled = await complete(sharing, blob)
+        record = await sharing.load(settled.id)
+        assert record is not None
+        await database.run(lambda connection: archive_index.remove(connection, settled.id))
+        others.announce.return_value = settled.id, record
+
+        announced = await sharing.announce(record.plan, 1.0)
+        await sharing.keep(settled.id, 1e12)
+
+        found = await sharing.load(settled.id)
+        assert announced == (settled.id, record)
+        assert found is not None
+        assert (found.members, found.kept) == (record.members, 1e12)
 
     async def test_what_is_unfinished_here_may_be_finished_elsewhere(
         self, sharing: Catalogue, database: Database, blob: Blob, others: Mock
