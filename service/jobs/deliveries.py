@@ -30,6 +30,8 @@ _ANSWER_SECONDS = 120.0
 _CONNECT_SECONDS = 10.0
 # Statuses of the 4xx class that pass by themselves.
 _PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+# S3 says with a 400 that a body has stalled for 20 seconds.
+_STALLED, _MAX_ERROR_BYTES = b"<Code>RequestTimeout</Code>", 4096
 
 
 class _Failed(Exception):
@@ -104,6 +106,8 @@ class Deliveries:
                 status = response.status
                 if status // 100 != 2:
                     may_pass = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _PASSING
+                    if status == HTTPStatus.BAD_REQUEST:
+                        may_pass = _STALLED in await response.content.read(_MAX_ERROR_BYTES)
                     wait = retry_after(response.headers.get("Retry-After"))
                     raise _Failed(f"status_{status}", may_pass=may_pass, wait=wait)
 

@@ -130,6 +130,20 @@ async def test_a_status_that_does_not_pass_is_final(status: int) -> None:
     assert (found.status, found.error, found.next_at) == (DeliveryState.FAILED, f"status_{status}", None)
 
 
+async def test_a_body_that_s3_was_kept_waiting_for_is_sent_again() -> None:
+    """It says so with a 400, as to a request that is wrong."""
+
+    async def put(_: web.Request) -> web.Response:
+        error = (
+            '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>RequestTimeout</Code><Message>...</Message></Error>'
+        )
+        return web.Response(status=400, text=error, content_type="application/xml")
+
+    found = await attempt(put)
+
+    assert (found.status, found.error) == (DeliveryState.PENDING, "status_400")
+
+
 async def test_a_storage_may_ask_for_more_time() -> None:
     """As a receiver of callbacks may."""
     before = time.time()
