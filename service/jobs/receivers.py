@@ -17,6 +17,7 @@ from aiohttp import (
 )
 from yarl import URL
 
+from service.upstream.connection import bound_connections
 from service.upstream.network import ForbiddenAddress, Resolver, open_public_socket
 
 ANSWER_SECONDS = 20.0
@@ -56,6 +57,7 @@ async def open_receiver_session(
         use_dns_cache=False,
         resolver=resolver,
     )
+    bound_connections(connector)
     try:
         async with ClientSession(
             connector=connector,

@@ -1,8 +1,9 @@
-"""A connection to upstream: what aiohttp does not bound by itself."""
+"""A connection to upstream, or to a receiver: what aiohttp does not bound by itself."""
 
 import asyncio
+from functools import partial
 
-from aiohttp import ServerDisconnectedError, StreamReader
+from aiohttp import ServerDisconnectedError, StreamReader, TCPConnector
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 
@@ -27,3 +28,8 @@ class Connection(ResponseHandler):
         else:
             self.abort()
             self.set_exception(ServerDisconnectedError("no response but interim ones"))
+
+
+def bound_connections(connector: TCPConnector) -> None:
+    """Let all connections of a connector be such."""
+    connector._factory = partial(Connection, loop=asyncio.get_running_loop())  # type: ignore[assignment]  # no other way

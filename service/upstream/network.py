@@ -20,7 +20,7 @@ from aiohttp import (
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from service.upstream.connection import Connection
+from service.upstream.connection import bound_connections
 
 CONNECT_SECONDS = 10.0
 STALL_SECONDS = 30.0
@@ -212,7 +212,7 @@ def open_session(
         connector = TCPConnector(limit=0, keepalive_timeout=30, resolver=guard, socket_factory=guard.open_socket)
     else:
         connector = TCPConnector(limit=0, force_close=True, resolver=guard, socket_factory=guard.open_socket)
-    connector._factory = partial(Connection, loop=asyncio.get_running_loop())  # type: ignore[assignment]  # no other way
+    bound_connections(connector)
     session = ClientSession(
         connector=connector,
         timeout=ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),

@@ -4,13 +4,14 @@ from socket import AddressFamily
 from unittest.mock import AsyncMock
 
 import pytest
-from aiohttp import web
+from aiohttp import ServerDisconnectedError, web
 from aiohttp.abc import ResolveResult
 from yarl import URL
 
 from service.jobs.receivers import open_receiver_session
 from service.upstream.network import Resolver
 from tests.support.loopback import serving
+from tests.support.transport import tcp_server
 
 
 async def test_each_call_is_one_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,3 +46,13 @@ async def test_each_call_is_one_by_itself(monkeypatch: pytest.MonkeyPatch) -> No
     assert heard == [("autoenhance-batch", None)] * 2
     assert len(peers) == 2
     closed.assert_awaited()
+
+
+async def test_who_sends_interim_responses_without_end_is_hung_up_on() -> None:
+    """To read them until the time is over would keep the whole service busy."""
+    async with (
+        tcp_server(b"HTTP/1.1 100 Continue\r\n\r\n" * 5_000 + b"HTTP/1.1 200 OK\r\n\r\n") as url,
+        open_receiver_session(allow_private=True, trace_configs=[]) as session,
+    ):
+        with pytest.raises(ServerDisconnectedError):
+            await session.post(url)
