@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
 from aiohttp import (
     ClientConnectorCertificateError,
@@ -230,10 +231,23 @@ def is_unreachable(error: Exception) -> bool:
 
 
 def suggested_name(headers: Mapping[str, str]) -> str | None:
-    """The file name the service suggests, without any folder."""
-    match = re.search(r'filename="([^"]+)"', headers.get("Content-Disposition", ""))
-    name = re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", match[1]).lstrip(".") if match else ""
-    return name or None
+    """The file name the service suggests, as a browser takes it, without any folder."""
+    disposition = headers.get("Content-Disposition", "")
+    plain = re.search(r'filename="([^"]+)"', disposition)
+    true = re.search(r"filename\*=UTF-8''([^;\s]+)", disposition)
+    suggested = unquote(true[1]) if true else ""
+    if plain and not (suggested and _can_be_a_file(suggested)):
+        suggested = plain[1]
+    return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", suggested).lstrip(".") or None
+
+
+def _can_be_a_file(name: str) -> bool:
+    """Whether this system's encoding of file names has all its letters."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def whole_number(text: str | None) -> int | None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from service.commands.client import DEFAULT_URL, Service, Usage, read_order
+from service.archives.names import content_disposition
+from service.commands.client import DEFAULT_URL, Service, Usage, read_order, suggested_name
 from service.commands.jobs import JOB_STATUSES
 from service.telemetry.metrics import JobStatus
 from tests.support.samples import ORDER
@@ -45,6 +46,21 @@ def test_what_names_no_order_is_a_wrong_command(text: str) -> None:
     """It is repeated, so that a slip of the pen is seen."""
     with pytest.raises(Usage, match="is neither an order id"):
         read_order(text, None)
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        (content_disposition("東京.zip"), "東京.zip"),
+        (content_disposition("Straße 50%.zip"), "Straße 50%.zip"),
+        ('attachment; filename="house.zip"', "house.zip"),
+        ("attachment; filename*=UTF-8''..%2F.%2Fetc%0A.zip", "_._etc_.zip"),
+        ("attachment", None),
+    ],
+)
+def test_a_file_has_the_name_that_a_browser_gives_it(disposition: str, name: str | None) -> None:
+    """In any script, so that orders whose names have no ASCII letter do not replace each other; in no other folder."""
+    assert suggested_name({"Content-Disposition": disposition}) == name
 
 
 def test_the_environment_says_where_and_who(monkeypatch: pytest.MonkeyPatch) -> None:
