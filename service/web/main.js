@@ -57,7 +57,9 @@ $("find-form").addEventListener("submit", (event) => {
   event.preventDefault();
   void find();
 });
-addEventListener("popstate", () => void openFromAddress());
+addEventListener("popstate", () => {
+  if (!order.isAt(location.search)) void openFromAddress(); // otherwise a jump within the page
+});
 
 wireSnippets();
 wireAsk();

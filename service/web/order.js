@@ -25,6 +25,7 @@ export function findOrderId(text) {
 export class Order {
   #id = "";
   #jobId = "";
+  #search = ""; // of the address that names what is shown
   #overview = null;
   #shownQuery = ""; // the options that the overview is of
   #loading = null;
@@ -88,9 +89,15 @@ export class Order {
     if (jobId) await this.#run.resume(jobId);
   }
 
+  /** Whether an address with this query names what is shown. */
+  isAt(search) {
+    return search === this.#search;
+  }
+
   /** Show no order. */
   close() {
     this.#leave();
+    this.#search = "";
     choose(new URLSearchParams());
     delete document.documentElement.dataset.order;
     showRecent((orderId) => this.open(orderId));
@@ -255,7 +262,8 @@ export class Order {
     this.#jobId = jobId;
     const search = new URLSearchParams({ order: this.#id, ...(jobId && { job: jobId }) });
     for (const [name, value] of downloadQuery([]) ?? []) search.append(name, value);
-    const address = `${base}/?${search}`;
+    this.#search = `?${search}`;
+    const address = `${base}/${this.#search}`;
     if (location.pathname + location.search === address) return;
     const isSameOrder = new URLSearchParams(location.search).get("order") === this.#id;
     history[isSameOrder ? "replaceState" : "pushState"](null, "", address);

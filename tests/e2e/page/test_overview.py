@@ -71,6 +71,26 @@ async def test_going_back_returns_to_the_order_before(visit: Visit, sandbox: San
     await expect(visitor.page.get_by_label("Order id")).to_have_value("")
 
 
+async def test_a_jump_within_the_page_leaves_the_order_as_it_is(visit: Visit, sandbox: Sandbox) -> None:
+    """The skip link, and going back from it: photos that were unticked stay so, and nothing is asked for again."""
+    order = sandbox.control.add_order([ImageSpec(), ImageSpec()])
+    visitor = await visit()
+    await visitor.open()
+    await visitor.look_up(order.order_id)
+    await visitor.page.locator("#photo-list input").first.uncheck()
+    await expect(visitor.page.locator("#go-label")).to_have_text("Download 1 photo")
+    asked = len(visitor.requests)
+
+    await visitor.page.get_by_role("link", name="Skip to the download").press("Enter")
+    await visitor.page.wait_for_url("**/*#find")
+    await visitor.page.go_back()
+    await visitor.page.wait_for_url(lambda url: "#" not in url)
+
+    overviews = [one.url for one in visitor.requests[asked:] if "/v1/orders/" in one.url and "/images/" not in one.url]
+    assert overviews == []
+    await expect(visitor.page.locator("#go-label")).to_have_text("Download 1 photo")
+
+
 async def test_an_address_with_an_order_in_it_will_do(visit: Visit, sandbox: Sandbox) -> None:
     """Whoever pastes the order's address from Autoenhance need not cut the id out; the page does, and shows it."""
     order = sandbox.control.add_order([ImageSpec()], name="7 Mill Street")
