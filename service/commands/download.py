@@ -154,8 +154,7 @@ def download(requests: Iterable[Request], output: Output, talk: Talk) -> int:
         except Refused as refusal:
             codes.append(_refused(request, refusal, talk))
         except Interrupted as error:
-            talk.fail(f"{error} Run the same command again.")
-            return BROKEN
+            return _interrupted(request, str(error), talk)
         except KeyboardInterrupt:
             talk.fail(f"Interrupted. Run the same command again{_purpose(output)}.")
             return STOPPED
@@ -207,9 +206,7 @@ def _download(request: Request, output: Output, talk: Talk, names: _Names) -> in
     except (Interrupted, OSError) as error:
         reason = _os_error(error) if isinstance(error, OSError) else str(error)
         purpose = _purpose(output) if part is not None and part.size else ""
-        talk.fail(f"{reason} Run the same command again{purpose}.")
-        talk.tell({**request.which, "error": {"code": "interrupted", "message": reason}})
-        return BROKEN
+        return _interrupted(request, reason, talk, purpose)
     talk.tell(
         {
             **request.which,
@@ -231,6 +228,12 @@ def _refused(request: Request, refusal: Refused, talk: Talk) -> int:
     talk.fail(str(refusal))
     talk.tell({**request.which, "error": {"code": refusal.code, "message": str(refusal)}})
     return REFUSED
+
+
+def _interrupted(request: Request, reason: str, talk: Talk, purpose: str = "") -> int:
+    talk.fail(f"{reason} Run the same command again{purpose}.")
+    talk.tell({**request.which, "error": {"code": "interrupted", "message": reason}})
+    return BROKEN
 
 
 def _os_error(error: OSError) -> str:

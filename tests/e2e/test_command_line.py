@@ -461,6 +461,17 @@ async def test_programs_are_told_in_json(upstream: FakeUpstream, service: Servic
     assert (refused["order_id"], refused["error"]["code"]) == (nobody, "order_not_found")
 
 
+async def test_programs_are_told_in_json_that_nobody_answers(tmp_path: Path) -> None:
+    """Of one order as of several in one ZIP."""
+    where = ("--json", "--url", f"http://127.0.0.1:{free_port()}")
+
+    one = await run("download", ORDER, *where, folder=tmp_path)
+    several = await run("download", ORDER, OTHER_ORDER, "--together", *where, folder=tmp_path)
+
+    assert (one.code, several.code) == (1, 1)
+    assert [json.loads(ended.output)["error"]["code"] for ended in (one, several)] == ["interrupted", "interrupted"]
+
+
 async def test_quiet_says_only_what_went_wrong(service: Service, tmp_path: Path) -> None:
     """Nothing on either output when all went well."""
     well = await download(service, tmp_path, "-q")
