@@ -22,6 +22,7 @@ from yarl import URL
 
 from service import hosts
 from service.reasons import Reason
+from service.text import one_line
 
 Document = dict[str, Any]
 
@@ -103,10 +104,14 @@ class Service:
         """From flags, else from the environment. Raises `Usage`."""
         url = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
         parts = hosts.split(url)
-        if parts is None or parts.scheme not in ("http", "https"):
+        if parts is None or parts.scheme not in ("http", "https") or not _can_be_looked_up(parts.hostname or ""):
             raise Usage(f"--url: {url} is not a URL such as {DEFAULT_URL}.")
-        key = api_key or _first_key(_of_environment(KEY_VARIABLES))
-        return cls(url, key, admin_token or _of_environment(TOKEN_VARIABLES))
+        key = _secret(api_key) or _first_key(_of_environment(KEY_VARIABLES))
+        token = _secret(admin_token) or _of_environment(TOKEN_VARIABLES)
+        for flag, secret in (("--api-key", key), ("--admin-token", token)):
+            if secret is not None and not secret.isprintable():
+                raise Usage(f"{flag}: it has a line break or another character that no key has.")
+        return cls(url, key, token)
 
     def __truediv__(self, path: str) -> URL:
         """The address of something of it."""
@@ -169,7 +174,21 @@ def as_pairs(query: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _of_environment(names: Iterable[str]) -> str | None:
-    return next((value for name in names if (value := os.environ.get(name, "").strip())), None)
+    return next((value for name in names if (value := _secret(os.environ.get(name)))), None)
+
+
+def _secret(given: str | None) -> str | None:
+    """Without what a file it was read from has around it, such as the end of a line of Windows."""
+    return (given or "").strip() or None
+
+
+def _can_be_looked_up(host: str) -> bool:
+    """Whether a name can be any host's: with dots in a row or a part of 64 letters, the look-up itself would raise."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _first_key(keys: str | None) -> str | None:
@@ -197,7 +216,8 @@ async def refuse(response: ClientResponse) -> None:
     sent = response.request_info.headers
     not_accepted = next((text for (of, name), text in _NOT_ACCEPTED.items() if of == code and name in sent), None)
     lines = [f"{not_accepted or _MESSAGES.get(code) or in_flags(detail)} ({code})"]
-    lines += [f"  {failure.get('name')}: {in_flags(str(failure.get('reason')))}" for failure in failures]
+    not_sent = [file for file in problem.get("files", []) if file.get("reason")]
+    lines += [f"  {one_line(str(of.get('name')))}: {in_flags(str(of.get('reason')))}" for of in [*failures, *not_sent]]
     if any(failure.get("code") == Reason.NOT_READY for failure in failures):
         lines.append(STILL_ENHANCING)
     raise Refused("\n".join(lines), code)

@@ -22,6 +22,12 @@ class Output:
 
     def problem(self, *, several: bool = False) -> str | None:
         """Why nothing could be written there; None when it looks right. `several` files need a folder."""
+        try:
+            return self._problem(several=several)
+        except OSError as error:  # a folder that may not be looked into, a name that is too long
+            return f"--output: {error.strerror}: {error.filename}."
+
+    def _problem(self, *, several: bool) -> str | None:
         if several and self.name is not None and not Path(self.name).is_dir():
             return "--output: several ZIPs need a folder that exists."
         if self.is_stdout:

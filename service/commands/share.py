@@ -1,6 +1,8 @@
 """`share`: links to an order's photos for people without a key."""
 
 import argparse
+from contextlib import suppress
+from math import isfinite
 from urllib.parse import urljoin
 
 from aiohttp import ClientSession
@@ -33,7 +35,7 @@ def add_share(commands: Commands) -> None:
         " photos and downloads them, without a key, until it expires or is revoked.",
     )
     create.add_argument("order", metavar="ORDER", help="its id, or the address of its page")
-    create.add_argument("--days", type=float, default=7.0, metavar="1-30", help="how long it lasts (%(default)g)")
+    create.add_argument("--days", type=_days, default=7.0, metavar="1-30", help="how long it lasts (%(default)g)")
     create.add_argument(
         "--full-size", action="store_true", help="full size instead of previews: its downloads SPEND your CREDITS"
     )
@@ -45,6 +47,13 @@ def add_share(commands: Commands) -> None:
     revoke.set_defaults(run=_revoke)
     for action in (create, found, revoke):
         add_asking(action, administrators=True)
+
+
+def _days(text: str) -> float:
+    with suppress(ValueError):
+        if isfinite(days := float(text)):
+            return days
+    raise argparse.ArgumentTypeError(f"{text} is not a number of days")
 
 
 def _create(options: argparse.Namespace) -> int:

@@ -76,6 +76,21 @@ def test_the_environment_says_where_and_who(monkeypatch: pytest.MonkeyPatch) -> 
     assert Service.of("http://flag.example", "k", "t") == Service("http://flag.example", "k", "t")
 
 
+@pytest.mark.parametrize("url", ["nowhere", "ftp://x", "http://example..com", f"http://{'x' * 64}.example"])
+def test_what_no_host_can_be_called_is_a_wrong_url(url: str) -> None:
+    """It is repeated; the look-up of such a name would raise."""
+    with pytest.raises(Usage, match="is not a URL such as"):
+        Service.of(url, None)
+
+
+def test_a_key_has_what_a_header_can_carry() -> None:
+    """The end of a line that it was read with is no part of it; one within it is told, and the key is not."""
+    assert Service.of(None, "key\r", " token\n") == Service(DEFAULT_URL, "key", "token")
+    for keys, flag in ((("a\r\nb", None), "--api-key"), ((None, "a\0b"), "--admin-token")):
+        with pytest.raises(Usage, match=f"^{flag}: it has a line break or another character that no key has.$"):
+            Service.of(None, *keys)
+
+
 def test_the_states_of_a_job_are_those_of_the_service() -> None:
     """`jobs list --status`."""
     assert set(JOB_STATUSES) == {str(status) for status in JobStatus}

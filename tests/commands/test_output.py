@@ -170,6 +170,7 @@ def test_a_device_is_written_to_and_never_replaced(
         ("nowhere/house.zip", "there is no folder nowhere."),
         ("to_nowhere.zip", "there is no folder "),
         ("circle", "the symbolic link circle leads in a circle."),
+        ("x" * 256, f"File name too long: {'x' * 256}."),
         ("house.zip", None),
         (".", None),
         (None, None),
