@@ -1,6 +1,8 @@
 """`upload`: an order from files."""
 
 import argparse
+import os
+import re
 from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
@@ -26,20 +28,14 @@ def add_upload(commands: Commands) -> None:
 
 
 def _upload(options: argparse.Namespace) -> int:
-    if missing := [str(file) for file in options.files if not file.is_file()]:
-        return refuse(f"There is no file {', '.join(missing)}.", code=USAGE)
-
     service = service_of(options)
+    form = FormData()
+    if options.name is not None:
+        form.add_field("name", _sendable(options.name))
 
     async def work(session: ClientSession) -> int:
-        with ExitStack() as opened:
-            form = FormData()
-            if options.name is not None:
-                form.add_field("name", options.name)
-            for file in options.files:
-                form.add_field("files", opened.enter_context(file.open("rb")), filename=file.name)
-            headers = {"Idempotency-Key": uuid4().hex}
-            made = await service.ask(session, "POST", "v1/orders", data=form, headers=headers)
+        headers = {"Idempotency-Key": uuid4().hex}
+        made = await service.ask(session, "POST", "v1/orders", data=form, headers=headers)
         if options.as_json:
             print_json(made)
         else:
@@ -49,4 +45,19 @@ def _upload(options: argparse.Namespace) -> int:
                     refuse(f"{file['name']}: {file['reason']} ({file['code']})")
         return PARTIAL if made["failed"] else ALL
 
-    return answered(service, work)
+    with ExitStack() as opened:
+        try:
+            if missing := [str(file) for file in options.files if not file.is_file()]:
+                return refuse(f"There is no file {', '.join(missing)}.", code=USAGE)
+            for file in options.files:
+                # Opened without its name: aiohttp would take it, whether it can be sent or not.
+                content = opened.enter_context(os.fdopen(os.open(file, os.O_RDONLY), "rb"))
+                form.add_field("files", content, filename=_sendable(file.name))
+        except OSError as error:
+            return refuse(f"{error.filename}: {error.strerror}.", code=USAGE)
+        return answered(service, work)
+
+
+def _sendable(name: str) -> str:
+    """A name without what no form can carry: control characters, and bytes that are no UTF-8."""
+    return re.sub(r"[\x00-\x1f\x7f\ud800-\udfff]", "_", name)
