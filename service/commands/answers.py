@@ -15,6 +15,7 @@ from rich.table import Table
 
 from service.commands.client import Busy, Document, Interrupted, Refused, Service, read_order, why
 from service.commands.talk import ALL, BROKEN, REFUSED, Talk
+from service.text import one_line
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -97,8 +98,8 @@ async def ask_with_retries(service: Service, session: ClientSession, method: str
 
 
 def print_json(document: Document) -> None:
-    """For programs: as the service gave it, indented."""
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    """For programs: as the service gave it, indented, in ASCII."""
+    print(json.dumps(document, indent=2))
 
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
@@ -111,6 +112,6 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Non
     )
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*("" if cell is None else one_line(str(cell)) for cell in row))
     console.print(table, markup=False)
     print("\n".join(line.rstrip() for line in written.getvalue().splitlines()))

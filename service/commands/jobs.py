@@ -117,7 +117,7 @@ def _follow(options: argparse.Namespace) -> int:
     async def work(session: ClientSession) -> int:
         job: Document = {}
         async for job in changes(service, session, options.job_id):
-            print(json.dumps(job, ensure_ascii=False) if options.as_json else _line(job), flush=True)
+            print(json.dumps(job) if options.as_json else _line(job), flush=True)
         if job["status"] != "complete":
             return REFUSED
         return PARTIAL if job["failed"] or any(order["code"] for order in job["orders"]) else ALL

@@ -5,6 +5,7 @@ import argparse
 from service.commands.answers import Commands, add_asking, ask, order_of, print_table, service_of
 from service.commands.client import Document, in_flags
 from service.commands.talk import ALL, PARTIAL
+from service.text import one_line
 
 
 def add_show(commands: Commands) -> None:
@@ -39,7 +40,8 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _print_overview(overview: Document) -> None:
-    print(f"{overview.get('name') or overview['order_id']}: {overview['total']} images, {_counts(overview)}")
+    title = one_line(overview.get("name") or overview["order_id"])
+    print(f"{title}: {overview['total']} images, {_counts(overview)}")
     if (parts := len(overview["parts"])) > 1:
         print(f"It needs {parts} ZIPs: download it with --part all, or with --part 1 to --part {parts}.")
     print_table(
@@ -50,7 +52,7 @@ def _print_overview(overview: Document) -> None:
         ),
     )
     for failure in overview["failures"]:
-        print(f"{failure['name']}: {in_flags(failure['reason'])} ({failure['code']})")
+        _print_failure(failure)
 
 
 def _counts(overview: Document) -> str:
@@ -79,4 +81,8 @@ def _print_report(found: Document) -> None:
         if order["code"]:
             print(f"{order['order_id']}: {in_flags(order['reason'])} ({order['code']})")
     for failure in found["failures"]:
-        print(f"{failure['name']}: {in_flags(failure['reason'])} ({failure['code']})")
+        _print_failure(failure)
+
+
+def _print_failure(failure: Document) -> None:
+    print(f"{one_line(failure['name'])}: {in_flags(failure['reason'])} ({failure['code']})")

@@ -55,6 +55,30 @@ async def test_show_says_what_an_order_holds(upstream: FakeUpstream, command: Co
     assert ["b", "b.jpg", "b.jpg", "processing"] in rows
 
 
+async def test_names_cannot_write_to_the_terminal(upstream: FakeUpstream, command: Command) -> None:
+    """Each stands on its line, without what a terminal would obey, also as the name of what failed."""
+    bad = "a\x1b[2J\nb.jpg"
+    upstream.orders[ORDER] = order([photo("a", bad), photo("b", bad, status="error")], name=f"House {bad}")
+
+    ended = await command("show", ORDER)
+
+    lines = ended.output.splitlines()
+    assert (ended.output.count("\x1b"), len(lines)) == (0, 5)
+    assert (lines[0].partition(":")[0], lines[4].partition(":")[0]) == ("House a [2J b.jpg", "a [2J b.jpg")
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+async def test_what_standard_output_cannot_encode_is_escaped(
+    upstream: FakeUpstream, command: Command, flags: tuple[str, ...]
+) -> None:
+    """As where a system's encoding is not UTF-8."""
+    upstream.orders[ORDER] = order([photo("a", "東.jpg")])
+
+    ended = await command("show", ORDER, *flags, PYTHONIOENCODING="ascii")
+
+    assert (ended.code, "\\u6771.jpg" in ended.output) == (0, True), ended.errors
+
+
 async def test_show_takes_the_address_of_the_page_and_gives_json(service: Service, command: Command) -> None:
     """As the service has it."""
     ended = await command("show", f"{service.url}/?order={ORDER}", "--json", AUTOENHANCE_BATCH_URL="")
@@ -192,6 +216,27 @@ async def test_files_become_an_order(start_service: StartService, tmp_path: Path
     assert (missing.code, "There is no file nowhere.jpg" in missing.errors) == (2, True)
 
 
+async def test_files_of_odd_names_become_an_order_too(start_service: StartService, tmp_path: Path) -> None:
+    """Bytes that are no UTF-8, and a line break; why nothing was taken is said of each file."""
+    odd = ["k\udce9.jpg", "new\nline.jpg"]
+    for name in odd:
+        (tmp_path / name).write_bytes(jpeg())
+    (tmp_path / "notes.txt").write_text("no picture")
+    async with Sandbox(SandboxConfig(image_delay=0)) as sandbox:
+        service = await start_service(
+            autoenhance_api_base=sandbox.api_base, autoenhance_api_key=sandbox.api_key, admin_token=TOKEN
+        )
+        where = {"AUTOENHANCE_BATCH_URL": service.url, "ADMIN_TOKEN": TOKEN}
+        made = await run("upload", *odd, "--name", "caf\udce9", folder=tmp_path, **where)
+        refused = await run("upload", "notes.txt", folder=tmp_path, **where)
+        (order_made,) = sandbox.control.state.orders.values()
+
+    assert made.code == 0, made.errors
+    assert (order_made.name, [image.name for image in order_made.images]) == ("caf_", ["k_.jpg", "new_line.jpg"])
+    assert refused.code == 4
+    assert "  notes.txt: It is not a JPEG, PNG or WebP image." in refused.errors
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 async def test_completion_is_printed_for_each_shell(tmp_path: Path, shell: str) -> None:
     """Where the shell is there, it takes it without a word."""
@@ -311,3 +356,11 @@ async def test_an_order_is_shared_by_a_link_that_can_be_revoked(start_service: S
     assert (opened.status, link["order_id"], page in table.output) == (200, ORDER, True)
     assert (revoked.code, revoked.output) == (0, f"{link['link_id']}: revoked\n")
     assert (gone.status, again.code) == (404, 4)
+
+
+@pytest.mark.parametrize("days", ["nan", "inf", "soon"])
+async def test_a_link_lasts_a_number_of_days(command: Command, days: str) -> None:
+    """Anything else is a wrong command."""
+    ended = await command("share", "create", ORDER, "--days", days)
+
+    assert (ended.code, f"{days} is not a number of days" in ended.errors) == (2, True)

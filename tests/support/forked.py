@@ -200,6 +200,7 @@ def _main() -> None:
     os.environ.clear()
     os.environ.update(wanted["environment"])
     os.chdir(wanted["folder"])
+    sys.stdout = os.fdopen(1, "w", closefd=False)  # the one there is still takes it for what it was before the fork
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
     sys.argv[1:] = wanted["arguments"]
     runpy.run_module(wanted["module"], run_name="__main__", alter_sys=True)
