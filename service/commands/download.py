@@ -14,7 +14,7 @@ from service.commands.contents import Contents, read_contents
 from service.commands.display import Display
 from service.commands.fetching import NothingNew, fetch
 from service.commands.output import Output
-from service.commands.partial import Partial
+from service.commands.partial import Partial, only_run
 from service.commands.request import Request, parts, together
 from service.commands.talk import ALL, BROKEN, PARTIAL, REFUSED, STOPPED, USAGE, Talk
 from service.commands.together import build
@@ -190,7 +190,7 @@ class _Names:
 def _download(request: Request, output: Output, talk: Talk, names: _Names) -> int:
     part: Partial | None = None
     try:
-        with output.partial_file(request.label) as path:
+        with output.partial_file(request.label) as path, only_run(path):
             part = Partial(path, request.identity)
             with Display(talk.console, visible=talk.progress) as display:
                 fetched = asyncio.run(fetch(request, part, display, talk))

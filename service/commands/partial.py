@@ -1,10 +1,51 @@
 """The file that a download collects its bytes in, kept between runs until it is whole."""
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.commands.client import Interrupted
 from service.commands.output import Output
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that is open cannot be moved either
+    fcntl = None  # type: ignore[assignment]
+
+
+@contextmanager
+def only_run(path: Path) -> Iterator[None]:
+    """Within the block no other run collects its bytes in the file at `path`. Raises `Interrupted`, and OSError.
+
+    The lock is on that very file: another run would write into it even after it was moved into place.
+    """
+    if fcntl is None:
+        yield
+        return
+    with path.open("ab") as file:
+        is_free = True
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            is_free = False
+        except OSError:
+            pass  # a file system without locks
+        if not is_free or not _is_at(file.fileno(), path):
+            raise Interrupted(f"Another command downloads into {path}. Wait until it has ended.")
+        try:
+            yield
+        finally:
+            if _is_at(file.fileno(), path) and path.stat().st_size == 0:
+                path.unlink()
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    return False
 
 
 @dataclass
@@ -49,7 +90,8 @@ class Partial:
         return target
 
     def restart(self) -> None:
-        """Delete what was received."""
+        """Delete what was received; the file stays, with its lock."""
         self.archive_id = None
-        self.path.unlink(missing_ok=True)
+        if self.path.exists():
+            os.truncate(self.path, 0)
         self.note.unlink(missing_ok=True)

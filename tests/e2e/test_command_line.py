@@ -256,6 +256,29 @@ async def test_a_broken_download_is_taken_up_again_by_itself(
     assert upstream.image_calls == 2
 
 
+async def test_one_file_is_downloaded_by_one_command_at_a_time(
+    upstream: FakeUpstream, service: Service, tmp_path: Path
+) -> None:
+    """The second says so and leaves the first alone, whose file stays what it was when it was verified."""
+    upstream.images["a"] = jpeg(1, 600_000)
+    gate = upstream.hold("b")
+    first = asyncio.create_task(download(service, tmp_path, "-o", "house.zip"))
+    part = tmp_path / "house.zip.part"
+    async with asyncio.timeout(TIMEOUT):
+        while not part.exists() or part.stat().st_size < 600_000:  # noqa: ASYNC110  # a folder announces nothing
+            await asyncio.sleep(0.01)
+    second = await download(service, tmp_path, "-o", "house.zip")
+    other = await download(service, tmp_path, "-o", "house.zip", "--quality", "50")
+    gate.set()
+    ended = await first
+
+    told = "Another command downloads into house.zip.part. Wait until it has ended. Run the same command again."
+    assert [(run.code, " ".join(run.errors.split())) for run in (second, other)] == [(1, told), (1, told)]
+    assert ended.code == 0, ended.errors
+    assert images_in(tmp_path / "house.zip").keys() == {"a.jpg", "b.jpg"}
+    assert files_in(tmp_path) == ["house.zip"]
+
+
 async def test_a_half_file_is_gone_on_with_by_the_next_run(
     upstream: FakeUpstream, service: Service, tmp_path: Path
 ) -> None:
