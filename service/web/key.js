@@ -29,7 +29,8 @@ function ask(accept) {
     $("key-form").addEventListener("submit", async (event) => {
       if (event.submitter?.value === "cancel") return; // the dialog closes by itself
       event.preventDefault();
-      const text = await accept(input.value.trim());
+      const key = input.value.trim();
+      const text = key ? await accept(key) : "Enter the key first.";
       if (!text) return dialog.close("use");
       problem(text);
       input.select();

@@ -9,6 +9,8 @@ import { canSearch, clearFound, searchOrders } from "./search.js";
 import { wireSnippets } from "./snippets.js";
 import { startStats } from "./stats.js";
 
+const JOB_ID = /^[0-9a-f]{32}$/; // anything else would make another path of what is asked for
+
 const order = new Order();
 
 function problem(text) {
@@ -23,7 +25,8 @@ function openFromAddress() {
   problem("");
   if (!wanted) return order.close();
   choose(search);
-  return find({ jobId: search.get("job") ?? "", isAsked: false });
+  const jobId = search.get("job") ?? "";
+  return find({ jobId: JOB_ID.test(jobId) ? jobId : "", isAsked: false });
 }
 
 async function find(how) {

@@ -42,7 +42,7 @@ export function wireRecent() {
 function recent() {
   try {
     const kept = JSON.parse(localStorage.getItem(KEY));
-    return Array.isArray(kept) ? kept : [];
+    return Array.isArray(kept) ? kept.filter((order) => typeof order?.id === "string") : []; // others of this host may keep theirs
   } catch {
     return [];
   }

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shlex
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.async_api import Route, expect
@@ -89,6 +90,33 @@ async def test_a_jump_within_the_page_leaves_the_order_as_it_is(visit: Visit, sa
     overviews = [one.url for one in visitor.requests[asked:] if "/v1/orders/" in one.url and "/images/" not in one.url]
     assert overviews == []
     await expect(visitor.page.locator("#go-label")).to_have_text("Download 1 photo")
+
+
+async def test_an_address_names_a_job_by_its_id_only(visit: Visit, sandbox: Sandbox) -> None:
+    """Anything else in its place would lead what is asked for, and what Cancel deletes, to another path."""
+    order = sandbox.control.add_order([ImageSpec()], name="7 Mill Street")
+    visitor = await visit()
+
+    await visitor.open(f"/?order={order.order_id}&job=../session%3F")
+    await visitor.overview()
+    await visitor.counters()
+
+    await expect(visitor.page.locator("#running")).to_be_hidden()
+    await expect(visitor.page.locator("#go")).to_be_visible()
+    asked = [urlsplit(one.url).path for one in visitor.requests]
+    assert not [path for path in asked if path.endswith("/events")]
+
+
+async def test_what_others_keep_in_the_browser_does_no_harm(visit: Visit, sandbox: Sandbox) -> None:
+    """Under the name of the recent orders, as another page of the same host may."""
+    order = sandbox.control.add_order([ImageSpec()], name="7 Mill Street")
+    visitor = await visit()
+    await visitor.page.add_init_script("localStorage.setItem('recent-orders', '[null, 1, {}]')")
+
+    await visitor.open()
+    await visitor.look_up(order.order_id)
+
+    await expect(visitor.page.get_by_role("heading", name="7 Mill Street")).to_be_visible()
 
 
 async def test_an_address_with_an_order_in_it_will_do(visit: Visit, sandbox: Sandbox) -> None:
@@ -423,6 +451,8 @@ async def test_a_key_is_asked_for_and_kept_in_memory_only(
     page = visitor.page
     dialog = page.get_by_role("dialog", name="Access key needed")
 
+    await dialog.get_by_label("Access key").press("Enter")
+    await expect(dialog.get_by_role("alert")).to_have_text("Enter the key first.")
     await dialog.get_by_label("Access key").fill("wrong")
     await page.keyboard.press("Enter")
     await expect(dialog.get_by_role("alert")).to_have_text("That key is not accepted. Check it, or ask the operator.")
