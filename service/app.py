@@ -119,6 +119,7 @@ def check(settings: Settings) -> None:
     """What `create_app` refuses, without an application. Raises `InvalidSettings`, as it does."""
     cluster.load_extras(settings)
     presets(settings)
+    proxies()
 
 
 def presets(settings: Settings) -> Presets:
@@ -127,6 +128,14 @@ def presets(settings: Settings) -> Presets:
         return read_presets(settings.renditions or {})
     except ValueError as error:
         raise InvalidSettings(f"RENDITIONS: {error}") from None
+
+
+def proxies() -> Proxies:
+    """The proxies of the environment. Raises `InvalidSettings` for one that is none."""
+    try:
+        return Proxies()
+    except ValueError as error:
+        raise InvalidSettings(str(error)) from None
 
 
 async def components(app: web.Application) -> AsyncIterator[None]:
@@ -238,10 +247,7 @@ async def autoenhance(
 ) -> AsyncIterator[Autoenhance]:
     """The upstream client with its session. Raises `InvalidSettings` for a proxy that is none."""
     base = URL(settings.autoenhance_api_base)
-    try:
-        guard = AddressGuard(base, Proxies())
-    except ValueError as error:
-        raise InvalidSettings(str(error)) from None
+    guard = AddressGuard(base, proxies())
     key = settings.autoenhance_api_key
     breakers = {
         circuit: Breaker(circuit, failures=settings.breaker_failures, reset=settings.breaker_reset, metrics=metrics)

@@ -52,6 +52,15 @@ async def test_a_preset_that_cannot_be_used_is_named(
 
 
 @pytest.mark.parametrize("command", [("config", "check"), ("serve",)])
+async def test_a_proxy_that_is_none_is_named(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """In one line, and nothing starts."""
+    ended = await run(*command, folder=tmp_path, HTTPS_PROXY="socks5://proxy.example:1080")
+
+    said = "autoenhance-batch: HTTPS_PROXY must be the URL of an HTTP proxy, such as http://proxy.example:3128\n"
+    assert (ended.code, ended.errors) == (2, said)
+
+
+@pytest.mark.parametrize("command", [("config", "check"), ("serve",)])
 async def test_what_several_instances_need_and_is_not_installed_is_named(
     tmp_path: Path, command: tuple[str, ...]
 ) -> None:
