@@ -23,6 +23,8 @@ from service.api.query import find_order_id
 from service.api.route import Answer, Route, Who, text
 from service.archives.renditions import Presets, RenditionOptions
 from service.settings import Settings
+from service.upstream.formats import FORMAT_EXTENSIONS
+from service.upstream.versions import takes_format
 
 _PREFIX = "/web/"
 INDEX, DELIVERY, SIGN_IN = "index.html", "delivery.html", "sign_in.html"
@@ -120,7 +122,8 @@ async def page(request: web.Request) -> web.Response:
         found, headers = _sign_in(order_id, is_wrong="wrong" in request.query), _SIGN_IN_HEADERS
     else:
         has_sample = _is_sandbox(settings)
-        found, headers = _index(_sizes(request.app[PRESETS]), has_sample=has_sample), _HEADERS
+        found = _index(_sizes(request.app[PRESETS]), settings.autoenhance_api_version, has_sample=has_sample)
+        headers = _HEADERS
     response = answer(request, found, "no-cache")
     response.headers.update(headers)
     response.headers.update(_early(request))
@@ -138,9 +141,12 @@ def _early(request: web.Request) -> dict[str, str]:
 
 
 @lru_cache(maxsize=8)
-def _index(choices: str, *, has_sample: bool) -> Asset:
-    """The page of this service, with its own presets."""
+def _index(choices: str, version: str | None, *, has_sample: bool) -> Asset:
+    """The page of this service, with its own presets, and the formats that this version of the API takes."""
     html = _ASSETS[INDEX].body.decode().replace("<!-- sizes -->", choices)
+    for image_format in FORMAT_EXTENSIONS:
+        if not takes_format(version, image_format):
+            html = re.sub(rf'\s*<option value="{image_format}">.*?</option>', "", html)
     html = html.replace("<!-- sample -->", _SAMPLE if has_sample else "")
     return Asset.of(html.encode())
 

@@ -51,6 +51,21 @@ async def test_the_policy_allows_what_the_page_came_with_and_no_other_host(site:
     assert "http" not in policy
 
 
+@pytest.mark.parametrize(
+    ("version", "more"), [("2025-05-08", []), ("2026-10-01", ["avif", "jxl"]), ("none", ["avif", "jxl"])]
+)
+async def test_the_page_offers_the_formats_that_can_be_had(
+    start_site: StartService, version: str, more: list[str]
+) -> None:
+    """At the version of the API that is asked."""
+    site = await start_site(autoenhance_api_version=version)
+
+    page = (await site.ask("/")).body.decode()
+
+    (choice,) = re.findall(r'<select id="format".*?</select>', page, re.DOTALL)
+    assert re.findall(r'value="(\w+)"', choice) == ["jpeg", "png", "webp", *more]
+
+
 async def test_files_are_kept_for_good_and_the_page_is_asked_for_again(site: Service) -> None:
     """The page is revalidated on every visit; its files have addresses that change with them."""
     page = await site.ask("/")
