@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import io
 import json
-import shutil
 import sys
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeAlias
@@ -103,13 +102,10 @@ def print_json(document: Document) -> None:
 
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """For people. Where nobody looks (a pipe), columns have the width of their content."""
-    is_terminal = sys.stdout.isatty()
+    """For people. Columns have the width of their content, also where a terminal has less: ids are to be copied."""
     # Not to standard output itself: a reader that has seen enough would end the program there.
     written = io.StringIO()
-    console = Console(
-        file=written, force_terminal=is_terminal, width=shutil.get_terminal_size().columns if is_terminal else _WIDEST
-    )
+    console = Console(file=written, force_terminal=sys.stdout.isatty(), width=_WIDEST)
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*("" if cell is None else one_line(str(cell)) for cell in row))
