@@ -15,6 +15,7 @@ const LASTING = new Set(["not_uploaded", "enhancement_failed", "expired", "image
 const NAMES = 3; // of photos in one line
 const KEEP_OPEN = "Keep this page open until your browser saves the ZIP. If you close it, what has arrived is kept.";
 const MAY_CLOSE = "You can close this page: your browser continues to save the ZIP.";
+const NOT_CANCELLED = "The service did not confirm that it is cancelled: the download may go on there.";
 const CANCELLED = "cancelled"; // why a run was aborted; otherwise its job continues
 
 export class Run {
@@ -340,8 +341,15 @@ export class Run {
   }
 }
 
+/** Where it does not get through, that is said: the job may go on, and buy. */
 async function cancelJob(jobId) {
-  await request(`/v1/jobs/${jobId}`, { method: "DELETE", quiet: true }).catch(() => {});
+  try {
+    await request(`/v1/jobs/${jobId}`, { method: "DELETE", quiet: true });
+  } catch (error) {
+    if (error.status === 404) return; // there is no such job any more
+    write($("note"), NOT_CANCELLED);
+    say(NOT_CANCELLED);
+  }
 }
 
 /** What failed for the same reason is one line. */

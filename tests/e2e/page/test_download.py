@@ -423,6 +423,26 @@ async def test_cancelling_ends_the_job_and_shows_the_options_again(
     assert b'"cancelled"' in document.body
 
 
+async def test_what_could_not_be_cancelled_is_not_called_cancelled(visit: Visit, sandbox: Sandbox) -> None:
+    """The service is out of reach at that moment: its job goes on, and may spend credits."""
+    order = sandbox.control.add_order([ImageSpec(name="slow.jpg", status="processing")])
+    visitor = await at_order(visit, order)
+    visitor.ignore("net::ERR_FAILED")
+    page = visitor.page
+    await visitor.unfold()
+    await page.get_by_label("Photos still being enhanced").select_option("300")
+    await page.locator("#go").click()
+    await page.wait_for_url("**job=*")
+    job = page.url.partition("job=")[2].partition("&")[0]
+    await page.route(f"**/v1/jobs/{job}", lambda route: route.abort())
+
+    await page.get_by_role("button", name="Cancel").click()
+
+    await expect(page.locator("#note")).to_have_text(
+        "The service did not confirm that it is cancelled: the download may go on there."
+    )
+
+
 @pytest.mark.parametrize("held", ["**/v1/orders/*/jobs?*", "**/v1/jobs/*/events"])
 async def test_cancelling_at_once_ends_the_job_too(visit: Visit, site: Service, sandbox: Sandbox, held: str) -> None:
     """Before the page knows its job, or what has become of it."""
