@@ -216,6 +216,35 @@ async def test_a_demo_that_is_kept_leaves_the_page_open(tmp_path: Path) -> None:
         assert await process.wait() == 0
 
 
+_FULL = """
+import errno, io, os, sys
+from service.__main__ import main
+class Full(io.TextIOWrapper):
+    def write(self, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+sys.stdout = Full(os.fdopen(1, "wb", closefd=False))
+sys.exit(main(["config", "example"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        (
+            (sys.executable, "-c", _FULL),
+            (1, "autoenhance-batch: The output could not be written: No space left on device.\n"),
+        ),
+        (("sh", "-c", 'exec "$0" -m service config example >&-', sys.executable), (0, "")),
+    ],
+    ids=["full", "closed"],
+)
+def test_an_output_that_takes_nothing_is_no_traceback(program: tuple[str, ...], expected: tuple[int, str]) -> None:
+    """A disk that is full says so; an output that was closed is not wanted."""
+    ended = subprocess.run(program, capture_output=True, text=True, check=False, env=clean_environment())
+
+    assert (ended.returncode, ended.stderr) == expected
+
+
 def test_the_module_and_the_command_are_the_same(tmp_path: Path) -> None:
     """`python -m service --version`."""
     ended = subprocess.run(
