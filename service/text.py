@@ -1,9 +1,17 @@
 """Text that somebody else wrote, made fit to be shown."""
 
+# Parts of words in Persian, Hindi and others, and of many emoji; `str.isprintable` takes them for no letters.
+_JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))
+
+
+def is_printable(text: str) -> bool:
+    """Whether all of it can be shown, on one line."""
+    return text.translate(_JOINERS).isprintable()
+
 
 def one_line(text: str, *, instead: str = " ") -> str:
     """`text` with `instead` in place of every character that cannot be shown, line breaks included."""
-    return text if text.isprintable() else "".join(each if each.isprintable() else instead for each in text)
+    return text if text.isprintable() else "".join(each if is_printable(each) else instead for each in text)
 
 
 def printable(text: str, *, max_length: int = 64) -> str:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.text import one_line, printable
+from service.text import is_printable, one_line, printable
 
 
 @given(st.text())
@@ -11,9 +11,15 @@ def test_one_line_is_printable_and_as_long(text: str) -> None:
     """Only what cannot be shown is replaced."""
     line = one_line(text)
 
-    assert line.isprintable()
+    assert is_printable(line)
     assert len(line) == len(text)
-    assert all(was == now for was, now in zip(text, line, strict=True) if was.isprintable())
+    assert all(was == now for was, now in zip(text, line, strict=True) if is_printable(was))
+
+
+def test_joiners_are_parts_of_words() -> None:
+    """Persian and many emoji need them; what only turns or hides text is none."""
+    assert one_line("می\u200cخ 👨\u200d👩") == "می\u200cخ 👨\u200d👩"
+    assert one_line("a\u200bb\u202ec\ufeff") == "a b c "
 
 
 def test_what_is_cut_off_is_said() -> None:

@@ -9,6 +9,7 @@ from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.http_exceptions import BadHttpMessage
 
 from service.problems import BadRequest, InvalidParameter, PayloadTooLarge, UnsupportedMediaType, UploadTimeout
+from service.text import is_printable
 
 T = TypeVar("T")
 
@@ -69,7 +70,7 @@ class Parts:
             if len(content) > 4 * max_length:
                 raise InvalidParameter(name, f"may have at most {max_length} characters")
         text = " ".join(content.decode("utf-8", "replace").split())
-        if len(text) > max_length or not text.isprintable():
+        if len(text) > max_length or not is_printable(text):
             raise InvalidParameter(name, f"must be printable text of at most {max_length} characters")
         return text
 

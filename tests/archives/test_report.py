@@ -16,6 +16,7 @@ from service.archives.plan import Plan, PlannedOrder
 from service.archives.report import comment, texts_of
 from service.problems import OrderEmpty
 from service.reasons import Reason
+from service.text import is_printable
 from tests.support.plans import plan_of
 
 ORDER = "6f1c2b52-0d6e-4c1b-9a35-3f7b1f6f0a11"
@@ -69,7 +70,7 @@ def test_no_name_id_or_reason_adds_a_line(name: str, image_id: str, status_reaso
     text = report_text(plan(), [missing(name, image_id, status_reason)])
 
     assert len(text.splitlines()) == len(plain.splitlines())
-    assert all(line.isprintable() for line in text.split("\r\n"))
+    assert all(is_printable(line) for line in text.split("\r\n"))
 
 
 def test_an_image_without_a_name_is_named_so() -> None:

@@ -15,6 +15,7 @@ from service.archives.options import Options
 from service.archives.ranges import parse_range
 from service.archives.renditions import PRESETS
 from service.problems import InvalidParameter, RangeNotSatisfiable
+from service.text import is_printable
 from tests.fuzz.campaign import PARSERS
 
 NAMES = st.sampled_from([*Options.model_fields, "unknown", "", "expires", "signature"])
@@ -43,7 +44,7 @@ def test_a_query_gives_options_or_names_what_is_wrong(pairs: list[tuple[str, str
         assert options.scale is None or 0 <= options.scale <= 1
         assert options.max_width is None or options.max_width >= 1
         assert 0 <= options.wait_timeout <= 3600
-    assert problem is None or f"{problem.extra['parameter']} {problem}".isprintable()
+    assert problem is None or is_printable(f"{problem.extra['parameter']} {problem}")
 
 
 @given(st.text())
