@@ -133,7 +133,7 @@ class ImageFetcher:
                 raise
             finally:
                 if not self._flights.is_running(image.key):  # it may have been cancelled before it began
-                    self._forget(image, progress)
+                    self._under_way.pop(image.key, None)
 
     def join(self, context: FetchContext, caller: str) -> None:
         """One more caller wants what `context` is of: its downloads take the turns of that one too."""
@@ -151,10 +151,6 @@ class ImageFetcher:
         """
         self._is_closing = True
         await self._flights.close(GRACE_SECONDS)
-
-    def _forget(self, image: ImageRequest, progress: _Progress) -> None:
-        if self._under_way.get(image.key) is progress:
-            del self._under_way[image.key]
 
     def _may_stop(self, image: ImageRequest, progress: _Progress) -> bool:
         """Whether a download that nobody waits for any more is cancelled."""
@@ -186,7 +182,8 @@ class ImageFetcher:
                 log.exception("image could not be stored", image_id=image.image_id)
                 raise ImageFailed(Reason.INTERNAL_ERROR) from error
             finally:
-                self._forget(image, progress)
+                if self._under_way.get(image.key) is progress:  # else it was cancelled, and the next one is under way
+                    del self._under_way[image.key]
             current.set_attributes({"image.bytes": fetched.blob.size, "image.attempts": fetched.attempts})
             if fetched.attempts:
                 self._metrics.image_download.observe(time.monotonic() - started)

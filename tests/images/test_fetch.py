@@ -439,6 +439,33 @@ class TestFlights:
             assert (await next_one).attempts == 1
             await held
 
+    async def test_of_one_that_all_leave_before_it_could_begin_nothing_is_kept(
+        self, upstream: FakeUpstream, images: ImageStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given one before it that is still being cancelled: who had begun it leaves, then who had joined it."""
+        upstream.images |= {"held": jpeg(1), "a": jpeg(2)}
+        upstream.hold("held")
+        cancelled = asyncio.Event()
+        async with scene_of(upstream, images, limit=1) as scene:
+            scene.fetch("held")
+            await upstream.until(lambda: upstream.calls("held") == 1)
+            with monkeypatch.context() as patch:
+                patch.setattr(scene.fetcher, "_close_reservation", lambda *_: cancelled.wait())
+                fetches = [scene.fetch()]
+                await yield_to_loop()
+                fetches[0].cancel()
+                await yield_to_loop()
+                fetches += [scene.fetch(), scene.fetch()]
+                await yield_to_loop()
+                for fetch in fetches[1:]:
+                    fetch.cancel()
+                    await yield_to_loop()
+                cancelled.set()
+                await asyncio.wait(fetches)
+                await yield_to_loop()
+
+            assert list(scene.fetcher._under_way) == ["held.0"]
+
     async def test_one_that_has_begun_is_finished_and_published_though_nobody_waits(
         self, scene: Scene, upstream: FakeUpstream
     ) -> None:
