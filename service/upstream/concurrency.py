@@ -244,8 +244,8 @@ class Slot:
         self, slots: DownloadSlots, line: _Line, caller: str, build: str, is_wanted: Callable[[], bool], *, ahead: bool
     ) -> None:
         self.line = line
-        self.parties: list[Party] = [(caller, build)]
-        """Who wants it, whoever of them has a turn first."""
+        self.parties: dict[Party, None] = {(caller, build): None}
+        """Who wants it, in sequence, each once: it takes the turn of whoever has one first."""
         self.turn_of: Party = caller, build
         """Whose turn it took."""
         self.is_wanted = is_wanted
@@ -265,7 +265,7 @@ class Slot:
     def add_party(self, caller: str, build: str) -> None:
         """Wait for a turn of this caller's build too: it wants the same."""
         if (caller, build) not in self.parties:
-            self.parties.append((caller, build))
+            self.parties[caller, build] = None
             self._slots._add_party(self, (caller, build))
 
     def bring_forward(self) -> None:
