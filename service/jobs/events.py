@@ -127,7 +127,8 @@ class _Progress:
     def is_known_of(self, job: Job) -> bool:
         """Whether there is nothing more to be told of the images of a job that has ended."""
         is_settled = self._archive is not None and self._archive.is_settled
-        return job.status is not Status.COMPLETE or self._is_gone or is_settled or self.number >= outcomes_of(job)
+        is_told = self._is_gone or is_settled or self.number >= outcomes_of(job)
+        return is_told or job.status is Status.CANCELLED
 
     def take(self) -> Iterator[ImageResult]:
         """Each outcome that was not sent yet, once."""

@@ -121,15 +121,16 @@ async def test_the_end_waits_for_outcomes_that_cannot_be_told_yet(monkeypatch: p
     assert [(event.name, event.number) for event in found] == [("image", 2), ("image", 3), ("status", 4)]
 
 
-async def test_the_end_waits_for_a_list_that_is_behind() -> None:
-    """Given an instance that has heard of the job's end, and not yet of its last images."""
+@pytest.mark.parametrize("status", [Status.COMPLETE, Status.ERROR])
+async def test_the_end_waits_for_a_list_that_is_behind(status: Status) -> None:
+    """Given an instance that has heard of the end, an error with `strict`, and not yet of the last images."""
     archive = building()
     add(archive)
     records = Records(running(archive))
     found = stream(records, archive)
     async with asyncio.timeout(TIMEOUT):
         before = [await anext(found), await anext(found)]
-        records.become(ended(running(archive)))
+        records.become(replace(ended(running(archive)), status=status))
         upcoming = asyncio.ensure_future(anext(found))
         await yield_to_loop()
         for code in (Reason.TIMEOUT, Reason.EXPIRED):
@@ -375,14 +376,24 @@ async def test_who_leaves_leaves_nothing_behind() -> None:
 
 
 async def test_a_job_that_has_ended_says_only_so() -> None:
-    """With all that is missing in one document."""
-    archive = building()
-    records = Records(ended(running(archive)))
+    """With all that is missing in one document, when its archive is gone."""
+    records = Records(ended(running(building())))
 
-    found = await rest(stream(records, archive))
+    found = await rest(stream(records))
 
     assert [(event.name, event.number) for event in found] == [("status", 4)]
     assert found[0].data["status"] == Status.COMPLETE
+
+
+async def test_the_end_of_a_cancelled_job_waits_for_nothing() -> None:
+    """Nobody may build its archive any more."""
+    kept = Kept(silent=2)
+    records = Records(replace(ended(running(building())), status=Status.CANCELLED))
+
+    found = await rest(events(cast(JobEngine, records), cast(Archives, kept), "j", 0))
+
+    assert [(event.name, event.number) for event in found] == [("status", 4)]
+    assert kept._silent == 1
 
 
 def test_the_outcomes_of_a_job_that_never_began_are_none() -> None:
