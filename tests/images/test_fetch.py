@@ -447,7 +447,7 @@ class TestFlights:
         upstream.hold("held")
         cancelled = asyncio.Event()
         async with scene_of(upstream, images, limit=1) as scene:
-            scene.fetch("held")
+            held = scene.fetch("held")
             await upstream.until(lambda: upstream.calls("held") == 1)
             with monkeypatch.context() as patch:
                 patch.setattr(scene.fetcher, "_close_reservation", lambda *_: cancelled.wait())
@@ -465,6 +465,7 @@ class TestFlights:
                 await yield_to_loop()
 
             assert list(scene.fetcher._under_way) == ["held.0"]
+            assert not held.done()
 
     async def test_one_that_has_begun_is_finished_and_published_though_nobody_waits(
         self, scene: Scene, upstream: FakeUpstream
