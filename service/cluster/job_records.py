@@ -52,11 +52,14 @@ end
 return redis.call('HGET', KEYS[1], 'end')
 """
 FOLLOW_UP = """
--- Race: an attempt that ends after its callback was begun anew. What was begun anew stays.
+-- Race: an attempt that ends after its callback was begun anew, or its record has gone. What is there then stays so.
 -- KEYS: record. ARGV: field, its value, attempts before (-1: any number), seconds to keep it at least (0: as before).
--- Returns whether it was written.
+-- Returns whether it was written, by this call or by one before it whose answer was lost.
+if redis.call('HEXISTS', KEYS[1], 'request') == 0 then return 0 end
 local known = redis.call('HGET', KEYS[1], ARGV[1])
-if ARGV[3] ~= '-1' and known and cjson.decode(known).attempts ~= tonumber(ARGV[3]) then return 0 end
+if ARGV[3] ~= '-1' and known and known ~= ARGV[2] and cjson.decode(known).attempts ~= tonumber(ARGV[3]) then
+  return 0
+end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 if ARGV[4] ~= '0' then redis.call('EXPIRE', KEYS[1], ARGV[4], 'GT') end
 return 1
@@ -159,7 +162,10 @@ class JobRecords:
         return known is not None and known.decode() == state
 
     async def write_follow_up(self, job_id: str, by: FollowUp, after: int = -1) -> bool:
-        """Keep the state of a job's callback or delivery; False when it is not the one `after` so many attempts."""
+        """Keep the state of a job's callback or delivery; False when there is no such job.
+
+        With `after` also when another number of attempts is on record: it was begun anew.
+        """
         field, kept = ("callback", _KEPT_WITH_CALLBACK) if isinstance(by, Callback) else ("delivery", 0)
         arguments = [field, by.dump(), after, kept]
         return bool(await call(lambda: self._follow_up(keys=[_record(job_id)], args=arguments)))

@@ -153,7 +153,8 @@ class SharedJobs:
         job = await self.get(job_id)
         if job is None or not job.is_final:
             return job
-        await self._records.write_follow_up(job_id, Callback())
+        if not await self._records.write_follow_up(job_id, Callback()):
+            return None
         again = self._docket.replace(_CALL_BACK, when=datetime.now(UTC), key=_callback_of(job_id))
         await call(lambda: again(job_id))
         return replace(job, callback=Callback())
@@ -224,7 +225,7 @@ class SharedJobs:
             after = job.attempts_to_follow_up
             by = await self._within(session, f"{_callback_of(job_id)} {after}", self._work.follow_up(job))
             if not await until_available(lambda: self._records.write_follow_up(job_id, by, after)):  # noqa: B023
-                return  # it was begun anew meanwhile
+                return  # it was begun anew meanwhile, or its record has gone
             if by.next_at is not None:
                 retry.at(datetime.fromtimestamp(by.next_at, UTC))
             job = job.followed_up(by)

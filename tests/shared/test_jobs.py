@@ -224,6 +224,30 @@ async def test_a_callback_makes_no_record_go_earlier(records: JobRecords, expire
     assert (days - 1) * _DAY < left <= days * _DAY
 
 
+async def test_what_becomes_of_a_callback_makes_no_record(records: JobRecords) -> None:
+    """Given a Redis that has lost its data during the attempt: nothing would ever remove what was written there."""
+    for after in (-1, 0):
+        assert not await records.write_follow_up("lost", Callback(attempts=1), after)
+
+    assert await records.redis.keys() == []
+
+
+async def test_what_becomes_of_a_callback_may_be_written_twice(records: JobRecords) -> None:
+    """Given an answer of Redis that was lost; what was begun anew meanwhile is not written over."""
+    job = Job.new(request(callback_url=URL))
+    await records.add(job)
+    attempted = Callback(attempts=1, next_at=5.0)
+
+    written = [await records.write_follow_up(job.id, attempted, 0) for _ in range(2)]
+    await records.write_follow_up(job.id, Callback())
+    late = await records.write_follow_up(job.id, Callback(attempts=2), 1)
+
+    assert (written, late) == ([True, True], False)
+    known = await records.get(job.id)
+    assert known is not None
+    assert known.callback == Callback()
+
+
 async def test_jobs_behind_one_whose_record_has_gone_are_listed(
     records: JobRecords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
