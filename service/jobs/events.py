@@ -48,7 +48,7 @@ async def events(engine: JobEngine, archives: Archives, job_id: str, after: int)
                     for result in progress.take():
                         yield JobEvent("image", progress.number, progress.document(job, result))
                     if job.is_final:
-                        if not progress.is_known_of(job) and await progress.more_of_the_end():
+                        if not progress.has_told_all_of(job) and await progress.more_of_the_end():
                             continue
                         yield JobEvent("status", outcomes_of(job) + 1, job.document())
                         return
@@ -124,7 +124,7 @@ class _Progress:
             except Problem:
                 pass
 
-    def is_known_of(self, job: Job) -> bool:
+    def has_told_all_of(self, job: Job) -> bool:
         """Whether there is nothing more to be told of the images of a job that has ended."""
         is_settled = self._archive is not None and self._archive.is_settled
         is_told = self._is_gone or is_settled or self.number >= outcomes_of(job)
