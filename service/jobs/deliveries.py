@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 
-from aiohttp import ClientSession, ClientTimeout
+from aiohttp import ClientResponse, ClientSession, ClientTimeout
 from yarl import URL
 
 from service.archives.archive import Archive
@@ -107,7 +107,7 @@ class Deliveries:
                 if status // 100 != 2:
                     may_pass = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _PASSING
                     if status == HTTPStatus.BAD_REQUEST:
-                        may_pass = _STALLED in await response.content.read(_MAX_ERROR_BYTES)
+                        may_pass = await _says_stalled(response)
                     wait = retry_after(response.headers.get("Retry-After"))
                     raise _Failed(f"status_{status}", may_pass=may_pass, wait=wait)
 
@@ -117,6 +117,13 @@ class Deliveries:
             extend(_STALL_SECONDS)
             yield piece
         extend(_ANSWER_SECONDS)
+
+
+async def _says_stalled(response: ClientResponse) -> bool:
+    said = b""
+    while len(said) < _MAX_ERROR_BYTES and (more := await response.content.read(_MAX_ERROR_BYTES)):
+        said += more
+    return _STALLED in said
 
 
 def _outcome(status: DeliveryState) -> DeliveryOutcome:

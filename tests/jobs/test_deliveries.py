@@ -24,7 +24,7 @@ from service.telemetry.metrics import DeliveryOutcome, Metrics
 from tests.jobs.conformance.work import ended, request
 from tests.jobs.test_runner import archive
 from tests.support.loopback import serving
-from tests.support.transport import TIMEOUT, sample
+from tests.support.transport import TIMEOUT, sample, yield_to_loop
 
 Put = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -130,14 +130,21 @@ async def test_a_status_that_does_not_pass_is_final(status: int) -> None:
     assert (found.status, found.error, found.next_at) == (DeliveryState.FAILED, f"status_{status}", None)
 
 
-async def test_a_body_that_s3_was_kept_waiting_for_is_sent_again() -> None:
-    """It says so with a 400, as to a request that is wrong."""
+@pytest.mark.parametrize("pieces", [1, 2])
+async def test_a_body_that_s3_was_kept_waiting_for_is_sent_again(pieces: int) -> None:
+    """It says so with a 400, as to a request that is wrong; not always at once."""
+    error = [
+        b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>Request',
+        b"Timeout</Code><Message>...</Message></Error>",
+    ]
 
-    async def put(_: web.Request) -> web.Response:
-        error = (
-            '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>RequestTimeout</Code><Message>...</Message></Error>'
-        )
-        return web.Response(status=400, text=error, content_type="application/xml")
+    async def put(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=400)
+        await response.prepare(request)
+        for piece in error if pieces > 1 else [b"".join(error)]:
+            await response.write(piece)
+            await yield_to_loop()
+        return response
 
     found = await attempt(put)
 
