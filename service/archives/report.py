@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from service.archives.archive import ImageResult
 from service.archives.names import MANIFEST_NAME, REPORT_NAME
@@ -64,24 +64,26 @@ def report_text(order: PlannedOrder, options: Options, results: Sequence[ImageRe
     if order.unlisted:
         lines.append(f"Counted by Autoenhance but not listed, or beyond 10,000: {order.unlisted}")
     for result, code in missing:
-        query = urlencode({"image": result.image_id} | _options_of(result, options))
         lines += [
             "",
             one_line(result.original_name).strip() or "(no name)",
             f"  image id: {one_line(result.image_id)}",
             *([f"  as:       {result.rendition}"] if result.rendition else []),
             f"  reason:   {code}: {one_line(result.explanation)}",
-            f"  get it:   GET /v1/orders/{order.order_id}/images?{query}",
+            f"  get it:   GET /v1/orders/{order.order_id}/images{_path_of(result, options)}",
         ]
     lines += ["", "Download the order again to get the missing images; stored images are not fetched again.", ""]
     return "\r\n".join(lines)
 
 
-def _options_of(result: ImageResult, options: Options) -> dict[str, str]:
-    """The parameters that ask for just this file of an image, whatever the presets are by then."""
+def _path_of(result: ImageResult, options: Options) -> str:
+    """Below the path of an order's images, what asks for just this file, whatever the presets are by then."""
+    usual = Rendition().query()
     original = options.original if result.is_original else None
     rendition = original or options.renditions[result.rendition or ""]
-    usual = Rendition().query()
     chosen = {name: value for name, value in rendition.query().items() if value != usual.get(name)}
-    kind = {"include": "original"} if original else {}
-    return kind | chosen | ({"dev_mode": "true"} if rendition.dev_mode else {})
+    if rendition.dev_mode:
+        chosen["dev_mode"] = "true"
+    if original:  # by itself: a ZIP would have the photo too, and might buy it
+        return f"/{quote(result.image_id, safe='')}?{urlencode({'include': 'original'} | chosen)}"
+    return f"?{urlencode({'image': result.image_id} | chosen)}"

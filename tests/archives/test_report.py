@@ -84,34 +84,38 @@ def test_the_comment_counts_what_is_in() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "rendition", "query"),
+    ("options", "rendition", "path"),
     [
-        ({}, None, ""),
-        ({"preview": False, "format": "png", "scale": 0.5}, None, "&format=png&preview=false&scale=0.5"),
-        ({"rendition": ["mls"]}, None, "&preview=false&quality=80&max_width=2048"),
-        ({"rendition": ["mls", "web"]}, "mls", "&preview=false&quality=80&max_width=2048"),
-        ({"rendition": ["mls", "web"]}, "web", "&format=webp"),
-        ({"rendition": ["print", "web"], "dev_mode": True}, "print", "&preview=false&dev_mode=true"),
-        ({"include": ("original",)}, "original", "&include=original"),
-        ({"include": ("original",), "rendition": ["mls", "web"]}, "original", "&include=original&preview=false"),
-        ({"include": ("original",), "dev_mode": True}, "original", "&include=original&dev_mode=true"),
+        ({}, None, "?image=a1"),
+        ({"preview": False, "format": "png", "scale": 0.5}, None, "?image=a1&format=png&preview=false&scale=0.5"),
+        ({"rendition": ["mls"]}, None, "?image=a1&preview=false&quality=80&max_width=2048"),
+        ({"rendition": ["mls", "web"]}, "mls", "?image=a1&preview=false&quality=80&max_width=2048"),
+        ({"rendition": ["mls", "web"]}, "web", "?image=a1&format=webp"),
+        ({"rendition": ["print", "web"], "dev_mode": True}, "print", "?image=a1&preview=false&dev_mode=true"),
+        ({"include": ("original",)}, "original", "/a1?include=original"),
+        ({"include": ("original",), "rendition": ["mls", "web"]}, "original", "/a1?include=original&preview=false"),
+        ({"include": ("original",), "dev_mode": True}, "original", "/a1?include=original&dev_mode=true"),
     ],
 )
 def test_the_way_to_get_a_missing_file_gives_just_what_was_wanted(
-    options: dict[str, Any], rendition: str | None, query: str
+    options: dict[str, Any], rendition: str | None, path: str
 ) -> None:
-    """Not a preview in place of the full size, and nothing bought that was to be a watermarked test."""
+    """Not a preview in place of the full size; nothing bought that was to be a watermarked test, or for an original."""
     made = plan().model_copy(update={"options": Options(**options)})
 
     lines = report_text(made, [replace(missing("a.jpg"), rendition=rendition)]).split("\r\n")
 
-    assert f"  get it:   GET /v1/orders/{ORDER}/images?image=a1{query}" in lines
+    assert f"  get it:   GET /v1/orders/{ORDER}/images{path}" in lines
     assert lines[lines.index("a.jpg") + 2].startswith(f"  as:       {rendition}" if rendition else "  reason:")
 
 
 def test_an_id_is_written_as_a_url_has_it() -> None:
     """Whatever Autoenhance calls its images."""
-    assert "images?image=a%26b+c" in report_text(plan(), [missing("a.jpg", "a&b c")])
+    odd = missing("a.jpg", "a&b/c")
+    originals = plan().model_copy(update={"options": Options(include=("original",))})
+
+    assert "images?image=a%26b%2Fc\r\n" in report_text(plan(), [odd])
+    assert "images/a%26b%2Fc?include=original\r\n" in report_text(originals, [replace(odd, rendition="original")])
 
 
 def test_texts_are_those_that_are_wanted() -> None:

@@ -86,7 +86,7 @@ async def test_a_missing_original_is_a_line_in_the_report(upstream: FakeUpstream
 
     assert sorted(answer.images) == ["bath.jpg", "kitchen.jpg", "originals/bath.png"]
     assert "as:       original" in answer.report
-    assert f"get it:   GET {PATH}?image=a&include=original\r\n" in answer.report
+    assert f"get it:   GET {PATH}/a?include=original\r\n" in answer.report
     assert again.headers["ETag"] == answer.headers["ETag"]
     assert job["status"] == "complete"
     report = (await service.ask(f"/v1/archives/{answer.headers['X-Archive-Id']}/report")).document
