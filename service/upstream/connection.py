@@ -31,5 +31,5 @@ class Connection(ResponseHandler):
 
 
 def bound_connections(connector: TCPConnector) -> None:
-    """Let all connections of a connector be such."""
+    """Have a connector open such connections only."""
     connector._factory = partial(Connection, loop=asyncio.get_running_loop())  # type: ignore[assignment]  # no other way

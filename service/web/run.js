@@ -15,7 +15,8 @@ const LASTING = new Set(["not_uploaded", "enhancement_failed", "expired", "image
 const NAMES = 3; // of photos in one line
 const KEEP_OPEN = "Keep this page open until your browser saves the ZIP. If you close it, what has arrived is kept.";
 const MAY_CLOSE = "You can close this page: your browser continues to save the ZIP.";
-const NOT_CANCELLED = "The service did not confirm that it is cancelled: the download may go on there.";
+/** Where `cancelJob` has had no answer. */
+export const NOT_CANCELLED = "The service did not confirm that it is cancelled: the download may go on there.";
 const CANCELLED = "cancelled"; // why a run was aborted; otherwise its job continues
 
 export class Run {
@@ -59,7 +60,7 @@ export class Run {
     try {
       const response = await request(`/v1/orders/${orderId}/jobs?${query}`, { method: "POST" });
       const { job_id: jobId } = await response.json();
-      if (signal.reason === CANCELLED) await cancelJob(jobId);
+      if (signal.reason === CANCELLED) await this.#cancelJob(jobId);
       else await this.#follow(jobId, signal);
     } catch (error) {
       this.#fail(error, signal);
@@ -309,7 +310,13 @@ export class Run {
     const also = saving ? " Stop it in your browser's downloads, too." : "";
     write($("note"), `Cancelled.${also} What has arrived is kept: downloading again continues there.`);
     say("Cancelled. What has arrived is kept.");
-    if (jobId) await cancelJob(jobId);
+    if (jobId) await this.#cancelJob(jobId);
+  }
+
+  async #cancelJob(jobId) {
+    if (await cancelJob(jobId)) return;
+    write($("note"), NOT_CANCELLED);
+    say(NOT_CANCELLED);
   }
 
   /** The button that was pressed is hidden with its section, so keyboard users continue at the options. */
@@ -341,15 +348,14 @@ export class Run {
   }
 }
 
-/** Where it does not get through, that is said: the job may go on, and buy. */
-async function cancelJob(jobId) {
+/** Whether the service has confirmed that a job does not go on, and buys nothing more. */
+export async function cancelJob(jobId) {
   try {
     await request(`/v1/jobs/${jobId}`, { method: "DELETE", quiet: true });
   } catch (error) {
-    if (error.status === 404) return; // there is no such job any more
-    write($("note"), NOT_CANCELLED);
-    say(NOT_CANCELLED);
+    return error.status === 404; // there is no such job any more
   }
+  return true;
 }
 
 /** What failed for the same reason is one line. */

@@ -1,10 +1,10 @@
 // Several recent orders as one ZIP of free previews: a job of them all, saved from its first photo on.
-import { postJson, request, save } from "./api.js";
+import { postJson, save } from "./api.js";
 import { $, say, write } from "./dom.js";
 import { follow } from "./events.js";
 import { photos } from "./format.js";
 import { Refusal } from "./problems.js";
-import { FINAL } from "./run.js";
+import { cancelJob, FINAL, NOT_CANCELLED } from "./run.js";
 
 const WHAT = "Free previews, a folder for each order.";
 const HOW = "Tick two or more to download them together as one ZIP.";
@@ -33,8 +33,10 @@ async function download(ids) {
   show("Preparing your ZIP");
   try {
     const { job_id: jobId } = await (await postJson("/v1/jobs", { order_ids: ids })).json();
-    const cancel = () => void request(`/v1/jobs/${jobId}`, { method: "DELETE", quiet: true }).catch(() => {});
-    if (running.signal.aborted) cancel(); // while it was asked for
+    const cancel = async () => {
+      if (!(await cancelJob(jobId)) && !running) write($("together-line"), NOT_CANCELLED);
+    };
+    if (running.signal.aborted) void cancel(); // while it was asked for
     else running.signal.addEventListener("abort", cancel);
     await watch(jobId, running.signal);
   } catch (error) {

@@ -74,6 +74,23 @@ async def test_who_cancels_while_the_job_is_asked_for_has_none(visit: Visit, san
     await expect(page.locator("#together-line")).to_have_text("Cancelled.")
 
 
+async def test_what_could_not_be_cancelled_is_not_called_cancelled(visit: Visit, sandbox: Sandbox) -> None:
+    """The service is out of reach at that moment, and its job goes on."""
+    page = await two_ticked(visit, sandbox)
+    await page.route("**/v1/jobs", lambda route: route.fulfill(status=202, json={"job_id": "lost"}))
+    await page.route("**/v1/jobs/lost/events", lambda _: None)
+    await page.route("**/v1/jobs/lost", lambda route: route.fulfill(status=503, json={"code": "jobs_unavailable"}))
+    async with page.expect_request("**/v1/jobs/lost/events"):
+        await page.get_by_role("button", name="Download 2 orders as one ZIP").click()
+
+    await page.locator("#together-cancel").click()
+
+    await expect(page.locator("#together-line")).to_have_text(
+        "The service did not confirm that it is cancelled: the download may go on there."
+    )
+    await expect(page.get_by_role("button", name="Download 2 orders as one ZIP")).to_be_enabled()
+
+
 async def test_a_job_that_was_cancelled_elsewhere_is_not_said_to_be_saved(visit: Visit, sandbox: Sandbox) -> None:
     """On the command line, for example."""
     page = await two_ticked(visit, sandbox)
