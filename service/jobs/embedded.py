@@ -158,8 +158,13 @@ class EmbeddedJobs:
         known: Job | None = job
         while known is not None and (due := known.follow_up_due) is not None:
             await asyncio.sleep(max(0.0, due - time.time()))
-            by = await work.follow_up(known)
-            known = await self._until_written(lambda connection: table.save_follow_up(connection, job.id, by))  # noqa: B023
+            save = partial(
+                table.save_follow_up,
+                job_id=job.id,
+                by=await work.follow_up(known),
+                after=known.attempts_to_follow_up,
+            )
+            known = await self._until_written(save)
 
     def _ended(self, job: Job, *, is_first: bool) -> None:
         self._changed.fire(job.id)

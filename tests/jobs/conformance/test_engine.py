@@ -347,6 +347,24 @@ async def test_a_callback_is_repeated_also_while_its_last_attempt_is_made(engine
     assert [called.callback for called in tasks.callbacks] == [Callback(), before, Callback()]
 
 
+async def test_a_callback_is_repeated_also_while_its_last_attempt_ends(engine: JobEngine) -> None:
+    """What comes of that one is about to be written as the repetition is."""
+    async with running(engine) as tasks:
+        tasks.answers = [Callback(attempts=9, next_at=time.time())]
+        tasks.last_answer = Callback(state=CallbackState.FAILED, attempts=10)
+        job, _ = await engine.submit(request(callback_url=URL))
+        await tasks.until(lambda: len(tasks.callbacks) == 2)
+
+        repeating = asyncio.create_task(engine.repeat_callback(job.id))
+        await asyncio.sleep(0)  # it has begun to write
+        tasks.callback_gate.set()
+        await repeating
+        await tasks.until(lambda: len(tasks.callbacks) == 3)
+        await when_callback(engine, job.id, CallbackState.DELIVERED)
+
+    assert tasks.callbacks[-1].callback == Callback()
+
+
 async def test_callbacks_outlive_the_process(location: str) -> None:
     """An attempt that is due after a stop is made by the next one; however long ago the job expired."""
     async with open_engine(location) as engine:
