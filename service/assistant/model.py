@@ -75,11 +75,11 @@ def _piece(line: bytes) -> str | None:
     data = line.removeprefix(b"data:").strip()
     if data == b"[DONE]":
         return None
-    document: Any = json.loads(data)
     try:
+        document: Any = json.loads(data)
         choices = document["choices"]
         text = choices[0]["delta"].get("content") if choices else ""
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise ValueError("not a piece of an answer") from error
     return text if isinstance(text, str) else ""
 

@@ -137,6 +137,7 @@ async def test_a_model_s_answer_has_an_end(start_service: StartService) -> None:
         pytest.param(sends(b"data: {half\n\n"), id="half a document"),
         pytest.param(sends(b"data: []\n\n"), id="wrong shape"),
         pytest.param(sends(b'data: {"choices": [5]}\n\n'), id="wrong inner shape"),
+        pytest.param(sends(b"data: " + b"[" * 50_000 + b"\n\n"), id="deeply nested"),
         pytest.param(sends(b"data: " + b"x" * 3_000_000), id="endless line"),
         pytest.param(says(end=""), id="nothing"),
         pytest.param(hangs, id="hangs"),
