@@ -13,7 +13,9 @@ from service.telemetry.scrub import Scrubber
 
 
 def configure_logs(log_format: Literal["console", "json"], level: str, scrub: Scrubber | None = None) -> None:
-    """Send our events and the libraries' records through one renderer to stderr, without what `scrub` takes out."""
+    """Send our events, the records of libraries and the warnings of Python through one renderer to stderr, without what
+    `scrub` takes out.
+    """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         _add_trace,
@@ -52,6 +54,7 @@ def configure_logs(log_format: Literal["console", "json"], level: str, scrub: Sc
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    logging.captureWarnings(capture=True)
 
 
 def _add_trace(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:

@@ -237,6 +237,22 @@ def test_secrets_are_taken_out_of_documents() -> None:
     }
 
 
+async def test_what_python_warns_of_is_a_line_like_any_other(
+    upstream: FakeUpstream, session: ClientSession, tmp_path: Path
+) -> None:
+    """A form may make a library warn, in the words of whoever sent it: with the time, and without secrets."""
+    form = f"--b\r\nContent-Disposition: form-data; name=\"files\"; filename*=odd''%FF{KEY}\r\n\r\nx\r\n--b--\r\n"
+    headers = {"X-Admin-Token": ADMIN, "Content-Type": "multipart/form-data; boundary=b"}
+    async with service(upstream, tmp_path) as process:
+        async with session.post(f"{process.url}/v1/orders", data=form.encode(), headers=headers) as response:
+            assert response.status == 400
+        assert await process.stop() == 0
+
+    (warning,) = (line for line in lines(process) if line["logger"] == "py.warnings")
+    assert "filename*=odd" in warning["event"]
+    assert KEY not in warning["event"]
+
+
 @pytest.mark.parametrize("level", ["INFO", "DEBUG"])
 async def test_files_of_the_page_are_logged_for_who_asks(
     upstream: FakeUpstream, session: ClientSession, tmp_path: Path, level: str
