@@ -3,7 +3,7 @@
 from grafana.panels import CHOSEN, PER_SECOND, Limits, Row, figure, lines, occurred, quantiles, rate, share
 
 # The requests that the objective is about, as in deploy/prometheus/rules/recording.yml: no probes, no pages.
-_WORK = 'route=~"(/v1)?/(orders|jobs|archives)(/.*)?"'
+_WORK = 'route=~"(/v1)?/(orders|jobs|archives|s)(/.*)?"'
 
 SERVING = Row(
     "Is it serving?",
@@ -25,7 +25,7 @@ SERVING = Row(
         ),
         figure(
             "Failing requests",
-            "Share of requests for orders, jobs and archives that failed: 5xx, or a download that was cut.",
+            "Share of requests for orders, jobs, archives and by share links that failed: 5xx, or a cut download.",
             "percentunit",
             share(
                 rate("batch_http_requests_total", matching=f'{_WORK},status=~"5.."'),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from service.api.routes import ROUTES
 from service.docs import library
 from tests.support.doc_blocks import ROOT
 from tests.support.tools import require_tool
@@ -103,6 +104,19 @@ def test_rules_stand_on_series_that_exist() -> None:
         names = set(NAMES.findall(rule["expr"]))
         assert names, rule
         assert names <= series, rule
+
+
+def test_the_objective_is_about_every_route_that_downloads() -> None:
+    """Share links too: who downloads by one feels a failure as every caller does."""
+    text = "".join(path.read_text() for path in (FOLDER / "rules").glob("*.yml"))
+    text += (ROOT / "grafana" / "dashboards" / "service.json").read_text()
+    patterns = set(re.findall(r'route=~\\?"(\(/v1\).*?)\\?"', text))
+    downloads = {route.canonical for route in ROUTES if route.buys}
+
+    assert patterns
+    assert "/s/{token}/download" in downloads
+    for pattern in patterns:
+        assert [route for route in downloads if not re.fullmatch(pattern, route)] == []
 
 
 def promtool(*arguments: str) -> None:
