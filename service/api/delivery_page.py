@@ -1,5 +1,6 @@
 """Behind a share link: `/s/{token}`, its photos and their download. Nothing else can be reached by it."""
 
+from collections.abc import Iterable
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 
@@ -113,13 +114,16 @@ def _maker(settings: Settings, maker: str) -> Caller | None:
 
 
 def _shared(request: web.Request) -> ShareLink:
-    """The link that the request comes by. Raises `LinkNotFound`, and `PrefetchRefused` for what would buy."""
+    """The link that the request comes by. Raises `LinkNotFound`."""
     if SHARED not in request:
         raise LinkNotFound
-    link = request[SHARED]
-    if is_prefetch(request) and not all(one.preview for one in _options(request, link).renditions.values()):
+    return request[SHARED]
+
+
+def _refuse_prefetch(request: web.Request, renditions: Iterable[Rendition]) -> None:
+    """Raises `PrefetchRefused` for what would buy."""
+    if is_prefetch(request) and not all(rendition.preview for rendition in renditions):
         raise PrefetchRefused
-    return link
 
 
 def _options(request: web.Request, link: ShareLink) -> Options:
@@ -136,7 +140,7 @@ def _are_previews(request: web.Request, link: ShareLink) -> bool:
 
 
 def _read_image(request: web.Request) -> tuple[str, str, ImageOptions]:
-    """Raises `ImageNotFound` for any other image, `InvalidParameter` for any other rendition."""
+    """Raises `ImageNotFound` for any other image, `InvalidParameter` for any other rendition, and `PrefetchRefused`."""
     link, image_id = _shared(request), request.match_info["image_id"]
     if image_id not in {shared.image_id for shared in link.images}:
         raise ImageNotFound
@@ -148,14 +152,19 @@ def _read_image(request: web.Request) -> tuple[str, str, ImageOptions]:
     rendition = wanted.plain if given else shared
     if rendition not in (shared, _PREVIEW):
         raise InvalidParameter(min(given), f"this link opens its photos as they were shared, or with {PREVIEW_QUERY}")
+    _refuse_prefetch(request, [rendition])
     return link.order_id, image_id, ImageOptions(**rendition.model_dump(), download=wanted.download)
 
 
 async def _read_download(request: web.Request) -> tuple[str, Options]:
-    """Raises `InvalidParameter` for any option, what the order call raises, and `OrderEmpty` if all images are gone."""
+    """Raises `InvalidParameter` for any option, `PrefetchRefused`, what the order call raises, and `OrderEmpty` if all
+    images are gone.
+    """
     link = _shared(request)
     for name in request.query:
         raise InvalidParameter(name[:64], "this link downloads what was shared, and takes no options")
+    options = _options(request, link)
+    _refuse_prefetch(request, options.renditions.values())
     chosen = [shared.image_id for shared in link.images]
     try:
         order = await request.app[ORDERS].get(link.order_id)
@@ -166,7 +175,7 @@ async def _read_download(request: web.Request) -> tuple[str, Options]:
         chosen = [image_id for image_id in chosen if image_id in listed]
         if not chosen:
             raise OrderEmpty
-    return link.order_id, _options(request, link).model_copy(update={"image": tuple(chosen)})
+    return link.order_id, options.model_copy(update={"image": tuple(chosen)})
 
 
 _PROBLEMS: Problems = (LinkNotFound, LinksUnavailable)

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from service.api.caller import Caller
-from service.api.delivery_page import SHARED, _are_previews, _read_download, _read_image, _shared, maker_of
+from service.api.delivery_page import SHARED, _are_previews, _read_download, _read_image, maker_of
 from service.api.keys import ORDERS, PRESETS, SETTINGS
 from service.api.share_links import SHARE_LINKS, SharedImage, ShareLink, link_id_of, new_token
 from service.archives.renditions import read_presets
@@ -188,15 +188,26 @@ def test_no_other_photo_opens() -> None:
 
 
 @pytest.mark.parametrize(("query", "is_refused"), [("", False), ("preview=false", True), ("rendition=print", True)])
-def test_what_is_fetched_ahead_spends_nothing(query: str, is_refused: bool) -> None:
-    """What is free may be; and without a link there is nothing."""
-    request = asked(link(query=query), Sec_Purpose="prefetch")
+async def test_what_is_fetched_ahead_spends_nothing(query: str, is_refused: bool) -> None:
+    """What is free may be, as the previews of any page are."""
+    shared = link(query=query)
+    ahead, download = asked(shared, Sec_Purpose="prefetch"), asked(shared, order=("a",), Sec_Purpose="prefetch")
     if is_refused:
         with pytest.raises(PrefetchRefused):
-            _shared(request)
+            _read_image(ahead)
+        with pytest.raises(PrefetchRefused):
+            await _read_download(download)
     else:
-        assert _shared(request).token == TOKEN
-    assert _shared(asked(link(query=query))).token == TOKEN
-    assert _are_previews(request, link(query=query)) is not is_refused
+        assert _read_image(ahead)[1] == "a"
+        assert (await _read_download(download))[1].image == ("a",)
+    assert _read_image(asked(shared, "preview=true&max_width=480", Sec_Purpose="prefetch"))[2].max_width == 480
+    assert _read_image(asked(shared))[1] == "a"
+    assert _are_previews(ahead, shared) is not is_refused
+
+
+async def test_without_a_link_there_is_nothing() -> None:
+    """No photo, no download."""
     with pytest.raises(LinkNotFound):
-        _shared(asked(None))
+        _read_image(asked(None))
+    with pytest.raises(LinkNotFound):
+        await _read_download(asked(None))
