@@ -92,10 +92,14 @@ class Archives:
         return await asyncio.shield(beginning)
 
     async def _look_up(self, order_id: str, options: Options, deadline: float) -> Order:
-        """The order's document; with `wait` once the images that are wanted are listed."""
+        """The order's document; with `wait` once the images that are wanted are listed.
+
+        With `refresh` it is a new one: it tells what was bought meanwhile, and so is not bought again.
+        """
+        order = await self._orders.get(order_id, anew=True) if options.refresh else None
         if options.wait:
             return await self._orders.wait_until_listed(order_id, PollSchedule(deadline), options.subset)
-        return await self._orders.get(order_id)
+        return order or await self._orders.get(order_id)
 
     async def _look_up_all(
         self, order_ids: Sequence[str], options: Options, deadline: float

@@ -55,9 +55,12 @@ class Orders:
         # Orders that list fewer images than they count, with both numbers.
         self._short: OrderedDict[str, tuple[int | None, int]] = OrderedDict()
 
-    async def get(self, order_id: str) -> Order:
-        """The order's document, not older than the freshness allows. Raises `OrderNotFound` also for a deleted one."""
-        if (kept := self._fresh(order_id)) is not None:
+    async def get(self, order_id: str, *, anew: bool = False) -> Order:
+        """The order's document, not older than the freshness allows; `anew`: past the cache.
+
+        Raises `OrderNotFound` also for a deleted one.
+        """
+        if not anew and (kept := self._fresh(order_id)) is not None:
             return _existing(order_id, kept)
         order = await self.refresh(order_id)
         return await self._poll_twice(order_id, order) if self._is_short(order_id, order) else order

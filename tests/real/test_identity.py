@@ -133,6 +133,21 @@ class TestRefresh:
         assert seen == [old, new, new]
         assert upstream.image_calls == 4
 
+    @pytest.mark.parametrize("wait", ["false", "true"])
+    async def test_what_was_bought_a_moment_ago_is_not_bought_again(
+        self, upstream: FakeUpstream, start_service: StartService, wait: str
+    ) -> None:
+        """The order is looked at anew too: it says what is bought by now."""
+        service = await start_service(max_credits_per_day=1)
+        upstream.orders[ORDER] = [order([photo("a")]), order([photo("a", downloaded=True)])]
+        upstream.images["a"] = [jpeg(1), jpeg(3)]
+
+        first = await service.download(preview="false")
+        again = await service.download(preview="false", refresh="true", wait=wait)
+
+        assert (first.status, again.status) == (200, 200)
+        assert again.members == {"a.jpg": jpeg(3)}
+
     async def test_equal_ones_are_one_for_ten_seconds(
         self, upstream: FakeUpstream, service: Service, monkeypatch: pytest.MonkeyPatch
     ) -> None:
