@@ -3,6 +3,7 @@
 python traffic.py http://127.0.0.1:8000
 """
 
+import http.client
 import itertools
 import json
 import sys
@@ -25,7 +26,7 @@ def ask(url: str) -> int:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return 0
 
 
