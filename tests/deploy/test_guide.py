@@ -16,6 +16,7 @@ import boto3  # type: ignore[import-untyped]
 import pytest
 import yaml
 from aiohttp import ClientSession
+from yarl import URL
 
 from service.api.share_links import MAX_LINK_SECONDS
 from service.samples import PHOTOS
@@ -111,6 +112,9 @@ async def test_a_pair_as_the_guide_sets_it_up(redis: RedisServer, storage: S3Ser
                 health = await response.json()
             assert (health["redis"], health["s3"]) == ("ok", "ok")
         await prometheus.until(f'sum(up{{job="{JOB}"}}) == 2')
+        for path in ("/metrics", "/%6detrics"):  # not for the public
+            async with session.get(URL(url + path, encoded=True)) as response:
+                assert response.status == HTTPStatus.NOT_FOUND
         first, *others = [await download() for _ in range(4)]
         await prometheus.until("count(batch_archives_served_total > 0) == 2")
         groups = (await prometheus.get("rules"))["groups"]

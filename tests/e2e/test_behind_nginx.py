@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 from aiohttp import ClientSession, TCPConnector
+from yarl import URL
 
 from service.sandbox import Sandbox, SandboxConfig
 from tests.api import conftest as api
@@ -42,6 +43,19 @@ async def test_callers_behind_it_are_distinguished(upstream: FakeUpstream, start
     statuses = [await _status_for(service, caller) for caller in ("127.0.0.2", "127.0.0.3", "127.0.0.2")]
 
     assert statuses == [200, 200, 429]
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/%6detrics", "//metrics", "/batch/metrics"])
+async def test_metrics_are_kept_from_the_public(start_behind: StartService, path: str) -> None:
+    """As the guide asks, however the path is written; the page is there."""
+    service = await start_behind(base_path="/batch")
+
+    statuses = []
+    for asked in (path, "/batch/"):
+        async with service.session.get(URL(service.url + asked, encoded=True)) as response:
+            statuses.append(response.status)
+
+    assert statuses == [404, 200]
 
 
 async def _status_for(service: Service, address: str) -> int:
