@@ -66,6 +66,7 @@ class Uploads:
         """Create an order; returns its id. Raises the problems of an order call."""
         deadline = Deadline.after(min(_CALL_SECONDS, self._seconds))
         try:
+            self._breakers[Circuit.ASSETS].check()  # an order is not created to stay empty
             with Operation(self._breakers) as operation:
                 operation.admit(Circuit.API)
                 document = await self._post(Call.CREATE_ORDER, "orders", {"name": name} if name else {}, deadline)

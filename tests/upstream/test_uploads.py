@@ -146,9 +146,11 @@ class TestOrders:
             await scene.uploads.create_order(None)
         assert len(scene.wire.posted) == 4
 
-    async def test_an_open_circuit_is_told_with_its_time(self, scene: Scene) -> None:
-        """Nothing is sent."""
-        scene.open(Circuit.API)
+    @pytest.mark.parametrize("circuit", Circuit)
+    async def test_an_open_circuit_is_told_with_its_time(self, scene: Scene, circuit: Circuit) -> None:
+        """Nothing is sent: an order whose files storage cannot take would stay empty."""
+        scene.open(circuit)
+        scene.wire.answers = [{"order_id": "o1"}]
 
         with pytest.raises(BreakerOpen) as told:
             await scene.uploads.create_order(None)

@@ -217,7 +217,7 @@ async def test_files_that_were_all_refused_are_listed(service: Service, sandbox:
 
 
 async def test_broken_storage_opens_its_circuit(sandbox: Sandbox, start_service: StartService) -> None:
-    """Uploads count for the breaker as other calls do; while it is open they fail at once, and say so."""
+    """Uploads count for the breaker as other calls do; while it is open no order is made, and the answer says so."""
     service = await start_service(
         autoenhance_api_base=sandbox.api_base,
         autoenhance_api_key=sandbox.api_key,
@@ -230,8 +230,8 @@ async def test_broken_storage_opens_its_circuit(sandbox: Sandbox, start_service:
 
     made = await make(service, form(("b.jpg", jpeg())))
 
-    assert made.outcomes == {"b.jpg": "breaker_open"}
-    assert sandbox.control.counters.requests["upload"] == 1
+    assert (made.status, made.document["code"]) == (503, "breaker_open")
+    assert [sandbox.control.counters.requests[call] for call in ("create_order", "upload")] == [1, 1]
 
 
 async def test_each_call_is_counted(service: Service, loop_guard: BlockBuster) -> None:
