@@ -51,6 +51,8 @@ class NewOrder:
         async with resources:
             if self.order_id is None:
                 self.order_id = await self._uploads.create_order(self.name)
+            if not self._uploads.is_storage_well:
+                await self.finish()  # one file at a time
             await self._slots.acquire()
             file = NewFile(name, size)
             self.files.append(file)

@@ -62,6 +62,11 @@ class Uploads:
         self._retries = retries
         self._seconds = seconds
 
+    @property
+    def is_storage_well(self) -> bool:
+        """Whether files may be sent side by side: after an outage one is tried, and others are refused meanwhile."""
+        return self._breakers[Circuit.ASSETS].is_closed
+
     async def create_order(self, name: str | None) -> str:
         """Create an order; returns its id. Raises the problems of an order call."""
         deadline = Deadline.after(min(_CALL_SECONDS, self._seconds))

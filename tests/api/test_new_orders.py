@@ -32,7 +32,7 @@ def uploads() -> Any:
         await yield_to_loop(100)
         return f"id of {name}"
 
-    return cast(Any, SimpleNamespace(create_order=create_order, upload=upload))
+    return cast(Any, SimpleNamespace(create_order=create_order, upload=upload, is_storage_well=True))
 
 
 async def test_what_was_sent_before_the_form_broke_is_told_once_it_has_arrived() -> None:

@@ -250,6 +250,18 @@ class TestImages:
         assert (told.value.reason, told.value.image_id) == (reason, "i1")
         assert [content == CONTENT for _, content, _ in scene.wire.put_to] == [True] * times
 
+    async def test_storage_is_well_once_a_file_has_arrived_again(self, scene: Scene, photo: Path) -> None:
+        """Not yet when it may be tried."""
+        assert scene.uploads.is_storage_well
+        scene.open(Circuit.ASSETS)
+        scene.breakers[Circuit.ASSETS].advise(0)
+        assert not scene.uploads.is_storage_well
+        scene.wire.answers = [IMAGE]
+
+        await scene.uploads.upload("o1", "a.jpg", photo, len(CONTENT))
+
+        assert scene.uploads.is_storage_well
+
     async def test_broken_storage_opens_its_own_circuit(self, scene: Scene, photo: Path) -> None:
         """That of the API has done its part."""
         scene.wire.answers, scene.wire.refusals = [IMAGE], [failure(Reason.UNREACHABLE, None, Circuit.ASSETS)] * 2
@@ -311,6 +323,7 @@ class Slow:
         self.names: list[str | None] = []
         self.running: dict[str, asyncio.Future[str]] = {}
         self.problem: Problem | None = None
+        self.is_storage_well = True
 
     async def create_order(self, name: str | None) -> str:
         self.names.append(name)
@@ -365,6 +378,22 @@ class TestNewOrder:
             await fourth
             await yield_to_loop()
             assert (set(self.slow.running), self.released) == ({"a", "c", "d"}, ["b"])
+
+    async def test_after_an_outage_of_storage_the_first_is_sent_alone(self) -> None:
+        """While it is tried whether storage works again the others wait: they would be refused."""
+        self.slow.is_storage_well = False
+        async with asyncio.timeout(TIMEOUT), self.order() as order:
+            await self.add(order, "a")
+            second = asyncio.create_task(self.add(order, "b"))
+            await yield_to_loop()
+            assert (set(self.slow.running), second.done()) == ({"a"}, False)
+
+            self.slow.is_storage_well = True
+            self.slow.running["a"].set_result("i1")
+            await second
+            await self.add(order, "c")
+            await yield_to_loop()
+            assert set(self.slow.running) == {"b", "c"}
 
     async def test_one_that_fails_makes_room_and_is_told(self) -> None:
         """In the sequence in which they came."""
