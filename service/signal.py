@@ -27,9 +27,7 @@ class Signal:
 
     async def wait_for(self, seconds: float) -> None:
         """Wait for the next `fire`, but no longer than so many seconds."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._event.wait()
+        await wait_at_most(self._event, seconds)
 
 
 class Signals:
@@ -59,3 +57,10 @@ class Signals:
         """Wake all who wait, whatever for."""
         for signal in self._signals.values():
             signal.fire()
+
+
+async def wait_at_most(event: asyncio.Event, seconds: float) -> None:
+    """Wait until it is set, but no longer than so many seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -18,6 +18,7 @@ from service.cluster.live_lists import ListLost, LiveList, LiveLists
 from service.cluster.objects import ObjectChanged
 from service.cluster.redis_link import BEAT_SECONDS, LEASE_SECONDS, RedisLink
 from service.problems import ArchiveGone, StillBuilding
+from service.signal import wait_at_most
 
 # With nothing that says how the archive stands for so long, it is up to the caller to come again.
 _AWAY_SECONDS = 30.0
@@ -63,7 +64,7 @@ class Follower:
                         return record, live, tag
                 if time.monotonic() - told_at > _AWAY_SECONDS:
                     raise StillBuilding(retry_after=BEAT_SECONDS)
-                await _wait_for(changed)
+                await wait_at_most(changed, BEAT_SECONDS)
 
     async def wait_until_free(self, archive_id: str) -> None:
         """Wait while another instance that lives builds the archive, as far as can be told."""
@@ -75,7 +76,7 @@ class Follower:
                 is_free = live.state != State.BUILDING or live.owner in ("", self._redis.instance)
                 if not is_there or is_free or await self._redis.is_dead(live.owner):
                     return
-                await _wait_for(changed)
+                await wait_at_most(changed, BEAT_SECONDS)
 
     async def is_followable(self, live: LiveList) -> bool:
         """Whether a new request may be given this archive: its builder is there, or another may go on with it."""
@@ -100,7 +101,7 @@ class Follower:
                         break
                     if not self._documents.is_up or await self._redis.is_dead(live.owner):
                         return False
-                    await _wait_for(changed)
+                    await wait_at_most(changed, BEAT_SECONDS)
                 return True
         return False
 
@@ -150,10 +151,3 @@ class Follower:
             return None, None, False  # the next look tells why
         live.add("owner", me, None)
         return None, tag, True
-
-
-async def _wait_for(changed: asyncio.Event) -> None:
-    """For as long as one heartbeat at most: a builder that dies says nothing."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(BEAT_SECONDS):
-            await changed.wait()

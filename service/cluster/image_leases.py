@@ -8,13 +8,13 @@ batch:cannot-share:INSTANCE   S3 does not let an instance share what it has fetc
 import asyncio
 import itertools
 import time
-from contextlib import suppress
 from functools import partial
 
 from service.cluster.image_index import TRUSTED_SECONDS
 from service.cluster.link import Link, Unavailable
 from service.cluster.redis_link import ALIVE_PREFIX, BEAT_SECONDS, CHANNEL, LATE_SECONDS, LEASE_SECONDS, RedisLink
 from service.images.protocols import Lease
+from service.signal import wait_at_most
 
 TAKE = """
 -- Race: two that want an image at once, or find its holder dead at once. One of them gets it.
@@ -113,9 +113,7 @@ class RedisImageLeases:
                     unshared_since = unshared_since or time.monotonic()
                     if time.monotonic() - unshared_since > _WAIT_SECONDS:
                         raise TimeoutError
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(BEAT_SECONDS):
-                        await told.wait()
+                await wait_at_most(told, BEAT_SECONDS)
 
     async def close(self) -> None:
         """Wait until what was released is given back, or Redis is away: others take it over when this instance has

@@ -15,6 +15,7 @@ from service.cluster.link import Unavailable
 from service.database import Database
 from service.images.blobs import Blob
 from service.images.store import ImageStore
+from service.signal import wait_at_most
 from service.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -90,9 +91,7 @@ class Publisher:
                 self._images.wake()
 
     async def _pause(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_RETRY_SECONDS):
-                await self._stopping.wait()
+        await wait_at_most(self._stopping, _RETRY_SECONDS)
 
     async def _share(self, marked: Unshared) -> bool:
         """Whether there is nothing left to be done for this image."""
@@ -119,6 +118,4 @@ class Publisher:
             self._is_waiting = not is_done
             if is_last:
                 return
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_IDLE_SECONDS if is_done else _RETRY_SECONDS):
-                    await more.wait()
+            await wait_at_most(more, _IDLE_SECONDS if is_done else _RETRY_SECONDS)
