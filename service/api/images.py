@@ -68,7 +68,7 @@ async def describe_image(
 
 def image_path(order_id: str, image_id: str, rendition: Rendition) -> str:
     """Where an image is found by itself, in this rendition."""
-    query = urlencode({name: _written(value) for name, value in rendition.model_dump(exclude_defaults=True).items()})
+    query = urlencode(rendition.chosen())
     return f"/v1/orders/{order_id}/images/{quote(image_id, safe='')}{'?' if query else ''}{query}"
 
 
@@ -76,10 +76,6 @@ def planned_extension(plan: Plan, image: PlannedImage) -> str:
     """Of the format asked for; an original comes as it is, and its name tells what that may be."""
     is_raw = image.is_original and own_extension(image.name, "tif") != "tif"
     return "tif" if is_raw else FORMAT_EXTENSIONS[plan.rendition(image).format]
-
-
-def _written(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _read(request: web.Request) -> tuple[str, str, ImageOptions]:

@@ -9,7 +9,6 @@ from service.archives.names import MANIFEST_NAME, REPORT_NAME
 from service.archives.options import Options
 from service.archives.plan import Plan, PlannedOrder
 from service.text import one_line
-from service.upstream.models import Rendition
 
 
 def comment(orders: Sequence[PlannedOrder], downloaded: int, total: int) -> str:
@@ -78,12 +77,8 @@ def report_text(order: PlannedOrder, options: Options, results: Sequence[ImageRe
 
 def _path_of(result: ImageResult, options: Options) -> str:
     """Below the path of an order's images, what asks for just this file, whatever the presets are by then."""
-    usual = Rendition().query()
     original = options.original if result.is_original else None
-    rendition = original or options.renditions[result.rendition or ""]
-    chosen = {name: value for name, value in rendition.query().items() if value != usual.get(name)}
-    if rendition.dev_mode:
-        chosen["dev_mode"] = "true"
+    chosen = (original or options.renditions[result.rendition or ""]).chosen()
     if original:  # by itself: a ZIP would have the photo too, and might buy it
         return f"/{quote(result.image_id, safe='')}?{urlencode({'include': 'original'} | chosen)}"
     return f"?{urlencode({'image': result.image_id} | chosen)}"

@@ -203,6 +203,12 @@ class Rendition(BaseModel):
             query["scale"] = f"{Decimal(repr(self.scale)).normalize():f}"
         return query
 
+    def chosen(self) -> dict[str, str]:
+        """What a query of this service has to say for it: all that is not so by default."""
+        usual = Rendition.model_construct().query()
+        chosen = {name: value for name, value in self.query().items() if value != usual.get(name)}
+        return chosen | ({"dev_mode": "true"} if self.dev_mode else {})
+
 
 class Original(Rendition):
     """The photo as it was uploaded, in its own format; only `preview` and `dev_mode` count.
