@@ -67,7 +67,7 @@ def outcomes_of(job: Job) -> int:
     return int(job.summary["downloaded"] + job.summary["failed"]) if job.summary else 0
 
 
-async def archive_of(archives: Archives, job: Job, seconds: float | None = None) -> Archive | None:
+async def archive_of(archives: Archives, job: Job, seconds: float) -> Archive | None:
     """The job's archive, wherever it is built; None when there is none, or no answer within so many seconds."""
     if job.archive_id is None:
         return None
