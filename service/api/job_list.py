@@ -12,10 +12,10 @@ from service.api.documents import Document, answer
 from service.api.job_documents import JobDocument
 from service.api.jobs import owner_of
 from service.api.keys import JOBS
-from service.api.query import is_order_id
 from service.api.route import Answer, Route, Who
 from service.jobs.engine import JobFilter
 from service.jobs.job import Status
+from service.order_ids import is_order_id
 from service.problems import InvalidParameter, JobsUnavailable
 from service.text import printable
 from service.wrong_values import wrong_values

@@ -22,7 +22,7 @@ from service.api.documents import Count, Document, Moment, Reference, answer
 from service.api.downloads import ARCHIVE_EXAMPLE, ORDER_CALL, require_key, require_version
 from service.api.keys import ORDERS, PRESETS, SETTINGS
 from service.api.limits import Counts
-from service.api.query import is_order_id, read_as, read_image_options, read_options
+from service.api.query import read_as, read_image_options, read_options
 from service.api.route import Answer, Body, Route, Who, count
 from service.api.share_links import (
     ADMINISTRATOR,
@@ -39,6 +39,7 @@ from service.archives.names import member_name, stems_of
 from service.archives.options import Options
 from service.archives.planner import choose
 from service.archives.renditions import Presets
+from service.order_ids import is_order_id
 from service.problems import InvalidParameter, LinkNotFound, LinksUnavailable, Unauthorized
 from service.upstream.formats import FORMAT_EXTENSIONS
 from service.upstream.models import HOPELESS, ImageState

@@ -13,10 +13,11 @@ from yarl import URL
 from service.api.bodies import checked, read_body, read_document
 from service.api.documents import Uuid
 from service.api.keys import PRESETS, SETTINGS
-from service.api.query import is_order_id, read_options
+from service.api.query import read_options
 from service.archives.options import Options
 from service.archives.renditions import PRESETS_OF_CONTEXT
 from service.hosts import address_of
+from service.order_ids import is_order_id
 from service.problems import InvalidParameter
 from service.text import printable
 from service.upstream.network import is_public_host

@@ -12,8 +12,9 @@ from service.api.documents import Count, Document, Moment, Reference, Uuid, answ
 from service.api.downloads import UPSTREAM_CALL, require_key
 from service.api.keys import UPSTREAM
 from service.api.limits import Counts
-from service.api.query import is_order_id, read_as
+from service.api.query import read_as
 from service.api.route import Answer, Route, Who, count
+from service.order_ids import is_order_id
 from service.problems import InvalidParameter
 from service.upstream.client import UnknownOffset
 from service.upstream.models import Order

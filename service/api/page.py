@@ -19,9 +19,9 @@ from service.api.base_path import base_path, in_html
 from service.api.caller import CALLER, may_call
 from service.api.keys import PRESETS, SETTINGS
 from service.api.page_files import page_files
-from service.api.query import find_order_id
 from service.api.route import Answer, Route, Who, text
 from service.archives.renditions import Presets, RenditionOptions
+from service.order_ids import find_order_id
 from service.settings import Settings
 from service.upstream.formats import FORMAT_EXTENSIONS
 from service.upstream.versions import takes_format

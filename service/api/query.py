@@ -2,7 +2,7 @@
 
 import re
 from difflib import get_close_matches
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, TypeVar
 
 from aiohttp import web
 from multidict import MultiDict, MultiMapping
@@ -13,13 +13,13 @@ from service.api.signatures import LINK_PARAMETERS
 from service.archives.options import ImageOptions, Options
 from service.archives.renditions import PRESETS_OF_CONTEXT, Presets
 from service.images.identity import digest
+from service.order_ids import is_order_id
 from service.problems import InvalidOrderId, InvalidParameter
 from service.text import printable
 from service.wrong_values import wrong_values
 
 Query = TypeVar("Query", bound=BaseModel)
 
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _REPEATABLE = frozenset({"image", "include", "rendition"})
 
 _KEY_HEADER = "Idempotency-Key"
@@ -35,17 +35,6 @@ def read_order_id(request: web.Request) -> str:
     if not is_order_id(order_id):
         raise InvalidOrderId(f"{printable(order_id)} is not valid.")
     return order_id.lower()
-
-
-def is_order_id(value: object) -> TypeGuard[str]:
-    """Whether a value can be the id of an order."""
-    return isinstance(value, str) and _UUID.fullmatch(value) is not None
-
-
-def find_order_id(text: str) -> str | None:
-    """The first order id in some text, such as a URL, in lower case."""
-    found = _UUID.search(text)
-    return found[0].lower() if found else None
 
 
 def read_query(request: web.Request) -> MultiMapping[str]:

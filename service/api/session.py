@@ -19,9 +19,9 @@ from service.api.documents import Document, answer
 from service.api.guesses import GUESSES
 from service.api.keys import SETTINGS
 from service.api.origins import is_from_own_page
-from service.api.query import find_order_id
 from service.api.route import Answer, Body, Route, Who
 from service.api.signatures import is_signed, sign, signing_key
+from service.order_ids import find_order_id
 from service.problems import AdministratorsOnly, InvalidParameter, OriginRefused, Unauthorized
 from service.settings import ServiceKey
 

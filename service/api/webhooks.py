@@ -11,8 +11,8 @@ from service.api.bodies import read_body
 from service.api.documents import Document, answer
 from service.api.guesses import GUESSES
 from service.api.keys import SETTINGS, WEBHOOK_EVENTS
-from service.api.query import is_order_id
 from service.api.route import Answer, Body, Parameter, Route, Who
+from service.order_ids import is_order_id
 from service.problems import BadRequest, NotFound, WebhookUnauthorized
 from service.telemetry.logs import get_logger
 

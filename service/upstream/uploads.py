@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import hdrs
 from yarl import URL
 
+from service.order_ids import is_order_id
 from service.problems import BreakerOpen, OrderNotFound, UpstreamError
 from service.reasons import Reason, UploadReason
 from service.telemetry.logs import get_logger
@@ -82,7 +83,8 @@ class Uploads:
             problem = order_problem(failure)
             raise (UpstreamError() if isinstance(problem, OrderNotFound) else problem) from failure
         order_id = document.get("order_id") or document.get("id")
-        if not isinstance(order_id, str):
+        if not is_order_id(order_id):
+            log.warning("order not created", reason=Reason.UPSTREAM_ERROR, detail="no valid order id")
             raise UpstreamError
         return order_id
 

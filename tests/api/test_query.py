@@ -11,17 +11,9 @@ from yarl import URL
 
 from service.api.caller import CALLER, Caller
 from service.api.job_list import JobQuery
-from service.api.query import (
-    find_order_id,
-    is_order_id,
-    read_as,
-    read_image_options,
-    read_key,
-    read_options,
-    read_order_id,
-    read_query,
-)
+from service.api.query import read_as, read_image_options, read_key, read_options, read_order_id, read_query
 from service.archives.renditions import read_presets
+from service.order_ids import find_order_id, is_order_id
 from service.problems import InvalidOrderId, InvalidParameter
 from service.settings import ServiceKey
 from tests.support.samples import ORDER

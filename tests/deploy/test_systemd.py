@@ -44,9 +44,14 @@ def test_it_may_do_little() -> None:
 
 
 def test_a_stop_is_given_the_time_that_it_takes() -> None:
-    """All of it; what fails is started again."""
+    """All of it."""
     assert [float(value) for value in values("TimeoutStopSec")] == [STOP_SECONDS]
+
+
+def test_what_fails_is_started_again() -> None:
+    """Unless its settings were refused, which `serve` says with an exit code of its own."""
     assert values("Restart") == ["on-failure"]
+    assert values("RestartPreventExitStatus") == ["2"]
 
 
 def test_it_starts_the_command_with_a_directory_that_it_may_write_to() -> None:

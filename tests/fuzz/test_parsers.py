@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from multidict import MultiDict
 from yarl import URL
 
-from service.api.query import is_order_id, read_options
+from service.api.query import read_options
 from service.api.signatures import is_signed, sign
 from service.archives.options import Options
 from service.archives.ranges import parse_range
 from service.archives.renditions import PRESETS
+from service.order_ids import is_order_id
 from service.problems import InvalidParameter, RangeNotSatisfiable
 from service.text import is_printable
 from tests.fuzz.campaign import PARSERS

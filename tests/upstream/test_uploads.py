@@ -20,6 +20,7 @@ from service.upstream.new_order import NewOrder
 from service.upstream.retry import RetryPolicy
 from service.upstream.transport import Transport
 from service.upstream.uploads import UploadFailed, Uploads
+from tests.support.samples import ORDER
 from tests.support.transport import TIMEOUT, FakeClock, yield_to_loop
 
 BASE = URL("https://api.example/v3")
@@ -102,14 +103,14 @@ class TestOrders:
         self, scene: Scene, name: str | None, document: object, field: str
     ) -> None:
         """With the slash in the end: without it the API redirects, and a POST is not sent on."""
-        scene.wire.answers = [{field: "o1"}]
+        scene.wire.answers = [{field: ORDER}]
 
-        assert await scene.uploads.create_order(name) == "o1"
+        assert await scene.uploads.create_order(name) == ORDER
         assert scene.wire.posted == [(f"{BASE}/orders/", document)]
 
-    @pytest.mark.parametrize("answer", [{}, {"order_id": 7}, ["o1"], None])
+    @pytest.mark.parametrize("answer", [{}, {"order_id": 7}, {"id": "o1"}, {"order_id": f"{ORDER}\r\n"}, [ORDER], None])
     async def test_an_answer_without_an_id_is_upstreams_error(self, scene: Scene, answer: object) -> None:
-        """It is not asked again: it may have made one."""
+        """It is not asked again: it may have made one. Nor is an id taken that no route of an order would take."""
         scene.wire.answers = [answer]
 
         with pytest.raises(UpstreamError):
@@ -138,8 +139,8 @@ class TestOrders:
 
     async def test_what_was_turned_away_is_sent_again_as_often_as_anything(self, scene: Scene) -> None:
         """A 429 counts as an attempt: some limits last an hour."""
-        scene.wire.answers = [failure(Reason.RATE_LIMITED, 429), {"order_id": "o1"}]
-        assert await scene.uploads.create_order(None) == "o1"
+        scene.wire.answers = [failure(Reason.RATE_LIMITED, 429), {"order_id": ORDER}]
+        assert await scene.uploads.create_order(None) == ORDER
 
         scene.wire.answers = [failure(Reason.RATE_LIMITED, 429) for _ in range(3)]
         with pytest.raises(Problem):
@@ -150,7 +151,7 @@ class TestOrders:
     async def test_an_open_circuit_is_told_with_its_time(self, scene: Scene, circuit: Circuit) -> None:
         """Nothing is sent: an order whose files storage cannot take would stay empty."""
         scene.open(circuit)
-        scene.wire.answers = [{"order_id": "o1"}]
+        scene.wire.answers = [{"order_id": ORDER}]
 
         with pytest.raises(BreakerOpen) as told:
             await scene.uploads.create_order(None)
@@ -161,7 +162,7 @@ class TestOrders:
     async def test_it_has_the_time_of_a_call(self, seconds: float, limit: float) -> None:
         """Or less, where images have less."""
         scene = Scene(seconds=seconds)
-        scene.wire.answers = [{"order_id": "o1"}]
+        scene.wire.answers = [{"order_id": ORDER}]
 
         await scene.uploads.create_order(None)
 
