@@ -4,7 +4,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -44,15 +44,18 @@ def open_database(directory: Path, schemas: Sequence[str]) -> tuple[sqlite3.Conn
     `OutOfSpace` or `sqlite3.Error`.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = (directory / "lock").open("ab")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with ExitStack() as opened:
+        lock = opened.enter_context((directory / "lock").open("ab"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataDirUnusable(f"{directory} is in use by another process") from None
         path = directory / "batch.sqlite3"
         # Created here, for nobody else's eyes: SQLite would make it readable to all.
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.fchmod(file, 0o600)
         os.close(file)
-        connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        connection = opened.enter_context(closing(sqlite3.connect(path, check_same_thread=False, isolation_level=None)))
         _check_layout(connection, directory)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
@@ -64,12 +67,7 @@ def open_database(directory: Path, schemas: Sequence[str]) -> tuple[sqlite3.Conn
         for schema in schemas:
             connection.executescript(schema)
         connection.execute(f"PRAGMA user_version = {_LAYOUT}")
-    except BlockingIOError:
-        lock.close()
-        raise DataDirUnusable(f"{directory} is in use by another process") from None
-    except BaseException:
-        lock.close()
-        raise
+        opened.pop_all()
     return connection, lock
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,6 +51,11 @@ class Assistant:
         self._stats = stats
         self._model = model
         self._index: Index | None = None
+        self._loading = asyncio.Lock()
+
+    def close(self) -> None:
+        if self._index is not None:
+            self._index.close()
 
     async def answer(self, question: str) -> AsyncGenerator[Event, None]:
         """Passages, then text, then the end. If there is no model, or it fails at once, the docs answer."""
@@ -78,9 +83,10 @@ class Assistant:
         yield Done("docs")
 
     async def _loaded_index(self) -> Index:
-        if self._index is None:
-            self._index = await asyncio.to_thread(_index)
-        return self._index
+        async with self._loading:
+            if self._index is None:
+                self._index = await asyncio.to_thread(_index)
+            return self._index
 
 
 def _index() -> Index:
@@ -92,10 +98,14 @@ async def open_assistant(
     settings: Settings, stats: Stats, trace_configs: list[TraceConfig]
 ) -> AsyncIterator[Assistant]:
     """The assistant, with a client session of its own for the chat server if one is configured."""
-    base, model, key = settings.assistant_base_url, settings.assistant_model, settings.assistant_api_key
-    if base is None or model is None:
-        yield Assistant(stats, None)
-        return
-    connector = TCPConnector(force_close=True)  # a kept connection may be dead, and no POST is sent twice
-    async with ClientSession(connector=connector, cookie_jar=DummyCookieJar(), trace_configs=trace_configs) as session:
-        yield Assistant(stats, Model(session, base, model, key.get_secret_value() if key else None))
+    base, name, key = settings.assistant_base_url, settings.assistant_model, settings.assistant_api_key
+    model = None
+    async with AsyncExitStack() as stack:
+        if base is not None and name is not None:
+            connector = TCPConnector(force_close=True)  # a kept connection may be dead, and no POST is sent twice
+            session = ClientSession(connector=connector, cookie_jar=DummyCookieJar(), trace_configs=trace_configs)
+            await stack.enter_async_context(session)
+            model = Model(session, base, name, key.get_secret_value() if key else None)
+        assistant = Assistant(stats, model)
+        stack.callback(assistant.close)
+        yield assistant

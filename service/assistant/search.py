@@ -51,6 +51,9 @@ class Index:
             ((number, *_indexed(one)) for number, one in enumerate(passages)),
         )
 
+    def close(self) -> None:
+        self._db.close()
+
     def search(self, question: str, limit: int = 3) -> list[Passage]:
         """The best passages, best first; none if the docs have no answer."""
         words = dict.fromkeys(word for word in _WORD.findall(_canonical(question)) if word not in _STOP_WORDS)

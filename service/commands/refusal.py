@@ -19,7 +19,8 @@ def why_not_listening(error: BaseException | None, host: str, port: str, remedy:
             return f"Port {port} of {host} is in use by another program. Stop it, or choose another with {remedy}."
         case PermissionError(filename=None):
             return f"This user may not listen on port {port} of {host}. Choose one above 1023 with {remedy}."
-        case UnicodeError() | socket.gaierror() | OSError(errno=errno.EADDRNOTAVAIL):
+        # From Python 3.13 on asyncio tells of addresses that are another machine's without a number.
+        case UnicodeError() | socket.gaierror() | OSError(errno=errno.EADDRNOTAVAIL | None):
             return f"This machine has no address {host}. Use 127.0.0.1, or 0.0.0.0 for all of its addresses."
         case _:
             return None

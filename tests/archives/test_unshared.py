@@ -1,6 +1,8 @@
 """What other instances do not have yet is not evicted as if they had."""
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -11,15 +13,15 @@ from service.images import blob_index
 
 
 @pytest.fixture
-def connection() -> sqlite3.Connection:
+def connection() -> Iterator[sqlite3.Connection]:
     """Two images that nobody uses; the older one is still to be shared."""
-    opened = sqlite3.connect(":memory:")
-    for schema in (blob_index.SCHEMA, archive_index.SCHEMA):
-        opened.executescript(schema)
-    for number, digest in enumerate(("unshared", "shared")):
-        opened.execute("INSERT INTO blobs VALUES (?, 10, 0, 'jpg', 0, 'boot', ?, 0)", (digest, number))
-    opened.execute("INSERT INTO unshared VALUES ('unshared', 'v.0', 'o')")
-    return opened
+    with closing(sqlite3.connect(":memory:")) as opened:
+        for schema in (blob_index.SCHEMA, archive_index.SCHEMA):
+            opened.executescript(schema)
+        for number, digest in enumerate(("unshared", "shared")):
+            opened.execute("INSERT INTO blobs VALUES (?, 10, 0, 'jpg', 0, 'boot', ?, 0)", (digest, number))
+        opened.execute("INSERT INTO unshared VALUES ('unshared', 'v.0', 'o')")
+        yield opened
 
 
 @pytest.mark.parametrize(("missing", "chosen"), [(10, ["shared"]), (20, [])])

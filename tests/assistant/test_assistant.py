@@ -1,7 +1,7 @@
 """What becomes of an answer whose reader does not stay for its end."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from typing import Any, cast
 
 from service.assistant.assistant import Assistant, TextPart
@@ -28,12 +28,12 @@ class EndlessModel:
 async def test_the_stream_from_the_chat_server_ends_with_its_reader() -> None:
     """At once, not when somebody tidies up: a chat server is paid by the word."""
     model = EndlessModel()
-    assistant = Assistant(Stats(Metrics()), cast(Model, model))
 
-    async with aclosing(assistant.answer("Why was my ZIP partial?")) as events:
-        async for event in events:
-            if isinstance(event, TextPart):
-                break
-        was_open = model.is_open
+    with closing(Assistant(Stats(Metrics()), cast(Model, model))) as assistant:
+        async with aclosing(assistant.answer("Why was my ZIP partial?")) as events:
+            async for event in events:
+                if isinstance(event, TextPart):
+                    break
+            was_open = model.is_open
 
     assert (was_open, model.is_open) == (True, False)

@@ -1,5 +1,8 @@
 """Questions find the passage that answers them, and the counters that they ask for."""
 
+from collections.abc import Iterator
+from contextlib import closing
+
 import pytest
 
 from service.assistant.live import live_answer
@@ -16,9 +19,10 @@ STATS = {
 
 
 @pytest.fixture(scope="module")
-def index() -> Index:
+def index() -> Iterator[Index]:
     """The shipped docs."""
-    return Index([passage for page in library.pages().values() for passage in page.passages])
+    with closing(Index([passage for page in library.pages().values() for passage in page.passages])) as opened:
+        yield opened
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -137,7 +137,7 @@ async def test_unfinished_jobs_of_another_version_are_a_wrong_setting(monkeypatc
 
 def test_the_process_before_is_known_to_the_next_one() -> None:
     """And one alone."""
-    with sqlite3.connect(":memory:") as connection:
+    with closing(sqlite3.connect(":memory:")) as connection:
         connection.executescript(cluster.SCHEMA)
 
         assert [cluster._replace_instance(connection, name) for name in ("a", "b", "c")] == [None, "a", "b"]
