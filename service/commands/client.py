@@ -38,6 +38,8 @@ _STALL = 120.0
 _CONNECT_SECONDS = 10.0
 # A longer `Retry-After` is not waited out.
 MAX_WAIT_SECONDS = 600
+# Without a document of the service they are those of a proxy, whose service is being restarted.
+_GATEWAY_ERRORS = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 
 # In the words of the command line, where the service's own message names headers and query parameters.
 _MESSAGES = {
@@ -63,6 +65,9 @@ _FLAGS = {
     r"GET \S*[?&]image=(\S+)": r"run the command with --image \1",
     r"wait=true": "--wait SECONDS",
     r"\bmax_credits\b": "--max-credits",
+    r"\bwait_timeout\b": "--wait",
+    # Not in what it says of a rendition, where the name is typed as it is.
+    r"\bmax_width:": "--max-width:",
 }
 STILL_ENHANCING = "To wait for images that are still being enhanced, run the command again with --wait SECONDS."
 
@@ -136,11 +141,8 @@ class Service:
                 await refuse(response)
             if response.status == HTTPStatus.NO_CONTENT:
                 return {}
-            try:
-                document: Any = await response.json(content_type=None)
-            except ValueError:
-                document = None
-            if not isinstance(document, dict):
+            document = await _document(response)
+            if document is None:
                 raise Refused(f"{self.url} answered, but not as this service does. Is --url its URL?")
             return document
 
@@ -197,14 +199,25 @@ def _first_key(keys: str | None) -> str | None:
     return re.sub(r"^[A-Za-z0-9._-]{1,64}:(?=.)", "", first) or None
 
 
+async def _document(response: ClientResponse) -> Document | None:
+    """What a response says in JSON; None when it is anything else, or empty."""
+    try:
+        document: Any = await response.json(content_type=None)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
 async def refuse(response: ClientResponse) -> None:
     """Raise what a problem document means: try again later, or give up."""
     try:
-        problem: Document = await response.json(content_type=None)
-    except (ValueError, ClientError):
+        problem = await _document(response) or {}
+    except ClientError:
         problem = {}
     code = str(problem.get("code", response.status))
     detail = str(problem.get("detail") or f"The service answered with status {response.status}.")
+    if not problem and response.status in _GATEWAY_ERRORS:
+        raise Interrupted(f"A proxy answered with status {response.status}: it does not reach the service.", wait=3)
     wait = whole_number(response.headers.get("Retry-After"))
     if response.status == 503 and code == "still_building" and wait is not None:
         raise Interrupted(detail, wait=wait)

@@ -2,7 +2,6 @@
 
 import argparse
 from contextlib import suppress
-from math import isfinite
 from urllib.parse import urljoin
 
 from aiohttp import ClientSession
@@ -23,6 +22,7 @@ from service.commands.client import Document, Service
 from service.commands.talk import ALL
 
 DAY_SECONDS = 86_400
+MAX_DAYS = 30
 
 
 def add_share(commands: Commands) -> None:
@@ -51,9 +51,9 @@ def add_share(commands: Commands) -> None:
 
 def _days(text: str) -> float:
     with suppress(ValueError):
-        if isfinite(days := float(text)):
+        if 0 < (days := float(text)) <= MAX_DAYS:
             return days
-    raise argparse.ArgumentTypeError(f"{text} is not a number of days")
+    raise argparse.ArgumentTypeError(f"{text} is not a number of days, at most {MAX_DAYS}")
 
 
 def _create(options: argparse.Namespace) -> int:

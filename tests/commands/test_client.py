@@ -1,11 +1,22 @@
 """Where the commands find the service, and how an order may be named."""
 
 import pytest
+from aiohttp import web
 
 from service.archives.names import content_disposition
-from service.commands.client import DEFAULT_URL, Service, Usage, read_order, suggested_name
+from service.commands.client import (
+    DEFAULT_URL,
+    Interrupted,
+    Refused,
+    Service,
+    Usage,
+    in_flags,
+    read_order,
+    suggested_name,
+)
 from service.commands.jobs import JOB_STATUSES
 from service.telemetry.metrics import JobStatus
+from tests.support.loopback import serving
 from tests.support.samples import ORDER
 
 
@@ -94,3 +105,45 @@ def test_a_key_has_what_a_header_can_carry() -> None:
 def test_the_states_of_a_job_are_those_of_the_service() -> None:
     """`jobs list --status`."""
     assert set(JOB_STATUSES) == {str(status) for status in JobStatus}
+
+
+async def asked(answer: web.Response) -> None:
+    """Ask a service that answers so."""
+
+    async def handle(request: web.Request) -> web.Response:
+        return answer
+
+    async with serving(web.get("/{path:.*}", handle)) as url:
+        service = Service(url)
+        async with service.session() as session:
+            await service.ask(session, "GET", "v1/stats")
+
+
+@pytest.mark.parametrize("body", ["", "[]", '"No."', "null", "<html>"])
+async def test_a_refusal_that_is_no_problem_document_is_told_by_its_status(body: str) -> None:
+    """Some proxies send no body at all."""
+    with pytest.raises(Refused, match="The service answered with status 404"):
+        await asked(web.Response(status=404, text=body))
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+async def test_a_proxy_that_does_not_reach_the_service_is_an_interruption(status: int) -> None:
+    """The service is being restarted behind it. What the service itself says in a document is a refusal."""
+    with pytest.raises(Interrupted, match=f"A proxy answered with status {status}"):
+        await asked(web.Response(status=status, text="<html>"))
+    with pytest.raises(Refused, match="It failed"):
+        await asked(web.json_response({"title": "It failed", "code": "upstream_error"}, status=status))
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("wait_timeout: must be a number from 0 to 3600.", "--wait: must be a number from 0 to 3600."),
+        ("max_width: must be at least 1.", "--max-width: must be at least 1."),
+        ("max_credits: must be at least 0.", "--max-credits: must be at least 0."),
+        ("rendition: must be name,key=value with max_width.", "rendition: must be name,key=value with max_width."),
+    ],
+)
+def test_a_parameter_is_named_by_its_flag(said: str, told: str) -> None:
+    """Where the two differ by more than the dashes before them."""
+    assert in_flags(said) == told

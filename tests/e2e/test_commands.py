@@ -358,7 +358,7 @@ async def test_an_order_is_shared_by_a_link_that_can_be_revoked(start_service: S
     assert (gone.status, again.code) == (404, 4)
 
 
-@pytest.mark.parametrize("days", ["nan", "inf", "soon"])
+@pytest.mark.parametrize("days", ["nan", "inf", "soon", "0", "31"])
 async def test_a_link_lasts_a_number_of_days(command: Command, days: str) -> None:
     """Anything else is a wrong command."""
     ended = await command("share", "create", ORDER, "--days", days)
