@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from service.api.caller import behind_proxies
 from service.commands.serve import DRAIN_SECONDS
 from service.images.fetch import GRACE_SECONDS
 from service.settings import GIB, Settings
@@ -55,6 +56,16 @@ def test_its_variables_are_settings_with_values_that_are_taken() -> None:
     assert set(values) <= set(Settings.model_fields)
     assert settings.service_api_key
     assert settings.admin_token
+
+
+def test_callers_are_seen_behind_its_proxies() -> None:
+    """Else all of them would be one address: ten wrong keys of anybody would keep everybody out for a minute."""
+    values = {variable["key"].lower(): variable["value"] for variable in service()["envVars"] if "value" in variable}
+    settings = Settings.load(_env_file=None, **values)
+
+    caller = behind_proxies("10.21.157.68", ["99.61.165.29, 104.22.17.40"], settings.trusted_proxies)
+
+    assert str(caller) == "104.22.17.40"
 
 
 def test_images_fit_on_the_disk_which_is_where_the_image_keeps_them() -> None:
