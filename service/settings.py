@@ -51,6 +51,10 @@ class InvalidSettings(ValueError):
     """Settings have values that cannot be used; the message has one line for each: its name, never its value."""
 
 
+class CannotShare(InvalidSettings):
+    """What instances share does not take this one in now. Unlike a wrong setting, that may pass by itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceKey:
     """A key that callers send."""

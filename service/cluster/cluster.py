@@ -25,7 +25,7 @@ from service.jobs.embedded import EmbeddedJobs
 from service.jobs.engine import JobEngine
 from service.orders.generations import SharedGenerations
 from service.orders.orders import Orders
-from service.settings import InvalidSettings, Settings
+from service.settings import CannotShare, InvalidSettings, Settings
 from service.telemetry.metrics import Metrics
 from service.upstream.breaker import Breaker
 
@@ -103,7 +103,7 @@ class Cluster:
     async def open(cls, stack: AsyncExitStack, settings: Settings, database: Database, metrics: Metrics) -> "Cluster":
         """The parts that the settings ask for, closed with `stack`.
 
-        Raises `InvalidSettings` when the storage cannot be shared.
+        Raises `CannotShare` when the storage cannot be shared.
         """
         if settings.shared_url is None or settings.store_url is None:
             return cls(order_requests=LocalOrderRequests(database))
@@ -125,7 +125,7 @@ class Cluster:
             objects = Objects.open(settings.store_url, metrics)
             await objects.check()
         except ValueError as error:
-            raise InvalidSettings(f"STORE_URL: {error}") from None
+            raise CannotShare(f"STORE_URL: {error}") from None
         url, instance = settings.shared_url.get_secret_value(), uuid4().hex
         before = await database.run(lambda connection: _replace_instance(connection, instance))
         redis = await stack.enter_async_context(RedisLink.open(url, instance, metrics, before=before))
@@ -191,7 +191,7 @@ def window(settings: Settings) -> SharedWindow | None:
 
 
 async def open_engine(stack: AsyncExitStack, settings: Settings, database: Database) -> JobEngine:
-    """The engine of background jobs, closed with `stack`. Raises `InvalidSettings` when another version's jobs wait."""
+    """The engine of background jobs, closed with `stack`. Raises `CannotShare` when another version's jobs wait."""
     if settings.shared_url is None:
         with data_dir_needed():
             return await EmbeddedJobs.open(database)
@@ -201,7 +201,7 @@ async def open_engine(stack: AsyncExitStack, settings: Settings, database: Datab
     try:
         return await stack.enter_async_context(SharedJobs.open(settings.shared_url.get_secret_value()))
     except IncompatibleJobs as error:
-        raise InvalidSettings(str(error)) from None
+        raise CannotShare(str(error)) from None
 
 
 def _replace_instance(connection: sqlite3.Connection, instance: str) -> str | None:

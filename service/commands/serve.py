@@ -13,7 +13,7 @@ from service.api.connections import listening
 from service.app import create_app
 from service.commands.refusal import refuse, why_not_listening
 from service.data_dir import DataDirUnusable
-from service.settings import InvalidSettings, Settings
+from service.settings import CannotShare, InvalidSettings, Settings
 from service.startup import screen, summary, warnings
 from service.telemetry.logs import configure_logs, get_logger
 from service.telemetry.scrub import Scrubber
@@ -35,6 +35,8 @@ def serve(overrides: Mapping[str, object]) -> int:
     _give_back_large_blocks()
     try:
         asyncio.run(_serve(settings))
+    except CannotShare as error:
+        return refuse(error)
     except InvalidSettings as error:
         return refuse(error, code=2)
     except CannotListen as error:

@@ -14,12 +14,13 @@ from typing import cast
 from urllib.parse import urljoin
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, web
 
 from service.commands import sandbox as sandbox_command
 from service.commands.serve import spare_collector
 from service.sandbox import Sandbox
 from tests.support.command_line import run
+from tests.support.loopback import free_port, serving
 from tests.support.process import CHECKOUT, ServiceProcess, clean_environment
 
 COMMANDS = (
@@ -144,6 +145,20 @@ async def test_a_data_directory_that_cannot_be_is_said_in_one_line(tmp_path: Pat
     assert ended.code == 1
     assert "DATA_DIR: " in ended.errors
     assert ended.errors.count("\n") == 1
+
+
+async def test_a_storage_that_refuses_us_is_not_told_as_a_wrong_setting(tmp_path: Path) -> None:
+    """Its exit code is another one, after which the unit for systemd starts the service again."""
+
+    async def refuse(request: web.Request) -> web.Response:
+        return web.Response(status=403)
+
+    async with serving(web.route("*", "/{path:.*}", refuse)) as url:
+        login = {"AWS_ACCESS_KEY_ID": "access", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
+        shared = {"SHARED_URL": f"redis://127.0.0.1:{free_port()}/0", "STORE_URL": "s3://batch/archives"}
+        ended = await run("serve", "--port", "0", folder=tmp_path, AWS_ENDPOINT_URL=url, **login, **shared)
+
+    assert (ended.code, "STORE_URL: this storage refuses us" in ended.errors) == (1, True)
 
 
 async def test_settings_are_read_from_a_file_too(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from service.database import Database
 from service.jobs import table
 from service.jobs.embedded import EmbeddedJobs
 from service.orders.orders import Orders
-from service.settings import InvalidSettings, Settings
+from service.settings import CannotShare, InvalidSettings, Settings
 from service.telemetry.metrics import Metrics
 from tests.support.s3_server import S3Server
 
@@ -121,7 +121,7 @@ async def test_callers_are_counted_where_instances_share() -> None:
     await window.close()
 
 
-async def test_unfinished_jobs_of_another_version_are_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unfinished_jobs_of_another_version_stop_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """The start ends with a line that says what to do."""
 
     @asynccontextmanager
@@ -131,7 +131,7 @@ async def test_unfinished_jobs_of_another_version_are_a_wrong_setting(monkeypatc
 
     monkeypatch.setattr(SharedJobs, "open", refuse)
     async with AsyncExitStack() as stack:
-        with pytest.raises(InvalidSettings, match="3 jobs of an earlier version"):
+        with pytest.raises(CannotShare, match="3 jobs of an earlier version"):
             await cluster.open_engine(stack, settings(**SHARED), cast(Database, None))
 
 
