@@ -6,7 +6,8 @@ from playwright.async_api import Page, expect
 from service.sandbox import ImageSpec, Sandbox
 from tests.e2e.page.conftest import Visit
 from tests.e2e.page.speed import figures, slow_down
-from tests.support.visitor import DESKTOP, PHONE
+from tests.support.client import Service
+from tests.support.visitor import DESKTOP, PHONE, Visitor, launch
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -83,6 +84,20 @@ async def test_a_phone_shows_everything_without_scrolling_sideways(visit: Visit,
             ".map((one) => (one.closest('label') ?? one).getBoundingClientRect().height)"
         )
         assert min(heights) >= 24
+
+
+async def test_large_letters_fit_a_phone(site: Service, sandbox: Sandbox) -> None:
+    """Of a browser that was told to show everything half as large again."""
+    order = sandbox.control.add_order(STATES)
+    async with launch("--blink-settings=defaultFontSize=24") as browser:
+        visitor = await Visitor.arrive(browser, site.url, viewport=PHONE)
+        for path in (f"/?order={order.order_id}", "/docs/guide/faq"):
+            await visitor.open(path)
+            if "order" in path:
+                await visitor.overview()
+
+            assert await visitor.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+            assert await visitor.page.evaluate("getComputedStyle(document.documentElement).fontSize") == "24px"
 
 
 @pytest.mark.parametrize("size", [(390, 844), (1366, 768), (1920, 1080), (683, 384)], ids=str)
