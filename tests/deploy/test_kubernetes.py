@@ -120,21 +120,24 @@ def test_the_namespace_comes_along_and_demands_what_the_pods_keep_to(overlay: st
     assert pod(overlay)["containers"][0]["securityContext"]["allowPrivilegeEscalation"] is False
 
 
+@pytest.mark.parametrize("overlay", ["single", "staging"])
 @pytest.mark.parametrize("component", ["ingress-nginx", "ingress-traefik", "gateway"])
-def test_an_address_can_be_added(tmp_path: Path, component: str) -> None:
-    """By a component; it leads to the Service, by its port."""
-    text = with_component(tmp_path, "single", component)
+def test_an_address_can_be_added(tmp_path: Path, component: str, overlay: str) -> None:
+    """By a component; it leads to the Service, by its port, whatever the overlay calls that."""
+    text = with_component(tmp_path, overlay, component)
 
     service = one(text, "Service")
+    address = one(text, "HTTPRoute" if component == "gateway" else "Ingress")
     if component == "gateway":
-        (backend,) = one(text, "HTTPRoute")["spec"]["rules"][0]["backendRefs"]
+        (backend,) = address["spec"]["rules"][0]["backendRefs"]
         found = (backend["name"], backend["port"])
         wanted = (service["metadata"]["name"], service["spec"]["ports"][0]["port"])
     else:
-        (path,) = one(text, "Ingress")["spec"]["rules"][0]["http"]["paths"]
+        (path,) = address["spec"]["rules"][0]["http"]["paths"]
         found = (path["backend"]["service"]["name"], path["backend"]["service"]["port"]["name"])
         wanted = (service["metadata"]["name"], service["spec"]["ports"][0]["name"])
     assert found == wanted
+    assert address["metadata"]["namespace"] == service["metadata"]["namespace"]
     assert_valid(tmp_path, text)
 
 

@@ -31,8 +31,9 @@ def with_component(folder: Path, overlay: str, component: str) -> str:
     overlay_path, component_path = (
         os.path.relpath(path.resolve(), folder.resolve()) for path in (OVERLAYS / overlay, COMPONENTS / component)
     )
+    namespace = yaml.safe_load((OVERLAYS / overlay / "kustomization.yaml").read_text())["namespace"]
     (folder / "kustomization.yaml").write_text(
-        yaml.safe_dump({"resources": [overlay_path], "components": [component_path]})
+        yaml.safe_dump({"namespace": namespace, "resources": [overlay_path], "components": [component_path]})
     )
     return kustomize(folder)
 
