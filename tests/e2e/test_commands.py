@@ -123,6 +123,22 @@ async def test_an_answer_of_something_else_is_told(tmp_path: Path) -> None:
     assert (ended.code, "Is --url its URL?" in " ".join(ended.errors.split())) == (4, True)
 
 
+@pytest.mark.parametrize(
+    "arguments", [("show", ORDER), ("jobs", "start", ORDER), ("jobs", "list"), ("report", "0" * 32), ("share", "list")]
+)
+async def test_an_answer_that_lacks_something_is_told(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Of another service, or of another version of this one."""
+
+    async def handle(request: web.Request) -> web.Response:
+        return web.json_response({})
+
+    async with serving(web.route("*", "/{path:.*}", handle)) as url:
+        ended = await run(*arguments, "--url", url, folder=tmp_path)
+
+    assert (ended.code, ended.errors.count("\n")) == (4, 1)
+    assert f"{url} answered without '" in ended.errors
+
+
 async def test_a_job_is_started_followed_listed_and_reported(
     upstream: FakeUpstream, start_service: StartService, tmp_path: Path
 ) -> None:
