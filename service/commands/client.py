@@ -65,6 +65,7 @@ _FLAGS = {
     r"GET \S*[?&]image=(\S+)": r"run the command with --image \1",
     r"wait=true": "--wait SECONDS",
     r"\bmax_credits\b": "--max-credits",
+    r" to the number in `to_buy`": "",
     r"\bwait_timeout\b": "--wait",
     # Not in what it says of a rendition, where the name is typed as it is.
     r"\bmax_width:": "--max-width:",
