@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -67,13 +67,20 @@ class BuildContext:
     planner: Planner
     metrics: Metrics
 
-    async def plan(self, order_id: str, order: Order, options: Options, anew: Iterable[str] = ()) -> Plan:
+    async def plan(
+        self,
+        order_id: str,
+        order: Order,
+        options: Options,
+        anew: Iterable[str] = (),
+        planned_ids: Collection[str] | None = None,
+    ) -> Plan:
         """The plan of an order as it is now, for which the images of `anew` count as made anew.
 
-        Raises as `Planner.plan`.
+        `planned_ids`, and what it raises: as `Planner.plan`.
         """
         generations = await self.generations.observe(order_id, order, anew)
-        return await self.planner.compute_plan(order_id, order, generations, options)
+        return await self.planner.compute_plan(order_id, order, generations, options, planned_ids)
 
 
 class Build:
@@ -89,7 +96,7 @@ class Build:
         self.archive = archive
         self.plan = plan
         self.current = plan
-        """The plan as the order is now."""
+        """The plan as its images are now."""
         self.deadline = deadline
         self._fetcher = context.fetcher
         self._store = context.store
@@ -209,9 +216,10 @@ class Build:
         """Wait for the next look at an order, while somebody wants the archive. Raises `Abandoned`."""
         await self.archive.readers.wait_for_demand(self._length)
         order_id = self.plan.orders[order].order_id
+        planned_ids = {image.image_id for image in self.plan.images if image.order == order}
         try:
             document = await watch.next_poll(schedule)
-            now = await self._context.plan(order_id, document, self.plan.options)
+            now = await self._context.plan(order_id, document, self.plan.options, planned_ids=planned_ids)
             self.current = self.current.replaced(order, now)
             self._entries = self.current.entries
         except OrderNotFound:
@@ -315,12 +323,19 @@ class Build:
         archive.settle(state, summary)
 
     def _final_key(self) -> str:
-        """Of the order as it is now, if the archive holds just that; else of the order as it was asked for."""
+        """Of its images as they are now, if the archive holds just these; else of the order as it was asked for.
+
+        With `since` it is always the latter, which is a key of the images that are left out, too.
+        """
         planned, now = self.plan.images, self.current.images
-        is_current = len(planned) == len(now) and all(
-            (image.entry, image.name, image.stem) == (latest.entry, latest.name, latest.stem)
-            and self._newer_keys.get(image.entry, image.key) == latest.key
-            for image, latest in zip(planned, now, strict=True)
+        is_current = (
+            self.plan.options.since is None
+            and len(planned) == len(now)
+            and all(
+                (image.entry, image.name, image.stem) == (latest.entry, latest.name, latest.stem)
+                and self._newer_keys.get(image.entry, image.key) == latest.key
+                for image, latest in zip(planned, now, strict=True)
+            )
         )
         return self.current.key if is_current else self.archive.key
 

@@ -28,12 +28,19 @@ class Planner:
     max_images: int
     has_legacy: bool = False
 
-    def plan(self, order_id: str, order: Order, generations: Mapping[str, int], options: Options) -> Plan:
-        """Choose the images and fix the archive's identity.
+    def plan(
+        self,
+        order_id: str,
+        order: Order,
+        generations: Mapping[str, int],
+        options: Options,
+        planned_ids: Collection[str] | None = None,
+    ) -> Plan:
+        """Choose the images and fix the archive's identity. `planned_ids`: of a plan that is renewed.
 
         Raises `OrderEmpty`, `UnknownImage` for a subset that is not part of the order, `TooManyImages`.
         """
-        records = choose(order, options, self.max_images)
+        records = choose(order, options, self.max_images, planned_ids)
         taken = {record.image_id for record in records}
         chosen = [(record.image_id or _stand_in(at, taken), record) for at, record in enumerate(records, 1)]
         stems = _stems(order_id, order, chosen, options)
@@ -83,10 +90,19 @@ class Planner:
             options_key=same_options,
         )
 
-    async def compute_plan(self, order_id: str, order: Order, generations: Mapping[str, int], options: Options) -> Plan:
+    async def compute_plan(
+        self,
+        order_id: str,
+        order: Order,
+        generations: Mapping[str, int],
+        options: Options,
+        planned_ids: Collection[str] | None = None,
+    ) -> Plan:
         """As `plan`, beside the event loop where it takes long."""
         files = min(len(order.images), self.max_images) * options.files_per_image
-        return await compute(lambda: self.plan(order_id, order, generations, options), is_short=files <= MANY_IMAGES)
+        return await compute(
+            lambda: self.plan(order_id, order, generations, options, planned_ids), is_short=files <= MANY_IMAGES
+        )
 
     def outline(self, order_id: str, order: Order, generations: Mapping[str, int], options: Options) -> Plan:
         """As `plan`, of an order however large: what its owner is shown. No archive can be built from it."""
@@ -162,10 +178,17 @@ def _stand_in(position: int, taken: Collection[str | None]) -> str:
     return name
 
 
-def choose(order: Order, options: Options, max_images: int) -> list[ImageRecord]:
-    """The records that `options` select, in the order's sequence. Raises as `Planner.plan`."""
+def choose(
+    order: Order, options: Options, max_images: int, planned_ids: Collection[str] | None = None
+) -> list[ImageRecord]:
+    """The records that `options` select, in the order's sequence. Raises as `Planner.plan`.
+
+    Where they were selected already, it is those of `planned_ids`, whatever the order has gained or lost since.
+    """
     if not order.images:
         raise OrderEmpty("Autoenhance is still merging brackets into images." if order.may_grow else None)
+    if planned_ids is not None:
+        return [image for image in order.images if image.image_id in planned_ids]
     chosen = list(order.images)
     if subset := set(options.subset):
         unknown = subset - {image.image_id for image in order.images}

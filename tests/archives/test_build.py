@@ -5,6 +5,7 @@ import io
 import sqlite3
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -708,6 +709,24 @@ class TestBuild:
 
         assert (archive.state, again.id != archive.id, result) == (State.COMPLETE, True, CacheResult.MISS)
 
+    async def test_what_is_new_since_another_archive_is_found_again(
+        self, system: ArchiveSystem, upstream: FakeUpstream
+    ) -> None:
+        """Given a numbered photo that was waited for: its archive is that of the same request later."""
+        upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
+        upstream.orders[ORDER] = order(["a"])
+        earlier = await system.finished()
+        upstream.orders[ORDER] = order(["a", photo("b", status="processing")])
+        archive, _ = await system.start(wait=True, wait_timeout=10 * TIMEOUT, since=earlier.id, names="{seq}")
+        with archive.readers.reading(to_the_end=True):
+            upstream.orders[ORDER] = order(["a", "b"])
+            await _notify_until_settled(system, upstream, archive)
+
+        again, result = await system.start(since=earlier.id, names="{seq}")
+
+        assert [member.image_id for member in archive.members] == ["b"]
+        assert (again, result) == (archive, CacheResult.HIT)
+
     async def test_one_order_that_is_gone_is_not_why_the_other_has_nothing(
         self, system: ArchiveSystem, upstream: FakeUpstream
     ) -> None:
@@ -767,6 +786,34 @@ class TestBuild:
             await _notify_until_settled(system, upstream, archive)
 
         assert [(result.image_id, result.code) for result in archive.results] == [("a", None), ("b", reason)]
+
+    @pytest.mark.parametrize(
+        ("options", "now", "results"),
+        [
+            ({"image": ("a", "b")}, ["b", "c"], {"a": Reason.IMAGE_NOT_FOUND, "b": None}),
+            ({"image": ("a",)}, ["b", "c"], {"a": Reason.IMAGE_NOT_FOUND}),
+            ({}, ["a", "b", "c", "d"], {"a": None, "b": None, "c": None}),
+            ({"part": 1}, [photo("0", date_added=1), "a", "b", "c", "d"], {"a": None, "b": None, "c": None}),
+        ],
+        ids=["one chosen is gone", "all chosen are gone", "too large", "another part"],
+    )
+    async def test_an_order_that_could_not_be_asked_for_like_this_any_more_ends_no_wait(
+        self,
+        upstream: FakeUpstream,
+        tmp_path: Path,
+        options: dict[str, Any],
+        now: Any,
+        results: dict[str, Reason | None],
+    ) -> None:
+        """Given one that gained or lost images meanwhile: those that were planned come as they become ready."""
+        upstream.orders[ORDER] = [order([photo(one, status="processing") for one in "abc"]), order(now)]
+        upstream.images |= {one: jpeg(number) for number, one in enumerate("abc")}
+        async with open_archives(upstream, tmp_path / "data", max_images=3) as system:
+            archive, _ = await system.start(wait=True, wait_timeout=10 * TIMEOUT, **options)
+            with archive.readers.reading(to_the_end=True), suppress(NoImages):
+                await _notify_until_settled(system, upstream, archive)
+
+        assert {result.image_id: result.code for result in archive.results} == results
 
     async def test_while_nobody_reads_nobody_looks(self, upstream: FakeUpstream, tmp_path: Path) -> None:
         """And the build is dropped after the grace."""
