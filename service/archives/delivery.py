@@ -122,7 +122,8 @@ class Delivery:
                 with cut_on_error(request, self._metrics, fields, current):
                     await response.prepare(request)
                     await transmit(request, response, archive, self._store, start=start, stop=stop, reader=reader)
-                    self._metrics.archives_served.inc()
+                    if archive.is_whole and reader.position == archive.length:  # once, however many parts it took
+                        self._metrics.archives_served.inc()
             finally:
                 fields |= {"bytes": reader.position - start, "images": archive.total, "failed": len(archive.failures)}
                 current.set_attribute("stream.bytes", fields["bytes"])

@@ -172,7 +172,7 @@ class Metrics:
         )
 
         self.archives = counter("archives", "Archives built, by outcome.", outcome=ArchiveOutcome)
-        self.archives_served = counter("archives_served", "Archives, or parts of them, sent to the last byte.")
+        self.archives_served = counter("archives_served", "Archives sent to the last byte, at once or in parts.")
         self.archive_duration = histogram(
             "archive_duration_seconds", "From the start of a build to its last image.", _ARCHIVE_SECONDS
         )
