@@ -281,7 +281,7 @@ def _orders(job: Job) -> str:
 
 
 def _options_now(job: Job) -> Options:
-    """The job's options, with what is left of its time to wait.
+    """The job's options, with what is left of its time to wait; images are refreshed for its first archive only.
 
     Raises `InvalidParameter` for what another version took, and this one does not.
     """
@@ -290,4 +290,10 @@ def _options_now(job: Job) -> Options:
     except ValidationError as error:
         raise InvalidParameter(*next(wrong_values(Options, error, what="option"))) from None
     left = job.request.created + options.wait_timeout - time.time()
-    return options.model_copy(update={"wait_timeout": max(0.0, left), "wait": options.wait and left > 0})
+    return options.model_copy(
+        update={
+            "wait_timeout": max(0.0, left),
+            "wait": options.wait and left > 0,
+            "refresh": options.refresh and job.archive_id is None,
+        }
+    )

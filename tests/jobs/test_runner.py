@@ -490,6 +490,20 @@ async def test_a_job_waits_for_what_is_left_of_its_time() -> None:
     assert (builds.asked[1].wait, builds.asked[1].wait_timeout) == (False, 0)
 
 
+async def test_a_job_that_goes_on_does_not_refresh_its_images_once_more() -> None:
+    """Those that an earlier attempt has fetched anew may have been bought."""
+    building, records = archive(total=0), Records()
+    builds = Builds(BreakerOpen(retry_after=0), building, building)
+    running = asyncio.create_task(runner(records, builds).run(job(refresh=True)))
+    await records.until(lambda now: now.status is Status.PROCESSING)
+    await stop(running)
+    building.settle(State.COMPLETE, "")
+
+    await runner(records, builds).run(records.last)
+
+    assert [options.refresh for options in builds.asked] == [True, True, False]
+
+
 async def test_a_job_of_an_earlier_version_keeps_what_it_was_accepted_with() -> None:
     """`scale=0` is asked for no more; a job that has it is taken to its end all the same."""
     building, records = archive(total=0), Records()
