@@ -196,9 +196,10 @@ class Build:
         reason why not."""
         waiting = {image.entry: image for image in left if image.order == order}
         schedule = PollSchedule(self.deadline)
+        has_looked = self._is_new  # else the plan is as old as the archive, and its time may be over
         with self._context.orders.watch(self.plan.orders[order].order_id) as watch:
             while True:
-                is_last_poll = not self.plan.wait or schedule.is_over or order in self._gone
+                is_last_poll = not self.plan.wait or (schedule.is_over and has_looked) or order in self._gone
                 now = self._entries if order not in self._gone else {}
                 for entry, image in list(waiting.items()):
                     current = now.get(entry)
@@ -211,6 +212,7 @@ class Build:
                 if not waiting or is_last_poll:
                     return
                 await self._poll_order(order, watch, schedule)
+                has_looked = True
 
     async def _poll_order(self, order: int, watch: OrderWatch, schedule: PollSchedule) -> None:
         """Wait for the next look at an order, while somebody wants the archive. Raises `Abandoned`."""

@@ -495,6 +495,22 @@ class TestById:
 
         assert 0 < left <= 360
 
+    async def test_after_a_restart_it_looks_once_also_when_its_time_is_over(
+        self, upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given an image that became ready while the service was down: it is not said to be in the making."""
+        upstream.orders[ORDER] = order(["a", photo("b", status="processing")])
+        upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
+        archive = await interrupted(upstream, tmp_path / "data", wait=True, wait_timeout=600)
+        upstream.orders[ORDER] = order(["a", "b"])
+        now = time.time
+        monkeypatch.setattr(time, "time", lambda: now() + 601)
+
+        async with open_archives(upstream, tmp_path / "data") as system:
+            again = await system.read_to_the_end(await system.archives.by_id(archive.id))
+
+        assert [(result.image_id, result.code) for result in again.results] == [("a", None), ("b", None)]
+
     async def test_after_a_restart_its_readers_have_the_grace_to_come_back(
         self, upstream: FakeUpstream, tmp_path: Path
     ) -> None:
