@@ -33,7 +33,7 @@ class OrderQuery(BaseModel):
     status: Literal["waiting", "processing", "processed", "error"] | None = Field(
         None, description="Only orders in this state, as Autoenhance calls it."
     )
-    cursor: str | None = Field(None, max_length=1000, description="`next_cursor` of the page before.")
+    cursor: str | None = Field(None, description="`next_cursor` of the page before.")
     limit: int = Field(50, ge=1, le=200, description="At most so many.")
 
 

@@ -157,13 +157,13 @@ def test_an_order_as_it_is_listed() -> None:
     }
 
 
-@pytest.mark.parametrize("position", [(None, 3), ("15", 0), ("a/b?c", 1000)])
+@pytest.mark.parametrize("position", [(None, 3), ("15", 0), ("a/b?c", 1000), ("x" * 5_000, 0)])
 def test_a_cursor_is_read_back(position: Any) -> None:
-    """It fits an address as it is."""
+    """It fits an address as it is, and is taken at whatever length Autoenhance's offset gives it."""
     cursor = _cursor(position)
 
     assert cursor.replace("-", "").replace("_", "").isalnum()
-    assert _read_cursor(cursor) == position
+    assert _read_cursor(OrderQuery(cursor=cursor).cursor) == position
 
 
 def written(position: object) -> str:
