@@ -27,8 +27,8 @@ class ClusterShareLinks:
     async def add(self, link: ShareLink) -> None:
         async with _told():
             # Its maker's first: what is listed nowhere could not be revoked.
-            await self._objects.write(f"{_MAKERS}{digest(link.maker)}/{link.link_id}", b"")
-            await self._objects.write(_RECORDS + link.link_id, link.model_dump_json().encode())
+            await self._write(f"{_MAKERS}{digest(link.maker)}/{link.link_id}", b"")
+            await self._write(_RECORDS + link.link_id, link.model_dump_json().encode())
 
     async def get(self, link_id: str) -> ShareLink | None:
         async with _told():
@@ -57,6 +57,11 @@ class ClusterShareLinks:
             while (found := await self._objects.get(name)) is not None and found[0] != _REVOKED:
                 with suppress(ObjectChanged):
                     await self._objects.write(name, _REVOKED, found[1])
+
+    async def _write(self, name: str, body: bytes) -> None:
+        """Write what is new. What is there already came by this call, whose first answer was lost."""
+        with suppress(ObjectChanged):
+            await self._objects.write(name, body)
 
 
 @asynccontextmanager
