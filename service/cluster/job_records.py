@@ -125,11 +125,14 @@ class JobRecords:
     async def find(self, wanted: JobFilter, limit: int) -> list[Job]:
         """As `JobEngine`. Ids whose record has gone are dropped from the index on the way."""
         index = f"batch:jobs:of:{wanted.owner}" if wanted.owner else "batch:jobs:all"
-        newest = wanted.before[0] if wanted.before else "+inf"
+        newest, passed = (wanted.before[0] if wanted.before else "+inf"), 0
         found: list[Job] = []
-        start = 0
         while len(found) < limit:
-            ids = await call(lambda: self.redis.zrevrangebyscore(index, newest, "-inf", start, _PAGE))  # noqa: B023
+            # By creation, not by place: jobs come and go meanwhile.
+            rows: list[tuple[bytes, float]] = await call(
+                lambda: self.redis.zrevrangebyscore(index, newest, "-inf", passed, _PAGE, withscores=True)  # noqa: B023
+            )
+            ids = [job_id for job_id, _ in rows]
             records = await call(lambda: self._read_all(ids))  # noqa: B023
             gone = [job_id for job_id, record in zip(ids, records, strict=True) if record is None]
             if gone:
@@ -137,7 +140,9 @@ class JobRecords:
             found += [job for job in records if job is not None and wanted.fits(job)]
             if len(ids) < _PAGE:
                 break
-            start += len(ids) - len(gone)
+            oldest = rows[-1][1]
+            same = sum(created == oldest and job_id not in gone for job_id, created in rows)
+            newest, passed = oldest, same + (passed if oldest == newest else 0)
         return found[:limit]
 
     async def _read_all(self, ids: list[bytes]) -> list[Job | None]:

@@ -264,6 +264,47 @@ async def test_jobs_behind_one_whose_record_has_gone_are_listed(
     assert [job.id for job in await records.find(JobFilter(), 1)] == [older.id]
 
 
+@pytest.mark.parametrize("is_coming", [True, False])
+async def test_each_job_is_listed_once_while_another_comes_or_goes(
+    records: JobRecords, monkeypatch: pytest.MonkeyPatch, is_coming: bool
+) -> None:
+    """Given more than a page of them, and a change of the index between two pages."""
+    monkeypatch.setattr("service.cluster.job_records._PAGE", 2)
+    jobs = [Job.new(replace(request(), created=float(number))) for number in range(5, 0, -1)]
+    for job in jobs:
+        await records.add(job)
+    read_all, changes = JobRecords._read_all, [True]
+
+    async def read_while_it_changes(self: JobRecords, ids: list[bytes]) -> list[Job | None]:
+        if changes:
+            changes.pop()
+            if is_coming:
+                await records.add(Job.new(replace(request(), created=6.0)))
+            else:
+                await records.redis.zrem("batch:jobs:all", jobs[0].id)
+        return await read_all(self, ids)
+
+    monkeypatch.setattr(JobRecords, "_read_all", read_while_it_changes)
+
+    found = await records.find(JobFilter(), 9)
+
+    assert (changes, [job.id for job in found]) == ([], [job.id for job in jobs])
+
+
+async def test_jobs_of_the_same_moment_are_all_listed(records: JobRecords, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given more of them than a page has, between others; the record of one has gone."""
+    monkeypatch.setattr("service.cluster.job_records._PAGE", 2)
+    jobs = [Job.new(replace(request(), created=created)) for created in (4.0, *[3.0] * 6, 2.0, 1.0)]
+    for job in jobs:
+        await records.add(job)
+    await records.redis.delete(f"batch:jobs:record:{jobs.pop(3).id}")
+
+    found = await records.find(JobFilter(), 20)
+
+    assert sorted(job.id for job in found) == sorted(job.id for job in jobs)
+    assert [job.request.created for job in found] == [job.request.created for job in jobs]
+
+
 async def test_a_job_that_is_recorded_again_stays_as_it_is(records: JobRecords) -> None:
     """Given a submission whose answer was lost, and a run that has begun meanwhile."""
     job = Job.new(request())
