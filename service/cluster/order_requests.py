@@ -14,8 +14,10 @@ _PREFIX = "batch:order-request:"
 _INSTANCE, _TOKEN, _ANSWER = "instance", "token", "answer"
 _REPLACE = """
 -- Race: one that was taken for dead answers, or gives up, what another has begun anew by now. That stays.
--- KEYS: request. ARGV: what is there, what is to be there, seconds to keep. Returns whether it was there.
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+-- KEYS: request. ARGV: what is there, or was until Redis lost it; what is to be there, seconds to keep.
+-- Returns whether it is.
+local known = redis.call('GET', KEYS[1])
+if known and known ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 return 1
 """

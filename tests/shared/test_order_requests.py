@@ -194,3 +194,16 @@ async def test_who_leaves_while_an_answer_is_being_kept_loses_nothing(
     redis.thaw()
 
     assert await begun_once_told(second, "key") == ANSWER
+
+
+async def test_an_answer_is_kept_though_redis_has_lost_who_worked_on_it(
+    redis: RedisServer, instances: tuple[RedisLink, RedisLink]
+) -> None:
+    """Given an order that was made meanwhile: the next request with its key must not make another."""
+    first, second = map(SharedOrderRequests, instances)
+    await first.begin("key")
+    redis.command("FLUSHALL")
+
+    await first.finish("key", ANSWER)
+
+    assert await second.begin("key") == ANSWER
