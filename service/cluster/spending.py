@@ -15,7 +15,7 @@ RESERVE = """
 -- Race: two that want the last credit of a day. One of them gets it.
 -- KEYS: the day. ARGV: image key, limit (-1: none), seconds to keep, reservation. Returns whether it may be bought.
 local held = redis.call('HGET', KEYS[1], ARGV[1])
-if held == 'bought' then return 1 end
+if held and string.find(held, 'bought', 1, true) then return 1 end
 if not held and tonumber(ARGV[2]) >= 0 and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
 if not (held and string.find(held, ARGV[4], 1, true)) then -- a call that was repeated counts once
     redis.call('HSET', KEYS[1], ARGV[1], (held or '') .. ' ' .. ARGV[4])
@@ -25,9 +25,12 @@ return 1
 """
 CONFIRM = """
 -- Race: two that have bought the same image. One of them is the first.
--- KEYS: the day. ARGV: image key, seconds to keep. Returns whether it was not known to be bought.
-if redis.call('HGET', KEYS[1], ARGV[1]) == 'bought' then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], 'bought')
+-- KEYS: the day. ARGV: image key, seconds to keep, reservation. Returns whether it is the one that bought it.
+local held = redis.call('HGET', KEYS[1], ARGV[1])
+if held and string.find(held, 'bought', 1, true) then
+    return held == 'bought ' .. ARGV[3] and 1 or 0 -- a call that was repeated is still the first
+end
+redis.call('HSET', KEYS[1], ARGV[1], 'bought ' .. ARGV[3])
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1
 """
@@ -35,7 +38,7 @@ RELEASE = """
 -- Race: one that is refused while others have reserved the same image, or bought it. Theirs stays counted.
 -- KEYS: the day. ARGV: image key, reservation.
 local held = redis.call('HGET', KEYS[1], ARGV[1])
-if not held or held == 'bought' then return end
+if not held or string.find(held, 'bought', 1, true) then return end
 local others = string.gsub(held, ' ' .. ARGV[2], '')
 if others == '' then redis.call('HDEL', KEYS[1], ARGV[1]) else redis.call('HSET', KEYS[1], ARGV[1], others) end
 """
@@ -84,7 +87,7 @@ class SharedSpending:
 
     async def confirm(self, reservation: Reservation) -> bool:
         try:
-            return bool(await self._call(self._confirm, reservation, _KEPT_SECONDS))
+            return bool(await self._call(self._confirm, reservation, _KEPT_SECONDS, reservation.id))
         except Unavailable:
             return True  # as is most likely: an image is bought once
 

@@ -1,7 +1,7 @@
 """The day's credits of several instances are one number."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import nullcontext, suppress
 
 import pytest
@@ -111,15 +111,36 @@ async def reserved_once_free(credits_today: SharedSpending, key: str) -> None:
 
 async def test_a_refusal_gives_back_only_its_own_credit(one_left: SharedSpending) -> None:
     """Two renditions of an image are downloaded: until the second has its answer, it may be what is bought."""
-    refused, bought = await reserved(one_left, "a.0"), await reserved(one_left, "a.0")
+    refused, bought, again = [await reserved(one_left, "a.0") for _ in range(3)]
 
     await one_left.release(refused)
     meanwhile = await one_left.reserve("b.0")
-    confirmed = [await one_left.confirm(bought) for _ in range(2)]
+    confirmed = [await one_left.confirm(one) for one in (bought, again)]
 
     assert meanwhile is None
     assert confirmed == [True, False]
     assert await one_left.reserve("b.0") is None
+    assert await one_left.spent() == 1
+
+
+async def test_what_is_confirmed_by_a_call_that_was_repeated_is_bought_by_it(
+    one_left: SharedSpending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given an answer of Redis that was lost: the image counts as bought all the same, and nobody gives it back."""
+    bought, other = await reserved(one_left, "a.0"), await reserved(one_left, "a.0")
+    with monkeypatch.context() as patch:
+        call = one_left._redis.call
+
+        async def call_twice(command: Callable[[], Awaitable[object]]) -> object:
+            await call(command)
+            return await call(command)
+
+        patch.setattr(one_left._redis, "call", call_twice)
+
+        assert await one_left.confirm(bought)
+
+    assert not await one_left.confirm(other)
+    await one_left.release(other)
     assert await one_left.spent() == 1
 
 
@@ -252,4 +273,4 @@ async def test_a_credit_is_counted_on_the_day_on_which_it_was_reserved(
 
     assert await one_left.spent() == 1
     assert await one_left.reserve("c.0") is None
-    assert await one_left._redis.redis.hget(f"batch:credits:{bought.day}", "a.0") == b"bought"
+    assert await one_left._redis.redis.hget(f"batch:credits:{bought.day}", "a.0") == b"bought " + bought.id.encode()
