@@ -53,12 +53,13 @@ return redis.call('HGET', KEYS[1], 'end')
 """
 FOLLOW_UP = """
 -- Race: an attempt that ends after its callback was begun anew, or its record has gone. What is there then stays so.
--- KEYS: record. ARGV: field, its value, attempts before (-1: any number), seconds to keep it at least (0: as before).
+-- KEYS: record. ARGV: field, its value, the one before ('': any), seconds to keep it at least (0: as before).
 -- Returns whether it was written, by this call or by one before it whose answer was lost.
 if redis.call('HEXISTS', KEYS[1], 'request') == 0 then return 0 end
 local known = redis.call('HGET', KEYS[1], ARGV[1])
-if ARGV[3] ~= '-1' and known and known ~= ARGV[2] and cjson.decode(known).attempts ~= tonumber(ARGV[3]) then
-  return 0
+if ARGV[3] ~= '' and known and known ~= ARGV[2] then
+  local now, before = cjson.decode(known), cjson.decode(ARGV[3])
+  if now.attempts ~= before.attempts or now.next_at ~= before.next_at then return 0 end
 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 if ARGV[4] ~= '0' then redis.call('EXPIRE', KEYS[1], ARGV[4], 'GT') end
@@ -166,13 +167,13 @@ class JobRecords:
         known: bytes | None = await call(lambda: self._end(keys=keys, args=[job.id, state, expires, kept, now]))
         return known is not None and known.decode() == state
 
-    async def write_follow_up(self, job_id: str, by: FollowUp, after: int = -1) -> bool:
+    async def write_follow_up(self, job_id: str, by: FollowUp, before: FollowUp | None = None) -> bool:
         """Keep the state of a job's callback or delivery; False when there is no such job.
 
-        With `after` also when another number of attempts is on record: it was begun anew.
+        With `before` also when another one is on record: it was begun anew.
         """
         field, kept = ("callback", _KEPT_WITH_CALLBACK) if isinstance(by, Callback) else ("delivery", 0)
-        arguments = [field, by.dump(), after, kept]
+        arguments = [field, by.dump(), before.dump() if before else "", kept]
         return bool(await call(lambda: self._follow_up(keys=[_record(job_id)], args=arguments)))
 
     async def counts(self) -> Mapping[Status, int]:

@@ -153,11 +153,12 @@ class SharedJobs:
         job = await self.get(job_id)
         if job is None or not job.is_final:
             return job
-        if not await self._records.write_follow_up(job_id, Callback()):
+        callback = Callback.begun_anew()
+        if not await self._records.write_follow_up(job_id, callback):
             return None
         again = self._docket.replace(_CALL_BACK, when=datetime.now(UTC), key=_callback_of(job_id))
         await call(lambda: again(job_id))
-        return replace(job, callback=Callback())
+        return replace(job, callback=callback)
 
     async def _schedule_callback(self, job: Job) -> None:
         if job.follow_up_due is not None:
@@ -221,10 +222,10 @@ class SharedJobs:
     ) -> None:
         """docket's task: an attempt at a delivery, or a callback; the next one is the same task, later."""
         job = await until_available(lambda: self.get(job_id))
-        while self._work is not None and job is not None and job.follow_up_due is not None:
-            after = job.attempts_to_follow_up
-            by = await self._within(session, f"{_callback_of(job_id)} {after}", self._work.follow_up(job))
-            if not await until_available(lambda: self._records.write_follow_up(job_id, by, after)):  # noqa: B023
+        while self._work is not None and job is not None and (before := job.follow_up) is not None:
+            name = f"{_callback_of(job_id)} {before.attempts} {before.next_at}"
+            by = await self._within(session, name, self._work.follow_up(job))
+            if not await until_available(lambda: self._records.write_follow_up(job_id, by, before)):  # noqa: B023
                 return  # it was begun anew meanwhile, or its record has gone
             if by.next_at is not None:
                 retry.at(datetime.fromtimestamp(by.next_at, UTC))

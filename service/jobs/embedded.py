@@ -99,7 +99,8 @@ class EmbeddedJobs:
         return is_first
 
     async def repeat_callback(self, job_id: str) -> Job | None:
-        job = await self._durably(lambda connection: table.save_follow_up(connection, job_id, Callback()))
+        again = Callback.begun_anew()
+        job = await self._durably(lambda connection: table.save_follow_up(connection, job_id, again))
         if job is None:
             return await self.get(job_id)
         if (task := self._tasks.pop(_follow_up_of(job), None)) is not None:
@@ -162,7 +163,7 @@ class EmbeddedJobs:
                 table.save_follow_up,
                 job_id=job.id,
                 by=await work.follow_up(known),
-                after=known.attempts_to_follow_up,
+                before=known.follow_up,
             )
             known = await self._until_written(save)
 

@@ -52,6 +52,11 @@ class Callback(_FollowUp):
     """When the next attempt is made (epoch seconds)."""
 
     @classmethod
+    def begun_anew(cls) -> Self:
+        """To be made at once, and unlike any that was begun before."""
+        return cls(next_at=time.time())
+
+    @classmethod
     def load(cls, text: str) -> Self:
         values = json.loads(text)
         return cls(**{**values, "state": CallbackState(values["state"])})
@@ -178,17 +183,17 @@ class Job:
         return is_pending and self.is_final and not self.delivery_is_pending
 
     @property
-    def follow_up_due(self) -> float | None:
-        """When the next attempt at its delivery or callback is due (epoch seconds; 0: now); None: there is none."""
-        if self.delivery is not None and self.delivery_is_pending:
-            return self.delivery.next_at or 0.0
-        return (self.callback.next_at or 0.0) if self.callback is not None and self.callback_is_pending else None
+    def follow_up(self) -> FollowUp | None:
+        """What is due next, as it stands: its delivery, or its callback."""
+        if self.delivery_is_pending:
+            return self.delivery
+        return self.callback if self.callback_is_pending else None
 
     @property
-    def attempts_to_follow_up(self) -> int:
-        """Attempts so far at what is due next: its delivery, or its callback."""
-        due = self.delivery if self.delivery_is_pending else self.callback
-        return due.attempts if due is not None else 0
+    def follow_up_due(self) -> float | None:
+        """When the next attempt at its delivery or callback is due (epoch seconds; 0: now); None: there is none."""
+        due = self.follow_up
+        return None if due is None else due.next_at or 0.0
 
     @classmethod
     def new(cls, request: JobRequest) -> Self:

@@ -61,13 +61,15 @@ def save(connection: sqlite3.Connection, job: Job) -> bool:
     return True
 
 
-def save_follow_up(connection: sqlite3.Connection, job_id: str, by: FollowUp, after: int | None = None) -> Job | None:
+def save_follow_up(
+    connection: sqlite3.Connection, job_id: str, by: FollowUp, before: FollowUp | None = None
+) -> Job | None:
     """Write the state of a job's callback or delivery; the job, if it is known and has ended.
 
-    With `after` only if so many attempts at it are on record: else it was begun anew.
+    With `before` only if that is on record: else it was begun anew.
     """
     job = read(connection, job_id)
-    if job is None or not job.is_final or after not in (None, job.attempts_to_follow_up):
+    if job is None or not job.is_final or before not in (None, job.follow_up):
         return None
     column = "callback" if isinstance(by, Callback) else "delivery"
     connection.execute(f"UPDATE job_records SET {column} = ? WHERE id = ?", (by.dump(), job_id))  # noqa: S608  # our own words

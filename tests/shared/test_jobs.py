@@ -226,8 +226,8 @@ async def test_a_callback_makes_no_record_go_earlier(records: JobRecords, expire
 
 async def test_what_becomes_of_a_callback_makes_no_record(records: JobRecords) -> None:
     """Given a Redis that has lost its data during the attempt: nothing would ever remove what was written there."""
-    for after in (-1, 0):
-        assert not await records.write_follow_up("lost", Callback(attempts=1), after)
+    for before in (None, Callback()):
+        assert not await records.write_follow_up("lost", Callback(attempts=1), before)
 
     assert await records.redis.keys() == []
 
@@ -236,16 +236,16 @@ async def test_what_becomes_of_a_callback_may_be_written_twice(records: JobRecor
     """Given an answer of Redis that was lost; what was begun anew meanwhile is not written over."""
     job = Job.new(request(callback_url=URL))
     await records.add(job)
-    attempted = Callback(attempts=1, next_at=5.0)
+    attempted, anew = Callback(attempts=1, next_at=5.0), Callback.begun_anew()
 
-    written = [await records.write_follow_up(job.id, attempted, 0) for _ in range(2)]
-    await records.write_follow_up(job.id, Callback())
-    late = await records.write_follow_up(job.id, Callback(attempts=2), 1)
+    written = [await records.write_follow_up(job.id, attempted, Callback()) for _ in range(2)]
+    await records.write_follow_up(job.id, anew)
+    late = [await records.write_follow_up(job.id, Callback(attempts=2), one) for one in (attempted, Callback())]
 
-    assert (written, late) == ([True, True], False)
+    assert (written, late) == ([True, True], [False, False])
     known = await records.get(job.id)
     assert known is not None
-    assert known.callback == Callback()
+    assert known.callback == anew
 
 
 async def test_jobs_behind_one_whose_record_has_gone_are_listed(
@@ -458,7 +458,7 @@ def told_by(answers: Sequence[Job | Exception | None], steps: list[object]) -> S
             raise answer
         return answer
 
-    async def write_follow_up(_: str, by: object, after: int = -1) -> bool:
+    async def write_follow_up(_: str, by: object, before: object = None) -> bool:
         steps.append(by)
         return True
 
@@ -503,8 +503,10 @@ async def test_only_the_receiver_of_a_job_that_has_ended_is_told_again(is_ended:
 
     again = await told_by([known], steps).repeat_callback(job.id)
 
-    assert again == (replace(known, callback=Callback()) if is_ended else job)
-    assert steps == ([Callback(), (f"callback:{job.id}", job.id)] if is_ended else [])
+    assert again is not None
+    assert again == replace(known, callback=again.callback)
+    assert steps == ([again.callback, (f"callback:{job.id}", job.id)] if is_ended else [])
+    assert (again.callback != known.callback) is is_ended
 
 
 @pytest.mark.parametrize("is_first", [True, False])

@@ -325,7 +325,8 @@ async def test_a_callback_can_be_repeated(engine: JobEngine) -> None:
         await when_callback(engine, job.id, CallbackState.DELIVERED)
 
     assert renewed is not None
-    assert renewed.callback == Callback()
+    assert renewed.callback is not None
+    assert renewed.callback.attempts == 0
     assert [called.id for called in tasks.callbacks] == [waiting.id, job.id, job.id]
 
 
@@ -333,7 +334,7 @@ async def test_a_callback_is_repeated_also_while_its_last_attempt_is_made(engine
     """What comes of that one is not what comes of the repetition."""
     async with running(engine) as tasks:
         tasks.answers = [before := Callback(attempts=9, next_at=time.time())]
-        tasks.last_answer = Callback(state=CallbackState.FAILED, attempts=10)
+        tasks.held_answer = Callback(state=CallbackState.FAILED, attempts=10)
         job, _ = await engine.submit(request(callback_url=URL))
         await tasks.until(lambda: len(tasks.callbacks) == 2)
 
@@ -343,15 +344,30 @@ async def test_a_callback_is_repeated_also_while_its_last_attempt_is_made(engine
         await when_callback(engine, job.id, CallbackState.DELIVERED)
 
     assert renewed is not None
-    assert renewed.callback == Callback()
-    assert [called.callback for called in tasks.callbacks] == [Callback(), before, Callback()]
+    assert [called.callback for called in tasks.callbacks] == [Callback(), before, renewed.callback]
+
+
+async def test_a_callback_is_repeated_also_while_its_first_attempt_is_made(engine: JobEngine) -> None:
+    """Its receiver wants no more: it does not answer for the repetition, which an administrator asked for."""
+    async with running(engine) as tasks:
+        tasks.held_answer = Callback(state=CallbackState.STOPPED, attempts=1)
+        job, _ = await engine.submit(request(callback_url=URL))
+        await tasks.until(lambda: len(tasks.callbacks) == 1)
+
+        renewed = await engine.repeat_callback(job.id)
+        tasks.callback_gate.set()
+        await tasks.until(lambda: len(tasks.callbacks) == 2)
+        await when_callback(engine, job.id, CallbackState.DELIVERED)
+
+    assert renewed is not None
+    assert [called.callback for called in tasks.callbacks] == [Callback(), renewed.callback]
 
 
 async def test_a_callback_is_repeated_also_while_its_last_attempt_ends(engine: JobEngine) -> None:
     """What comes of that one is about to be written as the repetition is."""
     async with running(engine) as tasks:
         tasks.answers = [Callback(attempts=9, next_at=time.time())]
-        tasks.last_answer = Callback(state=CallbackState.FAILED, attempts=10)
+        tasks.held_answer = Callback(state=CallbackState.FAILED, attempts=10)
         job, _ = await engine.submit(request(callback_url=URL))
         await tasks.until(lambda: len(tasks.callbacks) == 2)
 
@@ -362,7 +378,8 @@ async def test_a_callback_is_repeated_also_while_its_last_attempt_ends(engine: J
         await tasks.until(lambda: len(tasks.callbacks) == 3)
         await when_callback(engine, job.id, CallbackState.DELIVERED)
 
-    assert tasks.callbacks[-1].callback == Callback()
+    assert tasks.callbacks[-1].callback is not None
+    assert tasks.callbacks[-1].callback.attempts == 0
 
 
 async def test_callbacks_outlive_the_process(location: str) -> None:

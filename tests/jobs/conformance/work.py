@@ -60,8 +60,8 @@ class Tasks:
         self.then: Callable[[Job], None] | None = None
         self.answers: list[Callback] = []
         """What attempts at callbacks come to, one after the other; then all are delivered."""
-        self.last_answer: Callback | None = None
-        """What the attempt after nine others comes to, once `callback_gate` is set."""
+        self.held_answer: Callback | None = None
+        """What the attempt of its number comes to, the first time, once `callback_gate` is set."""
         self.callback_gate = asyncio.Event()
         self.deliveries: list[Job] = []
         self.delivered: list[Delivery] = []
@@ -91,9 +91,11 @@ class Tasks:
     async def _call_back(self, job: Job) -> Callback:
         self.callbacks.append(job)
         self._changed.set()
-        if self.last_answer is not None and job.callback is not None and job.callback.attempts == 9:
+        held = self.held_answer
+        if held is not None and job.callback is not None and job.callback.attempts == held.attempts - 1:
+            self.held_answer = None
             await self.callback_gate.wait()
-            return self.last_answer
+            return held
         return self.answers.pop(0) if self.answers else DELIVERED
 
     async def _deliver(self, job: Job) -> Delivery:
