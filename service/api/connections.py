@@ -71,6 +71,17 @@ class Connection(web.RequestHandler):
             self._peer = None
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        """Take what comes; at a stop also the rest of a request in progress, of which aiohttp takes nothing more."""
+        if self._current_request is None:
+            super().data_received(data)
+            return
+        is_closing, is_stopping = self._close, self._force_close
+        self._close = self._force_close = False
+        super().data_received(data)
+        self._close |= is_closing
+        self._force_close |= is_stopping
+
     @property
     def awaits_first_request(self) -> bool:
         """It was made, and no head of a request has come in yet."""

@@ -5,11 +5,13 @@ import errno
 import socket
 
 import pytest
+from aiohttp import web
 from yarl import URL
 
 from service.api import accepting
 from service.api.accepting import _AT_ONCE
 from tests.support.client import TIMEOUT, StartService
+from tests.support.samples import ORDER
 from tests.support.transport import yield_to_loop
 
 _PROBE = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -79,6 +81,34 @@ async def test_a_connection_without_a_request_ends(start_service: StartService) 
         await service.stop()
 
     assert received(connection) == b""
+
+
+async def test_a_request_whose_body_is_still_coming_is_answered(
+    start_service: StartService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a stop that waits for what is in progress; the next request of this connection is not."""
+    shutdown, waiting = web.Server.shutdown, asyncio.Event()
+
+    async def shut_down(server: web.Server, timeout: float | None = None) -> None:
+        waiting.set()
+        await shutdown(server, TIMEOUT)
+
+    monkeypatch.setattr(web.Server, "shutdown", shut_down)
+    service = await start_service()
+    body = f'{{"path": "/v1/orders/{ORDER}/images"}}'.encode()
+    head = b"POST /v1/links HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    connection = connect(service.url)
+    connection.sendall(head % len(body) + body[:9])
+    stopping = asyncio.ensure_future(service.stop())
+    await waiting.wait()
+    await yield_to_loop()
+
+    connection.sendall(body[9:] + _PROBE)
+    await stopping
+
+    answer = received(connection)
+    assert answer[:12] == b"HTTP/1.1 201"
+    assert answer.count(b"HTTP/1.1 ") == 1
 
 
 async def test_a_stop_is_told_to_who_asks_at_once(start_service: StartService) -> None:
