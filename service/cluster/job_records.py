@@ -9,7 +9,7 @@ batch:jobs:ended:STATUS  sorted sets of ids, by expiry
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -134,7 +134,7 @@ class JobRecords:
                 lambda: self.redis.zrevrangebyscore(index, newest, "-inf", passed, _PAGE, withscores=True)  # noqa: B023
             )
             ids = [job_id for job_id, _ in rows]
-            records = await call(lambda: self._read_all(ids))  # noqa: B023
+            records = await self.read([job_id.decode() for job_id in ids])
             gone = [job_id for job_id, record in zip(ids, records, strict=True) if record is None]
             if gone:
                 await call(lambda: self.redis.zrem(index, *gone))  # noqa: B023
@@ -146,11 +146,16 @@ class JobRecords:
             newest, passed = oldest, same + (passed if oldest == newest else 0)
         return found[:limit]
 
-    async def _read_all(self, ids: list[bytes]) -> list[Job | None]:
-        async with self.redis.pipeline(transaction=False) as pipeline:
-            for job_id in ids:
-                pipeline.hmget(_record(job_id.decode()), *_FIELDS)
-            return [_job_of(fields) for fields in await pipeline.execute()]
+    async def read(self, ids: Sequence[str]) -> list[Job | None]:
+        """What is known of each of these."""
+
+        async def read_all() -> list[Job | None]:
+            async with self.redis.pipeline(transaction=False) as pipeline:
+                for job_id in ids:
+                    pipeline.hmget(_record(job_id), *_FIELDS)
+                return [_job_of(fields) for fields in await pipeline.execute()]
+
+        return await call(read_all) if ids else []
 
     async def save(self, job: Job) -> bool:
         """Keep the state of a job that has not ended; whether that is so."""

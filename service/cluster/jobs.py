@@ -18,6 +18,7 @@ from uuid import uuid4
 from docket import Docket, Retry, Worker
 from docket.dependencies import Dependency, current_worker
 
+from service.background import repeat
 from service.cluster.job_records import JobRecords, call, until_available
 from service.jobs.engine import JobEnded, JobFilter, Work
 from service.jobs.job import Callback, Job, JobRequest, Status
@@ -41,6 +42,8 @@ _HEARTBEAT = timedelta(seconds=15)  # only tells docket's own tools of this work
 _RETRY = Retry(None, _AFTER_FAULT)
 _SUBMIT_SECONDS = 1.4
 _LOOK_SECONDS = 0.5
+# Whoever runs a job that was cancelled is told; what says so may be lost.
+_CANCELLED_SECONDS = 2.0
 # So long a message waits for its record, which is written right after it.
 _RECORD_ATTEMPTS, _RECORD_PAUSE = 10, timedelta(seconds=1)
 _STOP_SECONDS, _CANCEL_AGAIN_SECONDS = 10.0, 5.0
@@ -144,7 +147,7 @@ class SharedJobs:
 
     async def cancel(self, job: Job) -> bool:
         is_first = await self._records.end(job)
-        with suppress(JobsUnavailable):  # the end on record is what counts: whoever runs the job meets it
+        with suppress(JobsUnavailable):  # the end on record is what counts: whoever runs the job looks there
             await self._schedule_callback(job)
             await call(lambda: self._docket.cancel(job.id))
         return is_first
@@ -184,10 +187,12 @@ class SharedJobs:
         )
         async with worker:
             working = asyncio.create_task(worker.run_forever(), name="jobs")
+            looking = asyncio.create_task(repeat("cancelled jobs", self._stop_cancelled, every=_CANCELLED_SECONDS))
             try:
                 await asyncio.wait([working])
                 raise RuntimeError("the worker ended")
             finally:
+                looking.cancel()
                 working.cancel()  # first: of tasks that end cancelled from now on docket leaves the messages
                 runs = list(self._runs.values())
                 for run in runs:
@@ -195,6 +200,15 @@ class SharedJobs:
                 if runs:
                     await asyncio.wait(runs, timeout=_STOP_SECONDS)
                 await _end_of(working)
+
+    async def _stop_cancelled(self) -> None:
+        """End the runs of jobs that were cancelled, where docket did not hear of it or has lost sight of them."""
+        with suppress(JobsUnavailable):
+            for job in await self._records.read(list(self._runs)):
+                if job is not None and job.status is Status.CANCELLED:
+                    await self._schedule_callback(job)
+                    if (run := self._runs.get(job.id)) is not None:
+                        run.cancel()
 
     async def _run_job(
         self,

@@ -162,6 +162,25 @@ async def test_a_job_stops_though_who_cancelled_it_has_left(
         assert (await jobs.get(job.id)).status is Status.CANCELLED
 
 
+async def test_a_job_stops_though_its_cancelling_was_not_heard(
+    redis: RedisServer, records: JobRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given who runs it, whose connection broke at that moment: it would buy on. The receiver is told."""
+    monkeypatch.setattr("service.cluster.jobs._CANCELLED_SECONDS", _PAUSE)
+    async with open_engine(f"shared:{redis.url}") as engine, running(engine) as tasks:
+        tasks.gate.clear()
+        job, other = [(await engine.submit(request(callback_url=URL)))[0] for _ in range(2)]
+        await tasks.until(lambda: len(tasks.runs) == 2)
+
+        await records.end(ended(job, Status.CANCELLED))
+
+        await tasks.until(lambda: tasks.cancelled == [job.id] and len(tasks.callbacks) == 1)
+        tasks.gate.set()
+        await tasks.until(lambda: tasks.finished == [other.id])
+
+    assert tasks.callbacks[0].id == job.id
+
+
 async def test_an_end_whose_answer_was_lost_is_the_end(redis: RedisServer, records: JobRecords) -> None:
     """Told twice, it is on record once, and both times whoever told it is right; another end is not."""
     async with open_engine(f"shared:{redis.url}") as engine:
@@ -273,18 +292,18 @@ async def test_each_job_is_listed_once_while_another_comes_or_goes(
     jobs = [Job.new(replace(request(), created=float(number))) for number in range(5, 0, -1)]
     for job in jobs:
         await records.add(job)
-    read_all, changes = JobRecords._read_all, [True]
+    read, changes = JobRecords.read, [True]
 
-    async def read_while_it_changes(self: JobRecords, ids: list[bytes]) -> list[Job | None]:
+    async def read_while_it_changes(self: JobRecords, ids: Sequence[str]) -> list[Job | None]:
         if changes:
             changes.pop()
             if is_coming:
                 await records.add(Job.new(replace(request(), created=6.0)))
             else:
                 await records.redis.zrem("batch:jobs:all", jobs[0].id)
-        return await read_all(self, ids)
+        return await read(self, ids)
 
-    monkeypatch.setattr(JobRecords, "_read_all", read_while_it_changes)
+    monkeypatch.setattr(JobRecords, "read", read_while_it_changes)
 
     found = await records.find(JobFilter(), 9)
 
