@@ -51,6 +51,13 @@ if redis.call('HSETNX', KEYS[1], 'end', ARGV[2]) == 1 then
 end
 return redis.call('HGET', KEYS[1], 'end')
 """
+FORGET = """
+-- Jobs go by their TTL, and leave the index here: the oldest, a few with each new one.
+-- KEYS: index. ARGV: prefix of records.
+for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, 3)) do
+  if redis.call('EXISTS', ARGV[1] .. id) == 0 then redis.call('ZREM', KEYS[1], id) end
+end
+"""
 FOLLOW_UP = """
 -- Race: an attempt that ends after its callback was begun anew, or its record has gone. What is there then stays so.
 -- KEYS: record. ARGV: field, its value, the one before ('': any), seconds to keep it at least (0: as before).
@@ -118,6 +125,7 @@ class JobRecords:
             pipeline.hsetnx("batch:jobs:open", job.id, job.status)
             for index in ("batch:jobs:all", *([f"batch:jobs:of:{owner}"] if owner else [])):
                 pipeline.zadd(index, {job.id: job.request.created})
+                pipeline.eval(FORGET, 1, index, _record(""))
             return bool((await pipeline.execute())[0])
 
     async def get(self, job_id: str) -> Job | None:

@@ -267,6 +267,23 @@ async def test_what_becomes_of_a_callback_may_be_written_twice(records: JobRecor
     assert known.callback == anew
 
 
+async def test_the_index_does_not_grow_with_jobs_that_have_gone(records: JobRecords) -> None:
+    """Although nobody lists them."""
+    lasting, *gone = [Job.new(replace(request(owner="somebody"), created=float(number))) for number in range(9)]
+    for job in (lasting, *gone):
+        await records.add(job)
+    for job in gone:
+        await records.redis.delete(f"batch:jobs:record:{job.id}")
+
+    newer = [Job.new(replace(request(owner="somebody"), created=float(number))) for number in range(10, 13)]
+    for job in newer:
+        await records.add(job)
+
+    left = [job.id.encode() for job in (lasting, *newer)]
+    for index in ("batch:jobs:all", "batch:jobs:of:somebody"):
+        assert await records.redis.zrange(index, 0, -1) == left
+
+
 async def test_jobs_behind_one_whose_record_has_gone_are_listed(
     records: JobRecords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
