@@ -74,7 +74,7 @@ class Follower:
                 changed = grown.next()
                 is_there = await self._lists.read(live)
                 is_free = live.state != State.BUILDING or live.owner in ("", self._redis.instance)
-                if not is_there or is_free or await self._redis.is_dead(live.owner):
+                if not is_there or is_free or await self._redis.is_dead(live.owner) or await self._lost_end(live):
                     return
                 await wait_at_most(changed, BEAT_SECONDS)
 
@@ -131,8 +131,16 @@ class Follower:
         if live.owner == self._redis.instance:
             return None, None, True
         if live.owner and not await self._redis.is_dead(live.owner):
-            return None, None, False
+            return await self._lost_end(live), None, False
         return await self._take_over(live)
+
+    async def _lost_end(self, live: LiveList) -> Record | None:
+        """What S3 has of an archive whose list is quiet for long: a Redis that failed over may have lost its end."""
+        if time.monotonic() - live.quiet_since < LEASE_SECONDS:
+            return None
+        live.quiet_since = time.monotonic()
+        document = await self._documents.get(live.id)
+        return document.record if document is not None else None
 
     async def _take_over(self, live: LiveList) -> tuple[Record | None, str | None, bool]:
         me = self._redis.instance

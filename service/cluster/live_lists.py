@@ -76,10 +76,13 @@ class LiveList:
     settled: dict[str, Any] = field(default_factory=dict)
     is_shared: bool = False
     """All of it is in S3."""
+    quiet_since: float = field(default_factory=time.monotonic, compare=False)
+    """When it last grew, as far as is known here (of `time.monotonic`)."""
 
     def add(self, kind: str, owner: str, data: Any) -> None:
         """The next entry."""
         self.position += 1
+        self.quiet_since = time.monotonic()
         match kind:
             case "begin":
                 self.owner, self.created, self.plan = owner, data["created"], Plan.model_validate(data["plan"])

@@ -208,6 +208,27 @@ async def test_an_archive_is_free_when_no_other_instance_builds_it(
     assert not done
 
 
+async def test_an_archive_whose_end_redis_has_lost_is_that_of_s3(
+    three: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a Redis that failed over to an older state, and a builder that lives and has nothing more to add."""
+    monkeypatch.setattr("service.cluster.following.LEASE_SECONDS", 0.1)
+    first, second, _ = three
+    archive = await begin(first)
+    await settle(first, archive)
+    name = f"batch:list:{archive.id}"
+    entries = [entry for entry, _ in await first.redis.redis.xrange(name)]
+    await first.redis.redis.xdel(name, *entries[2:])
+    followed = second.begin_archive(archive.id)
+
+    async with asyncio.timeout(TIMEOUT):
+        await second.catalogue.wait_until_free(archive.id)
+        is_ours = await second.follow(followed)
+
+    assert len(entries) > 2
+    assert (is_ours, followed.state) == (False, State.COMPLETE)
+
+
 async def test_what_nobody_knows_is_free(three: list[Instance]) -> None:
     """There is nobody to wait for."""
     async with asyncio.timeout(TIMEOUT):
