@@ -139,8 +139,10 @@ class Follower:
         if time.monotonic() - live.quiet_since < LEASE_SECONDS:
             return None
         live.quiet_since = time.monotonic()
-        document = await self._documents.get(live.id)
-        return document.record if document is not None else None
+        with suppress(Unavailable):
+            document = await self._documents.get(live.id)
+            return document.record if document is not None else None
+        return None
 
     async def _take_over(self, live: LiveList) -> tuple[Record | None, str | None, bool]:
         me = self._redis.instance
