@@ -117,10 +117,10 @@ class LocalShareLinks:
 
     async def find(self, maker: str | None, after: str, limit: int) -> Sequence[ShareLink]:
         query = (
-            "SELECT record FROM share_links WHERE link_id > ?1 AND expires > ?2 AND (?3 IS NULL OR maker = ?3)"
-            " ORDER BY link_id LIMIT ?4"
+            "SELECT record FROM share_links WHERE link_id > :after AND expires > :now"
+            " AND (:maker IS NULL OR maker = :maker) ORDER BY link_id LIMIT :limit"
         )
-        values = (after, time.time(), maker, limit)
+        values = {"after": after, "now": time.time(), "maker": maker, "limit": limit}
         rows = await self._database.run(lambda connection: connection.execute(query, values).fetchall())
         return [ShareLink.model_validate_json(record) for (record,) in rows]
 

@@ -136,7 +136,7 @@ async def test_a_proxy_that_does_not_reach_the_service_is_an_interruption(status
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("said", "in_ours"),
     [
         ("wait_timeout: must be a number from 0 to 3600.", "--wait: must be a number from 0 to 3600."),
         ("max_width: must be at least 1.", "--max-width: must be at least 1."),
@@ -145,6 +145,6 @@ async def test_a_proxy_that_does_not_reach_the_service_is_an_interruption(status
         ("rendition: must be name,key=value with max_width.", "rendition: must be name,key=value with max_width."),
     ],
 )
-def test_a_parameter_is_named_by_its_flag(said: str, told: str) -> None:
+def test_a_parameter_is_named_by_its_flag(said: str, in_ours: str) -> None:
     """Where the two differ by more than the dashes before them. Members of a document are not named at all."""
-    assert in_flags(said) == told
+    assert in_flags(said) == in_ours
