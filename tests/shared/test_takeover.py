@@ -229,6 +229,25 @@ async def test_an_archive_whose_end_redis_has_lost_is_that_of_s3(
     assert (is_ours, followed.state) == (False, State.COMPLETE)
 
 
+async def test_a_quiet_builder_is_waited_for_also_where_s3_is_away(
+    three: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That S3 does not say whether the archive has ended is no end."""
+    monkeypatch.setattr("service.cluster.following.LEASE_SECONDS", 0.0)
+    first, second, _ = three
+    archive = await begin(first)
+    cut(second.objects.link)
+
+    async with asyncio.timeout(TIMEOUT):
+        waiting = asyncio.create_task(second.catalogue.wait_until_free(archive.id))
+        done, _ = await asyncio.wait([waiting], timeout=0.3)
+        mend(second.objects.link)
+        await first.archives.release(archive.id)
+        await waiting
+
+    assert not done
+
+
 async def test_what_nobody_knows_is_free(three: list[Instance]) -> None:
     """There is nobody to wait for."""
     async with asyncio.timeout(TIMEOUT):
