@@ -113,8 +113,8 @@ API = (
     ),
     Mutant(
         "api/share_links.py",
-        "(?3 IS NULL OR maker = ?3)",
-        "(?3 IS NULL OR maker >= ?3)",
+        "(:maker IS NULL OR maker = :maker)",
+        "(:maker IS NULL OR maker >= :maker)",
         "a caller sees his own links only",
         "tests/api/test_share_link_records.py",
         "tests/api/test_share_links.py",
