@@ -154,7 +154,7 @@ class JobRunner:
     async def _pause(self, attempt: "Attempt", problem: Problem) -> Job:
         """Wait until it is worth to try again, or end the job when it has been tried for long enough."""
         job, now = attempt.job, time.time()
-        since = job.retrying_since or now
+        since = min(job.retrying_since or now, now)  # later, if the wall clock was put back
         left = since + _RETRY_SECONDS - now
         if left <= 0:
             return await self._end(job, Status.ERROR, problem, attempt.archive)
@@ -289,7 +289,8 @@ def _options_now(job: Job) -> Options:
         options = kept_options(job.request.options)
     except ValidationError as error:
         raise InvalidParameter(*next(wrong_values(Options, error, what="option"))) from None
-    left = job.request.created + options.wait_timeout - time.time()
+    # No more than was asked for, wherever the wall clock has jumped to since.
+    left = min(options.wait_timeout, job.request.created + options.wait_timeout - time.time())
     return options.model_copy(
         update={
             "wait_timeout": max(0.0, left),

@@ -423,6 +423,18 @@ async def test_after_a_quarter_of_an_hour_what_passes_is_the_error() -> None:
     assert records.last.retry_at is None
 
 
+async def test_what_is_met_before_its_time_has_a_quarter_of_an_hour() -> None:
+    """Given a wall clock that was put back since it was first met: it is met now."""
+    records, before = Records(), time.time()
+    later = replace(job(), retrying_since=before + 3600)
+    running = asyncio.create_task(runner(records, Builds(BreakerOpen())).run(later))
+    await records.until(lambda now: now.retry_at is not None)
+    await stop(running)
+
+    assert records.last.retrying_since is not None
+    assert before <= records.last.retrying_since <= time.time()
+
+
 async def test_an_outcome_ends_the_trouble() -> None:
     """The next one has a quarter of an hour of its own."""
     building, records = archive(), Records()
@@ -502,6 +514,18 @@ async def test_a_job_that_goes_on_does_not_refresh_its_images_once_more() -> Non
     await runner(records, builds).run(records.last)
 
     assert [options.refresh for options in builds.asked] == [True, True, False]
+
+
+async def test_a_job_of_the_future_waits_no_longer_than_was_asked_for() -> None:
+    """Given a wall clock that was put back since it was accepted."""
+    records, builds = Records(), Builds(archive())
+    early = job(wait=True, wait_timeout=100)
+    early = replace(early, request=replace(early.request, created=time.time() + 3600))
+    running = asyncio.create_task(runner(records, builds).run(early))
+    await records.until(lambda now: now.status is Status.PROCESSING)
+    await stop(running)
+
+    assert (builds.asked[0].wait, builds.asked[0].wait_timeout) == (True, 100)
 
 
 async def test_a_job_of_an_earlier_version_keeps_what_it_was_accepted_with() -> None:
