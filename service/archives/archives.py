@@ -184,6 +184,8 @@ class Archives:
         it cannot be told whether its images come back.
         """
         if build := self._registry.builds.get(archive_id):
+            if build.archive.readers.is_abandoned:  # it is being dropped
+                raise ArchiveGone
             return build.archive
         record = await self._catalogue.load(archive_id)
         if record is None:

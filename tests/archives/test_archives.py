@@ -288,6 +288,29 @@ class TestJoining:
         assert (second is first, result, second.state) == (False, CacheResult.MISS, State.COMPLETE)
         assert isinstance(first.failure, ArchiveGone)
 
+    async def test_a_build_that_was_abandoned_is_gone_for_who_holds_a_part(
+        self, upstream: FakeUpstream, tmp_path: Path
+    ) -> None:
+        """Also while it is being dropped: the order's URL then has the whole of another one for it, not a 410."""
+        fill_with(upstream, "a")
+        async with open_archives(upstream, tmp_path / "data", grace=0) as system:
+            archive, _ = await system.start()
+            dropping, go_on = asyncio.Event(), asyncio.Event()
+
+            async def forget_slowly(archive_id: str) -> None:
+                dropping.set()
+                await go_on.wait()
+
+            system.catalogue.forget = forget_slowly  # type: ignore[method-assign]
+            await dropping.wait()
+            found = await system.archives.resumable(archive.id, ORDER, Options())
+            with pytest.raises(ArchiveGone):
+                await system.archives.by_id(archive.id)
+            go_on.set()
+            await system.build_is_over(archive)
+
+        assert found is None
+
     async def test_who_waits_joins_only_a_build_that_waits_about_as_long(
         self, system: ArchiveSystem, upstream: FakeUpstream
     ) -> None:
