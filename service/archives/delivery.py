@@ -103,7 +103,7 @@ class Delivery:
             async with asyncio.timeout(self._max_wait):
                 await archive.wait_until(lambda: last is not None and archive.length > last)
         except TimeoutError:
-            archive.readers.keep_for_return()
+            archive.readers.keep_for_return(_RETRY_AFTER)
             raise StillBuilding(retry_after=_RETRY_AFTER) from None
 
     async def _send(

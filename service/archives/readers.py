@@ -77,10 +77,11 @@ class Readers:
         finally:
             self._leave(reader)
 
-    def keep_for_return(self) -> None:
-        """Keep the archive going to its end as long as a reader who was sent away may take to return."""
+    def keep_for_return(self, seconds: float) -> None:
+        """Keep the archive going to its end as long as a reader who was sent away for `seconds` may take to return."""
         reader = self._enter(0, to_the_end=True)
-        asyncio.get_running_loop().call_later(self._grace, self._leave, reader)
+        # He returns somewhat later than that, however short the grace is.
+        asyncio.get_running_loop().call_later(max(self._grace, 2 * seconds), self._leave, reader)
 
     def want_more(self, built: int) -> bool:
         """Whether somebody wants bytes beyond the `built` ones."""

@@ -150,7 +150,7 @@ async def test_a_reader_who_comes_back_in_time_goes_on(readers: Readers, clock: 
 async def test_who_was_sent_away_is_waited_for(clock: FakeClock) -> None:
     """The archive goes on to its end for as long as the grace, and is then nobody's."""
     readers = Readers(WINDOW, 0.05)
-    readers.keep_for_return()
+    readers.keep_for_return(0)
     kept = readers.want_more(1 << 60), readers.count
 
     async with asyncio.timeout(20):
@@ -162,7 +162,16 @@ async def test_who_was_sent_away_is_waited_for(clock: FakeClock) -> None:
 
 async def test_who_was_sent_away_has_the_grace_to_return(readers: Readers) -> None:
     """Until then all of it is wanted; it does not end with the turn that sent him away."""
-    readers.keep_for_return()
+    readers.keep_for_return(0)
+    await yield_to_loop()
+
+    assert (readers.count, readers.want_more(10 * WINDOW)) == (1, True)
+
+
+async def test_who_returns_when_he_was_told_to_is_in_time() -> None:
+    """However short the grace is."""
+    readers = Readers(WINDOW, grace=0)
+    readers.keep_for_return(30)
     await yield_to_loop()
 
     assert (readers.count, readers.want_more(10 * WINDOW)) == (1, True)
