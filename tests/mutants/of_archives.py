@@ -250,7 +250,7 @@ ARCHIVES = (
     ),
     Mutant(
         "archives/readers.py",
-        "call_later(self._grace, self._leave, reader)",
+        "call_later(max(self._grace, 2 * seconds), self._leave, reader)",
         "call_later(0, self._leave, reader)",
         "who was sent away finds the archive going on",
         "tests/archives/test_readers.py",
