@@ -2,6 +2,7 @@
 
 # Parts of words in Persian, Hindi and others, and of many emoji; `str.isprintable` takes them for no letters.
 _JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))
+_NOT_ESCAPED = "\n\t\u200c\u200d"
 
 
 def is_printable(text: str) -> bool:
@@ -18,3 +19,10 @@ def printable(text: str, *, max_length: int = 64) -> str:
     """`text` on one line of at most `max_length` characters (then `...`), `?` in place of what cannot be shown."""
     shown = one_line(text[:max_length], instead="?")
     return shown if len(text) <= max_length else f"{shown}..."
+
+
+def escaped(text: str) -> str:
+    """`text` with an escape in place of every character that cannot be shown, but for line breaks and tabs."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or each in _NOT_ESCAPED else ascii(each)[1:-1] for each in text)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.text import is_printable, one_line, printable
+from service.text import escaped, is_printable, one_line, printable
 
 
 @given(st.text())
@@ -27,3 +27,8 @@ def test_what_is_cut_off_is_said() -> None:
     assert printable("x" * 64) == "x" * 64
     assert printable("x" * 65) == "x" * 64 + "..."
     assert printable("a\nb") == "a?b"
+
+
+def test_what_cannot_be_shown_is_escaped() -> None:
+    """Lines and columns stay."""
+    assert escaped("می\u200cخ\n\ta\x1b[2Jb\u202ec\x9b") == "می\u200cخ\n\ta\\x1b[2Jb\\u202ec\\x9b"

@@ -2,14 +2,16 @@
 
 import logging
 import sys
-from typing import Any, Literal
+from io import StringIO
+from typing import Any, Literal, TextIO
 
 import structlog
 from opentelemetry import trace
 from structlog.tracebacks import ExceptionDictTransformer
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 from service.telemetry.scrub import Scrubber
+from service.text import escaped
 
 
 def configure_logs(log_format: Literal["console", "json"], level: str, scrub: Scrubber | None = None) -> None:
@@ -30,9 +32,7 @@ def configure_logs(log_format: Literal["console", "json"], level: str, scrub: Sc
             structlog.processors.JSONRenderer(),
         ]
         if log_format == "json"
-        else [
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
-        ]
+        else [_escape, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_write_traceback)]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -64,6 +64,17 @@ def _add_trace(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
         event["trace_id"] = trace.format_trace_id(current.trace_id)
         event["span_id"] = trace.format_span_id(current.span_id)
     return event
+
+
+def _escape(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """What others send, a path for example, may hold characters that a terminal obeys."""
+    return {key: escaped(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _write_traceback(out: TextIO, error: ExcInfo) -> None:
+    text = StringIO()
+    structlog.dev.plain_traceback(text, error)
+    out.write(escaped(text.getvalue()))
 
 
 def _scrubbing(scrub: Scrubber) -> Processor:

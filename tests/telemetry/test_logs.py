@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import logging
 import re
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -14,6 +15,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from pydantic import SecretStr
 
 from service.settings import Settings
+from service.telemetry.logs import configure_logs, get_logger
 from service.telemetry.scrub import Scrubber
 from tests.support.collector import Collector
 from tests.support.process import ServiceProcess
@@ -271,3 +273,28 @@ async def test_files_of_the_page_are_logged_for_who_asks(
     everything = ["/", *files, "/version", files[0] + ".no", "/docs/guide"]
     few = ["/", files[0] + ".no", "/docs/guide"]
     assert [path for path in told if path in everything] == (everything if level == "DEBUG" else few)
+
+
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    """The logger of everything, which is as before afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield root
+    root.handlers = handlers
+    root.setLevel(level)
+
+
+def test_no_text_of_others_controls_a_terminal(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither a message or a value of an event, nor an error in a traceback; that keeps its lines."""
+    configure_logs("console", "INFO")
+
+    error = ValueError("error\x1b[31m\nits second line")
+    logging.getLogger("library").error("message\x1b[2J", exc_info=error)
+    get_logger("ours").info("request", path="/path\x1b[1A\u202e")
+
+    log = capsys.readouterr().err
+    assert r"message\x1b[2J" in log
+    assert r"path=/path\x1b[1A\u202e" in log
+    assert "\n" + r"ValueError: error\x1b[31m" + "\nits second line\n" in log
+    assert not any(each in log for each in "\x1b\u202e")
