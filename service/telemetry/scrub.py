@@ -10,7 +10,8 @@ MASK = "***"
 # A shorter secret would mask half of every sentence.
 _MIN_LENGTH = 4
 # Signed addresses carry their secret in the query.
-_QUERY = re.compile(r"""(\bhttps?://[^\s?"'<>\\]+)\?[^\s"'<>\\]+""")
+# (A match takes in a URL without a query too: else each of many such is searched to its end for one.)
+_URL = re.compile(r"""\bhttps?://[^\s"'<>\\]+""")
 _NAMES = r"(?:x-amz-|x-goog-)?(?:signature|sig|security-token|token|secret|api[_-]?key)"
 _PAIR = re.compile(rf"""(?i)\b({_NAMES}=)[^&\s"'<>\\]+""")
 # The token of a share link is the whole of its secret.
@@ -30,7 +31,7 @@ class Scrubber:
         if self._known is not None:
             text = self._known.sub(MASK, text)
         text = _SHARED.sub(rf"\1{MASK}", text)
-        return _PAIR.sub(rf"\1{MASK}", _QUERY.sub(rf"\1?{MASK}", text))
+        return _PAIR.sub(rf"\1{MASK}", _URL.sub(_without_query, text))
 
     def document(self, value: Any) -> Any:
         """The same for every string in a document, the names in its dicts too. Sequences and sets become lists."""
@@ -45,6 +46,11 @@ class Scrubber:
                 return [self.document(part) for part in value]
             case _:
                 return value
+
+
+def _without_query(url: re.Match[str]) -> str:
+    base, _, query = url[0].partition("?")
+    return f"{base}?{MASK}" if query else url[0]
 
 
 def _forms(secret: str) -> set[str]:
