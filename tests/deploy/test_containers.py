@@ -1,5 +1,6 @@
 """The Dockerfile and the Compose file, judged by other people's checkers."""
 
+import asyncio
 import json
 import re
 import subprocess
@@ -7,7 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+from aiohttp import web
+from pytest_aiohttp.plugin import AiohttpServer
 
 from service.settings import Settings
 from tests.deploy.test_kubernetes import STOP_SECONDS
@@ -42,6 +46,31 @@ def test_what_lies_in_the_data_volume_is_not_read_as_settings() -> None:
     assert not Path(workdir).is_relative_to(volume)
     assert f"install -d -o batch -g batch {workdir}" not in dockerfile
     assert not any(line.startswith("COPY") and ".env" in line for line in dockerfile.splitlines())
+
+
+@pytest.mark.parametrize(("status", "is_healthy"), [(200, True), (503, False)])
+async def test_the_check_of_health_asks_the_service_itself(
+    aiohttp_server: AiohttpServer, status: int, *, is_healthy: bool
+) -> None:
+    """Whatever proxy there is for Autoenhance: it would ask its own host."""
+
+    async def livez(request: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    app = web.Application()
+    app.router.add_get("/livez", livez)
+    server = await aiohttp_server(app, host="127.0.0.1")
+    (command,) = re.findall(r"^ +CMD (.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    _, *arguments = json.loads(command)
+
+    check = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *arguments,
+        env={"PORT": str(server.port), "HTTP_PROXY": "http://127.0.0.1:1"},
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+
+    assert (await check.wait() == 0) is is_healthy
 
 
 def test_the_demo_of_the_workflow_keeps_its_zip_where_it_may_write() -> None:
