@@ -17,6 +17,8 @@ Document = TypeVar("Document", bound=BaseModel)
 
 async def read_body(request: web.Request) -> bytes:
     """The whole of a small body. Raises `PayloadTooLarge`, `UploadTimeout`, and `BadRequest` when it cannot be read."""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise BadRequest("The body is compressed, which is not supported.")
     try:
         async with asyncio.timeout(request.app[TIMEOUTS].body):
             return await request.read()

@@ -39,7 +39,13 @@ class Connection(web.RequestHandler):
         loop = asyncio.get_running_loop()
         quiet: Any = None  # what the annotation does not say: no access log
         super().__init__(
-            server, loop=loop, keepalive_timeout=timeouts.idle, lingering_time=timeouts.unread, access_log=quiet
+            server,
+            loop=loop,
+            keepalive_timeout=timeouts.idle,
+            lingering_time=timeouts.unread,
+            access_log=quiet,
+            # Half a megabyte of gzip may be 500: to unpack it, needed or not, keeps all others waiting.
+            auto_decompress=False,
         )
         self._timeouts = timeouts
         self._admission = admission

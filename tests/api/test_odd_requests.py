@@ -1,5 +1,6 @@
 """What is too large, too long, or no HTTP: a clean answer, no traceback, and the next caller is served."""
 
+import gzip
 import json
 import logging
 
@@ -96,6 +97,21 @@ async def test_a_huge_body_is_not_read(service: Service) -> None:
         code, _, body = await caller.answer()
 
         assert (code, json.loads(body)["code"]) == (413, "payload_too_large")
+
+
+async def test_nothing_that_is_sent_is_unpacked(service: Service) -> None:
+    """Neither a body that is asked for, which is refused, nor one that nobody needs, which is read past."""
+    packed = gzip.compress(json.dumps({"question": "Why was my ZIP partial?"}).encode())
+    question = b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b" % (len(packed), packed)
+    async with wire(service) as caller:
+        await caller.send(POST + question)
+        code, _, body = await caller.answer()
+        await caller.send(HEALTH + b"Content-Encoding: gzip\r\nContent-Length: 6\r\n\r\nbroken" + HEALTH + b"\r\n")
+        codes = [(await caller.answer())[0] for _ in range(2)]
+
+    assert code == 400
+    assert json.loads(body)["detail"].startswith("The body is compressed, which is not supported.")
+    assert codes == [200, 200]
 
 
 async def test_no_answer_tells_which_programs_run_here(service: Service) -> None:
