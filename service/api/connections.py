@@ -4,7 +4,7 @@ import asyncio
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -166,7 +166,7 @@ async def listening(app: web.Application, host: str, port: int, *, drain_seconds
         if server is None:
             raise RuntimeError("the runner made no server")
         base_path = app[SETTINGS].base_path
-        server.request_factory = taken_off(base_path, server.request_factory)
+        server.request_factory = _last_if_chunked(taken_off(base_path, server.request_factory))
         admission = Admission(connections_within(raise_file_limit()), app[SETTINGS].trusted_proxies)
         timeouts = app[TIMEOUTS]
 
@@ -179,6 +179,19 @@ async def listening(app: web.Application, host: str, port: int, *, drain_seconds
         await _first_requests(server.connections)
     finally:
         await runner.cleanup()
+
+
+def _last_if_chunked(make_request: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
+    """Makes a request with a chunked body the last one of its connection.
+
+    aiohttp's parser takes the trailer of such a body for a header of the next request, which is another caller's where
+    a proxy shares its connections.
+    """
+
+    def make(message: Any, *others: Any) -> web.BaseRequest:
+        return make_request(message._replace(should_close=True) if message.chunked else message, *others)
+
+    return make
 
 
 async def _first_requests(connections: Iterable[web.RequestHandler]) -> None:

@@ -114,6 +114,19 @@ async def test_nothing_that_is_sent_is_unpacked(service: Service) -> None:
     assert codes == [200, 200]
 
 
+@pytest.mark.parametrize("path", [b"/v1/orders", b"/health"])
+async def test_no_trailer_is_a_header_of_the_next_request(service: Service, path: bytes) -> None:
+    """That may be another caller's: proxies share connections. So it has to come by another one."""
+    trailer = b"Transfer-Encoding: chunked\r\n\r\n0\r\nX-Admin-Token: token\r\n\r\n"
+    async with wire(service) as caller:
+        await caller.send(b"GET %b HTTP/1.1\r\nHost: x\r\n" % path + trailer)
+        _, head, _ = await caller.answer()
+        await caller.send(b"GET /v1/orders HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        assert b"\r\nConnection: close" in head
+        assert await caller.end() == b""
+
+
 async def test_no_answer_tells_which_programs_run_here(service: Service) -> None:
     """Not even the good ones."""
     for path in ("/health", "/", "/nowhere", "/metrics"):
