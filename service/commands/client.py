@@ -14,6 +14,8 @@ from aiohttp import (
     ClientConnectorDNSError,
     ClientConnectorError,
     ClientError,
+    ClientHandlerType,
+    ClientRequest,
     ClientResponse,
     ClientSession,
     ClientTimeout,
@@ -123,6 +125,12 @@ class Service:
         """The address of something of it."""
         return URL(self.url) / path
 
+    def is_at(self, url: URL) -> bool:
+        """Whether an address is the service's own, or the same host's over https instead of http."""
+        own = URL(self.url)
+        is_upgrade = url.host == own.host and (own.scheme, url.scheme) == ("http", "https")
+        return is_upgrade or url.origin() == own.origin()
+
     @asynccontextmanager
     async def session(self) -> AsyncIterator[ClientSession]:
         """Connections that carry what the service asks its callers for."""
@@ -131,8 +139,16 @@ class Service:
             headers["X-API-Key"] = self.api_key
         if self.admin_token:
             headers["X-Admin-Token"] = self.admin_token
+
+        async def keep(request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
+            """Redirects to other hosts get no secrets."""
+            if not self.is_at(request.url):
+                for name in headers:
+                    request.headers.pop(name, None)
+            return await send(request)
+
         timeout = ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_STALL)
-        async with ClientSession(timeout=timeout, headers=headers) as session:
+        async with ClientSession(timeout=timeout, headers=headers, middlewares=(keep,)) as session:
             yield session
 
     async def ask(self, session: ClientSession, method: str, path: str, **more: Any) -> Document:

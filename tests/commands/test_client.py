@@ -2,6 +2,7 @@
 
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from service.archives.names import content_disposition
 from service.commands.client import (
@@ -148,3 +149,47 @@ async def test_a_proxy_that_does_not_reach_the_service_is_an_interruption(status
 def test_a_parameter_is_named_by_its_flag(said: str, in_ours: str) -> None:
     """Where the two differ by more than the dashes before them. Members of a document are not named at all."""
     assert in_flags(said) == in_ours
+
+
+async def test_a_redirect_takes_no_secret_to_another_host() -> None:
+    """Neither the caller's key nor the administrators' token; at the service itself they go along."""
+    sent: list[tuple[str | None, str | None]] = []
+
+    async def end(request: web.Request) -> web.Response:
+        sent.append((request.headers.get("X-API-Key"), request.headers.get("X-Admin-Token")))
+        return web.json_response({})
+
+    async with serving(web.get("/end", end)) as other:
+
+        async def elsewhere(_: web.Request) -> web.Response:
+            return web.Response(status=302, headers={"Location": f"{other}/end"})
+
+        async def here(_: web.Request) -> web.Response:
+            return web.Response(status=302, headers={"Location": "/end"})
+
+        routes = (web.get("/elsewhere", elsewhere), web.get("/here", here), web.get("/end", end))
+        async with serving(*routes) as url:
+            service = Service(url, "key", "token")
+            async with service.session() as session:
+                for path in ("elsewhere", "here"):
+                    await service.ask(session, "GET", path)
+
+    assert sent == [(None, None), ("key", "token")]
+
+
+@pytest.mark.parametrize(
+    ("service", "address", "is_there"),
+    [
+        ("http://batch.example", "http://batch.example/v1/stats", True),
+        ("http://batch.example", "https://batch.example/v1/stats", True),
+        ("http://batch.example:8000", "https://batch.example/v1/stats", True),
+        ("https://batch.example", "http://batch.example/v1/stats", False),
+        ("http://batch.example", "http://batch.example:81/v1/stats", False),
+        ("https://batch.example", "https://batch.example:444/v1/stats", False),
+        ("https://batch.example", "https://login.batch.example/", False),
+        ("https://batch.example", "https://batch.example.other/", False),
+    ],
+)
+def test_over_https_the_same_host_is_the_service_too(service: str, address: str, *, is_there: bool) -> None:
+    """Many proxies lead from http there; never back, and to no other port."""
+    assert Service(service).is_at(URL(address)) is is_there
