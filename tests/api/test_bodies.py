@@ -83,7 +83,8 @@ async def test_a_body_that_cannot_be_read_is_told_as_what_it_is(
             raise AssertionError
         raise error
 
-    request: Any = SimpleNamespace(app={TIMEOUTS: Timeouts(body=0 if error is None else 9)}, read=read)
+    timeouts = Timeouts(body=0 if error is None else 9)
+    request: Any = SimpleNamespace(app={TIMEOUTS: timeouts}, headers={}, read=read)
     async with asyncio.timeout(2):
         with pytest.raises(problem):
             await read_body(request)
