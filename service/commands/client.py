@@ -243,14 +243,24 @@ async def refuse(response: ClientResponse) -> None:
     if "title" in problem:
         detail = f"{problem['title']}. {detail}"
     failures: list[Document] = problem.get("failures", [])
-    sent = response.request_info.headers
-    not_accepted = next((text for (of, name), text in _NOT_ACCEPTED.items() if of == code and name in sent), None)
-    lines = [f"{not_accepted or _MESSAGES.get(code) or in_flags(detail)} ({code})"]
+    lines = [f"{_not_accepted(response, code) or _MESSAGES.get(code) or in_flags(detail)} ({code})"]
     not_sent = [file for file in problem.get("files", []) if file.get("reason")]
     lines += [f"  {one_line(str(of.get('name')))}: {in_flags(str(of.get('reason')))}" for of in [*failures, *not_sent]]
     if any(failure.get("code") == Reason.NOT_READY for failure in failures):
         lines.append(STILL_ENHANCING)
     raise Refused("\n".join(lines), code)
+
+
+def _not_accepted(response: ClientResponse, code: str) -> str | None:
+    """What became of the key or token that is wanted; None when none was given."""
+    first = (*response.history, response)[0].request_info
+    for (of, name), text in _NOT_ACCEPTED.items():
+        if of == code and name in first.headers:
+            if name in response.request_info.headers:
+                return text
+            ours, other = first.url.origin(), response.url.origin()
+            return f"{ours} redirects to {other}, which gets no key and no token. If you trust it, give it as --url."
+    return None
 
 
 def in_flags(text: str) -> str:

@@ -177,6 +177,24 @@ async def test_a_redirect_takes_no_secret_to_another_host() -> None:
     assert sent == [(None, None), ("key", "token")]
 
 
+async def test_a_redirect_to_another_host_that_wants_the_key_is_told() -> None:
+    """A key was given: it is the address that was not the service's own."""
+
+    async def refuse(request: web.Request) -> web.Response:
+        return web.json_response({"code": "unauthorized"}, status=401)
+
+    async with serving(web.get("/v1/stats", refuse)) as other:
+
+        async def elsewhere(request: web.Request) -> web.Response:
+            return web.Response(status=302, headers={"Location": other + request.path})
+
+        async with serving(web.get("/v1/stats", elsewhere)) as url:
+            service = Service(url, "key")
+            async with service.session() as session:
+                with pytest.raises(Refused, match=f"^{url} redirects to {other}, which gets no key"):
+                    await service.ask(session, "GET", "v1/stats")
+
+
 @pytest.mark.parametrize(
     ("service", "address", "is_there"),
     [
