@@ -61,9 +61,6 @@ def answered(service: Service, work: Callable[[ClientSession], Coroutine[Any, An
     except Refused as refusal:
         Talk().fail(str(refusal))
         return REFUSED
-    except KeyError as missing:
-        Talk().fail(f"{service.url} answered without {missing}. Is --url the URL of this service, and of this version?")
-        return REFUSED
     except (Interrupted, ClientError, TimeoutError) as error:
         Talk().fail(why(error, service.url))
         return BROKEN

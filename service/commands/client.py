@@ -133,7 +133,10 @@ class Service:
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[ClientSession]:
-        """Connections that carry what the service asks its callers for."""
+        """Connections that carry what the service asks its callers for.
+
+        What answers lack that this version expects is raised as `Refused`.
+        """
         headers = {}
         if self.api_key:
             headers["X-API-Key"] = self.api_key
@@ -149,7 +152,11 @@ class Service:
 
         timeout = ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_STALL)
         async with ClientSession(timeout=timeout, headers=headers, middlewares=(keep,)) as session:
-            yield session
+            try:
+                yield session
+            except KeyError as missing:
+                advice = "Is --url the URL of this service, and of this version?"
+                raise Refused(f"{self.url} answered without {missing}. {advice}") from missing
 
     async def ask(self, session: ClientSession, method: str, path: str, **more: Any) -> Document:
         """The document that answers a request. Raises `Refused`, `Interrupted`, `ClientError`, `TimeoutError`."""

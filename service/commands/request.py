@@ -95,6 +95,6 @@ async def _count_parts(request: Request) -> int:
     try:
         async with service.session() as session:
             overview = await service.ask(session, "GET", f"v1/orders/{request.order_id}")
+            return max(1, len(overview["parts"]))
     except (ClientError, TimeoutError) as error:
         raise Interrupted(why(error, service.url)) from error
-    return max(1, len(overview["parts"]))

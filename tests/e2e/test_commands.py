@@ -124,7 +124,16 @@ async def test_an_answer_of_something_else_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("show", ORDER), ("jobs", "start", ORDER), ("jobs", "list"), ("report", "0" * 32), ("share", "list")]
+    "arguments",
+    [
+        ("show", ORDER),
+        ("jobs", "start", ORDER),
+        ("jobs", "list"),
+        ("report", "0" * 32),
+        ("share", "list"),
+        ("download", ORDER, "--part", "all"),
+        ("download", ORDER, OTHER_ORDER, "--together"),
+    ],
 )
 async def test_an_answer_that_lacks_something_is_told(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """Of another service, or of another version of this one."""
