@@ -2,7 +2,6 @@
 
 # Parts of words in Persian, Hindi and others, and of many emoji; `str.isprintable` takes them for no letters.
 _JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))
-_NOT_ESCAPED = "\n\t\u200c\u200d"
 
 
 def is_printable(text: str) -> bool:
@@ -25,4 +24,4 @@ def escaped(text: str) -> str:
     """`text` with an escape in place of every character that cannot be shown, but for line breaks and tabs."""
     if text.isprintable():
         return text
-    return "".join(each if each.isprintable() or each in _NOT_ESCAPED else ascii(each)[1:-1] for each in text)
+    return "".join(each if is_printable(each) or each in "\n\t" else ascii(each)[1:-1] for each in text)

@@ -23,6 +23,7 @@ from aiohttp import (
 from yarl import URL
 
 from service import hosts
+from service.order_ids import find_order_id, is_order_id
 from service.reasons import Reason
 from service.text import one_line
 
@@ -34,7 +35,6 @@ URL_VARIABLE = "AUTOENHANCE_BATCH_URL"
 KEY_VARIABLES = ("AUTOENHANCE_BATCH_KEY", "SERVICE_API_KEY")
 TOKEN_VARIABLES = ("AUTOENHANCE_BATCH_ADMIN_TOKEN", "ADMIN_TOKEN")
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 # Seconds without a byte after which a request is given up; the first byte may wait for images.
 _STALL = 120.0
 _CONNECT_SECONDS = 10.0
@@ -176,16 +176,16 @@ def read_order(text: str, url: str | None) -> tuple[str, str | None]:
 
     A `url` that was given wins. An address at Autoenhance names the order alone. Raises `Usage`.
     """
-    if re.fullmatch(_UUID, text):
+    if is_order_id(text):
         return text.lower(), url
     parts = hosts.split(text)
-    found = _UUID.search(text)
+    found = find_order_id(text)
     if parts is None or parts.scheme not in ("http", "https") or found is None:
         raise Usage(f"{text[:200]} is neither an order id (a UUID) nor the address of an order.")
     if re.search(r"(?:^|\.)autoenhance\.ai$", parts.hostname or ""):
-        return found[0].lower(), url
+        return found, url
     base = re.sub(r"(?:/v1)?/orders/.*", "", parts.path).rstrip("/")
-    return found[0].lower(), url or f"{parts.scheme}://{parts.netloc}{base}"
+    return found, url or f"{parts.scheme}://{parts.netloc}{base}"
 
 
 def given(**query: Any) -> dict[str, Any]:
