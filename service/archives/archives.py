@@ -316,6 +316,9 @@ class Archives:
         """Whether an archive that others had begun can be given to whoever asks now."""
         if record.settled is not None:
             return await self._intact(record) is not None
+        build = self._registry.builds.get(record.id)
+        if build is not None and build.archive.readers.is_abandoned:  # it is being dropped
+            return False
         ends, theirs = time.time() + plan.wait_timeout, record.created + record.plan.wait_timeout
         return not plan.wait or may_share(ends, theirs)
 

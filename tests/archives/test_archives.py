@@ -983,6 +983,32 @@ class TestBeginning:
 
         assert given.id == (archive.id if theirs == "complete" else new_id)
 
+    async def test_what_is_being_dropped_is_not_given_to_who_comes_now(
+        self, upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given several instances, which have not heard yet that it is given up here."""
+        fill_with(upstream, "a")
+        async with open_archives(upstream, tmp_path / "data", grace=0) as system:
+            archive, new_id = (await system.start())[0], "1" * 32
+            dropping, go_on = asyncio.Event(), asyncio.Event()
+
+            async def forget_slowly(archive_id: str) -> None:
+                dropping.set()
+                await go_on.wait()
+
+            async def announce(*_: object, anyway: bool = False) -> tuple[str, Record | None]:
+                return (new_id, None) if anyway else (archive.id, record)
+
+            monkeypatch.setattr(system.catalogue, "forget", forget_slowly)
+            monkeypatch.setattr(system.catalogue, "announce", announce)
+            await dropping.wait()
+            record = await system.catalogue.load(archive.id)
+            given, _ = await system.start()
+            go_on.set()
+            await system.build_is_over(archive)
+
+        assert given.id == new_id
+
     async def test_what_lost_an_image_is_not_continued(self, upstream: FakeUpstream, tmp_path: Path) -> None:
         """Its bytes could not be sent: a new one is begun."""
         fill_with(upstream, "a", "b")
