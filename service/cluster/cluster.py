@@ -61,9 +61,9 @@ _EXTRAS = {
 def load_extras(settings: Settings) -> None:
     """Import what sharing needs, before there is an event loop to hold up.
 
-    Raises `InvalidSettings` when it is not installed, or cannot use an option of SHARED_URL.
+    Raises `InvalidSettings` when it is not installed, or cannot use STORE_URL or an option of SHARED_URL.
     """
-    if settings.shared_url is None:
+    if settings.shared_url is None or settings.store_url is None:
         return
     for name, (extra, modules) in _EXTRAS.items():
         try:
@@ -82,6 +82,12 @@ def load_extras(settings: Settings) -> None:
         pool.make_connection()  # to nothing yet
     except (AttributeError, RedisError, TypeError, ValueError):
         raise InvalidSettings("SHARED_URL: an option behind its ? is unknown, or its value is not valid") from None
+    from service.cluster.objects import open_store
+
+    try:
+        open_store(settings.store_url)  # connects to nothing yet
+    except ValueError as error:
+        raise InvalidSettings(f"STORE_URL: {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +127,8 @@ class Cluster:
         from service.cluster.spending import SharedSpending
 
         metrics.declare_shared()
+        objects = Objects.open(settings.store_url, metrics)
         try:
-            objects = Objects.open(settings.store_url, metrics)
             await objects.check()
         except ValueError as error:
             raise CannotShare(f"STORE_URL: {error}") from None

@@ -42,6 +42,35 @@ class _Failed(Exception):
     """The storage cannot be reached, refuses us, or does not answer in time."""
 
 
+def open_store(url: str) -> "ObjectStore":
+    """The storage at `s3://bucket/prefix`. Credentials, region and endpoint come from the usual `AWS_*` variables.
+
+    Raises `ImportError` without the extra `s3`, `ValueError` for an address that is none. Connects to nothing yet.
+    """
+    from obstore.exceptions import BaseError
+    from obstore.store import from_url
+
+    pause = timedelta(milliseconds=100)
+    try:
+        return from_url(
+            url,
+            # To sign all that is sent would cost as much as to send it. What is read is checked by its content.
+            config={"unsigned_payload": True},
+            client_options={
+                "timeout": timedelta(seconds=_PIECE_SECONDS),
+                "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
+                "allow_http": True,  # an endpoint without TLS is the operator's own choice
+            },
+            retry_config={
+                "max_retries": _RETRIES,
+                "retry_timeout": timedelta(seconds=_PIECE_SECONDS),
+                "backoff": {"init_backoff": pause, "max_backoff": pause * 20, "base": 2},
+            },
+        )
+    except BaseError as error:
+        raise ValueError(f"cannot be used: {type(error).__name__}") from error
+
+
 class Objects:
     """Objects under one prefix. Everything raises `Unavailable` when the storage fails, or failed a moment ago."""
 
@@ -52,33 +81,8 @@ class Objects:
 
     @classmethod
     def open(cls, url: str, metrics: Metrics) -> "Objects":
-        """The storage at `s3://bucket/prefix`. Credentials, region and endpoint come from the usual `AWS_*` variables.
-
-        Raises `ImportError` without the extra `s3`, `ValueError` for an address that is none. Connects to nothing yet.
-        """
-        from obstore.exceptions import BaseError
-        from obstore.store import from_url
-
-        pause = timedelta(milliseconds=100)
-        try:
-            store = from_url(
-                url,
-                # To sign all that is sent would cost as much as to send it. What is read is checked by its content.
-                config={"unsigned_payload": True},
-                client_options={
-                    "timeout": timedelta(seconds=_PIECE_SECONDS),
-                    "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
-                    "allow_http": True,  # an endpoint without TLS is the operator's own choice
-                },
-                retry_config={
-                    "max_retries": _RETRIES,
-                    "retry_timeout": timedelta(seconds=_PIECE_SECONDS),
-                    "backoff": {"init_backoff": pause, "max_backoff": pause * 20, "base": 2},
-                },
-            )
-        except BaseError as error:
-            raise ValueError(f"cannot be used: {type(error).__name__}") from error
-        return cls(store, metrics)
+        """The storage at a URL. Raises as `open_store`."""
+        return cls(open_store(url), metrics)
 
     async def check(self) -> None:
         """Make sure that the storage lets us in, and honours conditional writes: without them two builders could mix an

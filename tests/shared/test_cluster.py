@@ -113,6 +113,15 @@ async def test_an_option_that_the_client_for_redis_knows_is_accepted() -> None:
     cluster.load_extras(settings(**SHARED | {"shared_url": "rediss://127.0.0.1:9/0?ssl_ca_certs=/etc/ca.pem"}))
 
 
+@pytest.mark.parametrize("url", ["s3://", "ftp://batch/archives", "batch"])
+async def test_a_storage_that_cannot_be_one_is_a_wrong_setting(url: str) -> None:
+    """Before anything starts; one that only refuses us now may let us in later."""
+    with pytest.raises(InvalidSettings, match="STORE_URL: ") as refused:
+        cluster.load_extras(settings(**SHARED | {"store_url": url}))
+
+    assert not isinstance(refused.value, CannotShare)
+
+
 async def test_callers_are_counted_where_instances_share() -> None:
     """By all together."""
     window = cluster.window(settings(**SHARED))
