@@ -1,6 +1,7 @@
 """S3-compatible storage that several instances share: objects by name, written whole, some only if unchanged."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -8,6 +9,7 @@ from mmap import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from service import hosts
 from service.cluster.link import Link, Unavailable
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Metrics, Shared
@@ -47,6 +49,11 @@ def open_store(url: str) -> "ObjectStore":
 
     Raises `ImportError` without the extra `s3`, `ValueError` for an address that is none. Connects to nothing yet.
     """
+    for name in ("AWS_ENDPOINT", "AWS_ENDPOINT_URL"):  # the library panics at its first call
+        if endpoint := os.environ.get(name):
+            parts = hosts.split(endpoint)
+            if parts is None or parts.scheme not in ("http", "https"):
+                raise ValueError(f"{name} must be a URL such as http://minio:9000")
     from obstore.exceptions import BaseError
     from obstore.store import from_url
 

@@ -122,6 +122,15 @@ async def test_a_storage_that_cannot_be_one_is_a_wrong_setting(url: str) -> None
     assert not isinstance(refused.value, CannotShare)
 
 
+@pytest.mark.parametrize("url", ["minio:9000", "ftp://minio", "http://"])
+async def test_an_endpoint_that_is_no_url_is_a_wrong_setting(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library takes it at first, and panics at its first call."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+
+    with pytest.raises(InvalidSettings, match="STORE_URL: AWS_ENDPOINT_URL must be a URL"):
+        cluster.load_extras(settings(**SHARED))
+
+
 async def test_callers_are_counted_where_instances_share() -> None:
     """By all together."""
     window = cluster.window(settings(**SHARED))
