@@ -201,6 +201,8 @@ class _Check:
                         async for block in response.content.iter_any():
                             body += block
                         return bytes(body)
+                    if response.status == 416:  # all is here but the connection's proper end
+                        return bytes(body)
                     if response.status == 410:
                         body, archive = bytearray(), ""
             except ClientError:
