@@ -111,6 +111,9 @@ class _Round:
                     async with self._fleet.session.get(url, params={"preview": "false"}, headers=headers) as response:
                         if response.status == 410:
                             break
+                        if response.status == 416:  # all is here but the connection's proper end
+                            is_whole = True
+                            continue
                         if response.status in (200, 206):
                             if not archive_id:
                                 archive_id, body = response.headers["X-Archive-Id"], bytearray()
