@@ -13,7 +13,7 @@ from service.archives.plan import Plan, PlannedOrder, join, options_key
 from service.archives.previews import Previews
 from service.archives.readers import Readers
 from service.archives.record import Record, extend
-from service.archives.registry import Registry, may_share
+from service.archives.registry import Registry, may_share, seconds_left
 from service.archives.repair import repair
 from service.background import repeat
 from service.computing import MANY_IMAGES, compute
@@ -183,9 +183,9 @@ class Archives:
         Neither without `begin`. Raises `ArchiveNotFound`, `ArchiveGone` for one that was here, or `StillBuilding` while
         it cannot be told whether its images come back.
         """
+        if self._registry.is_dropping(archive_id):
+            raise ArchiveGone
         if build := self._registry.builds.get(archive_id):
-            if build.archive.readers.is_abandoned:  # it is being dropped
-                raise ArchiveGone
             return build.archive
         record = await self._catalogue.load(archive_id)
         if record is None:
@@ -316,8 +316,7 @@ class Archives:
         """Whether an archive that others had begun can be given to whoever asks now."""
         if record.settled is not None:
             return await self._intact(record) is not None
-        build = self._registry.builds.get(record.id)
-        if build is not None and build.archive.readers.is_abandoned:  # it is being dropped
+        if self._registry.is_dropping(record.id):
             return False
         ends, theirs = time.time() + plan.wait_timeout, record.created + record.plan.wait_timeout
         return not plan.wait or may_share(ends, theirs)
@@ -328,9 +327,7 @@ class Archives:
             return archive
         if build := self._registry.builds.get(record.id):
             return build.join(caller)
-        # No more than was asked for, wherever the wall clock has jumped to since.
-        left = min(record.plan.wait_timeout, record.created + record.plan.wait_timeout - time.time())
-        deadline = time.monotonic() + left
+        deadline = time.monotonic() + seconds_left(record.created, record.plan.wait_timeout)
         build = Build(archive, record.plan, self._context, deadline=deadline, caller=caller, is_new=False)
         self._keep_until_over(build, asyncio.create_task(build.run(), name=f"build {record.id}"))
         return archive

@@ -1,5 +1,6 @@
 """The archives that are in memory: those being built, and those that were asked for of late."""
 
+import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,14 @@ def may_share(deadline: float, ends: float) -> bool:
     It may wait a few seconds less than it asked for, but no longer.
     """
     return ends - _MORE_SECONDS <= deadline <= ends + _LESS_SECONDS
+
+
+def seconds_left(began: float, seconds: float) -> float:
+    """What is left of so many seconds that began at `began` (of `time.time`); below 0 when they are over.
+
+    Never more than all of them, wherever the wall clock has jumped to since.
+    """
+    return min(seconds, began + seconds - time.time())
 
 
 class Registry:
@@ -52,6 +61,11 @@ class Registry:
             if not build.plan.wait or may_share(deadline, build.deadline):
                 return build
         return None
+
+    def is_dropping(self, archive_id: str) -> bool:
+        """Whether the build of an archive has been given up here, so that the archive is about to go."""
+        build = self.builds.get(archive_id)
+        return build is not None and build.archive.readers.is_abandoned
 
     def remember(self, archive: Archive) -> None:
         """Keep an archive for whoever asks for it next."""

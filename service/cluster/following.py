@@ -140,8 +140,8 @@ class Follower:
             return None
         live.quiet_since = time.monotonic()
         with suppress(Unavailable):
-            document = await self._documents.get(live.id)
-            return document.record if document is not None else None
+            if document := await self._documents.get(live.id):
+                return document.record
         return None
 
     async def _take_over(self, live: LiveList) -> tuple[Record | None, str | None, bool]:

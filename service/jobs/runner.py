@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from service.archives.archive import Archive
 from service.archives.archives import Archives
 from service.archives.options import Options, kept_options
+from service.archives.registry import seconds_left
 from service.disk import OutOfSpace
 from service.jobs.engine import JobEnded, JobEngine
 from service.jobs.job import NO_PROGRESS, Job, Status
@@ -289,8 +290,7 @@ def _options_now(job: Job) -> Options:
         options = kept_options(job.request.options)
     except ValidationError as error:
         raise InvalidParameter(*next(wrong_values(Options, error, what="option"))) from None
-    # No more than was asked for, wherever the wall clock has jumped to since.
-    left = min(options.wait_timeout, job.request.created + options.wait_timeout - time.time())
+    left = seconds_left(job.request.created, options.wait_timeout)
     return options.model_copy(
         update={
             "wait_timeout": max(0.0, left),

@@ -179,9 +179,9 @@ ARCHIVES = (
         "tests/e2e/test_restart.py",
     ),
     Mutant(
-        "archives/archives.py",
-        "left = min(record.plan.wait_timeout, record.created + record.plan.wait_timeout - time.time())",
-        "left = record.created + record.plan.wait_timeout - time.time()",
+        "archives/registry.py",
+        "return min(seconds, began + seconds - time.time())",
+        "return began + seconds - time.time()",
         "a clock that was put back makes nobody wait longer",
         "tests/archives/test_archives.py",
         "tests/e2e/test_clock.py tests/e2e/test_restart.py",
