@@ -17,6 +17,7 @@ from redis import DriverInfo
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
+from service.cluster.link import bounded
 from service.jobs.engine import JobFilter
 from service.jobs.job import FINAL, Callback, FollowUp, Job, Status
 from service.problems import JobsUnavailable
@@ -223,7 +224,7 @@ async def call(command: Callable[[], Awaitable[T]]) -> T:
     end = time.monotonic() + _CALL_SECONDS
     while True:
         try:
-            async with asyncio.timeout(end - time.monotonic()):
+            async with bounded(end - time.monotonic()):
                 return await command()
         except (RedisError, OSError, TimeoutError) as error:
             if time.monotonic() + _PAUSE_SECONDS > end:

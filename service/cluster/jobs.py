@@ -20,6 +20,7 @@ from docket.dependencies import Dependency, current_worker
 
 from service.background import repeat
 from service.cluster.job_records import JobRecords, call, until_available
+from service.cluster.link import bounded
 from service.jobs.engine import JobEnded, JobFilter, Work
 from service.jobs.job import Callback, Job, JobRequest, Status
 from service.problems import JobsUnavailable, KeyReused
@@ -102,7 +103,7 @@ class SharedJobs:
 
     async def submit(self, request: JobRequest, key: str | None = None) -> tuple[Job, bool]:
         try:
-            async with asyncio.timeout(_SUBMIT_SECONDS):
+            async with bounded(_SUBMIT_SECONDS):
                 if key is not None:
                     request = replace(request, id=await self._records.claim_key(key, request.id))
                 known = await self._records.get(request.id)

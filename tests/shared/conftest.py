@@ -38,6 +38,8 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
 def long_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """No call to Redis or S3 is given up because this machine is busy."""
     monkeypatch.setattr("service.cluster.redis_link.CALL_SECONDS", TIMEOUT)
+    monkeypatch.setattr("service.cluster.job_records._CALL_SECONDS", TIMEOUT)
+    monkeypatch.setattr("service.cluster.jobs._SUBMIT_SECONDS", TIMEOUT)
     monkeypatch.setattr("service.cluster.objects._DOCUMENT_SECONDS", TIMEOUT)
     monkeypatch.setattr("service.cluster.generations._WAIT_SECONDS", TIMEOUT)
     monkeypatch.setattr("service.cluster.following._SHARED_SECONDS", TIMEOUT)

@@ -214,8 +214,11 @@ async def test_a_redis_that_is_started_again_is_waited_for(
     assert await one_left.spent() == 1
 
 
-async def test_a_redis_that_is_away_for_long_is_not_waited_for(one_left: SharedSpending, redis: RedisServer) -> None:
+async def test_a_redis_that_is_away_for_long_is_not_waited_for(
+    one_left: SharedSpending, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each of a hundred images would hold a download for seconds."""
+    monkeypatch.setattr(one_left._redis.link, "_pause", TIMEOUT)
     redis.kill()
     with pytest.raises(SpendingUnknown):
         await one_left.reserve("a.0")
