@@ -1,6 +1,7 @@
 """The service as a process of its own, as an operator runs it."""
 
 import asyncio
+import logging
 import os
 import re
 import signal
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Self
 
 from tests.support.forked import Forked, can_fork, start
+
+log = logging.getLogger(__name__)
 
 _ROOT = Path(__file__).parents[2]
 CHECKOUT = Path(os.environ.get("CHECKOUT") or _ROOT)
@@ -120,6 +123,8 @@ class ServiceProcess:
         code = await self._process.wait()
         if self._log is not None:
             await self._log
+        if faults := [line for line in self.log if '"level": "info"' not in line]:
+            log.info("%s:\n%s", self.url, "".join(faults))  # pytest shows it with a test that failed
         return code
 
     async def kill(self) -> None:
