@@ -134,6 +134,12 @@ class LinkNotFound(Problem):
     advice = "Ask whoever sent it for a new one."
 
 
+class TooManyLinks(Problem):
+    status, code = HTTPStatus.CONFLICT, "too_many_links"
+    title = "You have as many share links as one caller may have"
+    advice = "Revoke those that are no longer needed (GET /v1/links lists them), or wait until some have expired."
+
+
 class LinksUnavailable(RetryableProblem):
     """The storage that keeps links cannot be reached."""
 

@@ -40,7 +40,7 @@ from service.archives.options import Options
 from service.archives.planner import choose
 from service.archives.renditions import Presets
 from service.order_ids import is_order_id
-from service.problems import InvalidParameter, LinkNotFound, LinksUnavailable, Unauthorized
+from service.problems import InvalidParameter, LinkNotFound, LinksUnavailable, TooManyLinks, Unauthorized
 from service.upstream.formats import FORMAT_EXTENSIONS
 from service.upstream.models import HOPELESS, ImageState
 
@@ -287,7 +287,7 @@ ROUTES = (
                 Link,
             ),
         ),
-        problems=(*ORDER_CALL, LinksUnavailable),
+        problems=(*ORDER_CALL, LinksUnavailable, TooManyLinks),
     ),
     Route(
         "GET",

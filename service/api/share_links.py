@@ -18,15 +18,19 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
 from service.database import Database
+from service.problems import TooManyLinks
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS share_links (
     link_id TEXT PRIMARY KEY, maker TEXT NOT NULL, expires REAL NOT NULL, record TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS share_links_by_end ON share_links (expires);
+CREATE INDEX IF NOT EXISTS share_links_by_maker ON share_links (maker);
 """
 
 MAX_LINK_SECONDS = 30 * 24 * 3600
+MAX_LINKS = 5000
+"""Of one maker: a record may have megabytes."""
 ADMINISTRATOR = "administrator"
 """The maker of what an administrator shares without a caller's key."""
 ANYBODY = ""
@@ -79,7 +83,7 @@ class ShareLinks(Protocol):
     """Keeps share links. Everything raises `LinksUnavailable` while they cannot be told."""
 
     async def add(self, link: ShareLink) -> None:
-        """Keep a link, safe from a power cut when this returns."""
+        """Keep a link, safe from a power cut when this returns. Raises `TooManyLinks`."""
 
     async def get(self, link_id: str) -> ShareLink | None:
         """A link that can be used."""
@@ -104,6 +108,9 @@ class LocalShareLinks:
     async def add(self, link: ShareLink) -> None:
         def write(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM share_links WHERE expires <= ?", (time.time(),))
+            count = connection.execute("SELECT COUNT(*) FROM share_links WHERE maker = ?", (link.maker,))
+            if count.fetchone()[0] >= MAX_LINKS:
+                raise TooManyLinks
             row = (link.link_id, link.maker, link.expires, link.model_dump_json())
             connection.execute("INSERT INTO share_links VALUES (?, ?, ?, ?)", row)
 
@@ -141,6 +148,11 @@ def link_id_of(token: str) -> str | None:
         return None
     moment = int.from_bytes(base64.urlsafe_b64decode(token)[:_MOMENT_BYTES], "big")
     return f"{_NEWEST - moment:08x}{hashlib.sha256(token.encode()).hexdigest()[:24]}"
+
+
+def created_before(link_id: str, moment: float) -> bool:
+    """Whether the link of this id was made before a moment (of `time.time`)."""
+    return _NEWEST - int(link_id[: 2 * _MOMENT_BYTES], 16) < moment
 
 
 def is_token_of(link: ShareLink, token: str) -> bool:

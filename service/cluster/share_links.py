@@ -1,17 +1,19 @@
 """Share links in S3: `links/ID` is the record, `links-by/MAKER/ID` says whose it is. They are never only in Redis.
 
-Nothing is deleted there: a link that was revoked keeps an empty record, until the storage's own rules remove it.
+Nothing is deleted there: a link that was revoked keeps an empty record, until the storage's own rules remove it. So a
+maker's links count for as long as a link may last at most.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
-from service.api.share_links import ShareLink
+from service.api.share_links import MAX_LINK_SECONDS, MAX_LINKS, ShareLink, created_before
 from service.cluster.link import Unavailable
 from service.cluster.objects import ObjectChanged, Objects
 from service.images.identity import digest
-from service.problems import LinksUnavailable
+from service.problems import LinksUnavailable, TooManyLinks
 
 _RECORDS, _MAKERS = "links/", "links-by/"
 _REVOKED = b""
@@ -26,8 +28,12 @@ class ClusterShareLinks:
 
     async def add(self, link: ShareLink) -> None:
         async with _told():
+            made = f"{_MAKERS}{digest(link.maker)}/"
+            names = await self._objects.names(made, "", MAX_LINKS)
+            if len(names) == MAX_LINKS and not created_before(names[-1], time.time() - MAX_LINK_SECONDS):
+                raise TooManyLinks
             # Its maker's first: what is listed nowhere could not be revoked.
-            await self._write(f"{_MAKERS}{digest(link.maker)}/{link.link_id}", b"")
+            await self._write(made + link.link_id, b"")
             await self._write(_RECORDS + link.link_id, link.model_dump_json().encode())
 
     async def get(self, link_id: str) -> ShareLink | None:

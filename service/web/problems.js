@@ -12,6 +12,7 @@ const OWN = {
   order_empty: { title: "This order has no photos yet", detail: "Upload photos to it at Autoenhance. If they were just uploaded, try again in a minute." },
   rate_limited: { title: "Too many requests at a time", detail: "What has arrived is kept." },
   unauthorized: { title: "This service needs an access key", detail: "Try again, and enter the key that its operator gave you." },
+  too_many_links: { title: "You have too many share links", detail: "Revoke those that nobody needs any more, or wait until some have expired." },
   links_unavailable: { title: "Links cannot be made or looked up at the moment", detail: "Nothing is lost: try again in a minute." },
 };
 const FALLBACK = "Try again. If it happens again, tell the operator of this service.";

@@ -25,7 +25,7 @@ from service.cluster.link import Unavailable
 from service.cluster.objects import Objects
 from service.cluster.share_links import ClusterShareLinks
 from service.database import Database
-from service.problems import LinksUnavailable
+from service.problems import LinksUnavailable, TooManyLinks
 from service.telemetry.metrics import Metrics
 from service.telemetry.scrub import Scrubber
 
@@ -206,6 +206,19 @@ async def test_a_page_has_no_more_than_is_asked_for(links: ShareLinks) -> None:
     found = [await links.find(maker, "", 2) for maker in (None, "caller:studio")]
 
     assert [[link.link_id for link in page] for page in found] == [[link.link_id for link in known[1:3]]] * 2
+
+
+async def test_a_maker_has_so_many_links_at_most(links: ShareLinks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of others do not count, nor what is so old that it has ended."""
+    for module in ("service.api.share_links", "service.cluster.share_links"):
+        monkeypatch.setattr(f"{module}.MAX_LINKS", 2)
+    for link in (made(age=31 * DAY), made(), made("caller:other"), made()):
+        await links.add(link)
+
+    with pytest.raises(TooManyLinks):
+        await links.add(made())
+
+    await links.add(made("caller:other"))
 
 
 async def test_links_that_have_ended_are_removed_when_another_is_made(tmp_path: Path) -> None:
