@@ -55,6 +55,7 @@ class SharedSpending:
     def __init__(self, redis: RedisLink, limit: int | None) -> None:
         self.limit = limit
         self._redis = redis
+        self._logged: float | None = None
         self._reserve = redis.redis.register_script(RESERVE)
         self._confirm = redis.redis.register_script(CONFIRM)
         self._release = redis.redis.register_script(RELEASE)
@@ -79,7 +80,9 @@ class SharedSpending:
                     return True
                 was_asked = was_asked or error.was_asked
                 if time.monotonic() - min(began, self._redis.link.down_since) > _WAIT_SECONDS:
-                    log.warning("nothing is bought while Redis cannot tell what was spent today")
+                    if self._logged != self._redis.link.down_since:  # once an outage, not for each image
+                        self._logged = self._redis.link.down_since
+                        log.warning("nothing is bought while Redis cannot tell what was spent today")
                     if was_asked:
                         self._release_later(reservation)
                     raise SpendingUnknown from error

@@ -380,7 +380,7 @@ async def test_an_order_is_shared_by_a_link_that_can_be_revoked(start_service: S
     assert page.startswith(f"{service.url}/s/")
     assert (opened.status, link["order_id"], page in table.output) == (200, ORDER, True)
     assert (revoked.code, revoked.output) == (0, f"{link['link_id']}: revoked\n")
-    assert (gone.status, again.code) == (404, 4)
+    assert (gone.status, again.code, "No link of yours" in again.errors) == (404, 4, True)
 
 
 @pytest.mark.parametrize("days", ["nan", "inf", "soon", "0", "31"])

@@ -215,10 +215,11 @@ async def test_a_redis_that_is_started_again_is_waited_for(
 
 
 async def test_a_redis_that_is_away_for_long_is_not_waited_for(
-    one_left: SharedSpending, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+    one_left: SharedSpending, redis: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each of a hundred images would hold a download for seconds."""
+    """Each of a hundred images would hold a download for seconds, and be a line in the log."""
     monkeypatch.setattr(one_left._redis.link, "_pause", TIMEOUT)
+    caplog.clear()
     redis.kill()
     with pytest.raises(SpendingUnknown):
         await one_left.reserve("a.0")
@@ -230,6 +231,7 @@ async def test_a_redis_that_is_away_for_long_is_not_waited_for(
         await reserving
 
     assert is_over
+    assert len([line for line in caplog.messages if "nothing is bought" in line]) == 1
 
 
 async def test_a_credit_whose_caller_has_left_is_given_back(one_left: SharedSpending, redis: RedisServer) -> None:
