@@ -197,13 +197,14 @@ class Build:
         waiting = {image.entry: image for image in left if image.order == order}
         schedule = PollSchedule(self.deadline)
         has_looked = self._is_new  # else the plan is as old as the archive, and its time may be over
+        missed: Collection[object] = ()  # a listing may lag: gone is what is missing at two looks in a row
         with self._context.orders.watch(self.plan.orders[order].order_id) as watch:
             while True:
                 is_last_poll = not self.plan.wait or (schedule.is_over and has_looked) or order in self._gone
                 now = self._entries if order not in self._gone else {}
                 for entry, image in list(waiting.items()):
                     current = now.get(entry)
-                    if current is None or current.state in FINAL or is_last_poll:
+                    if is_last_poll or (entry in missed if current is None else current.state in FINAL):
                         del waiting[entry]
                         if current is None:
                             ready.put_nowait((image, Reason.IMAGE_NOT_FOUND))
@@ -211,11 +212,16 @@ class Build:
                             ready.put_nowait((current, obstacle(current)))
                 if not waiting or is_last_poll:
                     return
-                await self._poll_order(order, watch, schedule)
+                missing = waiting.keys() - now.keys()
+                if await self._poll_order(order, watch, schedule):
+                    missed = missing
                 has_looked = True
 
-    async def _poll_order(self, order: int, watch: OrderWatch, schedule: PollSchedule) -> None:
-        """Wait for the next look at an order, while somebody wants the archive. Raises `Abandoned`."""
+    async def _poll_order(self, order: int, watch: OrderWatch, schedule: PollSchedule) -> bool:
+        """Wait for the next look at an order, while somebody wants the archive; returns whether its images were listed.
+
+        Raises `Abandoned`.
+        """
         await self.archive.readers.wait_for_demand(self._length)
         order_id = self.plan.orders[order].order_id
         planned_ids = {image.image_id for image in self.plan.images if image.order == order}
@@ -226,8 +232,10 @@ class Build:
             self._entries = self.current.entries
         except OrderNotFound:
             self._gone.add(order)
-        except Problem:
-            pass  # the watch has told the log
+            return False
+        except Problem:  # the watch has told the log
+            return False
+        return True
 
     async def _fetch(self, image: PlannedImage) -> None:
         """Have an image fetched, while a reader wants it, and append it."""

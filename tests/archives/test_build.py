@@ -787,6 +787,17 @@ class TestBuild:
 
         assert [(result.image_id, result.code) for result in archive.results] == [("a", None), ("b", reason)]
 
+    async def test_a_listing_that_lags_once_ends_no_wait(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
+        """What it left out is listed, and ready, at the next look."""
+        unfinished, short = order([photo(one, status="processing") for one in "ab"]), order(["a"])
+        upstream.orders[ORDER] = [unfinished, short, 500, unfinished, short, order(["a", "b"])]
+        upstream.images |= {"a": jpeg(), "b": jpeg(2)}
+        archive, _ = await system.start(wait=True, wait_timeout=10 * TIMEOUT)
+        with archive.readers.reading(to_the_end=True):
+            await _notify_until_settled(system, upstream, archive)
+
+        assert {result.image_id: result.code for result in archive.results} == {"a": None, "b": None}
+
     @pytest.mark.parametrize(
         ("options", "now", "results"),
         [

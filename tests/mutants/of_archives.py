@@ -242,8 +242,8 @@ ARCHIVES = (
     ),
     Mutant(
         "archives/build.py",
-        "if current is None or current.state in FINAL or is_last_poll:",
-        "if current is None or current.state in FINAL:",
+        "if is_last_poll or (entry in missed if current is None else current.state in FINAL):",
+        "if entry in missed if current is None else current.state in FINAL:",
         "at the deadline what is not ready is reported",
         "tests/archives/test_build.py",
         "tests/e2e/test_waiting.py",
