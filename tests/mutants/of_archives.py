@@ -242,6 +242,13 @@ ARCHIVES = (
     ),
     Mutant(
         "archives/build.py",
+        "entry in missed if current is None",
+        "True if current is None",
+        "what one listing leaves out is waited for",
+        "tests/archives/test_build.py",
+    ),
+    Mutant(
+        "archives/build.py",
         "if is_last_poll or (entry in missed if current is None else current.state in FINAL):",
         "if entry in missed if current is None else current.state in FINAL:",
         "at the deadline what is not ready is reported",
