@@ -15,10 +15,15 @@ from service.wrong_values import wrong_values
 Document = TypeVar("Document", bound=BaseModel)
 
 
-async def read_body(request: web.Request) -> bytes:
-    """The whole of a small body. Raises `PayloadTooLarge`, `UploadTimeout`, and `BadRequest` when it cannot be read."""
+def require_plain(request: web.Request) -> None:
+    """Raises `BadRequest` for a compressed body: none is unpacked."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise BadRequest("The body is compressed, which is not supported.")
+
+
+async def read_body(request: web.Request) -> bytes:
+    """The whole of a small body. Raises `PayloadTooLarge`, `UploadTimeout`, and `BadRequest` when it cannot be read."""
+    require_plain(request)
     try:
         async with asyncio.timeout(request.app[TIMEOUTS].body):
             return await request.read()

@@ -8,6 +8,7 @@ from typing import TypeVar
 from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.http_exceptions import BadHttpMessage
 
+from service.api.bodies import require_plain
 from service.problems import BadRequest, InvalidParameter, PayloadTooLarge, UnsupportedMediaType, UploadTimeout
 from service.text import is_printable
 
@@ -31,6 +32,7 @@ class Parts:
     def __init__(self, request: web.Request, *, max_bytes: int, max_parts: int) -> None:
         if request.content_type != "multipart/form-data":
             raise UnsupportedMediaType
+        require_plain(request)
         if (request.content_length or 0) > max_bytes:
             raise PayloadTooLarge
         try:

@@ -114,6 +114,19 @@ async def test_nothing_that_is_sent_is_unpacked(service: Service) -> None:
     assert codes == [200, 200]
 
 
+async def test_a_compressed_form_is_told_as_one(service: Service) -> None:
+    """As any other compressed body is."""
+    packed = gzip.compress(b"--x--\r\n")
+    head = b"POST /v1/orders HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Admin-Token: token\r\n"
+    form = b"Content-Type: multipart/form-data; boundary=x\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b"
+    async with wire(service) as caller:
+        await caller.send(head + form % (len(packed), packed))
+        code, _, body = await caller.answer()
+
+    assert code == 400
+    assert json.loads(body)["detail"].startswith("The body is compressed, which is not supported.")
+
+
 @pytest.mark.parametrize("path", [b"/v1/orders", b"/health"])
 async def test_no_trailer_is_a_header_of_the_next_request(service: Service, path: bytes) -> None:
     """That may be another caller's: proxies share connections. So it has to come by another one."""
