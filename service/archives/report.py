@@ -53,12 +53,14 @@ def report_text(order: PlannedOrder, options: Options, results: Sequence[ImageRe
         lines = ["Download report", "", f"Order: {order.order_id}", "Nothing of it could be downloaded."]
         return "\r\n".join([*lines, f"Reason: {order.code}: {one_line(order.reason)}", ""])
     missing = [(result, result.code) for result in results if result.code is not None]
+    incomplete = sum(result.name is not None for result, _ in missing)
     lines = [
         "Download report",
         "",
         f"Order: {order.order_id}",
-        f"Images in this archive: {len(results) - len(missing)} of {len(results)}",
-        f"Missing: {len(missing)}",
+        f"Images in this archive: {len(results) - len(missing) + incomplete} of {len(results)}",
+        f"Missing: {len(missing) - incomplete}",
+        *([f"Incomplete: {incomplete}"] if incomplete else []),
     ]
     if order.unlisted:
         lines.append(f"Counted by Autoenhance but not listed, or beyond 10,000: {order.unlisted}")

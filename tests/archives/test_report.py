@@ -55,6 +55,16 @@ def test_each_missing_image_is_named_with_its_reason_and_the_way_to_get_it() -> 
     assert "bath.jpg" not in lines
 
 
+def test_what_ends_too_early_is_in_the_archive() -> None:
+    """It is named like a missing one, but not counted as missing."""
+    cut = ImageResult("b2", "bath.jpg", "bath.jpg", 5, 1, Reason.INCOMPLETE, 2)
+
+    lines = report_text(plan(), [cut, missing("kitchen.jpg")]).split("\r\n")
+
+    assert lines[3:6] == ["Images in this archive: 1 of 2", "Missing: 1", "Incomplete: 1"]
+    assert {"bath.jpg", "kitchen.jpg"} <= set(lines)
+
+
 def test_images_that_are_not_listed_are_told() -> None:
     """Only where there are some, and beside those that are."""
     assert "Counted by Autoenhance but not listed, or beyond 10,000: 2" in report_text(plan(2), [])
