@@ -31,7 +31,7 @@ class JobDelivery(Document):
 
     status: DeliveryState
     attempts: Count
-    error: str | None = Field(description="Of the last attempt, in a word.")
+    error: str | None = Field(description="Of the last attempt, in a word; or that there is no ZIP.")
     next_at: Moment | None
 
 

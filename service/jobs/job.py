@@ -14,6 +14,9 @@ Status: TypeAlias = JobStatus
 
 FINAL = frozenset({Status.COMPLETE, Status.ERROR, Status.CANCELLED})
 
+_NO_ZIP = {Status.ERROR: "job_failed", Status.CANCELLED: "job_cancelled"}
+"""What a download of a job that ended so is told."""
+
 NO_PROGRESS: dict[str, Any] = {"total": 0, "downloaded": 0, "failed": 0, "bytes": 0, "failures": [], "orders": []}
 """The progress of a job whose archive is not known."""
 
@@ -177,6 +180,13 @@ class Job:
         return is_pending and self.status is Status.COMPLETE
 
     @property
+    def _told_delivery(self) -> Delivery | None:
+        """As callers see it: without a ZIP there will be none."""
+        if self.delivery is not None and (error := _NO_ZIP.get(self.status)):
+            return Delivery(status=DeliveryState.FAILED, error=error)
+        return self.delivery
+
+    @property
     def callback_is_pending(self) -> bool:
         """Whether there are attempts to be made at its callback, which tells of its delivery too."""
         is_pending = self.callback is not None and self.callback.state is CallbackState.PENDING
@@ -250,7 +260,7 @@ class Job:
             "expires_at": moment(self.expires),
             "retry_at": moment(self.retry_at),
             "callback": self.callback.document() if self.callback else None,
-            "delivery": self.delivery.document() if self.delivery else None,
+            "delivery": delivery.document() if (delivery := self._told_delivery) else None,
             "links": {
                 "self": path,
                 "events": f"{path}/events",

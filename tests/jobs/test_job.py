@@ -113,6 +113,22 @@ def test_only_what_is_complete_can_be_downloaded(status: Status) -> None:
     assert (links["download"], links["archive"]) == (None, "/v1/archives/a1")
 
 
+@pytest.mark.parametrize(
+    ("status", "delivery"),
+    [
+        (Status.PROCESSING, ("pending", None)),
+        (Status.COMPLETE, ("pending", None)),
+        (Status.ERROR, ("failed", "job_failed")),
+        (Status.CANCELLED, ("failed", "job_cancelled")),
+    ],
+)
+def test_nothing_is_delivered_without_a_zip(status: Status, delivery: tuple[str, str | None]) -> None:
+    """Who waits for the delivery of a job is told that there will be none, with the code of its download."""
+    told = replace(Job.new(REQUEST), status=status).document()["delivery"]
+
+    assert (told["status"], told["error"]) == delivery
+
+
 def test_a_job_of_several_orders_without_an_archive() -> None:
     """It names them all, an only one as any job does, and leads nowhere yet."""
     document = Job.new(SEVERAL).document()
