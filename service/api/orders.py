@@ -136,13 +136,13 @@ def _document(plan: Plan, stored: Mapping[str, Blob], base: str, *, is_truncated
             {
                 "image_id": image.image_id,
                 "name": image.name,
-                "file_name": plan.file_name(image, stems, planned_extension(plan, image)),
+                "file_name": plan.file_name(image, stems, blob.extension if blob else planned_extension(plan, image)),
                 "status": image.state,
-                "bytes": stored[image.key].size if image.key in stored else None,
+                "bytes": blob.size if blob else None,
                 **({"rendition": image.rendition} if image.rendition else {}),
                 **(_link(plan, image, base) if not image.is_original else {}),
             }
-            for image in plan.images[:_MAX_LISTED]
+            for image, blob in ((image, stored.get(image.key)) for image in plan.images[:_MAX_LISTED])
         ],
     }
 

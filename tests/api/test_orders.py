@@ -17,11 +17,11 @@ from tests.support.plans import plan_of
 from tests.support.samples import ORDER
 
 
-def told(*states: ImageState, stored: str = "", is_truncated: bool = False) -> dict[str, Any]:
+def told(*states: ImageState, stored: str = "", is_truncated: bool = False, extension: str = "jpg") -> dict[str, Any]:
     """The document of images in these states, of which some are here, by their numbers."""
     plan = plan_of(*(str(number) for number in range(len(states))))
     images = tuple(replace(image, state=state) for image, state in zip(plan.images, states, strict=True))
-    here = {f"{number}.0": Blob("c" * 64, 5, 6, "jpg") for number in stored}
+    here = {f"{number}.0": Blob("c" * 64, 5, 6, extension) for number in stored}
     return _document(plan.model_copy(update={"images": images}), here, "/batch", is_truncated=is_truncated)
 
 
@@ -56,6 +56,13 @@ def test_what_is_here_is_not_missing(state: ImageState) -> None:
     assert (document["downloaded"], document["bytes"], document["failed"], document["failures"]) == (1, 5, 0, [])
     assert [image["bytes"] for image in document["images"]] == [None, 5]
     assert document["images"][1]["link"] == "/batch/v1/orders/o/images/1"
+
+
+def test_what_is_here_has_the_name_of_what_it_is() -> None:
+    """As in the ZIP: by its bytes, not by the format that was asked for."""
+    document = told(ImageState.READY, ImageState.READY, stored="1", extension="heic")
+
+    assert [image["file_name"].rpartition(".")[2] for image in document["images"]] == ["jpg", "heic"]
 
 
 def test_what_is_left_out_is_said() -> None:
