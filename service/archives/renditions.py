@@ -53,6 +53,8 @@ class NamedRendition(RenditionOptions):
     @classmethod
     def _read(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, str):
+            if info.context:  # of a caller; what is kept has no other form
+                raise PydanticKnownError("string_type")
             return value
         presets = (info.context or {}).get(PRESETS_OF_CONTEXT, PRESETS)
         return _parse(value, presets)

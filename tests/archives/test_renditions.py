@@ -169,6 +169,13 @@ def test_equal_requests_are_equal() -> None:
     assert again.renditions["web"] == first.renditions["web"]
 
 
+@pytest.mark.parametrize("given", [{"name": "print"}, 5, None])
+def test_callers_write_it_as_text(given: object) -> None:
+    """In a JSON body too: a `print` made of its parts would not be full size."""
+    with pytest.raises(ValidationError, match="valid string"):
+        Options.model_validate({"rendition": [given]}, context={PRESETS_OF_CONTEXT: read_presets({})})
+
+
 def test_it_is_read_from_text_only_once() -> None:
     """What was read is taken as it is."""
     made = NamedRendition.model_validate("print,quality=85")
