@@ -11,7 +11,7 @@ Data = bytes | bytearray | memoryview | mmap
 FORMAT_EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp", "avif": "avif", "jxl": "jxl"}
 """The extension for each value of the API's `format`."""
 
-_MEDIA_SUBTYPES = {"jpg": "jpeg"}  # all others are called as their extension
+_MEDIA_SUBTYPES = {"jpg": "jpeg", "tif": "tiff"}  # all others are called as their extension
 
 SIGNATURE_BYTES = 64
 """How much of a file's start `extension` looks at: room for the 12 brands that an ISO file may list."""

@@ -351,6 +351,12 @@ def test_endless_parts_are_given_up(data: bytes, known: str, monkeypatch: pytest
     assert not is_whole(data, known)
 
 
+@pytest.mark.parametrize(("extension", "name"), [("jpg", "image/jpeg"), ("tif", "image/tiff"), ("heic", "image/heic")])
+def test_what_it_is_called_in_http(extension: str, name: str) -> None:
+    """As registered with IANA."""
+    assert formats.media_type(extension) == name
+
+
 @pytest.mark.parametrize(
     ("head", "extension"),
     [
