@@ -15,7 +15,7 @@ from service.api.keys import ARCHIVES, DELIVERY
 from service.api.route import Answer, Route, Who
 from service.archives.archive import Archive, ImageResult, State
 from service.archives.delivery import DeliveryOptions
-from service.problems import ArchiveGone, ArchiveNotFound, PreconditionFailed
+from service.problems import ArchiveGone, ArchiveNotFound, PreconditionFailed, StillBuilding
 from service.reasons import Reason
 from service.text import printable
 from service.upstream.models import Rendition
@@ -89,7 +89,7 @@ async def _archive(request: web.Request, *, begin: bool = True) -> Archive:
     return await request.app[ARCHIVES].by_id(archive_id, begin=begin)
 
 
-_PROBLEMS = (ArchiveNotFound, ArchiveGone)
+_PROBLEMS = (ArchiveNotFound, ArchiveGone, StillBuilding)
 
 ROUTES = (
     Route(

@@ -38,6 +38,7 @@ from service.problems import (
     MaxCreditsExceeded,
     NoImages,
     OrderEmpty,
+    PreconditionFailed,
     PrefetchRefused,
 )
 from service.settings import Settings
@@ -242,6 +243,6 @@ ROUTES = (
         who=Who.SHARED,
         counts=Counts.OVERVIEWS,
         answers=HEAD_ANSWERS,
-        problems=(*ORDER_CALL, *_PROBLEMS),
+        problems=(*ORDER_CALL, PreconditionFailed, *_PROBLEMS),
     ),
 )

@@ -215,7 +215,7 @@ ZIP_ANSWERS = (
     Answer(304, "The caller has this archive already (`If-None-Match`).", headers=_ZIP_HEADERS),
 )
 NOTHING_NEW = Answer(204, "Nothing is new (`since`).")
-HEAD_ANSWERS = (Answer(200, "As far as it is known.", headers=_ZIP_HEADERS),)
+HEAD_ANSWERS = (Answer(200, "As far as it is known.", headers=_ZIP_HEADERS), ZIP_ANSWERS[-1])
 CONDITIONS = (
     Parameter("Range", "bytes=0-99", "One range; a request for several gets the complete archive."),
     Parameter("If-Range", f'"{ARCHIVE_EXAMPLE}"', "The tag of what the caller has; needed with `Range` on an order."),
@@ -265,6 +265,6 @@ ROUTES = (
         counts=Counts.OVERVIEWS,
         query=Options,
         answers=(*HEAD_ANSWERS, NOTHING_NEW),
-        problems=(*ORDER_CALL, MaxCreditsExceeded, StillBuilding),
+        problems=(*ORDER_CALL, MaxCreditsExceeded, PreconditionFailed, StillBuilding),
     ),
 )

@@ -35,6 +35,8 @@ from service.problems import (
     KeyReused,
     NoCallback,
     NotConfigured,
+    PreconditionFailed,
+    StillBuilding,
 )
 from service.text import printable
 
@@ -168,7 +170,7 @@ def _retry_after(job: Job) -> dict[str, str]:
 
 _STANDING = (Answer(200, "The job.", JobDocument, ("Retry-After",)),)
 _DOCUMENT: Problems = (JobNotFound, JobsUnavailable)
-_RESULT: Problems = (JobNotFound, JobUnfinished, JobFailed, JobCancelled, JobExpired, ArchiveGone)
+_RESULT: Problems = (*_DOCUMENT, JobUnfinished, JobFailed, JobCancelled, JobExpired, ArchiveGone, StillBuilding)
 _ENDED = Callback(
     "{$request.query.callback_url}",
     "The job has ended",
@@ -269,7 +271,7 @@ ROUTES = (
         alias="/jobs/{job_id}/download",
         who=Who.DOWNLOADER,
         answers=HEAD_ANSWERS,
-        problems=_RESULT,
+        problems=(*_RESULT, PreconditionFailed),
     ),
     Route(
         "GET",

@@ -23,6 +23,7 @@ from service.archives.outcomes import obstacle
 from service.archives.plan import Plan, PlannedImage
 from service.archives.planner import parts_of
 from service.images.blobs import Blob
+from service.problems import StillBuilding
 from service.upstream.models import HOPELESS, ImageState, Order
 
 _MAX_LISTED = 10_000
@@ -161,6 +162,6 @@ ROUTES = (
         counts=Counts.OVERVIEWS,
         query=Options,
         answers=(Answer(200, "As it stands.", Overview),),
-        problems=ORDER_CALL,
+        problems=(*ORDER_CALL, StillBuilding),
     ),
 )

@@ -97,6 +97,7 @@ def operations() -> Iterator[Operation]:
 
 
 OPERATIONS = list(operations())
+HEADS = ("describeArchive", "describeDownload", "describeJob", "describeSharedDownload")
 
 
 def test_the_document_is_valid() -> None:
@@ -173,6 +174,26 @@ def test_every_problem_is_the_answer_to_something() -> None:
         "no_orders",
         "nothing_new",
     }  # errors of a job, never a problem as an answer
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "code"),
+    [
+        ("overview", "503", "still_building"),
+        ("report", "503", "still_building"),
+        ("describeArchive", "503", "still_building"),
+        ("describeJob", "503", "still_building"),
+        ("describeJob", "503", "jobs_unavailable"),
+        ("downloadJob", "503", "jobs_unavailable"),
+        *((name, "412", "precondition_failed") for name in HEADS),
+        *((name, "304", "") for name in HEADS),
+    ],
+)
+def test_what_no_example_shows_is_described(name: str, status: str, code: str) -> None:
+    """What cannot be told while other instances' storage is away, and what HEAD says under conditions."""
+    (operation,) = (one for one in OPERATIONS if one.facts["operationId"] == name)
+
+    assert code in operation.facts["responses"][status]["description"]
 
 
 @pytest.fixture
