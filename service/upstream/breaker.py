@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import pybreaker
 
+from service.signal import Signal
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Circuit, Metrics
 from service.upstream.answers import UpstreamFailure
@@ -55,6 +56,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self._opened_at = clock()
         self._epoch = 0
         self._trial_under_way = False
+        self._trial_ended = Signal()
         self._is_closed = True
         self._failed_subjects: OrderedDict[str, None] = OrderedDict()
         self._gauge = metrics.breaker_state.labels(circuit)
@@ -92,11 +94,18 @@ class Breaker(pybreaker.CircuitBreakerListener):
         if self._state.current_state == pybreaker.STATE_OPEN:
             self._opened_at = self._clock() + seconds - self._reset
 
-    def check(self) -> None:
-        """Raises `CircuitOpen` when no call is admitted now."""
+    def check(self, *, may_wait: bool = False) -> None:
+        """Raises `CircuitOpen` when no call is admitted now; with `may_wait` not while a trial is under way."""
         wait = self.retry_after
-        if wait > 0:
+        if wait > 0 and not (may_wait and self._trial_under_way):
             raise CircuitOpen(self.circuit, wait)
+
+    async def wait_for_trial(self, seconds: float) -> None:
+        """Wait for what the trial that is under way comes to, at most so many seconds. Raises `CircuitOpen`."""
+        end = time.monotonic() + seconds
+        while self._trial_under_way and (left := end - time.monotonic()) > 0:
+            await self._trial_ended.wait_for(left)
+        self.check()
 
     def admit(self) -> "Admission":
         """Let one call begin. Raises `CircuitOpen`. Whoever is admitted must finish or abandon the admission."""
@@ -111,7 +120,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         """Called by pybreaker: a new state begins, and outcomes of calls admitted before it are void."""
         self._epoch += 1
         self._is_closed = new_state.name == pybreaker.STATE_CLOSED
-        self._trial_under_way = False
+        self._end_trial()
         self._opened_at = self._clock()
         self._gauge.set(_STATE_VALUES[new_state.name])
         self._transitions.labels(self.circuit, new_state.name).inc()
@@ -121,7 +130,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
     def _record(self, epoch: int, failure: Exception | None, subject: str | None) -> None:
         if epoch != self._epoch:
             return
-        self._trial_under_way = False
+        self._end_trial()
         if failure is None:
             self._failed_subjects.pop(subject or "", None)
             if self._state.fail_counter or not self._is_closed:
@@ -138,7 +147,12 @@ class Breaker(pybreaker.CircuitBreakerListener):
 
     def _withdraw(self, epoch: int) -> None:
         if epoch == self._epoch:
+            self._end_trial()
+
+    def _end_trial(self) -> None:
+        if self._trial_under_way:
             self._trial_under_way = False
+            self._trial_ended.fire()
 
 
 class Admission:
@@ -177,9 +191,23 @@ class Operation:
 
     def admit(self, circuit: Circuit) -> None:
         """Ask this circuit: once, and again when its state has changed since. Raises `CircuitOpen`."""
-        admission = self._admissions.get(circuit)
-        if admission is None or not admission.is_current:
+        if not self._is_admitted(circuit):
             self._admissions[circuit] = self._breakers[circuit].admit()
+
+    @property
+    def may_be_refused(self) -> bool:
+        """Whether a circuit is not closed, and this operation is not its trial."""
+        return any(not one.is_closed and not self._is_admitted(circuit) for circuit, one in self._breakers.items())
+
+    async def wait_for_trials(self, seconds: float) -> None:
+        """Wait for what the trials of other operations come to, at most so many seconds each. Raises `CircuitOpen`."""
+        for circuit, breaker in self._breakers.items():
+            if not self._is_admitted(circuit):
+                await breaker.wait_for_trial(seconds)
+
+    def _is_admitted(self, circuit: Circuit) -> bool:
+        admission = self._admissions.get(circuit)
+        return admission is not None and admission.is_current
 
     def __enter__(self) -> Self:
         return self

@@ -124,6 +124,9 @@ class Autoenhance:
         deadline = Deadline.after(min(_ORDER_SECONDS, self._image_seconds))
         retries = self.retries(deadline)
 
+        async def admit(circuit: Circuit) -> None:
+            operation.admit(circuit)
+
         async def once() -> T:
             with span("attempt", {"attempt": retries.attempt}):
                 async with self._transport.get(
@@ -132,7 +135,7 @@ class Autoenhance:
                     timeout=asyncio.timeout(deadline.left),
                     headers={},
                     api_headers={},
-                    admit=operation.admit,
+                    admit=admit,
                     is_fresh=retries.attempt > 1,
                     is_document=True,
                 ) as response:
@@ -153,7 +156,8 @@ class Autoenhance:
 
         Raises `UpstreamFailure` for an id that cannot be part of a URL, `CircuitOpen` while calls are paused.
         """
-        self.check_circuits()
+        for breaker in self._breakers.values():  # a pause of the assets is no time to buy either
+            breaker.check(may_wait=True)
         return Download(
             self._transport,
             self._image_url(image_id, rendition),
@@ -163,14 +167,6 @@ class Autoenhance:
             recognise=formats.original_extension if rendition.is_original else formats.extension,
             seconds=self._image_seconds,
         )
-
-    def check_circuits(self) -> None:
-        """Raises `CircuitOpen` while calls are paused.
-
-        Both circuits: the API sells an image before the assets deliver it, so a pause of the assets is no time to buy.
-        """
-        for breaker in self._breakers.values():
-            breaker.check()
 
     def retries(
         self, deadline: Deadline, only: frozenset[Reason] = frozenset(Reason), *, counts_429: bool = False

@@ -120,9 +120,12 @@ class Download:
         """The whole body is to be fetched once more, from its first byte."""
         self._etag = None
 
-    def _admit(self, circuit: Circuit) -> None:
-        if self._limit is not None:
-            self._limit.moved()
+    async def _admit(self, circuit: Circuit) -> None:
+        """Before either circuit: the API sells an image before the assets deliver it."""
+        if (limit := self._limit) is not None:
+            limit.moved()
+            if self.operation.may_be_refused:
+                await limit.pause(self.operation.wait_for_trials(self.deadline.left))
         self.reached = circuit
         self.operation.admit(circuit)
         if not self._is_sent:

@@ -95,6 +95,7 @@ def read_orders(body: bytes | bytearray) -> OrdersPage:
 _OPENING = frozenset({"start_map", "start_array"})
 _CLOSING = frozenset({"end_map", "end_array"})
 _MAX_RECORD_PARTS = 10_000
+_MAX_DEPTH = 10_000  # to read millions of brackets to their end takes seconds
 
 
 def _stream_order(body: bytes | bytearray) -> Order:
@@ -108,6 +109,8 @@ def _stream_order(body: bytes | bytearray) -> Order:
         depth -= event in _CLOSING
         level = depth
         depth += event in _OPENING
+        if depth > _MAX_DEPTH:
+            raise InvalidDocument("it is nested too deeply")
         if level == 0:
             if event not in ("start_map", "end_map"):
                 raise InvalidDocument("not a JSON object")

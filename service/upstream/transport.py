@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
@@ -67,7 +67,7 @@ class Transport:
         *,
         headers: Mapping[str, str],
         api_headers: Mapping[str, str],
-        admit: Callable[[Circuit], None],
+        admit: Callable[[Circuit], Awaitable[None]],
         timeout: asyncio.Timeout,
         is_fresh: bool = False,
         is_document: bool = False,
@@ -86,7 +86,7 @@ class Transport:
                 await self._guard.learn()
                 for _ in range(_MAX_REDIRECTS + 1):
                     circuit = Circuit.API if at_api else Circuit.ASSETS
-                    admit(circuit)
+                    await admit(circuit)
                     own = {**self._api_headers, **api_headers} if at_api else {}
                     async with await self._request(
                         operation if at_api else Call.ASSET,

@@ -1160,6 +1160,66 @@ async def test_a_circuit_that_opens_under_way_is_told_with_the_attempts_made(
         assert await reason(scene.fetch()) == (Reason.BREAKER_OPEN, 1)
 
 
+class TestTrial:
+    """After an outage one image is tried; the others wait for what comes of it."""
+
+    @pytest.fixture
+    async def scene(self, upstream: FakeUpstream, images: ImageStore) -> AsyncIterator[Scene]:
+        """The circuit of the assets, which any image comes from, has been open for long enough."""
+        for image_id in "abcdef":
+            upstream.images[image_id], upstream.hops[image_id] = jpeg(), 1
+        async with scene_of(upstream, images, limit=3, failures=1, attempts=1) as scene:
+            for seconds in (60, 0):
+                scene.parts.breakers[Circuit.ASSETS].advise(seconds)
+            yield scene
+
+    async def others(self, scene: Scene, upstream: FakeUpstream) -> list[asyncio.Task[Fetched]]:
+        """More images than there are slots, begun while the one called "a" is tried."""
+        await upstream.until(lambda: len(upstream.requests("a", "assets")) == 1)
+        tasks = [scene.fetch(image_id) for image_id in "bcdef"]
+        await yield_to_loop(100)
+        return tasks
+
+    async def test_none_is_missing_once_it_has_succeeded(self, scene: Scene, upstream: FakeUpstream) -> None:
+        """Nor is one asked for before: the API sells an image before the assets deliver it."""
+        gate = upstream.hold("a")
+        tried = scene.fetch("a")
+        others = await self.others(scene, upstream)
+        asked_meanwhile = upstream.image_calls
+        gate.set()
+
+        await asyncio.gather(tried, *others)
+        assert (asked_meanwhile, upstream.image_calls) == (1, 6)
+
+    async def test_when_it_fails_nothing_else_is_asked_for(self, scene: Scene, upstream: FakeUpstream) -> None:
+        """The circuit is open again."""
+        upstream.images["a"] = 503
+        gate = upstream.hold("a")
+        tried = scene.fetch("a")
+        others = await self.others(scene, upstream)
+        gate.set()
+
+        assert await reason(tried) == (Reason.UPSTREAM_ERROR, 1)
+        assert [await reason(one) for one in others] == [(Reason.BREAKER_OPEN, 0)] * 5
+        assert upstream.image_calls == 1
+
+    async def test_what_was_asked_for_at_the_same_moment_waits_where_it_is(
+        self, scene: Scene, upstream: FakeUpstream
+    ) -> None:
+        """The first one at the assets is tried; what was sold with it is not lost."""
+        gates = [upstream.hold(image_id) for image_id in "ab"]
+        tasks = [scene.fetch(image_id) for image_id in "ab"]
+        await upstream.until(lambda: len({one.server for one in upstream.received}) == upstream.image_calls == 2)
+        await yield_to_loop(100)
+        tried = [len(upstream.requests(image_id, "assets")) for image_id in "ab"]
+        for gate in gates:
+            gate.set()
+
+        await asyncio.gather(*tasks)
+        assert sorted(tried) == [0, 1]
+        assert upstream.image_calls == 2
+
+
 async def test_want_of_room_is_counted(scene: Scene, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the reason why an image is missing."""
     upstream.images["a"] = jpeg()

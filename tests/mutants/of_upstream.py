@@ -68,10 +68,24 @@ UPSTREAM = (
     ),
     Mutant(
         "upstream/breaker.py",
-        "        if epoch == self._epoch:\n            self._trial_under_way = False\n",
+        "        if epoch == self._epoch:\n            self._end_trial()\n",
         "        pass\n",
         "a cancelled trial lets another one through",
         "tests/upstream/test_breaker.py tests/upstream/test_breaker_model.py",
+    ),
+    Mutant(
+        "upstream/breaker.py",
+        "            self._trial_ended.fire()\n",
+        "",
+        "who waits for a trial is told of its end",
+        "tests/upstream/test_breaker.py",
+    ),
+    Mutant(
+        "upstream/download.py",
+        "            if self.operation.may_be_refused:\n",
+        "            if False:\n",
+        "images wait for what the trial of another comes to",
+        "tests/images/test_fetch.py",
     ),
     Mutant(
         "upstream/download.py",
@@ -195,7 +209,7 @@ UPSTREAM = (
     ),
     Mutant(
         "upstream/download.py",
-        "            self._limit.moved()\n",
+        "            limit.moved()\n",
         "            pass\n",
         "each hop begins the silence anew",
         "tests/upstream/test_attempts.py",

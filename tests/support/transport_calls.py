@@ -1,7 +1,7 @@
 """Single calls through the transport."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
@@ -25,18 +25,28 @@ class Got:
 
 async def get(parts: Parts, url: str, *, seconds: float = TIMEOUT, headers: dict[str, str] | None = None) -> Got:
     reached: list[Circuit] = []
+
+    async def admit(circuit: Circuit) -> None:
+        reached.append(circuit)
+
     async with parts.transport.get(
         "image",
         URL(url, encoded=True),
         timeout=asyncio.timeout(seconds),
         headers=headers or {},
         api_headers={"x-dev-mode": "true"},
-        admit=reached.append,
+        admit=admit,
     ) as response:
         return Got(response.status, await response.read(), reached)
 
 
-def get_with(parts: Parts, url: str, admit: Callable[[Circuit], None]) -> AbstractAsyncContextManager[ClientResponse]:
+async def admit_all(_: Circuit) -> None:
+    """No circuit is open."""
+
+
+def get_with(
+    parts: Parts, url: str, admit: Callable[[Circuit], Awaitable[None]] = admit_all
+) -> AbstractAsyncContextManager[ClientResponse]:
     """The answer itself, with a say in each hop."""
     timeout = asyncio.timeout(TIMEOUT)
     return parts.transport.get("image", URL(url), timeout=timeout, headers={}, api_headers={}, admit=admit)

@@ -151,7 +151,7 @@ async def test_each_hop_begins_the_silence_anew(parts: Parts, monkeypatch: pytes
     fetched._limit = limit = _TimeLimit(Deadline(clock() + 60), 60, lambda: False)
     async with limit.timeout:
         clock.advance(20)
-        fetched._admit(Circuit.ASSETS)
+        await fetched._admit(Circuit.ASSETS)
 
         assert limit.timeout.when() == clock() + 30
 

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+from collections.abc import Callable
 
 import pytest
 
@@ -10,7 +11,7 @@ from service.telemetry.metrics import Circuit, Metrics
 from service.upstream import breaker as breaker_module
 from service.upstream.answers import UpstreamFailure
 from service.upstream.breaker import Admission, Breaker, CircuitOpen, Operation
-from tests.support.transport import FakeClock, failure, make_breakers, sample
+from tests.support.transport import TIMEOUT, FakeClock, failure, make_breakers, sample, yield_to_loop
 
 FAILURES = 3
 RESET = 60.0
@@ -255,6 +256,32 @@ class TestHalfOpen:
         assert trials == 1
         assert [type(outcome) for outcome in outcomes].count(CircuitOpen) == 19
         assert not breakers[Circuit.API].is_open
+
+    @pytest.mark.parametrize(
+        ("end", "is_refused"),
+        [(Admission.finish, False), (Admission.abandon, False), (lambda trial: trial.finish(failure()), True)],
+        ids=["succeeds", "is cancelled", "fails"],
+    )
+    async def test_what_it_comes_to_can_be_waited_for(
+        self, breaker: Breaker, clock: FakeClock, end: Callable[[Admission], None], *, is_refused: bool
+    ) -> None:
+        """One that says nothing leaves it to the next."""
+        trial = half_open_trial(breaker, clock)
+        waiting = asyncio.create_task(breaker.wait_for_trial(TIMEOUT))
+        await yield_to_loop()
+        is_over = waiting.done()
+        end(trial)
+        await asyncio.wait([waiting])
+
+        assert not is_over
+        assert isinstance(waiting.exception(), CircuitOpen) == is_refused
+
+    async def test_what_takes_too_long_is_not_waited_for(self, breaker: Breaker, clock: FakeClock) -> None:
+        """Calls are paused for who has no more time."""
+        half_open_trial(breaker, clock)
+
+        with pytest.raises(CircuitOpen):
+            await breaker.wait_for_trial(0.01)
 
     def test_a_good_trial_closes_it(self, breaker: Breaker, clock: FakeClock) -> None:
         """And the count of failures begins at zero."""

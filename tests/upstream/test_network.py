@@ -18,6 +18,7 @@ from service.upstream.answers import UpstreamFailure
 from service.upstream.network import AddressGuard, ForbiddenAddress, Proxies, Resolver, is_public_host, open_session
 from tests.support.samples import jpeg
 from tests.support.transport import PUBLIC_BASE, TIMEOUT, download, missing, open_client
+from tests.support.transport_calls import admit_all
 from tests.support.upstream import FakeUpstream, Reply
 
 # One or more of each entry of IANA's special-purpose registries, of multicast, and of every way to write an IPv4
@@ -116,7 +117,7 @@ async def test_a_name_that_turns_inward_is_refused_when_it_does(
     async with open_client("http://rebinding.example/v3") as parts:
         with pytest.raises(UpstreamFailure) as raised:
             async with parts.transport.get(
-                "image", url, timeout=asyncio.timeout(TIMEOUT), headers={}, api_headers={}, admit=lambda _: None
+                "image", url, timeout=asyncio.timeout(TIMEOUT), headers={}, api_headers={}, admit=admit_all
             ):
                 pytest.fail("it was let through")
 
@@ -155,7 +156,7 @@ async def test_a_call_that_would_go_inward_is_a_bad_redirect(upstream: FakeUpstr
     async with open_client(upstream.url, guard=AddressGuard(PUBLIC_BASE)) as parts:
         with pytest.raises(UpstreamFailure) as raised:
             async with parts.transport.get(
-                "image", url, timeout=asyncio.timeout(TIMEOUT), headers={}, api_headers={}, admit=lambda _: None
+                "image", url, timeout=asyncio.timeout(TIMEOUT), headers={}, api_headers={}, admit=admit_all
             ):
                 pytest.fail("it was let through")
 
@@ -376,7 +377,7 @@ async def test_nothing_else_that_is_private_passes(
                 timeout=asyncio.timeout(TIMEOUT),
                 headers={},
                 api_headers={},
-                admit=lambda _: None,
+                admit=admit_all,
             ):
                 pytest.fail("it was let through")
 

@@ -111,7 +111,7 @@ async def test_an_open_circuit_stops_it_between_two_hops(upstream: FakeUpstream,
     upstream.images["a"] = jpeg()
     upstream.hops["a"] = 1
 
-    def reach(circuit: Circuit) -> None:
+    async def reach(circuit: Circuit) -> None:
         if circuit is Circuit.ASSETS:
             raise CircuitOpen(circuit, 1)
 

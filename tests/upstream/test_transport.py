@@ -239,7 +239,7 @@ class TestFailures:
         upstream.images["a"] = jpeg()
 
         with pytest.raises(OSError, match="no space"):
-            async with get_with(parts, f"{upstream.url}/images/a/enhanced", lambda _: None):
+            async with get_with(parts, f"{upstream.url}/images/a/enhanced"):
                 raise OSError("no space")
 
 
