@@ -133,8 +133,6 @@ class Autoenhance:
                     call,
                     url,
                     timeout=asyncio.timeout(deadline.left),
-                    headers={},
-                    api_headers={},
                     admit=admit,
                     is_fresh=retries.attempt > 1,
                     is_document=True,

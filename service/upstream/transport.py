@@ -65,10 +65,10 @@ class Transport:
         operation: str,
         url: URL,
         *,
-        headers: Mapping[str, str],
-        api_headers: Mapping[str, str],
         admit: Callable[[Circuit], Awaitable[None]],
         timeout: asyncio.Timeout,
+        headers: Mapping[str, str] = {},
+        api_headers: Mapping[str, str] = {},
         is_fresh: bool = False,
         is_document: bool = False,
     ) -> AsyncIterator[ClientResponse]:
