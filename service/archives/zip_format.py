@@ -34,12 +34,6 @@ class ZipFormat(ZipStream):  # type: ignore[misc]  # the library is untyped
     moves them.
     """
 
-    @property
-    def length(self) -> int:
-        """Bytes of the archive so far: headers, and the data they announce."""
-        position: int = self._pos
-        return position
-
     def header(self, name: str, *, size: int, crc: int, modified: datetime) -> bytes:
         """The local header of the next member. `size` bytes with that CRC-32 must follow it in the archive."""
         if self._final:

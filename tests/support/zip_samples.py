@@ -51,7 +51,7 @@ def write(path: Path, members: Members, comment: str = "") -> Sample:
             else:
                 file.write(zip_format.header(name, size=len(data), crc=zlib.crc32(data), modified=NOON) + data)
         file.write(zip_format.directory(comment))
-        assert file.tell() == zip_format.length
+        assert file.tell() == zip_format._pos
     return Sample(path, members)
 
 
