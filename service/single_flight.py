@@ -9,10 +9,6 @@ from typing import Any, Generic, TypeVar
 Result = TypeVar("Result")
 
 
-def _never() -> bool:
-    return False
-
-
 @dataclass(eq=False, slots=True)
 class _Flight(Generic[Result]):
     """One task, and how many wait for it."""
@@ -43,7 +39,7 @@ class SingleFlight(Generic[Result]):
         work: Callable[[], Coroutine[Any, Any, Result]],
         name: str,
         *,
-        may_stop: Callable[[], bool] = _never,
+        may_stop: Callable[[], bool] = lambda: False,
     ) -> Result:
         """What the task under this key comes to, be it a result or an error; without one, `work` is begun.
 

@@ -170,7 +170,7 @@ class ImageFetcher:
                 stored = await self._find(image, context, progress)
                 fetched = Fetched(stored, 0) if stored is not None else await self._download(image, context, progress)
             except BaseException as error:
-                await self._close_reservation(image, progress)
+                await self._close_reservation(progress)
                 progress.lease.release()
                 if isinstance(error, OutOfSpace):
                     self._metrics.image_failures.labels(Reason.STORE_FULL).inc()
@@ -269,7 +269,7 @@ class ImageFetcher:
                 raise
             finally:
                 context.storing -= content.size
-            await self._close_reservation(image, progress)
+            await self._close_reservation(progress)
             if not progress.is_only_one:
                 self._metrics.images_refetched.labels(Refetch.UNCOORDINATED).inc()
             return Fetched(blob, download.attempts)
@@ -287,7 +287,7 @@ class ImageFetcher:
                 raise ImageFailed(Reason.CREDIT_LIMIT)
         progress.may_be_bought = True
 
-    async def _close_reservation(self, image: ImageRequest, progress: _Progress) -> None:
+    async def _close_reservation(self, progress: _Progress) -> None:
         """The credit is spent, or not; where that cannot be told it stays counted."""
         reservation, progress.reservation = progress.reservation, None
         if reservation is None:

@@ -51,7 +51,7 @@ class Observation:
         seen = Observation(
             record.state is ImageState.READY,
             self.generation,
-            _marks(record),
+            digest(record.marks()),
             record.downloaded,
             now if refresh and abs(now - self.refreshed) > _REFRESH_SECONDS else self.refreshed,
             self.since,
@@ -193,7 +193,3 @@ def write_observations(connection: sqlite3.Connection, observations: Mapping[str
             for image_id, one in observations.items()
         ],
     )
-
-
-def _marks(record: ImageRecord) -> str:
-    return digest(record.marks())
