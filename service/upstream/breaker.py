@@ -57,7 +57,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self._epoch = 0
         self._trial_under_way = False
         self._trial_ended = Signal()
-        self._is_closed = True
+        self.is_closed = True
         self._failed_subjects: OrderedDict[str, None] = OrderedDict()
         self._gauge = metrics.breaker_state.labels(circuit)
         self._transitions = metrics.breaker_transitions
@@ -66,17 +66,13 @@ class Breaker(pybreaker.CircuitBreakerListener):
         )
 
     @property
-    def is_closed(self) -> bool:
-        return self._is_closed
-
-    @property
     def is_open(self) -> bool:
         return self.retry_after > 0
 
     @property
     def retry_after(self) -> float:
         """Seconds until a call may be admitted; 0 when one would be now."""
-        if self._is_closed:
+        if self.is_closed:
             return 0.0
         if self._state.current_state == pybreaker.STATE_OPEN:
             return max(0.0, self._opened_at + self._reset - self._clock())
@@ -109,7 +105,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
 
     def admit(self) -> "Admission":
         """Let one call begin. Raises `CircuitOpen`. Whoever is admitted must finish or abandon the admission."""
-        if not self._is_closed:
+        if not self.is_closed:
             self.check()
             if self._state.current_state == pybreaker.STATE_OPEN:
                 self._state.half_open()
@@ -119,7 +115,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
     def state_change(self, cb: object, old_state: object, new_state: Any) -> None:
         """Called by pybreaker: a new state begins, and outcomes of calls admitted before it are void."""
         self._epoch += 1
-        self._is_closed = new_state.name == pybreaker.STATE_CLOSED
+        self.is_closed = new_state.name == pybreaker.STATE_CLOSED
         self._end_trial()
         self._opened_at = self._clock()
         self._gauge.set(_STATE_VALUES[new_state.name])
@@ -133,10 +129,10 @@ class Breaker(pybreaker.CircuitBreakerListener):
         self._end_trial()
         if failure is None:
             self._failed_subjects.pop(subject or "", None)
-            if self._state.fail_counter or not self._is_closed:
+            if self._state.fail_counter or not self.is_closed:
                 self._state.call(lambda: None)  # a success in a row of them changes nothing
             return
-        if subject is not None and self._is_closed:  # a trial decides, whatever it is about
+        if subject is not None and self.is_closed:  # a trial decides, whatever it is about
             if subject in self._failed_subjects:
                 return
             self._failed_subjects[subject] = None

@@ -167,7 +167,7 @@ UPSTREAM = (
     ),
     Mutant(
         "upstream/breaker.py",
-        " and self._is_closed:  # a trial",
+        " and self.is_closed:  # a trial",
         ":  # a trial",
         "an image whose failure opened a circuit decides as its trial",
         "tests/upstream/test_breaker.py",
