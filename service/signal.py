@@ -25,10 +25,6 @@ class Signal:
         """Wait for the next `fire`."""
         await self._event.wait()
 
-    async def wait_for(self, seconds: float) -> None:
-        """Wait for the next `fire`, but no longer than so many seconds."""
-        await wait_at_most(self._event, seconds)
-
 
 class Signals:
     """A signal per key, there for as long as somebody waits for it."""

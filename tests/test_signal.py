@@ -2,7 +2,7 @@
 
 import asyncio
 
-from service.signal import Signal, Signals
+from service.signal import Signal, Signals, wait_at_most
 from tests.support.transport import TIMEOUT, yield_to_loop
 
 
@@ -36,9 +36,9 @@ async def test_what_was_taken_before_a_look_misses_nothing() -> None:
 async def test_a_wait_may_have_an_end() -> None:
     """It is no error when nothing has happened by then."""
     signal = Signal()
-    await signal.wait_for(0)
+    await wait_at_most(signal.next(), 0)
 
-    waiting = asyncio.create_task(signal.wait_for(TIMEOUT))
+    waiting = asyncio.create_task(wait_at_most(signal.next(), TIMEOUT))
     await yield_to_loop()
     signal.fire()
     async with asyncio.timeout(TIMEOUT / 2):

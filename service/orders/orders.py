@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from service.orders.schedule import PollSchedule
 from service.problems import UPSTREAM_DOWN, OrderNotFound, Problem, UpstreamError
-from service.signal import Signal
+from service.signal import Signal, wait_at_most
 from service.single_flight import SingleFlight
 from service.telemetry.logs import get_logger
 from service.upstream.client import Autoenhance
@@ -195,7 +195,7 @@ class OrderWatch:
         """
         polls = self._polls
         if polls.count == self._seen and not polls.was_notified:
-            await polls.changed.wait_for(schedule.pause())
+            await wait_at_most(polls.changed.next(), schedule.pause())
         if polls.count == self._seen:
             with suppress(Problem):
                 await self._poll()

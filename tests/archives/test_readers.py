@@ -7,6 +7,7 @@ import pytest
 
 from service.archives import readers as readers_module
 from service.archives.readers import Abandoned, Readers
+from service.signal import wait_at_most
 from tests.support.transport import TIMEOUT, FakeClock, yield_to_loop
 
 WINDOW, GRACE = 100, 60.0
@@ -155,7 +156,7 @@ async def test_who_was_sent_away_is_waited_for(clock: FakeClock) -> None:
 
     async with asyncio.timeout(20):
         while readers.count:
-            await readers._changed.wait_for(0.05)
+            await wait_at_most(readers._changed.next(), 0.05)
 
     assert (kept, readers.want_more(0)) == ((True, 1), False)
 
