@@ -29,15 +29,10 @@ class Problem(Exception):
         super().__init__(" ".join(sentence for sentence in sentences if sentence))
         self.headers, self.extra = dict(headers), dict(extra)
 
-    @classmethod
-    def type_uri(cls, base_path: str = "") -> str:
-        """The address of its row in the docs, which names the type of the error."""
-        return f"{base_path}/docs/errors#{cls.code}"
-
     def document(self, request_id: str, base_path: str = "") -> dict[str, Any]:
         """The RFC 9457 document for this occurrence, told to a caller who reaches the service below `base_path`."""
         return {
-            "type": self.type_uri(base_path),
+            "type": f"{base_path}/docs/errors#{self.code}",  # the address of its row in the docs
             "title": self.title,
             "status": int(self.status),
             "detail": str(self),
