@@ -59,11 +59,8 @@ def _reason(field: FieldInfo | None, found: ErrorDetails, what: str) -> str:
         return f"must be {_number(field)}"
     message = _MESSAGES.get(found["type"])
     context: Mapping[str, Any] = found.get("ctx", {})
-    return message.format_map({**context, "what": what, "expected": _choice(context)}) if message else found["msg"]
-
-
-def _choice(context: Mapping[str, Any]) -> str:
-    return str(context.get("expected", "")).replace("'", "")
+    expected = str(context.get("expected", "")).replace("'", "")
+    return message.format_map({**context, "what": what, "expected": expected}) if message else found["msg"]
 
 
 def _number(field: FieldInfo) -> str:
