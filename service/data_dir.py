@@ -56,7 +56,8 @@ def open_database(directory: Path, schemas: Sequence[str]) -> tuple[sqlite3.Conn
         os.fchmod(file, 0o600)
         os.close(file)
         connection = opened.enter_context(closing(sqlite3.connect(path, check_same_thread=False, isolation_level=None)))
-        _check_layout(connection, directory)
+        if connection.execute("PRAGMA user_version").fetchone()[0] > _LAYOUT:
+            raise DataDirUnusable(f"{directory} was written by a newer version of this service")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
@@ -69,11 +70,6 @@ def open_database(directory: Path, schemas: Sequence[str]) -> tuple[sqlite3.Conn
         connection.execute(f"PRAGMA user_version = {_LAYOUT}")
         opened.pop_all()
     return connection, lock
-
-
-def _check_layout(connection: sqlite3.Connection, directory: Path) -> None:
-    if connection.execute("PRAGMA user_version").fetchone()[0] > _LAYOUT:
-        raise DataDirUnusable(f"{directory} was written by a newer version of this service")
 
 
 def _rename(connection: sqlite3.Connection) -> None:
