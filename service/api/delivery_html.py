@@ -1,13 +1,10 @@
 """The page behind a share link, as HTML; it works without scripts."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import cache
 from html import escape
-from string import Template
 from urllib.parse import quote
 
-from service.api.page import delivery_template
+from service.api.page import DELIVERY_TEMPLATE
 from service.api.share_links import SharedImage, ShareLink
 from service.problems import LinkNotFound
 
@@ -29,7 +26,7 @@ def gallery(link: ShareLink, base: str, brand: str, *, are_previews: bool) -> st
         f"<h1>{escape(title)}</h1>",
         f'<p class="until">{count}. Available until <time datetime="{ends.isoformat()}">{until}</time>.</p>',
         "</header>",
-        f'<ul class="gallery" aria-label="Photos">{"".join(_photos(link, base))}</ul>',
+        f'<ul class="gallery" aria-label="Photos">{"".join(_photo(shared, base) for shared in link.images)}</ul>',
         '<div class="delivery-bar"><div>',
         f'<a class="button primary" href="{base}/download" download>{_save_all(len(link.images))}</a>',
         "<p>Or save single photos above.</p>" if len(link.images) > 1 else "",
@@ -47,25 +44,15 @@ def gone() -> str:
 
 
 def _page(title: str, body: str) -> str:
-    return _template().substitute(title=escape(title), body=body)
-
-
-@cache
-def _template() -> Template:
-    return Template(delivery_template())
+    return DELIVERY_TEMPLATE.substitute(title=escape(title), body=body)
 
 
 def _save_all(count: int) -> str:
     return "Save the photo as a ZIP" if count == 1 else f"Save all {count} photos in one ZIP"
 
 
-def _photos(link: ShareLink, base: str) -> Iterator[str]:
-    for shared in link.images:
-        yield _photo(shared, f"{base}/images/{quote(shared.image_id, safe='')}")
-
-
-def _photo(shared: SharedImage, path: str) -> str:
-    name = escape(shared.name)
+def _photo(shared: SharedImage, base: str) -> str:
+    path, name = f"{base}/images/{quote(shared.image_id, safe='')}", escape(shared.name)
     return (
         f'<li><a class="gallery-photo" href="{path}"><img src="{path}?{escape(PREVIEW_QUERY)}" alt="{name}" '
         'width="480" height="320" loading="lazy" decoding="async"></a>'

@@ -100,12 +100,9 @@ def _load() -> tuple[str, dict[str, Asset]]:
 _VERSION, _ASSETS = _load()
 _HEADERS = _page_headers(_ASSETS[INDEX].body.decode()) | OWN_REFERRER
 _SIGN_IN_HEADERS = _page_headers(_ASSETS[SIGN_IN].body.decode()) | OWN_REFERRER
-DELIVERY_HEADERS = _page_headers(_ASSETS[DELIVERY].body.decode())
-
-
-def delivery_template() -> str:
-    """The page behind a share link, with places for what it shows."""
-    return _ASSETS[DELIVERY].body.decode()
+DELIVERY_TEMPLATE = Template(_ASSETS[DELIVERY].body.decode())
+"""The page behind a share link, with places for what it shows."""
+DELIVERY_HEADERS = _page_headers(DELIVERY_TEMPLATE.template)
 
 
 def url(name: str) -> str:
