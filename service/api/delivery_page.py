@@ -66,14 +66,12 @@ async def maker_of(request: web.Request) -> Caller:
 
 async def show(request: web.Request) -> web.Response:
     """The page: the order's name, its photos, each to be saved, and all of them in one ZIP."""
-    settings = request.app[SETTINGS]
     link = request.get(SHARED)
-    status = HTTPStatus.OK if link else HTTPStatus.NOT_FOUND
     if link is None:
-        html = gone()
+        html, status = gone(), HTTPStatus.NOT_FOUND
     else:
-        are_previews = _are_previews(request, link)
-        html = gallery(link, f"{PREFIX}{link.token}", settings.brand_name, are_previews=are_previews)
+        brand, are_previews = request.app[SETTINGS].brand_name, _are_previews(request, link)
+        html, status = gallery(link, link.page, brand, are_previews=are_previews), HTTPStatus.OK
     response = web.Response(
         body=in_html(html.encode(), base_path(request)), status=status, content_type="text/html", charset="utf-8"
     )
