@@ -146,17 +146,13 @@ class RateLimiter:
 
 def limiters(rate_limit: RateLimitItem | None, metrics: Metrics, window: Window | None) -> dict[Counts, RateLimiter]:
     """One for each thing that is counted. Questions are counted by each instance for itself."""
+    tenfold = None if rate_limit is None else type(rate_limit)(rate_limit.amount * 10, rate_limit.multiples)
     return {
         Counts.DOWNLOADS: RateLimiter(rate_limit, metrics, Counts.DOWNLOADS, window),
-        Counts.OVERVIEWS: RateLimiter(_times(rate_limit, 10), metrics, Counts.OVERVIEWS, window),
+        Counts.OVERVIEWS: RateLimiter(tenfold, metrics, Counts.OVERVIEWS, window),
         Counts.IMAGES: RateLimiter(_IMAGE_LIMIT, metrics, Counts.IMAGES, window),
         Counts.QUESTIONS: RateLimiter(_QUESTION_LIMIT, metrics, Counts.QUESTIONS),
     }
-
-
-def _times(limit: RateLimitItem | None, factor: int) -> RateLimitItem | None:
-    """A limit that allows so many times as much."""
-    return None if limit is None else type(limit)(limit.amount * factor, limit.multiples)
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
