@@ -1,6 +1,7 @@
 """Background jobs: `POST /v1/orders/{order_id}/jobs`, `POST /v1/jobs`, `/v1/jobs/{job_id}` and what is below it."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, NoReturn
@@ -157,11 +158,9 @@ def _answer(
     document: dict[str, Any],
     *,
     status: HTTPStatus = HTTPStatus.OK,
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str] = {},
 ) -> web.Response:
-    if "links" in document:
-        document = with_external_links(request, document)
-    return answer_document(document, status=status, headers=headers or {})
+    return answer_document(with_external_links(request, document), status=status, headers=headers)
 
 
 def _retry_after(job: Job) -> dict[str, str]:
