@@ -1,6 +1,6 @@
 """The components of the OpenAPI document: schemas of the models that the routes name, and their parameters."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -41,7 +41,10 @@ class Schemas:
             self._name_words("" if name in map(self._name_of, queries) else name, schema.get("properties", {}))
         self.parameters: Json = {}
         self._queries = {
-            model: [self._share(model, self._query(name, field)) for name, field in self._members(model)]
+            model: [
+                self._share(model, self._query(name, field))
+                for name, field in self.components[self._name_of(model)]["properties"].items()
+            ]
             for model in queries
         }
         for model in queries.keys() - {route.body.model for route in routes if route.body is not None}:
@@ -72,9 +75,6 @@ class Schemas:
 
     def _name_of(self, model: type[BaseModel]) -> str:
         return str(self._references[(model, "validation")]["$ref"]).rpartition("/")[2]
-
-    def _members(self, model: type[BaseModel]) -> Iterator[tuple[str, Json]]:
-        yield from self.components[self._name_of(model)]["properties"].items()
 
     def _query(self, name: str, field: Json) -> Json:
         """A query cannot say null, and a parameter that is left out is null already."""
