@@ -30,7 +30,8 @@ async def take_part(request: web.Request, parts: Parts, part: BodyPartReader, or
         await _take_field(parts, part, order)
         return
     if len(order.files) >= request.app[SETTINGS].max_images_per_order:
-        order.refuse(safe_name(name), await _skip(parts, part), UploadReason.TOO_MANY_FILES)
+        size = sum([len(chunk) async for chunk in parts.chunks(part)])
+        order.refuse(safe_name(name), size, UploadReason.TOO_MANY_FILES)
         return
     async with AsyncExitStack() as resources:
         body = await resources.enter_async_context(request.app[IMAGES].receive(2 * LARGEST_FILE))
@@ -70,10 +71,3 @@ async def _receive(parts: Parts, part: BodyPartReader, body: files.Body) -> tupl
         extension = formats.extension(head)
         body.append(head)
     return extension, size
-
-
-async def _skip(parts: Parts, part: BodyPartReader) -> int:
-    size = 0
-    async for chunk in parts.chunks(part):
-        size += len(chunk)
-    return size
