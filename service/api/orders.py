@@ -17,14 +17,13 @@ from service.api.keys import ARCHIVES, ORDERS, PRESETS, SETTINGS
 from service.api.limits import Counts
 from service.api.query import read_options, read_order_id
 from service.api.route import Answer, Route, count
-from service.archives.archive import ImageResult
 from service.archives.options import Options
-from service.archives.outcomes import obstacle
+from service.archives.outcomes import image_failure, obstacle
 from service.archives.plan import Plan, PlannedImage
 from service.archives.planner import parts_of
 from service.images.blobs import Blob
 from service.problems import StillBuilding
-from service.upstream.models import HOPELESS, ImageState, Order
+from service.upstream.models import FINAL, HOPELESS, ImageState, Order
 
 _MAX_LISTED = 10_000
 
@@ -109,16 +108,11 @@ def _document(plan: Plan, stored: Mapping[str, Blob], base: str, *, is_truncated
     """Counts of all files; lists of the first ones. `is_truncated`: the order has more images than the plan."""
     stems = plan.stems
     here = [stored[image.key] for image in plan.images if image.key in stored]
-    states = [image.state for image in plan.images]
-    processing = (
-        states.count(ImageState.PROCESSING) + states.count(ImageState.WAITING) + states.count(ImageState.UNKNOWN)
-    )
+    processing = sum(image.state not in FINAL for image in plan.images)
     hopeless = [
-        ImageResult(
-            image.image_id, image.name, None, 0, None, obstacle(image), 0, image.status_reason, image.rendition or None
-        )
+        image_failure(image, reason)
         for image in plan.images
-        if image.state in HOPELESS and image.key not in stored
+        if image.state in HOPELESS and image.key not in stored and (reason := obstacle(image))
     ]
     return {
         "order_id": plan.order_id,
