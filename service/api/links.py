@@ -54,6 +54,8 @@ _ID = re.compile(r"[0-9a-f]{32}")
 _ABSENT = HOPELESS | {ImageState.WAITING}
 # A link stands for the same photos to its end.
 _UNSHARED = ("refresh", "since", "max_credits")
+# What says how images are rendered and packed; which of them is in the record.
+_KEPT = Options.model_fields.keys() - {"image", "part", "rendition"}
 
 
 class NewLink(BaseModel):
@@ -189,7 +191,7 @@ async def _share(request: web.Request, url: URL, seconds: int) -> web.Response:
     if not images:
         raise InvalidParameter("path", "none of these images can be had from Autoenhance")
     stems, rendition = stems_of(images), next(iter(options.renditions.values()))
-    kept = [(name, value) for name, value in url.query.items() if name in _kept_parameters()]
+    kept = [(name, value) for name, value in url.query.items() if name in _KEPT]
     kept += [("rendition", one.text) for one in options.rendition]  # presets may be others tomorrow
     token, now = new_token(), time.time()
     link = ShareLink(
@@ -241,11 +243,6 @@ def _options(url: URL, image_id: str | None, presets: Presets) -> Options:
     if wanted.include:
         raise InvalidParameter("path", "an original is shared with its order, not by itself")
     return Options(**wanted.plain.model_dump(), image=(image_id,))
-
-
-def _kept_parameters() -> set[str]:
-    """Those that say how images are rendered and packed; which of them is in the record."""
-    return set(Options.model_fields) - {"image", "part", "rendition"}
 
 
 def _maker(request: web.Request) -> str:
