@@ -63,7 +63,8 @@ async def create(request: web.Request) -> web.Response:
         raise OriginRefused
     if request.content_type == _FORM:
         return await _by_form(request)
-    login = Login(key=api_key(request)) if _is_by_header(request) else await read_document(request, Login)
+    is_by_header = not request.can_read_body and api_key(request)
+    login = Login(key=api_key(request)) if is_by_header else await read_document(request, Login)
     if bool(login.key) == bool(login.token):
         raise InvalidParameter("key", "send a caller's key or, as token, the administrators' token")
     if login.token:
@@ -134,10 +135,6 @@ async def session_of(request: web.Request) -> Caller:
         return Caller(is_administrator=True)
     found = [key for key in settings.service_keys if await _is_of(key.secret, _CALLER, expires, signature)]
     return Caller(found[0]) if found else Caller()
-
-
-def _is_by_header(request: web.Request) -> bool:
-    return not request.can_read_body and api_key(request) != ""
 
 
 async def _is_of(secret: SecretStr, purpose: str, expires: str, signature: str) -> bool:
