@@ -4,7 +4,7 @@ import re
 from typing import Literal
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.base_path import with_external_links
 from service.api.caller import is_administrator
@@ -12,13 +12,12 @@ from service.api.documents import Document, answer
 from service.api.job_documents import JobDocument
 from service.api.jobs import owner_of
 from service.api.keys import JOBS
+from service.api.query import read_as
 from service.api.route import Answer, Route, Who
 from service.jobs.engine import JobFilter
 from service.jobs.job import Status
 from service.order_ids import is_order_id
 from service.problems import InvalidParameter, JobsUnavailable
-from service.text import printable
-from service.wrong_values import wrong_values
 
 _CURSOR = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)_([0-9a-f]{32})", re.ASCII)
 
@@ -44,7 +43,9 @@ class JobQuery(BaseModel):
 
 
 async def find(request: web.Request) -> web.Response:
-    query = _read_job_query(request)
+    query = read_as(JobQuery, request.query)
+    if query.order_id is not None and not is_order_id(query.order_id):
+        raise InvalidParameter("order_id", "must be a UUID")
     wanted = JobFilter(
         owner=None if is_administrator(request) else owner_of(request),
         status=Status(query.status) if query.status else None,
@@ -57,20 +58,6 @@ async def find(request: web.Request) -> web.Response:
     items = [with_external_links(request, document) for document in await jobs.documents(page)]
     next_cursor = f"{page[-1].request.created!r}_{page[-1].id}" if len(found) > query.limit else None
     return answer({"items": items, "next_cursor": next_cursor})
-
-
-def _read_job_query(request: web.Request) -> JobQuery:
-    for name in request.query:
-        if len(request.query.getall(name)) > 1:
-            raise InvalidParameter(printable(name), "may be given only once")
-    try:
-        query = JobQuery.model_validate(dict(request.query))
-    except ValidationError as error:
-        name, reason = next(wrong_values(JobQuery, error, what="parameter"))
-        raise InvalidParameter(printable(name), reason) from None
-    if query.order_id is not None and not is_order_id(query.order_id):
-        raise InvalidParameter("order_id", "must be a UUID")
-    return query
 
 
 def _read_cursor(cursor: str | None) -> tuple[float, str] | None:

@@ -298,3 +298,9 @@ async def test_a_list_that_is_asked_for_wrongly_is_refused(query: str) -> None:
         await job_list.find(asked(Known(), ONE, f"/?{query}"))
 
     assert refused.value.extra["parameter"] == query.partition("=")[0]
+
+
+async def test_a_list_that_is_asked_for_by_another_name_says_which_is_meant() -> None:
+    """As every other query does."""
+    with pytest.raises(InvalidParameter, match="perhaps you mean status"):
+        await job_list.find(asked(Known(), ONE, "/?state=error"))
