@@ -118,7 +118,7 @@ class Cluster:
         from service.cluster.image_leases import RedisImageLeases
         from service.cluster.images import ClusterImages
         from service.cluster.named import ClusterNames
-        from service.cluster.objects import Objects
+        from service.cluster.objects import Objects, open_store
         from service.cluster.order_requests import SharedOrderRequests
         from service.cluster.orders import OrderDocuments
         from service.cluster.publishing import Publisher
@@ -127,7 +127,7 @@ class Cluster:
         from service.cluster.spending import SharedSpending
 
         metrics.declare_shared()
-        objects = Objects.open(settings.store_url, metrics)
+        objects = Objects(open_store(settings.store_url), metrics)
         try:
             await objects.check()
         except ValueError as error:

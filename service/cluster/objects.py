@@ -86,11 +86,6 @@ class Objects:
         self._uploads = asyncio.Semaphore(_UPLOADS_AT_ONCE)
         self.link = Link(Shared.S3, metrics, seconds=_DOCUMENT_SECONDS, pause=_PAUSE_SECONDS, failures=(_Failed,))
 
-    @classmethod
-    def open(cls, url: str, metrics: Metrics) -> "Objects":
-        """The storage at a URL. Raises as `open_store`."""
-        return cls(open_store(url), metrics)
-
     async def check(self) -> None:
         """Make sure that the storage lets us in, and honours conditional writes: without them two builders could mix an
         archive.

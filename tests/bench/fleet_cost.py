@@ -15,7 +15,7 @@ from functools import partial
 from itertools import cycle
 from pathlib import Path
 
-from service.cluster.objects import Objects
+from service.cluster.objects import Objects, open_store
 from service.telemetry.metrics import Metrics
 from tests.bench.figures import Amount, Case, Figure, Pair, Round
 from tests.bench.path_cost import SETTINGS, cpu_at_rest, download, service
@@ -112,7 +112,7 @@ async def _cpu_of_uploads(upstream: Upstream, proxy: S3Proxy, size: int, count: 
 
 async def _upload(url: str, files: Sequence[Path]) -> float:
     """CPU seconds of uploading files that are in memory."""
-    objects, contents = Objects.open(url, Metrics()), [file.read_bytes() for file in files]
+    objects, contents = Objects(open_store(url), Metrics()), [file.read_bytes() for file in files]
     await objects.upload("first", b"first", 5)
     before = time.process_time()
     async with asyncio.TaskGroup() as uploads:

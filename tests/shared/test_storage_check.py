@@ -4,7 +4,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from service.cluster.objects import Objects
+from service.cluster.objects import Objects, open_store
 from service.telemetry.metrics import Metrics
 from tests.support.loopback import free_port
 from tests.support.s3_server import S3Server
@@ -23,7 +23,7 @@ async def check_a_storage_that_honours(*conditions: str, monkeypatch: pytest.Mon
         login = {"AWS_ACCESS_KEY_ID": "access", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
         for name, value in {**login, "AWS_ENDPOINT_URL": str(server.make_url(""))}.items():
             monkeypatch.setenv(name, value)
-        await Objects.open("s3://bucket/prefix", Metrics()).check()
+        await Objects(open_store("s3://bucket/prefix"), Metrics()).check()
 
 
 @pytest.mark.parametrize("ignored", sorted(_CONDITIONS))
@@ -48,14 +48,14 @@ async def test_a_storage_that_refuses_us_stops_the_start(status: int, monkeypatc
 async def test_a_bucket_that_is_not_there_stops_the_start(s3: S3Server) -> None:
     """It is told as such."""
     with pytest.raises(ValueError, match="no such bucket"):
-        await Objects.open("s3://there-is-none/prefix", Metrics()).check()
+        await Objects(open_store("s3://there-is-none/prefix"), Metrics()).check()
 
 
 async def test_a_storage_that_is_away_does_not_stop_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be back in a moment."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
 
-    await Objects.open("s3://bucket/prefix", Metrics()).check()
+    await Objects(open_store("s3://bucket/prefix"), Metrics()).check()
 
 
 async def check_a_storage_that_answers(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,4 +68,4 @@ async def check_a_storage_that_answers(status: int, monkeypatch: pytest.MonkeyPa
         login = {"AWS_ACCESS_KEY_ID": "access", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1"}
         for name, value in {**login, "AWS_ENDPOINT_URL": str(server.make_url(""))}.items():
             monkeypatch.setenv(name, value)
-        await Objects.open("s3://bucket/prefix", Metrics()).check()
+        await Objects(open_store("s3://bucket/prefix"), Metrics()).check()
