@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
 from datetime import timedelta
 from mmap import mmap
@@ -15,7 +15,6 @@ from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Metrics, Shared
 
 if TYPE_CHECKING:
-    from obstore import ListStream, ObjectMeta
     from obstore.store import ObjectStore
 
 log = get_logger(__name__)
@@ -192,7 +191,7 @@ class Objects:
         """Whether there are objects whose names begin so."""
         import obstore
 
-        return await self.link.call(lambda: _with_our_errors(_first_page(obstore.list(self._store, prefix)))) != []
+        return await self.link.call(lambda: _with_our_errors(anext(aiter(obstore.list(self._store, prefix)), []))) != []
 
     async def read(self, name: str, start: int, stop: int) -> AsyncIterator[bytes]:
         """The bytes from `start` to before `stop`, a few MiB at a time. Raises `FileNotFoundError`."""
@@ -222,10 +221,6 @@ class Objects:
                 raise _Failed("no bucket") from error
 
         return await self.link.call(put)
-
-
-async def _first_page(pages: "ListStream[Sequence[ObjectMeta]]") -> "Sequence[ObjectMeta]":
-    return await anext(aiter(pages), [])
 
 
 async def _with_our_errors(call: Awaitable[T]) -> T:
