@@ -145,7 +145,7 @@ class Cluster:
 
         async def share_the_rest() -> bool:
             # An archive is told of after what was seen of its images: else others might take them for the newest.
-            for share in (generations.share, names.share, archives.share_lists, images.is_there):
+            for share in (generations.share, names.share, archives.share_lists, objects.is_there):
                 if not await share():
                     return False
             return True

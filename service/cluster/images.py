@@ -103,10 +103,6 @@ class ClusterImages:
         """Something was marked, or a list may be shared by now."""
         self.has_work.fire()
 
-    async def is_there(self) -> bool:
-        """Whether the storage answers; it is asked only if it did not answer before."""
-        return await self._objects.is_there()
-
     async def publish(self, marked: Unshared, content: bytes | mmap | Path) -> None:
         """Give others a stored image, and let its key name it, unless a newer generation is there.
 

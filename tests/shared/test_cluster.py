@@ -171,7 +171,7 @@ async def test_an_archive_is_told_of_after_what_was_seen_of_its_images(
         "generations": "service.cluster.generations.ClusterGenerations.share",
         "names": "service.cluster.named.ClusterNames.share",
         "archives": "service.cluster.archives.ClusterArchives.share_lists",
-        "images": "service.cluster.images.ClusterImages.is_there",
+        "images": "service.cluster.objects.Objects.is_there",
     }
     for name, place in steps.items():
 
