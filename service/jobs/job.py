@@ -117,9 +117,8 @@ class JobRequest:
 
     def is_same_as(self, other: "JobRequest") -> bool:
         """Whether both ask for the same, each under its own id."""
-        mine, theirs = asdict(self), asdict(other)
         what = ("order_id", "order_ids", "options", "callback_url", "deliver_to")
-        return all(mine[name] == theirs[name] for name in what)
+        return all(getattr(self, name) == getattr(other, name) for name in what)
 
     @property
     def all_order_ids(self) -> tuple[str, ...]:
