@@ -127,11 +127,6 @@ class Archive:
         return [order.order_id for order in self.orders]
 
     @property
-    def only_order_id(self) -> str | None:
-        """None for one of several orders."""
-        return self.orders[0].order_id if len(self.orders) == 1 else None
-
-    @property
     def failed_orders(self) -> list[PlannedOrder]:
         """Those of which nothing can be had."""
         return [order for order in self.orders if order.code is not None]
@@ -223,7 +218,7 @@ class Archive:
         """The shape that overview, job, report and callback share."""
         failures = [self.failure_of(result) for result in self.failures]
         return {
-            "order_id": self.only_order_id,
+            "order_id": self.orders[0].order_id if len(self.orders) == 1 else None,
             "status": self.state,
             "total": self.total,
             "downloaded": self.downloaded,

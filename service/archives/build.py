@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from service.archives.archive import SETTLED, Archive, State
+from service.archives.archive import Archive, State
 from service.archives.catalogue import Catalogue
 from service.archives.layout import Member
 from service.archives.options import Options
@@ -381,7 +381,7 @@ class Build:
         archive = self.archive
         seconds = time.monotonic() - self._started
         self._metrics.archives.labels(outcome).inc()
-        if archive.state in SETTLED:
+        if archive.is_whole:
             self._metrics.archive_duration.observe(seconds)
             self._metrics.archive_size.observe(archive.length)
         log.info(
