@@ -14,15 +14,13 @@ from service.commands.refusal import refuse, why_not_listening
 from service.sandbox import SAMPLE_ORDER_ID, Sandbox, SandboxConfig, serve_sandbox
 
 
-def sandbox(
-    host: str, port: int, asset_port: int, public_host: str | None = None, behaviour: Mapping[str, str] | None = None
-) -> int:
+def sandbox(host: str, port: int, asset_port: int, public_host: str | None, behaviour: Mapping[str, str]) -> int:
     """Run a sandbox on these ports, with a sample order in it; other machines reach it as `public_host`.
 
     `behaviour` has fields of `SandboxConfig` as text.
     """
     try:
-        config = replace(SandboxConfig.from_text(behaviour or {}), host=host, port=port, asset_port=asset_port)
+        config = replace(SandboxConfig.from_text(behaviour), host=host, port=port, asset_port=asset_port)
     except ValueError as error:
         return refuse(f"--set: {error}", code=2)
     if public_host is not None:
