@@ -53,7 +53,7 @@ CREATE TABLE IF NOT EXISTS alone (archive_id TEXT PRIMARY KEY, since REAL NOT NU
 _ORDER = "order:"
 # By setting: the extra that brings what it needs, and the modules that stand on it.
 _EXTRAS = {
-    "STORE_URL": ("s3", ("obstore", "obstore.store")),
+    "STORE_URL": ("s3", ("service.cluster.objects",)),
     "SHARED_URL": ("redis", ("service.cluster.jobs", "service.cluster.breaker_hints", "service.cluster.redis_link")),
 }
 

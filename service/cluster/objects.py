@@ -7,15 +7,22 @@ from contextlib import suppress
 from datetime import timedelta
 from mmap import mmap
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
+from obstore.store import ObjectStore, from_url
 
 from service import hosts
 from service.cluster.link import Link, Unavailable
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Metrics, Shared
-
-if TYPE_CHECKING:
-    from obstore.store import ObjectStore
 
 log = get_logger(__name__)
 
@@ -43,19 +50,16 @@ class _Failed(Exception):
     """The storage cannot be reached, refuses us, or does not answer in time."""
 
 
-def open_store(url: str) -> "ObjectStore":
+def open_store(url: str) -> ObjectStore:
     """The storage at `s3://bucket/prefix`. Credentials, region and endpoint come from the usual `AWS_*` variables.
 
-    Raises `ImportError` without the extra `s3`, `ValueError` for an address that is none. Connects to nothing yet.
+    Raises `ValueError` for an address that is none. Connects to nothing yet.
     """
     for name in ("AWS_ENDPOINT", "AWS_ENDPOINT_URL"):  # the library panics at its first call
         if endpoint := os.environ.get(name):
             parts = hosts.split(endpoint)
             if parts is None or parts.scheme not in ("http", "https"):
                 raise ValueError(f"{name} must be a URL such as http://minio:9000")
-    from obstore.exceptions import BaseError
-    from obstore.store import from_url
-
     pause = timedelta(milliseconds=100)
     try:
         return from_url(
@@ -80,7 +84,7 @@ def open_store(url: str) -> "ObjectStore":
 class Objects:
     """Objects under one prefix. Everything raises `Unavailable` when the storage fails, or failed a moment ago."""
 
-    def __init__(self, store: "ObjectStore", metrics: Metrics) -> None:
+    def __init__(self, store: ObjectStore, metrics: Metrics) -> None:
         self._store = store
         self._uploads = asyncio.Semaphore(_UPLOADS_AT_ONCE)
         self.link = Link(Shared.S3, metrics, seconds=_DOCUMENT_SECONDS, pause=_PAUSE_SECONDS, failures=(_Failed,))
@@ -91,8 +95,6 @@ class Objects:
 
         Raises `ValueError` when it does not. A storage that is away for the moment is given the benefit of the doubt.
         """
-        from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
-
         try:
             await self.overwrite(_PROBE, b"probe")
             for condition, mode in (("If-None-Match", "create"), ("If-Match", {"e_tag": _OTHER_TAG})):
@@ -128,7 +130,6 @@ class Objects:
 
         It appears whole or not at all. Raises `FileNotFoundError` when there is no such file.
         """
-        import obstore
 
         async def put() -> None:
             try:
@@ -152,7 +153,6 @@ class Objects:
 
     async def get(self, name: str) -> tuple[bytes, str] | None:
         """A small object's bytes and tag; None when there is none."""
-        import obstore
 
         async def read() -> tuple[bytes, str]:
             found = await obstore.get_async(self._store, name)
@@ -165,7 +165,6 @@ class Objects:
 
     async def names(self, prefix: str, after: str, limit: int) -> list[str]:
         """The names below `prefix` that come after `after`, in their order, without it; at most `limit`."""
-        import obstore
 
         async def read() -> list[str]:
             found: list[str] = []
@@ -179,8 +178,6 @@ class Objects:
         return await self.link.call(lambda: _with_our_errors(read()))
 
     async def exists(self, name: str) -> bool:
-        import obstore
-
         try:
             await self.link.call(lambda: _with_our_errors(obstore.head_async(self._store, name)))
         except FileNotFoundError:
@@ -189,13 +186,10 @@ class Objects:
 
     async def has_any(self, prefix: str) -> bool:
         """Whether there are objects whose names begin so."""
-        import obstore
-
         return await self.link.call(lambda: _with_our_errors(anext(aiter(obstore.list(self._store, prefix)), []))) != []
 
     async def read(self, name: str, start: int, stop: int) -> AsyncIterator[bytes]:
         """The bytes from `start` to before `stop`, a few MiB at a time. Raises `FileNotFoundError`."""
-        import obstore
 
         async def read_piece() -> bytes:
             piece = await _with_our_errors(obstore.get_range_async(self._store, name, start=start, end=end))
@@ -209,8 +203,6 @@ class Objects:
             start = end
 
     async def _put(self, name: str, body: bytes, mode: object) -> str:
-        import obstore
-
         async def put() -> str:
             try:
                 call = obstore.put_async(self._store, name, body, mode=mode, use_multipart=False)  # type: ignore[arg-type]  # typed as one of literals
@@ -225,8 +217,6 @@ class Objects:
 
 async def _with_our_errors(call: Awaitable[T]) -> T:
     """Await a call of the library, and raise our errors for its own. `FileNotFoundError` passes."""
-    from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
-
     try:
         return await call
     except (AlreadyExistsError, PreconditionError) as error:

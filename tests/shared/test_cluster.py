@@ -81,7 +81,7 @@ async def test_what_is_missing_for_sharing_is_said_with_its_extra(monkeypatch: p
 
     cluster.load_extras(settings())
     for missing, (name, extra) in {
-        "obstore.store": ("STORE_URL", "s3"),
+        "service.cluster.objects": ("STORE_URL", "s3"),
         "service.cluster.jobs": ("SHARED_URL", "redis"),
         "service.cluster.redis_link": ("SHARED_URL", "redis"),
     }.items():
