@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from io import BytesIO
 from mmap import mmap
 from struct import Struct
 
@@ -238,44 +239,37 @@ def _boxes(data: Data, position: int, stop: int, known: frozenset[bytes]) -> Ite
 def _items_lie_within(location: bytes, length: int) -> bool:
     """Whether an item location box, given by its content, names no byte of the file beyond `length`."""
     try:
-        return all(end <= length for end in _item_ends(_Numbers(location)))
+        return all(end <= length for end in _item_ends(BytesIO(location)))
     except EOFError:
         return False
 
 
-def _item_ends(numbers: "_Numbers") -> Iterator[int]:
-    version = numbers.read(1)
-    numbers.read(3)
-    sizes = numbers.read(2)
+def _item_ends(location: BytesIO) -> Iterator[int]:
+    """Raises `EOFError` where the box ends too early."""
+
+    def read(size: int) -> int:
+        if len(data := location.read(size)) < size:
+            raise EOFError
+        return int.from_bytes(data)
+
+    version = read(1)
+    read(3)
+    sizes = read(2)
     offset_size, length_size, base_size, index_size = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
     if version == 0:
         index_size = 0
     wide = 2 if version < 2 else 4
-    for _ in range(numbers.read(wide)):
-        numbers.read(wide)
+    for _ in range(read(wide)):
+        read(wide)
         # Method 0 counts from the file's start, others within another box or item, whose own place is looked at.
-        method = numbers.read(2) & 15 if version else 0
-        is_elsewhere = numbers.read(2) != 0
-        base = numbers.read(base_size)
-        extents = numbers.read(2)
+        method = read(2) & 15 if version else 0
+        is_elsewhere = read(2) != 0
+        base = read(base_size)
+        extents = read(2)
         if not offset_size + length_size + index_size:
             continue
         for _ in range(extents):
-            numbers.read(index_size)
-            end = base + numbers.read(offset_size) + numbers.read(length_size)
+            read(index_size)
+            end = base + read(offset_size) + read(length_size)
             if method == 0 and not is_elsewhere:
                 yield end
-
-
-class _Numbers:
-    """Big-endian numbers, one after the other. Raises `EOFError` at the end."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._position = 0
-
-    def read(self, size: int) -> int:
-        start, self._position = self._position, self._position + size
-        if self._position > len(self._data):
-            raise EOFError
-        return int.from_bytes(self._data[start : self._position])
