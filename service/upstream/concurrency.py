@@ -168,12 +168,6 @@ class DownloadSlots:
                 self._line.queue(party).waiting.append(slot)
             self._look_soon()
 
-    def _add_party(self, slot: "Slot", party: Party) -> None:
-        """A slot that is waited for may be had by this party's turn too."""
-        if slot.granted is not None and not slot.granted.done():
-            slot.line.queue(party).waiting.append(slot)
-            self._look_soon()
-
     def _give_back(self, slot: "Slot") -> None:
         slot.line.release(slot)
         self._metrics.downloads_in_flight.set(self._in_use + self._overtime)
@@ -263,10 +257,12 @@ class Slot:
         return self._is_overtime
 
     def add_party(self, caller: str, build: str) -> None:
-        """Wait for a turn of this caller's build too: it wants the same."""
+        """Wait for a turn of this caller's build too, if it still waits: it wants the same."""
         if (caller, build) not in self.parties:
             self.parties[caller, build] = None
-            self._slots._add_party(self, (caller, build))
+            if self.granted is not None and not self.granted.done():
+                self.line.queue((caller, build)).waiting.append(self)
+                self._slots._look_soon()
 
     def bring_forward(self) -> None:
         """Wait no longer behind all others: somebody wants it who is not to be kept waiting."""
