@@ -6,10 +6,11 @@ from contextlib import aclosing, suppress
 from typing import Annotated
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import StringConstraints
 
 from service.api.base_path import external
 from service.api.bodies import read_document
+from service.api.documents import Input
 from service.api.keys import ASSISTANT
 from service.api.limits import Counts
 from service.api.route import EVENTS, Answer, Body, Route, count
@@ -19,10 +20,8 @@ from service.docs.library import Passage
 _MAX_PASSAGE_LENGTH = 600
 
 
-class Question(BaseModel):
+class Question(Input):
     """What is asked."""
-
-    model_config = ConfigDict(extra="forbid")
 
     question: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 

@@ -41,6 +41,12 @@ class Document(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Input(BaseModel):
+    """What a caller sends. A member that is not known here is wrong."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 class Failure(Document):
     """An image that is missing, and why."""
 

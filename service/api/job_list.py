@@ -4,11 +4,11 @@ import re
 from typing import Literal
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from service.api.base_path import with_external_links
 from service.api.caller import is_administrator
-from service.api.documents import Document, answer
+from service.api.documents import Document, Input, answer
 from service.api.job_documents import JobDocument
 from service.api.jobs import owner_of
 from service.api.keys import JOBS
@@ -29,10 +29,8 @@ class JobPage(Document):
     next_cursor: str | None = Field(description="Asks for the next page; null on the last.")
 
 
-class JobQuery(BaseModel):
+class JobQuery(Input):
     """Which jobs to list."""
-
-    model_config = ConfigDict(extra="forbid")
 
     status: Literal["queued", "processing", "complete", "error", "cancelled"] | None = Field(
         None, description="Only jobs in this state."

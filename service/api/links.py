@@ -12,13 +12,13 @@ from http import HTTPStatus
 from urllib.parse import urlencode
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from yarl import URL
 
 from service.api.base_path import base_path, external
 from service.api.bodies import read_document
 from service.api.caller import CALLER, is_administrator, tenant
-from service.api.documents import Count, Document, Moment, Reference, answer
+from service.api.documents import Count, Document, Input, Moment, Reference, answer
 from service.api.downloads import ARCHIVE_EXAMPLE, ORDER_CALL, require_key, require_version
 from service.api.keys import ORDERS, PRESETS, SETTINGS
 from service.api.limits import Counts
@@ -58,10 +58,8 @@ _UNSHARED = ("refresh", "since", "max_credits")
 _KEPT = Options.model_fields.keys() - {"image", "part", "rendition"}
 
 
-class NewLink(BaseModel):
+class NewLink(Input):
     """What is to be downloaded."""
-
-    model_config = ConfigDict(extra="forbid")
 
     path: str = Field(
         min_length=1,
@@ -109,10 +107,8 @@ class ShareLinkPage(Document):
     next_cursor: str | None = Field(description="Asks for the next page; null on the last.")
 
 
-class LinkQuery(BaseModel):
+class LinkQuery(Input):
     """Which share links to list."""
-
-    model_config = ConfigDict(extra="forbid")
 
     cursor: str = Field("", description="`next_cursor` of the page before.")
     limit: int = Field(50, ge=1, le=200, description="At most so many.")

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from service import samples
 from service.api.base_path import with_external_links
-from service.api.documents import Count, Document, Reference, answer
+from service.api.documents import Count, Document, Input, Reference, answer
 from service.api.downloads import UPSTREAM_CALL, require_key
 from service.api.keys import ORDER_REQUESTS, SETTINGS, UPLOADS
 from service.api.limits import Counts
@@ -53,10 +53,8 @@ _CAUSES: Mapping[UploadReason | None, type[NothingUploaded]] = {
 }
 
 
-class Upload(BaseModel):
+class Upload(Input):
     """The form of a new order."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: str | None = Field(None, max_length=MAX_NAME_LENGTH, description="The order's name; before the files.")
     files: list[Annotated[str, Field(json_schema_extra={"format": "binary"})]] = Field(

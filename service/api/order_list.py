@@ -5,10 +5,10 @@ import json
 from typing import Any, Literal
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from service.api.base_path import with_external_links
-from service.api.documents import Count, Document, Moment, Reference, Uuid, answer
+from service.api.documents import Count, Document, Input, Moment, Reference, Uuid, answer
 from service.api.downloads import UPSTREAM_CALL, require_key
 from service.api.keys import UPSTREAM
 from service.api.limits import Counts
@@ -24,10 +24,8 @@ _STATUSES = ("waiting", "processing", "processed", "error")
 _MAX_CALLS = 20
 
 
-class OrderQuery(BaseModel):
+class OrderQuery(Input):
     """Which orders to list."""
-
-    model_config = ConfigDict(extra="forbid")
 
     q: str = Field("", max_length=200, description="Only orders whose name contains this.")
     status: Literal["waiting", "processing", "processed", "error"] | None = Field(

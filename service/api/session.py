@@ -10,12 +10,12 @@ from http import HTTPStatus
 from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import ConfigDict, Field, SecretStr
 
 from service.api.base_path import base_path
 from service.api.bodies import read_body, read_document
 from service.api.caller import CALLER, Caller, api_key, is_https, may_call
-from service.api.documents import Document, answer
+from service.api.documents import Document, Input, answer
 from service.api.guesses import GUESSES
 from service.api.keys import SETTINGS
 from service.api.origins import is_from_own_page
@@ -34,10 +34,10 @@ _FORM = "application/x-www-form-urlencoded"
 _ADMINISTRATOR, _CALLER = "session", "caller session"
 
 
-class Login(BaseModel):
+class Login(Input):
     """What begins a session: a caller's key, or the administrators' token."""
 
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     key: str = Field(default_factory=str, min_length=1, max_length=1024, description="One of `SERVICE_API_KEY`.")
     token: str = Field(default_factory=str, min_length=1, max_length=1024, description="`ADMIN_TOKEN`.")
