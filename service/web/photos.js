@@ -3,6 +3,7 @@ import { base } from "./api.js";
 import { $, h, write } from "./dom.js";
 import { bytes, photos } from "./format.js";
 import { Lightbox } from "./lightbox.js";
+import { keep, kept } from "./storage.js";
 
 const STATES = {
   ready: ["", ""],
@@ -46,7 +47,7 @@ export class PhotoList {
     });
     $("show-left-out").addEventListener("click", () => this.#showLeftOut());
     $("view").addEventListener("click", () => this.#view($("view").getAttribute("aria-pressed") !== "true"));
-    this.#view(remembered() === "true");
+    this.#view(kept(VIEW) === true);
   }
 
   /** Show the images of an overview. Ticks survive; a new order begins with all of them ticked. */
@@ -216,11 +217,7 @@ export class PhotoList {
   #view(isList) {
     $("photo-list").className = isList ? "list" : "grid";
     $("view").setAttribute("aria-pressed", String(isList));
-    try {
-      localStorage.setItem(VIEW, String(isList));
-    } catch {
-      // Nothing can be kept in this browser.
-    }
+    keep(VIEW, isList);
   }
 
   #changed() {
@@ -238,13 +235,5 @@ export class PhotoList {
     const here = chosen.filter((image) => image.bytes !== null);
     const size = here.reduce((sum, image) => sum + image.bytes, 0);
     write($("photos-size"), here.length === chosen.length && here.length ? `${bytes(size)} in all.` : "");
-  }
-}
-
-function remembered() {
-  try {
-    return localStorage.getItem(VIEW);
-  } catch {
-    return null;
   }
 }

@@ -2,13 +2,14 @@
 import { base } from "./api.js";
 import { $, h } from "./dom.js";
 import { photos } from "./format.js";
+import { keep, kept } from "./storage.js";
 import { offerTogether, wireTogether } from "./together.js";
 
 const KEY = "recent-orders";
 const MOST = 8;
 
 export function rememberOrder({ order_id: id, name, total }) {
-  keep([{ id, name, total }, ...recent().filter((order) => order.id !== id)].slice(0, MOST));
+  keep(KEY, [{ id, name, total }, ...recent().filter((order) => order.id !== id)].slice(0, MOST));
 }
 
 /** Show them, or hide their place where there are none. `open(orderId)` is called for the one that is chosen. */
@@ -33,25 +34,13 @@ export function showRecent(open) {
 export function wireRecent() {
   wireTogether(() => [...$("recent-list").querySelectorAll(":checked")].map((box) => box.value));
   $("recent-clear").addEventListener("click", () => {
-    keep([]);
+    keep(KEY, []);
     $("recent").hidden = true;
     $("order-id").focus();
   });
 }
 
 function recent() {
-  try {
-    const kept = JSON.parse(localStorage.getItem(KEY));
-    return Array.isArray(kept) ? kept.filter((order) => typeof order?.id === "string") : []; // others of this host may keep theirs
-  } catch {
-    return [];
-  }
-}
-
-function keep(orders) {
-  try {
-    localStorage.setItem(KEY, JSON.stringify(orders));
-  } catch {
-    // Nothing can be kept in this browser.
-  }
+  const orders = kept(KEY);
+  return Array.isArray(orders) ? orders.filter((order) => typeof order?.id === "string") : []; // others of this host may keep theirs
 }

@@ -3,8 +3,9 @@ import { getJson, request, save } from "./api.js";
 import { $, h, say, write } from "./dom.js";
 import { follow } from "./events.js";
 import { bytes, credits, duration, files, photos, shortened } from "./format.js";
-import { TransferRate } from "./transfer_rate.js";
 import { Refusal } from "./problems.js";
+import { keep, kept, tab } from "./storage.js";
+import { TransferRate } from "./transfer_rate.js";
 
 /** How a job ends. */
 export const FINAL = new Set(["complete", "error", "cancelled"]);
@@ -17,6 +18,7 @@ const KEEP_OPEN = "Keep this page open until your browser saves the ZIP. If you 
 const MAY_CLOSE = "You can close this page: your browser continues to save the ZIP.";
 /** Where `cancelJob` has had no answer. */
 export const NOT_CANCELLED = "The service did not confirm that it is cancelled: the download may go on there.";
+const SAVING = "saving"; // of this tab: the job and its archive
 const CANCELLED = "cancelled"; // why a run was aborted; otherwise its job continues
 
 export class Run {
@@ -74,7 +76,7 @@ export class Run {
     try {
       const job = await getJson(`/v1/jobs/${jobId}`, { signal });
       this.#savesItself = !FINAL.has(job.status);
-      this.#saving = kept(jobId);
+      this.#saving = savingOf(jobId);
       await this.#follow(jobId, signal);
     } catch (error) {
       if (error.status === 404 && !signal.aborted) this.reset(); // an old address: the job is no longer kept
@@ -168,7 +170,7 @@ export class Run {
     if (!this.#isEarly || this.#saving || !archive || !downloaded) return;
     this.#saving = archive;
     this.#adviseOnClosing();
-    keep(this.#jobId, archive);
+    keep(SAVING, [this.#jobId, archive], tab);
     save(`/v1/archives/${archive}`);
   }
 
@@ -373,22 +375,10 @@ function grouped(failures) {
   return found;
 }
 
-/** What this tab is saving: after a reload it is not saved once more. */
-function keep(jobId, archive) {
-  try {
-    sessionStorage.setItem("saving", JSON.stringify([jobId, archive]));
-  } catch {
-    // Nothing can be kept in this browser.
-  }
-}
-
-function kept(jobId) {
-  try {
-    const [job, archive] = JSON.parse(sessionStorage.getItem("saving")) ?? [];
-    return job === jobId ? archive : "";
-  } catch {
-    return "";
-  }
+/** The archive of a job that this tab is saving: after a reload it is not saved once more. */
+function savingOf(jobId) {
+  const found = kept(SAVING, tab);
+  return found?.[0] === jobId ? found[1] : "";
 }
 
 const seconds = () => performance.now() / 1000;

@@ -4,6 +4,7 @@ import { $, h, say, write } from "./dom.js";
 import { credits, moment, photos } from "./format.js";
 import { Refusal } from "./problems.js";
 import { copyText } from "./snippets.js";
+import { keep, kept } from "./storage.js";
 
 const DAY = 24 * 3600;
 const KEY = "shared-links"; // of this browser, for services where only administrators may list them
@@ -44,7 +45,7 @@ async function make() {
   write($("share-problem"), "");
   try {
     const made = await (await postJson("/v1/links", { path, expires_in: Number($("share-days").value) * DAY })).json();
-    if (!needsKey()) keep([{ ...made, order_id: shared.orderId, total: shared.count }, ...kept()]);
+    if (!needsKey()) keep(KEY, [{ ...made, order_id: shared.orderId, total: shared.count }, ...ours()]);
     await refresh(made.link_id);
   } catch (error) {
     const refusal = error instanceof Refusal ? error : Refusal.ofPage();
@@ -60,7 +61,7 @@ async function refresh(newest = "") {
   try {
     links = (await getJson("/v1/links?limit=200", { quiet: true })).items;
   } catch {
-    links = kept();
+    links = ours();
   }
   const now = Date.now();
   list(links.filter((link) => link.order_id === shared.orderId && new Date(link.expires_at) > now), newest);
@@ -113,25 +114,13 @@ async function end(linkId) {
   } catch (error) {
     if (error.status !== 404) return write($("share-problem"), `${error.sentence} ${error.next}`);
   }
-  keep(kept().filter((link) => link.link_id !== linkId));
+  keep(KEY, ours().filter((link) => link.link_id !== linkId));
   await refresh();
   $("share-make").focus();
   say("The link no longer works.");
 }
 
-function kept() {
-  try {
-    const links = JSON.parse(localStorage.getItem(KEY));
-    return Array.isArray(links) ? links.filter((link) => new Date(link.expires_at) > Date.now()) : [];
-  } catch {
-    return [];
-  }
-}
-
-function keep(links) {
-  try {
-    localStorage.setItem(KEY, JSON.stringify(links));
-  } catch {
-    // Nothing can be kept in this browser.
-  }
+function ours() {
+  const links = kept(KEY);
+  return Array.isArray(links) ? links.filter((link) => new Date(link?.expires_at) > Date.now()) : [];
 }
