@@ -20,15 +20,20 @@ export function showRecent(open) {
   $("together").hidden = orders.length < 2;
   offerTogether([]);
   $("recent-list").replaceChildren(...orders.map(({ id, name, total }) => {
-    const link = h("a", { href: `${base}/?order=${id}` }, name || `Order ${id.slice(0, 8)}`);
-    link.addEventListener("click", (event) => {
-      if (event.metaKey || event.ctrlKey || event.shiftKey) return;
-      event.preventDefault();
-      open(id);
-    });
     const box = h("input", { type: "checkbox", value: id, "aria-label": `${name || id}, ${photos(total)}: together with others`, hidden: orders.length < 2 });
-    return h("li", {}, box, link, h("span", { class: "hint" }, photos(total)));
+    return h("li", {}, box, orderLink(id, name, open), h("span", { class: "hint" }, photos(total)));
   }));
+}
+
+/** A link to an order, which `open(id)` shows without leaving the page. */
+export function orderLink(id, name, open) {
+  const link = h("a", { href: `${base}/?order=${id}` }, name || `Order ${id.slice(0, 8)}`);
+  link.addEventListener("click", (event) => {
+    if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+    event.preventDefault();
+    open(id);
+  });
+  return link;
 }
 
 export function wireRecent() {

@@ -1,7 +1,8 @@
 // Orders by name, for administrators: the account's own list.
-import { base, getJson } from "./api.js";
+import { getJson } from "./api.js";
 import { $, h, say, write } from "./dom.js";
 import { photos } from "./format.js";
+import { orderLink } from "./recent.js";
 
 const MOST = 20;
 
@@ -22,14 +23,11 @@ export const clearFound = () => $("found").replaceChildren();
 export async function searchOrders(text, open) {
   const { items } = await getJson(`/v1/orders?q=${encodeURIComponent(text)}&limit=${MOST}`);
   $("found").replaceChildren(...items.map(({ order_id: id, name, total }) => {
-    const link = h("a", { href: `${base}/?order=${id}` }, name || `Order ${id.slice(0, 8)}`);
-    link.addEventListener("click", (event) => {
-      if (event.metaKey || event.ctrlKey || event.shiftKey) return;
-      event.preventDefault();
+    const show = () => {
       clearFound();
       open(id);
-    });
-    return h("li", {}, link, h("span", { class: "hint" }, total === null ? "" : photos(total)));
+    };
+    return h("li", {}, orderLink(id, name, show), h("span", { class: "hint" }, total === null ? "" : photos(total)));
   }));
   if (items.length) say(`${items.length} orders found.`);
   return items.length > 0;
