@@ -30,18 +30,12 @@ export function moment(time) {
   return new Date(time).toLocaleString(undefined, { day: "numeric", month: "long", year: "numeric", hour: "numeric", minute: "2-digit" });
 }
 
+const counted = (noun) => (count) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+
 /** `photos(1)` is "1 photo". */
-export function photos(count) {
-  return `${count} ${count === 1 ? "photo" : "photos"}`;
-}
-
-export function files(count) {
-  return `${count} ${count === 1 ? "file" : "files"}`;
-}
-
-export function credits(count) {
-  return `${count} ${count === 1 ? "credit" : "credits"}`;
-}
+export const photos = counted("photo");
+export const files = counted("file");
+export const credits = counted("credit");
 
 /** "kitchen.jpg" of any length fits a sentence. */
 export function shortened(text, length = 60) {

@@ -78,7 +78,7 @@ export function offerParts(count, chosen = Number(form().part.value) || 1) {
 }
 
 /** Say beside the folded options which of them are not the usual ones. */
-export function showMore() {
+function showMore() {
   const { format, quality, preview, dev_mode: test, wait, names, include } = form();
   const isSeveral = preview.value === "several";
   const parts = isSeveral ? [] : [format.selectedOptions[0].textContent];
@@ -102,7 +102,7 @@ export function saving() {
 }
 
 /** Whether the options buy. */
-export function buysPhotos() {
+function buysPhotos() {
   const { preview, dev_mode: test } = form();
   const buys = preview.value === "several" ? sizeBoxes().some((box) => box.checked && "buys" in box.dataset) : preview.value === "false";
   return buys && !test.checked;
