@@ -1,4 +1,4 @@
-"""A TCP proxy that troubles the way back: late, in drips, cut, reset at once, or silent, also from some moment on."""
+"""A TCP proxy that troubles the way back: late, in drips, cut, reset at once, or silent."""
 
 import asyncio
 import fcntl
@@ -6,7 +6,6 @@ import socket
 import struct
 import termios
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
@@ -43,7 +42,6 @@ class FaultProxy:
         self.cuts = 0
         self._server: asyncio.Server | None = None
         self._running: set[asyncio.Task[None]] = set()
-        self._silenced: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -63,10 +61,6 @@ class FaultProxy:
         for task in self._running:
             task.cancel()
 
-    def fall_silent(self) -> None:
-        """Pass no answer on to the connections there are, as if the other side had gone; new ones are served."""
-        self._silenced |= self._running
-
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -77,7 +71,6 @@ class FaultProxy:
             _reset(writer)
         finally:
             self._running.discard(task)
-            self._silenced.discard(task)
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, trouble: Trouble) -> None:
@@ -87,8 +80,7 @@ class FaultProxy:
         address = urlsplit(self.target)
         answers, requests = await asyncio.open_connection(address.hostname, address.port)
         asking = asyncio.create_task(_ask(reader, requests))
-        this = asyncio.current_task()
-        answering = asyncio.create_task(self._answer(answers, writer, trouble, lambda: this in self._silenced))
+        answering = asyncio.create_task(self._answer(answers, writer, trouble))
         try:
             # Whoever hangs up first, the other side is hung up on too.
             await asyncio.wait((asking, answering), return_when=asyncio.FIRST_COMPLETED)
@@ -100,21 +92,13 @@ class FaultProxy:
         if answering.done() and not answering.cancelled() and answering.exception() is not None:
             _reset(writer)
 
-    async def _answer(
-        self,
-        answers: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        trouble: Trouble,
-        is_silenced: Callable[[], bool],
-    ) -> None:
+    async def _answer(self, answers: asyncio.StreamReader, writer: asyncio.StreamWriter, trouble: Trouble) -> None:
         if trouble.black_hole:
             await asyncio.Event().wait()
         block = await answers.read(_BLOCK)
         await asyncio.sleep(trouble.latency)
         left = trouble.cut_after
         while block:
-            if is_silenced():
-                await asyncio.Event().wait()
             piece = block if left is None else block[:left]
             await _send(writer, piece, trouble.drip)
             if left is not None:

@@ -64,7 +64,6 @@ class _Photo:
     settings: dict[str, Any] = field(default_factory=dict)
     status: str = "processed"
     downloaded: bool = False
-    was_finished: bool = True
     fetched: set[tuple[Any, ...]] = field(default_factory=set)
 
     @property
