@@ -1,6 +1,5 @@
 """Breaking off a response that has begun and cannot be finished: whoever receives it sees an error."""
 
-import asyncio
 import socket
 import struct
 from collections.abc import Iterator
@@ -78,12 +77,7 @@ def cut(request: web.Request) -> None:
     transport = request.transport
     if transport is None:
         return
-    reset_at_close(transport)
-    transport.abort()
-
-
-def reset_at_close(transport: asyncio.BaseTransport) -> None:
-    """However the connection is closed from here on, the client sees an error."""
     connection = transport.get_extra_info("socket")
     if connection is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    transport.abort()
