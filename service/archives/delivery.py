@@ -228,7 +228,9 @@ async def send_file(
             done += len(block)
             advance(done)
         return
-    transport = _open_transport(request)
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError("the client left")
     if response.chunked:
         # aiohttp has no way to send a file as one chunk of a chunked body, so the chunk's frame is written here.
         transport.write(b"%x\r\n" % piece.count)
@@ -272,10 +274,3 @@ async def _send_piece(
         raise ConnectionResetError("the client left")
     await request.writer.drain()
     return len(block)
-
-
-def _open_transport(request: web.Request) -> asyncio.Transport:
-    transport = request.transport
-    if transport is None or transport.is_closing():
-        raise ConnectionResetError("the client left")
-    return transport
