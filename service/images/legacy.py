@@ -8,11 +8,8 @@ from pydantic import PlainSerializer, ValidatorFunctionWrapHandler, WrapValidato
 
 from service.upstream.models import ImageRecord, Rendition
 
+legacy_digest = xxhash.xxh3_128
 _DIGITS = 32
-
-
-def legacy_digest() -> xxhash.xxh3_128:
-    return xxhash.xxh3_128()
 
 
 def has_legacy_name(digest: str) -> bool:
