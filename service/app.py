@@ -152,16 +152,8 @@ async def components(app: web.Application) -> AsyncIterator[None]:
         except ValueError as error:  # the library's own variables, in its own words
             raise InvalidSettings(f"OTEL_*: {error}") from None
         app[keys.ISSUES] = await stack.enter_async_context(open_issues(settings, app[keys.TRACES].client))
-        schemas = [
-            blob_index.SCHEMA,
-            spending.SCHEMA,
-            generations.SCHEMA,
-            archive_index.SCHEMA,
-            named.SCHEMA,
-            table.SCHEMA,
-        ]
-        schemas += [order_requests.SCHEMA, share_links.SCHEMA, cluster.SCHEMA]
-        database = await Database.open(settings.data_dir, schemas)
+        kept = (blob_index, spending, generations, archive_index, named, table, order_requests, share_links, cluster)
+        database = await Database.open(settings.data_dir, [module.SCHEMA for module in kept])
         stack.push_async_callback(database.close)
         shared = await Cluster.open(stack, settings, database, metrics)
         registry = Registry()
