@@ -89,7 +89,6 @@ async def overview(request: web.Request) -> web.Response:
 def _parts(request: web.Request, order_id: str, order: Order) -> list[dict[str, Any]]:
     """The downloads that the order's images take, with the options of this request."""
     images, size = len(order.images), request.app[SETTINGS].max_images_per_order
-    count = parts_of(images, size)
     query = MultiDict(request.query)
     for name in ("part", "image"):
         query.popall(name, None)
@@ -100,7 +99,7 @@ def _parts(request: web.Request, order_id: str, order: Order) -> list[dict[str, 
 
     return [
         {"part": part, "images": min(size, images - (part - 1) * size), "link": link(part)}
-        for part in range(1, count + 1)
+        for part in range(1, parts_of(images, size) + 1)
     ]
 
 
