@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import pybreaker
 
-from service.signal import Signal
+from service.signal import Signal, wait_at_most
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Circuit, Metrics
 from service.upstream.answers import UpstreamFailure
@@ -100,7 +100,7 @@ class Breaker(pybreaker.CircuitBreakerListener):
         """Wait for what the trial that is under way comes to, at most so many seconds. Raises `CircuitOpen`."""
         end = time.monotonic() + seconds
         while self._trial_under_way and (left := end - time.monotonic()) > 0:
-            await self._trial_ended.wait_for(left)
+            await wait_at_most(self._trial_ended.next(), left)
         self.check()
 
     def admit(self) -> "Admission":
