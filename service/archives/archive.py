@@ -108,6 +108,8 @@ class Archive:
         self.created = created if created is not None else time.time()
         self.readers = readers
         self.state = State.BUILDING
+        self.is_joinable = True
+        """New requests may be given it: somebody can go on with it."""
         self.members: list[Member] = []
         self.results: list[ImageResult] = []
         """In the sequence in which they came; once settled, in the sequence of the plan."""

@@ -56,7 +56,7 @@ class Registry:
         """A running build for a request that waits until `deadline` (of `time.monotonic`)."""
         for build in self._by_key.get(build_key, ()):
             archive = build.archive
-            if archive.is_settled or archive.readers.is_abandoned:
+            if archive.is_settled or archive.readers.is_abandoned or not archive.is_joinable:
                 continue
             if not build.plan.wait or may_share(deadline, build.deadline):
                 return build

@@ -26,6 +26,10 @@ _AWAY_SECONDS = 30.0
 _SHARED_SECONDS = 3.0
 
 
+class _Alone(Unavailable):
+    """Its builder went on alone, and was not seen since: nobody else may go on."""
+
+
 class Follower:
     """Follows archives."""
 
@@ -55,7 +59,10 @@ class Follower:
                         if live.owner and (is_new or not await self._redis.is_dead(live.owner)):
                             raise Unavailable(live.id) from None
                         raise
-                    told_at, gone_since = time.monotonic(), None
+                    except _Alone:
+                        archive.is_joinable = False
+                        raise
+                    told_at, gone_since, archive.is_joinable = time.monotonic(), None, True
                     if record is not None and record.state == GONE:
                         raise ArchiveGone(f"Archive {archive.id} was dropped.")
                     if record is not None or live.plan is not None:
@@ -151,7 +158,7 @@ class Follower:
             return document.record, None, False
         if document is not None and document.owner != me:
             if document.is_alone:
-                raise Unavailable(live.id)
+                raise _Alone(live.id)
             if not await self._redis.is_dead(document.owner):
                 return None, None, False
         try:

@@ -36,15 +36,16 @@ def build_of(archive: Archive, plan: Plan, current: Plan) -> Mock:
     return Mock(archive=archive, plan=plan, current=current, deadline=0.0)
 
 
-@pytest.mark.parametrize("end", ["settled", "abandoned", None])
+@pytest.mark.parametrize("end", ["settled", "abandoned", "cut off", None])
 def test_a_build_is_joined_until_it_ends(end: str | None) -> None:
-    """What has ended has the images that it has, though its task is not over."""
+    """What has ended has the images that it has, though its task is not over; so has what nobody can go on with."""
     plan, registry = plan_of("a"), Registry()
     build = build_of(archive_of(plan), plan, plan)
     registry.add(build)
     if end == "settled":
         build.archive.settle(State.PARTIAL, "")
     build.archive.readers.is_abandoned = end == "abandoned"
+    build.archive.is_joinable = end != "cut off"
 
     assert (registry.joinable(plan.build_key, 0) is build) is (end is None)
 

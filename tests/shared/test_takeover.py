@@ -324,7 +324,8 @@ async def test_a_builder_that_was_taken_for_dead_is_refused(three: list[Instance
 
 
 async def test_a_builder_that_lost_redis_goes_on_and_nobody_else_does(three: list[Instance]) -> None:
-    """The others take it for dead, but S3 says that it is alone. From its end on they have its bytes."""
+    """The others take it for dead, but S3 says that it is alone. From its end on they have its bytes; until then new
+    requests are not given it."""
     first, second, _ = three
     archive = await begin(first)
     cut(first.redis.link)
@@ -333,12 +334,13 @@ async def test_a_builder_that_lost_redis_goes_on_and_nobody_else_does(three: lis
     await die(first)
 
     with pytest.raises(StillBuilding):
-        await second.follow(second.begin_archive(archive.id))
+        await second.follow(cut_off := second.begin_archive(archive.id))
     await settle(first, archive)
 
     follower = second.begin_archive(archive.id)
     assert not await second.follow(follower)
     assert [known.name for known in follower.members] == ["1.jpg", "2.jpg"]
+    assert [cut_off.is_joinable, follower.is_joinable] == [False, True]
 
 
 async def test_a_builder_that_lost_redis_after_it_was_taken_over_cannot_go_on(three: list[Instance]) -> None:
