@@ -5,6 +5,7 @@ end and a signature by a key derived from what it was traded for: every replica 
 dies with that key or token.
 """
 
+import re
 import time
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlencode
@@ -26,6 +27,8 @@ from service.problems import AdministratorsOnly, InvalidParameter, OriginRefused
 from service.settings import ServiceKey
 
 COOKIE = "autoenhance_batch_session"
+# Of several, browsers send the one of the longest path first: the others are of services above this one.
+_FIRST = re.compile(rf"(?:^|;) *{COOKIE}=([^; ]*)")
 # A working day: the key or token is asked for again the next morning.
 LIFETIME_SECONDS = 8 * 3600
 
@@ -123,18 +126,18 @@ async def session_of(request: web.Request) -> Caller:
 
     Browsers keep the cookie from other sites (`SameSite=Strict`), but not from other hosts and ports of the same site.
     """
-    value = request.cookies.get(COOKIE)
-    if value is None or not is_from_own_page(request):
+    found = _FIRST.search(request.headers.get("Cookie", ""))
+    if found is None or not is_from_own_page(request):
         return Caller()
-    expires, _, signature = value.partition(".")
+    expires, _, signature = found[1].partition(".")
     is_moment = expires.isascii() and expires.isdecimal() and len(expires) <= 12
     if not is_moment or time.time() >= int(expires):
         return Caller()
     settings = request.app[SETTINGS]
     if settings.admin_token is not None and await _is_of(settings.admin_token, _ADMINISTRATOR, expires, signature):
         return Caller(is_administrator=True)
-    found = [key for key in settings.service_keys if await _is_of(key.secret, _CALLER, expires, signature)]
-    return Caller(found[0]) if found else Caller()
+    keys = [key for key in settings.service_keys if await _is_of(key.secret, _CALLER, expires, signature)]
+    return Caller(keys[0]) if keys else Caller()
 
 
 async def _is_of(secret: SecretStr, purpose: str, expires: str, signature: str) -> bool:

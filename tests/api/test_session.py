@@ -342,6 +342,15 @@ async def test_pages_of_other_hosts_have_no_session(
     assert (await session.session_of(asked(value, headers)) != Caller()) is is_known
 
 
+async def test_a_session_at_a_service_above_this_one_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Browsers send its cookie too, behind the one of the longer path; and those of others before them."""
+    value = (await begun(monkeypatch, FIRST, session._CALLER)).value
+
+    both = asked(headers={"Cookie": f"theirs=1; {session.COOKIE}={value}; {session.COOKIE}=9999999.0a1b"})
+
+    assert await session.session_of(both) != Caller()
+
+
 @pytest.mark.parametrize(("base", "path"), [("", "/"), ("/batch", "/batch")])
 async def test_the_cookie_is_for_this_service_alone(monkeypatch: pytest.MonkeyPatch, base: str, path: str) -> None:
     """For as long as the session lasts; to sign out takes away the same one."""
