@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from http import HTTPStatus
 
 from aiohttp import ClientResponse, ClientSession, ClientTimeout
@@ -24,6 +25,8 @@ log = get_logger(__name__)
 
 # Seconds from a failed attempt to the next: within the hour for which a presigned URL is usually good.
 RETRY_SECONDS = (5, 30, 120, 600, 1800)
+# An attempt may come late, when instances or Redis are away: its ZIP is kept for it so much longer.
+_LATE_SECONDS = 600.0
 # A storage that takes no piece for so long has gone; when it has all of them it may think for a while.
 _STALL_SECONDS = 60.0
 _ANSWER_SECONDS = 120.0
@@ -64,6 +67,8 @@ class Deliveries:
             if failed.may_pass and attempts <= len(RETRY_SECONDS):
                 next_at = next_attempt(RETRY_SECONDS, attempts, failed.wait)
                 delivery = Delivery(attempts=attempts, error=failed.error, next_at=next_at)
+                with suppress(Problem, OutOfSpace, sqlite3.Error):
+                    await self._archives.keep(job.archive_id or "", next_at + _LATE_SECONDS)
         self._attempts.labels(_outcome(delivery.status)).inc()
         log.info("delivery", job_id=job.id, host=URL(job.request.deliver_to or "").host, **delivery.document())
         return delivery

@@ -33,7 +33,12 @@ class Kept:
     """Knows one archive, or why there is none."""
 
     def __init__(self, found: Archive | Exception) -> None:
+        self.until = 0.0
         self._found = found
+
+    async def keep(self, archive_id: str, until: float) -> None:
+        assert archive_id == "f" * 32
+        self.until = until
 
     async def by_id(self, archive_id: str) -> Archive:
         assert archive_id == "f" * 32
@@ -66,15 +71,15 @@ def answering(*statuses: int, **headers: str) -> Put:
 
 
 @asynccontextmanager
-async def deliverer(found: Archive | Exception, metrics: Metrics | None = None) -> AsyncIterator[Deliveries]:
+async def deliverer(found: Archive | Exception | Kept, metrics: Metrics | None = None) -> AsyncIterator[Deliveries]:
     """Makes attempts to deliver that archive."""
     async with open_receiver_session(allow_private=True, trace_configs=[]) as session:
-        kept, none = cast(Archives, Kept(found)), cast(ImageStore, None)
-        yield Deliveries(session, kept, none, metrics or Metrics())
+        kept, none = found if isinstance(found, Kept) else Kept(found), cast(ImageStore, None)
+        yield Deliveries(session, cast(Archives, kept), none, metrics or Metrics())
 
 
 async def attempt(
-    put: Put, found: Archive | Exception | None = None, *, query: str = "", attempts: int = 0
+    put: Put, found: Archive | Exception | Kept | None = None, *, query: str = "", attempts: int = 0
 ) -> Delivery:
     """One attempt, after so many others, at a storage that answers so."""
     async with serving(web.put("/a.zip", put)) as url, deliverer(found or whole()) as sending:
@@ -120,6 +125,16 @@ async def test_a_status_that_passes_is_tried_again(status: int) -> None:
     assert found.next_at is not None
     assert RETRY_SECONDS[0] <= found.next_at - before
     assert found.next_at - time.time() <= RETRY_SECONDS[0] * 1.1
+
+
+@pytest.mark.parametrize(("status", "is_kept"), [(503, True), (403, False), (200, False)])
+async def test_the_zip_is_kept_for_the_next_attempt(status: int, is_kept: bool) -> None:
+    """However soon its time would be over; beyond the moment for which the attempt is planned."""
+    kept = Kept(whole())
+
+    found = await attempt(answering(status), kept)
+
+    assert kept.until == ((found.next_at or 0) + deliveries._LATE_SECONDS if is_kept else 0)
 
 
 @pytest.mark.parametrize("status", [307, 400, 403, 404, 412])
