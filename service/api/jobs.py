@@ -93,7 +93,8 @@ async def events(request: web.Request) -> web.StreamResponse:
     job = await _job(request)
     last = request.headers.get("Last-Event-ID", "")
     after = int(last) if re.fullmatch(r"\d{1,9}", last, re.ASCII) else 0
-    if job.is_final and after > outcomes_of(job):
+    # More than that is of an archive that was lost, or given up, before the end.
+    if job.is_final and after == outcomes_of(job) + 1:
         return web.Response(status=HTTPStatus.NO_CONTENT)  # tells a browser not to connect again
     return await send_events(request, request.app[JOBS].events(job.id, after), request.app[LIFECYCLE].stopping)
 
