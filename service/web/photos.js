@@ -21,7 +21,7 @@ const EAGER = 4; // whose pictures do not wait until the layout tells that they 
 const SMALL = "preview=true&max_width=480"; // early.js begins with these
 
 const TILE = h("li", {}, h("button", { type: "button", class: "photo-open" }), h("label", {}, h("input", { type: "checkbox" }), h("span", { class: "photo-name" })), h("span", { class: "photo-state" }), h("span", { class: "photo-reason" }));
-const PICTURE = h("img", { alt: "", width: 480, height: 320, decoding: "async" });
+const PICTURE = h("img", { alt: "", width: 480, height: 320, decoding: "async", fetchpriority: "low" });
 
 export class PhotoList {
   #orderId = "";

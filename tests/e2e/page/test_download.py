@@ -197,6 +197,19 @@ async def test_what_was_not_paid_for_is_bought_only_with_its_price_in_sight(
     assert sandbox.control.counters.purchases.total() == 2
 
 
+async def test_a_download_begins_before_all_pictures_are_here(visit: Visit, sandbox: Sandbox) -> None:
+    """A browser asks a host for six things at once, over HTTP/1.1: pictures that are slow come behind all others."""
+    order = sandbox.control.add_order([ImageSpec(photo="kitchen.jpg", latency=0.4)] * 24)
+    visitor = await visit()
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+
+    async with visitor.page.expect_response(lambda response: response.request.method == "POST"):
+        await visitor.page.locator("#go").click()
+
+    assert sum("max_width=480" in response.url for response in visitor.responses) < 18
+
+
 async def test_nothing_at_all_is_a_sentence_and_a_list(visit: Visit, sandbox: Sandbox) -> None:
     """When no photo could be fetched there is nothing to save: the reason is said once, and it will not change."""
     order = sandbox.control.add_order(THREE)
