@@ -26,7 +26,7 @@ MAY_SEE: dict[str, set[str]] = {
     "database": {"data_dir", "disk", "telemetry"},
     "samples": set(),
     "docs": {"problems", "reasons", "settings"},
-    "upstream": {"__version__", "computing", "problems", "reasons", "settings", "telemetry"} | WORDS,
+    "upstream": {"__version__", "computing", "problems", "reasons", "settings", "signal", "telemetry"} | WORDS,
     "images": BASE | {"upstream"},
     "orders": BASE | {"images.identity", "upstream"},
     "archives": BASE | {"images", "orders", "upstream"},
