@@ -346,6 +346,13 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _keys_are_of_one_caller_each(self) -> Self:
+        names = {(key.secret.get_secret_value(), key.name) for key in self.service_keys}
+        if len(names) > len({secret for secret, _ in names}):
+            raise ValueError("SERVICE_API_KEY: one key has two names: whose it is could not be told")
+        return self
+
+    @model_validator(mode="after")
     def _sharing_is_whole(self) -> Self:
         if self.shared_url is not None and self.store_url is None:
             raise ValueError("SHARED_URL needs STORE_URL too: a job's result must be readable by every instance")

@@ -21,6 +21,8 @@ def _load(name: str, value: str) -> Settings:
         ("AUTOENHANCE_API_VERSION", "2025-05-08\r\nx-evil: 1"),
         ("AUTOENHANCE_API_BASE", "http://127.0.0.1:99999/v3"),
         ("SERVICE_API_KEY", " , "),
+        ("SERVICE_API_KEY", "one:key-of-both-01,two:key-of-both-01"),
+        ("SERVICE_API_KEY", "one:key-of-both-01,key-of-both-01"),
         ("RATE_LIMIT", "0/hour"),
         ("RATE_LIMIT", "often"),
         ("RATE_LIMIT", "10/minute; 100/hour"),
