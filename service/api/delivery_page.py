@@ -18,14 +18,7 @@ from service.api.limits import Counts
 from service.api.origins import is_prefetch
 from service.api.query import read_image_options, read_options
 from service.api.route import Answer, Problems, Route, Who, text
-from service.api.share_links import (
-    ADMINISTRATOR,
-    ANYBODY,
-    SHARE_LINKS,
-    ShareLink,
-    is_token_of,
-    link_id_of,
-)
+from service.api.share_links import ADMINISTRATOR, ANYBODY, SHARE_LINKS, ShareLink, is_token_of, link_id_of
 from service.archives.options import ImageOptions, Options
 from service.problems import (
     NO_PURCHASES,

@@ -33,12 +33,7 @@ from service.images.store import ImageStore
 from service.orders.generations import Generations
 from service.orders.orders import Orders, OrderWatch
 from service.orders.schedule import PollSchedule
-from service.problems import (
-    ArchiveGone,
-    Draining,
-    OrderNotFound,
-    Problem,
-)
+from service.problems import ArchiveGone, Draining, OrderNotFound, Problem
 from service.reasons import Reason
 from service.telemetry.logs import get_logger
 from service.telemetry.metrics import ArchiveOutcome, ImageOutcome, Metrics

@@ -11,11 +11,7 @@ from service.archives.plan import Plan
 from service.archives.registry import Registry
 from service.computing import MANY_IMAGES, compute
 from service.images.blobs import Blob
-from service.problems import (
-    InvalidParameter,
-    MaxCreditsExceeded,
-    StillBuilding,
-)
+from service.problems import InvalidParameter, MaxCreditsExceeded, StillBuilding
 from service.upstream.models import Order
 
 T = TypeVar("T")

@@ -9,14 +9,7 @@ from service.archives.plan import Plan
 from service.archives.planner import with_parents
 from service.images.blobs import Blob
 from service.images.requests import FetchContext, ImageFailed
-from service.problems import (
-    ImageExpired,
-    ImageNotFound,
-    ImageNotReady,
-    NoImages,
-    Problem,
-    StoreFull,
-)
+from service.problems import ImageExpired, ImageNotFound, ImageNotReady, NoImages, Problem, StoreFull
 from service.reasons import Reason
 from service.telemetry.metrics import ImageOutcome
 from service.upstream.models import Order, Rendition

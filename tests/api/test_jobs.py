@@ -20,15 +20,7 @@ from service.api.lifecycle import Lifecycle
 from service.archives.options import Options
 from service.jobs.engine import JobFilter
 from service.jobs.job import NO_PROGRESS, Job, Status
-from service.problems import (
-    InvalidParameter,
-    JobCancelled,
-    JobExpired,
-    JobFailed,
-    JobNotFound,
-    JobUnfinished,
-    Problem,
-)
+from service.problems import InvalidParameter, JobCancelled, JobExpired, JobFailed, JobNotFound, JobUnfinished, Problem
 from service.settings import ServiceKey, Settings
 from tests.jobs.conformance.work import ended, request
 from tests.support.handled import document_of

@@ -20,14 +20,7 @@ from service.disk import OutOfSpace
 from service.images.blobs import Blob, Content
 from service.images.body import Body
 from service.images.requests import FetchContext, Fetched, ImageRequest
-from service.problems import (
-    ArchiveGone,
-    BreakerOpen,
-    Draining,
-    NoImages,
-    OrderNotFound,
-    StoreFull,
-)
+from service.problems import ArchiveGone, BreakerOpen, Draining, NoImages, OrderNotFound, StoreFull
 from service.reasons import Reason
 from service.telemetry.metrics import ArchiveOutcome, CacheResult, Circuit
 from tests.support.archives import ArchiveSystem, open_archives

@@ -9,11 +9,7 @@ from service.archives.archive import State
 from service.archives.options import Options
 from service.archives.plan import Plan
 from service.images.blobs import Blob
-from service.problems import (
-    InvalidParameter,
-    MaxCreditsExceeded,
-    StillBuilding,
-)
+from service.problems import InvalidParameter, MaxCreditsExceeded, StillBuilding
 from tests.support.archives import ArchiveSystem
 from tests.support.orders import fill_with
 from tests.support.samples import ORDER, OTHER_ORDER, jpeg, order

@@ -8,16 +8,7 @@ import pytest
 from service.cluster.publishing import STOP_SECONDS as SHARING_SECONDS
 from service.commands.serve import DRAIN_SECONDS
 from service.images.fetch import GRACE_SECONDS
-from tests.support.manifests import (
-    COMPONENTS,
-    DEPLOY,
-    Manifest,
-    documents,
-    of_kind,
-    one,
-    source,
-    with_component,
-)
+from tests.support.manifests import COMPONENTS, DEPLOY, Manifest, documents, of_kind, one, source, with_component
 from tests.support.validity import assert_valid
 
 OVERLAYS = ["single", "staging", "shared"]

@@ -28,15 +28,7 @@ from service.upstream.order_document import MAX_DOCUMENT_BYTES
 from service.upstream.transport import Transport
 from tests.support.mocked import BASE, sent
 from tests.support.samples import ORDER, order
-from tests.support.transport import (
-    KEY,
-    TIMEOUT,
-    VERSION,
-    FakeClock,
-    Parts,
-    open_client,
-    yield_to_loop,
-)
+from tests.support.transport import KEY, TIMEOUT, VERSION, FakeClock, Parts, open_client, yield_to_loop
 from tests.support.upstream import FakeUpstream, Reply
 
 ORDER_URL = f"{BASE}/orders/{ORDER}"

@@ -11,15 +11,7 @@ from service.telemetry.metrics import Circuit
 from service.upstream.answers import UpstreamFailure
 from service.upstream.models import Original
 from tests.support.samples import ORDER, jpeg, order
-from tests.support.transport import (
-    MemoryBody,
-    Parts,
-    download,
-    failure,
-    in_attempts,
-    missing,
-    open_client,
-)
+from tests.support.transport import MemoryBody, Parts, download, failure, in_attempts, missing, open_client
 from tests.support.upstream import FakeUpstream, Reply
 
 
