@@ -307,7 +307,8 @@ class Archives:
             return build.join(caller), CacheResult.JOINED
         if record is None:
             archive = self._new_archive(plan, archive_id, created)
-            self._start(Build(archive, plan, self._context, deadline=deadline, caller=caller, is_new=True))
+            build = Build(archive, plan, self._context, deadline=deadline, caller=caller, is_new=True)
+            self._keep_until_over(build, asyncio.create_task(build.run(), name=f"build {archive_id}"))
             return archive, CacheResult.MISS
         return self._continue(record, self._restore(record), caller), CacheResult.JOINED
 
@@ -327,12 +328,11 @@ class Archives:
         if build := self._registry.builds.get(record.id):
             return build.join(caller)
         deadline = time.monotonic() + seconds_left(record.created, record.plan.wait_timeout)
-        self._start(Build(archive, record.plan, self._context, deadline=deadline, caller=caller, is_new=False))
+        build = Build(archive, record.plan, self._context, deadline=deadline, caller=caller, is_new=False)
+        self._keep_until_over(build, asyncio.create_task(build.run(), name=f"build {record.id}"))
         return archive
 
-    def _start(self, build: Build) -> None:
-        """Run a build; it can be joined until it is over."""
-        task = asyncio.create_task(build.run(), name=f"build {build.archive.id}")
+    def _keep_until_over(self, build: Build, task: asyncio.Task[None]) -> None:
         self._registry.add(build)
         self._tasks.add(task)
 
