@@ -1177,6 +1177,9 @@ class TestTrial:
         """More images than there are slots, begun while the one called "a" is tried."""
         await upstream.until(lambda: len(upstream.requests("a", "assets")) == 1)
         tasks = [scene.fetch(image_id) for image_id in "bcdef"]
+        async with asyncio.timeout(TIMEOUT):
+            while scene.in_flight() < 3:
+                await yield_to_loop()
         await yield_to_loop(100)
         return tasks
 
@@ -1207,13 +1210,24 @@ class TestTrial:
         self, scene: Scene, upstream: FakeUpstream
     ) -> None:
         """The first one at the assets is tried; what was sold with it is not lost."""
-        gates = [upstream.hold(image_id) for image_id in "ab"]
+        gate = asyncio.Event()
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            if request.path.startswith("/assets"):
+                await gate.wait()
+                return web.Response(body=jpeg())
+            await upstream.until(lambda: upstream.image_calls == 2)
+            return web.Response(
+                status=302, headers={"Location": f"{upstream.assets_url}/assets/{request.match_info['id']}?hop=1"}
+            )
+
+        for image_id in "ab":
+            upstream.images[image_id], upstream.hops[image_id] = answer, 0
         tasks = [scene.fetch(image_id) for image_id in "ab"]
-        await upstream.until(lambda: len({one.server for one in upstream.received}) == upstream.image_calls == 2)
+        await upstream.until(lambda: any(one.server == "assets" for one in upstream.received))
         await yield_to_loop(100)
         tried = [len(upstream.requests(image_id, "assets")) for image_id in "ab"]
-        for gate in gates:
-            gate.set()
+        gate.set()
 
         await asyncio.gather(*tasks)
         assert sorted(tried) == [0, 1]
