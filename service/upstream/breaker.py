@@ -201,6 +201,14 @@ class Operation:
             if not self._is_admitted(circuit):
                 await breaker.wait_for_trial(seconds)
 
+    def worked(self, circuit: Circuit) -> None:
+        """This circuit's part is done: who waits for its trial does not wait for what comes after it, too.
+
+        That may be another attempt, which takes a slot that they hold.
+        """
+        if circuit in self._admissions and not self._breakers[circuit].is_closed:
+            self._admissions[circuit].finish(subject=self._subject)
+
     def _is_admitted(self, circuit: Circuit) -> bool:
         admission = self._admissions.get(circuit)
         return admission is not None and admission.is_current

@@ -107,7 +107,9 @@ class Download:
             ) as response:
                 self._begin(response)
                 await self._receive(response, limit)
-                return self._finish()
+                extension = self._finish()
+                self.operation.worked(self.reached)
+                return extension
         except UpstreamFailure as failure:
             failure.has_begun = failure.has_begun or self._body.received != before
             self._needs_fresh_connection = failure.reason is Reason.UNREACHABLE
@@ -122,6 +124,8 @@ class Download:
 
     async def _admit(self, circuit: Circuit) -> None:
         """Before either circuit: the API sells an image before the assets deliver it."""
+        if circuit is Circuit.ASSETS:
+            self.operation.worked(Circuit.API)
         if (limit := self._limit) is not None:
             limit.moved()
             if self.operation.may_be_refused:

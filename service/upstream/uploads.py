@@ -97,6 +97,7 @@ class Uploads:
             with Operation(self._breakers) as operation:
                 operation.admit(Circuit.API)
                 image_id, url = await self._register(order_id, name, deadline)
+                operation.worked(Circuit.API)
                 operation.admit(Circuit.ASSETS)
                 await self._retries(deadline, _ANY).run(lambda: self._send(url, path, size, deadline))
         except CircuitOpen as error:

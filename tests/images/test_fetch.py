@@ -29,7 +29,7 @@ from service.upstream.models import Rendition
 from tests.support.images import MIB, found, left_over, open_store, put, read
 from tests.support.samples import jpeg
 from tests.support.transport import TIMEOUT, Parts, failure, open_client, sample, yield_to_loop
-from tests.support.upstream import FakeUpstream, Handler, Reply
+from tests.support.upstream import FakeUpstream, Handler, Reply, Script
 
 
 @dataclass
@@ -1232,6 +1232,29 @@ class TestTrial:
         await asyncio.gather(*tasks)
         assert sorted(tried) == [0, 1]
         assert upstream.image_calls == 2
+
+    @pytest.mark.parametrize(
+        ("circuit", "answers"),
+        [(Circuit.API, [503, jpeg()]), (Circuit.ASSETS, jpeg(size=3 * MIB)[:-2])],
+        ids=["the assets fail", "its end is missing"],
+    )
+    async def test_one_that_is_fetched_again_is_not_kept_from_a_slot(
+        self, upstream: FakeUpstream, images: ImageStore, circuit: Circuit, answers: Script
+    ) -> None:
+        """Nobody waits, with a slot, for more than what the circuit's own part comes to."""
+        for image_id in "abcdef":
+            upstream.images[image_id], upstream.hops[image_id] = jpeg(), 1
+        upstream.images["a"] = answers
+        async with scene_of(upstream, images, limit=3) as scene:
+            for seconds in (60, 0):
+                scene.parts.breakers[circuit].advise(seconds)
+            gate = upstream.hold("a")
+            tried = scene.fetch("a")
+            others = await self.others(scene, upstream)
+            gate.set()
+
+            assert (await tried).attempts == 2
+            await asyncio.gather(*others)
 
 
 async def test_want_of_room_is_counted(scene: Scene, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch) -> None:

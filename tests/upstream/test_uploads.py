@@ -272,6 +272,22 @@ class TestImages:
 
         assert {circuit for circuit in Circuit if scene.breakers[circuit].is_open} == {Circuit.ASSETS}
 
+    async def test_the_api_works_once_an_image_is_registered(
+        self, scene: Scene, photo: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Who waits for its trial does not wait for the file, too."""
+        scene.wire.answers, sent = [IMAGE], []
+        for seconds in (60, 0):
+            scene.breakers[Circuit.API].advise(seconds)
+
+        async def put(*_: object, **__: object) -> None:
+            sent.append(scene.breakers[Circuit.API].is_closed)
+
+        monkeypatch.setattr(scene.wire, "put", put)
+        await scene.uploads.upload("o1", "a.jpg", photo, len(CONTENT))
+
+        assert sent == [True]
+
     async def test_a_circuit_that_opens_meanwhile_leaves_an_image_that_is_listed(
         self, scene: Scene, photo: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
