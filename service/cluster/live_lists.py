@@ -53,6 +53,14 @@ FORGET = """
 -- KEYS: archive of a key. ARGV: id.
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 """
+KEEP = """
+-- Race: two that keep an archive, of whom the later one may want it for less long.
+-- KEYS: until when it is kept, list. ARGV: until, seconds.
+if tonumber(redis.call('GET', KEYS[1]) or '0') < tonumber(ARGV[1]) then
+  redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+end
+redis.call('EXPIRE', KEYS[2], ARGV[2], 'GT')
+"""
 # A list outlives the time for which its archive is used again by so much.
 _LONGER_SECONDS = 6 * 3600.0
 
@@ -123,6 +131,7 @@ class LiveLists:
         self._begin = redis.redis.register_script(BEGIN)
         self._append = redis.redis.register_script(APPEND)
         self._forget = redis.redis.register_script(FORGET)
+        self._keep = redis.redis.register_script(KEEP)
 
     async def begin(self, archive_id: str, plan: Plan, created: float, *, anyway: bool) -> str:
         """Begin a list; returns the id of the archive that there is for the plan's key by now, which may be another.
@@ -182,16 +191,9 @@ class LiveLists:
         await self._redis.call(lambda: self._forget(keys=[_of(key)], args=[archive_id]))
 
     async def keep(self, archive_id: str, until: float) -> None:
-        """Note until when (epoch seconds) an archive is kept, and keep its list as long."""
-
-        async def write() -> None:
-            seconds = max(1, int(until - time.time()) + 1)
-            async with self._redis.redis.pipeline(transaction=False) as pipeline:
-                pipeline.set(f"batch:kept:{archive_id}", until, ex=seconds)
-                pipeline.expire(_list(archive_id), seconds, gt=True)
-                await pipeline.execute()
-
-        await self._redis.call(write)
+        """Keep an archive, and its list, at least until then (epoch seconds)."""
+        keys, arguments = [f"batch:kept:{archive_id}", _list(archive_id)], [until, max(1, int(until - time.time()) + 1)]
+        await self._redis.call(lambda: self._keep(keys=keys, args=arguments))
 
     async def kept_until(self, archive_id: str) -> float:
         """Until when an archive is kept; 0: it is not."""

@@ -93,8 +93,8 @@ CLUSTER = (
     ),
     Mutant(
         "cluster/live_lists.py",
-        "pipeline.expire(_list(archive_id), seconds, gt=True)",
-        "pipeline.expire(_list(archive_id), seconds)",
+        "redis.call('EXPIRE', KEYS[2], ARGV[2], 'GT')",
+        "redis.call('EXPIRE', KEYS[2], ARGV[2])",
         "keeping an archive for a short time does not shorten its list's life",
         "tests/shared/test_live_lists.py",
     ),

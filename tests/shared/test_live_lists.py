@@ -187,6 +187,14 @@ async def test_a_build_that_ends_does_not_forget_the_next_one(lists: LiveLists) 
     assert await lists.archive_of(PLAN.build_key) == OTHER
 
 
+async def test_an_archive_is_kept_for_the_longest_time_that_was_wanted(lists: LiveLists) -> None:
+    """A job's result is not kept less long because its delivery is tried again in a moment."""
+    for until in (1e10, 2e10, 1e10):
+        await lists.keep(ID, until)
+
+    assert await lists.kept_until(ID) == 2e10
+
+
 async def test_to_be_kept_never_shortens_a_lists_life(link: RedisLink, lists: LiveLists) -> None:
     """It lives as long as it would have, or as long as the archive is kept."""
     for seconds in (10, 1_000_000):
