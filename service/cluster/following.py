@@ -26,8 +26,8 @@ _AWAY_SECONDS = 30.0
 _SHARED_SECONDS = 3.0
 
 
-class _Alone(Unavailable):
-    """Its builder went on alone, and was not seen since: nobody else may go on."""
+class _CutOff(Unavailable):
+    """Nobody may go on: its builder went on alone, or its list was lost, and the builder was not seen since."""
 
 
 class Follower:
@@ -59,7 +59,7 @@ class Follower:
                         if live.owner and (is_new or not await self._redis.is_dead(live.owner)):
                             raise Unavailable(live.id) from None
                         raise
-                    except _Alone:
+                    except _CutOff:
                         archive.is_joinable = False
                         raise
                     told_at, gone_since, archive.is_joinable = time.monotonic(), None, True
@@ -132,7 +132,8 @@ class Follower:
                 return document.record, None, False
             if document is None and is_lost:
                 raise ArchiveGone(f"What was known of archive {live.id} was lost.")
-            raise Unavailable(live.id)
+            is_cut_off = is_lost and document is not None and await self._redis.is_dead(document.owner)
+            raise (_CutOff if is_cut_off else Unavailable)(live.id)
         if live.state != State.BUILDING:
             return live.record(), None, False
         if live.owner == self._redis.instance:
@@ -158,7 +159,7 @@ class Follower:
             return document.record, None, False
         if document is not None and document.owner != me:
             if document.is_alone:
-                raise _Alone(live.id)
+                raise _CutOff(live.id)
             if not await self._redis.is_dead(document.owner):
                 return None, None, False
         try:

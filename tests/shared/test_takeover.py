@@ -343,6 +343,27 @@ async def test_a_builder_that_lost_redis_goes_on_and_nobody_else_does(three: lis
     assert [cut_off.is_joinable, follower.is_joinable] == [False, True]
 
 
+async def test_a_builder_that_died_alone_is_not_waited_for_once_redis_lost_its_list(three: list[Instance]) -> None:
+    """New requests are given another archive; those that follow this one cannot be told."""
+    first, second, _ = three
+    archive = await begin(first)
+    cut(first.redis.link)
+    await first.archives.append(archive.id, [(member(2), 1)])
+    alive = f"batch:alive:{first.redis.instance}"
+    lease = await second.redis.redis.get(alive)
+    await second.redis.redis.flushall()
+    await second.redis.redis.set(alive, lease)
+    joinable = []
+    for _ in range(2):
+        follower = second.begin_archive(archive.id)
+        with pytest.raises(StillBuilding):
+            await second.follow(follower)
+        joinable.append(follower.is_joinable)
+        await die(first)
+
+    assert joinable == [True, False]
+
+
 async def test_a_builder_that_lost_redis_after_it_was_taken_over_cannot_go_on(three: list[Instance]) -> None:
     """The other one wrote to S3 first."""
     first, second, _ = three
