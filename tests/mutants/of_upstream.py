@@ -82,6 +82,13 @@ UPSTREAM = (
     ),
     Mutant(
         "upstream/download.py",
+        "            self.operation.worked(Circuit.API)\n",
+        "            pass\n",
+        "who waits for the API's trial does not wait for the assets",
+        "tests/images/test_fetch.py",
+    ),
+    Mutant(
+        "upstream/download.py",
         "            if self.operation.may_be_refused:\n",
         "            if False:\n",
         "images wait for what the trial of another comes to",
