@@ -39,7 +39,6 @@ class BreakerMachine(RuleBasedStateMachine):
         self.state = state
         self.era += 1
         self.failures = 0
-        self.subjects.clear()
         self.trials = 0
         self.opened = self.clock()
         self.changes[state] += 1
