@@ -132,7 +132,10 @@ class LinkNotFound(Problem):
 class TooManyLinks(Problem):
     status, code = HTTPStatus.CONFLICT, "too_many_links"
     title = "You have as many share links as one caller may have"
-    advice = "Revoke those that are no longer needed (GET /v1/links lists them), or wait until some have expired."
+    advice = (
+        "Revoke those that are no longer needed (GET /v1/links lists them), or wait until some have expired. "
+        "Where several instances share, what was made in the last 30 days counts, revoked or not."
+    )
 
 
 class LinksUnavailable(RetryableProblem):

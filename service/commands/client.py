@@ -49,7 +49,7 @@ _MESSAGES = {
     "administrators_only": "That is for administrators. Give their token with --admin-token, or in"
     " AUTOENHANCE_BATCH_ADMIN_TOKEN.",
     "too_many_images": "The order has too many images for one archive. Download its parts, with --part all.",
-    "too_many_links": "You have too many share links. Revoke those that nobody needs (share list, share revoke).",
+    "too_many_links": "You have too many share links. Revoke some (share list, share revoke), or wait for some to end.",
     "link_not_found": "No link of yours that still works has this id. share list shows those that do.",
     "unknown_image": "The order has no image with an id given with --image.",
     "images_missing": "Some images could not be downloaded. Run the command without --strict to get the others.",
