@@ -12,6 +12,7 @@ import service.cluster.jobs
 import service.cluster.redis_link  # noqa: F401
 from tests.e2e.conftest import start_service, upstream
 from tests.support.client import TIMEOUT, Service, StartService
+from tests.support.long_timeouts import BOUNDS
 from tests.support.redis_server import RedisServer
 from tests.support.s3_server import S3Server, shared_server
 
@@ -37,13 +38,8 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
 @pytest.fixture
 def long_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """No call to Redis or S3 is given up because this machine is busy."""
-    monkeypatch.setattr("service.cluster.redis_link.CALL_SECONDS", TIMEOUT)
-    monkeypatch.setattr("service.cluster.job_records._CALL_SECONDS", TIMEOUT)
-    monkeypatch.setattr("service.cluster.jobs._SUBMIT_SECONDS", TIMEOUT)
-    monkeypatch.setattr("service.cluster.objects._DOCUMENT_SECONDS", TIMEOUT)
-    monkeypatch.setattr("service.cluster.generations._WAIT_SECONDS", TIMEOUT)
-    monkeypatch.setattr("service.cluster.following._SHARED_SECONDS", TIMEOUT)
-    monkeypatch.setattr("service.api.shared_limits.SHARED_SECONDS", TIMEOUT)
+    for bound in (*BOUNDS, "service.cluster.generations._WAIT_SECONDS"):
+        monkeypatch.setattr(bound, TIMEOUT)
 
 
 @pytest.fixture

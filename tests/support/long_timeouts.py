@@ -4,16 +4,23 @@
 """
 
 import sys
+from importlib import import_module
 
 from service.__main__ import main
-from service.api import shared_limits
-from service.cluster import following, job_records, jobs, objects, redis_link
 from tests.support.client import TIMEOUT
 
+BOUNDS = (
+    "service.cluster.redis_link.CALL_SECONDS",
+    "service.cluster.job_records._CALL_SECONDS",
+    "service.cluster.jobs._SUBMIT_SECONDS",
+    "service.cluster.objects._DOCUMENT_SECONDS",
+    "service.cluster.following._SHARED_SECONDS",
+    "service.api.shared_limits.SHARED_SECONDS",
+)
+"""How long an answer of Redis or S3 is waited for."""
+
 if __name__ == "__main__":
-    redis_link.CALL_SECONDS = TIMEOUT
-    job_records._CALL_SECONDS = jobs._SUBMIT_SECONDS = TIMEOUT
-    objects._DOCUMENT_SECONDS = TIMEOUT
-    following._SHARED_SECONDS = TIMEOUT
-    shared_limits.SHARED_SECONDS = TIMEOUT
+    for bound in BOUNDS:
+        module, _, name = bound.rpartition(".")
+        setattr(import_module(module), name, TIMEOUT)
     sys.exit(main())

@@ -15,6 +15,7 @@ from service.jobs.job import Callback, CallbackState, Delivery, DeliveryState, J
 from service.problems import KeyReused
 from tests.jobs.conformance.engines import OPENERS, open_engine
 from tests.jobs.conformance.work import ARRIVED, DELIVERED, ORDER, OTHER_ORDER, TIMEOUT, ended, request, running
+from tests.support.long_timeouts import BOUNDS
 from tests.support.redis_server import RedisServer
 
 _ROOT = Path(__file__).parents[3]
@@ -29,8 +30,8 @@ def location(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
     if request.param == "embedded":
         yield f"embedded:{tmp_path}"
         return
-    monkeypatch.setattr("service.cluster.job_records._CALL_SECONDS", TIMEOUT)
-    monkeypatch.setattr("service.cluster.jobs._SUBMIT_SECONDS", TIMEOUT)
+    for bound in BOUNDS:
+        monkeypatch.setattr(bound, TIMEOUT)
     with RedisServer(tmp_path) as server:
         yield f"shared:{server.url}"
 
