@@ -57,7 +57,6 @@ def pytest_collection() -> Generator[None, object, object]:
     would be a fifth of that time, and a tenth of the tests'."""
     gc.disable()
     result = yield
-    gc.collect()
     gc.freeze()
     gc.enable()
     return result

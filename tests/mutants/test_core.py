@@ -11,10 +11,12 @@ from tests.mutants.mutant import ROOT, Mutant
 def test_nearly_every_change_can_be_made() -> None:
     """In one place, to something else that Python can read; what the code has outgrown is told by `make mutants`."""
     stale = [mutant for mutant in CORE if not mutant.fits]
-    for mutant in CORE:
-        if mutant.fits:
-            text = (ROOT / mutant.path).read_text()
-            assert ast.dump(ast.parse(mutant.applied(text))) != ast.dump(ast.parse(text))
+    for path in {mutant.path for mutant in CORE}:
+        text = (ROOT / path).read_text()
+        before = ast.dump(ast.parse(text))
+        for mutant in CORE:
+            if mutant.path == path and mutant.fits:
+                assert ast.dump(ast.parse(mutant.applied(text))) != before
 
     assert len(stale) < len(CORE) / 5, stale
 

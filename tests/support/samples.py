@@ -11,9 +11,14 @@ OTHER_ORDER = "0b9f7c1e-4a57-4d6e-9d51-2f3c8a7be002"
 Document = dict[str, Any]
 
 
+_PERIOD = 1_048_573
+"""A prime: bytes that went to another place at a round distance show."""
+
+
 def _noise(seed: int, size: int) -> bytes:
-    """Random bytes without 0xFF, which would be read as a marker."""
-    return random.Random(seed).randbytes(size).replace(b"\xff", b"\xfe")
+    """Random bytes without 0xFF, which would be read as a marker; after the first MiB they repeat."""
+    noise = random.Random(seed).randbytes(min(size, _PERIOD)).replace(b"\xff", b"\xfe")
+    return (noise * (size // _PERIOD + 1))[:size]
 
 
 def jpeg(seed: int = 1, size: int = 2_000) -> bytes:

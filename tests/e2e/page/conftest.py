@@ -3,14 +3,16 @@
 Everything here runs in one event loop for all tests, so that Chromium starts once.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
 
-from service.sandbox import Sandbox, SandboxConfig
+from service.sandbox import Sandbox, SandboxConfig, rendering
 from tests.support.client import Service, StartService
 from tests.support.services import service_factory
 from tests.support.visitor import Visitor, launch
@@ -25,6 +27,14 @@ async def browser() -> AsyncIterator[Browser]:
     """Chromium."""
     async with launch() as running:
         yield running
+
+
+@pytest.fixture(scope="session", autouse=True)
+def renderings() -> Iterator[None]:
+    """The sample photos are the same in each test's sandbox: each rendering of one is made once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rendering, "render", functools.cache(rendering.render))
+        yield
 
 
 @pytest_asyncio.fixture(loop_scope="session")
