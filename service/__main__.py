@@ -5,8 +5,7 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from service import __version__
@@ -170,18 +169,8 @@ def _assignment(text: str) -> tuple[str, str]:
     return name, value
 
 
-@contextmanager
-def _loading() -> Iterator[None]:
-    """Loading the service: OpenTelemetry looks at some of its variables then, and raises for wrong ones."""
-    try:
-        yield
-    except ValueError as error:
-        sys.exit(refuse(f"OTEL_*: {error}", code=2))
-
-
 def _serve(options: argparse.Namespace) -> int:
-    with _loading():
-        from service.commands.serve import serve
+    from service.commands.serve import serve
 
     given = {"host": options.host, "port": options.port, "data_dir": options.data_dir, "role": options.role}
     return serve({name: value for name, value in given.items() if value is not None})
@@ -206,8 +195,7 @@ def _completion(options: argparse.Namespace) -> int:
 
 
 def _config_check(_: argparse.Namespace) -> int:
-    with _loading():
-        from service.commands.config import check
+    from service.commands.config import check
 
     return check()
 

@@ -1,9 +1,10 @@
 """What exists and how it is wired."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import TraceConfig, web
 from yarl import URL
@@ -58,19 +59,21 @@ from service.orders import generations
 from service.orders.generations import Generations
 from service.orders.orders import Orders
 from service.settings import InvalidSettings, Settings
-from service.telemetry.errors import report_errors
-from service.telemetry.exporting import export_traces
 from service.telemetry.issues import open_issues
 from service.telemetry.logs import get_logger
 from service.telemetry.loop import watch_loop
 from service.telemetry.metrics import Circuit, Metrics
 from service.telemetry.stats import Stats
+from service.telemetry.traces import Traces
 from service.upstream.breaker import Breaker
 from service.upstream.client import Autoenhance
 from service.upstream.concurrency import DownloadSlots
 from service.upstream.network import AddressGuard, Proxies, open_session
 from service.upstream.retry import RetryPolicy
 from service.upstream.transport import Transport
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import SpanProcessor
 
 log = get_logger(__name__)
 
@@ -120,6 +123,19 @@ def check(settings: Settings) -> None:
     cluster.load_extras(settings)
     presets(settings)
     proxies()
+    if settings.has_traces:
+        load_tracing()
+
+
+def load_tracing() -> None:
+    """Load what takes spans: it takes a sixth of a start's time, so it is done only where there is a use for it.
+
+    Raises `InvalidSettings` for some of the library's own variables.
+    """
+    try:
+        import_module("service.telemetry.exporting")
+    except ValueError as error:
+        raise InvalidSettings(f"OTEL_*: {error}") from None
 
 
 def presets(settings: Settings) -> Presets:
@@ -145,12 +161,7 @@ async def components(app: web.Application) -> AsyncIterator[None]:
     """
     settings, metrics = app[keys.SETTINGS], app[keys.METRICS]
     async with AsyncExitStack() as stack:
-        sinks = await stack.enter_async_context(report_errors(settings))
-        traces = export_traces(settings.traces_endpoint, URL(settings.autoenhance_api_base), sinks)
-        try:
-            app[keys.TRACES] = await stack.enter_async_context(traces)
-        except ValueError as error:  # the library's own variables, in its own words
-            raise InvalidSettings(f"OTEL_*: {error}") from None
+        app[keys.TRACES] = await _open_traces(stack, settings)
         app[keys.ISSUES] = await stack.enter_async_context(open_issues(settings, app[keys.TRACES].client))
         kept = (blob_index, spending, generations, archive_index, named, table, order_requests, share_links, cluster)
         database = await Database.open(settings.data_dir, [module.SCHEMA for module in kept])
@@ -287,3 +298,21 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("background task failed", exc_info=error)
+
+
+async def _open_traces(stack: AsyncExitStack, settings: Settings) -> Traces:
+    """Report errors and spans where the settings say."""
+    if not settings.has_traces:
+        return Traces()
+    from service.telemetry.exporting import export_traces
+
+    sinks: Sequence[SpanProcessor] = ()
+    if settings.sentry_dsn is not None:
+        from service.telemetry.errors import report_errors
+
+        sinks = [await stack.enter_async_context(report_errors(settings, settings.sentry_dsn.get_secret_value()))]
+    traces = export_traces(settings.traces_endpoint, URL(settings.autoenhance_api_base), sinks)
+    try:
+        return await stack.enter_async_context(traces)
+    except ValueError as error:  # the library's own variables, in its own words
+        raise InvalidSettings(f"OTEL_*: {error}") from None

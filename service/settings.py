@@ -22,7 +22,6 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sentry_sdk.utils import Dsn
 from yarl import URL
 
 from service import hosts
@@ -106,6 +105,8 @@ def _redis_address(secret: SecretStr) -> SecretStr:
 
 
 def _project_address(secret: SecretStr) -> SecretStr:
+    from sentry_sdk.utils import Dsn  # takes longer than all settings
+
     try:
         Dsn(secret.get_secret_value())
     except ValueError:
@@ -398,6 +399,11 @@ class Settings(BaseSettings):
         if self.otel_exporter_otlp_traces_endpoint is None and self.otel_exporter_otlp_endpoint is not None:
             return f"{self.otel_exporter_otlp_endpoint.rstrip('/')}/v1/traces"
         return self.otel_exporter_otlp_traces_endpoint
+
+    @property
+    def has_traces(self) -> bool:
+        """Whether spans go anywhere: to a collector, or a share of them to Sentry."""
+        return self.traces_endpoint is not None or self.sentry_dsn is not None
 
     def secrets(self) -> list[str]:
         """Every value that must not be seen anywhere."""

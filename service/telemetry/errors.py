@@ -1,4 +1,4 @@
-"""Errors nobody expected, sent to Sentry; nothing happens without its DSN.
+"""Errors nobody expected, sent to Sentry.
 
 Whatever is logged with a traceback is reported: there is no second way to say that something went wrong.
 """
@@ -31,12 +31,8 @@ _TAGS = ("request_id", "route", "method", "code")
 
 
 @asynccontextmanager
-async def report_errors(settings: Settings) -> AsyncIterator[list[SpanProcessor]]:
-    """Report for the length of the block, if there is a DSN. Gives what takes spans there too, a share of them."""
-    if settings.sentry_dsn is None:
-        yield []
-        return
-    dsn = settings.sentry_dsn.get_secret_value()
+async def report_errors(settings: Settings, dsn: str) -> AsyncIterator[SpanProcessor]:
+    """Report for the length of the block. Gives what takes spans there too, a share of them."""
     scrub = Scrubber(settings.secrets())
 
     def scrubbed(event: Any, hint: object) -> Any:
@@ -63,7 +59,7 @@ async def report_errors(settings: Settings) -> AsyncIterator[list[SpanProcessor]
     reporter = _Reporter(logging.ERROR)
     logging.getLogger().addHandler(reporter)
     try:
-        yield [spans]
+        yield spans
     finally:
         logging.getLogger().removeHandler(reporter)
         client = sentry_sdk.get_client()

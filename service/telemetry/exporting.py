@@ -1,4 +1,4 @@
-"""Sends spans on: to a collector over OTLP/HTTP, to Sentry, to both, or to nobody."""
+"""Sends spans on: to a collector over OTLP/HTTP, to Sentry, or to both."""
 
 import asyncio
 import re
@@ -24,13 +24,10 @@ _LAST_SECONDS = 3.0
 async def export_traces(
     endpoint: str | None, api_base: URL, sinks: Sequence[SpanProcessor] = ()
 ) -> AsyncIterator[Traces]:
-    """Spans go to `endpoint` (where OTLP/HTTP takes traces) and `sinks`; none are made when there is neither.
+    """Spans go to `endpoint` (where OTLP/HTTP takes traces) and `sinks`.
 
     Sampler, limits, resource, batches and headers follow the standard `OTEL_*` variables of the environment.
     """
-    if endpoint is None and not sinks:
-        yield Traces()
-        return
     provider = await asyncio.to_thread(_provider, endpoint, sinks)  # it looks around on the machine
     try:
         client = create_trace_config(url_filter=url_filter(api_base), tracer_provider=provider)
