@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 # Test processes side by side: more than processors, for tests wait for other processes most of their time.
-WORKERS ?= 6
+WORKERS ?= 7
 # What was compiled is kept: else every process of the tests would compile all of it for itself.
 unexport PYTHONDONTWRITEBYTECODE
 
