@@ -147,11 +147,11 @@ def _refuse(job: Job, document: dict[str, Any]) -> NoReturn:
         total, downloaded = document["total"], document["downloaded"]
         done = f", with {downloaded} of {total} images fetched" if total else ""
         raise JobUnfinished(f"Job {job.id} is {job.status}{done}.", retry_after=_LOOK_AGAIN_SECONDS)
-    if job.is_expired:
-        raise JobExpired(f"Job {job.id} is complete, but its ZIP has expired.")
     if job.error is not None:
         raise JobFailed(job.error, document["failures"])
-    raise JobCancelled(f"Job {job.id} was cancelled before its ZIP was complete.")
+    if job.status is Status.CANCELLED:
+        raise JobCancelled(f"Job {job.id} was cancelled before its ZIP was complete.")
+    raise JobExpired(f"Job {job.id} is complete, but its ZIP has expired.")
 
 
 def _answer(

@@ -1,7 +1,6 @@
 """Whose jobs a request may see, and what there is to be had of them. No service runs."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -35,6 +34,9 @@ CALLERS = {
     "a link of one": replace(ONE, by_link=True),
     "a link of an administrator": Caller(by_link=True),
 }
+
+ERROR = {"code": "c", "title": "t", "detail": "d"}
+LONG_AGO = 1_000.0
 
 
 class Known:
@@ -134,13 +136,15 @@ async def test_a_job_is_the_one_who_asked_for_its() -> None:
     [
         (lambda job: job, JobUnfinished),
         (lambda job: replace(job, status=Status.PROCESSING, archive_id="a"), JobUnfinished),
-        (lambda job: replace(ended(job, expires=time.time() - 1), archive_id="a"), JobExpired),
-        (lambda job: replace(ended(job, Status.ERROR), error={"code": "c", "title": "t", "detail": "d"}), JobFailed),
+        (lambda job: replace(ended(job, expires=LONG_AGO), archive_id="a"), JobExpired),
+        (lambda job: replace(ended(job, Status.ERROR), error=ERROR), JobFailed),
         (lambda job: replace(ended(job, Status.CANCELLED), archive_id="a"), JobCancelled),
+        (lambda job: replace(ended(job, Status.ERROR, expires=LONG_AGO), error=ERROR), JobFailed),
+        (lambda job: replace(ended(job, Status.CANCELLED, expires=LONG_AGO), archive_id="a"), JobCancelled),
     ],
 )
 async def test_why_there_is_nothing_to_download(make: Callable[[Job], Job], problem: type[Problem]) -> None:
-    """Each by a problem of its own; who is too early is told when to come again, and how far it is."""
+    """Each by a problem of its own, however late; who is too early is told when to come again, and how far it is."""
     job = make(Job.new(request()))
 
     with pytest.raises(problem) as refused:
