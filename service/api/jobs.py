@@ -122,7 +122,7 @@ async def _job(request: web.Request) -> Job:
     job = await request.app[JOBS].get(job_id)
     owner = job.request.owner
     has_callers = bool(request.app[SETTINGS].service_api_key)
-    if owner is None or not has_callers or is_administrator(request) or owner == owner_of(request):
+    if owner is None or not has_callers or is_administrator(request) or owner_of(request) in (owner, _ADMINISTRATOR):
         return job
     raise JobNotFound(f"There is no job {job_id}.")
 

@@ -103,13 +103,14 @@ def asked(
 @pytest.mark.parametrize(
     ("owner", "seen_by"),
     [
-        ("caller:one", {"one", "administrator", "a link of one"}),
+        ("caller:one", {"one", "administrator", "a link of one", "a link of an administrator"}),
         ("administrator", {"administrator", "a link of an administrator"}),
         (None, {*CALLERS}),
     ],
 )
 async def test_a_job_is_its_owners(owner: str | None, seen_by: set[str]) -> None:
-    """And administrators'; to others it is as if there were none. One that was made without keys is everybody's."""
+    """And administrators', by their links too; to others it is as if there were none. One made without keys is
+    everybody's."""
     job = Job.new(request(owner=owner))
     seen = set()
     for name, caller in CALLERS.items():
