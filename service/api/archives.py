@@ -9,7 +9,7 @@ from pydantic import Field
 
 from service.api.base_path import external
 from service.api.documents import Count, Document, OrdersSummary, Reference, Unlisted, Uuid, answer
-from service.api.downloads import BYTES, CONDITIONS, HEAD_ANSWERS, ZIP_ANSWERS, head_of
+from service.api.downloads import BYTES, CONDITIONS, HEAD_ANSWERS, NOTHING_USABLE, ZIP_ANSWERS, head_of
 from service.api.images import image_path
 from service.api.keys import ARCHIVES, DELIVERY
 from service.api.route import Answer, Route, Who
@@ -101,7 +101,7 @@ ROUTES = (
         who=Who.DOWNLOADER,
         headers=CONDITIONS,
         answers=ZIP_ANSWERS,
-        problems=(*_PROBLEMS, *BYTES),
+        problems=(*_PROBLEMS, *NOTHING_USABLE, *BYTES),
     ),
     Route(
         "HEAD",

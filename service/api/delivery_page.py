@@ -11,7 +11,7 @@ from service.api import downloads, images, page
 from service.api.base_path import base_path, in_html
 from service.api.caller import Caller, tenant_of
 from service.api.delivery_html import PREVIEW_QUERY, gallery, gone
-from service.api.downloads import BYTES, CONDITIONS, HEAD_ANSWERS, ORDER_CALL, ZIP_ANSWERS
+from service.api.downloads import BYTES, CONDITIONS, HEAD_ANSWERS, NOTHING_USABLE, ORDER_CALL, ZIP_ANSWERS
 from service.api.images import describe_image, send_image
 from service.api.keys import ORDERS, PRESETS, SETTINGS
 from service.api.limits import Counts
@@ -21,7 +21,6 @@ from service.api.route import Answer, Problems, Route, Who, text
 from service.api.share_links import ADMINISTRATOR, ANYBODY, SHARE_LINKS, ShareLink, is_token_of, link_id_of
 from service.archives.options import ImageOptions, Options
 from service.problems import (
-    NO_PURCHASES,
     UPSTREAM_DOWN,
     ImageNotFound,
     ImagesMissing,
@@ -29,7 +28,6 @@ from service.problems import (
     LinkNotFound,
     LinksUnavailable,
     MaxCreditsExceeded,
-    NoImages,
     OrderEmpty,
     PreconditionFailed,
     PrefetchRefused,
@@ -223,7 +221,7 @@ ROUTES = (
         buys=True,
         headers=CONDITIONS,
         answers=ZIP_ANSWERS,
-        problems=(*ORDER_CALL, MaxCreditsExceeded, *NO_PURCHASES, NoImages, ImagesMissing, *BYTES, *_PROBLEMS),
+        problems=(*ORDER_CALL, MaxCreditsExceeded, *NOTHING_USABLE, ImagesMissing, *BYTES, *_PROBLEMS),
     ),
     Route(
         "HEAD",

@@ -218,7 +218,7 @@ NOTHING_NEW = Answer(204, "Nothing is new (`since`).")
 HEAD_ANSWERS = (Answer(200, "As far as it is known.", headers=_ZIP_HEADERS), ZIP_ANSWERS[-1])
 CONDITIONS = (
     Parameter("Range", "bytes=0-99", "One range; a request for several gets the complete archive."),
-    Parameter("If-Range", f'"{ARCHIVE_EXAMPLE}"', "The tag of what the caller has; needed with `Range` on an order."),
+    Parameter("If-Range", f'"{ARCHIVE_EXAMPLE}"', "What the caller has; without it an order may refuse `Range`."),
     Parameter("If-Match", f'"{ARCHIVE_EXAMPLE}"', "Only this archive; for any other 412."),
     Parameter("If-None-Match", f'"{ARCHIVE_EXAMPLE}"', "Not this archive again; for it 304."),
 )
@@ -235,6 +235,8 @@ LOOK: Problems = (InvalidOrderId, InvalidParameter, OrderNotFound, *UPSTREAM_CAL
 """What can be wrong with asking for an order."""
 ORDER_CALL: Problems = (*LOOK, UnknownImage, OrderEmpty, TooManyImages)
 """What can be wrong with an order."""
+NOTHING_USABLE: Problems = (NoImages, OrderNotFound, BreakerOpen, *NO_PURCHASES)
+"""How a build may end that has none of its images."""
 BYTES: Problems = (PreconditionFailed, RangeUnsafe, RangeNotSatisfiable, StoreFull, StillBuilding)
 """What can keep an archive's bytes from going out."""
 
@@ -252,7 +254,7 @@ ROUTES = (
         query=Options,
         headers=CONDITIONS,
         answers=(*ZIP_ANSWERS, NOTHING_NEW),
-        problems=(*ORDER_CALL, MaxCreditsExceeded, *NO_PURCHASES, NoImages, ImagesMissing, *BYTES),
+        problems=(*ORDER_CALL, MaxCreditsExceeded, *NOTHING_USABLE, ImagesMissing, *BYTES),
     ),
     Route(
         "HEAD",

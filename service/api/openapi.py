@@ -27,7 +27,7 @@ TAGS = {
 """The groups of operations, in the sequence in which they are shown."""
 
 HEADERS = {
-    "Accept-Ranges": "`bytes`.",
+    "Accept-Ranges": "`bytes`; `none` where a `Range` alone could bring a part of another archive.",
     "Content-Disposition": "The file's name, also as `filename*` (RFC 8187).",
     "Content-Length": "Bytes, when they are known.",
     "Content-Range": "Which bytes these are; the total length is `*` while it is unknown.",

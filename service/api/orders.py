@@ -11,7 +11,7 @@ from yarl import URL
 
 from service.api.base_path import base_path, external
 from service.api.documents import Count, Document, Reference, Summary, Unlisted, Uuid
-from service.api.downloads import ORDER_CALL, require_key, require_version
+from service.api.downloads import LOOK, require_key, require_version
 from service.api.images import image_path, planned_extension
 from service.api.keys import ARCHIVES, ORDERS, PRESETS, SETTINGS
 from service.api.limits import Counts
@@ -22,7 +22,7 @@ from service.archives.outcomes import image_failure, obstacle
 from service.archives.plan import Plan, PlannedImage
 from service.archives.planner import parts_of
 from service.images.blobs import Blob
-from service.problems import StillBuilding
+from service.problems import OrderEmpty, StillBuilding, UnknownImage
 from service.upstream.models import FINAL, HOPELESS, ImageState, Order
 
 _MAX_LISTED = 10_000
@@ -155,6 +155,6 @@ ROUTES = (
         counts=Counts.OVERVIEWS,
         query=Options,
         answers=(Answer(200, "As it stands.", Overview),),
-        problems=(*ORDER_CALL, StillBuilding),
+        problems=(*LOOK, UnknownImage, OrderEmpty, StillBuilding),
     ),
 )

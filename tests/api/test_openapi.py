@@ -185,15 +185,27 @@ def test_every_problem_is_the_answer_to_something() -> None:
         ("describeJob", "503", "still_building"),
         ("describeJob", "503", "jobs_unavailable"),
         ("downloadJob", "503", "jobs_unavailable"),
+        ("archive", "404", "order_not_found"),
+        ("archive", "422", "no_images"),
+        ("archive", "503", "breaker_open"),
+        ("archive", "503", "credit_limit"),
         *((name, "412", "precondition_failed") for name in HEADS),
         *((name, "304", "") for name in HEADS),
     ],
 )
 def test_what_no_example_shows_is_described(name: str, status: str, code: str) -> None:
-    """What cannot be told while other instances' storage is away, and what HEAD says under conditions."""
+    """What cannot be told while other instances' storage is away, how the build of an archive may end that is asked for
+    by its id, and what HEAD says under conditions."""
     (operation,) = (one for one in OPERATIONS if one.facts["operationId"] == name)
 
     assert code in operation.facts["responses"][status]["description"]
+
+
+def test_the_overview_is_of_any_order() -> None:
+    """However many images it has: it is what links the parts."""
+    (overview,) = (one for one in OPERATIONS if one.facts["operationId"] == "overview")
+
+    assert "413" not in overview.facts["responses"]
 
 
 @pytest.fixture
