@@ -110,14 +110,14 @@ class ShareLinkPage(Document):
 class LinkQuery(Input):
     """Which share links to list."""
 
-    cursor: str = Field("", description="`next_cursor` of the page before.")
+    cursor: str | None = Field(None, description="`next_cursor` of the page before.")
     limit: int = Field(50, ge=1, le=200, description="At most so many.")
 
     @field_validator("cursor")
     @classmethod
-    def _is_id(cls, value: str) -> str:
-        if not _ID.fullmatch(value):
-            raise ValueError("must be next_cursor of a page before")
+    def _is_id(cls, value: str | None) -> str | None:
+        if value is not None and not _ID.fullmatch(value):
+            raise ValueError("must be the next_cursor of a page")
         return value
 
 
@@ -143,7 +143,7 @@ async def find(request: web.Request) -> web.Response:
     """The caller's own share links that still work; administrators see all."""
     query = read_as(LinkQuery, request.query)
     maker = None if is_administrator(request) else _maker(request)
-    found = await request.app[SHARE_LINKS].find(maker, query.cursor, query.limit + 1)
+    found = await request.app[SHARE_LINKS].find(maker, query.cursor or "", query.limit + 1)
     page = found[: query.limit]
     next_cursor = page[-1].link_id if len(found) > query.limit else None
     return answer(ShareLinkPage(items=[_item(request, link) for link in page], next_cursor=next_cursor))

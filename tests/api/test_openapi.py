@@ -7,11 +7,13 @@ from urllib.parse import urlencode
 
 import jsonschema
 import pytest
+from multidict import MultiDict
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from service import problems
 from service.api.limits import Counts
 from service.api.openapi import document
+from service.api.query import read_as
 from service.api.routes import ROUTES
 from service.app import create_app
 from service.problems import Problem
@@ -206,6 +208,21 @@ def test_the_overview_is_of_any_order() -> None:
     (overview,) = (one for one in OPERATIONS if one.facts["operationId"] == "overview")
 
     assert "413" not in overview.facts["responses"]
+
+
+def test_what_is_so_by_default_can_be_sent() -> None:
+    """As some generated clients do with what they are not told."""
+    models = {(route.method.lower(), route.canonical): route.query for route in ROUTES if route.query is not None}
+    defaults = [
+        (models[operation.method, operation.path], parameter["name"], str(parameter["schema"]["default"]))
+        for operation in OPERATIONS
+        for parameter in operation.facts["parameters"]
+        if "default" in parameter["schema"]
+    ]
+
+    assert len(defaults) > 50
+    for model, name, default in defaults:
+        read_as(model, MultiDict({name: default}))
 
 
 @pytest.fixture
