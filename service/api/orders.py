@@ -89,12 +89,13 @@ async def overview(request: web.Request) -> web.Response:
 def _parts(request: web.Request, order_id: str, order: Order) -> list[dict[str, Any]]:
     """The downloads that the order's images take, with the options of this request."""
     images, size = len(order.images), request.app[SETTINGS].max_images_per_order
+    is_large = order.image_count > size
     query = MultiDict(request.query)
-    for name in ("part", "image"):
+    for name in ("part", "image", *(["since"] if is_large else [])):  # which no part takes
         query.popall(name, None)
 
     def link(part: int) -> str:
-        asked = [*query.items(), *([("part", str(part))] if order.image_count > size else [])]
+        asked = [*query.items(), *([("part", str(part))] if is_large else [])]
         return external(request, str(URL(f"/v1/orders/{order_id}/images").with_query(asked)))
 
     return [

@@ -78,6 +78,8 @@ def test_what_is_left_out_is_said() -> None:
         (10, "", [(1, 10, "")]),
         (11, "?quality=80&part=2", [(1, 10, "?quality=80&part=1"), (2, 1, "?quality=80&part=2")]),
         (20, "", [(1, 10, "?part=1"), (2, 10, "?part=2")]),
+        (10, "?since=f", [(1, 10, "?since=f")]),
+        (11, "?since=f", [(1, 10, "?part=1"), (2, 1, "?part=2")]),  # of a part there is no `since`
         (25, "", [(1, 10, "?part=1"), (2, 10, "?part=2"), (3, 5, "?part=3")]),
     ],
 )
