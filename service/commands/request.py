@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from aiohttp import ClientError
 from yarl import URL
 
+from service.commands.answers import ask_with_retries
 from service.commands.client import Document, Interrupted, Service, Usage, as_pairs, why
 
 ALL_PARTS = "all"
@@ -94,7 +95,7 @@ async def _count_parts(request: Request) -> int:
     service = request.service
     try:
         async with service.session() as session:
-            overview = await service.ask(session, "GET", f"v1/orders/{request.order_id}")
+            overview = await ask_with_retries(service, session, "GET", f"v1/orders/{request.order_id}")
             return max(1, len(overview["parts"]))
     except (ClientError, TimeoutError) as error:
         raise Interrupted(why(error, service.url)) from error
