@@ -64,9 +64,8 @@ _NOT_ACCEPTED = {
     " AUTOENHANCE_BATCH_ADMIN_TOKEN.",
 }
 _FLAGS = {
-    r"GET \S*[?&]image=([^\s&]+)&rendition=(\S+)": r"run the command with --image \1 --rendition \2",
-    r"GET \S*[?&]image=([^\s&]+)&include=original": r"run the command with --image \1 --include original",
-    r"GET \S*[?&]image=(\S+)": r"run the command with --image \1",
+    r"GET \S*/images/([^\s?]+)\?include=original\S*": r"run the command with --image \1 --include original",
+    r"GET \S*[?&]image=([^\s&]+)\S*": r"run the command with --image \1",
     r"wait=true": "--wait SECONDS",
     r"\bmax_credits\b": "--max-credits",
     r" to the number in `to_buy`": "",

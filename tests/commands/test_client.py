@@ -1,10 +1,17 @@
 """Where the commands find the service, and how an order may be named."""
 
+import re
+
 import pytest
 from aiohttp import web
 from yarl import URL
 
+from service.archives.archive import ImageResult
 from service.archives.names import content_disposition
+from service.archives.options import Options
+from service.archives.plan import PlannedOrder
+from service.archives.renditions import ORIGINAL
+from service.archives.report import report_text
 from service.commands.client import (
     DEFAULT_URL,
     Interrupted,
@@ -16,6 +23,7 @@ from service.commands.client import (
     suggested_name,
 )
 from service.commands.jobs import JOB_STATUSES
+from service.reasons import Reason
 from service.telemetry.metrics import JobStatus
 from tests.support.loopback import serving
 from tests.support.samples import ORDER
@@ -149,6 +157,17 @@ async def test_a_proxy_that_does_not_reach_the_service_is_an_interruption(status
 def test_a_parameter_is_named_by_its_flag(said: str, in_ours: str) -> None:
     """Where the two differ by more than the dashes before them. Members of a document are not named at all."""
     assert in_flags(said) == in_ours
+
+
+def test_what_a_report_says_of_a_missing_file_is_a_command() -> None:
+    """The one that was run, for that image: a shell would take a URL's `&` for its own."""
+    missing = [ImageResult("a", "a.jpg", code=Reason.TIMEOUT, rendition=which) for which in (None, ORIGINAL)]
+    options = Options(preview=False, quality=80, include=("original",))
+
+    said = in_flags(report_text(PlannedOrder(order_id=ORDER), options, missing))
+
+    wanted = "run the command with --image a"
+    assert re.findall("get it: +(.*)\r", said) == [wanted, f"{wanted} --include original"]
 
 
 async def test_a_redirect_takes_no_secret_to_another_host() -> None:
