@@ -147,11 +147,12 @@ class SharedJobs:
         return await until_available(lambda: self._records.end(job))
 
     async def cancel(self, job: Job) -> bool:
-        is_first = await self._records.end(job)
+        if not await self._records.end(job):
+            return False  # whoever ended it is about to have it delivered
         with suppress(JobsUnavailable):  # the end on record is what counts: whoever runs the job looks there
             await self._schedule_callback(job)
             await call(lambda: self._docket.cancel(job.id))
-        return is_first
+        return True
 
     async def repeat_callback(self, job_id: str) -> Job | None:
         job = await self.get(job_id)
