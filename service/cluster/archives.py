@@ -196,9 +196,9 @@ class ClusterArchives:
             self._builds[archive.id] = _Build(plan, is_alone=True)
             return True
         record, live, tag = await self._follower.follow(archive)
-        await adopt(record or live.record())
-        if record is None:
+        if record is None:  # first: should it be given up here, it is to be dropped for all
             self._builds[archive.id] = _Build(plan, live.position, tag)
+        await adopt(record or live.record())
         return record is None
 
     async def share_lists(self) -> bool:

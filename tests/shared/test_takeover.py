@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from obstore.store import MemoryStore
@@ -30,6 +31,7 @@ from service.cluster.live_lists import ListLost, LiveLists
 from service.cluster.objects import Objects
 from service.cluster.redis_link import RedisLink
 from service.database import Database
+from service.disk import OutOfSpace
 from service.images import blob_index
 from service.images.blobs import Blob
 from service.problems import ArchiveGone, StillBuilding
@@ -252,6 +254,30 @@ async def test_what_nobody_knows_is_free(three: list[Instance]) -> None:
     """There is nobody to wait for."""
     async with asyncio.timeout(TIMEOUT):
         await three[0].catalogue.wait_until_free("0" * 32)
+
+
+async def test_who_goes_on_and_finds_its_disk_full_holds_nobody_up(
+    three: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lives, and the archive was its own: others hear that there will be no end."""
+    first, second, third = three
+    archive = await begin(first)
+    await die(first)
+    following = asyncio.create_task(third.follow(third.begin_archive(archive.id)))
+
+    def write(*_: object) -> None:
+        raise OutOfSpace
+
+    with monkeypatch.context() as patch:
+        patch.setattr(archive_index, "replace", write)
+        patch.setattr(third.archives._follower, "_take_over", AsyncMock(return_value=(None, None, False)))
+        with pytest.raises(OutOfSpace):
+            await second.follow(second.begin_archive(archive.id))
+    await second.catalogue.drop(archive.id)  # as its build does
+
+    async with asyncio.timeout(TIMEOUT):
+        with pytest.raises(ArchiveGone):
+            await following
 
 
 async def test_who_finds_the_list_changed_as_it_goes_on_looks_again(
