@@ -278,8 +278,10 @@ class ClusterArchives:
                 raise StillBuilding(retry_after=BEAT_SECONDS)
 
     async def _go_alone(self, archive_id: str, build: _Build) -> bool:
-        """Have S3 say that nobody else goes on with this build; False when S3 is away. Raises `TakenOver`."""
-        await self._note_alone(archive_id)
+        """Have S3 say that nobody else goes on with this build; False when S3 is away. Raises `TakenOver`.
+
+        Noted here after that: what ends in between is gone on with by nobody, and not by two.
+        """
         try:
             try:
                 build.tag = await self._documents.claim(archive_id, self._me, alone=True, tag=build.tag)
@@ -289,12 +291,12 @@ class ClusterArchives:
                     raise TakenOver from None
                 tag = document.tag if document else None  # None: S3 has lost it
                 build.tag = await self._documents.claim(archive_id, self._me, alone=True, tag=tag)
-        except (Unavailable, ObjectChanged, TakenOver) as error:
-            await self._database.run(lambda connection: connection.execute(_NOT_ALONE, (archive_id,)))
-            if isinstance(error, Unavailable):
-                return False
+        except Unavailable:
+            return False
+        except (ObjectChanged, TakenOver):
             self._builds.pop(archive_id, None)
             raise TakenOver from None
+        await self._note_alone(archive_id)
         build.is_alone = True
         log.warning("an archive is built without Redis", archive_id=archive_id)
         return True

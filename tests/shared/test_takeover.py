@@ -653,6 +653,38 @@ async def test_what_is_not_shared_is_not_waited_for_while_s3_is_away(
     assert archive_id != archive.id
 
 
+async def test_a_build_that_is_stopped_before_it_may_go_on_alone_does_not_do_so_after_a_restart(
+    three: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another instance goes on with it meanwhile: two would give other bytes under one id."""
+    first, second, _ = three
+    archive = await begin(first)
+    cut(first.redis.link)
+    asked = asyncio.Event()
+
+    async def hang(*_: object, **__: object) -> str:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(first.archives._documents, "claim", hang)
+    adding = asyncio.create_task(first.archives.append(archive.id, [(member(2), 1)]))
+    async with asyncio.timeout(TIMEOUT):
+        await asked.wait()
+    adding.cancel()
+    await asyncio.wait([adding])
+    mend(first.redis.link)
+    await die(first)
+    assert await second.follow(second.begin_archive(archive.id))
+
+    again = ClusterArchives(first.objects, first.redis, first.database, 60, lambda: None)
+    going_on = asyncio.create_task(again.follow(first.begin_archive(archive.id), PLAN, first.catalogue.adopt))
+    await asyncio.wait([going_on], timeout=0.2)
+
+    assert not going_on.done()
+    going_on.cancel()
+
+
 async def test_a_build_begun_alone_goes_on_after_a_restart(three: list[Instance]) -> None:
     """With Redis and S3 away: nobody else has heard of it, and it is told to all at its end."""
     first, second, _ = three
