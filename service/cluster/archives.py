@@ -136,11 +136,12 @@ class ClusterArchives:
             await self._lists.forget(build.plan.build_key, archive_id)
 
     async def release(self, archive_id: str) -> None:
-        build = self._builds.get(archive_id)
-        if build is None or build.is_alone or build.is_released:
+        if (build := self._builds.get(archive_id)) is None:
             return
         with suppress(Unavailable, TakenOver, ListLost):
             async with build.writing:
+                if build.is_alone or build.is_released or archive_id not in self._builds:
+                    return
                 await self._lists.append(archive_id, build.position, [live_lists.entry("owner", "")])
                 build.position += 1
                 build.is_released = True

@@ -1,6 +1,7 @@
 """Who may go on with an archive: at every moment one instance, whatever the others can reach."""
 
 import asyncio
+import json
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -800,6 +801,35 @@ async def test_a_build_is_released_between_its_members(three: list[Instance], mo
     await asyncio.gather(adding, releasing)
 
     assert await second.names(archive.id) == ["1.jpg", "2.jpg"]
+
+
+@pytest.mark.parametrize("is_redis_away", [False, True])
+async def test_what_is_settled_or_alone_meanwhile_is_not_released(
+    three: list[Instance], monkeypatch: pytest.MonkeyPatch, is_redis_away: bool
+) -> None:
+    """Nothing comes behind the end of a list; and who follows a build that is alone waits for it."""
+    first = three[0]
+    archive = await begin(first)
+    may_write, append = asyncio.Event(), first.archives._lists.append
+
+    async def append_late(archive_id: str, position: int, entries: Sequence[str]) -> None:
+        if "settled" in entries[0]:
+            await may_write.wait()
+            if is_redis_away:
+                monkeypatch.setattr(first.archives._lists, "append", append)
+                raise ListLost
+        await append(archive_id, position, entries)
+
+    monkeypatch.setattr(first.archives._lists, "append", append_late)
+    settling = asyncio.create_task(first.catalogue.settle(archive, State.COMPLETE, ""))
+    await yield_to_loop()
+    releasing = asyncio.create_task(first.archives.release(archive.id))
+    await yield_to_loop()
+    may_write.set()
+    await asyncio.gather(settling, releasing)
+    entries = [json.loads(fields[b"e"])[0] for _, fields in await first.redis.redis.xrange(f"batch:list:{archive.id}")]
+
+    assert entries == ["begin", "member", "settled"]
 
 
 async def test_a_build_that_is_wanted_again_goes_on_where_it_was_released(three: list[Instance]) -> None:
