@@ -108,8 +108,8 @@ class ClusterArchives:
         plan = build.plan
         if build.position and build.backlog:
             self._late[archive.id] = build.position, build.backlog
-        elif build.position:
-            self._unmarked[archive.id] = build.position
+        if build.position:
+            self._unmarked[archive.id] = build.position + len(build.backlog)
         with suppress(Unavailable):
             if state is not State.COMPLETE or archive.key != plan.build_key:
                 await self._lists.forget(plan.build_key, archive.id)
@@ -214,8 +214,10 @@ class ClusterArchives:
                     await self._documents.publish(record, self._me)
                 await self._point(archive_id)
                 if (position := self._unmarked.pop(archive_id, None)) is not None:
-                    with suppress(TakenOver, ListLost):
-                        await self._lists.append(archive_id, position, [live_lists.entry("shared", self._me)])
+                    start, late = self._late.get(archive_id, (position, []))
+                    self._late[archive_id] = start, [*late, live_lists.entry("shared", self._me)]
+                    with suppress(Unavailable):
+                        await self._append_late()
             except Unavailable:
                 return False
             for statement in _SHARED:

@@ -28,7 +28,7 @@ from service.cluster import cluster
 from service.cluster.archives import ClusterArchives
 from service.cluster.documents import Documents
 from service.cluster.link import Link, Unavailable
-from service.cluster.live_lists import ListLost, LiveLists
+from service.cluster.live_lists import ListLost, LiveList, LiveLists
 from service.cluster.objects import Objects
 from service.cluster.redis_link import RedisLink
 from service.database import Database
@@ -722,6 +722,25 @@ async def test_a_list_is_shared_once_all_that_it_names_is(three: list[Instance])
     assert await first.archives.share_lists()
     assert before is None
     assert await second.names(archive.id) == ["1.jpg"]
+
+
+@pytest.mark.parametrize("was_away", ["as it was settled", "as it was shared"])
+async def test_that_a_list_is_shared_is_told_when_redis_is_back(three: list[Instance], was_away: str) -> None:
+    """Else every other instance would wait for that; nothing that is to be in S3 waits for Redis."""
+    first, second, _ = three
+    archive = await begin(first)
+    if was_away == "as it was settled":
+        cut(first.redis.link)
+    await first.catalogue.settle(archive, State.COMPLETE, "")
+    cut(first.redis.link)
+
+    assert await first.archives.share_lists()
+    mend(first.redis.link)
+    await first.redis.beat()
+
+    live = LiveList(archive.id)
+    assert await second.archives._lists.read(live)
+    assert live.is_shared
 
 
 async def test_a_build_alone_that_is_dropped_is_gone(three: list[Instance]) -> None:
