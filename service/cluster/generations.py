@@ -57,10 +57,6 @@ class ClusterGenerations:
     async def _observe(
         self, order_id: str, records: Mapping[str, ImageRecord], refresh: set[str]
     ) -> dict[str, Observation]:
-        self._known[order_id] = None
-        self._known.move_to_end(order_id)
-        if len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
         ours = await self._database.run(lambda connection: read_observations(connection, records))
         now: dict[str, Observation] = {}
 
@@ -74,6 +70,10 @@ class ClusterGenerations:
             await self._documents.update(order_id, note, is_short=len(records) <= MANY_IMAGES)
         except Unavailable:
             return {}
+        self._known[order_id] = None
+        self._known.move_to_end(order_id)
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
         return now
 
     def mark(self, connection: sqlite3.Connection, order_id: str, image_ids: Iterable[str]) -> None:

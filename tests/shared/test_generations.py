@@ -186,6 +186,24 @@ async def test_what_comes_late_is_known_at_the_next_look(
     gate.set()
 
 
+async def test_all_who_look_before_anything_is_known_wait_for_the_storage(
+    two: tuple[Instance, Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the second of two first looks would take an image that was made anew for the old one."""
+    first, second = two
+    for busy in (False, True, False):
+        await first.look(busy=busy)
+    monkeypatch.setattr(generations, "_WAIT_SECONDS", 0)
+    gate = delay_updates(second, monkeypatch)
+    looks: list[asyncio.Task[int]] = []
+    for _ in range(2):
+        looks.append(asyncio.create_task(second.look()))
+        await asyncio.wait(looks, timeout=0.1)
+    gate.set()
+
+    assert await asyncio.gather(*looks) == [1, 1]
+
+
 async def test_what_comes_after_the_end_is_dropped(two: tuple[Instance, Instance]) -> None:
     """The database has closed by then: it is known to all, and no error."""
     first, _ = two
