@@ -99,7 +99,7 @@ class LiveList:
             case "owner":
                 self.owner = owner
             case "settled":
-                self.state, self.settled = data["state"], data
+                self.owner, self.state, self.settled = owner, data["state"], data
             case "shared":
                 self.is_shared = True
             case "dropped":

@@ -142,13 +142,13 @@ async def test_keys_find_a_complete_archive_for_as_long_as_it_is_used_again(link
     [
         ("member", None, ("me", State.BUILDING, False)),
         ("owner", None, ("other", State.BUILDING, False)),
-        ("settled", {"state": State.COMPLETE}, ("me", State.COMPLETE, False)),
+        ("settled", {"state": State.COMPLETE}, ("other", State.COMPLETE, False)),
         ("shared", None, ("me", State.BUILDING, True)),
         ("dropped", None, ("me", GONE, False)),
     ],
 )
 def test_what_the_last_entry_says_of_an_archive(kind: str, data: Any, expected: tuple[str, str, bool]) -> None:
-    """Who goes on with it, how it stands, and whether all of it is in S3."""
+    """Who goes on with it, or is about to share it; how it stands, and whether all of it is in S3."""
     live = LiveList(ID)
     live.add("begin", "me", {"created": 1.0, "plan": PLAN.model_dump(mode="json")})
 

@@ -589,6 +589,17 @@ async def test_what_cannot_be_told_is_not_unknown(three: list[Instance], away: s
         await first.archives.load("d" * 32)
 
 
+async def test_a_build_that_was_released_and_settled_is_shared_by_its_builder(three: list[Instance]) -> None:
+    """What was under way came to its end: nobody takes it for that of a dead instance."""
+    first, second, _ = three
+    archive = await begin(first)
+    await first.archives.release(archive.id)
+    await first.catalogue.settle(archive, State.COMPLETE, "")
+
+    with pytest.raises(StillBuilding):
+        await second.archives.load(archive.id)
+
+
 async def test_what_a_dead_builder_had_settled_is_read_and_shared_by_another(
     three: list[Instance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
