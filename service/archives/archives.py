@@ -304,7 +304,10 @@ class Archives:
         if record is not None and not await self._serves(record, plan):
             archive_id, record = await self._catalogue.announce(plan, created, anyway=True)
         if build := self._registry.builds.get(archive_id) or self._registry.joinable(plan.build_key, deadline):
-            return build.join(caller), CacheResult.JOINED
+            archive = build.join(caller)
+            if record is None and archive.id != archive_id:  # nobody builds that one: nobody is to wait for it
+                await self._catalogue.forget(archive_id)
+            return archive, CacheResult.JOINED
         if record is None:
             archive = self._new_archive(plan, archive_id, created)
             build = Build(archive, plan, self._context, deadline=deadline, caller=caller, is_new=True)

@@ -884,6 +884,30 @@ class TestBeginning:
 
         assert (leaving.cancelled(), known, result) == (True, 1, CacheResult.JOINED)
 
+    async def test_an_archive_that_was_announced_and_is_not_built_is_taken_back(
+        self, system: ArchiveSystem, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given two equal requests that could not use what there was: other instances would wait for it for ever."""
+        fill_with(upstream, "a")
+        go_on, ids = asyncio.Event(), iter(["1" * 32, "2" * 32])
+
+        async def announce(*_: object, **__: object) -> tuple[str, None]:
+            mine = next(ids)
+            await go_on.wait()
+            return mine, None
+
+        monkeypatch.setattr(system.catalogue, "announce", announce)
+        monkeypatch.setattr(system.catalogue, "forget", forget := AsyncMock())
+        starting = [asyncio.create_task(system.start()) for _ in range(2)]
+        async with asyncio.timeout(TIMEOUT):
+            while len(system.archives._tasks) < 2:  # noqa: ASYNC110  # what is about to begin
+                await asyncio.sleep(0)
+        go_on.set()
+        given = [archive.id for archive, _ in await asyncio.gather(*starting)]
+
+        assert given == ["1" * 32] * 2
+        forget.assert_awaited_once_with("2" * 32)
+
     @pytest.mark.parametrize(
         ("theirs", "wait", "result"),
         [(False, True, CacheResult.MISS), (True, False, CacheResult.MISS), (False, False, CacheResult.HIT)],
