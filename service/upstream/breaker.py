@@ -8,7 +8,7 @@ over afterwards, unless the circuit has moved on meanwhile.
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Self
 
@@ -190,16 +190,18 @@ class Operation:
         if not self._is_admitted(circuit):
             self._admissions[circuit] = self._breakers[circuit].admit()
 
-    @property
-    def may_be_refused(self) -> bool:
-        """Whether a circuit is not closed, and this operation is not its trial."""
-        return any(not one.is_closed and not self._is_admitted(circuit) for circuit, one in self._breakers.items())
+    def may_be_refused(self, circuits: Iterable[Circuit]) -> bool:
+        """Whether one of these is not closed, and this operation is not its trial."""
+        return any(not self._breakers[one].is_closed and not self._is_admitted(one) for one in circuits)
 
-    async def wait_for_trials(self, seconds: float) -> None:
-        """Wait for what the trials of other operations come to, at most so many seconds each. Raises `CircuitOpen`."""
-        for circuit, breaker in self._breakers.items():
+    async def wait_for_trials(self, circuits: Iterable[Circuit], seconds: float) -> None:
+        """Wait for what trials of these by other operations come to, at most so many seconds each.
+
+        Raises `CircuitOpen`.
+        """
+        for circuit in circuits:
             if not self._is_admitted(circuit):
-                await breaker.wait_for_trial(seconds)
+                await self._breakers[circuit].wait_for_trial(seconds)
 
     def worked(self, circuit: Circuit) -> None:
         """This circuit's part is done: who waits for its trial does not wait for what comes after it, too.

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from typing import Protocol
 
@@ -123,13 +123,15 @@ class Download:
         self._etag = None
 
     async def _admit(self, circuit: Circuit) -> None:
-        """Before either circuit: the API sells an image before the assets deliver it."""
+        """The API sells an image before the assets deliver it: it is asked for nothing while these are in doubt."""
+        ahead: Iterable[Circuit] = Circuit
         if circuit is Circuit.ASSETS:
             self.operation.worked(Circuit.API)
+            ahead = (circuit,)
         if (limit := self._limit) is not None:
             limit.moved()
-            if self.operation.may_be_refused:
-                await limit.pause(self.operation.wait_for_trials(self.deadline.left))
+            if self.operation.may_be_refused(ahead):
+                await limit.pause(self.operation.wait_for_trials(ahead, self.deadline.left))
         self.reached = circuit
         self.operation.admit(circuit)
         if not self._is_sent:

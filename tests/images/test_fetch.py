@@ -1160,6 +1160,22 @@ async def test_a_circuit_that_opens_under_way_is_told_with_the_attempts_made(
         assert await reason(scene.fetch()) == (Reason.BREAKER_OPEN, 1)
 
 
+async def test_what_is_sold_is_fetched_though_the_circuit_of_the_seller_opens(
+    upstream: FakeUpstream, images: ImageStore
+) -> None:
+    """Its part is done."""
+    async with scene_of(upstream, images, failures=1) as scene:
+
+        async def trip(_: web.Request) -> web.StreamResponse:
+            scene.parts.breakers[Circuit.API].admit().finish(failure())
+            upstream.images["a"] = jpeg()
+            return web.Response(status=302, headers={"Location": f"{upstream.assets_url}/assets/a?hop=1"})
+
+        upstream.images["a"], upstream.hops["a"] = trip, 0
+        assert (await scene.fetch()).attempts == 1
+        assert scene.parts.breakers[Circuit.API].is_open
+
+
 class TestTrial:
     """After an outage one image is tried; the others wait for what comes of it."""
 

@@ -89,7 +89,7 @@ UPSTREAM = (
     ),
     Mutant(
         "upstream/download.py",
-        "            if self.operation.may_be_refused:\n",
+        "            if self.operation.may_be_refused(ahead):\n",
         "            if False:\n",
         "images wait for what the trial of another comes to",
         "tests/images/test_fetch.py",
