@@ -17,7 +17,7 @@ from service.images.store import ImageStore
 from service.reasons import Reason
 from service.single_flight import SingleFlight
 from service.telemetry.logs import get_logger
-from service.telemetry.metrics import Circuit, Metrics, Refetch
+from service.telemetry.metrics import Metrics, Refetch
 from service.telemetry.traces import span
 from service.upstream.answers import UpstreamFailure
 from service.upstream.breaker import CircuitOpen
@@ -44,10 +44,6 @@ class _Progress:
     download: Download | None = None
     reservation: Reservation | None = None
     """Of the credit that is counted for it."""
-    may_be_bought: bool = False
-    """Autoenhance was asked to sell it, and has not refused."""
-    is_sold: bool = False
-    """Autoenhance has sold it, even if its bytes did not arrive."""
     lease: Lease = field(default_factory=Lease)
     """No other instance may fetch the image now."""
     is_only_one: bool = True
@@ -228,7 +224,6 @@ class ImageFetcher:
                         )
                         for one in progress.wanted_by:
                             progress.take_turns_of(one)
-                        may_be_bought = progress.may_be_bought
                         try:
                             async with slot:
                                 download.deadline.extend(slot.waited)
@@ -238,8 +233,6 @@ class ImageFetcher:
                                 with span("attempt", {"attempt": download.attempts + 1}):
                                     extension = await download.attempt(slot.begin_overtime)
                         except UpstreamFailure as failure:
-                            progress.is_sold = progress.is_sold or download.reached is Circuit.ASSETS
-                            progress.may_be_bought = may_be_bought or not failure.is_refusal
                             self._note_failure(image, context, failure)
                             await retries.pause(failure)
                             continue
@@ -256,7 +249,6 @@ class ImageFetcher:
             except (CircuitOpen, ImageTooLarge, UpstreamFailure) as error:
                 attempts = progress.download.attempts if progress.download else 0
                 raise _failed(image, error, attempts) from error
-            progress.is_sold = True
             context.storing += content.size
             lease, progress.lease = progress.lease, Lease()  # it is given back by whoever shares the image
             shared = partial(lease.release, image.order_id)
@@ -276,27 +268,25 @@ class ImageFetcher:
 
     async def _reserve(self, image: ImageRequest, progress: _Progress) -> None:
         """Count the credit that an image takes, before it is asked for. Raises `ImageFailed` when there is none."""
-        if not image.buys:
+        if not image.buys or progress.reservation is not None:
             return
+        try:
+            progress.reservation = await self._spending.reserve(image.purchase)
+        except SpendingUnknown:
+            raise ImageFailed(Reason.CREDITS_UNKNOWN) from None
         if progress.reservation is None:
-            try:
-                progress.reservation = await self._spending.reserve(image.purchase)
-            except SpendingUnknown:
-                raise ImageFailed(Reason.CREDITS_UNKNOWN) from None
-            if progress.reservation is None:
-                raise ImageFailed(Reason.CREDIT_LIMIT)
-        progress.may_be_bought = True
+            raise ImageFailed(Reason.CREDIT_LIMIT)
 
     async def _close_reservation(self, progress: _Progress) -> None:
         """The credit is spent, or not; where that cannot be told it stays counted."""
         reservation, progress.reservation = progress.reservation, None
-        if reservation is None:
+        if reservation is None or progress.download is None:
             return
         with suppress(OutOfSpace, sqlite3.Error):  # it stays counted then
-            if progress.is_sold:
+            if progress.download.is_sold:
                 if await self._spending.confirm(reservation):
                     self._metrics.images_bought.inc()
-            elif not progress.may_be_bought or (progress.download and not progress.download.attempts):
+            elif not progress.download.may_be_sold:
                 await self._spending.release(reservation)
 
     def _note_failure(self, image: ImageRequest, context: FetchContext, failure: UpstreamFailure) -> None:

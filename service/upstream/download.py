@@ -71,6 +71,10 @@ class Download:
         self._extension_of = recognise
         self.reached = Circuit.API
         """The last dependency that was asked."""
+        self.may_be_sold = False
+        """The API was asked for the image, and has not refused every time."""
+        self.is_sold = False
+        """It has given the image, or told where it is, even if the bytes do not arrive."""
         self._etag: str | None = None
         self._whole: int | None = None
         self._extension: str | None = None
@@ -93,7 +97,7 @@ class Download:
         if self._etag:
             headers |= {hdrs.RANGE: f"bytes={self._body.received}-", hdrs.IF_RANGE: self._etag}
         self._is_sent = False
-        before = self._body.received
+        before, may_be_sold = self._body.received, self.may_be_sold
         try:
             self._limit = limit = _TimeLimit(self.deadline, self._seconds, begin_overtime)
             async with self._transport.get(
@@ -112,6 +116,8 @@ class Download:
                 return extension
         except UpstreamFailure as failure:
             failure.has_begun = failure.has_begun or self._body.received != before
+            if failure.is_refusal:
+                self.may_be_sold = may_be_sold
             self._needs_fresh_connection = failure.reason is Reason.UNREACHABLE
             if failure.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and hdrs.RANGE in headers:
                 self._etag = None
@@ -126,6 +132,7 @@ class Download:
         """The API sells an image before the assets deliver it: it is asked for nothing while these are in doubt."""
         ahead: Iterable[Circuit] = Circuit
         if circuit is Circuit.ASSETS:
+            self.is_sold = True
             self.operation.worked(Circuit.API)
             ahead = (circuit,)
         if (limit := self._limit) is not None:
@@ -135,7 +142,7 @@ class Download:
         self.reached = circuit
         self.operation.admit(circuit)
         if not self._is_sent:
-            self._is_sent = True
+            self._is_sent = self.may_be_sold = True
             self.attempts += 1
 
     def _begin(self, response: ClientResponse) -> None:
@@ -192,6 +199,7 @@ class Download:
         self._extension = self._extension_of(head[: formats.SIGNATURE_BYTES])
         if self._extension is None:
             raise UpstreamFailure(Reason.NOT_AN_IMAGE, "no image signature")
+        self.is_sold = True
         if self._body.received:
             await limit.pause(self._body.restart())
         if self._whole is not None and not self._body.try_reserve(self._whole):

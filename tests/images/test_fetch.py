@@ -24,8 +24,10 @@ from service.images.store import ImageStore
 from service.reasons import Reason
 from service.telemetry.metrics import Circuit
 from service.upstream import download as download_module
+from service.upstream.answers import UpstreamFailure
 from service.upstream.concurrency import DownloadSlots, NotWanted
 from service.upstream.models import Rendition
+from service.upstream.retry import Retries
 from tests.support.images import MIB, found, left_over, open_store, put, read
 from tests.support.samples import jpeg
 from tests.support.transport import TIMEOUT, Parts, failure, open_client, sample, yield_to_loop
@@ -738,6 +740,39 @@ class TestCredit:
 
         assert await reason(scene.fetch(preview=False)) == (Reason.TOO_LARGE, len(before) + 1)
         assert await scene.spending.spent() == 1
+        assert sample(scene.parts.metrics.registry, "batch_images_bought_total") == 1
+
+    async def test_what_was_sold_and_is_not_asked_for_any_more_was_bought(
+        self, upstream: FakeUpstream, images: ImageStore
+    ) -> None:
+        """Given calls to the assets that are paused meanwhile."""
+        async with scene_of(upstream, images) as scene:
+
+            async def pause(_: web.Request) -> web.StreamResponse:
+                scene.parts.breakers[Circuit.ASSETS].advise(60)
+                return web.Response(status=302, headers={"Location": f"{upstream.assets_url}/assets/a?hop=1"})
+
+            upstream.images["a"] = pause
+
+            assert await reason(scene.fetch(preview=False)) == (Reason.BREAKER_OPEN, 1)
+            assert await scene.spending.spent() == 1
+            assert sample(scene.parts.metrics.registry, "batch_images_bought_total") == 1
+
+    async def test_what_was_refused_and_is_not_asked_for_again_costs_nothing(
+        self, scene: Scene, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given calls that are paused before the next attempt."""
+        upstream.images["a"] = 429
+        really_pause = Retries.pause
+
+        async def pause(retries: Retries, failed: UpstreamFailure) -> None:
+            await really_pause(retries, failed)
+            scene.parts.breakers[Circuit.API].advise(60)
+
+        monkeypatch.setattr(Retries, "pause", pause)
+
+        assert await reason(scene.fetch(preview=False)) == (Reason.BREAKER_OPEN, 1)
+        assert await scene.spending.spent() == 0
 
     async def test_an_image_is_bought_once_whatever_its_attempts(
         self, upstream: FakeUpstream, images: ImageStore, monkeypatch: pytest.MonkeyPatch
