@@ -45,6 +45,8 @@ class UpstreamFailure(Exception):
     """The dependency that failed."""
     has_begun: bool = False
     """Bytes of the body had arrived."""
+    was_sent: bool = True
+    """False where no connection was made: then nothing was asked for."""
 
     def __str__(self) -> str:
         return self.detail
@@ -55,10 +57,10 @@ class UpstreamFailure(Exception):
         return self.reason in _TRANSIENT or self.status in _PASSING or self._is_server_error
 
     @property
-    def is_refusal(self) -> bool:
-        """Whether the API itself said no: then it has sold nothing. What a 5xx has done cannot be told."""
+    def sold_nothing(self) -> bool:
+        """Whether the API itself said no, or was not even asked. What a 5xx has done cannot be told."""
         is_no = HTTPStatus.BAD_REQUEST <= (self.status or 0) < HTTPStatus.INTERNAL_SERVER_ERROR
-        return self.circuit is Circuit.API and is_no
+        return self.circuit is Circuit.API and (is_no or not self.was_sent)
 
     @property
     def is_throttled(self) -> bool:

@@ -116,7 +116,7 @@ class Download:
                 return extension
         except UpstreamFailure as failure:
             failure.has_begun = failure.has_begun or self._body.received != before
-            if failure.is_refusal:
+            if failure.sold_nothing:
                 self.may_be_sold = may_be_sold
             self._needs_fresh_connection = failure.reason is Reason.UNREACHABLE
             if failure.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and hdrs.RANGE in headers:

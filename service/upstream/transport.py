@@ -13,6 +13,7 @@ from aiohttp import (
     ClientResponse,
     ClientSession,
     ClientTimeout,
+    ConnectionTimeoutError,
     InvalidURL,
     hdrs,
 )
@@ -218,7 +219,8 @@ def translate_errors(circuit: Callable[[], Circuit], key: str) -> Iterator[None]
         failure.detail = for_the_log(failure.detail, key)
         raise
     except (ClientError, TimeoutError, ConnectionError) as error:
-        raise UpstreamFailure(_reason(error), type(error).__name__, circuit=circuit()) from error
+        was_sent = not isinstance(error, ClientConnectorError | ConnectionTimeoutError)
+        raise UpstreamFailure(_reason(error), type(error).__name__, circuit=circuit(), was_sent=was_sent) from error
 
 
 def _reason(error: Exception) -> Reason:

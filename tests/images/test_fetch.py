@@ -29,6 +29,7 @@ from service.upstream.concurrency import DownloadSlots, NotWanted
 from service.upstream.models import Rendition
 from service.upstream.retry import Retries
 from tests.support.images import MIB, found, left_over, open_store, put, read
+from tests.support.loopback import free_port
 from tests.support.samples import jpeg
 from tests.support.transport import TIMEOUT, Parts, failure, open_client, sample, yield_to_loop
 from tests.support.upstream import FakeUpstream, Handler, Reply, Script
@@ -844,6 +845,13 @@ class TestCredit:
 
         assert await scene.spending.spent() == 1
         assert sample(scene.parts.metrics.registry, "batch_images_bought_total") == 1
+
+    async def test_what_could_not_be_asked_for_costs_nothing(self, upstream: FakeUpstream, images: ImageStore) -> None:
+        """Given an API that takes no connection."""
+        upstream.url = f"http://127.0.0.1:{free_port()}/v3"
+        async with scene_of(upstream, images) as scene:
+            assert await reason(scene.fetch(preview=False)) == (Reason.UNREACHABLE, 3)
+            assert await scene.spending.spent() == 0
 
     async def test_what_autoenhance_was_never_asked_for_costs_nothing(
         self, scene: Scene, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch

@@ -134,24 +134,26 @@ class TestRefusal:
         assert failure.breaks_circuit is breaks
 
     @pytest.mark.parametrize(
-        ("circuit", "status", "is_refusal"),
+        ("circuit", "status", "was_sent", "sold_nothing"),
         [
-            (Circuit.API, 400, True),
-            (Circuit.API, 499, True),
-            (Circuit.API, 399, False),
-            (Circuit.API, 500, False),
-            (Circuit.API, None, False),
-            (Circuit.ASSETS, 400, False),
-            (Circuit.ASSETS, 499, False),
+            (Circuit.API, 400, True, True),
+            (Circuit.API, 499, True, True),
+            (Circuit.API, 399, True, False),
+            (Circuit.API, 500, True, False),
+            (Circuit.API, None, True, False),
+            (Circuit.API, None, False, True),
+            (Circuit.ASSETS, 400, True, False),
+            (Circuit.ASSETS, 499, True, False),
+            (Circuit.ASSETS, None, False, False),
         ],
     )
-    def test_only_a_4xx_of_the_api_itself_is_a_refusal(
-        self, circuit: Circuit, status: int | None, is_refusal: bool
+    def test_only_a_4xx_of_the_api_itself_or_none_of_its_connections_has_sold_nothing(
+        self, circuit: Circuit, status: int | None, was_sent: bool, sold_nothing: bool
     ) -> None:
         """What a 5xx has done cannot be told, and what the place of a redirect refuses has been sold by the API."""
-        failure = UpstreamFailure(Reason.REJECTED, status=status, circuit=circuit)
+        failure = UpstreamFailure(Reason.REJECTED, status=status, circuit=circuit, was_sent=was_sent)
 
-        assert failure.is_refusal is is_refusal
+        assert failure.sold_nothing is sold_nothing
 
 
 class TestRetryAfter:

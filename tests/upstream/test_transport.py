@@ -190,7 +190,7 @@ class TestFailures:
         """A refused connection is no timeout."""
         failure = await refused(parts, f"http://127.0.0.1:{free_port()}/v3/images/a/enhanced")
 
-        assert failure.reason is Reason.UNREACHABLE
+        assert (failure.reason, failure.was_sent) == (Reason.UNREACHABLE, False)
         assert parts.sample("batch_upstream_requests_total", operation="image", status="error") == 1
 
     async def test_a_server_that_hangs_up_is_unreachable(self, parts: Parts) -> None:
@@ -198,7 +198,7 @@ class TestFailures:
         async with tcp_server(b"") as url:
             failure = await refused(parts, f"{url}/a")
 
-        assert failure.reason is Reason.UNREACHABLE
+        assert (failure.reason, failure.was_sent) == (Reason.UNREACHABLE, True)
 
     async def test_a_server_that_speaks_no_http_is_unreachable(self, parts: Parts) -> None:
         """What it says cannot be read."""
@@ -211,7 +211,7 @@ class TestFailures:
         """A failed handshake is a connection error."""
         failure = await refused(parts, f"{upstream.url.replace('http:', 'https:')}/images/a/enhanced")
 
-        assert failure.reason is Reason.UNREACHABLE
+        assert (failure.reason, failure.was_sent) == (Reason.UNREACHABLE, False)
         assert isinstance(failure.__cause__, ssl.SSLError | OSError)
 
     async def test_a_body_that_breaks_off_is_truncated(self, upstream: FakeUpstream, parts: Parts) -> None:
