@@ -183,7 +183,8 @@ class Download:
                     continue
                 chunk, head = head, b""  # what was held back goes first
                 await self._recognise(chunk, limit)
-            limit.received(len(chunk))
+            if limit.received(len(chunk)):  # nobody can wait for its trial to its end
+                self.operation.worked(self.reached)
             if self._body.append(chunk):
                 await limit.pause(self._body.flush())
         if head:
@@ -229,22 +230,26 @@ class _TimeLimit:
             self._set_at = now
             self._set()
 
-    def received(self, count: int) -> None:
-        """So many bytes came in. Raises `TimeoutError` when the time is over and there is no overtime to be had."""
+    def received(self, count: int) -> bool:
+        """So many bytes came in; whether the body, which has not much time left, is seen to be on its way.
+
+        Raises `TimeoutError` when the time is over and there is no overtime to be had.
+        """
         self.moved()
         self._bytes += count
         if self._bytes < _STEADY_BYTES:
-            return
+            return False
         self._bytes = 0
         now = time.monotonic()
         if now + _STEADY_SECONDS <= self._deadline.at:
-            return
+            return False
         if now > self._deadline.at and not self._is_overtime:
             self._is_overtime = self._begin_overtime()
             if not self._is_overtime:
                 raise TimeoutError
         self._until = min(self._end, now + _STEADY_SECONDS)
         self._set()
+        return True
 
     async def pause(self, work: Awaitable[None]) -> None:
         """Await our own disk: its time is not upstream's."""

@@ -1253,6 +1253,23 @@ class TestTrial:
         await asyncio.gather(tried, *others)
         assert (asked_meanwhile, upstream.image_calls) == (1, 6)
 
+    async def test_none_is_missing_while_it_keeps_arriving(self, upstream: FakeUpstream, images: ImageStore) -> None:
+        """Given one that takes longer than an image may be waited for: it is not waited for to its end."""
+        gate = asyncio.Event()
+        whole = jpeg(size=3 * MIB)
+        for image_id in "abcdef":
+            upstream.images[image_id], upstream.hops[image_id] = jpeg(), 1
+        upstream.images["a"] = trickle([whole[:MIB], whole[MIB:]], lambda _: gate.wait())
+        async with scene_of(upstream, images, limit=3, failures=1, attempts=1, seconds=5) as scene:
+            for seconds in (60, 0):
+                scene.parts.breakers[Circuit.ASSETS].advise(seconds)
+            tried = scene.fetch("a")
+            others = await asyncio.gather(*await self.others(scene, upstream))
+            assert [other.attempts for other in others] == [1] * 5
+            assert not tried.done()
+            gate.set()
+            assert (await tried).attempts == 1
+
     async def test_when_it_fails_nothing_else_is_asked_for(self, scene: Scene, upstream: FakeUpstream) -> None:
         """The circuit is open again."""
         upstream.images["a"] = 503

@@ -63,12 +63,12 @@ async def test_a_body_that_keeps_coming_has_more_time(clock: FakeClock) -> None:
     """Ten seconds from every 64 KiB, however these come; until its time is near nothing is decided."""
     async with limited() as limit:
         clock.advance(49)
-        limit.received(STEADY)
+        assert not limit.received(STEADY)
         assert left(limit, clock) == pytest.approx(11)
         clock.advance(6)
-        limit.received(STEADY - 1)
+        assert not limit.received(STEADY - 1)
         assert left(limit, clock) == pytest.approx(5)
-        limit.received(1)
+        assert limit.received(1)
         assert left(limit, clock) == pytest.approx(10)
         clock.advance(3)
         limit.received(STEADY - 1)
