@@ -71,7 +71,8 @@ class SingleFlight(Generic[Result]):
             await asyncio.wait(begun, timeout=grace)
         for flight in flights:
             flight.task.cancel()
-        await asyncio.gather(*(flight.task for flight in flights), return_exceptions=True)
+        stopping = (task for tasks in self._stopping.values() for task in tasks)
+        await asyncio.gather(*(flight.task for flight in flights), *stopping, return_exceptions=True)
 
     async def _begin_behind(self, key: str, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
         """Begin once those that were cancelled have cleaned up."""

@@ -118,6 +118,32 @@ async def test_without_time_all_is_cancelled_at_the_end() -> None:
         await waiting
 
 
+async def test_at_the_end_what_was_cancelled_before_has_ended_too() -> None:
+    """What it cleans up may need what is closed next."""
+    flights = SingleFlight[int]()
+    may_end, happened = asyncio.Event(), []
+
+    async def slow() -> int:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await may_end.wait()
+            happened.append("cleaned up")
+        return 0
+
+    leaving = asyncio.create_task(flights.join("key", slow, "test", may_stop=lambda: True))
+    await yield_to_loop()
+    leaving.cancel()
+    await yield_to_loop()
+    closing = asyncio.create_task(flights.close())
+    await yield_to_loop()
+    is_closed = closing.done()
+    may_end.set()
+    await closing
+
+    assert (is_closed, happened) == (False, ["cleaned up"])
+
+
 async def test_one_that_was_cancelled_has_ended_before_the_next_begins() -> None:
     """What it cleans up is not the next one's; also when another one came and left meanwhile."""
     flights: SingleFlight[str] = SingleFlight()
