@@ -78,29 +78,15 @@ class BlobFiles:
         """
         path = f"{self._root}/{digest[:2]}/{digest}"
         try:
-            file = os.open(path, _NEW, _MODE)
-        except FileExistsError:
-            return self._replace(path, data)
+            return _write_new(path, data)
+        except FileExistsError:  # what is there may be damaged, and may be read just now
+            other = self.new_path()
+            stamp = _write_new(str(other), data)
+            other.replace(path)
+            return stamp
         except FileNotFoundError:
             self._make_folder(digest)
-            file = os.open(path, _NEW, _MODE)
-        try:
-            write_all(file, [data])
-            status = os.fstat(file)
-        except BaseException:
-            os.unlink(path)  # noqa: PTH108  # as text: a path object costs as much as the call
-            raise
-        finally:
-            os.close(file)
-        return status.st_size, status.st_mtime_ns
-
-    def _replace(self, path: str, data: bytes) -> tuple[int, int]:
-        """Write a blob anew: what is there may be damaged, and may be read just now."""
-        other = self.new_path()
-        other.write_bytes(data)
-        status = other.stat()
-        other.replace(path)
-        return status.st_size, status.st_mtime_ns
+            return _write_new(path, data)
 
     def move(self, writer: BlobWriter, digest: str) -> tuple[int, int]:
         """Put a finished file into its place; returns its size and modification time (ns). Raises `OSError`.
@@ -200,6 +186,20 @@ class BlobFiles:
     def _close(opened: OpenBlob | None) -> None:
         if opened is not None:
             opened.__exit__()
+
+
+def _write_new(path: str, data: bytes) -> tuple[int, int]:
+    """Make a file; returns its size and modification time (ns). Raises `OSError`, and leaves no file then."""
+    file = os.open(path, _NEW, _MODE)
+    try:
+        write_all(file, [data])
+        status = os.fstat(file)
+    except BaseException:
+        os.unlink(path)  # noqa: PTH108  # as text: a path object costs as much as the call
+        raise
+    finally:
+        os.close(file)
+    return status.st_size, status.st_mtime_ns
 
 
 def _close_unclaimed(opening: asyncio.Future[BinaryIO]) -> None:

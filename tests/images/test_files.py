@@ -251,10 +251,15 @@ async def test_a_folder_that_was_removed_is_made_again(images: ImageStore, size:
     assert await read(images, again) == b"x" * size
 
 
-def test_a_write_that_failed_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else half of an image lay there, under the name of all of it, until the next start."""
+@pytest.mark.parametrize("before", [[], [b"photo"]], ids=["new", "written again"])
+def test_a_write_that_failed_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: list[bytes]
+) -> None:
+    """Else half of an image lay there until the next start."""
     kept = BlobFiles(tmp_path, ThreadPoolExecutor(1))
     kept.prepare(set())
+    for data in before:
+        kept.write("d" * 64, data)
 
     def write_half(file: int, chunks: list[bytes]) -> None:
         os.write(file, chunks[0][:2])
@@ -265,7 +270,7 @@ def test_a_write_that_failed_leaves_no_file(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(OSError, match="no space"):
         kept.write("d" * 64, b"photo")
 
-    assert not kept.path("d" * 64).exists()
+    assert [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()] == before
 
 
 def test_a_small_image_that_is_written_again_mends_a_damaged_file(tmp_path: Path) -> None:
@@ -281,3 +286,4 @@ def test_a_small_image_that_is_written_again_mends_a_damaged_file(tmp_path: Path
     status = path.stat()
     assert path.read_bytes() == b"photo"
     assert stamp == (5, status.st_mtime_ns)
+    assert status.st_mode & 0o777 == 0o640

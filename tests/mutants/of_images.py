@@ -63,8 +63,8 @@ IMAGES = (
     ),
     Mutant(
         "images/files.py",
-        "            os.unlink(path)  # noqa: PTH108  # as text: a path object costs as much as the call\n",
-        "            pass\n",
+        "        os.unlink(path)  # noqa: PTH108  # as text: a path object costs as much as the call\n",
+        "        pass\n",
         "a write that failed leaves no file",
         "tests/images/test_files.py",
         "tests/images/test_store.py",
