@@ -187,7 +187,8 @@ async def _share(request: web.Request, url: URL, seconds: int) -> web.Response:
     if not images:
         raise InvalidParameter("path", "none of these images can be had from Autoenhance")
     stems, rendition = stems_of(images), next(iter(options.renditions.values()))
-    kept = [(name, value) for name, value in url.query.items() if name in _KEPT]
+    given = options.plain.chosen() if path[2] else url.query  # of one image a rendition may have been asked for by name
+    kept = [(name, value) for name, value in given.items() if name in _KEPT]
     kept += [("rendition", one.text) for one in options.rendition]  # presets may be others tomorrow
     token, now = new_token(), time.time()
     link = ShareLink(

@@ -147,6 +147,21 @@ async def test_a_link_to_some_photos_opens_those(service: Service) -> None:
     assert len((await service.ask(f"{one}/download")).images) == 1
 
 
+@pytest.mark.parametrize(
+    "query", ["rendition=print", "rendition=one,preview=false", "preview=false", "preview=false&download=true"]
+)
+async def test_a_link_to_one_photo_opens_it_as_it_was_asked_for(
+    upstream: FakeUpstream, service: Service, query: str
+) -> None:
+    """However that was said; by itself and in the ZIP."""
+    page = await share(service, f"{IMAGES}/a?{query}")
+
+    answers = [await service.ask(page + path) for path in ("/images/a", "/download")]
+
+    assert [answer.status for answer in answers] == [200, 200]
+    assert [request.query["preview"] for request in upstream.requests("a")] == ["false"]
+
+
 async def test_a_link_keeps_what_a_preset_was_when_it_was_made(
     start_service: StartService, upstream: FakeUpstream, tmp_path: Path
 ) -> None:
