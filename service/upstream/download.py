@@ -125,8 +125,9 @@ class Download:
             raise
 
     def again(self) -> None:
-        """The whole body is to be fetched once more, from its first byte."""
+        """The whole body is to be fetched once more, from its first byte, in as much time as it had."""
         self._etag = None
+        self.deadline = Deadline.after(self._seconds)
 
     async def _admit(self, circuit: Circuit) -> None:
         """The API sells an image before the assets deliver it: it is asked for nothing while these are in doubt."""

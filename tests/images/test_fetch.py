@@ -255,6 +255,22 @@ class TestCutImages:
         assert not fetched.blob.is_incomplete
         assert await read(scene.images, fetched.blob) == jpeg(size=3 * MIB)
 
+    async def test_the_second_time_is_as_long_as_the_first(self, scene: Scene, upstream: FakeUpstream) -> None:
+        """Given one whose bytes took all the time that an image has."""
+        cut = jpeg(size=5_000)[:-2]
+
+        async def take_all_the_time(_: web.Request) -> web.Response:
+            download = scene.fetcher._under_way["a.0"].download
+            assert download is not None
+            download.deadline.extend(-TIMEOUT)
+            return web.Response(body=cut)
+
+        upstream.images["a"] = [take_all_the_time, cut]
+
+        fetched = await scene.fetch()
+
+        assert (fetched.blob.is_incomplete, fetched.attempts) == (True, 2)
+
     async def test_the_second_time_has_all_its_attempts(self, upstream: FakeUpstream, images: ImageStore) -> None:
         """Whatever the first one took of them."""
         cut = jpeg(size=5_000)[:-2]

@@ -209,8 +209,8 @@ UPSTREAM = (
     ),
     Mutant(
         "upstream/download.py",
-        'first byte."""\n        self._etag = None\n',
-        'first byte."""\n',
+        'as it had."""\n        self._etag = None\n',
+        'as it had."""\n',
         "what is to be fetched again is fetched whole",
         "tests/upstream/test_attempts.py",
     ),
