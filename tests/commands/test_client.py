@@ -23,6 +23,7 @@ from service.commands.client import (
     suggested_name,
 )
 from service.commands.jobs import JOB_STATUSES
+from service.problems import TooManyImages
 from service.reasons import Reason
 from service.telemetry.metrics import JobStatus
 from tests.support.loopback import serving
@@ -150,6 +151,7 @@ async def test_a_proxy_that_does_not_reach_the_service_is_an_interruption(status
         ("wait_timeout: must be a number from 0 to 3600.", "--wait: must be a number from 0 to 3600."),
         ("max_width: must be at least 1.", "--max-width: must be at least 1."),
         ("max_credits: must be at least 0.", "--max-credits: must be at least 0."),
+        (TooManyImages.advice.partition(".")[0], "Download it in parts: --part 1, --part 2 and so on"),
         ("Raise max_credits to the number in `to_buy`, or", "Raise --max-credits, or"),
         ("rendition: must be name,key=value with max_width.", "rendition: must be name,key=value with max_width."),
     ],
