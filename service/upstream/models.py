@@ -173,7 +173,9 @@ class Rendition(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal["jpeg", "png", "webp", "avif", "jxl"] = Field("jpeg", description="The format of the images.")
+    format: Literal["jpeg", "png", "webp", "avif", "jxl"] = Field(
+        "jpeg", description="The format of the images; avif and jxl need a newer `AUTOENHANCE_API_VERSION`."
+    )
     quality: int | None = Field(None, ge=1, le=90, description="Of the compression. Left out: Autoenhance's own.")
     preview: bool = Field(
         default=True,
