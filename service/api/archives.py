@@ -12,10 +12,11 @@ from service.api.documents import Count, Document, OrdersSummary, Reference, Unl
 from service.api.downloads import BYTES, CONDITIONS, HEAD_ANSWERS, NOTHING_USABLE, ZIP_ANSWERS, head_of
 from service.api.images import image_path
 from service.api.keys import ARCHIVES, DELIVERY
+from service.api.origins import is_prefetch
 from service.api.route import Answer, Route, Who
 from service.archives.archive import Archive, ImageResult, State
 from service.archives.delivery import DeliveryOptions
-from service.problems import ArchiveGone, ArchiveNotFound, PreconditionFailed, StillBuilding
+from service.problems import ArchiveGone, ArchiveNotFound, PreconditionFailed, PrefetchRefused, StillBuilding
 from service.reasons import Reason
 from service.text import printable
 from service.upstream.models import Rendition
@@ -50,6 +51,8 @@ class Report(OrdersSummary):
 
 
 async def download(request: web.Request) -> web.StreamResponse:
+    if is_prefetch(request):
+        await _refuse_purchase(request)
     return await request.app[DELIVERY].deliver(request, await _archive(request), DeliveryOptions())
 
 
@@ -82,6 +85,14 @@ def _link(
     return external(request, image_path(archive.order_of(result), result.image_id, rendition))
 
 
+async def _refuse_purchase(request: web.Request) -> None:
+    """Raises `PrefetchRefused` for an archive that is not all here, and whose images cost credits."""
+    archive = await _archive(request, begin=False)
+    renditions = await request.app[ARCHIVES].renditions_of(archive)
+    if not archive.is_settled and any(rendition.buys for rendition in renditions.values()):
+        raise PrefetchRefused
+
+
 async def _archive(request: web.Request, *, begin: bool = True) -> Archive:
     archive_id = request.match_info["archive_id"]
     if not _ID.fullmatch(archive_id):
@@ -101,7 +112,7 @@ ROUTES = (
         who=Who.DOWNLOADER,
         headers=CONDITIONS,
         answers=ZIP_ANSWERS,
-        problems=(*_PROBLEMS, *NOTHING_USABLE, *BYTES),
+        problems=(*_PROBLEMS, PrefetchRefused, *NOTHING_USABLE, *BYTES),
     ),
     Route(
         "HEAD",

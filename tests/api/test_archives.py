@@ -1,6 +1,7 @@
 """Archives by their id: what begins one that was interrupted, and where its images are found. No service runs."""
 
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from service.api import archives
 from service.api.keys import ARCHIVES, DELIVERY, SETTINGS
-from service.problems import ArchiveNotFound
+from service.problems import ArchiveNotFound, PrefetchRefused
 from service.settings import Settings
 from service.upstream.models import Rendition
 from tests.support.samples import ORDER
@@ -18,7 +19,14 @@ from tests.support.samples import ORDER
 ID = "0f0be2aed9df4adc84e0e913b1e03013"
 
 
-def asked(archive: Any, done: list[Any], archive_id: str = ID) -> web.Request:
+def asked(
+    archive: Any,
+    done: list[Any],
+    archive_id: str = ID,
+    *,
+    rendition: Rendition = Rendition(),  # noqa: B008  # it is frozen
+    **headers: str,
+) -> web.Request:
     """A request for an archive, below a path. `done`: how it was looked for, and what was sent."""
     app = web.Application()
     app[SETTINGS] = Settings(_env_file=None, base_path="/batch")
@@ -28,7 +36,7 @@ def asked(archive: Any, done: list[Any], archive_id: str = ID) -> web.Request:
         return archive
 
     async def renditions_of(_: Any) -> dict[str, Rendition]:
-        return {"": Rendition(), "small": Rendition(max_width=480)}
+        return {"": rendition, "small": Rendition(max_width=480)}
 
     async def deliver(_: web.Request, found: Any, __: Any) -> web.Response:
         done.append(found)
@@ -36,7 +44,7 @@ def asked(archive: Any, done: list[Any], archive_id: str = ID) -> web.Request:
 
     app[ARCHIVES] = cast(Any, SimpleNamespace(by_id=by_id, renditions_of=renditions_of))
     app[DELIVERY] = cast(Any, SimpleNamespace(deliver=deliver))
-    return make_mocked_request("GET", "/", app=app, match_info={"archive_id": archive_id})
+    return make_mocked_request("GET", "/", headers=headers, app=app, match_info={"archive_id": archive_id})
 
 
 def result(image_id: str, rendition: str | None) -> Any:
@@ -61,6 +69,29 @@ async def test_only_its_bytes_begin_what_was_interrupted(monkeypatch: pytest.Mon
         await handler(asked(ARCHIVE, done))
 
     assert done == [(ID, True), ARCHIVE, (ID, False), (ID, False)]
+
+
+@pytest.mark.parametrize(
+    ("is_settled", "rendition", "headers", "is_refused"),
+    [
+        (False, Rendition(preview=False), {"Purpose": "prefetch"}, True),
+        (False, Rendition(preview=False), {}, False),
+        (True, Rendition(preview=False), {"Purpose": "prefetch"}, False),
+        (False, Rendition(), {"Purpose": "prefetch"}, False),
+        (False, Rendition(preview=False, dev_mode=True), {"Purpose": "prefetch"}, False),
+    ],
+)
+async def test_a_browser_that_fetches_ahead_does_not_go_on_buying(
+    is_settled: bool, rendition: Rendition, headers: dict[str, str], is_refused: bool
+) -> None:
+    """What is all here it may have."""
+    done: list[Any] = []
+    archive = SimpleNamespace(is_settled=is_settled)
+
+    with pytest.raises(PrefetchRefused) if is_refused else nullcontext():
+        await archives.download(asked(archive, done, rendition=rendition, **headers))
+
+    assert (archive in done, (ID, True) in done) == (not is_refused, not is_refused)
 
 
 async def test_a_report_says_where_each_image_is_found() -> None:
