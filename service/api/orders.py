@@ -80,7 +80,7 @@ async def overview(request: web.Request) -> web.Response:
     base, is_truncated = base_path(request), order.images_beyond > 0
 
     def describe(plan: Plan, stored: Mapping[str, Blob]) -> str:
-        return json.dumps(_document(plan, stored, base, is_truncated=is_truncated) | more)
+        return json.dumps(_document(plan, stored, base, is_truncated=is_truncated, is_anew=options.refresh) | more)
 
     text = await request.app[ARCHIVES].previews.preview(order_id, order, options, describe)
     return web.json_response(text=text, headers={"Cache-Control": "private, no-cache"})
@@ -104,8 +104,11 @@ def _parts(request: web.Request, order_id: str, order: Order) -> list[dict[str, 
     ]
 
 
-def _document(plan: Plan, stored: Mapping[str, Blob], base: str, *, is_truncated: bool) -> dict[str, Any]:
-    """Counts of all files; lists of the first ones. `is_truncated`: the order has more images than the plan."""
+def _document(
+    plan: Plan, stored: Mapping[str, Blob], base: str, *, is_truncated: bool, is_anew: bool = False
+) -> dict[str, Any]:
+    """Counts of all files; lists of the first ones. `is_truncated`: the order has more images than the plan. `is_anew`:
+    a download fetches what is stored, too."""
     stems = plan.stems
     here = [stored[image.key] for image in plan.images if image.key in stored]
     processing = sum(image.state not in FINAL for image in plan.images)
@@ -125,7 +128,7 @@ def _document(plan: Plan, stored: Mapping[str, Blob], base: str, *, is_truncated
         "failed": len(hopeless),
         "bytes": sum(blob.size for blob in here),
         "failures": [result.failure for result in hopeless[:_MAX_LISTED]],
-        "to_buy": plan.to_buy(stored),
+        "to_buy": plan.to_buy(() if is_anew else stored),
         "truncated": is_truncated or len(plan.images) > _MAX_LISTED,
         "images": [
             {

@@ -9,6 +9,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from service.api.keys import SETTINGS
 from service.api.orders import _document, _parts
+from service.archives.options import Options
 from service.images.blobs import Blob
 from service.settings import Settings
 from service.upstream.models import ImageState
@@ -63,6 +64,17 @@ def test_what_is_here_has_the_name_of_what_it_is() -> None:
     document = told(ImageState.READY, ImageState.READY, stored="1", extension="heic")
 
     assert [image["file_name"].rpartition(".")[2] for image in document["images"]] == ["jpg", "heic"]
+
+
+@pytest.mark.parametrize(("anew", "to_buy"), [(False, 1), (True, 2)])
+def test_what_is_fetched_anew_is_bought_anew(anew: bool, to_buy: int) -> None:
+    """As `max_credits` counts it: what is here saves a credit, unless it is to be fetched past that."""
+    plan = plan_of("a", "b").model_copy(update={"options": Options(preview=False)})
+    here = {"a.0": Blob("c" * 64, 5, 6, "jpg")}
+
+    document = _document(plan, here, "", is_truncated=False, is_anew=anew)
+
+    assert (document["to_buy"], document["downloaded"]) == (to_buy, 1)
 
 
 def test_what_is_left_out_is_said() -> None:
