@@ -73,7 +73,9 @@ async def _attempt(session: ClientSession, request: Request, part: Partial, disp
         headers = {"Range": f"bytes={part.size}-", "If-Range": f'"{part.archive_id}"'}
     async with session.get(url, headers=headers) as response:
         if response.status == 416 and response.headers.get("Content-Range") == f"bytes */{part.size}":
-            return await _finish(session, part, request, response.headers, display, talk)
+            async with session.head(url) as whole:
+                part.total = whole_number(whole.headers.get("X-Total-Images"))
+                return await _finish(session, part, request, whole.headers, display, talk)
         if response.status in (404, 410) and part.archive_id is not None:
             part.restart()
             raise Interrupted("The archive has expired; starting again.", wait=0)

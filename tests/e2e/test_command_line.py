@@ -302,6 +302,23 @@ async def test_a_half_file_is_gone_on_with_by_the_next_run(
     assert breaking.ranges == ["bytes=1500-"]
 
 
+async def test_a_file_that_was_all_here_is_told_of_as_any_other(
+    upstream: FakeUpstream, service: Service, tmp_path: Path
+) -> None:
+    """By an earlier run, which was ended before it had moved the file to its place."""
+    upstream.images["b"] = 404
+    whole = await service.download(delivery="complete")
+    (tmp_path / f"{ORDER}.zip.part").write_bytes(whole.body)
+    note = {"identity": f"{service.url}/v1/orders/{ORDER}/images", "archive_id": whole.headers["X-Archive-Id"]}
+    (tmp_path / f"{ORDER}.zip.part.json").write_text(json.dumps(note))
+
+    ended = await download(service, tmp_path, "--json")
+
+    told = json.loads(ended.output)
+    assert ended.code == 3, ended.errors
+    assert (told["file"], told["images"], told["total"]) == ("12 Harbour Lane.zip", 1, 2)
+
+
 @pytest.mark.parametrize("left", [b"", b"not what it was" * 200])
 async def test_a_half_file_that_belongs_to_nothing_is_begun_anew(service: Service, tmp_path: Path, left: bytes) -> None:
     """Without its note, or with another request's, it is not trusted."""
