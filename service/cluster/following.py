@@ -160,7 +160,9 @@ class Follower:
         if document is not None and document.owner != me:
             if document.is_alone:
                 raise _CutOff(live.id)
-            if not await self._redis.is_dead(document.owner):
+            # Whoever has not said so in the list after that has given up.
+            is_new = time.monotonic() - live.quiet_since < LEASE_SECONDS
+            if is_new and not await self._redis.is_dead(document.owner):
                 return None, None, False
         try:
             tag = await self._documents.claim(live.id, me, alone=False, tag=document.tag if document else None)

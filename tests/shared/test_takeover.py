@@ -318,6 +318,20 @@ async def test_who_is_about_to_go_on_is_not_overtaken(three: list[Instance]) -> 
     assert await following
 
 
+async def test_who_was_about_to_go_on_and_does_not_is_not_waited_for(
+    three: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lives, and has given up: Redis did not answer it, and its reader left."""
+    monkeypatch.setattr("service.cluster.following.LEASE_SECONDS", 0.2)
+    first, _, third = three
+    archive = await begin(first)
+    await die(first)
+    await third.archives._documents.claim(archive.id, "b", alone=False, tag=None)
+
+    async with asyncio.timeout(TIMEOUT):
+        assert await third.follow(third.begin_archive(archive.id))
+
+
 async def test_an_archive_that_became_another_is_found_as_that_only(three: list[Instance]) -> None:
     """Of photos made anew while they were awaited, say: who asks for what it was to be begins anew.
 
