@@ -32,6 +32,11 @@ _KEPT_OPEN, _KEPT_KEY, _KEPT_WITH_CALLBACK = 30 * _DAY, 2 * _DAY, 4 * _DAY
 _PAGE = 100
 _FIELDS = ("request", "state", "end", "callback", "delivery")
 
+OPEN = """
+-- Race: a job that is recorded once more when it has ended by then. It is counted as open no more.
+-- KEYS: record, open. ARGV: id, status.
+if redis.call('HEXISTS', KEYS[1], 'end') == 0 then redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) end
+"""
 SAVE = """
 -- Race: a run that saves while the job is ended by a cancel, or by another run of it. What has ended stays as it is.
 -- KEYS: record, open. ARGV: id, state, status. Returns whether it was saved.
@@ -123,7 +128,7 @@ class JobRecords:
             if job.delivery is not None:
                 pipeline.hsetnx(record, "delivery", job.delivery.dump())
             pipeline.expire(record, _KEPT_OPEN, nx=True)
-            pipeline.hsetnx("batch:jobs:open", job.id, job.status)
+            pipeline.eval(OPEN, 2, record, "batch:jobs:open", job.id, job.status)
             for index in ("batch:jobs:all", *([f"batch:jobs:of:{owner}"] if owner else [])):
                 pipeline.zadd(index, {job.id: job.request.created})
                 pipeline.eval(FORGET, 1, index, _record(""))

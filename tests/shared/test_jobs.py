@@ -383,6 +383,7 @@ async def test_a_job_that_is_recorded_again_stays_as_it_is(records: JobRecords) 
     left = await records.redis.ttl(f"batch:jobs:record:{job.id}")
     await records.add(job)
     assert await records.redis.ttl(f"batch:jobs:record:{job.id}") <= left
+    assert (await records.counts())[Status.QUEUED] == 0
 
 
 async def test_a_key_names_a_job_for_two_days(records: JobRecords) -> None:
