@@ -9,6 +9,7 @@ from service.archives.layout import Member
 from service.archives.plan import Plan, PlannedImage
 from service.images.blobs import Blob
 from service.images.legacy import has_legacy_name
+from service.problems import ArchiveGone
 from service.reasons import Reason
 
 GONE = "gone"
@@ -82,7 +83,13 @@ def decode_result(line: dict[str, Any]) -> ImageResult:
 
 
 def extend(archive: Archive, record: Record) -> None:
-    """Append the members that `record` has beyond the archive's own, and settle it if the record is settled."""
+    """Append the members that `record` has beyond the archive's own, and settle it if the record is settled.
+
+    Raises `ArchiveGone` when it has another one in place of the archive's last: its bytes can no longer be told.
+    """
+    there = record.members[: len(archive.members)][-1:]
+    if [_content(one) for one in archive.members[-1:]] != [_content(one) for one, _ in there]:
+        raise ArchiveGone(f"Archive {archive.id} was gone on with from an earlier image.")
     planned = record.plan.entries
     for member, attempts in record.members[len(archive.members) :]:
         image = planned.get(member.entry)
@@ -92,6 +99,10 @@ def extend(archive: Archive, record: Record) -> None:
         own = {result.identity: result for result in archive.results}
         archive.arrived = [own.get(result.identity, result) for result in archive.arrived]
         archive.settle(State(record.state), record.comment or "")
+
+
+def _content(member: Member) -> tuple[str, str]:
+    return member.name, member.blob.digest
 
 
 def result_of(image: PlannedImage, member: Member, attempts: int) -> ImageResult:

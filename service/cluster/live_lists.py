@@ -76,6 +76,8 @@ class LiveList:
     id: str
     position: int = 0
     """How many entries."""
+    last: bytes = b""
+    """The newest one that was read."""
     owner: str = ""
     created: float = 0
     plan: Plan | None = None
@@ -154,7 +156,10 @@ class LiveLists:
             raise TakenOver
 
     async def read(self, known: LiveList) -> bool:
-        """Extend what is known by what Redis has; False when it has none of it. Raises `ListLost` for a gap."""
+        """Extend what is known by what Redis has; False when it has none of it.
+
+        Raises `ListLost` for a gap, and when the last one that is known was lost, and another is in its place.
+        """
         first = f"{known.position or 1}-0"
         found: list[tuple[bytes, dict[bytes, bytes]]] = await self._redis.call(
             lambda: self._redis.redis.xrange(_list(known.id), min=first)
@@ -162,12 +167,13 @@ class LiveLists:
         if not found:
             return False
         for name, fields in found:
-            position = int(name.partition(b"-")[0])
-            if position == known.position:
+            position, text = int(name.partition(b"-")[0]), fields[b"e"]
+            if position == known.position and text == known.last:
                 continue
             if position != known.position + 1:
                 raise ListLost
-            known.add(*json.loads(fields[b"e"]))
+            known.add(*json.loads(text))
+            known.last = text
         return True
 
     async def archive_of(self, key: str) -> str | None:

@@ -18,6 +18,7 @@ from service.archives.record import (
     result_of,
 )
 from service.images.blobs import Blob
+from service.problems import ArchiveGone
 from service.reasons import Reason
 from tests.support.plans import MOMENT, archive_of, plan_of
 
@@ -93,6 +94,19 @@ def test_an_archive_grows_by_what_it_does_not_have() -> None:
     assert not archive.is_settled
 
 
+@pytest.mark.parametrize("has_fewer", [False, True])
+def test_an_archive_that_became_another_one_elsewhere_grows_no_more(has_fewer: bool) -> None:
+    """Its bytes would be those of neither."""
+    archive = archive_of(record().plan)
+    archive.append(member("a"))
+    archive.append(member("c"))
+
+    with pytest.raises(ArchiveGone):
+        extend(archive, record(members=record().members[:1] if has_fewer else record().members))
+
+    assert [one.name for one in archive.members] == ["a.jpg", "c.jpg"]
+
+
 @pytest.mark.parametrize("state", [State.COMPLETE, State.PARTIAL])
 def test_a_settled_one_is_settled_with_its_report(state: State) -> None:
     """To the same bytes, comment included."""
@@ -126,6 +140,7 @@ def test_who_follows_an_archive_to_its_end_is_told_of_its_images_in_the_sequence
     archive.append(member("a"), ImageResult("a", "a.jpg", "a.jpg"))
     results = tuple(ImageResult(name, f"{name}.jpg", f"{name}.jpg", attempts=9) for name in "ab")
 
-    extend(archive, record(state=State.COMPLETE, results=results))
+    members = tuple((one, 9) for one in archive.members)
+    extend(archive, record(state=State.COMPLETE, results=results, members=members))
 
     assert archive.arrived == [results[1], results[0]]

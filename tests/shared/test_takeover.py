@@ -24,7 +24,7 @@ from service.archives.plan import Plan, PlannedOrder
 from service.archives.readers import Readers
 from service.archives.record import GONE, Record
 from service.archives.shared_archives import TakenOver
-from service.cluster import cluster
+from service.cluster import cluster, live_lists
 from service.cluster.archives import ClusterArchives
 from service.cluster.documents import Documents
 from service.cluster.link import Link, Unavailable
@@ -551,6 +551,32 @@ async def test_what_redis_lost_and_nobody_builds_is_gone(three: list[Instance]) 
 
     with pytest.raises(ArchiveGone):
         await second.follow(second.begin_archive(archive.id))
+
+
+async def test_who_has_an_image_that_redis_lost_is_given_no_other_in_its_place(three: list[Instance]) -> None:
+    """A Redis that failed over has lost the last one, its builder died, and somebody went on without it."""
+    first, second, third = three
+    archive = await begin(first)
+    following = asyncio.create_task(second.follow(follower := second.begin_archive(archive.id)))
+    async with asyncio.timeout(TIMEOUT):
+        await follower.wait_until(lambda: follower.length > 0)
+    name = f"batch:list:{archive.id}"
+    (_, beginning), *_ = await first.redis.redis.xrange(name)
+    async with third.redis.redis.pipeline(transaction=True) as pipeline:
+        pipeline.delete(name)
+        pipeline.xadd(name, beginning, "1-0")
+        pipeline.xadd(name, {"e": live_lists.entry("owner", "c")}, "2-0")
+        pipeline.xadd(name, {"e": live_lists.member_entry("c", member(2), 1)}, "3-0")
+        await pipeline.execute()
+    other = third.begin_archive(archive.id)
+    assert await third.follow(other)
+    await third.catalogue.settle(other, State.COMPLETE, "")
+    await third.archives.share_lists()
+
+    async with asyncio.timeout(TIMEOUT):
+        with pytest.raises(ArchiveGone):
+            await following
+    assert [known.name for known in follower.members] == ["1.jpg"]
 
 
 @pytest.mark.parametrize("lives", [True, False])
