@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -35,17 +35,23 @@ class Integrity:
         A file that cannot be read just now is not damaged.
         """
 
-        def compare(connection: sqlite3.Connection) -> tuple[set[str], list[Blob]]:
+        def compare(connection: sqlite3.Connection) -> tuple[set[str], list[str]]:
             rows = blob_index.stamps(connection, wanted)
-            doubtful = [
-                wanted[digest]
-                for digest, size, mtime_ns, boot in rows
-                if boot != self._boot or self._stamp(digest) not in ((size, mtime_ns), _UNKNOWN)
-            ]
-            return wanted.keys() - {row[0] for row in rows}, doubtful
+            return wanted.keys() - {row[0] for row in rows}, self._doubtful(rows)
 
         unknown, doubtful = await self._database.run(compare)
-        return unknown, {blob.digest for blob in doubtful if not await self._is_intact(blob)}
+        return unknown, {digest for digest in doubtful if not await self._is_intact(wanted[digest])}
+
+    def doubtful(self, connection: sqlite3.Connection, digests: Iterable[str]) -> list[str]:
+        """Those of `digests` whose files are not known to be right as they are now; within a transaction."""
+        return self._doubtful(blob_index.stamps(connection, digests))
+
+    def _doubtful(self, rows: Iterable[tuple[str, int, int, str]]) -> list[str]:
+        return [
+            digest
+            for digest, size, mtime_ns, boot in rows
+            if boot != self._boot or self._stamp(digest) not in ((size, mtime_ns), _UNKNOWN)
+        ]
 
     def _stamp(self, digest: str) -> tuple[int, int] | None:
         try:

@@ -253,8 +253,8 @@ class ImageStore:
 
         unknown, damaged = await self._integrity.check(wanted)
         self._database.note(*blob_index.used(wanted))
-        if damaged:
-            await self.delete(lambda _: damaged)
+        if damaged:  # but not what somebody has stored again meanwhile
+            await self.delete(lambda connection: self._integrity.doubtful(connection, damaged))
         lost = unknown | damaged
         return lost - await self._shared.present(lost) if self._shared is not None and lost else lost
 

@@ -17,6 +17,7 @@ from service.images import blob_index, blobs, integrity
 from service.images import store as store_module
 from service.images.blobs import Blob, BlobUnreadable, content_of
 from service.images.files import BlobFiles
+from service.images.integrity import Integrity
 from service.images.requests import ImageRequest
 from service.images.store import ImageStore
 from service.telemetry.metrics import Metrics
@@ -251,6 +252,27 @@ class TestDamage:
 
         assert await read(images, blob) == jpeg()
         assert files(tmp_path) == [blob.digest]
+
+    async def test_what_was_stored_again_meanwhile_stays(
+        self, images: ImageStore, tmp_path: Path, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given two who look at a damaged file: one has fetched its image before the other is done with looking."""
+        blob = await put(images, "k.0", jpeg())
+        (tmp_path / "images" / blob.digest[:2] / blob.digest).write_bytes(jpeg()[::-1])
+        really_look = Integrity._is_intact
+
+        async def look(self: Integrity, wanted: Blob) -> bool:
+            is_intact = await really_look(self, wanted)
+            await put(images, "k.0", jpeg())
+            return is_intact
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Integrity, "_is_intact", look)
+            await images.missing([blob])
+
+        assert await found(images, "k.0") == {"k.0": blob}
+        assert await read(images, blob) == jpeg()
+        assert stored_bytes(metrics) == blob.size
 
     async def test_what_nobody_knows_is_missing(self, images: ImageStore) -> None:
         """Nothing is looked for on the disk."""

@@ -85,8 +85,8 @@ IMAGES = (
     ),
     Mutant(
         "images/integrity.py",
-        "                if boot != self._boot or self._stamp(digest)",
-        "                if self._stamp(digest)",
+        "            if boot != self._boot or self._stamp(digest)",
+        "            if self._stamp(digest)",
         "a file of another boot is checked, though size and time are the same",
         "tests/images/test_store.py",
     ),
