@@ -128,16 +128,21 @@ class Autoenhance:
             operation.admit(circuit)
 
         async def once() -> T:
-            with span("attempt", {"attempt": retries.attempt}):
-                async with self._transport.get(
-                    call,
-                    url,
-                    timeout=asyncio.timeout(deadline.left),
-                    admit=admit,
-                    is_fresh=retries.attempt > 1,
-                    is_document=True,
-                ) as response:
-                    return await self._read(response, parse)
+            response: ClientResponse | None = None
+            try:
+                with span("attempt", {"attempt": retries.attempt}):
+                    async with self._transport.get(
+                        call,
+                        url,
+                        timeout=asyncio.timeout(deadline.left),
+                        admit=admit,
+                        is_fresh=retries.attempt > 1,
+                        is_document=True,
+                    ) as response:
+                        return await self._read(response, parse)
+            except UpstreamFailure as failure:
+                failure.has_begun = response is not None and response.content.total_bytes > 0
+                raise
 
         try:
             with Operation(self._breakers, subject=subject) as operation:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from aiohttp import web
 
-from service.problems import UpstreamError
+from service.problems import UpstreamError, UpstreamTimeout
 from service.reasons import Reason
 from service.telemetry.metrics import Circuit
 from service.upstream.answers import UpstreamFailure
@@ -59,6 +59,26 @@ class TestCircuits:
             extension, _ = await download(parts)
 
         assert extension == "jpg"
+
+    @pytest.mark.parametrize(("begun", "is_open"), [(b"", True), (b"{", False)], ids=["nothing came", "it had begun"])
+    async def test_a_document_that_had_begun_and_took_too_long_opens_no_circuit(
+        self, upstream: FakeUpstream, begun: bytes, is_open: bool
+    ) -> None:
+        """It may have waited here for its turn."""
+
+        async def stall(request: web.Request) -> web.StreamResponse:
+            response = web.StreamResponse()
+            await response.prepare(request)
+            await response.write(begun)
+            await asyncio.Event().wait()
+            return response
+
+        upstream.orders[ORDER] = stall
+        async with open_client(upstream.url, seconds=0.5, failures=1) as parts:
+            with pytest.raises(UpstreamTimeout):
+                await parts.client.order(ORDER)
+
+            assert parts.breakers[Circuit.API].is_open is is_open
 
     async def test_an_open_circuit_ends_the_retries(self, upstream: FakeUpstream) -> None:
         """While calls are paused, a failure is final at once."""
