@@ -199,7 +199,8 @@ def _download(request: Request, output: Output, talk: Talk, names: _Names) -> in
             target = part.deliver(output, names.unused(fetched.name))
     except NothingNew:
         talk.say("Nothing is new since that archive.")
-        talk.tell({**request.which, "file": None, "images": 0, "complete": True, "failures": []})
+        nothing = {"file": None, "archive_id": None, "bytes": 0, "images": 0, "total": 0}
+        talk.tell({**request.which, **nothing, "complete": True, "failures": []})
         return ALL
     except Refused as refusal:
         return _refused(request, refusal, talk)

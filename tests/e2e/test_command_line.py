@@ -485,6 +485,18 @@ async def test_an_order_is_downloaded_in_its_parts(
     assert images_in(tmp_path / "second.zip").keys() == {"c.jpg"}
 
 
+async def test_that_nothing_is_new_is_told_as_a_zip_is(service: Service, tmp_path: Path) -> None:
+    """Programs find every member that they look for; there is no file."""
+    earlier = await service.download()
+
+    ended = await download(service, tmp_path, "--since", earlier.headers["X-Archive-Id"], "--json")
+
+    nothing = {"archive_id": None, "bytes": 0, "images": 0, "total": 0}
+    assert ended.code == 0, ended.errors
+    assert json.loads(ended.output) == {"order_id": ORDER, "file": None, **nothing, "complete": True, "failures": []}
+    assert files_in(tmp_path) == []
+
+
 async def test_programs_are_told_in_json(upstream: FakeUpstream, service: Service, tmp_path: Path) -> None:
     """A line for each archive: what is in it, what is missing, and why there is none."""
     upstream.images["b"] = 404
