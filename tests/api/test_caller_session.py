@@ -98,10 +98,12 @@ async def test_who_is_calling(start_service: StartService) -> None:
 
     nobody = await send(service, "GET", SESSION)
     somebody = await send(service, "GET", SESSION, headers=await signed_in(service))
+    program = await send(service, "GET", SESSION, headers={"X-API-Key": FIRST})
+    stranger = await send(service, "GET", SESSION, headers={"X-API-Key": "wrong"})
 
     expected = {"administrator": False, "has_administrators": False}
-    assert nobody.document == expected | {"caller": None, "may_call": False}
-    assert somebody.document == expected | {"caller": "studio", "may_call": True}
+    assert nobody.document == stranger.document == expected | {"caller": None, "may_call": False}
+    assert somebody.document == program.document == expected | {"caller": "studio", "may_call": True}
 
 
 async def test_an_open_service_needs_no_session(start_service: StartService) -> None:
@@ -111,7 +113,8 @@ async def test_an_open_service_needs_no_session(start_service: StartService) -> 
     answer = await send(service, "POST", SESSION, {"key": FIRST})
 
     assert (answer.status, answer.problem["parameter"]) == (400, "key")
-    assert (await send(service, "GET", SESSION)).document["may_call"] is True
+    who = [(await send(service, "GET", SESSION, headers={"X-API-Key": f"any {at}"})).document for at in range(12)]
+    assert {(one["may_call"], one["caller"]) for one in who} == {(True, None)}
 
 
 async def test_a_session_is_its_callers(start_service: StartService) -> None:
