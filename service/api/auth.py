@@ -35,7 +35,7 @@ async def _caller(request: web.Request, route: Route) -> Caller:
     if route.who is Who.SHARED:
         return await delivery_page.maker_of(request)
     keys = request.app[SETTINGS].service_keys
-    if keys and signatures.is_link(request):
+    if keys and route.who not in _SECRET_OF_ITS_OWN and signatures.is_link(request):
         return await signatures.maker_of(request)
     token, given = request.headers.get("X-Admin-Token"), api_key(request)
     browser = await session.session_of(request)

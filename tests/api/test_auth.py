@@ -155,3 +155,9 @@ async def test_a_signature_is_judged_where_there_are_keys() -> None:
         await proved(Who.DOWNLOADER, "/?expires=99999999999&signature=x", X_API_Key=KEY)
 
     assert await proved(Who.DOWNLOADER, "/?expires=99999999999&signature=x", keys=False) == ""
+
+
+@pytest.mark.parametrize("who", [Who.OPEN, Who.WEBHOOK])
+async def test_a_signature_is_not_judged_where_nothing_depends_on_it(who: Who) -> None:
+    """A probe is answered whatever its query says."""
+    assert await proved(who, "/?expires=99999999999&signature=x") == ""
