@@ -277,7 +277,7 @@ class ClusterArchives:
                 return False
             if waited > LEASE_SECONDS:
                 self._builds.pop(archive_id, None)
-                self._late[archive_id] = build.position, [live_lists.entry("owner", "")]
+                self._late[archive_id] = build.position, [*entries, live_lists.entry("owner", "")]
                 raise StillBuilding(retry_after=BEAT_SECONDS)
 
     async def _go_alone(self, archive_id: str, build: _Build) -> bool:

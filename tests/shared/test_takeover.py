@@ -974,13 +974,16 @@ async def test_who_follows_a_builder_that_lost_redis_is_told_when_it_is_back(thr
     assert [known.name for known in follower.members] == ["1.jpg", "2.jpg"]
 
 
+@pytest.mark.parametrize("has_arrived", [False, True])
 async def test_a_build_that_was_cut_is_anybodys_when_redis_is_back(
-    three: list[Instance], monkeypatch: pytest.MonkeyPatch
+    three: list[Instance], monkeypatch: pytest.MonkeyPatch, has_arrived: bool
 ) -> None:
-    """Its instance lives, but has given up."""
+    """Its instance lives, but has given up; whether or not what it could not add had arrived, without an answer."""
     monkeypatch.setattr("service.cluster.archives.LEASE_SECONDS", 0.1)
     first, second, _ = three
     archive = await begin(first)
+    if has_arrived:
+        await first.archives._lists.append(archive.id, 2, [live_lists.member_entry("a", member(2), 1)])
     cut(first.redis.link)
     cut(first.objects.link)
     with pytest.raises(StillBuilding):
