@@ -247,8 +247,12 @@ class ClusterArchives:
         if (build := self._builds.get(archive_id)) is None:
             raise TakenOver
         async with build.writing:
-            if not build.is_alone and await self._commit_to_list(archive_id, build, entries):
-                return
+            try:
+                if not build.is_alone and await self._commit_to_list(archive_id, build, entries):
+                    return
+            except asyncio.CancelledError:  # they may be there: that it is dropped comes behind them
+                build.backlog += entries
+                raise
             build.backlog += entries
             if build.position and self._redis.link.is_up:
                 with suppress(Unavailable, TakenOver, ListLost):

@@ -807,6 +807,33 @@ async def test_a_build_alone_that_is_dropped_is_gone(three: list[Instance]) -> N
     assert (was_alone, await first.archives._is_alone(archive.id)) == (True, False)
 
 
+async def test_a_build_that_is_dropped_while_an_image_is_added_is_gone(
+    three: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its store is full, say, and what adds the image is cancelled before Redis has answered: nobody waits for more."""
+    first, second, _ = three
+    archive = await begin(first)
+    append, has_arrived = first.archives._lists.append, asyncio.Event()
+
+    async def lose_answer(*arguments: Any) -> None:
+        await append(*arguments)
+        has_arrived.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(first.archives._lists, "append", lose_answer)
+        adding = asyncio.create_task(first.archives.append(archive.id, [(member(2), 1)]))
+        async with asyncio.timeout(TIMEOUT):
+            await has_arrived.wait()
+        adding.cancel()
+        await asyncio.wait([adding])
+    await first.catalogue.drop(archive.id)
+
+    record = await second.archives.load(archive.id)
+    assert record is not None
+    assert record.state == GONE
+
+
 async def test_a_beat_may_tell_of_a_dropped_build_at_the_same_time(three: list[Instance]) -> None:
     """Both tell the others, and neither fails for it."""
     first, second, _ = three
