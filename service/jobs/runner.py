@@ -111,9 +111,9 @@ class JobRunner:
             with archive.readers.reading(to_the_end=True):
                 await attempt.begin(archive)
                 await self._follow(attempt, archive)
-        if options.on_failure == "strict":
-            archive.require_all()
-        await self._archives.keep(archive.id, time.time() + self._ttl)
+                if options.on_failure == "strict":
+                    archive.require_all()
+                await self._archives.keep(archive.id, time.time() + self._ttl)
 
     async def _follow(self, attempt: "Attempt", archive: Archive) -> None:
         """Note every outcome as progress, to the end. Raises the archive's problem when it fails."""

@@ -176,6 +176,20 @@ async def test_an_archive_is_kept_for_its_time_from_the_end_of_its_job() -> None
     assert (end.started, first.retry_at, end.retry_at) == (5.0, None, None)
 
 
+async def test_an_archive_is_read_until_it_is_kept() -> None:
+    """Want of room would take it in between, before the results of older jobs."""
+    building, kept = archive(total=0), []
+    building.settle(State.COMPLETE, "")
+
+    class Watched(Builds):
+        async def keep(self, archive_id: str, until: float) -> None:
+            kept.append((archive_id, building.readers.count))
+
+    await runner(Records(), Watched(building)).run(job(wait=True))
+
+    assert kept == [(building.id, 1)]
+
+
 async def test_a_strict_job_without_all_images_fails_and_keeps_nothing() -> None:
     """With what is missing."""
     building, records = archive(total=1), Records()
