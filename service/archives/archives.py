@@ -290,9 +290,9 @@ class Archives:
 
     def _restore(self, record: Record) -> Archive:
         """The archive that a record describes; the same object for everybody who uses it."""
-        archive = self._registry.known(record.id)
-        if archive is None:
-            archive = self._new_archive(record.plan, record.id, record.created)
+        known = self._registry.known(record.id)
+        archive = known or self._new_archive(record.plan, record.id, record.created)
+        if not (archive.is_settled or self.is_building(record.id)):  # it may have grown at another instance
             extend(archive, record)
         self._registry.remember(archive)
         return archive

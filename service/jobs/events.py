@@ -68,12 +68,15 @@ def outcomes_of(job: Job) -> int:
 
 
 async def archive_of(archives: Archives, job: Job, seconds: float) -> Archive | None:
-    """The job's archive, wherever it is built; None when there is none, or no answer within so many seconds."""
+    """The job's archive as it stands, wherever it is built; None when there is none, or no answer in so many seconds.
+
+    A look keeps nothing going: it is no reader.
+    """
     if job.archive_id is None:
         return None
     with suppress(Problem, TimeoutError):
         async with asyncio.timeout(seconds):
-            return await archives.by_id(job.archive_id)
+            return await archives.by_id(job.archive_id, begin=False)
     return None
 
 

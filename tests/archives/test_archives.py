@@ -419,6 +419,24 @@ class TestById:
         assert (again.state, again.results, after) == (State.PARTIAL, archive.results, before)
         assert upstream.received == []
 
+    async def test_a_look_sees_what_another_instance_has_added(
+        self, upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Since the look before; nothing is built for it here."""
+        fill_with(upstream, "a", "b")
+        archive = await interrupted(upstream, tmp_path / "data")
+        async with open_archives(upstream, tmp_path / "data") as system:
+            record = await system.catalogue.load(archive.id)
+            assert record is not None
+            seen = await system.archives.by_id(archive.id, begin=False)
+            before = seen.downloaded
+            member = replace(record.members[0][0], name="b.jpg", image_id="b")
+            longer = replace(record, members=(*record.members, (member, 1)))
+            monkeypatch.setattr(system.catalogue, "load", AsyncMock(return_value=longer))
+
+            assert await system.archives.by_id(archive.id, begin=False) is seen
+            assert (before, seen.downloaded, system.registry.builds) == (1, 2, {})
+
     async def test_one_that_a_restart_interrupted_goes_on(self, upstream: FakeUpstream, tmp_path: Path) -> None:
         """Its first bytes are what they were, and what was stored is not fetched again."""
         fill_with(upstream, "a", "b")

@@ -82,7 +82,8 @@ class Building:
     def is_building(self, archive_id: str) -> bool:
         return self._is_here and archive_id == self._found.id
 
-    async def by_id(self, archive_id: str) -> Archive:
+    async def by_id(self, archive_id: str, *, begin: bool) -> Archive:
+        assert not begin  # a look starts nothing
         assert archive_id == self._found.id
         return self._found
 
@@ -160,7 +161,7 @@ async def test_a_look_does_not_wait_for_another_instance(monkeypatch: pytest.Mon
     job = processing(archive())
 
     class Hanging(Building):
-        async def by_id(self, _: str) -> Archive:
+        async def by_id(self, archive_id: str, *, begin: bool) -> Archive:
             await asyncio.Event().wait()
             raise AssertionError
 

@@ -81,6 +81,28 @@ async def test_a_job_belongs_to_all_instances(upstream: FakeUpstream, start_memb
     assert upstream.image_calls == len(IMAGES)
 
 
+async def test_progress_is_told_by_every_instance(upstream: FakeUpstream, start_member: StartService) -> None:
+    """Also to who only looks now and then, at one that does not build the archive."""
+    worker, other = await start_member(), await start_member(role="web")
+    gates = [upstream.hold(name) for name in IMAGES]
+    job_id = json.loads((await create(worker)).body)["job_id"]
+    await upstream.until(lambda: upstream.calls("b") == 1)
+
+    async def downloaded() -> int:
+        return int(json.loads((await other.ask(f"/v1/jobs/{job_id}")).body)["downloaded"])
+
+    counts = [await downloaded()]
+    gates[0].set()
+    async with asyncio.timeout(_TIMEOUT):
+        while counts[-1] == 0:
+            await asyncio.sleep(_PAUSE)
+            counts.append(await downloaded())
+    gates[1].set()
+
+    assert (counts[0], counts[-1]) == (0, 1)
+    assert (await ended(other, job_id))["downloaded"] == 2
+
+
 async def test_news_wakes_who_waits_at_another_instance(
     upstream: FakeUpstream, start_member: StartService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
