@@ -55,7 +55,7 @@ class _Build:
     is_alone: bool = False
     is_released: bool = False
     backlog: list[str] = field(default_factory=list)
-    """Entries that are to be in Redis when it is back."""
+    """Entries that are to be in Redis when it is back, or may be there."""
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -142,8 +142,9 @@ class ClusterArchives:
             async with build.writing:
                 if build.is_alone or build.is_released or archive_id not in self._builds:
                     return
-                await self._lists.append(archive_id, build.position, [live_lists.entry("owner", "")])
-                build.position += 1
+                entries = [*build.backlog, live_lists.entry("owner", "")]
+                await self._lists.append(archive_id, build.position, entries)
+                build.position, build.backlog = build.position + len(entries), []
                 build.is_released = True
 
     async def load(self, archive_id: str) -> Record | None:
@@ -250,7 +251,7 @@ class ClusterArchives:
             try:
                 if not build.is_alone and await self._commit_to_list(archive_id, build, entries):
                     return
-            except asyncio.CancelledError:  # they may be there: that it is dropped comes behind them
+            except asyncio.CancelledError:  # they may be there: what ends the build comes behind them
                 build.backlog += entries
                 raise
             build.backlog += entries

@@ -807,10 +807,11 @@ async def test_a_build_alone_that_is_dropped_is_gone(three: list[Instance]) -> N
     assert (was_alone, await first.archives._is_alone(archive.id)) == (True, False)
 
 
-async def test_a_build_that_is_dropped_while_an_image_is_added_is_gone(
-    three: list[Instance], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("ending", "expected"), [("drop", (GONE, "a")), ("release", (State.BUILDING, ""))])
+async def test_a_build_that_ends_while_an_image_is_added_is_not_waited_for(
+    three: list[Instance], monkeypatch: pytest.MonkeyPatch, ending: str, expected: tuple[str, str]
 ) -> None:
-    """Its store is full, say, and what adds the image is cancelled before Redis has answered: nobody waits for more."""
+    """Its store is full, say, or it is stopped, and what adds the image is cancelled before Redis has answered."""
     first, second, _ = three
     archive = await begin(first)
     append, has_arrived = first.archives._lists.append, asyncio.Event()
@@ -827,11 +828,11 @@ async def test_a_build_that_is_dropped_while_an_image_is_added_is_gone(
             await has_arrived.wait()
         adding.cancel()
         await asyncio.wait([adding])
-    await first.catalogue.drop(archive.id)
+    await getattr(first.catalogue, ending)(archive.id)
 
-    record = await second.archives.load(archive.id)
-    assert record is not None
-    assert record.state == GONE
+    live = LiveList(archive.id)
+    assert await second.archives._lists.read(live)
+    assert ((live.state, live.owner), len(live.members)) == (expected, 2)
 
 
 async def test_a_beat_may_tell_of_a_dropped_build_at_the_same_time(three: list[Instance]) -> None:
