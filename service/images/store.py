@@ -145,7 +145,7 @@ class ImageStore:
 
     async def add(self, data: bytes, extension: str) -> Blob:
         """Keep bytes of our own making. Raises `OutOfSpace`, or `OSError`."""
-        async with self.receive() as body:
+        async with self.receive(len(data)) as body:
             body.append(data)
             await body.expect(len(data))
             return await self.publish(body, content_of(data), extension)

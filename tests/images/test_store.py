@@ -357,6 +357,11 @@ class TestPublishing:
         assert (await read(images, blob), blob.extension) == (b"report", "txt")
         assert await database.run(lambda c: c.execute("SELECT count(*) FROM variants").fetchone()[0]) == 0
 
+    async def test_bytes_of_our_own_are_no_image_that_is_too_large(self, tmp_path: Path, database: Database) -> None:
+        """A report of thousands may be longer than a picture."""
+        async with open_store(tmp_path, database, max_image_bytes=5) as images:
+            assert (await images.add(b"report", "txt")).size == 6
+
 
 class TestRoom:
     async def test_room_is_made_when_it_is_needed(
