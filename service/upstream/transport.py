@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import (
     ClientConnectorError,
     ClientError,
+    ClientHttpProxyError,
     ClientPayloadError,
     ClientResponse,
     ClientSession,
@@ -219,7 +220,7 @@ def translate_errors(circuit: Callable[[], Circuit], key: str) -> Iterator[None]
         failure.detail = for_the_log(failure.detail, key)
         raise
     except (ClientError, TimeoutError, ConnectionError) as error:
-        was_sent = not isinstance(error, ClientConnectorError | ConnectionTimeoutError)
+        was_sent = not isinstance(error, ClientConnectorError | ConnectionTimeoutError | ClientHttpProxyError)
         raise UpstreamFailure(_reason(error), type(error).__name__, circuit=circuit(), was_sent=was_sent) from error
 
 

@@ -15,9 +15,10 @@ from yarl import URL
 
 from service.reasons import Reason
 from service.upstream.answers import UpstreamFailure
+from service.upstream.models import Rendition
 from service.upstream.network import AddressGuard, ForbiddenAddress, Proxies, Resolver, is_public_host, open_session
 from tests.support.samples import jpeg
-from tests.support.transport import PUBLIC_BASE, TIMEOUT, download, missing, open_client
+from tests.support.transport import PUBLIC_BASE, TIMEOUT, MemoryBody, download, in_attempts, open_client
 from tests.support.transport_calls import admit_all
 from tests.support.upstream import FakeUpstream, Reply
 
@@ -352,11 +353,15 @@ async def test_images_come_through_the_proxy(
 
 
 async def test_an_encrypted_call_asks_the_proxy_for_a_tunnel(proxy: Proxy, proxy_url: str) -> None:
-    """A proxy that refuses it is a connection that fails; nothing goes around it."""
+    """A proxy that refuses it is a connection that fails, with nothing sent; nothing goes around it."""
     guard = AddressGuard(PUBLIC_BASE, Proxies({"https": proxy_url}))
 
     async with open_client("https://api.example/v3", guard=guard) as parts:
-        assert await missing(parts) == (Reason.UNREACHABLE, 3)
+        fetched = parts.client.image("a", Rendition(), MemoryBody())
+        with pytest.raises(UpstreamFailure) as raised:
+            await in_attempts(parts, fetched)
+
+    assert (raised.value.reason, raised.value.was_sent, fetched.attempts) == (Reason.UNREACHABLE, False, 3)
 
     assert set(proxy.asked) == {("CONNECT", "api.example:443")}
 
