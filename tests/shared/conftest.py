@@ -38,7 +38,7 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
 @pytest.fixture
 def long_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """No call to Redis or S3 is given up because this machine is busy."""
-    for bound in (*BOUNDS, "service.cluster.generations._WAIT_SECONDS"):
+    for bound in (*BOUNDS, "service.cluster.generations._WAIT_SECONDS", "service.cluster.named._WAIT_SECONDS"):
         monkeypatch.setattr(bound, TIMEOUT)
 
 

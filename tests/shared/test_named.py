@@ -37,7 +37,7 @@ async def answered(service: Service, status: int) -> Answer:
     return answer
 
 
-async def test_what_one_instance_has_named_another_one_honours(start_member: StartService) -> None:
+async def test_what_one_instance_has_named_another_one_honours(start_member: StartService, long_timeouts: None) -> None:
     """A download manager may be sent to any of them."""
     first, second = await start_member(), await start_member()
     whole = await first.download()
