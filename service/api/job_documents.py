@@ -56,7 +56,7 @@ class JobResult(OrdersSummary):
     created_at: Moment
     started_at: Moment | None
     finished_at: Moment | None
-    expires_at: Moment | None = Field(description="Until when the ZIP is kept.")
+    expires_at: Moment | None = Field(description="Until when its ZIP is kept, if it has one.")
     retry_at: Moment | None = Field(description="When it is tried again, after a problem that passes by itself.")
     delivery: JobDelivery | None
     links: JobLinks
