@@ -3,6 +3,7 @@
 Everything here runs in one event loop for all tests, so that Chromium starts once.
 """
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -65,6 +66,7 @@ async def site(start_site: StartService) -> Service:
 async def visit(browser: Browser, site: Service) -> AsyncIterator[Visit]:
     """Opens a tab; when the test is over, no tab may have complained or asked another host for anything."""
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(_end_held_requests)
         visitors: list[Visitor] = []
 
         async def arrive(service: Service = site, **options: object) -> Visitor:
@@ -76,3 +78,11 @@ async def visit(browser: Browser, site: Service) -> AsyncIterator[Visit]:
         yield arrive
         assert [visitor.complaints for visitor in visitors] == [[] for _ in visitors]
         assert [visitor.strangers for visitor in visitors] == [set() for _ in visitors]
+
+
+async def _end_held_requests() -> None:
+    """Requests that a test has left without an answer wait for ever: later they would be an error in another test."""
+    held = [task for task in asyncio.all_tasks() if "_on_route" in repr(task.get_coro())]
+    for task in held:
+        task.cancel()
+    await asyncio.gather(*held, return_exceptions=True)
