@@ -52,7 +52,7 @@ class Report(OrdersSummary):
 
 async def download(request: web.Request) -> web.StreamResponse:
     if is_prefetch(request):
-        await _refuse_purchase(request)
+        await refuse_purchase(request, await _archive(request, begin=False))
     return await request.app[DELIVERY].deliver(request, await _archive(request), DeliveryOptions())
 
 
@@ -85,11 +85,10 @@ def _link(
     return external(request, image_path(archive.order_of(result), result.image_id, rendition))
 
 
-async def _refuse_purchase(request: web.Request) -> None:
-    """Raises `PrefetchRefused` for an archive that is not all here, and whose images cost credits."""
-    archive = await _archive(request, begin=False)
+async def refuse_purchase(request: web.Request, archive: Archive) -> None:
+    """Raises `PrefetchRefused` for an archive whose images cost credits: what is no longer here would be fetched."""
     renditions = await request.app[ARCHIVES].renditions_of(archive)
-    if not archive.is_settled and any(rendition.buys for rendition in renditions.values()):
+    if any(rendition.buys for rendition in renditions.values()):
         raise PrefetchRefused
 
 

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from aiohttp import web
 
+from service.api.archives import refuse_purchase
 from service.api.base_path import base_path, with_external_links
 from service.api.caller import is_administrator, tenant
 from service.api.documents import answer as answer_document
@@ -16,6 +17,7 @@ from service.api.job_documents import JobDocument, JobEnded
 from service.api.keys import ARCHIVES, DELIVERY, JOBS, LIFECYCLE, SETTINGS
 from service.api.limits import Counts
 from service.api.new_job import JobSpec, NewJob, NewJobOfSeveral, read_job_of_several, read_new_job
+from service.api.origins import is_prefetch
 from service.api.query import REPLAYED, read_key, read_order_id
 from service.api.route import EVENTS, Answer, Body, Callback, Parameter, Problems, Route, Who, count
 from service.api.server_events import send_events
@@ -37,6 +39,7 @@ from service.problems import (
     NoCallback,
     NotConfigured,
     PreconditionFailed,
+    PrefetchRefused,
     StillBuilding,
 )
 from service.text import printable
@@ -101,6 +104,8 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 async def download(request: web.Request) -> web.StreamResponse:
     """The ZIP, as at the archive's own URL."""
+    if is_prefetch(request):
+        await refuse_purchase(request, await _result(request, begin=False))
     return await request.app[DELIVERY].deliver(request, await _result(request), DeliveryOptions())
 
 
@@ -134,11 +139,11 @@ def owner_of(request: web.Request) -> str | None:
     return tenant(request) or _ADMINISTRATOR
 
 
-async def _result(request: web.Request) -> Archive:
+async def _result(request: web.Request, *, begin: bool = True) -> Archive:
     job = await _job(request)
     if job.status is not Status.COMPLETE or job.is_expired or job.archive_id is None:
         _refuse(job, await request.app[JOBS].document(job))
-    return await request.app[ARCHIVES].by_id(job.archive_id)
+    return await request.app[ARCHIVES].by_id(job.archive_id, begin=begin)
 
 
 def _refuse(job: Job, document: dict[str, Any]) -> NoReturn:
@@ -260,7 +265,7 @@ ROUTES = (
         who=Who.DOWNLOADER,
         headers=CONDITIONS,
         answers=ZIP_ANSWERS,
-        problems=(*_RESULT, *BYTES),
+        problems=(*_RESULT, PrefetchRefused, *BYTES),
     ),
     Route(
         "HEAD",

@@ -292,8 +292,8 @@ class Archives:
         """The archive that a record describes; the same object for everybody who uses it."""
         known = self._registry.known(record.id)
         archive = known or self._new_archive(record.plan, record.id, record.created)
-        if not (archive.is_settled or self.is_building(record.id)):  # it may have grown at another instance
-            extend(archive, record)
+        if not (archive.is_settled or self.is_building(record.id)) and len(record.members) >= len(archive.members):
+            extend(archive, record)  # it has grown at another instance
         self._registry.remember(archive)
         return archive
 

@@ -254,11 +254,12 @@ class ClusterArchives:
             except asyncio.CancelledError:  # they may be there: what ends the build comes behind them
                 build.backlog += entries
                 raise
-            build.backlog += entries
+            # Those of before, which are kept here: what is in Redis and not kept would be another image after a crash.
             if build.position and self._redis.link.is_up:
                 with suppress(Unavailable, TakenOver, ListLost):
                     await self._lists.append(archive_id, build.position, build.backlog)
                     build.position, build.backlog = build.position + len(build.backlog), []
+            build.backlog += entries
 
     async def _commit_to_list(self, archive_id: str, build: _Build, entries: list[str]) -> bool:
         """False when the build goes on alone from here."""

@@ -160,8 +160,10 @@ class Follower:
         if document is not None and document.owner != me:
             if document.is_alone:
                 raise _CutOff(live.id)
-            # Whoever has not said so in the list after that has given up.
-            is_new = time.monotonic() - live.quiet_since < LEASE_SECONDS
+            if live.claim[0] != document.tag:
+                live.claim = document.tag, time.monotonic()
+            # Whoever has not said so in the list within a lease has given up.
+            is_new = time.monotonic() - live.claim[1] < LEASE_SECONDS
             if is_new and not await self._redis.is_dead(document.owner):
                 return None, None, False
         try:

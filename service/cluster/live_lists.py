@@ -88,6 +88,8 @@ class LiveList:
     """All of it is in S3."""
     quiet_since: float = field(default_factory=time.monotonic, compare=False)
     """When it last grew, as far as is known here (of `time.monotonic`)."""
+    claim: tuple[str | None, float] = field(default=(None, 0.0), compare=False)
+    """The newest claim in S3 that was seen, by its tag, and since when (`time.monotonic`)."""
 
     def add(self, kind: str, owner: str, data: Any) -> None:
         """The next entry."""

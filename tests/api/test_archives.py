@@ -72,21 +72,20 @@ async def test_only_its_bytes_begin_what_was_interrupted(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("is_settled", "rendition", "headers", "is_refused"),
+    ("rendition", "headers", "is_refused"),
     [
-        (False, Rendition(preview=False), {"Purpose": "prefetch"}, True),
-        (False, Rendition(preview=False), {}, False),
-        (True, Rendition(preview=False), {"Purpose": "prefetch"}, False),
-        (False, Rendition(), {"Purpose": "prefetch"}, False),
-        (False, Rendition(preview=False, dev_mode=True), {"Purpose": "prefetch"}, False),
+        (Rendition(preview=False), {"Purpose": "prefetch"}, True),
+        (Rendition(preview=False), {}, False),
+        (Rendition(), {"Purpose": "prefetch"}, False),
+        (Rendition(preview=False, dev_mode=True), {"Purpose": "prefetch"}, False),
     ],
 )
 async def test_a_browser_that_fetches_ahead_does_not_go_on_buying(
-    is_settled: bool, rendition: Rendition, headers: dict[str, str], is_refused: bool
+    rendition: Rendition, headers: dict[str, str], is_refused: bool
 ) -> None:
-    """What is all here it may have."""
+    """Nor does it fetch again what was removed of a settled archive."""
     done: list[Any] = []
-    archive = SimpleNamespace(is_settled=is_settled)
+    archive = SimpleNamespace()
 
     with pytest.raises(PrefetchRefused) if is_refused else nullcontext():
         await archives.download(asked(archive, done, rendition=rendition, **headers))

@@ -19,8 +19,18 @@ from service.api.lifecycle import Lifecycle
 from service.archives.options import Options
 from service.jobs.engine import JobFilter
 from service.jobs.job import NO_PROGRESS, Job, Status
-from service.problems import InvalidParameter, JobCancelled, JobExpired, JobFailed, JobNotFound, JobUnfinished, Problem
+from service.problems import (
+    InvalidParameter,
+    JobCancelled,
+    JobExpired,
+    JobFailed,
+    JobNotFound,
+    JobUnfinished,
+    PrefetchRefused,
+    Problem,
+)
 from service.settings import ServiceKey, Settings
+from service.upstream.models import Rendition
 from tests.jobs.conformance.work import ended, request
 from tests.support.handled import document_of
 from tests.support.samples import ORDER
@@ -84,10 +94,13 @@ def asked(
     )
     app[JOBS], app[LIFECYCLE] = cast(Any, known), Lifecycle()
 
-    async def by_id(archive_id: str) -> str:
+    async def by_id(archive_id: str, *, begin: bool) -> str:
         return f"archive {archive_id}"
 
-    app[ARCHIVES] = cast(Any, SimpleNamespace(by_id=by_id))
+    async def renditions_of(_: str) -> dict[str, Rendition]:
+        return {"": Rendition(preview=False)}
+
+    app[ARCHIVES] = cast(Any, SimpleNamespace(by_id=by_id, renditions_of=renditions_of))
     job_id = known.known[0].id if known.known else "0" * 32
     found = make_mocked_request(
         "GET",
@@ -161,6 +174,14 @@ async def test_what_is_complete_can_be_downloaded() -> None:
     job = replace(ended(Job.new(request())), archive_id="a")
 
     assert str(await jobs._result(asked(Known(job)))) == "archive a"
+
+
+async def test_a_browser_that_fetches_ahead_buys_nothing() -> None:
+    """What was removed of the ZIP since would be fetched again."""
+    job = replace(ended(Job.new(request())), archive_id="a")
+
+    with pytest.raises(PrefetchRefused):
+        await jobs.download(asked(Known(job), Sec_Purpose="prefetch"))
 
 
 @pytest.mark.parametrize(

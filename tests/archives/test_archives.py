@@ -437,6 +437,10 @@ class TestById:
             assert await system.archives.by_id(archive.id, begin=False) is seen
             assert (before, seen.downloaded, system.registry.builds) == (1, 2, {})
 
+            monkeypatch.setattr(system.catalogue, "load", AsyncMock(return_value=record))  # asked before, answered late
+            assert await system.archives.by_id(archive.id, begin=False) is seen
+            assert seen.downloaded == 2
+
     async def test_one_that_a_restart_interrupted_goes_on(self, upstream: FakeUpstream, tmp_path: Path) -> None:
         """Its first bytes are what they were, and what was stored is not fetched again."""
         fill_with(upstream, "a", "b")

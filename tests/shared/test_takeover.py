@@ -925,6 +925,7 @@ async def test_what_is_settled_or_alone_meanwhile_is_not_released(
     await yield_to_loop()
     may_write.set()
     await asyncio.gather(settling, releasing)
+    await first.archives._append_late()
     entries = [json.loads(fields[b"e"])[0] for _, fields in await first.redis.redis.xrange(f"batch:list:{archive.id}")]
 
     assert entries == ["begin", "member", "settled"]
@@ -982,6 +983,40 @@ async def test_an_archive_that_was_begun_although_the_answer_was_lost_holds_nobo
     theirs, known = await second.archives.announce(PLAN, 1.0)
     assert known is None
     assert len({mine, orphan, theirs}) == 3
+
+
+async def test_a_build_alone_tells_what_it_has_kept(three: list[Instance]) -> None:
+    """Each image behind the next one: after a crash the newest may be another one, which nobody may have seen."""
+    first, second, _ = three
+    archive = await begin(first)
+    cut(first.redis.link)
+    await first.archives.append(archive.id, [(member(2), 1)])
+    mend(first.redis.link)
+
+    told = []
+    for number in (3, 4):
+        await first.archives.append(archive.id, [(member(number), 1)])
+        told.append(await second.names(archive.id))
+
+    assert told == [["1.jpg", "2.jpg"], ["1.jpg", "2.jpg", "3.jpg"]]
+
+
+async def test_who_has_just_said_in_s3_that_it_goes_on_has_time_to(
+    three: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long nothing had been heard of the archive before."""
+    first, _, third = three
+    archive = await begin(first)
+    await die(first)
+    follower = live_lists.LiveList(archive.id, quiet_since=0.0)
+    await third.archives._lists.read(follower)
+    follower.quiet_since = 0.0
+    monkeypatch.setattr("service.cluster.following.LEASE_SECONDS", 600.0)
+    await third.archives._documents.claim(archive.id, "b", alone=False, tag=None)
+
+    found = await third.archives._follower._take_over(follower)
+
+    assert found == (None, None, False)
 
 
 async def test_who_follows_a_builder_that_lost_redis_is_told_when_it_is_back(three: list[Instance]) -> None:
