@@ -124,10 +124,10 @@ def check(settings: Settings) -> None:
     presets(settings)
     proxies()
     if settings.has_traces:
-        load_tracing()
+        _load_tracing()
 
 
-def load_tracing() -> None:
+def _load_tracing() -> None:
     """Load what takes spans: it takes a sixth of a start's time, so it is done only where there is a use for it.
 
     Raises `InvalidSettings` for some of the library's own variables.
