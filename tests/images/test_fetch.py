@@ -1205,17 +1205,23 @@ async def test_a_broken_store_is_our_own_error(
     assert scene.in_flight() == 0
 
 
+def selling(upstream: FakeUpstream, scene: Scene, opens: Circuit) -> Handler:
+    """The API's answer for image `a`: it is to be had from the assets. Meanwhile a circuit opens."""
+
+    async def sell(_: web.Request) -> web.StreamResponse:
+        scene.parts.breakers[opens].admit().finish(failure())
+        upstream.images["a"] = jpeg()
+        return web.Response(status=302, headers={"Location": f"{upstream.assets_url}/assets/a?hop=1"})
+
+    return sell
+
+
 async def test_a_circuit_that_opens_under_way_is_told_with_the_attempts_made(
     upstream: FakeUpstream, images: ImageStore
 ) -> None:
     """The image was asked for once; then calls were paused."""
     async with scene_of(upstream, images, failures=1) as scene:
-
-        async def trip(_: web.Request) -> web.StreamResponse:
-            scene.parts.breakers[Circuit.ASSETS].admit().finish(failure())
-            return web.Response(status=302, headers={"Location": f"{upstream.assets_url}/assets/a?hop=1"})
-
-        upstream.images["a"] = trip
+        upstream.images["a"] = selling(upstream, scene, Circuit.ASSETS)
         assert await reason(scene.fetch()) == (Reason.BREAKER_OPEN, 1)
 
 
@@ -1224,13 +1230,7 @@ async def test_what_is_sold_is_fetched_though_the_circuit_of_the_seller_opens(
 ) -> None:
     """Its part is done."""
     async with scene_of(upstream, images, failures=1) as scene:
-
-        async def trip(_: web.Request) -> web.StreamResponse:
-            scene.parts.breakers[Circuit.API].admit().finish(failure())
-            upstream.images["a"] = jpeg()
-            return web.Response(status=302, headers={"Location": f"{upstream.assets_url}/assets/a?hop=1"})
-
-        upstream.images["a"], upstream.hops["a"] = trip, 0
+        upstream.images["a"], upstream.hops["a"] = selling(upstream, scene, Circuit.API), 0
         assert (await scene.fetch()).attempts == 1
         assert scene.parts.breakers[Circuit.API].is_open
 
