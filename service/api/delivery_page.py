@@ -112,7 +112,7 @@ def _shared(request: web.Request) -> ShareLink:
 
 def _refuse_prefetch(request: web.Request, renditions: Iterable[Rendition]) -> None:
     """Raises `PrefetchRefused` for what would buy."""
-    if is_prefetch(request) and not all(rendition.preview for rendition in renditions):
+    if is_prefetch(request) and any(rendition.buys for rendition in renditions):
         raise PrefetchRefused
 
 

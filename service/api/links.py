@@ -9,7 +9,7 @@ import re
 import time
 from datetime import UTC, datetime
 from http import HTTPStatus
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 from aiohttp import web
 from pydantic import Field, field_validator
@@ -164,7 +164,7 @@ async def _share(request: web.Request, url: URL, seconds: int) -> web.Response:
 
     Raises `InvalidParameter` for what cannot be shared, and what the order call raises.
     """
-    path = _ORDER.fullmatch(url.path)
+    path = _ORDER.fullmatch(url.raw_path)
     if path is None:
         raise InvalidParameter("path", "must be the download of an order or an image to be shared for longer")
     for name in _UNSHARED:
@@ -172,7 +172,7 @@ async def _share(request: web.Request, url: URL, seconds: int) -> web.Response:
             raise InvalidParameter(
                 "path", f"{name} cannot be shared: a link always opens the same photos, each by itself too"
             )
-    options = _options(url, path[2], request.app[PRESETS])
+    options = _options(url, path[2] and unquote(path[2]), request.app[PRESETS])
     require_key(request)
     require_version(request, options)
     await count(request)

@@ -21,8 +21,8 @@ from service.cluster.redis_link import CHANNEL, RedisLink
 BEGIN = """
 -- Race: equal requests at several instances. One begins a list, the others get the id of its archive.
 -- KEYS: archive of a key, list. ARGV: id, entry, seconds, prefix of lists, 1: begin in any case. Returns the id.
+if redis.call('EXISTS', KEYS[2]) == 1 then return ARGV[1] end  -- a call that was repeated
 local known = redis.call('GET', KEYS[1])
-if known == ARGV[1] then return known end  -- a call that was repeated
 if known and ARGV[5] == '0' and redis.call('EXISTS', ARGV[4] .. known) == 1 then return known end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[3])
 redis.call('XADD', KEYS[2], '1-0', 'e', ARGV[2])

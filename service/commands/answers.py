@@ -85,13 +85,16 @@ def ask(
     return answered(service, work)
 
 
-async def ask_with_retries(service: Service, session: ClientSession, method: str, path: str, **more: Any) -> Document:
-    """As `Service.ask`, and again after the time that the service asks its caller to wait."""
+async def ask_with_retries(
+    service: Service, session: ClientSession, method: str, path: str, *, talk: Talk | None = None, **more: Any
+) -> Document:
+    """As `Service.ask`, and again after the time that the service asks its caller to wait, which `talk` says."""
+    talk = talk or Talk()
     for _ in range(_ATTEMPTS - 1):
         try:
             return await service.ask(session, method, path, **more)
         except Busy as busy:
-            Talk().say(str(busy))
+            talk.say(str(busy))
             await asyncio.sleep(busy.wait)
     return await service.ask(session, method, path, **more)
 

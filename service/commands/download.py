@@ -147,7 +147,7 @@ def download(requests: Iterable[Request], output: Output, talk: Talk) -> int:
     codes, names = [], _Names()
     for request in requests:
         try:
-            for each in _built(request, talk) if request.more else parts(request):
+            for each in _built(request, talk) if request.more else parts(request, talk):
                 codes.append(_download(each, output, talk, names))
                 if codes[-1] == BROKEN:
                     return BROKEN

@@ -9,6 +9,7 @@ from yarl import URL
 
 from service.commands.answers import ask_with_retries
 from service.commands.client import Document, Interrupted, Service, Usage, as_pairs, why
+from service.commands.talk import Talk
 
 ALL_PARTS = "all"
 
@@ -80,22 +81,23 @@ def together(requests: Sequence[Request]) -> Request:
     return replace(first, more=others)
 
 
-def parts(request: Request) -> Iterator[Request]:
+def parts(request: Request, talk: Talk) -> Iterator[Request]:
     """The request itself, or one for each part of its order."""
     if not request.wants_all_parts:
         yield request
         return
     query = {name: value for name, value in request.query.items() if name != "part"}
-    count = asyncio.run(_count_parts(request))
+    count = asyncio.run(_count_parts(request, talk))
     for number in range(1, count + 1):
         yield replace(request, query={**query, "part": number} if count > 1 else query)
 
 
-async def _count_parts(request: Request) -> int:
+async def _count_parts(request: Request, talk: Talk) -> int:
     service = request.service
     try:
         async with service.session() as session:
-            overview = await ask_with_retries(service, session, "GET", f"v1/orders/{request.order_id}")
+            path = f"v1/orders/{request.order_id}"
+            overview = await ask_with_retries(service, session, "GET", path, talk=talk)
             return max(1, len(overview["parts"]))
     except (ClientError, TimeoutError) as error:
         raise Interrupted(why(error, service.url)) from error

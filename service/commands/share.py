@@ -1,6 +1,7 @@
 """`share`: links to an order's photos for people without a key."""
 
 import argparse
+from collections.abc import Sequence
 from contextlib import suppress
 from urllib.parse import urljoin
 
@@ -66,19 +67,30 @@ def _create(options: argparse.Namespace) -> int:
 def _find(options: argparse.Namespace) -> int:
     service = service_of(options)
 
-    def show(found: Document) -> None:
-        print_table(
-            ("LINK", "ORDER", "NAME", "PHOTOS", "EXPIRES", "PAGE"),
-            (
-                (
-                    *(link[name] for name in ("link_id", "order_id", "name", "total", "expires_at")),
-                    _whole(service, link["page"]),
-                )
-                for link in found["items"]
-            ),
-        )
+    async def work(session: ClientSession) -> int:
+        links: list[Document] = []
+        query: Document | None = {"limit": 200}
+        while query is not None:
+            page = await ask_with_retries(service, session, "GET", "v1/links", params=query)
+            links += page["items"]
+            query = page["next_cursor"] and {**query, "cursor": page["next_cursor"]}
+        print_json({"items": links, "next_cursor": None}) if options.as_json else _print_links(service, links)
+        return ALL
 
-    return ask(options, service, "GET", "v1/links", show, params={"limit": "200"})
+    return answered(service, work)
+
+
+def _print_links(service: Service, links: Sequence[Document]) -> None:
+    print_table(
+        ("LINK", "ORDER", "NAME", "PHOTOS", "EXPIRES", "PAGE"),
+        (
+            (
+                *(link[name] for name in ("link_id", "order_id", "name", "total", "expires_at")),
+                _whole(service, link["page"]),
+            )
+            for link in links
+        ),
+    )
 
 
 def _revoke(options: argparse.Namespace) -> int:

@@ -24,7 +24,7 @@ async def build(service: Service, order_ids: Sequence[str], options: Document, t
     try:
         async with service.session() as session:
             headers = {"Idempotency-Key": uuid4().hex}
-            job = await ask_with_retries(service, session, "POST", "v1/jobs", json=body, headers=headers)
+            job = await ask_with_retries(service, session, "POST", "v1/jobs", talk=talk, json=body, headers=headers)
             try:
                 return await _follow(service, session, job["job_id"], talk)
             except asyncio.CancelledError:

@@ -40,12 +40,15 @@ class WebhookEvents:
         self._notify_others = notify_others
         self._auto_batch = auto_batch
         self._batching: SingleFlight[None] = SingleFlight()
+        self._done: set[str] = set()
+        """Orders that are said to be done, since they were last looked at."""
 
     async def received(self, order_id: str, *, done: bool) -> None:
         """An order has changed; `done`: nothing in it is being processed any more."""
         self._orders.notify(order_id)
         await self._notify_others(order_id)
         if done and self._auto_batch:
+            self._done.add(order_id)
             with suppress(TimeoutError):  # it goes on
                 async with asyncio.timeout(_ANSWER_SECONDS):
                     await self._batching.join(order_id, lambda: self._batch_when_done(order_id), "auto batch")
@@ -56,8 +59,13 @@ class WebhookEvents:
 
     async def _batch_when_done(self, order_id: str) -> None:
         """Start a job with the default options if the order agrees that it is done; one per state of the order."""
+        while order_id in self._done:
+            await self._look(order_id)
+
+    async def _look(self, order_id: str) -> None:
         for delay in _CONFIRM_SECONDS:
             await asyncio.sleep(delay)
+            self._done.discard(order_id)
             try:
                 order = await self._orders.refresh(order_id)
                 if not order.is_final:

@@ -5,6 +5,7 @@ import time
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from yarl import URL
@@ -160,6 +161,18 @@ async def test_a_link_to_one_photo_opens_it_as_it_was_asked_for(
 
     assert [answer.status for answer in answers] == [200, 200]
     assert [request.query["preview"] for request in upstream.requests("a")] == ["false"]
+
+
+@pytest.mark.parametrize("image_id", ["a/b", "a%b", "a b", "ä"])
+async def test_a_photo_of_any_id_is_shared(upstream: FakeUpstream, service: Service, image_id: str) -> None:
+    """As its own address and the page have the id: quoted."""
+    upstream.orders[ORDER] = order([image_id])
+    upstream.images[image_id] = jpeg()
+
+    page = await share(service, f"{IMAGES}/{quote(image_id, safe='')}")
+    answer = await service.ask(f"{page}/images/{quote(image_id, safe='')}")
+
+    assert (answer.status, answer.body) == (200, jpeg())
 
 
 async def test_a_link_keeps_what_a_preset_was_when_it_was_made(

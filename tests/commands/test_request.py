@@ -1,18 +1,22 @@
 """What `download` asks for."""
 
-from typing import Any, ClassVar
+from typing import Any
 
+import pytest
 from aiohttp import ClientSession
 
 from service.commands.client import Busy, Document, Service
 from service.commands.request import ALL_PARTS, Request, parts
+from service.commands.talk import Talk
 from tests.support.samples import ORDER
 
 
 class _Limited(Service):
     """A service that asks its caller to wait, once; its order takes two parts."""
 
-    limits: ClassVar = [Busy("Wait.", wait=0)]
+    def __init__(self, limits: list[Busy]) -> None:
+        super().__init__("http://127.0.0.1:8000")
+        self.limits = limits
 
     async def ask(self, session: ClientSession, method: str, path: str, **more: Any) -> Document:
         if self.limits:
@@ -20,8 +24,10 @@ class _Limited(Service):
         return {"parts": [{}, {}]}
 
 
-def test_a_limit_is_waited_out_before_the_parts_are_known() -> None:
-    """As it is for each part's download."""
-    request = Request(_Limited("http://127.0.0.1:8000"), ORDER, {"part": ALL_PARTS})
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_limit_is_waited_out_before_the_parts_are_known(quiet: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """As it is for each part's download; said unless nothing is to be said."""
+    request = Request(_Limited([Busy("Wait.", wait=0)]), ORDER, {"part": ALL_PARTS})
 
-    assert [each.query["part"] for each in parts(request)] == [1, 2]
+    assert [each.query["part"] for each in parts(request, Talk(quiet=quiet))] == [1, 2]
+    assert capsys.readouterr().err == ("" if quiet else "Wait.\n")

@@ -176,6 +176,27 @@ async def test_events_that_come_together_are_confirmed_once(scene: Scene) -> Non
         assert (scene.looks, scene.batches) == (2, 2)
 
 
+@pytest.mark.parametrize("answers", [[BUSY, BUSY, BUSY], [DONE]])
+async def test_an_event_during_a_look_is_looked_at_anew(scene: Scene, answers: list[Order | Problem]) -> None:
+    """What was seen then, be it at the last look, may be older than what it tells of."""
+    scene.answers = list(answers)
+    scene.gate.clear()
+
+    async with events_of(scene) as events, asyncio.timeout(TIMEOUT):
+        first = asyncio.create_task(events.received(ORDER, done=True))
+        await yield_to_loop()
+        while scene.looks < len(answers):
+            scene.gate.set()  # for this look alone
+            scene.gate.clear()
+            await yield_to_loop()
+        later = asyncio.create_task(events.received(ORDER, done=True))
+        await yield_to_loop()
+        scene.gate.set()
+        await asyncio.gather(first, later)
+
+    assert scene.looks == len(answers) + 1
+
+
 async def test_the_sender_does_not_wait_for_the_batch(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is answered soon; the batch begins all the same."""
     monkeypatch.setattr(webhook_events, "_ANSWER_SECONDS", 0.01)

@@ -62,6 +62,14 @@ async def test_a_list_that_is_begun_again_after_a_lost_answer_is_the_same(lists:
     assert [await lists.begin(OTHER, PLAN, 2.0, anyway=True) for _ in range(2)] == [OTHER] * 2
 
 
+async def test_a_list_that_is_begun_again_behind_another_is_still_there(lists: LiveLists) -> None:
+    """It goes on, and new requests get the other."""
+    await lists.begin(OTHER, PLAN, 2.0, anyway=True)
+
+    assert await lists.begin(ID, PLAN, 1.0, anyway=True) == ID
+    assert await lists.archive_of("k") == OTHER
+
+
 async def test_of_two_builders_the_second_is_refused(lists: LiveLists) -> None:
     """Whatever it wants to add at a position that is taken; the list has only the first one's."""
     await lists.append(ID, 1, [member_entry("me", member(1), 1)])
