@@ -166,8 +166,10 @@ class ImageFetcher:
                 stored = await self._find(image, context, progress)
                 fetched = Fetched(stored, 0) if stored is not None else await self._download(image, context, progress)
             except BaseException as error:
-                await self._close_reservation(progress)
-                progress.lease.release()
+                try:
+                    await self._close_reservation(progress)
+                finally:  # also when it is cancelled once more
+                    progress.lease.release()
                 if isinstance(error, OutOfSpace):
                     self._metrics.image_failures.labels(Reason.STORE_FULL).inc()
                 if not isinstance(error, Exception) or isinstance(error, ImageFailed | NotWanted | OutOfSpace):

@@ -925,6 +925,34 @@ async def test_the_lease_of_a_fetch_that_failed_is_given_back(
     assert given_back == released
 
 
+async def test_the_lease_is_given_back_whatever_becomes_of_the_credit(
+    scene: Scene, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a fetch that failed, which is cancelled while it is noted what it cost."""
+    upstream.images["a"] = 404
+    given_back: list[str] = []
+    noting = asyncio.Event()
+
+    class Leases:
+        async def acquire(self, key: str, *, buys: bool) -> Lease:
+            return Lease(give_back=lambda _: given_back.append(key))
+
+    async def note(_: object) -> None:
+        noting.set()
+        await asyncio.Event().wait()
+
+    parts = scene.parts
+    fetcher = ImageFetcher(parts.client, scene.images, scene.slots, parts.metrics, scene.spending, Leases())
+    monkeypatch.setattr(fetcher, "_close_reservation", note)
+    monkeypatch.setattr("service.images.fetch.GRACE_SECONDS", 0.0)
+    fetch = scene.start(fetcher.fetch(ImageRequest("a.0", "a", Rendition(preview=False)), FetchContext("build")))
+    await noting.wait()
+    await fetcher.close()
+    await asyncio.wait([fetch])
+
+    assert given_back == ["a.0"]
+
+
 async def test_the_lease_of_an_image_that_is_being_kept_outlives_its_fetch(
     scene: Scene, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
