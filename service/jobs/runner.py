@@ -221,6 +221,7 @@ class Attempt:
         self.is_suspect = job.crashes >= _SUSPECT_CRASHES
         """It may be what ends the process."""
         self._suspects = suspects if self.is_suspect else None
+        self._saving = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         if self._suspects is not None:
@@ -263,7 +264,8 @@ class Attempt:
 
     async def _save(self, **changes: Any) -> None:
         self.job = replace(self.job, **changes)
-        await self._engine.save(self.job)
+        async with self._saving:  # else an earlier state could arrive behind a later one
+            await self._engine.save(self.job)
 
     def _release_suspects(self) -> None:
         if self._suspects is not None:

@@ -17,7 +17,7 @@ from service.archives.readers import Readers
 from service.disk import OutOfSpace
 from service.jobs.engine import JobEnded, JobEngine
 from service.jobs.job import Job, Status
-from service.jobs.runner import JobRunner
+from service.jobs.runner import Attempt, JobRunner
 from service.orders.orders import Orders
 from service.problems import ArchiveGone, ArchiveNotFound, BreakerOpen, NoImages, Problem
 from service.reasons import Reason
@@ -568,3 +568,23 @@ async def test_a_job_that_cannot_be_read_ends_with_what_is_wrong(options: dict[s
     assert records.last.error["code"] == "invalid_parameter"
     assert name in records.last.error["detail"]
     assert builds.asked == []
+
+
+async def test_a_later_state_is_kept_behind_an_earlier_one() -> None:
+    """Given one that is slow to arrive: of two calls at once a shared engine may do the second first."""
+    arrived = asyncio.Event()
+
+    class Slow(Records):
+        async def save(self, job: Job) -> None:
+            if job.reached == 1:
+                await arrived.wait()
+            await super().save(job)
+
+    records = Slow()
+    async with Attempt(cast(JobEngine, records), job(crashes=1), asyncio.Lock()) as attempt:
+        noting = [asyncio.create_task(attempt.note_outcomes(reached)) for reached in (1, 2)]
+        await yield_to_loop()
+        arrived.set()
+        await asyncio.gather(*noting)
+
+    assert records.last.reached == 2
