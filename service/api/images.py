@@ -104,7 +104,9 @@ def _headers(plan: Plan, extension: str, options: ImageOptions) -> dict[str, str
 
 _TAG = '"2b7e151628aed2a6abf7158809cf4f3c762e7160f38b4da56a784d9045190cfe"'
 _BODY = {
-    kind: {"schema": {"type": "string", "format": "binary"}} for kind in map(media_type, FORMAT_EXTENSIONS.values())
+    kind: {"schema": {"type": "string", "format": "binary"}}
+    # Unaltered photos (`include=original`) may be what no rendition is.
+    for kind in map(media_type, (*FORMAT_EXTENSIONS.values(), "heic", "heif", "tif"))
 }
 _HEADERS = ("Accept-Ranges", "Content-Disposition", "Content-Length", "ETag")
 CONDITIONS = (

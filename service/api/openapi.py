@@ -101,7 +101,7 @@ _HEADERS_OF_STATUS = {
     401: ("WWW-Authenticate",),
     409: ("Retry-After",),
     416: ("Content-Range",),
-    429: ("Retry-After", *_COUNTED),
+    429: ("Retry-After",),
     503: ("Retry-After",),
 }
 # Whatever is asked: it may be no request, guess at a token, or meet a fault.
@@ -177,15 +177,14 @@ def _tag(route: Route) -> str:
 
 
 def _operation(route: Route, schemas: Schemas) -> Json:
-    counted = _COUNTED if route.counts is not None else ()
-    answers = {str(answer.status): _answer(answer, schemas, counted) for answer in route.answers}
+    answers = {str(answer.status): _answer(answer, schemas) for answer in route.answers}
     responses = dict(sorted((_refusals(problems_of(route)) | answers).items()))
     if route.method == "HEAD":
         for response in responses.values():
             response.pop("content", None)
-    if route.successor:
-        for response in responses.values():
-            response["headers"] |= _named(("Deprecation", "Link"))
+    added = (("Deprecation", "Link") if route.successor else ()) + (_COUNTED if route.counts is not None else ())
+    for response in responses.values():
+        response["headers"] |= _named(added)
     parts = [schemas.parameter(_PATH[name]) for name in route.parts]
     found: Json = {
         "summary": route.summary,
@@ -215,11 +214,11 @@ def _operation(route: Route, schemas: Schemas) -> Json:
     return found
 
 
-def _answer(answer: Answer, schemas: Schemas, counted: tuple[str, ...]) -> Json:
+def _answer(answer: Answer, schemas: Schemas) -> Json:
     content = answer.content
     if isinstance(content, type):
         content = {"application/json": {"schema": schemas.of(content)}}
-    return _response(answer.description, content, (*answer.headers, *(counted if answer.status < 300 else ())))
+    return _response(answer.description, content, answer.headers)
 
 
 def _refusals(problems: Problems) -> Json:

@@ -243,6 +243,26 @@ async def test_every_example_is_answered_as_described(service: Service, operatio
         _assert_described(answer, response)
 
 
+async def test_what_is_not_there_is_answered_as_described(start_service: StartService) -> None:
+    """Given an Autoenhance without the example order: who is refused is told where it stands, too."""
+    service = await start_service(rate_limit="1000/minute", service_api_key=KEY, admin_token=TOKEN)
+    counted = set()
+    for operation in OPERATIONS:
+        answer = await _run(service, operation, CREDENTIALS)
+        _assert_described(answer, operation.facts["responses"][str(answer.status)])
+        if "RateLimit" in answer.headers:
+            counted.add((operation.facts["operationId"], answer.status))
+
+    assert counted >= {("download", 404), ("image", 404), ("overview", 404)}
+
+
+def test_an_unaltered_photo_may_have_a_format_of_its_own() -> None:
+    """Cameras and telephones make others than Autoenhance."""
+    (image,) = (each for each in OPERATIONS if each.facts["operationId"] == "image")
+
+    assert image.facts["responses"]["200"]["content"].keys() > {"image/jpeg", "image/heic", "image/tiff"}
+
+
 async def test_what_a_route_counts_is_counted_and_nothing_else(
     upstream: FakeUpstream, start_service: StartService
 ) -> None:
