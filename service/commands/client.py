@@ -66,7 +66,6 @@ _NOT_ACCEPTED = {
 _FLAGS = {
     r"GET \S*/images/([^\s?]+)\?include=original\S*": r"run the command with --image \1 --include original",
     r"GET \S*[?&]image=([^\s&]+)\S*": r"run the command with --image \1",
-    r"wait=true": "--wait SECONDS",
     r"\bpart=(\d)": r"--part \1",
     r"\bmax_credits\b": "--max-credits",
     r" to the number in `to_buy`": "",

@@ -95,8 +95,9 @@ class Display:
         self._progress.update(self._whole, description="done", total=task.completed)
 
     def _description(self) -> str:
-        of = f" of {self._images}" if self._images is not None else ""
-        return f"image {self._zip.members}{of}"
+        if self._images is None:
+            return f"image {self._zip.members}"
+        return f"image {min(self._zip.members, self._images)} of {self._images}"  # behind them comes the report
 
     def _finish_image(self) -> None:
         if self._image is not None:
