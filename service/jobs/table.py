@@ -130,15 +130,11 @@ def _write(connection: sqlite3.Connection, job: Job) -> None:
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Take over the tables of earlier versions: of those that knew of no delivery, and of those that kept a history of
-    each job, whose own are gone then.
+    """Take over the tables of earlier versions, which kept a history of each job; they are gone then.
 
     Jobs that had ended stay readable, with what their history adds up to; the others begin anew: what they fetched is
     in the store.
     """
-    columns = {row[1] for row in connection.execute("PRAGMA table_info(job_records)")}
-    if "delivery" not in columns:
-        connection.execute("ALTER TABLE job_records ADD COLUMN delivery TEXT")
     names = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     if not {"jobs", "job_changes"} <= names:
         return

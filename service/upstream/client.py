@@ -146,11 +146,7 @@ class Autoenhance:
 
         try:
             with Operation(self._breakers, subject=subject) as operation:
-                while True:
-                    try:
-                        return await once()
-                    except UpstreamFailure as failure:
-                        await retries.pause(failure)
+                return await retries.run(once)
         except CircuitOpen as error:
             raise BreakerOpen(retry_after=error.retry_after) from error
 
