@@ -55,11 +55,14 @@ def taken_off(base: str, make_request: Callable[..., web.BaseRequest]) -> Callab
     """Makes requests without the path, for proxies that leave it on."""
 
     def make(message: Any, *others: Any) -> web.BaseRequest:
-        path: str = message.path
-        if path.partition("?")[0] == base or path.startswith(f"{base}/"):
-            path = path.removeprefix(base)
-            path = path if path.startswith("/") else f"/{path}"
-            message = message._replace(path=path, url=URL(path, encoded=True))
+        asked: str = message.path
+        if asked.partition("?")[0] == base or asked.startswith(f"{base}/"):
+            inside = asked.removeprefix(base)
+            inside = inside if inside.startswith("/") else f"/{inside}"
+            # By its parts: read as an address, what begins with two slashes would name another host.
+            path, _, query = inside.partition("?")
+            url = URL.build(path=path, query_string=query, encoded=True)
+            message = message._replace(path=inside, url=url)
         return make_request(message, *others)
 
     return make if base else make_request

@@ -53,7 +53,11 @@ def checked(kind: type[Document], document: object, context: dict[str, Any] | No
     Raises `InvalidParameter` for the first member that is wrong.
     """
     try:
-        return kind.model_validate_json(json.dumps(document), strict=True, context=context)
+        text = json.dumps(document)
+    except RecursionError:
+        raise InvalidParameter("body", "is nested too deeply") from None
+    try:
+        return kind.model_validate_json(text, strict=True, context=context)
     except ValidationError as error:
         name, reason = next(wrong_values(kind, error, what="member"))
         raise InvalidParameter(name[:64] or "body", reason) from None

@@ -131,7 +131,10 @@ async def stats(request: web.Request) -> web.Response:
 
 async def metrics(request: web.Request) -> web.Response:
     """Every series, in Prometheus's text format or as OpenMetrics (which has the exemplars), as the scraper prefers."""
-    encode, content_type = choose_encoder(",".join(request.headers.getall(hdrs.ACCEPT, [])))
+    try:
+        encode, content_type = choose_encoder(",".join(request.headers.getall(hdrs.ACCEPT, [])))
+    except (TypeError, ValueError):  # a version that is no number
+        encode, content_type = choose_encoder("")
     # On a thread: it reads /proc, and formats some thousand lines.
     body = await asyncio.to_thread(encode, request.app[METRICS].registry)
     response = web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type, hdrs.VARY: hdrs.ACCEPT})

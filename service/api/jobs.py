@@ -110,7 +110,7 @@ async def download(request: web.Request) -> web.StreamResponse:
 
 
 async def describe(request: web.Request) -> web.StreamResponse:
-    return head_of(request, await _result(request))
+    return head_of(request, await _result(request, begin=False))
 
 
 async def repeat_callback(request: web.Request) -> web.Response:

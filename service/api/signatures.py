@@ -14,6 +14,7 @@ from service.api.caller import Caller
 from service.api.keys import SETTINGS
 from service.problems import LinkRefused
 from service.settings import ServiceKey
+from service.single_flight import SingleFlight
 
 # 32 MiB and about a tenth of a second.
 _COST, _BLOCK_SIZE, _MAX_MEMORY = 1 << 15, 8, 64 << 20
@@ -22,6 +23,7 @@ _EXPIRES, _SIGNATURE = "expires", "signature"
 LINK_PARAMETERS = frozenset({_EXPIRES, _SIGNATURE})
 
 _keys: dict[tuple[str, str], bytes] = {}
+_deriving: SingleFlight[bytes] = SingleFlight()
 
 
 async def signing_key(secret: str, purpose: str) -> bytes:
@@ -33,7 +35,8 @@ async def signing_key(secret: str, purpose: str) -> bytes:
     """
     name = (secret, purpose)
     if name not in _keys:
-        _keys[name] = await asyncio.to_thread(_derive, secret, purpose)
+        flight = hashlib.sha256(f"{purpose} {secret}".encode("utf-8", "surrogateescape")).hexdigest()
+        _keys[name] = await _deriving.join(flight, lambda: asyncio.to_thread(_derive, secret, purpose), "derive key")
     return _keys[name]
 
 

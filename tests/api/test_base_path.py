@@ -20,6 +20,7 @@ from tests.api.conftest import FIRST, TOKEN
 from tests.support import jobs
 from tests.support.client import Answer, Service, StartService
 from tests.support.samples import ORDER, jpeg, order
+from tests.support.sending import send
 from tests.support.upstream import FakeUpstream
 
 BASE = "/tools/batch"
@@ -255,7 +256,18 @@ def test_the_path_is_taken_off_what_is_below_it(asked: str, inside: str) -> None
     taken_off("/batch", made.append)(message)  # type: ignore[arg-type]
     taken_off("", made.append)(message)  # type: ignore[arg-type]
 
-    assert made == [Message(inside, URL(inside, encoded=True)), message]
+    path, _, query = inside.partition("?")
+    assert made == [Message(inside, URL.build(path=path, query_string=query, encoded=True)), message]
+
+
+async def test_a_path_names_no_other_host(start_service: StartService) -> None:
+    """A page of that name would be taken for one of ours, which may start jobs."""
+    service = await start_service(base_path="/batch")
+    foreign = {"Origin": "http://evil.example"}
+
+    answer = await send(service, "POST", f"/batch//evil.example/v1/orders/{ORDER}/jobs?preview=false", None, foreign)
+
+    assert answer.status == 404
 
 
 def at(base: str = "", said: str | None = None, peer: str = "10.0.0.1") -> web.Request:

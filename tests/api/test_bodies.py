@@ -55,6 +55,16 @@ def test_what_is_of_another_kind_is_refused_by_name(name: str, value: object) ->
     assert refused.value.extra["parameter"] == name
 
 
+def test_what_is_nested_too_deeply_is_refused() -> None:
+    """To write it takes more of the stack than to read it did."""
+    document: dict[str, Any] = {}
+    for _ in range(100_000):
+        document = {"text": document}
+
+    with pytest.raises(InvalidParameter):
+        checked(Sample, document)
+
+
 @pytest.mark.parametrize("document", [None, [], "x", 3, {"text": "\ud800"}], ids=repr)
 def test_what_is_no_object_of_texts_is_refused(document: object) -> None:
     """400, whatever it is."""

@@ -109,6 +109,14 @@ async def test_metrics_are_told_in_the_form_that_is_asked_for() -> None:
     assert {answer.headers["Vary"] for answer in answers} == {"Accept"}
 
 
+@pytest.mark.parametrize("accept", ["text/plain;version=a", "application/openmetrics-text;version=x.y", ";;,"])
+async def test_a_form_that_nobody_knows_is_the_usual_one(accept: str) -> None:
+    """Whatever a scraper says."""
+    answer = await health.metrics(asked().clone(headers={"Accept": accept}))
+
+    assert answer.headers["Content-Type"].startswith("text/plain")
+
+
 @pytest.mark.parametrize("path", PROBES)
 def test_probes_are_asked_of_every_instance(path: str) -> None:
     """Without a key, a trace, or a line in the log."""

@@ -95,7 +95,7 @@ def asked(
     app[JOBS], app[LIFECYCLE] = cast(Any, known), Lifecycle()
 
     async def by_id(archive_id: str, *, begin: bool) -> str:
-        return f"archive {archive_id}"
+        return f"archive {archive_id}" if begin else f"look at archive {archive_id}"
 
     async def renditions_of(_: str) -> dict[str, Rendition]:
         return {"": Rendition(preview=False)}
@@ -174,6 +174,14 @@ async def test_what_is_complete_can_be_downloaded() -> None:
     job = replace(ended(Job.new(request())), archive_id="a")
 
     assert str(await jobs._result(asked(Known(job)))) == "archive a"
+
+
+async def test_who_asks_about_the_zip_fetches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor what was removed of it since."""
+    monkeypatch.setattr(jobs, "head_of", lambda _, archive: archive)
+    job = replace(ended(Job.new(request())), archive_id="a")
+
+    assert str(await jobs.describe(asked(Known(job)))) == "look at archive a"
 
 
 async def test_a_browser_that_fetches_ahead_buys_nothing() -> None:

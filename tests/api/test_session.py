@@ -89,6 +89,18 @@ async def test_what_cannot_be_a_token_is_a_bad_request(service: Service, token: 
     assert (answer.status, answer.problem["parameter"]) == (400, "token")
 
 
+@pytest.mark.parametrize("key", ["x" * 2000, "ÿ", "wrong"])
+async def test_a_header_without_the_right_key_begins_nothing(start_service: StartService, key: str) -> None:
+    """401, whatever it has; no document is sent with it."""
+    service = await start_service(service_api_key="key-of-a-caller")
+
+    answer = await service.raw(
+        f"POST {SESSION} HTTP/1.1\nHost: {service.url.removeprefix('http://')}\nX-API-Key: {key}\nConnection: close\n\n"
+    )
+
+    assert answer.startswith(b"HTTP/1.1 401 ")
+
+
 async def test_without_a_configured_token_nobody_is_an_administrator(start_service: StartService) -> None:
     """403 for every token and on every route for administrators; an old cookie is worth nothing."""
     headers = await signed_in(await start_service(admin_token=TOKEN))

@@ -1,5 +1,6 @@
 """Signed links: whose they are, and what is wrong with one that was altered. No service runs."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -104,6 +105,21 @@ async def test_a_link_only_reads(method: str, is_one: bool) -> None:
     """Any other request needs a key, whatever is in its address."""
     assert is_link(asked(await link(), method)) is is_one
     assert not is_link(asked(PATH, method))
+
+
+async def test_a_key_is_derived_once_for_all_who_ask_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that is loaded anew after a restart asks for all its photos at the same moment."""
+    derived: list[str] = []
+
+    def derive(secret: str, purpose: str) -> bytes:
+        derived.append(secret)
+        return b"key"
+
+    monkeypatch.setattr(signatures, "_derive", derive)
+    monkeypatch.setattr(signatures, "_keys", {})
+
+    assert await asyncio.gather(*(signing_key("secret", "session") for _ in range(20))) == [b"key"] * 20
+    assert derived == ["secret"]
 
 
 async def test_a_key_is_for_one_purpose_and_one_secret() -> None:
