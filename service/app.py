@@ -71,6 +71,7 @@ from service.upstream.concurrency import DownloadSlots
 from service.upstream.network import AddressGuard, Proxies, open_session
 from service.upstream.retry import RetryPolicy
 from service.upstream.transport import Transport
+from service.upstream.versions import required_version, takes_format
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
@@ -141,9 +142,14 @@ def _load_tracing() -> None:
 def presets(settings: Settings) -> Presets:
     """The renditions that have a name. Raises `InvalidSettings` for an operator's own that cannot be used."""
     try:
-        return read_presets(settings.renditions or {})
+        found = read_presets(settings.renditions or {})
     except ValueError as error:
         raise InvalidSettings(f"RENDITIONS: {error}") from None
+    for name, preset in found.items():
+        if not takes_format(settings.autoenhance_api_version, preset.format):
+            needed = f"AUTOENHANCE_API_VERSION={required_version(preset.format)}"
+            raise InvalidSettings(f"RENDITIONS: {name}: {preset.format} needs {needed} or newer")
+    return found
 
 
 def proxies() -> Proxies:

@@ -184,7 +184,9 @@ class Database:
             with room_needed():
                 self._transact(group)
         except Exception as error:  # handed to whoever waits
-            if isinstance(error, OutOfSpace) and self._reserve.give():
+            # What is not the database's own would take the reserve, and leave it without.
+            is_our_own = isinstance(error, OutOfSpace) and isinstance(error.__cause__, sqlite3.Error)
+            if is_our_own and self._reserve.give():
                 self._commit(group)
             elif len(group) == 1:
                 group[0].error = error

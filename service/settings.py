@@ -163,6 +163,11 @@ Several = Annotated[tuple[T, ...], NoDecode, BeforeValidator(_split)]
 HttpAddress = Annotated[str, AfterValidator(_http_address)]
 
 
+def _at_most_what_is_known(images: int) -> int:
+    """What is beyond would be missing in a ZIP that is said to be complete."""
+    return min(images, 10_000)
+
+
 class Settings(BaseSettings):
     """The service's configuration; a field's name in upper case is its environment variable."""
 
@@ -226,9 +231,11 @@ class Settings(BaseSettings):
     """Images downloaded at once, over all orders. Slow but steady ones, at most five, go on beside them after
     `IMAGE_TIMEOUT`."""
     image_timeout: float = Field(60, gt=0)
-    """Seconds for one image, including all attempts and the pauses between them."""
-    max_images_per_order: int = Field(100, ge=1)
-    """An order with more images is a 413, and is downloaded in parts."""
+    """Seconds for one image, including all attempts and the pauses between them. An attempt is given up when nothing
+    comes for 30 seconds, or at its start for half of this."""
+    max_images_per_order: Annotated[int, AfterValidator(_at_most_what_is_known)] = Field(100, ge=1)
+    """An order with more images is a 413, and is downloaded in parts. More than 10,000 count as 10,000: no more images
+    of an order are known."""
     max_image_bytes: int = Field(512 * MIB, gt=0)
     """A larger image is reported as failed; so is one that takes more than a quarter of the disk space for images."""
     max_credits_per_day: int | None = Field(None, ge=0)
@@ -371,6 +378,8 @@ class Settings(BaseSettings):
         """
         try:
             return cls(**overrides)  # type: ignore[arg-type]  # checked by the model itself
+        except UnicodeDecodeError:
+            raise InvalidSettings(".env: it must be text in UTF-8") from None
         except ValidationError as error:
             found = wrong_values(cls, error, what="setting")
             raise InvalidSettings("\n".join(f"{name.upper()}: {why}" if name else why for name, why in found)) from None

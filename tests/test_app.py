@@ -103,6 +103,14 @@ class TestApplication:
             with pytest.raises(InvalidSettings, match="RENDITIONS"):
                 ask(wrong)
 
+    def test_a_rendition_that_the_api_version_does_not_have_is_named(self) -> None:
+        """Rather than refused to every caller. Without a version only Autoenhance knows."""
+        fine = {"sharp": {"format": "avif"}}
+        presets(settings(renditions=fine, autoenhance_api_version=None))
+
+        with pytest.raises(InvalidSettings, match="RENDITIONS: sharp: avif needs AUTOENHANCE_API_VERSION="):
+            presets(settings(renditions=fine, autoenhance_api_version="2025-05-05"))
+
     async def test_a_stop_is_told_to_all_who_wait(self) -> None:
         """No more traffic is wanted, and streams end."""
         app = create_app(settings())

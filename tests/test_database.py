@@ -1,6 +1,7 @@
 """The database says what is the matter, and is whole again when it is over."""
 
 import asyncio
+import errno
 import os
 import sqlite3
 import stat
@@ -311,11 +312,11 @@ async def test_who_left_keeps_no_other_from_his_answer(tmp_path: Path) -> None:
 async def test_a_full_disk_gives_the_database_its_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What found no room is done once more with it; the next want of room is told."""
     database = await Database.open(tmp_path, [_SCHEMA])
-    wants = iter([OutOfSpace("full"), None, OutOfSpace("full")])
+    wants = iter([True, False, True])
 
     def work(connection: sqlite3.Connection) -> int:
-        if (want := next(wants)) is not None:
-            raise want
+        if next(wants):
+            raise OutOfSpace("full") from sqlite3.OperationalError("full")
         return count(connection)
 
     there = (tmp_path / "reserve").stat().st_blocks
@@ -324,6 +325,20 @@ async def test_a_full_disk_gives_the_database_its_reserve(tmp_path: Path, monkey
         await database.run(work)
 
     assert (there * 512 >= 4 << 20, (tmp_path / "reserve").exists()) == (True, False)
+    await database.close()
+
+
+async def test_the_reserve_is_for_the_database_alone(tmp_path: Path) -> None:
+    """Files for which there is no room do not take it: it could not even be noted that they are gone."""
+    database = await Database.open(tmp_path, [_SCHEMA])
+
+    def write_a_file(_: sqlite3.Connection) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OutOfSpace):
+        await database.run(write_a_file)
+
+    assert (tmp_path / "reserve").exists()
     await database.close()
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -200,6 +201,20 @@ def test_a_setting_has_bounds(name: str) -> None:
     for value in refused:
         with pytest.raises(InvalidSettings, match=f"^{name.upper()}: "):
             _load(name, str(value))
+
+
+def test_a_file_of_settings_is_text_in_utf_8(tmp_path: Path) -> None:
+    """Else it is refused in a line, as any other wrong one."""
+    (tmp_path / ".env").write_bytes(b"ORDER_FRESHNESS=1\n# \xff\n")
+
+    with pytest.raises(InvalidSettings, match="UTF-8"):
+        Settings.load(_env_file=tmp_path / ".env")
+
+
+@pytest.mark.parametrize(("given", "taken"), [(1, 1), (10_000, 10_000), (20_000, 10_000)])
+def test_no_order_has_more_images_than_are_known(given: int, taken: int) -> None:
+    """Of a larger one the first 10,000 are listed: without this a ZIP of them would be complete."""
+    assert Settings.load(_env_file=None, max_images_per_order=given).max_images_per_order == taken
 
 
 def test_nothing_has_to_be_set() -> None:

@@ -11,6 +11,7 @@ from service.archives.plan import Plan
 from service.archives.record import GONE, Record, decode_member, decode_result, encode_member, encode_result
 from service.images.blobs import BlobLost
 from service.images.identity import key_digest
+from service.problems import ArchiveGone
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS archives (
@@ -120,7 +121,11 @@ def _write_results(connection: sqlite3.Connection, archive_id: str, results: Ite
 def insert_members(
     connection: sqlite3.Connection, archive_id: str, first: int, members: Sequence[tuple[Member, int]]
 ) -> None:
-    """Record the members from position `first` on. Raises `BlobLost` when the blob of one is not in the store."""
+    """Record the members from position `first` on.
+
+    Raises `BlobLost` when the blob of one is not in the store, `ArchiveGone` when the archive was dropped meanwhile.
+    """
+    _require_kept(connection, archive_id)
     rows = [
         (archive_id, first + at, *encode_member(*member), member[0].blob.digest) for at, member in enumerate(members)
     ]
@@ -129,7 +134,8 @@ def insert_members(
 
 
 def settle(connection: sqlite3.Connection, archive: Archive, state: State, comment: str, now: float) -> None:
-    """Record that an archive is whole, and which images it holds."""
+    """Record that an archive is whole, and which images it holds. Raises `ArchiveGone` when it was dropped before."""
+    _require_kept(connection, archive.id)
     keys = b"".join(key_digests(result.key for result in archive.results if result.code is None and result.key))
     connection.execute(
         "UPDATE archives SET key = ?, state = ?, results = NULL, comment = ?, settled = ?, used = ? WHERE id = ?",
@@ -138,6 +144,12 @@ def settle(connection: sqlite3.Connection, archive: Archive, state: State, comme
     _write_results(connection, archive.id, archive.results)
     row = archive.id, " ".join(archive.order_ids), keys, now
     connection.execute("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)", row)
+
+
+def _require_kept(connection: sqlite3.Connection, archive_id: str) -> None:
+    """What was dropped has lost its members: with later ones it would look whole."""
+    if connection.execute("SELECT 1 FROM archives WHERE id = ? AND state = ?", (archive_id, GONE)).fetchone():
+        raise ArchiveGone
 
 
 def image_keys(connection: sqlite3.Connection, archive_id: str) -> tuple[list[str], set[bytes]] | None:

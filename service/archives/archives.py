@@ -265,14 +265,16 @@ class Archives:
         if self._catalogue.shared is not None:
             return None
         record = await self._catalogue.find_unfinished(plan.key)
-        if record is None or record.plan.wait != plan.wait or self._catalogue.is_expired(record):
+        if record is None or record.plan.build_key != plan.build_key or self._catalogue.is_expired(record):
             return None
         if not await self._serves(record, plan):
             return None
         archive = self._restore(record)
         if archive.has_report or archive.is_settled or record.id in self._registry.builds:
             return None
-        return None if await self._store.missing(archive.blobs()) else (record, archive)
+        with archive.readers.expected():
+            lost = await self._store.missing(archive.blobs())
+        return None if lost else (record, archive)
 
     async def _first_intact(self, records: Sequence[Record]) -> Archive | None:
         for record in records:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
@@ -17,6 +18,9 @@ from service.images.legacy import StoredKey
 from service.images.requests import ImageRequest
 from service.problems import NothingNew, Problem
 from service.upstream.models import HOPELESS, ImageState, Rendition
+
+# Others are missing in an archive that does not wait for them.
+_FETCHED = frozenset({ImageState.READY, ImageState.UNKNOWN})
 
 
 # No model: there may be thousands, and each would take ten times the memory.
@@ -144,10 +148,15 @@ class Plan(BaseModel):
     def wait_timeout(self) -> float:
         return self.options.wait_timeout if self.options.wait else 0
 
-    @property
+    @cached_property  # of thousands of images, it is asked for several times in a request
     def build_key(self) -> str:
-        """Equal for requests that may share a build: those that wait for images, and those that do not."""
-        return f"{self.key}/wait" if self.wait else self.key
+        """Equal for requests that may share a build: those that wait for images, and those that do not, for which the
+        same images are ready.
+        """
+        if self.wait:
+            return f"{self.key}/wait"
+        left_out = [image.entry for image in self.images if image.state not in _FETCHED]
+        return f"{self.key}/{digest(left_out)}" if left_out else self.key
 
     @property
     def stems(self) -> dict[str, str]:

@@ -70,7 +70,7 @@ class LocalSpending:
         day, limit = today(), self.limit
 
         def count(connection: sqlite3.Connection) -> bool:
-            connection.execute("DELETE FROM credits WHERE day < ?", (_before(day),))
+            connection.execute("DELETE FROM credits WHERE day < ?", (_long_before(day),))
             if limit is not None:
                 known = connection.execute("SELECT 1 FROM credits WHERE day = ? AND key = ?", (day, key)).fetchone()
                 if known is None and _spent(connection, day) >= limit:
@@ -127,9 +127,9 @@ def until_tomorrow() -> float:
     return (midnight - now).total_seconds()
 
 
-def _before(day: str) -> str:
-    """The day before: a download may outlast midnight."""
-    return (datetime.fromisoformat(day) - timedelta(days=1)).date().isoformat()
+def _long_before(day: str) -> str:
+    """A day that no download is of, nor will be once a clock that was set ahead is right again."""
+    return (datetime.fromisoformat(day) - timedelta(days=40)).date().isoformat()
 
 
 def _spent(connection: sqlite3.Connection, day: str) -> int:

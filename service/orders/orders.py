@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from service.orders.schedule import PollSchedule
-from service.problems import UPSTREAM_DOWN, OrderNotFound, Problem, UpstreamError
+from service.problems import UPSTREAM_DOWN, OrderNotFound, Problem, RetryableProblem, UpstreamError
 from service.signal import Signal, wait_at_most
 from service.single_flight import SingleFlight
 from service.telemetry.logs import get_logger
@@ -195,12 +195,17 @@ class OrderWatch:
         """
         polls = self._polls
         if polls.count == self._seen and not polls.was_notified:
-            await wait_at_most(polls.changed.next(), schedule.pause())
+            await wait_at_most(polls.changed.next(), self._pause(schedule))
         if polls.count == self._seen:
             with suppress(Problem):
                 await self._poll()
         self._seen = polls.count
         return self._read(polls.outcome)
+
+    def _pause(self, schedule: PollSchedule) -> float:
+        """Seconds until the next look: as the schedule has it, or as the last refusal asked for."""
+        outcome = self._polls.outcome
+        return schedule.pause(outcome.retry_after if isinstance(outcome, RetryableProblem) else 0.0)
 
     async def next_answer(self) -> None:
         """Wait for the next poll that Autoenhance answers, whoever takes it and whenever."""

@@ -22,8 +22,8 @@ class PollSchedule:
     def is_over(self) -> bool:
         return self._clock() >= self.deadline
 
-    def pause(self) -> float:
-        """Seconds until the next look."""
+    def pause(self, least: float = 0.0) -> float:
+        """Seconds until the next look, not before `least` unless the time is over then."""
         if self._clock() - self._started >= _STEADY_SECONDS:
             self._interval = min(_MAX_INTERVAL, self._interval * _GROWTH)
-        return max(0.0, min(self._interval, self.deadline - self._clock()))
+        return max(0.0, min(max(self._interval, least), self.deadline - self._clock()))

@@ -222,7 +222,8 @@ class _TimeLimit:
         self._is_overtime = False
         self._bytes = 0
         self._set_at = time.monotonic()
-        self.timeout = asyncio.timeout_at(min(self._until, self._set_at + STALL_SECONDS))
+        # Of a first byte that is only now being made more is expected the longer an image may take.
+        self.timeout = asyncio.timeout_at(min(self._until, self._set_at + max(STALL_SECONDS, seconds / 2)))
 
     def moved(self) -> None:
         """Something is coming or about to: the stall begins anew."""

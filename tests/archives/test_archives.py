@@ -490,6 +490,43 @@ class TestById:
         assert (again.id, result) == (archive.id, CacheResult.HIT)
         assert [upstream.calls(image_id) for image_id in "ab"] == [1, 1]
 
+    async def test_one_that_began_when_less_was_ready_does_not_go_on(
+        self, upstream: FakeUpstream, tmp_path: Path
+    ) -> None:
+        """What has become ready since would be missing; what was fetched is not fetched again."""
+        fill_with(upstream, "a", "b", "c")
+        upstream.orders[ORDER] = order([photo("a"), photo("b"), photo("c", status="processing")])
+        archive = await interrupted(upstream, tmp_path / "data")
+        upstream.orders[ORDER] = order(["a", "b", "c"])
+
+        async with open_archives(upstream, tmp_path / "data") as system:
+            again, result = await system.start()
+            await system.read_to_the_end(again)
+
+        assert (again.id != archive.id, result) == (True, CacheResult.MISS)
+        assert (again.downloaded, upstream.calls("a")) == (3, 1)
+
+    async def test_what_is_to_go_on_is_not_swept_meanwhile(
+        self, upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whether its images are here takes a while to tell."""
+        fill_with(upstream, "a", "b")
+        archive = await interrupted(upstream, tmp_path / "data")
+
+        async with open_archives(upstream, tmp_path / "data") as system:
+            kept: list[bool] = []
+            missing = system.images.missing
+
+            async def look(blobs: Any) -> set[str]:
+                kept.append(archive.id in system.registry.live())
+                return await missing(blobs)
+
+            monkeypatch.setattr(system.images, "missing", look)
+            again, _ = await system.start()
+
+        assert again.id == archive.id
+        assert kept[0]
+
     async def test_who_waits_longer_does_not_resume_it(self, upstream: FakeUpstream, tmp_path: Path) -> None:
         """Given a build whose time was nearly over, a request that waits for ten minutes waits for ten minutes."""
         upstream.orders[ORDER] = order([photo("a"), photo("b", status="processing")])

@@ -19,6 +19,7 @@ from service.archives.shared_archives import SharedArchives, TakenOver
 from service.database import Database
 from service.images.blobs import Blob
 from service.images.identity import key_digest
+from service.problems import ArchiveGone
 from service.reasons import Reason
 from tests.support.images import open_store, put
 from tests.support.plans import MOMENT, archive_of, plan_of
@@ -153,6 +154,21 @@ async def test_a_member_whose_blob_is_gone_is_not_recorded(catalogue: Catalogue,
     record = await catalogue.load(archive.id)
     assert record is not None
     assert (recorded, record.members) == (False, ())
+
+
+async def test_what_was_dropped_meanwhile_is_not_gone_on_with(catalogue: Catalogue, blob: Blob) -> None:
+    """Its first members are lost: with later ones it would look whole."""
+    archive = await begun(catalogue, blob)
+    await catalogue.drop(archive.id)
+
+    with pytest.raises(ArchiveGone):
+        await catalogue.append(archive, [(Member("b.jpg", blob, MOMENT, "b"), 1)])
+    with pytest.raises(ArchiveGone):
+        await catalogue.settle(archive, State.COMPLETE, "")
+
+    record = await catalogue.load(archive.id)
+    assert record is not None
+    assert (record.state, record.members) == (GONE, ())
 
 
 async def test_members_keep_their_sequence(catalogue: Catalogue, blob: Blob) -> None:

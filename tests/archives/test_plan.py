@@ -516,6 +516,17 @@ def test_who_waits_has_a_build_of_his_own() -> None:
     assert waiting.build_key != other.build_key
 
 
+@pytest.mark.parametrize("status", ["processing", "waiting", "error"])
+def test_who_asks_when_more_is_ready_has_a_build_of_his_own(status: str) -> None:
+    """One before it reports as missing what is here by now. Those that wait share theirs."""
+    before, now = [photo("a"), photo("b", status=status)], [photo("a"), photo("b")]
+
+    assert plan(before).key == plan(now).key
+    assert plan(before).build_key != plan(now).build_key
+    assert plan(before).build_key == plan(before).build_key
+    assert plan(before, wait=True).build_key == plan(now, wait=True).build_key
+
+
 def test_the_options_key_outlives_changes_of_the_order() -> None:
     """It finds a stale archive; other options, another subset or another order are not that."""
     same = options_key(ORDER, Options())

@@ -31,6 +31,19 @@ def test_what_was_asked_for_longest_ago_leaves_memory_first(monkeypatch: pytest.
     assert [registry.known(archive.id) is archive for archive in archives] == [True, False, True]
 
 
+def test_large_archives_leave_memory_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given room for three members: what is in use, and what was asked for last, stays whatever it has."""
+    monkeypatch.setattr(registry_module, "_RECENT_MEMBERS", 3)
+    registry, archives = Registry(), [archive_of(plan_of("a")) for _ in range(4)]
+    for archive in archives:
+        archive.members = [Mock()] * 2
+    with archives[0].readers.reading():
+        for archive in archives:
+            registry.remember(archive)
+
+    assert [registry.known(archive.id) is archive for archive in archives] == [True, False, False, True]
+
+
 def build_of(archive: Archive, plan: Plan, current: Plan) -> Mock:
     """A build of this archive, planned as `plan`, whose order is now as `current`."""
     return Mock(archive=archive, plan=plan, current=current, deadline=0.0)

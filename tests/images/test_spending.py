@@ -72,6 +72,17 @@ async def test_no_more_than_the_limit_is_given_out(database: Database, calendar:
     assert await credits_today.spent() == 3
 
 
+async def test_a_clock_that_was_set_ahead_loses_no_count(database: Database, calendar: Calendar) -> None:
+    """Given one that is right again: what was spent today still counts."""
+    credits_today = LocalSpending(database, 1)
+    await reserved(credits_today, "a.0")
+    calendar.now += 5 * 86_400
+    await reserved(credits_today, "b.0")
+    calendar.now -= 5 * 86_400
+
+    assert await credits_today.reserve("c.0") is None
+
+
 async def test_an_image_is_counted_once_a_day(database: Database, calendar: Calendar) -> None:
     """Whoever comes again for what may have been bought pays nothing more."""
     credits_today = LocalSpending(database, 1)
@@ -121,15 +132,15 @@ async def test_a_day_is_utc_and_the_next_begins_anew(database: Database, calenda
 
 
 async def test_old_days_are_forgotten(database: Database, calendar: Calendar) -> None:
-    """All but the day before."""
+    """After 40 days."""
     credits_today = LocalSpending(database, None)
-    for day in range(4):
+    for day in (0, 1, 41):
         calendar.now = NOON + day * 86_400
         await credits_today.reserve("a.0")
 
     days = await database.run(lambda connection: connection.execute("SELECT day FROM credits").fetchall())
 
-    assert days == [("2027-01-17",), ("2027-01-18",)]
+    assert days == [("2027-01-16",), ("2027-02-25",)]
 
 
 async def test_a_restart_forgets_nothing(tmp_path: Path, calendar: Calendar) -> None:

@@ -32,6 +32,14 @@ def test_every_two_seconds_at_first_then_ever_less_often() -> None:
     assert pauses[17:-1] == [10.0] * len(pauses[17:-1])
 
 
+def test_who_is_asked_to_wait_longer_waits_longer() -> None:
+    """But not beyond the end; the schedule goes on behind it as before."""
+    clock = FakeClock(0.0)
+    schedule = PollSchedule(100, clock)
+
+    assert [schedule.pause(least) for least in (1, 60, 600, 0)] == [2, 60, 100, 2]
+
+
 def test_a_long_wait_is_few_calls() -> None:
     """Five minutes are 42 looks, not 150."""
     assert len(looks(wait=300)) == 42

@@ -7,7 +7,7 @@ import pytest
 
 from service.orders.orders import Orders
 from service.orders.schedule import PollSchedule
-from service.problems import OrderNotFound, Problem, UpstreamError, UpstreamTimeout
+from service.problems import OrderNotFound, Problem, UpstreamBusy, UpstreamError, UpstreamTimeout
 from service.single_flight import SingleFlight
 from service.upstream.models import Order
 from service.upstream.order_document import parse_order
@@ -26,14 +26,16 @@ class Schedule(PollSchedule):
         super().__init__(deadline=0, clock=lambda: -1)
         self.is_due = is_due
         self.looks_left: int | None = None
+        self.least: list[float] = []
 
     @property
     def is_over(self) -> bool:
         """After so many looks, if any were set."""
         return self.looks_left is not None and self.looks_left <= 0
 
-    def pause(self) -> float:
+    def pause(self, least: float = 0.0) -> float:
         """No time when due, else more than any test takes."""
+        self.least.append(least)
         if self.looks_left is not None:
             self.looks_left -= 1
         return 0 if self.is_due else 10 * TIMEOUT
@@ -116,6 +118,16 @@ async def test_many_make_one_look_at_a_time_also_when_looks_fail(upstream: Upstr
     assert len(upstream.calls) == 4
     outcomes = {tuple(type(outcome) for outcome in waiter.outcomes) for waiter in waiters}
     assert outcomes == {(UpstreamError, UpstreamError, UpstreamError, Order)}
+
+
+async def test_a_refusal_says_when_to_look_again(upstream: Upstream, orders: Orders) -> None:
+    """At the soonest; an answer, or a failure that says nothing, leaves it to the schedule."""
+    upstream.answers = iter([UpstreamBusy(retry_after=60), UpstreamError()])
+    schedule = Schedule(is_due=True)
+
+    await done(Waiter(orders, schedule, is_final))
+
+    assert schedule.least == [0, 60, 0]
 
 
 async def test_a_notify_makes_who_waits_look_at_once(upstream: Upstream, orders: Orders) -> None:
