@@ -334,10 +334,24 @@ ARCHIVES = (
     ),
     Mutant(
         "archives/registry.py",
-        "for oldest in idle[:surplus]:",
-        "for oldest in idle[-surplus:]:",
+        "for archive_id, known in list(self._recent.items()):",
+        "for archive_id, known in reversed(list(self._recent.items())):",
         "the least recently asked archive leaves memory first",
         "tests/archives/test_registry.py",
+    ),
+    Mutant(
+        "archives/archive_index.py",
+        "    _require_kept(connection, archive.id)\n",
+        "",
+        "an archive that was dropped is not settled",
+        "tests/archives/test_catalogue.py",
+    ),
+    Mutant(
+        "archives/plan.py",
+        'return f"{self.key}/{digest(left_out)}" if left_out else self.key',
+        "return self.key",
+        "who asks when more is ready is not given an older build",
+        "tests/archives/test_plan.py",
     ),
     Mutant(
         "archives/build.py",

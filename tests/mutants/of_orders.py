@@ -83,7 +83,7 @@ ORDERS = (
     ),
     Mutant(
         "orders/schedule.py",
-        "max(0.0, min(self._interval, self.deadline - self._clock()))",
+        "max(0.0, min(max(self._interval, least), self.deadline - self._clock()))",
         "max(0.0, self._interval)",
         "the last poll is at the deadline",
         "tests/orders/test_schedule.py",
