@@ -45,6 +45,7 @@ from service.cluster.cluster import Cluster
 from service.database import Database
 from service.images import blob_index, spending
 from service.images.fetch import ImageFetcher
+from service.images.integrity import machine_boot
 from service.images.spending import LocalSpending
 from service.images.store import ImageStore
 from service.jobs import table
@@ -195,10 +196,12 @@ async def components(app: web.Application) -> AsyncIterator[None]:
         app[keys.ORDERS] = orders = Orders(upstream, settings.order_freshness)
         stack.push_async_callback(orders.close)
         shared.listen(orders)
+        catalogue = Catalogue(database, settings.archive_ttl, shared.archives)
+        await stack.enter_async_context(catalogue.building_in(machine_boot()))
         context = BuildContext(
             fetcher,
             images,
-            Catalogue(database, settings.archive_ttl, shared.archives),
+            catalogue,
             orders,
             Generations(database, shared.generations),
             Planner(settings.max_images_per_order, images.has_legacy),

@@ -44,6 +44,8 @@ CREATE INDEX IF NOT EXISTS held_by_age ON held (settled);
 CREATE TABLE IF NOT EXISTS kept (
     archive_id TEXT PRIMARY KEY REFERENCES archives ON DELETE CASCADE, until REAL NOT NULL
 );
+-- Of the machine, in which archives are being built. There is none after a stop in order.
+CREATE TABLE IF NOT EXISTS boots (boot TEXT PRIMARY KEY);
 """
 
 _SELECT = (
@@ -186,6 +188,25 @@ def mark_gone(connection: sqlite3.Connection, archive_id: str, now: float) -> No
         " WHERE id = ?",
         (GONE, now, archive_id),
     )
+
+
+def begin_boot(connection: sqlite3.Connection, boot: str, now: float) -> None:
+    """From here on archives are built in this boot of the machine.
+
+    Of those that another one left unfinished the last entries may be lost, though their bytes were sent: they are gone.
+    """
+    before = {known for (known,) in connection.execute("SELECT boot FROM boots")}
+    if before - {boot}:
+        unfinished = connection.execute("SELECT id FROM archives WHERE state = ?", (State.BUILDING,)).fetchall()
+        for (archive_id,) in unfinished:
+            mark_gone(connection, archive_id, now)
+    connection.execute("DELETE FROM boots")
+    connection.execute("INSERT INTO boots VALUES (?)", (boot,))
+
+
+def end_boot(connection: sqlite3.Connection) -> None:
+    """Nothing is built any more, and all entries are about to be on the disk."""
+    connection.execute("DELETE FROM boots")
 
 
 def sweep(

@@ -2,7 +2,8 @@
 
 import sqlite3
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from uuid import uuid4
 
@@ -27,6 +28,23 @@ class Catalogue:
         self._database = database
         self._ttl = ttl
         self.shared = shared
+
+    @asynccontextmanager
+    async def building_in(self, boot: str | None) -> AsyncIterator[None]:
+        """While the context lasts, archives are built, in this boot of the machine (None: it cannot be told).
+
+        A power cut may take the last entries of their lists. Where nobody else knows these, an archive that it left
+        unfinished is gone: to go on with it could give its id to other bytes than were sent.
+        """
+        if boot is None or self.shared is not None:
+            yield
+            return
+        now = time.time()
+        await self._database.run(lambda connection: archive_index.begin_boot(connection, boot, now), durable=True)
+        try:
+            yield
+        finally:
+            await self._database.run(archive_index.end_boot)
 
     async def begin(self, archive: Archive, plan: Plan) -> None:
         await self._database.run(lambda connection: archive_index.insert(connection, archive, plan))

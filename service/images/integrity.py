@@ -77,6 +77,11 @@ class Integrity:
         return found
 
 
+def machine_boot() -> str | None:
+    """Names the machine's present boot; None where it cannot be told."""
+    return _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else None
+
+
 def boot_id() -> str:
     """Names the machine's present boot; where it cannot be told, this process."""
-    return _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else uuid.uuid4().hex
+    return machine_boot() or uuid.uuid4().hex

@@ -6,6 +6,7 @@ import sqlite3
 import time
 import zipfile
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 
+from service.archives import archive_index
 from service.archives.archive import Archive, State
 from service.archives.options import Options
 from service.archives.plan import Plan
@@ -489,6 +491,38 @@ class TestById:
 
         assert (again.id, result) == (archive.id, CacheResult.HIT)
         assert [upstream.calls(image_id) for image_id in "ab"] == [1, 1]
+
+    @pytest.mark.parametrize(
+        ("boot", "is_orderly", "goes_on"), [("first", False, True), ("second", False, False), ("second", True, True)]
+    )
+    async def test_one_that_a_power_cut_interrupted_is_gone(
+        self,
+        upstream: FakeUpstream,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        boot: str,
+        is_orderly: bool,
+        goes_on: bool,
+    ) -> None:
+        """The last entries of its list may be lost, which a caller has: its id is not given to other bytes. The death
+        of the process loses none, nor does a stop."""
+        fill_with(upstream, "a", "b")
+        if not is_orderly:
+            monkeypatch.setattr(archive_index, "end_boot", lambda _: None)
+        async with open_archives(upstream, tmp_path / "data", concurrency=1, window=1, boot="first") as system:
+            archive, _ = await system.start()
+            with archive.readers.reading():
+                await archive.wait_until(lambda: len(archive.members) == 1)
+            await system.archives.close()
+
+        async with open_archives(upstream, tmp_path / "data", boot=boot) as system:
+            with nullcontext() if goes_on else pytest.raises(ArchiveGone):
+                assert (await system.archives.by_id(archive.id)).id == archive.id
+            again, _ = await system.start()
+            assert (again.id == archive.id) is goes_on
+            await system.read_to_the_end(again)
+
+        assert (again.downloaded, upstream.calls("a")) == (2, 1)
 
     async def test_one_that_began_when_less_was_ready_does_not_go_on(
         self, upstream: FakeUpstream, tmp_path: Path

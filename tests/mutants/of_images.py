@@ -121,8 +121,8 @@ IMAGES = (
     ),
     Mutant(
         "images/fetch.py",
-        "                progress.lease.release()\n",
-        "",
+        "                    progress.lease.release()\n",
+        "                    pass\n",
         "a lease of a failed fetch is given back",
         "tests/images/test_fetch.py",
         "tests/shared/test_once.py",

@@ -96,6 +96,7 @@ async def open_archives(
     attempts: int = 1,
     max_images: int = 100,
     credits_a_day: int | None = None,
+    boot: str | None = None,
 ) -> AsyncIterator[ArchiveSystem]:
     """All of it on this data directory; closed as the service closes it. Every order call goes to upstream."""
     async with AsyncExitStack() as stack:
@@ -114,6 +115,7 @@ async def open_archives(
         stack.push_async_callback(orders.close)
         planner = Planner(max_images, images.has_legacy)
         records = Catalogue(database, ttl)
+        await stack.enter_async_context(records.building_in(boot))
         context = BuildContext(fetcher, images, records, orders, Generations(database), planner, parts.metrics)
         archives = Archives(context, registry, window=window, grace=grace)
         stack.push_async_callback(archives.close)
