@@ -141,7 +141,7 @@ async def changes(service: Service, session: ClientSession, job_id: str) -> Asyn
             async with session.get(service / f"v1/jobs/{job_id}/events", headers=headers) as response:
                 if not response.ok:
                     await refuse(response)
-                async for number, job in _events(response.content):
+                async for number, job in _events(response.content.iter_any()):
                     last, failures = number, 0
                     yield job
                     if job["status"] in _FINAL:
@@ -155,10 +155,10 @@ async def changes(service: Service, session: ClientSession, job_id: str) -> Asyn
         await asyncio.sleep(error.wait if isinstance(error, Interrupted) else failures)
 
 
-async def _events(lines: AsyncIterable[bytes]) -> AsyncIterator[tuple[str, Document]]:
+async def _events(pieces: AsyncIterable[bytes]) -> AsyncIterator[tuple[str, Document]]:
     """The id and the document of each server-sent event."""
     number, data = "", ""
-    async for raw in lines:
+    async for raw in _lines(pieces):
         line = raw.decode().rstrip("\r\n")
         if found := re.fullmatch(r"id: ?(.*)", line):
             number = found[1]
@@ -167,3 +167,16 @@ async def _events(lines: AsyncIterable[bytes]) -> AsyncIterator[tuple[str, Docum
         elif not line and data:
             yield number, json.loads(data)
             data = ""
+
+
+async def _lines(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Lines of any length, which those of the library do not have."""
+    begun: list[bytes] = []
+    async for piece in pieces:
+        *ends, rest = piece.split(b"\n")
+        for end in ends:
+            yield b"".join((*begun, end))
+            begun.clear()
+        begun.append(rest)
+    if last := b"".join(begun):
+        yield last

@@ -21,21 +21,31 @@ DONE = {**QUEUED, "status": "complete", "downloaded": 3, "total": 3}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-async def lines(*parts: bytes) -> AsyncIterator[bytes]:
-    for part in parts:
-        for line in part.splitlines(keepends=True):
-            yield line
+async def pieces(content: bytes, size: int) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), size):
+        yield content[start : start + size]
 
 
+@pytest.mark.parametrize("size", [1, 7, 1_000])
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-async def test_events_are_read_by_the_standard(end: bytes) -> None:
-    """Comments and unknown fields are passed over, data over several lines is one; what has no end is none."""
+async def test_events_are_read_by_the_standard(end: bytes, size: int) -> None:
+    """Comments and unknown fields are passed over, data over several lines is one; what has no end is none.
+
+    Wherever a connection cuts them.
+    """
     sent = (
         b'retry: 2000\n\n: still here\n\nevent: status\nid: 3\ndata: {"a":\ndata:1}\n\n'
         b'id:4\n\ndata: {}\n\ndata: {"b": 2}\n'
     ).replace(b"\n", end)
 
-    assert [event async for event in _events(lines(sent))] == [("3", {"a": 1}), ("4", {})]
+    assert [event async for event in _events(pieces(sent, size))] == [("3", {"a": 1}), ("4", {})]
+
+
+async def test_a_letter_that_comes_in_two_pieces_is_one() -> None:
+    """Each is read when its line is whole."""
+    sent = 'id: 1\ndata: {"a": "東"}\n\n'.encode()
+
+    assert [event async for event in _events(pieces(sent, 1))] == [("1", {"a": "東"})]
 
 
 @pytest.mark.parametrize(
@@ -108,6 +118,16 @@ async def test_a_stream_that_breaks_off_is_taken_up_behind_its_last_event() -> N
 
     assert await followed.follow() == [QUEUED, QUEUED, DONE]
     assert followed.began == [None, "2", "2"]
+
+
+async def test_a_change_may_be_of_any_length() -> None:
+    """As that of a job of very many orders is: longer than any line that the library reads."""
+    reason = "x" * 3_000_000
+    long = {**DONE, "orders": [{"order_id": "o", "code": "order_empty", "reason": reason}]}
+
+    (job,) = await Followed(frames((1, long))).follow()
+
+    assert job == long
 
 
 async def test_it_is_given_up_when_nothing_comes_any_more(pauses: list[float]) -> None:
