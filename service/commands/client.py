@@ -35,8 +35,8 @@ URL_VARIABLE = "AUTOENHANCE_BATCH_URL"
 KEY_VARIABLES = ("AUTOENHANCE_BATCH_KEY", "SERVICE_API_KEY")
 TOKEN_VARIABLES = ("AUTOENHANCE_BATCH_ADMIN_TOKEN", "ADMIN_TOKEN")
 
-# Seconds without a byte after which a request is given up; the first byte may wait for images.
-_STALL = 120.0
+# Without a byte for so long a request is given up; its first byte may wait for images.
+STALL_SECONDS = 120.0
 _CONNECT_SECONDS = 10.0
 # A longer `Retry-After` is not waited out.
 MAX_WAIT_SECONDS = 600
@@ -96,6 +96,10 @@ class Busy(Interrupted):
     """The service asks its caller to wait, which is no failure."""
 
 
+class Building(Busy):
+    """It asks so because what is wanted of an archive is not there yet."""
+
+
 class Usage(Exception):
     """What is wrong with the command itself, so that running it again would not help."""
 
@@ -133,10 +137,11 @@ class Service:
         return is_upgrade or url.origin() == own.origin()
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[ClientSession]:
+    async def session(self, patience: float = 0.0) -> AsyncIterator[ClientSession]:
         """Connections that carry what the service asks its callers for.
 
-        What answers lack that this version expects is raised as `Refused`.
+        It may be silent for `patience` seconds more before a request is given up. What answers lack that this version
+        expects is raised as `Refused`.
         """
         headers = {}
         if self.api_key:
@@ -151,7 +156,7 @@ class Service:
                     request.headers.pop(name, None)
             return await send(request)
 
-        timeout = ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_STALL)
+        timeout = ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=STALL_SECONDS + patience)
         async with ClientSession(timeout=timeout, headers=headers, middlewares=(keep,)) as session:
             try:
                 yield session
@@ -245,7 +250,8 @@ async def refuse(response: ClientResponse) -> None:
         raise Interrupted(f"A proxy answered with status {response.status}: it does not reach the service.", wait=3)
     wait = whole_number(response.headers.get("Retry-After"))
     if response.status == 503 and code == "still_building" and wait is not None:
-        raise Interrupted(detail, wait=wait)
+        wait = min(wait, MAX_WAIT_SECONDS)
+        raise Building(f"The archive is still being built. The service asks to wait {wait} s.", wait=wait)
     if response.status == 429 and wait is not None and wait <= MAX_WAIT_SECONDS:
         raise Busy(f"The service asks to wait {wait} s: too many requests.", wait=wait)
     if "title" in problem:

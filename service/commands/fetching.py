@@ -1,13 +1,16 @@
 """One archive, fetched from a running service: with progress, resumed when interrupted, verified in the end."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import ClientError, ClientResponse, ClientSession
 
+from service.commands import client
 from service.commands.client import (
+    Building,
     Busy,
     Document,
     Interrupted,
@@ -26,6 +29,8 @@ from service.commands.talk import Talk
 
 _ATTEMPTS = 5
 _CHUNK = 256 * 1024
+# How long all images of an archive may take before its first byte: nothing else would tell that the service is gone.
+_STRICT_SECONDS = 3600.0
 
 
 class NothingNew(Exception):
@@ -45,23 +50,25 @@ async def fetch(request: Request, part: Partial, display: Display, talk: Talk) -
     """Download until the partial file is the whole archive, and verified.
 
     Raises `Refused`, or `Interrupted` when it was interrupted too often without progress, or nobody answers at all.
+    A build that goes on counts as an interruption only after the wait that was asked for.
     """
-    async with request.service.session() as session:
+    patience = request.wait + (_STRICT_SECONDS if request.is_strict else 0.0)
+    waits_until = time.monotonic() + request.wait
+    async with request.service.session(patience) as session:
         part.load()
         failures, was_reached = 0, False
         while True:
             before = part.size
             try:
                 return await _attempt(session, request, part, display, talk)
-            except Busy as error:
-                was_reached = True
-                talk.say(str(error))
-                await asyncio.sleep(error.wait)
             except (Interrupted, ClientError, TimeoutError) as error:
                 was_reached = was_reached or not is_unreachable(error)
-                failures = 1 if part.size > before else failures + 1
-                if failures >= _ATTEMPTS or not was_reached:
-                    raise Interrupted(why(error, request.service.url)) from error
+                if isinstance(error, Busy) and not (isinstance(error, Building) and time.monotonic() >= waits_until):
+                    talk.say(str(error))
+                else:
+                    failures = 1 if part.size > before else failures + 1
+                    if failures >= _ATTEMPTS or not was_reached:
+                        raise Interrupted(why(error, request.service.url)) from error
                 await asyncio.sleep(error.wait if isinstance(error, Interrupted) else failures)
 
 
@@ -86,11 +93,13 @@ async def _attempt(session: ClientSession, request: Request, part: Partial, disp
         if "X-Archive-Id" not in response.headers:
             address = request.service.url
             raise Refused(f"{address} answered, but not with an archive. Is --url the URL of the service?")
-        await _receive(response, part, display, talk)
+        stall = client.STALL_SECONDS + (0.0 if request.is_strict else request.wait)
+        await _receive(response, part, display, talk, stall)
         return await _finish(session, part, request, response.headers, display, talk)
 
 
-async def _receive(response: ClientResponse, part: Partial, display: Display, talk: Talk) -> None:
+async def _receive(response: ClientResponse, part: Partial, display: Display, talk: Talk, stall: float) -> None:
+    """Write the body into the partial file. Raises `TimeoutError` after `stall` seconds without a byte."""
     part.total = whole_number(response.headers.get("X-Total-Images"))
     resumed = part.size if response.status == 206 else 0
     display.restart()
@@ -102,7 +111,7 @@ async def _receive(response: ClientResponse, part: Partial, display: Display, ta
     length = response.content_length
     display.expect(part.total, None if length is None else resumed + length)
     with await asyncio.to_thread(part.path.open, "ab" if resumed else "wb") as file:
-        async for chunk in response.content.iter_chunked(_CHUNK):
+        while chunk := await asyncio.wait_for(response.content.read(_CHUNK), stall):
             await asyncio.to_thread(file.write, chunk)
             display.feed(chunk)
 

@@ -13,6 +13,9 @@ from service.commands.talk import Talk
 
 ALL_PARTS = "all"
 
+_LONGEST_WAIT = 3600.0
+"""For which the service can be asked."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -60,6 +63,16 @@ class Request:
         """Equal for requests whose partial file can be resumed; no key in it."""
         orders = " ".join(self.more)
         return f"{replace(self, job=None).url} {orders}".rstrip()
+
+    @property
+    def wait(self) -> float:
+        """Seconds for which the service may wait for images between two bytes."""
+        return 0.0 if self.job is not None else max(0.0, min(self.query.get("wait_timeout", 0.0), _LONGEST_WAIT))
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether all images are to be there before the first byte."""
+        return self.job is None and self.query.get("on_failure") == "strict"
 
     @property
     def wants_all_parts(self) -> bool:
