@@ -190,7 +190,7 @@ class _Names:
 def _download(request: Request, output: Output, talk: Talk, names: _Names) -> int:
     part: Partial | None = None
     try:
-        with output.partial_file(request.label) as path, only_run(path):
+        with output.partial_file(request.partial_name) as path, only_run(path):
             part = Partial(path, request.identity)
             with Display(talk.console, visible=talk.progress) as display:
                 fetched = asyncio.run(fetch(request, part, display, talk))

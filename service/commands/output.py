@@ -50,16 +50,16 @@ class Output:
         return self.is_stdout or (self.name is not None and _is_special(Path(self.name)))
 
     @contextmanager
-    def partial_file(self, order_id: str) -> Iterator[Path]:
+    def partial_file(self, name: str) -> Iterator[Path]:
         """The path that the bytes are collected at until all are here.
 
         Beside the file, where the next run finds it; for a stream in a temporary folder, which goes at the end.
         """
         if self.is_stream:
             with tempfile.TemporaryDirectory(prefix="autoenhance-batch-") as folder:
-                yield Path(folder) / f"{order_id}.zip.part"
+                yield Path(folder) / f"{name}.zip.part"
         else:
-            target = _resolved(self._target(f"{order_id}.zip"))
+            target = _resolved(self._target(f"{name}.zip"))
             yield target.with_name(target.name + ".part")
 
     def deliver(self, finished: Path, suggested_name: str) -> Path | None:

@@ -32,8 +32,13 @@ class Request:
 
     @property
     def label(self) -> str:
-        """What its files are called until the service has named them."""
+        """What its file is called where the service does not name it."""
         return f"{self.order_id}-and-{len(self.more)}-more" if self.more else self.order_id
+
+    @property
+    def partial_name(self) -> str:
+        """What its partial file is called: as that of no other part, which another run may have left unfinished."""
+        return f"{self.label}-part-{self.query['part']}" if "part" in self.query else self.label
 
     @property
     def orders(self) -> list[str]:
@@ -102,7 +107,7 @@ def parts(request: Request, talk: Talk) -> Iterator[Request]:
     query = {name: value for name, value in request.query.items() if name != "part"}
     count = asyncio.run(_count_parts(request, talk))
     for number in range(1, count + 1):
-        yield replace(request, query={**query, "part": number} if count > 1 else query)
+        yield replace(request, query={**request.query, "part": number} if count > 1 else query)
 
 
 async def _count_parts(request: Request, talk: Talk) -> int:

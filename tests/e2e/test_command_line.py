@@ -485,6 +485,26 @@ async def test_an_order_is_downloaded_in_its_parts(
     assert images_in(tmp_path / "second.zip").keys() == {"c.jpg"}
 
 
+async def test_a_part_is_gone_on_with_though_another_comes_first(
+    upstream: FakeUpstream, start_service: StartService, tmp_path: Path
+) -> None:
+    """A rerun of `--part all` begins with part 1, and keeps what there is of part 2."""
+    service = await start_service(max_images_per_order=1)
+    second = await service.download(part="2")
+    name = f"{ORDER}-part-2.zip.part"
+    (tmp_path / name).write_bytes(second.body[:1_500])
+    note = {
+        "identity": f"{service.url}/v1/orders/{ORDER}/images?part=2",
+        "archive_id": second.headers["X-Archive-Id"],
+    }
+    (tmp_path / f"{name}.json").write_text(json.dumps(note))
+
+    ended = await download(service, tmp_path, "--part", "all")
+
+    assert (ended.code, "Resuming at byte 1,500." in ended.errors) == (0, True), ended.errors
+    assert sorted(files_in(tmp_path)) == [f"12 Harbour Lane part {number}.zip" for number in (1, 2)]
+
+
 async def test_that_nothing_is_new_is_told_as_a_zip_is(service: Service, tmp_path: Path) -> None:
     """Programs find every member that they look for; there is no file."""
     earlier = await service.download()
