@@ -115,10 +115,7 @@ class Service:
     @classmethod
     def of(cls, url: str | None, api_key: str | None, admin_token: str | None = None) -> "Service":
         """From flags, else from the environment. Raises `Usage`."""
-        url = url or os.environ.get(URL_VARIABLE) or DEFAULT_URL
-        parts = hosts.split(url)
-        if parts is None or parts.scheme not in ("http", "https") or not _can_be_looked_up(parts.hostname or ""):
-            raise Usage(f"--url: {url} is not a URL such as {DEFAULT_URL}.")
+        url = _checked(url, "--url") if url else _of_variable() or DEFAULT_URL
         key = _secret(api_key) or _first_key(_of_environment(KEY_VARIABLES))
         token = _secret(admin_token) or _of_environment(TOKEN_VARIABLES)
         for flag, secret in (("--api-key", key), ("--admin-token", token)):
@@ -134,7 +131,7 @@ class Service:
         """Whether an address is the service's own, or the same host's over https instead of http."""
         own = URL(self.url)
         is_upgrade = url.host == own.host and (own.scheme, url.scheme) == ("http", "https")
-        return is_upgrade or url.origin() == own.origin()
+        return is_upgrade or (url.scheme, url.host, url.port) == (own.scheme, own.host, own.port)
 
     @asynccontextmanager
     async def session(self, patience: float = 0.0) -> AsyncIterator[ClientSession]:
@@ -180,7 +177,8 @@ class Service:
 def read_order(text: str, url: str | None) -> tuple[str, str | None]:
     """An order's id, and the service's address: `text` is an id, or an address of the page or the API with one in it.
 
-    A `url` that was given wins. An address at Autoenhance names the order alone. Raises `Usage`.
+    A `url` that was given wins. An address at Autoenhance names the order alone. Raises `Usage`, also where the
+    environment names a service at another place: its keys would go to whatever was pasted.
     """
     if is_order_id(text):
         return text.lower(), url
@@ -190,8 +188,14 @@ def read_order(text: str, url: str | None) -> tuple[str, str | None]:
         raise Usage(f"{text[:200]} is neither an order id (a UUID) nor the address of an order.")
     if re.search(r"(?:^|\.)autoenhance\.ai$", parts.hostname or ""):
         return found, url
+    if url:
+        return found, url
     base = re.sub(r"(?:/v1)?/orders/.*", "", parts.path).rstrip("/")
-    return found, url or f"{parts.scheme}://{parts.netloc}{base}"
+    pasted = _checked(f"{parts.scheme}://{parts.netloc}{base}", "ORDER")
+    ours = _of_variable()
+    if ours is not None and not Service(ours).is_at(URL(pasted)):
+        raise Usage(f"ORDER is at {URL(pasted).origin()}, but {URL_VARIABLE} is {ours}: give --url to choose.")
+    return found, pasted
 
 
 def given(**query: Any) -> dict[str, Any]:
@@ -203,6 +207,20 @@ def as_pairs(query: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Query parameters as an address has them: each value of several by itself."""
     each = ((name, one) for name, value in query.items() for one in (value if isinstance(value, list) else [value]))
     return [(name, str(one).lower() if isinstance(one, bool) else str(one)) for name, one in each]
+
+
+def _of_variable() -> str | None:
+    """The service's address as the environment has it. Raises `Usage`."""
+    url = os.environ.get(URL_VARIABLE)
+    return _checked(url, URL_VARIABLE) if url else None
+
+
+def _checked(url: str, given_as: str) -> str:
+    """The address itself. Raises `Usage` when there can be no service."""
+    parts = hosts.split(url)
+    if parts is None or parts.scheme not in ("http", "https") or not _can_be_looked_up(parts.hostname or ""):
+        raise Usage(f"{given_as}: {url} is not a URL such as {DEFAULT_URL}.")
+    return url
 
 
 def _of_environment(names: Iterable[str]) -> str | None:

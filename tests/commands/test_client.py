@@ -61,6 +61,54 @@ def test_an_order_is_named_by_its_id_or_by_an_address_with_it(text: str, url: st
 
 
 @pytest.mark.parametrize(
+    ("address", "origin"),
+    [
+        (f"https://elsewhere.example/?order={ORDER}", "https://elsewhere.example"),
+        (f"http://batch.example.com/?order={ORDER}", "http://batch.example.com"),
+        (f"https://batch.example.com:8443/batch/v1/orders/{ORDER}", "https://batch.example.com:8443"),
+        (f"https://batch.example.com@elsewhere.example/?order={ORDER}", "https://elsewhere.example"),
+    ],
+)
+def test_a_pasted_address_elsewhere_gets_no_key_of_the_service_that_is_set(
+    monkeypatch: pytest.MonkeyPatch, address: str, origin: str
+) -> None:
+    """Which of the two is meant, only the caller knows."""
+    monkeypatch.setenv("AUTOENHANCE_BATCH_URL", "https://batch.example.com")
+    told = f"ORDER is at {origin}, but AUTOENHANCE_BATCH_URL is https://batch.example.com: give --url to choose."
+
+    with pytest.raises(Usage, match=f"^{re.escape(told)}$"):
+        read_order(address, None)
+    assert read_order(address, "https://elsewhere.example") == (ORDER, "https://elsewhere.example")
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        (ORDER, None),
+        (f"https://app.autoenhance.ai/orders/{ORDER}", None),
+        (f"http://batch.example.com/?order={ORDER}", "http://batch.example.com"),
+        (f"http://BATCH.example.com:80/batch/?order={ORDER}", "http://BATCH.example.com:80/batch"),
+        (f"https://batch.example.com/?order={ORDER}", "https://batch.example.com"),
+    ],
+)
+def test_a_pasted_address_at_the_service_that_is_set_is_taken(
+    monkeypatch: pytest.MonkeyPatch, address: str, url: str | None
+) -> None:
+    """Over https too, as many proxies lead there; with its path."""
+    monkeypatch.setenv("AUTOENHANCE_BATCH_URL", "http://batch.example.com")
+
+    assert read_order(address, None) == (ORDER, url)
+
+
+def test_a_wrong_url_that_is_set_is_told_of_a_pasted_address_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be said to be there."""
+    monkeypatch.setenv("AUTOENHANCE_BATCH_URL", "nowhere")
+
+    with pytest.raises(Usage, match=r"^AUTOENHANCE_BATCH_URL: nowhere is not a URL such as"):
+        read_order(f"https://batch.example.com/?order={ORDER}", None)
+
+
+@pytest.mark.parametrize(
     "text", ["", "nonsense", "../../etc", "https://batch.example.com/", f"ftp://x/{ORDER}", "http://["]
 )
 def test_what_names_no_order_is_a_wrong_command(text: str) -> None:
@@ -100,7 +148,7 @@ def test_the_environment_says_where_and_who(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("url", ["nowhere", "ftp://x", "http://example..com", f"http://{'x' * 64}.example"])
 def test_what_no_host_can_be_called_is_a_wrong_url(url: str) -> None:
     """It is repeated; the look-up of such a name would raise."""
-    with pytest.raises(Usage, match="is not a URL such as"):
+    with pytest.raises(Usage, match=f"^--url: {re.escape(url)} is not a URL such as"):
         Service.of(url, None)
 
 
@@ -220,6 +268,7 @@ async def test_a_redirect_to_another_host_that_wants_the_key_is_told() -> None:
     ("service", "address", "is_there"),
     [
         ("http://batch.example", "http://batch.example/v1/stats", True),
+        ("http://batch.example:80", "http://batch.example/v1/stats", True),
         ("http://batch.example", "https://batch.example/v1/stats", True),
         ("http://batch.example:8000", "https://batch.example/v1/stats", True),
         ("https://batch.example", "http://batch.example/v1/stats", False),
@@ -230,5 +279,5 @@ async def test_a_redirect_to_another_host_that_wants_the_key_is_told() -> None:
     ],
 )
 def test_over_https_the_same_host_is_the_service_too(service: str, address: str, *, is_there: bool) -> None:
-    """Many proxies lead from http there; never back, and to no other port."""
+    """Many proxies lead from http there; never back, and to no other port, whether it is named or not."""
     assert Service(service).is_at(URL(address)) is is_there
