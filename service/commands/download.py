@@ -68,7 +68,10 @@ def add_download(commands: Commands) -> None:
     download.add_argument("--scale", type=float, metavar="0-1", help="factor of width and height")
     download.add_argument("--full-size", action="store_true", help="full size instead of previews: SPENDS CREDITS")
     download.add_argument(
-        "--max-credits", type=int, metavar="N", help="refuse to buy more images than this, a credit each"
+        "--max-credits",
+        type=int,
+        metavar="N",
+        help="refuse to buy more images than this, a credit each; each ZIP counts by itself (several orders, parts)",
     )
     download.add_argument("--dev-mode", action="store_true", help="no credits, watermarked")
     download.add_argument(

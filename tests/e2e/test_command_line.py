@@ -210,6 +210,17 @@ async def test_too_many_credits_are_refused_before_they_are_spent(
     assert upstream.image_calls == 0
 
 
+async def test_each_zip_may_cost_so_many_credits(upstream: FakeUpstream, service: Service, tmp_path: Path) -> None:
+    """As the help says: of several orders each."""
+    upstream.orders |= {ORDER: order(["a"]), OTHER_ORDER: order(["b"])}
+
+    ended = await download(service, tmp_path, "--full-size", "--max-credits", "1", orders=(ORDER, OTHER_ORDER))
+    told = await run("download", "--help", folder=tmp_path)
+
+    assert (ended.code, upstream.image_calls) == (0, 2), ended.errors
+    assert "each ZIP counts by itself" in " ".join(told.output.split())
+
+
 class Breaking:
     """A middleman that breaks the first connections in the middle of the archive, as a bad network does."""
 
