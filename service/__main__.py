@@ -16,7 +16,8 @@ from service.commands.jobs import add_jobs
 from service.commands.refusal import refuse
 from service.commands.share import add_share
 from service.commands.show import add_report, add_show
-from service.commands.talk import USAGE
+from service.commands.stopping import like_ctrl_c
+from service.commands.talk import STOPPED, USAGE, forget
 from service.commands.upload import add_upload
 
 _EPILOG = """\
@@ -41,6 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # names may have letters that its encoding does not have
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.run in (_serve, _sandbox):  # which take signals themselves
+        return _ended(options)
+    with like_ctrl_c() as stop:
+        return stop.exit_code(_ended(options))
+
+
+def _ended(options: argparse.Namespace) -> int:
+    """The exit code of the command that was parsed."""
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         code = run(options)
@@ -49,20 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Usage as error:
         return refuse(error, code=USAGE)
     except KeyboardInterrupt:
-        return 130
+        return STOPPED
     except BrokenPipeError:  # of a reader that has seen enough
-        _forget_output()
+        forget(sys.stdout)
         return 0
     except OSError as error:
         if error.errno != errno.ENOSPC or error.filename is not None:
             raise
-        _forget_output()
+        forget(sys.stdout)
         return refuse(f"The output could not be written: {error.strerror}.")
-
-
-def _forget_output() -> None:
-    """What is left of it is flushed into nothing."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

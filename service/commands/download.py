@@ -33,7 +33,7 @@ exit codes:
   2  the command line or a setting is wrong
   3  the ZIP is valid, but some images are missing; they are listed
   4  the service refused the request; the message says why
-130  Ctrl-C; run the same command again to resume it
+130  Ctrl-C; run the same command again to resume it (143: SIGTERM, 129: SIGHUP)
 With several orders, the highest one.
 """
 

@@ -1,8 +1,10 @@
 """What commands say, to people and to programs, and how they end."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TextIO
 
 from rich.console import Console
 
@@ -39,3 +41,10 @@ class Talk:
         """For programs."""
         if self.as_json:
             print(json.dumps(document), flush=True)
+
+
+def forget(stream: TextIO) -> None:
+    """What is left of an output that takes nothing any more is flushed into nothing, and so is all that follows."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

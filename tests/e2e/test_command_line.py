@@ -655,15 +655,24 @@ async def test_a_limit_of_hours_is_not_waited_out(tmp_path: Path) -> None:
     assert (ended.code, "rate_limited" in ended.errors) == (4, True)
 
 
+@pytest.mark.parametrize(
+    ("sign", "ignored", "code"),
+    [
+        (signal.SIGINT, "HUP", 130),
+        (signal.SIGTERM, "HUP", 143),
+        (signal.SIGTERM, "INT", 143),
+        (signal.SIGHUP, "INT", 129),
+    ],
+)
 async def test_ctrl_c_leaves_what_the_next_run_resumes(
-    upstream: FakeUpstream, service: Service, tmp_path: Path
+    upstream: FakeUpstream, service: Service, tmp_path: Path, sign: signal.Signals, ignored: str, code: int
 ) -> None:
-    """It says so, and the next run says at which byte."""
+    """It says so, and the next run says at which byte. So do SIGTERM and SIGHUP, also where SIGINT is ignored."""
     upstream.images["a"] = jpeg(1, 600_000)
     gate = upstream.hold("b")
     process = await asyncio.create_subprocess_exec(
         # Where tests run in the background of a shell, SIGINT is ignored.
-        *(require_tool("env"), "--default-signal=INT"),
+        *(require_tool("env"), "--default-signal=INT,HUP", f"--ignore-signal={ignored}"),
         *(sys.executable, "-m", "service", "download", ORDER, "--url", service.url, "-o", "house.zip"),
         cwd=tmp_path,
         env=clean_environment(),
@@ -673,13 +682,13 @@ async def test_ctrl_c_leaves_what_the_next_run_resumes(
     async with asyncio.timeout(TIMEOUT):
         while not part.exists() or part.stat().st_size < 600_000:  # noqa: ASYNC110  # a folder announces nothing
             await asyncio.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sign)
     _, errors = await process.communicate()
     size = part.stat().st_size
     gate.set()
     again = await download(service, tmp_path, "-o", "house.zip")
 
-    assert process.returncode == 130
+    assert process.returncode == code
     assert b"Interrupted. Run the same command again to resume the download." in b" ".join(errors.split())
     assert b"Traceback" not in errors
     assert again.code == 0, again.errors
