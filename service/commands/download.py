@@ -147,17 +147,17 @@ def download(requests: Iterable[Request], output: Output, talk: Talk) -> int:
     if talk.as_json and output.is_stdout:
         talk.fail("--json and -o - both write to standard output. Choose one.")
         return USAGE
-    codes, names = [], _Names()
+    codes, names = [ALL], _Names()
     for request in requests:
         try:
             for each in _built(request, talk) if request.more else parts(request, talk):
                 codes.append(_download(each, output, talk, names))
                 if codes[-1] == BROKEN:
-                    return BROKEN
+                    return max(codes)
         except Refused as refusal:
             codes.append(_refused(request, refusal, talk))
         except Interrupted as error:
-            return _interrupted(request, str(error), talk)
+            return max(*codes, _interrupted(request, str(error), talk))
         except KeyboardInterrupt:
             talk.fail(f"Interrupted. Run the same command again{_purpose(output)}.")
             return STOPPED

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TextIO
@@ -40,7 +41,10 @@ class Talk:
     def tell(self, document: Mapping[str, object]) -> None:
         """For programs."""
         if self.as_json:
-            print(json.dumps(document), flush=True)
+            try:
+                print(json.dumps(document), flush=True)
+            except BrokenPipeError:  # of a reader that has seen enough; the ZIPs are wanted all the same
+                forget(sys.stdout)
 
 
 def forget(stream: TextIO) -> None:
