@@ -24,7 +24,12 @@ class Stop:
         return 128 + self._by if code == STOPPED else code
 
     def on_signal(self, number: int, _: FrameType | None) -> None:
-        """Have done what Ctrl-C does at this moment: asyncio and `demo --keep` take it over for a while."""
+        """Have done what Ctrl-C does at this moment: asyncio and `demo --keep` take it over for a while.
+
+        Once: the end of a session sends several, and a second Ctrl-C would cut off what the first began.
+        """
+        if self._by != signal.SIGINT:
+            return
         self._by = signal.Signals(number)
         for stream in self._terminals:
             if not stream.isatty():  # closed, which is why SIGHUP came: what is said would be an error
