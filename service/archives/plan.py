@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
@@ -148,7 +147,7 @@ class Plan(BaseModel):
     def wait_timeout(self) -> float:
         return self.options.wait_timeout if self.options.wait else 0
 
-    @cached_property  # of thousands of images, it is asked for several times in a request
+    @property
     def build_key(self) -> str:
         """Equal for requests that may share a build: those that wait for images, and those that do not, for which the
         same images are ready.
