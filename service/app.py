@@ -197,7 +197,7 @@ async def components(app: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(orders.close)
         shared.listen(orders)
         catalogue = Catalogue(database, settings.archive_ttl, shared.archives)
-        await stack.enter_async_context(catalogue.building_in(machine_boot()))
+        await stack.enter_async_context(catalogue.building_in(await asyncio.to_thread(machine_boot)))
         context = BuildContext(
             fetcher,
             images,
