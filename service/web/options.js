@@ -4,6 +4,7 @@ import { credits, photos } from "./format.js";
 
 /** What Autoenhance is still working on. */
 export const BUSY = new Set(["processing", "unknown"]);
+const HOPELESS = new Set(["failed", "expired"]); // never bought
 
 const MOST_SIZES = 5;
 
@@ -161,6 +162,16 @@ export function showCost(chosen, all) {
 export function shareable(chosen, got) {
   const some = chosen.filter((image) => image.status === "ready" || BUSY.has(image.status));
   return { count: some.length, kind: kind(), cost: buysPhotos() ? some.filter((image) => image.bytes === null && !got.get(image.image_id)).length : null };
+}
+
+/**
+ * The most credits that a download of these images may spend, beside what is `got`, by what the overview told of all of them; null for
+ * previews. As the service counts: also what was never uploaded, which `shareable` leaves out.
+ */
+export function mostCredits(chosen, got, { to_buy: told, truncated }) {
+  if (!buysPhotos()) return null;
+  if (truncated) return told; // not all files are listed, so what is here is not known of each photo
+  return Math.min(told, chosen.filter((image) => !HOPELESS.has(image.status) && image.bytes === null && !got.get(image.image_id)).length);
 }
 
 /** Where nothing can be downloaded: the ways on, in place of the buttons. */

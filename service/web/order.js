@@ -2,7 +2,7 @@
 import { base, getJson } from "./api.js";
 import { $, say, write } from "./dom.js";
 import { credits, photos } from "./format.js";
-import { BUSY, choose, downloadQuery, isLeftOut, offerParts, rendering, saving, shareable, showCost, showNames, showWays, wrongField } from "./options.js";
+import { BUSY, choose, downloadQuery, isLeftOut, mostCredits, offerParts, rendering, saving, shareable, showCost, showNames, showWays, wrongField } from "./options.js";
 import { PhotoList } from "./photos.js";
 import { Refusal } from "./problems.js";
 import { rememberOrder, showRecent } from "./recent.js";
@@ -194,7 +194,12 @@ export class Order {
   /** The images that are ticked. For options that the overview does not tell of yet, none counts as bought. */
   get #images() {
     const { chosen } = this.#list;
-    return String(rendering()) === this.#shownQuery ? chosen : chosen.map((image) => ({ ...image, bytes: null }));
+    return this.#isTold ? chosen : chosen.map((image) => ({ ...image, bytes: null }));
+  }
+
+  /** Whether the overview tells of the options as they are now. */
+  get #isTold() {
+    return String(rendering()) === this.#shownQuery;
   }
 
   /** The credits that a download may spend: what the last one has is not bought twice. */
@@ -213,7 +218,9 @@ export class Order {
     const query = downloadQuery(this.#list.chosenIds);
     if (!query) return wrongField().focus();
     const cost = this.#cost;
+    const most = this.#isTold ? mostCredits(this.#images, this.#got, this.#overview) : null; // a newer one may come while it is asked
     if (cost > limit && !(await confirms(cost))) return;
+    if (most !== null) query.set("max_credits", most);
     // What buys, or waits for photos, is saved at its end: until then it can be cancelled here.
     await this.#run.start(this.#id, query, !cost && !query.has("wait"));
   }

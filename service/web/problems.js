@@ -10,6 +10,7 @@ const OFFLINE = {
 const OWN = {
   no_images: { title: "No photo could be downloaded", detail: "This is why:" },
   order_empty: { title: "This order has no photos yet", detail: "Upload photos to it at Autoenhance. If they were just uploaded, try again in a minute." },
+  max_credits_exceeded: { title: "It would have used more credits than was shown", detail: "Nothing was bought. See what it costs now, then download again." },
   rate_limited: { title: "Too many requests at a time", detail: "What has arrived is kept." },
   unauthorized: { title: "This service needs an access key", detail: "Try again, and enter the key that its operator gave you." },
   too_many_links: { title: "You have too many share links", detail: "Revoke those that nobody needs any more, or wait until some have expired." },

@@ -254,7 +254,8 @@ export class Run {
       say("Cancelled.");
     } else if (job.status === "error") {
       const refusal = new Refusal(job.error ?? {}, 0);
-      this.#outcome("bad", refusal.message, refusal.next);
+      if (refusal.code === "max_credits_exceeded") this.#toNewPrice(refusal);
+      else this.#outcome("bad", refusal.message, refusal.next);
     } else {
       const { saved, left } = { saved: this.#things(job.downloaded), left: job.failed };
       const text = job.downloaded === 1 && !left ? "Your photo is in the ZIP" : `${left ? saved : `All ${saved}`} ${job.downloaded === 1 ? "is" : "are"} in the ZIP`;
@@ -325,6 +326,14 @@ export class Run {
   #toOptions() {
     this.reset();
     $("go").focus();
+  }
+
+  /** The options again, beside which the price is looked up anew. */
+  #toNewPrice(refusal) {
+    this.#toOptions();
+    const text = `${refusal.sentence} ${refusal.next}`;
+    write($("note"), text);
+    say(text);
   }
 
   #fail(error, signal) {
