@@ -12,6 +12,7 @@ const KEY = "shared-links"; // of this browser, for services where only administ
 const AS = { previews: "as free previews", "test photos": "as free test photos with a watermark" };
 
 let shared = null; // what would be shared: { orderId, query, count, kind, cost }
+let looks = 0; // for links, so far
 
 /** `now()` tells what would be shared: `{ orderId, query, count, kind, cost }`, or null for nothing. */
 export function wireShare(now) {
@@ -48,8 +49,7 @@ async function make() {
     if (!needsKey()) keep(KEY, [{ ...made, order_id: shared.orderId, total: shared.count }, ...ours()]);
     await refresh(made.link_id);
   } catch (error) {
-    const refusal = error instanceof Refusal ? error : Refusal.ofPage();
-    write($("share-problem"), `${refusal.sentence} ${refusal.next}`);
+    problem(error);
   } finally {
     $("share-make").disabled = false;
   }
@@ -57,14 +57,33 @@ async function make() {
 
 /** Show the links that work; `newest` is copied and gets the focus. */
 async function refresh(newest = "") {
-  let links;
-  try {
-    links = (await getJson("/v1/links?limit=200", { quiet: true })).items;
-  } catch {
-    links = ours();
-  }
+  const look = (looks += 1);
+  const links = await all();
+  if (look !== looks) return; // a later look is of what there is now
   const now = Date.now();
   list(links.filter((link) => link.order_id === shared.orderId && new Date(link.expires_at) > now), newest);
+}
+
+/** The links of the account, page by page; where nobody tells of them, those that this browser knows. */
+async function all() {
+  const links = [];
+  let cursor = null;
+  try {
+    do {
+      const page = await getJson(`/v1/links?limit=200${cursor ? `&cursor=${cursor}` : ""}`, { quiet: true });
+      links.push(...page.items);
+      cursor = page.next_cursor;
+    } while (cursor);
+  } catch (error) {
+    if (!links.length) return ours();
+    problem(error); // what is listed is not all
+  }
+  return links;
+}
+
+function problem(error) {
+  const refusal = error instanceof Refusal ? error : Refusal.ofPage();
+  write($("share-problem"), `${refusal.sentence} ${refusal.next}`);
 }
 
 function list(links, newest = "") {

@@ -1,7 +1,9 @@
 """A studio sends its client a link; the client opens it on a phone."""
 
+import asyncio
+
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from service.sandbox import ImageSpec, Sandbox
 from tests.e2e.page.conftest import Visit
@@ -11,6 +13,16 @@ from tests.support.visitor import PHONE, Visitor
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 CALLER_KEY = "key-of-a-caller"
+
+
+async def with_key(visit: Visit, site: Service, order_id: str) -> Visitor:
+    """A visitor at an order of a service that knows whose links are whose."""
+    visitor = await visit(site)
+    await visitor.open(f"/?order={order_id}")
+    await visitor.page.get_by_role("dialog").get_by_label("Access key").fill(CALLER_KEY)
+    await visitor.page.keyboard.press("Enter")
+    await visitor.overview()
+    return visitor
 
 
 async def share(visitor: Visitor, *, days: str = "14") -> str:
@@ -102,6 +114,75 @@ async def test_a_link_is_copied_and_found_again(visit: Visit, sandbox: Sandbox) 
     await visitor.overview()
     await page.get_by_role("button", name="Share").click()
     await expect(page.locator("#share-list li")).to_have_count(0)
+
+
+async def test_all_links_of_an_order_are_found(visit: Visit, start_site: StartService, sandbox: Sandbox) -> None:
+    """Behind however many pages of newer ones, and of other orders' links: the oldest one too can be taken back."""
+    site = await start_site(service_api_key=CALLER_KEY)
+    wanted, other = (sandbox.control.add_order([ImageSpec()]).order_id for _ in range(2))
+    headers = {"X-API-Key": CALLER_KEY}
+    for order_id in (wanted, other, other, wanted, other):
+        asked = {"path": f"/v1/orders/{order_id}/images", "expires_in": 600}
+        async with site.session.post(f"{site.url}/v1/links", json=asked, headers=headers) as response:
+            assert response.status == 201
+    visitor = await with_key(visit, site, wanted)
+    page = visitor.page
+
+    async def shorter(route: Route) -> None:
+        await route.continue_(url=route.request.url.replace("limit=200", "limit=2"))
+
+    await page.route("**/v1/links?*", shorter)
+    await page.get_by_role("button", name="Share").click()
+    links = page.locator("#share-list li")
+    await expect(links).to_have_count(2)
+
+    for left in (1, 0):
+        await links.last.get_by_role("button", name="Stop sharing").click()
+        await expect(links).to_have_count(left)
+
+
+async def test_a_list_of_links_that_is_cut_short_is_not_taken_for_all(
+    visit: Visit, start_site: StartService, sandbox: Sandbox
+) -> None:
+    """What is known of them is shown, and that there may be others."""
+    order = sandbox.control.add_order([ImageSpec()])
+    visitor = await with_key(visit, await start_site(service_api_key=CALLER_KEY), order.order_id)
+    page = visitor.page
+
+    async def cut(route: Route) -> None:
+        if "cursor=" in route.request.url:
+            await route.fulfill(status=503, json={"title": "Away", "code": "links_unavailable"})
+        else:
+            answer = await route.fetch()
+            await route.fulfill(response=answer, json=await answer.json() | {"next_cursor": "0" * 32})
+
+    await page.route("**/v1/links?*", cut)
+    await share(visitor)
+
+    await expect(page.locator("#share-list li")).to_have_count(1)
+    await expect(page.locator("#share-problem")).to_contain_text("Links cannot be made or looked up at the moment.")
+
+
+async def test_an_earlier_look_at_the_links_does_not_hide_a_new_one(
+    visit: Visit, start_site: StartService, sandbox: Sandbox
+) -> None:
+    """A long list may come after a link was made that it does not have."""
+    order = sandbox.control.add_order([ImageSpec()])
+    visitor = await with_key(visit, await start_site(service_api_key=CALLER_KEY), order.order_id)
+    page, is_made = visitor.page, asyncio.Event()
+
+    async def late(route: Route) -> None:
+        await is_made.wait()
+        await route.fulfill(json={"items": [], "next_cursor": None})
+
+    await page.route("**/v1/links?*", late, times=1)
+    await share(visitor)
+    async with page.expect_response("**/v1/links?*") as response:
+        is_made.set()
+    await (await response.value).finished()
+    await page.evaluate("new Promise((resolve) => setTimeout(resolve, 50))")
+
+    await expect(page.locator("#share-list li")).to_have_count(1)
 
 
 async def test_a_phone_sends_the_link_by_its_own_apps(visit: Visit, sandbox: Sandbox) -> None:
