@@ -35,6 +35,7 @@ const counted = (noun) => (count) => `${count} ${noun}${count === 1 ? "" : "s"}`
 /** `photos(1)` is "1 photo". */
 export const photos = counted("photo");
 export const files = counted("file");
+export const orders = counted("order");
 export const credits = counted("credit");
 
 /** "kitchen.jpg" of any length fits a sentence. */

@@ -50,7 +50,8 @@ async function findByName(text) {
       $("order-id").value = orderId;
       return order.open(orderId);
     };
-    if (!(await searchOrders(text, open))) problem("No order has this in its name.");
+    const none = await searchOrders(text, open);
+    if (none) problem(none);
   } catch (error) {
     problem(`${error.sentence ?? "Something went wrong."} ${error.next ?? ""}`);
   }

@@ -1,6 +1,7 @@
 """Making an order: signing in, the sample photos, files of one's own."""
 
 import asyncio
+import base64
 import io
 import zipfile
 from pathlib import Path
@@ -369,3 +370,81 @@ async def test_administrators_find_orders_by_name(visit: Visit, sandbox: Sandbox
     await page.get_by_label("Order id or name").fill("nowhere")
     await page.keyboard.press("Enter")
     await expect(page.locator("#find-problem")).to_have_text("No order has this in its name.")
+
+
+async def test_a_search_says_that_there_are_more(visit: Visit, sandbox: Sandbox) -> None:
+    """Than the twenty that it lists; more of the name finds the others."""
+    for number in range(1, 22):
+        sandbox.control.add_order([ImageSpec()], name=f"{number:02} Harbour Lane")
+    visitor = await visit()
+    await sign_in(visitor)
+    page = visitor.page
+    found = page.get_by_role("list", name="Orders of this name").get_by_role("link")
+    more = page.locator("#found-more")
+
+    await page.get_by_label("Order id or name").fill("harbour")
+    await page.keyboard.press("Enter")
+    await expect(found).to_have_count(20)
+    await expect(more).to_have_text("The newest 20 are shown. Type more of the name to find others.")
+    await expect(page.get_by_role("status")).to_have_text("The newest 20 are shown.")
+    assert await visitor.axe() == []
+
+    await page.get_by_label("Order id or name").fill("01 harbour")
+    await page.keyboard.press("Enter")
+    await expect(found).to_have_count(1)
+    await expect(more).to_be_empty()
+    await expect(page.get_by_role("status")).to_have_text("1 order found.")
+
+
+async def test_a_search_goes_on_behind_empty_pages(visit: Visit, sandbox: Sandbox) -> None:
+    """Where many orders were deleted a page may have none; not for ever, and then it is not said that there is none."""
+    sandbox.control.add_order([ImageSpec()], name="12 Harbour Lane")
+    visitor = await visit()
+    await sign_in(visitor)
+    page = visitor.page
+    from_the_beginning = base64.urlsafe_b64encode(b"[null, 0]").decode()
+
+    async def empty(route: Route) -> None:
+        await route.fulfill(json={"items": [], "next_cursor": from_the_beginning})
+
+    async def search() -> None:
+        await page.get_by_label("Order id or name").fill("harbour")
+        await page.keyboard.press("Enter")
+
+    await page.route("**/v1/orders?q=*", empty, times=2)
+    await search()
+    await expect(page.get_by_role("list", name="Orders of this name").get_by_role("link")).to_have_count(1)
+    await expect(page.locator("#find-problem")).to_be_empty()
+
+    await page.route("**/v1/orders?q=*", empty)
+    await search()
+    await expect(page.locator("#find-problem")).to_have_text(
+        "None of the newest orders has this in its name. Paste the id of an older one."
+    )
+    assert sum("/v1/orders?q=" in request.url for request in visitor.requests) == 3 + 6
+
+
+async def test_a_search_that_takes_long_does_not_replace_a_later_one(visit: Visit, sandbox: Sandbox) -> None:
+    """What is listed is what was asked for last."""
+    for name in ("12 Harbour Lane", "7 Mill Street"):
+        sandbox.control.add_order([ImageSpec()], name=name)
+    visitor = await visit()
+    await sign_in(visitor)
+    page, is_late = visitor.page, asyncio.Event()
+    found = page.get_by_role("list", name="Orders of this name").get_by_role("link")
+
+    async def late(route: Route) -> None:
+        await is_late.wait()
+        await route.continue_()
+
+    await page.route("**/v1/orders?q=harbour*", late)
+    for name in ("harbour", "mill"):
+        await page.get_by_label("Order id or name").fill(name)
+        await page.keyboard.press("Enter")
+    await expect(found).to_have_text("7 Mill Street")
+    async with page.expect_response("**/v1/orders?q=harbour*") as response:
+        is_late.set()
+    await (await response.value).finished()
+    await page.evaluate("new Promise((resolve) => setTimeout(resolve, 50))")
+
+    await expect(found).to_have_text("7 Mill Street")
