@@ -132,6 +132,24 @@ async def test_what_did_not_change_is_not_refused(visit: Visit, alert: Service, 
     assert [url.rpartition("max_credits=")[2] for url in posts] == ["3", "2"]
 
 
+async def test_what_is_waited_for_is_in_the_price(visit: Visit, alert: Service, sandbox: Sandbox) -> None:
+    """A photo that becomes ready is none that was added."""
+    order = sandbox.control.add_order([THREE[0], ImageSpec(name="late.jpg", status="processing")])
+    visitor = await visit(alert)
+    page = visitor.page
+    await visitor.open(f"/?order={order.order_id}&preview=false&wait_timeout=300")
+    await visitor.overview()
+    await page.get_by_role("button", name="Download 2 photos").click()
+    await expect(page.get_by_role("heading", name="Waiting for Autoenhance")).to_be_visible()
+
+    async with page.expect_download():
+        sandbox.control.set_status(order.images[1].image_id, "processed")
+
+    await expect(page.get_by_role("heading", name="All 2 photos are in the ZIP")).to_be_visible()
+    assert sandbox.control.counters.purchases.total() == 2
+    assert [request.url[-14:] for request in visitor.requests if request.method == "POST"] == ["&max_credits=2"]
+
+
 async def test_a_price_of_other_options_binds_nobody(visit: Visit, alert: Service, sandbox: Sandbox) -> None:
     """Previews are free: full size is not refused for that, where its own price has not come yet."""
     order, is_asked = sandbox.control.add_order(THREE), asyncio.Event()
