@@ -60,7 +60,7 @@ def taken_off(base: str, make_request: Callable[..., web.BaseRequest]) -> Callab
             inside = asked.removeprefix(base)
             inside = inside if inside.startswith("/") else f"/{inside}"
             # By its parts: read as an address, what begins with two slashes would name another host.
-            path, _, query = inside.partition("?")
+            path, _, query = inside.partition("#")[0].partition("?")
             url = URL.build(path=path, query_string=query, encoded=True)
             message = message._replace(path=inside, url=url)
         return make_request(message, *others)

@@ -23,6 +23,7 @@ _EXPIRES, _SIGNATURE = "expires", "signature"
 LINK_PARAMETERS = frozenset({_EXPIRES, _SIGNATURE})
 
 _keys: dict[tuple[str, str], bytes] = {}
+_numbers: dict[tuple[str, str], int] = {}
 _deriving: SingleFlight[bytes] = SingleFlight()
 
 
@@ -35,8 +36,8 @@ async def signing_key(secret: str, purpose: str) -> bytes:
     """
     name = (secret, purpose)
     if name not in _keys:
-        flight = hashlib.sha256(f"{purpose} {secret}".encode("utf-8", "surrogateescape")).hexdigest()
-        _keys[name] = await _deriving.join(flight, lambda: asyncio.to_thread(_derive, secret, purpose), "derive key")
+        number = _numbers.setdefault(name, len(_numbers))  # the task's name is no place for a secret, nor its digest
+        _keys[name] = await _deriving.join(str(number), lambda: asyncio.to_thread(_derive, *name), "derive key")
     return _keys[name]
 
 

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 from service.archives.archive import Archive, ImageResult, State
@@ -190,16 +190,18 @@ def mark_gone(connection: sqlite3.Connection, archive_id: str, now: float) -> No
     )
 
 
-def begin_boot(connection: sqlite3.Connection, boot: str, now: float) -> None:
+def begin_boot(connection: sqlite3.Connection, boot: str, now: float, known_elsewhere: Callable[[str], bool]) -> None:
     """From here on archives are built in this boot of the machine.
 
-    Of those that another one left unfinished the last entries may be lost, though their bytes were sent: they are gone.
+    Of those that another one left unfinished the last entries may be lost, though their bytes were sent: they are gone,
+    unless others know them.
     """
     before = {known for (known,) in connection.execute("SELECT boot FROM boots")}
     if before - {boot}:
         unfinished = connection.execute("SELECT id FROM archives WHERE state = ?", (State.BUILDING,)).fetchall()
         for (archive_id,) in unfinished:
-            mark_gone(connection, archive_id, now)
+            if not known_elsewhere(archive_id):
+                mark_gone(connection, archive_id, now)
     connection.execute("DELETE FROM boots")
     connection.execute("INSERT INTO boots VALUES (?)", (boot,))
 

@@ -3,7 +3,7 @@
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from uuid import uuid4
 
@@ -13,7 +13,9 @@ from service.archives.layout import LAYOUT_VERSION, Member
 from service.archives.plan import Plan
 from service.archives.record import GONE, Record
 from service.archives.shared_archives import SharedArchives
+from service.data_dir import data_dir_needed
 from service.database import Database
+from service.disk import OutOfSpace
 from service.images.blobs import BlobLost
 
 
@@ -34,17 +36,26 @@ class Catalogue:
         """While the context lasts, archives are built, in this boot of the machine (None: it cannot be told).
 
         A power cut may take the last entries of their lists. Where nobody else knows these, an archive that it left
-        unfinished is gone: to go on with it could give its id to other bytes than were sent.
+        unfinished is gone: to go on with it could give its id to other bytes than were sent. Raises `DataDirUnusable`.
         """
-        if boot is None or self.shared is not None:
+        if boot is None:
             yield
             return
         now = time.time()
-        await self._database.run(lambda connection: archive_index.begin_boot(connection, boot, now), durable=True)
+
+        def begin(connection: sqlite3.Connection) -> None:
+            shared = self.shared
+            archive_index.begin_boot(
+                connection, boot, now, lambda one: shared is not None and shared.is_known(connection, one)
+            )
+
+        with data_dir_needed():
+            await self._database.run(begin, durable=True)
         try:
             yield
         finally:
-            await self._database.run(archive_index.end_boot)
+            with suppress(OutOfSpace, sqlite3.Error):  # it looks like a power cut then
+                await self._database.run(archive_index.end_boot)
 
     async def begin(self, archive: Archive, plan: Plan) -> None:
         await self._database.run(lambda connection: archive_index.insert(connection, archive, plan))
@@ -61,7 +72,7 @@ class Catalogue:
         """Record the next members, each with the attempts its image took; False, and nothing recorded, when the blob
         of one is no longer in the store.
 
-        Raises as `SharedArchives.append`.
+        Raises as `SharedArchives.append`, and `ArchiveGone` when the archive was dropped meanwhile.
         """
         if self.shared is not None:
             await self.shared.append(archive.id, members)
@@ -77,7 +88,7 @@ class Catalogue:
     async def settle(self, archive: Archive, state: State, comment: str) -> None:
         """Record that the archive is whole; from now on its key finds it, if it is complete.
 
-        Raises as `SharedArchives.append`.
+        Raises as `append`.
         """
         now = time.time()
         if self.shared is not None:

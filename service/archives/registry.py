@@ -74,7 +74,8 @@ class Registry:
         self._recent[archive.id] = archive
         self._recent.move_to_end(archive.id)
         surplus = len(self._recent) - _RECENT
-        too_many = sum(len(known.members) for known in self._recent.values()) - _RECENT_MEMBERS
+        idle = (known for known in self._recent.values() if not self._is_used(known))
+        too_many = sum(len(known.members) for known in idle) - _RECENT_MEMBERS
         for archive_id, known in list(self._recent.items()):
             if surplus <= 0 and too_many <= 0:
                 break

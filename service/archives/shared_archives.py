@@ -17,6 +17,9 @@ class TakenOver(Exception):
 class SharedArchives(Protocol):
     """The record of archives that several instances share."""
 
+    def is_known(self, connection: sqlite3.Connection, archive_id: str) -> bool:
+        """Whether the list of an unfinished archive of this instance is at the others too."""
+
     async def announce(self, plan: Plan, created: float, *, anyway: bool = False) -> tuple[str, Record | None]:
         """The id for a new archive, or that of the one which some instance builds for the plan's build key, or has
         built, and its record.

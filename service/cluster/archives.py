@@ -79,6 +79,9 @@ class ClusterArchives:
         redis.on_beat.append(self._append_late)
         self.wake = wake
 
+    def is_known(self, connection: sqlite3.Connection, archive_id: str) -> bool:
+        return not _is_alone(connection, archive_id)
+
     async def announce(self, plan: Plan, created: float, *, anyway: bool = False) -> tuple[str, Record | None]:
         archive_id = uuid4().hex
         try:
@@ -314,7 +317,8 @@ class ClusterArchives:
         await self._database.run(lambda connection: connection.execute(_ALONE, (archive_id, time.time())))
 
     async def _is_alone(self, archive_id: str) -> bool:
-        def look(connection: sqlite3.Connection) -> bool:
-            return connection.execute("SELECT 1 FROM alone WHERE archive_id = ?", (archive_id,)).fetchone() is not None
+        return await self._database.run(lambda connection: _is_alone(connection, archive_id))
 
-        return await self._database.run(look)
+
+def _is_alone(connection: sqlite3.Connection, archive_id: str) -> bool:
+    return connection.execute("SELECT 1 FROM alone WHERE archive_id = ?", (archive_id,)).fetchone() is not None

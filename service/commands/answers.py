@@ -78,7 +78,8 @@ def ask(
     """Ask the service one thing, and print what it answers: as `show` does it, or as JSON. Returns the exit code."""
 
     async def work(session: ClientSession) -> int:
-        document = await ask_with_retries(service, session, method, path, **more)
+        talk = Talk(as_json=options.as_json)
+        document = await ask_with_retries(service, session, method, path, talk=talk, **more)
         print_json(document) if options.as_json else show(document)
         return exit_code(document)
 

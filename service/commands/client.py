@@ -134,10 +134,10 @@ class Service:
         return is_upgrade or (url.scheme, url.host, url.port) == (own.scheme, own.host, own.port)
 
     @asynccontextmanager
-    async def session(self, patience: float = 0.0) -> AsyncIterator[ClientSession]:
+    async def session(self, more_seconds: float = 0.0) -> AsyncIterator[ClientSession]:
         """Connections that carry what the service asks its callers for.
 
-        It may be silent for `patience` seconds more before a request is given up. What answers lack that this version
+        They may be silent for `more_seconds` more before a request is given up. What answers lack that this version
         expects is raised as `Refused`.
         """
         headers = {}
@@ -153,7 +153,7 @@ class Service:
                     request.headers.pop(name, None)
             return await send(request)
 
-        timeout = ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=STALL_SECONDS + patience)
+        timeout = ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=STALL_SECONDS + more_seconds)
         async with ClientSession(timeout=timeout, headers=headers, middlewares=(keep,)) as session:
             try:
                 yield session
@@ -269,7 +269,7 @@ async def refuse(response: ClientResponse) -> None:
     wait = whole_number(response.headers.get("Retry-After"))
     if response.status == 503 and code == "still_building" and wait is not None:
         wait = min(wait, MAX_WAIT_SECONDS)
-        raise Building(f"The archive is still being built. The service asks to wait {wait} s.", wait=wait)
+        raise Building(f"{detail} The service asks to wait {wait} s.", wait=wait)
     if response.status == 429 and wait is not None and wait <= MAX_WAIT_SECONDS:
         raise Busy(f"The service asks to wait {wait} s: too many requests.", wait=wait)
     if "title" in problem:

@@ -52,9 +52,9 @@ async def fetch(request: Request, part: Partial, display: Display, talk: Talk) -
     Raises `Refused`, or `Interrupted` when it was interrupted too often without progress, or nobody answers at all.
     A build that goes on counts as an interruption only after the wait that was asked for.
     """
-    patience = request.wait + (_STRICT_SECONDS if request.is_strict else 0.0)
+    more_seconds = request.wait + (_STRICT_SECONDS if request.is_strict else 0.0)
     waits_until = time.monotonic() + request.wait
-    async with request.service.session(patience) as session:
+    async with request.service.session(more_seconds) as session:
         part.load()
         failures, was_reached = 0, False
         while True:
@@ -111,9 +111,14 @@ async def _receive(response: ClientResponse, part: Partial, display: Display, ta
     length = response.content_length
     display.expect(part.total, None if length is None else resumed + length)
     with await asyncio.to_thread(part.path.open, "ab" if resumed else "wb") as file:
-        while chunk := await asyncio.wait_for(response.content.read(_CHUNK), stall):
+        while chunk := await _read(response, stall):
             await asyncio.to_thread(file.write, chunk)
             display.feed(chunk)
+
+
+async def _read(response: ClientResponse, stall: float) -> bytes:
+    async with asyncio.timeout(stall):  # `wait_for` loses a cancellation that comes with the bytes
+        return await response.content.read(_CHUNK)
 
 
 def _replay(path: Path, display: Display) -> None:

@@ -20,7 +20,7 @@ from service.commands.answers import (
     service_of,
 )
 from service.commands.client import Document, Service
-from service.commands.talk import ALL
+from service.commands.talk import ALL, Talk
 
 DAY_SECONDS = 86_400
 MAX_DAYS = 30
@@ -71,7 +71,8 @@ def _find(options: argparse.Namespace) -> int:
         links: list[Document] = []
         query: Document | None = {"limit": 200}
         while query is not None:
-            page = await ask_with_retries(service, session, "GET", "v1/links", params=query)
+            talk = Talk(as_json=options.as_json)
+            page = await ask_with_retries(service, session, "GET", "v1/links", talk=talk, params=query)
             links += page["items"]
             query = page["next_cursor"] and {**query, "cursor": page["next_cursor"]}
         print_json({"items": links, "next_cursor": None}) if options.as_json else _print_links(service, links)
@@ -97,7 +98,7 @@ def _revoke(options: argparse.Namespace) -> int:
     service, link_id = service_of(options), options.link_id
 
     async def work(session: ClientSession) -> int:
-        await ask_with_retries(service, session, "DELETE", f"v1/links/{link_id}")
+        await ask_with_retries(service, session, "DELETE", f"v1/links/{link_id}", talk=Talk(as_json=options.as_json))
         print_json({"link_id": link_id, "revoked": True}) if options.as_json else print(f"{link_id}: revoked")
         return ALL
 

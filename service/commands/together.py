@@ -24,13 +24,14 @@ async def build(service: Service, order_ids: Sequence[str], options: Document, t
     try:
         async with service.session() as session:
             headers = {"Idempotency-Key": uuid4().hex}
-            job = await ask_with_retries(service, session, "POST", "v1/jobs", talk=talk, json=body, headers=headers)
+            posting = ask_with_retries(service, session, "POST", "v1/jobs", talk=talk, json=body, headers=headers)
+            accepting = asyncio.create_task(posting)
             try:
-                return await _follow(service, session, job["job_id"], talk)
+                return await _follow(service, session, (await asyncio.shield(accepting))["job_id"], talk)
             except asyncio.CancelledError:
                 with suppress(Refused, Interrupted, ClientError, TimeoutError):
                     async with asyncio.timeout(_CANCEL_SECONDS):
-                        await service.ask(session, "DELETE", f"v1/jobs/{job['job_id']}")
+                        await service.ask(session, "DELETE", f"v1/jobs/{(await accepting)['job_id']}")
                 raise
     except (ClientError, TimeoutError) as error:
         raise Interrupted(why(error, service.url)) from error

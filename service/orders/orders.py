@@ -37,6 +37,8 @@ class _Polls:
     count: int = 0
     outcome: Order | Problem | None = None
     """Of the last one."""
+    not_before: float = 0.0
+    """When the next one may be, as the last one was told (of `time.monotonic`)."""
     was_notified: bool = False
     """Something happened to the order that no poll has seen."""
     changed: Signal = field(default_factory=Signal)
@@ -154,6 +156,8 @@ class Orders:
         if (polls := self._polls.get(order_id)) is not None:
             polls.count += 1
             polls.outcome = outcome
+            wait = outcome.retry_after if isinstance(outcome, RetryableProblem) else 0.0
+            polls.not_before = time.monotonic() + wait
             polls.changed.fire()
 
     def _keep(self, order_id: str, order: Order) -> None:
@@ -195,17 +199,13 @@ class OrderWatch:
         """
         polls = self._polls
         if polls.count == self._seen and not polls.was_notified:
-            await wait_at_most(polls.changed.next(), self._pause(schedule))
+            least = max(0.0, polls.not_before - time.monotonic())
+            await wait_at_most(polls.changed.next(), schedule.pause(least))
         if polls.count == self._seen:
             with suppress(Problem):
                 await self._poll()
         self._seen = polls.count
         return self._read(polls.outcome)
-
-    def _pause(self, schedule: PollSchedule) -> float:
-        """Seconds until the next look: as the schedule has it, or as the last refusal asked for."""
-        outcome = self._polls.outcome
-        return schedule.pause(outcome.retry_after if isinstance(outcome, RetryableProblem) else 0.0)
 
     async def next_answer(self) -> None:
         """Wait for the next poll that Autoenhance answers, whoever takes it and whenever."""

@@ -146,7 +146,11 @@ class Autoenhance:
 
         try:
             with Operation(self._breakers, subject=subject) as operation:
-                return await retries.run(once)
+                while True:
+                    try:
+                        return await once()
+                    except UpstreamFailure as failure:
+                        await retries.pause(failure)
         except CircuitOpen as error:
             raise BreakerOpen(retry_after=error.retry_after) from error
 

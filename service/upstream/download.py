@@ -222,8 +222,9 @@ class _TimeLimit:
         self._is_overtime = False
         self._bytes = 0
         self._set_at = time.monotonic()
-        # Of a first byte that is only now being made more is expected the longer an image may take.
-        self.timeout = asyncio.timeout_at(min(self._until, self._set_at + max(STALL_SECONDS, seconds / 2)))
+        # The longer an image may take, the longer its first byte may be in the making.
+        self._stall = max(STALL_SECONDS, seconds / 2)
+        self.timeout = asyncio.timeout_at(min(self._until, self._set_at + self._stall))
 
     def moved(self) -> None:
         """Something is coming or about to: the stall begins anew."""
@@ -237,6 +238,7 @@ class _TimeLimit:
 
         Raises `TimeoutError` when the time is over and there is no overtime to be had.
         """
+        self._stall = STALL_SECONDS
         self.moved()
         self._bytes += count
         if self._bytes < _STEADY_BYTES:
@@ -266,7 +268,7 @@ class _TimeLimit:
         self._set()
 
     def _set(self) -> None:
-        self.timeout.reschedule(min(self._until, self._set_at + STALL_SECONDS))
+        self.timeout.reschedule(min(self._until, self._set_at + self._stall))
 
 
 def _has_an_end(response: ClientResponse) -> bool:

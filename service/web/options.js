@@ -168,10 +168,10 @@ export function shareable(chosen, got) {
  * The most credits that a download of these images may spend, beside what is `got`, by what the overview told of all of them; null for
  * previews. As the service counts: also what was never uploaded, which `shareable` leaves out.
  */
-export function mostCredits(chosen, got, { to_buy: told, truncated }) {
+export function mostCredits(chosen, got, { to_buy: priced, truncated }) {
   if (!buysPhotos()) return null;
-  if (truncated) return told; // not all files are listed, so what is here is not known of each photo
-  return Math.min(told, chosen.filter((image) => !HOPELESS.has(image.status) && image.bytes === null && !got.get(image.image_id)).length);
+  if (truncated) return priced; // not all files are listed, so what is here is not known of each photo
+  return Math.min(priced, chosen.filter((image) => !HOPELESS.has(image.status) && image.bytes === null && !got.get(image.image_id)).length);
 }
 
 /** Where nothing can be downloaded: the ways on, in place of the buttons. */

@@ -218,9 +218,11 @@ export class Order {
     const query = downloadQuery(this.#list.chosenIds);
     if (!query) return wrongField().focus();
     const cost = this.#cost;
-    const most = this.#isTold ? mostCredits(this.#images, this.#got, this.#overview) : null; // a newer one may come while it is asked
+    // A newer overview may come while it is asked; of other options only how many photos there are holds.
+    const overview = this.#isTold ? this.#overview : { ...this.#overview, to_buy: Infinity };
+    const most = mostCredits(this.#images, this.#got, overview);
     if (cost > limit && !(await confirms(cost))) return;
-    if (most !== null) query.set("max_credits", most);
+    if (Number.isFinite(most)) query.set("max_credits", most);
     // What buys, or waits for photos, is saved at its end: until then it can be cancelled here.
     await this.#run.start(this.#id, query, !cost && !query.has("wait"));
   }

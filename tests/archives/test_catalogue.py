@@ -4,7 +4,7 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import Mock, create_autospec
+from unittest.mock import AsyncMock, Mock, create_autospec
 
 import pytest
 
@@ -16,7 +16,9 @@ from service.archives.layout import LAYOUT_VERSION, Member
 from service.archives.plan import PlannedOrder
 from service.archives.record import GONE, decode_result, encode_result
 from service.archives.shared_archives import SharedArchives, TakenOver
+from service.data_dir import DataDirUnusable
 from service.database import Database
+from service.disk import OutOfSpace
 from service.images.blobs import Blob
 from service.images.identity import key_digest
 from service.problems import ArchiveGone
@@ -169,6 +171,18 @@ async def test_what_was_dropped_meanwhile_is_not_gone_on_with(catalogue: Catalog
     record = await catalogue.load(archive.id)
     assert record is not None
     assert (record.state, record.members) == (GONE, ())
+
+
+async def test_without_room_there_is_no_start_but_a_stop(
+    catalogue: Catalogue, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The start says why, as for any other want of the data directory."""
+    async with catalogue.building_in("boot"):
+        monkeypatch.setattr(database, "run", AsyncMock(side_effect=OutOfSpace("full")))
+
+    with pytest.raises(DataDirUnusable):
+        async with catalogue.building_in("boot"):
+            pass
 
 
 async def test_members_keep_their_sequence(catalogue: Catalogue, blob: Blob) -> None:
@@ -471,6 +485,22 @@ class TestShared:
         """The catalogue of one of several instances."""
         catalogue.shared = others
         return catalogue
+
+    async def test_after_a_power_cut_what_they_know_goes_on(
+        self, sharing: Catalogue, blob: Blob, others: Mock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its end is at the others. What nobody else knows is gone."""
+        known, alone = await begun(sharing, blob), await begun(sharing, blob)
+        others.is_known.side_effect = lambda _, archive_id: archive_id == known.id
+        with monkeypatch.context() as cut:
+            cut.setattr(archive_index, "end_boot", lambda _: None)
+            async with sharing.building_in("first"):
+                pass
+
+        async with sharing.building_in("second"):
+            states = [await state(sharing, archive) for archive in (known, alone)]
+
+        assert states == ["building", GONE]
 
     async def test_what_they_do_not_take_is_not_recorded_here(
         self, sharing: Catalogue, blob: Blob, others: Mock

@@ -40,12 +40,17 @@ def left(limit: _TimeLimit, clock: FakeClock) -> float | None:
 
 @pytest.mark.parametrize(("seconds", "expected"), [(SECONDS, 30.0), (10.0, 10.0), (300.0, 150.0)])
 async def test_silence_is_given_up_before_the_time_is_over(clock: FakeClock, seconds: float, expected: float) -> None:
-    """If there is so much time at all. At the start it may be longer, where an image may take long to be made."""
+    """If there is so much time at all. Before the first byte it may be longer, where an image may take long to be made,
+    whoever delivers it.
+    """
     async with limited(seconds=seconds) as limit:
         assert left(limit, clock) == expected
         clock.advance(1)
         limit.moved()
-        assert left(limit, clock) == min(30.0, seconds - 1)
+        assert left(limit, clock) == min(expected, seconds - 1)
+        clock.advance(1)
+        limit.received(1)
+        assert left(limit, clock) == min(30.0, seconds - 2)
 
 
 async def test_whatever_comes_ends_the_silence(clock: FakeClock) -> None:
