@@ -59,6 +59,7 @@ class Overview(Summary):
     ready: Count
     processing: Count
     unlisted: Unlisted
+    growing: bool = Field(description="Whether Autoenhance may still list more images of it.")
     to_buy: Count = Field(description="Images that a download with these options would buy, a credit each.")
     truncated: bool = Field(description="Whether there are more files than the 10,000 that are listed here.")
     parts: list[OrderPart] = Field(
@@ -74,7 +75,11 @@ async def overview(request: web.Request) -> web.Response:
     require_version(request, options)
     await count(request)
     order = await request.app[ORDERS].get(order_id)
-    more: dict[str, Any] = {"unlisted": order.left_out, "parts": _parts(request, order_id, order)}
+    more: dict[str, Any] = {
+        "unlisted": order.left_out,
+        "growing": order.may_grow,
+        "parts": _parts(request, order_id, order),
+    }
     if order.may_grow:
         more["status"] = "processing"
     base, is_truncated = base_path(request), order.images_beyond > 0

@@ -269,7 +269,7 @@ async def refuse(response: ClientResponse) -> None:
     wait = whole_number(response.headers.get("Retry-After"))
     if response.status == 503 and code == "still_building" and wait is not None:
         wait = min(wait, MAX_WAIT_SECONDS)
-        raise Building(f"{detail} The service asks to wait {wait} s.", wait=wait)
+        raise Building(f"The archive is still being built. The service asks to wait {wait} s.", wait=wait)
     if response.status == 429 and wait is not None and wait <= MAX_WAIT_SECONDS:
         raise Busy(f"The service asks to wait {wait} s: too many requests.", wait=wait)
     if "title" in problem:

@@ -1,6 +1,7 @@
 """One image's download over its attempts: what counts as an image, and how a broken body is resumed."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
@@ -238,7 +239,8 @@ class _TimeLimit:
 
         Raises `TimeoutError` when the time is over and there is no overtime to be had.
         """
-        self._stall = STALL_SECONDS
+        if self._stall != STALL_SECONDS:
+            self._stall, self._set_at = STALL_SECONDS, -math.inf  # from now on
         self.moved()
         self._bytes += count
         if self._bytes < _STEADY_BYTES:

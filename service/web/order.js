@@ -220,7 +220,8 @@ export class Order {
     const cost = this.#cost;
     // A newer overview may come while it is asked; of other options only how many photos there are holds.
     const overview = this.#isTold ? this.#overview : { ...this.#overview, to_buy: Infinity };
-    const most = mostCredits(this.#images, this.#got, overview);
+    // Who waits for an order that still grows wants what it has in the end.
+    const most = overview.growing && query.has("wait") ? null : mostCredits(this.#images, this.#got, overview);
     if (cost > limit && !(await confirms(cost))) return;
     if (Number.isFinite(most)) query.set("max_credits", most);
     // What buys, or waits for photos, is saved at its end: until then it can be cancelled here.

@@ -58,13 +58,14 @@ async function make() {
 /** Show the links that work; `newest` is copied and gets the focus. */
 async function refresh(newest = "") {
   const look = (looks += 1);
-  const links = await all();
+  const { links, error } = await all();
   if (look !== looks) return; // a later look is of what there is now
+  if (error) problem(error); // what is listed is not all
   const now = Date.now();
   list(links.filter((link) => link.order_id === shared.orderId && new Date(link.expires_at) > now), newest);
 }
 
-/** The links of the account, page by page; where nobody tells of them, those that this browser knows. */
+/** The links of the account, page by page, and what kept us from reading them all; where nobody tells of them, those that this browser knows. */
 async function all() {
   const links = [];
   let cursor = null;
@@ -75,10 +76,9 @@ async function all() {
       cursor = page.next_cursor;
     } while (cursor);
   } catch (error) {
-    if (!links.length) return ours();
-    problem(error); // what is listed is not all
+    return links.length || needsKey() ? { links, error } : { links: ours() };
   }
-  return links;
+  return { links };
 }
 
 function problem(error) {

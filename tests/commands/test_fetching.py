@@ -149,7 +149,7 @@ async def test_an_archive_that_is_built_for_ever_is_given_up(
         asked += 1
         return building()
 
-    with pytest.raises(Interrupted, match="asks to wait"):
+    with pytest.raises(Interrupted, match="still being built"):
         await fetched(tmp_path, handle, **wait)
 
     assert asked == times

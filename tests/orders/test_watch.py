@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from service.orders import orders as orders_module
 from service.orders.orders import Orders
 from service.orders.schedule import PollSchedule
 from service.problems import OrderNotFound, Problem, UpstreamBusy, UpstreamError, UpstreamTimeout
@@ -12,7 +13,7 @@ from service.single_flight import SingleFlight
 from service.upstream.models import Order
 from service.upstream.order_document import parse_order
 from tests.support.order_calls import CHANGING, EMPTY, FINAL, Upstream
-from tests.support.transport import TIMEOUT, yield_to_loop
+from tests.support.transport import TIMEOUT, FakeClock, yield_to_loop
 
 ONE = {"order_id": "o", "images": [{"image_id": "a", "status": "processed"}]}
 MERGING = parse_order(ONE | {"is_merging": True})
@@ -127,7 +128,24 @@ async def test_a_refusal_says_when_to_look_again(upstream: Upstream, orders: Ord
 
     await done(Waiter(orders, schedule, is_final))
 
-    assert schedule.least == pytest.approx([0, 60, 0], abs=TIMEOUT)
+    assert schedule.least == pytest.approx([0, 60, 0], abs=5)
+
+
+async def test_a_refusal_counts_from_when_it_came(
+    upstream: Upstream, orders: Orders, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given one who was busy for most of that time: it waits for the rest."""
+    monkeypatch.setattr(orders_module, "time", clock)
+    upstream.answers = iter([UpstreamBusy(retry_after=60)])
+    schedule = Schedule(is_due=True)
+
+    with orders.watch("o") as watch:
+        with pytest.raises(UpstreamBusy):
+            await watch.next_poll(schedule)
+        clock.advance(55)
+        await watch.next_poll(schedule)
+
+    assert schedule.least == [0, 5]
 
 
 async def test_a_notify_makes_who_waits_look_at_once(upstream: Upstream, orders: Orders) -> None:

@@ -150,6 +150,28 @@ async def test_what_is_waited_for_is_in_the_price(visit: Visit, alert: Service, 
     assert [request.url[-14:] for request in visitor.requests if request.method == "POST"] == ["&max_credits=2"]
 
 
+async def test_who_waits_for_an_order_that_grows_is_not_bound(visit: Visit, alert: Service, sandbox: Sandbox) -> None:
+    """He wants what it has in the end, and would come back to a refusal."""
+    order = sandbox.control.add_order(THREE[:2])
+    visitor = await visit(alert)
+    page = visitor.page
+
+    async def growing(route: Route) -> None:
+        answer = await route.fetch()
+        await route.fulfill(response=answer, json=await answer.json() | {"status": "processing", "growing": True})
+
+    await page.route(f"**/v1/orders/{order.order_id}?*", growing)
+    await visitor.open(f"/?order={order.order_id}&preview=false&wait_timeout=300")
+    await visitor.overview()
+    sandbox.control.add_image(order.order_id, THREE[2])
+
+    async with page.expect_download():
+        await page.get_by_role("button", name="Download 2 photos").click()
+
+    await expect(page.get_by_role("heading", name="All 3 photos are in the ZIP")).to_be_visible()
+    assert sandbox.control.counters.purchases.total() == 3
+
+
 async def test_a_price_of_other_options_binds_nobody(visit: Visit, alert: Service, sandbox: Sandbox) -> None:
     """Previews are free: full size is not refused for that, where its own price has not come yet."""
     order, is_asked = sandbox.control.add_order(THREE), asyncio.Event()
