@@ -3,9 +3,10 @@
 #   docker build -t autoenhance-batch .                           one machine
 #   docker build -t autoenhance-batch --build-arg LOCK=shared .   with the extras for several machines (redis, s3)
 #   docker build -t autoenhance-sandbox --build-arg LOCK=sandbox .  with the stand-in for the Autoenhance API
-ARG PYTHON_IMAGE=python:3.11.16-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
+# Written out, so that updates of it are proposed.
+FROM python:3.11.16-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b AS base
 
-FROM ${PYTHON_IMAGE} AS build
+FROM base AS build
 ARG LOCK=runtime
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/venv
@@ -16,7 +17,7 @@ RUN /opt/venv/bin/pip install --require-hashes --no-deps --requirement /tmp/lock
 COPY service /opt/app/service
 RUN /opt/venv/bin/python -m compileall -q /opt/app
 
-FROM ${PYTHON_IMAGE}
+FROM base
 LABEL org.opencontainers.image.title="autoenhance-batch" \
       org.opencontainers.image.description="All enhanced images of an Autoenhance.ai order as one streamed ZIP" \
       org.opencontainers.image.licenses="Apache-2.0"

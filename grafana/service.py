@@ -89,7 +89,7 @@ SPEED = Row(
         ),
         lines(
             "One image",
-            "The download of one image from Autoenhance, retries and waits included.",
+            "The download of one image from Autoenhance, retries and their pauses included.",
             "s",
             quantiles("batch_image_download_seconds"),
             limits=Limits(10, 20, runbook="batchupstreamslow"),

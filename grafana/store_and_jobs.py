@@ -107,13 +107,13 @@ COST = Row(
         ),
         figure(
             "Credits against the week",
-            "The last hour, as a multiple of an hour of the last seven days on average.",
+            "The last hour, as a multiple of the busiest hour of the seven days before.",
             "none",
             f"(sum(increase({_CREDITS}{{{CHOSEN}}}[1h])) > 0 or vector(0))"
-            f" / (sum(increase({_CREDITS}{{{CHOSEN}}}[7d])) / 168 > 0 or vector(1))",
+            f" / (max_over_time(sum(increase({_CREDITS}{{{CHOSEN}}}[1h]))[7d:1h] offset 1h) > 0 or vector(1))",
             span=6,
             decimals=1,
-            limits=Limits(2, 4, runbook="batchcreditsspentfast"),
+            limits=Limits(1, 1.5, runbook="batchcreditsspentfast"),
         ),
         figure(
             "Images not bought for want of credits, last hour",

@@ -48,6 +48,8 @@ class _Progress:
     """No other instance may fetch the image now."""
     is_only_one: bool = True
     """It is certain that none does, or has."""
+    waited: float = 0.0
+    """Seconds for its turn, here and among the instances."""
 
     @property
     def has_begun(self) -> bool:
@@ -184,7 +186,7 @@ class ImageFetcher:
                     del self._under_way[image.key]
             current.set_attributes({"image.bytes": fetched.blob.size, "image.attempts": fetched.attempts})
             if fetched.attempts:
-                self._metrics.image_download.observe(time.monotonic() - started)
+                self._metrics.image_download.observe(time.monotonic() - started - progress.waited)
                 self._metrics.image_size.observe(fetched.blob.size)
             return fetched
 
@@ -193,10 +195,12 @@ class ImageFetcher:
         if (stored := await self._store.find_published(image.key, context.looked_at)) is not None:
             return stored
         if self._leases is not None:
+            began = time.monotonic()
             try:
                 progress.lease = await self._leases.acquire(image.key, buys=image.buys)
             except TimeoutError:
                 raise ImageFailed(Reason.TIMEOUT) from None
+            progress.waited += time.monotonic() - began
         lease = progress.lease
         shared, is_certain = await self._store.find_shared(image, lease.shared_in)
         progress.is_only_one = lease.is_only_one and is_certain
@@ -229,6 +233,7 @@ class ImageFetcher:
                         try:
                             async with slot:
                                 download.deadline.extend(slot.waited)
+                                progress.waited += slot.waited
                                 began = time.monotonic()
                                 await self._reserve(image, progress)
                                 download.deadline.extend(time.monotonic() - began)

@@ -188,7 +188,7 @@ class Metrics:
             "images_refetched", "Images fetched although they had been fetched before, by reason.", why=Refetch
         )
         self.image_download = histogram(
-            "image_download_seconds", "One image, retries and waits included.", _IMAGE_SECONDS
+            "image_download_seconds", "One image, retries and their pauses included.", _IMAGE_SECONDS
         )
         self.image_size = histogram("image_size_bytes", "Size of a downloaded image.", _IMAGE_BYTES)
 

@@ -925,6 +925,32 @@ async def test_the_lease_of_a_fetch_that_failed_is_given_back(
     assert given_back == released
 
 
+async def test_the_time_of_an_image_is_that_of_autoenhance(scene: Scene, upstream: FakeUpstream) -> None:
+    """Given one that waits for the other instances: what it waited does not count."""
+    upstream.images["a"] = jpeg()
+    waited = 0.3
+
+    class Leases:
+        async def acquire(self, key: str, *, buys: bool) -> Lease:
+            await asyncio.sleep(waited)
+            return Lease()
+
+    parts = scene.parts
+    fetcher = ImageFetcher(parts.client, scene.images, scene.slots, parts.metrics, scene.spending, Leases())
+    began = time.monotonic()
+    await fetcher.fetch(ImageRequest("a.0", "a", Rendition()), FetchContext("build"))
+    whole = time.monotonic() - began
+    await fetcher.close()
+
+    (counted,) = (
+        sample.value
+        for metric in parts.metrics.image_download.collect()
+        for sample in metric.samples
+        if sample.name.endswith("_sum")
+    )
+    assert counted <= whole - waited
+
+
 async def test_the_lease_is_given_back_whatever_becomes_of_the_credit(
     scene: Scene, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
