@@ -37,6 +37,8 @@ class Figure:
     reference: str
     aim: float | None = None
     is_difference: bool = False
+    reason: str = ""
+    """What keeps it from its aim, where that is known."""
 
     def value(self, pair: Pair) -> float:
         """The value of one round."""

@@ -101,6 +101,13 @@ def page(results: Sequence[Result], comparison: Comparison, *, is_full: bool) ->
             f"| {figure.title} | {_middle(result, 0)} | {how} {figure.reference}, {_middle(result, 1)}"
             f" | {result.spread} | {result.aim} | {result.verdict} | {len(result.pairs)}, {median(result.loads):.1f} |"
         )
+    reasons = [
+        f"- {result.figure.title}, {result.value:.2f} in place of {result.aim}: {result.figure.reason}"
+        for result in results
+        if result.is_met is False and result.figure.reason
+    ]
+    if reasons:
+        lines += ["", "What keeps a figure from its aim:", "", *reasons]
     tables = "\n".join(table(title, runs) for title, runs in comparison.items())
     return _HEAD.format(**made, rounds=rounds) + "\n".join(lines) + "\n" + _BESIDE + tables
 

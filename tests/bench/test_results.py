@@ -10,7 +10,12 @@ from tests.bench.figures import Figure, Pair, Result
 from tests.bench.plot import Bar, bars
 
 FOUND = (
-    Result(Figure("large", "s/GB", "pass-through", 2.2), "here", [Pair(4, 2), Pair(5, 2)], [0.5, 1.5]),
+    Result(
+        Figure("large", "s/GB", "pass-through", 2.2, reason="It is large."),
+        "here",
+        [Pair(4, 2), Pair(5, 2)],
+        [0.5, 1.5],
+    ),
     Result(Figure("memory", "MB", "before", 30, is_difference=True), "here", [Pair(150, 100)], [1.0]),
     Result(Figure("callers", "ms", "one caller"), "here", [Pair(3, 2)], [1.0]),
 )
@@ -25,6 +30,7 @@ def test_what_was_measured_is_written(tmp_path: Path) -> None:
     assert "| large | 4.50 s/GB | / pass-through, 2.00 s/GB | 2.25 (2.00 to 2.50) | 2.2 | MISSED | 2, 1.0 |" in page
     assert "| memory | 150.00 MB | minus before, 100.00 MB | 50.00 (50.00 to 50.00) | +30 | MISSED | 1, 1.0 |" in page
     assert "| callers | 3.00 ms | / one caller, 2.00 ms | 1.50 (1.50 to 1.50) |  |  | 1, 1.0 |" in page
+    assert page.count("What keeps a figure from its aim:\n\n- large, 2.25 in place of 2.2: It is large.\n") == 1
     assert "this <service>" in page
     found = json.loads((tmp_path / "results.json").read_text())
     assert [one["value"] for one in found["results"]] == [2.25, 50, 1.5]
