@@ -62,7 +62,13 @@ CASES: Mapping[str, Case] = {
     "telemetry": Case(
         (
             Figure("5 MB images, every trace recorded: CPU per byte", "s/GB", "no traces", 1.12),
-            Figure("5 MB images, one trace in ten recorded: CPU per byte", "s/GB", "no traces", 1.03),
+            Figure(
+                "5 MB images, one trace in ten recorded: CPU per byte",
+                "s/GB",
+                "no traces",
+                1.03,
+                reason="a round scatters by more than the three hundredths that the aim leaves.",
+            ),
             Figure("5 MB images, metrics: CPU per byte", "s/GB", "no metrics"),
         ),
         measure_telemetry,
