@@ -25,8 +25,9 @@ Written by `make bench` on {date}; {machine}.
 Autoenhance Batch {service}, {versions}.
 
 Everything runs on one machine, over loopback: nginx is upstream, curl the caller. Seconds depend on the machine; the
-ratios hardly do. A figure is the middle of its rounds, with the lowest and the highest; the load is what else the
-machine did: above its number of cores, figures scatter. {rounds}
+ratios hardly do, but for a virtual machine that gives free memory back to its host: new files cost more there, at times
+twice as much. A figure is the middle of its rounds, with the lowest and the highest; the load is what else the machine
+did: above its number of cores, figures scatter. {rounds}
 
 ## Where each aim stands
 
