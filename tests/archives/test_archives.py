@@ -982,10 +982,10 @@ class TestBeginning:
     ) -> None:
         """Given two equal requests that could not use what there was: other instances would wait for it for ever."""
         fill_with(upstream, "a")
-        go_on, ids = asyncio.Event(), iter(["1" * 32, "2" * 32])
+        go_on, announced = asyncio.Event(), list[str]()
 
         async def announce(*_: object, **__: object) -> tuple[str, None]:
-            mine = next(ids)
+            announced.append(mine := f"{len(announced) + 1}" * 32)
             await go_on.wait()
             return mine, None
 
@@ -993,7 +993,7 @@ class TestBeginning:
         monkeypatch.setattr(system.catalogue, "forget", forget := AsyncMock())
         starting = [asyncio.create_task(system.start()) for _ in range(2)]
         async with asyncio.timeout(TIMEOUT):
-            while len(system.archives._tasks) < 2:  # noqa: ASYNC110  # what is about to begin
+            while len(announced) < 2:  # noqa: ASYNC110  # both are there
                 await asyncio.sleep(0)
         go_on.set()
         given = [archive.id for archive, _ in await asyncio.gather(*starting)]
