@@ -72,7 +72,7 @@ from service.upstream.concurrency import DownloadSlots
 from service.upstream.network import AddressGuard, Proxies, open_session
 from service.upstream.retry import RetryPolicy
 from service.upstream.transport import Transport
-from service.upstream.versions import required_version, takes_format
+from service.upstream.versions import version_needed
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
@@ -147,9 +147,8 @@ def presets(settings: Settings) -> Presets:
     except ValueError as error:
         raise InvalidSettings(f"RENDITIONS: {error}") from None
     for name, preset in found.items():
-        if not takes_format(settings.autoenhance_api_version, preset.format):
-            needed = f"AUTOENHANCE_API_VERSION={required_version(preset.format)}"
-            raise InvalidSettings(f"RENDITIONS: {name}: {preset.format} needs {needed} or newer")
+        if (needed := version_needed(settings.autoenhance_api_version, preset.format)) is not None:
+            raise InvalidSettings(f"RENDITIONS: {name}: {needed}")
     return found
 
 

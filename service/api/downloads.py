@@ -47,7 +47,7 @@ from service.problems import (
     UpstreamUnauthorized,
 )
 from service.telemetry.metrics import CacheResult
-from service.upstream.versions import required_version, takes_format
+from service.upstream.versions import version_needed
 
 _TAG = re.compile('"([0-9a-f]{32})"')
 
@@ -146,12 +146,10 @@ def require_version(request: web.Request, options: RenditionOptions) -> None:
     several = isinstance(options, Options) and bool(options.rendition)
     renditions = options.renditions.values() if isinstance(options, Options) else (options,)
     for rendition in renditions:
-        if not takes_format(request.app[SETTINGS].autoenhance_api_version, rendition.format):
-            needed = required_version(rendition.format)
-            raise InvalidParameter(
-                "rendition" if several else "format",
-                f"{rendition.format} needs AUTOENHANCE_API_VERSION={needed} or newer; ask for jpeg, png or webp",
-            )
+        needed = version_needed(request.app[SETTINGS].autoenhance_api_version, rendition.format)
+        if needed is not None:
+            name = "rendition" if several else "format"
+            raise InvalidParameter(name, f"{needed}; ask for jpeg, png or webp")
 
 
 async def _resumed(request: web.Request, order_id: str, options: Options) -> Archive | None:

@@ -67,11 +67,10 @@ async def create(request: web.Request) -> web.Response:
         raise OriginRefused
     if request.content_type == _FORM:
         return await _by_form(request)
-    is_by_header = not request.can_read_body and api_key(request)
-    # As it came, whatever it is: a key that no document could have is a wrong one.
-    login = (
-        Login.model_construct(key=api_key(request), token="") if is_by_header else await read_document(request, Login)
-    )
+    if not request.can_read_body and (given := api_key(request)):
+        login = Login.model_construct(key=given, token="")  # also what no document could have: a wrong key
+    else:
+        login = await read_document(request, Login)
     if bool(login.key) == bool(login.token):
         raise InvalidParameter("key", "send a caller's key or, as token, the administrators' token")
     if login.token:

@@ -10,6 +10,13 @@ def required_version(image_format: str) -> str | None:
     return _FORMAT_VERSIONS.get(image_format)
 
 
+def version_needed(version: str | None, image_format: str) -> str | None:
+    """What `format=image_format` needs that API `version` is not, in words; None where it may be asked for."""
+    if takes_format(version, image_format):
+        return None
+    return f"{image_format} needs AUTOENHANCE_API_VERSION={required_version(image_format)} or newer"
+
+
 def takes_format(version: str | None, image_format: str) -> bool:
     """Whether `format=image_format` may be asked for at API `version` (`AUTOENHANCE_API_VERSION`).
 
