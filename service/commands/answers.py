@@ -87,10 +87,9 @@ def ask(
 
 
 async def ask_with_retries(
-    service: Service, session: ClientSession, method: str, path: str, *, talk: Talk | None = None, **more: Any
+    service: Service, session: ClientSession, method: str, path: str, *, talk: Talk, **more: Any
 ) -> Document:
     """As `Service.ask`, and again after the time that the service asks its caller to wait, which `talk` says."""
-    talk = talk or Talk()
     for _ in range(_ATTEMPTS - 1):
         try:
             return await service.ask(session, method, path, **more)

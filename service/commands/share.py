@@ -68,10 +68,9 @@ def _find(options: argparse.Namespace) -> int:
     service = service_of(options)
 
     async def work(session: ClientSession) -> int:
-        links: list[Document] = []
+        talk, links = Talk(as_json=options.as_json), list[Document]()
         query: Document | None = {"limit": 200}
         while query is not None:
-            talk = Talk(as_json=options.as_json)
             page = await ask_with_retries(service, session, "GET", "v1/links", talk=talk, params=query)
             links += page["items"]
             query = page["next_cursor"] and {**query, "cursor": page["next_cursor"]}
