@@ -26,7 +26,7 @@ class Guesses:
         """The secret that was given, in one of the ways of writing it; None when it is wrong.
 
         Raises `RateLimited` when this address sent too many wrong ones, also for the right one: else the answer to it
-        would tell, limit or not.
+        would tell, limit or not. One that is wrong may be sent as often as wrong ones may be.
         """
         caller, ways, known = peer_identity(request), list(given), list(secrets)
         await self._wrong.check(request, caller)
@@ -34,9 +34,10 @@ class Guesses:
         if found:
             return found[0]
         # Who sends the same wrong one again and again does not guess: a program with an old key must not lock out all
-        # who share its address.
-        digest = hashlib.sha256(ways[0].encode("utf-8", "surrogateescape")).hexdigest()
-        if (await self._window.hit(f"attempt:{caller}:{digest}", _ONCE)).allowed:
+        # who share its address. It is refused by itself.
+        attempt = f"{caller}:{hashlib.sha256(ways[0].encode('utf-8', 'surrogateescape')).hexdigest()}"
+        await self._wrong.count(request, attempt)
+        if (await self._window.hit(f"attempt:{attempt}", _ONCE)).allowed:
             await self._wrong.count(request, caller)
         return None
 

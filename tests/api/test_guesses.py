@@ -54,8 +54,12 @@ async def test_after_ten_wrong_ones_the_right_one_is_refused_too(guesses: Guesse
 
 
 async def test_the_same_wrong_one_counts_once(guesses: Guesses) -> None:
-    """A program with an old key does not guess."""
-    assert [await send(guesses, "old") for _ in range(20)] == [None] * 20
+    """A program with an old key does not guess: it is refused, and who shares its address is not."""
+    assert [await send(guesses, "old") for _ in range(10)] == [None] * 10
+
+    with pytest.raises(RateLimited):
+        await send(guesses, "old")
+    assert await send(guesses, "the-right-one") == RIGHT
 
 
 async def test_what_another_address_has_sent_counts_for_each(guesses: Guesses) -> None:
