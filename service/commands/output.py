@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STDOUT = "-"
+_SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Output:
         if self.is_stdout:
             redirect = "--output: standard output is a terminal. Redirect it to a file or another program."
             return redirect if sys.stdout.isatty() else None
+        if self.name and self.name.endswith(_SEPARATORS) and not Path(self.name).is_dir():
+            return f"--output: there is no folder {self.name}."
         target = _resolved(Path(self.name or "."))
         if target.is_symlink():
             return f"--output: the symbolic link {self.name} leads in a circle."

@@ -171,8 +171,10 @@ def test_a_device_is_written_to_and_never_replaced(
         ("to_nowhere.zip", "there is no folder "),
         ("circle", "the symbolic link circle leads in a circle."),
         ("x" * 256, f"File name too long: {'x' * 256}."),
+        ("zips/", "there is no folder zips/."),
         ("house.zip", None),
         (".", None),
+        ("./", None),
         (None, None),
     ],
 )
