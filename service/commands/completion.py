@@ -10,17 +10,17 @@ _FILES = ("output", "files", "data_dir")
 
 def completion(parser: argparse.ArgumentParser, shell: str) -> int:
     """Print it for `shell`: bash, zsh or fish."""
-    for action in _actions(parser):
+    for action in actions_of(parser):
         if action.dest in _FILES:
             action.complete = shtab.FILE  # type: ignore[attr-defined]
     print(shtab.complete(parser, shell))
     return 0
 
 
-def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """Of a command and of all below it."""
+def actions_of(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """The arguments of a command and of all below it."""
     for action in parser._actions:
         yield action
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
-                yield from _actions(command)
+                yield from actions_of(command)

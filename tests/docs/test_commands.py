@@ -1,7 +1,9 @@
 """Every command, and every program, in the docs does what they say."""
 
+import argparse
 import asyncio
 import base64
+import re
 import socket
 import zipfile
 from collections import Counter
@@ -10,9 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from service.commands.completion import actions_of
+from service.commands.download import add_download
+from service.commands.jobs import add_jobs
+from service.commands.share import add_share
+from service.commands.show import add_report, add_show
+from service.commands.upload import add_upload
 from service.samples import PHOTOS
 from service.sandbox import ImageSpec, Sandbox
-from tests.support.doc_blocks import ADDRESS, PAGES, RECEIVER, STORAGE, Block, blocks, command_line, environment
+from tests.support.doc_blocks import ADDRESS, PAGES, RECEIVER, ROOT, STORAGE, Block, blocks, command_line, environment
 from tests.support.loopback import free_port
 from tests.support.process import ServiceProcess
 from tests.support.samples import jpeg
@@ -42,6 +50,20 @@ async def service(tmp_path: Path) -> AsyncIterator[ServiceProcess]:
             CALLBACK_ALLOW_PRIVATE="true",
         ) as running:
             yield running
+
+
+def test_every_flag_is_explained() -> None:
+    """Of the commands that ask a service, on the page about them, by its short or long form."""
+    page = (ROOT / "service" / "docs" / "command-line.md").read_text()
+    parser = argparse.ArgumentParser(add_help=False)
+    commands = parser.add_subparsers()
+    for add in (add_download, add_jobs, add_report, add_share, add_show, add_upload):
+        add(commands)
+    flags = [action.option_strings for action in actions_of(parser) if action.option_strings and action.dest != "help"]
+
+    missing = [forms for forms in flags if not any(re.search(rf"`[^`]*{form}\b", page) for form in forms)]
+    assert len(flags) > 30
+    assert missing == []
 
 
 @pytest.mark.timeout(300)
