@@ -55,6 +55,7 @@ def make(name: str) -> str:
         .refresh("10s")
         .time("now-1h", "now")
         .timezone("browser")
+        .with_variable(dashboard.DatasourceVariable("source").label("Data source").type("prometheus"))
         .with_variable(
             dashboard.QueryVariable("job")
             .label("Job")

@@ -30,7 +30,8 @@ from grafana_foundation_sdk.models.dashboard import (
     ValueMappingResult,
 )
 
-SOURCE = DataSourceRef(type_val="prometheus", uid="prometheus")
+SOURCE = DataSourceRef(type_val="prometheus", uid="${source}")
+"""The Prometheus that the dashboard's variable names: its uid is another in each Grafana."""
 HEIGHT = 8
 """Of a panel, in grid rows; the dashboard is 24 columns wide."""
 

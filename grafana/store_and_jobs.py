@@ -180,6 +180,13 @@ JOBS = Row(
             {"{{outcome}}": rate("batch_callbacks_total", "outcome")},
             stacked=True,
         ),
+        lines(
+            "Deliveries",
+            "ZIPs sent into the storage of callers, by outcome.",
+            PER_SECOND,
+            {"{{outcome}}": rate("batch_deliveries_total", "outcome")},
+            stacked=True,
+        ),
     ],
 )
 

@@ -55,11 +55,21 @@ def test_what_is_judged_leads_to_what_to_do(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
+def test_an_import_finds_its_data_source(name: str) -> None:
+    """The uid of a Prometheus is another in each Grafana: all is asked of the one that is chosen."""
+    text = (FOLDER / f"{name}.json").read_text()
+    (source, *_) = json.loads(text)["templating"]["list"]
+
+    assert (source["type"], source["query"]) == ("datasource", "prometheus")
+    assert set(re.findall(r'"uid": "([^"]*)"', text)) == {"${source}", f"autoenhance-batch-{name}"}
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
 def test_what_can_be_chosen_selects(name: str) -> None:
     """Every panel of series of ours is of the job, and of the instances where series have one."""
     document = json.loads((FOLDER / f"{name}.json").read_text())
 
-    assert [variable["name"] for variable in document["templating"]["list"]] == ["job", "instance", "service"]
+    assert [variable["name"] for variable in document["templating"]["list"]] == ["source", "job", "instance", "service"]
     for panel in panels(name):
         for target in panel["targets"]:
             selectors = re.findall(r"(\S+?)\{([^}]*)\}", target["expr"])
