@@ -176,9 +176,9 @@ ROUTES = (
     _probe(
         "/readyz",
         readyz,
-        "503 while starting or stopping",
+        "503 while nothing can be stored or looked up, and while stopping",
         Answer(200, "It takes requests.", _TEXT),
-        Answer(503, "It takes none now.", _TEXT),
+        Answer(503, "It can serve none now.", _TEXT),
     ),
     _probe(
         "/metrics",

@@ -62,7 +62,7 @@ class Options(RenditionOptions):
 
     rendition: tuple[Annotated[NamedRendition, WithJsonSchema(_RENDITION_TEXT)], ...] = Field(
         (),
-        description="Several renditions, a folder each; may be repeated, up to 5 times. `print` (full size), `mls`"
+        description="Several renditions, a folder each (one alone has none); up to 5. `print` (full size), `mls`"
         " (full size, 2048 pixels wide, quality 80), `web` (preview, WebP), a preset of this service, or"
         " `name,key=value,...` with format, quality, preview, max_width, scale; `print,quality=85` changes a preset.",
     )

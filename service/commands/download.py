@@ -78,7 +78,7 @@ def add_download(commands: Commands) -> None:
         "--rendition",
         action="append",
         metavar="NAME",
-        help="several renditions, a folder each; can be repeated: print and mls (full size: SPEND CREDITS), web, or"
+        help="a rendition, of several a folder each; can be repeated: print and mls (full size: SPEND CREDITS), web, or"
         " NAME,KEY=VALUE,... such as flyer,max_width=1200",
     )
     download.add_argument(
