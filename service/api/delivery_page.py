@@ -61,7 +61,7 @@ async def show(request: web.Request) -> web.Response:
     if link is None:
         html, status = gone(), HTTPStatus.NOT_FOUND
     else:
-        brand, are_previews = request.app[SETTINGS].brand_name, _are_previews(request, link)
+        brand, are_previews = request.app[SETTINGS].brand_name, _are_previews(link)
         html, status = gallery(link, link.page, brand, are_previews=are_previews), HTTPStatus.OK
     response = web.Response(
         body=in_html(html.encode(), base_path(request)), status=status, content_type="text/html", charset="utf-8"
@@ -116,16 +116,16 @@ def _refuse_prefetch(request: web.Request, renditions: Iterable[Rendition]) -> N
         raise PrefetchRefused
 
 
-def _options(request: web.Request, link: ShareLink) -> Options:
-    """How the link renders and packs its images."""
-    return read_options(MultiDict(parse_qsl(link.query)), request.app[PRESETS])
+def _options(link: ShareLink) -> Options:
+    """How the link renders and packs its images. Its renditions are written out: presets may be others by now."""
+    return read_options(MultiDict(parse_qsl(link.query)), {})
 
 
-def _are_previews(request: web.Request, link: ShareLink) -> bool:
+def _are_previews(link: ShareLink) -> bool:
     """Whether it shows photos that are smaller than they can be had."""
     try:
-        return all(one.preview for one in _options(request, link).renditions.values())
-    except InvalidParameter:  # a preset that this service no longer has
+        return all(one.preview for one in _options(link).renditions.values())
+    except InvalidParameter:  # options that an earlier version took
         return False
 
 
@@ -134,7 +134,7 @@ def _read_image(request: web.Request) -> tuple[str, str, ImageOptions]:
     link, image_id = _shared(request), request.match_info["image_id"]
     if image_id not in {shared.image_id for shared in link.images}:
         raise ImageNotFound
-    shared = next(iter(_options(request, link).renditions.values()))
+    shared = next(iter(_options(link).renditions.values()))
     wanted = read_image_options(request.query, request.app[PRESETS])
     if wanted.include:
         raise InvalidParameter("include", "this link opens its photos as they were shared")
@@ -153,7 +153,7 @@ async def _read_download(request: web.Request) -> tuple[str, Options]:
     link = _shared(request)
     for name in request.query:
         raise InvalidParameter(name[:64], "this link downloads what was shared, and takes no options")
-    options = _options(request, link)
+    options = _options(link)
     _refuse_prefetch(request, options.renditions.values())
     chosen = [shared.image_id for shared in link.images]
     try:

@@ -189,7 +189,12 @@ def test_no_other_photo_opens() -> None:
 
 @pytest.mark.parametrize(
     ("query", "is_refused"),
-    [("", False), ("preview=false&dev_mode=true", False), ("preview=false", True), ("rendition=print", True)],
+    [
+        ("", False),
+        ("preview=false&dev_mode=true", False),
+        ("preview=false", True),
+        ("rendition=print,preview=false", True),
+    ],
 )
 async def test_what_is_fetched_ahead_spends_nothing(query: str, is_refused: bool) -> None:
     """What is free may be, as the previews of any page are."""
@@ -205,7 +210,7 @@ async def test_what_is_fetched_ahead_spends_nothing(query: str, is_refused: bool
         assert (await _read_download(download))[1].image == ("a",)
     assert _read_image(asked(shared, "preview=true&max_width=480", Sec_Purpose="prefetch"))[2].max_width == 480
     assert _read_image(asked(shared))[1] == "a"
-    assert _are_previews(ahead, shared) is (query == "")
+    assert _are_previews(shared) is (query == "")
 
 
 async def test_without_a_link_there_is_nothing() -> None:
