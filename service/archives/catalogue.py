@@ -145,8 +145,8 @@ class Catalogue:
             return record
         if record is None or record.state not in SETTLED:
             record = await self._adopt_settled(await self.shared.load(archive_id)) or record
-        if record is not None and self._is_old(record):
-            record = replace(record, kept=max(record.kept, await self.shared.kept_until(archive_id)))
+        if record is not None and record.state != GONE and self._is_over(record):
+            record = replace(record, kept=await self.shared.kept_until(archive_id))
         return record
 
     async def find_complete(self, key: str) -> list[Record]:
@@ -219,8 +219,11 @@ class Catalogue:
 
     def is_expired(self, record: Record) -> bool:
         """Whether the archive's time is over, or its bytes would no longer be the same."""
-        too_old = self._is_old(record) and record.kept < time.time()
-        return record.state == GONE or too_old or record.layout != LAYOUT_VERSION
+        return record.state == GONE or self._is_over(record) or record.layout != LAYOUT_VERSION
+
+    def _is_over(self, record: Record) -> bool:
+        """Whether it is too old, and nobody is known to keep it."""
+        return self._is_old(record) and record.kept < time.time()
 
     def _is_old(self, record: Record) -> bool:
         """Whether it is too old to answer a new request."""

@@ -56,7 +56,7 @@ class SharedArchives(Protocol):
         """Let no instance take the archive for expired before `until` (epoch seconds). Raises `StillBuilding`."""
 
     async def kept_until(self, archive_id: str) -> float:
-        """Until when some instance keeps the archive; 0 when none does, or when it cannot be told."""
+        """Until when some instance keeps the archive; 0: none does. Raises `StillBuilding` when it cannot be told."""
 
     async def find_complete(self, key: str) -> Record | None:
         """The complete archive for a plan's key or its options; None also when it cannot be told."""

@@ -180,9 +180,10 @@ class ClusterArchives:
             raise StillBuilding("Others cannot be told to keep this archive.", retry_after=BEAT_SECONDS) from None
 
     async def kept_until(self, archive_id: str) -> float:
-        with suppress(Unavailable):
+        try:
             return await self._lists.kept_until(archive_id)
-        return 0
+        except Unavailable:
+            raise StillBuilding("It cannot be told whether this archive is kept.", retry_after=BEAT_SECONDS) from None
 
     async def find_complete(self, key: str) -> Record | None:
         with suppress(Unavailable, StillBuilding):

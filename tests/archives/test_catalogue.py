@@ -21,7 +21,7 @@ from service.database import Database
 from service.disk import OutOfSpace
 from service.images.blobs import Blob
 from service.images.identity import key_digest
-from service.problems import ArchiveGone
+from service.problems import ArchiveGone, StillBuilding
 from service.reasons import Reason
 from tests.support.images import open_store, put
 from tests.support.plans import MOMENT, archive_of, plan_of
@@ -588,6 +588,23 @@ class TestShared:
         assert record is not None
         assert not sharing.is_expired(record)
         assert (await state(sharing, archive) == "complete") is here
+
+    async def test_that_nobody_keeps_an_old_one_has_to_be_told(
+        self, sharing: Catalogue, blob: Blob, others: Mock, wall: FakeClock
+    ) -> None:
+        """Given a Redis that is away: one that some instance may keep is not gone. One that is kept here is asked of
+        nobody."""
+        archive, kept = await complete(sharing, blob), await complete(sharing, blob)
+        await sharing.keep(kept.id, wall() + 3 * TTL)
+        others.kept_until.side_effect = StillBuilding
+        wall.advance(2 * TTL)
+
+        with pytest.raises(StillBuilding):
+            await sharing.load(archive.id)
+        record = await sharing.load(kept.id)
+
+        assert record is not None
+        assert not sharing.is_expired(record)
 
     async def test_what_another_one_has_finished_is_found_until_it_is_too_old(
         self, sharing: Catalogue, blob: Blob, others: Mock, wall: FakeClock
