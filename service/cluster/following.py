@@ -44,11 +44,14 @@ class Follower:
         With it the list as it is then, and the tag of the document by which this instance may go on. Raises
         `ArchiveGone`, `Abandoned` when nobody here wants it any more, `StillBuilding` when it cannot be told.
         """
-        live, told_at, gone_since = LiveList(archive.id), time.monotonic(), None
+        live = LiveList(archive.id)
+        silent_since: float | None = None
+        gone_since: float | None = None
         with self._redis.messages.waiting(live_lists.topic_of(archive.id)) as grown:
             while True:
                 await archive.readers.wait_for_demand(lambda: archive.length)
                 changed = grown.next()
+                silent_since = silent_since or time.monotonic()
                 with suppress(Unavailable):
                     try:
                         record, tag, is_ours = await self._look(live)
@@ -62,14 +65,14 @@ class Follower:
                     except _CutOff:
                         archive.is_joinable = False
                         raise
-                    told_at, gone_since, archive.is_joinable = time.monotonic(), None, True
+                    silent_since, gone_since, archive.is_joinable = None, None, True
                     if record is not None and record.state == GONE:
                         raise ArchiveGone(f"Archive {archive.id} was dropped.")
                     if record is not None or live.plan is not None:
                         extend(archive, record or live.record())
                     if record is not None or is_ours:
                         return record, live, tag
-                if time.monotonic() - told_at > _AWAY_SECONDS:
+                if silent_since is not None and time.monotonic() - silent_since > _AWAY_SECONDS:
                     raise StillBuilding(retry_after=BEAT_SECONDS)
                 await wait_at_most(changed, BEAT_SECONDS)
 

@@ -251,6 +251,29 @@ async def test_a_quiet_builder_is_waited_for_also_where_s3_is_away(
     assert not done
 
 
+async def test_time_in_which_nobody_asks_is_no_silence(three: list[Instance], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a slow reader, who wanted no more for longer than silence is waited out, and then a look that fails."""
+    clock = FakeClock()
+    monkeypatch.setattr("service.cluster.following.time", clock)
+    first, second, _ = three
+    archive = await begin(first)
+    followed = Archive(archive.id, key="key", orders=PLAN.orders, readers=Readers(1, 60))
+    async with asyncio.timeout(TIMEOUT):
+        with followed.readers.reading() as reader:
+            following = asyncio.create_task(second.follow(followed))
+            while not followed.readers._awaited:  # noqa: ASYNC110  # nothing tells
+                await asyncio.sleep(0.01)
+            clock.advance(60)
+            cut(second.redis.link)
+            reader.advance(followed.length)
+            await yield_to_loop()
+            mend(second.redis.link)
+            await first.catalogue.settle(archive, State.COMPLETE, "")
+
+            assert await following is False
+    assert followed.state is State.COMPLETE
+
+
 async def test_what_nobody_knows_is_free(three: list[Instance]) -> None:
     """There is nobody to wait for."""
     async with asyncio.timeout(TIMEOUT):
