@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from itertools import chain
 from typing import Any, TypeVar
 
 from redis import DriverInfo
@@ -36,6 +37,13 @@ OPEN = """
 -- Race: a job that is recorded once more when it has ended by then. It is counted as open no more.
 -- KEYS: record, open. ARGV: id, status.
 if redis.call('HEXISTS', KEYS[1], 'end') == 0 then redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) end
+"""
+ADD = """
+-- Race: another request with the same key. What it would record beside the first one's stays out.
+-- KEYS: record. ARGV: fields and their values. Returns whether they were written.
+if redis.call('HEXISTS', KEYS[1], 'request') == 1 then return 0 end
+redis.call('HSET', KEYS[1], unpack(ARGV))
+return 1
 """
 SAVE = """
 -- Race: a run that saves while the job is ended by a cancel, or by another run of it. What has ended stays as it is.
@@ -120,13 +128,13 @@ class JobRecords:
 
     async def _add(self, job: Job) -> bool:
         record, owner = _record(job.id), job.request.owner
+        fields = {"request": job.request.dump(), "state": job.dump()}
+        if job.callback is not None:
+            fields["callback"] = job.callback.dump()
+        if job.delivery is not None:
+            fields["delivery"] = job.delivery.dump()
         async with self.redis.pipeline(transaction=True) as pipeline:
-            pipeline.hsetnx(record, "request", job.request.dump())
-            pipeline.hsetnx(record, "state", job.dump())
-            if job.callback is not None:
-                pipeline.hsetnx(record, "callback", job.callback.dump())
-            if job.delivery is not None:
-                pipeline.hsetnx(record, "delivery", job.delivery.dump())
+            pipeline.eval(ADD, 1, record, *chain.from_iterable(fields.items()))
             pipeline.expire(record, _KEPT_OPEN, nx=True)
             pipeline.eval(OPEN, 2, record, "batch:jobs:open", job.id, job.status)
             for index in ("batch:jobs:all", *([f"batch:jobs:of:{owner}"] if owner else [])):

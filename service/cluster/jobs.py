@@ -8,6 +8,7 @@ not lost.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
@@ -239,12 +240,12 @@ class SharedJobs:
         """docket's task: an attempt at a delivery, or a callback; the next one is the same task, later."""
         job = await until_available(lambda: self.get(job_id))
         while self._work is not None and job is not None and (before := job.follow_up) is not None:
+            if before.next_at is not None and before.next_at > time.time():
+                retry.at(datetime.fromtimestamp(before.next_at, UTC))
             name = f"{_callback_of(job_id)} {before.attempts} {before.next_at}"
             by = await self._within(session, name, self._work.follow_up(job))
             if not await until_available(lambda: self._records.write_follow_up(job_id, by, before)):  # noqa: B023
                 return  # it was begun anew meanwhile, or its record has gone
-            if by.next_at is not None:
-                retry.at(datetime.fromtimestamp(by.next_at, UTC))
             job = job.followed_up(by)
 
     async def _within(self, session: asyncio.Event, name: str, work: Coroutine[Any, Any, T]) -> T:

@@ -110,18 +110,24 @@ class _Progress:
                 self._begin()
                 self._skipped = 0
             self._archive_id = job.archive_id
-            await self._look(archives)
+            await self._look(archives, job)
             if self._archive is not None and not job.is_final:
                 reading.enter_context(self._archive.readers.reading(to_the_end=True))
         outcomes = self._outcomes()
         while len(self._seen) < self._skipped and (result := next(outcomes, None)) is not None:
             self._count(result)
 
-    async def _look(self, archives: Archives) -> None:
+    async def _look(self, archives: Archives, job: Job) -> None:
+        """Find the archive, and follow it if another instance builds it.
+
+        Nothing is begun for a job that nobody wants any more, nor for one that may be what ends the process: its build
+        goes on only in an attempt, which is counted.
+        """
         self._archive, self._is_gone = None, self._archive_id is None
-        if self._archive_id is not None:
+        if self._archive_id is not None and (job.is_final or not job.is_suspect):
             try:
-                self._archive = await archives.by_id(self._archive_id)
+                is_wanted = not job.is_final or job.status is Status.COMPLETE
+                self._archive = await archives.by_id(self._archive_id, begin=is_wanted)
             except (ArchiveNotFound, ArchiveGone):
                 self._is_gone = True
             except Problem:

@@ -14,6 +14,7 @@ Status: TypeAlias = JobStatus
 
 FINAL = frozenset({Status.COMPLETE, Status.ERROR, Status.CANCELLED})
 
+_SUSPECT_CRASHES = 2
 _NO_ZIP = {Status.ERROR: "job_failed", Status.CANCELLED: "job_cancelled"}
 """What a download of a job that ended so is told."""
 
@@ -167,6 +168,11 @@ class Job:
     @property
     def is_final(self) -> bool:
         return self.status in FINAL
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it may be what ends the process: so many attempts in a row ended with it."""
+        return self.crashes >= _SUSPECT_CRASHES
 
     @property
     def is_expired(self) -> bool:

@@ -37,8 +37,6 @@ log = get_logger(__name__)
 
 # A job whose attempts end with their process so often in a row, without any progress, is what ends it.
 _MAX_CRASHES = 5
-# After so many it may be. Such jobs take turns, so that none of them is charged for another's crash.
-_SUSPECT_CRASHES = 2
 # What is temporary has so long to pass; a job looks again at least this often, whatever `Retry-After` says.
 _RETRY_SECONDS = 900.0
 _MAX_PAUSE, _MIN_PAUSE, _DEFAULT_PAUSE = 60.0, 0.1, 5.0
@@ -218,8 +216,8 @@ class Attempt:
         self._engine = engine
         self._crashes_before = job.crashes
         self._has_crashed = job.crashes > 0 or job.reached > 0
-        self.is_suspect = job.crashes >= _SUSPECT_CRASHES
-        """It may be what ends the process."""
+        self.is_suspect = job.is_suspect
+        """As `Job.is_suspect`, before this attempt. Such jobs take turns: none is charged for another's crash."""
         self._suspects = suspects if self.is_suspect else None
         self._saving = asyncio.Lock()
 

@@ -53,8 +53,10 @@ class Kept:
     def __init__(self, *archives: Archive, silent: int = 0) -> None:
         self._archives = {archive.id: archive for archive in archives}
         self._silent = silent
+        self.begun: list[bool] = []
 
-    async def by_id(self, archive_id: str) -> Archive:
+    async def by_id(self, archive_id: str, *, begin: bool = True) -> Archive:
+        self.begun.append(begin)
         if self._silent > 0:
             self._silent -= 1
             raise StillBuilding
@@ -319,6 +321,44 @@ async def test_an_outcome_is_told_of_a_job_that_is_built(status: Status) -> None
         image = await anext(event async for event in found if event.name == "image")
 
     assert (image.data["status"], image.data["failed"], image.data["finished_at"]) == ("processing", 1, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "begins"), [(Status.COMPLETE, True), (Status.CANCELLED, False), (Status.ERROR, False)]
+)
+async def test_nothing_is_begun_for_a_job_that_nobody_wants(status: Status, begins: bool) -> None:
+    """Its archive is left as it stands by who looks at its events."""
+    archive = building()
+    kept = Kept(archive)
+    records = Records(replace(ended(running(archive)), status=status))
+    archive.settle(State.COMPLETE, "")
+
+    await rest(events(cast(JobEngine, records), cast(Archives, kept), "j", 0))
+
+    assert kept.begun == [begins]
+
+
+async def test_a_job_that_may_end_the_process_is_begun_by_its_attempts_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else another job is charged for a crash that somebody who looks has brought about. Once it gets on it is told
+    of as any other."""
+    monkeypatch.setattr("service.jobs.events._LOOK_AGAIN_SECONDS", 0)
+    archive = building()
+    kept = Kept(archive)
+    suspect = replace(running(archive), crashes=2)
+    records = Records(suspect)
+    found = events(cast(JobEngine, records), cast(Archives, kept), "j", 0)
+    async with asyncio.timeout(TIMEOUT):
+        await anext(found)
+        following = asyncio.ensure_future(anext(found))
+        await yield_to_loop()
+        before = list(kept.begun)
+        records.become(replace(suspect, crashes=1))
+        add(archive)
+        event = await following
+    await found.aclose()
+
+    assert before == []
+    assert (event.name, event.number) == ("image", 1)
 
 
 async def test_an_archive_that_failed_is_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import cast
 
@@ -24,7 +24,7 @@ from service.jobs.jobs import Jobs
 from service.problems import JobsUnavailable
 from service.telemetry.metrics import Metrics
 from tests.jobs.conformance.engines import LEASE, open_engine
-from tests.jobs.conformance.work import ARRIVED, DELIVERED, TIMEOUT, ended, request, running
+from tests.jobs.conformance.work import ARRIVED, TIMEOUT, ended, request, running
 from tests.support.counted import CountedEvent
 from tests.support.redis_server import RedisServer
 from tests.support.transport import yield_to_loop
@@ -386,6 +386,18 @@ async def test_a_job_that_is_recorded_again_stays_as_it_is(records: JobRecords) 
     assert (await records.counts())[Status.QUEUED] == 0
 
 
+async def test_another_request_with_its_key_leaves_nothing_in_its_record(records: JobRecords) -> None:
+    """Neither a callback nor a delivery that the first one did not ask for."""
+    job = Job.new(request())
+    other = replace(
+        Job.new(replace(job.request, callback_url=URL, deliver_to=URL)), callback=Callback(), delivery=Delivery()
+    )
+
+    assert [await records.add(job), await records.add(other)] == [True, False]
+
+    assert await records.get(job.id) == job
+
+
 async def test_a_key_names_a_job_for_two_days(records: JobRecords) -> None:
     """The first that came with it; from then on it may name another."""
     assert [await records.claim_key("k", name) for name in ("a", "b")] == ["a", "a"]
@@ -527,7 +539,7 @@ def told_by(answers: Sequence[Job | Exception | None], steps: list[object]) -> S
 
     async def call_back(job: Job) -> Callback:
         steps.append("called back")
-        return replace(DELIVERED, next_at=job.request.created)
+        return Callback(attempts=1, next_at=job.request.created + _DAY)
 
     async def get(_: str) -> Job | None:
         answer = next(left)
@@ -625,12 +637,26 @@ async def test_a_job_is_delivered_and_then_its_receiver_is_told() -> None:
     """The next attempt is made by the same message, when it is due."""
     steps: list[object] = []
     job = Job.new(request(callback_url=URL, deliver_to=URL))
-    attempted = replace(DELIVERED, next_at=job.request.created)
+    attempted = Callback(attempts=1, next_at=job.request.created + _DAY)
 
     with pytest.raises(ForcedRetry):
         await told_by([ended(job)], steps)._call_back(job.id, Retry(None), CountedEvent())
 
     assert steps == ["delivered", ARRIVED, "called back", attempted]
+
+
+async def test_an_attempt_that_comes_again_too_early_waits_until_it_is_due() -> None:
+    """Given a process that was killed between an attempt and the scheduling of the next one."""
+    steps: list[object] = []
+    due = datetime.now(UTC) + timedelta(hours=10)
+    job = replace(ended(Job.new(request(callback_url=URL))), callback=Callback(attempts=1, next_at=due.timestamp()))
+    retry = Retry(None)
+
+    with pytest.raises(ForcedRetry):
+        await told_by([job], steps)._call_back(job.id, retry, CountedEvent())
+
+    assert steps == []
+    assert abs(retry.delay - timedelta(hours=10)) < timedelta(minutes=1)
 
 
 @pytest.mark.parametrize("thaw_after", [1.0, None])
