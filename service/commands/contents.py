@@ -1,10 +1,14 @@
 """What is in a ZIP that was downloaded."""
 
+import re
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from service.archives.names import MANIFEST_NAME, REPORT_NAME
+
+_ORDERS = re.compile("Autoenhance orders? ([^:]+): ")
 
 
 def first_broken(path: Path) -> str | None:
@@ -14,6 +18,16 @@ def first_broken(path: Path) -> str | None:
             return archive.testzip()
     except (zipfile.BadZipFile, OSError) as error:
         return str(error)
+
+
+def is_of_others(path: Path, order_ids: Iterable[str]) -> bool:
+    """Whether there is a ZIP of this service that holds other orders than these."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            known = _ORDERS.match(archive.comment.decode(errors="replace"))
+    except (zipfile.BadZipFile, OSError):
+        return False
+    return known is not None and not set(known[1].split(", ")) <= {order_id.lower() for order_id in order_ids}
 
 
 class Contents(NamedTuple):

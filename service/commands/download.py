@@ -3,14 +3,14 @@
 import argparse
 import asyncio
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 from service.commands.answers import Commands, add_service, service_of
 from service.commands.client import STILL_ENHANCING, Interrupted, Refused, given, in_flags, read_order
-from service.commands.contents import Contents, read_contents
+from service.commands.contents import Contents, is_of_others, read_contents
 from service.commands.display import Display
 from service.commands.fetching import NothingNew, fetch
 from service.commands.output import Output
@@ -174,16 +174,16 @@ def _built(request: Request, talk: Talk) -> Iterator[Request]:
 
 
 class _Names:
-    """File names of this run: two orders of one name do not replace each other."""
+    """File names in a folder: two orders of one name do not replace each other."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
-    def unused(self, name: str) -> str:
-        """The name, with a number if this run has used it."""
+    def unused(self, name: str, folder: Path | None, orders: Sequence[str]) -> str:
+        """The name, with a number if this run has used it, or an earlier one for other orders."""
         stem, dot, extension = name.rpartition(".")
         candidate, number = name, 1
-        while candidate.casefold() in self._taken:
+        while candidate.casefold() in self._taken or (folder and is_of_others(folder / candidate, orders)):
             number += 1
             candidate = f"{stem} ({number}){dot}{extension}"
         self._taken.add(candidate.casefold())
@@ -199,7 +199,7 @@ def _download(request: Request, output: Output, talk: Talk, names: _Names) -> in
                 fetched = asyncio.run(fetch(request, part, display, talk))
             contents = read_contents(path)
             size, archive_id = part.size, part.archive_id
-            target = part.deliver(output, names.unused(fetched.name))
+            target = part.deliver(output, names.unused(fetched.name, output.folder, request.orders))
     except NothingNew:
         talk.say("Nothing is new since that archive.")
         nothing = {"file": None, "archive_id": None, "bytes": 0, "images": 0, "total": 0}

@@ -44,6 +44,12 @@ class Output:
         return None
 
     @property
+    def folder(self) -> Path | None:
+        """Where the service names the files; None: it is one file, or a stream."""
+        path = Path(self.name or ".")
+        return path if not self.is_stdout and path.is_dir() else None
+
+    @property
     def is_stdout(self) -> bool:
         return self.name == STDOUT
 
@@ -82,8 +88,7 @@ class Output:
         return target
 
     def _target(self, suggested_name: str) -> Path:
-        path = Path(self.name or ".")
-        return path / suggested_name if path.is_dir() else path
+        return Path(self.name or ".") if self.folder is None else self.folder / suggested_name
 
 
 def _is_special(path: Path) -> bool:

@@ -1,7 +1,9 @@
 """How `download` ends, of several orders."""
 
+import asyncio
 import os
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from service.commands.request import ALL_PARTS, Request
 from service.commands.talk import ALL, BROKEN, REFUSED, Talk
 
 Download = Callable[..., int]
+
+EMPTY_ZIP = b"PK\5\6" + bytes(18)
 
 
 @pytest.fixture
@@ -80,3 +84,33 @@ def test_a_program_that_reads_no_further_changes_no_exit_code(
         monkeypatch.undo()
 
     assert (code, asked) == (REFUSED, ["refused", "new", "new"])
+
+
+@pytest.mark.parametrize(
+    ("there", "name"),
+    [
+        (None, "12 Harbour Lane.zip"),
+        ("Autoenhance order 6f1c: 7 of 7 images", "12 Harbour Lane.zip"),
+        ("Autoenhance orders 6f1c, 7a2d: 9 of 9 images", "12 Harbour Lane (2).zip"),
+        ("Autoenhance order 7a2d: 7 of 7 images", "12 Harbour Lane (2).zip"),
+        ("Somebody's own", "12 Harbour Lane.zip"),
+    ],
+)
+def test_the_zip_of_another_order_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str | None, name: str
+) -> None:
+    """Given one of the same name in the folder, from an earlier run."""
+
+    async def fetch(_: Request, part: Partial, *__: object) -> Fetched:
+        await asyncio.to_thread(part.path.write_bytes, EMPTY_ZIP)
+        return Fetched("12 Harbour Lane.zip", None)
+
+    monkeypatch.setattr(download_command, "fetch", fetch)
+    if there is not None:
+        with zipfile.ZipFile(tmp_path / "12 Harbour Lane.zip", "w") as archive:
+            archive.comment = there.encode()
+    before = {path.name for path in tmp_path.iterdir()} - {name}
+
+    download([Request(Service("http://127.0.0.1:8000"), "6F1C")], Output(str(tmp_path)), Talk(as_json=True))
+
+    assert {path.name for path in tmp_path.iterdir()} == before | {name}
