@@ -328,13 +328,15 @@ class Build:
         archive.settle(state, summary)
 
     def _final_key(self) -> str:
-        """Of its images as they are now, if the archive holds just these; else of the order as it was asked for.
+        """Of its images as they are now, if the archive holds just these and as many are unlisted; else of the order as
+        it was asked for.
 
         With `since` it is always the latter, which is a key of the images that are left out, too.
         """
         planned, now = self.plan.images, self.current.images
         is_current = (
             self.plan.options.since is None
+            and [order.unlisted for order in self.plan.orders] == [order.unlisted for order in self.current.orders]
             and len(planned) == len(now)
             and all(
                 (image.entry, image.name, image.stem) == (latest.entry, latest.name, latest.stem)

@@ -86,7 +86,8 @@ class Planner:
             orders=(planned,),
             options=options.of_plan,
             images=tuple(images),
-            key=digest(same_options, identity),
+            # `strict` judges an archive by it.
+            key=digest(same_options, identity, *([planned.unlisted] if planned.unlisted else [])),
             options_key=same_options,
         )
 

@@ -174,6 +174,35 @@ class TestFinished:
         assert [upstream.calls(image_id) for image_id in "ab"] == [2, 1]
         assert jpeg(77) in await system.bytes_of(again)
 
+    @pytest.mark.parametrize(
+        ("before", "now", "unlisted"),
+        [
+            ({"is_merging": True, "total_images": 15}, {}, 0),
+            ({}, {"total_images": 5}, 3),
+        ],
+        ids=["no longer", "by now"],
+    )
+    async def test_it_is_not_given_to_who_asks_when_another_number_is_unlisted(
+        self,
+        system: ArchiveSystem,
+        upstream: FakeUpstream,
+        monkeypatch: pytest.MonkeyPatch,
+        before: dict[str, Any],
+        now: dict[str, Any],
+        unlisted: int,
+    ) -> None:
+        """Given the same images listed: `strict` judges by what is unlisted now, and none is fetched again."""
+        monkeypatch.setattr("service.orders.orders._SHORT_SECONDS", 0)
+        fill_with(upstream, "a", "b")
+        upstream.orders[ORDER] = order(["a", "b"], **before)
+        await system.finished()
+        upstream.orders[ORDER] = order(["a", "b"], **now)
+
+        archive = await system.finished()
+
+        assert archive.unlisted == unlisted
+        assert [upstream.calls(image_id) for image_id in "ab"] == [1, 1]
+
     async def test_refresh_asks_for_all_anew(self, system: ArchiveSystem, upstream: FakeUpstream) -> None:
         """Once for all who ask at the same time."""
         fill_with(upstream, "a")

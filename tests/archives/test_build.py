@@ -685,13 +685,20 @@ class TestBuild:
             (order([photo("a", "renamed.jpg")]), {}),
             (order(["a", "b"]), {}),
             (order(["a"], name="Another name"), {"names": "{order}"}),
+            (order(["a"], total_images=2), {}),
         ],
-        ids=["renamed", "one more", "another order's name"],
+        ids=["renamed", "one more", "another order's name", "one that is not listed"],
     )
     async def test_an_order_that_changed_meanwhile_has_another_archive(
-        self, system: ArchiveSystem, upstream: FakeUpstream, now: Any, options: dict[str, Any]
+        self,
+        system: ArchiveSystem,
+        upstream: FakeUpstream,
+        monkeypatch: pytest.MonkeyPatch,
+        now: Any,
+        options: dict[str, Any],
     ) -> None:
-        """Given a photo that is waited for: its archive is not given to who asks for what is listed now."""
+        """Given a photo that is waited for: its archive is not given to who asks for the order as it is now."""
+        monkeypatch.setattr("service.orders.orders._SHORT_SECONDS", 0)
         upstream.orders[ORDER] = [order([photo("a", status="processing")]), now]
         upstream.images["a"] = jpeg()
         archive, _ = await system.start(wait=True, wait_timeout=10 * TIMEOUT, **options)
