@@ -177,8 +177,9 @@ class Build:
         """Append the images that need no download; returns the others."""
         here = {member.entry for member in self.archive.members}
         left = [image for image in self.plan.images if image.entry not in here]
-        self._fetches.looked_at = time.monotonic()
-        stored = await self._store.find([image.key for image in left if image.state in MAY_BE_STORED])
+        keys = [image.key for image in left if image.state in MAY_BE_STORED]
+        self._fetches.looked_at = dict.fromkeys(keys, time.monotonic())
+        stored = await self._store.find(keys)
         for image in left:
             if image.key in stored:
                 self._note_arrival(image, Fetched(stored[image.key], 0))

@@ -155,7 +155,7 @@ class ImageFetcher:
         return not progress.has_begun or (self._is_closing and not image.buys)
 
     async def _find_only(self, image: ImageRequest, context: FetchContext) -> Blob | None:
-        stored = await self._store.find_published(image.key, context.looked_at)
+        stored = await self._store.find_published(image.key, context.looked_at.get(image.key, 0.0))
         if stored is None:
             stored, _ = await self._store.find_shared(image)
         return stored
@@ -192,7 +192,7 @@ class ImageFetcher:
 
     async def _find(self, image: ImageRequest, context: FetchContext, progress: _Progress) -> Blob | None:
         """The image if somebody has stored it meanwhile; else nobody but this instance is to fetch it."""
-        if (stored := await self._store.find_published(image.key, context.looked_at)) is not None:
+        if (stored := await self._store.find_published(image.key, context.looked_at.get(image.key, 0.0))) is not None:
             return stored
         if self._leases is not None:
             began = time.monotonic()

@@ -1,7 +1,7 @@
 """What is asked of a fetch, what the fetches of one build share, and what comes of each."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from service.images.blobs import Blob
@@ -59,8 +59,8 @@ class FetchContext:
     """Bytes that were downloaded and are being stored."""
     joined: list[str] = field(default_factory=list)
     """Further callers who want what the build is of: its downloads take the turns of all of them."""
-    looked_at: float = 0.0
-    """When the build last looked for its images in the store (of `time.monotonic`)."""
+    looked_at: Mapping[str, float] = field(default_factory=dict)
+    """When the build last looked for an image in the store (of `time.monotonic`), by key; of those it looked for."""
     throttled_since: float | None = None
     """Since when Autoenhance has answered nothing but 429 (of `time.monotonic`)."""
     throttled_seconds: float = 0.0

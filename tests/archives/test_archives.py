@@ -656,6 +656,24 @@ class TestById:
 
         assert [(result.image_id, result.code) for result in again.results] == [("a", None), ("b", None)]
 
+    async def test_after_a_restart_what_became_ready_and_was_fetched_meanwhile_is_not_fetched_again(
+        self, upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given an image that was in the making when the build was planned, and that another build has stored."""
+        upstream.orders[ORDER] = order(["a", photo("b", status="processing")])
+        upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
+        archive = await interrupted(upstream, tmp_path / "data", wait=True, wait_timeout=600)
+        upstream.orders[ORDER] = order(["a", "b"])
+        async with open_archives(upstream, tmp_path / "data") as system:
+            await system.finished()
+        now = time.time
+        monkeypatch.setattr(time, "time", lambda: now() + 601)
+
+        async with open_archives(upstream, tmp_path / "data") as system:
+            again = await system.read_to_the_end(await system.archives.by_id(archive.id))
+
+        assert (again.downloaded, upstream.calls("b")) == (2, 1)
+
     async def test_after_a_restart_its_readers_have_the_grace_to_come_back(
         self, upstream: FakeUpstream, tmp_path: Path
     ) -> None:

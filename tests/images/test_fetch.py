@@ -173,7 +173,7 @@ class TestOneImage:
         self, scene: Scene, upstream: FakeUpstream
     ) -> None:
         """Neither what came since the build looked, nor, for one that never looked, what was there before."""
-        looked = FetchContext("build", looked_at=time.monotonic())
+        looked = FetchContext("build", looked_at={"a.0": time.monotonic()})
         blob = await put(scene.images, "a.0", jpeg())
 
         outcomes = [await scene.fetch(context=context) for context in (looked, FetchContext("other"))]
@@ -673,7 +673,7 @@ class TestCredit:
     ) -> None:
         """A build that buys nothing more takes what is stored, and joins what runs."""
         upstream.images |= {"a": jpeg(1), "b": jpeg(2)}
-        context = FetchContext("build", out_of_credit=True, looked_at=time.monotonic())
+        context = FetchContext("build", out_of_credit=True, looked_at={"a.0": time.monotonic()})
         await scene.fetch("a", preview=False)
         gate = upstream.hold("b")
         buying = scene.fetch("b", preview=False)
