@@ -78,7 +78,7 @@ class Archives:
         if build := self._registry.joinable(plan.build_key, deadline):
             return build.join(caller), CacheResult.JOINED
         finished = await self._finished(plan)
-        interrupted = await self._interrupted(plan) if finished is None else None
+        interrupted = await self._interrupted(plan, deadline) if finished is None else None
         if build := self._registry.joinable(plan.build_key, deadline):  # somebody was quicker meanwhile
             return build.join(caller), CacheResult.JOINED
         if finished is not None:
@@ -260,14 +260,14 @@ class Archives:
     async def _finished(self, plan: Plan) -> Archive | None:
         return await self._first_intact(await self._catalogue.find_complete(plan.key))
 
-    async def _interrupted(self, plan: Plan) -> tuple[Record, Archive] | None:
+    async def _interrupted(self, plan: Plan, deadline: float) -> tuple[Record, Archive] | None:
         """A build for this plan that was left unfinished, and can be continued; where several share, see `_begin`."""
         if self._catalogue.shared is not None:
             return None
         record = await self._catalogue.find_unfinished(plan.key)
         if record is None or record.plan.build_key != plan.build_key or self._catalogue.is_expired(record):
             return None
-        if not await self._serves(record, plan):
+        if not await self._serves(record, plan, deadline):
             return None
         archive = self._restore(record)
         if archive.has_report or archive.is_settled or record.id in self._registry.builds:
@@ -302,8 +302,11 @@ class Archives:
     async def _begin(self, plan: Plan, deadline: float, caller: str) -> tuple[Archive, CacheResult]:
         """A new archive, unless somebody else is quicker, here or at another instance."""
         created = time.time()
+        if plan.wait:  # some of its time may be over since the images were asked for
+            left = max(0.0, min(plan.wait_timeout, deadline - time.monotonic()))
+            plan = plan.model_copy(update={"options": plan.options.model_copy(update={"wait_timeout": left})})
         archive_id, record = await self._catalogue.announce(plan, created)
-        if record is not None and not await self._serves(record, plan):
+        if record is not None and not await self._serves(record, plan, deadline):
             archive_id, record = await self._catalogue.announce(plan, created, anyway=True)
         if build := self._registry.builds.get(archive_id) or self._registry.joinable(plan.build_key, deadline):
             archive = build.join(caller)
@@ -317,13 +320,13 @@ class Archives:
             return archive, CacheResult.MISS
         return self._continue(record, self._restore(record), caller), CacheResult.JOINED
 
-    async def _serves(self, record: Record, plan: Plan) -> bool:
-        """Whether an archive that others had begun can be given to whoever asks now."""
+    async def _serves(self, record: Record, plan: Plan, deadline: float) -> bool:
+        """Whether an archive that others had begun can be given to whoever waits until `deadline`."""
         if record.settled is not None:
             return await self._intact(record) is not None
         if self._registry.is_dropping(record.id):
             return False
-        ends, theirs = time.time() + plan.wait_timeout, record.created + record.plan.wait_timeout
+        ends, theirs = time.time() + deadline - time.monotonic(), record.created + record.plan.wait_timeout
         return not plan.wait or may_share(ends, theirs)
 
     def _continue(self, record: Record, archive: Archive, caller: str = "") -> Archive:

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -22,6 +23,7 @@ from service.archives.plan import Plan
 from service.archives.record import GONE, Record
 from service.archives.registry import Registry
 from service.images.blobs import Blob
+from service.orders.orders import Orders
 from service.problems import (
     ArchiveGone,
     ArchiveNotFound,
@@ -639,6 +641,34 @@ class TestById:
         left = await self._left_after_a_restart(upstream, tmp_path / "data", monkeypatch, later=240)
 
         assert 0 < left <= 360
+
+    async def test_the_time_until_the_images_are_listed_is_part_of_what_it_may_wait(
+        self, upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given an order that lists nothing for 20 seconds, and a restart after which it is looked up for 10: whoever
+        goes on with it until the same moment is given the same archive."""
+        upstream.orders[ORDER] = order(["a", photo("b", status="processing")])
+        upstream.images["a"] = jpeg()
+        began, late, looks = time.time(), 0.0, [20.0, 10.0]
+        really_wait = Orders.wait_until_listed
+
+        async def wait_until_listed(*args: Any) -> Order:
+            nonlocal late
+            late += looks.pop(0)
+            return await really_wait(*args)
+
+        clock = SimpleNamespace(time=lambda: time.time() + late, monotonic=lambda: time.monotonic() + late)
+        monkeypatch.setattr(Orders, "wait_until_listed", wait_until_listed)
+        monkeypatch.setattr("service.archives.archives.time", clock)
+        archive = await interrupted(upstream, tmp_path / "data", wait=True, wait_timeout=600)
+
+        async with open_archives(upstream, tmp_path / "data") as system:
+            again, result = await system.start(wait=True, wait_timeout=580)
+            record = await system.catalogue.load(archive.id)
+
+        assert record is not None
+        assert record.created + record.plan.wait_timeout - began == pytest.approx(600, abs=5)
+        assert (again.id, result) == (archive.id, CacheResult.HIT)
 
     async def test_after_a_restart_it_looks_once_also_when_its_time_is_over(
         self, upstream: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
