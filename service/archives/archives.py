@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -74,7 +74,7 @@ class Archives:
                 plan = await self._refreshed(plan, order, options)
             plan = plan.new_since(known)
         else:
-            plan = await self._plan_all(await self._look_up_all(order_id, options, deadline), options)
+            plan = await self._plan_all(order_id, options, deadline)
         if build := self._registry.joinable(plan.build_key, deadline):
             return build.join(caller), CacheResult.JOINED
         finished = await self._finished(plan)
@@ -101,25 +101,14 @@ class Archives:
             return await self._orders.wait_until_listed(order_id, PollSchedule(deadline), options.subset)
         return order or await self._orders.get(order_id)
 
-    async def _look_up_all(
-        self, order_ids: Sequence[str], options: Options, deadline: float
-    ) -> dict[str, Order | Problem]:
-        """The documents, or what keeps us from having one: of one sequence, so that it is one archive for equal sets.
-
-        Raises what is not the fault of one order.
-        """
-        ordered = sorted(order_ids)
-        calls = [self._look_up(order_id, options, deadline) for order_id in ordered]
-        outcomes = await asyncio.gather(*calls, return_exceptions=True)
-        if options.wait:  # some are as they were when others were not listed yet
-            now = await asyncio.gather(*map(self._orders.get, ordered), return_exceptions=True)
-            outcomes = [new if isinstance(new, Order) else old for new, old in zip(now, outcomes, strict=True)]
-        orders: dict[str, Order | Problem] = {}
-        for order_id, outcome in zip(ordered, outcomes, strict=True):
-            if not isinstance(outcome, (Order, *_OF_ONE_ORDER)):
-                raise outcome
-            orders[order_id] = outcome
-        return orders
+    async def _look_again(self, order_id: str, before: Order | BaseException) -> Order:
+        """The order's document as it is now; where that cannot be had, what was had before, or raised."""
+        try:
+            return await self._orders.get(order_id)
+        except Problem:
+            if isinstance(before, BaseException):
+                raise before from None
+            return before
 
     async def _plan(self, order_id: str, order: Order, options: Options) -> tuple[Plan, Collection[bytes]]:
         """The plan of one order, and the keys of the images that its caller has already.
@@ -141,24 +130,52 @@ class Archives:
         self._context.metrics.images_refetched.labels(Refetch.REFRESH).inc(len(replaced))
         return plan
 
-    async def _plan_all(self, orders: Mapping[str, Order | Problem], options: Options) -> Plan:
+    async def _plan_each(
+        self, order_ids: Sequence[str], options: Options, deadline: float
+    ) -> list[tuple[Order | None, Plan | PlannedOrder]]:
+        """The documents and plans of several orders: in one sequence, so that it is one archive for equal sets.
+
+        Raises what is not the fault of one order.
+        """
+        ordered = sorted(order_ids)
+        looks = [self._look_up(order_id, options, deadline) for order_id in ordered]
+        if options.wait:  # some are as they were when others were not listed yet
+            before = await asyncio.gather(*looks, return_exceptions=True)
+            looks = [self._look_again(order_id, known) for order_id, known in zip(ordered, before, strict=True)]
+        calls = [self._plan_one(order_id, look, options) for order_id, look in zip(ordered, looks, strict=True)]
+        planned = []
+        for outcome in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+            planned.append(outcome)
+        return planned
+
+    async def _plan_one(
+        self, order_id: str, look: Awaitable[Order], options: Options
+    ) -> tuple[Order | None, Plan | PlannedOrder]:
+        """The document and plan of one of several orders, or why it has none.
+
+        It does not wait for the documents of the others: its images would count as seen like this only then, and what
+        somebody else has seen finished meanwhile as made anew.
+        """
+        order = None
+        try:
+            order = await look
+            return order, await self._context.plan(order_id, order, options)
+        except _OF_ONE_ORDER as problem:
+            return order, PlannedOrder.failed(order_id, order.name if order is not None else None, problem)
+
+    async def _plan_all(self, order_ids: Sequence[str], options: Options, deadline: float) -> Plan:
         """The plan of several orders. Raises `NoOrders` when nothing can be had of any, or `MaxCreditsExceeded`."""
-        plans: list[Plan | PlannedOrder] = []
-        for order_id, order in orders.items():
-            try:
-                if isinstance(order, Problem):
-                    raise order
-                plans.append(await self._context.plan(order_id, order, options))
-            except _OF_ONE_ORDER as problem:
-                name = order.name if isinstance(order, Order) else None
-                plans.append(PlannedOrder.failed(order_id, name, problem))
+        planned = await self._plan_each(order_ids, options, deadline)
+        plans = [plan for _, plan in planned]
         failed = [plan.failure for plan in plans if isinstance(plan, PlannedOrder)]
         if len(failed) == len(plans):
             raise NoOrders(failed)
         await self.previews.check_price([plan for plan in plans if isinstance(plan, Plan)], options)
         if options.refresh:
-            for at, (plan, order) in enumerate(zip(plans, orders.values(), strict=True)):
-                if isinstance(plan, Plan) and isinstance(order, Order):
+            for at, (order, plan) in enumerate(planned):
+                if order is not None and isinstance(plan, Plan):
                     plans[at] = await self._refreshed(plan, order, options)
         files = sum(len(plan.images) for plan in plans if isinstance(plan, Plan))
         return await compute(lambda: join(plans, options), is_short=files <= MANY_IMAGES)

@@ -41,6 +41,7 @@ from service.problems import (
 )
 from service.telemetry.metrics import CacheResult
 from service.upstream.models import Order, Rendition
+from service.upstream.order_document import parse_order
 from tests.support.archives import ArchiveSystem, open_archives
 from tests.support.images import put
 from tests.support.orders import fill_with
@@ -934,6 +935,32 @@ class TestSeveralOrders:
         await system.finished((ORDER, OTHER_ORDER), refresh=True)
 
         assert [upstream.calls(image_id) for image_id in "ab"] == [2, 2]
+
+    async def test_what_is_finished_while_another_one_is_looked_up_is_not_made_anew(
+        self, system: ArchiveSystem, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Given an order whose document comes late, and an image of the other one that others see ready by then."""
+        upstream.orders[ORDER] = order([photo("a", status="processing")])
+        upstream.orders[OTHER_ORDER] = order(["b"], order_id=OTHER_ORDER)
+        generations, is_seen = system.archives._context.generations, asyncio.Event()
+        really_observe = generations.observe
+
+        async def observe(*args: Any) -> dict[str, int]:
+            seen = await really_observe(*args)
+            is_seen.set()
+            return seen
+
+        monkeypatch.setattr(generations, "observe", observe)
+        late = upstream.hold(OTHER_ORDER)
+        starting = asyncio.create_task(system.start((ORDER, OTHER_ORDER)))
+        async with asyncio.timeout(TIMEOUT):
+            await is_seen.wait()
+        ready = parse_order(order(["a"]))
+        before = await really_observe(ORDER, ready)
+        late.set()
+        await starting
+
+        assert (before, await really_observe(ORDER, ready)) == ({"a": 0}, {"a": 0})
 
     @pytest.mark.parametrize(
         "problem", [OrderNotFound(), OrderEmpty(), TooManyImages(3, 2), UpstreamError(), UpstreamTimeout()], ids=repr
