@@ -123,7 +123,7 @@ class Archives:
     async def _refreshed(self, before: Plan, order: Order, options: Options) -> Plan:
         """The plan of one order in which every image is to be fetched anew."""
         order_id = before.order_id
-        anew = {image.image_id for image in before.images}
+        anew = {one for image in before.images for one in (image.image_id, image.source_id) if one is not None}
         plan = await self._context.plan(order_id, order, options, anew)
         left = set(plan.keys)
         replaced = await self._store.find([key for key in before.keys if key not in left])

@@ -63,6 +63,12 @@ class Observation:
         generation = self.generation + is_new + (seen.refreshed != self.refreshed)
         return replace(seen, generation=generation, since=now, unfinished=self.unfinished if seen.finished else now)
 
+    def anew(self, now: float) -> "Observation":
+        """The image once it is to be fetched anew, when nothing else is known of it now."""
+        if abs(now - self.refreshed) <= _REFRESH_SECONDS:
+            return self
+        return replace(self, generation=self.generation + 1, refreshed=now, since=now)
+
     def merged(self, other: "Observation") -> "Observation":
         """What two instances know that have each seen the image without hearing of the other."""
         if self.generation != other.generation:
@@ -102,16 +108,15 @@ class Generations:
         Those of `refresh` are to be fetched anew: they count as made anew now.
         """
         records = observable(order)
-        listed = [image.image_id for image in order.images if image.image_id]
         anew = set(refresh)
-        known = await self._database.run(lambda connection: read_observations(connection, listed))
+        known = await self._database.run(lambda connection: read_observations(connection, records))
         shared = await self._shared.observe(order_id, records, anew) if self._shared is not None and records else {}
 
         def look() -> tuple[dict[str, Observation], dict[str, Observation]]:
             now = shared or observed(records, known, anew)
             return now, {image_id: seen for image_id, seen in now.items() if seen != known.get(image_id)}
 
-        now, new = await compute(look, is_short=len(listed) <= MANY_IMAGES)
+        now, new = await compute(look, is_short=len(records) <= MANY_IMAGES)
         is_unshared = self._shared is not None and bool(now) and not shared
 
         def update(connection: sqlite3.Connection) -> dict[str, Observation]:
@@ -129,8 +134,7 @@ class Generations:
 
         if new or is_unshared:
             now = now | await self._database.run(update)
-        # One whose state says nothing now is what it was.
-        return {image_id: observation.generation for image_id, observation in {**known, **now}.items()}
+        return {image_id: observation.generation for image_id, observation in now.items()}
 
     async def sweep(self) -> None:
         """Forget images that were not seen for long and are not stored.
@@ -149,25 +153,34 @@ class Generations:
 
 
 def observable(order: Order) -> dict[str, ImageRecord]:
-    """The images of an order whose state says something of the picture, by id.
+    """The images of an order by id, and those that its images were made from: their originals are downloaded with it.
 
-    One that expired is no longer kept at Autoenhance; it was not made anew.
+    Of one that is not listed nothing is known.
     """
-    silent = (ImageState.UNKNOWN, ImageState.EXPIRED)
-    return {image.image_id: image for image in order.images if image.image_id and image.state not in silent}
+    parents = {image.parent_image_id for image in order.images if image.parent_image_id}
+    listed = {image.image_id: image for image in order.images if image.image_id}
+    return {parent: ImageRecord(image_id=parent) for parent in parents} | listed
 
 
 def observed(
     records: Mapping[str, ImageRecord], known: Mapping[str, Observation], refresh: set[str]
 ) -> dict[str, Observation]:
-    """The images as they are seen now, after how they were seen last."""
+    """The images as they are seen now, after how they were seen last.
+
+    One whose state says nothing of the picture is what it was, if it was seen. One that expired is no longer kept at
+    Autoenhance: it was not made anew, and cannot be fetched anew.
+    """
     now = time.time()
-    return {
-        image_id: known.get(image_id, Observation(finished=False, generation=0)).next(
-            record, now, refresh=image_id in refresh
-        )
-        for image_id, record in records.items()
-    }
+    seen = {}
+    for image_id, record in records.items():
+        before, state = known.get(image_id, Observation(finished=False, generation=0)), record.state
+        if state not in (ImageState.UNKNOWN, ImageState.EXPIRED):
+            seen[image_id] = before.next(record, now, refresh=image_id in refresh)
+        elif state is ImageState.UNKNOWN and image_id in refresh:
+            seen[image_id] = before.anew(now)
+        elif image_id in known:
+            seen[image_id] = before
+    return seen
 
 
 def read_observations(connection: sqlite3.Connection, image_ids: Iterable[str]) -> dict[str, Observation]:

@@ -429,6 +429,21 @@ class TestRefresh:
         assert system.parts.sample("batch_images_refetched_total", why="refresh") == 2
         assert [upstream.calls(image_id) for image_id in "ab"] == [2, 2]
 
+    @pytest.mark.parametrize("listed", [["p"], []], ids=["listed", "not listed"])
+    async def test_an_original_is_fetched_anew_from_the_image_that_its_image_was_made_from(
+        self, system: ArchiveSystem, upstream: FakeUpstream, listed: list[str]
+    ) -> None:
+        """Whether that one is listed or not; later it is found."""
+        upstream.orders[ORDER] = order([*listed, photo("b", parent_image_id="p")])
+        upstream.images["b"], upstream.originals["p"] = jpeg(1), jpeg(2)
+        chosen: dict[str, Any] = {"image": ("b",), "include": ("original",)}
+
+        await system.finished(**chosen)
+        await system.finished(**chosen, refresh=True)
+        await system.finished(**chosen)
+
+        assert (upstream.calls("b"), upstream.calls("original/p")) == (2, 2)
+
 
 class TestById:
     async def test_an_unknown_id_is_not_found(self, system: ArchiveSystem) -> None:

@@ -5,8 +5,8 @@ from tests.mutants.mutant import Mutant
 ORDERS = (
     Mutant(
         "orders/generations.py",
-        "    silent = (ImageState.UNKNOWN, ImageState.EXPIRED)\n",
-        "    silent = (ImageState.EXPIRED,)\n",
+        "if state not in (ImageState.UNKNOWN, ImageState.EXPIRED):",
+        "if state is not ImageState.EXPIRED:",
         "an image whose state is unknown for a moment was not made anew",
         "tests/orders/test_generations.py",
     ),

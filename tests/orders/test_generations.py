@@ -171,6 +171,33 @@ async def test_asked_for_anew_it_is_made_anew(generations: Generations, clock: F
     assert seen == [0, 1, 1, 1, 2, 2]
 
 
+@pytest.mark.parametrize(("status", "made_anew"), [("a word of tomorrow", 1), ("expired", 0)])
+async def test_one_whose_state_says_nothing_is_fetched_anew_if_it_is_still_there(
+    generations: Generations, clock: FakeClock, status: str, made_anew: int
+) -> None:
+    """Once for all who ask within ten seconds; that it is finished then makes it no other one."""
+    silent = order(status=status)
+
+    seen = await look(generations, order())
+    seen += await look(generations, silent, silent, refresh=True)
+    clock.advance(20)
+    seen += await look(generations, silent, order())
+
+    assert seen == [0, *[made_anew] * 4]
+
+
+async def test_one_that_nothing_was_ever_known_of_is_fetched_anew(generations: Generations) -> None:
+    """As soon as somebody asks for it, and it stays so."""
+    unknown = order(status="a word of tomorrow")
+
+    seen = await look(generations, unknown)
+    seen += await look(generations, unknown, refresh=True)
+    await generations.sweep()
+    seen += await look(generations, unknown)
+
+    assert seen == [None, 1, 1]
+
+
 async def test_what_has_changed_and_is_asked_for_anew_is_both(generations: Generations) -> None:
     """The change would have been one by itself, and so would the request."""
     assert await look(generations, order(version="1")) == [0]

@@ -204,6 +204,16 @@ async def test_all_who_look_before_anything_is_known_wait_for_the_storage(
     assert await asyncio.gather(*looks) == [1, 1]
 
 
+async def test_one_whose_state_says_nothing_is_what_others_have_seen(two: tuple[Instance, Instance]) -> None:
+    """Given an image that one instance is to fetch anew: the others do not send what was there before."""
+    first, second = two
+    unknown = parse_order({"images": [{"image_id": "a", "status": "a word of tomorrow"}]})
+
+    seen = [await first.generations.observe(ORDER, unknown, ["a"]), await second.generations.observe(ORDER, unknown)]
+
+    assert seen == [{"a": 1}] * 2
+
+
 async def test_what_comes_after_the_end_is_dropped(two: tuple[Instance, Instance]) -> None:
     """The database has closed by then: it is known to all, and no error."""
     first, _ = two
