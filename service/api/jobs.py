@@ -16,7 +16,7 @@ from service.api.downloads import BYTES, CONDITIONS, HEAD_ANSWERS, ZIP_ANSWERS, 
 from service.api.job_documents import JobDocument, JobEnded
 from service.api.keys import ARCHIVES, DELIVERY, JOBS, LIFECYCLE, SETTINGS
 from service.api.limits import Counts
-from service.api.new_job import JobSpec, NewJob, NewJobOfSeveral, read_job_of_several, read_new_job
+from service.api.new_job import NewJob, NewJobOfSeveral, read_job_of_several, read_new_job
 from service.api.origins import is_prefetch
 from service.api.query import REPLAYED, read_key, read_order_id
 from service.api.route import EVENTS, Answer, Body, Callback, Parameter, Problems, Route, Who, count
@@ -52,7 +52,7 @@ _LOOK_AGAIN_SECONDS = 2
 async def create(request: web.Request) -> web.Response:
     """Accept a job of one order. When the answer goes out, it is kept safe."""
     order_id = read_order_id(request)
-    return await _accept(request, order_id, await read_new_job(request), read_key(request))
+    return await _accept(request, order_id, await read_new_job(request, NewJob), read_key(request))
 
 
 async def create_of_several(request: web.Request) -> web.Response:
@@ -60,16 +60,14 @@ async def create_of_several(request: web.Request) -> web.Response:
     return await _accept(request, spec.order_ids, spec, read_key(request, "several orders"))
 
 
-async def _accept(
-    request: web.Request, order_id: str | tuple[str, ...], spec: JobSpec, key: str | None
-) -> web.Response:
+async def _accept(request: web.Request, order_id: str | tuple[str, ...], spec: NewJob, key: str | None) -> web.Response:
     require_key(request)
-    require_version(request, spec.options)
+    require_version(request, spec)
     await count(request)
     jobs = request.app[JOBS]
     job, is_new = await jobs.submit(
         order_id,
-        spec.options,
+        spec,
         callback_url=spec.callback_url,
         deliver_to=spec.deliver_to,
         key=key,

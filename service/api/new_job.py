@@ -1,31 +1,28 @@
 """What a request for a job asks for: options, and addresses to be told or to deliver to."""
 
 import re
-from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 from aiohttp import web
-from multidict import MultiDict
 from pydantic import Field, field_validator
 from yarl import URL
 
 from service.api.bodies import checked, read_body, read_document
 from service.api.documents import Uuid
 from service.api.keys import PRESETS, SETTINGS
-from service.api.query import read_options
+from service.api.query import read_as
 from service.archives.options import Options
 from service.archives.renditions import PRESETS_OF_CONTEXT
 from service.hosts import address_of
 from service.order_ids import is_order_id
 from service.problems import InvalidParameter
+from service.settings import Settings
 from service.text import printable
 from service.upstream.network import is_public_host
 
 # A presigned address holds a signature, and often a session's token.
 _MAX_URL_LENGTH, _MAX_PRESIGNED_LENGTH = 2048, 8000
-_ADDRESSES = ("callback_url", "deliver_to")
-_NO_OPTIONS = (*_ADDRESSES, "order_ids")
 _OF_ONE_ORDER = ("image", "part", "since")
 _MAX_ORDERS = 20
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
@@ -67,70 +64,45 @@ class NewJobOfSeveral(NewJob):
         return tuple(ids)
 
 
-@dataclass(frozen=True)
-class JobSpec:
-    """What is asked for."""
-
-    options: Options
-    callback_url: str | None
-    deliver_to: str | None
-    order_ids: tuple[str, ...] = ()
-    """Of several orders; none where the request's path names one."""
+Spec = TypeVar("Spec", bound=NewJob)
 
 
-async def read_job_of_several(request: web.Request) -> JobSpec:
+async def read_job_of_several(request: web.Request) -> NewJobOfSeveral:
     """A job of several orders, from a JSON body. Raises `InvalidParameter`, `BadRequest`."""
     for name in request.query:
         raise InvalidParameter(printable(name), "belongs in the JSON body")
     spec = await read_new_job(request, NewJobOfSeveral)
-    if not spec.order_ids:
-        raise InvalidParameter("order_ids", "is missing")
     for name in _OF_ONE_ORDER:
-        if getattr(spec.options, name):
+        if getattr(spec, name):
             raise InvalidParameter(name, "cannot be combined with order_ids: ask for that order by itself")
     return spec
 
 
-async def read_new_job(request: web.Request, kind: type[NewJob] = NewJob) -> JobSpec:
-    """A job of one order, from the query, a JSON body, or both. Raises `InvalidParameter`, `BadRequest`."""
-    query = MultiDict(request.query)
-    addresses: dict[str, str | None] = {}
-    for name in _ADDRESSES:
-        given = query.popall(name, [])
-        if len(given) > 1:
-            raise InvalidParameter(name, "may be given only once")
-        if given:
-            addresses[name] = given[0]
-    presets = request.app[PRESETS]
-    options = read_options(query, presets)
-    order_ids: tuple[str, ...] = ()
+async def read_new_job(request: web.Request, kind: type[Spec]) -> Spec:
+    """A job, from the query, a JSON body, or both. Raises `InvalidParameter`, `BadRequest`."""
+    context = {PRESETS_OF_CONTEXT: request.app[PRESETS]}
+    query = read_as(NewJob, request.query, context).model_dump(exclude_unset=True)
+    body: dict[str, Any] = {}
     if request.can_read_body and await read_body(request):
-        body = await read_document(request, kind, {PRESETS_OF_CONTEXT: presets})
-        if twice := body.model_fields_set & {*options.model_fields_set, *addresses}:
-            raise InvalidParameter(min(twice), "is given in the query and in the body")
-        both = options.model_dump(exclude_unset=True) | body.model_dump(exclude_unset=True, exclude={*_NO_OPTIONS})
-        options = checked(Options, both)
-        addresses |= body.model_dump(include={*_ADDRESSES} & body.model_fields_set)
-        order_ids = body.order_ids if isinstance(body, NewJobOfSeveral) else ()
-    callback_url, deliver_to = (_read_address(request, name, addresses.get(name)) for name in _ADDRESSES)
-    return JobSpec(options, callback_url, deliver_to, order_ids)
+        body = (await read_document(request, kind, context)).model_dump(exclude_unset=True)
+    if twice := query.keys() & body.keys():
+        raise InvalidParameter(min(twice), "is given in the query and in the body")
+    spec = checked(kind, query | body)
+    _check_addresses(spec, request.app[SETTINGS])
+    return spec
 
 
-def _read_address(request: web.Request, name: str, given: str | None) -> str | None:
-    """Where something is to be sent, as far as it can be judged without looking it up. Raises `InvalidParameter`."""
-    if given is None:
-        return None
-    settings = request.app[SETTINGS]
-    if name == "callback_url" and not settings.callback_secret:
-        raise InvalidParameter(name, "callbacks are not configured; the operator must set CALLBACK_SECRET")
-    max_length = _MAX_URL_LENGTH if name == "callback_url" else _MAX_PRESIGNED_LENGTH
-    reason = _objection(given, max_length, allow_private=settings.callback_allow_private)
-    if reason is not None:
-        raise InvalidParameter(name, reason)
-    return given
+def _check_addresses(spec: NewJob, settings: Settings) -> None:
+    """Raises `InvalidParameter` where nothing can be sent, as far as that can be judged without looking it up."""
+    if spec.callback_url is not None and not settings.callback_secret:
+        raise InvalidParameter("callback_url", "callbacks are not configured; the operator must set CALLBACK_SECRET")
+    for name in ("callback_url", "deliver_to"):
+        address = getattr(spec, name)
+        if address is not None and (reason := _objection(address, allow_private=settings.callback_allow_private)):
+            raise InvalidParameter(name, reason)
 
 
-def _objection(address: str, max_length: int, *, allow_private: bool) -> str | None:
+def _objection(address: str, *, allow_private: bool) -> str | None:
     """What is wrong with a receiver's address."""
     try:
         url, has_user = URL(address), "@" in urlsplit(address).netloc
@@ -139,8 +111,8 @@ def _objection(address: str, max_length: int, *, allow_private: bool) -> str | N
         return "is not a URL"
     if port == 0:
         return "is not a URL"
-    if not host or not address.isprintable() or len(address) > max_length:
-        return f"must be an absolute URL of at most {max_length} characters"
+    if not host or not address.isprintable():
+        return "must be an absolute URL"
     schemes = ("http", "https") if allow_private else ("https",)
     if url.scheme not in schemes:
         return f"must be an {' or '.join(schemes)} address"

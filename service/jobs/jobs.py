@@ -57,7 +57,7 @@ class Jobs:
         request = JobRequest(
             id=uuid4().hex,
             **({"order_id": order_id} if isinstance(order_id, str) else {"order_ids": order_id}),
-            options=options.model_dump(mode="json", exclude_defaults=True),
+            options=options.model_dump(mode="json", exclude_defaults=True, include={*Options.model_fields}),
             callback_url=callback_url,
             deliver_to=deliver_to,
             created=time.time(),

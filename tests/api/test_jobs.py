@@ -16,6 +16,7 @@ from service.api.caller import CALLER, Caller
 from service.api.job_list import _read_cursor
 from service.api.keys import ARCHIVES, JOBS, LIFECYCLE, SETTINGS
 from service.api.lifecycle import Lifecycle
+from service.api.new_job import NewJob, NewJobOfSeveral
 from service.archives.options import Options
 from service.jobs.engine import JobFilter
 from service.jobs.job import NO_PROGRESS, Job, Status
@@ -238,8 +239,8 @@ async def test_a_job_is_accepted_for_its_caller(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(jobs, "count", count)
     known = Known(Job.new(request()))
 
-    async def spec(*_: object) -> SimpleNamespace:
-        return SimpleNamespace(options=Options(), callback_url="c", deliver_to="d", order_ids=(ORDER,))
+    async def spec(*_: object) -> NewJobOfSeveral:
+        return NewJobOfSeveral.model_validate({"callback_url": "c", "deliver_to": "d", "order_ids": [ORDER]})
 
     monkeypatch.setattr(jobs, "read_new_job", spec)
     monkeypatch.setattr(jobs, "read_job_of_several", spec)
@@ -277,8 +278,8 @@ async def test_a_job_that_cannot_be_counts_against_no_limit(monkeypatch: pytest.
     async def count(found: web.Request) -> None:
         counted.append(found)
 
-    async def spec(*_: object) -> SimpleNamespace:
-        return SimpleNamespace(options=Options(format="avif"), callback_url=None, deliver_to=None)
+    async def spec(*_: object) -> NewJob:
+        return NewJob(format="avif")
 
     monkeypatch.setattr(jobs, "count", count)
     monkeypatch.setattr(jobs, "read_new_job", spec)

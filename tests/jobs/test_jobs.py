@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 
+from service.api.new_job import NewJob
 from service.archives.archive import Archive
 from service.archives.archives import Archives
 from service.archives.options import Options
@@ -246,6 +247,15 @@ async def test_an_option_that_says_its_default_asks_for_the_same(tmp_path: Path)
 
         assert await service.jobs.submit(ORDER, Options(quality=default), key="k") == (job, False)
         assert job.request.options == {}
+
+
+async def test_what_is_kept_as_options_is_nothing_else(tmp_path: Path) -> None:
+    """Where a job is delivered to is a secret, and a run takes options alone."""
+    asked = NewJob(quality=80, deliver_to="https://storage.example/put?Signature=x")
+    async with serving(tmp_path) as service:
+        job, _ = await service.jobs.submit(ORDER, asked, deliver_to=asked.deliver_to)
+
+        assert job.request.options == {"quality": 80}
 
 
 async def test_a_callback_is_repeated_though_who_asked_for_it_has_left(tmp_path: Path) -> None:
