@@ -40,6 +40,7 @@ from service.archives.registry import Registry
 from service.archives.renditions import Presets, read_presets
 from service.archives.single_image import SingleImages
 from service.assistant.assistant import open_assistant
+from service.background import repeat
 from service.cluster import cluster
 from service.cluster.cluster import Cluster
 from service.database import Database
@@ -210,8 +211,8 @@ async def components(app: web.Application) -> AsyncIterator[None]:
             context, registry, window=settings.read_ahead_bytes, grace=settings.resume_grace
         )
         stack.push_async_callback(archives.close)
-        await stack.enter_async_context(running(archives.sweep_regularly()))
-        await stack.enter_async_context(running(archives.release_regularly()))
+        await stack.enter_async_context(running(repeat("sweep archives", archives.sweep, every=30)))
+        await stack.enter_async_context(running(repeat("release builds", archives.release_unwanted, every=2)))
         app[keys.DELIVERY] = Delivery(images, metrics)
         app[keys.NAMED] = NamedArchives(database, shared.names)
         app[keys.SINGLE_IMAGES] = SingleImages(context)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from inspect import getcoroutinelocals
 from pathlib import Path
 from typing import Any, cast
 
@@ -148,7 +149,7 @@ class TestComponents:
             context, is_ready = archives._context, app[LIFECYCLE].is_ready
             found = (
                 app[ORDERS]._freshness,
-                archives._catalogue._ttl,
+                archives.catalogue._ttl,
                 archives._grace,
                 archives._window,
                 context.fetcher._slots.limit,
@@ -157,11 +158,12 @@ class TestComponents:
                 app[SPENDING].limit,
                 app[IMAGES]._budget.limit,
             )
-            begun = {getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()}
+            coroutines: list[Any] = [task.get_coro() for task in asyncio.all_tasks()]
+            begun = {getcoroutinelocals(one).get("name", one.__qualname__) for one in coroutines}
 
         assert found == (11, 12, 13, 14, 15, 16, 17, 18, 19)
         assert (jobs._ttl, app[WEBHOOK_EVENTS]._auto_batch, is_ready) == (12, True, True)
-        assert {"Archives.sweep_regularly", "Archives.release_regularly", "Jobs.run", "watch_loop"} <= begun
+        assert {"sweep archives", "release builds", "Jobs.run", "watch_loop"} <= begun
         assert app[SPENDING] is context.fetcher._spending
 
     async def test_what_is_under_way_ends_with_them(self, tmp_path: Path) -> None:

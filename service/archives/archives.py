@@ -15,7 +15,6 @@ from service.archives.readers import Readers
 from service.archives.record import Record, extend
 from service.archives.registry import Registry, may_share, seconds_left
 from service.archives.repair import repair
-from service.background import repeat
 from service.computing import MANY_IMAGES, compute
 from service.orders.schedule import PollSchedule
 from service.problems import (
@@ -32,9 +31,7 @@ from service.problems import (
 from service.telemetry.metrics import CacheResult, Refetch
 from service.upstream.models import Order, Rendition
 
-_SWEEP_SECONDS = 30.0
 _RELEASE_SECONDS = 5.0
-_UNWANTED_SECONDS = 2.0
 _OF_ONE_ORDER = (OrderNotFound, OrderEmpty, TooManyImages, UpstreamError, UpstreamTimeout)
 """What can keep one of several orders out of an archive; anything else concerns them all."""
 
@@ -48,7 +45,7 @@ class Archives:
     def __init__(self, context: BuildContext, registry: Registry, *, window: int, grace: float) -> None:
         self._context = context
         self._registry = registry
-        self._catalogue = context.catalogue
+        self.catalogue = context.catalogue
         self._store = context.store
         self._orders = context.orders
         self.previews = Previews(context, registry)
@@ -192,7 +189,7 @@ class Archives:
 
     async def stale(self, order_id: str, options: Options) -> Archive | None:
         """The newest complete archive for the same options, for when upstream cannot be asked."""
-        return await self._first_intact(await self._catalogue.find_stale(options_key(order_id, options)))
+        return await self._first_intact(await self.catalogue.find_stale(options_key(order_id, options)))
 
     async def by_id(self, archive_id: str, *, begin: bool = True) -> Archive:
         """An archive by its id; a build that a restart interrupted is resumed, and lost images are fetched again.
@@ -204,10 +201,10 @@ class Archives:
             raise ArchiveGone
         if build := self._registry.builds.get(archive_id):
             return build.archive
-        record = await self._catalogue.load(archive_id)
+        record = await self.catalogue.load(archive_id)
         if record is None:
             raise ArchiveNotFound(f"There is no archive {archive_id}.")
-        if self._catalogue.is_expired(record):
+        if self.catalogue.is_expired(record):
             raise ArchiveGone(f"Archive {archive_id} has expired.")
         archive = self._restore(record)
         if not begin:
@@ -215,19 +212,19 @@ class Archives:
         with archive.readers.expected():
             lost = await self._store.missing(archive.blobs())
             if lost and not await repair(self._context, record, lost):
-                await self._catalogue.drop(archive_id)
+                await self.catalogue.drop(archive_id)
                 raise ArchiveGone(f"Images of archive {archive_id} were removed to free space.")
         return self._continue(record, archive)
 
     async def renditions_of(self, archive: Archive) -> Mapping[str, Rendition]:
         """What the images of an archive were asked for as, by the rendition's name; an only one has none."""
-        found = self._registry.builds.get(archive.id) or await self._catalogue.load(archive.id)
+        found = self._registry.builds.get(archive.id) or await self.catalogue.load(archive.id)
         return found.plan.options.renditions if found is not None else {}
 
     async def resumable(self, archive_id: str, order_id: str, options: Options) -> Archive | None:
         """The archive that a caller says it has a part of; None unless it is here and for just these options."""
         build = self._registry.builds.get(archive_id)
-        found = build or await self._catalogue.load(archive_id)
+        found = build or await self.catalogue.load(archive_id)
         if found is None or found.plan.options_key != options_key(order_id, options):
             return None
         with suppress(ArchiveNotFound, ArchiveGone):
@@ -238,14 +235,6 @@ class Archives:
         """Whether this instance builds the archive, or follows its build."""
         return archive_id in self._registry.builds
 
-    async def wait_until_free(self, archive_id: str) -> None:
-        """Wait while another instance that lives builds the archive, as far as can be told."""
-        await self._catalogue.wait_until_free(archive_id)
-
-    async def keep(self, archive_id: str, until: float) -> None:
-        """Do not drop an archive before `until` (epoch seconds), whether or not anybody uses it."""
-        await self._catalogue.keep(archive_id, until)
-
     async def close(self) -> None:
         """Stop all builds; they are resumed after a restart, if somebody comes back for them."""
         tasks, unfinished = list(self._tasks), list(self._registry.builds)
@@ -254,35 +243,29 @@ class Archives:
         await asyncio.gather(*tasks, return_exceptions=True)
         with suppress(TimeoutError):
             async with asyncio.timeout(_RELEASE_SECONDS):
-                await asyncio.gather(*map(self._catalogue.release, unfinished))
+                await asyncio.gather(*map(self.catalogue.release, unfinished))
 
-    async def release_regularly(self) -> None:
-        """Let other instances, again and again, go on with builds that nobody here wants any more."""
-        await repeat("release builds", self._release_unwanted, every=_UNWANTED_SECONDS)
-
-    async def _release_unwanted(self) -> None:
+    async def release_unwanted(self) -> None:
+        """Let other instances go on with builds that nobody here wants any more."""
         for archive_id, build in list(self._registry.builds.items()):
             if not build.archive.readers.count:
-                await self._catalogue.release(archive_id)
+                await self.catalogue.release(archive_id)
 
-    async def sweep_regularly(self) -> None:
-        """Drop, again and again, what is past its time."""
-        await repeat("sweep archives", self._sweep, every=_SWEEP_SECONDS)
-
-    async def _sweep(self) -> None:
+    async def sweep(self) -> None:
+        """Drop what is past its time."""
         orphaned_before = time.time() - self._grace if time.monotonic() - self._started > self._grace else 0
-        await self._catalogue.sweep(self._registry.live(), orphaned_before)
+        await self.catalogue.sweep(self._registry.live(), orphaned_before)
         await self._context.generations.sweep()
 
     async def _finished(self, plan: Plan) -> Archive | None:
-        return await self._first_intact(await self._catalogue.find_complete(plan.key))
+        return await self._first_intact(await self.catalogue.find_complete(plan.key))
 
     async def _interrupted(self, plan: Plan, deadline: float) -> tuple[Record, Archive] | None:
         """A build for this plan that was left unfinished, and can be continued; where several share, see `_begin`."""
-        if self._catalogue.shared is not None:
+        if self.catalogue.shared is not None:
             return None
-        record = await self._catalogue.find_unfinished(plan.key)
-        if record is None or record.plan.build_key != plan.build_key or self._catalogue.is_expired(record):
+        record = await self.catalogue.find_unfinished(plan.key)
+        if record is None or record.plan.build_key != plan.build_key or self.catalogue.is_expired(record):
             return None
         if not await self._serves(record, plan, deadline):
             return None
@@ -296,7 +279,7 @@ class Archives:
     async def _first_intact(self, records: Sequence[Record]) -> Archive | None:
         for record in records:
             if (archive := await self._intact(record)) is not None:
-                self._catalogue.note_used(record.id)
+                self.catalogue.note_used(record.id)
                 return archive
         return None
 
@@ -322,13 +305,13 @@ class Archives:
         if plan.wait:  # some of its time may be over since the images were asked for
             left = max(0.0, min(plan.wait_timeout, deadline - time.monotonic()))
             plan = plan.model_copy(update={"options": plan.options.model_copy(update={"wait_timeout": left})})
-        archive_id, record = await self._catalogue.announce(plan, created)
+        archive_id, record = await self.catalogue.announce(plan, created)
         if record is not None and not await self._serves(record, plan, deadline):
-            archive_id, record = await self._catalogue.announce(plan, created, anyway=True)
+            archive_id, record = await self.catalogue.announce(plan, created, anyway=True)
         if build := self._registry.builds.get(archive_id) or self._registry.joinable(plan.build_key, deadline):
             archive = build.join(caller)
             if record is None and archive.id != archive_id:  # nobody builds that one: nobody is to wait for it
-                await self._catalogue.forget(archive_id)
+                await self.catalogue.forget(archive_id)
             return archive, CacheResult.JOINED
         if record is None:
             archive = self._new_archive(plan, archive_id, created)

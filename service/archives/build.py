@@ -26,6 +26,7 @@ from service.archives.planner import Planner
 from service.archives.record import result_of
 from service.archives.report import comment, texts_of
 from service.archives.shared_archives import TakenOver
+from service.computing import MANY_IMAGES, compute
 from service.disk import OutOfSpace
 from service.images.fetch import ImageFetcher
 from service.images.requests import FetchContext, Fetched, ImageFailed
@@ -70,12 +71,16 @@ class BuildContext:
         anew: Iterable[str] = (),
         planned_ids: Collection[str] | None = None,
     ) -> Plan:
-        """The plan of an order as it is now, for which the images of `anew` count as made anew.
+        """The plan of an order as it is now, for which the images of `anew` count as made anew; made beside the event
+        loop where it takes long.
 
         `planned_ids`, and what it raises: as `Planner.plan`.
         """
         generations = await self.generations.observe(order_id, order, anew)
-        return await self.planner.compute_plan(order_id, order, generations, options, planned_ids)
+        files = min(len(order.images), self.planner.max_images) * options.files_per_image
+        return await compute(
+            lambda: self.planner.plan(order_id, order, generations, options, planned_ids), is_short=files <= MANY_IMAGES
+        )
 
 
 class Build:

@@ -9,7 +9,6 @@ from service.archives.names import ANY_NAME, stems_by_template
 from service.archives.options import Options
 from service.archives.plan import Plan, PlannedImage, PlannedOrder, options_key
 from service.archives.renditions import ORIGINAL, ORIGINALS_FOLDER
-from service.computing import MANY_IMAGES, compute
 from service.images.identity import digest, image_key, image_variant
 from service.images.legacy import KeyWithLegacy, legacy_key
 from service.problems import InvalidParameter, OrderEmpty, TooManyImages, UnknownImage
@@ -89,20 +88,6 @@ class Planner:
             # `strict` judges an archive by it.
             key=digest(same_options, identity, *([planned.unlisted] if planned.unlisted else [])),
             options_key=same_options,
-        )
-
-    async def compute_plan(
-        self,
-        order_id: str,
-        order: Order,
-        generations: Mapping[str, int],
-        options: Options,
-        planned_ids: Collection[str] | None = None,
-    ) -> Plan:
-        """As `plan`, beside the event loop where it takes long."""
-        files = min(len(order.images), self.max_images) * options.files_per_image
-        return await compute(
-            lambda: self.plan(order_id, order, generations, options, planned_ids), is_short=files <= MANY_IMAGES
         )
 
     def outline(self, order_id: str, order: Order, generations: Mapping[str, int], options: Options) -> Plan:

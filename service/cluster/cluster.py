@@ -139,7 +139,7 @@ class Cluster:
         images, leases = ClusterImages(objects), RedisImageLeases(redis, objects.link)
         await images.look_for_earlier()
         stack.push_async_callback(leases.close)
-        archives = ClusterArchives(objects, redis, database, settings.archive_ttl, images.wake)
+        archives = ClusterArchives(objects, redis, database, settings.archive_ttl, images.has_work.fire)
         documents = OrderDocuments(objects)
         generations, names = ClusterGenerations(documents, database), ClusterNames(documents, database)
 

@@ -99,10 +99,6 @@ class ClusterImages:
         marked = Unshared(blob, image.order_id, image.key, when_shared) if image else Unshared(blob)
         self.marked.put_nowait(marked)
 
-    def wake(self) -> None:
-        """Something was marked, or a list may be shared by now."""
-        self.has_work.fire()
-
     async def publish(self, marked: Unshared, content: bytes | mmap | Path) -> None:
         """Give others a stored image, and let its key name it, unless a newer generation is there.
 

@@ -59,7 +59,7 @@ class Publisher:
             async with asyncio.timeout(STOP_SECONDS):
                 self._stopping.set()
                 await self._images.marked.join()
-                self._images.wake()
+                self._images.has_work.fire()
                 await self._rest
         tasks = [self._loading, self._rest, *self._workers]
         for task in tasks:
@@ -88,7 +88,7 @@ class Publisher:
                     self._images.marked.put_nowait(marked)
             self._images.marked.task_done()
             if self._is_waiting:  # a list, perhaps for this image
-                self._images.wake()
+                self._images.has_work.fire()
 
     async def _pause(self) -> None:
         await wait_at_most(self._stopping, _RETRY_SECONDS)

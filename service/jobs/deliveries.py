@@ -68,7 +68,7 @@ class Deliveries:
                 next_at = next_attempt(RETRY_SECONDS, attempts, failed.wait)
                 delivery = Delivery(attempts=attempts, error=failed.error, next_at=next_at)
                 with suppress(Problem, OutOfSpace, sqlite3.Error):
-                    await self._archives.keep(job.archive_id or "", next_at + _LATE_SECONDS)
+                    await self._archives.catalogue.keep(job.archive_id or "", next_at + _LATE_SECONDS)
         self._attempts.labels(_outcome(delivery.status)).inc()
         log.info("delivery", job_id=job.id, host=URL(job.request.deliver_to or "").host, **delivery.document())
         return delivery

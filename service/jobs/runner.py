@@ -77,7 +77,7 @@ class JobRunner:
         """Try once; returns how the job stands after it, and after the pause that follows a temporary problem."""
         if job.crashes and job.archive_id is not None:
             # What another instance builds is no attempt of this one, whose end would count as another crash.
-            await self._archives.wait_until_free(job.archive_id)
+            await self._archives.catalogue.wait_until_free(job.archive_id)
         attempt = Attempt(self._engine, job, self._suspects)
         try:
             async with attempt:
@@ -111,7 +111,7 @@ class JobRunner:
                 await self._follow(attempt, archive)
                 if options.on_failure == "strict":
                     archive.require_all()
-                await self._archives.keep(archive.id, time.time() + self._ttl)
+                await self._archives.catalogue.keep(archive.id, time.time() + self._ttl)
 
     async def _follow(self, attempt: "Attempt", archive: Archive) -> None:
         """Note every outcome as progress, to the end. Raises the archive's problem when it fails."""

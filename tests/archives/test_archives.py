@@ -733,10 +733,10 @@ class TestById:
 
         async with open_archives(upstream, tmp_path / "data", grace=60) as system:
             await system.database.run(lambda connection: connection.execute("UPDATE archives SET used = used - 3600"))
-            await system.archives._sweep()
+            await system.archives.sweep()
             at_first = await state(system)
             system.archives._started -= 61
-            await system.archives._sweep()
+            await system.archives.sweep()
 
             assert (at_first, await state(system)) == ("building", "gone")
 
@@ -857,8 +857,8 @@ class TestById:
         fill_with(upstream, "a", "b")
         async with open_archives(upstream, tmp_path / "data", ttl=0) as system:
             archives = [await system.finished(image=(image_id,)) for image_id in "ab"]
-            await system.archives.keep(archives[1].id, archives[1].created + 1_000)
-            await system.archives._sweep()
+            await system.catalogue.keep(archives[1].id, archives[1].created + 1_000)
+            await system.archives.sweep()
 
             with pytest.raises(ArchiveGone):
                 await system.archives.by_id(archives[0].id)
@@ -871,7 +871,7 @@ class TestById:
         async with open_archives(upstream, tmp_path / "data", ttl=0) as system:
             archive = await system.finished()
             with archive.readers.reading():
-                await system.archives._sweep()
+                await system.archives.sweep()
                 record = await system.catalogue.load(archive.id)
 
         assert record is not None
@@ -1264,6 +1264,6 @@ async def test_what_is_known_of_images_is_swept_with_archives(
     sweep = AsyncMock()
     monkeypatch.setattr(system.archives._context.generations, "sweep", sweep)
 
-    await system.archives._sweep()
+    await system.archives.sweep()
 
     sweep.assert_awaited_once()

@@ -5,12 +5,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.archives import planner as planner_module
+from service.archives import build
+from service.archives.build import BuildContext
 from service.archives.options import Options
 from service.archives.plan import Plan, PlannedImage, PlannedOrder, join, options_key
 from service.archives.planner import Planner, parts_of, with_parents
@@ -303,6 +305,12 @@ def test_a_plan_with_one_order_replaced_is_that_of_all_as_they_are(at: int, now:
     assert join(plans(*before), options).replaced(at, changed[at]) == join(changed, options)
 
 
+def context(max_images: int) -> BuildContext:
+    """What makes plans, of images that were never made anew."""
+    other: Any = AsyncMock(**{"observe.return_value": {}})
+    return BuildContext(other, other, other, other, other, Planner(max_images), other)
+
+
 @pytest.mark.parametrize(("count", "is_beside"), [(100, False), (2_000, True)])
 async def test_a_long_plan_is_made_beside_the_event_loop(
     monkeypatch: pytest.MonkeyPatch, count: int, is_beside: bool
@@ -318,7 +326,7 @@ async def test_a_long_plan_is_made_beside_the_event_loop(
     monkeypatch.setattr(Planner, "plan", noted)
     document = parse_order(order([str(number) for number in range(count)]))
 
-    made = await Planner(2_000).compute_plan(ORDER, document, {}, Options())
+    made = await context(max_images=2_000).plan(ORDER, document, Options())
 
     assert len(made.images) == count
     assert (made_on != [threading.get_ident()]) is is_beside
@@ -333,12 +341,13 @@ async def test_each_rendition_counts_for_how_long_a_plan_takes(monkeypatch: pyte
         told.append(is_short)
         return work()
 
-    monkeypatch.setattr(planner_module, "compute", compute)
+    monkeypatch.setattr(build, "compute", compute)
     document = parse_order(order([str(number) for number in range(many)]))
+    options = Options.model_validate({"rendition": ["web", "print"]})
 
-    await Planner(2_000).compute_plan(ORDER, document, {}, Options.model_validate({"rendition": ["web", "print"]}))
+    await context(max_images=2_000).plan(ORDER, document, options)
     with pytest.raises(TooManyImages):
-        await Planner(1).compute_plan(ORDER, document, {}, Options.model_validate({"rendition": ["web", "print"]}))
+        await context(max_images=1).plan(ORDER, document, options)
 
     assert told == [many * 2 <= MANY_IMAGES, True]
 

@@ -11,7 +11,7 @@ import pytest
 from blockbuster import BlockBuster
 
 from service.api.new_job import NewJob
-from service.archives.archives import Archives
+from service.archives.catalogue import Catalogue
 from service.problems import ArchiveGone
 from tests.support.client import TIMEOUT, Service, StartService
 from tests.support.jobs import Document, ended, events, post, status, submit
@@ -594,16 +594,16 @@ async def test_a_job_outlasts_the_loss_of_its_archive(
 ) -> None:
     """An archive that is dropped while a job wants it is asked for anew; what was fetched is not fetched again."""
     monkeypatch.setattr("service.jobs.runner._DEFAULT_PAUSE", 0.05)
-    keep = Archives.keep
+    keep = Catalogue.keep
     lost: list[str] = []
 
-    async def lose_once(archives: Archives, archive_id: str, until: float) -> None:
+    async def lose_once(catalogue: Catalogue, archive_id: str, until: float) -> None:
         if not lost:
             lost.append(archive_id)
             raise ArchiveGone
-        await keep(archives, archive_id, until)
+        await keep(catalogue, archive_id, until)
 
-    monkeypatch.setattr(Archives, "keep", lose_once)
+    monkeypatch.setattr(Catalogue, "keep", lose_once)
 
     job = await ended(service, await submit(service))
 

@@ -34,6 +34,7 @@ class Kept:
 
     def __init__(self, found: Archive | Exception) -> None:
         self.until = 0.0
+        self.catalogue = self
         self._found = found
 
     async def keep(self, archive_id: str, until: float) -> None:

@@ -65,6 +65,7 @@ class Builds:
 
     def __init__(self, *answers: Archive | Problem | Exception) -> None:
         self.answers = list(answers)
+        self.catalogue = self
         self.asked: list[Options] = []
         self.callers: list[str] = []
         self.kept: dict[str, float] = {}

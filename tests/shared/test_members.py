@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from service.archives.archives import Archives
+from service.archives.catalogue import Catalogue
 from service.cluster.job_records import JobRecords
 from service.disk import OutOfSpace
 from service.jobs.job import Job
@@ -305,17 +305,17 @@ async def test_a_full_database_puts_a_job_off(
     is_shared: bool,
 ) -> None:
     """It is tried again, and comes to its end once there is room."""
-    keep = Archives.keep
+    keep = Catalogue.keep
     refused: list[str] = []
 
-    async def refuse_once(archives: Archives, archive_id: str, until: float) -> None:
+    async def refuse_once(catalogue: Catalogue, archive_id: str, until: float) -> None:
         if refused:
-            return await keep(archives, archive_id, until)
+            return await keep(catalogue, archive_id, until)
         refused.append(archive_id)
         raise OutOfSpace("SQLITE_FULL")
 
     monkeypatch.setattr("service.jobs.runner.StoreFull", partial(StoreFull, retry_after=_PAUSE))
-    monkeypatch.setattr(Archives, "keep", refuse_once)
+    monkeypatch.setattr(Catalogue, "keep", refuse_once)
     service = await (start_member if is_shared else start_service)()
 
     job = await ended(service, json.loads((await create(service)).body)["job_id"])
