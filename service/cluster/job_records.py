@@ -4,7 +4,6 @@ batch:jobs:record:ID     hash: request; state and, once it has ended, end; callb
 batch:jobs:key:KEY       the job that an idempotency key names
 batch:jobs:all, :of:OWNER  sorted sets of ids, by creation
 batch:jobs:open          hash: the state of each job that has not ended
-batch:jobs:ended:STATUS  sorted sets of ids, by expiry
 """
 
 import asyncio
@@ -54,14 +53,12 @@ redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
 return 1
 """
 END = """
--- Race: two that end a job at once. The first is right, and the counts of jobs follow it alone.
--- KEYS: record, open, ended. ARGV: id, state, expires, seconds to keep, now. Returns the end on record; nil: no job.
+-- Race: two that end a job at once. The first is right.
+-- KEYS: record, open. ARGV: id, state, seconds to keep. Returns the end on record; nil: no job.
 if redis.call('HEXISTS', KEYS[1], 'request') == 0 then return nil end
 if redis.call('HSETNX', KEYS[1], 'end', ARGV[2]) == 1 then
-  redis.call('EXPIRE', KEYS[1], ARGV[4])
+  redis.call('EXPIRE', KEYS[1], ARGV[3])
   redis.call('HDEL', KEYS[2], ARGV[1])
-  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', ARGV[5])
-  redis.call('ZADD', KEYS[3], ARGV[3], ARGV[1])
 end
 return redis.call('HGET', KEYS[1], 'end')
 """
@@ -186,12 +183,10 @@ class JobRecords:
 
     async def end(self, job: Job) -> bool:
         """Keep the final state of a job, if it is the first; whether it is the one on record."""
-        expires = job.expires or time.time()
-        now = time.time()
-        kept = int(expires - now) + (_KEPT_WITH_CALLBACK if job.callback else _DAY)
-        keys = [_record(job.id), "batch:jobs:open", f"batch:jobs:ended:{job.status}"]
-        state = job.dump()
-        known: bytes | None = await call(lambda: self._end(keys=keys, args=[job.id, state, expires, kept, now]))
+        left = int(job.expires - time.time()) if job.expires else 0
+        kept = left + (_KEPT_WITH_CALLBACK if job.callback else _DAY)
+        keys, state = [_record(job.id), "batch:jobs:open"], job.dump()
+        known: bytes | None = await call(lambda: self._end(keys=keys, args=[job.id, state, kept]))
         return known is not None and known.decode() == state
 
     async def write_follow_up(self, job_id: str, by: FollowUp, before: FollowUp | None = None) -> bool:
@@ -204,22 +199,13 @@ class JobRecords:
         return bool(await call(lambda: self._follow_up(keys=[_record(job_id)], args=arguments)))
 
     async def counts(self) -> Mapping[Status, int]:
-        now = time.time()
-
-        async def read() -> list[Any]:
-            async with self.redis.pipeline(transaction=False) as pipeline:
-                pipeline.hvals("batch:jobs:open")
-                for status in FINAL:
-                    pipeline.zcount(f"batch:jobs:ended:{status}", now, "+inf")
-                return list(await pipeline.execute())
-
-        open_jobs, *ended = await call(read)
-        waiting = [value.decode() for value in open_jobs]
-        counted = dict(zip(FINAL, ended, strict=True))
-        return {status: counted.get(status, waiting.count(status)) for status in Status}
+        found: list[bytes] = await call(lambda: self.redis.hvals("batch:jobs:open"))
+        return {status: found.count(status.encode()) for status in Status if status not in FINAL}
 
     async def require_compatible(self) -> None:
         """Raises `IncompatibleJobs` when an earlier version has left unfinished jobs."""
+        # What 1.1.0 keeps of jobs that have ended is read by nobody now, and has no TTL.
+        await call(lambda: self.redis.unlink(*(f"batch:jobs:ended:{status}" for status in FINAL)))
         names = ("batch:status:queued", "batch:status:processing")
         count = sum([await call(lambda: self.redis.zcard(name)) for name in names])  # noqa: B023  # awaited at once
         if count:

@@ -109,7 +109,7 @@ class EmbeddedJobs:
         return job
 
     async def counts(self) -> Mapping[Status, int]:
-        return await self._database.run(lambda connection: table.counts(connection, time.time()))
+        return await self._database.run(table.counts)
 
     async def run(self, work: Work) -> None:
         self._work = work

@@ -81,7 +81,7 @@ class JobEngine(Protocol):
         """Begin anew with the callback of a job that has ended, now."""
 
     async def counts(self) -> Mapping[Status, int]:
-        """How many jobs that are not expired are in each state."""
+        """How many jobs are in each state but the final ones; one that no job is in may be left out."""
 
     async def run(self, work: Work) -> None:
         """Run all jobs that have not ended, each by a task of its own, until cancelled.

@@ -150,4 +150,4 @@ class Jobs:
         except JobsUnavailable:  # that Redis is away is told by whoever called it first; the figures stay as they were
             return
         for status in OPEN_STATUSES:
-            self._metrics.jobs_open.labels(status).set(counts[status])
+            self._metrics.jobs_open.labels(status).set(counts.get(status, 0))

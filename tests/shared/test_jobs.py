@@ -243,8 +243,8 @@ async def test_a_record_goes_by_itself(
     assert await records.redis.zcard("batch:jobs:all") == await records.redis.zcard("batch:jobs:of:somebody") == 0
 
 
-async def test_what_is_counted_of_jobs_goes_as_they_do(records: JobRecords) -> None:
-    """Of what has ended nothing is open; what has expired leaves its set with the next one that ends."""
+async def test_of_what_has_ended_nothing_is_open(records: JobRecords) -> None:
+    """Nothing is left of it but its record, which has a TTL, and its place in the list of all."""
     old, new = Job.new(request()), Job.new(request())
     for job in (old, new):
         await records.add(job)
@@ -253,9 +253,18 @@ async def test_what_is_counted_of_jobs_goes_as_they_do(records: JobRecords) -> N
     await records.end(ended(old, expires=time.time() - 1))
     await records.end(ended(new))
 
-    assert await records.redis.zrange("batch:jobs:ended:complete", 0, -1) == [new.id.encode()]
     assert await records.redis.hlen("batch:jobs:open") == 0
-    assert (await records.counts())[Status.COMPLETE] == 1
+    kept = {name.decode() for name in await records.redis.keys("*")}
+    assert kept == {"batch:jobs:all", *(f"batch:jobs:record:{job.id}" for job in (old, new))}
+
+
+async def test_what_version_1_1_0_kept_of_ended_jobs_is_dropped(redis: RedisServer, records: JobRecords) -> None:
+    """Its sorted sets have no TTL."""
+    for status in ("complete", "error", "cancelled"):
+        await records.redis.zadd(f"batch:jobs:ended:{status}", {"0" * 32: 1.0})
+
+    async with open_engine(f"shared:{redis.url}"):
+        assert await records.redis.keys("batch:jobs:ended:*") == []
 
 
 @pytest.mark.parametrize(("expires_in", "days"), [(100, 4), (30 * _DAY, 31)], ids=["soon", "in a month"])

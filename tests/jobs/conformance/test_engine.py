@@ -142,7 +142,8 @@ async def test_every_job_is_run_once(engine: JobEngine) -> None:
         await tasks.until(lambda: len(tasks.finished) >= 50)
 
     assert sorted(job.id for job in tasks.runs) == sorted(before + after)
-    assert (await engine.counts())[Status.COMPLETE] == 50
+    assert not any((await engine.counts()).values())
+    assert len(await engine.find(JobFilter(status=Status.COMPLETE), 99)) == 50
 
 
 async def test_every_job_begins_at_once(engine: JobEngine) -> None:
@@ -206,15 +207,13 @@ async def test_jobs_of_one_moment_are_not_lost_between_pages(engine: JobEngine) 
 
 
 async def test_counts_follow_the_states(engine: JobEngine) -> None:
-    """Queued, processing and ended, each job once; one that is expired in no state."""
+    """Queued and processing, each job once; what has ended in no state."""
     jobs = [(await engine.submit(request()))[0] for _ in range(4)]
     await engine.save(replace(jobs[1], status=Status.PROCESSING))
     await engine.end(ended(jobs[2]))
     await engine.end(ended(jobs[3], Status.ERROR, expires=time.time() - 1))
 
-    counts = await engine.counts()
-
-    assert counts == {**dict.fromkeys(Status, 0), Status.QUEUED: 1, Status.PROCESSING: 1, Status.COMPLETE: 1}
+    assert await engine.counts() == {Status.QUEUED: 1, Status.PROCESSING: 1}
 
 
 async def test_a_watcher_is_told_of_changes(engine: JobEngine) -> None:
