@@ -13,7 +13,7 @@ from service.jobs import signing
 from service.jobs.job import Callback, CallbackState, Job, moment
 from service.jobs.receivers import ANSWER_SECONDS, FAILURES, as_given, failure_of, next_attempt
 from service.telemetry.logs import get_logger
-from service.telemetry.metrics import CallbackOutcome, Metrics
+from service.telemetry.metrics import Metrics
 from service.upstream.answers import retry_after
 
 log = get_logger(__name__)
@@ -36,7 +36,7 @@ class Callbacks:
         state = _state(status, attempts)
         next_at = next_attempt(RETRY_SECONDS, attempts, requested) if state is CallbackState.PENDING else None
         callback = Callback(state=state, attempts=attempts, last_status=status, last_error=error, next_at=next_at)
-        self._attempts.labels(_outcome(state)).inc()
+        self._attempts.labels("retry" if state is CallbackState.PENDING else state).inc()
         log.info("callback", job_id=job.id, host=URL(job.request.callback_url or "").host, **callback.document())
         return callback
 
@@ -74,7 +74,3 @@ def _state(status: int | None, attempts: int) -> CallbackState:
     if status == HTTPStatus.GONE:
         return CallbackState.STOPPED
     return CallbackState.FAILED if attempts > len(RETRY_SECONDS) else CallbackState.PENDING
-
-
-def _outcome(state: CallbackState) -> CallbackOutcome:
-    return CallbackOutcome.RETRY if state is CallbackState.PENDING else CallbackOutcome(state)

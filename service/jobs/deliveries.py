@@ -18,7 +18,7 @@ from service.jobs.job import Delivery, DeliveryState, Job
 from service.jobs.receivers import FAILURES, as_given, failure_of, next_attempt
 from service.problems import ArchiveGone, ArchiveNotFound, Problem
 from service.telemetry.logs import get_logger
-from service.telemetry.metrics import DeliveryOutcome, Metrics
+from service.telemetry.metrics import Metrics
 from service.upstream.answers import retry_after
 
 log = get_logger(__name__)
@@ -69,7 +69,7 @@ class Deliveries:
                 delivery = Delivery(attempts=attempts, error=failed.error, next_at=next_at)
                 with suppress(Problem, OutOfSpace, sqlite3.Error):
                     await self._archives.catalogue.keep(job.archive_id or "", next_at + _LATE_SECONDS)
-        self._attempts.labels(_outcome(delivery.status)).inc()
+        self._attempts.labels("retry" if delivery.status is DeliveryState.PENDING else delivery.status).inc()
         log.info("delivery", job_id=job.id, host=URL(job.request.deliver_to or "").host, **delivery.document())
         return delivery
 
@@ -129,7 +129,3 @@ async def _says_stalled(response: ClientResponse) -> bool:
     while len(said) < _MAX_ERROR_BYTES and (more := await response.content.read(_MAX_ERROR_BYTES)):
         said += more
     return _STALLED in said
-
-
-def _outcome(status: DeliveryState) -> DeliveryOutcome:
-    return DeliveryOutcome.RETRY if status is DeliveryState.PENDING else DeliveryOutcome(status)

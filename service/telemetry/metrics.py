@@ -78,23 +78,6 @@ OPEN_STATUSES = (JobStatus.QUEUED, JobStatus.PROCESSING)
 _FINAL_STATUSES = tuple(status for status in JobStatus if status not in OPEN_STATUSES)
 
 
-class CallbackOutcome(StrEnum):
-    """How one attempt of a callback ended."""
-
-    DELIVERED = "delivered"
-    RETRY = "retry"
-    STOPPED = "stopped"
-    FAILED = "failed"
-
-
-class DeliveryOutcome(StrEnum):
-    """How one attempt to deliver a job's ZIP into storage ended."""
-
-    DELIVERED = "delivered"
-    RETRY = "retry"
-    FAILED = "failed"
-
-
 class Circuit(StrEnum):
     """The dependencies that have a circuit breaker each."""
 
@@ -222,10 +205,9 @@ class Metrics:
         )
         self.jobs_open = gauge("jobs_open", "Background jobs that have not ended, by status.", status=OPEN_STATUSES)
         self.jobs_ended = counter("jobs", "Background jobs ended, by outcome.", outcome=_FINAL_STATUSES)
-        self.callbacks = counter("callbacks", "Callbacks attempted, by outcome.", outcome=CallbackOutcome)
-        self.deliveries = counter(
-            "deliveries", "Deliveries into storage attempted, by outcome.", outcome=DeliveryOutcome
-        )
+        outcomes = ("delivered", "retry", "failed")
+        self.callbacks = counter("callbacks", "Callbacks attempted, by outcome.", outcome=(*outcomes, "stopped"))
+        self.deliveries = counter("deliveries", "Deliveries into storage attempted, by outcome.", outcome=outcomes)
         self.store_bytes = gauge("store_bytes", "Bytes of images kept on disk.")
         self.store_limit = gauge("store_limit_bytes", "Bytes of images that may be kept on disk.")
         self.store_evictions = counter("store_evictions", "Images removed to make room.")

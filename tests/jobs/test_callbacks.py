@@ -13,6 +13,7 @@ from service.jobs.job import Callback, CallbackState, Job
 from service.telemetry.metrics import Metrics
 from tests.jobs.conformance.work import ended, request
 from tests.support.loopback import serving
+from tests.support.transport import sample
 
 KEYS = (b"k" * 24,)
 
@@ -145,6 +146,22 @@ async def test_no_redirect_is_followed() -> None:
         found = await Callbacks(session, KEYS, Metrics()).attempt(ended_job(f"{url}/first"))
 
     assert (heard, found.state, found.last_status) == (["/first"], CallbackState.PENDING, 307)
+
+
+async def test_attempts_are_counted_by_what_they_came_to() -> None:
+    """One that is tried again is no failure yet."""
+    metrics, answers = Metrics(), iter([204, 410, 500, 500])
+
+    async def hear(asked: web.Request) -> web.Response:
+        return web.Response(status=next(answers))
+
+    async with serving(web.post("/", hear)) as url, ClientSession() as session:
+        for attempts in (0, 0, 0, len(RETRY_SECONDS)):
+            await Callbacks(session, KEYS, metrics).attempt(ended_job(url, attempts))
+
+    outcomes = ("delivered", "stopped", "retry", "failed")
+    told = [sample(metrics.registry, "batch_callbacks_total", outcome=outcome) for outcome in outcomes]
+    assert told == [1, 1, 1, 1]
 
 
 def test_every_attempt_says_the_same_under_the_same_id() -> None:
