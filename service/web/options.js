@@ -109,6 +109,12 @@ function buysPhotos() {
   return buys && !test.checked;
 }
 
+/** Whether files of a rendition, as the overview and the report name it, cost a credit where the options buy. */
+export function isPriced(rendition) {
+  const box = sizeBoxes().find((one) => one.value === rendition);
+  return box ? "buys" in box.dataset : rendition !== "original";
+}
+
 /** Show how a file in the ZIP will be called, in each of its sizes. */
 export function showNames(files) {
   const isSeveral = form().preview.value === "several";
@@ -140,18 +146,18 @@ export function showCost(chosen, all) {
   const waits = form().wait.value !== "";
   const ready = chosen.filter((image) => image.status === "ready");
   const busy = chosen.filter((image) => BUSY.has(image.status));
-  const count = ready.length + (waits ? busy.length : 0);
-  const here = ready.filter((image) => image.bytes !== null).length;
+  const wanted = waits ? [...ready, ...busy] : ready;
+  const count = wanted.length;
+  const cost = buysPhotos() ? wanted.filter((image) => image.isToBuy).length : null;
   const isHopeless = !all.some(({ status }) => status === "ready" || BUSY.has(status));
   showWays(isHopeless);
   $("go").disabled = count === 0;
   const sizes = form().preview.value === "several" ? chosenSizes().length : 1;
   write($("go-label"), count ? `Download ${photos(count)}${sizes > 1 ? ` in ${sizes} sizes` : ""}` : busy.length ? "Nothing ready yet" : "No photo chosen");
-  const buys = buysPhotos();
-  $("cost").dataset.kind = buys && count > here ? "warn" : "";
+  $("cost").dataset.kind = cost ? "warn" : "";
   $("share").disabled = ready.length === 0;
   for (const label of document.querySelectorAll(".share-what")) write(label, `Share ${kind()}`);
-  write($("cost"), isHopeless ? hopeless(all.length) : price(count, here, buys));
+  write($("cost"), isHopeless ? hopeless(all.length) : price(count, cost));
   const out = isHopeless ? "" : leftOut(chosen.filter(isLeftOut), count);
   write($("left-out"), out);
   $("show-left-out").hidden = !out;
@@ -161,7 +167,7 @@ export function showCost(chosen, all) {
 /** What a share link of these images would be: how many, as what, and what they may cost, beside what is `got`; null for previews. */
 export function shareable(chosen, got) {
   const some = chosen.filter((image) => image.status === "ready" || BUSY.has(image.status));
-  return { count: some.length, kind: kind(), cost: buysPhotos() ? some.filter((image) => image.bytes === null && !got.get(image.image_id)).length : null };
+  return { count: some.length, kind: kind(), cost: buysPhotos() ? some.filter((image) => isToBuy(image, got)).length : null };
 }
 
 /**
@@ -171,8 +177,10 @@ export function shareable(chosen, got) {
 export function mostCredits(chosen, got, { to_buy: priced, truncated }) {
   if (!buysPhotos()) return null;
   if (truncated) return priced; // not all files are listed, so what is here is not known of each photo
-  return Math.min(priced, chosen.filter((image) => !HOPELESS.has(image.status) && image.bytes === null && !got.get(image.image_id)).length);
+  return Math.min(priced, chosen.filter((image) => !HOPELESS.has(image.status) && isToBuy(image, got)).length);
 }
+
+const isToBuy = (image, got) => image.isToBuy && !got.get(image.image_id)?.isPaid;
 
 /** Where nothing can be downloaded: the ways on, in place of the buttons. */
 export function showWays(isHopeless) {
@@ -192,13 +200,14 @@ function kind() {
   return buysPhotos() ? "full size" : "previews";
 }
 
-function price(count, here, buys) {
+/** `cost`: the credits that so many photos may spend, or null for previews. */
+function price(count, cost) {
   if (!count) return "";
   if (form().dev_mode.checked) return "Free: test photos are watermarked.";
-  if (!buys) return "Free to download and to share.";
+  if (cost === null) return "Free to download and to share.";
   const originals = form().include.checked ? " For originals Autoenhance names no price." : "";
-  if (count === here) return `No credits needed: these photos were bought earlier.${originals}`;
-  return `Uses up to ${credits(count - here)}: one for each photo not bought before${form().preview.value === "several" ? ", whatever its sizes" : ""}.${originals}`;
+  if (!cost) return `No credits needed: these photos were bought earlier.${originals}`;
+  return `Uses up to ${credits(cost)}: one for each photo not bought before${form().preview.value === "several" ? ", whatever its sizes" : ""}.${originals}`;
 }
 
 /** What will not be in the ZIP: `images`, of which some are not ready yet, and the others never will be. */

@@ -2,7 +2,7 @@
 import { base, getJson } from "./api.js";
 import { $, say, write } from "./dom.js";
 import { credits, photos } from "./format.js";
-import { BUSY, choose, downloadQuery, isLeftOut, mostCredits, offerParts, rendering, saving, shareable, showCost, showNames, showWays, wrongField } from "./options.js";
+import { BUSY, choose, downloadQuery, isLeftOut, isPriced, mostCredits, offerParts, rendering, saving, shareable, showCost, showNames, showWays, wrongField } from "./options.js";
 import { PhotoList } from "./photos.js";
 import { Refusal } from "./problems.js";
 import { rememberOrder, showRecent } from "./recent.js";
@@ -32,7 +32,7 @@ export class Order {
   #poll = 0;
   #pause = FIRST_POLL;
   #delay = 0;
-  #got = new Map(); // photos of the last download, by id: whether it has all of their files
+  #got = new Map(); // photos of the last download, by id: whether it has all of their files, and all that cost a credit
   #state = ""; // of the download: "waiting" for photos, "collecting" them, "done", or none
   #list = new PhotoList({ onChange: () => this.#chosen(), saving, isLeftOut });
   #run = new Run({
@@ -191,10 +191,10 @@ export class Order {
     if (query) showSnippets(this.#id, query);
   }
 
-  /** The images that are ticked. For options that the overview does not tell of yet, none counts as bought. */
+  /** The images that are ticked. For options that the overview does not tell of yet, each is to be bought. */
   get #images() {
     const { chosen } = this.#list;
-    return this.#isTold ? chosen : chosen.map((image) => ({ ...image, bytes: null }));
+    return this.#isTold ? chosen : chosen.map((image) => ({ ...image, isToBuy: true }));
   }
 
   /** Whether the overview tells of the options as they are now. */
@@ -209,7 +209,11 @@ export class Order {
 
   #showResults(lines, missing) {
     this.#got.clear();
-    for (const { image_id: id, outcome } of lines) this.#got.set(id, this.#got.get(id) !== false && outcome === "downloaded");
+    for (const { image_id: id, outcome, rendition } of lines) {
+      const { isWhole = true, isPaid = true } = this.#got.get(id) ?? {};
+      const isHere = outcome === "downloaded";
+      this.#got.set(id, { isWhole: isWhole && isHere, isPaid: isPaid && (isHere || !isPriced(rendition)) });
+    }
     this.#list.progress(lines, missing);
   }
 
@@ -258,7 +262,7 @@ export class Order {
 
   /** The order's head says what the download made of it. */
   #end() {
-    const saved = [...this.#got.values()].filter(Boolean).length;
+    const saved = [...this.#got.values()].filter((photo) => photo.isWhole).length;
     const left = this.#got.size - saved;
     if (!this.#got.size) return; // its report is gone
     for (const name of ["ready", "processing", "waiting", "failed"]) total(name, 0);
@@ -324,11 +328,12 @@ export class Order {
 function byPhoto(overview) {
   const found = new Map();
   for (const image of overview.images) {
+    const isToBuy = image.bytes === null && isPriced(image.rendition);
     const known = found.get(image.image_id);
-    if (!known) found.set(image.image_id, { ...image, files: [image.file_name] });
+    if (!known) found.set(image.image_id, { ...image, files: [image.file_name], isToBuy });
     else {
       known.files.push(image.file_name);
-      if (image.rendition === "original") continue; // what it costs is said by the others
+      known.isToBuy ||= isToBuy;
       known.bytes = known.bytes === null || image.bytes === null ? null : known.bytes + image.bytes;
     }
   }

@@ -132,6 +132,39 @@ async def test_what_did_not_change_is_not_refused(visit: Visit, alert: Service, 
     assert [url.rpartition("max_credits=")[2] for url in posts] == ["3", "2"]
 
 
+async def test_a_free_size_that_is_not_here_costs_nothing(visit: Visit, alert: Service, sandbox: Sandbox) -> None:
+    """Where the size that costs was bought earlier, the free one beside it is only fetched."""
+    order = sandbox.control.add_order(THREE)
+    for image in order.images:
+        await alert.ask(f"/v1/orders/{order.order_id}/images/{image.image_id}?preview=false")
+    visitor = await visit(alert)
+
+    await visitor.open(f"/?order={order.order_id}&rendition=print&rendition=web")
+    await visitor.overview()
+
+    await expect(visitor.page.locator("#cost")).to_have_text("No credits needed: these photos were bought earlier.")
+
+
+async def test_a_retry_of_a_free_file_costs_nothing(visit: Visit, start_site: StartService, sandbox: Sandbox) -> None:
+    """The photo was bought in print size; what failed is its file for the web."""
+    order = sandbox.control.add_order(THREE[:2])
+    visitor = await visit(await start_site(download_concurrency=1))
+    page = visitor.page
+    await visitor.open(f"/?order={order.order_id}&rendition=print&rendition=web")
+    await visitor.overview()
+    await expect(page.locator("#photo-list li[data-picture]")).to_have_count(2)
+    sandbox.control.add_fault(
+        "status", operation="download", image_id=order.images[1].image_id, skip=1, status=500, times=None
+    )
+
+    async with page.expect_download():
+        await page.get_by_role("button", name="Download 2 photos in 2 sizes").click()
+
+    await expect(page.get_by_role("heading", name="3 files are in the ZIP")).to_be_visible()
+    await expect(page.locator("#retry")).to_have_text("Retry bath.jpg")
+    assert sandbox.control.counters.purchases.total() == 2
+
+
 async def test_what_is_waited_for_is_in_the_price(visit: Visit, alert: Service, sandbox: Sandbox) -> None:
     """A photo that becomes ready is none that was added."""
     order = sandbox.control.add_order([THREE[0], ImageSpec(name="late.jpg", status="processing")])
