@@ -36,6 +36,8 @@ export class Run {
   #isEarly = false; // whether it is saved from its first photo on
   #saving = ""; // the archive that the browser is saving already
   #reporting = 0;
+  #looks = 0; // at reports, so far
+  #newest = 0; // of those that were answered
   #clock = 0;
   #hooks;
 
@@ -223,8 +225,11 @@ export class Run {
   async #report() {
     const archive = this.#job?.archive_id;
     if (!archive) return;
+    const look = (this.#looks += 1);
     try {
       const report = await getJson(`/v1/archives/${archive}/report`, { quiet: true, signal: this.#abort.signal });
+      if (look < this.#newest) return; // a later look has told more
+      this.#newest = look;
       this.#photoIds = report.images.map((line) => line.image_id);
       const reasons = new Map(this.#job.failures.map(({ image_id: id, reason }) => [id, reason]));
       this.#hooks.onResults(report.images.map((line) => ({ ...line, reason: reasons.get(line.image_id) })));

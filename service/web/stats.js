@@ -7,6 +7,7 @@ const EVERY = 30_000;
 const SAVING = 2_000; // a ZIP counts once the browser has all of it
 
 let timer = 0;
+let looks = 0; // so far
 let hasSentry = true; // until the service says otherwise
 
 export function startStats() {
@@ -19,8 +20,10 @@ export const refreshAfterDownload = () => refreshStats(SAVING);
 
 export async function refreshStats(pause = EVERY) {
   clearTimeout(timer);
+  const look = (looks += 1);
   try {
     const stats = await getJson("/v1/stats", { quiet: true });
+    if (look !== looks) return; // a later look is of what there is now
     for (const cell of document.querySelectorAll("[data-stat]")) {
       const value = stats[cell.dataset.stat];
       write(cell, cell.dataset.stat === "uptime_seconds" ? duration(value) : grouped(value));
@@ -29,7 +32,7 @@ export async function refreshStats(pause = EVERY) {
   } catch {
     // The last numbers stay until the next attempt.
   }
-  if (!document.hidden) timer = setTimeout(refreshStats, pause);
+  if (look === looks && !document.hidden) timer = setTimeout(refreshStats, pause);
 }
 
 /** The service's own last errors, and Sentry's where it is set up: administrators only. */

@@ -300,6 +300,34 @@ async def test_administrators_see_recent_errors(visit: Visit, sandbox: Sandbox, 
     await expect(visitor.page.locator("#error-list li")).to_have_count(1)
 
 
+async def test_errors_that_come_late_are_not_shown_after_signing_out(visit: Visit) -> None:
+    """They were asked for as an administrator, and are answered after what everybody may see."""
+    visitor = await visit()
+    page = visitor.page
+    asked, signed_out = asyncio.Event(), asyncio.Event()
+
+    async def answer_late(route: Route) -> None:
+        response = await route.fetch()
+        asked.set()
+        await signed_out.wait()
+        await route.fulfill(response=response)
+
+    await visitor.open()
+    await visitor.counters()
+    await page.route("**/v1/stats", answer_late, times=1)
+    await page.get_by_label("Administrator token").fill(ADMIN_TOKEN)
+    await page.keyboard.press("Enter")
+    await asked.wait()
+    async with page.expect_response("**/v1/stats"):
+        await page.get_by_role("button", name="Sign out").click()
+    async with page.expect_response("**/v1/stats") as late:
+        signed_out.set()
+    await (await late.value).finished()
+    await page.evaluate("new Promise((resolve) => setTimeout(resolve, 50))")
+
+    await expect(page.get_by_text("Recent errors")).to_be_hidden()
+
+
 async def test_administrators_see_what_sentry_has(visit: Visit, start_site: StartService) -> None:
     """Its issues stand in the same list, as text, each with a link that opens beside the page."""
     async with FakeSentry() as sentry:

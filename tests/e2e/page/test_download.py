@@ -98,6 +98,33 @@ async def test_progress_moves_while_photos_arrive(visit: Visit, sandbox: Sandbox
     await expect(page.get_by_role("heading", name="All 4 photos are in the ZIP")).to_be_visible()
 
 
+async def test_a_report_that_comes_late_changes_nothing(visit: Visit, sandbox: Sandbox) -> None:
+    """It was asked for before the last photo was in, and is answered after the report of the whole ZIP."""
+    order = sandbox.control.add_order([*THREE, ImageSpec(name="last.jpg")])
+    visitor = await at_order(visit, order)
+    page = visitor.page
+    early, ended = asyncio.Event(), asyncio.Event()
+
+    async def answer_late(route: Route) -> None:
+        response = await route.fetch()
+        early.set()
+        await ended.wait()
+        await route.fulfill(response=response)
+
+    await page.route("**/report", answer_late, times=1)
+    async with HeldImage(sandbox, order.images[3]) as last:
+        await page.get_by_role("button", name="Download 4 photos").click()
+        await early.wait()
+        last.release()
+        await expect(page.get_by_role("heading", name="All 4 photos are in the ZIP")).to_be_visible()
+    async with page.expect_response("**/report") as late:
+        ended.set()
+    await (await late.value).finished()
+    await page.evaluate("new Promise((resolve) => setTimeout(resolve, 50))")
+
+    await expect(page.locator("#photo-list li[data-state=done]")).to_have_count(4)
+
+
 async def test_waiting_says_what_it_waits_for(visit: Visit, sandbox: Sandbox, tmp_path: Path) -> None:
     """While Autoenhance still works on a photo, the page says how many are enhanced; then the ZIP has all of them."""
     order = sandbox.control.add_order([*THREE, ImageSpec(name="late.jpg", status="processing")])
