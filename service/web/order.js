@@ -86,7 +86,7 @@ export class Order {
     if (!(await this.#load())) return;
     if (isAsked) $("order-title").focus();
     say(`${title(this.#overview)}: ${photos(this.#overview.total)}, ${this.#overview.ready} ready.`);
-    if (jobId) await this.#run.resume(jobId);
+    if (jobId) await this.#run.resume(jobId, rendering());
   }
 
   /** Whether an address with this query names what is shown. */
@@ -338,11 +338,11 @@ function byPhoto(overview) {
     }
   }
   const images = [...found.values()];
-  if (images.length === overview.images.length) return { ...overview, images };
+  const files = { ...overview, images, readyFiles: overview.ready };
+  if (images.length === overview.images.length) return files;
   const count = (...states) => images.filter((image) => states.includes(image.status)).length;
   return {
-    ...overview,
-    images,
+    ...files,
     total: images.length,
     ready: count("ready"),
     processing: count("processing", "unknown", "waiting"),

@@ -57,10 +57,9 @@ export class Run {
 
   /** Start a job for the order and follow it to its end. `isEarly`: its file is saved from its first photo on. */
   async start(orderId, query, isEarly) {
-    const signal = this.#begin();
+    const signal = this.#begin(query);
     this.#savesItself = true;
     this.#isEarly = isEarly;
-    this.#things = query.has("rendition") || query.has("include") ? files : photos;
     try {
       const response = await request(`/v1/orders/${orderId}/jobs?${query}`, { method: "POST" });
       const { job_id: jobId } = await response.json();
@@ -71,9 +70,9 @@ export class Run {
     }
   }
 
-  /** Follow a running job, or show how it ended, after the page was reloaded. */
-  async resume(jobId) {
-    const signal = this.#begin(jobId);
+  /** Follow a running job, or show how it ended, after the page was reloaded. `query`: its options; null where they are not known. */
+  async resume(jobId, query) {
+    const signal = this.#begin(query, jobId);
     this.#isOld = true;
     try {
       const job = await getJson(`/v1/jobs/${jobId}`, { signal });
@@ -102,14 +101,14 @@ export class Run {
   waitsFor(overview) {
     const job = this.#job;
     if (!job || FINAL.has(job.status) || overview.status !== "processing") return;
-    if (job.status !== "queued" && job.downloaded + job.failed < overview.ready) return;
+    if (job.status !== "queued" && job.downloaded + job.failed < overview.readyFiles) return;
     this.#isWaiting = true;
     write($("running-title"), "Waiting for Autoenhance");
     this.#adviseOnClosing();
     write($("running-line"), `${overview.ready} of ${photos(overview.total)} are enhanced. You can close this page and come back later.`);
   }
 
-  #begin(jobId = "") {
+  #begin(query, jobId = "") {
     this.#abort?.abort();
     this.#abort = new AbortController();
     this.#rate = new TransferRate();
@@ -118,7 +117,7 @@ export class Run {
     this.#isEarly = this.#isOld = false;
     this.#photoIds = [];
     this.#saving = "";
-    this.#things = photos;
+    this.#things = query?.has("rendition") || query?.has("include") ? files : photos;
     this.#spoken = 0;
     this.#show("running");
     this.#hooks.onState("waiting");

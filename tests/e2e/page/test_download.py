@@ -142,6 +142,26 @@ async def test_waiting_says_what_it_waits_for(visit: Visit, sandbox: Sandbox, tm
     assert set(await members(await saved.value, tmp_path)) == {image.name for image in order.images}
 
 
+async def test_files_that_still_arrive_are_not_waited_for(visit: Visit, sandbox: Sandbox) -> None:
+    """More files are here than photos are enhanced, but not yet the files of all that are."""
+    order = sandbox.control.add_order([*THREE[:2], ImageSpec(name="late.jpg", status="processing")])
+    visitor = await visit()
+    page = visitor.page
+    await visitor.open(f"/?order={order.order_id}&include=original&wait_timeout=300")
+    await visitor.overview()
+
+    async with HeldImage(sandbox, order.images[1]):
+        await page.get_by_role("button", name="Download 3 photos").click()
+        await expect(page.locator("#running-line")).to_contain_text("3 of 6 files")
+        async with page.expect_response(f"**/v1/orders/{order.order_id}?*") as overview:
+            pass
+        await (await overview.value).finished()
+        await page.evaluate("new Promise((resolve) => setTimeout(resolve, 50))")
+
+        await expect(page.get_by_role("heading", name="Preparing your ZIP")).to_be_visible()
+        await page.get_by_role("button", name="Cancel").click()
+
+
 async def test_what_cannot_be_had_is_left_out_quietly(visit: Visit, sandbox: Sandbox, tmp_path: Path) -> None:
     """The ZIP is saved by itself; one line per reason says which photos are not in it, and no button promises more."""
     failed = [ImageSpec(name=f"{name}.jpg", status="error") for name in ("cellar", "attic")]

@@ -394,6 +394,7 @@ async def test_several_sizes_come_in_one_zip(visit: Visit, sandbox: Sandbox) -> 
     await expect(page.get_by_role("radio", name="Print, listing, web")).to_be_checked()
     boxes = page.get_by_role("group", name="Sizes in the ZIP").get_by_role("checkbox")
     assert [await box.is_checked() for box in await boxes.all()] == [True, True, True]
+    await expect(page.get_by_role("heading", name="All 21 files are in the ZIP")).to_be_visible()
 
 
 async def test_originals_come_along(visit: Visit, sandbox: Sandbox) -> None:
