@@ -48,6 +48,9 @@ from service.upstream.models import HOPELESS, ImageState
 # comes back with the same link: 100 images of 4 MB take 6 minutes at 10 Mbit/s.
 LIFETIME_SECONDS = 600
 
+# It is asked for as it stands, with an expiry and a signature, and a URL may have 8 KiB.
+_MAX_SIGNED = 7000
+
 _ORDER = re.compile(r"(?:/v1)?/orders/([^/]+)/images(?:/([^/]+))?")
 _RESULT = re.compile(r"/v1/archives/[0-9a-f]{32}|(?:/v1)?/jobs/[0-9a-f]{32}/download")
 _ID = re.compile(r"[0-9a-f]{32}")
@@ -63,9 +66,9 @@ class NewLink(Input):
 
     path: str = Field(
         min_length=1,
-        max_length=7000,
         description="`/v1/orders/{order_id}/images` or `/v1/orders/{order_id}/images/{image_id}` with its query, "
-        "`/v1/archives/{archive_id}` or `/v1/jobs/{job_id}/download`.",
+        f"`/v1/archives/{{archive_id}}` or `/v1/jobs/{{job_id}}/download`. Without `expires_in` up to {_MAX_SIGNED}"
+        " characters.",
     )
     expires_in: int | None = Field(
         None,
@@ -127,6 +130,8 @@ async def create(request: web.Request) -> web.Response:
     url = _read_path(wanted.path, base_path(request), request.app[PRESETS])
     if wanted.expires_in is not None:
         return await _share(request, url, wanted.expires_in)
+    if len(wanted.path) > _MAX_SIGNED:
+        raise InvalidParameter("path", f"must have at most {_MAX_SIGNED} characters, unless it is shared for longer")
     expires_at, settings, caller = None, request.app[SETTINGS], request[CALLER]
     if settings.service_api_key:
         secret = caller.key.secret if caller.key else settings.admin_token

@@ -1,5 +1,5 @@
 // One download: a job on the service, followed by its events, and the file it ends in.
-import { getJson, request, save } from "./api.js";
+import { getJson, postJson, request, save } from "./api.js";
 import { $, h, say, write } from "./dom.js";
 import { follow } from "./events.js";
 import { bytes, credits, duration, files, photos, shortened } from "./format.js";
@@ -60,8 +60,10 @@ export class Run {
     const signal = this.#begin(query);
     this.#savesItself = true;
     this.#isEarly = isEarly;
+    const image = query.getAll("image");
+    query.delete("image"); // an address does not hold many
     try {
-      const response = await request(`/v1/orders/${orderId}/jobs?${query}`, { method: "POST" });
+      const response = await postJson(`/v1/orders/${orderId}/jobs?${query}`, { image });
       const { job_id: jobId } = await response.json();
       if (signal.reason === CANCELLED) await this.#cancelJob(jobId);
       else await this.#follow(jobId, signal);

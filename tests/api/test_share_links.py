@@ -83,6 +83,19 @@ async def test_the_page_shows_and_saves_without_a_key(service: Service) -> None:
     assert FIRST not in html.text
 
 
+async def test_as_many_photos_are_shared_as_are_chosen(upstream: FakeUpstream, service: Service) -> None:
+    """They are kept with the link; an address that is only signed has to hold them itself."""
+    ids = [f"{at:0250}" for at in range(40)]
+    upstream.orders[ORDER] = order(ids)
+    path = f"{IMAGES}?{'&'.join(f'image={one}' for one in ids[1:])}"
+
+    html = await service.ask(await share(service, path))
+    signed = await send(service, "POST", "/v1/links", {"path": path}, {"X-API-Key": FIRST})
+
+    assert "39 previews" in html.body.decode()
+    assert (signed.status, signed.problem["code"], signed.problem["parameter"]) == (400, "invalid_parameter", "path")
+
+
 async def test_the_page_names_the_studio(start_service: StartService) -> None:
     """`BRAND_NAME`, as text whatever is in it; an order's and a photo's name too."""
     service = await start_service(brand_name="Lumen <b>& Sons</b>")

@@ -314,6 +314,20 @@ async def test_only_what_is_ticked_is_fetched(visit: Visit, sandbox: Sandbox, tm
     assert pngs == {order.images[2].image_id}
 
 
+async def test_more_photos_than_an_address_holds_are_fetched(visit: Visit, sandbox: Sandbox) -> None:
+    """All but one of forty, whose ids take 10 kB."""
+    order = sandbox.control.add_order([ImageSpec(size=2_000, image_id=f"{at:0250}") for at in range(40)])
+    visitor = await at_order(visit, order)
+    page = visitor.page
+    await page.locator("#photo-list").get_by_role("checkbox", name=order.images[0].name).uncheck()
+
+    async with page.expect_download() as saved:
+        await page.get_by_role("button", name="Download 39 photos").click()
+
+    assert await (await saved.value).failure() is None
+    await expect(page.get_by_role("heading", name="All 39 photos are in the ZIP")).to_be_visible()
+
+
 async def test_a_reload_goes_on_with_the_download(visit: Visit, sandbox: Sandbox) -> None:
     """The address knows the job, so nothing is started twice."""
     order = sandbox.control.add_order([*THREE, ImageSpec(name="last.jpg")])
