@@ -76,6 +76,8 @@ export class Order {
   /** Show an order. `jobId`: a download to continue. `isAsked`: whether the user just asked for it, so it gets the focus. */
   async open(orderId, { jobId = "", isAsked = true } = {}) {
     const isOther = this.#id !== orderId;
+    const isRunning = this.#state === "waiting" || this.#state === "collecting";
+    if (isAsked && !isOther && isRunning) return $("running-title").focus(); // it would go on out of reach
     this.#leave();
     this.#id = orderId;
     if (isOther && isAsked) offerParts(1);

@@ -349,6 +349,25 @@ async def test_a_reload_goes_on_with_the_download(visit: Visit, sandbox: Sandbox
     assert len([request for request in visitor.requests if request.method == "POST"]) == 1
 
 
+async def test_looking_the_order_up_again_leaves_its_download_alone(visit: Visit, sandbox: Sandbox) -> None:
+    """It can still be cancelled, and is saved at its end."""
+    order = sandbox.control.add_order(THREE[:2])
+    visitor = await at_order(visit, order)
+    page = visitor.page
+    await page.get_by_role("radio", name="Full size").check()
+    async with HeldImage(sandbox, order.images[1]) as last:
+        await page.locator("#go").click()
+        await expect(page.locator("#running-percent")).to_have_text("50%")
+
+        await page.get_by_role("button", name="Show order").click()
+
+        await expect(page.get_by_role("heading", name="Preparing your ZIP")).to_be_focused()
+        await expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+        async with page.expect_download() as saved:
+            last.release()
+        assert await (await saved.value).failure() is None
+
+
 async def test_a_reload_does_not_save_twice(visit: Visit, sandbox: Sandbox) -> None:
     """What was saved already is offered, not saved again by itself."""
     order = sandbox.control.add_order(THREE)
