@@ -25,7 +25,7 @@ export function wireCreate(open) {
     event.preventDefault();
     void make(open, "Uploading", makeUpload);
   });
-  $("upload-clear").addEventListener("click", clear);
+  $("upload-clear").addEventListener("click", () => (sending ? sending.abort() : clear()));
   document.querySelector("[data-way=upload]").addEventListener("click", () => $("files").focus());
   $("files").addEventListener("change", (event) => add(event.target.files));
   wireDrop();
@@ -78,8 +78,7 @@ async function make(open, text, maker) {
   say(`${text}.`);
   try {
     const order = await maker(sending.signal);
-    sending = null;
-    clear();
+    if (maker === makeUpload) clear();
     write($("create-problem"), notTaken(order.files));
     await open(order.order_id);
   } catch (error) {

@@ -152,6 +152,39 @@ async def test_photos_dropped_while_others_are_sent_are_not_lost_in_silence(visi
     await visitor.overview()
 
 
+async def test_a_cancelled_upload_keeps_what_was_chosen(visit: Visit) -> None:
+    """The photos and the name are there to be sent again."""
+    visitor = await visit()
+    await sign_in(visitor)
+    page = visitor.page
+    held: asyncio.Queue[Route] = asyncio.Queue()
+    await page.route("**/v1/orders", held.put)
+    await page.get_by_label("Choose photos").set_input_files([photo("a.jpg"), photo("b.jpg")])
+    await page.get_by_label("Name of the order").fill("12 Harbour Lane")
+    await page.get_by_role("button", name="Upload 2 photos").click()
+    await held.get()
+
+    await page.get_by_role("button", name="Cancel").click()
+
+    await expect(page.get_by_role("button", name="Upload 2 photos")).to_be_enabled()
+    await expect(page.locator("#uploads li")).to_have_count(2)
+    await expect(page.get_by_label("Name of the order")).to_have_value("12 Harbour Lane")
+
+
+async def test_a_sample_order_keeps_what_was_chosen_for_an_upload(visit: Visit) -> None:
+    """It was made without these photos."""
+    visitor = await visit()
+    await sign_in(visitor)
+    page = visitor.page
+    await page.get_by_label("Choose photos").set_input_files([photo("a.jpg")])
+
+    await page.get_by_role("button", name="Use sample photos").click()
+    await visitor.overview()
+
+    await expect(page.get_by_role("button", name="Upload 1 photo")).to_be_enabled()
+    await expect(page.locator("#uploads li")).to_have_count(1)
+
+
 async def test_a_sample_order_can_be_cancelled(visit: Visit) -> None:
     """The button that cancels an upload does the same for it."""
     visitor = await visit()
