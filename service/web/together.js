@@ -14,25 +14,29 @@ let running = null;
 /** `chosen()` tells the ids of the orders that are ticked. */
 export function wireTogether(chosen) {
   $("recent-list").addEventListener("change", () => offerTogether(chosen()));
-  $("together-go").addEventListener("click", () => void download(chosen()));
+  $("together-go").addEventListener("click", () => void download(chosen));
   $("together-cancel").addEventListener("click", () => running.abort());
 }
 
 /** Say what the ticks lead to. */
 export function offerTogether(ids) {
   if (running) return;
+  offer(ids);
   delete $("together-line").dataset.kind;
-  $("together-go").hidden = ids.length < 2;
-  write($("together-go"), `Download ${ids.length} orders as one ZIP`);
   write($("together-line"), ids.length < 2 ? HOW : WHAT);
   write($("together-problem"), "");
 }
 
-async function download(ids) {
+function offer(ids) {
+  $("together-go").hidden = ids.length < 2;
+  write($("together-go"), `Download ${ids.length} orders as one ZIP`);
+}
+
+async function download(chosen) {
   running = new AbortController();
   show("Preparing your ZIP");
   try {
-    const { job_id: jobId } = await (await postJson("/v1/jobs", { order_ids: ids })).json();
+    const { job_id: jobId } = await (await postJson("/v1/jobs", { order_ids: chosen() })).json();
     const cancel = async () => {
       if (!(await cancelJob(jobId)) && !running) write($("together-line"), NOT_CANCELLED);
     };
@@ -46,6 +50,7 @@ async function download(ids) {
   }
   if (running.signal.aborted) write($("together-line"), "Cancelled.");
   running = null;
+  offer(chosen()); // the ticks may be others now
   $("together-go").disabled = false;
   $("together-cancel").hidden = true;
   $("together-go").focus();

@@ -119,3 +119,22 @@ async def test_orders_that_cannot_be_downloaded_together_say_why(visit: Visit, s
 
     await expect(page.locator("#together-problem")).to_contain_text("No photo could be downloaded")
     await expect(page.get_by_role("button", name="Download 2 orders as one ZIP")).to_be_enabled()
+
+
+async def test_orders_that_are_ticked_meanwhile_are_offered_afterwards(visit: Visit, sandbox: Sandbox) -> None:
+    """What is offered are the ticks at the end, beside how the download ended."""
+    page = await two_ticked(visit, sandbox)
+    goes_on = asyncio.Event()
+    events = 'id: 2\ndata: {"status": "complete", "downloaded": 2, "failed": 0, "total": 2, "archive_id": null}\n\n'
+
+    async def answer_late(route: Route) -> None:
+        await goes_on.wait()
+        await route.fulfill(content_type="text/event-stream", body=events)
+
+    await page.route("**/events", answer_late)
+    await page.get_by_role("button", name="Download 2 orders as one ZIP").click()
+    await page.get_by_role("checkbox", name="Two").uncheck()
+    goes_on.set()
+
+    await expect(page.locator("#together-line")).to_have_text("Saved in your browser's downloads: 2 photos.")
+    await expect(page.locator("#together-go")).to_be_hidden()
