@@ -28,6 +28,8 @@ CREATE TABLE IF NOT EXISTS generations (
 
 # Requests to fetch anew that come within so many seconds want the same.
 _REFRESH_SECONDS = 10.0
+# What is seen after another look is later than that by at least so much.
+_NEXT_SECONDS = 0.001
 # How long an image that is neither seen nor stored is remembered.
 _REMEMBERED_SECONDS = 30 * 24 * 3600.0
 
@@ -61,7 +63,9 @@ class Observation:
             return self
         is_new = self.finished and (not seen.finished or seen._is_another(self))
         generation = self.generation + is_new + (seen.refreshed != self.refreshed)
-        return replace(seen, generation=generation, since=now, unfinished=self.unfinished if seen.finished else now)
+        # Later than before, also where who saw it before has a clock that is ahead of ours: see `merged`.
+        since = max(now, self.since + _NEXT_SECONDS)
+        return replace(seen, generation=generation, since=since, unfinished=self.unfinished if seen.finished else since)
 
     def anew(self, now: float) -> "Observation":
         """The image once it is to be fetched anew, when nothing else is known of it now."""

@@ -5,7 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -95,6 +95,28 @@ async def test_what_was_seen_alone_before_it_was_finished_elsewhere_is_the_same(
     assert await first.shared.share()
 
     assert [*found, *[await one.look() for one in (second, first)]] == [0, 0, 0, 0]
+
+
+async def test_a_clock_that_is_ahead_makes_no_image_new(
+    two: tuple[Instance, Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sees the image finished, by an earlier time than another has seen it unfinished: it is the same one."""
+    exact, ahead = two
+
+    async def look(instance: Instance, seconds: float, *, busy: bool = False) -> int:
+        now = 1_000_000.0 + seconds + (60 if instance is ahead else 0)
+        monkeypatch.setattr("service.orders.generations.time", SimpleNamespace(time=lambda: now))
+        return await instance.look(busy=busy)
+
+    found = [
+        await look(ahead, 0, busy=True),
+        await look(exact, 30),
+        await look(ahead, 40),
+        await look(exact, 50),
+        await look(ahead, 90),
+    ]
+
+    assert found == [0] * 5
 
 
 async def test_all_that_was_marked_while_the_storage_was_away_is_told(two: tuple[Instance, Instance]) -> None:
