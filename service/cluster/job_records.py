@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from redis import DriverInfo
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 
 from service.cluster.link import bounded
 from service.jobs.engine import JobFilter
@@ -109,6 +109,7 @@ class JobRecords:
             socket_timeout=None,  # calls are bounded here; redis-py's bound loses cancellations (CPython #86296)
             socket_connect_timeout=_CALL_SECONDS / 2,
             driver_info=DriverInfo(),
+            retry_on_error=[ReadOnlyError],  # as in `redis_link`
         )
         async with Redis.from_pool(pool) as redis:
             yield cls(redis)

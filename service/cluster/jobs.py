@@ -13,11 +13,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 from uuid import uuid4
 
 from docket import Docket, Retry, Worker
 from docket.dependencies import Dependency, current_worker
+from redis.asyncio import retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ReadOnlyError
 
 from service.background import repeat
 from service.cluster.job_records import JobRecords, call, until_available
@@ -42,6 +45,7 @@ _CHECK, _SCHEDULE = timedelta(seconds=2.5), timedelta(seconds=3)
 _RECONNECT, _AFTER_FAULT = timedelta(seconds=1), timedelta(seconds=30)
 _HEARTBEAT = timedelta(seconds=15)  # only tells docket's own tools of this worker
 _RETRY = Retry(None, _AFTER_FAULT)
+_AFTER_FAIL_OVER = retry.Retry(NoBackoff(), 1, (ReadOnlyError,))  # as in `redis_link`
 _SUBMIT_SECONDS = 1.4
 _LOOK_SECONDS = 0.5
 # Whoever runs a job that was cancelled is told; what says so may be lost.
@@ -98,6 +102,8 @@ class SharedJobs:
             records = await stack.enter_async_context(JobRecords.open(url))
             docket = Docket(name="batch-jobs", url=url, heartbeat_interval=_HEARTBEAT)
             jobs = cls(records, await stack.enter_async_context(docket), lease)
+            async with docket.redis() as redis:
+                cast(Any, redis).set_retry(_AFTER_FAIL_OVER)
             with suppress(JobsUnavailable):
                 await records.require_compatible()
             yield jobs

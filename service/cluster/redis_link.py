@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 
 from service.background import repeat
 from service.cluster.link import Link, Unavailable
@@ -79,6 +79,7 @@ class RedisLink:
             socket_timeout=None,  # calls are bounded here; redis-py's bound loses cancellations (CPython #86296)
             socket_connect_timeout=BEAT_SECONDS,  # for the listener; calls are bounded as above
             retry=Retry(NoBackoff(), 1),  # that a connection was closed while it was idle only its use tells
+            retry_on_error=[ReadOnlyError],  # it is a replica since a fail-over: another connection finds the new one
         )
         async with Redis.from_pool(pool) as redis:
             link = cls(redis, instance, metrics)
