@@ -38,7 +38,7 @@ _PIECE_SECONDS = 15.0
 _DOCUMENT_SECONDS, _PAUSE_SECONDS = 1.5, 3.0
 _CONNECT_SECONDS = 1
 _RETRIES = 2
-_PROBE = "probe"
+_PROBE, _NO_PROBE = "probe", "no-probe"
 _OTHER_TAG = '"00000000000000000000000000000000"'
 
 
@@ -90,20 +90,27 @@ class Objects:
         self.link = Link(Shared.S3, metrics, seconds=_DOCUMENT_SECONDS, pause=_PAUSE_SECONDS, failures=(_Failed,))
 
     async def check(self) -> None:
-        """Make sure that the storage lets us in, and honours conditional writes: without them two builders could mix an
-        archive.
+        """Make sure that the storage lets us do all that sharing needs, and honours conditional writes.
 
-        Raises `ValueError` when it does not. A storage that is away for the moment is given the benefit of the doubt.
+        Without them two builders could mix an archive. Raises `ValueError` when it does not. A storage that is away for
+        the moment is given the benefit of the doubt.
         """
         try:
             await self.overwrite(_PROBE, b"probe")
             for condition, mode in (("If-None-Match", "create"), ("If-Match", {"e_tag": _OTHER_TAG})):
                 if not await self._refuses(mode):
                     raise ValueError(f"this storage ignores conditional writes ({condition}), which sharing needs")
+            await self._take_own_tag()
+            # Without the right to list, Amazon refuses to say of an object that there is none.
+            await self.get(_NO_PROBE)
+            await self.has_any(_NO_PROBE)
         except Unavailable as error:
             match error.__cause__.__cause__ if error.__cause__ else None:
                 case PermissionDeniedError() | UnauthenticatedError():
-                    raise ValueError("this storage refuses us: check the credentials and what they allow") from None
+                    raise ValueError(
+                        "this storage refuses us: check the credentials, and whether they allow s3:GetObject,"
+                        " s3:PutObject and s3:ListBucket"
+                    ) from None
                 case FileNotFoundError():
                     raise ValueError("there is no such bucket") from None
 
@@ -113,6 +120,15 @@ class Objects:
         except ObjectChanged:
             return True
         return False
+
+    async def _take_own_tag(self) -> None:
+        """Raises `ValueError` when the tag that an object is read with is not that by which it may be written."""
+        if (found := await self.get(_PROBE)) is not None:
+            try:
+                await self.write(_PROBE, b"probe", found[1])
+            except ObjectChanged:
+                if await self.get(_PROBE) == found:  # nor by another instance that starts
+                    raise ValueError("this storage, or a proxy before it, changes ETags, which sharing needs") from None
 
     async def write(self, name: str, body: bytes, tag: str | None = None) -> str:
         """Write an object if it still has this tag (None: if there is none yet); returns the new one.
