@@ -32,15 +32,15 @@ class BreakerHints:
     def __init__(self, redis: Any, breakers: Iterable[Breaker]) -> None:
         self._redis = redis
         self._breakers = list(breakers)
-        self._advised: set[Breaker] = set()
-        self._told: set[Breaker] = set()
+        self._shared: dict[Breaker, float] = {}
+        """When the pause ends that others were told of, or have told of."""
         self._trying: set[Breaker] = set()
 
     async def exchange_regularly(self) -> NoReturn:
         """Look and tell, again and again."""
         while True:
             await until_done("exchange hints", self._exchange_all, _IDLE_SECONDS)
-            is_idle = not (self._advised or self._told or self._trying)
+            is_idle = not (self._shared or self._trying)
             await asyncio.sleep(_IDLE_SECONDS if is_idle else _LOOK_SECONDS)
 
     async def _exchange_all(self) -> None:
@@ -58,31 +58,32 @@ class BreakerHints:
                 if breaker.is_open:  # its trial is under way: nobody else's begins meanwhile
                     await self._redis.pexpire(f"{name}:trial", _TRIAL_MILLISECONDS)
                 return
-            if breaker in self._told or breaker in self._trying:
+            if breaker in self._shared or breaker in self._trying:  # its own trial went well
                 await self._redis.delete(name, f"{name}:trial")
-                self._forget(breaker)
+                self._shared.pop(breaker, None)
+                self._trying.discard(breaker)
             elif (known := await self._redis.pttl(name)) > 0:
-                breaker.advise(known / 1000)
-                self._advised.add(breaker)
-            else:
-                self._forget(breaker)
+                self._heed(breaker, known)
         elif left < _AHEAD_SECONDS:
-            await self._prepare_trial(breaker, f"{name}:trial")
+            await self._prepare_trial(breaker, name)
         else:
-            if breaker in self._trying:  # in vain: the pause is its own from here
-                self._forget(breaker)
-            if breaker not in self._advised:
+            self._trying.discard(breaker)  # in vain: the pause is its own from here
+            if self._shared.get(breaker) != breaker.open_until:
                 await self._redis.set(name, "open", px=int(left * 1000))
-                self._told.add(breaker)
+                self._shared[breaker] = breaker.open_until
             elif await self._redis.pttl(name) <= 0:  # somebody's trial went well
                 breaker.advise(0)
 
     async def _prepare_trial(self, breaker: Breaker, name: str) -> None:
-        if breaker in self._trying or await self._redis.set(name, "taken", nx=True, px=_TRIAL_MILLISECONDS):
+        if breaker in self._trying:
+            return
+        if (known := await self._redis.pttl(name)) > _AHEAD_SECONDS * 1000:  # another one has tried, in vain
+            self._heed(breaker, known)
+        elif await self._redis.set(f"{name}:trial", "taken", nx=True, px=_TRIAL_MILLISECONDS):
             self._trying.add(breaker)
         else:
             breaker.advise(_AHEAD_SECONDS)
 
-    def _forget(self, breaker: Breaker) -> None:
-        for known in (self._advised, self._told, self._trying):
-            known.discard(breaker)
+    def _heed(self, breaker: Breaker, milliseconds: int) -> None:
+        breaker.advise(milliseconds / 1000)
+        self._shared[breaker] = breaker.open_until

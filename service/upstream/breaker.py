@@ -75,8 +75,13 @@ class Breaker(pybreaker.CircuitBreakerListener):
         if self.is_closed:
             return 0.0
         if self._state.current_state == pybreaker.STATE_OPEN:
-            return max(0.0, self._opened_at + self._reset - self._clock())
+            return max(0.0, self.open_until - self._clock())
         return 1.0 if self._trial_under_way else 0.0
+
+    @property
+    def open_until(self) -> float:
+        """When the last pause ends, or has ended, by its own clock."""
+        return self._opened_at + self._reset
 
     @property
     def pause_seconds(self) -> float | None:

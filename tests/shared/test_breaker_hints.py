@@ -127,7 +127,7 @@ async def test_when_the_pause_is_over_one_of_them_tries(two: tuple[Instance, Ins
 async def test_who_tries_keeps_the_others_off_until_it_knows(
     two: tuple[Instance, Instance], keys: Keys, clock: FakeClock, who: int
 ) -> None:
-    """Then it takes the hint back, and they may call as well."""
+    """Then it takes the hint back, and they may call as well. Of the next failure it hears again."""
     two[0].fail()
     await two[0].look()
     await two[1].look()
@@ -148,6 +148,10 @@ async def test_who_tries_keeps_the_others_off_until_it_knows(
     assert await waiting.look() == 0
     waiting.circuit.admit().finish()
     assert (await waiting.look(), waiting.circuit.pause_seconds) == (0, None)
+
+    waiting.fail()
+    await waiting.look()
+    assert await trying.look() == pytest.approx(RESET)
 
 
 @pytest.mark.parametrize("who", [0, 1], ids=["who found out", "who was told"])
@@ -171,6 +175,48 @@ async def test_a_failed_trial_is_told_as_any_other_failure(
     clock.advance(RESET - 1)
     await waiting.look()
     assert await trying.look() == pytest.approx(1.5)
+
+
+async def test_who_waits_hears_of_a_failed_trial(two: tuple[Instance, Instance], clock: FakeClock) -> None:
+    """It does not try too, a moment later: nobody does for a whole pause."""
+    trying, waiting = two
+    trying.fail()
+    await trying.look()
+    await waiting.look()
+    clock.advance(RESET - 1)
+    await trying.look()
+    await waiting.look()
+    clock.advance(1)
+    trying.fail()
+    await trying.look()
+
+    waited = []
+    for _ in range(24):
+        clock.advance(0.5)
+        waited.append(await waiting.look())
+
+    assert min(waited) > 40
+
+
+async def test_a_trial_that_went_well_is_heard_of_by_who_tried_in_vain(
+    two: tuple[Instance, Instance], clock: FakeClock
+) -> None:
+    """It had opened its circuit by itself: it does not tell of that again, which would open the other one's."""
+    one, other = two
+    one.fail()
+    await one.look()
+    await other.look()
+    clock.advance(RESET)
+    trial = other.circuit.admit()
+    await other.look()
+    one.fail()
+    await one.look()
+    clock.advance(10)
+    trial.finish()
+
+    paused = [(await other.look(), await one.look()) for _ in range(3)]
+
+    assert [*paused, other.circuit.is_closed] == [(0, 0)] * 3 + [True]
 
 
 async def test_a_long_trial_keeps_the_others_off(two: tuple[Instance, Instance], clock: FakeClock) -> None:

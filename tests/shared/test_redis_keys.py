@@ -111,10 +111,10 @@ async def point_and_keep(link: RedisLink) -> None:
 
 async def open_circuit(link: RedisLink) -> None:
     breaker = Breaker(Circuit.API, failures=1, reset=HOUR, metrics=Metrics())
-    breaker.advise(HOUR)
     hints = BreakerHints(link.redis, [breaker])
-    await hints.exchange(breaker)
-    await hints._prepare_trial(breaker, f"batch:circuit:{Circuit.API}:trial")
+    for pause in (1, HOUR):
+        breaker.advise(pause)
+        await hints.exchange(breaker)
 
 
 async def count_a_caller(link: RedisLink) -> None:
