@@ -233,7 +233,8 @@ class Settings(BaseSettings):
     image_timeout: float = Field(60, gt=0)
     """Seconds for one image, including all attempts and the pauses between them. An attempt is given up when nothing
     comes for 30 seconds; before its first byte, for half of this if that is longer. The upload of one file to
-    Autoenhance has as long, and a call about an order too, but 20 seconds at most."""
+    Autoenhance has as long, and up to ten times as long while it is being taken; a call about an order has as long too,
+    but 20 seconds at most."""
     max_images_per_order: Annotated[int, AfterValidator(_at_most_what_is_known)] = Field(100, ge=1)
     """An order with more images is a 413, and is downloaded in parts. More than 10,000 count as 10,000: no more images
     of an order are known."""

@@ -81,7 +81,7 @@ class Download:
         self._extension: str | None = None
         self._needs_fresh_connection = False
         self._is_sent = False
-        self._limit: _TimeLimit | None = None
+        self._limit: TimeLimit | None = None
         self.operation = operation
         self.attempts = 0
         """Those that asked upstream."""
@@ -100,7 +100,7 @@ class Download:
         self._is_sent = False
         before, may_be_sold = self._body.received, self.may_be_sold
         try:
-            self._limit = limit = _TimeLimit(self.deadline, self._seconds, begin_overtime)
+            self._limit = limit = TimeLimit(self.deadline, self._seconds, begin_overtime)
             async with self._transport.get(
                 Call.IMAGE,
                 self._url,
@@ -176,7 +176,7 @@ class Download:
             raise UpstreamFailure(Reason.TRUNCATED, f"{self._body.received} of {self._whole} bytes")
         return self._extension
 
-    async def _receive(self, response: ClientResponse, limit: "_TimeLimit") -> None:
+    async def _receive(self, response: ClientResponse, limit: "TimeLimit") -> None:
         head = b""
         async for chunk, _ in response.content.iter_chunks():
             if self._extension is None:
@@ -193,7 +193,7 @@ class Download:
             await self._recognise(head, limit)
             self._body.append(head)
 
-    async def _recognise(self, head: bytes, limit: "_TimeLimit") -> None:
+    async def _recognise(self, head: bytes, limit: "TimeLimit") -> None:
         """Take the body for the image that its first bytes announce. Raises `UpstreamFailure` when there is none.
 
         Only now is room made for it: whatever is awaited before the first chunk is taken may lose it to a broken
@@ -209,14 +209,21 @@ class Download:
             await limit.pause(self._body.expect(self._whole))
 
 
-class _TimeLimit:
-    """The time of one attempt: to the image's deadline, longer while its body keeps arriving, less when nothing comes.
+class TimeLimit:
+    """The time of one attempt: to the image's deadline, longer while its body keeps moving, less when nothing does.
 
     One timer, which is moved only now and then: aiohttp's own would be set anew with every packet.
     """
 
-    def __init__(self, deadline: Deadline, seconds: float, begin_overtime: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        deadline: Deadline,
+        seconds: float,
+        begin_overtime: Callable[[], bool] = lambda: True,
+        steady_seconds: float = _STEADY_SECONDS,
+    ) -> None:
         self._deadline = deadline
+        self._steady = steady_seconds
         self._until = deadline.at
         self._end = deadline.at + seconds * (_STEADY_FACTOR - 1)
         self._begin_overtime = begin_overtime
@@ -235,7 +242,7 @@ class _TimeLimit:
             self._set()
 
     def received(self, count: int) -> bool:
-        """So many bytes came in; whether the body, which has not much time left, is seen to be on its way.
+        """So many bytes came in, or went out; whether the body, which has not much time left, is seen to be on its way.
 
         Raises `TimeoutError` when the time is over and there is no overtime to be had.
         """
@@ -247,13 +254,13 @@ class _TimeLimit:
             return False
         self._bytes = 0
         now = time.monotonic()
-        if now + _STEADY_SECONDS <= self._deadline.at:
+        if now + self._steady <= self._deadline.at:
             return False
         if now > self._deadline.at and not self._is_overtime:
             self._is_overtime = self._begin_overtime()
             if not self._is_overtime:
                 raise TimeoutError
-        self._until = min(self._end, now + _STEADY_SECONDS)
+        self._until = min(self._end, now + self._steady)
         self._set()
         return True
 

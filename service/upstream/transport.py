@@ -30,7 +30,7 @@ _MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # A redirect's body up to this size is read.
 _SMALL_BODY = 16 * 1024
-# aiohttp's timer for a stall is set anew with every packet: who calls `get` has one of its own.
+# aiohttp's timer for a stall is set anew with every packet: who calls `get` or `put` has one of its own.
 _UNTIMED = ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
 # What storage says of a stored object.
 _DONE = frozenset({200, 201, 204})
@@ -130,18 +130,26 @@ class Transport:
                 return await read_document(response)
 
     async def put(
-        self, operation: str, url: URL, body: AsyncIterator[bytes], *, seconds: float, headers: Mapping[str, str]
+        self,
+        operation: str,
+        url: URL,
+        body: AsyncIterator[bytes],
+        *,
+        timeout: asyncio.Timeout,
+        headers: Mapping[str, str],
     ) -> None:
         """Send a body to storage, without the key: the URL itself is signed. Raises `UpstreamFailure`.
 
-        The connection is new: a body that went out on a dead one would have to be read again.
+        `timeout`, which is entered here, bounds it as a whole. The connection is new: a body that went out on a dead
+        one would have to be read again.
         """
-        await self._guard.learn()
         with translate_errors(lambda: Circuit.ASSETS, self._key):
-            async with await self._request(
-                operation, url, _within(seconds), headers, method=hdrs.METH_PUT, is_fresh=True, data=body
-            ) as response:
-                await self._check(response)
+            async with timeout:
+                await self._guard.learn()
+                async with await self._request(
+                    operation, url, _UNTIMED, headers, method=hdrs.METH_PUT, limit=timeout, is_fresh=True, data=body
+                ) as response:
+                    await self._check(response)
 
     async def _check(self, response: ClientResponse) -> None:
         if response.status in _REDIRECTS:

@@ -1,6 +1,7 @@
 """Creating an order at Autoenhance and uploading images to it: three calls that change something there."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,17 @@ from service.telemetry.logs import get_logger
 from service.telemetry.metrics import Call, Circuit
 from service.upstream.answers import UpstreamFailure, order_problem
 from service.upstream.breaker import Breaker, CircuitOpen, Operation
+from service.upstream.download import TimeLimit
+from service.upstream.network import STALL_SECONDS
 from service.upstream.retry import Deadline, Retries
 from service.upstream.transport import Transport, url_from
 
 log = get_logger(__name__)
 
 _CALL_SECONDS = 20.0
-_READ = 1 << 20
+_READ, _CHUNK = 1 << 20, 64 << 10
+# What is taken sooner may have come no further than to a buffer on the way.
+_BUFFERED_SECONDS = 1.0
 _ANY_BYTES = "application/octet-stream"
 # A repeated POST makes a second order or image, unless the first one was refused for sure.
 _NOTHING_DONE = frozenset({Reason.RATE_LIMITED})
@@ -99,7 +104,7 @@ class Uploads:
                 image_id, url = await self._register(order_id, name, deadline)
                 operation.worked(Circuit.API)
                 operation.admit(Circuit.ASSETS)
-                await self._retries(deadline, _ANY).run(lambda: self._send(url, path, size, deadline))
+                await self._retries(deadline, _ANY).run(lambda: self._send(url, path, size, deadline, operation))
         except CircuitOpen as error:
             raise UploadFailed(UploadReason.BREAKER_OPEN, image_id) from error
         except UpstreamFailure as failure:
@@ -132,13 +137,30 @@ class Uploads:
             raise UpstreamFailure(Reason.UPSTREAM_ERROR, "not a JSON object")
         return document
 
-    async def _send(self, url: URL, path: Path, size: int, deadline: Deadline) -> None:
+    async def _send(self, url: URL, path: Path, size: int, deadline: Deadline, operation: Operation) -> None:
+        limit = TimeLimit(deadline, self._seconds, steady_seconds=STALL_SECONDS)
+        is_taken = False
+
+        async def chunks() -> AsyncIterator[bytes]:
+            nonlocal is_taken
+            began = time.monotonic()
+            async for chunk in _chunks(path):
+                yield chunk
+                if time.monotonic() - began > _BUFFERED_SECONDS:
+                    is_taken = True
+                    if limit.received(len(chunk)):  # nobody can wait for its trial to its end
+                        operation.worked(Circuit.ASSETS)
+
         # S3 wants to know the length, and the type that was signed.
         headers: dict[str, str] = {
             hdrs.CONTENT_LENGTH: str(size),
             hdrs.CONTENT_TYPE: url.query.get("content-type", _ANY_BYTES),
         }
-        await self._transport.put(Call.UPLOAD, url, _chunks(path), seconds=deadline.left, headers=headers)
+        try:
+            await self._transport.put(Call.UPLOAD, url, chunks(), timeout=limit.timeout, headers=headers)
+        except UpstreamFailure as failure:
+            failure.has_begun = is_taken
+            raise
 
 
 def _upload_reason(failure: UpstreamFailure, *, is_registered: bool) -> UploadReason:
@@ -151,9 +173,10 @@ def _upload_reason(failure: UpstreamFailure, *, is_registered: bool) -> UploadRe
 async def _chunks(path: Path) -> AsyncIterator[bytes]:
     # Opened by the thread that reads, so that whoever leaves meanwhile leaves no open file behind.
     offset = 0
-    while chunk := await asyncio.to_thread(_piece, path, offset):
-        offset += len(chunk)
-        yield chunk
+    while piece := await asyncio.to_thread(_piece, path, offset):
+        offset += len(piece)
+        for start in range(0, len(piece), _CHUNK):
+            yield piece[start : start + _CHUNK]
 
 
 def _piece(path: Path, offset: int) -> bytes:

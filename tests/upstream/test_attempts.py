@@ -11,7 +11,7 @@ from service.reasons import Reason
 from service.telemetry.metrics import Circuit
 from service.upstream import download as download_module
 from service.upstream.answers import UpstreamFailure
-from service.upstream.download import Download, _TimeLimit
+from service.upstream.download import Download, TimeLimit
 from service.upstream.models import Rendition
 from service.upstream.retry import Deadline
 from service.upstream.transport import Transport
@@ -148,7 +148,7 @@ async def test_each_hop_begins_the_silence_anew(parts: Parts, monkeypatch: pytes
     clock = FakeClock(1e9)
     monkeypatch.setattr(download_module, "time", clock)
     fetched = fetching(parts)
-    fetched._limit = limit = _TimeLimit(Deadline(clock() + 60), 60, lambda: False)
+    fetched._limit = limit = TimeLimit(Deadline(clock() + 60), 60, lambda: False)
     async with limit.timeout:
         clock.advance(20)
         await fetched._admit(Circuit.ASSETS)

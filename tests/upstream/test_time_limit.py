@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from service.upstream import download
-from service.upstream.download import _TimeLimit
+from service.upstream.download import TimeLimit
 from service.upstream.retry import Deadline
 from tests.support.transport import FakeClock
 
@@ -26,13 +26,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
 @asynccontextmanager
 async def limited(
     begin_overtime: Callable[[], bool] = lambda: False, *, seconds: float = SECONDS, deadline: Deadline | None = None
-) -> AsyncIterator[_TimeLimit]:
-    limit = _TimeLimit(deadline or Deadline(START + seconds), seconds, begin_overtime)
+) -> AsyncIterator[TimeLimit]:
+    limit = TimeLimit(deadline or Deadline(START + seconds), seconds, begin_overtime)
     async with limit.timeout:
         yield limit
 
 
-def left(limit: _TimeLimit, clock: FakeClock) -> float | None:
+def left(limit: TimeLimit, clock: FakeClock) -> float | None:
     """Seconds until it is given up."""
     when = limit.timeout.when()
     return None if when is None else when - clock()

@@ -1,7 +1,7 @@
 """Orders that are made at Autoenhance: what is sent there, what is repeated, and how a file that fails is told."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +12,7 @@ from yarl import URL
 from service.problems import BreakerOpen, Problem, UpstreamError, UpstreamTimeout, UpstreamUnauthorized
 from service.reasons import Reason, UploadReason
 from service.telemetry.metrics import Circuit, Metrics
-from service.upstream import retry, uploads
+from service.upstream import download, retry, uploads
 from service.upstream.answers import UpstreamFailure
 from service.upstream.breaker import Breaker
 from service.upstream.client import Autoenhance
@@ -44,6 +44,10 @@ class Wire:
         self.refusals: list[UpstreamFailure] = []
         """Of what is put into storage; then all is taken."""
         self.seconds: list[float] = []
+        self.given_up_at: list[float] = []
+        """As it stood while each piece of a file was taken (of `time.monotonic`)."""
+        self.take: Callable[[], object] = lambda: None
+        """Called with each piece."""
 
     async def post(self, operation: str, url: URL, document: Mapping[str, Any], *, seconds: float) -> object:
         self.posted.append((str(url), document))
@@ -54,13 +58,23 @@ class Wire:
         return answer
 
     async def put(
-        self, operation: str, url: URL, body: AsyncIterator[bytes], *, seconds: float, headers: Mapping[str, str]
+        self,
+        operation: str,
+        url: URL,
+        body: AsyncIterator[bytes],
+        *,
+        timeout: asyncio.Timeout,
+        headers: Mapping[str, str],
     ) -> None:
-        content = b"".join([chunk async for chunk in body])
-        self.put_to.append((url, content, headers))
-        self.seconds.append(seconds)
-        if self.refusals:
-            raise self.refusals.pop(0)
+        async with timeout:
+            content = b""
+            async for chunk in body:
+                content += chunk
+                self.given_up_at.append(timeout.when() or 0.0)
+                self.take()
+            self.put_to.append((url, content, headers))
+            if self.refusals:
+                raise self.refusals.pop(0)
 
 
 class Scene:
@@ -80,6 +94,15 @@ class Scene:
 
     def open(self, circuit: Circuit) -> None:
         self.breakers[circuit].advise(60)
+
+
+@pytest.fixture
+def far(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """The clock of uploads, far ahead of the loop's: nothing expires by itself."""
+    clock.advance(1e9)
+    for module in (retry, download, uploads):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
 
 
 @pytest.fixture
@@ -305,20 +328,64 @@ class TestImages:
         assert scene.wire.put_to == []
 
     async def test_its_file_has_the_time_that_is_left(
-        self, scene: Scene, photo: Path, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
+        self, scene: Scene, photo: Path, monkeypatch: pytest.MonkeyPatch, far: FakeClock
     ) -> None:
         """Of all that an image may take, registered and sent."""
 
         async def post(*_: object, **__: object) -> object:
-            clock.advance(45)
+            far.advance(45)
             return IMAGE
 
-        monkeypatch.setattr(retry, "time", clock)
         monkeypatch.setattr(scene.wire, "post", post)
 
         await scene.uploads.upload("o1", "a.jpg", photo, len(CONTENT))
 
-        assert scene.wire.seconds == [15]
+        assert set(scene.wire.given_up_at) == {far() + 15}
+
+    async def test_a_file_that_storage_keeps_taking_has_more_time(
+        self, scene: Scene, photo: Path, far: FakeClock
+    ) -> None:
+        """Half a minute from each piece, ten times its own in all. That this is over is no sign of an outage."""
+        began = far()
+        scene.wire.answers, scene.wire.refusals = [IMAGE], [failure(Reason.TIMEOUT, None, Circuit.ASSETS)]
+        scene.wire.take = lambda: far.advance(25)
+
+        with pytest.raises(UploadFailed):
+            await scene.uploads.upload("o1", "a.jpg", photo, len(CONTENT))
+
+        times = [round(at - began) for at in scene.wire.given_up_at]
+        assert times[:5] == [30, 55, 80, 105, 130]
+        assert times[-1] == 600
+        assert not scene.breakers[Circuit.ASSETS].is_open
+
+    async def test_a_file_that_is_taken_at_once_and_never_answered_is_a_sign_of_an_outage(
+        self, scene: Scene, photo: Path, far: FakeClock
+    ) -> None:
+        """It may have come no further than to a buffer on the way."""
+        scene.wire.answers, scene.wire.refusals = [IMAGE], [failure(Reason.TIMEOUT, None, Circuit.ASSETS)] * 2
+
+        with pytest.raises(UploadFailed):
+            await scene.uploads.upload("o1", "a.jpg", photo, len(CONTENT))
+
+        assert scene.breakers[Circuit.ASSETS].is_open
+
+    async def test_a_slow_upload_ends_the_trial_after_an_outage(
+        self, scene: Scene, photo: Path, far: FakeClock
+    ) -> None:
+        """Before it is sent: others need not wait for that."""
+        scene.open(Circuit.ASSETS)
+        scene.breakers[Circuit.ASSETS].advise(0)
+        found: list[bool] = []
+
+        def take() -> None:
+            far.advance(25)
+            found.append(scene.uploads.is_storage_well)
+
+        scene.wire.answers, scene.wire.take = [IMAGE], take
+
+        await scene.uploads.upload("o1", "a.jpg", photo, len(CONTENT))
+
+        assert (found[0], found[-1]) == (False, True)
 
     async def test_a_file_that_is_read_by_less_than_was_asked_for_is_sent_whole(
         self, scene: Scene, photo: Path, monkeypatch: pytest.MonkeyPatch
