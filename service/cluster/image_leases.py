@@ -12,7 +12,15 @@ from functools import partial
 
 from service.cluster.image_index import TRUSTED_SECONDS
 from service.cluster.link import Link, Unavailable
-from service.cluster.redis_link import ALIVE_PREFIX, BEAT_SECONDS, CHANNEL, LATE_SECONDS, LEASE_SECONDS, RedisLink
+from service.cluster.redis_link import (
+    ALIVE_PREFIX,
+    BEAT_SECONDS,
+    CHANNEL,
+    LATE_SECONDS,
+    LEASE_SECONDS,
+    PAUSE_SECONDS,
+    RedisLink,
+)
 from service.images.protocols import Lease
 from service.signal import wait_at_most
 
@@ -102,8 +110,9 @@ class RedisImageLeases:
                         return Lease(is_only_one=False, give_back=partial(self._tell, key, number))
                 if holder == self._redis.instance:
                     self._held[key] = number
-                    is_only_one = before in ("", self._redis.instance)
-                    is_told = order_id != "?" and time.monotonic() > self._untold_until
+                    now = time.monotonic()  # after the answer: the loss may have been noticed meanwhile
+                    is_only_one = before in ("", self._redis.instance) and now > self._unheard_until
+                    is_told = order_id != "?" and now > self._untold_until
                     return Lease(is_only_one, order_id if is_told else None, partial(self._release, key, number))
                 if not buys and (is_stuck == "1" or not self._s3.is_up):
                     return Lease(is_only_one=False, give_back=partial(self._tell, key, number))
@@ -194,7 +203,8 @@ class RedisImageLeases:
 
     async def _retake(self) -> None:
         self._untold_until = time.monotonic() + TRUSTED_SECONDS
-        self._unheard_until = time.monotonic() + BEAT_SECONDS + LATE_SECONDS
+        # A heartbeat of another that fell into the pause of its link is left out: the next one is heard.
+        self._unheard_until = time.monotonic() + PAUSE_SECONDS + BEAT_SECONDS + LATE_SECONDS
         for key, number in list(self._held.items()):
             if self._held.get(key) == number:
                 try:

@@ -28,7 +28,8 @@ LATE_SECONDS = CALL_SECONDS
 BEAT_SECONDS = 2.0
 LEASE_SECONDS = 8.0
 """After so long without a heartbeat an instance is taken for dead."""
-_PAUSE_SECONDS = 2.0
+PAUSE_SECONDS = 2.0
+"""So long nothing is asked of Redis after a failure, no heartbeat either."""
 _CONNECTIONS = 32
 CHANNEL = "batch:messages"
 _LISTEN_SECONDS = 5.0
@@ -47,7 +48,7 @@ class RedisLink:
     def __init__(self, redis: Any, instance: str, metrics: Metrics) -> None:
         self.redis = redis  # typed by the library as if it could be the blocking one
         self.instance = instance
-        self.link = Link(Shared.REDIS, metrics, seconds=CALL_SECONDS, pause=_PAUSE_SECONDS, failures=(RedisError,))
+        self.link = Link(Shared.REDIS, metrics, seconds=CALL_SECONDS, pause=PAUSE_SECONDS, failures=(RedisError,))
         self.messages = Signals()
         """By topic: what any instance has published."""
         self.listeners: list[Callable[[str], None]] = []
