@@ -76,6 +76,9 @@ class ClusterArchives:
         # Settled lists whose end does not say yet that they are in S3, and how long they are.
         self._unmarked: dict[str, int] = {}
         self._late: dict[str, tuple[int, list[str]]] = {}
+        self._lost_at = float("-inf")
+        """When Redis was last found to have lost its data (of `time.monotonic`)."""
+        redis.on_lost.append(self._claim_lost)
         redis.on_beat.append(self._append_late)
         self.wake = wake
 
@@ -169,9 +172,13 @@ class ClusterArchives:
             document = await self._documents.get(archive_id)
             if document is not None and document.record is not None:
                 return document.record
-            if document is None and is_certain:
+            if document is None and is_certain and not await self._may_be_lost():
                 return None
         raise StillBuilding("The state of this archive is not known at the moment.", retry_after=BEAT_SECONDS)
+
+    async def _may_be_lost(self) -> bool:
+        """Whether Redis has just lost its data: S3 may not say yet what is built."""
+        return time.monotonic() - self._lost_at < LEASE_SECONDS or not await self._redis.is_known()
 
     async def keep(self, archive_id: str, until: float) -> None:
         try:
@@ -243,6 +250,23 @@ class ClusterArchives:
                 await self._lists.append(archive_id, *late)
             if self._late.get(archive_id) is late:  # a beat and `drop` may do it at once, and there may be more by now
                 del self._late[archive_id]
+
+    async def _claim_lost(self) -> None:
+        """Have S3 say at once, and not with their next images, which builds go on though Redis has lost their lists."""
+        self._lost_at = time.monotonic()
+        with suppress(TimeoutError):  # the next heartbeat does not wait for S3
+            async with asyncio.timeout(BEAT_SECONDS):
+                await asyncio.gather(*(self._claim(*known) for known in self._builds.items()))
+
+    async def _claim(self, archive_id: str, build: _Build) -> None:
+        async with build.writing:
+            if build.is_alone or build.is_released or archive_id not in self._builds:
+                return
+            with suppress(TakenOver):
+                try:
+                    await self._lists.append(archive_id, build.position, [])
+                except ListLost:
+                    await self._go_alone(archive_id, build)
 
     async def _commit(self, archive_id: str, entries: list[str]) -> None:
         """Have the entries where others find them, or this build where nobody else can go on with it.

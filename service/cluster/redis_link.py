@@ -178,6 +178,10 @@ class RedisLink:
         """After Redis was away, nobody is taken for dead before it had the time to come back too."""
         return time.monotonic() - self.link.up_since > LEASE_SECONDS
 
+    async def is_known(self) -> bool:
+        """Whether Redis knows this instance: if not, it may have lost its data, and no heartbeat has told yet."""
+        return bool(await self.call(lambda: self.redis.exists(ALIVE_PREFIX + self.instance)))
+
     async def is_dead(self, instance: str) -> bool:
         """Whether what an instance had begun may be gone on with: it left, or its lease has ended."""
         state: bytes | None = await self.call(lambda: self.redis.get(ALIVE_PREFIX + instance))

@@ -549,6 +549,36 @@ async def test_a_build_that_redis_lost_goes_on_under_its_id(three: list[Instance
     assert [known.name for known in follower.members] == ["1.jpg", "2.jpg"]
 
 
+async def test_a_build_that_redis_lost_is_not_unknown_to_others(three: list[Instance]) -> None:
+    """Before anybody has noticed, before its builder has, and from then on, long before its next image."""
+    first, second, _ = three
+    archive = await begin(first)
+    await first.redis.redis.flushall()
+
+    for noticing in (None, second, first):
+        if noticing is not None:
+            await noticing.redis.beat()
+        with pytest.raises(StillBuilding):
+            await second.archives.load(archive.id)
+    document = await second.archives._documents.get(archive.id)
+
+    assert document is not None
+    assert (document.owner, document.is_alone) == ("a", True)
+
+
+async def test_a_build_whose_list_is_there_is_not_alone_after_its_builder_was_late(three: list[Instance]) -> None:
+    """It was taken for dead, and nothing was lost."""
+    first, second, _ = three
+    archive = await begin(first)
+    await die(first)
+
+    await first.redis.beat()
+    await first.archives.append(archive.id, [(member(2), 1)])
+
+    assert await second.names(archive.id) == ["1.jpg", "2.jpg"]
+    assert await second.archives._documents.get(archive.id) is None
+
+
 async def test_a_build_that_redis_and_s3_have_lost_goes_on_under_its_id(three: list[Instance]) -> None:
     """It was taken over, which S3 said; the bucket was emptied since. Nobody else can go on with it then."""
     first, second, third = three
