@@ -2,10 +2,9 @@
 // pictures are asked for before the other scripts run. api.js takes up the answer. Elsewhere: room for recent orders.
 (() => {
   const search = new URLSearchParams(location.search);
-  const order = search.get("order")?.toLowerCase() ?? "";
-  if (!search.has("order")) return void leaveRoom();
+  const order = search.get("order")?.match(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/i)?.[0].toLowerCase();
+  if (!order) return void leaveRoom();
   document.documentElement.dataset.order = "shown";
-  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(order)) return;
 
   for (const name of ["order", "job", "image", "wait", "wait_timeout"]) search.delete(name);
   const base = new URL("../..", document.querySelector("link[rel=icon]").href).pathname.replace(/\/$/, "");

@@ -20,10 +20,11 @@ function problem(text) {
 
 function openFromAddress() {
   const search = new URLSearchParams(location.search);
-  const wanted = search.get("order");
-  $("order-id").value = wanted ?? "";
+  const wanted = search.get("order") ?? "";
+  $("order-id").value = wanted;
   problem("");
-  if (!wanted) return order.close();
+  if (!findOrderId(wanted)) order.close();
+  if (!wanted) return;
   choose(search);
   const jobId = search.get("job") ?? "";
   return find({ jobId: JOB_ID.test(jobId) ? jobId : "", isAsked: false });

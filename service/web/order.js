@@ -281,7 +281,7 @@ export class Order {
     this.#search = `?${search}`;
     const address = `${base}/${this.#search}`;
     if (location.pathname + location.search === address) return;
-    const isSameOrder = new URLSearchParams(location.search).get("order") === this.#id;
+    const isSameOrder = findOrderId(new URLSearchParams(location.search).get("order") ?? "") === this.#id;
     history[isSameOrder ? "replaceState" : "pushState"](null, "", address);
   }
 

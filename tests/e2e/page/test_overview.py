@@ -72,6 +72,38 @@ async def test_going_back_returns_to_the_order_before(visit: Visit, sandbox: San
     await expect(visitor.page.get_by_label("Order id")).to_have_value("")
 
 
+async def test_going_back_leaves_an_order_whose_address_is_not_the_bare_id(visit: Visit, sandbox: Sandbox) -> None:
+    """An id in capitals, and a pasted address, as the form sends it before its scripts have run."""
+    order_id = sandbox.control.add_order([ImageSpec()]).order_id
+    visitor = await visit()
+    for given in (order_id.upper(), f"https%3A%2F%2Fapp.example%2Forders%2F{order_id}"):
+        await visitor.open()
+        await visitor.open(f"/?order={given}")
+        await visitor.overview()
+
+        await visitor.page.go_back()
+
+        await expect(visitor.page.get_by_role("heading", name="Paste the order")).to_be_visible()
+
+
+async def test_an_address_without_an_order_id_shows_the_page_of_no_order(visit: Visit, sandbox: Sandbox) -> None:
+    """The problem is said and everything else stays in reach, also on the way back from an order."""
+    order = sandbox.control.add_order([ImageSpec()])
+    visitor = await visit()
+    page = visitor.page
+    await visitor.open("/?order=Harbour")
+    await expect(page.locator("#find-problem")).to_contain_text("That is not an order id.")
+    await expect(page.get_by_role("heading", name="Paste the order")).to_be_visible()
+    await expect(page.get_by_label("Administrator token")).to_be_visible()
+    await visitor.look_up(order.order_id)
+
+    await page.go_back()
+
+    await expect(page.locator("#find-problem")).to_contain_text("That is not an order id.")
+    await expect(page.get_by_role("heading", name="Paste the order")).to_be_visible()
+    await expect(page.locator("#order")).to_be_hidden()
+
+
 async def test_a_jump_within_the_page_leaves_the_order_as_it_is(visit: Visit, sandbox: Sandbox) -> None:
     """The skip link, and going back from it: photos that were unticked stay so, and nothing is asked for again."""
     order = sandbox.control.add_order([ImageSpec(), ImageSpec()])
