@@ -1,5 +1,5 @@
 // The page behind a share link: it works without this, which shows its photos one at a time, and says why one is missing.
-import { $, h, sleep, write } from "./dom.js";
+import { $, h, scrollAbove, sleep, write } from "./dom.js";
 import { moment, photos } from "./format.js";
 import { Lightbox } from "./lightbox.js";
 
@@ -13,6 +13,8 @@ const LONGEST = 60; // seconds that are waited
 
 const links = [...document.querySelectorAll(".gallery-photo")];
 const lightbox = links.length ? new Lightbox() : null;
+
+if (links.length) scrollAbove(document.querySelector(".delivery-bar"));
 
 for (const time of document.querySelectorAll("time")) {
   time.textContent = moment(time.dateTime);

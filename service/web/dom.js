@@ -18,6 +18,12 @@ export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** What gets the focus is not to be behind a bar at the foot of the screen. */
+export function scrollAbove(bar) {
+  const leaveRoom = () => { document.documentElement.style.scrollPaddingBottom = `${bar.offsetHeight + 8}px`; };
+  new ResizeObserver(leaveRoom).observe(bar);
+}
+
 /** Tell those who cannot see the change. */
 export function say(text) {
   write($("status"), text);

@@ -1,6 +1,6 @@
 // An order: its overview, kept up to date until everything is ready, and the download of it.
 import { base, getJson } from "./api.js";
-import { $, say, write } from "./dom.js";
+import { $, say, scrollAbove, write } from "./dom.js";
 import { credits, photos } from "./format.js";
 import { BUSY, choose, downloadQuery, isLeftOut, isPriced, mostCredits, offerParts, rendering, saving, shareable, showCost, showNames, showWays, wrongField } from "./options.js";
 import { PhotoList } from "./photos.js";
@@ -68,9 +68,7 @@ export class Order {
       this.#delay = setTimeout(() => this.#refresh(), OPTIONS_DELAY);
     });
     document.addEventListener("visibilitychange", () => this.#schedule());
-    // What gets the focus is not to be behind the bar.
-    const leaveRoom = () => { document.documentElement.style.scrollPaddingBottom = `${$("dock").offsetHeight + 8}px`; };
-    new ResizeObserver(leaveRoom).observe($("dock"));
+    scrollAbove($("dock"));
   }
 
   /** Show an order. `jobId`: a download to continue. `isAsked`: whether the user just asked for it, so it gets the focus. */

@@ -226,6 +226,28 @@ async def test_sharing_says_what_it_shares_and_may_cost(visit: Visit, sandbox: S
     await expect(page.locator("#share-what")).to_contain_text("2 photos as free test photos with a watermark")
 
 
+@pytest.mark.parametrize("viewport", [{"width": 1280, "height": 800}, PHONE], ids=["desktop", "phone"])
+async def test_what_the_keyboard_reaches_at_the_client_is_not_behind_the_bar(
+    visit: Visit, site: Service, sandbox: Sandbox, viewport: dict[str, int]
+) -> None:
+    """Every photo and every button to save one, on the way down and on the way up."""
+    order = sandbox.control.add_order([ImageSpec(name=f"{at:02}.jpg") for at in range(24)])
+    path = f"/v1/orders/{order.order_id}/images"
+    async with site.session.post(f"{site.url}/v1/links", json={"path": path, "expires_in": 600}) as response:
+        address = (await response.json())["page"]
+    visitor = await visit(viewport=viewport)
+    await visitor.open(address)
+    bar = await visitor.page.locator(".delivery-bar").bounding_box()
+    assert bar is not None
+
+    bottoms = []
+    for key in ["Tab"] * 48 + ["Shift+Tab"] * 47:
+        await visitor.page.keyboard.press(key)
+        bottoms.append(await visitor.page.evaluate("document.activeElement.getBoundingClientRect().bottom"))
+
+    assert max(bottoms) <= bar["y"]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_the_clients_page_needs_no_scripts(visit: Visit, site: Service, sandbox: Sandbox, scheme: str) -> None:
     """Whatever the client's browser is: photos, single files, all of them."""
