@@ -56,7 +56,12 @@ async function signIn() {
 }
 
 async function signOut() {
-  await request("/v1/session", { method: "DELETE", quiet: true }).catch(() => {});
+  write($("create-problem"), "");
+  try {
+    await request("/v1/session", { method: "DELETE", quiet: true });
+  } catch (error) {
+    return write($("create-problem"), `You are still signed in. ${sentences(error)}`);
+  }
   clear();
   show(false);
   $("token").focus();

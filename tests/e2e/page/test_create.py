@@ -293,6 +293,25 @@ async def test_the_token_stays_out_of_the_page(visit: Visit) -> None:
     assert await visitor.context.cookies() == []
 
 
+async def test_a_sign_out_that_did_not_reach_the_service_is_said(visit: Visit) -> None:
+    """The cookie is still there and no script can remove it; another try does."""
+    visitor = await visit()
+    visitor.ignore("net::ERR_FAILED")
+    await sign_in(visitor)
+    page = visitor.page
+    sign_out = page.get_by_role("button", name="Sign out")
+    await page.route("**/v1/session", lambda route: route.abort(), times=1)
+
+    await sign_out.click()
+
+    problem = page.locator("#create-problem")
+    await expect(problem).to_contain_text("You are still signed in. The service cannot be reached.")
+    await sign_out.click()
+    await expect(page.get_by_label("Administrator token")).to_be_focused()
+    await expect(problem).to_be_empty()
+    assert await visitor.context.cookies() == []
+
+
 async def test_without_administrators_nobody_is_asked_to_sign_in(visit: Visit, start_site: StartService) -> None:
     """Where no token exists there is nothing to sign in with."""
     visitor = await visit(await start_site(admin_token=None))
