@@ -118,8 +118,12 @@ async def page(request: web.Request) -> web.Response:
             return web.Response(status=HTTPStatus.SEE_OTHER, headers={"Location": f"/v1/orders/{order_id}/images"})
         found, headers = _sign_in(order_id, is_wrong="wrong" in request.query), _SIGN_IN_HEADERS
     else:
-        has_sample = _is_sandbox(settings)
-        found = _index(_sizes(request.app[PRESETS]), settings.autoenhance_api_version, has_sample=has_sample)
+        found = _index(
+            _sizes(request.app[PRESETS]),
+            settings.autoenhance_api_version,
+            has_sample=_is_sandbox(settings),
+            needs_key=bool(settings.service_api_key),
+        )
         headers = _HEADERS
     response = answer(request, found, "no-cache")
     response.headers.update(headers)
@@ -138,13 +142,16 @@ def _early(request: web.Request) -> dict[str, str]:
 
 
 @lru_cache(maxsize=8)
-def _index(choices: str, version: str | None, *, has_sample: bool) -> Asset:
-    """The page of this service, with its own presets, and the formats that this version of the API takes."""
+def _index(choices: str, version: str | None, *, has_sample: bool, needs_key: bool) -> Asset:
+    """The page of this service, with its own presets, the formats that this version of the API takes, and whether it
+    wants a key."""
     html = _ASSETS[INDEX].body.decode().replace("<!-- sizes -->", choices)
     for image_format in FORMAT_EXTENSIONS:
         if not takes_format(version, image_format):
             html = re.sub(rf'\s*<option value="{image_format}">.*?</option>', "", html)
     html = html.replace("<!-- sample -->", _SAMPLE if has_sample else "")
+    if needs_key:
+        html = html.replace("<html ", "<html data-keyed ", 1)
     return Asset.of(html.encode())
 
 

@@ -6,25 +6,21 @@ import { Refusal } from "./problems.js";
 export const base = new URL("../..", import.meta.url).pathname.replace(/\/$/, "");
 
 let sessions = 0; // begun on this page
-let isKeyed = false;
 
-/** Whether this service wants a key. */
-export const needsKey = () => isKeyed;
+/** Whether this service wants a key: the page comes with that. */
+export const needsKey = () => "keyed" in document.documentElement.dataset;
 
 /** What to compare with later: whether a session was begun since. */
 export const session = () => sessions;
 
 /** Answer an "unauthorized": true when the request can be tried again, in a session begun after `since`. */
 export async function signIn(since) {
-  isKeyed = true;
   return sessions !== since || askKey(beginSession);
 }
 
 /** Who is here; null where that is not known. */
 export async function whoIsHere() {
-  const found = await getJson("/v1/session", { quiet: true }).catch(() => null);
-  if (found?.caller || found?.may_call === false) isKeyed = true;
-  return found;
+  return getJson("/v1/session", { quiet: true }).catch(() => null);
 }
 
 async function beginSession(key) {

@@ -472,6 +472,26 @@ async def test_the_python_lines_run(visit: Visit, sandbox: Sandbox) -> None:
     assert json.dumps(f"{visitor.url}/v1/orders/{order.order_id}/images") in lines
 
 
+async def test_the_lines_for_a_script_have_the_key_after_a_reload_too(
+    visit: Visit, start_site: StartService, sandbox: Sandbox
+) -> None:
+    """Where keys have no names and the browser is signed in, so that nothing asks it for a key."""
+    service = await start_site(service_api_key=CALLER_KEY)
+    order = sandbox.control.add_order([ImageSpec()])
+    visitor = await visit(service)
+    page = visitor.page
+    await visitor.open(f"/?order={order.order_id}")
+    await page.get_by_role("dialog").get_by_label("Access key").fill(CALLER_KEY)
+    await page.keyboard.press("Enter")
+    await visitor.overview()
+
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+
+    await expect(page.locator("#curl")).to_contain_text("X-API-Key: $SERVICE_API_KEY")
+    await expect(page.locator("#python")).to_contain_text('os.environ["SERVICE_API_KEY"]')
+
+
 async def test_a_key_is_asked_for_and_kept_in_memory_only(
     visit: Visit, start_site: StartService, sandbox: Sandbox
 ) -> None:
