@@ -28,6 +28,7 @@ export class Order {
   #search = ""; // of the address that names what is shown
   #overview = null;
   #shownQuery = ""; // the options that the overview is of
+  #isStale = false; // the overview: another look at the order was wanted, and has not come
   #loading = null;
   #poll = 0;
   #pause = FIRST_POLL;
@@ -131,25 +132,31 @@ export class Order {
     }
   }
 
-  /** Reload in the background: a failure changes nothing that is shown. */
+  /** Reload in the background: a failure changes nothing that is shown, unless nobody is signed in any more. */
   async #refresh() {
     if (!this.#overview || this.#state === "done" || !rendering()) return;
     this.#loading?.abort(); // its response would be for older options or another order
     const loading = (this.#loading = new AbortController());
+    this.#isStale = true;
     try {
       const query = String(rendering());
-      const overview = await getJson(`/v1/orders/${this.#id}?${query}`, { quiet: true, signal: loading.signal });
+      const overview = await getJson(`/v1/orders/${this.#id}?${query}`, { signal: loading.signal });
       if (loading.signal.aborted) return;
       if (!this.#isFixed) return this.#show(overview, query);
       this.#run.waitsFor(byPhoto(overview)); // the list shows what the download made of the photos
       if (isUnfinished(overview)) this.#schedule();
-    } catch {
-      this.#schedule();
+    } catch (error) {
+      if (loading.signal.aborted) return; // a later look replaces it, or none is wanted
+      if (error.code !== "unauthorized") return this.#schedule();
+      if (this.#state) return; // what becomes of the download is still told
+      this.#overview = null;
+      this.#refused(error);
     }
   }
 
   #show(found, query) {
     this.#shownQuery = query;
+    this.#isStale = false;
     const before = this.#overview;
     const overview = byPhoto(found);
     this.#overview = overview;
@@ -179,7 +186,8 @@ export class Order {
 
   #schedule() {
     clearTimeout(this.#poll);
-    if (!isUnfinished(this.#overview) || this.#state === "done" || document.hidden) return;
+    const isCurrent = !isUnfinished(this.#overview) && !this.#isStale;
+    if (!this.#overview || isCurrent || this.#state === "done" || document.hidden) return;
     this.#poll = setTimeout(() => this.#refresh(), this.#pause);
     this.#pause = Math.min(this.#pause * 1.3, MAX_POLL);
   }

@@ -225,6 +225,35 @@ async def test_photos_become_ready_without_a_reload(visit: Visit, start_site: St
     await expect(visitor.page.get_by_role("button", name="Download 1 photo")).to_be_enabled()
 
 
+async def test_a_session_that_ends_while_photos_are_enhanced_is_said(
+    visit: Visit, start_site: StartService, sandbox: Sandbox
+) -> None:
+    """The key is asked for, once; who does not give it sees that it is missing, and can try again."""
+    order = sandbox.control.add_order([ImageSpec(status="processing")])
+    visitor = await visit(await start_site(service_api_key=CALLER_KEY))
+    page = visitor.page
+    dialog = page.get_by_role("dialog", name="Access key needed")
+    await page.clock.install()
+    await visitor.open(f"/?order={order.order_id}")
+    await dialog.get_by_label("Access key").fill(CALLER_KEY)
+    await page.keyboard.press("Enter")
+    await visitor.overview()
+    await visitor.context.clear_cookies()
+
+    await page.clock.fast_forward(5_000)
+
+    await dialog.get_by_role("button", name="Cancel").click()
+    await expect(page.locator("#order-problem")).to_contain_text("This service needs an access key")
+    asked = len(visitor.requests)
+    await page.clock.fast_forward(60_000)
+    await expect(dialog).to_be_hidden()
+    assert not [one.url for one in visitor.requests[asked:] if order.order_id in one.url]
+    await page.get_by_role("button", name="Try again").click()
+    await dialog.get_by_label("Access key").fill(CALLER_KEY)
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#order-state")).to_have_text("Being enhanced")
+
+
 async def test_photos_that_are_still_to_be_listed_are_waited_for(visit: Visit, sandbox: Sandbox) -> None:
     """Brackets are being merged: the one that is there is not all of them."""
     order, visitor, is_merging = sandbox.control.add_order([ImageSpec()]), await visit(), True

@@ -225,3 +225,22 @@ async def test_a_price_of_other_options_binds_nobody(visit: Visit, alert: Servic
 
     await expect(page.get_by_role("heading", name="All 3 photos are in the ZIP")).to_be_visible()
     assert sandbox.control.counters.purchases.total() == 3
+
+
+async def test_a_price_that_could_not_be_looked_up_is_looked_up_again(
+    visit: Visit, alert: Service, sandbox: Sandbox
+) -> None:
+    """Photos that were bought are not said to cost credits for good because one request was lost."""
+    order = sandbox.control.add_order(THREE)
+    await alert.ask(f"/v1/orders/{order.order_id}/images?preview=false")
+    visitor = await visit(alert)
+    visitor.ignore("net::ERR_FAILED")
+    page = visitor.page
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+    await page.route(f"**/v1/orders/{order.order_id}?preview=false", lambda route: route.abort(), times=1)
+
+    async with page.expect_event("requestfailed"):
+        await page.get_by_role("radio", name="Full size").check()
+
+    await expect(page.locator("#cost")).to_have_text("No credits needed: these photos were bought earlier.")
