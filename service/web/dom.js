@@ -24,9 +24,12 @@ export function scrollAbove(bar) {
   new ResizeObserver(leaveRoom).observe(bar);
 }
 
-/** Tell those who cannot see the change. */
+/** Tell those who cannot see the change, also what they were told before. While a dialog is open, only it is heard. */
 export function say(text) {
-  write($("status"), text);
+  for (const region of document.querySelectorAll("#status, dialog[open] [data-say]")) {
+    region.textContent = "";
+    requestAnimationFrame(() => setTimeout(() => { region.textContent = text; })); // empty for one frame
+  }
 }
 
 /** Resolves after so many milliseconds, or at once when `signal` aborts. */

@@ -37,7 +37,9 @@ export class Lightbox {
     const foot = h("div", { class: "lightbox-foot" }, this.#tick, this.#switch, this.#save, this.#place);
     this.#before.addEventListener("click", () => this.#compare(true));
     this.#after.addEventListener("click", () => this.#compare(false));
-    this.#dialog = h("dialog", { class: "lightbox", "aria-labelledby": "lightbox-name" }, h("header", {}, this.#name, close), figure, foot);
+    const said = h("p", { class: "visually-hidden", role: "status", "data-say": true });
+    const head = h("header", {}, this.#name, close);
+    this.#dialog = h("dialog", { class: "lightbox", "aria-labelledby": "lightbox-name" }, head, figure, foot, said);
     document.body.append(this.#dialog);
     this.#dialog.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];

@@ -521,6 +521,29 @@ async def test_the_lines_for_a_script_have_the_key_after_a_reload_too(
     await expect(page.locator("#python")).to_contain_text('os.environ["SERVICE_API_KEY"]')
 
 
+async def test_what_is_said_twice_is_heard_twice(visit: Visit, sandbox: Sandbox) -> None:
+    """A screen reader tells what is put into the region, not what has stood there since the first time."""
+    order = sandbox.control.add_order([ImageSpec()])
+    visitor = await visit(permissions=["clipboard-read", "clipboard-write"])
+    page = visitor.page
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+    await page.get_by_text("The same from a script").click()
+    await page.evaluate(
+        """() => {
+          const { dataset } = document.documentElement;
+          dataset.told = "";
+          new MutationObserver((all) => {
+            for (const { addedNodes } of all) for (const { data } of addedNodes) dataset.told += data;
+          }).observe(document.getElementById("status"), { childList: true });
+        }"""
+    )
+
+    for name, told in (("Copy the curl command", "Copied."), ("Copy the Python lines", "Copied.Copied.")):
+        await page.get_by_role("button", name=name).click()
+        await expect(page.locator("html")).to_have_attribute("data-told", told)
+
+
 async def test_a_key_is_asked_for_and_kept_in_memory_only(
     visit: Visit, start_site: StartService, sandbox: Sandbox
 ) -> None:

@@ -116,6 +116,22 @@ async def test_a_link_is_copied_and_found_again(visit: Visit, sandbox: Sandbox) 
     await expect(page.locator("#share-list li")).to_have_count(0)
 
 
+async def test_what_is_said_in_the_dialog_is_said_within_it(visit: Visit, sandbox: Sandbox) -> None:
+    """A dialog hides all that is outside it from screen readers too."""
+    order = sandbox.control.add_order([ImageSpec()])
+    visitor = await visit(permissions=["clipboard-read", "clipboard-write"])
+    await visitor.open(f"/?order={order.order_id}")
+    await visitor.overview()
+    await share(visitor)
+    said = visitor.page.get_by_role("dialog").get_by_role("status")
+
+    await visitor.page.get_by_role("button", name="Copy the link").click()
+    await expect(said.filter(has_text="Copied.")).to_have_count(1)
+
+    await visitor.page.get_by_role("button", name="Stop sharing").click()
+    await expect(said.filter(has_text="The link no longer works.")).to_have_count(1)
+
+
 async def test_all_links_of_an_order_are_found(visit: Visit, start_site: StartService, sandbox: Sandbox) -> None:
     """Behind however many pages of newer ones, and of other orders' links: the oldest one too can be taken back."""
     site = await start_site(service_api_key=CALLER_KEY)
