@@ -55,7 +55,7 @@ class Observation:
             self.generation,
             digest(record.marks()),
             record.downloaded,
-            now if refresh and abs(now - self.refreshed) > _REFRESH_SECONDS else self.refreshed,
+            now if refresh and self._may_refresh(now) else self.refreshed,
             self.since,
             self.unfinished,
         )
@@ -63,15 +63,21 @@ class Observation:
             return self
         is_new = self.finished and (not seen.finished or seen._is_another(self))
         generation = self.generation + is_new + (seen.refreshed != self.refreshed)
-        # Later than before, also where who saw it before has a clock that is ahead of ours: see `merged`.
-        since = max(now, self.since + _NEXT_SECONDS)
+        since = self._later(now)
         return replace(seen, generation=generation, since=since, unfinished=self.unfinished if seen.finished else since)
 
     def anew(self, now: float) -> "Observation":
         """The image once it is to be fetched anew, when nothing else is known of it now."""
-        if abs(now - self.refreshed) <= _REFRESH_SECONDS:
+        if not self._may_refresh(now):
             return self
-        return replace(self, generation=self.generation + 1, refreshed=now, since=now)
+        return replace(self, generation=self.generation + 1, refreshed=now, since=self._later(now))
+
+    def _may_refresh(self, now: float) -> bool:
+        return abs(now - self.refreshed) > _REFRESH_SECONDS
+
+    def _later(self, now: float) -> float:
+        """Later than before, also where who saw it before has a clock that is ahead of ours: see `merged`."""
+        return max(now, self.since + _NEXT_SECONDS)
 
     def merged(self, other: "Observation") -> "Observation":
         """What two instances know that have each seen the image without hearing of the other."""

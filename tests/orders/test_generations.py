@@ -186,6 +186,15 @@ async def test_one_whose_state_says_nothing_is_fetched_anew_if_it_is_still_there
     assert seen == [0, *[made_anew] * 4]
 
 
+def test_what_was_asked_for_anew_is_no_older_than_what_was_seen_before() -> None:
+    """Given an instance whose clock is behind that of the one that saw it: else each look would make it a new one."""
+    before = Observation(finished=True, generation=1, since=60.0, unfinished=60.0)
+
+    anew = before.anew(30.0)
+
+    assert anew.merged(anew).generation == anew.generation == 2
+
+
 async def test_one_that_nothing_was_ever_known_of_is_fetched_anew(generations: Generations) -> None:
     """As soon as somebody asks for it, and it stays so."""
     unknown = order(status="a word of tomorrow")
