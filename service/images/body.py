@@ -154,5 +154,6 @@ class Body:
         if self._running is not None and not self._running.done():
             await asyncio.wait([self._running])
         running = asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
+        running.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, whoever has left
         self._running = running
         return await asyncio.shield(running)
