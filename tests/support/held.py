@@ -32,7 +32,7 @@ class HeldImage:
 
     async def __aenter__(self) -> Self:
         await self._server.start_server()
-        self._sandbox.control.add_fault(
+        self._fault = self._sandbox.control.add_fault(
             "redirect_to",
             operation="download",
             image_id=self._image.image_id,
@@ -43,4 +43,5 @@ class HeldImage:
 
     async def __aexit__(self, *error: object) -> None:
         self.release()
+        self._sandbox.control.remove_fault(self._fault.fault_id)
         await self._server.close()
