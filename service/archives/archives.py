@@ -24,6 +24,7 @@ from service.problems import (
     OrderEmpty,
     OrderNotFound,
     Problem,
+    StillBuilding,
     TooManyImages,
     UpstreamError,
     UpstreamTimeout,
@@ -224,10 +225,12 @@ class Archives:
     async def resumable(self, archive_id: str, order_id: str, options: Options) -> Archive | None:
         """The archive that a caller says it has a part of; None unless it is here and for just these options."""
         build = self._registry.builds.get(archive_id)
-        found = build or await self.catalogue.load(archive_id)
+        found = build or await self.catalogue.find(archive_id)
         if found is None or found.plan.options_key != options_key(order_id, options):
             return None
-        with suppress(ArchiveNotFound, ArchiveGone):
+        # Of an old one it need not be told whether somebody keeps it: the request is for the order.
+        is_old = isinstance(found, Record) and self.catalogue.is_expired(found)
+        with suppress(ArchiveNotFound, ArchiveGone, *([StillBuilding] if is_old else [])):
             return await self.by_id(archive_id)
         return None
 

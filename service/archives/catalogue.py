@@ -112,7 +112,7 @@ class Catalogue:
         known = await self._database.run(lambda connection: archive_index.image_keys(connection, archive_id))
         if known is not None:
             return known
-        record = await self.load(archive_id)
+        record = await self.find(archive_id)
         if record is None or record.state not in SETTLED:
             return None
         keys = [result.key for result in record.results if result.code is None and result.key]
@@ -138,15 +138,20 @@ class Catalogue:
             await self.shared.keep(archive_id, until)
 
     async def load(self, archive_id: str) -> Record | None:
-        """An archive by id, `GONE` ones included; notes that it is used."""
+        """An archive by id, `GONE` ones included; notes that it is used. Raises `StillBuilding` if not known."""
+        record = await self.find(archive_id)
+        if self.shared is not None and record is not None and record.state != GONE and self._is_over(record):
+            record = replace(record, kept=await self.shared.kept_until(archive_id))
+        return record
+
+    async def find(self, archive_id: str) -> Record | None:
+        """As `load`, but for whether another instance keeps it."""
         record = await self._database.run(lambda connection: archive_index.read_record(connection, archive_id))
         self.note_used(archive_id)
         if self.shared is None:
             return record
         if record is None or record.state not in SETTLED:
             record = await self._adopt_settled(await self.shared.load(archive_id)) or record
-        if record is not None and record.state != GONE and self._is_over(record):
-            record = replace(record, kept=await self.shared.kept_until(archive_id))
         return record
 
     async def find_complete(self, key: str) -> list[Record]:

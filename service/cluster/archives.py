@@ -14,9 +14,9 @@ from uuid import uuid4
 
 from service.archives import archive_index
 from service.archives.archive import SETTLED, Archive, State
-from service.archives.layout import Member
+from service.archives.layout import LAYOUT_VERSION, Member
 from service.archives.plan import Plan
-from service.archives.record import Record
+from service.archives.record import GONE, Record
 from service.archives.shared_archives import TakenOver
 from service.cluster import live_lists
 from service.cluster.documents import Documents
@@ -76,8 +76,6 @@ class ClusterArchives:
         # Settled lists whose end does not say yet that they are in S3, and how long they are.
         self._unmarked: dict[str, int] = {}
         self._late: dict[str, tuple[int, list[str]]] = {}
-        self._lost_at = float("-inf")
-        """When Redis was last found to have lost its data (of `time.monotonic`)."""
         redis.on_lost.append(self._claim_lost)
         redis.on_beat.append(self._append_late)
         self.wake = wake
@@ -135,6 +133,9 @@ class ClusterArchives:
             return
         if build.is_alone:
             self._database.note(_NOT_ALONE, (archive_id,))
+            gone = Record(archive_id, GONE, LAYOUT_VERSION, build.plan, (), None, time.time(), None, ())
+            with suppress(Unavailable):
+                await self._documents.publish(gone, self._me)
         if build.position:
             self._late[archive_id] = build.position, [*build.backlog, live_lists.entry("dropped", self._me)]
         with suppress(Unavailable):
@@ -178,7 +179,7 @@ class ClusterArchives:
 
     async def _may_be_lost(self) -> bool:
         """Whether Redis has just lost its data: S3 may not say yet what is built."""
-        return time.monotonic() - self._lost_at < LEASE_SECONDS or not await self._redis.is_known()
+        return time.monotonic() - self._redis.lost_at < LEASE_SECONDS or not await self._redis.is_known()
 
     async def keep(self, archive_id: str, until: float) -> None:
         try:
@@ -253,7 +254,6 @@ class ClusterArchives:
 
     async def _claim_lost(self) -> None:
         """Have S3 say at once, and not with their next images, which builds go on though Redis has lost their lists."""
-        self._lost_at = time.monotonic()
         with suppress(TimeoutError):  # the next heartbeat does not wait for S3
             async with asyncio.timeout(BEAT_SECONDS):
                 await asyncio.gather(*(self._claim(*known) for known in self._builds.items()))

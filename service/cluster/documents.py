@@ -6,7 +6,7 @@ from typing import Any
 
 from service.archives.archive import SETTLED, State
 from service.archives.plan import Plan
-from service.archives.record import Record, decode_member, decode_result, encode_member, encode_result
+from service.archives.record import GONE, Record, decode_member, decode_result, encode_member, encode_result
 from service.cluster.objects import ObjectChanged, Objects
 
 
@@ -20,7 +20,7 @@ class Document:
     is_alone: bool
     """Its owner goes on without a list in Redis: nobody else can."""
     record: Record | None
-    """Of a settled archive."""
+    """Of a settled archive, or one that was dropped by who went on with it alone."""
 
 
 class Documents:
@@ -40,7 +40,8 @@ class Documents:
         if found is None:
             return None
         body = json.loads(found[0])
-        is_alone, record = bool(body.get("alone")), _record(body) if body["state"] in SETTLED else None
+        is_over = body["state"] in SETTLED or body["state"] == GONE
+        is_alone, record = bool(body.get("alone")), _record(body) if is_over else None
         return Document(body["owner"], found[1], is_alone, record)
 
     async def claim(self, archive_id: str, owner: str, *, alone: bool, tag: str | None) -> str:
@@ -51,7 +52,7 @@ class Documents:
         return await self._write(archive_id, {"state": State.BUILDING, "owner": owner, "alone": alone}, tag)
 
     async def publish(self, record: Record, owner: str) -> None:
-        """Write the list of an archive that is settled in the eyes of all, over whoever wanted to go on with it."""
+        """Write the list of an archive that is settled, or gone, in the eyes of all, over whoever wanted to go on."""
         body = {
             "id": record.id,
             "owner": owner,

@@ -58,7 +58,9 @@ class RedisLink:
         at the next heartbeat, until all have succeeded."""
         self.on_beat: list[Callable[[], Awaitable[None]]] = []
         """Awaited after each heartbeat: Redis is there."""
-        self._is_lost = False
+        self.lost_at = float("-inf")
+        """When Redis was last found not to know this instance any more (of `time.monotonic`)."""
+        self._is_lost = self._was_known = False
         self._beats = asyncio.Lock()
         # Each with when it may be made (of `time.monotonic`).
         self._late: deque[tuple[float, Callable[[], Awaitable[Any]]]] = deque(maxlen=_MAX_LATE)
@@ -154,7 +156,10 @@ class RedisLink:
         async def say() -> None:
             was_lost, self._is_lost = self._is_lost, True  # an answer that is lost may be the one that told
             is_known = await self.redis.exists(name)  # by itself: of a SET sent twice the second finds the first
+            if self._was_known and not is_known:
+                self.lost_at = time.monotonic()
             await self.redis.set(name, _ALIVE, px=milliseconds)
+            self._was_known = True
             self._is_lost = was_lost or not is_known
 
         with suppress(Unavailable):

@@ -895,6 +895,19 @@ class TestById:
         assert found == [archive, None, None, None]
         assert upstream.received == []
 
+    @pytest.mark.parametrize("is_old", [True, False])
+    async def test_who_holds_a_part_of_an_old_one_begins_anew_where_its_state_cannot_be_told(
+        self, system: ArchiveSystem, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, is_old: bool
+    ) -> None:
+        """Given a Redis that is away. One that is not old is not given up for that."""
+        fill_with(upstream, "a")
+        archive = await system.finished()
+        monkeypatch.setattr(system.catalogue, "load", AsyncMock(side_effect=StillBuilding))
+        monkeypatch.setattr(system.catalogue, "is_expired", lambda _: is_old)
+
+        with nullcontext() if is_old else pytest.raises(StillBuilding):
+            assert await system.archives.resumable(archive.id, ORDER, Options()) is None
+
 
 async def test_a_running_build_needs_the_images_it_is_about_to_have(
     system: ArchiveSystem, upstream: FakeUpstream

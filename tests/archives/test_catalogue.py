@@ -606,6 +606,18 @@ class TestShared:
         assert record is not None
         assert not sharing.is_expired(record)
 
+    async def test_what_an_old_one_holds_is_told_whoever_keeps_it(
+        self, sharing: Catalogue, blob: Blob, others: Mock, wall: FakeClock
+    ) -> None:
+        """Given one of another instance, and a Redis that is away."""
+        record = await sharing.load((await complete(sharing, blob)).id)
+        assert record is not None
+        others.load.return_value = replace(record, id="b" * 32)
+        others.kept_until.side_effect = StillBuilding
+        wall.advance(2 * TTL)
+
+        assert await sharing.image_keys("b" * 32) is not None
+
     async def test_what_another_one_has_finished_is_found_until_it_is_too_old(
         self, sharing: Catalogue, blob: Blob, others: Mock, wall: FakeClock
     ) -> None:

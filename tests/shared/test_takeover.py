@@ -566,6 +566,36 @@ async def test_a_build_that_redis_lost_is_not_unknown_to_others(three: list[Inst
     assert (document.owner, document.is_alone) == ("a", True)
 
 
+async def test_that_redis_lost_its_data_is_noted_before_anything_is_done_about_it(three: list[Instance]) -> None:
+    """Given a Redis that fails once more in the middle of that."""
+    first, second, _ = three
+    archive = await begin(first)
+    await first.redis.redis.flushall()
+    second.redis.on_lost.insert(0, AsyncMock(side_effect=Unavailable))
+
+    await second.redis.beat()
+
+    with pytest.raises(StillBuilding):
+        await second.archives.load(archive.id)
+
+
+async def test_a_build_that_redis_lost_and_that_is_given_up_is_gone(three: list[Instance]) -> None:
+    """At its builder and at the others: who has a part of it begins anew."""
+    first, second, _ = three
+    archive = await begin(first)
+    await first.redis.redis.flushall()
+    await first.redis.beat()
+
+    await first.catalogue.drop(archive.id)
+
+    for instance in (first, second):
+        record = await instance.catalogue.load(archive.id)
+        assert record is not None
+        assert record.state == GONE
+    with pytest.raises(ArchiveGone):
+        await second.follow(second.begin_archive(archive.id))
+
+
 async def test_a_build_whose_list_is_there_is_not_alone_after_its_builder_was_late(three: list[Instance]) -> None:
     """It was taken for dead, and nothing was lost."""
     first, second, _ = three
