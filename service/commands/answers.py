@@ -49,11 +49,16 @@ def order_of(options: argparse.Namespace) -> tuple[Service, str]:
     return service_of(options, url), order_id
 
 
-def answered(service: Service, work: Callable[[ClientSession], Coroutine[Any, Any, int]]) -> int:
-    """The exit code of `work`, which has a session; problems are said, and have exit codes of their own."""
+def answered(
+    service: Service, work: Callable[[ClientSession], Coroutine[Any, Any, int]], more_seconds: float = 0.0
+) -> int:
+    """The exit code of `work`, which has a session; problems are said, and have exit codes of their own.
+
+    `more_seconds`: as of `Service.session`.
+    """
 
     async def run() -> int:
-        async with service.session() as session:
+        async with service.session(more_seconds) as session:
             return await work(session)
 
     try:

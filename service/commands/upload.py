@@ -13,6 +13,9 @@ from service.commands.answers import Commands, add_asking, answered, print_json,
 from service.commands.refusal import refuse
 from service.commands.talk import ALL, PARTIAL, USAGE
 
+# Nothing comes before the last file is at Autoenhance.
+_SENDING_SECONDS = 3600.0
+
 
 def add_upload(commands: Commands) -> None:
     upload = commands.add_parser(
@@ -55,7 +58,7 @@ def _upload(options: argparse.Namespace) -> int:
                 form.add_field("files", content, filename=_sendable(file.name))
         except OSError as error:
             return refuse(f"{error.filename}: {error.strerror}.", code=USAGE)
-        return answered(service, work)
+        return answered(service, work, _SENDING_SECONDS)
 
 
 def _sendable(name: str) -> str:
