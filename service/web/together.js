@@ -53,7 +53,7 @@ async function download(chosen) {
   offer(chosen()); // the ticks may be others now
   $("together-go").disabled = false;
   $("together-cancel").hidden = true;
-  $("together-go").focus();
+  ($("together-go").hidden ? $("recent-list").querySelector("input") : $("together-go"))?.focus();
 }
 
 async function watch(jobId, signal) {

@@ -54,8 +54,8 @@ ORDERS = (
     ),
     Mutant(
         "orders/generations.py",
-        "if refresh and abs(now - self.refreshed) > _REFRESH_SECONDS",
-        "if refresh and now - self.refreshed > _REFRESH_SECONDS",
+        "return abs(now - self.refreshed) > _REFRESH_SECONDS",
+        "return now - self.refreshed > _REFRESH_SECONDS",
         "a clock that was put back does not stop a refresh",
         "tests/orders/test_generations.py",
         "tests/e2e/test_clock.py",

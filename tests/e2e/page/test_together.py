@@ -134,7 +134,9 @@ async def test_orders_that_are_ticked_meanwhile_are_offered_afterwards(visit: Vi
     await page.route("**/events", answer_late)
     await page.get_by_role("button", name="Download 2 orders as one ZIP").click()
     await page.get_by_role("checkbox", name="Two").uncheck()
+    await page.locator("#together-cancel").focus()
     goes_on.set()
 
     await expect(page.locator("#together-line")).to_have_text("Saved in your browser's downloads: 2 photos.")
     await expect(page.locator("#together-go")).to_be_hidden()
+    await expect(page.locator("#recent-list input").first).to_be_focused()
