@@ -143,7 +143,12 @@ class Follower:
             return None, None, True
         if live.owner and not await self._redis.is_dead(live.owner):
             return await self._lost_end(live), None, False
-        return await self._take_over(live)
+        # Redis may have lost its data meanwhile: then all seem dead, and their lists are gone.
+        position = live.position
+        with suppress(ListLost):
+            if await self._lists.read(live) and live.position == position:
+                return await self._take_over(live)
+        return None, None, False
 
     async def _lost_end(self, live: LiveList) -> Record | None:
         """What S3 has of an archive whose list is quiet for long: a Redis that failed over may have lost its end."""

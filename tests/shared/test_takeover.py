@@ -579,6 +579,33 @@ async def test_that_redis_lost_its_data_is_noted_before_anything_is_done_about_i
         await second.archives.load(archive.id)
 
 
+async def test_a_builder_is_not_dead_because_redis_lost_its_data(
+    three: list[Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given one that loses them between a look at a list and the question whether its builder lives."""
+    first, second, _ = three
+    archive = await begin(first)
+    is_dead = second.redis.is_dead
+    asked = asyncio.Event()
+
+    async def lose_and_ask(instance: str) -> bool:
+        if not asked.is_set():
+            await second.redis.redis.flushall()
+        asked.set()
+        return await is_dead(instance)
+
+    monkeypatch.setattr(second.redis, "is_dead", lose_and_ask)
+    following = asyncio.create_task(second.follow(second.begin_archive(archive.id)))
+    async with asyncio.timeout(TIMEOUT):
+        await asked.wait()
+        await first.redis.beat()
+        await first.archives.append(archive.id, [(member(2), 1)])
+        archive.append(member(2))
+        await settle(first, archive)
+
+        assert await following is False
+
+
 async def test_a_build_that_redis_lost_and_that_is_given_up_is_gone(three: list[Instance]) -> None:
     """At its builder and at the others: who has a part of it begins anew."""
     first, second, _ = three
