@@ -12,7 +12,7 @@ class Timeouts:
     body: float = 15.0
     """For the whole body of a request that takes a small one."""
     idle: float = 75.0
-    """From an answer to the end of the next request's head; longer than proxies keep their connections (60 s)."""
+    """From an answer to the end of the next request's head; longer than nginx keeps its connections (60 s)."""
     send: float = 120.0
     """For a caller who takes nothing of what is sent (`SEND_TIMEOUT`)."""
     unread: float = 5.0
