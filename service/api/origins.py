@@ -54,7 +54,10 @@ def is_from_own_page(request: web.Request, *, otherwise: bool = True) -> bool:
     if page is None:
         return otherwise
     try:
-        return URL(page).authority == URL(f"{request.scheme}://{request.host}").authority
+        asking = URL(page)
+        own = URL(f"{asking.scheme}://{request.host}")  # whichever of both it is: a proxy may end the TLS
+        is_web = asking.absolute and asking.scheme in ("http", "https")
+        return is_web and (asking.host, asking.port) == (own.host, own.port)
     except ValueError:
         return False
 

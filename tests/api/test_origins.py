@@ -16,11 +16,10 @@ from service.api.origins import _is_allowed, _is_own_host, _may_buy, is_from_own
 from service.problems import HostRefused, OriginRefused, PrefetchRefused
 from service.settings import ServiceKey, Settings
 
-HOST = {"Host": "batch.example:8443"}
 
-
-def request(path: str = "/", **headers: str) -> web.Request:
-    return make_mocked_request("GET", path, HOST | {name.replace("_", "-"): value for name, value in headers.items()})
+def request(path: str = "/", host: str = "batch.example:8443", **headers: str) -> web.Request:
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    return make_mocked_request("GET", path, {"Host": host} | sent)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +45,33 @@ def request(path: str = "/", **headers: str) -> web.Request:
 def test_whose_page_asks(headers: dict[str, str], own: bool) -> None:
     """By what says most: the browser's own word, then the origin, then where it was. The proxy may end the TLS."""
     assert is_from_own_page(request(**headers)) is own
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "own"),
+    [
+        ("batch.example", "https://batch.example", True),
+        ("batch.example", "http://batch.example", True),
+        ("Batch.Example", "https://batch.example", True),
+        ("batch.example:443", "https://batch.example", True),
+        ("batch.example:443", "http://batch.example", False),
+        ("batch.example", "https://batch.example:8443", False),
+        ("batch.example", "https://other.example", False),
+        ("batch.example", "https://other.example//batch.example", False),
+        ("batch.example", "app://batch.example", False),
+        ("batch.example", "//batch.example", False),
+        ("batch.example", "null", False),
+        ("batch.example", "https://batch.example:x", False),
+        ("[::1]", "https://[::1]", True),
+        ("[::1]", "https://[::2]", False),
+        ("[", "https://batch.example", False),
+        ("", "https:///", False),
+    ],
+)
+def test_a_port_that_goes_without_saying_is_that_of_the_page(host: str, origin: str, own: bool) -> None:
+    """Behind a proxy that ends the TLS the connection's scheme is not the page's."""
+    assert is_from_own_page(request(host=host, Origin=origin)) is own
+    assert is_from_own_page(request(host=host, Referer=f"{origin}/web"), otherwise=False) is own
 
 
 @pytest.mark.parametrize(("headers", "own"), [({}, False), ({"Referer": "http://batch.example:8443/"}, True)])
