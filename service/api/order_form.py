@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from aiohttp import BodyPartReader, web
 
 from service.api.keys import IMAGES, SETTINGS
-from service.api.parts import Parts, file_name
+from service.api.parts import Parts, field_name, file_name
 from service.archives.names import safe_name, safe_stem
 from service.images import body as files
 from service.problems import InvalidParameter
@@ -48,8 +48,9 @@ async def take_part(request: web.Request, parts: Parts, part: BodyPartReader, or
 
 
 async def _take_field(parts: Parts, part: BodyPartReader, order: NewOrder) -> None:
-    if part.name != "name":
-        raise InvalidParameter((part.name or "field")[:64], "unknown field")
+    field = field_name(part)
+    if field != "name":
+        raise InvalidParameter((field or "field")[:64], "unknown field")
     if order.files:
         raise InvalidParameter("name", "must come before the files")
     order.name = await parts.text(part, "name", MAX_NAME_LENGTH) or None

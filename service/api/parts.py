@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from aiohttp import BodyPartReader, MultipartReader, web
@@ -88,7 +89,19 @@ class Parts:
 
 def file_name(part: BodyPartReader) -> str | None:
     """What the caller calls the part's file; None when the part is no file. Raises `BadRequest`."""
-    try:
+    with _readable():
         return part.filename
+
+
+def field_name(part: BodyPartReader) -> str | None:
+    """What the part's field is called. Raises `BadRequest`."""
+    with _readable():
+        return part.name
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
     except _BROKEN:
         raise BadRequest("A part's Content-Disposition cannot be read.") from None

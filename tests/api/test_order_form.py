@@ -269,3 +269,9 @@ class TestFiles:
         """And a name that comes too late: the order is there already."""
         with pytest.raises(InvalidParameter, match=name):
             await take(*given)
+
+    @pytest.mark.parametrize("disposition", ['name*0="it\'s"', 'name="files"; filename*0="it\'s"'])
+    async def test_a_continued_name_that_cannot_be_read_is_the_callers_mistake(self, disposition: str) -> None:
+        """Of a field as of a file."""
+        with pytest.raises(BadRequest, match="Content-Disposition"):
+            await take(part(b"x", disposition))
