@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from service.api.accepting import accepting
 from service.api.admission import Admission, connections_within, raise_file_limit
@@ -166,7 +167,7 @@ async def listening(app: web.Application, host: str, port: int, *, drain_seconds
         if server is None:
             raise RuntimeError("the runner made no server")
         base_path = app[SETTINGS].base_path
-        server.request_factory = _last_if_chunked(taken_off(base_path, server.request_factory))
+        server.request_factory = _last_if_chunked(_without_odd_expect(taken_off(base_path, server.request_factory)))
         admission = Admission(connections_within(raise_file_limit()), app[SETTINGS].trusted_proxies)
         timeouts = app[TIMEOUTS]
 
@@ -190,6 +191,20 @@ def _last_if_chunked(make_request: Callable[..., web.BaseRequest]) -> Callable[.
 
     def make(message: Any, *others: Any) -> web.BaseRequest:
         return make_request(message._replace(should_close=True) if message.chunked else message, *others)
+
+    return make
+
+
+def _without_odd_expect(make_request: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
+    """Makes requests that expect `100-continue` or nothing. What else is expected is passed over, as RFC 9110 10.1.1
+    allows: aiohttp would refuse it ahead of every middleware, so without a problem document."""
+
+    def make(message: Any, *others: Any) -> web.BaseRequest:
+        if message.headers.get(hdrs.EXPECT, "100-continue").lower() != "100-continue":
+            headers = CIMultiDict(message.headers)
+            del headers[hdrs.EXPECT]
+            message = message._replace(headers=CIMultiDictProxy(headers))
+        return make_request(message, *others)
 
     return make
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import web
 
 from service.api import (
     archives,
@@ -58,15 +58,5 @@ def add_routes(app: web.Application, role: str) -> list[Route]:
     app[POLICIES] = policies = {(route.method, route.canonical): route for route in routes}
     for route in routes:
         has_own = ("HEAD", route.canonical) in policies
-        definition = route.definition(allow_head=route.head and not has_own)
-        definition.kwargs["expect_handler"] = answer_expectation
-        app.router.add_routes([definition])
+        app.router.add_routes([route.definition(allow_head=route.head and not has_own)])
     return routes
-
-
-async def answer_expectation(request: web.Request) -> None:
-    """Answer `Expect: 100-continue`. What else is expected is passed over, as RFC 9110 10.1.1 allows: this runs before
-    every middleware, so an error would go out without a problem document."""
-    if request.version >= HttpVersion11 and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # the answer itself has not begun

@@ -47,6 +47,8 @@ ODD = {
     "a method that we do not know": (b"PROPFIND / HTTP/1.1\r\nHost: x\r\n\r\n", 405),
     "CONNECT": (b"CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n", None),
     "an odd expectation": (HEALTH + b"Expect: a miracle\r\n\r\n", 200),
+    "an odd expectation of nothing": (b"GET /nowhere HTTP/1.1\r\nHost: x\r\nExpect: a miracle\r\n\r\n", 404),
+    "an odd expectation of another method": (b"PUT /health HTTP/1.1\r\nHost: x\r\nExpect: a miracle\r\n\r\n", 405),
     "an absolute address": (b"GET http://example.com/nowhere HTTP/1.1\r\nHost: x\r\n\r\n", 404),
     "an odd encoding": (
         POST + b"Content-Encoding: br\r\nContent-Length: 2\r\n\r\n{}",
@@ -80,6 +82,26 @@ async def test_an_odd_request_gets_a_clean_answer(
     assert b"Python/" not in head + body
     assert not [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR]
     assert (await service.ask("/health")).status == 200
+
+
+@pytest.mark.parametrize(
+    ("request_line", "expected"),
+    [
+        (b"POST /v1/ask HTTP/1.1", [100, 400]),
+        (b"POST /nowhere HTTP/1.1", [100, 404]),
+        (b"PUT /health HTTP/1.1", [100, 405]),
+        (b"POST /v1/ask HTTP/1.0", [400]),
+    ],
+)
+async def test_who_waits_to_be_told_to_go_on_is_told(
+    service: Service, request_line: bytes, expected: list[int]
+) -> None:
+    """Wherever it asks; of HTTP 1.0 nobody would understand it."""
+    async with wire(service) as caller:
+        await caller.send(request_line + b"\r\nHost: 127.0.0.1\r\nConnection: close\r\nExpect: 100-Continue\r\n")
+        await caller.send(b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+
+        assert heads(await caller.end()) == expected
 
 
 async def test_whoever_speaks_no_http_is_hung_up_on(service: Service) -> None:

@@ -1,41 +1,10 @@
-"""What is answered before a route is."""
-
-from types import SimpleNamespace
-from typing import Any, cast
+"""Which routes there are, and for whom."""
 
 import pytest
-from aiohttp import HttpVersion10, HttpVersion11, web
-from aiohttp.http import HttpVersion
-from aiohttp.test_utils import make_mocked_request
+from aiohttp import web
 
 from service.api.route import Who
-from service.api.routes import ROUTES, add_routes, answer_expectation
-
-
-@pytest.mark.parametrize(
-    ("version", "headers", "is_told"),
-    [
-        (HttpVersion11, {"Expect": "100-Continue"}, True),
-        (HttpVersion11, {"Expect": "a miracle"}, False),
-        (HttpVersion11, {}, False),
-        (HttpVersion10, {"Expect": "100-continue"}, False),
-    ],
-)
-async def test_who_waits_to_be_told_to_go_on_is_told(
-    version: HttpVersion, headers: dict[str, str], is_told: bool
-) -> None:
-    """Of HTTP 1.0 nobody would understand it. None of it counts as a part of the answer."""
-    written: list[bytes] = []
-
-    async def write(data: bytes) -> None:
-        written.append(data)
-        writer.output_size += len(data)
-
-    writer = SimpleNamespace(write=write, output_size=0)
-
-    await answer_expectation(make_mocked_request("POST", "/", headers, version=version, writer=cast(Any, writer)))
-
-    assert (written, writer.output_size) == ([b"HTTP/1.1 100 Continue\r\n\r\n"] if is_told else [], 0)
+from service.api.routes import ROUTES, add_routes
 
 
 def test_who_may_have_something_may_look_at_it_first() -> None:
