@@ -55,9 +55,9 @@ def is_from_own_page(request: web.Request, *, otherwise: bool = True) -> bool:
         return otherwise
     try:
         asking = URL(page)
-        own = URL(f"{asking.scheme}://{request.host}")  # whichever of both it is: a proxy may end the TLS
-        is_web = asking.absolute and asking.scheme in ("http", "https")
-        return is_web and (asking.host, asking.port) == (own.host, own.port)
+        own = URL(f"{asking.scheme}://{request.host}")
+        is_own_scheme = asking.absolute and asking.scheme in ("https", request.scheme)  # a proxy may end the TLS
+        return is_own_scheme and (asking.host, asking.port) == (own.host, own.port)
     except ValueError:
         return False
 

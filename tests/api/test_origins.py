@@ -74,6 +74,14 @@ def test_a_port_that_goes_without_saying_is_that_of_the_page(host: str, origin: 
     assert is_from_own_page(request(host=host, Referer=f"{origin}/web"), otherwise=False) is own
 
 
+@pytest.mark.parametrize(("origin", "own"), [("https://batch.example", True), ("http://batch.example", False)])
+def test_where_the_scheme_is_known_a_page_of_the_plain_one_is_another(origin: str, own: bool) -> None:
+    """Whoever is on the way can make pages of it. Given a connection, or a trusted proxy, that says https."""
+    asked = request(host="batch.example", Origin=origin).clone(scheme="https")
+
+    assert is_from_own_page(asked) is own
+
+
 @pytest.mark.parametrize(("headers", "own"), [({}, False), ({"Referer": "http://batch.example:8443/"}, True)])
 def test_for_a_session_silence_is_not_enough(headers: dict[str, str], own: bool) -> None:
     """A page of another site can have its requests say nothing."""
