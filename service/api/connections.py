@@ -103,11 +103,23 @@ class Connection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send what is left of the answer; then the connection waits for another request."""
+        """Send what is left of the answer, all of it; then the connection waits for another request."""
         finished = await super().finish_response(request, resp, start_time)
+        await self._hand_over(request)
         if self._peer is not None:
             self._admission.idle(self, self._peer)
         return finished
+
+    async def _hand_over(self, request: web.BaseRequest) -> None:
+        """Wait until the kernel has all that was written: what it does not have is lost at a stop, or by `evict`."""
+        transport = self.transport
+        if transport is None or not transport.get_write_buffer_size():
+            return
+        transport.set_write_buffer_limits(high=0)
+        try:
+            await request.writer.drain()
+        finally:
+            transport.set_write_buffer_limits()
 
     def evict(self) -> None:
         """End the connection, which is idle, to make room for another."""

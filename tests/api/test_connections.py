@@ -14,6 +14,7 @@ from service.api import connections
 from service.api.connections import Connection
 from service.api.timeouts import Timeouts
 from tests.support.client import TIMEOUT, StartService
+from tests.support.transport import yield_to_loop
 
 DEFAULT = Timeouts()
 
@@ -71,6 +72,9 @@ class Door:
 
     def busy(self, _: object, address: str) -> None:
         self.told.append(f"busy {address}")
+
+    def idle(self, _: object, address: str) -> None:
+        self.told.append(f"idle {address}")
 
     def leave(self, _: object, address: str) -> None:
         self.told.append(f"left {address}")
@@ -152,3 +156,38 @@ async def test_a_send_timeout_of_a_year_is_as_long_as_the_kernel_takes() -> None
         )
 
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 2**31 - 1
+
+
+async def test_a_connection_is_idle_once_the_kernel_has_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An idle one is ended for others, and what it still had to send would be lost with it."""
+    requests = b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    loop, door, when_idle = asyncio.get_running_loop(), Door(), []
+
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=bytes(60_000))
+
+    def connect() -> Connection:
+        return Connection(web.Server(answer), DEFAULT, cast(Any, door))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as caller:
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        caller.connect(listener.getsockname())
+        accepted, _ = listener.accept()
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        transport, _ = await loop.connect_accepted_socket(connect, accepted)
+        limits = transport.get_write_buffer_limits()
+        monkeypatch.setattr(
+            door,
+            "idle",
+            lambda *_: when_idle.append((transport.get_write_buffer_size(), transport.get_write_buffer_limits())),
+        )
+        async with asyncio.timeout(TIMEOUT):
+            caller.sendall(requests)
+            while not transport.get_write_buffer_size():  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            await yield_to_loop()
+            caller.setblocking(False)
+            while await loop.sock_recv(caller, 1 << 16):
+                pass
+
+    assert when_idle == [(0, limits)] * 2

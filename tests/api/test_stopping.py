@@ -10,9 +10,11 @@ from yarl import URL
 
 from service.api import accepting
 from service.api.accepting import _AT_ONCE
+from service.api.connections import Connection
 from tests.support.client import TIMEOUT, StartService
-from tests.support.samples import ORDER
+from tests.support.samples import ORDER, jpeg, order
 from tests.support.transport import yield_to_loop
+from tests.support.upstream import FakeUpstream
 
 _PROBE = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 # The second is more than are taken at once.
@@ -109,6 +111,49 @@ async def test_a_request_whose_body_is_still_coming_is_answered(
     answer = received(connection)
     assert answer[:12] == b"HTTP/1.1 201"
     assert answer.count(b"HTTP/1.1 ") == 1
+
+
+async def test_who_reads_slowly_gets_the_end_of_the_answer(
+    start_service: StartService, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given an archive that is written, and waits here for its reader: the process ends with the stop."""
+    connection_made, shutdown = Connection.connection_made, web.Server.shutdown
+    stop_began = asyncio.Event()
+    transports: list[asyncio.Transport] = []
+    unsent: list[int] = []
+
+    def connect_with_small_buffer(connection: Connection, transport: asyncio.Transport) -> None:
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        transports.append(transport)
+        connection_made(connection, transport)
+
+    async def shut_down(server: web.Server, timeout: float | None = None) -> None:
+        stop_began.set()
+        await shutdown(server, TIMEOUT)
+        unsent.append(transports[0].get_write_buffer_size())
+
+    upstream.orders[ORDER] = order(["a"])
+    upstream.images["a"] = jpeg(size=40_000)
+    service = await start_service()
+    whole = await service.download()
+    monkeypatch.setattr(Connection, "connection_made", connect_with_small_buffer)
+    monkeypatch.setattr(web.Server, "shutdown", shut_down)
+    reader = socket.socket()
+    reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    reader.connect((URL(service.url).host, URL(service.url).port))
+    reader.sendall(b"GET /v1/archives/%s HTTP/1.1\r\nHost: x\r\n\r\n" % whole.headers["X-Archive-Id"].encode())
+    async with asyncio.timeout(TIMEOUT):
+        while not transports or not transports[0].get_write_buffer_size():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+        stopping = asyncio.ensure_future(service.stop())
+        await stop_began.wait()
+        await yield_to_loop()
+        answer = await asyncio.to_thread(received, reader)
+        await stopping
+
+    assert answer.partition(b"\r\n\r\n")[2] == whole.body
+    assert unsent == [0]
 
 
 async def test_a_stop_is_told_to_who_asks_at_once(start_service: StartService) -> None:
