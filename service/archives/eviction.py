@@ -10,6 +10,12 @@ from service.archives.record import GONE
 from service.archives.registry import Registry
 from service.images.identity import split_key
 
+# A full store stays full. What no archive loses goes by so much of the store (one in so many) at a time: to find it
+# takes a look at every blob, which shall not be taken for each image that arrives.
+_PORTION = 200
+# But not what was used so late (seconds), unless it is missing: it may be about to be sent, or named by an archive.
+_JUST_USED = 60.0
+
 
 class Eviction:
     """Least recently used first; never what a live archive needs, or a running build is about to have.
@@ -21,10 +27,10 @@ class Eviction:
         self._registry = registry
 
     def __call__(self, missing: int, *, limit: int, is_cache: bool) -> Callable[[sqlite3.Connection], list[str]]:
-        """What chooses blobs of `missing` bytes together, within a transaction; none if so many cannot be freed.
+        """What chooses blobs of `missing` bytes or more, within a transaction; none if so many cannot be freed.
 
-        `limit`: bytes that the store may take. `is_cache`: images that were shared are also elsewhere, so that no
-        archive is lost with them.
+        More only of what no archive is lost with. `limit`: bytes that the store may take. `is_cache`: images that were
+        shared are also elsewhere, so that no archive is lost with them.
         """
         live = json.dumps(list(self._registry.live()))
         needed = json.dumps([split_key(key)[0] for key in self._registry.needed()])
@@ -33,11 +39,15 @@ class Eviction:
             pinned = _pinned(connection, needed)
             connection.execute("SAVEPOINT eviction")
             try:
+                wanted = limit // _PORTION
                 if is_cache:
-                    chosen, freed = _from_cache(connection, live, pinned, missing)
+                    chosen, freed = _first(_shared(connection, live, pinned), missing, wanted)
                 else:
-                    results = _results(connection, limit // 2)
-                    chosen, freed = _from_archives(connection, live, pinned, missing, results)
+                    chosen, freed = _first(_unnamed(connection, pinned), missing, wanted)
+                    if freed < missing:
+                        results = _results(connection, limit // 2)
+                        more, size = _from_archives(connection, live, pinned, missing - freed, results)
+                        chosen, freed = chosen + more, freed + size
                 if freed < missing:  # nobody loses anything for nothing
                     connection.execute("ROLLBACK TO eviction")
                     return []
@@ -67,29 +77,44 @@ def _results(connection: sqlite3.Connection, max_bytes: int) -> str:
     return json.dumps([archive_id for archive_id, together in kept if together <= max_bytes])
 
 
-def _first(blobs: Iterable[tuple[str, int]], missing: int) -> tuple[list[str], int]:
-    """As many of these digests as have `missing` bytes together, if all have; and their bytes."""
+def _first(blobs: Iterable[tuple[str, int, float]], missing: int, wanted: int) -> tuple[list[str], int]:
+    """The first of these digests, with their bytes: `missing` bytes, and as long as they were not just used `wanted`.
+
+    Fewer if all of them have no more.
+    """
     chosen: list[str] = []
     freed = 0
-    for digest, size in blobs:
-        if freed >= missing:
+    just_used = time.time() - _JUST_USED
+    for digest, size, used in blobs:
+        if freed >= (missing if used > just_used else max(missing, wanted)):
             break
         chosen.append(digest)
         freed += size
     return chosen, freed
 
 
-def _from_archives(
-    connection: sqlite3.Connection, live: str, pinned: str, missing: int, results: str
-) -> tuple[list[str], int]:
-    unnamed = connection.execute(
-        "SELECT digest, size FROM blobs WHERE digest NOT IN (SELECT value FROM json_each(?))"
+def _unnamed(connection: sqlite3.Connection, pinned: str) -> Iterable[tuple[str, int, float]]:
+    return connection.execute(
+        "SELECT digest, size, used FROM blobs WHERE digest NOT IN (SELECT value FROM json_each(?))"
         " AND NOT EXISTS (SELECT 1 FROM members WHERE members.digest = blobs.digest) ORDER BY used",
         [pinned],
     )
-    chosen, freed = _first(unnamed, missing)
-    if freed >= missing:
-        return chosen, freed
+
+
+def _shared(connection: sqlite3.Connection, live: str, pinned: str) -> Iterable[tuple[str, int, float]]:
+    return connection.execute(
+        "SELECT digest, size, used FROM blobs WHERE digest NOT IN (SELECT value FROM json_each(?))"
+        " AND digest NOT IN (SELECT digest FROM unshared)"
+        " AND digest NOT IN"
+        " (SELECT digest FROM members WHERE archive_id IN (SELECT value FROM json_each(?))) ORDER BY used",
+        [pinned, live],
+    )
+
+
+def _from_archives(
+    connection: sqlite3.Connection, live: str, pinned: str, missing: int, results: str
+) -> tuple[list[str], int]:
+    """Of as few archives as can be; they are gone."""
     idle = connection.execute(
         "SELECT id FROM archives WHERE state != ? AND id NOT IN (SELECT value FROM json_each(?))"
         " AND id NOT IN (SELECT value FROM json_each(?))"
@@ -98,6 +123,8 @@ def _from_archives(
         " ORDER BY id IN (SELECT archive_id FROM kept WHERE until > ?), used",
         (GONE, live, results, pinned, time.time()),
     ).fetchall()
+    chosen: list[str] = []
+    freed = 0
     for (archive_id,) in idle:
         if freed >= missing:
             break
@@ -116,14 +143,3 @@ def _freed_by(connection: sqlite3.Connection, archive_id: str, pinned: str) -> l
         " (SELECT 1 FROM members AS other WHERE other.digest = members.digest AND other.archive_id != :id)",
         {"id": archive_id, "pinned": pinned},
     ).fetchall()
-
-
-def _from_cache(connection: sqlite3.Connection, live: str, pinned: str, missing: int) -> tuple[list[str], int]:
-    idle = connection.execute(
-        "SELECT digest, size FROM blobs WHERE digest NOT IN (SELECT value FROM json_each(?))"
-        " AND digest NOT IN (SELECT digest FROM unshared)"
-        " AND digest NOT IN"
-        " (SELECT digest FROM members WHERE archive_id IN (SELECT value FROM json_each(?))) ORDER BY used",
-        [pinned, live],
-    )
-    return _first(idle, missing)

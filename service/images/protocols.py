@@ -13,7 +13,7 @@ class Evict(Protocol):
     """Chooses what the store deletes to make room."""
 
     def __call__(self, missing: int, *, limit: int, is_cache: bool) -> Callable[[sqlite3.Connection], list[str]]:
-        """What gives, within a transaction, blobs of `missing` bytes together; none if so many cannot be freed.
+        """What gives, within a transaction, blobs of `missing` bytes or more; none if so many cannot be freed.
 
         `limit`: bytes that the store may take. `is_cache`: what is here is in a shared storage too.
         """

@@ -1,7 +1,8 @@
 """What may go when the store is full: least recently used first, and never what is in use."""
 
+import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from service.archives.readers import Readers
 from service.archives.registry import Registry
 from service.database import Database
 from service.disk import OutOfSpace
+from service.images import blob_index
 from service.images.blobs import Blob
 from service.images.store import ImageStore
 from tests.support.images import found, open_store, put
@@ -268,3 +270,87 @@ async def test_images_are_looked_through_once_not_for_each_archive_that_goes(
 
     assert [freed for freed, _ in costs] == [1, 1, 20]
     assert costs[2][1] < 4 * costs[1][1], costs
+
+
+class TestPortions:
+    """Of a store with room for 2,000 images of 100 bytes, ten at a time."""
+
+    LIMIT = 2_000 * SIZE
+
+    async def test_not_each_image_that_arrives_in_a_full_store_makes_room_anew(
+        self, tmp_path: Path, database: Database, registry: Registry
+    ) -> None:
+        """Given a store full of images that no archive names, fifty more have room made for them five times."""
+        evict = Eviction(registry)
+        asked: list[int] = []
+
+        def counted(missing: int, *, limit: int, is_cache: bool) -> Callable[[sqlite3.Connection], list[str]]:
+            asked.append(missing)
+            return evict(missing, limit=limit, is_cache=is_cache)
+
+        await database.run(lambda connection: add_rows(connection, 2_000))
+        async with open_store(tmp_path, database, evict=counted, limit=self.LIMIT) as images:
+            for number in range(50):
+                await put(images, f"new-{number}.0", f"new-{number}".encode().ljust(SIZE))
+
+        assert asked == 5 * [SIZE]
+
+    @pytest.mark.parametrize(("unnamed", "wanted", "freed"), [(20, 1, 10), (3, 1, 3), (3, 3, 3), (20, 11, 11)])
+    async def test_no_archive_goes_to_fill_a_portion(
+        self, shelf: Shelf, database: Database, unnamed: int, wanted: int, freed: int
+    ) -> None:
+        """As long as what no archive names has what is wanted, and the archives are not even looked at."""
+        archive = await shelf.archive(*await shelf.add("kept"))
+        await shelf.catalogue.keep(archive.id, time.time() + 60)
+        statements: list[str] = []
+
+        def choose(connection: sqlite3.Connection) -> list[str]:
+            add_rows(connection, unnamed)
+            connection.set_trace_callback(statements.append)
+            try:
+                return Eviction(shelf.registry)(wanted * SIZE, limit=self.LIMIT, is_cache=False)(connection)
+            finally:
+                connection.set_trace_callback(None)
+
+        assert await database.run(choose) == [f"old-{number}" for number in range(freed)]
+        assert not [statement for statement in statements if "kept" in statement]
+
+    async def test_what_was_just_used_does_not_go_to_fill_a_portion(self, shelf: Shelf, database: Database) -> None:
+        """Given two that were not and one that was: it goes only if that much is missing."""
+        (new,) = await shelf.add("new")
+        await database.run(lambda connection: add_rows(connection, 2))
+        evict = Eviction(shelf.registry)
+
+        chosen = [
+            await database.run(evict(missing, limit=self.LIMIT, is_cache=is_cache))
+            for is_cache in (False, True)
+            for missing in (1, 2 * SIZE + 1)
+        ]
+
+        assert chosen == 2 * [["old-0", "old-1"], ["old-0", "old-1", new.digest]]
+
+    async def test_archives_go_for_what_is_missing_only(self, shelf: Shelf, database: Database) -> None:
+        """Given three images that no archive names and five wanted, two archives of one image go with them."""
+        blobs = await shelf.add(*"abcde")
+        for used, blob in enumerate(blobs):
+            await shelf.age(await shelf.archive(blob), used)
+        await database.run(lambda connection: add_rows(connection, 3))
+
+        chosen = await database.run(Eviction(shelf.registry)(5 * SIZE, limit=self.LIMIT, is_cache=False))
+
+        assert chosen == ["old-0", "old-1", "old-2", blobs[0].digest, blobs[1].digest]
+
+    async def test_a_cache_too_makes_room_for_several(self, shelf: Shelf, database: Database) -> None:
+        """Whoever names its images: no archive is lost with them."""
+        await database.run(lambda connection: add_rows(connection, 20))
+
+        chosen = await database.run(Eviction(shelf.registry)(SIZE, limit=self.LIMIT, is_cache=True))
+
+        assert chosen == [f"old-{number}" for number in range(10)]
+
+
+def add_rows(connection: sqlite3.Connection, count: int) -> None:
+    """So many images of 100 bytes that no archive names, used long ago."""
+    for number in range(count):
+        blob_index.insert(connection, Blob(f"old-{number}", SIZE, 0, "jpg"), None, (SIZE, 0), "")
+        connection.execute("UPDATE blobs SET used = ? WHERE digest = ?", (number, f"old-{number}"))
