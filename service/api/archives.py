@@ -1,14 +1,16 @@
 """Archives by their immutable id: `GET /v1/archives/{archive_id}` and its report."""
 
+import json
 import re
 from collections.abc import Mapping
+from copy import copy
 from typing import Literal
 
 from aiohttp import web
 from pydantic import Field
 
 from service.api.base_path import external
-from service.api.documents import Count, Document, OrdersSummary, Reference, Unlisted, Uuid, answer
+from service.api.documents import Count, Document, OrdersSummary, Reference, Unlisted, Uuid
 from service.api.downloads import BYTES, CONDITIONS, HEAD_ANSWERS, NOTHING_USABLE, ZIP_ANSWERS, head_of
 from service.api.images import image_path
 from service.api.keys import ARCHIVES, DELIVERY
@@ -16,6 +18,7 @@ from service.api.origins import is_prefetch
 from service.api.route import Answer, Route, Who
 from service.archives.archive import Archive, ImageResult, State
 from service.archives.delivery import DeliveryOptions
+from service.computing import MANY_IMAGES, compute
 from service.problems import ArchiveGone, ArchiveNotFound, PreconditionFailed, PrefetchRefused, StillBuilding
 from service.reasons import Reason
 from service.text import printable
@@ -64,16 +67,18 @@ async def describe(request: web.Request) -> web.StreamResponse:
 async def report(request: web.Request) -> web.Response:
     archive = await _archive(request, begin=False)
     renditions = await request.app[ARCHIVES].renditions_of(archive)
-    images = [
-        {
-            "order_id": archive.order_of(result),
-            **result.line(),
-            "link": _link(request, archive, result, renditions),
-        }
-        for result in archive.results
-    ]
-    document = {**archive.summary(), "archive_id": archive.id, "unlisted": archive.unlisted, "images": images}
-    return answer(document, headers={"Cache-Control": "private, no-cache"})
+    now = copy(archive)
+    now.results = list(archive.results)  # its build adds to them meanwhile
+
+    def describe_all() -> str:
+        images = [
+            {"order_id": now.order_of(result), **result.line(), "link": _link(request, now, result, renditions)}
+            for result in now.results
+        ]
+        return json.dumps({**now.summary(), "archive_id": now.id, "unlisted": now.unlisted, "images": images})
+
+    text = await compute(describe_all, is_short=len(now.results) <= MANY_IMAGES)
+    return web.json_response(text=text, headers={"Cache-Control": "private, no-cache"})
 
 
 def _link(

@@ -354,7 +354,8 @@ class Build:
 
     async def _append_texts(self) -> None:
         """Append the report and the manifest, together, as far as there are to be any."""
-        texts = texts_of(self.plan, self.archive.results)
+        results = self.archive.results
+        texts = await compute(lambda: texts_of(self.plan, results), is_short=len(results) <= MANY_IMAGES)
         if not texts:
             return
         newest = max(image.modified for image in self.plan.images)

@@ -6,6 +6,7 @@ from service.archives.build import BuildContext
 from service.archives.outcomes import FOR_GOOD
 from service.archives.record import Record
 from service.archives.report import texts_of
+from service.computing import MANY_IMAGES, compute
 from service.images.requests import FetchContext, ImageFailed
 from service.problems import StillBuilding
 from service.telemetry.metrics import Refetch
@@ -36,7 +37,7 @@ async def repair(context: BuildContext, record: Record, lost: set[str]) -> bool:
         for task in fetching:
             task.cancel()
         await asyncio.gather(*fetching, return_exceptions=True)
-    texts = texts_of(record.plan, record.results)
+    texts = await compute(lambda: texts_of(record.plan, record.results), is_short=len(record.results) <= MANY_IMAGES)
     for member, _ in record.members:
         if member.image_id is None and member.blob.digest in lost and member.name in texts:
             await context.store.add(texts[member.name], member.blob.extension)

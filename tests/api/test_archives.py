@@ -1,6 +1,7 @@
 """Archives by their id: what begins one that was interrupted, and where its images are found. No service runs."""
 
 import json
+import threading
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any, cast
@@ -103,6 +104,35 @@ async def test_a_report_says_where_each_image_is_found() -> None:
     assert {line["order_id"] for line in document["images"]} == {ORDER}
     assert (document["archive_id"], document["total"]) == (ID, 3)
     assert answer.headers["Cache-Control"] == "private, no-cache"
+
+
+@pytest.mark.parametrize(("many", "thread"), [(3, "MainThread"), (2, "computing_0")])
+async def test_a_report_on_many_images_is_made_beside_the_loop(
+    monkeypatch: pytest.MonkeyPatch, many: int, thread: str
+) -> None:
+    """Its JSON included, and as the archive was when it was asked for: its build may add to it meanwhile."""
+    threads, really_dump = [], json.dumps
+    results = [result("a", None), *ARCHIVE.results[1:]]
+
+    def line() -> dict[str, str]:
+        threads.append(threading.current_thread().name)
+        results.append(result("late", None))
+        return {"image_id": "a"}
+
+    results[0].line = line
+
+    def dumps(document: Any) -> str:
+        threads.append(threading.current_thread().name)
+        return really_dump(document)
+
+    monkeypatch.setattr(archives, "MANY_IMAGES", many)
+    monkeypatch.setattr(archives, "json", SimpleNamespace(dumps=dumps))
+    archive = SimpleNamespace(**(vars(ARCHIVE) | {"results": results}))
+
+    answer = await archives.report(asked(archive, []))
+
+    assert threads == 2 * [thread]
+    assert [line["image_id"] for line in json.loads(cast(bytes, answer.body))["images"]] == ["a", "b/c", "d"]
 
 
 @pytest.mark.parametrize("archive_id", [ID[:-1], f"{ID}0", ID.upper(), "..", ""])

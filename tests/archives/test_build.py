@@ -3,6 +3,7 @@
 import asyncio
 import io
 import sqlite3
+import threading
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,8 +14,11 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from service.archives.archive import Archive, State
+from service.archives import build, repair
+from service.archives.archive import Archive, ImageResult, State
 from service.archives.layout import Member
+from service.archives.plan import Plan
+from service.archives.report import texts_of
 from service.archives.shared_archives import TakenOver
 from service.disk import OutOfSpace
 from service.images.blobs import Blob, Content
@@ -172,6 +176,30 @@ async def test_a_report_that_was_evicted_is_written_once_more(
         assert [member.name for member in archive.members] == ["a.jpg", "_download_report.txt"]
 
     assert archive.state is state
+
+
+@pytest.mark.parametrize(("many", "thread"), [(2, "MainThread"), (1, "computing_0")])
+async def test_a_report_on_many_images_is_written_beside_the_loop(
+    system: ArchiveSystem, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, many: int, thread: str
+) -> None:
+    """Readers of other archives get their bytes meanwhile; a lost one is written again in the same way."""
+    fill_with(upstream, "a", "b")
+    upstream.images["b"] = 404
+    threads = []
+
+    def watched(plan: Plan, results: Sequence[ImageResult]) -> dict[str, bytes]:
+        threads.append(threading.current_thread().name)
+        return texts_of(plan, results)
+
+    for module in (build, repair):
+        monkeypatch.setattr(module, "texts_of", watched)
+        monkeypatch.setattr(module, "MANY_IMAGES", many)
+    archive = await system.finished()
+    (report,) = [member.blob.digest for member in archive.members if member.image_id is None]
+    await system.images.delete(lambda _: [report])
+    await system.archives.by_id(archive.id)
+
+    assert threads == 2 * [thread]
 
 
 async def test_a_report_is_as_old_as_the_newest_image(system: ArchiveSystem, upstream: FakeUpstream) -> None:
