@@ -37,11 +37,10 @@ def data_dir_needed() -> Iterator[None]:
         raise DataDirUnusable(str(error)) from error
 
 
-def open_database(directory: Path, schemas: Sequence[str]) -> tuple[sqlite3.Connection, IO[bytes]]:
-    """Open, or create, the database of a data directory, whatever version has written it; returns it and its lock.
+def lock_data_dir(directory: Path) -> IO[bytes]:
+    """Take the lock of a data directory, which is made if there is none; it lasts until the file is closed.
 
-    Raises `DataDirUnusable`, also when another process holds the lock or newer code has written it; `OSError`,
-    `OutOfSpace` or `sqlite3.Error`.
+    Raises `DataDirUnusable` when another process holds it, or `OSError`.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as opened:
@@ -50,13 +49,25 @@ def open_database(directory: Path, schemas: Sequence[str]) -> tuple[sqlite3.Conn
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DataDirUnusable(f"{directory} is in use by another process") from None
-        path = directory / "batch.sqlite3"
-        # Created here, for nobody else's eyes: SQLite would make it readable to all.
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.fchmod(file, 0o600)
-        os.close(file)
+        opened.pop_all()
+    return lock
+
+
+def open_database(directory: Path, schemas: Sequence[str]) -> sqlite3.Connection:
+    """Open, or create, the database of a data directory that is locked, whatever version has written it.
+
+    When it fails it may be called again. Raises `DataDirUnusable` when newer code has written it; `OSError` or
+    `sqlite3.Error`.
+    """
+    path = directory / "batch.sqlite3"
+    # Created here, for nobody else's eyes: SQLite would make it readable to all.
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.fchmod(file, 0o600)
+    os.close(file)
+    with ExitStack() as opened:
         connection = opened.enter_context(closing(sqlite3.connect(path, check_same_thread=False, isolation_level=None)))
-        if connection.execute("PRAGMA user_version").fetchone()[0] > _LAYOUT:
+        layout = connection.execute("PRAGMA user_version").fetchone()[0]
+        if layout > _LAYOUT:
             raise DataDirUnusable(f"{directory} was written by a newer version of this service")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
@@ -67,9 +78,10 @@ def open_database(directory: Path, schemas: Sequence[str]) -> tuple[sqlite3.Conn
         _add_new_columns(connection, schemas)
         for schema in schemas:
             connection.executescript(schema)
-        connection.execute(f"PRAGMA user_version = {_LAYOUT}")
+        if layout != _LAYOUT:
+            connection.execute(f"PRAGMA user_version = {_LAYOUT}")
         opened.pop_all()
-    return connection, lock
+    return connection
 
 
 def _rename(connection: sqlite3.Connection) -> None:

@@ -11,14 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import IO, Any, TypeVar
 
-from service.data_dir import data_dir_needed, open_database
+from service.data_dir import data_dir_needed, lock_data_dir, open_database
 from service.disk import OutOfSpace, room_needed
 from service.telemetry.logs import get_logger
 
@@ -82,9 +82,11 @@ class Database:
 
         def serve() -> None:
             try:
-                with data_dir_needed():
-                    connection, lock = open_database(directory, list(schemas))
+                with data_dir_needed(), ExitStack() as opening:
+                    lock = opening.enter_context(lock_data_dir(directory))
                     reserve = _Reserve(directory / "reserve")
+                    connection = _open(directory, list(schemas), reserve)
+                    opening.pop_all()
             except BaseException as error:  # handed to whoever waits
                 loop.call_soon_threadsafe(opened.set_exception, error)
                 return
@@ -240,12 +242,23 @@ class _Reserve:
             return
         self._renew_at = time.monotonic() + _RENEW_SECONDS
         try:
-            with self._path.open("wb") as file:
+            with self._path.open("ab") as file:
                 os.posix_fallocate(file.fileno(), 0, _RESERVE_BYTES)
             self._is_there = True
         except OSError:
             with suppress(OSError):
                 self._path.unlink(missing_ok=True)
+
+
+def _open(directory: Path, schemas: Sequence[str], reserve: _Reserve) -> sqlite3.Connection:
+    """As `open_database`; a full disk costs the reserve: even what reads the database needs an index of its log."""
+    try:
+        with room_needed():
+            return open_database(directory, schemas)
+    except OutOfSpace:
+        if not reserve.give():
+            raise
+        return open_database(directory, schemas)
 
 
 def _transactions(group: list[_Work]) -> Iterator[list[_Work]]:

@@ -221,6 +221,16 @@ async def test_a_layout_of_newer_code_is_refused(tmp_path: Path) -> None:
         await Database.open(tmp_path, [_SCHEMA])
 
 
+async def test_a_start_that_finds_all_as_it_is_to_be_writes_nothing(tmp_path: Path) -> None:
+    """It needs no room then."""
+    await (await Database.open(tmp_path, [_SCHEMA])).close()
+
+    database = await Database.open(tmp_path, [_SCHEMA])
+
+    assert (tmp_path / "batch.sqlite3-wal").stat().st_size == 0
+    await database.close()
+
+
 async def test_the_database_is_for_its_owner_only(tmp_path: Path) -> None:
     """Whatever the umask, nobody else can read it, nor the folder where that was made for it."""
     directory = tmp_path / "data"
@@ -384,6 +394,17 @@ def test_half_a_reserve_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(os, "posix_fallocate", full)
 
     assert (_Reserve(tmp_path / "reserve").give(), list(tmp_path.iterdir())) == (False, [])
+
+
+def test_a_reserve_that_is_there_is_held_by_the_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else can take its room meanwhile."""
+    _Reserve(tmp_path / "reserve")
+    held: list[int] = []
+    monkeypatch.setattr(os, "posix_fallocate", lambda file, *_: held.append(os.fstat(file).st_size))
+
+    _Reserve(tmp_path / "reserve")
+
+    assert held == [4 << 20]
 
 
 async def test_a_note_that_a_full_disk_forgot_is_only_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

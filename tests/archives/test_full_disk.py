@@ -43,3 +43,21 @@ async def test_what_is_stored_is_served_from_a_full_disk(upstream: FakeUpstream,
         assert stored == 2
         assert is_only
         assert await system.bytes_of(found) == before
+
+
+async def test_a_start_on_a_full_disk_serves_what_is_stored(upstream: FakeUpstream, tmp_path: Path) -> None:
+    """The opening of the database may take the reserve, too."""
+    upstream.orders[ORDER] = order(["a"])
+    upstream.images["a"] = jpeg(1)
+    async with small_disk(tmp_path / "disk") as disk:
+        async with open_archives(upstream, disk / "data", boot="boot") as system:
+            archive = await system.finished()
+            before = await system.bytes_of(archive)
+        await asyncio.to_thread(_take_the_rest, disk)
+        free = os.statvfs(disk).f_bavail
+
+        async with open_archives(upstream, disk / "data", boot="boot") as system:
+            again, result = await system.start()
+
+            assert (free, again.id, result) == (0, archive.id, CacheResult.HIT)
+            assert await system.bytes_of(again) == before
