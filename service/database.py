@@ -30,7 +30,7 @@ log = get_logger(__name__)
 _GROUP = 256
 # Work that may wait for company waits so long (seconds): a commit costs many times what one more row in it does.
 _GATHER_SECONDS = 0.005
-# For some thousand small transactions on a disk that is full.
+# For what small transactions add to the database on a disk that is full, and for their log, which is used again.
 _RESERVE_BYTES = 4 << 20
 _RENEW_SECONDS = 30.0
 
@@ -182,21 +182,37 @@ class Database:
 
     def _commit(self, group: list[_Work]) -> None:
         """Run the group in one transaction; when one fails, or the commit does, each in its own."""
+        error = self._attempt(group)
+        for make_room in (self._checkpoint, self._reserve.give):
+            # What is not the database's own would take the reserve, and leave it without.
+            if isinstance(error, OutOfSpace) and isinstance(error.__cause__, sqlite3.Error) and make_room():
+                error = self._attempt(group)
+        if error is None:
+            if not self._reserve.renew():
+                # Whatever grows next, the log or the database itself, has all the room that is left.
+                self._checkpoint()
+        elif len(group) == 1:
+            group[0].error = error
+        else:
+            for work in group:
+                self._commit([work])
+
+    def _attempt(self, group: list[_Work]) -> Exception | None:
+        """Run the group in one transaction; returns why it failed."""
         try:
             with room_needed():
                 self._transact(group)
         except Exception as error:  # handed to whoever waits
-            # What is not the database's own would take the reserve, and leave it without.
-            is_our_own = isinstance(error, OutOfSpace) and isinstance(error.__cause__, sqlite3.Error)
-            if is_our_own and self._reserve.give():
-                self._commit(group)
-            elif len(group) == 1:
-                group[0].error = error
-            else:
-                for work in group:
-                    self._commit([work])
-        else:
-            self._reserve.renew()
+            return error
+        return None
+
+    def _checkpoint(self) -> bool:
+        """Write what is in the log into the database, so that the log's room is used again; False if that fails."""
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error:
+            return False
+        return True
 
     def _transact(self, group: list[_Work]) -> None:
         connection = self._connection
@@ -236,10 +252,10 @@ class _Reserve:
             self._path.unlink(missing_ok=True)
         return True
 
-    def renew(self) -> None:
-        """Take the room again, when it was given up a while ago and can be had."""
+    def renew(self) -> bool:
+        """Take the room again, when it was given up a while ago and can be had; whether it is there now."""
         if self._is_there or time.monotonic() < self._renew_at:
-            return
+            return self._is_there
         self._renew_at = time.monotonic() + _RENEW_SECONDS
         try:
             with self._path.open("ab") as file:
@@ -248,6 +264,7 @@ class _Reserve:
         except OSError:
             with suppress(OSError):
                 self._path.unlink(missing_ok=True)
+        return self._is_there
 
 
 def _open(directory: Path, schemas: Sequence[str], reserve: _Reserve) -> sqlite3.Connection:

@@ -320,9 +320,9 @@ async def test_who_left_keeps_no_other_from_his_answer(tmp_path: Path) -> None:
 
 
 async def test_a_full_disk_gives_the_database_its_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What found no room is done once more with it; the next want of room is told."""
+    """What finds no room in the log either is done once more with it; the next want of room is told."""
     database = await Database.open(tmp_path, [_SCHEMA])
-    wants = iter([True, False, True])
+    wants = iter([True, True, False, True, True])
 
     def work(connection: sqlite3.Connection) -> int:
         if next(wants):

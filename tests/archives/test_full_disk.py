@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
 from service.archives.named import SCHEMA, NamedArchives
 from service.archives.options import Options
+from service.database import Database
 from service.telemetry.metrics import CacheResult
 from tests.faults.disk import small_disk
 from tests.support.archives import open_archives
@@ -19,6 +21,17 @@ def _take_the_rest(disk: Path) -> None:
         with suppress(OSError), (disk / f"ballast-{piece}").open("wb", buffering=0) as file:
             while file.write(bytes(piece)) == piece:
                 pass
+
+
+_NOTES = "CREATE TABLE IF NOT EXISTS notes (text TEXT NOT NULL);"
+
+
+def _write_notes(connection: sqlite3.Connection) -> None:
+    connection.executemany("INSERT INTO notes VALUES (?)", [("x" * 500,)] * 1_000)
+
+
+def _change_notes(connection: sqlite3.Connection) -> None:
+    connection.execute("UPDATE notes SET text = hex(randomblob(250)) WHERE rowid % 10 = 0")
 
 
 async def test_what_is_stored_is_served_from_a_full_disk(upstream: FakeUpstream, tmp_path: Path) -> None:
@@ -61,3 +74,38 @@ async def test_a_start_on_a_full_disk_serves_what_is_stored(upstream: FakeUpstre
 
             assert (free, again.id, result) == (0, archive.id, CacheResult.HIT)
             assert await system.bytes_of(again) == before
+
+
+async def test_the_reserve_is_enough_for_any_number_of_transactions(tmp_path: Path) -> None:
+    """Their log is used again and again; only what they add to the database stays."""
+    async with small_disk(tmp_path / "disk") as disk:
+        database = await Database.open(disk / "data", [_NOTES])
+        await database.run(_write_notes)
+        await asyncio.to_thread(_take_the_rest, disk)
+        free = os.statvfs(disk).f_bavail
+
+        for _ in range(1_000):
+            await database.run(_change_notes)
+            await database.run(lambda connection: connection.execute("INSERT INTO notes VALUES ('one more')"))
+
+        rows = await database.run(lambda connection: connection.execute("SELECT count(*) FROM notes").fetchone()[0])
+        assert (free, rows) == (0, 2_000)
+        await database.close()
+
+
+async def test_the_reserve_is_not_taken_while_the_log_can_be_used_again(tmp_path: Path) -> None:
+    """It is for what has no other room."""
+    async with small_disk(tmp_path / "disk") as disk:
+        database = await Database.open(disk / "data", [_NOTES])
+        await database.run(_write_notes)
+        await database.close()
+        database = await Database.open(disk / "data", [_NOTES])
+        await database.run(_change_notes)
+        await asyncio.to_thread(_take_the_rest, disk)
+        free = os.statvfs(disk).f_bavail
+
+        for _ in range(10):
+            await database.run(_change_notes)
+
+        assert (free, (disk / "data" / "reserve").exists()) == (0, True)
+        await database.close()
