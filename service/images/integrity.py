@@ -5,9 +5,11 @@ import sqlite3
 import uuid
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from service.database import Database
+from service.disk import OutOfSpace
 from service.images import blob_index
 from service.images.blobs import Blob, is_intact, stamp
 from service.images.files import BlobFiles
@@ -73,7 +75,8 @@ class Integrity:
             blob_index.restamp(connection, blob.digest, mtime_ns, self._boot)
 
         if found:
-            await self._database.run(mark)
+            with suppress(OutOfSpace):  # it is checked again, that is all
+                await self._database.run(mark)
         return found
 
 

@@ -223,6 +223,20 @@ class TestDamage:
 
         assert len(reads) == 1
 
+    async def test_what_was_found_right_is_not_missing_although_that_cannot_be_recorded(
+        self, images: ImageStore, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """On a full disk it is only read again."""
+        blob = await put(images, "k.0", jpeg())
+        await boot_again(database)
+
+        def refuse(*_: object) -> None:
+            raise OutOfSpace("full")
+
+        monkeypatch.setattr(blob_index, "restamp", refuse)
+
+        assert await images.missing([blob]) == set()
+
     @pytest.mark.parametrize("error", [errno.EMFILE, errno.EIO, errno.EACCES], ids=errno.errorcode.get)
     @pytest.mark.parametrize("booted", [False, True])
     async def test_a_file_that_cannot_be_opened_just_now_is_not_damaged(
