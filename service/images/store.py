@@ -30,6 +30,7 @@ log = get_logger(__name__)
 
 _THREADS = 4
 _PUBLISHED = 10_000
+_WRONG = 10_000
 # Less than a probe waits.
 _USABLE_SECONDS = 2.0
 # One image may take a quarter of the store.
@@ -69,6 +70,8 @@ class ImageStore:
         # What was published of late, by key: looking in the database would cost every fetch a hop to its thread.
         self._published: OrderedDict[str, Blob] = OrderedDict()
         self._forgotten_at = time.monotonic()
+        # Under whose names other bytes were found in the shared storage.
+        self._wrong: dict[str, None] = {}
         self.has_legacy = has_legacy or (shared is not None and shared.has_legacy)
         """Whether images of version 0 are here, to be found by the keys they had."""
 
@@ -181,6 +184,7 @@ class ImageStore:
                 return
             body.release_room()
             self._budget.add(grown.result())
+            self._wrong.pop(blob.digest, None)
             if self._shared is not None and not is_shared:
                 self._shared.stored(blob, image, when_shared)
             if image is not None:
@@ -237,7 +241,7 @@ class ImageStore:
         try:
             await self._pull(blob, image)
         except BlobLost:
-            if is_lost := blob.digest not in await self._shared.present({blob.digest}):
+            if is_lost := not await self._shared.present({blob.digest} - self._wrong.keys()):
                 self._refetched.labels(Refetch.LOST).inc()
             return None, is_lost
         return blob, True
@@ -256,7 +260,9 @@ class ImageStore:
         if damaged:  # but not what somebody has stored again meanwhile
             await self.delete(lambda connection: self._integrity.doubtful(connection, damaged))
         lost = unknown | damaged
-        return lost - await self._shared.present(lost) if self._shared is not None and lost else lost
+        if self._shared is not None and lost:
+            lost -= await self._shared.present(lost - self._wrong.keys())
+        return lost
 
     async def delete(self, choose: Callable[[sqlite3.Connection], Iterable[str]]) -> tuple[int, int]:
         """Forget the blobs that `choose` names and remove their files; returns how many, and the bytes that came free.
@@ -324,19 +330,21 @@ class ImageStore:
         """The image's file, to be entered at once. Raises `BlobLost`, or `BlobUnreadable`.
 
         None when it is better read by `read_shared`: it is not here, and there is no room for it, or not the `whole`
-        of it is wanted.
+        of it is wanted. What was found wrong there is not read before it was checked again.
         """
         try:
             return await self._files.open(blob)
         except BlobLost:
             if self._shared is None:
                 raise
-        if not whole:
+        if not whole and blob.digest not in self._wrong:
             return None
         try:
             await self._pull(blob, None)
             return await self._files.open(blob)
-        except (OutOfSpace, ImageTooLarge, BlobLost):
+        except (OutOfSpace, ImageTooLarge, BlobLost) as error:
+            if blob.digest in self._wrong:
+                raise BlobLost(blob.digest) from error
             return None
 
     def read_shared(self, blob: Blob, start: int, stop: int) -> AsyncIterator[bytes]:
@@ -365,5 +373,13 @@ class ImageStore:
                 else content.digest == blob.digest
             )
             if not is_the_same:
+                self._note_wrong(blob)
                 raise BlobLost(blob.digest)
             await self._keep(body, blob, image, is_shared=True)
+
+    def _note_wrong(self, blob: Blob) -> None:
+        """It is missing from now on, until it is stored here again."""
+        log.warning("shared image is not what its name says", digest=blob.digest)
+        self._wrong[blob.digest] = None
+        if len(self._wrong) > _WRONG:
+            del self._wrong[next(iter(self._wrong))]

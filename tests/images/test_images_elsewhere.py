@@ -107,16 +107,16 @@ async def test_what_nobody_has_is_not_found(images: ImageStore, elsewhere: Elsew
 async def test_what_is_not_what_its_name_says_is_not_kept(
     images: ImageStore, elsewhere: Elsewhere, metrics: Metrics, there: str
 ) -> None:
-    """Where nothing is there, it is lost, and is fetched again; else that is not certain."""
+    """It is lost, and is fetched again."""
     blob = elsewhere.put(jpeg(1))
     if there == "nothing":
         del elsewhere.contents[blob.digest]
     else:
         elsewhere.contents[blob.digest] = jpeg(2)
 
-    assert await images.find_shared(IMAGE) == (None, there == "nothing")
+    assert await images.find_shared(IMAGE) == (None, True)
     assert await found(images, IMAGE.key) == {}
-    assert sample(metrics.registry, "batch_images_refetched_total", why="lost") == (there == "nothing")
+    assert sample(metrics.registry, "batch_images_refetched_total", why="lost") == 1
 
 
 async def test_what_is_not_what_its_name_of_version_0_says_is_not_kept(
@@ -128,7 +128,7 @@ async def test_what_is_not_what_its_name_of_version_0_says_is_not_kept(
     elsewhere.images[IMAGE.key] = Blob(digest, len(data), content_of(data).crc, "jpg")
     elsewhere.contents[digest] = data[:-3] + bytes([data[-3] ^ 1]) + data[-2:]
 
-    assert await images.find_shared(IMAGE) == (None, False)
+    assert await images.find_shared(IMAGE) == (None, True)
 
 
 async def test_what_is_fetched_here_is_shared(images: ImageStore, elsewhere: Elsewhere) -> None:
@@ -176,6 +176,45 @@ async def test_what_cannot_be_brought_here_is_read_there(
             elsewhere.contents.clear()
 
         assert await images.open_blob(blob) is None
+        body.release_room()
+
+
+@pytest.mark.parametrize("mended", ["here", "there"])
+async def test_what_was_found_wrong_is_not_read_before_it_is_mended(
+    images: ImageStore, elsewhere: Elsewhere, mended: str
+) -> None:
+    """Neither all of it nor a part: it is missing, until it was fetched again here or by another instance."""
+    data = jpeg()
+    blob = elsewhere.put(data)
+    elsewhere.contents[blob.digest] = data[::-1]
+
+    for whole in (True, False):
+        with pytest.raises(BlobLost):
+            await images.open_blob(blob, whole=whole)
+    lost = await images.missing([blob])
+    if mended == "here":
+        await put(images, IMAGE.key, data)
+    else:
+        elsewhere.contents[blob.digest] = data
+
+    assert lost == {blob.digest}
+    assert await read(images, blob) == data
+    assert await images.missing([blob]) == set()
+
+
+async def test_what_was_found_wrong_is_not_read_there_where_there_is_no_room_to_check_it_again(
+    tmp_path: Path, database: Database, elsewhere: Elsewhere
+) -> None:
+    """Its bytes would be sent as those of the image."""
+    async with open_store(tmp_path, database, limit=6 * MIB, shared=elsewhere) as images:
+        blob = elsewhere.put(jpeg())
+        elsewhere.contents[blob.digest] = jpeg()[::-1]
+        assert await images.find_shared(IMAGE) == (None, True)
+        body = images.receive(6 * MIB)
+        await body.expect(6 * MIB)
+
+        with pytest.raises(BlobLost):
+            await images.open_blob(blob)
         body.release_room()
 
 
