@@ -7,6 +7,7 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from service.background import until_done
@@ -97,7 +98,10 @@ class Publisher:
         """Whether there is nothing left to be done for this image."""
         blob = marked.blob
         try:
-            await self._images.publish(marked, self._store.content(blob))
+            content = self._store.content(blob)
+            if isinstance(content, Path):  # a power cut may have damaged it: then it is removed here
+                await self._store.missing([blob])
+            await self._images.publish(marked, content)
         except FileNotFoundError:
             log.warning("stored image was lost before it was shared")
         except (Unavailable, OSError):

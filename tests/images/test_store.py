@@ -22,18 +22,13 @@ from service.images.requests import ImageRequest
 from service.images.store import ImageStore
 from service.telemetry.metrics import Metrics
 from service.upstream.models import Rendition
-from tests.support.images import MIB, Evictions, files, fill, found, left_over, open_store, put, read
+from tests.support.images import MIB, Evictions, boot_again, files, fill, found, left_over, open_store, put, read
 from tests.support.samples import jpeg
 from tests.support.transport import sample, yield_to_loop
 
 
 def stored_bytes(metrics: Metrics) -> float:
     return sample(metrics.registry, "batch_store_bytes")
-
-
-async def boot_again(database: Database) -> None:
-    """The machine was started anew since the images were checked."""
-    await database.run(lambda connection: connection.execute("UPDATE blobs SET boot = 'an earlier one'"))
 
 
 class TestFound:

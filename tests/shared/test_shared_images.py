@@ -25,6 +25,7 @@ from service.images.store import ImageStore
 from service.telemetry.metrics import Metrics
 from service.upstream.models import Rendition
 from tests.support.client import TIMEOUT
+from tests.support.images import boot_again, open_store, put
 from tests.support.transport import FakeClock, yield_to_loop
 
 
@@ -578,3 +579,30 @@ async def test_who_shares_an_image_is_told_when_that_is_done(
     await database.close()
 
     assert done == expected
+
+
+@pytest.mark.parametrize("is_damaged", [True, False])
+async def test_what_a_power_cut_has_damaged_is_not_shared(tmp_path: Path, is_damaged: bool) -> None:
+    """Given an image that was not shared before the cut: others would take its bytes for those of its name."""
+    database = await Database.open(tmp_path, [blob_index.SCHEMA])
+    async with open_store(tmp_path, database, shared=ClusterImages(Objects(MemoryStore(), Metrics()))) as store:
+        stored = await put(store, "v.1", b"bytes")
+    await boot_again(database)
+    if is_damaged:
+        (tmp_path / "images" / stored.digest[:2] / stored.digest).write_bytes(b"other")
+    objects = Objects(MemoryStore(), Metrics())
+    images = ClusterImages(objects)
+
+    async def share_rest() -> bool:
+        return True
+
+    async with open_store(tmp_path, database, shared=images) as store:
+        publisher = publishing.Publisher(images, database, store, share_rest)
+        await publisher._loading
+        await publisher.close()
+        kept = await database.run(lambda connection: blob_index.is_known(connection, stored.digest))
+    left = await database.run(lambda connection: connection.execute("SELECT * FROM unshared").fetchall())
+    await database.close()
+
+    assert await objects.names("blobs/", "", 9) == ([] if is_damaged else [f"{stored.digest[:2]}/{stored.digest}"])
+    assert (kept, left) == (not is_damaged, [])

@@ -101,3 +101,8 @@ def files(directory: Path) -> list[str]:
 def left_over(directory: Path) -> list[str]:
     """Names of the files that are no blob's yet."""
     return [path.name for path in (directory / "images" / "incoming").iterdir()]
+
+
+async def boot_again(database: Database) -> None:
+    """The machine was started anew since the images were checked."""
+    await database.run(lambda connection: connection.execute("UPDATE blobs SET boot = 'an earlier one'"))
