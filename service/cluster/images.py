@@ -17,8 +17,8 @@ from pathlib import Path
 
 from service.cluster.image_index import ImageIndex
 from service.cluster.link import Unavailable
-from service.cluster.objects import Objects
-from service.images.blobs import Blob, BlobAway, BlobLost
+from service.cluster.objects import ObjectChanged, Objects
+from service.images.blobs import Blob, BlobAway, BlobLost, BlobWrong
 from service.images.identity import split_key
 from service.images.legacy import KeyWithLegacy
 from service.images.requests import ImageRequest
@@ -131,6 +131,8 @@ class ClusterImages:
                 async for piece in self._objects.read(_content(blob.digest), position, stop):
                     yield piece
                     position += len(piece)
+            except ObjectChanged as error:  # it is written whole: no more of it will come
+                raise BlobWrong(blob.digest) from error
             except (FileNotFoundError, Unavailable) as error:
                 pause = next(pauses, None)
                 if pause is None:

@@ -43,7 +43,7 @@ _OTHER_TAG = '"00000000000000000000000000000000"'
 
 
 class ObjectChanged(Exception):
-    """The object is not, or no longer, what the writer took it for."""
+    """The object is not, or no longer, what it was taken for."""
 
 
 class _Failed(Exception):
@@ -205,12 +205,20 @@ class Objects:
         return await self.link.call(lambda: _with_our_errors(anext(aiter(obstore.list(self._store, prefix)), []))) != []
 
     async def read(self, name: str, start: int, stop: int) -> AsyncIterator[bytes]:
-        """The bytes from `start` to before `stop`, a few MiB at a time. Raises `FileNotFoundError`."""
+        """The bytes from `start` to before `stop`, a few MiB at a time.
+
+        Raises `FileNotFoundError`, and `ObjectChanged` when the object ends before `stop`.
+        """
 
         async def read_piece() -> bytes:
-            piece = await _with_our_errors(obstore.get_range_async(self._store, name, start=start, end=end))
+            try:
+                piece = await _with_our_errors(obstore.get_range_async(self._store, name, start=start, end=end))
+            except _Failed:  # also when it ends before `start`, which the library does not tell apart
+                if (await _with_our_errors(obstore.head_async(self._store, name)))["size"] > start:
+                    raise
+                raise ObjectChanged from None
             if len(piece) != end - start:
-                raise _Failed("an object is shorter than it should be")
+                raise ObjectChanged
             return bytes(piece)
 
         while start < stop:

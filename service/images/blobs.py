@@ -27,6 +27,10 @@ class BlobAway(BlobLost):
     """It is in the storage that instances share, which does not answer at the moment."""
 
 
+class BlobWrong(BlobLost):
+    """Under its name, the storage that instances share has something else."""
+
+
 class BlobUnreadable(Exception):
     """A stored image's file cannot be opened just now: no descriptors, an I/O error. It is not damaged."""
 

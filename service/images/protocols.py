@@ -39,7 +39,7 @@ class SharedImages(Protocol):
         """Those of `digests` whose content may be there."""
 
     def read(self, blob: Blob, start: int, stop: int) -> AsyncIterator[bytes]:
-        """Bytes `start` to before `stop` of an image. Raises `BlobLost`."""
+        """Bytes `start` to before `stop` of an image. Raises `BlobLost`, or `BlobWrong`."""
 
 
 @dataclass(frozen=True, slots=True)

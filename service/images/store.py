@@ -14,7 +14,7 @@ from service.data_dir import data_dir_needed
 from service.database import Database
 from service.disk import OutOfSpace, room_needed
 from service.images import blob_index
-from service.images.blobs import Blob, BlobLost, Content, content_of
+from service.images.blobs import Blob, BlobLost, BlobWrong, Content, content_of
 from service.images.body import SMALL, Body, ImageTooLarge
 from service.images.budget import StoreBudget
 from service.images.files import BlobFiles, OpenBlob
@@ -347,11 +347,16 @@ class ImageStore:
                 raise BlobLost(blob.digest) from error
             return None
 
-    def read_shared(self, blob: Blob, start: int, stop: int) -> AsyncIterator[bytes]:
+    async def read_shared(self, blob: Blob, start: int, stop: int) -> AsyncIterator[bytes]:
         """Bytes `start` to before `stop` of an image, from the shared storage. Raises `BlobLost`."""
         if self._shared is None:
             raise BlobLost(blob.digest)
-        return self._shared.read(blob, start, stop)
+        try:
+            async for piece in self._shared.read(blob, start, stop):
+                yield piece
+        except BlobWrong:
+            self._note_wrong(blob)
+            raise
 
     async def _pull(self, blob: Blob, image: ImageRequest | None) -> None:
         """Bring a shared image here; who wants the same at the same time shares the transfer.

@@ -9,7 +9,7 @@ import pytest
 import xxhash
 
 from service.database import Database
-from service.images.blobs import Blob, BlobLost, content_of
+from service.images.blobs import Blob, BlobLost, BlobWrong, content_of
 from service.images.requests import ImageRequest
 from service.images.store import ImageStore
 from service.telemetry.metrics import Metrics
@@ -200,6 +200,23 @@ async def test_what_was_found_wrong_is_not_read_before_it_is_mended(
     assert lost == {blob.digest}
     assert await read(images, blob) == data
     assert await images.missing([blob]) == set()
+
+
+async def test_what_is_found_wrong_while_a_part_is_read_is_missing(
+    images: ImageStore, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given one that is too short there: whoever comes back for the rest finds it mended."""
+
+    async def read_short(blob: Blob, start: int, stop: int) -> AsyncIterator[bytes]:
+        yield b"some"
+        raise BlobWrong(blob.digest)
+
+    blob = elsewhere.put(jpeg())
+    monkeypatch.setattr(elsewhere, "read", read_short)
+    with pytest.raises(BlobLost):
+        [piece async for piece in images.read_shared(blob, 10, 20)]
+
+    assert await images.missing([blob]) == {blob.digest}
 
 
 async def test_what_was_found_wrong_is_not_read_there_where_there_is_no_room_to_check_it_again(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from obstore.exceptions import GenericError
 from obstore.store import MemoryStore
 
 from service.archives.archive import State
@@ -397,12 +398,29 @@ class TestObjects:
         with pytest.raises(FileNotFoundError):
             [piece async for piece in objects.read("b", 0, 1)]
 
-    async def test_one_that_is_shorter_than_it_should_be_is_a_fault_of_the_storage(self, objects: Objects) -> None:
-        """Not the end of what was asked for."""
+    @pytest.mark.parametrize("start", [0, 4, 6], ids=["begins in it", "begins at its end", "begins behind it"])
+    async def test_one_that_is_shorter_than_it_should_be_is_no_outage(self, objects: Objects, start: int) -> None:
+        """Nor the end of what was asked for: the storage has answered."""
         await objects.write("a", b"0123")
 
+        with pytest.raises(ObjectChanged):
+            [piece async for piece in objects.read("a", start, 9)]
+
+        assert objects.link.is_up
+
+    async def test_a_read_that_fails_is_an_outage(self, objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where the object is as long as it should be."""
+        await objects.write("a", b"0123")
+
+        async def fail(*_: object, **__: object) -> None:
+            raise GenericError("503")
+
+        monkeypatch.setattr("obstore.get_range_async", fail)
+
         with pytest.raises(Unavailable):
-            [piece async for piece in objects.read("a", 0, 9)]
+            [piece async for piece in objects.read("a", 0, 4)]
+
+        assert not objects.link.is_up
 
     async def test_a_file_that_is_gone_is_no_fault_of_the_storage(self, objects: Objects, tmp_path: Path) -> None:
         """It may be asked right after that."""

@@ -127,13 +127,13 @@ async def test_a_repeat_does_not_wait_for_an_s3_that_hangs(
     assert again.body == by_id.body == known.body
 
 
-@pytest.mark.parametrize("how", ["they are gone", "they have other bytes"])
+@pytest.mark.parametrize("how", ["they are gone", "they have other bytes", "they end too early", "they are empty"])
 async def test_objects_that_are_lost_are_fetched_again(
     upstream: FakeUpstream, proxy: S3Proxy, start_member: StartService, how: str
 ) -> None:
     """By the first one that misses it: its caller is cut, and goes on when the same bytes are there again, for all.
 
-    Which are gone is looked for with the first one; that one has other bytes is known once it was read.
+    Which are gone is looked for with the first one; that one is another is known once it was read.
     """
     first, second = await start_member(), await start_member()
     built = await first.download()
@@ -143,13 +143,14 @@ async def test_objects_that_are_lost_are_fetched_again(
     bucket = S3Store(blobs[0].partition("/")[0], client_options={"allow_http": True})
     for blob in blobs:
         name = blob.partition("/")[2]
-        if how == "they have other bytes":
-            was = await bucket.get_async(name)
-            await bucket.put_async(name, bytes(await was.bytes_async())[::-1])
-        else:
+        if how == "they are gone":
             await bucket.delete_async(name)
+            continue
+        data = bytes(await (await bucket.get_async(name)).bytes_async())
+        changed = {"they have other bytes": data[::-1], "they end too early": data[:-1], "they are empty": b""}
+        await bucket.put_async(name, changed[how])
 
-    for _ in blobs if how == "they have other bytes" else blobs[:1]:
+    for _ in blobs[:1] if how == "they are gone" else blobs:
         with pytest.raises(ClientPayloadError):
             await second.ask(f"/v1/archives/{archive_id}")
     again = await second.ask(f"/v1/archives/{archive_id}")
