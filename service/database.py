@@ -188,7 +188,8 @@ class Database:
             if isinstance(error, OutOfSpace) and isinstance(error.__cause__, sqlite3.Error) and make_room():
                 error = self._attempt(group)
         if error is None:
-            if not self._reserve.renew():
+            self._reserve.renew()
+            if self._reserve.is_short:
                 # Whatever grows next, the log or the database itself, has all the room that is left.
                 self._checkpoint()
         elif len(group) == 1:
@@ -239,6 +240,8 @@ class _Reserve:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._is_there = False
+        self.is_short = False
+        """Whether there is no room for it."""
         self._renew_at = 0.0
         self.renew()
 
@@ -246,25 +249,30 @@ class _Reserve:
         """Give the room up; False when that was done already."""
         if not self._is_there:
             return False
-        self._is_there = False
+        self._is_there, self.is_short = False, True
         self._renew_at = time.monotonic() + _RENEW_SECONDS
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
         return True
 
-    def renew(self) -> bool:
-        """Take the room again, when it was given up a while ago and can be had; whether it is there now."""
+    def renew(self) -> None:
+        """Take the room again, when it was given up a while ago and can be had."""
         if self._is_there or time.monotonic() < self._renew_at:
-            return self._is_there
+            return
         self._renew_at = time.monotonic() + _RENEW_SECONDS
         try:
-            with self._path.open("ab") as file:
-                os.posix_fallocate(file.fileno(), 0, _RESERVE_BYTES)
-            self._is_there = True
-        except OSError:
+            with room_needed():
+                # To be read as well, and not appended to: else the C library cannot do it where the file system cannot.
+                file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                try:
+                    os.posix_fallocate(file, 0, _RESERVE_BYTES)
+                finally:
+                    os.close(file)
+            self._is_there, self.is_short = True, False
+        except (OSError, OutOfSpace) as error:
+            self.is_short = isinstance(error, OutOfSpace)
             with suppress(OSError):
                 self._path.unlink(missing_ok=True)
-        return self._is_there
 
 
 def _open(directory: Path, schemas: Sequence[str], reserve: _Reserve) -> sqlite3.Connection:

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import fcntl
 import os
 import sqlite3
 import stat
@@ -9,6 +10,7 @@ import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -394,6 +396,44 @@ def test_half_a_reserve_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(os, "posix_fallocate", full)
 
     assert (_Reserve(tmp_path / "reserve").give(), list(tmp_path.iterdir())) == (False, [])
+
+
+@pytest.mark.parametrize(("code", "is_short"), [(errno.EOPNOTSUPP, False), (errno.EBADF, False), (errno.EDQUOT, True)])
+def test_a_reserve_that_cannot_be_made_says_whether_room_is_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, is_short: bool
+) -> None:
+    """Only then is the log used again after each commit, which costs a wait for the disk. The C library needs a file
+    that can be read, and is not appended to, where the file system cannot do it."""
+    modes: list[int] = []
+
+    def refuse(file: int, _start: int, _size: int) -> None:
+        modes.append(fcntl.fcntl(file, fcntl.F_GETFL) & (os.O_ACCMODE | os.O_APPEND))
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+
+    reserve = _Reserve(tmp_path / "reserve")
+
+    assert (reserve.is_short, modes, list(tmp_path.iterdir())) == (is_short, [os.O_RDWR], [])
+
+
+async def test_the_log_is_used_again_at_once_only_where_room_is_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a file system on which room cannot be reserved."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    monkeypatch.setattr(Database, "_checkpoint", checkpoint := Mock())
+    database = await Database.open(tmp_path, ["CREATE TABLE IF NOT EXISTS t (a)"])
+    try:
+        await database.run(lambda connection: connection.execute("INSERT INTO t VALUES (1)"))
+    finally:
+        await database.close()
+
+    checkpoint.assert_not_called()
 
 
 def test_a_reserve_that_is_there_is_held_by_the_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
