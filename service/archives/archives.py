@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from service.archives.archive import Archive, State
@@ -136,10 +137,12 @@ class Archives:
         Raises what is not the fault of one order.
         """
         ordered = sorted(order_ids)
-        looks = [self._look_up(order_id, options, deadline) for order_id in ordered]
+        looks = [partial(self._look_up, order_id, options, deadline) for order_id in ordered]
         if options.wait:  # some are as they were when others were not listed yet
-            before = await asyncio.gather(*looks, return_exceptions=True)
-            looks = [self._look_again(order_id, known) for order_id, known in zip(ordered, before, strict=True)]
+            before = await asyncio.gather(*(look() for look in looks), return_exceptions=True)
+            looks = [
+                partial(self._look_again, order_id, known) for order_id, known in zip(ordered, before, strict=True)
+            ]
         calls = [self._plan_one(order_id, look, options) for order_id, look in zip(ordered, looks, strict=True)]
         planned = []
         for outcome in await asyncio.gather(*calls, return_exceptions=True):
@@ -149,7 +152,7 @@ class Archives:
         return planned
 
     async def _plan_one(
-        self, order_id: str, look: Awaitable[Order], options: Options
+        self, order_id: str, look: Callable[[], Awaitable[Order]], options: Options
     ) -> tuple[Order | None, Plan | PlannedOrder]:
         """The document and plan of one of several orders, or why it has none.
 
@@ -158,7 +161,7 @@ class Archives:
         """
         order = None
         try:
-            order = await look
+            order = await look()
             return order, await self._context.plan(order_id, order, options)
         except _OF_ONE_ORDER as problem:
             return order, PlannedOrder.failed(order_id, order.name if order is not None else None, problem)
