@@ -177,9 +177,8 @@ async def test_a_failed_trial_is_told_as_any_other_failure(
     assert await trying.look() == pytest.approx(1.5)
 
 
-async def test_who_waits_hears_of_a_failed_trial(two: tuple[Instance, Instance], clock: FakeClock) -> None:
-    """It does not try too, a moment later: nobody does for a whole pause."""
-    trying, waiting = two
+async def begin_trial(trying: Instance, waiting: Instance, clock: FakeClock) -> None:
+    """Let a pause end of which both know, and in which the first has announced that it is going to try."""
     trying.fail()
     await trying.look()
     await waiting.look()
@@ -187,6 +186,12 @@ async def test_who_waits_hears_of_a_failed_trial(two: tuple[Instance, Instance],
     await trying.look()
     await waiting.look()
     clock.advance(1)
+
+
+async def test_who_waits_hears_of_a_failed_trial(two: tuple[Instance, Instance], clock: FakeClock) -> None:
+    """It does not try too, a moment later: nobody does for a whole pause."""
+    trying, waiting = two
+    await begin_trial(trying, waiting, clock)
     trying.fail()
     await trying.look()
 
@@ -222,13 +227,7 @@ async def test_a_trial_that_went_well_is_heard_of_by_who_tried_in_vain(
 async def test_a_long_trial_keeps_the_others_off(two: tuple[Instance, Instance], clock: FakeClock) -> None:
     """One that was given up says nothing: the hint stays, and after a while another one may try."""
     trying, waiting = two
-    trying.fail()
-    await trying.look()
-    await waiting.look()
-    clock.advance(RESET - 1)
-    await trying.look()
-    await waiting.look()
-    clock.advance(1)
+    await begin_trial(trying, waiting, clock)
 
     trial = trying.circuit.admit()
     for _ in range(20):
